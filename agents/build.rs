@@ -1,0 +1,14 @@
+//! Builds the bundled agents as components.
+
+use dormouse_guest_build::Guests;
+
+fn main() {
+    Guests::of_packages([
+        "agent-assistant",
+        "agent-counter",
+        "agent-echo",
+        "agent-fib",
+        "agent-notepad",
+    ])
+    .emit("BundledAgent");
+}

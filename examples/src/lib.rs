@@ -1,0 +1,1 @@
+//! Dormouse as a library. Run an example with `cargo run -p dormouse-examples --example embed`.

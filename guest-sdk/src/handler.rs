@@ -1,0 +1,11 @@
+//! What an agent gets and gives: turns, their parts, replies and failures.
+
+mod content;
+mod error;
+mod reply;
+mod turn;
+
+pub use content::{Blob, Json, Part};
+pub use error::{Error, Result};
+pub use reply::Reply;
+pub use turn::{Request, Sender, Turn};

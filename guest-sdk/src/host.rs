@@ -1,0 +1,47 @@
+//! The handle through which an agent reaches its host.
+
+#[cfg(target_arch = "wasm32")]
+mod component;
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use component::Backend;
+
+#[cfg(not(target_arch = "wasm32"))]
+use crate::testing::Backend;
+
+use crate::{log::Log, output::Output, session::Session};
+
+/// The host of an agent, as one turn sees it.
+///
+/// Behind it stands either the component's imports or, natively, a `testing::MockHost`. The choice
+/// is made at compile time and not by a trait object: a table of methods would import every
+/// interface into every agent, and a component that does not import an interface cannot use it.
+#[derive(Debug)]
+pub struct Host {
+    backend: Backend,
+}
+
+impl Host {
+    pub(crate) fn new(backend: Backend) -> Self {
+        Host { backend }
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// What the agent may know of the session that it serves.
+    pub fn session(&self) -> Session<'_> {
+        Session::new(self)
+    }
+
+    /// Streams parts of the answer while the turn runs.
+    pub fn output(&self) -> Output<'_> {
+        Output::new(self)
+    }
+
+    /// Writes to the log of the session.
+    pub fn log(&self) -> Log<'_> {
+        Log::new(self)
+    }
+}

@@ -1,0 +1,56 @@
+//! Write agents for Dormouse in Rust.
+//!
+//! An agent is a type that implements [`Agent`] and is named once by [`export_agent!`]. The modules
+//! mirror the contract in `wit/` file for file: [`handler`] is what an agent does, [`state`] what it
+//! keeps, and [`session`], [`output`] and [`log`] are what it may ask of its host through [`Host`].
+//!
+//! The raw bindings are private. They exist only in a component; built for any other target, an
+//! agent runs against `testing::MockHost`, which makes unit tests ordinary tests.
+#![doc = ""]
+// Not in components, which would else be built again whenever the text changes.
+#![cfg_attr(not(target_arch = "wasm32"), doc = include_str!("../README.md"))]
+#![deny(missing_docs)]
+// The README shows a whole source file, its tests included.
+#![allow(clippy::test_attr_in_doctest)]
+
+pub mod agent;
+pub mod handler;
+pub mod host;
+pub mod log;
+pub mod output;
+pub mod prelude;
+pub mod session;
+pub mod state;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+#[cfg(target_arch = "wasm32")]
+mod bindings;
+#[cfg(target_arch = "wasm32")]
+mod export;
+
+pub use agent::Agent;
+pub use handler::{Blob, Error, Json, Part, Reply, Request, Result, Sender, Turn};
+pub use host::Host;
+
+/// What [`export_agent!`] expands to. No part of the interface: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    #[cfg(target_arch = "wasm32")]
+    pub use crate::{
+        bindings::{handler, state},
+        export::{Exported, ExportedState, Slot},
+    };
+
+    /// Checks natively what the export of an agent needs.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub const fn check_agent<A: crate::Agent>() {}
+
+    /// Checks natively what the export of an agent with portable state needs.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub const fn check_portable<A>()
+    where
+        A: crate::Agent + serde::Serialize + serde::de::DeserializeOwned,
+    {
+    }
+}

@@ -1,0 +1,133 @@
+//! What an agent may know of the session that it serves.
+
+use serde::de::DeserializeOwned;
+
+use crate::Host;
+
+/// The session that an agent serves. From [`Host::session`].
+#[derive(Clone, Copy, Debug)]
+pub struct Session<'a> {
+    host: &'a Host,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(host: &'a Host) -> Self {
+        Session { host }
+    }
+
+    /// The id of the session.
+    pub fn id(&self) -> String {
+        self.host.backend().id()
+    }
+
+    /// How the session is hosted.
+    pub fn pattern(&self) -> Pattern {
+        self.host.backend().pattern()
+    }
+
+    /// The configuration under a key, or `None` if the creator of the session gave none.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{prelude::*, testing::MockHost};
+    /// # let mock = MockHost::new().with_config("retries", 3);
+    /// # let host = mock.host();
+    /// # fn of(host: &Host) -> Result<()> {
+    /// let retries: u32 = host.session().config("retries")?.unwrap_or(1);
+    /// let anything: Option<Value> = host.session().config("retries")?;
+    /// # assert_eq!(retries, 3);
+    /// # assert_eq!(anything, Some(json!(3)));
+    /// # Ok(())
+    /// # }
+    /// # of(host).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the value is not of the shape of `T`.
+    pub fn config<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, serde_json::Error> {
+        match self.host.backend().config(key)? {
+            Some(value) => serde_json::from_value(value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What the session may spend over its whole life.
+    pub fn limits(&self) -> Limits {
+        self.host.backend().limits()
+    }
+
+    /// What the session had spent when this turn began.
+    pub fn usage(&self) -> Usage {
+        self.host.backend().usage()
+    }
+
+    /// The context document of the session, a JSON object that its clients keep up to date.
+    ///
+    /// # Errors
+    ///
+    /// When the document is not of the shape of `T`.
+    pub fn context<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.host.backend().context())
+    }
+}
+
+/// How a session is hosted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// One turn, then gone.
+    Ephemeral,
+    /// Stays until somebody ends it.
+    LongRunning,
+    /// Sleeps between bursts of work.
+    Hybrid,
+    /// A coordinator and its members, in one session.
+    SingleContainer,
+}
+
+impl Pattern {
+    /// The name that the REST API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Pattern::Ephemeral => "ephemeral",
+            Pattern::LongRunning => "long-running",
+            Pattern::Hybrid => "hybrid",
+            Pattern::SingleContainer => "single-container",
+        }
+    }
+}
+
+/// An amount of money, in billionths of a US dollar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NanoUsd(pub u64);
+
+/// What a session may spend over its whole life. `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many turns.
+    pub turns: Option<u64>,
+    /// How much money.
+    pub cost: Option<NanoUsd>,
+    /// How much fuel.
+    pub fuel: Option<u64>,
+    /// The most fuel that one turn may use.
+    pub fuel_per_turn: u64,
+    /// The most linear memory that the agent may hold, in bytes.
+    pub memory: u64,
+}
+
+/// What a session had spent when a turn began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Turns, failed ones included.
+    pub turns: u64,
+    /// Money.
+    pub cost: NanoUsd,
+    /// Fuel.
+    pub fuel: u64,
+    /// Tokens that models read.
+    pub input_tokens: u64,
+    /// Tokens that models wrote.
+    pub output_tokens: u64,
+    /// Tokens that models had read before.
+    pub cached_tokens: u64,
+}

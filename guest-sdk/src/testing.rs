@@ -1,0 +1,13 @@
+//! Testing an agent natively, with nothing of WebAssembly.
+//!
+//! A [`MockHost`] plays the host: it holds what the agent may ask for and records what the agent
+//! streams and logs. It gives no fuel account, no time limit and no transactions: an agent under
+//! test keeps what a failed turn did to it.
+
+mod mock_host;
+mod world;
+
+pub use mock_host::MockHost;
+pub use world::{Event, LogLine};
+
+pub(crate) use world::Backend;

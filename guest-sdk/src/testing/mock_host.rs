@@ -1,0 +1,215 @@
+//! The host of an agent under test.
+
+use std::{
+    cell::{RefCell, RefMut},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::world::{Backend, Event, LogLine, World};
+use crate::{
+    Agent, Host,
+    handler::{Part, Reply, Request, Result, Sender, Turn},
+    session::{Limits, Pattern, Usage},
+    state,
+};
+
+/// A host that runs an agent's turns in a unit test.
+///
+/// ```
+/// use dormouse_sdk::{prelude::*, testing::MockHost};
+///
+/// #[derive(Default)]
+/// struct Greeter;
+///
+/// impl Agent for Greeter {
+///     fn handle(&mut self, turn: &Turn, host: &Host) -> Result<Reply> {
+///         host.output().text("Hello")?;
+///         let greeting: String = host.session().config("greeting")?.unwrap_or("Hello".to_owned());
+///         Ok(Reply::text(format!("{greeting}, {}!", turn.text())))
+///     }
+/// }
+///
+/// let mut mock = MockHost::new().with_config("greeting", "Welcome");
+/// let reply = mock.turn(&mut Greeter, "Alice").unwrap();
+/// assert_eq!(reply, Reply::text("Welcome, Alice!"));
+/// assert_eq!(mock.streamed_text(), "Hello");
+/// ```
+#[derive(Debug)]
+pub struct MockHost {
+    host: Host,
+    world: Rc<RefCell<World>>,
+}
+
+impl Default for MockHost {
+    fn default() -> Self {
+        MockHost::new()
+    }
+}
+
+impl MockHost {
+    /// A hybrid session named `session-1` without configuration, with wide limits and an empty
+    /// context document.
+    pub fn new() -> Self {
+        let world = Rc::new(RefCell::new(World {
+            id: "session-1".to_owned(),
+            pattern: Pattern::Hybrid,
+            config: BTreeMap::new(),
+            limits: Limits {
+                turns: None,
+                cost: None,
+                fuel: None,
+                fuel_per_turn: u64::MAX,
+                memory: 64 << 20,
+            },
+            usage: Usage::default(),
+            context: Value::Object(serde_json::Map::new()),
+            output_limit: 1 << 20,
+            output_used: 0,
+            text: String::new(),
+            events: Vec::new(),
+            log: Vec::new(),
+        }));
+        MockHost { host: Host::new(Backend(Rc::clone(&world))), world }
+    }
+
+    /// Sets the id of the session.
+    #[must_use]
+    pub fn with_id(self, id: impl Into<String>) -> Self {
+        self.world().id = id.into();
+        self
+    }
+
+    /// Sets how the session is hosted.
+    #[must_use]
+    pub fn with_pattern(self, pattern: Pattern) -> Self {
+        self.world().pattern = pattern;
+        self
+    }
+
+    /// Sets one value of the configuration.
+    ///
+    /// # Panics
+    ///
+    /// When the value has no form in JSON.
+    #[must_use]
+    pub fn with_config(self, key: impl Into<String>, value: impl Serialize) -> Self {
+        let value = serde_json::to_value(value).expect("a configured value has a form in JSON");
+        self.world().config.insert(key.into(), value);
+        self
+    }
+
+    /// Sets what the session may spend. Nothing enforces it here.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        self.world().limits = limits;
+        self
+    }
+
+    /// Sets what the session has spent. Turns count on from there.
+    #[must_use]
+    pub fn with_usage(self, usage: Usage) -> Self {
+        self.world().usage = usage;
+        self
+    }
+
+    /// Sets the context document.
+    ///
+    /// # Panics
+    ///
+    /// When the document is not a JSON object.
+    #[must_use]
+    pub fn with_context(self, context: impl Serialize) -> Self {
+        let context = serde_json::to_value(context).expect("a context has a form in JSON");
+        assert!(context.is_object(), "a context is a JSON object");
+        self.world().context = context;
+        self
+    }
+
+    /// Sets how many bytes a turn may stream: 1 MiB unless it is set.
+    #[must_use]
+    pub fn with_output_limit(self, bytes: u64) -> Self {
+        self.world().output_limit = bytes;
+        self
+    }
+
+    /// The handle that agents get.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Has an agent answer a user's text.
+    ///
+    /// # Errors
+    ///
+    /// The agent's.
+    pub fn turn<A: Agent>(&mut self, agent: &mut A, text: &str) -> Result<Reply> {
+        self.send(agent, Turn::new([Part::text(text)]))
+    }
+
+    /// Has an agent answer a turn, which gets the next number and, with it, an id.
+    ///
+    /// What was streamed in the turn before is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// The agent's.
+    pub fn send<A: Agent>(&mut self, agent: &mut A, mut turn: Turn) -> Result<Reply> {
+        {
+            let mut world = self.world();
+            world.output_used = 0;
+            world.text.clear();
+            world.events.clear();
+            turn.number = world.usage.turns + 1;
+            turn.id = format!("turn-{}", turn.number);
+        }
+        let answer = agent.dispatch(&turn, &self.host);
+        self.world().usage.turns += 1;
+        answer
+    }
+
+    /// Asks an agent to make its state smaller.
+    ///
+    /// # Errors
+    ///
+    /// The agent's: [`crate::Error::Declined`] if it does not override [`Agent::compact`].
+    pub fn compact<A: Agent>(&mut self, agent: &mut A) -> Result<Reply> {
+        let mut turn = Turn::new([Part::text("compact")]);
+        turn.sender = Sender::Host(Request::Compact);
+        self.send(agent, turn)
+    }
+
+    /// Saves an agent's state and makes a new agent of it, as an upgrade does.
+    ///
+    /// # Errors
+    ///
+    /// When the state does not encode or decode.
+    pub fn reload<A>(&self, agent: &A) -> Result<A, state::Error>
+    where
+        A: Agent + Serialize + DeserializeOwned,
+    {
+        state::restore(&state::save(agent)?)
+    }
+
+    /// The text that the agent streamed in the last turn.
+    pub fn streamed_text(&self) -> String {
+        self.world().text.clone()
+    }
+
+    /// The events that the agent streamed in the last turn.
+    pub fn events(&self) -> Vec<Event> {
+        self.world().events.clone()
+    }
+
+    /// The lines that the agent logged in all turns.
+    pub fn log_lines(&self) -> Vec<LogLine> {
+        self.world().log.clone()
+    }
+
+    fn world(&self) -> RefMut<'_, World> {
+        self.world.borrow_mut()
+    }
+}

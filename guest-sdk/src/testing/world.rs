@@ -1,0 +1,111 @@
+//! What a mock host holds and records. Shared by the mock and the handle that agents get.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use serde_json::Value;
+
+use crate::{
+    log::Level,
+    output,
+    session::{Limits, Pattern, Usage},
+};
+
+/// An event that an agent streamed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its name.
+    pub name: String,
+    /// Its data.
+    pub data: Value,
+}
+
+/// A line that an agent logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: Level,
+    /// The message.
+    pub message: String,
+    /// The named values, in the order in which they were given.
+    pub fields: Vec<(String, String)>,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) id: String,
+    pub(super) pattern: Pattern,
+    pub(super) config: BTreeMap<String, Value>,
+    pub(super) limits: Limits,
+    pub(super) usage: Usage,
+    pub(super) context: Value,
+    pub(super) output_limit: u64,
+    pub(super) output_used: u64,
+    pub(super) text: String,
+    pub(super) events: Vec<Event>,
+    pub(super) log: Vec<LogLine>,
+}
+
+impl World {
+    fn spend_output(&mut self, bytes: usize) -> Result<(), output::Error> {
+        let used = self.output_used + bytes as u64;
+        if used > self.output_limit {
+            return Err(output::Error::TooLarge(self.output_limit));
+        }
+        self.output_used = used;
+        Ok(())
+    }
+}
+
+/// The host as an agent under test sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Backend(pub(super) Rc<RefCell<World>>);
+
+impl Backend {
+    pub(crate) fn id(&self) -> String {
+        self.0.borrow().id.clone()
+    }
+
+    pub(crate) fn pattern(&self) -> Pattern {
+        self.0.borrow().pattern
+    }
+
+    pub(crate) fn config(&self, key: &str) -> Result<Option<Value>, serde_json::Error> {
+        Ok(self.0.borrow().config.get(key).cloned())
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.0.borrow().limits
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.0.borrow().usage
+    }
+
+    pub(crate) fn context(&self) -> String {
+        self.0.borrow().context.to_string()
+    }
+
+    pub(crate) fn stream_text(&self, delta: &str) -> Result<(), output::Error> {
+        let mut world = self.0.borrow_mut();
+        world.spend_output(delta.len())?;
+        world.text.push_str(delta);
+        Ok(())
+    }
+
+    pub(crate) fn stream_event(&self, name: &str, data: &str) -> Result<(), output::Error> {
+        let value = serde_json::from_str(data)
+            .map_err(|error| output::Error::Invalid(error.to_string()))?;
+        let mut world = self.0.borrow_mut();
+        world.spend_output(name.len() + data.len())?;
+        world.events.push(Event { name: name.to_owned(), data: value });
+        Ok(())
+    }
+
+    pub(crate) fn log(&self, level: Level, message: &str, fields: &[(String, String)]) {
+        self.0.borrow_mut().log.push(LogLine {
+            level,
+            message: message.to_owned(),
+            fields: fields.to_vec(),
+        });
+    }
+}

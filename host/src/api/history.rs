@@ -1,0 +1,174 @@
+//! What has happened: turns and events, in pages, and the stream of a turn for who lost it.
+
+use std::collections::HashMap;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+
+use super::Api;
+use super::error::ApiError;
+use super::frame::RequestId;
+use super::guard::Slot;
+use super::model::event::{EventBody, EventPage};
+use super::model::message::StreamEvent;
+use super::model::session::SessionBody;
+use super::model::turn::{TurnBody, TurnPage};
+use super::refusal::failed_turn;
+use super::request::{Caller, OneSession, Params};
+use super::sse::{self, Gone, Place, Writer};
+use crate::event::{Cursor, Subject};
+use crate::host::{Host, LookError, SessionHandle};
+use crate::session::id::SessionId;
+use crate::store::{Logged, StoreError};
+use crate::turn::record::TurnOutcome;
+
+/// `GET …/turns?after=&limit=`
+pub(super) async fn turns(
+    OneSession(session): OneSession,
+    params: Params,
+) -> Result<Json<TurnPage>, ApiError> {
+    let (after, limit) = (params.count("after")?.unwrap_or(0), params.limit("limit")?);
+    let found = session.turns(after, limit).await?;
+    let next = found.last().filter(|_| found.len() == limit).map(|turn| turn.number);
+    let turns: Vec<TurnBody> = found.into_iter().map(TurnBody::from).collect();
+    Ok(Json(TurnPage { count: turns.len(), turns, next }))
+}
+
+/// `GET …/turns/{turn}`
+pub(super) async fn turn(
+    OneSession(session): OneSession,
+    path: Path<HashMap<String, String>>,
+) -> Result<Json<TurnBody>, ApiError> {
+    let number = path.get("turn").and_then(|text| text.parse::<u64>().ok());
+    // Number 0 is never given: a session that is not there is told before a turn that is not.
+    let turn = session.turn(number.unwrap_or(0)).await?;
+    turn.map(|turn| Json(turn.into())).ok_or_else(turn_not_found)
+}
+
+/// `GET …/events`: a page of what happened to a session, or the stream of its running turn.
+pub(super) async fn session_events(
+    State(api): State<Api>,
+    Extension(slot): Extension<Slot>,
+    Extension(id): Extension<RequestId>,
+    OneSession(session): OneSession,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    if wants_stream(&headers) {
+        return stream(api, slot, id, session, &headers).await;
+    }
+    let after = Cursor(params.count("after")?.unwrap_or(0));
+    let found = session.events(after, params.limit("limit")?).await?;
+    let next = found.last().map_or(after, |event| event.cursor);
+    Ok(Json(page(found, next)).into_response())
+}
+
+/// `GET /api/events`
+pub(super) async fn all_events(
+    State(api): State<Api>,
+    Caller(host): Caller,
+    params: Params,
+) -> Result<Json<EventPage>, ApiError> {
+    let after = Cursor(params.count("after")?.unwrap_or(0));
+    let found = host.events_after(after, params.limit("limit")?).await?;
+    let next = found.last().map_or(after, |event| event.cursor);
+    let found = if api.options.keys.is_empty() { found } else { of_caller(&host, found).await? };
+    Ok(Json(page(found, next)))
+}
+
+/// Without what happened to sessions of others. What is gone belongs to nobody.
+async fn of_caller(host: &Host, events: Vec<Logged>) -> Result<Vec<Logged>, StoreError> {
+    let mut known = HashMap::new();
+    let mut own = Vec::with_capacity(events.len());
+    for logged in events {
+        let is_own = match &logged.event.subject {
+            Subject::Agent(_) => true,
+            Subject::Session(id) => match known.get(id) {
+                Some(is_own) => *is_own,
+                None => match host.sessions().get(SessionId(*id)).look().await {
+                    Ok(_) => *known.entry(*id).or_insert(true),
+                    Err(LookError::NotFound(_)) => *known.entry(*id).or_insert(false),
+                    Err(LookError::Store(error)) => return Err(error),
+                },
+            },
+        };
+        if is_own {
+            own.push(logged);
+        }
+    }
+    Ok(own)
+}
+
+fn page(found: Vec<Logged>, next: Cursor) -> EventPage {
+    let events: Vec<EventBody> = found.into_iter().map(EventBody::from).collect();
+    EventPage { count: events.len(), events, next: next.0 }
+}
+
+/// The rest of a stream: of the turn that the client names, or of the one that runs.
+async fn stream(
+    api: Api,
+    slot: Slot,
+    id: RequestId,
+    session: SessionHandle,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let running = session.running().await?;
+    let from = match (headers.get("last-event-id"), &running) {
+        (Some(last), _) => {
+            let place = last.to_str().ok().and_then(Place::parse);
+            let problem = "must be the id of an event of a stream: turn.attempt.seq";
+            place.ok_or_else(|| ApiError::invalid_field("Last-Event-ID", problem))?
+        }
+        (None, Some((turn, _))) => Place::start(*turn),
+        // A client that reconnects by itself stops when it is told that there is no content.
+        (None, None) => return Ok(StatusCode::NO_CONTENT.into_response()),
+    };
+    let output = running.filter(|(turn, _)| *turn == from.turn).map(|(_, output)| output);
+    if output.is_none() && session.turn(from.turn).await?.is_none() {
+        return Err(turn_not_found());
+    }
+    Ok(sse::respond(&api, slot, from, |mut writer| async move {
+        if let Some(output) = output {
+            writer.follow(&output).await?;
+        }
+        conclude(&session, from.turn, writer, &id).await
+    }))
+}
+
+/// Write what came of a turn that is over.
+async fn conclude(
+    session: &SessionHandle,
+    number: u64,
+    mut writer: Writer,
+    id: &RequestId,
+) -> Result<(), Gone> {
+    let ended = async {
+        let turn = session.turn(number).await?.ok_or_else(turn_not_found)?;
+        let after = session.look().await?;
+        match &turn.outcome {
+            TurnOutcome::Answered { content, .. } => {
+                Ok((StreamEvent::message(content), turn, after))
+            }
+            TurnOutcome::Failed(_) => Err(failed_turn(&turn, &SessionBody::from(after))),
+        }
+    };
+    match ended.await {
+        Ok((message, turn, after)) => {
+            writer.write(&message).await?;
+            writer.write(&StreamEvent::done(&turn, after, turn.duration)).await
+        }
+        Err(error) => writer.write(&StreamEvent::error(&error, &id.0)).await,
+    }
+}
+
+fn turn_not_found() -> ApiError {
+    let error = "the session has no such turn, or it left nothing behind";
+    ApiError::new(StatusCode::NOT_FOUND, "turn_not_found", error)
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accepted.is_some_and(|accept| accept.contains("text/event-stream"))
+}

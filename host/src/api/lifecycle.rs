@@ -1,0 +1,62 @@
+//! What is asked of one session besides messages: sleep, wake, stop, kill, terminate, status.
+
+use axum::Json;
+
+use super::error::ApiError;
+use super::model::session::{Ordered, StatusBody, Terminated};
+use super::request::{JsonBody, OneSession};
+use crate::host::MAX_REASON;
+use crate::session::manager::Sight;
+
+type Answer = Result<Json<Ordered>, ApiError>;
+
+/// `GET …/status`
+pub(super) async fn status(OneSession(session): OneSession) -> Result<Json<StatusBody>, ApiError> {
+    Ok(Json(session.look().await?.into()))
+}
+
+/// `POST …/sleep`
+pub(super) async fn sleep(OneSession(session): OneSession) -> Answer {
+    Ok(done("Session is asleep", session.sleep().await?))
+}
+
+/// `POST …/wake`
+pub(super) async fn wake(OneSession(session): OneSession) -> Answer {
+    Ok(done("Session is awake", session.wake().await?))
+}
+
+/// `POST …/stop`
+pub(super) async fn stop(OneSession(session): OneSession) -> Answer {
+    let after = session.stop().await?;
+    let message = if after.running_turn.is_some() {
+        "Session stops when its running turn is over"
+    } else {
+        "Session is stopped"
+    };
+    Ok(done(message, after))
+}
+
+/// `POST …/force-kill`
+pub(super) async fn force_kill(OneSession(session): OneSession) -> Answer {
+    Ok(done("Session was killed", session.force_kill().await?))
+}
+
+/// `POST …/terminate`
+pub(super) async fn terminate(
+    OneSession(session): OneSession,
+    body: Option<JsonBody>,
+) -> Result<Json<Terminated>, ApiError> {
+    let mut fields = body.map(|JsonBody(fields)| fields).unwrap_or_default();
+    let reason = fields.text("reason")?.unwrap_or_else(|| "user_requested".to_owned());
+    let length = reason.chars().count();
+    if !(1..=MAX_REASON).contains(&length) {
+        let problem = format!("must have 1 to {MAX_REASON} characters");
+        return Err(ApiError::invalid_field("reason", problem));
+    }
+    let session = session.terminate(&reason).await?.into();
+    Ok(Json(Terminated { session, reason }))
+}
+
+fn done(message: &'static str, session: Sight) -> Json<Ordered> {
+    Json(Ordered { success: true, message, session: session.into() })
+}

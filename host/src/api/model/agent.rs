@@ -1,0 +1,56 @@
+//! An agent as clients see it.
+
+use serde::Serialize;
+
+use crate::agent::{Agent, AgentKind, Statefulness};
+
+/// An agent.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct AgentBody {
+    name: String,
+    version: String,
+    digest: String,
+    size: u64,
+    kind: &'static str,
+    imports: Vec<String>,
+    capabilities: Vec<String>,
+    /// How its state outlives an instance: `portable`, or `unsaved` with the reason.
+    statefulness: &'static str,
+    unsaved_reason: Option<String>,
+    compile_ms: u64,
+    uploaded_at: String,
+    bundled: bool,
+}
+
+impl From<Agent> for AgentBody {
+    fn from(agent: Agent) -> AgentBody {
+        let (statefulness, unsaved_reason) = match agent.statefulness {
+            Statefulness::Portable => ("portable", None),
+            Statefulness::Unsaved(why) => ("unsaved", Some(why)),
+        };
+        AgentBody {
+            name: agent.reference.name.to_string(),
+            version: agent.reference.version.to_string(),
+            digest: agent.reference.digest.to_string(),
+            size: agent.size,
+            kind: match agent.kind {
+                AgentKind::Agent => "agent",
+            },
+            imports: agent.imports,
+            capabilities: agent.capabilities,
+            statefulness,
+            unsaved_reason,
+            compile_ms: agent.compile_ms,
+            uploaded_at: agent.uploaded_at.to_string(),
+            bundled: agent.owner.is_none(),
+        }
+    }
+}
+
+/// All agents.
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct AgentList {
+    pub(in crate::api) agents: Vec<AgentBody>,
+    pub(in crate::api) count: usize,
+}

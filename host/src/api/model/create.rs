@@ -1,0 +1,131 @@
+//! The body of `POST /api/sessions`, and of whatever else creates a session.
+
+use super::fields::Fields;
+use crate::api::agents::selector;
+use crate::api::error::ApiError;
+use crate::session::creation::NewSession;
+use crate::session::pattern::Pattern;
+use crate::session::record::Object;
+
+/// Fields that ask for what this version does not do. Ignored, they would be promises.
+const NOT_SUPPORTED: [&str; 4] = ["template", "workspace", "durability", "resumeFallback"];
+
+/// A session to create, and what else was asked for.
+#[derive(Debug)]
+pub(in crate::api) struct Create {
+    /// The session.
+    pub(in crate::api) new: NewSession,
+    /// Whether it should start from the state of another, which this version does not do.
+    pub(in crate::api) resume_asked: bool,
+}
+
+impl Create {
+    /// From the fields of a body.
+    pub(in crate::api) fn from_fields(mut body: Fields) -> Result<Create, ApiError> {
+        for field in NOT_SUPPORTED {
+            if body.has(field) {
+                return Err(ApiError::not_supported(field));
+            }
+        }
+        let pattern = match body.any("pattern") {
+            None => Pattern::default(),
+            Some(value) => value
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(ApiError::invalid_pattern)?,
+        };
+        let config = body.object("config")?;
+        let resume_asked = is_asked(&config, "resumeSessionId");
+        let agent = body.text("agent")?;
+        let mut new = NewSession {
+            agent: agent.map(|text| selector(&text)).transpose()?,
+            pattern,
+            conversation_id: body.any("conversationId"),
+            tags: body.texts("tags")?,
+            description: body.text("description")?,
+            user_id: body.text("userId")?,
+            thread_key: body.text("threadKey")?,
+            project_id: body.text("projectId")?,
+            context: body.object("context")?,
+            metadata: body.object("metadata")?,
+            require_durable: body.flag("requireDurable")?.unwrap_or(false),
+            ..NewSession::default()
+        };
+        // Those of the body win: they come last.
+        take_limits(&mut new, &Fields::within("config.", config.clone()))?;
+        take_limits(&mut new, &body)?;
+        new.config = config;
+        Ok(Create { new, resume_asked })
+    }
+}
+
+fn is_asked(config: &Object, name: &str) -> bool {
+    config.get(name).is_some_and(|value| !value.is_null() && value.as_str() != Some(""))
+}
+
+fn take_limits(new: &mut NewSession, from: &Fields) -> Result<(), ApiError> {
+    new.max_turns = from.count("maxTurns")?.or(new.max_turns);
+    new.max_budget = from.money("maxBudgetUsd")?.or(new.max_budget);
+    new.max_fuel = from.count("maxFuel")?.or(new.max_fuel);
+    new.max_fuel_per_turn = from.count("maxFuelPerTurn")?.or(new.max_fuel_per_turn);
+    new.max_memory_bytes = from.count("maxMemoryBytes")?.or(new.max_memory_bytes);
+    new.turn_timeout = from.millis("turnTimeoutMs")?.or(new.turn_timeout);
+    new.max_idle = from.millis("maxIdleTimeMs")?.or(new.max_idle);
+    new.max_lifetime = from.millis("maxLifetimeMs")?.or(new.max_lifetime);
+    new.sleep_after = from.millis("sleepAfterMs")?.or(new.sleep_after);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::limits::NanoUsd;
+    use serde_json::{Value, json};
+
+    fn create(value: Value) -> Result<Create, ApiError> {
+        let Value::Object(object) = value else { panic!("tests write objects") };
+        Create::from_fields(Fields::new(object))
+    }
+
+    #[test]
+    fn limits_of_the_body_win_over_those_of_the_configuration() {
+        let body = json!({
+            "config": { "maxTurns": 10, "maxBudgetUsd": 1.0, "model": "m" },
+            "maxTurns": 3,
+        });
+        let new = create(body).unwrap().new;
+        assert_eq!((new.max_turns, new.max_budget), (Some(3), Some(NanoUsd(1_000_000_000))));
+        assert_eq!(new.config["model"], "m");
+        assert_eq!(new.config["maxTurns"], 10);
+    }
+
+    #[test]
+    fn an_unknown_pattern_is_answered_with_the_valid_ones() {
+        for pattern in [json!("weekly"), json!(7)] {
+            let error = create(json!({ "pattern": pattern })).unwrap_err();
+            assert_eq!(error.code(), "invalid_pattern");
+            assert_eq!(error.body("r").more["validPatterns"][1], "long-running");
+        }
+    }
+
+    #[test]
+    fn what_this_version_does_not_do_is_refused_by_name() {
+        for field in NOT_SUPPORTED {
+            let error = create(json!({ field: "x" })).unwrap_err();
+            assert_eq!(
+                (error.code(), error.body("r").more["field"].as_str()),
+                ("not_supported", Some(field))
+            );
+            create(json!({ field: null })).unwrap();
+        }
+        assert!(create(json!({ "config": { "resumeSessionId": "s" } })).unwrap().resume_asked);
+        assert!(!create(json!({ "config": { "resumeSessionId": "" } })).unwrap().resume_asked);
+    }
+
+    #[test]
+    fn a_body_with_nothing_in_it_is_an_ephemeral_session() {
+        let new = create(json!({})).unwrap().new;
+        assert_eq!(new.pattern, Pattern::Ephemeral);
+        assert!(new.agent.is_none());
+    }
+}

@@ -1,0 +1,278 @@
+//! What the host refuses, as answers of the API. Exhaustive, so that a new reason gets its status.
+
+use axum::http::StatusCode;
+
+use super::error::ApiError;
+use super::model::session::SessionBody;
+use crate::agent::catalog::AgentError;
+use crate::host::{CreateError, LookError};
+use crate::sandbox::Refusal;
+use crate::session::creation::InvalidField;
+use crate::session::manager::{OrderError, SendError};
+use crate::session::state::InvalidTransition;
+use crate::store::StoreError;
+use crate::turn::admission::Denied;
+use crate::turn::record::{FailureCode, TurnOutcome, TurnRecord};
+
+impl From<SendError> for ApiError {
+    fn from(error: SendError) -> ApiError {
+        let text = error.to_string();
+        match error {
+            SendError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            SendError::Denied(denied) => denied.into(),
+            SendError::QueueFull(waiting) => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", text)
+                    .with("waiting", waiting)
+                    .retry_later()
+            }
+            SendError::Failed(ended) => {
+                let session = SessionBody::after(&ended);
+                failed_turn(&ended.turn, &session)
+            }
+            SendError::TooLarge => {
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", text)
+            }
+            SendError::OutOfMemory => ApiError::out_of_memory(),
+            SendError::ShuttingDown => ApiError::shutting_down(),
+            SendError::Store(error) => error.into(),
+            SendError::Host(cause) => ApiError::internal(cause),
+        }
+    }
+}
+
+/// A turn that was begun and failed: recorded, billed, and told with both.
+pub(super) fn failed_turn(turn: &TurnRecord, session: &SessionBody) -> ApiError {
+    let TurnOutcome::Failed(failure) = &turn.outcome else {
+        return ApiError::internal("a turn that was answered was taken for a failed one");
+    };
+    ApiError::new(status_of(failure.code), failure.code.as_str(), failure.message.as_str())
+        .with("turn", turn.number)
+        .with("cost", turn.cost.as_usd())
+        .with("session", session.to_value())
+}
+
+fn status_of(code: FailureCode) -> StatusCode {
+    match code {
+        FailureCode::AgentFailed => StatusCode::UNPROCESSABLE_ENTITY,
+        FailureCode::AgentTrapped => StatusCode::BAD_GATEWAY,
+        FailureCode::TurnTimeout => StatusCode::GATEWAY_TIMEOUT,
+        FailureCode::FuelExhausted | FailureCode::BudgetExceeded => StatusCode::PAYMENT_REQUIRED,
+        FailureCode::MemoryExceeded => StatusCode::PAYLOAD_TOO_LARGE,
+        FailureCode::TurnKilled => StatusCode::CONFLICT,
+        FailureCode::HostFault => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> ApiError {
+        let text = denied.to_string();
+        match denied {
+            Denied::NotActive(status) => ApiError::not_active(status),
+            Denied::Paused => ApiError::new(StatusCode::CONFLICT, "session_paused", text),
+            Denied::BudgetExceeded => {
+                ApiError::new(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", text)
+            }
+            Denied::TurnsExceeded => ApiError::new(StatusCode::CONFLICT, "max_turns", text),
+            Denied::FuelExceeded => {
+                ApiError::new(StatusCode::PAYMENT_REQUIRED, "fuel_exhausted", text)
+            }
+        }
+    }
+}
+
+impl From<OrderError> for ApiError {
+    fn from(error: OrderError) -> ApiError {
+        let text = error.to_string();
+        match error {
+            OrderError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            OrderError::InvalidTransition(error) => error.into(),
+            OrderError::Unsaved(turns) => {
+                ApiError::new(StatusCode::CONFLICT, "state_unsaved", text)
+                    .with("unsavedTurns", turns)
+            }
+            OrderError::NotActive(status) => ApiError::not_active(status),
+            OrderError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, "wake_failed", text),
+            OrderError::QueueFull => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", text).retry_later()
+            }
+            OrderError::OutOfMemory => ApiError::out_of_memory(),
+            OrderError::ShuttingDown => ApiError::shutting_down(),
+            OrderError::Store(error) => error.into(),
+            OrderError::Host(cause) => ApiError::internal(cause),
+        }
+    }
+}
+
+impl From<InvalidTransition> for ApiError {
+    fn from(error: InvalidTransition) -> ApiError {
+        let text = if error.allowed.is_empty() {
+            format!("the session is {}: it is over and cannot {}", error.from, error.attempted)
+        } else {
+            error.to_string()
+        };
+        ApiError::new(StatusCode::CONFLICT, "invalid_transition", text)
+            .with("status", error.from.as_str())
+            .with("allowed", error.allowed)
+    }
+}
+
+impl From<InvalidField> for ApiError {
+    fn from(error: InvalidField) -> ApiError {
+        ApiError::invalid_field(error.field, error.problem)
+    }
+}
+
+impl From<CreateError> for ApiError {
+    fn from(error: CreateError) -> ApiError {
+        let text = error.to_string();
+        match error {
+            CreateError::Invalid(error) => error.into(),
+            CreateError::Agent(error) => error.into(),
+            CreateError::NotDurable(_) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "not_durable", text)
+            }
+            CreateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AgentError> for ApiError {
+    fn from(error: AgentError) -> ApiError {
+        let text = error.to_string();
+        match error {
+            AgentError::Refused(refusal) => refusal.into(),
+            AgentError::Name(_) => ApiError::new(StatusCode::BAD_REQUEST, "invalid_name", text),
+            AgentError::NotFound(selector) => {
+                ApiError::new(StatusCode::NOT_FOUND, "agent_not_found", text)
+                    .with("agent", selector.to_string())
+            }
+            AgentError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, "not_owner", text),
+            AgentError::Bundled => ApiError::new(StatusCode::FORBIDDEN, "agent_bundled", text),
+            AgentError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
+        let text = refusal.to_string();
+        let refused = |code| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text.as_str());
+        match &refusal {
+            Refusal::TooLarge { limit } => {
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "component_too_large", text)
+                    .with("limit", *limit)
+            }
+            Refusal::NotWasm | Refusal::CoreModule => refused("not_a_component"),
+            Refusal::Malformed(_) => refused("invalid_component"),
+            Refusal::TooComplex { .. } => refused("too_complex"),
+            Refusal::NoHandler => refused("not_an_agent"),
+            Refusal::WrongSignature(_) => refused("wrong_signature"),
+            Refusal::MissingImports(missing) => {
+                refused("missing_imports").with("missingImports", missing.as_slice())
+            }
+            Refusal::CompileFailed(_) => refused("compile_failed"),
+            Refusal::CompileTimeout { .. } => refused("compile_timeout"),
+            Refusal::CompileMemory { .. } => refused("compile_memory"),
+            Refusal::DoesNotStart(_) => refused("does_not_start"),
+            Refusal::Busy => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text).retry_later()
+            }
+            Refusal::Host(cause) => ApiError::internal(cause.as_str()),
+        }
+    }
+}
+
+impl From<LookError> for ApiError {
+    fn from(error: LookError) -> ApiError {
+        match error {
+            LookError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            LookError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        let text = error.to_string();
+        match error {
+            StoreError::Conflict(_) => {
+                ApiError::new(StatusCode::CONFLICT, "conflict", text).retry_later()
+            }
+            StoreError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            StoreError::AgentExists(agent) => {
+                let text = format!("{text}; upload under another version");
+                ApiError::new(StatusCode::CONFLICT, "agent_exists", text)
+                    .with("digest", agent.digest.to_string())
+            }
+            StoreError::AgentInUse(sessions) => {
+                let text = format!("{text}; delete them first");
+                ApiError::new(StatusCode::CONFLICT, "agent_in_use", text).with("sessions", sessions)
+            }
+            StoreError::TooLarge { limit, .. } => {
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text).with("limit", limit)
+            }
+            StoreError::Full => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text),
+            StoreError::Damaged(_) => ApiError::internal(text),
+            StoreError::Unknown(cause) => {
+                // The cause may name a file.
+                let text = "whether this is durable is not known; the host must be started again";
+                tracing::error!(%cause, "the outcome of a commit is unknown");
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "commit_unknown", text).retry_later()
+            }
+            StoreError::Closed => ApiError::shutting_down(),
+            StoreError::Io(cause) => ApiError::internal(cause.as_ref()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::id::SessionId;
+    use crate::session::state::Status;
+
+    fn told(error: impl Into<ApiError>) -> (u16, &'static str) {
+        let error = error.into();
+        (error.status().as_u16(), error.code())
+    }
+
+    #[test]
+    fn what_a_session_refuses_has_its_status_and_its_code() {
+        let id = SessionId(uuid::Uuid::nil());
+        assert_eq!(told(SendError::NotFound(id)), (404, "session_not_found"));
+        let over = SendError::Denied(Denied::NotActive(Status::Completed));
+        assert_eq!(told(over), (409, "session_not_active"));
+        assert_eq!(told(SendError::Denied(Denied::Paused)), (409, "session_paused"));
+        assert_eq!(told(SendError::Denied(Denied::BudgetExceeded)), (402, "budget_exceeded"));
+        assert_eq!(told(SendError::QueueFull(64)), (429, "queue_full"));
+        assert_eq!(told(SendError::OutOfMemory), (503, "out_of_memory"));
+        assert_eq!(told(OrderError::Unsaved(1)), (409, "state_unsaved"));
+        assert_eq!(told(StoreError::Full), (507, "disk_full"));
+        assert_eq!(told(StoreError::Unknown("sync".into())), (503, "commit_unknown"));
+    }
+
+    #[test]
+    fn each_failure_of_a_turn_has_the_status_of_the_contract() {
+        let expected = [422, 502, 504, 402, 402, 413, 409, 500];
+        for (code, status) in FailureCode::ALL.into_iter().zip(expected) {
+            assert_eq!(status_of(code).as_u16(), status, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn missing_imports_are_named() {
+        let refusal = Refusal::MissingImports(vec!["wasi:sockets/tcp@0.2.0".to_owned()]);
+        let error = ApiError::from(refusal);
+        assert_eq!(told(error.clone()), (422, "missing_imports"));
+        let body = error.body("r");
+        assert_eq!(body.more["missingImports"], serde_json::json!(["wasi:sockets/tcp@0.2.0"]));
+    }
+
+    #[test]
+    fn what_is_the_hosts_fault_is_told_to_the_log_alone() {
+        let error = ApiError::from(StoreError::Io("/var/lib/dormouse/sled: broken".into()));
+        assert_eq!(told(error.clone()), (500, "internal"));
+        assert!(!format!("{:?}", error.body("r")).contains("/var"));
+        assert!(error.cause().is_some_and(|cause| cause.contains("/var")));
+    }
+}

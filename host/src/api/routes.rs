@@ -1,0 +1,55 @@
+//! Which path leads to which handler, and what every request passes on its way.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::error::ApiError;
+use super::{Api, agents, frame, guard, health, history, lifecycle, messages, sessions};
+
+pub(super) fn router(api: Api) -> Router {
+    let guarded = Router::new()
+        .nest("/api", under_api(&api))
+        .route("/", get(health::root))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(no_such_route)
+        .layer(from_fn_with_state(api.clone(), guard::ours))
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(frame::panicked))
+        .layer(from_fn(frame::framed))
+        .layer(from_fn_with_state(api.clone(), frame::named));
+    guarded.with_state(api)
+}
+
+fn under_api(api: &Api) -> Router<Api> {
+    Router::new()
+        .route("/agents", get(agents::list).post(agents::upload))
+        .route("/agents/{agent}", get(agents::show).delete(agents::remove))
+        .route("/agent/stream", post(messages::stream_agent))
+        .route("/events", get(history::all_events))
+        .route("/sessions", get(sessions::list).post(sessions::create))
+        .route("/sessions/{id}", get(sessions::show).delete(sessions::remove))
+        .route("/sessions/{id}/message", post(messages::send))
+        .route("/sessions/{id}/status", get(lifecycle::status))
+        .route("/sessions/{id}/sleep", post(lifecycle::sleep))
+        .route("/sessions/{id}/wake", post(lifecycle::wake))
+        .route("/sessions/{id}/stop", post(lifecycle::stop))
+        .route("/sessions/{id}/force-kill", post(lifecycle::force_kill))
+        .route("/sessions/{id}/terminate", post(lifecycle::terminate))
+        .route("/sessions/{id}/turns", get(history::turns))
+        .route("/sessions/{id}/turns/{turn}", get(history::turn))
+        .route("/sessions/{id}/events", get(history::session_events))
+        .fallback(no_such_route)
+        .layer(from_fn_with_state(api.clone(), guard::known))
+        .layer(from_fn_with_state(api.clone(), guard::bounded))
+}
+
+async fn no_such_route() -> ApiError {
+    let error = "there is nothing here; GET / names what there is";
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", error)
+}

@@ -1,0 +1,63 @@
+//! `/api/sessions`: create, list, show, remove.
+
+use axum::Json;
+use axum::http::StatusCode;
+
+use super::error::ApiError;
+use super::model::create::Create;
+use super::model::session::{Created, Deleted, Resume, SessionBody, SessionList};
+use super::request::{Caller, JsonBody, OneSession, Params};
+use crate::store::SessionQuery;
+
+/// `POST /api/sessions`
+pub(super) async fn create(
+    Caller(host): Caller,
+    body: Option<JsonBody>,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    let fields = body.map(|JsonBody(fields)| fields).unwrap_or_default();
+    let Create { new, resume_asked } = Create::from_fields(fields)?;
+    let session = host.sessions().create(new).await?.look().await?;
+    let resume = resume_asked.then_some(Resume { outcome: "unsupported" });
+    Ok((StatusCode::CREATED, Json(Created { session: session.into(), resume })))
+}
+
+/// `GET /api/sessions`
+pub(super) async fn list(
+    Caller(host): Caller,
+    params: Params,
+) -> Result<Json<SessionList>, ApiError> {
+    let page = usize::try_from(params.count("page")?.unwrap_or(1).max(1)).unwrap_or(usize::MAX);
+    let page_size = params.limit("pageSize")?;
+    let found = host.sessions().list(query(&params, page, page_size)?).await?;
+    let sessions: Vec<SessionBody> = found.sessions.into_iter().map(SessionBody::from).collect();
+    let (total, count) = (found.total, sessions.len());
+    Ok(Json(SessionList { sessions, total, page, page_size, count }))
+}
+
+fn query(params: &Params, page: usize, page_size: usize) -> Result<SessionQuery, ApiError> {
+    let pattern =
+        params.text("pattern").map(|text| text.parse().map_err(|_| ApiError::invalid_pattern()));
+    let status =
+        params.text("status").map(|text| text.parse().map_err(|_| ApiError::invalid_status()));
+    let tags = params.text("tags").unwrap_or_default().split(',').map(str::trim);
+    Ok(SessionQuery {
+        owner: None,
+        pattern: pattern.transpose()?,
+        status: status.transpose()?,
+        user_id: params.text("userId").map(str::to_owned),
+        tags: tags.filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+        offset: (page - 1).saturating_mul(page_size),
+        limit: page_size,
+    })
+}
+
+/// `GET /api/sessions/{id}`
+pub(super) async fn show(OneSession(session): OneSession) -> Result<Json<SessionBody>, ApiError> {
+    Ok(Json(session.look().await?.into()))
+}
+
+/// `DELETE /api/sessions/{id}`
+pub(super) async fn remove(OneSession(session): OneSession) -> Result<Json<Deleted>, ApiError> {
+    session.delete().await?;
+    Ok(Json(Deleted { success: true, id: session.id().to_string() }))
+}

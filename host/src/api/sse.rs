@@ -1,0 +1,271 @@
+//! Streams of events for one turn.
+//!
+//! Known clients take each network chunk apart at line breaks and read each line by itself: so an
+//! event is one chunk, written whole, and small. A task of its own writes; a reader that does not
+//! keep up is disconnected, and slows nobody. A turn does not end with its reader.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures::FutureExt;
+use tokio::sync::mpsc;
+
+use super::Api;
+use super::error::ApiError;
+use super::frame::RequestId;
+use super::guard::Slot;
+use super::model::message::StreamEvent;
+use crate::clock::Clock;
+use crate::host::Reply;
+use crate::session::manager::SendError;
+use crate::turn::output::{Delta, Output};
+
+/// The most bytes of text in one event.
+const MAX_DELTA: usize = 4 * 1024;
+
+/// Events that wait for a reader at most.
+const WAITING: usize = 32;
+
+/// A comment, which tells proxies that the stream is alive.
+const HEARTBEAT: &[u8] = b": alive\n\n";
+
+/// The reader has gone, or does not read.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// Where in a stream a reader is: `turn.attempt.seq`. There is one attempt yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) turn: u64,
+    pub(super) seq: u64,
+}
+
+impl Place {
+    /// Before the first event of this turn.
+    pub(super) fn start(turn: u64) -> Place {
+        Place { turn, seq: 0 }
+    }
+
+    /// From the `Last-Event-ID` that a client sends.
+    pub(super) fn parse(text: &str) -> Option<Place> {
+        let mut parts = text.split('.').map(|part| part.parse::<u64>().ok());
+        let (turn, attempt, seq) = (parts.next()??, parts.next()??, parts.next()??);
+        (turn > 0 && attempt == 1 && parts.next().is_none()).then_some(Place { turn, seq })
+    }
+}
+
+/// Answer with a stream that `write` writes, from after this place on.
+pub(super) fn respond<F>(
+    api: &Api,
+    slot: Slot,
+    from: Place,
+    write: impl FnOnce(Writer) -> F,
+) -> Response
+where
+    F: Future<Output = Result<(), Gone>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let stall = api.options.stall_timeout;
+    let writer = Writer { sender: sender.clone(), turn: from.turn, seq: 0, seen: from.seq, stall };
+    let writing = write(writer);
+    let (heartbeat, cut) = (api.options.heartbeat, api.closing.streams.clone());
+    tokio::spawn(async move {
+        let _slot = slot;
+        tokio::pin!(writing);
+        loop {
+            tokio::select! {
+                // A reader that went away needs no end of the stream.
+                _ = &mut writing => break,
+                () = sender.closed() => break,
+                () = cut.cancelled() => break,
+                () = tokio::time::sleep(heartbeat) => {
+                    // A full channel is a sign of life as well.
+                    let _ = sender.try_send(Bytes::from_static(HEARTBEAT));
+                }
+            }
+        }
+    });
+    let chunks = futures::stream::unfold(receiver, |mut receiver| async move {
+        let chunk = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(chunk), receiver))
+    });
+    let mut response = Response::new(Body::from_stream(chunks));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// Writes the events of one turn, and counts them.
+pub(super) struct Writer {
+    sender: mpsc::Sender<Bytes>,
+    turn: u64,
+    seq: u64,
+    /// The number of the last event that the reader has already.
+    seen: u64,
+    stall: Duration,
+}
+
+impl Writer {
+    /// Follow what the turn streams, until it is over.
+    pub(super) async fn follow(&mut self, output: &Output) -> Result<(), Gone> {
+        let mut place = 0;
+        while let Some(delta) = output.get(place).await {
+            self.delta(delta).await?;
+            place += 1;
+        }
+        Ok(())
+    }
+
+    async fn delta(&mut self, delta: Delta) -> Result<(), Gone> {
+        match delta {
+            Delta::Text(text) => {
+                for piece in pieces(&text) {
+                    self.provisional(&StreamEvent::text(piece)).await?;
+                }
+                Ok(())
+            }
+            Delta::Event { name, data } => {
+                self.provisional(&StreamEvent::named(&name, &data)).await
+            }
+        }
+    }
+
+    /// An event that the reader may have already.
+    async fn provisional(&mut self, event: &StreamEvent<'_>) -> Result<(), Gone> {
+        if self.seq < self.seen {
+            self.seq += 1;
+            return Ok(());
+        }
+        self.write(event).await
+    }
+
+    /// An event that the reader gets in any case.
+    pub(super) async fn write(&mut self, event: &StreamEvent<'_>) -> Result<(), Gone> {
+        self.seq = self.seq.max(self.seen) + 1;
+        // Strings, numbers and maps with string keys: there is nothing that JSON cannot hold.
+        let event = serde_json::to_string(event).unwrap_or_default();
+        let whole = format!("id: {}.1.{}\ndata: {event}\n\n", self.turn, self.seq);
+        let sent = self.sender.send_timeout(whole.into(), self.stall).await;
+        sent.map_err(|_| Gone)
+    }
+}
+
+/// A turn that somebody waits for.
+pub(super) struct Answering {
+    pub(super) output: Output,
+    pub(super) reply: Pin<Box<dyn Future<Output = Result<Reply, SendError>> + Send>>,
+    pub(super) clock: Clock,
+    pub(super) since: Duration,
+    pub(super) request_id: RequestId,
+}
+
+impl Answering {
+    /// Write what the agent streams, and what came of it.
+    pub(super) async fn write(mut self, mut writer: Writer) -> Result<(), Gone> {
+        let mut ended = None;
+        let mut place = 0;
+        loop {
+            let delta = match &ended {
+                None => tokio::select! {
+                    biased;
+                    delta = self.output.get(place) => delta,
+                    reply = &mut self.reply => {
+                        ended = Some(reply);
+                        continue;
+                    }
+                },
+                // The turn is over: what is not there now never comes.
+                Some(_) => self.output.get(place).now_or_never().flatten(),
+            };
+            let Some(delta) = delta else { break };
+            writer.delta(delta).await?;
+            place += 1;
+        }
+        let ended = match ended {
+            Some(ended) => ended,
+            None => self.reply.await,
+        };
+        match ended {
+            Ok(reply) => {
+                let latency = self.clock.monotonic().saturating_sub(self.since);
+                writer.write(&StreamEvent::message(reply.content())).await?;
+                writer.write(&StreamEvent::done(&reply.turn, reply.session, latency)).await
+            }
+            Err(error) => {
+                let error = ApiError::from(error);
+                if let Some(cause) = error.cause() {
+                    let request = &*self.request_id.0;
+                    tracing::error!(request, code = error.code(), cause, "a stream has failed");
+                }
+                writer.write(&StreamEvent::error(&error, &self.request_id.0)).await
+            }
+        }
+    }
+}
+
+/// A text in pieces that are small enough for one event, none of them cut within a character.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(MAX_DELTA));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_cut_between_characters_and_nothing_is_lost() {
+        for text in ["", "short", &"x".repeat(MAX_DELTA), &"ä€𝄞".repeat(3_000)] {
+            let cut: Vec<&str> = pieces(text).collect();
+            assert_eq!(cut.concat(), text);
+            assert!(cut.iter().all(|piece| (1..=MAX_DELTA).contains(&piece.len())));
+            assert!(cut.len() <= text.len() / (MAX_DELTA - 3) + 1);
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_turn_its_attempt_and_a_number() {
+        assert_eq!(Place::parse("3.1.17"), Some(Place { turn: 3, seq: 17 }));
+        for text in ["", "3", "3.1", "3.2.1", "0.1.1", "3.1.1.1", "3.1.x", "-3.1.1"] {
+            assert_eq!(Place::parse(text), None, "{text}");
+        }
+    }
+
+    fn writer(seen: u64) -> (Writer, mpsc::Receiver<Bytes>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let stall = Duration::from_secs(1);
+        (Writer { sender, turn: 2, seq: 0, seen, stall }, receiver)
+    }
+
+    #[tokio::test]
+    async fn each_event_is_one_chunk_with_its_place() {
+        let (mut writer, mut chunks) = writer(0);
+        writer.delta(Delta::Text("a\nb".to_owned())).await.unwrap();
+        let chunk = String::from_utf8(chunks.recv().await.unwrap().to_vec()).unwrap();
+        assert!(chunk.starts_with("id: 2.1.1\ndata: {\"type\":") && chunk.ends_with("}\n\n"));
+        assert_eq!(chunk.lines().count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_comes_back_gets_what_it_has_not_seen() {
+        let (mut writer, mut chunks) = writer(2);
+        for text in ["one", "two", "three"] {
+            writer.delta(Delta::Text(text.to_owned())).await.unwrap();
+        }
+        let chunk = String::from_utf8(chunks.recv().await.unwrap().to_vec()).unwrap();
+        assert!(chunk.starts_with("id: 2.1.3\n") && chunk.contains("three"), "{chunk}");
+        assert!(chunks.try_recv().is_err());
+    }
+}

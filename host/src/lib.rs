@@ -1,0 +1,51 @@
+//! Dormouse hosts AI-agent sessions in WebAssembly: sandboxed, metered, asleep when idle.
+//!
+//! [`Host`] is the whole product; the HTTP API and the command line are clients of it. See its
+//! example, and `examples/` in the repository.
+//!
+//! Rooms, and what each must not know: `ARCHITECTURE.md`.
+
+#![deny(missing_docs)]
+
+mod agent;
+pub mod api;
+mod builder;
+pub mod cli;
+mod clock;
+mod event;
+mod host;
+mod memory;
+mod sandbox;
+mod session;
+mod store;
+pub mod telemetry;
+mod turn;
+
+pub use agent::catalog::{AgentError, Upload};
+pub use agent::{
+    Agent, AgentKind, AgentName, AgentRef, AgentSelector, Digest, InvalidName, Statefulness,
+    Version,
+};
+pub use builder::{BuildError, HostBuilder, HostOptions};
+pub use clock::{Clock, ManualClock, Timestamp};
+pub use event::{Cursor, Event, EventKind, Subject};
+pub use host::{
+    Agents, CreateError, Host, HostStats, Listing, LookError, MAX_MESSAGE, MAX_PARTS, MAX_REASON,
+    Message, Reply, SessionHandle, Sessions, Streaming,
+};
+pub use sandbox::{Refusal, SandboxError, compile_child};
+pub use session::creation::{DefaultLimits, InvalidField, NewSession};
+pub use session::id::{Principal, SessionId, SnapshotId, TurnId};
+pub use session::limits::{FuelPrice, Limits, NanoUsd, Usage};
+pub use session::manager::{Ended, OrderError, SendError, Sight};
+pub use session::pattern::Pattern;
+pub use session::record::{Object, Profile, Residency, Session};
+pub use session::state::{InvalidTransition, Reason, Resumable, State, Status};
+pub use store::embedded::OpenError;
+pub use store::{Logged, SessionQuery, StoreError, StoreStats};
+pub use turn::admission::Denied;
+pub use turn::output::{Delta, Output};
+pub use turn::record::{
+    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, TurnOutcome, TurnRecord,
+    text_of,
+};

@@ -1,0 +1,164 @@
+//! Code: an agent that is compiled and linked, from which instances are made.
+
+use std::sync::Arc;
+
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Linker, Lower};
+use wasmtime::{Engine, Store};
+
+use super::bindings::exports::dormouse::agent::{handler, state};
+use super::fault::{Fault, bounded};
+use super::fuel;
+use super::guest::{Guest, MAX_RESOURCES};
+use super::imports;
+use super::instance::{Grant, Instance, MAX_TRANSFER};
+use super::refusal::Refusal;
+use super::snapshot::{Form, STATE};
+use super::ticker::Ticker;
+use crate::agent::Statefulness;
+use crate::clock::Clock;
+use crate::memory::MemoryBudget;
+
+/// The export that makes a component an agent.
+pub(super) const HANDLER: &str = "dormouse:agent/handler@0.1.0";
+
+/// What all instances of a sandbox share.
+pub(super) struct Shared {
+    pub(super) ticker: Ticker,
+    pub(super) memory: MemoryBudget,
+    pub(super) clock: Clock,
+    /// The largest memory of one instance, whatever it is granted.
+    pub(super) max_memory_bytes: u64,
+}
+
+/// An agent that is compiled and linked.
+pub struct Code {
+    agent: InstancePre<Guest>,
+    handler: handler::GuestIndices,
+    form: Form,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Code").field("statefulness", &self.statefulness()).finish_non_exhaustive()
+    }
+}
+
+impl Code {
+    /// Make an instance in its first state.
+    ///
+    /// # Errors
+    /// [`Fault::Busy`] where all places are taken, [`Fault::HostOutOfMemory`] where the budget is
+    /// spent, and otherwise what the agent did wrong while it started.
+    pub async fn instantiate(&self, grant: Grant) -> Result<Instance, Fault> {
+        let shared = &self.shared;
+        let begun = shared.clock.monotonic();
+        let limit = grant.max_memory_bytes.min(shared.max_memory_bytes);
+        let guest = Guest::new(&grant, limit, &shared.memory, &shared.clock);
+        let mut store = Store::new(self.agent.engine(), guest);
+        store.limiter(|guest| &mut guest.memory);
+        store.set_hostcall_fuel(MAX_TRANSFER);
+        store.set_max_component_handles(MAX_RESOURCES);
+        fuel::configure(&mut store).map_err(|error| Fault::Host(format!("{error:#}")))?;
+
+        let made = shared.ticker.watch(self.agent.instantiate_async(&mut store)).await;
+        let instance = made.map_err(|error| store.data_mut().fault(&error))?;
+        let handler = self.handler.load(&mut store, &instance);
+        let keeper = self.form.load(&mut store, &instance);
+        let (handler, keeper) = match (handler, keeper) {
+            (Ok(handler), Ok(keeper)) => (handler, keeper),
+            (Err(error), _) | (_, Err(error)) => return Err(Fault::Host(format!("{error:#}"))),
+        };
+        metrics::histogram!("dormouse_instantiate_seconds")
+            .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
+        Ok(Instance::new(store, handler, keeper, shared.clone()))
+    }
+
+    /// How the state of the agent outlives an instance.
+    #[must_use]
+    pub fn statefulness(&self) -> Statefulness {
+        self.form.statefulness()
+    }
+
+    /// Link a component.
+    ///
+    /// # Errors
+    /// It imports or exports what the host knows under another type.
+    pub(super) fn link(
+        component: &Component,
+        linker: &Linker<Guest>,
+        shared: Arc<Shared>,
+    ) -> Result<Code, Refusal> {
+        let agent = linker.instantiate_pre(component).map_err(|error| unlinked(&error))?;
+        check(&agent)?;
+        let handler = handler::GuestIndices::new(&agent).map_err(|error| wrong(&error))?;
+        let form = Form::of(&agent).map_err(|error| wrong(&error))?;
+        Ok(Code { agent, handler, form, shared })
+    }
+
+    /// The names of what the agent imports, in the order of the component.
+    pub(super) fn imports(&self) -> Vec<String> {
+        let engine: &Engine = self.agent.engine();
+        let component = self.agent.component().component_type();
+        component.imports(engine).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// What a session has to grant to the agent, a word each.
+    pub(super) fn capabilities(&self) -> Vec<String> {
+        let imports = self.imports();
+        let mut words: Vec<String> = imports
+            .iter()
+            .filter_map(|name| imports::capability(name))
+            .map(str::to_owned)
+            .collect();
+        words.sort_unstable();
+        words.dedup();
+        words
+    }
+}
+
+/// Whether the exports have the types that they are called with.
+fn check(agent: &InstancePre<Guest>) -> Result<(), Refusal> {
+    type Handled = Result<handler::Reply, handler::Failure>;
+    type Saved = Result<state::SavedResult, state::Error>;
+
+    check_function::<(handler::Turn<'_>,), (Handled,)>(agent, HANDLER, "handle")?;
+    if agent.component().get_export_index(None, STATE).is_some() {
+        check_function::<(), (Saved,)>(agent, STATE, "save")?;
+        check_function::<(state::SavedParam<'_>,), (Result<(), state::Error>,)>(
+            agent, STATE, "restore",
+        )?;
+    }
+    Ok(())
+}
+
+fn check_function<Parameters, Results>(
+    agent: &InstancePre<Guest>,
+    interface: &str,
+    name: &str,
+) -> Result<(), Refusal>
+where
+    Parameters: ComponentNamedList + Lower,
+    Results: ComponentNamedList + Lift,
+{
+    let component = agent.component();
+    let instance = component.get_export_index(None, interface);
+    let export = instance.and_then(|instance| component.get_export(Some(&instance), name));
+    let checked = match export {
+        Some((ComponentItem::ComponentFunc(function), _)) => {
+            function.typecheck::<Parameters, Results>(&agent.instance_type())
+        }
+        Some(_) | None => Err(wasmtime::Error::msg("there is no such function")),
+    };
+    checked.map_err(|error| wrong(&format!("`{interface}` `{name}`: {error:#}")))
+}
+
+/// An import of ours under another type, or of a function that ours does not have.
+fn unlinked(error: &wasmtime::Error) -> Refusal {
+    Refusal::MissingImports(vec![bounded(format!("{error:#}"))])
+}
+
+fn wrong(error: &impl std::fmt::Display) -> Refusal {
+    Refusal::WrongSignature(bounded(format!("{error:#}")))
+}

@@ -1,0 +1,93 @@
+//! What the store of an instance holds besides the guest: all that the host knows while it runs.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::call::{OutputSink, SessionView};
+use super::fault::Fault;
+use super::imports::log::TurnLog;
+use super::imports::wasi::{self, GuestClock, RandomStream};
+use super::instance::Grant;
+use super::memory::Limiter;
+use crate::clock::Clock;
+use crate::memory::MemoryBudget;
+
+/// Resources that a guest may hold at a time. Rust programs need about ten.
+pub(super) const MAX_RESOURCES: usize = 1_000;
+
+/// The host's side of one instance.
+pub(super) struct Guest {
+    pub(super) memory: Limiter,
+    pub(super) clock: GuestClock,
+    pub(super) random: RandomStream,
+    pub(super) log: SharedLog,
+    /// What belongs to the call that runs. `None` while the guest starts, restores or rests.
+    pub(super) turn: Option<Turn>,
+    wasi: WasiCtx,
+    resources: ResourceTable,
+}
+
+/// The host's side of one call.
+pub(super) struct Turn {
+    pub(super) session: Arc<SessionView>,
+    pub(super) output: Box<dyn OutputSink>,
+    /// Bytes that have been streamed.
+    pub(super) streamed: u64,
+}
+
+/// The log, which the standard streams of a guest write to as well.
+#[derive(Clone, Default)]
+pub(super) struct SharedLog(Arc<Mutex<TurnLog>>);
+
+impl SharedLog {
+    pub(super) fn lock(&self) -> MutexGuard<'_, TurnLog> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guest {
+    /// For an instance with this grant.
+    pub(super) fn new(grant: &Grant, limit: u64, budget: &MemoryBudget, clock: &Clock) -> Guest {
+        let clock = GuestClock::new(clock.clone(), grant.monotonic_ns);
+        let random = RandomStream::new(&grant.seed, grant.random_position);
+        let log = SharedLog::default();
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(MAX_RESOURCES);
+        Guest {
+            memory: Limiter::new(limit, budget),
+            wasi: wasi::context(&grant.seed, &clock, &random, &log),
+            clock,
+            random,
+            log,
+            turn: None,
+            resources,
+        }
+    }
+
+    /// What an error that came out of the guest means.
+    pub(super) fn fault(&mut self, error: &wasmtime::Error) -> Fault {
+        let last_words = self.log.lock().last_words();
+        Fault::of(error, &self.memory, last_words.as_deref())
+    }
+
+    /// The call that runs.
+    ///
+    /// # Errors
+    /// A trap, where none does: a guest can ask for its session when it is called, not before.
+    pub(super) fn turn(&mut self) -> wasmtime::Result<&mut Turn> {
+        self.turn.as_mut().ok_or_else(|| {
+            wasmtime::Error::msg(
+                "the session and its output can be used in a turn only, not while the agent \
+                 starts or restores its state",
+            )
+        })
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}

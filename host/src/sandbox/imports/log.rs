@@ -1,0 +1,228 @@
+//! `dormouse:agent/log`, and the log that standard output and standard error go to as well.
+//!
+//! A guest never waits for its log and never gets an error from it: what is beyond the bounds is
+//! counted and dropped.
+
+use super::contract::log::{Host, Level};
+use crate::sandbox::guest::Guest;
+use crate::turn::record::{LogLevel, LogLine, LogSource};
+
+/// The most log that is kept of one turn, in bytes.
+pub(in crate::sandbox) const MAX_BYTES: usize = 64 << 10;
+/// The most that is kept of one line: message, names and values together.
+const MAX_LINE: usize = 8 << 10;
+/// What each line and each field counts besides its bytes, so that empty ones are not without end.
+const LINE: usize = 32;
+
+impl Host for Guest {
+    fn log(
+        &mut self,
+        level: Level,
+        message: String,
+        fields: Vec<(String, String)>,
+    ) -> wasmtime::Result<()> {
+        let level = match level {
+            Level::Trace => LogLevel::Trace,
+            Level::Debug => LogLevel::Debug,
+            Level::Info => LogLevel::Info,
+            Level::Warn => LogLevel::Warn,
+            Level::Error => LogLevel::Error,
+        };
+        self.log.lock().push(LogSource::Log(level), message, fields);
+        Ok(())
+    }
+}
+
+/// What a guest has written since the log was last taken.
+#[derive(Default)]
+pub(in crate::sandbox) struct TurnLog {
+    lines: Vec<LogLine>,
+    kept: usize,
+    dropped: u64,
+    stdout: Unfinished,
+    stderr: Unfinished,
+}
+
+/// A line of a standard stream that has no end yet.
+#[derive(Default)]
+struct Unfinished {
+    bytes: Vec<u8>,
+    /// Bytes of this line beyond the bound.
+    cut: u64,
+}
+
+/// A standard stream of a guest.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sandbox) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl TurnLog {
+    /// Keep a line, or as much of it as the bounds leave.
+    pub(super) fn push(
+        &mut self,
+        source: LogSource,
+        mut message: String,
+        mut fields: Vec<(String, String)>,
+    ) {
+        self.dropped += cut(&mut message, MAX_LINE);
+        let mut room = MAX_LINE - message.len();
+        fields.retain(|(name, value)| {
+            let size = name.len() + value.len();
+            match room.checked_sub(size + LINE) {
+                Some(left) => {
+                    room = left;
+                    true
+                }
+                None => {
+                    self.dropped += size as u64;
+                    false
+                }
+            }
+        });
+        let size: usize = message.len()
+            + fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let counted = size + LINE * (1 + fields.len());
+        if self.kept + counted > MAX_BYTES {
+            self.dropped += size as u64;
+            return;
+        }
+        self.kept += counted;
+        message.shrink_to_fit();
+        self.lines.push(LogLine { source, message, fields });
+    }
+
+    /// Take bytes that the guest wrote to a standard stream.
+    pub(super) fn write(&mut self, stream: Stream, mut bytes: &[u8]) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.continue_line(stream, &bytes[..end]);
+            self.end_line(stream);
+            bytes = &bytes[end + 1..];
+        }
+        self.continue_line(stream, bytes);
+    }
+
+    /// Everything since the last time, and how many bytes were dropped.
+    pub(in crate::sandbox) fn take(&mut self) -> (Vec<LogLine>, u64) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if !self.unfinished(stream).bytes.is_empty() {
+                self.end_line(stream);
+            }
+        }
+        self.kept = 0;
+        (std::mem::take(&mut self.lines), std::mem::take(&mut self.dropped))
+    }
+
+    /// The last that the guest wrote to standard error: from where it panicked, if it did.
+    pub(in crate::sandbox) fn last_words(&mut self) -> Option<String> {
+        if !self.unfinished(Stream::Stderr).bytes.is_empty() {
+            self.end_line(Stream::Stderr);
+        }
+        let written = self.lines.iter().filter(|line| line.source == LogSource::Stderr);
+        let words: Vec<&str> = written
+            .map(|line| line.message.trim())
+            .filter(|line| !line.is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE"))
+            .collect();
+        let panicked = words.iter().rposition(|line| line.contains("panicked at"));
+        let from = panicked.unwrap_or(words.len().saturating_sub(1));
+        (!words.is_empty()).then(|| words[from..].join(" "))
+    }
+
+    fn continue_line(&mut self, stream: Stream, bytes: &[u8]) {
+        let line = self.unfinished(stream);
+        let taken = bytes.len().min(MAX_LINE.saturating_sub(line.bytes.len()));
+        line.bytes.extend_from_slice(&bytes[..taken]);
+        line.cut += (bytes.len() - taken) as u64;
+    }
+
+    fn end_line(&mut self, stream: Stream) {
+        let Unfinished { mut bytes, cut } = std::mem::take(self.unfinished(stream));
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+        self.dropped += cut;
+        let source = match stream {
+            Stream::Stdout => LogSource::Stdout,
+            Stream::Stderr => LogSource::Stderr,
+        };
+        // A line that is cut inside a character, or is no text, shows it.
+        let message = String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        self.push(source, message, Vec::new());
+    }
+
+    fn unfinished(&mut self, stream: Stream) -> &mut Unfinished {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+}
+
+/// Cut a text at a bound. Returns how many bytes went.
+fn cut(text: &mut String, bound: usize) -> u64 {
+    let length = text.len();
+    if length > bound {
+        text.truncate(text.floor_char_boundary(bound));
+    }
+    (length - text.len()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(log: &mut TurnLog) -> (Vec<String>, u64) {
+        let (lines, dropped) = log.take();
+        (lines.into_iter().map(|line| line.message).collect(), dropped)
+    }
+
+    #[test]
+    fn writes_become_lines_in_order_and_the_last_needs_no_end() {
+        let mut log = TurnLog::default();
+        log.write(Stream::Stdout, b"one\ntw");
+        log.write(Stream::Stderr, b"other\r\n");
+        log.write(Stream::Stdout, b"o\n\nthree");
+        assert_eq!(messages(&mut log).0, ["one", "other", "two", "", "three"]);
+        assert_eq!(messages(&mut log).0, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_beyond_the_bounds_is_counted_and_dropped() {
+        let mut log = TurnLog::default();
+        log.write(Stream::Stdout, &vec![b'x'; 1 << 20]);
+        let (lines, dropped) = messages(&mut log);
+        assert_eq!((lines.len(), lines[0].len(), dropped), (1, MAX_LINE, (1 << 20) - 8_192));
+
+        for _ in 0..100_000 {
+            log.write(Stream::Stderr, b"\n");
+            log.push(
+                LogSource::Log(LogLevel::Info),
+                String::new(),
+                vec![(String::new(), String::new()); 9],
+            );
+        }
+        assert!(log.lines.len() <= MAX_BYTES / LINE);
+
+        let mut log = TurnLog::default();
+        log.push(
+            LogSource::Log(LogLevel::Info),
+            "ä".repeat(1 << 20),
+            vec![("k".into(), "v".repeat(9_000))],
+        );
+        let (lines, dropped) = log.take();
+        assert_eq!(lines[0].message.len() as u64 + dropped, (2 << 20) + 9_001);
+        assert!(lines[0].fields.is_empty());
+    }
+
+    #[test]
+    fn the_last_words_are_those_of_the_panic() {
+        let mut log = TurnLog::default();
+        log.write(Stream::Stderr, b"working\n\nthread 'main' panicked at src/lib.rs:7:5:\nno luck\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n");
+        assert_eq!(
+            log.last_words().as_deref(),
+            Some("thread 'main' panicked at src/lib.rs:7:5: no luck")
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! The interfaces that a guest may import, one a file.
+//!
+//! Invariants: an import answers from values and waits for nothing but time; what a guest hands in
+//! is bounded before it is kept; no import reaches a file, a variable or a socket of the host.
+
+pub(super) mod log;
+pub(super) mod output;
+pub(super) mod session;
+pub(super) mod wasi;
+
+use wasmtime::Engine;
+use wasmtime::component::{HasSelf, Linker};
+
+use super::bindings::dormouse::agent as contract;
+use super::guest::Guest;
+
+/// Interfaces of our own, by name.
+const OWN: [&str; 3] =
+    ["dormouse:agent/session@0.1.0", "dormouse:agent/output@0.1.0", "dormouse:agent/log@0.1.0"];
+
+/// A linker with everything that a guest may import.
+pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    contract::session::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    contract::output::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    contract::log::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    wasi::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+/// Whether the host has this interface, in a version that will do.
+pub(super) fn is_known(name: &str) -> bool {
+    let wanted = compatible(name);
+    OWN.iter().chain(&wasi::INTERFACES).any(|known| compatible(known) == wanted)
+}
+
+/// What a session has to grant for this import: a word, where it is anything at all.
+pub(super) fn capability(import: &str) -> Option<&str> {
+    let path = import.split('@').next().unwrap_or(import);
+    let (package, interface) = path.split_once('/')?;
+    match (package, interface) {
+        ("dormouse:agent", interface) => Some(interface),
+        ("wasi:clocks", _) => Some("clocks"),
+        ("wasi:random", _) => Some("random"),
+        ("wasi:filesystem", _) => Some("filesystem"),
+        ("wasi:sockets", _) => Some("sockets"),
+        ("wasi:http", _) => Some("http"),
+        ("wasi:cli", "environment") => Some("environment"),
+        ("wasi:cli", "stdin" | "stdout" | "stderr") => Some("stdio"),
+        // Streams, polls and terminals are of use only with one of the above.
+        _ => None,
+    }
+}
+
+/// The name up to the part of its version that compatible versions share: `a:b/c@1`, `a:b/c@0.2`.
+/// Versions 0.0.x and those with a suffix are compatible with themselves alone.
+fn compatible(name: &str) -> &str {
+    let Some((_, version)) = name.split_once('@') else { return name };
+    if version.contains(['-', '+']) {
+        return name;
+    }
+    let mut numbers = version.split('.');
+    let shared = match (numbers.next(), numbers.next()) {
+        (Some("0"), Some("0")) | (None, _) => return name,
+        (Some("0"), Some(minor)) => 2 + minor.len(),
+        (Some(major), _) => major.len(),
+    };
+    &name[..name.len() - version.len() + shared]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compatible_as_far_as_semver_says() {
+        assert_eq!(compatible("wasi:io/poll@0.2.6"), "wasi:io/poll@0.2");
+        assert_eq!(compatible("a:b/c@1.2.3"), "a:b/c@1");
+        assert_eq!(compatible("a:b/c@0.0.3"), "a:b/c@0.0.3");
+        assert_eq!(compatible("a:b/c@1.0.0-rc1"), "a:b/c@1.0.0-rc1");
+        assert_eq!(compatible("plain"), "plain");
+        assert!(is_known("wasi:io/poll@0.2.0") && is_known("wasi:cli/stdout@0.2.9"));
+        assert!(!is_known("wasi:io/poll@0.3.0") && !is_known("wasi:http/types@0.2.0"));
+    }
+
+    #[test]
+    fn the_linker_has_every_interface_that_is_listed() {
+        let engine = super::super::engine::compiler().expect("an engine");
+        let mut linker = linker(&engine).expect("it links");
+        for name in OWN.iter().chain(&wasi::INTERFACES) {
+            // A second definition of a name is an error, so this tells whether there is a first.
+            let twice = linker.root().func_wrap(name, |_, (): ()| Ok(()));
+            assert!(twice.is_err(), "{name} is not linked");
+        }
+    }
+
+    #[test]
+    fn capabilities_are_words_for_what_is_granted() {
+        assert_eq!(capability("dormouse:agent/session@0.1.0"), Some("session"));
+        assert_eq!(capability("wasi:clocks/wall-clock@0.2.6"), Some("clocks"));
+        assert_eq!(capability("wasi:io/poll@0.2.6"), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! WASI 0.2, with nothing granted: clocks, randomness and output of the guest's own, and otherwise an
+//! empty world. No arguments, no variables, no directories, no network; standard input is at its end.
+//!
+//! The monotonic clock and the random stream go on where the last instance of the session stopped.
+//! A guest that sleeps waits in real time, whatever clock the host has: its deadline is the caller's.
+
+mod clock;
+mod random;
+mod stdio;
+
+use wasmtime::component::Linker;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+
+pub(in crate::sandbox) use clock::GuestClock;
+pub(in crate::sandbox) use random::RandomStream;
+
+use super::log::Stream;
+use crate::sandbox::guest::{Guest, SharedLog};
+use stdio::Output;
+
+/// Random bytes that a guest may ask for at once.
+const MAX_RANDOM: u64 = 1 << 20;
+
+/// What [`add_to_linker`] adds, by name.
+pub(super) const INTERFACES: [&str; 27] = [
+    "wasi:cli/environment@0.2.12",
+    "wasi:cli/exit@0.2.12",
+    "wasi:cli/stdin@0.2.12",
+    "wasi:cli/stdout@0.2.12",
+    "wasi:cli/stderr@0.2.12",
+    "wasi:cli/terminal-input@0.2.12",
+    "wasi:cli/terminal-output@0.2.12",
+    "wasi:cli/terminal-stdin@0.2.12",
+    "wasi:cli/terminal-stdout@0.2.12",
+    "wasi:cli/terminal-stderr@0.2.12",
+    "wasi:clocks/monotonic-clock@0.2.12",
+    "wasi:clocks/wall-clock@0.2.12",
+    "wasi:filesystem/preopens@0.2.12",
+    "wasi:filesystem/types@0.2.12",
+    "wasi:io/error@0.2.12",
+    "wasi:io/poll@0.2.12",
+    "wasi:io/streams@0.2.12",
+    "wasi:random/insecure-seed@0.2.12",
+    "wasi:random/insecure@0.2.12",
+    "wasi:random/random@0.2.12",
+    "wasi:sockets/instance-network@0.2.12",
+    "wasi:sockets/ip-name-lookup@0.2.12",
+    "wasi:sockets/network@0.2.12",
+    "wasi:sockets/tcp-create-socket@0.2.12",
+    "wasi:sockets/tcp@0.2.12",
+    "wasi:sockets/udp-create-socket@0.2.12",
+    "wasi:sockets/udp@0.2.12",
+];
+
+/// Add all interfaces of [`INTERFACES`].
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)
+}
+
+/// The world of one instance.
+pub(in crate::sandbox) fn context(
+    seed: &[u8; 32],
+    clock: &GuestClock,
+    random: &RandomStream,
+    log: &SharedLog,
+) -> WasiCtx {
+    WasiCtxBuilder::new()
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .stdout(Output::new(Stream::Stdout, log.clone()))
+        .stderr(Output::new(Stream::Stderr, log.clone()))
+        .wall_clock(clock.clone())
+        .monotonic_clock(clock.clone())
+        // One stream for both, so that one position tells where both go on.
+        .secure_random(random.clone())
+        .insecure_random(random.clone())
+        .insecure_random_seed(random::insecure_seed(seed))
+        .max_random_size(MAX_RANDOM)
+        .build()
+}

@@ -1,0 +1,282 @@
+//! An instance: one live guest, from its first state to its last call.
+//!
+//! Invariant: a call that does not end well poisons the instance. A trap leaves the guest in the
+//! middle of something, and so does a future that is dropped; whoever holds the instance drops it, and
+//! wakes another from the last snapshot. Dropping the future of [`Instance::run`] at any time is safe.
+
+use std::sync::Arc;
+
+use serde::de::IgnoredAny;
+use tracing::Instrument;
+use wasmtime::Store;
+
+use super::bindings::exports::dormouse::agent::handler;
+use super::call::{Abandoned, Answer, Call, MAX_REPLY_BYTES, MAX_REPLY_PARTS, Report};
+use super::code::Shared;
+use super::fault::{Fault, GuestFailure, bounded};
+use super::fuel;
+use super::guest::{Guest, Turn};
+use super::snapshot::Keeper;
+use crate::session::snapshot::GuestState;
+use crate::turn::record::{Part, Sender};
+
+/// Bytes that a guest may hand to the host in one call of an import, or as a result. It bounds what
+/// the host reads before it can look at it; what may be kept is less.
+pub(super) const MAX_TRANSFER: usize = 32 << 20;
+/// The longest media type that a reply may have.
+const MAX_MEDIA_TYPE: usize = 255;
+
+/// What an instance is given when it is made.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The most memory that it may hold, in bytes, tables included.
+    pub max_memory_bytes: u64,
+    /// What its randomness comes from. Fixed for a session.
+    pub seed: [u8; 32],
+    /// How many random bytes the session has drawn.
+    pub random_position: u64,
+    /// What the session's monotonic clock says, in nanoseconds.
+    pub monotonic_ns: u64,
+}
+
+/// A live guest.
+pub struct Instance {
+    store: Store<Guest>,
+    handler: handler::Guest,
+    keeper: Keeper,
+    shared: Arc<Shared>,
+    /// The fuel that the guest was given for the call that runs, or ran last.
+    given: u64,
+    /// A call was begun, and has not ended well.
+    poisoned: bool,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("poisoned", &self.poisoned).finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    pub(super) fn new(
+        store: Store<Guest>,
+        handler: handler::Guest,
+        keeper: Keeper,
+        shared: Arc<Shared>,
+    ) -> Instance {
+        Instance { store, handler, keeper, shared, given: 0, poisoned: false }
+    }
+
+    /// Give a new instance a saved state. Returns the fuel that it used.
+    ///
+    /// # Errors
+    /// [`Fault::RestoreFailed`] where the agent does not take the state; then, and after any other
+    /// fault, the instance must be dropped.
+    pub async fn restore(&mut self, state: &GuestState, fuel: u64) -> Result<u64, Fault> {
+        let span = tracing::debug_span!("restore", bytes = state.len());
+        self.begin(fuel)?;
+        let shared = self.shared.clone();
+        let restored = self.keeper.restore(&mut self.store, state);
+        shared.ticker.watch(restored).instrument(span).await?;
+        self.poisoned = false;
+        Ok(fuel::used(&self.store, self.given))
+    }
+
+    /// Answer one turn: `handle`, and then the state is saved, both within the call's fuel.
+    ///
+    /// After a report with a fault, and after this future was dropped, the instance must not be
+    /// called again. Another call is then answered with [`Fault::Host`].
+    pub async fn run(&mut self, call: Call) -> Report {
+        let span = tracing::debug_span!("call", turn = %call.id, number = call.number);
+        let shared = self.shared.clone();
+        let result = match self.begin(call.fuel) {
+            Ok(()) => shared.ticker.watch(self.answer(call)).instrument(span).await,
+            Err(fault) => Err(fault),
+        };
+        self.store.data_mut().turn = None;
+        self.poisoned |= result.is_err();
+        let Abandoned { fuel, log, log_dropped } = self.account();
+        Report { result, fuel, log, log_dropped }
+    }
+
+    /// What is known of a call whose future was dropped.
+    #[must_use]
+    pub fn abandon(mut self) -> Abandoned {
+        self.account()
+    }
+
+    /// Bytes of memory that the guest holds.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.store.data().memory.held()
+    }
+
+    /// What the guest's monotonic clock says, in nanoseconds.
+    #[must_use]
+    pub fn monotonic_ns(&self) -> u64 {
+        self.store.data().clock.monotonic_ns()
+    }
+
+    /// How many random bytes the session has drawn.
+    #[must_use]
+    pub fn random_position(&self) -> u64 {
+        self.store.data().random.position()
+    }
+
+    /// Begin a call. Until it has ended well the instance counts as poisoned.
+    fn begin(&mut self, fuel: u64) -> Result<(), Fault> {
+        self.given = 0;
+        if std::mem::replace(&mut self.poisoned, true) {
+            return Err(Fault::Host("the instance was called again after a fault".to_owned()));
+        }
+        fuel::fill(&mut self.store, fuel).map_err(|error| Fault::Host(format!("{error:#}")))?;
+        self.given = fuel;
+        self.store.data_mut().memory.forget_denials();
+        Ok(())
+    }
+
+    async fn answer(&mut self, call: Call) -> Result<Answer, Fault> {
+        let Call { id, number, sender, content, deadline, fuel, session, output } = call;
+        self.store.data_mut().turn = Some(Turn { session, output, streamed: 0 });
+        let parts: Vec<handler::PartParam<'_>> = content.iter().map(lower).collect();
+        let turn = handler::Turn {
+            id: &id,
+            number,
+            sender: match sender {
+                Sender::User => handler::Sender::User,
+            },
+            content: &parts,
+            deadline: u64::try_from(deadline.0).unwrap_or(0),
+            fuel,
+        };
+        let reply = match self.handler.call_handle(&mut self.store, turn).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(failure)) => return Err(Fault::Failed(failure.into())),
+            Err(error) => return Err(self.store.data_mut().fault(&error)),
+        };
+        let content = lift(reply.content)?;
+        let state = self.keeper.save(&mut self.store).await?;
+        self.poisoned = false;
+        Ok(Answer { content, complete: reply.complete, state })
+    }
+
+    fn account(&mut self) -> Abandoned {
+        let fuel = fuel::used(&self.store, self.given);
+        let (log, log_dropped) = self.store.data_mut().log.lock().take();
+        Abandoned { fuel, log, log_dropped }
+    }
+}
+
+/// Whether a guest handed over more than [`MAX_TRANSFER`] at once.
+pub(super) fn is_too_much(error: &wasmtime::Error) -> bool {
+    // The type of this error is private; its text is fixed with the version.
+    error.chain().any(|cause| cause.to_string().contains("fuel allocated for hostcalls"))
+}
+
+impl From<handler::Failure> for GuestFailure {
+    fn from(failure: handler::Failure) -> GuestFailure {
+        match failure {
+            handler::Failure::Invalid(why) => GuestFailure::Invalid(bounded(why)),
+            handler::Failure::Declined => GuestFailure::Declined,
+            handler::Failure::Failed(why) => GuestFailure::Failed(bounded(why)),
+        }
+    }
+}
+
+fn lower(part: &Part) -> handler::PartParam<'_> {
+    match part {
+        Part::Text(text) => handler::PartParam::Text(text),
+        Part::Json(json) => handler::PartParam::Json(json),
+        Part::Blob { media_type, data } => {
+            handler::PartParam::Blob(handler::BlobParam { media_type, data })
+        }
+    }
+}
+
+/// The parts of a reply, once they are what they say and no more than may be kept.
+fn lift(parts: Vec<handler::PartResult>) -> Result<Vec<Part>, Fault> {
+    if parts.len() > MAX_REPLY_PARTS {
+        let why = format!("it has {} parts; {MAX_REPLY_PARTS} may be", parts.len());
+        return Err(Fault::Failed(GuestFailure::InvalidReply(why)));
+    }
+    let parts: Vec<Part> = parts
+        .into_iter()
+        .map(|part| match part {
+            handler::PartResult::Text(text) => Part::Text(text),
+            handler::PartResult::Json(json) => Part::Json(json),
+            handler::PartResult::Blob(handler::BlobResult { media_type, data }) => {
+                Part::Blob { media_type, data }
+            }
+        })
+        .collect();
+    let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
+    if bytes > MAX_REPLY_BYTES {
+        return Err(Fault::ReplyTooLarge { limit: MAX_REPLY_BYTES });
+    }
+    for (place, part) in (1..).zip(&parts) {
+        check(part).map_err(|why| {
+            let why: String = format!("part {place}: {why}");
+            Fault::Failed(GuestFailure::InvalidReply(bounded(why)))
+        })?;
+    }
+    Ok(parts)
+}
+
+fn check(part: &Part) -> Result<(), String> {
+    match part {
+        Part::Text(_) => Ok(()),
+        Part::Json(json) => serde_json::from_str::<IgnoredAny>(json)
+            .map(|_| ())
+            .map_err(|error| format!("it is no JSON document: {error}")),
+        Part::Blob { media_type, .. } => {
+            // It becomes a header of an answer one day.
+            let plain = media_type.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+            if plain && media_type.contains('/') && media_type.len() <= MAX_MEDIA_TYPE {
+                Ok(())
+            } else {
+                Err("its media type is none, such as `image/png` is".to_owned())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use handler::{BlobResult, PartResult};
+
+    #[test]
+    fn a_reply_is_taken_only_if_each_part_is_what_it_says() {
+        let taken = lift(vec![PartResult::Text("hello".into()), PartResult::Json("[1]".into())]);
+        assert_eq!(taken, Ok(vec![Part::Text("hello".into()), Part::Json("[1]".into())]));
+
+        let refused = lift(vec![PartResult::Text(String::new()), PartResult::Json("[1".into())]);
+        let Err(Fault::Failed(GuestFailure::InvalidReply(why))) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(why.starts_with("part 2: it is no JSON document"), "{why}");
+
+        for media_type in ["", "png", "image/png\r\nset-cookie: a=b", "bild/größe"] {
+            let blob = BlobResult { media_type: media_type.into(), data: Vec::new() };
+            let refused = lift(vec![PartResult::Blob(blob)]);
+            assert!(matches!(refused, Err(Fault::Failed(GuestFailure::InvalidReply(_)))));
+        }
+    }
+
+    #[test]
+    fn a_reply_is_bounded_in_bytes_and_in_parts() {
+        let large = "x".repeat(usize::try_from(MAX_REPLY_BYTES).expect("small") + 1);
+        assert_eq!(
+            lift(vec![PartResult::Text(large)]),
+            Err(Fault::ReplyTooLarge { limit: MAX_REPLY_BYTES })
+        );
+        let many = vec![PartResult::Text(String::new()); MAX_REPLY_PARTS + 1];
+        assert!(matches!(lift(many), Err(Fault::Failed(GuestFailure::InvalidReply(_)))));
+    }
+
+    #[test]
+    fn json_that_nests_without_end_is_refused_and_not_followed() {
+        let deep = "[".repeat(1 << 20);
+        assert!(lift(vec![PartResult::Json(deep)]).is_err());
+    }
+}

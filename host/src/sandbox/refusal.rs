@@ -1,0 +1,77 @@
+//! Why a component was not taken. Each says what its author can do.
+
+/// What was uploaded cannot be hosted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is larger than the host takes.
+    #[error(
+        "the component is larger than {limit} bytes; strip its debug information (`strip = true`), or \
+         build it with `opt-level = \"s\"`"
+    )]
+    TooLarge {
+        /// The most that it may have, in bytes.
+        limit: u64,
+    },
+    /// It is no WebAssembly.
+    #[error("this is no WebAssembly component: it does not begin with `\\0asm`")]
+    NotWasm,
+    /// It is a core module.
+    #[error(
+        "this is a core module, not a component: build it for `wasm32-wasip2`, or wrap it with \
+         `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// It is damaged, or uses what the host does not support.
+    #[error("the component is not valid: {0}")]
+    Malformed(String),
+    /// It would take too long to compile.
+    #[error(
+        "the component has more than {limit} {what}, which is more than the host compiles; make it \
+         smaller or split it"
+    )]
+    TooComplex {
+        /// What there is too much of.
+        what: &'static str,
+        /// The most that there may be.
+        limit: u64,
+    },
+    /// It does not export what every agent exports.
+    #[error(
+        "the component does not export `dormouse:agent/handler@0.1.0`: implement the world \
+         `dormouse:agent/agent`"
+    )]
+    NoHandler,
+    /// It exports something of that name, but not of that type.
+    #[error("an export does not have the type that `dormouse:agent@0.1.0` gives it: {0}")]
+    WrongSignature(String),
+    /// It imports what the host does not have.
+    #[error(
+        "the host does not have what the component imports: {}; build it without them",
+        .0.join(", ")
+    )]
+    MissingImports(Vec<String>),
+    /// The compiler refused it.
+    #[error("the component does not compile: {0}")]
+    CompileFailed(String),
+    /// The compiler took too long.
+    #[error("the component takes more than {seconds} s to compile; make it smaller")]
+    CompileTimeout {
+        /// How long it may take.
+        seconds: u64,
+    },
+    /// The compiler took too much memory.
+    #[error("the component takes more than {limit} bytes of memory to compile; make it smaller")]
+    CompileMemory {
+        /// The most that it may take, in bytes.
+        limit: u64,
+    },
+    /// It compiles, but does not start.
+    #[error("the agent does not start: {0}")]
+    DoesNotStart(String),
+    /// Too many uploads at a time. Trying later helps.
+    #[error("the host is busy with other components; try again later")]
+    Busy,
+    /// Anything else that is not the component's fault.
+    #[error("the component could not be prepared: {0}")]
+    Host(String),
+}

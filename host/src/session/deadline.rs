@@ -1,0 +1,66 @@
+//! When something is due for a session although nobody speaks to it.
+//!
+//! A pure function of the record, so that the store can keep all sessions in the order of their
+//! next deadline and the manager finds what is due without walking them.
+
+use std::time::Duration;
+
+use super::pattern::Pattern;
+use super::record::Session;
+use super::state::{Move, Reason, State, Status};
+use crate::clock::Timestamp;
+
+/// How long an ephemeral session is kept after its end.
+pub const EPHEMERAL_KEPT: Duration = Duration::from_secs(60);
+
+/// What is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The session makes this move.
+    Move(Move),
+    /// The session is removed.
+    Removal,
+}
+
+/// What is due next for this session, and when. `None`: nothing, however long it sleeps.
+#[must_use]
+pub fn next(session: &Session) -> Option<(Timestamp, Due)> {
+    let limits = &session.profile.limits;
+    let hybrid = session.profile.pattern == Pattern::Hybrid;
+    let lifetime = limits.max_lifetime.map(|lifetime| {
+        let reason = Reason::new("lifetime_exceeded");
+        (session.created_at.after(lifetime), Due::Move(Move::Terminate(reason)))
+    });
+    let idle = limits.max_idle.map(|idle| {
+        let step = if hybrid { Move::Rest } else { Move::Terminate(Reason::new("idle_timeout")) };
+        (session.last_activity_at.after(idle), Due::Move(step))
+    });
+    match session.state {
+        // A hybrid that nobody has ever spoken to has nothing to resume: it ends.
+        State::Initializing if hybrid => earlier(
+            lifetime,
+            idle.map(|(at, _)| (at, Due::Move(Move::Terminate(Reason::new("idle_timeout"))))),
+        ),
+        State::Initializing | State::Active => earlier(lifetime, idle),
+        State::Idle | State::Paused(_) | State::Stopping(_) => lifetime,
+        State::Error(_) => earlier(lifetime, removal(session)),
+        State::Completed | State::Terminated(_) => removal(session),
+    }
+}
+
+fn removal(session: &Session) -> Option<(Timestamp, Due)> {
+    let ended = session.ended_at.unwrap_or(session.last_activity_at);
+    let over = session.state.status().is_final() || session.state.status() == Status::Error;
+    (over && session.profile.pattern == Pattern::Ephemeral)
+        .then(|| (ended.after(EPHEMERAL_KEPT), Due::Removal))
+}
+
+fn earlier(
+    one: Option<(Timestamp, Due)>,
+    other: Option<(Timestamp, Due)>,
+) -> Option<(Timestamp, Due)> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other.0 < one.0 { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,152 @@
+//! Orders: changes of a session that are not turns. Each is one commit.
+
+use crate::event::{Event, EventKind};
+use crate::session::deadline::{self, Due};
+use crate::session::manager::{Order, OrderError};
+use crate::session::record::{Residency, Session};
+use crate::session::state::{InvalidTransition, Move, State, Status};
+use crate::store::StoreError;
+use crate::turn::settlement;
+
+use super::{Driver, WakeError};
+
+/// Why a move was not made.
+pub(super) enum MoveError {
+    Invalid(InvalidTransition),
+    Store(StoreError),
+}
+
+impl From<MoveError> for OrderError {
+    fn from(error: MoveError) -> OrderError {
+        match error {
+            MoveError::Invalid(error) => OrderError::InvalidTransition(error),
+            MoveError::Store(error) => OrderError::Store(error),
+        }
+    }
+}
+
+impl Driver<'_> {
+    /// Carry out an order. Answers with the session after it; `None` where it was removed.
+    pub(super) async fn order(&mut self, order: Order) -> Result<Option<Session>, OrderError> {
+        if let Err(error) = self.load().await {
+            return Err(self.order_refusal(error));
+        }
+        match order {
+            Order::Sleep => self.sleep()?,
+            Order::Wake => self.wake_by_hand().await?,
+            Order::Move(Move::Stop(reason), _) => {
+                // The running turn is over by now: nothing is left to wait for.
+                let moves = vec![Move::Stop(reason.clone()), Move::Terminate(reason)];
+                self.make_moves(moves).await?;
+            }
+            Order::Move(step, _) => self.make_moves(vec![step]).await?,
+            Order::Due => return self.do_what_is_due().await,
+            Order::Delete => {
+                self.delete().await?;
+                return Ok(None);
+            }
+        }
+        Ok(self.session.clone())
+    }
+
+    /// Make these moves in one commit.
+    pub(super) async fn make_moves(&mut self, moves: Vec<Move>) -> Result<(), MoveError> {
+        let Some(before) = self.session.clone() else { return Ok(()) };
+        let mut after = before.clone();
+        for step in moves {
+            if step == Move::Resume && before.state.status() == Status::Error {
+                // It goes on from its head, whatever was lost, and has all its tries again.
+                after.unsaved_turns = 0;
+                after.consecutive_failures = 0;
+            }
+            after.state = after.state.after(step).map_err(MoveError::Invalid)?;
+        }
+        let now = self.manager.clock.now();
+        let mut events = self.pending_events();
+        events.extend(settlement::ending(&before, &mut after, now));
+        after.revision += 1;
+        if let Err(error) = self.manager.store.update_session(after.clone(), events).await {
+            self.forget();
+            return Err(MoveError::Store(error));
+        }
+        match after.state {
+            State::Completed | State::Terminated(_) | State::Error(_) => self.drop_guest(),
+            State::Idle if after.unsaved_turns == 0 => self.drop_guest(),
+            State::Initializing
+            | State::Active
+            | State::Idle
+            | State::Paused(_)
+            | State::Stopping(_) => {}
+        }
+        self.manager.note_deadline(&after);
+        self.session = Some(after);
+        Ok(())
+    }
+
+    fn sleep(&mut self) -> Result<(), OrderError> {
+        let unsaved = self.session.as_ref().map_or(0, |session| session.unsaved_turns);
+        if unsaved > 0 && self.guest.is_some() {
+            return Err(OrderError::Unsaved(unsaved));
+        }
+        if self.guest.take().is_some() {
+            self.manager.note_slept(self.id, "asked");
+            self.manager.note_residency(self.id, Residency::Asleep);
+        }
+        Ok(())
+    }
+
+    async fn wake_by_hand(&mut self) -> Result<(), OrderError> {
+        let Some(session) = &self.session else { return Err(OrderError::NotFound(self.id)) };
+        let status = session.state.status();
+        let open = crate::turn::admission::is_open(status) || status == Status::Paused;
+        if !open || (session.unsaved_turns > 0 && self.guest.is_none()) {
+            return Err(OrderError::NotActive(status));
+        }
+        match self.wake().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.order_refusal(error)),
+        }
+    }
+
+    async fn do_what_is_due(&mut self) -> Result<Option<Session>, OrderError> {
+        let now = self.manager.clock.now();
+        // A move may bring the next deadline nearer, and that may have come as well.
+        while let Some(session) = &self.session
+            && let Some((at, due)) = deadline::next(session)
+            && at <= now
+        {
+            match due {
+                Due::Move(step) => self.make_moves(vec![step]).await?,
+                Due::Removal if self.manager.may_remove(at) => {
+                    self.delete().await?;
+                    return Ok(None);
+                }
+                Due::Removal => break,
+            }
+        }
+        Ok(self.session.clone())
+    }
+
+    async fn delete(&mut self) -> Result<(), OrderError> {
+        self.drop_guest();
+        let now = self.manager.clock.now();
+        let event = Event::session(EventKind::SessionDeleted, self.id.0, now);
+        let deleted = self.manager.store.delete_session(self.id, vec![event]).await;
+        self.forget();
+        deleted.map_err(|error| match error {
+            StoreError::NotFound(id) => OrderError::NotFound(id),
+            error => OrderError::Store(error),
+        })
+    }
+
+    fn order_refusal(&mut self, error: WakeError) -> OrderError {
+        self.drop_guest();
+        match error {
+            WakeError::NotFound => OrderError::NotFound(self.id),
+            WakeError::OutOfMemory => OrderError::OutOfMemory,
+            WakeError::Guest(fault) => OrderError::Guest(fault.to_string()),
+            WakeError::Host(error) => OrderError::Host(error),
+            WakeError::Store(error) => OrderError::Store(error),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! A message becomes a turn: admitted, run, settled, committed, answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use crate::sandbox::{Call, Fault, OutputSink, Report, SessionView};
+use crate::session::id::{Principal, SnapshotId, TurnId};
+use crate::session::manager::{Ended, Letter, Running, SendError};
+use crate::session::record::{Residency, Session};
+use crate::session::snapshot::Snapshot;
+use crate::session::state::{Move, Reason, Status};
+use crate::turn::admission::{self, Denied, Grant};
+use crate::turn::output::{Delta, Output};
+use crate::turn::record::{Failure, FailureCode, TurnOutcome};
+use crate::turn::settlement::{self, Answer, Begun};
+
+use super::{Driver, WakeError};
+
+/// How the call of the guest came to its end.
+enum Call_ {
+    Returned(Result<Report, WakeError>),
+    TimedOut,
+    Killed,
+}
+
+impl Driver<'_> {
+    /// Answer one message.
+    pub(super) async fn message(
+        &mut self,
+        letter: Letter,
+        interrupt: &mut watch::Receiver<Running>,
+    ) {
+        let Letter { caller, sender, content, output, answer, _account } = letter;
+        let id = TurnId(self.manager.clock.new_id());
+        let begun = Begun { id, sender, input: content, started_at: self.manager.clock.now() };
+        let span = tracing::debug_span!("turn", session = %self.id, turn = %id);
+        let result = self.turn(&caller, begun, &output, interrupt).instrument(span).await;
+        // After the commit: who reads the stream to its end finds the outcome.
+        output.end();
+        // A client that has gone away does not undo the turn.
+        let _ = answer.send(result);
+    }
+
+    async fn turn(
+        &mut self,
+        caller: &Principal,
+        begun: Begun,
+        output: &Output,
+        interrupt: &mut watch::Receiver<Running>,
+    ) -> Result<Ended, SendError> {
+        if self.manager.is_closed() {
+            return Err(SendError::ShuttingDown);
+        }
+        if let Err(error) = self.load().await {
+            return Err(self.refusal(error));
+        }
+        if self.session.as_ref().is_none_or(|session| session.owner != *caller) {
+            return Err(SendError::NotFound(self.id));
+        }
+        if self.has_lost_state() {
+            self.give_up(Reason::new("state_lost")).await?;
+            return Err(Denied::NotActive(Status::Error).into());
+        }
+        let session = self.session.clone().ok_or(SendError::NotFound(self.id))?;
+        let rules = self.manager.options.rules;
+        let grant = admission::admit(&session, rules.price, begun.started_at)?;
+
+        self.manager.note_running(self.id, session.usage.turns + 1, output);
+        let started = self.manager.clock.monotonic();
+        let ending = self.call(&session, &begun, output, grant, interrupt).await;
+        let duration = self.manager.clock.monotonic().saturating_sub(started);
+        let ended = self.judge(&session, ending, grant, duration)?;
+
+        let mut commit = settlement::settle(&session, begun, ended, rules);
+        let mut events = self.pending_events();
+        events.append(&mut commit.events);
+        commit.events = events;
+        let (after, turn) = (commit.session.clone(), commit.turn.clone());
+        if let Err(error) = self.manager.store.commit_turn(commit).await {
+            self.forget();
+            return Err(error.into());
+        }
+        let failed = matches!(turn.outcome, TurnOutcome::Failed(_));
+        let status = after.state.status();
+        if failed || status.is_final() || status == Status::Error {
+            self.drop_guest();
+        }
+        count(&turn.outcome, turn.fuel, duration);
+        self.manager.note_deadline(&after);
+        self.session = Some(after.clone());
+        let residency = if self.guest.is_some() { Residency::Resident } else { Residency::Asleep };
+        let ended = Ended { turn, session: after, residency };
+        if failed { Err(SendError::Failed(Box::new(ended))) } else { Ok(ended) }
+    }
+
+    /// Wake the guest and call it, until it returns, its time is up, or somebody ends it.
+    async fn call(
+        &mut self,
+        session: &Session,
+        begun: &Begun,
+        output: &Output,
+        grant: Grant,
+        interrupt: &mut watch::Receiver<Running>,
+    ) -> Call_ {
+        let clock = self.manager.clock.clone();
+        let grace = self.manager.options.stop_grace;
+        let call = Call {
+            id: begun.id.to_string(),
+            number: session.usage.turns + 1,
+            sender: begun.sender.clone(),
+            content: begun.input.clone(),
+            deadline: grant.deadline,
+            fuel: grant.fuel,
+            session: Arc::new(view(session)),
+            output: Box::new(Sink(output.clone())),
+        };
+        let run = async {
+            self.wake().await?;
+            let Some(guest) = &mut self.guest else { return Err(WakeError::NotFound) };
+            output.begin(call.number);
+            Ok(guest.instance.run(call).await)
+        };
+        tokio::pin!(run);
+        let mut time_up = Box::pin(clock.sleep_until(grant.deadline));
+        let mut patience = None;
+        loop {
+            let stopped = async {
+                match &mut patience {
+                    Some(timer) => std::pin::Pin::as_mut(timer).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                report = &mut run => return Call_::Returned(report),
+                Ok(()) = interrupt.changed() => match *interrupt.borrow_and_update() {
+                    Running::Continues => {}
+                    Running::Finishes => {
+                        patience = Some(Box::pin(clock.sleep_until(clock.now().after(grace))));
+                    }
+                    Running::Dies => return Call_::Killed,
+                },
+                () = &mut time_up => return Call_::TimedOut,
+                () = stopped => return Call_::Killed,
+            }
+        }
+    }
+
+    /// Say what came of the call. An error: the turn was not begun, and nothing is recorded.
+    fn judge(
+        &mut self,
+        session: &Session,
+        ending: Call_,
+        grant: Grant,
+        duration: Duration,
+    ) -> Result<settlement::Ended, SendError> {
+        let (result, fuel, log, log_dropped) = match ending {
+            Call_::Returned(Ok(report)) => {
+                let result = match report.result {
+                    Ok(answer) => Ok(self.answer(session, answer)),
+                    Err(fault) => Err(failure(fault, grant)),
+                };
+                (result, report.fuel, report.log, report.log_dropped)
+            }
+            Call_::Returned(Err(WakeError::Guest(fault))) => {
+                let failure = failure(fault, grant);
+                (Err(failure), 0, Vec::new(), 0)
+            }
+            Call_::Returned(Err(error)) => return Err(self.refusal(error)),
+            ending @ (Call_::TimedOut | Call_::Killed) => {
+                let failure = match ending {
+                    Call_::Killed => Failure {
+                        code: FailureCode::TurnKilled,
+                        message: "the turn was ended before the agent had answered".to_owned(),
+                    },
+                    Call_::Returned(_) | Call_::TimedOut => Failure {
+                        code: FailureCode::TurnTimeout,
+                        message: format!(
+                            "the agent did not answer within {} ms",
+                            session.profile.limits.turn_timeout.as_millis()
+                        ),
+                    },
+                };
+                match self.guest.take() {
+                    Some(guest) => {
+                        let abandoned = guest.instance.abandon();
+                        (Err(failure), abandoned.fuel, abandoned.log, abandoned.log_dropped)
+                    }
+                    None => (Err(failure), 0, Vec::new(), 0),
+                }
+            }
+        };
+        let ended_at = self.manager.clock.now();
+        Ok(settlement::Ended { result, fuel, log, log_dropped, ended_at, duration })
+    }
+
+    fn answer(&mut self, session: &Session, answer: crate::sandbox::Answer) -> Answer {
+        let snapshot = match (answer.state, &mut self.guest) {
+            (Some(state), Some(guest)) => Some(Snapshot {
+                id: SnapshotId(self.manager.clock.new_id()),
+                parent: session.head,
+                turn: session.usage.turns + 1,
+                agent: session.profile.agent.digest,
+                taken_at: self.manager.clock.now(),
+                monotonic_ns: guest.instance.monotonic_ns(),
+                random_position: guest.instance.random_position(),
+                state,
+            }),
+            (None, _) | (_, None) => None,
+        };
+        Answer { content: answer.content, complete: answer.complete, snapshot }
+    }
+
+    /// Whether turns have committed whose state no snapshot holds and no instance either.
+    fn has_lost_state(&self) -> bool {
+        let unsaved = self.session.as_ref().is_some_and(|session| session.unsaved_turns > 0);
+        let open =
+            self.session.as_ref().is_some_and(|session| admission::is_open(session.state.status()));
+        unsaved && open && self.guest.is_none()
+    }
+
+    /// Put the session into `error`.
+    async fn give_up(&mut self, reason: Reason) -> Result<(), SendError> {
+        self.make_moves(vec![Move::Fail(reason)]).await.map_err(|error| match error {
+            super::orders::MoveError::Store(error) => SendError::Store(error),
+            super::orders::MoveError::Invalid(error) => SendError::Host(error.to_string()),
+        })?;
+        Ok(())
+    }
+
+    fn refusal(&mut self, error: WakeError) -> SendError {
+        self.drop_guest();
+        match error {
+            WakeError::NotFound => SendError::NotFound(self.id),
+            WakeError::OutOfMemory => SendError::OutOfMemory,
+            WakeError::Guest(fault) => SendError::Host(fault.to_string()),
+            WakeError::Host(error) => SendError::Host(error),
+            WakeError::Store(error) => SendError::Store(error),
+        }
+    }
+}
+
+/// Streams what the guest writes to whoever reads.
+struct Sink(Output);
+
+impl OutputSink for Sink {
+    fn text(&mut self, delta: String) {
+        self.0.push(Delta::Text(delta));
+    }
+
+    fn event(&mut self, name: String, data: String) {
+        self.0.push(Delta::Event { name, data });
+    }
+}
+
+/// What the agent may know of its session.
+fn view(session: &Session) -> SessionView {
+    SessionView {
+        id: session.id.to_string(),
+        pattern: session.profile.pattern,
+        config: session.profile.config.clone(),
+        limits: session.profile.limits.clone(),
+        usage: session.usage,
+        context: session.context.clone(),
+    }
+}
+
+/// What a fault of the guest is called, and told to its author.
+fn failure(fault: Fault, grant: Grant) -> Failure {
+    let message = fault.to_string();
+    let code = match fault {
+        Fault::Failed(_)
+        | Fault::ReplyTooLarge { .. }
+        | Fault::StateTooLarge { .. }
+        | Fault::SaveFailed(_)
+        | Fault::RestoreFailed(_) => FailureCode::AgentFailed,
+        Fault::Trapped(_) => FailureCode::AgentTrapped,
+        Fault::FuelExhausted => grant.exhausted,
+        Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory => FailureCode::MemoryExceeded,
+        Fault::Busy | Fault::Host(_) => FailureCode::HostFault,
+    };
+    Failure { code, message }
+}
+
+fn count(outcome: &TurnOutcome, fuel: u64, duration: Duration) {
+    let outcome = match outcome {
+        TurnOutcome::Answered { .. } => "answered",
+        TurnOutcome::Failed(failure) => failure.code.as_str(),
+    };
+    metrics::counter!("dormouse_turns_total", "outcome" => outcome).increment(1);
+    metrics::counter!("dormouse_fuel_total").increment(fuel);
+    metrics::histogram!("dormouse_turn_seconds").record(duration.as_secs_f64());
+}

@@ -1,0 +1,140 @@
+//! What a session may spend, and what it has spent.
+
+use std::fmt;
+use std::ops::{Add, AddAssign};
+use std::time::Duration;
+
+/// An amount of money in billionths of a US dollar.
+///
+/// Integers, so that nothing drifts; every entry is rounded up, so that cheap things are not free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NanoUsd(pub i64);
+
+impl NanoUsd {
+    /// From a JSON number of US dollars; `None` where it is negative, not finite or over nine billion.
+    #[must_use]
+    pub fn from_usd(usd: f64) -> Option<NanoUsd> {
+        let nano = (usd * 1e9).ceil();
+        #[expect(clippy::cast_possible_truncation, reason = "checked against the range first")]
+        (nano >= 0.0 && nano < 9.0e18).then_some(NanoUsd(nano as i64))
+    }
+
+    /// As a JSON number of US dollars.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a number for people to read")]
+    pub fn as_usd(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+}
+
+impl Add for NanoUsd {
+    type Output = NanoUsd;
+
+    fn add(self, other: NanoUsd) -> NanoUsd {
+        NanoUsd(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for NanoUsd {
+    fn add_assign(&mut self, other: NanoUsd) {
+        *self = *self + other;
+    }
+}
+
+impl fmt::Display for NanoUsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${:.9}", self.as_usd())
+    }
+}
+
+/// What fuel costs: nano-USD for 10⁹ units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FuelPrice(pub NanoUsd);
+
+impl FuelPrice {
+    /// The price of this much fuel, rounded up.
+    #[must_use]
+    pub fn cost(self, fuel: u64) -> NanoUsd {
+        let nano = (u128::from(fuel) * u128::from(self.0.0.unsigned_abs())).div_ceil(1_000_000_000);
+        NanoUsd(i64::try_from(nano).unwrap_or(i64::MAX))
+    }
+
+    /// The most fuel that this much money buys.
+    #[must_use]
+    pub fn affordable(self, money: NanoUsd) -> u64 {
+        if self.0.0 == 0 {
+            return u64::MAX;
+        }
+        let fuel = u128::from(money.0.max(0).unsigned_abs()) * 1_000_000_000
+            / u128::from(self.0.0.unsigned_abs());
+        u64::try_from(fuel).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a session may spend. Fixed at its creation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Turns over the whole life; failed turns count.
+    pub max_turns: Option<u64>,
+    /// Money over the whole life.
+    pub max_budget: Option<NanoUsd>,
+    /// Fuel over the whole life.
+    pub max_fuel: Option<u64>,
+    /// Fuel of one turn, saving its state included.
+    pub max_fuel_per_turn: u64,
+    /// Linear memory of the agent, in bytes.
+    pub max_memory_bytes: u64,
+    /// How long one turn may take.
+    pub turn_timeout: Duration,
+    /// How long the session may go without a message.
+    pub max_idle: Option<Duration>,
+    /// How long the session may live.
+    pub max_lifetime: Option<Duration>,
+    /// How long after a turn the instance stays in memory. `None`: as long as memory allows.
+    pub sleep_after: Option<Duration>,
+}
+
+/// What a session has spent. It only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Turns that were begun: answered, failed and killed ones.
+    pub turns: u64,
+    /// Money.
+    pub cost: NanoUsd,
+    /// Fuel.
+    pub fuel: u64,
+    /// Tokens that models have read.
+    pub input_tokens: u64,
+    /// Tokens that models have written.
+    pub output_tokens: u64,
+    /// Tokens that models have read from their caches.
+    pub cached_tokens: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_smallest_amount_of_fuel_is_not_free() {
+        assert_eq!(FuelPrice(NanoUsd(1)).cost(1), NanoUsd(1));
+        assert_eq!(FuelPrice(NanoUsd(0)).cost(u64::MAX), NanoUsd(0));
+    }
+
+    #[test]
+    fn dollars_that_are_no_amount_are_refused() {
+        for usd in [-0.01, f64::NAN, f64::INFINITY, 1e10] {
+            assert_eq!(NanoUsd::from_usd(usd), None, "{usd}");
+        }
+        assert_eq!(NanoUsd::from_usd(0.5), Some(NanoUsd(500_000_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn affordable_fuel_never_costs_more_than_the_money(price in 0..i64::MAX, money in 0..i64::MAX) {
+            let price = FuelPrice(NanoUsd(price));
+            prop_assert!(price.cost(price.affordable(NanoUsd(money))) <= NanoUsd(money));
+        }
+    }
+}

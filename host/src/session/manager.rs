@@ -1,0 +1,626 @@
+//! Finds or starts the driver of a session, and knows what is in memory of any session.
+//!
+//! A session that has no work is not here: it is among the residents, or known to the store alone.
+//! Adding work finds the driver or starts one, and a driver that finds no more work leaves; both
+//! are one critical section on the entry, so that no session ever has two drivers.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::agent::catalog::Catalog;
+use crate::clock::{Clock, Timestamp};
+use crate::memory::{Account, MemoryBudget, OutOfMemory};
+use crate::sandbox::Sandbox;
+use crate::store::{Store, StoreError};
+use crate::turn::admission::Denied;
+use crate::turn::output::Output;
+use crate::turn::record::{Part, Sender, TurnRecord};
+use crate::turn::settlement::Rules;
+
+use super::deadline;
+use super::driver;
+use super::id::{Principal, SessionId};
+use super::queue::{Next, Queue, QueueFull};
+use super::record::{Residency, Session};
+use super::residents::{Resident, Residents};
+use super::state::{InvalidTransition, Move};
+
+const SHARDS: usize = 32;
+
+/// How long after a start removals wait that came due while the host was down.
+const REMOVAL_HOLD: Duration = Duration::from_secs(3600);
+
+/// What the manager and its drivers are told by the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ManagerOptions {
+    /// Instances in memory at most.
+    pub(crate) max_residents: usize,
+    /// Messages that wait for one session at most.
+    pub(crate) max_queued_messages: usize,
+    /// How long a running turn may go on when its session is stopped.
+    pub(crate) stop_grace: Duration,
+    /// Prices and bounds of the settlement.
+    pub(crate) rules: Rules,
+}
+
+/// Why a message got no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// There is no such session.
+    #[error("Session not found")]
+    NotFound(SessionId),
+    /// No turn was begun.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Too many messages wait for this session.
+    #[error(
+        "the queue of the session is full: {0} messages wait; try again when some are answered"
+    )]
+    QueueFull(usize),
+    /// The turn was begun and failed. It is recorded, and what it cost is spent.
+    #[error("{}", describe(.0))]
+    Failed(Box<Ended>),
+    /// The message has no parts, too many, or too many bytes.
+    #[error(
+        "a message has 1 to {} parts and {} bytes at most",
+        crate::host::MAX_PARTS,
+        crate::host::MAX_MESSAGE
+    )]
+    TooLarge,
+    /// The host has no memory or no place for one more instance; nothing was changed.
+    #[error("the host has no memory for one more instance; try again later")]
+    OutOfMemory,
+    /// The host is shutting down, or the session was removed while the message waited.
+    #[error("the host is shutting down: the message was not handled")]
+    ShuttingDown,
+    /// The store did not take the turn, or could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The host has a defect, or the agent is gone.
+    #[error("the host could not run the turn: {0}")]
+    Host(String),
+}
+
+fn describe(ended: &Ended) -> &str {
+    match &ended.turn.outcome {
+        crate::turn::record::TurnOutcome::Failed(failure) => &failure.message,
+        crate::turn::record::TurnOutcome::Answered { .. } => "the turn was answered",
+    }
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// There is no such session.
+    #[error("Session not found")]
+    NotFound(SessionId),
+    /// The state of the session does not allow it.
+    #[error(transparent)]
+    InvalidTransition(#[from] InvalidTransition),
+    /// Its state would be lost: no snapshot holds it.
+    #[error(
+        "the session cannot sleep: {0} turns of its state are in memory alone, because its agent \
+         does not save its state"
+    )]
+    Unsaved(u64),
+    /// It cannot be woken.
+    #[error("the session is {0}: it cannot be woken")]
+    NotActive(super::state::Status),
+    /// The agent could not take its saved state back.
+    #[error("the agent could not be woken: {0}")]
+    Guest(String),
+    /// Too many orders wait for this session.
+    #[error("too many requests wait for this session; try again later")]
+    QueueFull,
+    /// The host has no memory or no place for one more instance.
+    #[error("the host has no memory for one more instance; try again later")]
+    OutOfMemory,
+    /// The host is shutting down.
+    #[error("the host is shutting down")]
+    ShuttingDown,
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The host has a defect, or the agent is gone.
+    #[error("the host could not do it: {0}")]
+    Host(String),
+}
+
+/// A turn that is over, with the session after it.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The turn.
+    pub turn: TurnRecord,
+    /// The session after it.
+    pub session: Session,
+    /// Whether the instance is in memory after it.
+    pub residency: Residency,
+}
+
+/// A session as it is seen from outside: the committed record, and what memory knows besides.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// The record as it was last committed.
+    pub session: Session,
+    /// Where the guest state is.
+    pub residency: Residency,
+    /// The number of the turn that runs, if one does.
+    pub running_turn: Option<u64>,
+    /// Somebody has asked it to stop, and it has not yet.
+    pub abort_requested: bool,
+    /// Somebody has asked it to end at once, and it has not yet.
+    pub force_kill_requested: bool,
+}
+
+/// What a driver is asked to do besides turns.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    /// Drop the instance.
+    Sleep,
+    /// Make the instance.
+    Wake,
+    /// Make this move. The running turn goes on, ends within the grace period, or is killed.
+    Move(Move, Running),
+    /// Do what is due.
+    Due,
+    /// Remove the session.
+    Delete,
+}
+
+/// What happens to the turn that runs when an order comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Running {
+    /// It goes on.
+    Continues,
+    /// It may finish within the grace period.
+    Finishes,
+    /// It ends now.
+    Dies,
+}
+
+/// A message with whom to answer.
+pub(crate) struct Letter {
+    /// Who sends it: to anybody but the owner the session does not exist.
+    pub(crate) caller: Principal,
+    pub(crate) sender: Sender,
+    pub(crate) content: Vec<Part>,
+    pub(crate) output: Output,
+    pub(crate) answer: oneshot::Sender<Result<Ended, SendError>>,
+    /// The memory that the message takes; released with it.
+    pub(crate) _account: Account,
+}
+
+pub(crate) type OrderAnswer = oneshot::Sender<Result<Option<Session>, OrderError>>;
+pub(crate) type Work = Next<Letter, (Order, OrderAnswer)>;
+
+struct Entry {
+    queue: Queue<Letter, (Order, OrderAnswer)>,
+    /// What is to happen to the running turn.
+    interrupt: watch::Sender<Running>,
+    residency: Residency,
+    running: Option<(u64, Output)>,
+}
+
+/// All sessions that have work.
+pub(crate) struct Manager {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) clock: Clock,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) options: ManagerOptions,
+    pub(crate) residents: Residents,
+    pub(crate) slept: super::residents::Slept,
+    /// Told when a deadline may have come nearer.
+    pub(crate) deadlines: Notify,
+    /// When the timekeeper looks again by itself: milliseconds, as in [`Timestamp`].
+    pub(crate) next_look: AtomicI64,
+    started_at: Timestamp,
+    shards: Vec<Mutex<HashMap<SessionId, Entry>>>,
+    hasher: RandomState,
+    closed: AtomicBool,
+    drivers: AtomicUsize,
+    left: Notify,
+    /// A driver has panicked: a defect of the host, told to whoever shuts it down.
+    panicked: AtomicBool,
+    died: Notify,
+}
+
+impl Manager {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        sandbox: Sandbox,
+        catalog: Arc<Catalog>,
+        clock: Clock,
+        memory: MemoryBudget,
+        options: ManagerOptions,
+    ) -> Arc<Manager> {
+        let started_at = clock.now();
+        let manager = Arc::new(Manager {
+            store,
+            sandbox,
+            catalog,
+            clock,
+            memory,
+            options,
+            residents: Residents::new(options.max_residents),
+            slept: super::residents::Slept::default(),
+            deadlines: Notify::new(),
+            next_look: AtomicI64::new(i64::MIN),
+            started_at,
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            closed: AtomicBool::new(false),
+            drivers: AtomicUsize::new(0),
+            left: Notify::new(),
+            panicked: AtomicBool::new(false),
+            died: Notify::new(),
+        });
+        let weak = Arc::downgrade(&manager);
+        manager.memory.set_reclaimer(Box::new(move |missing| {
+            if let Some(manager) = weak.upgrade() {
+                manager.reclaim(missing);
+            }
+        }));
+        manager
+    }
+
+    /// Send a message. The answer comes through the channel; a receiver that goes away does not
+    /// stop the turn.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        id: SessionId,
+        caller: Principal,
+        content: Vec<Part>,
+    ) -> Result<(oneshot::Receiver<Result<Ended, SendError>>, Output), SendError> {
+        let bytes: usize = content.iter().map(Part::len).sum();
+        let mut account = self.memory.account();
+        account.charge(bytes as u64).map_err(|OutOfMemory| SendError::OutOfMemory)?;
+        let (answer, receiver) = oneshot::channel();
+        let output = Output::default();
+        let letter = Letter {
+            caller,
+            sender: Sender::User,
+            content,
+            output: output.clone(),
+            answer,
+            _account: account,
+        };
+        self.add(id, |entry| entry.queue.push_message(letter).map_err(|(_, full)| full)).map_err(
+            |refused| match refused {
+                Refused::Full(full) => SendError::QueueFull(full.waiting),
+                Refused::Closed => SendError::ShuttingDown,
+            },
+        )?;
+        Ok((receiver, output))
+    }
+
+    /// Give an order, and wait until it is carried out. Returns the session after it.
+    pub(crate) async fn order(
+        self: &Arc<Self>,
+        id: SessionId,
+        order: Order,
+    ) -> Result<Option<Session>, OrderError> {
+        let receiver = self.post(id, order)?;
+        receiver.await.unwrap_or(Err(OrderError::ShuttingDown))
+    }
+
+    /// Give an order without waiting for it.
+    pub(crate) fn post(
+        self: &Arc<Self>,
+        id: SessionId,
+        order: Order,
+    ) -> Result<oneshot::Receiver<Result<Option<Session>, OrderError>>, OrderError> {
+        let running = match &order {
+            Order::Move(_, running) => *running,
+            Order::Delete => Running::Dies,
+            Order::Sleep | Order::Wake | Order::Due => Running::Continues,
+        };
+        let (answer, receiver) = oneshot::channel();
+        self.add(id, |entry| {
+            entry.queue.push_order((order, answer)).map_err(|(_, full)| full)?;
+            entry.interrupt.send_if_modified(|now| {
+                let stronger = running > *now;
+                *now = (*now).max(running);
+                stronger
+            });
+            Ok(())
+        })
+        .map_err(|refused| match refused {
+            Refused::Full(_) => OrderError::QueueFull,
+            Refused::Closed => OrderError::ShuttingDown,
+        })?;
+        Ok(receiver)
+    }
+
+    /// A session as it is seen from outside.
+    pub(crate) async fn look(&self, id: SessionId) -> Result<Option<Sight>, StoreError> {
+        Ok(self.store.session(id).await?.map(|session| self.sight(session)))
+    }
+
+    /// What memory knows of this session besides its record.
+    pub(crate) fn sight(&self, session: Session) -> Sight {
+        let id = session.id;
+        let shard = self.shard(id);
+        let (residency, running_turn, interrupt) = match shard.get(&id) {
+            Some(entry) => (
+                entry.residency,
+                entry.running.as_ref().map(|(number, _)| *number),
+                *entry.interrupt.borrow(),
+            ),
+            None if self.residents.contains(id) => (Residency::Resident, None, Running::Continues),
+            None => (Residency::Asleep, None, Running::Continues),
+        };
+        let over = session.state.status().is_final();
+        Sight {
+            session,
+            residency,
+            running_turn,
+            abort_requested: !over && interrupt >= Running::Finishes,
+            force_kill_requested: !over && interrupt >= Running::Dies,
+        }
+    }
+
+    /// The stream of the turn that runs, with its number.
+    pub(crate) fn running(&self, id: SessionId) -> Option<(u64, Output)> {
+        self.shard(id).get(&id).and_then(|entry| entry.running.clone())
+    }
+
+    /// How many messages wait, over all sessions.
+    pub(crate) fn queued(&self) -> usize {
+        let waiting = |shard: &Mutex<HashMap<SessionId, Entry>>| {
+            lock(shard).values().map(|entry| entry.queue.messages()).sum::<usize>()
+        };
+        self.shards.iter().map(waiting).sum()
+    }
+
+    /// Let running turns finish, answer what waits with [`SendError::ShuttingDown`], and put
+    /// everything to sleep. Turns that are still running after `grace` are killed.
+    pub(crate) async fn shut_down(&self, grace: Duration) {
+        self.closed.store(true, Ordering::SeqCst);
+        let done = self.all_left();
+        tokio::pin!(done);
+        let patience = self.clock.sleep_until(self.clock.now().after(grace));
+        tokio::select! {
+            () = &mut done => {}
+            () = patience => {
+                self.kill_all();
+                done.await;
+            }
+        }
+        let mut lost = 0_usize;
+        for resident in self.residents.take_all() {
+            lost += usize::from(!resident.is_saved());
+        }
+        if lost > 0 {
+            tracing::warn!(
+                sessions = lost,
+                "sessions whose agents do not save their state have lost what was in memory"
+            );
+        }
+    }
+
+    /// Kill everything that runs: nobody holds the host any more.
+    pub(crate) fn abandon(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.kill_all();
+        drop(self.residents.take_all());
+    }
+
+    /// Returns when a task of the host has died.
+    pub(crate) async fn task_died(&self) {
+        loop {
+            let died = self.died.notified();
+            tokio::pin!(died);
+            died.as_mut().enable();
+            if self.has_panicked() {
+                return;
+            }
+            died.await;
+        }
+    }
+
+    /// Note that a task of the host has died, which only a defect can cause.
+    pub(crate) fn note_panic(&self) {
+        self.panicked.store(true, Ordering::SeqCst);
+        self.died.notify_waiters();
+    }
+
+    fn kill_all(&self) {
+        for shard in &self.shards {
+            for entry in lock(shard).values() {
+                entry.interrupt.send_replace(Running::Dies);
+            }
+        }
+    }
+
+    /// Whether a driver has panicked since the start.
+    pub(crate) fn has_panicked(&self) -> bool {
+        self.panicked.load(Ordering::SeqCst)
+    }
+
+    /// The next thing to do, for the driver of this session. `None`: there is nothing, the resident
+    /// is parked, and the driver has left.
+    pub(crate) fn next(
+        &self,
+        id: SessionId,
+        leave: impl FnOnce() -> Option<Box<Resident>>,
+    ) -> Option<Work> {
+        let mut shard = self.shard(id);
+        let entry = shard.get_mut(&id)?;
+        entry.running = None;
+        if let Some(work) = entry.queue.next() {
+            if matches!(work, Next::Message(_)) {
+                // No order is left, so nothing is asked of this turn yet. What comes from here on is.
+                entry.interrupt.send_replace(Running::Continues);
+            }
+            return Some(work);
+        }
+        if let Some(resident) = leave() {
+            let limits = &resident.session.profile.limits;
+            let bedtime = limits.sleep_after.map(|after| self.clock.now().after(after));
+            self.residents.park(resident, bedtime);
+            if bedtime.is_some() {
+                self.deadlines.notify_one();
+            }
+        }
+        shard.remove(&id);
+        None
+    }
+
+    /// Note where the guest state of a session with a driver is.
+    pub(crate) fn note_residency(&self, id: SessionId, residency: Residency) {
+        if let Some(entry) = self.shard(id).get_mut(&id) {
+            entry.residency = residency;
+        }
+    }
+
+    /// Note that a turn runs.
+    pub(crate) fn note_running(&self, id: SessionId, number: u64, output: &Output) {
+        if let Some(entry) = self.shard(id).get_mut(&id) {
+            entry.running = Some((number, output.clone()));
+        }
+    }
+
+    /// Whether the host is shutting down.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Note that a session has gone to sleep. Its instance is dropped by the caller.
+    pub(crate) fn note_slept(&self, id: SessionId, cause: &'static str) {
+        metrics::counter!("dormouse_sleeps_total", "cause" => cause).increment(1);
+        self.slept.note(id, self.clock.now(), cause);
+    }
+
+    /// Note what the record says of the next deadline, so that the timekeeper wakes in time.
+    pub(crate) fn note_deadline(&self, session: &Session) {
+        if let Some((at, _)) = deadline::next(session)
+            && at.0 < self.next_look.load(Ordering::Relaxed)
+        {
+            self.deadlines.notify_one();
+        }
+    }
+
+    /// Whether a removal that was due at this time may happen now. After a start, removals that came
+    /// due while the host was down wait: the clock of the machine may be wrong.
+    pub(crate) fn may_remove(&self, due: Timestamp) -> bool {
+        due >= self.started_at || self.removals_held_until().is_none()
+    }
+
+    /// Until when removals wait that came due while the host was down. `None`: no longer.
+    pub(crate) fn removals_held_until(&self) -> Option<Timestamp> {
+        let until = self.started_at.after(REMOVAL_HOLD);
+        (self.clock.now() < until).then_some(until)
+    }
+
+    /// The seed of a session's random stream: known to this store alone, the same in each life of
+    /// the host.
+    pub(crate) fn seed(&self, id: SessionId) -> [u8; 32] {
+        let mut material = self.store.secret().to_vec();
+        material.extend_from_slice(id.0.as_bytes());
+        blake3::derive_key("dormouse 0.1 session random stream", &material)
+    }
+
+    fn reclaim(&self, missing: u64) {
+        let mut freed = 0;
+        while freed < missing {
+            let Some(resident) = self.residents.longest_idle() else { return };
+            freed += resident.guest.instance.memory_bytes();
+            self.note_slept(resident.session.id, "memory");
+        }
+    }
+
+    fn add(
+        self: &Arc<Self>,
+        id: SessionId,
+        push: impl FnOnce(&mut Entry) -> Result<(), QueueFull>,
+    ) -> Result<(), Refused> {
+        let mut shard = self.shard(id);
+        // Inside the lock: who has counted the drivers after closing counts this one.
+        if self.is_closed() {
+            return Err(Refused::Closed);
+        }
+        if let Some(entry) = shard.get_mut(&id) {
+            return push(entry).map_err(Refused::Full);
+        }
+        let resident = self.residents.take(id);
+        let (interrupt, interrupted) = watch::channel(Running::Continues);
+        let mut entry = Entry {
+            queue: Queue::new(self.options.max_queued_messages),
+            interrupt,
+            residency: if resident.is_some() { Residency::Resident } else { Residency::Asleep },
+            running: None,
+        };
+        if let Err(full) = push(&mut entry) {
+            // Only where the bound is zero: nobody gets in at all.
+            if let Some(resident) = resident {
+                self.residents.park(resident, None);
+            }
+            return Err(Refused::Full(full));
+        }
+        shard.insert(id, entry);
+        self.drivers.fetch_add(1, Ordering::SeqCst);
+        drop(shard);
+        let leaving = Leaving { manager: self.clone(), id };
+        self.sandbox.runtime().spawn(async move {
+            driver::drive(&leaving.manager, id, resident, interrupted).await;
+            drop(leaving);
+        });
+        Ok(())
+    }
+
+    async fn all_left(&self) {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if self.drivers.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn shard(&self, id: SessionId) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
+        let hash = self.hasher.hash_one(id) as usize;
+        lock(&self.shards[hash % SHARDS])
+    }
+}
+
+enum Refused {
+    Full(QueueFull),
+    Closed,
+}
+
+/// Held by a driver's task. If the driver panics, its entry goes, so that the session lives on from
+/// what is committed, and the defect is remembered.
+struct Leaving {
+    manager: Arc<Manager>,
+    id: SessionId,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(session = %self.id, "the driver of a session has panicked");
+            metrics::counter!("dormouse_driver_panics_total").increment(1);
+            self.manager.note_panic();
+            // What waits is answered by the drop of its channels.
+            let entry = self.manager.shard(self.id).remove(&self.id);
+            drop(entry);
+        }
+        self.manager.drivers.fetch_sub(1, Ordering::SeqCst);
+        self.manager.left.notify_waiters();
+    }
+}
+
+fn lock(shard: &Mutex<HashMap<SessionId, Entry>>) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,25 @@
+//! What a session is and may do, and the one task that may change it.
+//!
+//! - [`record`], [`state`], [`limits`], [`pattern`], [`creation`], [`deadline`]: the session as data, and the pure
+//!   rules of its life.
+//! - [`queue`]: what waits for a session; pure as well.
+//! - `manager`: finds or starts the driver of a session. Look-up-or-start and
+//!   remove-when-idle are one critical section, so that two drivers never meet.
+//! - `driver`: the only mutator of a session. It lives while there is work, with or without an
+//!   instance, and commits before it tells anybody.
+//! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
+//! - `timekeeper`: sees to it that what is due happens, without walking the sessions.
+
+pub mod creation;
+pub mod deadline;
+pub(crate) mod driver;
+pub mod id;
+pub mod limits;
+pub(crate) mod manager;
+pub mod pattern;
+pub(crate) mod queue;
+pub mod record;
+pub(crate) mod residents;
+pub mod snapshot;
+pub mod state;
+pub(crate) mod timekeeper;

@@ -1,0 +1,203 @@
+//! Idle instances, kept in memory while it lasts.
+//!
+//! A session is here only while it has an instance and no driver. The longest idle goes first when
+//! memory or places run short; those whose state no snapshot holds stay until they are ended.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Timestamp;
+use crate::event::{Event, EventKind};
+use crate::sandbox::Instance;
+
+use super::id::SessionId;
+use super::record::Session;
+
+/// An instance with the record that it belongs to, so that the next turn needs no read.
+pub(crate) struct Resident {
+    /// The record as it was last committed.
+    pub(crate) session: Session,
+    /// The guest, between two turns.
+    pub(crate) guest: Guest,
+}
+
+/// An instance, with the place that it takes.
+pub(crate) struct Guest {
+    /// The instance.
+    pub(crate) instance: Instance,
+    /// Its place. Free again when the instance is dropped.
+    pub(crate) _seat: Seat,
+}
+
+/// One of the places for instances. Free again when it is dropped.
+pub(crate) struct Seat(Arc<AtomicUsize>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        gauge(self.0.fetch_sub(1, Ordering::Relaxed) - 1);
+    }
+}
+
+impl Resident {
+    /// Whether its state lies in the store, so that dropping the instance loses nothing.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.session.unsaved_turns == 0
+    }
+}
+
+/// All idle instances of a host.
+pub(crate) struct Residents {
+    idle: Mutex<Idle>,
+    /// Instances that exist: those here, and those that drivers hold.
+    instances: Arc<AtomicUsize>,
+    max: usize,
+}
+
+#[derive(Default)]
+struct Idle {
+    parked: HashMap<SessionId, Parked>,
+    /// Those that may go, the longest idle first.
+    order: BTreeMap<u64, SessionId>,
+    /// Those that go by themselves, by time.
+    bedtimes: BTreeSet<(Timestamp, SessionId)>,
+    next: u64,
+}
+
+struct Parked {
+    resident: Box<Resident>,
+    place: u64,
+    bedtime: Option<Timestamp>,
+}
+
+impl Idle {
+    fn take(&mut self, id: SessionId) -> Option<Box<Resident>> {
+        let parked = self.parked.remove(&id)?;
+        self.order.remove(&parked.place);
+        if let Some(bedtime) = parked.bedtime {
+            self.bedtimes.remove(&(bedtime, id));
+        }
+        Some(parked.resident)
+    }
+}
+
+impl Residents {
+    /// Room for this many instances.
+    pub(crate) fn new(max: usize) -> Residents {
+        Residents { idle: Mutex::default(), instances: Arc::default(), max }
+    }
+
+    /// Keep an instance that has nothing to do, until `bedtime` at most.
+    pub(crate) fn park(&self, resident: Box<Resident>, bedtime: Option<Timestamp>) {
+        let id = resident.session.id;
+        let saved = resident.is_saved();
+        let bedtime = bedtime.filter(|_| saved);
+        let mut idle = self.lock();
+        let place = idle.next;
+        idle.next += 1;
+        if saved {
+            idle.order.insert(place, id);
+        }
+        if let Some(bedtime) = bedtime {
+            idle.bedtimes.insert((bedtime, id));
+        }
+        idle.parked.insert(id, Parked { resident, place, bedtime });
+    }
+
+    /// Take the instance of a session, for its driver.
+    pub(crate) fn take(&self, id: SessionId) -> Option<Box<Resident>> {
+        self.lock().take(id)
+    }
+
+    /// Whether the instance of this session is here.
+    pub(crate) fn contains(&self, id: SessionId) -> bool {
+        self.lock().parked.contains_key(&id)
+    }
+
+    /// The saved session that has been idle the longest, out of the list.
+    pub(crate) fn longest_idle(&self) -> Option<Box<Resident>> {
+        let mut idle = self.lock();
+        let (_, id) = idle.order.first_key_value()?;
+        let id = *id;
+        idle.take(id)
+    }
+
+    /// A session whose bedtime has come, out of the list.
+    pub(crate) fn due(&self, now: Timestamp) -> Option<Box<Resident>> {
+        let mut idle = self.lock();
+        let (bedtime, id) = *idle.bedtimes.first()?;
+        if bedtime > now {
+            return None;
+        }
+        idle.take(id)
+    }
+
+    /// When the next bedtime is.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.lock().bedtimes.first().map(|(bedtime, _)| *bedtime)
+    }
+
+    /// All of them, out of the list.
+    pub(crate) fn take_all(&self) -> Vec<Box<Resident>> {
+        let mut idle = std::mem::take(&mut *self.lock());
+        idle.parked.drain().map(|(_, parked)| parked.resident).collect()
+    }
+
+    /// A place for one more instance, made free where none is. `None`: all are taken by sessions
+    /// that cannot go.
+    pub(crate) fn seat(&self, mut on_evicted: impl FnMut(SessionId)) -> Option<Seat> {
+        loop {
+            let free = |taken: usize| (taken < self.max).then_some(taken + 1);
+            if let Ok(taken) =
+                self.instances.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free)
+            {
+                gauge(taken + 1);
+                return Some(Seat(self.instances.clone()));
+            }
+            on_evicted(self.longest_idle()?.session.id);
+        }
+    }
+
+    /// How many instances exist, idle and at work.
+    pub(crate) fn instances(&self) -> usize {
+        self.instances.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of instances is far below 2^52")]
+fn gauge(count: usize) {
+    metrics::gauge!("dormouse_residents").set(count as f64);
+}
+
+/// Sessions whose sleep no event tells of yet. It is told when they wake, with the next commit: a
+/// sleep must not wait for a disk. Bounded; what a crash or the bound loses is just the event.
+#[derive(Default)]
+pub(crate) struct Slept(Mutex<HashMap<SessionId, (Timestamp, &'static str)>>);
+
+/// How many sleeps are remembered. A wake of a session that is not tells of no sleep.
+const MAX_SLEPT: usize = 10_000;
+
+impl Slept {
+    /// Remember that a session has gone to sleep.
+    pub(crate) fn note(&self, id: SessionId, at: Timestamp, cause: &'static str) {
+        let mut slept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if slept.len() < MAX_SLEPT {
+            slept.insert(id, (at, cause));
+        }
+    }
+
+    /// The events of a wake, with that of the sleep before it.
+    pub(crate) fn woken_events(&self, id: SessionId, now: Timestamp) -> Vec<Event> {
+        let slept = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let mut events = Vec::new();
+        if let Some((at, cause)) = slept {
+            events.push(Event::session(EventKind::SessionSlept, id.0, at).with("cause", cause));
+        }
+        events.push(Event::session(EventKind::SessionWoken, id.0, now));
+        events
+    }
+}

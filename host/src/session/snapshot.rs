@@ -1,0 +1,58 @@
+//! A snapshot: the guest state after a turn. Immutable; the newest is the head of its session.
+//!
+//! How the state is taken and put back is for `sandbox/snapshot/`; this is what is kept of it.
+
+use bytes::Bytes;
+
+use super::id::SnapshotId;
+use crate::agent::Digest;
+use crate::clock::Timestamp;
+
+/// The guest state of a session after one of its turns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its name: what the API calls `sessionId`.
+    pub id: SnapshotId,
+    /// The snapshot that the turn started from.
+    pub parent: Option<SnapshotId>,
+    /// The number of the turn that it was taken after.
+    pub turn: u64,
+    /// The agent whose state it is. Another agent cannot be woken from it.
+    pub agent: Digest,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// What the guest's monotonic clock said, in nanoseconds: it goes on from there.
+    pub monotonic_ns: u64,
+    /// How many bytes the guest had drawn from its stream of random bytes: it goes on from there.
+    pub random_position: u64,
+    /// The state itself.
+    pub state: GuestState,
+}
+
+/// The state of a guest, in one of the forms that outlive an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuestState {
+    /// What the agent's own `save` returned.
+    Portable {
+        /// The version of the agent's encoding.
+        version: u32,
+        /// The bytes.
+        data: Bytes,
+    },
+}
+
+impl GuestState {
+    /// How many bytes it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            GuestState::Portable { data, .. } => data.len(),
+        }
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

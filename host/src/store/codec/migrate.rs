@@ -1,0 +1,79 @@
+//! From the formats of earlier versions to the current one, a version at a time, on reading.
+//!
+//! Nothing is rewritten on the disk for it: a value takes the current format when it is next
+//! written. To change the format: raise [`VERSION`], and add a [`Step`] to the end of [`STEPS`],
+//! which turns the payload of the version before into the new one. The type of the table makes
+//! sure that it is not forgotten.
+
+use std::borrow::Cow;
+
+use super::{CodecError, Kind, VERSION};
+
+/// The first version that was ever written.
+const FIRST: u8 = 1;
+
+/// Turns a payload of one version into one of the next. Kinds that did not change are borrowed.
+type Step = for<'a> fn(Kind, &'a [u8]) -> Result<Cow<'a, [u8]>, CodecError>;
+
+/// The step at `i` leads from version `FIRST + i` to the next.
+const STEPS: [Step; (VERSION - FIRST) as usize] = [];
+
+/// The payload in the current format.
+pub(super) fn to_current(
+    kind: Kind,
+    version: u8,
+    payload: &[u8],
+) -> Result<Cow<'_, [u8]>, CodecError> {
+    through(&STEPS, kind, version, payload)
+}
+
+fn through<'a>(
+    steps: &[Step],
+    kind: Kind,
+    version: u8,
+    payload: &'a [u8],
+) -> Result<Cow<'a, [u8]>, CodecError> {
+    let Some(done) = version.checked_sub(FIRST) else {
+        return Err(CodecError::Malformed(format!("there has never been a format {version}")));
+    };
+    let Some(steps) = steps.get(usize::from(done)..) else {
+        return Err(CodecError::Newer(version));
+    };
+    steps.iter().try_fold(Cow::Borrowed(payload), |payload, step| match payload {
+        Cow::Borrowed(payload) => step(kind, payload),
+        Cow::Owned(payload) => Ok(Cow::Owned(step(kind, &payload)?.into_owned())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn appends_one(_: Kind, payload: &[u8]) -> Result<Cow<'static, [u8]>, CodecError> {
+        Ok(Cow::Owned([payload, &[1]].concat()))
+    }
+
+    fn appends_two_to_turns(kind: Kind, payload: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
+        Ok(match kind {
+            Kind::Turn => Cow::Owned([payload, &[2]].concat()),
+            _ => Cow::Borrowed(payload),
+        })
+    }
+
+    const THREE: [Step; 2] = [appends_one, appends_two_to_turns];
+
+    #[test]
+    fn an_old_value_takes_every_step_that_came_after_it() {
+        let read = |kind, version| through(&THREE, kind, version, &[0]).map(Cow::into_owned);
+        assert_eq!(read(Kind::Turn, 1), Ok(vec![0, 1, 2]));
+        assert_eq!(read(Kind::Turn, 2), Ok(vec![0, 2]));
+        assert_eq!(read(Kind::Turn, 3), Ok(vec![0]));
+        assert_eq!(read(Kind::Agent, 1), Ok(vec![0, 1]));
+    }
+
+    #[test]
+    fn a_value_of_a_newer_version_is_refused_and_one_of_version_zero_too() {
+        assert_eq!(through(&THREE, Kind::Turn, 4, &[0]), Err(CodecError::Newer(4)));
+        assert!(matches!(through(&THREE, Kind::Turn, 0, &[0]), Err(CodecError::Malformed(_))));
+    }
+}

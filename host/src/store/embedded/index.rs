@@ -1,0 +1,364 @@
+//! What is durable, as memory knows it: what sessions are listed by, what is due, the agents, and
+//! how far the log of events goes. Rebuilt when the store is opened.
+//!
+//! The committer changes it, under one lock, once a group is durable; and before that it says here
+//! what the group is about to change, so that readers know what in sled to disregard: see
+//! [`Index::in_flight`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use sled::IVec;
+
+use super::intern::{Id, Interner};
+use crate::agent::{Agent, AgentName, AgentRef, AgentSelector, Digest, Version};
+use crate::clock::Timestamp;
+use crate::event::Cursor;
+use crate::session::deadline;
+use crate::session::id::SessionId;
+use crate::session::pattern::Pattern;
+use crate::session::record::Session;
+use crate::session::state::Status;
+use crate::store::SessionQuery;
+
+/// What the index keeps of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    revision: u64,
+    due: Option<Timestamp>,
+    owner: Arc<str>,
+    user: Option<Arc<str>>,
+    tags: Arc<[String]>,
+    agent: AgentKey,
+    pattern: Pattern,
+    status: Status,
+}
+
+type AgentKey = Arc<(AgentName, Version, Digest)>;
+
+impl Facts {
+    /// What is to be kept of this record. Its front is enough for that.
+    pub(super) fn of(session: Session) -> Facts {
+        let due = deadline::next(&session).map(|(at, _)| at);
+        let profile = session.profile;
+        let AgentRef { name, version, digest } = profile.agent;
+        Facts {
+            revision: session.revision,
+            due,
+            owner: session.owner.0.into(),
+            user: profile.user_id.map(Into::into),
+            tags: profile.tags.into(),
+            agent: Arc::new((name, version, digest)),
+            pattern: profile.pattern,
+            status: session.state.status(),
+        }
+    }
+}
+
+/// What is about to change about a session, and what is durable of it.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    /// The durable value of its key.
+    pub(super) durable: Option<IVec>,
+    /// The lowest number of the turns that are being written.
+    pub(super) turns_from: u64,
+}
+
+/// An agent and its place in the order of upload.
+#[derive(Clone, Debug)]
+pub(super) struct Uploaded {
+    /// Counts from 1.
+    pub(super) sequence: u64,
+    /// The agent.
+    pub(super) agent: Agent,
+}
+
+#[derive(Debug)]
+struct Entry {
+    revision: u64,
+    due: Option<Timestamp>,
+    owner: Id,
+    user: Option<Id>,
+    tags: Option<Id>,
+    agent: Id,
+    pattern: Pattern,
+    status: Status,
+}
+
+/// The index.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// The end of the durable log.
+    pub(super) cursor: Cursor,
+    sessions: BTreeMap<SessionId, Entry>,
+    due: BTreeSet<(Timestamp, SessionId)>,
+    owners: Interner<Arc<str>>,
+    users: Interner<Arc<str>>,
+    tags: Interner<Arc<[String]>>,
+    served_by: Interner<AgentKey>,
+    agents: BTreeMap<(AgentName, Version), Uploaded>,
+    in_flight: HashMap<SessionId, InFlight>,
+    gone: HashSet<SessionId>,
+    aside: BTreeMap<SessionId, String>,
+    /// How many values have been set aside.
+    pub(super) quarantined: u64,
+}
+
+impl Index {
+    /// The revision of a session.
+    pub(super) fn revision(&self, id: SessionId) -> Option<u64> {
+        self.sessions.get(&id).map(|entry| entry.revision)
+    }
+
+    /// Add or replace what is known of a session.
+    pub(super) fn put(&mut self, id: SessionId, facts: Facts) {
+        // The new uses are counted before the old ones are released, so that what stays the same is
+        // not thrown away and made again.
+        let entry = Entry {
+            revision: facts.revision,
+            due: facts.due,
+            owner: self.owners.take(facts.owner),
+            user: facts.user.map(|user| self.users.take(user)),
+            tags: (!facts.tags.is_empty()).then(|| self.tags.take(facts.tags)),
+            agent: self.served_by.take(facts.agent),
+            pattern: facts.pattern,
+            status: facts.status,
+        };
+        let due = entry.due;
+        let old = self.sessions.insert(id, entry);
+        let unchanged = old.as_ref().is_some_and(|old| old.due == due);
+        if let Some(old) = old {
+            self.release(&old);
+            if let (Some(at), false) = (old.due, unchanged) {
+                self.due.remove(&(at, id));
+            }
+        }
+        if let (Some(at), false) = (due, unchanged) {
+            self.due.insert((at, id));
+        }
+    }
+
+    /// Forget a session. What it left behind is being removed until [`Index::purged`].
+    pub(super) fn remove(&mut self, id: SessionId) {
+        self.gone.insert(id);
+        self.aside.remove(&id);
+        if let Some(old) = self.sessions.remove(&id) {
+            self.release(&old);
+            if let Some(at) = old.due {
+                self.due.remove(&(at, id));
+            }
+        }
+    }
+
+    /// Nothing is left of a session.
+    pub(super) fn purged(&mut self, id: SessionId) {
+        self.gone.remove(&id);
+    }
+
+    /// Whether something of deleted sessions is left.
+    #[cfg(test)]
+    pub(super) fn any_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// Whether a session of this id is or was there, and something of it still is.
+    pub(super) fn taken(&self, id: SessionId) -> bool {
+        self.sessions.contains_key(&id) || self.gone.contains(&id) || self.aside.contains_key(&id)
+    }
+
+    /// What readers have to disregard of a session, because it is not durable yet.
+    ///
+    /// sled shows a change as soon as it is made, before it is synced. So a reader first asks sled
+    /// and *then* here: if the session is in flight, what sled said may not be durable, and what
+    /// is said here holds instead. If it is not, the change was not yet made when sled was asked,
+    /// or it is durable by now.
+    pub(super) fn in_flight(&self, id: SessionId) -> Option<&InFlight> {
+        self.in_flight.get(&id)
+    }
+
+    /// Say what is about to change; an empty map says that all of it is durable.
+    pub(super) fn set_in_flight(&mut self, sessions: HashMap<SessionId, InFlight>) {
+        self.in_flight = sessions;
+    }
+
+    /// A session whose record has been set aside under this key.
+    pub(super) fn set_aside(&mut self, id: SessionId, key: String) {
+        self.aside.insert(id, key);
+    }
+
+    /// Where the record of a session has been set aside.
+    pub(super) fn aside(&self, id: SessionId) -> Option<&str> {
+        self.aside.get(&id).map(String::as_str)
+    }
+
+    /// How many sessions there are.
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The page of sessions that match, newest first, and how many match over all pages.
+    pub(super) fn page(&self, query: &SessionQuery) -> (Vec<SessionId>, usize) {
+        let Some(filter) = self.filter(query) else { return (Vec::new(), 0) };
+        let newest_first = self.sessions.iter().rev();
+        let page = |ids: &mut dyn Iterator<Item = SessionId>| {
+            ids.skip(query.offset).take(query.limit).collect::<Vec<_>>()
+        };
+        if filter.is_empty() {
+            return (page(&mut newest_first.map(|(id, _)| *id)), self.sessions.len());
+        }
+        let mut total = 0;
+        let mut ids = Vec::new();
+        for (id, _) in newest_first.filter(|(_, entry)| filter.matches(entry)) {
+            if total >= query.offset && ids.len() < query.limit {
+                ids.push(*id);
+            }
+            total += 1;
+        }
+        (ids, total)
+    }
+
+    /// Sessions for which something is due at `now`, the longest due first, behind `after`.
+    pub(super) fn due(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Vec<(Timestamp, SessionId)> {
+        let first = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let due = self.due.range((first, Bound::Unbounded));
+        due.take_while(|(at, _)| *at <= now).take(limit).copied().collect()
+    }
+
+    /// When something is due next, later than `now`.
+    pub(super) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let last_of_now = (now, SessionId(uuid::Uuid::max()));
+        let later = (Bound::Excluded(last_of_now), Bound::Unbounded);
+        self.due.range(later).next().map(|(at, _)| *at)
+    }
+
+    /// The agent of this name and version.
+    pub(super) fn uploaded(&self, name: &AgentName, version: &Version) -> Option<&Uploaded> {
+        self.agents.get(&(name.clone(), version.clone()))
+    }
+
+    /// The agent that a reference means.
+    pub(super) fn agent(&self, selector: &AgentSelector) -> Option<&Agent> {
+        let all = self.agents.values();
+        let found = match selector {
+            AgentSelector::Exact(name, version) => self.uploaded(name, version),
+            AgentSelector::Latest(name) => all
+                .filter(|uploaded| uploaded.agent.reference.name == *name)
+                .max_by_key(|uploaded| uploaded.sequence),
+            AgentSelector::Digest(digest) => all
+                .filter(|uploaded| uploaded.agent.reference.digest == *digest)
+                .max_by_key(|uploaded| uploaded.sequence),
+        };
+        found.map(|uploaded| &uploaded.agent)
+    }
+
+    /// All agents, by name and then in the order of upload.
+    pub(super) fn agents(&self) -> Vec<Agent> {
+        let mut all: Vec<&Uploaded> = self.agents.values().collect();
+        all.sort_by_key(|uploaded| (&uploaded.agent.reference.name, uploaded.sequence));
+        all.into_iter().map(|uploaded| uploaded.agent.clone()).collect()
+    }
+
+    /// The digests of all agents.
+    pub(super) fn digests(&self) -> HashSet<Digest> {
+        self.agents.values().map(|uploaded| uploaded.agent.reference.digest).collect()
+    }
+
+    /// The place in the order of upload that the next agent gets.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.agents.values().map(|uploaded| uploaded.sequence).max().unwrap_or(0) + 1
+    }
+
+    /// How many sessions refer to this agent.
+    pub(super) fn serves(&self, agent: &AgentRef) -> u64 {
+        let key = (agent.name.clone(), agent.version.clone(), agent.digest);
+        self.served_by.uses(&Arc::new(key))
+    }
+
+    /// Add an agent.
+    pub(super) fn put_agent(&mut self, uploaded: Uploaded) {
+        let reference = &uploaded.agent.reference;
+        self.agents.insert((reference.name.clone(), reference.version.clone()), uploaded);
+    }
+
+    /// Forget an agent.
+    pub(super) fn remove_agent(&mut self, agent: &AgentRef) {
+        self.agents.remove(&(agent.name.clone(), agent.version.clone()));
+    }
+
+    /// Bytes of memory, estimated: nodes of ordered sets are two thirds full.
+    pub(super) fn bytes(&self) -> u64 {
+        let session = size_of::<(SessionId, Entry)>() * 3 / 2 + 4;
+        let due = size_of::<(Timestamp, SessionId)>() * 3 / 2 + 4;
+        let text = |text: &Arc<str>| 16 + text.len();
+        let tags = |tags: &Arc<[String]>| {
+            16 + tags.iter().map(|tag| size_of::<String>() + tag.len()).sum::<usize>()
+        };
+        let shared = self.owners.bytes(text)
+            + self.users.bytes(text)
+            + self.tags.bytes(tags)
+            + self.served_by.bytes(|agent| size_of_val(&**agent) + 32);
+        let all = self.sessions.len() * session + self.due.len() * due + shared;
+        u64::try_from(all).unwrap_or(u64::MAX)
+    }
+
+    fn release(&mut self, entry: &Entry) {
+        self.owners.release(entry.owner);
+        if let Some(user) = entry.user {
+            self.users.release(user);
+        }
+        if let Some(tags) = entry.tags {
+            self.tags.release(tags);
+        }
+        self.served_by.release(entry.agent);
+    }
+
+    /// The query in terms of this index; `None` where it names what no session has.
+    fn filter(&self, query: &SessionQuery) -> Option<Filter> {
+        let owner = match &query.owner {
+            Some(owner) => Some(self.owners.id(&owner.0.as_str().into())?),
+            None => None,
+        };
+        let user = match &query.user_id {
+            Some(user) => Some(self.users.id(&user.as_str().into())?),
+            None => None,
+        };
+        let tags = (!query.tags.is_empty()).then(|| {
+            let wanted = |tags: &[String]| tags.iter().any(|tag| query.tags.contains(tag));
+            self.tags.iter().filter(|(tags, _)| wanted(tags)).map(|(_, id)| id).collect()
+        });
+        Some(Filter { owner, user, tags, pattern: query.pattern, status: query.status })
+    }
+}
+
+struct Filter {
+    owner: Option<Id>,
+    user: Option<Id>,
+    tags: Option<HashSet<Id>>,
+    pattern: Option<Pattern>,
+    status: Option<Status>,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.owner.is_none()
+            && self.user.is_none()
+            && self.tags.is_none()
+            && self.pattern.is_none()
+            && self.status.is_none()
+    }
+
+    fn matches(&self, entry: &Entry) -> bool {
+        self.owner.is_none_or(|owner| owner == entry.owner)
+            && self.user.is_none_or(|user| Some(user) == entry.user)
+            && self.pattern.is_none_or(|pattern| pattern == entry.pattern)
+            && self.status.is_none_or(|status| status == entry.status)
+            && (self.tags.as_ref())
+                .is_none_or(|tags| entry.tags.is_some_and(|entry| tags.contains(&entry)))
+    }
+}

@@ -1,0 +1,109 @@
+//! Values that many sessions share, kept once and counted.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// A shared value: its place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Id(u32);
+
+/// A table of shared values. `T` is cheap to clone.
+#[derive(Debug)]
+pub(super) struct Interner<T> {
+    ids: HashMap<T, Id>,
+    slots: Vec<Option<(T, u32)>>,
+    free: Vec<Id>,
+}
+
+impl<T> Default for Interner<T> {
+    fn default() -> Interner<T> {
+        Interner { ids: HashMap::new(), slots: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Interner<T> {
+    /// Count one more use of this value.
+    pub(super) fn take(&mut self, value: T) -> Id {
+        if let Some(&id) = self.ids.get(&value) {
+            if let Some((_, uses)) = &mut self.slots[id.index()] {
+                *uses += 1;
+            }
+            return id;
+        }
+        let slot = Some((value.clone(), 1));
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.slots[id.index()] = slot;
+                id
+            }
+            None => {
+                self.slots.push(slot);
+                Id(u32::try_from(self.slots.len() - 1).expect("memory ends before 2³² values"))
+            }
+        };
+        self.ids.insert(value, id);
+        id
+    }
+
+    /// Count one use less. The value goes with its last use.
+    pub(super) fn release(&mut self, id: Id) {
+        let slot = &mut self.slots[id.index()];
+        if let Some((_, uses)) = slot {
+            *uses -= 1;
+            if *uses > 0 {
+                return;
+            }
+        }
+        if let Some((value, _)) = slot.take() {
+            self.ids.remove(&value);
+            self.free.push(id);
+        }
+    }
+
+    /// The place of this value, where it is in use.
+    pub(super) fn id(&self, value: &T) -> Option<Id> {
+        self.ids.get(value).copied()
+    }
+
+    /// How many uses this value has.
+    pub(super) fn uses(&self, value: &T) -> u64 {
+        let slot = self.id(value).and_then(|id| self.slots[id.index()].as_ref());
+        slot.map_or(0, |(_, uses)| u64::from(*uses))
+    }
+
+    /// All values in use, with their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&T, Id)> {
+        self.ids.iter().map(|(value, id)| (value, *id))
+    }
+
+    /// Bytes of memory, estimated; `size` is what a value holds beyond itself.
+    pub(super) fn bytes(&self, size: impl Fn(&T) -> usize) -> usize {
+        let entry = 2 * size_of::<T>() + 24;
+        self.ids.keys().map(|value| entry + size(value)).sum()
+    }
+}
+
+impl Id {
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_goes_with_its_last_use_and_its_place_is_used_again() {
+        let mut table = Interner::default();
+        let (a, b) = (table.take("a"), table.take("b"));
+        assert_eq!(table.take("a"), a);
+        assert_eq!(table.uses(&"a"), 2);
+        table.release(a);
+        assert_eq!(table.id(&"a"), Some(a));
+        table.release(a);
+        assert_eq!((table.id(&"a"), table.uses(&"a")), (None, 0));
+        assert_eq!(table.take("c"), a);
+        assert_eq!(table.id(&"b"), Some(b));
+    }
+}

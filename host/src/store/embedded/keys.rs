@@ -1,0 +1,138 @@
+//! The keys of everything that is kept in sled.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `s` session | the record and the head: see `cell` |
+//! | `r` session `t` number | a turn, and the place of its events in the log |
+//! | `r` session `e` cursor | how many events of the session end at this cursor |
+//! | `g` cursor | the events that end at this cursor |
+//! | `a` name `0` version | an agent |
+//! | `v` name | a file of large values that something points to |
+//! | `x` session | the session is gone, and what it left behind is being removed |
+//! | `q` key | a value that does not decode, under the key where it was found |
+//! | `m` word | about the store itself |
+//!
+//! Numbers are big-endian, so that keys are in the order of what they stand for. The turns and the
+//! places of events of one session are neighbours, so that one page of sled often holds both.
+
+use uuid::Uuid;
+
+use crate::agent::{AgentName, Version};
+use crate::event::Cursor;
+use crate::session::id::SessionId;
+
+/// What the first byte of a key says.
+pub(super) const SESSION: u8 = b's';
+/// The prefix of all agents.
+pub(super) const AGENT: u8 = b'a';
+/// The prefix of the log of events.
+pub(super) const EVENTS: u8 = b'g';
+/// The prefix of all files.
+pub(super) const FILE: u8 = b'v';
+/// The prefix of sessions that are being removed.
+pub(super) const GONE: u8 = b'x';
+/// The prefix of what has been set aside.
+pub(super) const ASIDE: u8 = b'q';
+
+/// The version of the format of the directory.
+pub(super) const FORMAT: &[u8] = b"mformat";
+/// The secret of the store.
+pub(super) const SECRET: &[u8] = b"msecret";
+
+const ROWS: u8 = b'r';
+const TURN: u8 = b't';
+const PLACE: u8 = b'e';
+
+/// A session.
+pub(super) fn session(id: SessionId) -> [u8; 17] {
+    of_session(SESSION, id)
+}
+
+/// A session that is being removed.
+pub(super) fn gone(id: SessionId) -> [u8; 17] {
+    of_session(GONE, id)
+}
+
+/// The prefix of the turns and the places of events of a session.
+pub(super) fn rows(id: SessionId) -> [u8; 17] {
+    of_session(ROWS, id)
+}
+
+/// A turn.
+pub(super) fn turn(id: SessionId, number: u64) -> [u8; 26] {
+    row(id, TURN, number)
+}
+
+/// The place of events of a session, the last of which has this cursor.
+pub(super) fn place(id: SessionId, last: Cursor) -> [u8; 26] {
+    row(id, PLACE, last.0)
+}
+
+/// A piece of the log, the last event of which has this cursor.
+pub(super) fn events(last: Cursor) -> [u8; 9] {
+    let mut key = [EVENTS; 9];
+    key[1..].copy_from_slice(&last.0.to_be_bytes());
+    key
+}
+
+/// An agent.
+pub(super) fn agent(name: &AgentName, version: &Version) -> Vec<u8> {
+    [&[AGENT], name.as_str().as_bytes(), &[0], version.as_str().as_bytes()].concat()
+}
+
+/// A file of large values, or with the beginning of a name, the prefix of such files.
+pub(super) fn file(name: &str) -> Vec<u8> {
+    [&[FILE], name.as_bytes()].concat()
+}
+
+/// Where the value of a key is set aside.
+pub(super) fn aside(key: &[u8]) -> Vec<u8> {
+    [&[ASIDE], key].concat()
+}
+
+/// The session that a key of this prefix names, with nothing after it.
+pub(super) fn session_of(prefix: u8, key: &[u8]) -> Option<SessionId> {
+    let id: [u8; 16] = key.strip_prefix(&[prefix])?.try_into().ok()?;
+    Some(SessionId(Uuid::from_bytes(id)))
+}
+
+/// The number at the end of a key.
+pub(super) fn number(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|number| u64::from_be_bytes(*number))
+}
+
+/// A key as people read it.
+pub(super) fn describe(key: &[u8]) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', "@");
+    let id = |bytes: &[u8; 16]| Uuid::from_bytes(*bytes).to_string();
+    match key {
+        [SESSION, rest @ ..] if rest.len() == 16 => {
+            format!("session/{}", rest.first_chunk().map_or_else(String::new, id))
+        }
+        [ROWS, rest @ ..] if rest.len() == 25 => {
+            let kind = if rest[16] == TURN { "turn" } else { "events" };
+            let session = rest.first_chunk().map_or_else(String::new, id);
+            format!("session/{session}/{kind}/{}", number(rest).unwrap_or_default())
+        }
+        [EVENTS, rest @ ..] if rest.len() == 8 => {
+            format!("events/{}", number(rest).unwrap_or_default())
+        }
+        [AGENT, rest @ ..] => format!("agent/{}", text(rest)),
+        [FILE, rest @ ..] => format!("value/{}", text(rest)),
+        [ASIDE, rest @ ..] => format!("aside/{}", describe(rest)),
+        other => other.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+fn of_session(prefix: u8, id: SessionId) -> [u8; 17] {
+    let mut key = [prefix; 17];
+    key[1..].copy_from_slice(id.0.as_bytes());
+    key
+}
+
+fn row(id: SessionId, kind: u8, number: u64) -> [u8; 26] {
+    let mut key = [kind; 26];
+    key[..17].copy_from_slice(&rows(id));
+    key[18..].copy_from_slice(&number.to_be_bytes());
+    key
+}

@@ -1,0 +1,96 @@
+//! The directory of a store: held by one process at a time, and removed after use if temporary.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use super::OpenError;
+use crate::clock::Clock;
+
+/// How long to wait for a store of this very process, which may have been dropped just now and be
+/// about to let go: this many times [`PAUSE`].
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The directory is ours for as long as this lives. The kernel lets go of it should we crash.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Take the directory at `root`, making it if it is not there.
+    pub(super) fn take(root: &Path) -> Result<Lock, OpenError> {
+        make_directory(root)?;
+        let path = root.join("lock");
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        for tries in 1.. {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+                Err(TryLockError::WouldBlock) => {
+                    let pid = holder(&mut file);
+                    if pid != Some(std::process::id()) || tries == TRIES {
+                        return Err(OpenError::Locked { pid });
+                    }
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        write!(file, "{}", std::process::id())?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// A directory that is removed, with all that is in it, when this is dropped.
+#[derive(Debug)]
+pub(super) struct Temporary(PathBuf);
+
+impl Temporary {
+    /// Make one.
+    pub(super) fn new() -> io::Result<Temporary> {
+        let name = format!("dormouse-{}", Clock::real().new_id());
+        let path = std::env::temp_dir().join(name);
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Temporary(path))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a temporary store was not removed");
+        }
+    }
+}
+
+fn make_directory(root: &Path) -> Result<(), OpenError> {
+    match fs::metadata(root) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => return Err(OpenError::NotADirectory(root.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    // What agents and their users say is nobody else's business.
+    fs::DirBuilder::new().mode(0o700).recursive(true).create(root)?;
+    let above = root.parent().filter(|above| !above.as_os_str().is_empty());
+    File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(())
+}
+
+fn holder(file: &mut File) -> Option<u32> {
+    let mut pid = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut pid)).ok()?;
+    pid.parse().ok()
+}

@@ -1,0 +1,401 @@
+//! The store that comes with the host: one directory, sled inside, nothing to set up.
+//!
+//! ```text
+//!  lock            who uses the directory
+//!  sled/           records, small heads, turns, events, agents           [disk, keys, cell]
+//!  values/         what is too large for sled, a file each               [files]
+//!  components/     the bytes of agents, named by their digest            [files]
+//! ```
+//!
+//! A commit is encoded by its caller, its large values are written and synced, and then it is
+//! queued for the one thread that writes ([`committer`]). That takes what waits as one group, makes
+//! one batch of it ([`group`]), makes the batch durable ([`disk`]), updates what memory knows
+//! ([`index`]) and answers. The queue is bounded: where the disk is too slow, callers wait.
+//!
+//! Readers ([`query`]) see what is durable and nothing else. sled shows a batch as soon as it is
+//! applied, which is before it is synced; so the index knows which sessions are in flight and what
+//! of them was durable before, and readers ask it *after* they have asked sled.
+//!
+//! When a write fails nobody can know what of it is durable: from then on every commit is answered
+//! with [`StoreError::Unknown`], reads go on with what was durable, and [`Store::failed`] returns.
+
+mod cell;
+mod commit;
+mod committer;
+mod disk;
+mod files;
+mod group;
+mod index;
+mod intern;
+mod keys;
+mod lock;
+mod options;
+mod query;
+mod recovery;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{oneshot, watch};
+
+use self::commit::{Commit, Draft, Request};
+use self::disk::Disk;
+use self::files::{Files, Names};
+use self::index::Index;
+use self::lock::{Lock, Temporary};
+pub use self::options::{OpenError, Options};
+use super::{
+    Dormant, Logged, SessionPage, SessionQuery, Store, StoreError, StoreStats, TurnCommit,
+};
+use crate::agent::{Agent, AgentRef, AgentSelector, Digest};
+use crate::clock::{Clock, Timestamp};
+use crate::event::{Cursor, Event};
+use crate::session::id::SessionId;
+use crate::session::record::Session;
+use crate::turn::record::TurnRecord;
+
+/// The store in a directory.
+///
+/// Dropping it without [`Store::close`] loses nothing that was acknowledged: the committer finishes
+/// what waits and then lets go of the files, a moment later.
+#[derive(Debug)]
+pub struct Embedded {
+    // Dropped before the queue: while it can be sent to, the committer holds `Shared`, so that this
+    // is never the last to hold it. The last one closes sled, which blocks.
+    shared: Mutex<Option<Arc<Shared>>>,
+    queue: Mutex<Option<Sender<Commit>>>,
+    closing: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
+    names: Names,
+    clock: Clock,
+    failed: watch::Receiver<Option<StoreError>>,
+    secret: [u8; 32],
+}
+
+/// What the committer and the readers share. Fields are dropped in this order.
+#[derive(Debug)]
+struct Shared {
+    disk: Disk,
+    files: Files,
+    index: RwLock<Index>,
+    reserve: Arc<AtomicU64>,
+    commits: AtomicU64,
+    groups: AtomicU64,
+    failed: watch::Sender<Option<StoreError>>,
+    _lock: Lock,
+    _temporary: Option<Temporary>,
+    /// Dropped when everything else is.
+    _released: oneshot::Sender<()>,
+}
+
+impl Embedded {
+    /// Open the store in this directory, or make one there. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the directory. Damaged records are none of it: they
+    /// are set aside and counted in [`StoreStats::quarantined`].
+    pub fn open(root: &Path, options: Options) -> Result<Embedded, OpenError> {
+        Embedded::start(root, None, options)
+    }
+
+    /// A store in a directory of its own, which is removed when the store has closed. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Embedded::open`].
+    pub fn temporary(options: Options) -> Result<Embedded, OpenError> {
+        let temporary = Temporary::new()?;
+        let root = temporary.path().to_owned();
+        Embedded::start(&root, Some(temporary), options)
+    }
+
+    fn start(
+        root: &Path,
+        temporary: Option<Temporary>,
+        options: Options,
+    ) -> Result<Embedded, OpenError> {
+        let lock = Lock::take(root)?;
+        let files = Files::open(root)?;
+        let disk = Disk::open(root, options.cache_bytes)?;
+        let recovered = recovery::recover(&disk, &files)?;
+        let names = files.names();
+        let (failed, failure) = watch::channel(None);
+        let (released, closed) = oneshot::channel();
+        let shared = Arc::new(Shared {
+            disk,
+            files,
+            index: RwLock::new(recovered.index),
+            reserve: options.reserve_bytes,
+            commits: AtomicU64::new(0),
+            groups: AtomicU64::new(0),
+            failed,
+            _lock: lock,
+            _temporary: temporary,
+            _released: released,
+        });
+        let (queue, thread) = committer::start(Arc::clone(&shared), recovered.gone)?;
+        Ok(Embedded {
+            shared: Mutex::new(Some(shared)),
+            queue: Mutex::new(Some(queue)),
+            closing: Mutex::new(Some((closed, thread))),
+            names,
+            clock: Clock::real(),
+            failed: failure,
+            secret: recovered.secret,
+        })
+    }
+
+    /// Run a read where it may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
+        // sled panics where it finds its own files damaged.
+        let panicked = |error: tokio::task::JoinError| StoreError::Io(error.to_string().into());
+        tokio::task::spawn_blocking(move || read(&shared)).await.map_err(panicked)?
+    }
+
+    /// Queue a commit and wait until it is durable. Returns whether there was something to do.
+    async fn commit(&self, request: Request, events: Vec<Event>) -> Result<bool, StoreError> {
+        let queue = held(&self.queue).clone().ok_or(StoreError::Closed)?;
+        let since = self.clock.monotonic();
+        let (answer, answered) = oneshot::channel();
+        if request.is_heavy() {
+            let names = self.names.clone();
+            let draft = move || Draft::new(request, &events, &names);
+            self.queue_blocking(queue, draft, since, answer).await?;
+        } else {
+            let draft = Draft::new(request, &events, &self.names)?;
+            if draft.has_files() {
+                self.queue_blocking(queue, || Ok(draft), since, answer).await?;
+            } else {
+                let commit = draft.into_commit(None, since, answer)?;
+                queue.send(commit).await.map_err(|_| self.gone())?;
+            }
+        }
+        answered.await.map_err(|_| self.gone())?
+    }
+
+    /// Write the files of a commit and queue it. Once begun it is done to the end, whether or not
+    /// the caller is still there: else the files would lie about until the next start.
+    async fn queue_blocking(
+        &self,
+        queue: Sender<Commit>,
+        draft: impl FnOnce() -> Result<Draft, StoreError> + Send + 'static,
+        since: Duration,
+        answer: oneshot::Sender<Result<bool, StoreError>>,
+    ) -> Result<(), StoreError> {
+        let gone = self.gone();
+        self.read(move |shared| {
+            let draft = draft()?;
+            if let Some(failure) = shared.failure() {
+                return Err(failure);
+            }
+            if shared.is_full(draft.file_bytes()) {
+                return Err(StoreError::Full);
+            }
+            let commit = draft.into_commit(Some(&shared.files), since, answer)?;
+            queue.blocking_send(commit).map_err(|_| gone)
+        })
+        .await
+    }
+
+    /// Why nobody answers.
+    fn gone(&self) -> StoreError {
+        self.failed.borrow().clone().unwrap_or(StoreError::Closed)
+    }
+}
+
+impl Shared {
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Take no more writes.
+    fn fail(&self, reason: Arc<str>) {
+        tracing::error!(%reason, "the store has failed and takes no more writes");
+        self.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            failed.get_or_insert(StoreError::Unknown(reason));
+            first
+        });
+    }
+
+    fn failure(&self) -> Option<StoreError> {
+        self.failed.borrow().clone()
+    }
+
+    /// Whether there is no room for this many bytes. Asked each time: space may have come back.
+    fn is_full(&self, bytes: usize) -> bool {
+        let needed = self.reserve.load(Ordering::Relaxed).saturating_add(bytes as u64);
+        match self.disk.free() {
+            Ok(free) => free < needed,
+            Err(error) => {
+                tracing::warn!(%error, "it cannot be learned how full the disk is");
+                false
+            }
+        }
+    }
+
+    fn stats(&self) -> StoreStats {
+        let index = self.index();
+        StoreStats {
+            sessions: index.len() as u64,
+            disk_bytes: self.disk.bytes() + self.files.bytes(),
+            index_bytes: index.bytes(),
+            quarantined: index.quarantined,
+            commits: self.commits.load(Ordering::Relaxed),
+            groups: self.groups.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn create_session(&self, session: Session, events: Vec<Event>) -> Result<(), StoreError> {
+        self.commit(Request::Create(session), events).await.map(drop)
+    }
+
+    async fn commit_turn(&self, commit: TurnCommit) -> Result<(), StoreError> {
+        let TurnCommit { session, turn, snapshot, events } = commit;
+        self.commit(Request::Turn(Box::new((session, turn, snapshot))), events).await.map(drop)
+    }
+
+    async fn update_session(&self, session: Session, events: Vec<Event>) -> Result<(), StoreError> {
+        self.commit(Request::Update(session), events).await.map(drop)
+    }
+
+    async fn delete_session(&self, id: SessionId, events: Vec<Event>) -> Result<(), StoreError> {
+        self.commit(Request::Delete(id), events).await.map(drop)
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
+        self.read(move |shared| shared.session(id)).await
+    }
+
+    async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
+        self.read(move |shared| shared.dormant(id)).await
+    }
+
+    async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError> {
+        self.read(move |shared| shared.page(&query)).await
+    }
+
+    async fn due(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
+        self.read(move |shared| Ok(shared.index().due(after, now, limit))).await
+    }
+
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read(move |shared| Ok(shared.index().next_due(now))).await
+    }
+
+    async fn turns(
+        &self,
+        session: SessionId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<TurnRecord>, StoreError> {
+        self.read(move |shared| shared.turns(session, after, limit)).await
+    }
+
+    async fn turn(
+        &self,
+        session: SessionId,
+        number: u64,
+    ) -> Result<Option<TurnRecord>, StoreError> {
+        self.read(move |shared| shared.turn(session, number)).await
+    }
+
+    async fn events_after(&self, cursor: Cursor, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        self.read(move |shared| shared.events_after(cursor, limit)).await
+    }
+
+    async fn session_events(
+        &self,
+        session: SessionId,
+        cursor: Cursor,
+        limit: usize,
+    ) -> Result<Vec<Logged>, StoreError> {
+        self.read(move |shared| shared.session_events(session, cursor, limit)).await
+    }
+
+    async fn put_agent(
+        &self,
+        agent: Agent,
+        component: Bytes,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError> {
+        self.commit(Request::PutAgent(agent, component), events).await.map(drop)
+    }
+
+    async fn agent(&self, selector: AgentSelector) -> Result<Option<Agent>, StoreError> {
+        self.read(move |shared| Ok(shared.index().agent(&selector).cloned())).await
+    }
+
+    async fn agents(&self) -> Result<Vec<Agent>, StoreError> {
+        self.read(|shared| Ok(shared.index().agents())).await
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        self.read(move |shared| shared.files.component(digest)).await
+    }
+
+    async fn delete_agent(&self, agent: AgentRef, events: Vec<Event>) -> Result<bool, StoreError> {
+        self.commit(Request::DeleteAgent(agent), events).await
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    fn stats(&self) -> StoreStats {
+        held(&self.shared).as_ref().map_or_else(StoreStats::default, |shared| shared.stats())
+    }
+
+    async fn failed(&self) -> StoreError {
+        let mut failed = self.failed.clone();
+        let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
+            // It has closed, and cannot fail any more.
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        // In this order, as when it is dropped.
+        drop(held(&self.shared).take());
+        drop(held(&self.queue).take());
+        let closing = held(&self.closing).take();
+        if let Some((released, thread)) = closing {
+            // It is never sent to: that it is dropped says that all is released.
+            let _ = released.await;
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                return Err(StoreError::Io("the committer panicked".into()));
+            }
+        }
+        self.failed.borrow().clone().map_or(Ok(()), Err)
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

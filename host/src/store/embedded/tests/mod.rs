@@ -1,0 +1,164 @@
+//! Tests of the whole store, over real files.
+
+pub(super) mod faults;
+
+mod agents;
+mod damage;
+mod durability;
+mod large;
+mod model;
+mod space;
+
+use std::path::Path;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{Embedded, Options, Shared, held};
+use crate::agent::{AgentRef, Digest};
+use crate::clock::Timestamp;
+use crate::event::{Event, EventKind};
+use crate::session::id::{Principal, SessionId, SnapshotId, TurnId};
+use crate::session::limits::{Limits, NanoUsd, Usage};
+use crate::session::pattern::Pattern;
+use crate::session::record::{Object, Profile, Session};
+use crate::session::snapshot::{GuestState, Snapshot};
+use crate::session::state::State;
+use crate::store::TurnCommit;
+use crate::turn::record::{Part, Sender, TurnOutcome, TurnRecord};
+
+/// A store in this directory, with little memory.
+fn open(root: &Path) -> Embedded {
+    try_open(root).expect("it opens")
+}
+
+fn try_open(root: &Path) -> Result<Embedded, super::OpenError> {
+    Embedded::open(root, Options { cache_bytes: 8 << 20, ..Options::default() })
+}
+
+fn temporary() -> Embedded {
+    Embedded::temporary(Options { cache_bytes: 8 << 20, ..Options::default() }).expect("it opens")
+}
+
+/// What is inside.
+fn inside(store: &Embedded) -> std::sync::Arc<Shared> {
+    held(&store.shared).clone().expect("it is open")
+}
+
+fn uuid(number: u64) -> Uuid {
+    Uuid::from_u64_pair(0x0190_0000_0000_7000, number)
+}
+
+fn session_id(number: u64) -> SessionId {
+    SessionId(uuid(number))
+}
+
+fn agent_ref(name: &str, version: &str, component: &[u8]) -> AgentRef {
+    AgentRef {
+        name: name.parse().expect("it is a name"),
+        version: version.parse().expect("it is a version"),
+        digest: Digest::of(component),
+    }
+}
+
+/// A session that has just been created.
+fn session(number: u64) -> Session {
+    Session {
+        id: session_id(number),
+        owner: Principal::local(),
+        revision: 1,
+        state: State::Initializing,
+        profile: Profile {
+            agent: agent_ref("echo", "1", b"echo"),
+            pattern: Pattern::LongRunning,
+            limits: Limits {
+                max_turns: None,
+                max_budget: None,
+                max_fuel: None,
+                max_fuel_per_turn: 1,
+                max_memory_bytes: 1,
+                turn_timeout: std::time::Duration::from_secs(1),
+                max_idle: None,
+                max_lifetime: None,
+                sleep_after: None,
+            },
+            config: Object::new(),
+            conversation_id: None,
+            tags: Vec::new(),
+            description: None,
+            user_id: None,
+            thread_key: None,
+            project_id: None,
+            metadata: Object::new(),
+        },
+        usage: Usage::default(),
+        created_at: Timestamp(0),
+        started_at: None,
+        last_activity_at: Timestamp(0),
+        ended_at: None,
+        head: None,
+        unsaved_turns: 0,
+        consecutive_failures: 0,
+        tools_used: Vec::new(),
+        context: Object::new(),
+    }
+}
+
+/// The record after one more commit.
+fn next(session: &Session) -> Session {
+    Session { revision: session.revision + 1, ..session.clone() }
+}
+
+/// The next turn of a session, with an answer of `answer` and a head of `head` bytes.
+fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
+    let number = before.usage.turns + 1;
+    let name = before.id.0.as_u64_pair().1 << 32 | number;
+    let mut session = next(before);
+    session.usage.turns = number;
+    session.state = State::Active;
+    let snapshot = SnapshotId(uuid(name));
+    let parent = session.head.replace(snapshot);
+    let record = TurnRecord {
+        id: TurnId(uuid(name)),
+        session: session.id,
+        number,
+        sender: Sender::User,
+        input: vec![Part::Text("hello".to_owned())],
+        outcome: TurnOutcome::Answered {
+            content: vec![Part::Text("x".repeat(answer))],
+            snapshot: Some(snapshot),
+        },
+        fuel: 1,
+        cost: NanoUsd(1),
+        started_at: Timestamp(1),
+        duration: std::time::Duration::from_millis(1),
+        log: Vec::new(),
+        log_dropped: 0,
+    };
+    let snapshot = Snapshot {
+        id: snapshot,
+        parent,
+        turn: number,
+        agent: session.profile.agent.digest,
+        taken_at: Timestamp(1),
+        monotonic_ns: number,
+        random_position: number,
+        state: GuestState::Portable { version: 1, data: Bytes::from(vec![7; head]) },
+    };
+    let events = vec![event(&session, EventKind::TurnCompleted).with("number", number)];
+    TurnCommit { session, turn: record, snapshot: Some(snapshot), events }
+}
+
+fn event(session: &Session, kind: EventKind) -> Event {
+    Event::session(kind, session.id.0, Timestamp(1))
+}
+
+/// The files of this directory, by name.
+fn files(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .expect("the directory is there")
+        .map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}

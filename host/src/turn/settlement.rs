@@ -1,0 +1,221 @@
+//! What a turn leaves behind: the record after it, the turn itself, and the events. Pure.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::event::{Event, EventKind};
+use crate::session::id::TurnId;
+use crate::session::limits::FuelPrice;
+use crate::session::pattern::Pattern;
+use crate::session::record::Session;
+use crate::session::snapshot::Snapshot;
+use crate::session::state::{Move, Reason, State, Status};
+use crate::store::TurnCommit;
+
+use super::admission::affordable;
+use super::record::{Failure, LogLine, Part, Sender, TurnOutcome, TurnRecord};
+
+/// A turn that was begun.
+#[derive(Clone, Debug)]
+pub(crate) struct Begun {
+    /// Its name.
+    pub(crate) id: TurnId,
+    /// Who sent it.
+    pub(crate) sender: Sender,
+    /// What was sent.
+    pub(crate) input: Vec<Part>,
+    /// When the guest was called.
+    pub(crate) started_at: Timestamp,
+}
+
+/// A turn that is over.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    /// What came of it.
+    pub(crate) result: Result<Answer, Failure>,
+    /// The fuel that it used.
+    pub(crate) fuel: u64,
+    /// What it logged.
+    pub(crate) log: Vec<LogLine>,
+    /// How much of the log was dropped, in bytes.
+    pub(crate) log_dropped: u64,
+    /// When it was over.
+    pub(crate) ended_at: Timestamp,
+    /// How long it took.
+    pub(crate) duration: Duration,
+}
+
+/// What the guest answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// The answer.
+    pub(crate) content: Vec<Part>,
+    /// Whether the session has done what it was for.
+    pub(crate) complete: bool,
+    /// The state after the turn, where it could be saved.
+    pub(crate) snapshot: Option<Snapshot>,
+}
+
+/// The rules of the host that a settlement needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// What fuel costs.
+    pub(crate) price: FuelPrice,
+    /// Failures in a row that put a session into `error`.
+    pub(crate) max_consecutive_failures: u32,
+}
+
+/// Work out what this turn leaves behind in this session.
+pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules) -> TurnCommit {
+    let mut session = before.clone();
+    let cost = rules.price.cost(ended.fuel);
+    session.revision += 1;
+    session.usage.turns += 1;
+    session.usage.fuel = session.usage.fuel.saturating_add(ended.fuel);
+    session.usage.cost += cost;
+    session.last_activity_at = ended.ended_at;
+
+    let number = session.usage.turns;
+    let subject = session.id.0;
+    let mut events = vec![
+        Event::session(EventKind::TurnStarted, subject, begun.started_at).with("turn", number),
+    ];
+    let (outcome, snapshot) = match ended.result {
+        Ok(answer) => {
+            let event = Event::session(EventKind::TurnCompleted, subject, ended.ended_at)
+                .with("turn", number)
+                .with("fuel", ended.fuel)
+                .with("cost", cost.as_usd());
+            if session.started_at.is_none() {
+                session.started_at = Some(ended.ended_at);
+                events.push(Event::session(EventKind::SessionStarted, subject, ended.ended_at));
+            }
+            events.push(event);
+            answered(&mut session, &answer);
+            let snapshot = answer.snapshot.as_ref().map(|snapshot| snapshot.id);
+            (TurnOutcome::Answered { content: answer.content, snapshot }, answer.snapshot)
+        }
+        Err(failure) => {
+            events.push(
+                Event::session(EventKind::TurnFailed, subject, ended.ended_at)
+                    .with("turn", number)
+                    .with("code", failure.code.as_str())
+                    .with("fuel", ended.fuel)
+                    .with("cost", cost.as_usd()),
+            );
+            failed(&mut session, rules.max_consecutive_failures);
+            (TurnOutcome::Failed(failure), None)
+        }
+    };
+    apply_limits(&mut session, rules.price);
+    events.extend(ending(before, &mut session, ended.ended_at));
+
+    let turn = TurnRecord {
+        id: begun.id,
+        session: session.id,
+        number,
+        sender: begun.sender,
+        input: begun.input,
+        outcome,
+        fuel: ended.fuel,
+        cost,
+        started_at: begun.started_at,
+        duration: ended.duration,
+        log: ended.log,
+        log_dropped: ended.log_dropped,
+    };
+    TurnCommit { session, turn, snapshot, events }
+}
+
+/// The event that tells of a new state, with the time of the end noted where it is one.
+pub(crate) fn ending(before: &Session, after: &mut Session, now: Timestamp) -> Option<Event> {
+    let status = after.state.status();
+    // That the first turn has made the session active is told by `session.started`.
+    let started = before.state == State::Initializing && after.state == State::Active;
+    if before.state == after.state || started {
+        return None;
+    }
+    let kind = match status {
+        Status::Completed => EventKind::SessionCompleted,
+        Status::Terminated => EventKind::SessionTerminated,
+        Status::Error => EventKind::SessionError,
+        Status::Paused => EventKind::SessionPaused,
+        Status::Initializing | Status::Active
+            if matches!(before.state.status(), Status::Paused | Status::Error) =>
+        {
+            EventKind::SessionResumed
+        }
+        Status::Idle if before.state.status() == Status::Paused => EventKind::SessionResumed,
+        Status::Initializing | Status::Active | Status::Idle | Status::Stopping => {
+            EventKind::SessionUpdated
+        }
+    };
+    if status.is_final() {
+        after.ended_at = Some(now);
+    }
+    let mut event = Event::session(kind, after.id.0, now).with("status", status.as_str());
+    if let Some(reason) = after.state.reason() {
+        event = event.with("reason", reason.0.as_str());
+    }
+    if kind == EventKind::SessionUpdated {
+        event = event.with("updates", vec!["status"]);
+    }
+    Some(event)
+}
+
+fn answered(session: &mut Session, answer: &Answer) {
+    session.consecutive_failures = 0;
+    match &answer.snapshot {
+        Some(snapshot) => {
+            session.head = Some(snapshot.id);
+            session.unsaved_turns = 0;
+        }
+        None => session.unsaved_turns += 1,
+    }
+    make(session, Move::Turn);
+    if answer.complete || session.profile.pattern == Pattern::Ephemeral {
+        make(session, Move::Complete);
+    }
+}
+
+fn failed(session: &mut Session, max_consecutive_failures: u32) {
+    session.consecutive_failures += 1;
+    if session.state == State::Idle {
+        make(session, Move::Turn);
+    }
+    if session.unsaved_turns > 0 {
+        // The instance goes with the failed turn, and with it what no snapshot holds.
+        make(session, Move::Fail(Reason::new("state_lost")));
+    } else if session.profile.pattern == Pattern::Ephemeral {
+        make(session, Move::Fail(Reason::new("turn_failed")));
+    } else if session.consecutive_failures >= max_consecutive_failures {
+        make(session, Move::Fail(Reason::new("consecutive_failures")));
+    }
+}
+
+/// End the session where it has reached a limit. Completion wins over a limit.
+fn apply_limits(session: &mut Session, price: FuelPrice) {
+    let limits = &session.profile.limits;
+    let reached = if limits.max_turns.is_some_and(|max| session.usage.turns >= max) {
+        Some("max_turns")
+    } else if affordable(session, price) == Some(0) {
+        Some("budget_exceeded")
+    } else if limits.max_fuel.is_some_and(|max| session.usage.fuel >= max) {
+        Some("fuel_exhausted")
+    } else {
+        None
+    };
+    if let Some(word) = reached
+        && session.state.status() != Status::Completed
+    {
+        make(session, Move::Terminate(Reason::new(word)));
+    }
+}
+
+/// Make a move that follows from a turn. One that the state does not allow changes nothing: a
+/// session that has ended stays ended.
+fn make(session: &mut Session, step: Move) {
+    if let Ok(next) = session.state.after(step) {
+        session.state = next;
+    }
+}

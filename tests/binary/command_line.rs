@@ -1,0 +1,172 @@
+//! The command line as a newcomer meets it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use dormouse_tests::Server;
+use dormouse_tests::test_host::eventually;
+use serde_json::json;
+
+use crate::DORMOUSE;
+
+fn run(arguments: &[&str], directory: &Path) -> Output {
+    Command::new(DORMOUSE).args(arguments).current_dir(directory).output().unwrap()
+}
+
+/// Run a script as a reader of a document would, on the address of this server.
+fn shell(script: &str, base: &str, directory: &Path) -> String {
+    let script = script.replace("http://127.0.0.1:3333", base);
+    let output =
+        Command::new("sh").args(["-euc", &script]).current_dir(directory).output().unwrap();
+    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_blocks_of_the_readme_can_be_played_as_they_stand() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(DORMOUSE, &directory.path().join("data"), &[]).unwrap();
+    std::fs::write(directory.path().join("agent.wasm"), dormouse_test_guests::SPENDS_FUEL.bytes)
+        .unwrap();
+    let blocks: Vec<&str> = readme
+        .split("\n```sh\n")
+        .skip(1)
+        .map(|rest| rest.split_once("\n```").expect("a block ends").0)
+        .filter(|block| block.contains("curl "))
+        .collect();
+    assert_eq!(blocks.len(), 5, "{blocks:#?}");
+    let said = shell(&blocks.join("\n"), server.base(), directory.path());
+    for expected in [
+        "turn 1: hello",
+        "turn 2: still there?",
+        "turn 3: and now as a stream",
+        "dormouse_residents",
+        "\"mine\"",
+    ] {
+        assert!(said.contains(expected), "{expected} is missing in {said}");
+    }
+}
+
+#[tokio::test]
+async fn the_lines_that_the_host_prints_at_its_start_can_be_pasted() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(DORMOUSE, &directory.path().join("data"), &[]).unwrap();
+    let lines = || -> Vec<String> {
+        let printed = server.printed();
+        printed
+            .iter()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| line.contains("curl "))
+            .collect()
+    };
+    eventually("three lines are printed", async || lines().len() == 3).await;
+    let said = shell(&lines().join("\n"), server.base(), directory.path());
+    assert!(said.contains("turn 1: "), "{said}");
+    for agent in ["assistant", "counter", "echo", "fib", "notepad"] {
+        assert!(server.printed().join("\n").contains(agent), "{agent}");
+    }
+}
+
+#[test]
+fn the_command_line_overrides_the_environment_and_that_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(
+        directory.path().join("dormouse.toml"),
+        "max-residents = 11\nmax-queued-messages = 12\nlisten = \"127.0.0.1:4001\"\n",
+    )
+    .unwrap();
+    let output = Command::new(DORMOUSE)
+        .args(["config", "--listen", "127.0.0.1:4003"])
+        .env("DORMOUSE_LISTEN", "127.0.0.1:4002")
+        .env("DORMOUSE_MAX_QUEUED_MESSAGES", "13")
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let line = |name: &str| {
+        let found = printed.lines().find(|line| line.trim_start().starts_with(name));
+        found.unwrap_or_else(|| panic!("{name} is missing in {printed}")).to_owned()
+    };
+    let listen = line("listen");
+    assert!(listen.contains("127.0.0.1:4003") && listen.contains("--listen"), "{listen}");
+    let queued = line("max-queued-messages");
+    assert!(queued.contains("13") && queued.contains("DORMOUSE_MAX_QUEUED_MESSAGES"), "{queued}");
+    let residents = line("max-residents");
+    assert!(residents.contains("11") && residents.contains("dormouse.toml"), "{residents}");
+    assert!(line("data-dir").contains("default"), "{printed}");
+}
+
+#[test]
+fn what_cannot_be_understood_is_refused_with_where_it_came_from() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("dormouse.toml"), "max-resident = 11\n").unwrap();
+    let output = run(&["config"], directory.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(said.contains("max-resident") && said.contains("dormouse.toml"), "{said}");
+
+    std::fs::remove_file(directory.path().join("dormouse.toml")).unwrap();
+    let output = run(&["config", "--max-residents", "many"], directory.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(said.contains("max-residents") && said.contains("many"), "{said}");
+}
+
+#[test]
+fn to_listen_beyond_loopback_without_keys_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(&["--listen", "0.0.0.0:0"], directory.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(said.contains("key"), "{said}");
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_data_is_refused_and_the_first_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let server = Server::start(DORMOUSE, &data, &[]).unwrap();
+    let output =
+        run(&["--data-dir", data.to_str().unwrap(), "--listen", "127.0.0.1:0"], directory.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(said.contains(&server.pid().to_string()), "{said}");
+    let id = server.client().create(&json!({ "agent": "counter" })).await.unwrap();
+    assert_eq!(server.client().ask(&id, "hello").await.unwrap(), "turn 1: hello");
+}
+
+#[tokio::test]
+async fn asked_to_end_the_host_puts_everything_to_sleep_and_the_next_one_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let server = Server::start(DORMOUSE, &data, &[]).unwrap();
+    let body = json!({ "agent": "counter", "pattern": "long-running" });
+    let id = server.client().create(&body).await.unwrap();
+    assert_eq!(server.client().ask(&id, "one").await.unwrap(), "turn 1: one");
+    assert_eq!(server.terminate().unwrap(), Some(0));
+
+    let server = Server::start(DORMOUSE, &data, &[]).unwrap();
+    let (_, session) = server.client().get(&format!("/api/sessions/{id}")).await.unwrap();
+    assert_eq!(session["residency"], "asleep");
+    assert_eq!(server.client().ask(&id, "two").await.unwrap(), "turn 2: two");
+}
+
+#[tokio::test]
+async fn uploads_are_compiled_in_a_child_process_and_hostile_ones_harm_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(DORMOUSE, &directory.path().join("data"), &[]).unwrap();
+    let client = server.client();
+    let (status, answer) =
+        client.upload("mine", "1", dormouse_test_guests::SPENDS_FUEL.bytes).await.unwrap();
+    assert_eq!(status.as_u16(), 201, "{answer}");
+    let zeros = vec![0_u8; 100 << 20];
+    // The host may answer before it has read everything, and the connection then ends early.
+    if let Ok((status, answer)) = client.upload("zeros", "1", zeros).await {
+        assert_eq!(status.as_u16(), 413, "{answer}");
+    }
+    let id = client.create(&json!({ "agent": "mine@1" })).await.unwrap();
+    assert_eq!(client.ask(&id, "hello").await.unwrap(), "turn 1: hello");
+}

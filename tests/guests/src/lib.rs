@@ -1,0 +1,25 @@
+//! Guests that do one thing each that a host must bear, as components.
+//!
+//! They are named for what they do. Each does it when a turn's text says so and is otherwise a
+//! counter that answers `turn N: TEXT`, so a test can tell whether a failed turn left a trace.
+
+#![deny(missing_docs)]
+
+/// A guest for tests.
+#[derive(Clone, Copy)]
+pub struct TestGuest {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The component.
+    pub bytes: &'static [u8],
+}
+
+impl std::fmt::Debug for TestGuest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{} ({} bytes)", self.name, self.version, self.bytes.len())
+    }
+}
+
+include!(concat!(env!("OUT_DIR"), "/guests.rs"));

@@ -1,0 +1,14 @@
+//! The whole host in this process, with real guests, a real store and a clock turned by hand.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod agents;
+mod conversation;
+mod documents;
+mod ends;
+mod limits;
+mod misbehaviour;
+mod residency;
+mod restart;
+mod streaming;
+mod tidy;

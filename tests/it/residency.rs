@@ -1,0 +1,190 @@
+//! Sessions sleep and wake, and nobody sees it.
+
+use std::time::Duration;
+
+use dormouse::{
+    Cursor, Denied, EventKind, OrderError, Pattern, Residency, SendError, Statefulness, Status,
+};
+use dormouse_test_guests as guests;
+use dormouse_tests::TestHost;
+use dormouse_tests::test_host::eventually;
+
+#[tokio::test]
+async fn a_session_that_is_put_to_sleep_has_no_instance_and_goes_on_where_it_was() {
+    let test = TestHost::new().await;
+    let session = test.bundled("counter", Pattern::Hybrid).await;
+    session.send("one").await.unwrap();
+    assert_eq!(test.host.stats().residents, 1);
+    assert_eq!(session.sleep().await.unwrap().residency, Residency::Asleep);
+    assert_eq!(test.host.stats().residents, 0);
+    assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
+    assert_eq!(test.host.stats().residents, 1);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn sleeping_after_each_turn_changes_no_answer_and_no_fuel() {
+    let test = TestHost::new().await;
+    let awake = test.bundled("notepad", Pattern::LongRunning).await;
+    let sleeper = test.bundled("notepad", Pattern::LongRunning).await;
+    for text in ["add milk", "add bread", "list", "find milk", "remove 1", "count", "list"] {
+        let one = awake.send(text).await.unwrap();
+        let other = sleeper.send(text).await.unwrap();
+        assert_eq!(one.text(), other.text(), "{text}");
+        sleeper.sleep().await.unwrap();
+    }
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_session_can_be_woken_before_anybody_speaks_to_it() {
+    let test = TestHost::new().await;
+    let session = test.bundled("counter", Pattern::Hybrid).await;
+    session.send("one").await.unwrap();
+    session.sleep().await.unwrap();
+    assert_eq!(session.wake().await.unwrap().residency, Residency::Resident);
+    assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_hybrid_session_falls_asleep_by_itself_and_a_long_running_one_does_not() {
+    let test = TestHost::new().await;
+    let hybrid = test.bundled("counter", Pattern::Hybrid).await;
+    let long_running = test.bundled("counter", Pattern::LongRunning).await;
+    hybrid.send("one").await.unwrap();
+    long_running.send("one").await.unwrap();
+    eventually("both are resident", async || test.host.stats().residents == 2).await;
+    test.advance(Duration::from_secs(59));
+    assert_eq!(hybrid.look().await.unwrap().residency, Residency::Resident);
+    test.advance(Duration::from_secs(2));
+    eventually("the hybrid sleeps", async || {
+        hybrid.look().await.unwrap().residency == Residency::Asleep
+    })
+    .await;
+    assert_eq!(long_running.look().await.unwrap().residency, Residency::Resident);
+    assert_eq!(hybrid.send("two").await.unwrap().text(), "turn 2: two");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn sleeping_and_waking_are_told_in_the_log_of_events_with_the_next_commit() {
+    let test = TestHost::new().await;
+    let session = test.bundled("counter", Pattern::Hybrid).await;
+    session.send("one").await.unwrap();
+    session.sleep().await.unwrap();
+    session.send("two").await.unwrap();
+    let events = session.events(Cursor(0), 100).await.unwrap();
+    let kinds: Vec<_> = events.iter().map(|logged| logged.event.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            EventKind::SessionCreated,
+            EventKind::TurnStarted,
+            EventKind::SessionStarted,
+            EventKind::TurnCompleted,
+            EventKind::SessionSlept,
+            EventKind::SessionWoken,
+            EventKind::TurnStarted,
+            EventKind::TurnCompleted,
+        ]
+    );
+    assert!(events.windows(2).all(|pair| pair[0].cursor < pair[1].cursor));
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn when_places_run_short_the_longest_idle_session_sleeps_first() {
+    let test = TestHost::with(|options| options.max_residents = 3).await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        let session = test.bundled("counter", Pattern::LongRunning).await;
+        session.send("one").await.unwrap();
+        sessions.push(session);
+    }
+    // The first is spoken to again, so the second is now the longest idle.
+    sessions[0].send("two").await.unwrap();
+    let newcomer = test.bundled("counter", Pattern::LongRunning).await;
+    newcomer.send("one").await.unwrap();
+    assert_eq!(test.host.stats().residents, 3);
+    let residency = async |n: usize| sessions[n].look().await.unwrap().residency;
+    assert_eq!(residency(0).await, Residency::Resident);
+    assert_eq!(residency(1).await, Residency::Asleep);
+    assert_eq!(residency(2).await, Residency::Resident);
+    assert_eq!(sessions[1].send("two").await.unwrap().text(), "turn 2: two");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn when_memory_runs_short_idle_sessions_sleep_and_everybody_is_served() {
+    let test = TestHost::with(|options| options.memory_budget = 64 << 20).await;
+    let mut sessions = Vec::new();
+    for n in 0..6 {
+        let session = test.session(&guests::GROWS_MEMORY).await;
+        session.send("grow 15000000").await.unwrap_or_else(|error| panic!("{n}: {error}"));
+        sessions.push(session);
+        assert!(test.host.stats().memory_used <= 64 << 20);
+    }
+    assert!(test.host.stats().residents < 6);
+    for session in &sessions {
+        session.send("hello").await.unwrap();
+    }
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_save_its_state_works_stays_resident_and_says_so() {
+    let test = TestHost::new().await;
+    let uploaded = test
+        .host
+        .agents()
+        .upload("unsaved", "1", guests::COUNTS_WITHOUT_SAVING.bytes)
+        .await
+        .unwrap();
+    assert!(matches!(uploaded.agent.statefulness, Statefulness::Unsaved(_)));
+    let session = test
+        .session_with(&guests::COUNTS_WITHOUT_SAVING, |new| {
+            new.pattern = Pattern::Hybrid;
+        })
+        .await;
+    let reply = session.send("one").await.unwrap();
+    assert!(!reply.is_durable());
+    assert_eq!(reply.session.session.unsaved_turns, 1);
+    assert_eq!(reply.session.session.head, None);
+
+    assert!(matches!(session.sleep().await, Err(OrderError::Unsaved(1))));
+    test.advance(Duration::from_secs(600));
+    assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
+
+    let durable = test
+        .host
+        .sessions()
+        .create(dormouse::NewSession {
+            agent: Some("unsaved@1".parse().unwrap()),
+            require_durable: true,
+            ..dormouse::NewSession::default()
+        })
+        .await;
+    assert!(matches!(durable, Err(dormouse::CreateError::NotDurable(_))));
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_session_whose_unsaved_state_is_lost_goes_into_error_and_never_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = dormouse::ManualClock::new();
+    let test = TestHost::on(directory.path(), &clock).await;
+    let session = test.session(&guests::COUNTS_WITHOUT_SAVING).await;
+    session.send("one").await.unwrap();
+    let id = session.id();
+    drop(session);
+    test.shut_down().await;
+
+    let test = TestHost::on(directory.path(), &clock).await;
+    let session = test.host.sessions().get(id);
+    let refused = session.send("two").await;
+    assert!(matches!(refused, Err(SendError::Denied(Denied::NotActive(Status::Error)))));
+    let state = session.look().await.unwrap().session.state;
+    assert_eq!(state.reason().unwrap().0, "state_lost");
+    test.shut_down().await;
+}

@@ -1,0 +1,86 @@
+//! What a host leaves behind, and how the next one goes on.
+
+use dormouse::{ManualClock, Pattern, SendError, Status};
+use dormouse_test_guests as guests;
+use dormouse_tests::TestHost;
+use dormouse_tests::test_host::eventually;
+
+#[tokio::test]
+async fn sessions_go_on_where_they_were_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new();
+    let test = TestHost::on(directory.path(), &clock).await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let session = test.bundled("counter", Pattern::Hybrid).await;
+        for _ in 0..=n {
+            session.send("hello").await.unwrap();
+        }
+        ids.push(session.id());
+    }
+    test.shut_down().await;
+
+    let test = TestHost::on(directory.path(), &clock).await;
+    for (n, id) in ids.into_iter().enumerate() {
+        let session = test.host.sessions().get(id);
+        assert_eq!(session.turns(0, 100).await.unwrap().len(), n + 1);
+        assert_eq!(session.send("again").await.unwrap().text(), format!("turn {}: again", n + 2));
+    }
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_second_host_on_the_same_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new();
+    let test = TestHost::on(directory.path(), &clock).await;
+    let second = dormouse::Host::builder().data_dir(directory.path()).build().await;
+    let message = second.err().expect("it is refused").to_string();
+    assert!(message.contains(&std::process::id().to_string()), "{message}");
+    test.shut_down().await;
+    TestHost::on(directory.path(), &clock).await.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_shut_down_lets_running_turns_finish_and_answers_what_waits() {
+    let test = TestHost::new().await;
+    let session = test.session(&guests::SLEEPS_IN_TURN).await;
+    let running = session.stream("sleep 200").unwrap();
+    let waiting = session.stream("wait").unwrap();
+    eventually("the turn runs", async || session.look().await.unwrap().running_turn == Some(1))
+        .await;
+    test.host.shut_down().await.unwrap();
+    assert!(running.reply().await.is_ok());
+    assert!(matches!(waiting.reply().await, Err(SendError::ShuttingDown)));
+    assert!(matches!(session.stream("late"), Err(SendError::ShuttingDown)));
+}
+
+#[tokio::test]
+async fn dropping_a_host_in_mid_turn_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new();
+    let test = TestHost::on(directory.path(), &clock).await;
+    let session = test
+        .session_with(&guests::LOOPS_FOREVER, |new| new.max_fuel_per_turn = Some(u64::MAX / 4))
+        .await;
+    session.send("one").await.unwrap();
+    let id = session.id();
+    let looping = session.stream("loop").unwrap();
+    eventually("the turn runs", async || session.look().await.unwrap().running_turn == Some(2))
+        .await;
+    drop((looping, session, test));
+    // The directory is free again as soon as the loop has ended.
+    let next = loop {
+        let build =
+            dormouse::Host::builder().data_dir(directory.path()).manual_clock(&clock).build();
+        match build.await {
+            Ok(host) => break host,
+            Err(dormouse::BuildError::Store(dormouse::OpenError::Locked { .. })) => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let session = next.sessions().get(id);
+    assert_eq!(session.look().await.unwrap().session.state.status(), Status::Active);
+    assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
+    next.shut_down().await.unwrap();
+}

@@ -1,0 +1,103 @@
+//! A client of the HTTP API, as an application would write it.
+
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+/// Speaks to a host on loopback.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+}
+
+impl Client {
+    /// A client of the host at this base, such as `http://127.0.0.1:3333`.
+    #[must_use]
+    pub fn new(base: &str) -> Client {
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client without TLS");
+        Client { http, base: base.to_owned() }
+    }
+
+    /// A request to a path.
+    #[must_use]
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    /// GET a path: the status and the JSON of the answer.
+    pub async fn get(&self, path: &str) -> Result<(StatusCode, Value)> {
+        answer(self.request(Method::GET, path).send().await?).await
+    }
+
+    /// POST a JSON document: the status and the JSON of the answer.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<(StatusCode, Value)> {
+        answer(self.request(Method::POST, path).json(body).send().await?).await
+    }
+
+    /// DELETE a path: the status and the JSON of the answer.
+    pub async fn delete(&self, path: &str) -> Result<(StatusCode, Value)> {
+        answer(self.request(Method::DELETE, path).send().await?).await
+    }
+
+    /// Upload a component.
+    pub async fn upload(
+        &self,
+        name: &str,
+        version: &str,
+        component: impl Into<reqwest::Body>,
+    ) -> Result<(StatusCode, Value)> {
+        let path = format!("/api/agents?name={name}&version={version}");
+        let request = self.request(Method::POST, &path).header("content-type", "application/wasm");
+        answer(request.body(component).send().await?).await
+    }
+
+    /// Create a session and return its id.
+    pub async fn create(&self, body: &Value) -> Result<String> {
+        let (status, session) = self.post("/api/sessions", body).await?;
+        anyhow::ensure!(status == StatusCode::CREATED, "{status}: {session}");
+        Ok(session["id"].as_str().context("a session has an id")?.to_owned())
+    }
+
+    /// Send a message, and wait for the answer as one JSON document.
+    pub async fn message(&self, session: &str, prompt: &str) -> Result<(StatusCode, Value)> {
+        let path = format!("/api/sessions/{session}/message");
+        self.post(&path, &json!({ "prompt": prompt, "streaming": false })).await
+    }
+
+    /// Send a message that succeeds, and return the text of the answer.
+    pub async fn ask(&self, session: &str, prompt: &str) -> Result<String> {
+        let (status, answer) = self.message(session, prompt).await?;
+        anyhow::ensure!(status == StatusCode::OK, "{status}: {answer}");
+        Ok(answer["response"]["content"].as_str().context("text")?.to_owned())
+    }
+
+    /// Send a message as a stream: the data of each event.
+    pub async fn stream(&self, session: &str, prompt: &str) -> Result<Vec<Value>> {
+        let path = format!("/api/sessions/{session}/message");
+        let request = self.request(Method::POST, &path).json(&json!({ "prompt": prompt }));
+        let response = request.send().await?;
+        anyhow::ensure!(response.status() == StatusCode::OK, "{}", response.status());
+        events(response).await
+    }
+}
+
+/// The data of each server-sent event of a response.
+pub async fn events(response: Response) -> Result<Vec<Value>> {
+    let mut text = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        text.extend_from_slice(&chunk?);
+    }
+    let text = String::from_utf8(text)?;
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
+
+async fn answer(response: Response) -> Result<(StatusCode, Value)> {
+    let status = response.status();
+    let text = response.text().await?;
+    let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Ok((status, value))
+}

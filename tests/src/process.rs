@@ -1,0 +1,118 @@
+//! The real binary, in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Client;
+
+/// A running `dormouse`. Killed when it is dropped.
+pub struct Server {
+    child: Child,
+    base: String,
+    printed: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Start the binary on a data directory, on a free port, with more arguments.
+    pub fn start(binary: &str, data: &Path, arguments: &[&str]) -> Result<Server> {
+        let mut command = Command::new(binary);
+        command.args(arguments);
+        Server::spawn(command, data)
+    }
+
+    /// Start a command that ends in the binary, such as a tracer of it.
+    pub fn spawn(mut command: Command, data: &Path) -> Result<Server> {
+        command
+            .arg("--data-dir")
+            .arg(data)
+            .args(["--listen", "127.0.0.1:0", "--log-level", "warn"])
+            .current_dir(data.parent().context("the data directory has a parent")?)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().context("the binary starts")?;
+        let stdout = child.stdout.take().context("standard output is piped")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let printed = Arc::new(Mutex::new(Vec::new()));
+        let base = loop {
+            let Some(line) = lines.next() else {
+                let status = child.wait()?;
+                anyhow::bail!("the binary ended before it listened: {status}");
+            };
+            let line = line?;
+            printed.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+            if let Some(at) = line.find("http://127.0.0.1:") {
+                let end = line[at..].find(char::is_whitespace).map_or(line.len(), |n| at + n);
+                break line[at..end].trim_end_matches('/').to_owned();
+            }
+        };
+        // What it prints later must not fill the pipe.
+        let later = printed.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                later.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Ok(Server { child, base, printed })
+    }
+
+    /// Where it listens, such as `http://127.0.0.1:41234`.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What it has printed so far.
+    #[must_use]
+    pub fn printed(&self) -> Vec<String> {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A client of it.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(&self.base)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kill it, as `kill -9` does, and wait until it is gone.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Ask the one child of this process to end, where this is a tracer, and wait for its exit code.
+    pub fn terminate_traced(mut self) -> Result<Option<i32>> {
+        let tracer = self.child.id();
+        let children = format!("/proc/{tracer}/task/{tracer}/children");
+        let child = std::fs::read_to_string(children)?;
+        let child: i32 = child.split_whitespace().next().context("a traced process")?.parse()?;
+        kill_process(Pid::from_raw(child).context("a process id")?, Signal::TERM)?;
+        Ok(self.child.wait()?.code())
+    }
+
+    /// Ask it to end, as `kill` does, and wait for its exit code.
+    pub fn terminate(mut self) -> Result<Option<i32>> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM)?;
+        Ok(self.child.wait()?.code())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone, where it was killed or has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

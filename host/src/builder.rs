@@ -107,10 +107,13 @@ impl Default for HostBuilder {
 }
 
 impl HostBuilder {
-    /// Keep everything in a temporary directory that goes with the host: for tests.
+    /// Keep everything in a temporary directory that goes with the host: for tests. Room for 256
+    /// instances unless [`HostBuilder::configure`] says otherwise, because each takes four gibibytes
+    /// of address space, and a test program may have many hosts.
     #[must_use]
     pub fn in_memory(mut self) -> HostBuilder {
         self.data = Data::Temporary;
+        self.options.max_residents = 256;
         self
     }
 

@@ -36,9 +36,7 @@ impl MemoryBudget {
     #[must_use]
     pub fn default_limit() -> u64 {
         let info = rustix::system::sysinfo();
-        let machine = u64::try_from(info.totalram)
-            .unwrap_or(u64::MAX)
-            .saturating_mul(u64::from(info.mem_unit.max(1)));
+        let machine = info.totalram.saturating_mul(u64::from(info.mem_unit.max(1)));
         let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
             .ok()
             .and_then(|text| text.trim().parse::<u64>().ok())

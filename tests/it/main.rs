@@ -6,6 +6,8 @@ mod agents;
 mod conversation;
 mod documents;
 mod ends;
+mod fuzz;
+mod http;
 mod limits;
 mod misbehaviour;
 mod residency;

@@ -84,8 +84,8 @@ fn every_fixture_and_every_interface_is_used() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tests = String::new();
     for folder in ["it", "binary"] {
-        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
-            tests += &std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for path in files_of(root.join(folder)) {
+            tests += &std::fs::read_to_string(path).unwrap();
         }
     }
     let unused: Vec<_> = dormouse_test_guests::ALL
@@ -97,8 +97,14 @@ fn every_fixture_and_every_interface_is_used() {
 }
 
 fn files() -> Vec<PathBuf> {
+    let found = files_of(root());
+    assert!(found.len() > 50, "the sources are not where they were");
+    found
+}
+
+fn files_of(folder: PathBuf) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![root()];
+    let mut folders = vec![folder];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -109,7 +115,6 @@ fn files() -> Vec<PathBuf> {
             }
         }
     }
-    assert!(found.len() > 50, "the sources are not where they were");
     found
 }
 

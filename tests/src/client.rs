@@ -21,7 +21,6 @@ impl Client {
     }
 
     /// A request to a path.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }

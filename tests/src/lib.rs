@@ -1,12 +1,15 @@
 //! What the tests of the whole host share: a host in this process, and the real binary in another.
 //!
 //! Nothing of Dormouse is faked: real agents, a real store in a temporary directory. The clock of a
-//! [`TestHost`] is turned by hand.
+//! [`TestHost`] is turned by hand. [`load`] is no test: it measures.
 
 pub mod client;
+pub mod load;
 pub mod process;
 pub mod test_host;
+pub mod test_server;
 
 pub use client::Client;
 pub use process::Server;
 pub use test_host::TestHost;
+pub use test_server::TestServer;

@@ -3,12 +3,17 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Client;
+
+/// How long the binary may take until it listens.
+const START: Duration = Duration::from_secs(120);
 
 /// A running `dormouse`. Killed when it is dropped.
 pub struct Server {
@@ -34,30 +39,32 @@ impl Server {
             .current_dir(data.parent().context("the data directory has a parent")?)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        let mut child = command.spawn().context("the binary starts")?;
-        let stdout = child.stdout.take().context("standard output is piped")?;
-        let mut lines = BufReader::new(stdout).lines();
+        let child = command.spawn().context("the binary starts")?;
+        // From here on it is killed, whatever goes wrong.
         let printed = Arc::new(Mutex::new(Vec::new()));
-        let base = loop {
-            let Some(line) = lines.next() else {
-                let status = child.wait()?;
-                anyhow::bail!("the binary ended before it listened: {status}");
-            };
-            let line = line?;
-            printed.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
-            if let Some(at) = line.find("http://127.0.0.1:") {
-                let end = line[at..].find(char::is_whitespace).map_or(line.len(), |n| at + n);
-                break line[at..end].trim_end_matches('/').to_owned();
-            }
-        };
-        // What it prints later must not fill the pipe.
-        let later = printed.clone();
+        let mut server = Server { child, base: String::new(), printed: printed.clone() };
+        let stdout = server.child.stdout.take().context("standard output is piped")?;
+        let (found, base) = mpsc::channel();
+        // It reads to the end: what is printed later must not fill the pipe.
         std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                later.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let base = base_in(&line);
+                printed.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                if let Some(base) = base {
+                    // Nobody waits for another.
+                    let _ = found.send(base);
+                }
             }
         });
-        Ok(Server { child, base, printed })
+        match base.recv_timeout(START) {
+            Ok(base) => server.base = base,
+            Err(RecvTimeoutError::Timeout) => anyhow::bail!("the binary does not listen"),
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = server.child.wait()?;
+                anyhow::bail!("the binary ended before it listened: {status}");
+            }
+        }
+        Ok(server)
     }
 
     /// Where it listens, such as `http://127.0.0.1:41234`.
@@ -115,4 +122,10 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn base_in(line: &str) -> Option<String> {
+    let at = line.find("http://127.0.0.1:")?;
+    let end = line[at..].find(char::is_whitespace).map_or(line.len(), |n| at + n);
+    Some(line[at..end].trim_end_matches('/').to_owned())
 }

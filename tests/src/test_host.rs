@@ -27,7 +27,11 @@ impl TestHost {
             .in_memory()
             .manual_clock(&clock)
             .compiled_cache(compiled_cache(), [7; 32])
-            .configure(change)
+            .configure(|options| {
+                // Address space for few, so that many tests can run side by side.
+                options.max_residents = 64;
+                change(options);
+            })
             .build()
             .await
             .expect("the host starts");

@@ -6,7 +6,7 @@ use super::error::ApiError;
 use super::model::session::{Ordered, StatusBody, Terminated};
 use super::request::{JsonBody, OneSession};
 use crate::host::MAX_REASON;
-use crate::session::manager::Sight;
+use crate::session::request::Sight;
 
 type Answer = Result<Json<Ordered>, ApiError>;
 

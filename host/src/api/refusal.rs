@@ -8,7 +8,7 @@ use crate::agent::catalog::AgentError;
 use crate::host::{CreateError, LookError};
 use crate::sandbox::Refusal;
 use crate::session::creation::InvalidField;
-use crate::session::manager::{OrderError, SendError};
+use crate::session::request::{OrderError, SendError};
 use crate::session::state::InvalidTransition;
 use crate::store::StoreError;
 use crate::turn::admission::Denied;

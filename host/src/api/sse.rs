@@ -23,7 +23,7 @@ use super::guard::Slot;
 use super::model::message::StreamEvent;
 use crate::clock::Clock;
 use crate::host::Reply;
-use crate::session::manager::SendError;
+use crate::session::request::SendError;
 use crate::turn::output::{Delta, Output};
 
 /// The most bytes of text in one event.

@@ -94,8 +94,10 @@ async fn run_until_told(
     tracing::info!("shutting down; a second signal ends the process at once");
     let in_order = async {
         host.shut_down().await.context("the store was not closed cleanly")?;
+        tracing::debug!("the host has put everything to sleep");
         // Whoever waits for a turn is answered by now.
         let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+        tracing::debug!("the server has ended");
         anyhow::Ok(())
     };
     tokio::select! {

@@ -93,7 +93,7 @@ pub struct Answer {
 /// What is known of a call whose future was dropped.
 #[derive(Debug)]
 pub struct Abandoned {
-    /// The fuel that was used.
+    /// The fuel that was used, but for that of the last millisecond.
     pub fuel: u64,
     /// What the guest wrote until then.
     pub log: Vec<LogLine>,

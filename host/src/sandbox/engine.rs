@@ -16,8 +16,11 @@ use super::SandboxError;
 const ASYNC_STACK: usize = 1 << 20;
 /// Stack that the guest itself may use: beyond it, it traps.
 const WASM_STACK: usize = 512 << 10;
-/// Address space kept for each memory, and behind it.
-const MEMORY_RESERVATION: u64 = 256 << 20;
+/// Address space kept for each memory: all that 32 bits can name, so that code need not check its
+/// bounds. What a memory may grow to is a matter of limits. Two thousand of them are a sixteenth of
+/// what a 64-bit processor has.
+const MEMORY_RESERVATION: u64 = 4 << 30;
+/// Address space behind each memory, for the constant offsets of loads and stores.
 const MEMORY_GUARD: u64 = 32 << 20;
 
 /// Pages of a memory that stay in place between two instances, in bytes.

@@ -73,7 +73,7 @@ impl Instance {
     /// [`Fault::RestoreFailed`] where the agent does not take the state; then, and after any other
     /// fault, the instance must be dropped.
     pub async fn restore(&mut self, state: &GuestState, fuel: u64) -> Result<u64, Fault> {
-        let span = tracing::debug_span!("restore", bytes = state.len());
+        let span = tracing::debug_span!("restore", bytes = state.size());
         self.begin(fuel)?;
         let shared = self.shared.clone();
         let restored = self.keeper.restore(&mut self.store, state);

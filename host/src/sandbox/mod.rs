@@ -58,6 +58,10 @@ use ticker::Ticker;
 /// Threads for what blocks: inspection, hashing, compilation, the cache.
 const BLOCKING_THREADS: usize = 8;
 
+/// After how many polls a guest thread looks for timers and for work from elsewhere. The usual 61
+/// would be as many milliseconds where all threads run guests that loop.
+const FAIR_INTERVAL: u32 = 4;
+
 /// How a sandbox is set up.
 #[derive(Clone)]
 pub struct SandboxOptions {
@@ -169,6 +173,8 @@ impl Sandbox {
         let runtime = Builder::new_multi_thread()
             .worker_threads(options.guest_threads.max(1))
             .max_blocking_threads(BLOCKING_THREADS)
+            .event_interval(FAIR_INTERVAL)
+            .global_queue_interval(FAIR_INTERVAL)
             .thread_name("dormouse-guest")
             .enable_all()
             .build()

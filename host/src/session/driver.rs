@@ -18,9 +18,10 @@ use crate::sandbox::{self, Fault};
 use crate::store::StoreError;
 
 use super::id::SessionId;
-use super::manager::{Manager, Running};
+use super::manager::Manager;
 use super::queue::Next;
 use super::record::{Residency, Session};
+use super::request::Running;
 use super::residents::{Guest, Resident};
 use super::snapshot::Snapshot;
 

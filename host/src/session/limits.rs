@@ -16,7 +16,7 @@ impl NanoUsd {
     pub fn from_usd(usd: f64) -> Option<NanoUsd> {
         let nano = (usd * 1e9).ceil();
         #[expect(clippy::cast_possible_truncation, reason = "checked against the range first")]
-        (nano >= 0.0 && nano < 9.0e18).then_some(NanoUsd(nano as i64))
+        (0.0..9.0e18).contains(&nano).then_some(NanoUsd(nano as i64))
     }
 
     /// As a JSON number of US dollars.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,21 +14,23 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::agent::catalog::Catalog;
 use crate::clock::{Clock, Timestamp};
-use crate::memory::{Account, MemoryBudget, OutOfMemory};
+use crate::memory::{MemoryBudget, OutOfMemory};
 use crate::sandbox::Sandbox;
 use crate::store::{Store, StoreError};
-use crate::turn::admission::Denied;
 use crate::turn::output::Output;
-use crate::turn::record::{Part, Sender, TurnRecord};
+use crate::turn::record::{Part, Sender};
 use crate::turn::settlement::Rules;
 
 use super::deadline;
 use super::driver;
 use super::id::{Principal, SessionId};
+use super::liveness::Liveness;
 use super::queue::{Next, Queue, QueueFull};
 use super::record::{Residency, Session};
-use super::residents::{Resident, Residents};
-use super::state::{InvalidTransition, Move};
+use super::request::{
+    Ended, Letter, Order, OrderAnswer, OrderError, Running, SendError, Sight, Work,
+};
+use super::residents::{Resident, Residents, Slept};
 
 const SHARDS: usize = 32;
 
@@ -48,156 +50,6 @@ pub(crate) struct ManagerOptions {
     pub(crate) rules: Rules,
 }
 
-/// Why a message got no reply.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// There is no such session.
-    #[error("Session not found")]
-    NotFound(SessionId),
-    /// No turn was begun.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// Too many messages wait for this session.
-    #[error(
-        "the queue of the session is full: {0} messages wait; try again when some are answered"
-    )]
-    QueueFull(usize),
-    /// The turn was begun and failed. It is recorded, and what it cost is spent.
-    #[error("{}", describe(.0))]
-    Failed(Box<Ended>),
-    /// The message has no parts, too many, or too many bytes.
-    #[error(
-        "a message has 1 to {} parts and {} bytes at most",
-        crate::host::MAX_PARTS,
-        crate::host::MAX_MESSAGE
-    )]
-    TooLarge,
-    /// The host has no memory or no place for one more instance; nothing was changed.
-    #[error("the host has no memory for one more instance; try again later")]
-    OutOfMemory,
-    /// The host is shutting down, or the session was removed while the message waited.
-    #[error("the host is shutting down: the message was not handled")]
-    ShuttingDown,
-    /// The store did not take the turn, or could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The host has a defect, or the agent is gone.
-    #[error("the host could not run the turn: {0}")]
-    Host(String),
-}
-
-fn describe(ended: &Ended) -> &str {
-    match &ended.turn.outcome {
-        crate::turn::record::TurnOutcome::Failed(failure) => &failure.message,
-        crate::turn::record::TurnOutcome::Answered { .. } => "the turn was answered",
-    }
-}
-
-/// Why an order was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum OrderError {
-    /// There is no such session.
-    #[error("Session not found")]
-    NotFound(SessionId),
-    /// The state of the session does not allow it.
-    #[error(transparent)]
-    InvalidTransition(#[from] InvalidTransition),
-    /// Its state would be lost: no snapshot holds it.
-    #[error(
-        "the session cannot sleep: {0} turns of its state are in memory alone, because its agent \
-         does not save its state"
-    )]
-    Unsaved(u64),
-    /// It cannot be woken.
-    #[error("the session is {0}: it cannot be woken")]
-    NotActive(super::state::Status),
-    /// The agent could not take its saved state back.
-    #[error("the agent could not be woken: {0}")]
-    Guest(String),
-    /// Too many orders wait for this session.
-    #[error("too many requests wait for this session; try again later")]
-    QueueFull,
-    /// The host has no memory or no place for one more instance.
-    #[error("the host has no memory for one more instance; try again later")]
-    OutOfMemory,
-    /// The host is shutting down.
-    #[error("the host is shutting down")]
-    ShuttingDown,
-    /// The store did not do it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The host has a defect, or the agent is gone.
-    #[error("the host could not do it: {0}")]
-    Host(String),
-}
-
-/// A turn that is over, with the session after it.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// The turn.
-    pub turn: TurnRecord,
-    /// The session after it.
-    pub session: Session,
-    /// Whether the instance is in memory after it.
-    pub residency: Residency,
-}
-
-/// A session as it is seen from outside: the committed record, and what memory knows besides.
-#[derive(Clone, Debug)]
-pub struct Sight {
-    /// The record as it was last committed.
-    pub session: Session,
-    /// Where the guest state is.
-    pub residency: Residency,
-    /// The number of the turn that runs, if one does.
-    pub running_turn: Option<u64>,
-    /// Somebody has asked it to stop, and it has not yet.
-    pub abort_requested: bool,
-    /// Somebody has asked it to end at once, and it has not yet.
-    pub force_kill_requested: bool,
-}
-
-/// What a driver is asked to do besides turns.
-#[derive(Clone, Debug)]
-pub(crate) enum Order {
-    /// Drop the instance.
-    Sleep,
-    /// Make the instance.
-    Wake,
-    /// Make this move. The running turn goes on, ends within the grace period, or is killed.
-    Move(Move, Running),
-    /// Do what is due.
-    Due,
-    /// Remove the session.
-    Delete,
-}
-
-/// What happens to the turn that runs when an order comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Running {
-    /// It goes on.
-    Continues,
-    /// It may finish within the grace period.
-    Finishes,
-    /// It ends now.
-    Dies,
-}
-
-/// A message with whom to answer.
-pub(crate) struct Letter {
-    /// Who sends it: to anybody but the owner the session does not exist.
-    pub(crate) caller: Principal,
-    pub(crate) sender: Sender,
-    pub(crate) content: Vec<Part>,
-    pub(crate) output: Output,
-    pub(crate) answer: oneshot::Sender<Result<Ended, SendError>>,
-    /// The memory that the message takes; released with it.
-    pub(crate) _account: Account,
-}
-
-pub(crate) type OrderAnswer = oneshot::Sender<Result<Option<Session>, OrderError>>;
-pub(crate) type Work = Next<Letter, (Order, OrderAnswer)>;
-
 struct Entry {
     queue: Queue<Letter, (Order, OrderAnswer)>,
     /// What is to happen to the running turn.
@@ -215,7 +67,7 @@ pub(crate) struct Manager {
     pub(crate) memory: MemoryBudget,
     pub(crate) options: ManagerOptions,
     pub(crate) residents: Residents,
-    pub(crate) slept: super::residents::Slept,
+    pub(crate) slept: Slept,
     /// Told when a deadline may have come nearer.
     pub(crate) deadlines: Notify,
     /// When the timekeeper looks again by itself: milliseconds, as in [`Timestamp`].
@@ -223,12 +75,7 @@ pub(crate) struct Manager {
     started_at: Timestamp,
     shards: Vec<Mutex<HashMap<SessionId, Entry>>>,
     hasher: RandomState,
-    closed: AtomicBool,
-    drivers: AtomicUsize,
-    left: Notify,
-    /// A driver has panicked: a defect of the host, told to whoever shuts it down.
-    panicked: AtomicBool,
-    died: Notify,
+    pub(crate) liveness: Liveness,
 }
 
 impl Manager {
@@ -249,17 +96,13 @@ impl Manager {
             memory,
             options,
             residents: Residents::new(options.max_residents),
-            slept: super::residents::Slept::default(),
+            slept: Slept::default(),
             deadlines: Notify::new(),
-            next_look: AtomicI64::new(i64::MIN),
+            next_look: AtomicI64::new(Timestamp::NEVER.0),
             started_at,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            closed: AtomicBool::new(false),
-            drivers: AtomicUsize::new(0),
-            left: Notify::new(),
-            panicked: AtomicBool::new(false),
-            died: Notify::new(),
+            liveness: Liveness::default(),
         });
         let weak = Arc::downgrade(&manager);
         manager.memory.set_reclaimer(Box::new(move |missing| {
@@ -382,8 +225,8 @@ impl Manager {
     /// Let running turns finish, answer what waits with [`SendError::ShuttingDown`], and put
     /// everything to sleep. Turns that are still running after `grace` are killed.
     pub(crate) async fn shut_down(&self, grace: Duration) {
-        self.closed.store(true, Ordering::SeqCst);
-        let done = self.all_left();
+        self.liveness.close();
+        let done = self.liveness.all_left();
         tokio::pin!(done);
         let patience = self.clock.sleep_until(self.clock.now().after(grace));
         tokio::select! {
@@ -407,28 +250,9 @@ impl Manager {
 
     /// Kill everything that runs: nobody holds the host any more.
     pub(crate) fn abandon(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.liveness.close();
         self.kill_all();
         drop(self.residents.take_all());
-    }
-
-    /// Returns when a task of the host has died.
-    pub(crate) async fn task_died(&self) {
-        loop {
-            let died = self.died.notified();
-            tokio::pin!(died);
-            died.as_mut().enable();
-            if self.has_panicked() {
-                return;
-            }
-            died.await;
-        }
-    }
-
-    /// Note that a task of the host has died, which only a defect can cause.
-    pub(crate) fn note_panic(&self) {
-        self.panicked.store(true, Ordering::SeqCst);
-        self.died.notify_waiters();
     }
 
     fn kill_all(&self) {
@@ -437,11 +261,6 @@ impl Manager {
                 entry.interrupt.send_replace(Running::Dies);
             }
         }
-    }
-
-    /// Whether a driver has panicked since the start.
-    pub(crate) fn has_panicked(&self) -> bool {
-        self.panicked.load(Ordering::SeqCst)
     }
 
     /// The next thing to do, for the driver of this session. `None`: there is nothing, the resident
@@ -485,11 +304,6 @@ impl Manager {
         if let Some(entry) = self.shard(id).get_mut(&id) {
             entry.running = Some((number, output.clone()));
         }
-    }
-
-    /// Whether the host is shutting down.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
     }
 
     /// Note that a session has gone to sleep. Its instance is dropped by the caller.
@@ -543,7 +357,7 @@ impl Manager {
     ) -> Result<(), Refused> {
         let mut shard = self.shard(id);
         // Inside the lock: who has counted the drivers after closing counts this one.
-        if self.is_closed() {
+        if self.liveness.is_closed() {
             return Err(Refused::Closed);
         }
         if let Some(entry) = shard.get_mut(&id) {
@@ -565,7 +379,7 @@ impl Manager {
             return Err(Refused::Full(full));
         }
         shard.insert(id, entry);
-        self.drivers.fetch_add(1, Ordering::SeqCst);
+        self.liveness.driver_started();
         drop(shard);
         let leaving = Leaving { manager: self.clone(), id };
         self.sandbox.runtime().spawn(async move {
@@ -573,18 +387,6 @@ impl Manager {
             drop(leaving);
         });
         Ok(())
-    }
-
-    async fn all_left(&self) {
-        loop {
-            let left = self.left.notified();
-            tokio::pin!(left);
-            left.as_mut().enable();
-            if self.drivers.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            left.await;
-        }
     }
 
     fn shard(&self, id: SessionId) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
@@ -611,13 +413,12 @@ impl Drop for Leaving {
         if std::thread::panicking() {
             tracing::error!(session = %self.id, "the driver of a session has panicked");
             metrics::counter!("dormouse_driver_panics_total").increment(1);
-            self.manager.note_panic();
+            self.manager.liveness.note_panic();
             // What waits is answered by the drop of its channels.
             let entry = self.manager.shard(self.id).remove(&self.id);
             drop(entry);
         }
-        self.manager.drivers.fetch_sub(1, Ordering::SeqCst);
-        self.manager.left.notify_waiters();
+        self.manager.liveness.driver_left();
     }
 }
 

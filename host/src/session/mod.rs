@@ -2,12 +2,13 @@
 //!
 //! - [`record`], [`state`], [`limits`], [`pattern`], [`creation`], [`deadline`]: the session as data, and the pure
 //!   rules of its life.
-//! - [`queue`]: what waits for a session; pure as well.
+//! - [`request`]: what can be asked of a session, and what comes back. `queue`: what waits; pure.
 //! - `manager`: finds or starts the driver of a session. Look-up-or-start and
 //!   remove-when-idle are one critical section, so that two drivers never meet.
 //! - `driver`: the only mutator of a session. It lives while there is work, with or without an
 //!   instance, and commits before it tells anybody.
 //! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
+//! - `liveness`: whether the host takes work, and whether a task of it has died.
 //! - `timekeeper`: sees to it that what is due happens, without walking the sessions.
 
 pub mod creation;
@@ -15,10 +16,12 @@ pub mod deadline;
 pub(crate) mod driver;
 pub mod id;
 pub mod limits;
+pub(crate) mod liveness;
 pub(crate) mod manager;
 pub mod pattern;
 pub(crate) mod queue;
 pub mod record;
+pub mod request;
 pub(crate) mod residents;
 pub mod snapshot;
 pub mod state;

@@ -138,9 +138,9 @@ impl Residents {
     }
 
     /// All of them, out of the list.
-    pub(crate) fn take_all(&self) -> Vec<Box<Resident>> {
+    pub(crate) fn take_all(&self) -> Vec<Resident> {
         let mut idle = std::mem::take(&mut *self.lock());
-        idle.parked.drain().map(|(_, parked)| parked.resident).collect()
+        idle.parked.drain().map(|(_, parked)| *parked.resident).collect()
     }
 
     /// A place for one more instance, made free where none is. `None`: all are taken by sessions

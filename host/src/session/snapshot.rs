@@ -44,15 +44,9 @@ pub enum GuestState {
 impl GuestState {
     /// How many bytes it holds.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         match self {
             GuestState::Portable { data, .. } => data.len(),
         }
-    }
-
-    /// Whether it holds none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }

@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::store::StoreError;
 
 use super::id::SessionId;
-use super::manager::{Manager, Order, OrderError};
+use super::manager::Manager;
+use super::request::{Order, OrderError};
 
 /// Due sessions that are handled at the same time.
 const BATCH: usize = 256;
@@ -28,6 +29,7 @@ pub(crate) async fn keep(manager: Arc<Manager>) {
         let nearer = manager.deadlines.notified();
         tokio::pin!(nearer);
         nearer.as_mut().enable();
+        manager.next_look.store(Timestamp::NEVER.0, Ordering::Relaxed);
         let next = match round(&manager).await {
             Ok(next) => next,
             Err(error) => {
@@ -88,7 +90,7 @@ struct Dying(Arc<Manager>);
 impl Drop for Dying {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.note_panic();
+            self.0.liveness.note_panic();
         }
     }
 }

@@ -10,7 +10,7 @@ use super::part::{PartBody, document};
 use super::session::{SessionBody, millis};
 use crate::api::error::ApiError;
 use crate::host::Reply;
-use crate::session::manager::Sight;
+use crate::session::request::Sight;
 use crate::turn::record::{Part, TurnOutcome, TurnRecord, text_of};
 
 /// What an agent has said.
@@ -104,7 +104,8 @@ impl ReplyBody {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(in crate::api) enum StreamEvent<'a> {
     /// A piece of text, while the turn runs.
-    StreamEvent { data: Wrapped<'a> },
+    #[serde(rename = "stream_event")]
+    Delta { data: Wrapped<'a> },
     /// A named event of the agent. Clients that know only the contract pass over it.
     AgentEvent { name: &'a str, data: Value },
     /// The whole answer, which is valid once it is followed by `done`.
@@ -153,7 +154,7 @@ impl StreamEvent<'_> {
     /// A piece of text.
     pub(in crate::api) fn text(text: &str) -> StreamEvent<'_> {
         let event = Block { index: 0, delta: Text { text } };
-        StreamEvent::StreamEvent { data: Wrapped { event } }
+        StreamEvent::Delta { data: Wrapped { event } }
     }
 
     /// A named event of the agent, with its JSON document.

@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::agent::AgentRef;
 use crate::clock::Timestamp;
 use crate::session::limits::{Limits, NanoUsd};
-use crate::session::manager::{Ended, Sight};
 use crate::session::record::{Object, Residency, Session};
+use crate::session::request::{Ended, Sight};
 use crate::session::state::{State, Status};
 
 /// The name, version and digest of an agent.

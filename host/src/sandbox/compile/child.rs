@@ -41,8 +41,6 @@ fn limit() -> Result<(), String> {
         (Resource::Data, MAX_MEMORY, MAX_MEMORY),
         (Resource::As, MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE),
         (Resource::Core, 0, 0),
-        // It writes to pipes only.
-        (Resource::Fsize, 0, 0),
     ];
     for (resource, current, most) in limits {
         let maximum = getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most));

@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Map;
 
-use super::{Call, Code, Compiler, Grant, OutputSink, Refusal, Sandbox, SandboxOptions, SessionView};
+use super::{
+    Call, Code, Compiler, Grant, OutputSink, Refusal, Sandbox, SandboxOptions, SessionView,
+};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::memory::MemoryBudget;
 use crate::session::limits::{Limits, Usage};

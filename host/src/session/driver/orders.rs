@@ -2,8 +2,8 @@
 
 use crate::event::{Event, EventKind};
 use crate::session::deadline::{self, Due};
-use crate::session::manager::{Order, OrderError};
 use crate::session::record::{Residency, Session};
+use crate::session::request::{Order, OrderError};
 use crate::session::state::{InvalidTransition, Move, State, Status};
 use crate::store::StoreError;
 use crate::turn::settlement;

@@ -8,8 +8,8 @@ use tracing::Instrument;
 
 use crate::sandbox::{Call, Fault, OutputSink, Report, SessionView};
 use crate::session::id::{Principal, SnapshotId, TurnId};
-use crate::session::manager::{Ended, Letter, Running, SendError};
 use crate::session::record::{Residency, Session};
+use crate::session::request::{Ended, Letter, Running, SendError};
 use crate::session::snapshot::Snapshot;
 use crate::session::state::{Move, Reason, Status};
 use crate::turn::admission::{self, Denied, Grant};
@@ -51,7 +51,7 @@ impl Driver<'_> {
         output: &Output,
         interrupt: &mut watch::Receiver<Running>,
     ) -> Result<Ended, SendError> {
-        if self.manager.is_closed() {
+        if self.manager.liveness.is_closed() {
             return Err(SendError::ShuttingDown);
         }
         if let Err(error) = self.load().await {

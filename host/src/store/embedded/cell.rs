@@ -10,7 +10,6 @@
 //! So no value may take more than a twentieth of a quarter of a segment; the segments that `disk`
 //! asks for allow for a thirtieth.
 
-use crate::event::Cursor;
 use crate::session::id::SnapshotId;
 use crate::store::codec::CodecError;
 
@@ -150,34 +149,15 @@ impl<'a> SessionCell<'a> {
 }
 
 /// The value of a turn.
-#[derive(Debug)]
-pub(super) struct TurnCell<'a> {
-    /// Where the last event that came with it is.
-    pub(super) last: Cursor,
-    /// How many came with it.
-    pub(super) count: u32,
-    /// The turn.
-    pub(super) turn: PartRef<'a>,
+pub(super) fn write_turn(turn: &Part) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + turn.size());
+    turn.write(&mut out);
+    out
 }
 
-impl<'a> TurnCell<'a> {
-    /// Take a value apart.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<TurnCell<'a>, CodecError> {
-        let (last, turn) = numbered(bytes)?;
-        let (count, turn) =
-            turn.split_first_chunk().ok_or_else(|| malformed("a turn is cut short"))?;
-        let count = u32::from_le_bytes(*count);
-        Ok(TurnCell { last: Cursor(last), count, turn: PartRef::read(turn)? })
-    }
-
-    /// Put a value together.
-    pub(super) fn write(last: Cursor, count: u32, turn: &Part) -> Vec<u8> {
-        let mut out = Vec::with_capacity(13 + turn.size());
-        out.extend_from_slice(&last.0.to_le_bytes());
-        out.extend_from_slice(&count.to_le_bytes());
-        turn.write(&mut out);
-        out
-    }
+/// The turn that a value holds.
+pub(super) fn read_turn(bytes: &[u8]) -> Result<PartRef<'_>, CodecError> {
+    PartRef::read(bytes)
 }
 
 /// The value of an agent.

@@ -56,7 +56,7 @@ impl Request {
                 };
                 let content = record.input.iter().chain(answer).map(|part| part.len());
                 let log = record.log.iter().map(|line| line.message.len());
-                let state = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.len());
+                let state = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.size());
                 content.chain(log).sum::<usize>() + state > HEAVY
             }
         }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use sled::{Batch, IVec};
 
 use super::Shared;
-use super::cell::{self, AgentCell, Part, SessionCell, TurnCell};
+use super::cell::{self, AgentCell, Part, SessionCell};
 use super::commit::{Change, Record, Turn};
 use super::files::{FileName, Owner};
 use super::index::{Facts, InFlight, Index, Uploaded};
@@ -235,9 +235,8 @@ impl<'a> Group<'a> {
         if let Some(staged) = self.sessions.get_mut(&id) {
             staged.turns_from = staged.turns_from.min(turn.number);
         }
-        let count = self.log_of(id, events);
-        let row = TurnCell::write(self.cursor, count, &turn.turn);
-        self.insert(keys::turn(id, turn.number), &row);
+        self.log_of(id, events);
+        self.insert(keys::turn(id, turn.number), &cell::write_turn(&turn.turn));
         Ok(true)
     }
 
@@ -387,12 +386,11 @@ impl<'a> Group<'a> {
     }
 
     /// Append events to the log, and say where those of this session are. Returns how many.
-    fn log_of(&mut self, id: SessionId, events: &[Part]) -> u32 {
+    fn log_of(&mut self, id: SessionId, events: &[Part]) {
         let count = self.log(events);
         if count > 0 {
             self.insert(keys::place(id, self.cursor), &u64::from(count).to_le_bytes());
         }
-        count
     }
 
     fn log(&mut self, events: &[Part]) -> u32 {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use sled::IVec;
 
 use super::Shared;
-use super::cell::{self, PartRef, SessionCell, TurnCell};
+use super::cell::{self, PartRef, SessionCell};
 use super::commit::is_about;
 use super::keys;
 use crate::event::Cursor;
@@ -236,8 +236,7 @@ impl Shared {
 
     fn read_turn(&self, key: &[u8], value: &[u8]) -> Result<TurnRecord, Unreadable> {
         let value = codec::unseal(Kind::Turn, key, value)?;
-        let cell = TurnCell::read(&value)?;
-        let turn = self.part(Kind::TurnApart, &cell.turn)?;
+        let turn = self.part(Kind::TurnApart, &cell::read_turn(&value)?)?;
         Ok(codec::decode_turn(turn.as_slice())?)
     }
 

@@ -4,8 +4,8 @@ use sled::Batch;
 
 use super::*;
 use crate::event::Cursor;
-use crate::store::codec::{self, Kind};
-use crate::store::embedded::{OpenError, cell, disk::Disk, keys};
+use crate::store::codec;
+use crate::store::embedded::{OpenError, disk::Disk, keys};
 use crate::store::{SessionQuery, Store, StoreError};
 
 /// Change what is under a key, behind the back of the store.
@@ -105,18 +105,4 @@ async fn a_record_of_a_newer_format_keeps_the_store_from_opening() {
     let refused = try_open(root.path()).expect_err("it must not open");
     assert!(matches!(&refused, OpenError::NewerFormat(_)), "{refused}");
     assert!(refused.to_string().contains("newer Dormouse"), "{refused}");
-}
-
-#[tokio::test]
-async fn a_turn_knows_where_its_events_are() {
-    let store = temporary();
-    let first = session(1);
-    let created = vec![event(&first, EventKind::SessionCreated)];
-    store.create_session(first.clone(), created).await.expect("it is created");
-    store.commit_turn(turn(&first, 1, 1)).await.expect("it is committed");
-    let key = keys::turn(first.id, 1);
-    let sealed = inside(&store).disk.get(&key).expect("it reads").expect("it is there");
-    let value = codec::unseal(Kind::Turn, &key, &sealed).expect("it is whole");
-    let cell = cell::TurnCell::read(&value).expect("it is whole");
-    assert_eq!((cell.last, cell.count), (Cursor(2), 1));
 }

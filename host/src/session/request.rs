@@ -1,0 +1,167 @@
+//! What can be asked of a session, and what comes back.
+//!
+//! A [`Letter`] becomes a turn; an [`Order`] changes the session in another way. Both wait in the
+//! queue of the session's driver, each with a channel for its answer.
+
+use tokio::sync::oneshot;
+
+use crate::memory::Account;
+use crate::store::StoreError;
+use crate::turn::admission::Denied;
+use crate::turn::output::Output;
+use crate::turn::record::{Part, Sender, TurnOutcome, TurnRecord};
+
+use super::id::{Principal, SessionId};
+use super::queue::Next;
+use super::record::{Residency, Session};
+use super::state::{InvalidTransition, Move, Status};
+
+/// Why a message got no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// There is no such session.
+    #[error("Session not found")]
+    NotFound(SessionId),
+    /// No turn was begun.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Too many messages wait for this session.
+    #[error(
+        "the queue of the session is full: {0} messages wait; try again when some are answered"
+    )]
+    QueueFull(usize),
+    /// The turn was begun and failed. It is recorded, and what it cost is spent.
+    #[error("{}", describe(.0))]
+    Failed(Box<Ended>),
+    /// The message has no parts, too many, or too many bytes.
+    #[error(
+        "a message has 1 to {} parts and {} bytes at most",
+        crate::host::MAX_PARTS,
+        crate::host::MAX_MESSAGE
+    )]
+    TooLarge,
+    /// The host has no memory or no place for one more instance; nothing was changed.
+    #[error("the host has no memory for one more instance; try again later")]
+    OutOfMemory,
+    /// The host is shutting down, or the session was removed while the message waited.
+    #[error("the host is shutting down: the message was not handled")]
+    ShuttingDown,
+    /// The store did not take the turn, or could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The host has a defect, or the agent is gone.
+    #[error("the host could not run the turn: {0}")]
+    Host(String),
+}
+
+fn describe(ended: &Ended) -> &str {
+    match &ended.turn.outcome {
+        TurnOutcome::Failed(failure) => &failure.message,
+        TurnOutcome::Answered { .. } => "the turn was answered",
+    }
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// There is no such session.
+    #[error("Session not found")]
+    NotFound(SessionId),
+    /// The state of the session does not allow it.
+    #[error(transparent)]
+    InvalidTransition(#[from] InvalidTransition),
+    /// Its state would be lost: no snapshot holds it.
+    #[error(
+        "the session cannot sleep: {0} turns of its state are in memory alone, because its agent \
+         does not save its state"
+    )]
+    Unsaved(u64),
+    /// It cannot be woken.
+    #[error("the session is {0}: it cannot be woken")]
+    NotActive(Status),
+    /// The agent could not take its saved state back.
+    #[error("the agent could not be woken: {0}")]
+    Guest(String),
+    /// Too many orders wait for this session.
+    #[error("too many requests wait for this session; try again later")]
+    QueueFull,
+    /// The host has no memory or no place for one more instance.
+    #[error("the host has no memory for one more instance; try again later")]
+    OutOfMemory,
+    /// The host is shutting down.
+    #[error("the host is shutting down")]
+    ShuttingDown,
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The host has a defect, or the agent is gone.
+    #[error("the host could not do it: {0}")]
+    Host(String),
+}
+
+/// A turn that is over, with the session after it.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The turn.
+    pub turn: TurnRecord,
+    /// The session after it.
+    pub session: Session,
+    /// Whether the instance is in memory after it.
+    pub residency: Residency,
+}
+
+/// A session as it is seen from outside: the committed record, and what memory knows besides.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// The record as it was last committed.
+    pub session: Session,
+    /// Where the guest state is.
+    pub residency: Residency,
+    /// The number of the turn that runs, if one does.
+    pub running_turn: Option<u64>,
+    /// Somebody has asked it to stop, and it has not yet.
+    pub abort_requested: bool,
+    /// Somebody has asked it to end at once, and it has not yet.
+    pub force_kill_requested: bool,
+}
+
+/// What a driver is asked to do besides turns.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    /// Drop the instance.
+    Sleep,
+    /// Make the instance.
+    Wake,
+    /// Make this move. The running turn goes on, ends within the grace period, or is killed.
+    Move(Move, Running),
+    /// Do what is due.
+    Due,
+    /// Remove the session.
+    Delete,
+}
+
+/// What happens to the turn that runs when an order comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Running {
+    /// It goes on.
+    Continues,
+    /// It may finish within the grace period.
+    Finishes,
+    /// It ends now.
+    Dies,
+}
+
+/// A message with whom to answer.
+pub(crate) struct Letter {
+    /// Who sends it: to anybody but the owner the session does not exist.
+    pub(crate) caller: Principal,
+    pub(crate) sender: Sender,
+    pub(crate) content: Vec<Part>,
+    pub(crate) output: Output,
+    pub(crate) answer: oneshot::Sender<Result<Ended, SendError>>,
+    /// The memory that the message takes; released with it.
+    pub(crate) _account: Account,
+}
+
+pub(crate) type OrderAnswer = oneshot::Sender<Result<Option<Session>, OrderError>>;
+pub(crate) type Work = Next<Letter, (Order, OrderAnswer)>;

@@ -1,0 +1,296 @@
+//! `POST /api/sessions`: every field, what is kept, and what is refused by name.
+
+use dormouse_test_guests as guests;
+use dormouse_tests::TestServer;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{is_error, names, send};
+
+const FIELDS: [&str; 48] = [
+    "abortRequested", "agent", "checkpoint", "completedAt", "config", "context", "conversationId",
+    "createdAt", "currentTool", "description", "errorReason", "forceKillRequested", "id",
+    "lastActivityAt", "maxBudgetUsd", "maxFuel", "maxFuelPerTurn", "maxIdleTimeMs", "maxLifetimeMs",
+    "maxMemoryBytes", "maxTurns", "metadata", "numTurns", "parent", "pattern", "projectId",
+    "residency", "runningTurn", "sessionId", "sleepAfterMs", "startedAt", "status", "tags",
+    "terminatedAt", "terminationReason", "threadKey", "toolsUsed", "totalCachedTokens", "totalCost",
+    "totalFuel", "totalInputTokens", "totalOutputTokens", "totalTokens", "turnTimeoutMs",
+    "unsavedTurns", "userId", "context", "metadata",
+];
+
+async fn created(server: &TestServer, body: &Value) -> Value {
+    let (status, session) = server.client.post("/api/sessions", body).await.unwrap();
+    assert_eq!(status, 201, "{session}");
+    session
+}
+
+#[tokio::test]
+async fn a_session_that_asks_for_nothing_has_every_field_and_its_default() {
+    let server = TestServer::new().await;
+    let session = created(&server, &json!({})).await;
+    assert_eq!(names(&session), FIELDS.into());
+    for (field, expected) in [
+        ("sessionId", json!("")),
+        ("pattern", json!("ephemeral")),
+        ("status", json!("initializing")),
+        ("residency", json!("asleep")),
+        ("createdAt", json!("2030-01-01T00:00:00.000Z")),
+        ("lastActivityAt", json!("2030-01-01T00:00:00.000Z")),
+        ("config", json!({})),
+        ("context", json!({})),
+        ("metadata", json!({})),
+        ("tags", json!([])),
+        ("toolsUsed", json!([])),
+        ("totalCost", json!(0.0)),
+        ("totalTokens", json!(0)),
+        ("numTurns", json!(0)),
+        ("abortRequested", json!(false)),
+        ("forceKillRequested", json!(false)),
+    ] {
+        assert_eq!(session[field], expected, "{field}");
+    }
+    for field in [
+        "conversationId", "startedAt", "completedAt", "terminatedAt", "terminationReason",
+        "errorReason", "currentTool", "runningTurn", "maxIdleTimeMs", "maxLifetimeMs",
+        "maxBudgetUsd", "maxTurns", "maxFuel", "sleepAfterMs", "description", "userId", "threadKey",
+        "projectId", "checkpoint", "parent",
+    ] {
+        assert_eq!(session[field], Value::Null, "{field}");
+    }
+    assert_eq!(session["agent"]["name"], "assistant");
+    let id = uuid_of(&session);
+    assert_eq!(server.client.get(&format!("/api/sessions/{id}")).await.unwrap(), (200_u16.try_into().unwrap(), session));
+    server.shut_down().await;
+}
+
+/// The id, which is a UUID of version 7.
+fn uuid_of(session: &Value) -> String {
+    let id = session["id"].as_str().unwrap().to_owned();
+    let groups: Vec<_> = id.split('-').map(str::len).collect();
+    assert_eq!((groups, &id[14..15]), (vec![8, 4, 4, 4, 12], "7"), "{id}");
+    id
+}
+
+#[tokio::test]
+async fn the_id_comes_first_so_that_a_shell_finds_it() {
+    let server = TestServer::new().await;
+    let request = server.client.request(Method::POST, "/api/sessions");
+    let text = request.json(&json!({})).send().await.unwrap().text().await.unwrap();
+    assert!(text.starts_with("{\"id\":\""), "{text}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn every_field_is_kept_and_returned() {
+    let server = TestServer::new().await;
+    let asked = json!({
+        "pattern": "hybrid",
+        "config": {
+            "model": "claude-3-5-sonnet-20241022",
+            "systemPrompt": "You are helpful",
+            "allowedTools": ["Read", "Write"],
+            "workingDirectory": "/app/workspace",
+            "customAgents": { "ann": { "systemPrompt": "s", "allowedTools": [], "model": "m" } },
+            "env": { "KEY": "value" },
+            "ofAnotherVersion": [1, 2.5, null, { "deep": true }],
+        },
+        "conversationId": "conversation",
+        "maxIdleTimeMs": 1_800_000,
+        "maxLifetimeMs": 86_400_000,
+        "maxBudgetUsd": 0.5,
+        "maxTurns": 10,
+        "maxFuel": 1_000_000_000,
+        "maxFuelPerTurn": 100_000_000,
+        "maxMemoryBytes": 33_554_432,
+        "turnTimeoutMs": 5_000,
+        "sleepAfterMs": 7_000,
+        "tags": ["one", "two"],
+        "description": "Fix the bug",
+        "userId": "user",
+        "threadKey": "thread",
+        "projectId": "project",
+        "context": { "thread": { "title": "t" } },
+        "metadata": { "any": ["thing"] },
+    });
+    let mut body = asked.clone();
+    body["agent"] = json!("counter");
+    body["requireDurable"] = json!(true);
+    let session = created(&server, &body).await;
+    let (_, read) = server.client.get(&format!("/api/sessions/{}", uuid_of(&session))).await.unwrap();
+    for (field, value) in asked.as_object().unwrap() {
+        assert_eq!(&session[field], value, "{field}");
+        assert_eq!(&read[field], value, "{field}");
+    }
+    assert_eq!(session["agent"]["name"], "counter");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn limits_at_the_top_win_over_those_of_the_configuration_which_is_kept_as_sent() {
+    let server = TestServer::new().await;
+    let config = json!({ "maxTurns": 10, "maxBudgetUsd": 2.5, "maxIdleTimeMs": 9000 });
+    let session = created(&server, &json!({ "config": config, "maxTurns": 3 })).await;
+    assert_eq!(session["config"], config);
+    assert_eq!((&session["maxTurns"], &session["maxBudgetUsd"]), (&json!(3), &json!(2.5)));
+    assert_eq!(session["maxIdleTimeMs"], 9000);
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn the_id_of_a_conversation_comes_back_as_it_was_sent() {
+    let server = TestServer::new().await;
+    for id in [json!("17"), json!(17), json!(-3), json!(9_007_199_254_740_993_u64), json!(1.5)] {
+        let session = created(&server, &json!({ "conversationId": id })).await;
+        assert_eq!(session["conversationId"], id);
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn null_and_unknown_fields_ask_for_nothing() {
+    let server = TestServer::new().await;
+    let body = json!({
+        "pattern": null, "config": null, "tags": null, "maxTurns": null, "agent": null,
+        "template": null, "ofAnotherVersion": { "a": 1 },
+    });
+    assert_eq!(names(&created(&server, &body).await), FIELDS.into());
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_creates_a_session() {
+    let server = TestServer::new().await;
+    let answer = send(server.client.request(Method::POST, "/api/sessions")).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["pattern"]), (201, &json!("ephemeral")));
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_field_that_is_out_of_bounds_or_of_another_type_is_named() {
+    let server = TestServer::new().await;
+    let long = "x".repeat(201);
+    let cases = [
+        ("maxTurns", json!(0)),
+        ("maxTurns", json!(-1)),
+        ("maxTurns", json!(1.5)),
+        ("maxTurns", json!("10")),
+        ("maxTurns", json!(1e300)),
+        ("maxBudgetUsd", json!(0)),
+        ("maxBudgetUsd", json!(-0.5)),
+        ("maxBudgetUsd", json!(1e30)),
+        ("maxBudgetUsd", json!("1")),
+        ("maxFuel", json!(0)),
+        ("maxFuelPerTurn", json!(0)),
+        ("maxMemoryBytes", json!(0)),
+        ("maxMemoryBytes", json!(u64::MAX)),
+        ("turnTimeoutMs", json!(0)),
+        ("turnTimeoutMs", json!([])),
+        ("maxIdleTimeMs", json!(0)),
+        ("maxLifetimeMs", json!(0)),
+        ("sleepAfterMs", json!(-1)),
+        ("tags", json!("one")),
+        ("tags", json!([1])),
+        ("tags", json!([""])),
+        ("tags", json!([long])),
+        ("tags", json!(vec!["t"; 33])),
+        ("description", json!(7)),
+        ("description", json!("x".repeat(4001))),
+        ("userId", json!("")),
+        ("userId", json!(long)),
+        ("userId", json!(7)),
+        ("threadKey", json!(long)),
+        ("projectId", json!(long)),
+        ("conversationId", json!(true)),
+        ("conversationId", json!({})),
+        ("conversationId", json!(long)),
+        ("config", json!([])),
+        ("config", json!({ "big": "x".repeat(65_536) })),
+        ("context", json!("text")),
+        ("context", json!({ "big": "x".repeat(65_536) })),
+        ("metadata", json!({ "big": "x".repeat(65_536) })),
+        ("requireDurable", json!("yes")),
+        ("agent", json!(7)),
+    ];
+    for (field, value) in cases {
+        let refused = server.client.post("/api/sessions", &json!({ field: value })).await.unwrap();
+        is_error(&refused, 400, "invalid_field");
+        assert_eq!(refused.1["field"], field, "{}", refused.1);
+        assert!(refused.1["error"].as_str().unwrap().starts_with(field), "{}", refused.1);
+    }
+    let config = json!({ "config": { "maxTurns": -1 } });
+    let refused = server.client.post("/api/sessions", &config).await.unwrap();
+    is_error(&refused, 400, "invalid_field");
+    assert_eq!(refused.1["field"], "config.maxTurns");
+    let (_, list) = server.client.get("/api/sessions").await.unwrap();
+    assert_eq!(list["total"], 0, "a refused session leaves nothing behind");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_invalid_pattern_is_answered_as_it_is_documented() {
+    let server = TestServer::new().await;
+    for pattern in [json!("weekly"), json!(7), json!("")] {
+        let body = json!({ "pattern": pattern });
+        let (status, mut refused) = server.client.post("/api/sessions", &body).await.unwrap();
+        assert!(refused.as_object_mut().unwrap().remove("requestId").is_some());
+        let expected = json!({
+            "error": "Invalid pattern",
+            "code": "invalid_pattern",
+            "validPatterns": ["ephemeral", "long-running", "hybrid", "single-container"],
+        });
+        assert_eq!((status.as_u16(), refused), (400, expected));
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_this_version_does_not_do_is_refused_and_never_ignored() {
+    let server = TestServer::new().await;
+    for field in ["template", "workspace", "durability", "resumeFallback"] {
+        let refused = server.client.post("/api/sessions", &json!({ field: "x" })).await.unwrap();
+        is_error(&refused, 400, "not_supported");
+        assert_eq!(refused.1["field"], field);
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_session_that_should_resume_another_starts_anew_and_says_so() {
+    let server = TestServer::new().await;
+    let body = json!({ "config": { "resumeSessionId": "0190" } });
+    let session = created(&server, &body).await;
+    assert_eq!(session["resume"], json!({ "outcome": "unsupported" }));
+    assert_eq!(session["config"]["resumeSessionId"], "0190");
+    let without = created(&server, &json!({ "config": { "resumeSessionId": "" } })).await;
+    assert_eq!(without.get("resume"), None);
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_agent_is_chosen_by_name_by_version_and_by_digest_and_must_be_there() {
+    let server = TestServer::new().await;
+    let (_, agent) = server.client.upload("mine", "7", guests::SPENDS_FUEL.bytes).await.unwrap();
+    let digest = agent["digest"].as_str().unwrap();
+    for reference in ["mine", "mine@7", digest] {
+        let session = created(&server, &json!({ "agent": reference })).await;
+        let expected = json!({ "name": "mine", "version": "7", "digest": digest });
+        assert_eq!(session["agent"], expected, "{reference}");
+    }
+    for reference in ["nobody", "mine@8", "a b"] {
+        let body = json!({ "agent": reference });
+        let refused = server.client.post("/api/sessions", &body).await.unwrap();
+        is_error(&refused, 404, "agent_not_found");
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn who_requires_durability_gets_no_agent_that_does_not_save_its_state() {
+    let server = TestServer::new().await;
+    let agent = server.test.upload(&guests::COUNTS_WITHOUT_SAVING).await.to_string();
+    let body = json!({ "agent": agent, "requireDurable": true });
+    is_error(&server.client.post("/api/sessions", &body).await.unwrap(), 422, "not_durable");
+    let body = json!({ "agent": agent, "requireDurable": false });
+    created(&server, &body).await;
+    server.shut_down().await;
+}

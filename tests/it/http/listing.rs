@@ -1,0 +1,125 @@
+//! `GET /api/sessions`: filters and pages.
+
+use dormouse_tests::TestServer;
+use serde_json::{Value, json};
+
+use super::{is_error, names};
+
+async fn list(server: &TestServer, query: &str) -> Value {
+    let (status, list) = server.client.get(&format!("/api/sessions{query}")).await.unwrap();
+    assert_eq!(status, 200, "{list}");
+    list
+}
+
+fn ids(list: &Value) -> Vec<&str> {
+    let sessions = list["sessions"].as_array().unwrap();
+    sessions.iter().map(|session| session["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_newest_session_comes_first_in_the_shape_of_a_single_one() {
+    let server = TestServer::new().await;
+    let mut created = Vec::new();
+    for _ in 0..3 {
+        created.push(server.counter(json!({})).await);
+    }
+    created.reverse();
+    let found = list(&server, "").await;
+    assert_eq!(names(&found), ["count", "page", "pageSize", "sessions", "total"].into());
+    assert_eq!(ids(&found), created);
+    assert_eq!((&found["total"], &found["count"]), (&json!(3), &json!(3)));
+    assert_eq!((&found["page"], &found["pageSize"]), (&json!(1), &json!(50)));
+    let (_, single) = server.client.get(&format!("/api/sessions/{}", created[0])).await.unwrap();
+    assert_eq!(found["sessions"][0], single);
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn each_filter_finds_what_matches_and_together_they_find_what_matches_all() {
+    let server = TestServer::new().await;
+    let hybrid = json!({ "pattern": "hybrid", "userId": "ann", "tags": ["red", "blue"] });
+    let hybrid = server.counter(hybrid).await;
+    let long = server.counter(json!({ "userId": "ann", "tags": ["green"] })).await;
+    let other = server.counter(json!({ "userId": "ben", "tags": ["red"] })).await;
+    server.client.ask(&long, "hello").await.unwrap();
+    server.client.post(&format!("/api/sessions/{other}/terminate"), &json!({})).await.unwrap();
+
+    for (query, expected) in [
+        ("?pattern=hybrid", vec![&hybrid]),
+        ("?pattern=long-running", vec![&other, &long]),
+        ("?status=initializing", vec![&hybrid]),
+        ("?status=active", vec![&long]),
+        ("?status=terminated", vec![&other]),
+        ("?userId=ann", vec![&long, &hybrid]),
+        ("?userId=an", vec![]),
+        ("?tags=red", vec![&other, &hybrid]),
+        ("?tags=green,blue", vec![&long, &hybrid]),
+        ("?tags=%20red%20,,", vec![&other, &hybrid]),
+        ("?tags=purple", vec![]),
+        ("?userId=ann&tags=red", vec![&hybrid]),
+        ("?pattern=long-running&status=active&userId=ann&tags=green", vec![&long]),
+        ("?pattern=&status=&userId=&tags=", vec![&other, &long, &hybrid]),
+        ("?unknown=1", vec![&other, &long, &hybrid]),
+    ] {
+        let found = list(&server, query).await;
+        assert_eq!(ids(&found), expected, "{query}");
+        assert_eq!((&found["total"], &found["count"]), (&json!(expected.len()), &json!(expected.len())), "{query}");
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn the_pages_of_a_list_have_every_session_once() {
+    let server = TestServer::new().await;
+    let mut created = Vec::new();
+    for n in 0..7 {
+        let tags = if n % 2 == 0 { json!(["even"]) } else { json!([]) };
+        created.push(server.counter(json!({ "tags": tags })).await);
+    }
+    created.reverse();
+    let mut found = Vec::new();
+    for (page, count) in [(1, 3), (2, 3), (3, 1), (4, 0)] {
+        let list = list(&server, &format!("?page={page}&pageSize=3")).await;
+        assert_eq!((&list["total"], &list["count"]), (&json!(7), &json!(count)), "page {page}");
+        assert_eq!((&list["page"], &list["pageSize"]), (&json!(page), &json!(3)));
+        found.extend(ids(&list).into_iter().map(str::to_owned));
+    }
+    assert_eq!(found, created);
+    let even = list(&server, "?tags=even&page=2&pageSize=3").await;
+    assert_eq!((&even["total"], ids(&even)), (&json!(4), vec![created[6].as_str()]));
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_page_beyond_all_bounds_is_brought_within_them() {
+    let server = TestServer::new().await;
+    let id = server.counter(json!({})).await;
+    for (query, page, size, count) in [
+        ("?page=0&pageSize=0", 1, 1, 1),
+        ("?pageSize=100000", 1, 200, 1),
+        ("?page=18446744073709551615&pageSize=200", u64::MAX, 200, 0),
+    ] {
+        let found = list(&server, query).await;
+        assert_eq!((&found["page"], &found["pageSize"]), (&json!(page), &json!(size)), "{query}");
+        assert_eq!((&found["count"], &found["total"]), (&json!(count), &json!(1)), "{query}");
+    }
+    assert_eq!(ids(&list(&server, "").await), [id]);
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_filter_that_cannot_match_is_refused_with_what_can() {
+    let server = TestServer::new().await;
+    let refused = server.client.get("/api/sessions?pattern=weekly").await.unwrap();
+    is_error(&refused, 400, "invalid_pattern");
+    assert_eq!(refused.1["validPatterns"].as_array().unwrap().len(), 4);
+    let refused = server.client.get("/api/sessions?status=crashed").await.unwrap();
+    is_error(&refused, 400, "invalid_status");
+    assert!(refused.1["validStatuses"].as_array().unwrap().contains(&json!("active")));
+    for query in ["page=-1", "page=x", "pageSize=1.5", "pageSize=18446744073709551616"] {
+        let refused = server.client.get(&format!("/api/sessions?{query}")).await.unwrap();
+        is_error(&refused, 400, "invalid_field");
+        assert_eq!(refused.1["field"], query.split('=').next().unwrap());
+    }
+    server.shut_down().await;
+}

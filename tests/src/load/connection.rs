@@ -1,0 +1,108 @@
+//! One connection: HTTP/1.1 by hand, a request at a time, as cheap as can be.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest answer that is read.
+const MAX_ANSWER: usize = 32 << 20;
+const MAX_HEADERS: usize = 32;
+
+/// A connection that is kept.
+pub(super) struct Connection {
+    stream: TcpStream,
+    host: String,
+    request: String,
+    answer: Vec<u8>,
+}
+
+/// An answer whose head has been read.
+struct Head {
+    status: u16,
+    /// Where the body begins.
+    start: usize,
+    /// Where it ends.
+    end: usize,
+}
+
+impl Connection {
+    pub(super) async fn open(address: SocketAddr) -> Result<Connection> {
+        let stream = TcpStream::connect(address).await.context("the host accepts connections")?;
+        stream.set_nodelay(true)?;
+        let (request, answer) = (String::new(), Vec::with_capacity(4096));
+        Ok(Connection { stream, host: address.to_string(), request, answer })
+    }
+
+    /// GET this path. The body of the answer.
+    pub(super) async fn get(&mut self, path: &str) -> Result<&[u8]> {
+        self.ask("GET", path, "", 200).await
+    }
+
+    /// POST a JSON document to this path, or nothing. The body of the answer.
+    pub(super) async fn post(&mut self, path: &str, json: &str) -> Result<&[u8]> {
+        self.ask("POST", path, json, 200).await
+    }
+
+    /// Create a session. Its id.
+    pub(super) async fn create(&mut self, json: &str) -> Result<String> {
+        let body = self.ask("POST", "/api/sessions", json, 201).await?;
+        let session: Value = serde_json::from_slice(body)?;
+        Ok(session["id"].as_str().context("a session has an id")?.to_owned())
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, json: &str, wanted: u16) -> Result<&[u8]> {
+        self.request.clear();
+        write!(self.request, "{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host)?;
+        if !json.is_empty() {
+            self.request.push_str("content-type: application/json\r\n");
+        }
+        if method != "GET" {
+            write!(self.request, "content-length: {}\r\n", json.len())?;
+        }
+        write!(self.request, "\r\n{json}")?;
+        let exchange = self.exchange();
+        let head = tokio::time::timeout(PATIENCE, exchange).await;
+        let head = head.with_context(|| format!("{method} {path} is not answered"))??;
+        let body = &self.answer[head.start..head.end];
+        if head.status != wanted {
+            bail!("{method} {path}: {} {}", head.status, String::from_utf8_lossy(body));
+        }
+        Ok(body)
+    }
+
+    async fn exchange(&mut self) -> Result<Head> {
+        self.stream.write_all(self.request.as_bytes()).await?;
+        self.answer.clear();
+        let mut head = None;
+        loop {
+            if head.is_none() {
+                head = read_head(&self.answer)?;
+            }
+            if let Some(head) = head.take_if(|head| self.answer.len() >= head.end) {
+                return Ok(head);
+            }
+            ensure!(self.answer.len() < MAX_ANSWER, "the answer is too long");
+            let read = self.stream.read_buf(&mut self.answer).await?;
+            ensure!(read > 0, "the host has closed the connection");
+        }
+    }
+}
+
+fn read_head(bytes: &[u8]) -> Result<Option<Head>> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(start) = response.parse(bytes)? else { return Ok(None) };
+    let length = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
+    let length = length.context("answers have a length")?.value;
+    let length: usize = std::str::from_utf8(length)?.parse()?;
+    ensure!(length <= MAX_ANSWER, "the answer is too long");
+    let status = response.code.context("answers have a status")?;
+    Ok(Some(Head { status, start, end: start + length }))
+}

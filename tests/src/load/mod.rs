@@ -1,0 +1,45 @@
+//! Measures the real binary over HTTP, and compares with what it aims at.
+//!
+//! The load generator runs beside the host and takes its share of the processors. So it is cheap:
+//! one thread, and connections that are kept by hand. Everything is bounded in count and in time,
+//! and only processes that were started here are ended.
+//!
+//! Nothing here passes or fails by time: a missed aim is a figure like any other.
+
+#![expect(clippy::disallowed_methods, reason = "to read the clock is what measuring is")]
+
+mod connection;
+mod disk;
+mod memory;
+mod options;
+mod report;
+mod residency;
+mod running;
+mod stored;
+mod turns;
+
+use anyhow::Result;
+
+pub use options::{Measure, Options};
+
+use report::Report;
+
+/// Measure what the options ask for, and print each figure once it is known.
+///
+/// # Errors
+/// Where the binary does not start or answers with an error. A missed aim is none.
+pub async fn run(options: &Options) -> Result<()> {
+    let mut report = Report::begin(options);
+    for measure in Measure::ALL.into_iter().filter(|measure| options.asks_for(*measure)) {
+        report.section(measure.title());
+        match measure {
+            Measure::Turns => turns::measure(options, &mut report).await?,
+            Measure::Sleep => residency::measure(options, &mut report).await?,
+            Measure::Memory => memory::measure(options, &mut report).await?,
+            Measure::Stored => stored::measure(options, &mut report).await?,
+            Measure::Disk => disk::measure(options, &mut report).await?,
+        }
+    }
+    report.end();
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard};
 
 use dormouse_agents::BundledAgent;
 
@@ -56,6 +56,9 @@ pub(crate) struct Catalog {
     store: Arc<dyn Store>,
     clock: Clock,
     loaded: Mutex<HashMap<Digest, Arc<OnceCell<Arc<Code>>>>>,
+    /// Held shared while a session is created and alone while an agent is removed: no session refers
+    /// to an agent that is gone.
+    referring: RwLock<()>,
     /// Which of the agents that come with the host are in the store, in their order.
     bundled: Vec<OnceCell<()>>,
 }
@@ -63,7 +66,14 @@ pub(crate) struct Catalog {
 impl Catalog {
     pub(crate) fn new(sandbox: Sandbox, store: Arc<dyn Store>, clock: Clock) -> Catalog {
         let bundled = dormouse_agents::ALL.iter().map(|_| OnceCell::new()).collect();
-        Catalog { sandbox, store, clock, loaded: Mutex::default(), bundled }
+        Catalog {
+            sandbox,
+            store,
+            clock,
+            loaded: Mutex::default(),
+            referring: RwLock::default(),
+            bundled,
+        }
     }
 
     /// Check, compile and keep a component under a name and a version.
@@ -128,6 +138,11 @@ impl Catalog {
         found.ok_or(AgentError::NotFound(selector))
     }
 
+    /// Keep all agents where they are, until what refers to one is committed.
+    pub(crate) async fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.referring.read().await
+    }
+
     /// All agents, those that come with the host included.
     pub(crate) async fn list(&self) -> Result<Vec<Agent>, AgentError> {
         self.install_bundled(None).await?;
@@ -177,6 +192,7 @@ impl Catalog {
             Some(_) => {}
         }
         let event = self.event(EventKind::AgentDeleted, &agent.reference);
+        let _alone = self.referring.write().await;
         if !self.store.delete_agent(agent.reference.clone(), vec![event]).await? {
             return Err(AgentError::NotFound(selector));
         }

@@ -19,8 +19,6 @@ pub struct ApiOptions {
     pub allowed_hosts: Vec<String>,
     /// The most bytes of a JSON body.
     pub max_body: usize,
-    /// The most bytes of an uploaded component.
-    pub max_component: usize,
     /// How long a client may take to send a JSON body; an upload may take ten times that.
     pub body_timeout: Duration,
     /// Requests under way at a time, open streams included; one more is answered `503`.
@@ -43,7 +41,6 @@ impl Default for ApiOptions {
             keys: Vec::new(),
             allowed_hosts: Vec::new(),
             max_body: 2 * 1024 * 1024,
-            max_component: 64 * 1024 * 1024,
             body_timeout: Duration::from_secs(30),
             max_requests: 4_096,
             max_connections: 10_000,

@@ -136,14 +136,15 @@ impl FromRequest<Api> for Component {
         if media_type(request.headers()) != Some("application/wasm") {
             return Err(wrong_type("application/wasm"));
         }
-        let options = &api.options;
+        let limit = api.host.options().max_component_bytes;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let reading = async {
             // The semaphore is never closed.
             let _turn = api.uploads.clone().acquire_owned().await.ok();
-            let bytes = read(request, options.max_component).await?;
+            let bytes = read(request, limit).await?;
             Ok(Component { bytes, _turn })
         };
-        let body = tokio::time::timeout(options.body_timeout * 10, reading).await;
+        let body = tokio::time::timeout(api.options.body_timeout * 10, reading).await;
         body.map_err(|_| too_slow())?
     }
 }

@@ -223,9 +223,9 @@ pub(super) static SETTINGS: &[Setting] = &[
         "max-component",
         "SIZE",
         "The largest component that may be uploaded",
-        api.max_component,
-        value::length,
-        length
+        host.max_component_bytes,
+        value::size,
+        size
     ),
     setting!(
         "body-timeout",

@@ -61,7 +61,7 @@ pub enum SettingsError {
     #[error("{origin} has settings that there are not: {}; `dormouse config` lists those there are", names.join(", "))]
     Unknown {
         /// Where they stand.
-        origin: &'static str,
+        origin: String,
         /// Their names.
         names: Vec<String>,
     },
@@ -132,7 +132,7 @@ impl Sources {
             ];
             origins.push(take(&mut config, setting, values)?);
         }
-        nothing_left(file.into_keys().collect(), "the configuration file")?;
+        nothing_left(file.into_keys().collect(), name)?;
         nothing_left(self.variables.into_keys().collect(), "the environment")?;
         Ok(Settings { config, origins })
     }
@@ -158,8 +158,11 @@ fn take(
     Ok(last)
 }
 
-fn nothing_left(names: Vec<String>, origin: &'static str) -> Result<(), SettingsError> {
-    if names.is_empty() { Ok(()) } else { Err(SettingsError::Unknown { origin, names }) }
+fn nothing_left(names: Vec<String>, origin: &str) -> Result<(), SettingsError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(SettingsError::Unknown { origin: origin.to_owned(), names })
 }
 
 fn read(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {

@@ -50,6 +50,7 @@ impl Sessions {
             Some(selector) => selector.clone(),
             None => inner.options.default_agent.clone(),
         };
+        let _held = inner.catalog.hold().await;
         let agent = inner.catalog.find(selector).await?;
         if let Statefulness::Unsaved(why) = &agent.statefulness
             && new.require_durable

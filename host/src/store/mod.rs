@@ -42,7 +42,7 @@ pub enum StoreError {
     #[error("{name}@{version} is already another component ({digest})", name = .0.name, version = .0.version, digest = .0.digest)]
     AgentExists(AgentRef),
     /// The agent still serves this many sessions: nothing was written.
-    #[error("{0} sessions refer to this agent")]
+    #[error("sessions refer to this agent: {0}; delete them first")]
     AgentInUse(u64),
     /// A part of it is larger than the store takes: nothing was written.
     #[error("{what} may take at most {limit} bytes")]

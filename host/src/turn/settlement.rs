@@ -219,3 +219,6 @@ fn make(session: &mut Session, step: Move) {
         session.state = next;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,15 +7,53 @@ use serde_json::{Value, json};
 
 use super::{is_error, names, send};
 
-const FIELDS: [&str; 48] = [
-    "abortRequested", "agent", "checkpoint", "completedAt", "config", "context", "conversationId",
-    "createdAt", "currentTool", "description", "errorReason", "forceKillRequested", "id",
-    "lastActivityAt", "maxBudgetUsd", "maxFuel", "maxFuelPerTurn", "maxIdleTimeMs", "maxLifetimeMs",
-    "maxMemoryBytes", "maxTurns", "metadata", "numTurns", "parent", "pattern", "projectId",
-    "residency", "runningTurn", "sessionId", "sleepAfterMs", "startedAt", "status", "tags",
-    "terminatedAt", "terminationReason", "threadKey", "toolsUsed", "totalCachedTokens", "totalCost",
-    "totalFuel", "totalInputTokens", "totalOutputTokens", "totalTokens", "turnTimeoutMs",
-    "unsavedTurns", "userId", "context", "metadata",
+const FIELDS: [&str; 46] = [
+    "abortRequested",
+    "agent",
+    "checkpoint",
+    "completedAt",
+    "config",
+    "context",
+    "conversationId",
+    "createdAt",
+    "currentTool",
+    "description",
+    "errorReason",
+    "forceKillRequested",
+    "id",
+    "lastActivityAt",
+    "maxBudgetUsd",
+    "maxFuel",
+    "maxFuelPerTurn",
+    "maxIdleTimeMs",
+    "maxLifetimeMs",
+    "maxMemoryBytes",
+    "maxTurns",
+    "metadata",
+    "numTurns",
+    "parent",
+    "pattern",
+    "projectId",
+    "residency",
+    "runningTurn",
+    "sessionId",
+    "sleepAfterMs",
+    "startedAt",
+    "status",
+    "tags",
+    "terminatedAt",
+    "terminationReason",
+    "threadKey",
+    "toolsUsed",
+    "totalCachedTokens",
+    "totalCost",
+    "totalFuel",
+    "totalInputTokens",
+    "totalOutputTokens",
+    "totalTokens",
+    "turnTimeoutMs",
+    "unsavedTurns",
+    "userId",
 ];
 
 async fn created(server: &TestServer, body: &Value) -> Value {
@@ -50,16 +88,35 @@ async fn a_session_that_asks_for_nothing_has_every_field_and_its_default() {
         assert_eq!(session[field], expected, "{field}");
     }
     for field in [
-        "conversationId", "startedAt", "completedAt", "terminatedAt", "terminationReason",
-        "errorReason", "currentTool", "runningTurn", "maxIdleTimeMs", "maxLifetimeMs",
-        "maxBudgetUsd", "maxTurns", "maxFuel", "sleepAfterMs", "description", "userId", "threadKey",
-        "projectId", "checkpoint", "parent",
+        "conversationId",
+        "startedAt",
+        "completedAt",
+        "terminatedAt",
+        "terminationReason",
+        "errorReason",
+        "currentTool",
+        "runningTurn",
+        "maxIdleTimeMs",
+        "maxLifetimeMs",
+        "maxBudgetUsd",
+        "maxTurns",
+        "maxFuel",
+        "sleepAfterMs",
+        "description",
+        "userId",
+        "threadKey",
+        "projectId",
+        "checkpoint",
+        "parent",
     ] {
         assert_eq!(session[field], Value::Null, "{field}");
     }
     assert_eq!(session["agent"]["name"], "assistant");
     let id = uuid_of(&session);
-    assert_eq!(server.client.get(&format!("/api/sessions/{id}")).await.unwrap(), (200_u16.try_into().unwrap(), session));
+    assert_eq!(
+        server.client.get(&format!("/api/sessions/{id}")).await.unwrap(),
+        (200_u16.try_into().unwrap(), session)
+    );
     server.shut_down().await;
 }
 
@@ -116,7 +173,8 @@ async fn every_field_is_kept_and_returned() {
     body["agent"] = json!("counter");
     body["requireDurable"] = json!(true);
     let session = created(&server, &body).await;
-    let (_, read) = server.client.get(&format!("/api/sessions/{}", uuid_of(&session))).await.unwrap();
+    let (_, read) =
+        server.client.get(&format!("/api/sessions/{}", uuid_of(&session))).await.unwrap();
     for (field, value) in asked.as_object().unwrap() {
         assert_eq!(&session[field], value, "{field}");
         assert_eq!(&read[field], value, "{field}");

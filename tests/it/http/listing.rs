@@ -63,7 +63,11 @@ async fn each_filter_finds_what_matches_and_together_they_find_what_matches_all(
     ] {
         let found = list(&server, query).await;
         assert_eq!(ids(&found), expected, "{query}");
-        assert_eq!((&found["total"], &found["count"]), (&json!(expected.len()), &json!(expected.len())), "{query}");
+        assert_eq!(
+            (&found["total"], &found["count"]),
+            (&json!(expected.len()), &json!(expected.len())),
+            "{query}"
+        );
     }
     server.shut_down().await;
 }

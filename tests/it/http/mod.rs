@@ -48,9 +48,18 @@ fn is_error(answer: &(StatusCode, Value), status: u16, code: &str) {
 /// That no path, no backtrace and no place in the source of the host is in a text.
 #[track_caller]
 fn tells_nothing_of_the_host(text: &str) {
-    for secret in
-        ["/root", "/home", "/tmp", "/work", "/proc", "/rustc", ".cargo", "host/src", "backtrace", "panicked at"]
-    {
+    for secret in [
+        "/root",
+        "/home",
+        "/tmp",
+        "/work",
+        "/proc",
+        "/rustc",
+        ".cargo",
+        "host/src",
+        "backtrace",
+        "panicked at",
+    ] {
         assert!(!text.contains(secret), "{secret} is in {text}");
     }
 }

@@ -20,7 +20,7 @@ use crate::turn::settlement::{self, Answer, Begun};
 use super::{Driver, WakeError};
 
 /// How the call of the guest came to its end.
-enum Call_ {
+enum Outcome {
     Returned(Result<Report, WakeError>),
     TimedOut,
     Killed,
@@ -37,9 +37,10 @@ impl Driver<'_> {
         let id = TurnId(self.manager.clock.new_id());
         let begun = Begun { id, sender, input: content, started_at: self.manager.clock.now() };
         let span = tracing::debug_span!("turn", session = %self.id, turn = %id);
-        let result = self.turn(&caller, begun, &output, interrupt).instrument(span).await;
+        let ending = Ending(output);
+        let result = self.turn(&caller, begun, &ending.0, interrupt).instrument(span).await;
         // After the commit: who reads the stream to its end finds the outcome.
-        output.end();
+        drop(ending);
         // A client that has gone away does not undo the turn.
         let _ = answer.send(result);
     }
@@ -104,7 +105,7 @@ impl Driver<'_> {
         output: &Output,
         grant: Grant,
         interrupt: &mut watch::Receiver<Running>,
-    ) -> Call_ {
+    ) -> Outcome {
         let clock = self.manager.clock.clone();
         let grace = self.manager.options.stop_grace;
         let call = Call {
@@ -135,16 +136,16 @@ impl Driver<'_> {
             };
             tokio::select! {
                 biased;
-                report = &mut run => return Call_::Returned(report),
+                report = &mut run => return Outcome::Returned(report),
                 Ok(()) = interrupt.changed() => match *interrupt.borrow_and_update() {
                     Running::Continues => {}
                     Running::Finishes => {
                         patience = Some(Box::pin(clock.sleep_until(clock.now().after(grace))));
                     }
-                    Running::Dies => return Call_::Killed,
+                    Running::Dies => return Outcome::Killed,
                 },
-                () = &mut time_up => return Call_::TimedOut,
-                () = stopped => return Call_::Killed,
+                () = &mut time_up => return Outcome::TimedOut,
+                () = stopped => return Outcome::Killed,
             }
         }
     }
@@ -153,30 +154,30 @@ impl Driver<'_> {
     fn judge(
         &mut self,
         session: &Session,
-        ending: Call_,
+        ending: Outcome,
         grant: Grant,
         duration: Duration,
     ) -> Result<settlement::Ended, SendError> {
         let (result, fuel, log, log_dropped) = match ending {
-            Call_::Returned(Ok(report)) => {
+            Outcome::Returned(Ok(report)) => {
                 let result = match report.result {
                     Ok(answer) => Ok(self.answer(session, answer)),
                     Err(fault) => Err(failure(fault, grant)),
                 };
                 (result, report.fuel, report.log, report.log_dropped)
             }
-            Call_::Returned(Err(WakeError::Guest(fault))) => {
+            Outcome::Returned(Err(WakeError::Guest(fault))) => {
                 let failure = failure(fault, grant);
                 (Err(failure), 0, Vec::new(), 0)
             }
-            Call_::Returned(Err(error)) => return Err(self.refusal(error)),
-            ending @ (Call_::TimedOut | Call_::Killed) => {
+            Outcome::Returned(Err(error)) => return Err(self.refusal(error)),
+            ending @ (Outcome::TimedOut | Outcome::Killed) => {
                 let failure = match ending {
-                    Call_::Killed => Failure {
+                    Outcome::Killed => Failure {
                         code: FailureCode::TurnKilled,
                         message: "the turn was ended before the agent had answered".to_owned(),
                     },
-                    Call_::Returned(_) | Call_::TimedOut => Failure {
+                    Outcome::Returned(_) | Outcome::TimedOut => Failure {
                         code: FailureCode::TurnTimeout,
                         message: format!(
                             "the agent did not answer within {} ms",
@@ -240,6 +241,15 @@ impl Driver<'_> {
             WakeError::Host(error) => SendError::Host(error),
             WakeError::Store(error) => SendError::Store(error),
         }
+    }
+}
+
+/// Ends the stream when the turn is over, however that comes: no reader waits for ever.
+struct Ending(Output);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

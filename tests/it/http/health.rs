@@ -1,0 +1,87 @@
+//! What operators ask for.
+
+use dormouse::telemetry::Metrics;
+use dormouse_tests::TestServer;
+use dormouse_tests::test_host::eventually;
+use reqwest::Method;
+use serde_json::json;
+
+use super::{is_error, send};
+
+#[tokio::test]
+async fn a_server_that_takes_work_is_healthy_and_ready_and_says_what_there_is() {
+    let server = TestServer::new().await;
+    let get = async |path: &str| server.client.get(path).await.unwrap();
+    assert_eq!(get("/healthz").await, (200_u16.try_into().unwrap(), json!({ "status": "ok" })));
+    assert_eq!(get("/readyz").await, (200_u16.try_into().unwrap(), json!({ "status": "ready" })));
+    let (status, root) = get("/").await;
+    assert_eq!((status.as_u16(), &root["name"]), (200, &json!("dormouse")));
+    for path in ["agents", "sessions", "events"] {
+        let path = root["api"][path].as_str().unwrap();
+        assert_eq!(get(path).await.0, 200, "{path}");
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_host_that_collects_no_metrics_says_so() {
+    let server = TestServer::new().await;
+    is_error(&server.client.get("/metrics").await.unwrap(), 404, "not_found");
+    server.shut_down().await;
+}
+
+/// The value of a metric without labels.
+fn value(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+// The metrics are those of the process: no other test may ask for them.
+#[tokio::test]
+async fn the_metrics_count_residents_and_turns_and_fall_when_sessions_sleep() {
+    let server = TestServer::with(|_| {}, |api| api.metrics = Metrics::install()).await;
+    let metrics = async || {
+        let answer = send(server.client.request(Method::GET, "/metrics")).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
+        answer.body.as_str().unwrap().to_owned()
+    };
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        let id = server.counter(json!({})).await;
+        server.client.ask(&id, "one").await.unwrap();
+        sessions.push(id);
+    }
+    let text = metrics().await;
+    for name in [
+        "dormouse_residents",
+        "dormouse_queued_messages",
+        "dormouse_memory_used_bytes",
+        "dormouse_memory_limit_bytes",
+        "dormouse_store_sessions",
+        "dormouse_store_disk_bytes",
+        "dormouse_store_index_bytes",
+        "dormouse_store_quarantined",
+    ] {
+        assert!(value(&text, name).is_some(), "{name} is not in {text}");
+    }
+    for name in [
+        "dormouse_turns_total{",
+        "dormouse_turn_seconds_bucket{",
+        "dormouse_fuel_total",
+        "dormouse_store_commits_total",
+    ] {
+        assert!(text.contains(name), "{name} is not in {text}");
+    }
+    assert_eq!(value(&text, "dormouse_residents"), Some(3.0));
+    assert_eq!(value(&text, "dormouse_store_sessions"), Some(3.0));
+    let awake = value(&text, "dormouse_memory_used_bytes").unwrap();
+    for (n, id) in sessions.iter().enumerate() {
+        server.client.post(&format!("/api/sessions/{id}/sleep"), &json!({})).await.unwrap();
+        assert_eq!(value(&metrics().await, "dormouse_residents"), Some((2 - n) as f64));
+    }
+    eventually("the memory of the guests is given back", async || {
+        value(&metrics().await, "dormouse_memory_used_bytes").unwrap() < awake
+    })
+    .await;
+    server.shut_down().await;
+}

@@ -1,0 +1,239 @@
+//! `POST …/message` as a stream, and `POST /api/agent/stream`.
+
+use dormouse_test_guests as guests;
+use dormouse_tests::TestServer;
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+use super::{Event, Events, is_error, names, send};
+
+async fn begin(server: &TestServer, id: &str, prompt: &str) -> Response {
+    let path = format!("/api/sessions/{id}/message");
+    let request = server.client.request(Method::POST, &path);
+    request.json(&json!({ "prompt": prompt })).send().await.unwrap()
+}
+
+async fn stream(server: &TestServer, id: &str, prompt: &str) -> Vec<Event> {
+    Events::of(begin(server, id, prompt).await).rest().await
+}
+
+#[tokio::test]
+async fn a_stream_has_the_deltas_the_message_and_the_end() {
+    let server = TestServer::new().await;
+    let id = server.client.create(&json!({ "pattern": "long-running" })).await.unwrap();
+    let response = begin(&server, &id, "my name is Ada").await;
+    assert_eq!(response.headers()["x-session-id"], id.as_str());
+    assert_eq!(response.headers()["x-accel-buffering"], "no");
+    let events = Events::of(response).rest().await;
+    let [deltas @ .., message, done] = events.as_slice() else { panic!("{events:?}") };
+
+    assert!(deltas.len() > 1, "{events:?}");
+    let text: String = deltas.iter().map(Event::text).collect();
+    for delta in deltas {
+        let shape = json!({ "type": "stream_event", "data": { "type": "stream_event", "event": {
+            "type": "content_block_delta", "index": 0,
+            "delta": { "type": "text_delta", "text": delta.text() },
+        } } });
+        assert_eq!(delta.data, shape);
+    }
+    let said = json!({ "role": "assistant", "content": text });
+    assert_eq!(message.data, json!({ "type": "message", "data": said }));
+
+    assert_eq!(names(&done.data), ["cost", "latency", "session", "turn", "type", "usage"].into());
+    assert_eq!((done.kind(), &done.data["turn"]), ("done", &json!(1)));
+    assert!(done.data["cost"].as_f64().unwrap() > 0.0);
+    assert!(done.data["usage"]["fuel"].as_u64().unwrap() > 0);
+    let (_, session) = server.client.get(&format!("/api/sessions/{id}")).await.unwrap();
+    assert_eq!(done.data["session"], session);
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn the_ids_of_a_stream_are_its_turn_its_attempt_and_a_count_from_one() {
+    let server = TestServer::new().await;
+    let id = server.client.create(&json!({ "pattern": "long-running" })).await.unwrap();
+    for turn in 1..=2 {
+        let events = stream(&server, &id, "what do you remember").await;
+        let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
+        let expected: Vec<_> = (1..=events.len()).map(|n| format!("{turn}.1.{n}")).collect();
+        assert_eq!(ids, expected);
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn no_delta_is_larger_than_four_kibibytes_and_nothing_is_lost() {
+    let server = TestServer::new().await;
+    let id = server.client.create(&json!({ "pattern": "long-running" })).await.unwrap();
+    // The assistant repeats it as one word.
+    let word = "ä€".repeat(5_000);
+    let events = stream(&server, &id, &format!("remember {word}")).await;
+    let [deltas @ .., message, _] = events.as_slice() else { panic!("{events:?}") };
+    assert!(deltas.len() >= word.len() / 4096);
+    assert!(deltas.iter().all(|delta| (1..=4096).contains(&delta.text().len())));
+    let text: String = deltas.iter().map(Event::text).collect();
+    assert!(text.contains(&word));
+    assert_eq!(message.data["data"]["content"], text);
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_mebibyte_of_deltas_reaches_a_reader() {
+    let server = TestServer::new().await;
+    let id = server.session(&guests::STREAMS_FOREVER, json!({})).await;
+    let events = stream(&server, &id, "stream").await;
+    let [deltas @ .., message, done] = events.as_slice() else { panic!("{}", events.len()) };
+    let bytes: usize = deltas.iter().map(|delta| delta.text().len()).sum();
+    assert_eq!(message.data["data"]["content"], format!("streamed {bytes} bytes: too-large"));
+    assert!(bytes > 1_000_000 && done.kind() == "done", "{bytes}");
+    server.shut_down().await;
+}
+
+/// Takes each chunk from the network apart at line breaks, and each line as an event of its own:
+/// what clients in the field do.
+async fn read_naively(mut response: Response) -> Vec<Value> {
+    let mut events = Vec::new();
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        for line in String::from_utf8(chunk.to_vec()).unwrap().split('\n') {
+            if let Some(data) = line.strip_prefix("data: ") {
+                events.push(serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_client_that_takes_each_network_chunk_for_whole_lines_understands_a_stream() {
+    let server = TestServer::new().await;
+    let id = server.client.create(&json!({ "pattern": "long-running" })).await.unwrap();
+    for (prompt, least) in [("my name is Ada", 4), ("what is my name", 4), ("tell me more", 20)] {
+        let events = read_naively(begin(&server, &id, prompt).await).await;
+        let text: String = events
+            .iter()
+            .filter(|event| event["type"] == "stream_event")
+            .map(|event| event["data"]["event"]["delta"]["text"].as_str().unwrap())
+            .collect();
+        let message = events.iter().find(|event| event["type"] == "message").unwrap();
+        assert_eq!(message["data"]["content"], text);
+        assert_eq!(events.last().unwrap()["type"], "done");
+        assert!(events.len() >= least, "{events:?}");
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_fails_ends_its_stream_with_what_failed_and_that_nothing_counts() {
+    let server = TestServer::new().await;
+    let id = server.session(&guests::TRAPS_WHEN_TOLD, json!({})).await;
+    let events = stream(&server, &id, "trap").await;
+    let [error] = events.as_slice() else { panic!("{events:?}") };
+    let expected = ["code", "cost", "discarded", "error", "requestId", "session", "turn", "type"];
+    assert_eq!(names(&error.data), expected.into());
+    assert_eq!((error.kind(), &error.data["code"]), ("error", &json!("agent_trapped")));
+    assert_eq!((&error.data["discarded"], &error.data["turn"]), (&json!(true), &json!(1)));
+    assert!(error.data["cost"].as_f64().unwrap() > 0.0);
+    assert_eq!(error.data["session"]["numTurns"], 1);
+    assert_eq!(error.id, "1.1.1");
+    super::tells_nothing_of_the_host(&error.data.to_string());
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn deltas_that_came_before_a_failure_are_followed_by_an_error_and_by_no_message() {
+    let server = TestServer::new().await;
+    let limits = json!({ "maxFuelPerTurn": 50_000_000_u64 });
+    let id = server.session(&guests::WAITS_FOR_THE_CLOCK, limits).await;
+    let events = stream(&server, &id, "wait").await;
+    let kinds: Vec<_> = events.iter().map(Event::kind).collect();
+    assert_eq!(kinds, ["stream_event", "stream_event", "stream_event", "error"]);
+    assert_eq!(
+        (&events[3].data["code"], &events[3].data["discarded"]),
+        (&json!("fuel_exhausted"), &json!(true))
+    );
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_before_the_agent_is_called_is_plain_json() {
+    let server = TestServer::new().await;
+    let id = server.counter(json!({})).await;
+    server.client.post(&format!("/api/sessions/{id}/terminate"), &json!({})).await.unwrap();
+    let nobody = "0190f4c6-0000-7000-8000-000000000000";
+    for (id, status, code) in
+        [(id.as_str(), 409, "session_not_active"), (nobody, 404, "session_not_found")]
+    {
+        let answer = send(
+            server
+                .client
+                .request(Method::POST, &format!("/api/sessions/{id}/message"))
+                .json(&json!({ "prompt": "hello" })),
+        )
+        .await;
+        assert_eq!(answer.headers["content-type"], "application/json");
+        is_error(&(answer.status, answer.body), status, code);
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_does_not_stop_the_turn() {
+    let server = TestServer::new().await;
+    let limits = json!({ "maxFuelPerTurn": u64::MAX / 4 });
+    let id = server.session(&guests::WAITS_FOR_THE_CLOCK, limits).await;
+    let mut events = Events::of(begin(&server, &id, "wait").await);
+    assert_eq!(events.next().await.unwrap().text(), "one ");
+    drop(events);
+    let path = format!("/api/sessions/{id}/turns/1");
+    dormouse_tests::test_host::eventually("the turn is over", async || {
+        server.advance(std::time::Duration::from_millis(1));
+        server.client.get(&path).await.unwrap().0 == 200
+    })
+    .await;
+    let (_, turn) = server.client.get(&path).await.unwrap();
+    assert_eq!(turn["response"]["content"], "one two three four five six");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn one_call_creates_a_session_and_speaks_to_it_and_the_next_goes_on() {
+    let server = TestServer::new().await;
+    let call = async |body: Value| {
+        let request = server.client.request(Method::POST, "/api/agent/stream").json(&body);
+        let response = request.send().await.unwrap();
+        let id = response.headers()["x-session-id"].to_str().unwrap().to_owned();
+        (id, Events::of(response).rest().await)
+    };
+    let body = json!({ "message": "one", "agent": "counter", "pattern": "hybrid",
+                       "config": { "maxTurns": 2, "own": true } });
+    let (id, events) = call(body).await;
+    let done = events.last().unwrap();
+    assert_eq!(done.data["session"]["id"], id.as_str());
+    assert_eq!(done.data["session"]["config"], json!({ "maxTurns": 2, "own": true }));
+    assert_eq!(done.data["session"]["maxTurns"], 2);
+
+    let (same, events) = call(json!({ "message": "two", "sessionId": id })).await;
+    assert_eq!(same, id);
+    assert_eq!(events[events.len() - 2].data["data"]["content"], "turn 2: two");
+    assert_eq!(events.last().unwrap().data["session"]["status"], "terminated");
+
+    let (fresh, events) = call(json!({ "message": "hello", "sessionId": "" })).await;
+    assert_ne!(fresh, id);
+    assert_eq!(events.last().unwrap().data["session"]["pattern"], "ephemeral");
+    assert_eq!(events.last().unwrap().data["session"]["status"], "completed");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn one_call_is_refused_as_its_parts_would_be() {
+    let server = TestServer::new().await;
+    let call = async |body: Value| server.client.post("/api/agent/stream", &body).await.unwrap();
+    is_error(&call(json!({})).await, 400, "invalid_field");
+    is_error(&call(json!({ "message": "x", "pattern": "weekly" })).await, 400, "invalid_pattern");
+    is_error(&call(json!({ "message": "x", "agent": "nobody" })).await, 404, "agent_not_found");
+    is_error(&call(json!({ "message": "x", "sessionId": "me" })).await, 404, "session_not_found");
+    is_error(&call(json!({ "message": "x", "sessionId": 7 })).await, 400, "invalid_field");
+    let (_, list) = server.client.get("/api/sessions").await.unwrap();
+    assert_eq!(list["total"], 0, "a call that is refused creates nothing");
+    server.shut_down().await;
+}

@@ -22,13 +22,6 @@ use crate::session::id::Principal;
 use crate::session::manager::Manager;
 use crate::store::{Logged, Store, StoreError, StoreStats};
 
-/// The most bytes of one message, all parts together.
-pub const MAX_MESSAGE: usize = 1024 * 1024;
-/// The most parts of one message.
-pub const MAX_PARTS: usize = 100;
-/// The most characters of a reason that a caller gives.
-pub const MAX_REASON: usize = 200;
-
 /// A running host. Cheap to clone: all clones are the same host.
 ///
 /// ```no_run

@@ -30,8 +30,8 @@ pub use builder::{BuildError, HostBuilder, HostOptions};
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use event::{Cursor, Event, EventKind, Subject};
 pub use host::{
-    Agents, CreateError, Host, HostStats, Listing, LookError, MAX_MESSAGE, MAX_PARTS, MAX_REASON,
-    Message, Reply, SessionHandle, Sessions, Streaming,
+    Agents, CreateError, Host, HostStats, Listing, LookError, Message, Reply, SessionHandle,
+    Sessions, Streaming,
 };
 pub use sandbox::{Refusal, SandboxError, compile_child};
 pub use session::creation::{DefaultLimits, InvalidField, NewSession};
@@ -39,7 +39,9 @@ pub use session::id::{Principal, SessionId, SnapshotId, TurnId};
 pub use session::limits::{FuelPrice, Limits, NanoUsd, Usage};
 pub use session::pattern::Pattern;
 pub use session::record::{Object, Profile, Residency, Session};
-pub use session::request::{Ended, OrderError, SendError, Sight};
+pub use session::request::{
+    Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight,
+};
 pub use session::state::{InvalidTransition, Reason, Resumable, State, Status};
 pub use store::embedded::OpenError;
 pub use store::{Logged, SessionQuery, StoreError, StoreStats};

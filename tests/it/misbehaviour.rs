@@ -221,3 +221,23 @@ async fn five_failures_in_a_row_put_a_session_into_error_and_a_success_starts_th
     assert_eq!(sight.session.state.status(), dormouse::Status::Error);
     test.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_state_that_is_too_large_fails_the_turn_and_one_that_is_merely_large_is_kept() {
+    let test = TestHost::new().await;
+    let session = test.session(&guests::SAVES_MUCH).await;
+    let head = session.send("save 3000000").await.unwrap().session.session.head;
+    session.sleep().await.unwrap();
+    assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
+    let before = session.look().await.unwrap().session.head;
+    assert_ne!(before, head);
+    let ended = fails(&session, "save 80000000").await;
+    assert!(
+        matches!(code(&ended), FailureCode::AgentFailed | FailureCode::MemoryExceeded),
+        "{:?}",
+        ended.turn.outcome
+    );
+    assert_eq!(session.look().await.unwrap().session.head, before);
+    assert_eq!(session.send("three").await.unwrap().text(), "turn 3: three");
+    test.shut_down().await;
+}

@@ -188,3 +188,25 @@ async fn a_session_whose_unsaved_state_is_lost_goes_into_error_and_never_on() {
     assert_eq!(state.reason().unwrap().0, "state_lost");
     test.shut_down().await;
 }
+
+#[tokio::test]
+async fn the_clocks_and_the_randomness_of_a_guest_go_on_over_a_sleep() {
+    let test = TestHost::new().await;
+    let session = test.session(&guests::TELLS_THE_TIME).await;
+    let tell = async || {
+        let text = session.send("time").await.unwrap().text();
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let wall = told["wallMillis"].as_i64().unwrap();
+        let monotonic = told["monotonicNanos"].as_i64().unwrap();
+        (wall, monotonic, told["random"].as_str().unwrap().to_owned())
+    };
+    let (wall, monotonic, random) = tell().await;
+    assert_eq!(wall, test.clock.now().0);
+    session.sleep().await.unwrap();
+    test.advance(Duration::from_secs(5));
+    let (later, later_monotonic, other) = tell().await;
+    assert_eq!(later - wall, 5_000);
+    assert!(later_monotonic >= monotonic, "{later_monotonic} after {monotonic}");
+    assert_ne!(random, other);
+    test.shut_down().await;
+}

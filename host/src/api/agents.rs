@@ -1,12 +1,11 @@
 //! `/api/agents`: upload, list, show, remove.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 
 use super::error::ApiError;
 use super::model::agent::{AgentBody, AgentList};
-use super::request::{Caller, Component, Params};
+use super::request::{Caller, Component, OneAgent, Params};
 use crate::agent::{AgentSelector, InvalidName};
 
 /// `POST /api/agents?name=&version=`
@@ -35,17 +34,17 @@ pub(super) async fn list(Caller(host): Caller) -> Result<Json<AgentList>, ApiErr
 /// `GET /api/agents/{agent}`
 pub(super) async fn show(
     Caller(host): Caller,
-    agent: Path<String>,
+    OneAgent(agent): OneAgent,
 ) -> Result<Json<AgentBody>, ApiError> {
-    Ok(Json(host.agents().get(selector(&agent)?).await?.into()))
+    Ok(Json(host.agents().get(agent).await?.into()))
 }
 
 /// `DELETE /api/agents/{agent}`
 pub(super) async fn remove(
     Caller(host): Caller,
-    agent: Path<String>,
+    OneAgent(agent): OneAgent,
 ) -> Result<Json<AgentBody>, ApiError> {
-    Ok(Json(host.agents().remove(selector(&agent)?).await?.into()))
+    Ok(Json(host.agents().remove(agent).await?.into()))
 }
 
 /// What a text says that names an agent. One that cannot name any names none.

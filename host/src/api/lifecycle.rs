@@ -5,8 +5,7 @@ use axum::Json;
 use super::error::ApiError;
 use super::model::session::{Ordered, StatusBody, Terminated};
 use super::request::{JsonBody, OneSession};
-use crate::host::MAX_REASON;
-use crate::session::request::Sight;
+use crate::session::request::{MAX_REASON, Sight};
 
 type Answer = Result<Json<Ordered>, ApiError>;
 

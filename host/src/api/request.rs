@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use axum::body::BodyDataStream;
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,14 +12,19 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Api;
+use super::agents::selector;
 use super::error::ApiError;
 use super::model::fields::Fields;
+use crate::agent::AgentSelector;
 use crate::host::{Host, SessionHandle};
 use crate::session::id::{Principal, SessionId};
 
 /// The most entries of a page, and those of one that is not asked for.
 pub(super) const MAX_PAGE: u64 = 200;
 const DEFAULT_PAGE: u64 = 50;
+
+/// The most bytes that are read of a body after it was found to be too large.
+const MAX_DISCARDED: usize = 256 << 20;
 
 /// The host, as the caller of this request sees it.
 pub(super) struct Caller(pub(super) Host);
@@ -45,6 +51,19 @@ impl FromRequestParts<Api> for OneSession {
         let segments = path.map(|Path(segments)| segments).unwrap_or_default();
         let id = segments.into_iter().find(|(name, _)| name == "id");
         session_of(&host, &id.map(|(_, id)| id).unwrap_or_default()).map(OneSession)
+    }
+}
+
+/// The agent that the path names, whether there is one or not.
+pub(super) struct OneAgent(pub(super) AgentSelector);
+
+impl FromRequestParts<Api> for OneAgent {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<OneAgent, ApiError> {
+        // A path that is no UTF-8 names none.
+        let path = Path::<String>::from_request_parts(parts, api).await;
+        selector(&path.map(|Path(agent)| agent).unwrap_or_default()).map(OneAgent)
     }
 }
 
@@ -156,21 +175,40 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     };
     let told = request.headers().get(header::CONTENT_LENGTH);
     let told = told.and_then(|length| length.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
+    // Who asks first is told at once, and sends nothing.
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    let mut pieces = request.into_body().into_data_stream();
     if told > limit as u64 {
+        if !asks_first {
+            discard(pieces).await;
+        }
         return Err(too_large());
     }
     let mut body = BytesMut::new();
-    let mut pieces = request.into_body().into_data_stream();
     while let Some(piece) = pieces.next().await {
         let broken = "the body ended before it was whole";
         let piece =
             piece.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "broken_body", broken))?;
         if body.len() + piece.len() > limit {
+            drop(body);
+            discard(pieces).await;
             return Err(too_large());
         }
         body.extend_from_slice(&piece);
     }
     Ok(body.freeze())
+}
+
+/// Read what is left of a body that is refused, within bounds, and keep nothing: many clients send
+/// everything before they read an answer, and would find a broken connection in place of it.
+async fn discard(mut pieces: BodyDataStream) {
+    let mut left = MAX_DISCARDED;
+    while let Some(Ok(piece)) = pieces.next().await {
+        match left.checked_sub(piece.len()) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
 }
 
 fn object(body: &[u8]) -> Result<Fields, ApiError> {

@@ -149,7 +149,8 @@ impl Writer {
 
     /// An event that the reader gets in any case.
     pub(super) async fn write(&mut self, event: &StreamEvent<'_>) -> Result<(), Gone> {
-        self.seq = self.seq.max(self.seen) + 1;
+        // Where a reader is said to be is its own word.
+        self.seq = self.seq.max(self.seen).saturating_add(1);
         // Strings, numbers and maps with string keys: there is nothing that JSON cannot hold.
         let event = serde_json::to_string(event).unwrap_or_default();
         let whole = format!("id: {}.1.{}\ndata: {event}\n\n", self.turn, self.seq);

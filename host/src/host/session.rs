@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use futures::Stream;
 
-use super::{Host, MAX_MESSAGE, MAX_PARTS, MAX_REASON};
+use super::Host;
 use crate::event::Cursor;
 use crate::session::id::SessionId;
 use crate::session::manager::Manager;
-use crate::session::request::{Ended, Order, OrderError, Running, SendError, Sight};
+use crate::session::request::{
+    Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, Order, OrderError, Running, SendError, Sight,
+};
 use crate::session::state::{Move, Reason};
 use crate::store::{Logged, StoreError};
 use crate::turn::output::{Delta, Output};

@@ -299,6 +299,13 @@ impl Manager {
         }
     }
 
+    /// Note that the turn is over, before anybody is told of its end.
+    pub(crate) fn note_turn_over(&self, id: SessionId) {
+        if let Some(entry) = self.shard(id).get_mut(&id) {
+            entry.running = None;
+        }
+    }
+
     /// Note that a turn runs.
     pub(crate) fn note_running(&self, id: SessionId, number: u64, output: &Output) {
         if let Some(entry) = self.shard(id).get_mut(&id) {

@@ -16,6 +16,13 @@ use super::queue::Next;
 use super::record::{Residency, Session};
 use super::state::{InvalidTransition, Move, Status};
 
+/// The most bytes of one message, all parts together.
+pub const MAX_MESSAGE: usize = 1024 * 1024;
+/// The most parts of one message.
+pub const MAX_PARTS: usize = 100;
+/// The most characters of a reason that a caller gives.
+pub const MAX_REASON: usize = 200;
+
 /// Why a message got no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -34,11 +41,7 @@ pub enum SendError {
     #[error("{}", describe(.0))]
     Failed(Box<Ended>),
     /// The message has no parts, too many, or too many bytes.
-    #[error(
-        "a message has 1 to {} parts and {} bytes at most",
-        crate::host::MAX_PARTS,
-        crate::host::MAX_MESSAGE
-    )]
+    #[error("a message has 1 to {} parts and {} bytes at most", MAX_PARTS, MAX_MESSAGE)]
     TooLarge,
     /// The host has no memory or no place for one more instance; nothing was changed.
     #[error("the host has no memory for one more instance; try again later")]

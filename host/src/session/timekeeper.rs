@@ -49,6 +49,8 @@ pub(crate) async fn keep(manager: Arc<Manager>) {
 /// Do what is due now. Returns when something is due next.
 async fn round(manager: &Arc<Manager>) -> Result<Option<Timestamp>, StoreError> {
     let now = manager.clock.now();
+    // Asked before the removals are: one that is left alone now is looked at again then.
+    let held_until = manager.removals_held_until();
     while let Some(resident) = manager.residents.due(now) {
         manager.note_slept(resident.session.id, "idle");
     }
@@ -74,7 +76,7 @@ async fn round(manager: &Arc<Manager>) -> Result<Option<Timestamp>, StoreError> 
     }
     let stored = manager.store.next_due(now).await?;
     let next = earlier(stored, manager.residents.next_due());
-    Ok(earlier(earlier(next, again), manager.removals_held_until()))
+    Ok(earlier(earlier(next, again), held_until))
 }
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

@@ -116,7 +116,9 @@ async fn an_agent_that_comes_with_the_host_stays() {
 #[tokio::test]
 async fn what_cannot_name_an_agent_names_none() {
     let server = TestServer::new().await;
-    for reference in ["nobody", "nobody@1", &"0".repeat(64), "a%20b", "%2e%2e%2fetc", "@", "%00"] {
+    for reference in
+        ["nobody", "nobody@1", &"0".repeat(64), "a%20b", "%2e%2e%2fetc", "@", "%00", "%ff"]
+    {
         let path = format!("/api/agents/{reference}");
         is_error(&server.client.get(&path).await.unwrap(), 404, "agent_not_found");
         is_error(&server.client.delete(&path).await.unwrap(), 404, "agent_not_found");
@@ -169,7 +171,7 @@ async fn each_import_that_the_host_does_not_have_is_named() {
     // A real agent, in which the names of two interfaces are misspelled.
     let mut bytes = guests::SPENDS_FUEL.bytes.to_vec();
     for (known, unknown) in
-        [("wasi:cli/exit@", "wasi:cli/evil@"), ("wasi:io/error@", "wasi:io/eeror@")]
+        [("wasi:cli/exit@", "wasi:cli/evil@"), ("wasi:cli/stderr@", "wasi:cli/stdeer@")]
     {
         let places: Vec<_> = (0..bytes.len() - known.len())
             .filter(|at| bytes[*at..].starts_with(known.as_bytes()))
@@ -183,7 +185,7 @@ async fn each_import_that_the_host_does_not_have_is_named() {
     is_error(&refused, 422, "missing_imports");
     let missing = refused.1["missingImports"].as_array().unwrap();
     let sentence = refused.1["error"].as_str().unwrap();
-    for unknown in ["wasi:cli/evil@", "wasi:io/eeror@"] {
+    for unknown in ["wasi:cli/evil@", "wasi:cli/stdeer@"] {
         let named = missing.iter().filter_map(|import| import.as_str());
         assert!(named.filter(|import| import.starts_with(unknown)).count() == 1, "{missing:?}");
         assert!(sentence.contains(unknown), "{sentence}");

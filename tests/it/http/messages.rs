@@ -88,7 +88,10 @@ async fn the_latency_is_the_time_that_the_turn_took() {
     assert_eq!(status, 200, "{answer}");
     let turned = server.test.clock.now().since(begun).as_millis();
     let latency = answer["latency"].as_u64().unwrap();
-    assert!(latency >= 7 && u128::from(latency) <= turned && latency % 7 == 0, "{latency} of {turned}");
+    assert!(
+        latency >= 7 && u128::from(latency) <= turned && latency % 7 == 0,
+        "{latency} of {turned}"
+    );
     server.shut_down().await;
 }
 

@@ -89,26 +89,45 @@ async fn a_mebibyte_of_deltas_reaches_a_reader() {
     server.shut_down().await;
 }
 
-/// Takes each chunk from the network apart at line breaks, and each line as an event of its own:
-/// what clients in the field do.
-async fn read_naively(mut response: Response) -> Vec<Value> {
-    let mut events = Vec::new();
-    while let Some(chunk) = response.chunk().await.unwrap() {
-        for line in String::from_utf8(chunk.to_vec()).unwrap().split('\n') {
-            if let Some(data) = line.strip_prefix("data: ") {
-                events.push(serde_json::from_str(data).unwrap());
-            }
+/// The pieces in which the server sends the answer to a message, as HTTP tells them.
+async fn chunks(server: &TestServer, id: &str, prompt: &str) -> Vec<String> {
+    let body = json!({ "prompt": prompt }).to_string();
+    let request = format!(
+        "POST /api/sessions/{id}/message HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        server.address(),
+        body.len()
+    );
+    let answer = server.raw(request.as_bytes()).await;
+    let (head, mut rest) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.to_lowercase().contains("transfer-encoding: chunked"), "{head}");
+    let mut chunks = Vec::new();
+    loop {
+        let (size, after) = rest.split_once("\r\n").unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return chunks;
         }
+        chunks.push(after[..size].to_owned());
+        rest = after[size..].strip_prefix("\r\n").unwrap();
     }
-    events
 }
 
 #[tokio::test]
-async fn a_client_that_takes_each_network_chunk_for_whole_lines_understands_a_stream() {
+async fn a_client_that_takes_each_chunk_for_whole_lines_understands_a_stream() {
     let server = TestServer::new().await;
     let id = server.client.create(&json!({ "pattern": "long-running" })).await.unwrap();
     for (prompt, least) in [("my name is Ada", 4), ("what is my name", 4), ("tell me more", 20)] {
-        let events = read_naively(begin(&server, &id, prompt).await).await;
+        let mut events = Vec::new();
+        // What clients in the field do: no line is ever carried over to the next chunk.
+        for chunk in chunks(&server, &id, prompt).await {
+            assert!(chunk.ends_with("\n\n"), "a chunk is a whole event: {chunk}");
+            for line in chunk.split('\n') {
+                if let Some(data) = line.strip_prefix("data: ") {
+                    events.push(serde_json::from_str::<Value>(data).unwrap());
+                }
+            }
+        }
         let text: String = events
             .iter()
             .filter(|event| event["type"] == "stream_event")
@@ -235,5 +254,21 @@ async fn one_call_is_refused_as_its_parts_would_be() {
     is_error(&call(json!({ "message": "x", "sessionId": 7 })).await, 400, "invalid_field");
     let (_, list) = server.client.get("/api/sessions").await.unwrap();
     assert_eq!(list["total"], 0, "a call that is refused creates nothing");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_has_nothing_to_say_says_so_now_and_then() {
+    let often = std::time::Duration::from_millis(5);
+    let server = TestServer::with(|_| {}, |api| api.heartbeat = often).await;
+    let limits = json!({ "maxFuelPerTurn": u64::MAX / 4 });
+    let id = server.session(&guests::LOOPS_FOREVER, limits).await;
+    let mut response = begin(&server, &id, "loop").await;
+    for _ in 0..3 {
+        assert_eq!(response.chunk().await.unwrap().unwrap(), ": alive\n\n");
+    }
+    server.client.post(&format!("/api/sessions/{id}/force-kill"), &json!({})).await.unwrap();
+    let events = Events::of(response).rest().await;
+    assert_eq!(events.last().unwrap().data["code"], "turn_killed");
     server.shut_down().await;
 }

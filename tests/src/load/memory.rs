@@ -41,9 +41,10 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     let each = |more: u64, less: u64| Figure::Bytes((float(more) - float(less)) / float(count));
     let aim = Aim::Most(64.0 * 1024.0);
     report.row("a resident session, its own pages included", each(awake, asleep), aim);
-    report.row("  the same after ten turns, the store's cache included", each(busy, asleep), aim);
-    report.row("  of which stays when all have gone to sleep", each(rested, asleep), Aim::None);
-    report.row("  and when all are woken again", each(again, asleep), Aim::None);
+    // From here on the cache of the store has grown with it.
+    report.row("  after ten turns, with what the store keeps", each(busy, asleep), Aim::None);
+    report.row("  when all have gone to sleep again", each(rested, asleep), Aim::None);
+    report.row("  when all are awake again", each(again, asleep), Aim::None);
     report.row("the host without sessions in memory", Figure::Bytes(float(asleep)), Aim::None);
     Ok(())
 }

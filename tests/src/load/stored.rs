@@ -28,7 +28,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     running.kill()?;
 
     let aim = start_aim(count);
-    report.row("start, empty directory", Figure::Time(empty), Aim::None);
+    report.row("start, empty directory: the agents are compiled", Figure::Time(empty), Aim::None);
     let (time, running) = start(options, directory.path()).await?;
     report.row(&format!("start after a kill, {count} sessions"), Figure::Time(time), aim);
     running.end()?;

@@ -39,6 +39,8 @@ impl Driver<'_> {
         let span = tracing::debug_span!("turn", session = %self.id, turn = %id);
         let ending = Ending(output);
         let result = self.turn(&caller, begun, &ending.0, interrupt).instrument(span).await;
+        // Before the answer: who has it finds no turn that still runs.
+        self.manager.note_turn_over(self.id);
         // After the commit: who reads the stream to its end finds the outcome.
         drop(ending);
         // A client that has gone away does not undo the turn.

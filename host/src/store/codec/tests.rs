@@ -1,3 +1,5 @@
+//! Every record survives the disk, and nothing damaged passes unnoticed.
+
 use bytes::Bytes;
 use minicbor::Encoder;
 use proptest::prelude::*;

@@ -16,7 +16,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     let fields = body.map(|JsonBody(fields)| fields).unwrap_or_default();
     let Create { new, resume_asked } = Create::from_fields(fields)?;
-    let session = host.sessions().create(new).await?.look().await?;
+    let session = host.sessions().create_seen(new).await?;
     let resume = resume_asked.then_some(Resume { outcome: "unsupported" });
     Ok((StatusCode::CREATED, Json(Created { session: session.into(), resume })))
 }

@@ -6,7 +6,7 @@ use futures::Stream;
 
 use super::Host;
 use crate::event::Cursor;
-use crate::session::id::SessionId;
+use crate::session::id::{Principal, SessionId};
 use crate::session::manager::Manager;
 use crate::session::request::{
     Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, Order, OrderError, Running, SendError, Sight,
@@ -196,7 +196,7 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError::Unsaved`] where that would lose the state.
     pub async fn sleep(&self) -> Result<Sight, OrderError> {
-        self.order(Order::Sleep).await
+        self.ask(Order::Sleep).await
     }
 
     /// Make the instance now, so that the next message finds it.
@@ -204,7 +204,7 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError`]
     pub async fn wake(&self) -> Result<Sight, OrderError> {
-        self.order(Order::Wake).await
+        self.ask(Order::Wake).await
     }
 
     /// End the session. The running turn may finish within the grace period; this returns before.
@@ -216,7 +216,7 @@ impl SessionHandle {
         let reason = Reason::new("stopped");
         let step = Move::Stop(reason);
         sight.session.state.after(step.clone())?;
-        let done = self.manager().post(self.id, Order::Move(step, Running::Finishes))?;
+        let done = self.manager().post(self.id, None, Order::Move(step, Running::Finishes))?;
         if sight.running_turn.is_some() {
             return Ok(self.look().await?);
         }
@@ -229,7 +229,7 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError::InvalidTransition`] where the session is over.
     pub async fn force_kill(&self) -> Result<Sight, OrderError> {
-        self.order(Order::Move(Move::Terminate(Reason::new("force_killed")), Running::Dies)).await
+        self.end(Move::Terminate(Reason::new("force_killed"))).await
     }
 
     /// End the session for a reason of the caller's. The running turn is killed.
@@ -238,7 +238,7 @@ impl SessionHandle {
     /// [`OrderError::InvalidTransition`] where the session is over.
     pub async fn terminate(&self, reason: &str) -> Result<Sight, OrderError> {
         let reason = Reason(reason.chars().take(MAX_REASON).collect());
-        self.order(Order::Move(Move::Terminate(reason), Running::Dies)).await
+        self.end(Move::Terminate(reason)).await
     }
 
     /// Remove the session with all its turns. A running turn is killed.
@@ -247,7 +247,7 @@ impl SessionHandle {
     /// [`OrderError::NotFound`]
     pub async fn delete(&self) -> Result<(), OrderError> {
         self.look().await?;
-        self.manager().order(self.id, Order::Delete).await?;
+        self.manager().order(self.id, None, Order::Delete).await?;
         Ok(())
     }
 
@@ -278,14 +278,21 @@ impl SessionHandle {
         Ok(self.host.inner.store.session_events(self.id, after, limit).await?)
     }
 
-    async fn order(&self, order: Order) -> Result<Sight, OrderError> {
-        let sight = self.look().await?;
-        if let Order::Move(step, _) = &order {
-            // Before anything is asked of the running turn: an order that is refused kills nothing.
-            sight.session.state.after(step.clone())?;
-        }
-        self.manager().order(self.id, order).await?;
-        Ok(self.look().await?)
+    /// Give an order that asks nothing of the running turn: the driver checks whose it is.
+    async fn ask(&self, order: Order) -> Result<Sight, OrderError> {
+        self.give(Some(self.host.caller.clone()), order).await
+    }
+
+    /// Give an order that ends the running turn. Checked before it is given, because one that is
+    /// refused must kill nothing.
+    async fn end(&self, step: Move) -> Result<Sight, OrderError> {
+        self.look().await?.session.state.after(step.clone())?;
+        self.give(None, Order::Move(step, Running::Dies)).await
+    }
+
+    async fn give(&self, caller: Option<Principal>, order: Order) -> Result<Sight, OrderError> {
+        let session = self.manager().order(self.id, caller, order).await?;
+        session.map(|session| self.manager().sight(session)).ok_or(OrderError::NotFound(self.id))
     }
 
     fn manager(&self) -> &Arc<Manager> {

@@ -45,6 +45,14 @@ impl Sessions {
     /// # Errors
     /// [`CreateError`] names the field that is out of bounds.
     pub async fn create(&self, new: NewSession) -> Result<SessionHandle, CreateError> {
+        Ok(self.get(self.create_seen(new).await?.session.id))
+    }
+
+    /// Create a session, and return it as it is then instead of a handle.
+    ///
+    /// # Errors
+    /// As [`Sessions::create`].
+    pub async fn create_seen(&self, new: NewSession) -> Result<Sight, CreateError> {
         let inner = &self.0.inner;
         let selector = match &new.agent {
             Some(selector) => selector.clone(),
@@ -67,7 +75,7 @@ impl Sessions {
             .with("agent", session.profile.agent.name.as_str());
         inner.store.create_session(session.clone(), vec![event]).await?;
         inner.manager.note_deadline(&session);
-        Ok(SessionHandle::new(self.0.clone(), id))
+        Ok(inner.manager.sight(session))
     }
 
     /// A handle on a session. Whether there is one shows at the first use.

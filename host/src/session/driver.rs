@@ -21,7 +21,7 @@ use super::id::SessionId;
 use super::manager::Manager;
 use super::queue::Next;
 use super::record::{Residency, Session};
-use super::request::Running;
+use super::request::{Commission, Running};
 use super::residents::{Guest, Resident};
 use super::snapshot::Snapshot;
 
@@ -46,8 +46,8 @@ pub(super) async fn drive(
     }
     while let Some(work) = manager.next(id, || driver.leave()) {
         match work {
-            Next::Order((order, answer)) => {
-                let done = driver.order(order).await;
+            Next::Order(Commission { caller, order, answer }) => {
+                let done = driver.order(caller, order).await;
                 // Who gave the order may have gone; it is carried out all the same.
                 let _ = answer.send(done);
             }

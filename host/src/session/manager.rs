@@ -28,7 +28,7 @@ use super::liveness::Liveness;
 use super::queue::{Next, Queue, QueueFull};
 use super::record::{Residency, Session};
 use super::request::{
-    Ended, Letter, Order, OrderAnswer, OrderError, Running, SendError, Sight, Work,
+    Commission, Ended, Letter, Order, OrderError, Running, SendError, Sight, Work,
 };
 use super::residents::{Resident, Residents, Slept};
 
@@ -51,7 +51,7 @@ pub(crate) struct ManagerOptions {
 }
 
 struct Entry {
-    queue: Queue<Letter, (Order, OrderAnswer)>,
+    queue: Queue<Letter, Commission>,
     /// What is to happen to the running turn.
     interrupt: watch::Sender<Running>,
     residency: Residency,
@@ -147,9 +147,10 @@ impl Manager {
     pub(crate) async fn order(
         self: &Arc<Self>,
         id: SessionId,
+        caller: Option<Principal>,
         order: Order,
     ) -> Result<Option<Session>, OrderError> {
-        let receiver = self.post(id, order)?;
+        let receiver = self.post(id, caller, order)?;
         receiver.await.unwrap_or(Err(OrderError::ShuttingDown))
     }
 
@@ -157,6 +158,7 @@ impl Manager {
     pub(crate) fn post(
         self: &Arc<Self>,
         id: SessionId,
+        caller: Option<Principal>,
         order: Order,
     ) -> Result<oneshot::Receiver<Result<Option<Session>, OrderError>>, OrderError> {
         let running = match &order {
@@ -166,7 +168,10 @@ impl Manager {
         };
         let (answer, receiver) = oneshot::channel();
         self.add(id, |entry| {
-            entry.queue.push_order((order, answer)).map_err(|(_, full)| full)?;
+            entry
+                .queue
+                .push_order(Commission { caller, order, answer })
+                .map_err(|(_, full)| full)?;
             entry.interrupt.send_if_modified(|now| {
                 let stronger = running > *now;
                 *now = (*now).max(running);

@@ -166,5 +166,14 @@ pub(crate) struct Letter {
     pub(crate) _account: Account,
 }
 
-pub(crate) type OrderAnswer = oneshot::Sender<Result<Option<Session>, OrderError>>;
-pub(crate) type Work = Next<Letter, (Order, OrderAnswer)>;
+/// An order with whom to answer.
+pub(crate) struct Commission {
+    /// Who gives it: to anybody but the owner the session does not exist. `None`: the host itself, or
+    /// a caller who was checked before.
+    pub(crate) caller: Option<Principal>,
+    pub(crate) order: Order,
+    /// Told of the session after it; of none where it was removed.
+    pub(crate) answer: oneshot::Sender<Result<Option<Session>, OrderError>>,
+}
+
+pub(crate) type Work = Next<Letter, Commission>;

@@ -61,7 +61,8 @@ async fn round(manager: &Arc<Manager>) -> Result<Option<Timestamp>, StoreError> 
         let Some(last) = due.last() else { break };
         after = Some(*last);
         // Given in the order of their deadlines; each driver commits for itself, grouped.
-        let orders: Vec<_> = due.iter().map(|(_, id)| manager.post(*id, Order::Due)).collect();
+        let orders: Vec<_> =
+            due.iter().map(|(_, id)| manager.post(*id, None, Order::Due)).collect();
         for order in orders.into_iter().flatten() {
             match order.await {
                 Ok(Ok(_)) | Err(_) => {}

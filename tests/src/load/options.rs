@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "dormouse-load")]
 pub struct Options {
-    /// A smaller run: a minute or two instead of ten.
+    /// A smaller run: one minute instead of five.
     #[arg(long)]
     quick: bool,
     /// Only these; may be given more than once.

@@ -2,6 +2,7 @@
 
 use crate::event::{Event, EventKind};
 use crate::session::deadline::{self, Due};
+use crate::session::id::Principal;
 use crate::session::record::{Residency, Session};
 use crate::session::request::{Order, OrderError};
 use crate::session::state::{InvalidTransition, Move, State, Status};
@@ -27,9 +28,17 @@ impl From<MoveError> for OrderError {
 
 impl Driver<'_> {
     /// Carry out an order. Answers with the session after it; `None` where it was removed.
-    pub(super) async fn order(&mut self, order: Order) -> Result<Option<Session>, OrderError> {
+    pub(super) async fn order(
+        &mut self,
+        caller: Option<Principal>,
+        order: Order,
+    ) -> Result<Option<Session>, OrderError> {
         if let Err(error) = self.load().await {
             return Err(self.order_refusal(error));
+        }
+        let owner = self.session.as_ref().map(|session| &session.owner);
+        if caller.is_some() && caller.as_ref() != owner {
+            return Err(OrderError::NotFound(self.id));
         }
         match order {
             Order::Sleep => self.sleep()?,

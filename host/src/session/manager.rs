@@ -289,8 +289,8 @@ impl Manager {
             let limits = &resident.session.profile.limits;
             let bedtime = limits.sleep_after.map(|after| self.clock.now().after(after));
             self.residents.park(resident, bedtime);
-            if bedtime.is_some() {
-                self.deadlines.notify_one();
+            if let Some(bedtime) = bedtime {
+                self.wake_timekeeper_for(bedtime);
             }
         }
         shard.remove(&id);
@@ -326,9 +326,13 @@ impl Manager {
 
     /// Note what the record says of the next deadline, so that the timekeeper wakes in time.
     pub(crate) fn note_deadline(&self, session: &Session) {
-        if let Some((at, _)) = deadline::next(session)
-            && at.0 < self.next_look.load(Ordering::Relaxed)
-        {
+        if let Some((at, _)) = deadline::next(session) {
+            self.wake_timekeeper_for(at);
+        }
+    }
+
+    fn wake_timekeeper_for(&self, at: Timestamp) {
+        if at.0 < self.next_look.load(Ordering::Relaxed) {
             self.deadlines.notify_one();
         }
     }

@@ -8,8 +8,8 @@
 use wasmparser::component_types::{ComponentEntityType, ComponentItem};
 use wasmparser::types::TypesRef;
 use wasmparser::{
-    Encoding, FuncValidatorAllocations, FunctionBody, Parser, Payload, ValidPayload, Validator,
-    WasmFeatures,
+    Encoding, FuncValidator, FuncValidatorAllocations, FunctionBody, Parser, Payload, ValidPayload,
+    Validator, ValidatorResources, WasmFeatures,
 };
 
 use super::code::HANDLER;
@@ -24,6 +24,8 @@ const MAX_MODULES: u64 = 512;
 const MAX_FUNCTIONS: u64 = 250_000;
 /// The code of one function, in bytes. The largest of CPython has about 100 KB.
 const MAX_BODY: u64 = 1 << 20;
+/// Blocks in one another within a function. A `match` of as many arms makes as many.
+const MAX_BLOCKS: u64 = 10_000;
 /// The locals of one function.
 const MAX_LOCALS: u64 = 20_000;
 /// Types in all, of modules and components.
@@ -97,7 +99,7 @@ impl Inspection {
                 bound_body(&body)?;
                 let allocations = std::mem::take(&mut self.allocations);
                 let mut validator = function.into_validator(allocations);
-                validator.validate(&body).map_err(malformed)?;
+                validate(&mut validator, &body)?;
                 self.allocations = validator.into_allocations();
             }
             ValidPayload::End(types) => match self.nesting.checked_sub(1) {
@@ -226,6 +228,27 @@ fn bound_body(body: &FunctionBody<'_>) -> Result<(), Refusal> {
         add("locals in one function", &mut locals, count, MAX_LOCALS)?;
     }
     Ok(())
+}
+
+/// Validate a function, and bound how deep its blocks nest: the compiler's time grows faster than
+/// that depth.
+fn validate(
+    validator: &mut FuncValidator<ValidatorResources>,
+    body: &FunctionBody<'_>,
+) -> Result<(), Refusal> {
+    let mut reader = body.get_binary_reader();
+    validator.read_locals(&mut reader).map_err(malformed)?;
+    while !reader.eof() {
+        let at = reader.original_position();
+        reader
+            .visit_operator(&mut validator.visitor(at))
+            .and_then(|valid| valid)
+            .map_err(malformed)?;
+        let depth = u64::from(validator.control_stack_height());
+        bound("blocks in one another", depth, MAX_BLOCKS)?;
+    }
+    let end = reader.original_position();
+    reader.finish_expression(&validator.visitor(end)).map_err(malformed)
 }
 
 fn add(what: &'static str, sum: &mut u64, count: u32, limit: u64) -> Result<(), Refusal> {

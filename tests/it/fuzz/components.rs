@@ -123,7 +123,7 @@ async fn a_component_that_is_made_to_hurt_is_refused() {
         ("1,000 modules", "too_complex", many(wasm::section(1, &wasm::module(&[])), 1_000)),
         ("300,000 functions", "too_complex", wasm::many_functions(300_000)),
         ("100,000 functions", "not_an_agent", wasm::many_functions(100_000)),
-        ("a function of 100,000 blocks", "not_an_agent", wasm::deep_function(100_000)),
+        ("a function of 100,000 blocks", "too_complex", wasm::deep_function(100_000)),
         ("a function of a million blocks", "too_complex", wasm::deep_function(1_000_000)),
         ("a type 50,000 deep", "invalid_component", wasm::deep_type(50_000)),
         ("a million empty sections", "not_an_agent", many(wasm::section(0, &[0]), 1_000_000)),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::agent::catalog::CodeError;
+use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::sandbox::{self, Fault};
 use crate::store::StoreError;
@@ -174,15 +175,15 @@ async fn make(
         max_memory_bytes: session.profile.limits.max_memory_bytes,
         seed: manager.seed(session.id),
         random_position: head.map_or(0, |head| head.random_position),
-        monotonic_ns: head.map_or(0, |head| head.monotonic_ns),
+        monotonic_ns: head.map_or(0, |head| monotonic_ns(head, manager.clock.now())),
     };
     let mut backoff = WAKE_BACKOFF.iter();
-    let mut guest = loop {
+    loop {
         let seat = manager.residents.seat(|gone| manager.note_slept(gone, "places"));
         let fault = match seat {
             None => Fault::Busy,
-            Some(seat) => match code.instantiate(grant.clone()).await {
-                Ok(instance) => break Guest { instance, _seat: seat },
+            Some(seat) => match revive(&code, grant.clone(), head).await {
+                Ok(instance) => return Ok(Guest { instance, _seat: seat }),
                 Err(fault) => fault,
             },
         };
@@ -193,9 +194,24 @@ async fn make(
             (Fault::Busy | Fault::HostOutOfMemory, None) => return Err(WakeError::OutOfMemory),
             (fault, _) => return Err(WakeError::Guest(fault)),
         }
-    };
-    if let Some(head) = head {
-        guest.instance.restore(&head.state, RESTORE_FUEL).await.map_err(WakeError::Guest)?;
     }
-    Ok(guest)
+}
+
+/// What the guest's monotonic clock says now: it has gone on while the session slept.
+fn monotonic_ns(head: &Snapshot, now: Timestamp) -> u64 {
+    let slept = now.since(head.taken_at).as_nanos();
+    head.monotonic_ns.saturating_add(u64::try_from(slept).unwrap_or(u64::MAX))
+}
+
+/// An instance in the state of the head, or in its first.
+async fn revive(
+    code: &sandbox::Code,
+    grant: sandbox::Grant,
+    head: Option<&Snapshot>,
+) -> Result<sandbox::Instance, Fault> {
+    let mut instance = code.instantiate(grant).await?;
+    if let Some(head) = head {
+        instance.restore(&head.state, RESTORE_FUEL).await?;
+    }
+    Ok(instance)
 }

@@ -21,7 +21,8 @@ pub struct Snapshot {
     pub agent: Digest,
     /// When it was taken.
     pub taken_at: Timestamp,
-    /// What the guest's monotonic clock said, in nanoseconds: it goes on from there.
+    /// What the guest's monotonic clock said, in nanoseconds. It goes on from there, with the time
+    /// that has passed since: whether the session slept, the guest cannot tell.
     pub monotonic_ns: u64,
     /// How many bytes the guest had drawn from its stream of random bytes: it goes on from there.
     pub random_position: u64,

@@ -4,12 +4,14 @@
 //! [`TestHost`] is turned by hand. [`load`] is no test: it measures.
 
 pub mod client;
+pub mod component;
 pub mod load;
 pub mod process;
 pub mod test_host;
 pub mod test_server;
 
 pub use client::Client;
+pub use component::unimaged;
 pub use process::Server;
 pub use test_host::TestHost;
 pub use test_server::TestServer;

@@ -68,9 +68,12 @@ pub enum AgentKind {
 /// How the guest state of an agent outlives its instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statefulness {
-    /// It exports `dormouse:agent/state`: it saves its own state.
+    /// It exports `dormouse:agent/state`: its state can be taken to other versions of it. Between turns
+    /// it sleeps as an image all the same, where one can be taken.
     Portable,
-    /// It does not: its state is lost with the instance. Says why nothing else saves it.
+    /// It knows nothing of its state. The host takes an image of its memory.
+    Image,
+    /// Its state is lost with the instance. Says why nothing saves it.
     Unsaved(String),
 }
 

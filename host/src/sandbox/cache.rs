@@ -2,8 +2,8 @@
 //!
 //! To load a compiled form is to run it, so only what this host has written is loaded: each file
 //! carries a hash with a secret key over its name and content, and what is loaded are the very bytes
-//! that were checked. Names carry the component's digest and a hash of all compile settings, version
-//! and processor included. A file that does not check is deleted, and the component compiled again.
+//! that were checked. Names carry the component's digest, a hash of all compile settings, version and
+//! processor included, and the version of what is added to components before they are compiled. A file that does not check is deleted, and the component compiled again.
 //!
 //! The directory belongs to the host alone. Its size is bounded: beyond that, the files that were
 //! written longest ago go first. Losing any of it costs time, nothing else.
@@ -16,6 +16,7 @@ use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 use cap_std::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 
 use super::SandboxError;
+use super::snapshot::RECIPE;
 use crate::agent::Digest;
 
 /// The most that all compiled forms may take, in bytes.
@@ -160,7 +161,7 @@ impl Cache {
     }
 
     fn name(&self, digest: Digest) -> String {
-        format!("{digest}-{}{SUFFIX}", &self.settings.to_hex()[..16])
+        format!("{digest}-{}-{RECIPE}{SUFFIX}", &self.settings.to_hex()[..16])
     }
 
     fn hash(&self, name: &str, compiled: &[u8]) -> blake3::Hash {

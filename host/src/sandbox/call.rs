@@ -8,7 +8,6 @@ use super::fault::Fault;
 use crate::clock::Timestamp;
 use crate::session::limits::{Limits, Usage};
 use crate::session::pattern::Pattern;
-use crate::session::snapshot::GuestState;
 use crate::turn::record::{LogLine, Part, Sender};
 
 /// The most that the parts of a reply may hold together, in bytes.
@@ -32,7 +31,7 @@ pub struct Call {
     pub content: Vec<Part>,
     /// When the host gives up on it. Only told: to keep it is for the caller.
     pub deadline: Timestamp,
-    /// The fuel that it may use, saving the state included.
+    /// The fuel that it may use, with that for `save` where the agent saves its own state.
     pub fuel: u64,
     /// What the agent may know of its session.
     pub session: Arc<SessionView>,
@@ -86,8 +85,6 @@ pub struct Answer {
     pub content: Vec<Part>,
     /// Whether the session has reached its end.
     pub complete: bool,
-    /// The state after the turn. `None` where the agent saves none.
-    pub state: Option<GuestState>,
 }
 
 /// What is known of a call whose future was dropped.

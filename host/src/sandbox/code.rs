@@ -9,11 +9,11 @@ use wasmtime::{Engine, Store};
 use super::bindings::exports::dormouse::agent::{handler, state};
 use super::fault::{Fault, bounded};
 use super::fuel;
-use super::guest::{Guest, MAX_RESOURCES};
+use super::guest::{Guest, MAX_RESOURCES, Start};
 use super::imports;
 use super::instance::{Grant, Instance, MAX_TRANSFER};
 use super::refusal::Refusal;
-use super::snapshot::{Form, STATE};
+use super::snapshot::{Form, STATE, starts_alone};
 use super::ticker::Ticker;
 use crate::agent::Statefulness;
 use crate::clock::Clock;
@@ -36,7 +36,17 @@ pub struct Code {
     agent: InstancePre<Guest>,
     handler: handler::GuestIndices,
     form: Form,
+    start: Start,
     shared: Arc<Shared>,
+}
+
+/// What was found out about a component when it was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Findings {
+    /// Why no image can be taken of its instances. `None`: it is instrumented.
+    pub(super) unimaged: Option<String>,
+    /// In which world its instances start.
+    pub(super) start: Start,
 }
 
 impl std::fmt::Debug for Code {
@@ -54,25 +64,42 @@ impl Code {
     pub async fn instantiate(&self, grant: Grant) -> Result<Instance, Fault> {
         let shared = &self.shared;
         let begun = shared.clock.monotonic();
+        let mut store = self.store(&grant)?;
+        let made = shared.ticker.watch(self.agent.instantiate_async(&mut store)).await;
+        let instance = made.map_err(|error| store.data_mut().fault(&error))?;
+        let handler = self.handler.load(&mut store, &instance);
+        let handler = handler.map_err(|error| Fault::Host(format!("{error:#}")))?;
+        let keeper = shared.ticker.watch(self.form.start(&mut store, instance)).await?;
+        store.data_mut().enter_session();
+        metrics::histogram!("dormouse_instantiate_seconds")
+            .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
+        Ok(Instance::new(store, handler, keeper, shared.clone()))
+    }
+
+    /// A store for one instance, with fuel to start it.
+    fn store(&self, grant: &Grant) -> Result<Store<Guest>, Fault> {
+        let shared = &self.shared;
         let limit = grant.max_memory_bytes.min(shared.max_memory_bytes);
-        let guest = Guest::new(&grant, limit, &shared.memory, &shared.clock);
+        let guest = Guest::new(grant, self.start, limit, &shared.memory, &shared.clock);
         let mut store = Store::new(self.agent.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(MAX_TRANSFER);
         store.set_max_component_handles(MAX_RESOURCES);
         fuel::configure(&mut store).map_err(|error| Fault::Host(format!("{error:#}")))?;
+        Ok(store)
+    }
 
-        let made = shared.ticker.watch(self.agent.instantiate_async(&mut store)).await;
-        let instance = made.map_err(|error| store.data_mut().fault(&error))?;
-        let handler = self.handler.load(&mut store, &instance);
-        let keeper = self.form.load(&mut store, &instance);
-        let (handler, keeper) = match (handler, keeper) {
-            (Ok(handler), Ok(keeper)) => (handler, keeper),
-            (Err(error), _) | (_, Err(error)) => return Err(Fault::Host(format!("{error:#}"))),
-        };
-        metrics::histogram!("dormouse_instantiate_seconds")
-            .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
-        Ok(Instance::new(store, handler, keeper, shared.clone()))
+    /// Whether instances start without asking the host for anything.
+    ///
+    /// # Errors
+    /// There was no place to try it.
+    pub(super) async fn starts_alone(&self, grant: &Grant) -> Result<bool, Fault> {
+        let mut store = self.store(grant)?;
+        let alone = starts_alone(self.agent.component(), &mut store);
+        match self.shared.ticker.watch(alone).await {
+            Ok(alone) => Ok(alone),
+            Err(error) => Err(store.data_mut().fault(&error)),
+        }
     }
 
     /// How the state of the agent outlives an instance.
@@ -89,12 +116,13 @@ impl Code {
         component: &Component,
         linker: &Linker<Guest>,
         shared: Arc<Shared>,
+        findings: &Findings,
     ) -> Result<Code, Refusal> {
         let agent = linker.instantiate_pre(component).map_err(|error| unlinked(&error))?;
         check(&agent)?;
         let handler = handler::GuestIndices::new(&agent).map_err(|error| wrong(&error))?;
-        let form = Form::of(&agent).map_err(|error| wrong(&error))?;
-        Ok(Code { agent, handler, form, shared })
+        let form = Form::of(&agent, findings.unimaged.as_deref()).map_err(|error| wrong(&error))?;
+        Ok(Code { agent, handler, form, start: findings.start, shared })
     }
 
     /// The names of what the agent imports, in the order of the component.

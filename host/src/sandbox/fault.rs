@@ -50,6 +50,9 @@ pub enum Fault {
     /// Its `restore` said that it failed.
     #[error("the agent could not restore its state: {0}")]
     RestoreFailed(String),
+    /// What was saved of its state cannot be put back. Says why; it is not the agent's fault.
+    #[error("the snapshot cannot be restored: {0}")]
+    SnapshotUnusable(String),
     /// All instances are taken. Trying later may help.
     #[error("the host runs as many agents as it can; try again later")]
     Busy,

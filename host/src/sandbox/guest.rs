@@ -26,7 +26,18 @@ pub(super) struct Guest {
     /// What belongs to the call that runs. `None` while the guest starts, restores or rests.
     pub(super) turn: Option<Turn>,
     wasi: WasiCtx,
+    /// The world of the session, while the guest starts in that of its agent.
+    later: Option<WasiCtx>,
     resources: ResourceTable,
+}
+
+/// In which world a guest starts. From its first call on it lives in that of its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// In that of its session.
+    Session,
+    /// In one that is the same for all instances, so that they start alike.
+    Alike,
 }
 
 /// The host's side of one call.
@@ -49,21 +60,45 @@ impl SharedLog {
 
 impl Guest {
     /// For an instance with this grant.
-    pub(super) fn new(grant: &Grant, limit: u64, budget: &MemoryBudget, clock: &Clock) -> Guest {
+    pub(super) fn new(
+        grant: &Grant,
+        start: Start,
+        limit: u64,
+        budget: &MemoryBudget,
+        clock: &Clock,
+    ) -> Guest {
         let clock = GuestClock::new(clock.clone(), grant.monotonic_ns);
         let random = RandomStream::new(&grant.seed, grant.random_position);
         let log = SharedLog::default();
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(MAX_RESOURCES);
+        let session = wasi::context(&grant.seed, &clock, &random, &log);
+        let (wasi, later) = match start {
+            Start::Session => (session, None),
+            Start::Alike => (wasi::same_for_all(&log), Some(session)),
+        };
         Guest {
             memory: Limiter::new(limit, budget),
-            wasi: wasi::context(&grant.seed, &clock, &random, &log),
+            wasi,
+            later,
             clock,
             random,
             log,
             turn: None,
             resources,
         }
+    }
+
+    /// The guest has started: from now on it lives in the world of its session.
+    pub(super) fn enter_session(&mut self) {
+        if let Some(session) = self.later.take() {
+            self.wasi = session;
+        }
+    }
+
+    /// What the guest holds open.
+    pub(super) fn resources(&mut self) -> &mut ResourceTable {
+        &mut self.resources
     }
 
     /// What an error that came out of the guest means.

@@ -16,7 +16,7 @@ use super::code::Shared;
 use super::fault::{Fault, GuestFailure, bounded};
 use super::fuel;
 use super::guest::{Guest, Turn};
-use super::snapshot::Keeper;
+use super::snapshot::{Keeper, Saved};
 use crate::session::snapshot::GuestState;
 use crate::turn::record::{Part, Sender};
 
@@ -49,6 +49,8 @@ pub struct Instance {
     given: u64,
     /// A call was begun, and has not ended well.
     poisoned: bool,
+    /// The state that the agent itself has saved in its last call.
+    own: Option<GuestState>,
 }
 
 impl std::fmt::Debug for Instance {
@@ -64,7 +66,7 @@ impl Instance {
         keeper: Keeper,
         shared: Arc<Shared>,
     ) -> Instance {
-        Instance { store, handler, keeper, shared, given: 0, poisoned: false }
+        Instance { store, handler, keeper, shared, given: 0, poisoned: false, own: None }
     }
 
     /// Give a new instance a saved state. Returns the fuel that it used.
@@ -79,10 +81,50 @@ impl Instance {
         let restored = self.keeper.restore(&mut self.store, state);
         shared.ticker.watch(restored).instrument(span).await?;
         self.poisoned = false;
+        // What it wrote while it started, it has written before.
+        let _ = self.store.data_mut().log.lock().take();
         Ok(fuel::used(&self.store, self.given))
     }
 
-    /// Answer one turn: `handle`, and then the state is saved, both within the call's fuel.
+    /// Whether this instance, which has not been called yet, started as the first of its agent did.
+    ///
+    /// # Errors
+    /// Its state could not be read.
+    pub(super) async fn is_pristine(&mut self) -> Result<bool, Fault> {
+        let shared = self.shared.clone();
+        let pristine = shared.ticker.watch(self.keeper.is_pristine(&mut self.store)).await;
+        pristine.map_err(|error| self.store.data_mut().fault(&error))
+    }
+
+    /// The state after a call that was answered. Takes no fuel of the call, and its time is the host's.
+    ///
+    /// # Errors
+    /// After a fault the instance must be dropped.
+    pub async fn save(&mut self) -> Result<Saved, Fault> {
+        if let Some(state) = self.own.take() {
+            return Ok(Saved::State(state));
+        }
+        if std::mem::replace(&mut self.poisoned, true) {
+            return Err(Fault::Host("the instance was saved after a fault".to_owned()));
+        }
+        self.given = 0;
+        let shared = self.shared.clone();
+        let begun = shared.clock.monotonic();
+        let span = tracing::debug_span!("save");
+        let saving = self.keeper.save_after_turn(&mut self.store, &shared.memory);
+        let saved = shared.ticker.watch(saving).instrument(span).await?;
+        self.poisoned = false;
+        if let Saved::State(state) = &saved {
+            metrics::histogram!("dormouse_save_seconds")
+                .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
+            #[expect(clippy::cast_precision_loss, reason = "a state is far smaller than 2^52")]
+            metrics::histogram!("dormouse_snapshot_bytes").record(state.size() as f64);
+        }
+        Ok(saved)
+    }
+
+    /// Answer one turn: `handle`, and where the agent saves its own state, `save`, both within the
+    /// call's fuel.
     ///
     /// After a report with a fault, and after this future was dropped, the instance must not be
     /// called again. Another call is then answered with [`Fault::Host`].
@@ -155,9 +197,9 @@ impl Instance {
             Err(error) => return Err(self.store.data_mut().fault(&error)),
         };
         let content = lift(reply.content)?;
-        let state = self.keeper.save(&mut self.store).await?;
+        self.own = self.keeper.save_within_turn(&mut self.store).await?;
         self.poisoned = false;
-        Ok(Answer { content, complete: reply.complete, state })
+        Ok(Answer { content, complete: reply.complete })
     }
 
     fn account(&mut self) -> Abandoned {

@@ -44,6 +44,7 @@ pub use compile::{Compiler, compile_child};
 pub use fault::Fault;
 pub use instance::{Grant, Instance};
 pub use refusal::Refusal;
+pub use snapshot::Saved;
 
 use crate::agent::{AgentKind, Digest, Statefulness};
 use crate::clock::Clock;

@@ -4,8 +4,11 @@
 //! bytes ─ cached? ──yes──▶ load ─▶ link ─▶ code
 //!            │ no
 //!            ▼
-//!         inspect ─▶ compile ─▶ load ─▶ link ─▶ try once ─▶ keep ─▶ code
+//!         inspect ─▶ instrument ─▶ compile ─▶ load ─▶ link ─▶ try ─▶ keep ─▶ code
 //! ```
+//!
+//! What is compiled is the instrumented form of a component, of which images can be taken; or the
+//! component itself where that cannot be, with the reason. The digest is always that of the component.
 //!
 //! Everything that takes long runs on blocking threads. What is in the cache has been all the way
 //! before, with these very settings, and is not tried again.
@@ -17,11 +20,13 @@ use bytes::Bytes;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::code::Code;
+use super::code::{Code, Findings};
 use super::component;
 use super::fault::{Fault, bounded};
+use super::guest::Start;
 use super::instance::Grant;
 use super::refusal::Refusal;
+use super::snapshot;
 use super::{Inner, Prepared};
 use crate::agent::{AgentKind, Digest};
 
@@ -36,12 +41,13 @@ pub(super) async fn prepare(inner: Arc<Inner>, bytes: Bytes) -> Result<Prepared,
         })
         .await?
     };
-    if let Some(component) = cached {
-        let code = link(&inner, &component)?;
+    if let Some((component, findings)) = cached {
+        let code = link(&inner, &component, &findings)?;
         return Ok(prepared(digest, code, Duration::ZERO, true));
     }
 
     inspect(&inner, bytes.clone()).await?;
+    let (bytes, unimaged) = instrument(&inner, bytes).await?;
     let compiled = inner.compilation.compile(bytes).await?;
     let compile_time = inner.shared.clock.monotonic().saturating_sub(begun);
     metrics::histogram!("dormouse_compile_seconds").record(compile_time.as_secs_f64());
@@ -56,12 +62,14 @@ pub(super) async fn prepare(inner: Arc<Inner>, bytes: Bytes) -> Result<Prepared,
         })
         .await??
     };
-    let code = link(&inner, &component)?;
-    try_once(&inner, &code).await?;
+    let (code, findings) = find_out(&inner, &component, unimaged).await?;
     if inner.cache.is_some() {
         let inner = inner.clone();
-        blocking(move || inner.cache.iter().for_each(|cache| cache.keep(digest, &compiled)))
-            .await?;
+        blocking(move || {
+            let kept = findings.before(&compiled);
+            inner.cache.iter().for_each(|cache| cache.keep(digest, &kept));
+        })
+        .await?;
     }
     Ok(prepared(digest, code, compile_time, false))
 }
@@ -86,6 +94,49 @@ async fn inspect(inner: &Arc<Inner>, bytes: Bytes) -> Result<(), Refusal> {
     blocking(move || component::inspect(&bytes, limit, features)).await?
 }
 
+/// The form of a component that is compiled, and why no image can be taken of it, where that is so.
+async fn instrument(inner: &Arc<Inner>, bytes: Bytes) -> Result<(Bytes, Option<String>), Refusal> {
+    let features = inner.engines.on_demand.get_wasm_features();
+    let original = bytes.clone();
+    let instrumented = blocking(move || snapshot::instrument(&bytes, features)).await;
+    Ok(match instrumented {
+        Ok(Ok(bytes)) => (Bytes::from(bytes), None),
+        Ok(Err(reason)) => (original, Some(bounded(reason))),
+        // A panic of ours is no reason to refuse the component.
+        Err(error) => {
+            tracing::error!(%error, "a component could not be instrumented");
+            (original, Some("it could not be instrumented".to_owned()))
+        }
+    })
+}
+
+/// Link a component that was just compiled, and try it.
+async fn find_out(
+    inner: &Arc<Inner>,
+    component: &Component,
+    unimaged: Option<String>,
+) -> Result<(Code, Findings), Refusal> {
+    let mut findings = Findings { unimaged, start: Start::Session };
+    let mut code = link(inner, component, &findings)?;
+    if findings.unimaged.is_none() {
+        let grant = trial(inner, 0);
+        if !code.starts_alone(&grant).await.map_err(unstarted)? {
+            findings.start = Start::Alike;
+            code = link(inner, component, &findings)?;
+        }
+    }
+    code.instantiate(trial(inner, 0)).await.map_err(unstarted)?;
+    if findings.unimaged.is_none() {
+        let mut other = code.instantiate(trial(inner, 1)).await.map_err(unstarted)?;
+        if !other.is_pristine().await.map_err(unstarted)? {
+            let reason = "its instances do not all start in the same state";
+            findings.unimaged = Some(reason.to_owned());
+            code = link(inner, component, &findings)?;
+        }
+    }
+    Ok((code, findings))
+}
+
 /// Load a compiled form into the pool, or where it does not fit, on demand.
 fn load(inner: &Inner, compiled: &[u8]) -> wasmtime::Result<Component> {
     deserialize(&inner.engines.pooled, compiled).or_else(|error| {
@@ -101,11 +152,12 @@ fn deserialize(engine: &Engine, compiled: &[u8]) -> wasmtime::Result<Component> 
     unsafe { Component::deserialize(engine, compiled) }
 }
 
-fn load_cached(inner: &Inner, digest: Digest) -> Option<Component> {
+fn load_cached(inner: &Inner, digest: Digest) -> Option<(Component, Findings)> {
     let cache = inner.cache.as_ref()?;
-    let compiled = cache.load(digest)?;
-    match load(inner, &compiled) {
-        Ok(component) => Some(component),
+    let kept = cache.load(digest)?;
+    let (findings, compiled) = Findings::split(&kept)?;
+    match load(inner, compiled) {
+        Ok(component) => Some((component, findings)),
         Err(error) => {
             tracing::warn!(%digest, %error, "a compiled form does not load; it is made again");
             cache.forget(digest);
@@ -114,36 +166,73 @@ fn load_cached(inner: &Inner, digest: Digest) -> Option<Component> {
     }
 }
 
-fn link(inner: &Inner, component: &Component) -> Result<Code, Refusal> {
+fn link(inner: &Inner, component: &Component, findings: &Findings) -> Result<Code, Refusal> {
     let pooled = Engine::same(component.engine(), &inner.engines.pooled);
     let linker = if pooled { &inner.pooled } else { &inner.on_demand };
-    Code::link(component, linker, inner.shared.clone())
+    Code::link(component, linker, inner.shared.clone(), findings)
 }
 
-/// Whether an instance can be made at all. Its memory image is made here too, once for all.
-async fn try_once(inner: &Inner, code: &Code) -> Result<(), Refusal> {
-    let grant = Grant {
+/// What an instance is granted that only tries whether one can be made. No two are granted the same.
+fn trial(inner: &Inner, number: u8) -> Grant {
+    Grant {
         max_memory_bytes: inner.shared.max_memory_bytes,
-        seed: [0; 32],
-        random_position: 0,
-        monotonic_ns: 0,
-    };
-    match code.instantiate(grant).await {
-        Ok(_) => Ok(()),
-        Err(Fault::Busy | Fault::HostOutOfMemory) => Err(Refusal::Busy),
-        Err(Fault::Host(error)) => Err(Refusal::Host(error)),
-        Err(
-            fault @ (Fault::Failed(_)
-            | Fault::Trapped(_)
-            | Fault::FuelExhausted
-            | Fault::MemoryExceeded { .. }
-            | Fault::ReplyTooLarge { .. }
-            | Fault::StateTooLarge { .. }
-            | Fault::SaveFailed(_)
-            | Fault::RestoreFailed(_)),
-        ) => Err(Refusal::DoesNotStart(fault.to_string())),
+        seed: [number; 32],
+        random_position: u64::from(number),
+        monotonic_ns: u64::from(number),
     }
 }
+
+/// What it means for an upload that no instance could be made.
+fn unstarted(fault: Fault) -> Refusal {
+    match fault {
+        Fault::Busy | Fault::HostOutOfMemory => Refusal::Busy,
+        Fault::Host(error) => Refusal::Host(error),
+        Fault::Failed(_)
+        | Fault::Trapped(_)
+        | Fault::FuelExhausted
+        | Fault::MemoryExceeded { .. }
+        | Fault::ReplyTooLarge { .. }
+        | Fault::StateTooLarge { .. }
+        | Fault::SaveFailed(_)
+        | Fault::RestoreFailed(_)
+        | Fault::SnapshotUnusable(_) => Refusal::DoesNotStart(fault.to_string()),
+    }
+}
+
+impl Findings {
+    /// The findings, and the compiled form after them.
+    fn before(&self, compiled: &[u8]) -> Vec<u8> {
+        let reason = self.unimaged.as_deref().unwrap_or_default();
+        let mut kept = Vec::with_capacity(compiled.len() + reason.len() + HEAD);
+        kept.push(match self.start {
+            Start::Session => 0,
+            Start::Alike => 1,
+        });
+        let length = u16::try_from(reason.len()).unwrap_or(0);
+        kept.extend(length.to_le_bytes());
+        kept.extend(&reason.as_bytes()[..usize::from(length)]);
+        kept.extend(compiled);
+        kept
+    }
+
+    /// The findings and the compiled form that were kept together.
+    fn split(kept: &[u8]) -> Option<(Findings, &[u8])> {
+        let (head, rest) = kept.split_at_checked(HEAD)?;
+        let start = match head[0] {
+            0 => Start::Session,
+            1 => Start::Alike,
+            _ => return None,
+        };
+        let length = u16::from_le_bytes([head[1], head[2]]);
+        let (reason, compiled) = rest.split_at_checked(usize::from(length))?;
+        let reason = std::str::from_utf8(reason).ok()?;
+        let unimaged = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
+        Some((Findings { unimaged, start }, compiled))
+    }
+}
+
+/// The length of what stands before the reason: the start, and how long the reason is.
+const HEAD: usize = 3;
 
 /// Run this on a blocking thread. A panic there is a refusal.
 async fn blocking<T: Send + 'static>(

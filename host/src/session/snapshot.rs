@@ -40,6 +40,11 @@ pub enum GuestState {
         /// The bytes.
         data: Bytes,
     },
+    /// The memories and globals of the instance, as `sandbox/snapshot/image/` writes them.
+    Image {
+        /// The bytes.
+        data: Bytes,
+    },
 }
 
 impl GuestState {
@@ -47,7 +52,7 @@ impl GuestState {
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
-            GuestState::Portable { data, .. } => data.len(),
+            GuestState::Portable { data, .. } | GuestState::Image { data } => data.len(),
         }
     }
 }

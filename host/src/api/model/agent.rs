@@ -15,7 +15,7 @@ pub(in crate::api) struct AgentBody {
     kind: &'static str,
     imports: Vec<String>,
     capabilities: Vec<String>,
-    /// How its state outlives an instance: `portable`, or `unsaved` with the reason.
+    /// How its state outlives an instance: `portable`, `image`, or `unsaved` with the reason.
     statefulness: &'static str,
     unsaved_reason: Option<String>,
     compile_ms: u64,
@@ -27,6 +27,7 @@ impl From<Agent> for AgentBody {
     fn from(agent: Agent) -> AgentBody {
         let (statefulness, unsaved_reason) = match agent.statefulness {
             Statefulness::Portable => ("portable", None),
+            Statefulness::Image => ("image", None),
             Statefulness::Unsaved(why) => ("unsaved", Some(why)),
         };
         AgentBody {

@@ -1,73 +1,121 @@
 //! How the state of a guest outlives its instance.
 //!
-//! Each agent has one form, found when it is linked. Whoever calls a guest asks the form to save
-//! after the call and to restore before the first; what the forms do is their own.
+//! Each agent has one form, found when it is linked. Whoever calls a guest asks for the state after
+//! the call and gives it to an instance before the first; what the forms do is their own.
+//!
+//! The image form asks nothing of an agent and is taken wherever it can be. The portable form is for
+//! agents of which no image can be taken, and for states that were saved before there were images.
 
+mod image;
 mod portable;
 
-pub(super) use portable::STATE;
+use std::sync::Arc;
 
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
+
+pub(super) use image::{RECIPE, instrument, starts_alone};
+pub(super) use portable::STATE;
 
 use super::bindings::exports::dormouse::agent::state;
 use super::fault::Fault;
 use super::guest::Guest;
 use crate::agent::Statefulness;
+use crate::memory::MemoryBudget;
 use crate::session::snapshot::GuestState;
 
 /// How the state of an agent is kept.
-pub(super) enum Form {
-    /// By its own `save` and `restore`.
-    Portable(state::GuestIndices),
-    /// Not at all.
-    Unsaved,
+pub(super) struct Form {
+    /// Where its own `save` and `restore` are, if it has them.
+    portable: Option<state::GuestIndices>,
+    /// Images of it, or why there are none.
+    image: Result<Arc<image::Image>, String>,
 }
 
 impl Form {
-    /// The form of this agent.
+    /// The form of this agent, of which no image can be taken where there is a reason.
     ///
     /// # Errors
     /// It exports something by the name of `state` that is not of its type.
-    pub(super) fn of(agent: &InstancePre<Guest>) -> wasmtime::Result<Form> {
-        Ok(portable::indices(agent)?.map_or(Form::Unsaved, Form::Portable))
+    pub(super) fn of(agent: &InstancePre<Guest>, unimaged: Option<&str>) -> wasmtime::Result<Form> {
+        let image = match unimaged {
+            None => Ok(Arc::new(image::Image::of(agent.component()))),
+            Some(reason) => Err(reason.to_owned()),
+        };
+        Ok(Form { portable: portable::indices(agent)?, image })
     }
 
     /// What clients are told of it.
     pub(super) fn statefulness(&self) -> Statefulness {
-        match self {
-            Form::Portable(_) => Statefulness::Portable,
-            Form::Unsaved => {
-                Statefulness::Unsaved("the agent does not export `dormouse:agent/state`".to_owned())
-            }
+        match (&self.portable, &self.image) {
+            (Some(_), _) => Statefulness::Portable,
+            (None, Ok(_)) => Statefulness::Image,
+            (None, Err(reason)) => Statefulness::Unsaved(format!(
+                "no image can be taken of the agent: {reason}; and it does not export \
+                 `dormouse:agent/state`"
+            )),
         }
     }
 
-    /// The form, for one instance.
-    pub(super) fn load(
+    /// The form, for one new instance, which is ready for its first call then.
+    pub(super) async fn start(
         &self,
         store: &mut Store<Guest>,
-        instance: &Instance,
-    ) -> wasmtime::Result<Keeper> {
-        Ok(match self {
-            Form::Portable(indices) => Keeper::Portable(indices.load(store, instance)?),
-            Form::Unsaved => Keeper::Unsaved,
-        })
+        instance: Instance,
+    ) -> Result<Keeper, Fault> {
+        let portable = match &self.portable {
+            Some(indices) => {
+                let loaded = indices.load(&mut *store, &instance);
+                Some(loaded.map_err(|error| Fault::Host(format!("{error:#}")))?)
+            }
+            None => None,
+        };
+        let image = match &self.image {
+            Ok(image) => Some(image.start(store, instance).await?),
+            Err(_) => None,
+        };
+        Ok(Keeper { portable, image })
     }
 }
 
 /// Saves and restores the state of one instance.
-pub(super) enum Keeper {
-    Portable(state::Guest),
-    Unsaved,
+pub(super) struct Keeper {
+    portable: Option<state::Guest>,
+    image: Option<image::Keeper>,
+}
+
+/// What came of saving the state of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// The state.
+    State(GuestState),
+    /// It cannot be saved as it is now, perhaps after another turn. Says what holds it.
+    Held(String),
+    /// It can never be saved; [`Statefulness`] says why.
+    Never,
 }
 
 impl Keeper {
-    /// The state after a turn. `None` where none can be saved.
-    pub(super) async fn save(&self, store: &mut Store<Guest>) -> Result<Option<GuestState>, Fault> {
-        match self {
-            Keeper::Portable(guest) => Ok(Some(portable::save(guest, store).await?)),
-            Keeper::Unsaved => Ok(None),
+    /// What the agent itself does to save its state, after a turn and under its limits.
+    pub(super) async fn save_within_turn(
+        &self,
+        store: &mut Store<Guest>,
+    ) -> Result<Option<GuestState>, Fault> {
+        match (&self.image, &self.portable) {
+            (None, Some(guest)) => Ok(Some(portable::save(guest, store).await?)),
+            (Some(_), _) | (None, None) => Ok(None),
+        }
+    }
+
+    /// What the host does, after the turn.
+    pub(super) async fn save_after_turn(
+        &self,
+        store: &mut Store<Guest>,
+        budget: &MemoryBudget,
+    ) -> Result<Saved, Fault> {
+        match &self.image {
+            Some(image) => image.save(store, budget).await,
+            None => Ok(Saved::Never),
         }
     }
 
@@ -77,13 +125,25 @@ impl Keeper {
         store: &mut Store<Guest>,
         state: &GuestState,
     ) -> Result<(), Fault> {
-        match (self, state) {
-            (Keeper::Portable(guest), GuestState::Portable { version, data }) => {
+        match (state, &self.portable, &self.image) {
+            (GuestState::Image { data }, _, Some(image)) => image.restore(store, data).await,
+            (GuestState::Image { .. }, _, None) => Err(Fault::SnapshotUnusable(
+                "it is an image, and no image can be taken of the agent any more".to_owned(),
+            )),
+            (GuestState::Portable { version, data }, Some(guest), _) => {
                 portable::restore(guest, store, *version, data).await
             }
-            (Keeper::Unsaved, GuestState::Portable { .. }) => {
+            (GuestState::Portable { .. }, None, _) => {
                 Err(Fault::RestoreFailed("it does not export `dormouse:agent/state`".to_owned()))
             }
+        }
+    }
+
+    /// Whether this instance, which has done nothing yet, started as the first one did.
+    pub(super) async fn is_pristine(&self, store: &mut Store<Guest>) -> wasmtime::Result<bool> {
+        match &self.image {
+            Some(image) => image.is_pristine(store).await,
+            None => Ok(true),
         }
     }
 }

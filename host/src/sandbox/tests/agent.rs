@@ -22,9 +22,14 @@ pub(super) fn doing(body: &str) -> Vec<u8> {
 
 /// An agent of these parts.
 pub(super) fn component(parts: Parts<'_>) -> Vec<u8> {
+    assemble(&text(parts))
+}
+
+/// The same, as text: a component by the name of `$agent`.
+pub(super) fn text(parts: Parts<'_>) -> String {
     let Parts { outer, with, imports, inner, body } = parts;
-    let text = format!(
-        r#"(component
+    format!(
+        r#"(component $agent
           {outer}
           (core module $m
             {imports}
@@ -43,8 +48,7 @@ pub(super) fn component(parts: Parts<'_>) -> Vec<u8> {
           {exported})"#,
         types = types(),
         exported = exported(),
-    );
-    assemble(&text)
+    )
 }
 
 /// Any component.

@@ -13,7 +13,7 @@ async fn what_is_known_of_an_agent_is_told() {
     assert_eq!(prepared.digest, digest);
     assert_eq!(prepared.imports, Vec::<String>::new());
     assert_eq!(prepared.capabilities, Vec::<String>::new());
-    assert!(matches!(prepared.statefulness, Statefulness::Unsaved(_)));
+    assert_eq!(prepared.statefulness, Statefulness::Image);
     assert!(!prepared.from_cache);
 }
 

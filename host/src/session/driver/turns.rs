@@ -6,22 +6,22 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::sandbox::{Call, Fault, OutputSink, Report, SessionView};
+use crate::sandbox::{Call, Fault, OutputSink, Report, Saved, SessionView};
 use crate::session::id::{Principal, SnapshotId, TurnId};
 use crate::session::record::{Residency, Session};
 use crate::session::request::{Ended, Letter, Running, SendError};
-use crate::session::snapshot::Snapshot;
+use crate::session::snapshot::{GuestState, Snapshot};
 use crate::session::state::{Move, Reason, Status};
 use crate::turn::admission::{self, Denied, Grant};
 use crate::turn::output::{Delta, Output};
-use crate::turn::record::{Failure, FailureCode, TurnOutcome};
+use crate::turn::record::{Failure, FailureCode, LogLevel, LogLine, LogSource, TurnOutcome};
 use crate::turn::settlement::{self, Answer, Begun};
 
 use super::{Driver, WakeError};
 
 /// How the call of the guest came to its end.
 enum Outcome {
-    Returned(Result<Report, WakeError>),
+    Returned(Result<(Report, Option<GuestState>), WakeError>),
     TimedOut,
     Killed,
 }
@@ -73,7 +73,8 @@ impl Driver<'_> {
 
         self.manager.note_running(self.id, session.usage.turns + 1, output);
         let started = self.manager.clock.monotonic();
-        let ending = self.call(&session, &begun, output, grant, interrupt).await;
+        let mut ending = self.call(&session, &begun, output, grant, interrupt).await;
+        self.save(&mut ending).await;
         let duration = self.manager.clock.monotonic().saturating_sub(started);
         let ended = self.judge(&session, ending, grant, duration)?;
 
@@ -124,7 +125,7 @@ impl Driver<'_> {
             self.wake().await?;
             let Some(guest) = &mut self.guest else { return Err(WakeError::NotFound) };
             output.begin(call.number);
-            Ok(guest.instance.run(call).await)
+            Ok((guest.instance.run(call).await, None))
         };
         tokio::pin!(run);
         let mut time_up = Box::pin(clock.sleep_until(grant.deadline));
@@ -152,6 +153,31 @@ impl Driver<'_> {
         }
     }
 
+    /// Save the state after a call that was answered. Outside of the turn's time and fuel: a turn that
+    /// has spent all of either is as good as any other.
+    async fn save(&mut self, ending: &mut Outcome) {
+        let (Outcome::Returned(Ok((report, state))), Some(guest)) = (ending, &mut self.guest)
+        else {
+            return;
+        };
+        if report.result.is_err() {
+            return;
+        }
+        match guest.instance.save().await {
+            Ok(Saved::State(saved)) => *state = Some(saved),
+            Ok(Saved::Held(what)) => {
+                tracing::debug!(session = %self.id, what, "a turn is not saved");
+                report.log.push(LogLine {
+                    source: LogSource::Log(LogLevel::Warn),
+                    message: format!("the session cannot sleep after this turn: {what}"),
+                    fields: Vec::new(),
+                });
+            }
+            Ok(Saved::Never) => {}
+            Err(fault) => report.result = Err(fault),
+        }
+    }
+
     /// Say what came of the call. An error: the turn was not begun, and nothing is recorded.
     fn judge(
         &mut self,
@@ -161,9 +187,9 @@ impl Driver<'_> {
         duration: Duration,
     ) -> Result<settlement::Ended, SendError> {
         let (result, fuel, log, log_dropped) = match ending {
-            Outcome::Returned(Ok(report)) => {
+            Outcome::Returned(Ok((report, state))) => {
                 let result = match report.result {
-                    Ok(answer) => Ok(self.answer(session, answer)),
+                    Ok(answer) => Ok(self.answer(session, answer, state)),
                     Err(fault) => Err(failure(fault, grant)),
                 };
                 (result, report.fuel, report.log, report.log_dropped)
@@ -200,8 +226,13 @@ impl Driver<'_> {
         Ok(settlement::Ended { result, fuel, log, log_dropped, ended_at, duration })
     }
 
-    fn answer(&mut self, session: &Session, answer: crate::sandbox::Answer) -> Answer {
-        let snapshot = match (answer.state, &mut self.guest) {
+    fn answer(
+        &mut self,
+        session: &Session,
+        answer: crate::sandbox::Answer,
+        state: Option<GuestState>,
+    ) -> Answer {
+        let snapshot = match (state, &self.guest) {
             (Some(state), Some(guest)) => Some(Snapshot {
                 id: SnapshotId(self.manager.clock.new_id()),
                 parent: session.head,
@@ -292,7 +323,7 @@ fn failure(fault: Fault, grant: Grant) -> Failure {
         Fault::Trapped(_) => FailureCode::AgentTrapped,
         Fault::FuelExhausted => grant.exhausted,
         Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory => FailureCode::MemoryExceeded,
-        Fault::Busy | Fault::Host(_) => FailureCode::HostFault,
+        Fault::Busy | Fault::Host(_) | Fault::SnapshotUnusable(_) => FailureCode::HostFault,
     };
     Failure { code, message }
 }

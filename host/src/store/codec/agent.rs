@@ -21,6 +21,7 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
         capabilities: agent.capabilities.iter().map(String::as_str).collect(),
         statefulness: match &agent.statefulness {
             Statefulness::Portable => StatefulnessRow::Portable,
+            Statefulness::Image => StatefulnessRow::Image,
             Statefulness::Unsaved(reason) => StatefulnessRow::Unsaved(reason),
         },
         compile_ms: agent.compile_ms,
@@ -42,6 +43,7 @@ pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
         capabilities: row.capabilities.into_iter().map(str::to_owned).collect(),
         statefulness: match row.statefulness {
             StatefulnessRow::Portable => Statefulness::Portable,
+            StatefulnessRow::Image => Statefulness::Image,
             StatefulnessRow::Unsaved(reason) => Statefulness::Unsaved(reason.to_owned()),
         },
         compile_ms: row.compile_ms,
@@ -84,4 +86,6 @@ enum StatefulnessRow<'a> {
     Portable,
     #[n(1)]
     Unsaved(#[b(0)] &'a str),
+    #[n(2)]
+    Image,
 }

@@ -151,7 +151,10 @@ pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
             taken_at,
             monotonic_ns: numbers[1],
             random_position: numbers[2],
-            state: GuestState::Portable { version, data: Bytes::from(data) },
+            state: match version % 2 {
+                0 => GuestState::Portable { version, data: Bytes::from(data) },
+                _ => GuestState::Image { data: Bytes::from(data) },
+            },
         })
 }
 
@@ -221,8 +224,11 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
 }
 
 pub(crate) fn agent() -> impl Strategy<Value = Agent> {
-    let statefulness =
-        prop_oneof![Just(Statefulness::Portable), ".{0,9}".prop_map(Statefulness::Unsaved),];
+    let statefulness = prop_oneof![
+        Just(Statefulness::Portable),
+        Just(Statefulness::Image),
+        ".{0,9}".prop_map(Statefulness::Unsaved),
+    ];
     let words = || vec("[a-z:/]{1,9}", 0..4);
     (reference(), of("[p-r]"), any::<[u64; 2]>(), words(), words(), statefulness, time()).prop_map(
         |(reference, owner, numbers, imports, capabilities, statefulness, uploaded_at)| Agent {

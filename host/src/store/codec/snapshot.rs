@@ -23,6 +23,7 @@ pub(crate) fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
             GuestState::Portable { version, data } => {
                 GuestStateRow::Portable { version: *version, data }
             }
+            GuestState::Image { data } => GuestStateRow::Image { data },
         },
     })
 }
@@ -42,6 +43,7 @@ pub(crate) fn decode_snapshot(bytes: &Bytes) -> Result<Snapshot, CodecError> {
             GuestStateRow::Portable { version, data } => {
                 GuestState::Portable { version, data: bytes.slice_ref(data) }
             }
+            GuestStateRow::Image { data } => GuestState::Image { data: bytes.slice_ref(data) },
         },
     })
 }
@@ -73,6 +75,11 @@ enum GuestStateRow<'a> {
         #[n(0)]
         version: u32,
         #[cbor(b(1), with = "minicbor::bytes")]
+        data: &'a [u8],
+    },
+    #[n(1)]
+    Image {
+        #[cbor(b(0), with = "minicbor::bytes")]
         data: &'a [u8],
     },
 }

@@ -39,6 +39,32 @@ impl HostMonotonicClock for GuestClock {
     }
 }
 
+/// Clocks that stand: 2000-01-01T00:00:00Z, and the beginning of time.
+pub(super) struct StandingClock;
+
+/// Snapshots depend on it: it never changes.
+const STANDING: Duration = Duration::from_secs(946_684_800);
+
+impl HostMonotonicClock for StandingClock {
+    fn resolution(&self) -> u64 {
+        1
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+}
+
+impl HostWallClock for StandingClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        STANDING
+    }
+}
+
 impl HostWallClock for GuestClock {
     fn resolution(&self) -> Duration {
         Duration::from_millis(1)

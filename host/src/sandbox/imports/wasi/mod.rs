@@ -16,6 +16,7 @@ pub(in crate::sandbox) use random::RandomStream;
 
 use super::log::Stream;
 use crate::sandbox::guest::{Guest, SharedLog};
+use clock::StandingClock;
 use stdio::Output;
 
 /// Random bytes that a guest may ask for at once.
@@ -56,6 +57,28 @@ pub(super) const INTERFACES: [&str; 27] = [
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)
 }
+
+/// The world that every instance of an agent starts in, where starting asks for one at all: its clocks
+/// stand still, and its randomness is no secret.
+pub(in crate::sandbox) fn same_for_all(log: &SharedLog) -> WasiCtx {
+    let random = RandomStream::new(&SAME_SEED, 0);
+    WasiCtxBuilder::new()
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .stdout(Output::new(Stream::Stdout, log.clone()))
+        .stderr(Output::new(Stream::Stderr, log.clone()))
+        .wall_clock(StandingClock)
+        .monotonic_clock(StandingClock)
+        .secure_random(random.clone())
+        .insecure_random(random)
+        .insecure_random_seed(random::insecure_seed(&SAME_SEED))
+        .max_random_size(MAX_RANDOM)
+        .build()
+}
+
+/// What the randomness of [`same_for_all`] comes from. Snapshots depend on it: it never changes.
+const SAME_SEED: [u8; 32] = *b"dormouse: all instances as one!!";
 
 /// The world of one instance.
 pub(in crate::sandbox) fn context(

@@ -1,0 +1,225 @@
+//! What stands at the end of an instrumented component: the accessor of its own state, and the export of
+//! those of the components inside it.
+
+use wasm_encoder::{
+    Alias, CanonicalFunctionSection, CanonicalOption, Component, ComponentAliasSection,
+    ComponentExportKind, ComponentExportSection, ComponentInstanceSection, ComponentSectionId,
+    ComponentTypeSection, ComponentValType, ExportKind, InstanceSection, ModuleArg,
+    PrimitiveValType, RawSection,
+};
+
+use super::accessor::{self, POST, REALLOC, Source};
+use super::component::{Definition, Spaces};
+use super::module::State;
+use super::{Reason, access_name, name};
+
+/// Globals of one component.
+const MAX_GLOBALS: usize = 20_000;
+
+/// Append what makes the state of this component and of those inside accessible. Returns how many
+/// accessors it exports.
+pub(super) fn append(out: &mut Component, mut spaces: Spaces) -> Result<u32, Reason> {
+    let mut states: Vec<(u32, State)> = Vec::new();
+    for (instance, module) in (0..).zip(&spaces.core_instances) {
+        let Some(module) = module else { continue };
+        match usize::try_from(*module).ok().and_then(|module| spaces.modules.get(module)) {
+            Some(Definition::Own(Ok(state))) if state.is_empty() => {}
+            Some(Definition::Own(Ok(state))) => states.push((instance, state.clone())),
+            Some(Definition::Own(Err(reason))) => return Err(reason.clone()),
+            Some(Definition::Foreign) | None => {
+                return Err("it instantiates a module that is not its own".to_owned());
+            }
+        }
+    }
+    let mut accessors = 0;
+    if !states.is_empty() {
+        append_accessor(out, &mut spaces, &states)?;
+        accessors = 1;
+    }
+    let (mut aliases, mut exports) = (ComponentAliasSection::new(), ComponentExportSection::new());
+    let own = accessors;
+    for (instance, nested) in &spaces.nested {
+        let count = match usize::try_from(*nested).ok().and_then(|at| spaces.components.get(at)) {
+            Some(Definition::Own(Ok(count))) => *count,
+            Some(Definition::Own(Err(reason))) => return Err(reason.clone()),
+            Some(Definition::Foreign) | None => {
+                return Err("it instantiates a component that is not its own".to_owned());
+            }
+        };
+        for number in 0..count {
+            aliases.alias(Alias::InstanceExport {
+                instance: *instance,
+                kind: ComponentExportKind::Instance,
+                name: &access_name(number),
+            });
+            let aliased = spaces.instances + accessors - own;
+            exports.export(
+                access_name(accessors).as_str(),
+                ComponentExportKind::Instance,
+                aliased,
+                None,
+            );
+            accessors += 1;
+        }
+    }
+    if accessors > own {
+        out.section(&aliases).section(&exports);
+    }
+    Ok(accessors)
+}
+
+/// Append the accessor of these core instances and export it.
+fn append_accessor(
+    out: &mut Component,
+    spaces: &mut Spaces,
+    states: &[(u32, State)],
+) -> Result<(), Reason> {
+    let sources: Vec<Source<'_>> = states
+        .iter()
+        .map(|(instance, state)| Source {
+            instance: instance.to_string(),
+            memories: &state.memories,
+            globals: &state.globals,
+            handles: &state.handles,
+        })
+        .collect();
+    if sources.iter().map(|source| source.globals.len()).sum::<usize>() > MAX_GLOBALS {
+        return Err(format!("it has more than {MAX_GLOBALS} mutable globals"));
+    }
+    let module = accessor::accessor(&sources);
+    out.section(&RawSection { id: ComponentSectionId::CoreModule as u8, data: &module });
+    let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let instance = number(spaces.core_instances.len());
+    let mut instances = InstanceSection::new();
+    let arguments: Vec<_> =
+        states.iter().map(|(at, _)| (at.to_string(), ModuleArg::Instance(*at))).collect();
+    instances.instantiate(number(spaces.modules.len()), arguments);
+    out.section(&instances);
+
+    let mut lifts = Lifts::new(spaces);
+    for (name, ty) in [
+        (name::SEEK, Type::OfNumber),
+        (name::GLOBALS, Type::ToNumber),
+        (name::PINNED, Type::ToNumber),
+        (name::GET, Type::Gets),
+        (name::SET, Type::Sets),
+    ] {
+        let function = lifts.core_function(instance, name);
+        lifts.lift(name.to_owned(), function, ty, Vec::new());
+    }
+    let realloc = lifts.core_function(instance, REALLOC);
+    let memories = states
+        .iter()
+        .flat_map(|(at, state)| state.memories.iter().map(move |(name, _)| (*at, name.as_str())));
+    for (number, (at, export)) in (0..).zip(memories) {
+        let memory = lifts.core_memory(at, export);
+        let post = lifts.core_function(instance, &name::of(POST, number));
+        for (name, ty, options) in [
+            ("size", Type::ToNumber, Vec::new()),
+            ("grow", Type::NumberToNumber, Vec::new()),
+            (
+                "read",
+                Type::ToList,
+                vec![CanonicalOption::Memory(memory), CanonicalOption::PostReturn(post)],
+            ),
+            (
+                "write",
+                Type::OfList,
+                vec![CanonicalOption::Memory(memory), CanonicalOption::Realloc(realloc)],
+            ),
+        ] {
+            let name = name::of(name, number);
+            let function = lifts.core_function(instance, &name);
+            lifts.lift(name, function, ty, options);
+        }
+    }
+    let pins = states.iter().filter_map(|(at, state)| Some((*at, state.pin.as_deref()?)));
+    for (number, (at, pin)) in (0..).zip(pins) {
+        let function = lifts.core_function(at, pin);
+        lifts.lift(name::of("pin", number), function, Type::Plain, Vec::new());
+    }
+    lifts.finish(out);
+    // The instance and its export.
+    spaces.instances += 2;
+    Ok(())
+}
+
+/// Types of functions, by their place behind that of the list.
+#[derive(Clone, Copy)]
+enum Type {
+    OfNumber = 1,
+    ToNumber = 2,
+    NumberToNumber = 3,
+    ToList = 4,
+    OfList = 5,
+    Gets = 6,
+    Sets = 7,
+    Plain = 8,
+}
+
+/// Functions of core instances, on their way to be exported by the component.
+struct Lifts<'s> {
+    spaces: &'s mut Spaces,
+    aliases: ComponentAliasSection,
+    canonical: CanonicalFunctionSection,
+    exports: Vec<(String, ComponentExportKind, u32)>,
+}
+
+impl Lifts<'_> {
+    fn new(spaces: &mut Spaces) -> Lifts<'_> {
+        Lifts {
+            spaces,
+            aliases: ComponentAliasSection::new(),
+            canonical: CanonicalFunctionSection::new(),
+            exports: Vec::new(),
+        }
+    }
+
+    fn core_function(&mut self, instance: u32, name: &str) -> u32 {
+        self.aliases.alias(Alias::CoreInstanceExport { instance, kind: ExportKind::Func, name });
+        self.spaces.core_functions += 1;
+        self.spaces.core_functions - 1
+    }
+
+    fn core_memory(&mut self, instance: u32, name: &str) -> u32 {
+        self.aliases.alias(Alias::CoreInstanceExport { instance, kind: ExportKind::Memory, name });
+        self.spaces.core_memories += 1;
+        self.spaces.core_memories - 1
+    }
+
+    fn lift(&mut self, name: String, function: u32, ty: Type, options: Vec<CanonicalOption>) {
+        self.canonical.lift(function, self.spaces.types + ty as u32, options);
+        self.exports.push((name, ComponentExportKind::Func, self.spaces.functions));
+        self.spaces.functions += 1;
+    }
+
+    fn finish(self, out: &mut Component) {
+        const NUMBER: ComponentValType = ComponentValType::Primitive(PrimitiveValType::U32);
+        const BITS: ComponentValType = ComponentValType::Primitive(PrimitiveValType::U64);
+        let list = ComponentValType::Type(self.spaces.types);
+        let mut types = ComponentTypeSection::new();
+        types.defined_type().list(ComponentValType::Primitive(PrimitiveValType::U8));
+        // In the order of `Type`.
+        let none: [(&str, ComponentValType); 0] = [];
+        types.function().params([("offset", NUMBER)]).result(None);
+        types.function().params(none).result(Some(NUMBER));
+        types.function().params([("pages", NUMBER)]).result(Some(NUMBER));
+        types.function().params(none).result(Some(list));
+        types.function().params([("bytes", list)]).result(None);
+        types.function().params([("index", NUMBER)]).result(Some(BITS));
+        types.function().params([("index", NUMBER), ("bits", BITS)]).result(None);
+        types.function().params(none).result(None);
+        let mut instance = ComponentInstanceSection::new();
+        let items = self.exports.iter().map(|(name, kind, at)| (name.as_str(), *kind, *at));
+        instance.export_items(items);
+        let mut exports = ComponentExportSection::new();
+        let name = access_name(0);
+        let index = self.spaces.instances;
+        exports.export(name.as_str(), ComponentExportKind::Instance, index, None);
+        out.section(&self.aliases)
+            .section(&types)
+            .section(&self.canonical)
+            .section(&instance)
+            .section(&exports);
+    }
+}

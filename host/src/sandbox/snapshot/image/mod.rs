@@ -1,0 +1,130 @@
+//! Images: the memories and globals of a guest, saved from outside. The guest knows nothing of it.
+//!
+//! ```text
+//! upload    instrument: the component exports accessors of its state; prove that it starts the
+//!           same each time
+//! start     pin the handles that libraries keep; the first time, read the pristine image
+//! sleep     nothing held open? read what differs from the pristine image, compress it
+//! wake      start, grow the memories, write what differs
+//! ```
+//!
+//! The parts:
+//!
+//! - `instrument`: what is added to a component, why it cannot change what the agent does, and what
+//!   is refused. Read this first.
+//! - `keeper`: sleep and wake. `access`: how the host calls what was added. `pagemap` and `pages`: what differs. `pristine`: from
+//!   what. `format`: how it is written, with all checks of what is read. `held`: what a guest has open.
+//!
+//! # Starting the same each time
+//!
+//! A difference is of use only if the next instance starts as the last one did. WebAssembly is
+//! deterministic; what the host answers is not. Most agents ask nothing while they are instantiated:
+//! that is proven at upload, by an instance whose every import traps ([`starts_alone`]). The others
+//! start in a world that is the same for all instances: one time, one random stream, and only
+//! then in that of their session. At upload two instances are compared all the same.
+//!
+//! # The bill
+//!
+//! What is done here is the host's doing: it has fuel of its own and is not billed, and a turn that
+//! has used up its fuel is saved like any other. Large memories are read and written in pieces, with
+//! room for other guests between them, and compressed on threads that may block.
+
+mod access;
+mod format;
+mod held;
+mod instrument;
+mod keeper;
+mod pagemap;
+mod pages;
+mod pristine;
+
+use std::sync::{Arc, OnceLock};
+
+use wasmtime::Store;
+use wasmtime::component::{Component, Instance, Linker};
+
+pub(in crate::sandbox) use instrument::{RECIPE, instrument};
+pub(in crate::sandbox) use keeper::Keeper;
+
+use crate::sandbox::fault::Fault;
+use crate::sandbox::fuel;
+use crate::sandbox::guest::Guest;
+use access::{Access, Live};
+use keeper::{PIECE, with_transfer};
+use pages::Image as MemoryImage;
+use pristine::Pristine;
+
+/// Fuel for one round of accessors: far more than any has use for.
+const FUEL: u64 = 1_000_000_000;
+
+/// The images of an agent.
+pub(in crate::sandbox) struct Image {
+    access: Access,
+    /// Read from the first instance.
+    pristine: OnceLock<Arc<Pristine>>,
+}
+
+/// Whether instances start without any help of the host: every import of this one traps.
+///
+/// # Errors
+/// The linker could not be made; nothing is known then.
+pub(in crate::sandbox) async fn starts_alone(
+    component: &Component,
+    store: &mut Store<Guest>,
+) -> wasmtime::Result<bool> {
+    let mut linker = Linker::new(component.engine());
+    linker.define_unknown_imports_as_traps(component)?;
+    let agent = linker.instantiate_pre(component)?;
+    Ok(agent.instantiate_async(store).await.is_ok())
+}
+
+impl Image {
+    /// For an agent whose component was instrumented.
+    pub(in crate::sandbox) fn of(component: &Component) -> Image {
+        Image { access: Access::of(component), pristine: OnceLock::new() }
+    }
+
+    /// Make a new instance ready for its first turn, or for what it is restored to.
+    pub(in crate::sandbox) async fn start(
+        self: &Arc<Image>,
+        store: &mut Store<Guest>,
+        instance: Instance,
+    ) -> Result<Keeper, Fault> {
+        let live = Live { access: &self.access, instance };
+        let started = async {
+            fuel::fill(store, FUEL)?;
+            live.pin(store).await?;
+            match self.pristine.get() {
+                Some(pristine) => Ok(pristine.clone()),
+                None => {
+                    let pristine = Arc::new(read(live, store).await?);
+                    // Whoever came first: both are the same.
+                    Ok(self.pristine.get_or_init(|| pristine).clone())
+                }
+            }
+        };
+        let started: wasmtime::Result<_> = started.await;
+        let pristine = started.map_err(|error| store.data_mut().fault(&error))?;
+        Ok(Keeper { image: self.clone(), pristine, instance })
+    }
+}
+
+/// The pristine image, from an instance that has done nothing yet.
+async fn read(live: Live<'_>, store: &mut Store<Guest>) -> wasmtime::Result<Pristine> {
+    let (globals, pinned) = live.globals(store).await?;
+    let mut memories = Vec::new();
+    for memory in live.access.memories() {
+        let mut image = MemoryImage::new();
+        if live.size(store, memory).await? > 0 {
+            let list = with_transfer(store, async |store| live.read(store, memory).await).await?;
+            for start in (0..list.len()).step_by(PIECE) {
+                let bytes = list.as_le_slice(&*store);
+                image.append(&bytes[start..bytes.len().min(start + PIECE)]);
+                tokio::task::yield_now().await;
+            }
+        }
+        memories.push(image);
+    }
+    let held = held::held(store.data_mut().resources());
+    Ok(Pristine::new(memories, globals, pinned, held))
+}

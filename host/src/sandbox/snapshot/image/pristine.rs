@@ -1,0 +1,46 @@
+//! The state of an agent's instances before their first turn: the same in each of them.
+//!
+//! It is read from the first instance that is made, and every snapshot is a difference to it. Its
+//! fingerprint stands in each snapshot, so that none is ever put onto another state.
+
+use std::any::TypeId;
+
+use super::pages::Image;
+
+/// What an instance is before its first turn.
+pub(super) struct Pristine {
+    /// Its memories, in the order of the accessors.
+    pub(super) memories: Vec<Image>,
+    /// The bits of its globals, those of pinned handles last.
+    pub(super) globals: Vec<u64>,
+    /// How many of them are pinned handles.
+    pub(super) pinned: usize,
+    /// What it holds of the host.
+    pub(super) held: Vec<TypeId>,
+    /// A hash of all but what it holds.
+    pub(super) fingerprint: [u8; 16],
+}
+
+impl Pristine {
+    /// An instance with these memories and globals, that holds this.
+    pub(super) fn new(
+        memories: Vec<Image>,
+        globals: Vec<u64>,
+        pinned: usize,
+        held: Vec<TypeId>,
+    ) -> Pristine {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(memories.len() as u64).to_le_bytes());
+        memories.iter().for_each(|memory| memory.hash(&mut hasher));
+        for number in [pinned, held.len()] {
+            hasher.update(&(number as u64).to_le_bytes());
+        }
+        for bits in &globals {
+            hasher.update(&bits.to_le_bytes());
+        }
+        let mut fingerprint = [0; 16];
+        fingerprint.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        let pinned = pinned.min(globals.len());
+        Pristine { memories, globals, pinned, held, fingerprint }
+    }
+}

@@ -8,6 +8,7 @@ mod documents;
 mod ends;
 mod fuzz;
 mod http;
+mod images;
 mod limits;
 mod misbehaviour;
 mod residency;

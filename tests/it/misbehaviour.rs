@@ -3,7 +3,7 @@
 
 use dormouse::{Ended, FailureCode, Pattern, SendError, SessionHandle, TurnOutcome};
 use dormouse_test_guests as guests;
-use dormouse_tests::TestHost;
+use dormouse_tests::{TestHost, unimaged};
 
 async fn fails(session: &SessionHandle, text: &str) -> Ended {
     match session.send(text).await {
@@ -180,7 +180,7 @@ async fn a_reply_that_is_too_large_fails_the_turn() {
 #[tokio::test]
 async fn a_state_that_cannot_be_saved_fails_the_turn() {
     let test = TestHost::new().await;
-    let session = test.session(&guests::FAILS_TO_SAVE).await;
+    let session = test.session(&unimaged(&guests::FAILS_TO_SAVE)).await;
     session.send("one").await.unwrap();
     assert_eq!(code(&fails(&session, "spoil").await), FailureCode::AgentFailed);
     assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
@@ -191,7 +191,7 @@ async fn a_state_that_cannot_be_saved_fails_the_turn() {
 async fn a_state_that_cannot_be_restored_fails_each_turn_until_the_session_is_in_error() {
     let test = TestHost::new().await;
     for guest in [&guests::FAILS_TO_RESTORE, &guests::LOOPS_IN_RESTORE] {
-        let session = test.session(guest).await;
+        let session = test.session(&unimaged(guest)).await;
         session.send("one").await.unwrap();
         session.sleep().await.unwrap();
         for _ in 0..5 {
@@ -225,7 +225,7 @@ async fn five_failures_in_a_row_put_a_session_into_error_and_a_success_starts_th
 #[tokio::test]
 async fn a_state_that_is_too_large_fails_the_turn_and_one_that_is_merely_large_is_kept() {
     let test = TestHost::new().await;
-    let session = test.session(&guests::SAVES_MUCH).await;
+    let session = test.session(&unimaged(&guests::SAVES_MUCH)).await;
     let head = session.send("save 3000000").await.unwrap().session.session.head;
     session.sleep().await.unwrap();
     assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");

@@ -6,8 +6,8 @@ use dormouse::{
     Cursor, Denied, EventKind, OrderError, Pattern, Residency, SendError, Statefulness, Status,
 };
 use dormouse_test_guests as guests;
-use dormouse_tests::TestHost;
 use dormouse_tests::test_host::eventually;
+use dormouse_tests::{TestHost, unimaged};
 
 #[tokio::test]
 async fn a_session_that_is_put_to_sleep_has_no_instance_and_goes_on_where_it_was() {
@@ -138,12 +138,15 @@ async fn an_agent_that_does_not_save_its_state_works_stays_resident_and_says_so(
     let uploaded = test
         .host
         .agents()
-        .upload("unsaved", "1", guests::COUNTS_WITHOUT_SAVING.bytes)
+        .upload("unsaved", "1", unimaged(&guests::COUNTS_WITHOUT_SAVING).bytes)
         .await
         .unwrap();
-    assert!(matches!(uploaded.agent.statefulness, Statefulness::Unsaved(_)));
+    let Statefulness::Unsaved(why) = &uploaded.agent.statefulness else {
+        panic!("{:?}", uploaded.agent.statefulness);
+    };
+    assert!(why.contains("table.set"), "{why}");
     let session = test
-        .session_with(&guests::COUNTS_WITHOUT_SAVING, |new| {
+        .session_with(&unimaged(&guests::COUNTS_WITHOUT_SAVING), |new| {
             new.pattern = Pattern::Hybrid;
         })
         .await;
@@ -174,7 +177,7 @@ async fn a_session_whose_unsaved_state_is_lost_goes_into_error_and_never_on() {
     let directory = tempfile::tempdir().unwrap();
     let clock = dormouse::ManualClock::new();
     let test = TestHost::on(directory.path(), &clock).await;
-    let session = test.session(&guests::COUNTS_WITHOUT_SAVING).await;
+    let session = test.session(&unimaged(&guests::COUNTS_WITHOUT_SAVING)).await;
     session.send("one").await.unwrap();
     let id = session.id();
     drop(session);

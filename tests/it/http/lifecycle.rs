@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dormouse_test_guests as guests;
-use dormouse_tests::TestServer;
 use dormouse_tests::test_host::eventually;
+use dormouse_tests::{TestServer, unimaged};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ async fn a_session_sleeps_and_wakes_by_hand_and_goes_on_where_it_was() {
 #[tokio::test]
 async fn a_session_whose_state_would_be_lost_is_not_put_to_sleep() {
     let server = TestServer::new().await;
-    let id = server.session(&guests::COUNTS_WITHOUT_SAVING, json!({})).await;
+    let id = server.session(&unimaged(&guests::COUNTS_WITHOUT_SAVING), json!({})).await;
     server.client.ask(&id, "one").await.unwrap();
     let refused =
         server.client.post(&format!("/api/sessions/{id}/sleep"), &json!({})).await.unwrap();

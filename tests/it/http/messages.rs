@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse_test_guests as guests;
-use dormouse_tests::TestServer;
+use dormouse_tests::{TestServer, unimaged};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -118,7 +118,7 @@ async fn an_answer_that_is_not_all_text_comes_with_its_parts() {
 #[tokio::test]
 async fn a_turn_that_cannot_be_saved_says_so() {
     let server = TestServer::new().await;
-    let id = server.session(&guests::COUNTS_WITHOUT_SAVING, json!({})).await;
+    let id = server.session(&unimaged(&guests::COUNTS_WITHOUT_SAVING), json!({})).await;
     let (_, answer) = server.client.message(&id, "one").await.unwrap();
     assert_eq!(
         (&answer["result"]["durable"], &answer["result"]["snapshotId"]),

@@ -1,7 +1,7 @@
 //! `POST /api/sessions`: what is refused, and by what name.
 
 use dormouse_test_guests as guests;
-use dormouse_tests::TestServer;
+use dormouse_tests::{TestServer, unimaged};
 use serde_json::{Value, json};
 
 use super::is_error;
@@ -122,7 +122,7 @@ async fn an_agent_is_chosen_by_name_by_version_and_by_digest_and_must_be_there()
 #[tokio::test]
 async fn who_requires_durability_gets_no_agent_that_does_not_save_its_state() {
     let server = TestServer::new().await;
-    let agent = server.test.upload(&guests::COUNTS_WITHOUT_SAVING).await.to_string();
+    let agent = server.test.upload(&unimaged(&guests::COUNTS_WITHOUT_SAVING)).await.to_string();
     let body = json!({ "agent": agent, "requireDurable": true });
     is_error(&server.client.post("/api/sessions", &body).await.unwrap(), 422, "not_durable");
     let body = json!({ "agent": agent, "requireDurable": false });

@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
     // A minute later it is asleep: its instance is gone, its state is in the store.
     clock.advance(Duration::from_secs(61));
     while session.look().await?.residency != Residency::Asleep {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
     // The next message wakes it where it was. This one is followed while it is answered.

@@ -40,10 +40,18 @@ pub(super) async fn drive(
     resident: Option<Box<Resident>>,
     mut interrupt: watch::Receiver<Running>,
 ) {
-    let mut driver = Driver { manager, id, session: None, head: None, guest: None, woken: false };
+    let mut driver = Driver {
+        manager,
+        id,
+        session: None,
+        head: None,
+        guest: None,
+        used_at: manager.clock.now(),
+        woken: false,
+    };
     if let Some(resident) = resident {
-        driver.session = Some(resident.session);
-        driver.guest = Some(resident.guest);
+        let Resident { session, guest, used_at } = *resident;
+        (driver.session, driver.guest, driver.used_at) = (Some(session), Some(guest), used_at);
     }
     while let Some(work) = manager.next(id, || driver.leave()) {
         match work {
@@ -65,6 +73,8 @@ struct Driver<'a> {
     /// The head, where it was read with the record and not yet put into an instance.
     head: Option<Snapshot>,
     guest: Option<Guest>,
+    /// When the instance was last of use.
+    used_at: Timestamp,
     /// The instance was made since the last commit, and no event tells of it yet.
     woken: bool,
 }
@@ -99,7 +109,7 @@ impl Driver<'_> {
     fn leave(&mut self) -> Option<Box<Resident>> {
         let guest = self.guest.take()?;
         let session = self.session.take()?;
-        Some(Box::new(Resident { session, guest }))
+        Some(Box::new(Resident { session, guest, used_at: self.used_at }))
     }
 
     /// Forget everything: the store knows better.
@@ -151,6 +161,7 @@ impl Driver<'_> {
         }
         self.head = None;
         self.guest = Some(guest);
+        self.used_at = self.manager.clock.now();
         Ok(())
     }
 

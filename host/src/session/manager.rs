@@ -287,7 +287,7 @@ impl Manager {
         }
         if let Some(resident) = leave() {
             let limits = &resident.session.profile.limits;
-            let bedtime = limits.sleep_after.map(|after| self.clock.now().after(after));
+            let bedtime = limits.sleep_after.map(|after| resident.used_at.after(after));
             self.residents.park(resident, bedtime);
             if let Some(bedtime) = bedtime {
                 self.wake_timekeeper_for(bedtime);
@@ -332,7 +332,7 @@ impl Manager {
     }
 
     fn wake_timekeeper_for(&self, at: Timestamp) {
-        if at.0 < self.next_look.load(Ordering::Relaxed) {
+        if at.0 < self.next_look.load(Ordering::SeqCst) {
             self.deadlines.notify_one();
         }
     }

@@ -20,6 +20,8 @@ pub(crate) struct Resident {
     pub(crate) session: Session,
     /// The guest, between two turns.
     pub(crate) guest: Guest,
+    /// When it was last of use: the end of its last turn, or its wake.
+    pub(crate) used_at: Timestamp,
 }
 
 /// An instance, with the place that it takes.

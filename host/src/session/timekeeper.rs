@@ -29,7 +29,7 @@ pub(crate) async fn keep(manager: Arc<Manager>) {
         let nearer = manager.deadlines.notified();
         tokio::pin!(nearer);
         nearer.as_mut().enable();
-        manager.next_look.store(Timestamp::NEVER.0, Ordering::Relaxed);
+        manager.next_look.store(Timestamp::NEVER.0, Ordering::SeqCst);
         let next = match round(&manager).await {
             Ok(next) => next,
             Err(error) => {
@@ -38,7 +38,7 @@ pub(crate) async fn keep(manager: Arc<Manager>) {
             }
         };
         let next = next.unwrap_or(Timestamp::NEVER);
-        manager.next_look.store(next.0, Ordering::Relaxed);
+        manager.next_look.store(next.0, Ordering::SeqCst);
         tokio::select! {
             () = nearer => {}
             () = manager.clock.sleep_until(next) => {}

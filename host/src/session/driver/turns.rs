@@ -94,6 +94,7 @@ impl Driver<'_> {
         }
         count(&turn.outcome, turn.fuel, duration);
         self.manager.note_deadline(&after);
+        self.used_at = after.last_activity_at;
         self.session = Some(after.clone());
         let residency = if self.guest.is_some() { Residency::Resident } else { Residency::Asleep };
         let ended = Ended { turn, session: after, residency };

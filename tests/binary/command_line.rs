@@ -4,13 +4,16 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use dormouse_tests::Server;
+use dormouse_tests::process::without_settings;
 use dormouse_tests::test_host::eventually;
 use serde_json::json;
 
 use crate::DORMOUSE;
 
 fn run(arguments: &[&str], directory: &Path) -> Output {
-    Command::new(DORMOUSE).args(arguments).current_dir(directory).output().unwrap()
+    let mut command = Command::new(DORMOUSE);
+    without_settings(&mut command);
+    command.args(arguments).current_dir(directory).output().unwrap()
 }
 
 /// Run a script as a reader of a document would, on the address of this server.
@@ -77,7 +80,9 @@ fn the_command_line_overrides_the_environment_and_that_the_file() {
         "max-residents = 11\nmax-queued-messages = 12\nlisten = \"127.0.0.1:4001\"\n",
     )
     .unwrap();
-    let output = Command::new(DORMOUSE)
+    let mut command = Command::new(DORMOUSE);
+    without_settings(&mut command);
+    let output = command
         .args(["config", "--listen", "127.0.0.1:4003"])
         .env("DORMOUSE_LISTEN", "127.0.0.1:4002")
         .env("DORMOUSE_MAX_QUEUED_MESSAGES", "13")

@@ -32,6 +32,7 @@ impl Server {
 
     /// Start a command that ends in the binary, such as a tracer of it.
     pub fn spawn(mut command: Command, data: &Path) -> Result<Server> {
+        without_settings(&mut command);
         command
             .arg("--data-dir")
             .arg(data)
@@ -128,4 +129,14 @@ fn base_in(line: &str) -> Option<String> {
     let at = line.find("http://127.0.0.1:")?;
     let end = line[at..].find(char::is_whitespace).map_or(line.len(), |n| at + n);
     Some(line[at..end].trim_end_matches('/').to_owned())
+}
+
+/// Keep `DORMOUSE_*` variables of this process from a binary under test: those that steer the tests are
+/// no settings of it, and it refuses what it does not know.
+pub fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("DORMOUSE_") {
+            command.env_remove(name);
+        }
+    }
 }

@@ -1,1 +1,6 @@
 //! Dormouse as a library. Run an example with `cargo run -p dormouse-examples --example embed`.
+
+/// The blocks of the README in Rust: compiled, and those with a `main` run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

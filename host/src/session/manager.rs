@@ -277,7 +277,6 @@ impl Manager {
     ) -> Option<Work> {
         let mut shard = self.shard(id);
         let entry = shard.get_mut(&id)?;
-        entry.running = None;
         if let Some(work) = entry.queue.next() {
             if matches!(work, Next::Message(_)) {
                 // No order is left, so nothing is asked of this turn yet. What comes from here on is.

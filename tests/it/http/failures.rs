@@ -70,11 +70,7 @@ async fn a_turn_that_takes_too_long_is_504() {
     let limits = json!({ "turnTimeoutMs": 30_000, "maxFuelPerTurn": u64::MAX / 4 });
     let id = server.session(&guests::LOOPS_FOREVER, limits).await;
     server.client.ask(&id, "one").await.unwrap();
-    let looping = {
-        let (client, id) = (server.client.clone(), id.clone());
-        tokio::spawn(async move { client.message(&id, "loop").await.unwrap() })
-    };
-    runs(&server, &id, 2).await;
+    let looping = super::under_way(&server, &id, "loop", 2).await;
     server.advance(Duration::from_secs(30));
     let failed = looping.await.unwrap();
     is_failure(&failed, 504, "turn_timeout", 2);
@@ -139,11 +135,7 @@ async fn a_turn_that_is_killed_is_409() {
     let server = TestServer::new().await;
     let limits = json!({ "maxFuelPerTurn": u64::MAX / 4 });
     let id = server.session(&guests::LOOPS_FOREVER, limits).await;
-    let looping = {
-        let (client, id) = (server.client.clone(), id.clone());
-        tokio::spawn(async move { client.message(&id, "loop").await.unwrap() })
-    };
-    runs(&server, &id, 1).await;
+    let looping = super::under_way(&server, &id, "loop", 1).await;
     server.client.post(&format!("/api/sessions/{id}/force-kill"), &json!({})).await.unwrap();
     is_failure(&looping.await.unwrap(), 409, "turn_killed", 1);
     server.shut_down().await;

@@ -8,7 +8,7 @@ use dormouse_tests::{TestServer, unimaged};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{is_error, names, runs, send};
+use super::{is_error, names, send};
 
 const NOBODY: &str = "0190f4c6-0000-7000-8000-000000000000";
 
@@ -175,11 +175,7 @@ async fn a_stop_waits_for_the_running_turn_and_says_that_it_does() {
     let server = TestServer::new().await;
     let limits = json!({ "maxFuelPerTurn": u64::MAX / 4 });
     let id = server.session(&guests::WAITS_FOR_THE_CLOCK, limits).await;
-    let waiting = {
-        let (client, id) = (server.client.clone(), id.clone());
-        tokio::spawn(async move { client.message(&id, "wait").await.unwrap() })
-    };
-    runs(&server, &id, 1).await;
+    let waiting = super::under_way(&server, &id, "wait", 1).await;
     let stopping = order(&server, &id, "stop").await;
     assert_eq!(
         (&stopping["success"], &stopping["session"]["runningTurn"]),
@@ -246,11 +242,7 @@ async fn a_session_is_deleted_even_while_it_runs() {
     let server = TestServer::new().await;
     let limits = json!({ "maxFuelPerTurn": u64::MAX / 4 });
     let id = server.session(&guests::LOOPS_FOREVER, limits).await;
-    let looping = {
-        let (client, id) = (server.client.clone(), id.clone());
-        tokio::spawn(async move { client.message(&id, "loop").await.unwrap() })
-    };
-    runs(&server, &id, 1).await;
+    let looping = super::under_way(&server, &id, "loop", 1).await;
     let (status, _) = server.client.delete(&format!("/api/sessions/{id}")).await.unwrap();
     assert_eq!(status, 200);
     let (status, answer) = looping.await.unwrap();

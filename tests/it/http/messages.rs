@@ -72,11 +72,7 @@ async fn the_latency_is_the_time_that_the_turn_took() {
     let server = TestServer::new().await;
     let limits = json!({ "maxFuelPerTurn": u64::MAX / 4 });
     let id = server.session(&guests::WAITS_FOR_THE_CLOCK, limits).await;
-    let waiting = {
-        let (client, id) = (server.client.clone(), id.clone());
-        tokio::spawn(async move { client.message(&id, "wait").await.unwrap() })
-    };
-    runs(&server, &id, 1).await;
+    let waiting = super::under_way(&server, &id, "wait", 1).await;
     // The guest may look at the clock for the first time only now, so it is turned until it saw.
     let begun = server.test.clock.now();
     dormouse_tests::test_host::eventually("the guest has seen the clock turn", async || {

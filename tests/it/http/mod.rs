@@ -20,6 +20,7 @@ use dormouse_tests::TestServer;
 use dormouse_tests::test_host::eventually;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 /// An answer, whole.
 struct Answer {
@@ -68,6 +69,19 @@ async fn runs(server: &TestServer, id: &str, turn: u64) {
         status["runningTurn"] == turn
     })
     .await;
+}
+
+/// Send a message whose turn, of this number, runs on; the answer comes through the task.
+async fn under_way(
+    server: &TestServer,
+    id: &str,
+    prompt: &'static str,
+    turn: u64,
+) -> JoinHandle<(StatusCode, Value)> {
+    let (client, session) = (server.client.clone(), id.to_owned());
+    let answer = tokio::spawn(async move { client.message(&session, prompt).await.unwrap() });
+    runs(server, id, turn).await;
+    answer
 }
 
 /// One server-sent event.

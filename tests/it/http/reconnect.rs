@@ -135,11 +135,7 @@ async fn a_reader_of_an_earlier_turn_gets_that_turn_while_another_runs() {
     let limits = json!({ "maxFuelPerTurn": u64::MAX / 4 });
     let id = server.session(&guests::LOOPS_FOREVER, limits).await;
     server.client.ask(&id, "one").await.unwrap();
-    let looping = {
-        let (client, id) = (server.client.clone(), id.clone());
-        tokio::spawn(async move { client.message(&id, "loop").await.unwrap() })
-    };
-    super::runs(&server, &id, 2).await;
+    let looping = super::under_way(&server, &id, "loop", 2).await;
     let earlier = connect(&server, &id, Some("1.1.0")).await.rest().await;
     let [message, done] = earlier.as_slice() else { panic!("{earlier:?}") };
     assert_eq!(message.data["data"]["content"], "turn 1: one");

@@ -73,6 +73,9 @@ kinds! {
     SessionTerminated = "session.terminated", "Somebody or a limit ended it.";
     SessionError = "session.error", "It cannot go on by itself.";
     SessionDeleted = "session.deleted", "It was removed.";
+    SessionForked = "session.forked", "Other sessions were started from one of its snapshots.";
+    SessionUpgraded = "session.upgraded", "Another version of its agent has taken it over, or given it back.";
+    ResumeAttempted = "session.resume-attempted", "Somebody asked for a session that goes on from a snapshot.";
     AgentUploaded = "agent.uploaded", "An agent was uploaded.";
     AgentDeleted = "agent.deleted", "An agent was removed.";
 }

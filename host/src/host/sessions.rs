@@ -7,7 +7,7 @@ use crate::event::{Event, EventKind};
 use crate::session::creation::{self, InvalidField, NewSession};
 use crate::session::id::SessionId;
 use crate::session::request::Sight;
-use crate::store::{SessionQuery, StoreError};
+use crate::store::{Creation, SessionQuery, StoreError};
 
 /// Why a session was not created.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,8 @@ impl Sessions {
         let event = Event::session(EventKind::SessionCreated, id.0, now)
             .with("pattern", session.profile.pattern.as_str())
             .with("agent", session.profile.agent.name.as_str());
-        inner.store.create_session(session.clone(), vec![event]).await?;
+        let creation = Creation { session: session.clone(), head: None };
+        inner.store.create_sessions(vec![creation], vec![event]).await?;
         inner.manager.note_deadline(&session);
         Ok(inner.manager.sight(session))
     }

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use super::id::{Principal, SessionId};
 use super::limits::{Limits, NanoUsd, Usage};
 use super::pattern::Pattern;
-use super::record::{Object, Profile, Session};
+use super::record::{Durability, Object, Profile, ResumeFallback, Session};
 use super::state::State;
 
 /// The most bytes that `config`, `context` and `metadata` take as JSON, each.
@@ -52,6 +52,10 @@ pub struct NewSession {
     pub config: Object,
     /// The caller's id of the conversation, a string or a number.
     pub conversation_id: Option<Value>,
+    /// When its state is saved.
+    pub durability: Durability,
+    /// What it does by itself when its head is damaged. Default: it goes into `error`.
+    pub resume_fallback: Option<ResumeFallback>,
     /// Labels for filtering.
     pub tags: Vec<String>,
     /// What it is for.
@@ -174,6 +178,8 @@ pub(crate) fn create(
             limits,
             config: new.config,
             conversation_id: new.conversation_id,
+            durability: new.durability,
+            resume_fallback: new.resume_fallback,
             tags,
             description: new.description,
             user_id: new.user_id,
@@ -187,6 +193,8 @@ pub(crate) fn create(
         last_activity_at: now,
         ended_at: None,
         head: None,
+        parent: None,
+        before_upgrade: None,
         unsaved_turns: 0,
         consecutive_failures: 0,
         tools_used: Vec::new(),

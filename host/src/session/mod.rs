@@ -25,4 +25,5 @@ pub mod request;
 pub(crate) mod residents;
 pub mod snapshot;
 pub mod state;
+pub mod template;
 pub(crate) mod timekeeper;

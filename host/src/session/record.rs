@@ -37,6 +37,10 @@ pub struct Session {
     pub ended_at: Option<Timestamp>,
     /// The guest state that the next turn starts from. `None` until a turn has saved one.
     pub head: Option<SnapshotId>,
+    /// The snapshot that it started from, of whatever session that was.
+    pub parent: Option<SnapshotId>,
+    /// What it goes back to if its first turn with a new version of its agent fails.
+    pub before_upgrade: Option<BeforeUpgrade>,
     /// Turns that have committed since the head was saved, and would be lost with the instance.
     pub unsaved_turns: u64,
     /// Failed turns since the last good one.
@@ -60,6 +64,10 @@ pub struct Profile {
     pub config: Object,
     /// The caller's own id of the conversation: a string or a number, kept as it was sent.
     pub conversation_id: Option<Value>,
+    /// When its state is saved.
+    pub durability: Durability,
+    /// What it does by itself when its head is damaged.
+    pub resume_fallback: Option<ResumeFallback>,
     /// Labels for filtering.
     pub tags: Vec<String>,
     /// What it is for.
@@ -72,6 +80,57 @@ pub struct Profile {
     pub project_id: Option<String>,
     /// Anything else that the caller wants kept.
     pub metadata: Object,
+}
+
+/// What a session was before its agent was upgraded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeforeUpgrade {
+    /// The agent that served it.
+    pub agent: AgentRef,
+    /// Its head.
+    pub head: Option<SnapshotId>,
+}
+
+/// When the state of a session is saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// With each turn, in the same commit: a crash costs nothing.
+    #[default]
+    Turn,
+    /// When it goes to sleep. A crash costs the state of all turns since then, and the session goes
+    /// into `error` rather than on without them.
+    Sleep,
+}
+
+impl Durability {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Turn => "turn",
+            Durability::Sleep => "sleep",
+        }
+    }
+}
+
+/// What a session does by itself when its head is damaged, instead of going into `error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeFallback {
+    /// It goes on from the newest snapshot that is good.
+    Parent,
+    /// It starts again as if it were new.
+    Fresh,
+}
+
+impl ResumeFallback {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ResumeFallback::Parent => "parent",
+            ResumeFallback::Fresh => "fresh",
+        }
+    }
 }
 
 /// Whether the guest state of a session is in memory.

@@ -22,11 +22,12 @@ use bytes::Bytes;
 use crate::agent::{Agent, AgentRef, AgentSelector, Digest};
 use crate::clock::Timestamp;
 use crate::event::{Cursor, Event};
-use crate::session::id::{Principal, SessionId};
+use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::pattern::Pattern;
 use crate::session::record::Session;
 use crate::session::snapshot::Snapshot;
 use crate::session::state::Status;
+use crate::session::template::Template;
 use crate::turn::record::TurnRecord;
 
 /// Why the store did not do what it was asked.
@@ -41,9 +42,12 @@ pub enum StoreError {
     /// The name and version already point at other bytes: nothing was written.
     #[error("{name}@{version} is already another component ({digest})", name = .0.name, version = .0.version, digest = .0.digest)]
     AgentExists(AgentRef),
-    /// The agent still serves this many sessions: nothing was written.
-    #[error("sessions refer to this agent: {0}; delete them first")]
+    /// The agent still serves this many sessions and templates: nothing was written.
+    #[error("sessions and templates refer to this agent: {0}; delete them first")]
     AgentInUse(u64),
+    /// The snapshot that was to be shared has been removed meanwhile: nothing was written.
+    #[error("the snapshot is not there any more")]
+    SnapshotGone,
     /// A part of it is larger than the store takes: nothing was written.
     #[error("{what} may take at most {limit} bytes")]
     TooLarge {
@@ -89,8 +93,54 @@ pub struct TurnCommit {
 pub struct Dormant {
     /// The record.
     pub session: Session,
-    /// The head, where a turn has saved one.
+    /// The head, where there is one, with the data of all its chunks.
     pub head: Option<Snapshot>,
+    /// Why the head that the record names could not be read. The record is well.
+    pub damage: Option<Arc<str>>,
+}
+
+/// A new session, and where it starts from.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    /// The record, with revision 1.
+    pub session: Session,
+    /// What it starts from: the head that its record names.
+    pub head: Option<Snapshot>,
+}
+
+/// A snapshot that the store keeps, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The session that it belongs to.
+    pub session: SessionId,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+}
+
+/// What is known of a snapshot without its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotSummary {
+    /// Its name.
+    pub id: SnapshotId,
+    /// The snapshot that it came from. That one may be gone, or belong to another session.
+    pub parent: Option<SnapshotId>,
+    /// The number of the turn that it was taken after, in the session where it was taken.
+    pub turn: u64,
+    /// The agent whose state it is.
+    pub agent: Digest,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// How many bytes its state takes, shared ones included.
+    pub size: u64,
+}
+
+/// How much of a snapshot to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// With the data of all chunks: what it takes to wake an instance.
+    Whole,
+    /// Without the data of its chunks: what it takes to keep the same state again.
+    Outline,
 }
 
 /// Which sessions to list.
@@ -150,14 +200,29 @@ pub struct StoreStats {
 /// What the host needs of a database.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Add a session. Its revision is 1.
-    async fn create_session(&self, session: Session, events: Vec<Event>) -> Result<(), StoreError>;
+    /// Add sessions: all of them or none. Their revision is 1. The chunks of a head may come without
+    /// their data where a snapshot that is kept has the same; [`StoreError::SnapshotGone`] where none
+    /// has any more.
+    async fn create_sessions(
+        &self,
+        sessions: Vec<Creation>,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError>;
 
     /// Write what a turn leaves behind.
     async fn commit_turn(&self, commit: TurnCommit) -> Result<(), StoreError>;
 
-    /// Replace the record of a session. Its revision is one above the stored one.
-    async fn update_session(&self, session: Session, events: Vec<Event>) -> Result<(), StoreError>;
+    /// Replace the record of a session, and with it the head where one is given. Its revision is one
+    /// above the stored one.
+    async fn update_session(
+        &self,
+        session: Session,
+        head: Option<Snapshot>,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError>;
+
+    /// Log what happened to a session without changing it.
+    async fn log(&self, session: SessionId, events: Vec<Event>) -> Result<(), StoreError>;
 
     /// Remove a session, its turns and its snapshots. The events stay.
     async fn delete_session(&self, id: SessionId, events: Vec<Event>) -> Result<(), StoreError>;
@@ -167,6 +232,28 @@ pub trait Store: Send + Sync + 'static {
 
     /// The record of a session with its head: what it takes to wake it.
     async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError>;
+
+    /// The snapshots of a session that are kept, newest first.
+    async fn snapshots(&self, session: SessionId) -> Result<Vec<SnapshotSummary>, StoreError>;
+
+    /// A snapshot, whosever it is. [`StoreError::Damaged`] where it does not decode.
+    async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError>;
+
+    /// Keep a template. One of the same owner and name is replaced.
+    async fn put_template(&self, template: Template) -> Result<(), StoreError>;
+
+    /// A template, with the outline of its snapshot.
+    async fn template(
+        &self,
+        owner: Principal,
+        name: String,
+    ) -> Result<Option<Template>, StoreError>;
+
+    /// The templates of an owner, by name, with the outlines of their snapshots.
+    async fn templates(&self, owner: Principal) -> Result<Vec<Template>, StoreError>;
+
+    /// Remove a template. Returns whether it was there.
+    async fn delete_template(&self, owner: Principal, name: String) -> Result<bool, StoreError>;
 
     /// A page of the sessions that match, newest first.
     async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError>;

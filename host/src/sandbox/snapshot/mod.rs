@@ -126,7 +126,7 @@ impl Keeper {
         state: &GuestState,
     ) -> Result<(), Fault> {
         match (state, &self.portable, &self.image) {
-            (GuestState::Image { data }, _, Some(image)) => image.restore(store, data).await,
+            (GuestState::Image { data, .. }, _, Some(image)) => image.restore(store, data).await,
             (GuestState::Image { .. }, _, None) => Err(Fault::SnapshotUnusable(
                 "it is an image, and no image can be taken of the agent any more".to_owned(),
             )),

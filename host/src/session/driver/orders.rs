@@ -74,7 +74,7 @@ impl Driver<'_> {
         let mut events = self.pending_events();
         events.extend(settlement::ending(&before, &mut after, now));
         after.revision += 1;
-        if let Err(error) = self.manager.store.update_session(after.clone(), events).await {
+        if let Err(error) = self.manager.store.update_session(after.clone(), None, events).await {
             self.forget();
             return Err(MoveError::Store(error));
         }

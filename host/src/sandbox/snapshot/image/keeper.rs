@@ -73,7 +73,7 @@ impl Keeper {
         if data.len() > MAX_IMAGE {
             return Ok(Saved::Held(format!("its state is larger than {MAX_IMAGE} bytes")));
         }
-        Ok(Saved::State(GuestState::Image { data }))
+        Ok(Saved::State(GuestState::Image { data, chunks: Vec::new() }))
     }
 
     /// What differs from the pristine image, or why that cannot be saved.

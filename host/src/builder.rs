@@ -45,6 +45,8 @@ pub struct HostOptions {
     pub guest_threads: usize,
     /// Bytes of disk that must stay free; below it, changes are refused and reads go on.
     pub min_free_disk: u64,
+    /// Snapshots that are kept of each session, the newest: 1 to 256.
+    pub keep_snapshots: usize,
 }
 
 impl Default for HostOptions {
@@ -62,6 +64,7 @@ impl Default for HostOptions {
             shutdown_grace: Duration::from_secs(30),
             guest_threads: std::thread::available_parallelism().map_or(1, usize::from),
             min_free_disk: 64 * 1024 * 1024,
+            keep_snapshots: 16,
         }
     }
 }
@@ -171,6 +174,7 @@ impl HostBuilder {
         let HostBuilder { data, clock, compiler, cache, options } = self;
         let store_options = embedded::Options {
             reserve_bytes: Arc::new(options.min_free_disk.into()),
+            keep_snapshots: options.keep_snapshots,
             ..embedded::Options::default()
         };
         let (opening, data_dir) = match data {

@@ -208,6 +208,7 @@ impl From<StoreError> for ApiError {
                 let text = format!("{text}; delete them first");
                 ApiError::new(StatusCode::CONFLICT, "agent_in_use", text).with("sessions", sessions)
             }
+            StoreError::SnapshotGone => ApiError::new(StatusCode::CONFLICT, "snapshot_gone", text),
             StoreError::TooLarge { limit, .. } => {
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text).with("limit", limit)
             }

@@ -218,6 +218,14 @@ pub(super) static SETTINGS: &[Setting] = &[
         value::size,
         size
     ),
+    setting!(
+        "keep-snapshots",
+        "COUNT",
+        "Snapshots of a session that are kept, 1 to 256",
+        host.keep_snapshots,
+        snapshots,
+        show
+    ),
     setting!("max-body", "SIZE", "The largest JSON body", api.max_body, value::length, length),
     setting!(
         "max-component",
@@ -300,6 +308,11 @@ fn money(text: &str) -> Result<NanoUsd, String> {
 fn requests(text: &str) -> Result<usize, String> {
     let count = value::positive(text)?;
     if count > 1_000_000 { Err("may be 1000000 at most".to_owned()) } else { Ok(count) }
+}
+
+fn snapshots(text: &str) -> Result<usize, String> {
+    let count = value::positive(text)?;
+    if count > 256 { Err("may be 256 at most".to_owned()) } else { Ok(count) }
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {

@@ -49,11 +49,11 @@ pub enum StoreError {
     #[error("the snapshot is not there any more")]
     SnapshotGone,
     /// A part of it is larger than the store takes: nothing was written.
-    #[error("{what} may take at most {limit} bytes")]
+    #[error("too large: {what} may be {limit} at most")]
     TooLarge {
-        /// Which part.
+        /// Which part, and what it is measured in.
         what: &'static str,
-        /// How many bytes it may take.
+        /// How large it may be.
         limit: usize,
     },
     /// The disk is full: nothing was written, and reads go on.
@@ -74,6 +74,9 @@ pub enum StoreError {
     #[error("the store could not be read: {0}")]
     Io(Arc<str>),
 }
+
+/// The most sessions that are created at once.
+pub const MAX_CREATIONS: usize = 256;
 
 /// What a turn leaves behind: written whole or not at all.
 #[derive(Clone, Debug)]
@@ -200,7 +203,7 @@ pub struct StoreStats {
 /// What the host needs of a database.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Add sessions: all of them or none. Their revision is 1. The chunks of a head may come without
+    /// Add sessions, at most [`MAX_CREATIONS`]: all of them or none. Their revision is 1. The chunks of a head may come without
     /// their data where a snapshot that is kept has the same; [`StoreError::SnapshotGone`] where none
     /// has any more.
     async fn create_sessions(

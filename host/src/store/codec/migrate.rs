@@ -16,7 +16,29 @@ const FIRST: u8 = 1;
 type Step = for<'a> fn(Kind, &'a [u8]) -> Result<Cow<'a, [u8]>, CodecError>;
 
 /// The step at `i` leads from version `FIRST + i` to the next.
-const STEPS: [Step; (VERSION - FIRST) as usize] = [];
+const STEPS: [Step; (VERSION - FIRST) as usize] = [sessions_name_their_snapshots];
+
+/// Format 1 had the head in the value of its session, and no other snapshots. The value still ends
+/// with it: `embedded::upgrade` moves it where snapshots are kept.
+fn sessions_name_their_snapshots(kind: Kind, payload: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
+    match kind {
+        Kind::Session => {
+            let length = |at: usize| {
+                let length = payload.get(at..)?.first_chunk()?;
+                usize::try_from(u32::from_le_bytes(*length)).ok()
+            };
+            let cut_short = || CodecError::Malformed("a value is cut short".to_owned());
+            let after = |at: usize| at.checked_add(4)?.checked_add(length(at)?);
+            let end = after(0).and_then(after).ok_or_else(cut_short)?;
+            let (record, head) = payload.split_at_checked(end).ok_or_else(cut_short)?;
+            let id = head.get(..16).unwrap_or_default();
+            let names = if id.is_empty() { [0; 4] } else { 16_u32.to_le_bytes() };
+            let part = head.get(id.len()..).unwrap_or_default();
+            Ok(Cow::Owned([record, &names, id, part].concat()))
+        }
+        _ => Ok(Cow::Borrowed(payload)),
+    }
+}
 
 /// The payload in the current format.
 pub(super) fn to_current(

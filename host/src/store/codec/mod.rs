@@ -13,6 +13,7 @@ mod event;
 mod migrate;
 mod session;
 mod snapshot;
+mod template;
 mod turn;
 
 #[cfg(test)]
@@ -27,11 +28,14 @@ use minicbor::{CborLen, Decode, Encode};
 pub(crate) use agent::{decode_agent, encode_agent};
 pub(crate) use event::{decode_event, encode_event};
 pub(crate) use session::{decode_front, decode_session, encode_body, encode_front};
-pub(crate) use snapshot::{decode_snapshot, encode_snapshot};
+pub(crate) use snapshot::{
+    decode_chunks, decode_snapshot, decode_summary, encode_chunks, encode_snapshot,
+};
+pub(crate) use template::{decode_template, encode_template};
 pub(crate) use turn::{decode_turn, encode_turn};
 
 /// The version of the format that is written.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// How many bytes an envelope adds.
 pub(crate) const OVERHEAD: usize = 5;
@@ -39,12 +43,18 @@ pub(crate) const OVERHEAD: usize = 5;
 /// What a value is: a migration needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A session with its head: see `embedded::cell`.
+    /// A session: see `embedded::cell`.
     Session,
     /// A body of a session, kept apart.
     Body,
-    /// A head of a session, kept apart.
+    /// A head of a session, kept apart, as format 1 had it.
     Head,
+    /// A snapshot without what lies in blobs: see `embedded::cell`.
+    Snapshot,
+    /// A blob.
+    Blob,
+    /// A template: see `embedded::cell`.
+    Template,
     /// A turn with the place of its events.
     Turn,
     /// A turn, kept apart.
@@ -59,7 +69,7 @@ pub(crate) enum Kind {
     Agent,
     /// An agent, kept apart.
     AgentApart,
-    /// A few bytes about the store itself, or about one of its files.
+    /// A few bytes about the store itself, one of its files or blobs, or whose a snapshot is.
     Note,
 }
 
@@ -100,6 +110,13 @@ pub(crate) fn seal_as(version: u8, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let sum = checksum(key, version, &sealed[OVERHEAD..]);
     sealed[1..OVERHEAD].copy_from_slice(&sum.to_le_bytes());
     sealed
+}
+
+/// The envelope for `key` and this value, which is to follow it.
+pub(crate) fn envelope(key: &[u8], payload: &[u8]) -> [u8; OVERHEAD] {
+    let mut envelope = [VERSION; OVERHEAD];
+    envelope[1..].copy_from_slice(&checksum(key, VERSION, payload).to_le_bytes());
+    envelope
 }
 
 /// What is in the envelope that was sealed for `key`, in the current format.

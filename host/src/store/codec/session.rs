@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::limits::{Limits, NanoUsd, Usage};
 use crate::session::pattern::Pattern;
-use crate::session::record::{Object, Profile, Session};
+use crate::session::record::{BeforeUpgrade, Durability, Object, Profile, ResumeFallback, Session};
 use crate::session::state::{Reason, Resumable, State};
 
 /// The front of this record.
@@ -33,6 +33,10 @@ pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
         last_activity_at: session.last_activity_at.0,
         ended_at: session.ended_at.map(|at| at.0),
         head: session.head.map(|head| head.0.into()),
+        before_upgrade: session.before_upgrade.as_ref().map(|before| BeforeUpgradeRow {
+            agent: AgentRefRow::of(&before.agent),
+            head: before.head.map(|head| head.0.into()),
+        }),
     })
 }
 
@@ -57,6 +61,9 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
         thread_key: profile.thread_key.as_deref(),
         project_id: profile.project_id.as_deref(),
         metadata: JsonRow::of_object(&profile.metadata),
+        durability: DurabilityRow::of(profile.durability),
+        resume_fallback: profile.resume_fallback.map(ResumeFallbackRow::of),
+        parent: session.parent.map(|parent| parent.0.into()),
     })
 }
 
@@ -100,6 +107,8 @@ struct FrontRow<'a> {
     ended_at: Option<i64>,
     #[n(12)]
     head: Option<IdRow>,
+    #[b(13)]
+    before_upgrade: Option<BeforeUpgradeRow<'a>>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -138,6 +147,38 @@ struct BodyRow<'a> {
     project_id: Option<&'a str>,
     #[n(16)]
     metadata: Option<JsonRow>,
+    /// Absent: the default.
+    #[n(17)]
+    durability: Option<DurabilityRow>,
+    #[n(18)]
+    resume_fallback: Option<ResumeFallbackRow>,
+    #[n(19)]
+    parent: Option<IdRow>,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct BeforeUpgradeRow<'a> {
+    #[b(0)]
+    agent: AgentRefRow<'a>,
+    #[n(1)]
+    head: Option<IdRow>,
+}
+
+/// What is not the default.
+#[derive(Encode, Decode, CborLen)]
+#[cbor(index_only)]
+enum DurabilityRow {
+    #[n(1)]
+    Sleep,
+}
+
+#[derive(Encode, Decode, CborLen)]
+#[cbor(index_only)]
+enum ResumeFallbackRow {
+    #[n(0)]
+    Parent,
+    #[n(1)]
+    Fresh,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -230,6 +271,8 @@ impl FrontRow<'_> {
                 limits: self.limits.limits(),
                 config: Object::new(),
                 conversation_id: None,
+                durability: Durability::default(),
+                resume_fallback: None,
                 tags: self.tags.into_iter().map(str::to_owned).collect(),
                 description: None,
                 user_id: self.user_id.map(str::to_owned),
@@ -243,6 +286,8 @@ impl FrontRow<'_> {
             last_activity_at: Timestamp(self.last_activity_at),
             ended_at: self.ended_at.map(Timestamp),
             head: self.head.map(|head| SnapshotId(head.into())),
+            parent: None,
+            before_upgrade: self.before_upgrade.map(BeforeUpgradeRow::before).transpose()?,
             unsaved_turns: 0,
             consecutive_failures: 0,
             tools_used: Vec::new(),
@@ -273,7 +318,49 @@ impl BodyRow<'_> {
         profile.thread_key = self.thread_key.map(str::to_owned);
         profile.project_id = self.project_id.map(str::to_owned);
         profile.metadata = JsonRow::object(self.metadata.as_ref())?;
+        profile.durability = DurabilityRow::durability(self.durability.as_ref());
+        profile.resume_fallback = self.resume_fallback.map(ResumeFallbackRow::fallback);
+        session.parent = self.parent.map(|parent| SnapshotId(parent.into()));
         Ok(())
+    }
+}
+
+impl BeforeUpgradeRow<'_> {
+    fn before(self) -> Result<BeforeUpgrade, CodecError> {
+        let head = self.head.map(|head| SnapshotId(head.into()));
+        Ok(BeforeUpgrade { agent: self.agent.reference()?, head })
+    }
+}
+
+impl DurabilityRow {
+    fn of(durability: Durability) -> Option<DurabilityRow> {
+        match durability {
+            Durability::Turn => None,
+            Durability::Sleep => Some(DurabilityRow::Sleep),
+        }
+    }
+
+    fn durability(row: Option<&DurabilityRow>) -> Durability {
+        match row {
+            None => Durability::Turn,
+            Some(DurabilityRow::Sleep) => Durability::Sleep,
+        }
+    }
+}
+
+impl ResumeFallbackRow {
+    fn of(fallback: ResumeFallback) -> ResumeFallbackRow {
+        match fallback {
+            ResumeFallback::Parent => ResumeFallbackRow::Parent,
+            ResumeFallback::Fresh => ResumeFallbackRow::Fresh,
+        }
+    }
+
+    fn fallback(self) -> ResumeFallback {
+        match self {
+            ResumeFallbackRow::Parent => ResumeFallback::Parent,
+            ResumeFallbackRow::Fresh => ResumeFallback::Fresh,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! How the values of sled are laid out, inside of their envelopes.
 //!
 //! What is small lies in the value itself, what is large in a file that the value names: a [`Part`]
-//! is either. The committer takes values apart and puts them together again without decoding what
+//! is either. What is large in a snapshot lies in blobs instead, which snapshots share: a
+//! [`Content`]. The committer takes values apart and puts them together again without decoding what
 //! is in them.
 //!
 //! The limits below are there for sled's sake. It writes a page whole now and then, and a page that
@@ -10,6 +11,7 @@
 //! So no value may take more than a twentieth of a quarter of a segment; the segments that `disk`
 //! asks for allow for a thirtieth.
 
+use crate::agent::Digest;
 use crate::session::id::SnapshotId;
 use crate::store::codec::CodecError;
 
@@ -19,8 +21,12 @@ use super::files::FileName;
 pub(super) const FRONT: usize = 8 << 10;
 /// The largest body of a session that stays in the value.
 pub(super) const BODY: usize = 8 << 10;
-/// The largest head of a session that stays in the value.
-pub(super) const HEAD: usize = 16 << 10;
+/// The largest data of a snapshot that stays in the value.
+pub(super) const DATA: usize = 16 << 10;
+/// The largest list of the chunks of a snapshot that stays in the value.
+pub(super) const LIST: usize = 7 << 10;
+/// The most snapshots of a session: their names take 16 bytes each.
+pub(super) const SNAPSHOTS: usize = 256;
 /// The largest turn or agent that stays in the value.
 pub(super) const ROW: usize = 24 << 10;
 /// The largest event that stays in the log.
@@ -39,6 +45,7 @@ pub(super) enum Part {
 
 const INLINE: u8 = 0;
 const FILE: u8 = 1;
+const BLOB: u8 = 2;
 
 impl Part {
     /// The file that holds it.
@@ -113,38 +120,125 @@ pub(super) struct SessionCell<'a> {
     pub(super) front: &'a [u8],
     /// The body of the record.
     pub(super) body: PartRef<'a>,
-    /// The head, with the name of the snapshot.
-    pub(super) head: Option<(SnapshotId, PartRef<'a>)>,
+    /// The snapshots that are kept, the oldest first.
+    pub(super) snapshots: Vec<SnapshotId>,
+    /// The head, where format 1 had it. Moved when the store is opened: see `upgrade`.
+    pub(super) old_head: Option<PartRef<'a>>,
 }
 
 impl<'a> SessionCell<'a> {
     /// Take a value apart.
     pub(super) fn read(bytes: &'a [u8]) -> Result<SessionCell<'a>, CodecError> {
         let (front, bytes) = framed(bytes)?;
-        let (body, head) = framed(bytes)?;
+        let (body, bytes) = framed(bytes)?;
         let body = PartRef::read(body)?;
-        let head = match head.split_first_chunk() {
-            Some((id, part)) => {
-                let id = SnapshotId(uuid::Uuid::from_bytes(*id));
-                Some((id, PartRef::read(part)?))
-            }
-            None if head.is_empty() => None,
-            None => return Err(malformed("a head is cut short")),
-        };
-        Ok(SessionCell { front, body, head })
+        let (names, old_head) = framed(bytes)?;
+        let (names, rest) = names.as_chunks::<16>();
+        if !rest.is_empty() {
+            return Err(malformed("the name of a snapshot is cut short"));
+        }
+        let name = |bytes: &[u8; 16]| SnapshotId(uuid::Uuid::from_bytes(*bytes));
+        let snapshots = names.iter().map(name).collect();
+        let old_head = if old_head.is_empty() { None } else { Some(PartRef::read(old_head)?) };
+        Ok(SessionCell { front, body, snapshots, old_head })
     }
 
     /// Put a value together.
-    pub(super) fn write(front: &[u8], body: &Part, head: Option<&(SnapshotId, Part)>) -> Vec<u8> {
-        let head_size = head.map_or(0, |(_, part)| 17 + part.size());
-        let mut out = Vec::with_capacity(9 + front.len() + body.size() + head_size);
+    pub(super) fn write(front: &[u8], body: &Part, snapshots: &[SnapshotId]) -> Vec<u8> {
+        let size = 13 + front.len() + body.size() + 16 * snapshots.len();
+        let mut out = Vec::with_capacity(size);
         frame(&mut out, |out| out.extend_from_slice(front));
         frame(&mut out, |out| body.write(out));
-        if let Some((id, part)) = head {
-            out.extend_from_slice(id.0.as_bytes());
-            part.write(&mut out);
-        }
+        frame(&mut out, |out| {
+            snapshots.iter().for_each(|id| out.extend_from_slice(id.0.as_bytes()))
+        });
         out
+    }
+}
+
+/// Some bytes of a snapshot, here or in a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content<'a> {
+    /// Here.
+    Inline(&'a [u8]),
+    /// In the blob of this digest.
+    Blob(Digest),
+}
+
+impl<'a> Content<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Content<'a>, CodecError> {
+        match bytes {
+            [INLINE, rest @ ..] => Ok(Content::Inline(rest)),
+            [BLOB, rest @ ..] => match rest.try_into() {
+                Ok(digest) => Ok(Content::Blob(Digest(digest))),
+                Err(_) => Err(malformed("the name of a blob has another length")),
+            },
+            _ => Err(malformed("a part is neither here nor in a blob")),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Content::Inline(bytes) => {
+                out.push(INLINE);
+                out.extend_from_slice(bytes);
+            }
+            Content::Blob(digest) => {
+                out.push(BLOB);
+                out.extend_from_slice(&digest.0);
+            }
+        }
+    }
+}
+
+/// The value of a snapshot, which is also the end of the value of a template.
+#[derive(Debug)]
+pub(super) struct SnapshotCell<'a> {
+    /// What it is apart from its state.
+    pub(super) outline: &'a [u8],
+    /// The data of its state.
+    pub(super) data: Content<'a>,
+    /// The list of its chunks.
+    pub(super) chunks: Content<'a>,
+}
+
+impl<'a> SnapshotCell<'a> {
+    /// Take a value apart.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<SnapshotCell<'a>, CodecError> {
+        let (outline, bytes) = framed(bytes)?;
+        let (data, chunks) = framed(bytes)?;
+        let (data, chunks) = (Content::read(data)?, Content::read(chunks)?);
+        Ok(SnapshotCell { outline, data, chunks })
+    }
+
+    /// Put a value together.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        frame(out, |out| out.extend_from_slice(self.outline));
+        frame(out, |out| self.data.write(out));
+        self.chunks.write(out);
+    }
+}
+
+/// The value of a template.
+#[derive(Debug)]
+pub(super) struct TemplateCell<'a> {
+    /// What it is apart from its snapshot.
+    pub(super) template: &'a [u8],
+    /// Its snapshot.
+    pub(super) snapshot: SnapshotCell<'a>,
+}
+
+impl<'a> TemplateCell<'a> {
+    /// Take a value apart.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<TemplateCell<'a>, CodecError> {
+        let (template, snapshot) = framed(bytes)?;
+        Ok(TemplateCell { template, snapshot: SnapshotCell::read(snapshot)? })
+    }
+
+    /// Put a value together.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        frame(out, |out| out.extend_from_slice(self.template));
+        self.snapshot.write(out);
     }
 }
 

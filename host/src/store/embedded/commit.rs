@@ -3,36 +3,50 @@
 //! All of it happens before the commit is queued, in parallel for many callers, so that the one
 //! committer has little to do for each.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::cell::{self, Part};
+use super::blob::{BlobFile, BlobId, Place};
+use super::cell::{self, Content, Part, SnapshotCell, TemplateCell};
 use super::files::{FileName, Files, Names, Owner, StagedComponent};
-use super::index::Facts;
-use crate::agent::{Agent, AgentRef};
+use super::index::{AgentKey, Facts, agent_key};
+use super::keys;
+use crate::agent::{Agent, AgentRef, Digest};
 use crate::event::{Event, Subject};
-use crate::session::id::{SessionId, SnapshotId};
+use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::record::Session;
-use crate::session::snapshot::Snapshot;
-use crate::store::{StoreError, codec};
+use crate::session::snapshot::{GuestState, Snapshot};
+use crate::session::template::Template;
+use crate::store::{Creation, MAX_CREATIONS, StoreError, codec};
 use crate::turn::record::{TurnOutcome, TurnRecord};
 
 /// Requests with more bytes than this are encoded where blocking is allowed.
 const HEAVY: usize = 64 << 10;
+/// What a record counts for that, in bytes.
+const RECORD: usize = 1 << 10;
+/// The most bytes that the owner and the name of a template take: they are in its key.
+const TEMPLATE_NAME: usize = 512;
 
 /// What a caller asks for.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Add a session.
-    Create(Session),
-    /// Replace a record.
-    Update(Session),
+    /// Add sessions.
+    Create(Vec<Creation>),
+    /// Replace a record, and with it the head.
+    Update(Box<(Session, Option<Snapshot>)>),
     /// Write what a turn leaves behind.
     Turn(Box<(Session, TurnRecord, Option<Snapshot>)>),
+    /// Log what happened to a session.
+    Log(SessionId),
     /// Remove a session.
     Delete(SessionId),
+    /// Keep a template.
+    PutTemplate(Box<Template>),
+    /// Remove a template.
+    DeleteTemplate(Principal, String),
     /// Keep an agent.
     PutAgent(Agent, Bytes),
     /// Remove an agent.
@@ -42,12 +56,21 @@ pub(super) enum Request {
 impl Request {
     /// Whether it takes so long to encode that it must not happen on an async thread.
     pub(super) fn is_heavy(&self) -> bool {
+        let size = |snapshot: &Option<Snapshot>| {
+            snapshot.as_ref().map_or(0, |snapshot| snapshot.state.size())
+        };
         match self {
-            Request::Create(_)
-            | Request::Update(_)
+            Request::Log(_)
             | Request::Delete(_)
+            | Request::DeleteTemplate(..)
             | Request::DeleteAgent(_) => false,
             Request::PutAgent(..) => true,
+            Request::PutTemplate(template) => template.snapshot.state.size() > HEAVY,
+            Request::Create(all) => {
+                let sizes = all.iter().map(|one| RECORD.saturating_add(size(&one.head)));
+                sizes.fold(0, usize::saturating_add) > HEAVY
+            }
+            Request::Update(update) => size(&update.1) > HEAVY,
             Request::Turn(turn) => {
                 let (_, record, snapshot) = &**turn;
                 let answer = match &record.outcome {
@@ -56,8 +79,7 @@ impl Request {
                 };
                 let content = record.input.iter().chain(answer).map(|part| part.len());
                 let log = record.log.iter().map(|line| line.message.len());
-                let state = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.size());
-                content.chain(log).sum::<usize>() + state > HEAVY
+                content.chain(log).fold(size(snapshot), usize::saturating_add) > HEAVY
             }
         }
     }
@@ -66,14 +88,20 @@ impl Request {
 /// A change, encoded.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// Add a session.
-    Create(Record),
-    /// Replace a record.
-    Update(Record),
+    /// Add sessions.
+    Create(Vec<(Record, Option<NewSnapshot>)>),
+    /// Replace a record, and with it the head.
+    Update(Record, Option<NewSnapshot>),
     /// Write what a turn leaves behind.
     Turn(Turn),
+    /// Log what happened to a session.
+    Log(SessionId),
     /// Remove a session.
     Delete(SessionId),
+    /// Keep a template.
+    PutTemplate(NewTemplate),
+    /// Remove the template with this key.
+    DeleteTemplate(Vec<u8>),
     /// Keep an agent.
     PutAgent(Agent, Part, StagedComponent),
     /// Remove an agent.
@@ -89,6 +117,8 @@ pub(super) struct Record {
     pub(super) revision: u64,
     /// The snapshot that the record names as its head.
     pub(super) head: Option<SnapshotId>,
+    /// The snapshot that it may go back to.
+    pub(super) pinned: Option<SnapshotId>,
     /// The front.
     pub(super) front: Vec<u8>,
     /// The body.
@@ -107,8 +137,44 @@ pub(super) struct Turn {
     /// The turn.
     pub(super) turn: Part,
     /// The new head.
-    pub(super) head: Option<(SnapshotId, Part)>,
+    pub(super) head: Option<NewSnapshot>,
 }
+
+/// A snapshot, encoded.
+#[derive(Debug)]
+pub(super) struct NewSnapshot {
+    /// Its name.
+    pub(super) id: SnapshotId,
+    /// Its value, in the envelope for its key.
+    pub(super) value: Vec<u8>,
+    /// The blobs that it refers to, each once.
+    pub(super) blobs: Vec<BlobId>,
+}
+
+/// A template, encoded.
+#[derive(Debug)]
+pub(super) struct NewTemplate {
+    /// Its key.
+    pub(super) key: Vec<u8>,
+    /// Its value, in the envelope for its key.
+    pub(super) value: Vec<u8>,
+    /// The blobs that it refers to, each once.
+    pub(super) blobs: Vec<BlobId>,
+    /// The agent whose state it holds.
+    pub(super) agent: AgentKey,
+}
+
+/// The blobs that a commit brings. Their file is written and synced.
+#[derive(Debug, Default)]
+pub(super) struct Arrived {
+    /// The file, where there are any.
+    pub(super) file: Option<FileName>,
+    /// Where each lies in it.
+    pub(super) places: HashMap<BlobId, Place>,
+}
+
+/// An event, encoded, and the session that it is about.
+pub(super) type NewEvent = (Option<SessionId>, Part);
 
 /// What the committer gets.
 #[derive(Debug)]
@@ -116,9 +182,11 @@ pub(super) struct Commit {
     /// What to write.
     pub(super) change: Change,
     /// What happened, in order.
-    pub(super) events: Vec<Part>,
+    pub(super) events: Vec<NewEvent>,
     /// The files that it points to. They are written and synced.
     pub(super) files: Vec<FileName>,
+    /// The blobs that it brings.
+    pub(super) arrived: Arrived,
     /// How many bytes it takes in sled, about.
     pub(super) size: usize,
     /// When it was asked for.
@@ -130,7 +198,18 @@ pub(super) struct Commit {
 impl Commit {
     /// Whether it has to be refused when the disk is full.
     pub(super) fn needs_space(&self) -> bool {
-        !matches!(self.change, Change::Delete(_) | Change::DeleteAgent(_))
+        !matches!(
+            self.change,
+            Change::Delete(_) | Change::DeleteTemplate(_) | Change::DeleteAgent(_)
+        )
+    }
+
+    /// How many sessions it changes, about.
+    pub(super) fn sessions(&self) -> usize {
+        match &self.change {
+            Change::Create(all) => all.len(),
+            _ => 1,
+        }
     }
 
     /// Whether it has to be in a group of its own. Agents are few, and whether one is in use
@@ -144,8 +223,9 @@ impl Commit {
 #[derive(Debug)]
 pub(super) struct Draft {
     change: Drafted,
-    events: Vec<Part>,
+    events: Vec<NewEvent>,
     files: Vec<(FileName, Vec<u8>)>,
+    blobs: Option<BlobFile>,
 }
 
 #[derive(Debug)]
@@ -158,44 +238,36 @@ impl Draft {
     /// Encode a request.
     ///
     /// # Errors
-    /// [`StoreError::TooLarge`] where the labels of the session take more room than there is.
+    /// [`StoreError::TooLarge`] where a part takes more room than there is.
     pub(super) fn new(
         request: Request,
         events: &[Event],
         names: &Names,
     ) -> Result<Draft, StoreError> {
-        let mut places = Places { names, files: Vec::new() };
+        let mut places = Places::new(names);
         let change = match request {
-            Request::Create(session) => Drafted::Ready(Change::Create(places.record(session)?)),
-            Request::Update(session) => Drafted::Ready(Change::Update(places.record(session)?)),
-            Request::Turn(turn) => {
-                let (session, turn, snapshot) = *turn;
-                let owner = Owner::Session(session.id);
-                let head = snapshot.map(|snapshot| {
-                    let bytes = codec::encode_snapshot(&snapshot);
-                    (snapshot.id, places.place(owner, bytes, cell::HEAD))
-                });
-                let number = turn.number;
-                let turn = places.place(owner, codec::encode_turn(&turn), cell::ROW);
-                let record = places.record(session)?;
-                Drafted::Ready(Change::Turn(Turn { record, number, turn, head }))
-            }
-            Request::Delete(id) => Drafted::Ready(Change::Delete(id)),
             Request::PutAgent(agent, component) => {
                 let bytes = codec::encode_agent(&agent);
                 let part = places.place(Owner::Agents, bytes, cell::ROW);
                 Drafted::Agent(agent, part, component)
             }
-            Request::DeleteAgent(agent) => Drafted::Ready(Change::DeleteAgent(agent)),
+            other => Drafted::Ready(places.change(other)?),
         };
-        let event = |event| places.place(Owner::Log, codec::encode_event(event), cell::EVENT);
+        let event = |event: &Event| {
+            let about = match event.subject {
+                Subject::Session(id) => Some(SessionId(id)),
+                Subject::Agent(_) => None,
+            };
+            (about, places.place(Owner::Log, codec::encode_event(event), cell::EVENT))
+        };
         let events = events.iter().map(event).collect();
-        Ok(Draft { change, events, files: places.files })
+        let (files, blobs) = places.finish();
+        Ok(Draft { change, events, files, blobs })
     }
 
     /// Whether files have to be written before the commit.
     pub(super) fn has_files(&self) -> bool {
-        !self.files.is_empty() || matches!(self.change, Drafted::Agent(..))
+        !self.files.is_empty() || self.blobs.is_some() || matches!(self.change, Drafted::Agent(..))
     }
 
     /// Bytes of the files that have to be written.
@@ -204,7 +276,8 @@ impl Draft {
             Drafted::Ready(_) => 0,
             Drafted::Agent(_, _, component) => component.len(),
         };
-        component + self.files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
+        let blobs = self.blobs.as_ref().map_or(0, BlobFile::length);
+        component + blobs + self.files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
     }
 
     /// The commit, once its files are written. `files` is needed where it has any.
@@ -214,8 +287,18 @@ impl Draft {
         since: Duration,
         answer: oneshot::Sender<Result<bool, StoreError>>,
     ) -> Result<Commit, StoreError> {
+        let arrived = match (files, &self.blobs) {
+            (Some(files), Some(blobs)) => Arrived::write(files, blobs)?,
+            _ => Arrived::default(),
+        };
+        let undo = |error| {
+            if let Some(files) = files {
+                files.remove(&arrived.file);
+            }
+            error
+        };
         if let (Some(files), false) = (files, self.files.is_empty()) {
-            files.write(&self.files)?;
+            files.write(&self.files).map_err(undo)?;
         }
         let change = match (self.change, files) {
             (Drafted::Ready(change), _) => change,
@@ -225,35 +308,99 @@ impl Draft {
             }
             (Drafted::Agent(..), None) => return Err(StoreError::Closed),
         };
-        let events: usize = self.events.iter().map(|event| event.size() + 8).sum();
+        let events: usize = self.events.iter().map(|(_, event)| event.size() + 8).sum();
         let size = change.size() + events + 64;
         let files = self.files.into_iter().map(|(name, _)| name).collect();
-        Ok(Commit { change, events: self.events, files, size, since, answer })
+        Ok(Commit { change, events: self.events, files, arrived, size, since, answer })
+    }
+}
+
+impl Arrived {
+    /// Write blobs to their file.
+    pub(super) fn write(files: &Files, blobs: &BlobFile) -> Result<Arrived, StoreError> {
+        files.write_blobs(blobs)?;
+        Ok(Arrived { file: Some(blobs.name.clone()), places: blobs.places().collect() })
     }
 }
 
 impl Change {
     fn size(&self) -> usize {
         let record = |record: &Record| record.front.len() + record.body.size();
+        let head = |head: &Option<NewSnapshot>| {
+            head.as_ref().map_or(0, |head| head.value.len() + 64 * head.blobs.len())
+        };
         match self {
-            Change::Create(one) | Change::Update(one) => record(one),
-            Change::Turn(turn) => {
-                let head = turn.head.as_ref().map_or(0, |(_, part)| part.size());
-                record(&turn.record) + turn.turn.size() + head
-            }
-            Change::Delete(_) | Change::DeleteAgent(_) => 0,
+            Change::Create(all) => all.iter().map(|one| record(&one.0) + head(&one.1) + 64).sum(),
+            Change::Update(one, new) => record(one) + head(new),
+            Change::Turn(turn) => record(&turn.record) + turn.turn.size() + head(&turn.head),
+            Change::Log(_)
+            | Change::Delete(_)
+            | Change::DeleteTemplate(_)
+            | Change::DeleteAgent(_) => 0,
+            Change::PutTemplate(template) => template.value.len() + 64 * template.blobs.len(),
             Change::PutAgent(_, part, _) => part.size(),
         }
     }
 }
 
 /// Decides what goes to a file.
-struct Places<'a> {
+pub(super) struct Places<'a> {
     names: &'a Names,
     files: Vec<(FileName, Vec<u8>)>,
+    blobs: BTreeMap<BlobId, Bytes>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    /// Nothing has been placed yet.
+    pub(super) fn new(names: &'a Names) -> Places<'a> {
+        Places { names, files: Vec::new(), blobs: BTreeMap::new() }
+    }
+
+    /// What has to be written.
+    pub(super) fn finish(self) -> (Vec<(FileName, Vec<u8>)>, Option<BlobFile>) {
+        let blobs: Vec<_> = self.blobs.into_iter().collect();
+        let name = |blobs| BlobFile { name: self.names.name(Owner::Blobs), blobs };
+        (self.files, (!blobs.is_empty()).then_some(blobs).map(name))
+    }
+
+    fn change(&mut self, request: Request) -> Result<Change, StoreError> {
+        Ok(match request {
+            Request::Create(all) => {
+                if all.len() > MAX_CREATIONS {
+                    let what = "the sessions of one commit";
+                    return Err(StoreError::TooLarge { what, limit: MAX_CREATIONS });
+                }
+                let create = |Creation { session, head }| {
+                    let head = head.map(|head| self.snapshot(session.id, head));
+                    Ok((self.record(session)?, head))
+                };
+                Change::Create(all.into_iter().map(create).collect::<Result<_, StoreError>>()?)
+            }
+            Request::Update(update) => {
+                let (session, head) = *update;
+                let head = head.map(|head| self.snapshot(session.id, head));
+                Change::Update(self.record(session)?, head)
+            }
+            Request::Turn(turn) => {
+                let (session, turn, snapshot) = *turn;
+                let owner = Owner::Session(session.id);
+                let head = snapshot.map(|snapshot| self.snapshot(session.id, snapshot));
+                let number = turn.number;
+                let turn = self.place(owner, codec::encode_turn(&turn), cell::ROW);
+                Change::Turn(Turn { record: self.record(session)?, number, turn, head })
+            }
+            Request::Log(id) => Change::Log(id),
+            Request::Delete(id) => Change::Delete(id),
+            Request::PutTemplate(template) => Change::PutTemplate(self.template(*template)?),
+            Request::DeleteTemplate(owner, name) => {
+                check_template(&owner, &name)?;
+                Change::DeleteTemplate(keys::template(&owner, &name))
+            }
+            Request::PutAgent(..) => unreachable!("it is drafted apart, with its component"),
+            Request::DeleteAgent(agent) => Change::DeleteAgent(agent),
+        })
+    }
+
     fn place(&mut self, owner: Owner, bytes: Vec<u8>, limit: usize) -> Part {
         if bytes.len() <= limit {
             return Part::Inline(bytes);
@@ -266,7 +413,7 @@ impl Places<'_> {
     fn record(&mut self, session: Session) -> Result<Record, StoreError> {
         let front = codec::encode_front(&session);
         if front.len() > cell::FRONT {
-            let what = "the owner, the agent, the labels and the state of a session";
+            let what = "the owner, the agent, the labels and the state of a session in bytes";
             return Err(StoreError::TooLarge { what, limit: cell::FRONT });
         }
         let body = codec::encode_body(&session);
@@ -274,11 +421,82 @@ impl Places<'_> {
             id: session.id,
             revision: session.revision,
             head: session.head,
+            pinned: session.before_upgrade.as_ref().and_then(|before| before.head),
             front,
             body: self.place(Owner::Session(session.id), body, cell::BODY),
             facts: Facts::of(session),
         })
     }
+
+    /// A snapshot of this session.
+    pub(super) fn snapshot(&mut self, session: SessionId, snapshot: Snapshot) -> NewSnapshot {
+        let id = snapshot.id;
+        let mut value = Vec::new();
+        let blobs = self.state(snapshot, |cell| cell.write(&mut value));
+        let value = codec::seal(&keys::snapshot(session, id), &[&value]);
+        NewSnapshot { id, value, blobs }
+    }
+
+    fn template(&mut self, template: Template) -> Result<NewTemplate, StoreError> {
+        check_template(&template.owner, &template.name)?;
+        let row = codec::encode_template(&template);
+        if row.len() > cell::FRONT {
+            let what = "the description of a template in bytes";
+            return Err(StoreError::TooLarge { what, limit: cell::FRONT });
+        }
+        let key = keys::template(&template.owner, &template.name);
+        let mut value = Vec::new();
+        let blobs = self.state(template.snapshot, |snapshot| {
+            TemplateCell { template: &row, snapshot }.write(&mut value);
+        });
+        let value = codec::seal(&key, &[&value]);
+        Ok(NewTemplate { key, value, blobs, agent: agent_key(template.agent) })
+    }
+
+    /// Place the state of a snapshot. Returns the blobs that it refers to, each once.
+    fn state(&mut self, snapshot: Snapshot, write: impl FnOnce(SnapshotCell<'_>)) -> Vec<BlobId> {
+        let outline = codec::encode_snapshot(&snapshot);
+        let (data, chunks) = match snapshot.state {
+            GuestState::Portable { data, .. } => (data, Vec::new()),
+            GuestState::Image { data, chunks } => (data, chunks),
+        };
+        let list = Bytes::from(codec::encode_chunks(&chunks));
+        let mut blobs = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let id = BlobId::Chunk(chunk.digest);
+            blobs.push(id);
+            if let Some(data) = chunk.data {
+                self.blobs.insert(id, data);
+            }
+        }
+        let mut apart = |bytes: &Bytes, limit: usize, name: fn(Digest) -> BlobId| {
+            (bytes.len() > limit).then(|| {
+                let id = name(Digest::of(bytes));
+                blobs.push(id);
+                self.blobs.insert(id, bytes.clone());
+                Content::Blob(id.digest())
+            })
+        };
+        let data_apart = apart(&data, cell::DATA, BlobId::Data);
+        let list_apart = apart(&list, cell::LIST, BlobId::List);
+        write(SnapshotCell {
+            outline: &outline,
+            data: data_apart.unwrap_or(Content::Inline(&data)),
+            chunks: list_apart.unwrap_or(Content::Inline(&list)),
+        });
+        blobs.sort_unstable();
+        blobs.dedup();
+        blobs
+    }
+}
+
+/// What is longer than this cannot be a template.
+fn check_template(owner: &Principal, name: &str) -> Result<(), StoreError> {
+    if owner.0.len() + name.len() <= TEMPLATE_NAME {
+        return Ok(());
+    }
+    let what = "the owner and the name of a template in bytes";
+    Err(StoreError::TooLarge { what, limit: TEMPLATE_NAME })
 }
 
 /// Whether this event is one of those of the session.

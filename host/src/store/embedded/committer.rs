@@ -34,8 +34,9 @@ use crate::store::StoreError;
 
 /// How many commits can wait before callers have to.
 const QUEUE: usize = 1024;
-/// The most commits of one group: sled holds a lock over all of itself while it takes a batch.
-const COMMITS: usize = 256;
+/// The most sessions that commits of one group change: sled holds a lock over all of itself while it
+/// takes a batch. One commit may go beyond it.
+const SESSIONS: usize = 256;
 /// A group takes no more commits when it has become larger than this, in bytes.
 const BYTES: usize = 8 << 20;
 /// The most keys of deleted sessions that are removed with one group.
@@ -101,15 +102,17 @@ impl Committer {
         };
         let Some(first) = first else { return Some(Vec::new()) };
         let mut bytes = first.size;
+        let mut sessions = first.sessions();
         let mut alone = first.is_alone();
         let mut commits = vec![first];
-        while commits.len() < COMMITS && bytes < BYTES && !alone {
+        while sessions < SESSIONS && bytes < BYTES && !alone {
             let Ok(commit) = self.queue.try_recv() else { break };
             alone = commit.is_alone();
             if alone {
                 self.next = Some(commit);
             } else {
                 bytes += commit.size;
+                sessions += commit.sessions();
                 commits.push(commit);
             }
         }
@@ -126,17 +129,21 @@ impl Committer {
         let mut refused: Vec<FileName> = Vec::new();
         for commit in commits {
             let full = is_full && commit.needs_space();
-            let Commit { change, events, files, since, answer, size: _ } = commit;
-            let done = if full { group.refuse(change) } else { group.add(change, &events, &files) };
+            let Commit { change, events, files, arrived, since, answer, size: _ } = commit;
+            let done = if full {
+                group.refuse(change)
+            } else {
+                group.add(change, &events, &files, &arrived)
+            };
             if !matches!(done, Ok(true)) {
-                refused.extend(files);
+                refused.extend(files.into_iter().chain(arrived.file));
             }
             pending.push(Pending { answer, since, done });
         }
         self.purge(&mut group);
-        let Sealed { batch, in_flight, then } = group.seal();
+        let Sealed { batch, in_flight, before, then } = group.seal();
         if let Some(batch) = batch {
-            shared.index_mut().set_in_flight(in_flight);
+            shared.index_mut().set_in_flight(in_flight, before);
             if let Err(failed) = shared.disk.write(batch) {
                 shared.fail(failed.0.clone());
                 for one in pending {

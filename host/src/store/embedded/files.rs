@@ -1,4 +1,5 @@
-//! Values that are too large for sled, and the components of agents: files of their own.
+//! Values that are too large for sled, and the components of agents: files of their own. Blobs that
+//! are written with one commit share a file: see `blob`.
 //!
 //! A file is written under a temporary name, synced, renamed, and its directory synced, before the
 //! commit that points to it. It is never changed. It is unlinked after the commit that lets go of
@@ -6,15 +7,16 @@
 //! removed in those same commits: what a crash leaves behind has none, and goes at the next start.
 
 use std::collections::HashSet;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, File, FileExt, OpenOptions};
 
+use super::blob::{BlobFile, Place};
 use crate::agent::Digest;
 use crate::session::id::SessionId;
 use crate::store::StoreError;
@@ -33,6 +35,8 @@ pub(super) enum Owner {
     Log,
     /// It belongs to an agent.
     Agents,
+    /// It holds blobs, which belong to nobody alone.
+    Blobs,
 }
 
 impl Owner {
@@ -42,6 +46,7 @@ impl Owner {
             Owner::Session(id) => format!("{}-", id.0.simple()),
             Owner::Log => "log-".to_owned(),
             Owner::Agents => "agents-".to_owned(),
+            Owner::Blobs => "blobs-".to_owned(),
         }
     }
 }
@@ -139,6 +144,37 @@ impl Files {
             self.remove(files.iter().map(|(name, _)| name));
             write_error(&error)
         })
+    }
+
+    /// Write a file of blobs, and return when it and its name are durable.
+    pub(super) fn write_blobs(&self, blobs: &BlobFile) -> Result<(), StoreError> {
+        let name = blobs.name.as_str();
+        let temporary = format!("{name}{TEMPORARY}");
+        let written = self.write_with(&self.values, &temporary, |file| {
+            let mut file = BufWriter::new(file);
+            blobs.pieces().try_for_each(|(envelope, bytes)| {
+                file.write_all(&envelope)?;
+                file.write_all(bytes)
+            })?;
+            file.flush()
+        });
+        let written = written
+            .and_then(|()| self.values.rename(&temporary, &self.values, name))
+            .and_then(|()| sync(&self.values));
+        written.map_err(|error| {
+            self.unlink(&self.values, &temporary);
+            self.unlink(&self.values, name);
+            write_error(&error)
+        })
+    }
+
+    /// A file of `values/`, to read blobs from; `None` where it is not there.
+    pub(super) fn open_values(&self, name: &FileName) -> Result<Option<File>, StoreError> {
+        match self.values.open(name.as_str()) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::Io(error.to_string().into())),
+        }
     }
 
     /// The payload of a file; `None` where it is not there.
@@ -261,13 +297,22 @@ impl Files {
     }
 
     fn write_new(&self, dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write_with(dir, name, |mut file| file.write_all(bytes))
+    }
+
+    fn write_with(
+        &self,
+        dir: &Dir,
+        name: &str,
+        write: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
         // A file of that name can only be left from a commit that was never made.
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
-        let mut file = dir.open_with(name, &options)?;
-        file.write_all(bytes)?;
+        let file = dir.open_with(name, &options)?;
+        write(&file)?;
         file.sync_all()?;
-        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(file.metadata()?.len(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -285,6 +330,22 @@ impl Files {
         let less = |all: u64| Some(all.saturating_sub(bytes));
         let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
+}
+
+/// The bytes of a place in its file; `None` where the file is too short for it.
+pub(super) fn read_place(file: &File, place: &Place) -> Result<Option<Vec<u8>>, StoreError> {
+    let failed = |error: io::Error| StoreError::Io(error.to_string().into());
+    // Checked before there is memory for it.
+    let end = place.offset.checked_add(place.length);
+    let length = file.metadata().map_err(failed)?.len();
+    let Some(size) =
+        usize::try_from(place.length).ok().filter(|_| end.is_some_and(|e| e <= length))
+    else {
+        return Ok(None);
+    };
+    let mut bytes = vec![0; size];
+    file.read_exact_at(&mut bytes, place.offset).map_err(failed)?;
+    Ok(Some(bytes))
 }
 
 fn component_name(digest: Digest) -> String {

@@ -4,15 +4,22 @@
 //! one session can be in one group, and then the last one gives the session its value, while the
 //! turns and events of all are written. A commit that is refused leaves no trace in the group.
 
-use std::collections::HashMap;
+mod blobs;
+mod history;
+mod rows;
+
+use std::collections::{HashMap, HashSet};
 
 use sled::{Batch, IVec};
 
+use self::blobs::Blobs;
+pub(super) use self::rows::Before;
+use self::rows::Rows;
 use super::Shared;
 use super::cell::{self, AgentCell, Part, SessionCell};
-use super::commit::{Change, Record, Turn};
+use super::commit::{Arrived, Change, NewEvent, NewSnapshot, Record, Turn};
 use super::files::{FileName, Owner};
-use super::index::{Facts, InFlight, Index, Uploaded};
+use super::index::{AgentKey, Facts, InFlight, Index, Uploaded};
 use super::keys;
 use crate::agent::{Agent, AgentRef, Digest};
 use crate::event::Cursor;
@@ -26,9 +33,12 @@ pub(super) struct Group<'a> {
     batch: Batch,
     changed: bool,
     sessions: HashMap<SessionId, Staged>,
+    rows: Rows<'a>,
+    blobs: Blobs<'a>,
     cursor: Cursor,
     piece: Vec<u8>,
     agents: Vec<AgentChange>,
+    templates: Vec<(Vec<u8>, Option<AgentKey>)>,
     unlink: Vec<FileName>,
     purged: Vec<SessionId>,
 }
@@ -51,7 +61,8 @@ enum Now {
 struct Live {
     revision: u64,
     body: Option<FileName>,
-    head: Option<(SnapshotId, Part)>,
+    /// The oldest first.
+    snapshots: Vec<SnapshotId>,
     written: Option<Written>,
 }
 
@@ -72,6 +83,8 @@ pub(super) struct Sealed {
     pub(super) batch: Option<Batch>,
     /// What readers have to disregard until then.
     pub(super) in_flight: HashMap<SessionId, InFlight>,
+    /// The same of keys that are none of these sessions'.
+    pub(super) before: Before,
     /// What changes with it.
     pub(super) then: Then,
 }
@@ -81,6 +94,7 @@ pub(super) struct Then {
     cursor: Cursor,
     sessions: Vec<(SessionId, Option<Facts>)>,
     agents: Vec<AgentChange>,
+    templates: Vec<(Vec<u8>, Option<AgentKey>)>,
     purged: Vec<SessionId>,
     /// Files that nothing points to any more.
     pub(super) unlink: Vec<FileName>,
@@ -94,9 +108,12 @@ impl<'a> Group<'a> {
             batch: Batch::default(),
             changed: false,
             sessions: HashMap::new(),
+            rows: Rows::new(&shared.disk),
+            blobs: Blobs::new(shared),
             cursor: shared.index().cursor,
             piece: Vec::new(),
             agents: Vec::new(),
+            templates: Vec::new(),
             unlink: Vec::new(),
             purged: Vec::new(),
         }
@@ -109,14 +126,22 @@ impl<'a> Group<'a> {
     pub(super) fn add(
         &mut self,
         change: Change,
-        events: &[Part],
+        events: &[NewEvent],
         files: &[FileName],
+        arrived: &Arrived,
     ) -> Result<bool, StoreError> {
         let done = match change {
-            Change::Create(record) => self.create(record, events)?,
-            Change::Update(record) => self.update(record, events)?,
-            Change::Turn(turn) => self.turn(turn, events)?,
+            Change::Create(all) => self.create(all, events, arrived)?,
+            Change::Update(record, head) => self.update(record, head, events, arrived)?,
+            Change::Turn(turn) => self.turn(turn, events, arrived)?,
+            Change::Log(id) => {
+                self.live(id)?;
+                self.log(events);
+                true
+            }
             Change::Delete(id) => self.delete(id, events)?,
+            Change::PutTemplate(template) => self.put_template(template, arrived)?,
+            Change::DeleteTemplate(key) => self.delete_template(&key)?,
             Change::PutAgent(agent, part, component) => {
                 let kept = self.admit(&agent).and_then(|sequence| {
                     sequence
@@ -138,6 +163,7 @@ impl<'a> Group<'a> {
             for file in files {
                 self.insert(keys::file(file.as_str()), &[]);
             }
+            self.changed = true;
         }
         Ok(done)
     }
@@ -161,6 +187,10 @@ impl<'a> Group<'a> {
                 return Ok(false);
             }
             let (key, _) = entry?;
+            if let Some(snapshot) = keys::snapshot_of(&key) {
+                left = left.saturating_sub(self.forget(id, snapshot)?);
+                continue;
+            }
             if let [keys::FILE, name @ ..] = &*key
                 && let Ok(name) = FileName::read(name)
             {
@@ -177,13 +207,16 @@ impl<'a> Group<'a> {
     /// Nothing more is added.
     pub(super) fn seal(mut self) -> Sealed {
         self.end_piece();
+        let mut before = Before::new();
+        self.changed |= self.rows.seal(&mut self.batch, &mut before);
+        self.changed |= self.blobs.seal(&mut self.batch, &mut before, &mut self.unlink);
         let mut in_flight = HashMap::with_capacity(self.sessions.len());
         let mut sessions = Vec::with_capacity(self.sessions.len());
         for (id, staged) in self.sessions {
             match staged.now {
-                Now::Live(Live { head, written: Some(written), .. }) => {
+                Now::Live(Live { snapshots, written: Some(written), .. }) => {
                     let key = keys::session(id);
-                    let cell = SessionCell::write(&written.front, &written.body, head.as_ref());
+                    let cell = SessionCell::write(&written.front, &written.body, &snapshots);
                     self.batch.insert(key.as_slice(), codec::seal(&key, &[&cell]));
                     sessions.push((id, Some(written.facts)));
                 }
@@ -196,51 +229,79 @@ impl<'a> Group<'a> {
         Sealed {
             batch: self.changed.then_some(self.batch),
             in_flight,
+            before,
             then: Then {
                 cursor: self.cursor,
                 sessions,
                 agents: self.agents,
+                templates: self.templates,
                 purged: self.purged,
                 unlink: self.unlink,
             },
         }
     }
 
-    fn create(&mut self, record: Record, events: &[Part]) -> Result<bool, StoreError> {
-        let id = record.id;
-        let taken = self.sessions.contains_key(&id) || self.shared.index().taken(id);
-        if taken || record.revision != 1 {
-            return Err(StoreError::Conflict(id));
+    fn create(
+        &mut self,
+        all: Vec<(Record, Option<NewSnapshot>)>,
+        events: &[NewEvent],
+        arrived: &Arrived,
+    ) -> Result<bool, StoreError> {
+        let mut seen = HashSet::with_capacity(all.len());
+        let mut heads = HashSet::with_capacity(all.len());
+        for (record, head) in &all {
+            let id = record.id;
+            let taken = self.sessions.contains_key(&id) || self.shared.index().taken(id);
+            let again = head.as_ref().is_some_and(|head| !heads.insert(head.id));
+            if taken || again || record.revision != 1 || !seen.insert(id) {
+                return Err(StoreError::Conflict(id));
+            }
+            self.check_head(record, head.as_ref(), &[], arrived)?;
         }
-        let live = Live { revision: 0, body: None, head: None, written: None };
-        let staged = Staged { durable: None, turns_from: u64::MAX, now: Now::Live(live) };
-        self.sessions.insert(id, staged);
-        self.write(record, None);
-        self.log_of(id, events);
+        self.blobs.arrive(arrived);
+        for (record, head) in all {
+            let live = Live { revision: 0, body: None, snapshots: Vec::new(), written: None };
+            let staged = Staged { durable: None, turns_from: u64::MAX, now: Now::Live(live) };
+            self.sessions.insert(record.id, staged);
+            self.write(record, head, arrived);
+        }
+        self.log(events);
         Ok(true)
     }
 
-    fn update(&mut self, record: Record, events: &[Part]) -> Result<bool, StoreError> {
-        let id = record.id;
-        self.check(&record)?;
-        self.write(record, None);
-        self.log_of(id, events);
+    fn update(
+        &mut self,
+        record: Record,
+        head: Option<NewSnapshot>,
+        events: &[NewEvent],
+        arrived: &Arrived,
+    ) -> Result<bool, StoreError> {
+        self.check(&record, head.as_ref(), arrived)?;
+        self.blobs.arrive(arrived);
+        self.write(record, head, arrived);
+        self.log(events);
         Ok(true)
     }
 
-    fn turn(&mut self, turn: Turn, events: &[Part]) -> Result<bool, StoreError> {
+    fn turn(
+        &mut self,
+        turn: Turn,
+        events: &[NewEvent],
+        arrived: &Arrived,
+    ) -> Result<bool, StoreError> {
         let id = turn.record.id;
-        self.check(&turn.record)?;
-        self.write(turn.record, turn.head);
+        self.check(&turn.record, turn.head.as_ref(), arrived)?;
+        self.blobs.arrive(arrived);
+        self.write(turn.record, turn.head, arrived);
         if let Some(staged) = self.sessions.get_mut(&id) {
             staged.turns_from = staged.turns_from.min(turn.number);
         }
-        self.log_of(id, events);
+        self.log(events);
         self.insert(keys::turn(id, turn.number), &cell::write_turn(&turn.turn));
         Ok(true)
     }
 
-    fn delete(&mut self, id: SessionId, events: &[Part]) -> Result<bool, StoreError> {
+    fn delete(&mut self, id: SessionId, events: &[NewEvent]) -> Result<bool, StoreError> {
         match self.live(id) {
             Ok(_) => {}
             // What cannot be read can still be removed.
@@ -271,7 +332,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn put_agent(&mut self, sequence: u64, agent: Agent, part: &Part, events: &[Part]) -> bool {
+    fn put_agent(&mut self, sequence: u64, agent: Agent, part: &Part, events: &[NewEvent]) -> bool {
         let key = keys::agent(&agent.reference.name, &agent.reference.version);
         self.insert(key, &AgentCell::write(sequence, part));
         self.agents.push(AgentChange::Put(Uploaded { sequence, agent }));
@@ -279,7 +340,7 @@ impl<'a> Group<'a> {
         true
     }
 
-    fn delete_agent(&mut self, agent: AgentRef, events: &[Part]) -> Result<bool, StoreError> {
+    fn delete_agent(&mut self, agent: AgentRef, events: &[NewEvent]) -> Result<bool, StoreError> {
         {
             let index = self.shared.index();
             let known = index.uploaded(&agent.name, &agent.version);
@@ -310,14 +371,20 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// The session, which has to be there at the revision before this record's.
-    fn check(&mut self, record: &Record) -> Result<(), StoreError> {
+    /// The session, which has to be there at the revision before this record's, with the snapshot
+    /// that the record names.
+    fn check(
+        &mut self,
+        record: &Record,
+        head: Option<&NewSnapshot>,
+        arrived: &Arrived,
+    ) -> Result<(), StoreError> {
         let live = self.live(record.id)?;
-        if live.revision.checked_add(1) == Some(record.revision) {
-            Ok(())
-        } else {
-            Err(StoreError::Conflict(record.id))
+        if live.revision.checked_add(1) != Some(record.revision) {
+            return Err(StoreError::Conflict(record.id));
         }
+        let kept = live.snapshots.clone();
+        self.check_head(record, head, &kept, arrived)
     }
 
     /// What the group has made so far of a session that has to be there.
@@ -346,37 +413,31 @@ impl<'a> Group<'a> {
         let durable = self.shared.disk.get(&key)?.ok_or_else(damaged)?;
         let value = codec::unseal(Kind::Session, &key, &durable).map_err(|_| damaged())?;
         let cell = SessionCell::read(&value).map_err(|_| damaged())?;
-        let live = Live {
-            revision,
-            body: cell.body.to_file(),
-            head: cell.head.map(|(id, part)| (id, part.to_part())),
-            written: None,
-        };
+        let live =
+            Live { revision, body: cell.body.to_file(), snapshots: cell.snapshots, written: None };
         drop(value);
         Ok(Staged { durable: Some(durable), turns_from: u64::MAX, now: Now::Live(live) })
     }
 
-    /// Give a session its record. Its head stays for as long as the record names it.
-    fn write(&mut self, record: Record, head: Option<(SnapshotId, Part)>) {
-        let Some(Staged { now: Now::Live(live), .. }) = self.sessions.get_mut(&record.id) else {
+    /// Give a session its record, and the head that comes with it.
+    fn write(&mut self, record: Record, head: Option<NewSnapshot>, arrived: &Arrived) {
+        let id = record.id;
+        let pinned = [record.head, record.pinned];
+        let Some(Staged { now: Now::Live(live), .. }) = self.sessions.get_mut(&id) else {
             return;
         };
         let replaced_body = live.body.take();
-        let before = live.head.take();
-        let (head, replaced_head) = match (head, before) {
-            (Some(new), before) => (Some(new), before),
-            (None, Some(before)) if record.head == Some(before.0) => (Some(before), None),
-            (None, before) => (None, before),
-        };
         live.revision = record.revision;
-        live.head = head;
         live.body = record.body.file().cloned();
         live.written =
             Some(Written { front: record.front, body: record.body, facts: record.facts });
         self.changed = true;
-        let replaced_head = replaced_head.and_then(|(_, part)| part.file().cloned());
-        for file in replaced_body.into_iter().chain(replaced_head) {
+        if let Some(file) = replaced_body {
             self.forget_file(file);
+        }
+        if let Some(head) = head {
+            self.keep(id, head, arrived);
+            self.retain(id, &pinned);
         }
     }
 
@@ -385,23 +446,31 @@ impl<'a> Group<'a> {
         self.unlink.push(file);
     }
 
-    /// Append events to the log, and say where those of this session are. Returns how many.
-    fn log_of(&mut self, id: SessionId, events: &[Part]) {
-        let count = self.log(events);
-        if count > 0 {
-            self.insert(keys::place(id, self.cursor), &u64::from(count).to_le_bytes());
+    /// Append events to the log, and say where those of sessions are.
+    fn log(&mut self, events: &[NewEvent]) {
+        for some in events.chunk_by(|(one, _), (next, _)| one == next) {
+            for (_, event) in some {
+                self.cursor.0 += 1;
+                cell::append_event(&mut self.piece, event);
+                if self.piece.len() > cell::PIECE {
+                    self.end_piece();
+                }
+            }
+            if let Some((Some(id), _)) = some.first()
+                && self.is_there(*id)
+            {
+                let count = (some.len() as u64).to_le_bytes();
+                self.insert(keys::place(*id, self.cursor), &count);
+            }
         }
     }
 
-    fn log(&mut self, events: &[Part]) -> u32 {
-        for event in events {
-            self.cursor.0 += 1;
-            cell::append_event(&mut self.piece, event);
-            if self.piece.len() > cell::PIECE {
-                self.end_piece();
-            }
+    /// Whether there is such a session, in the group or before it.
+    fn is_there(&self, id: SessionId) -> bool {
+        match self.sessions.get(&id) {
+            Some(staged) => matches!(staged.now, Now::Live(_)),
+            None => self.shared.index().revision(id).is_some(),
         }
-        u32::try_from(events.len()).unwrap_or(u32::MAX)
     }
 
     fn end_piece(&mut self) {
@@ -446,11 +515,17 @@ impl Then {
                 }
             }
         }
+        for (key, agent) in self.templates {
+            match agent {
+                Some(agent) => index.put_template(key, agent),
+                None => index.remove_template(&key),
+            }
+        }
         for id in self.purged {
             index.purged(id);
         }
         index.cursor = self.cursor;
-        index.set_in_flight(HashMap::new());
+        index.set_in_flight(HashMap::new(), Before::new());
         if !removed.is_empty() {
             let kept = index.digests();
             removed.retain(|digest| !kept.contains(digest));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use sled::IVec;
 
+use super::group::Before;
 use super::intern::{Id, Interner};
 use crate::agent::{Agent, AgentName, AgentRef, AgentSelector, Digest, Version};
 use crate::clock::Timestamp;
@@ -31,25 +32,32 @@ pub(super) struct Facts {
     user: Option<Arc<str>>,
     tags: Arc<[String]>,
     agent: AgentKey,
+    before_upgrade: Option<AgentKey>,
     pattern: Pattern,
     status: Status,
 }
 
-type AgentKey = Arc<(AgentName, Version, Digest)>;
+/// An agent, as the index counts what refers to it.
+pub(super) type AgentKey = Arc<(AgentName, Version, Digest)>;
+
+/// The key of this agent.
+pub(super) fn agent_key(agent: AgentRef) -> AgentKey {
+    Arc::new((agent.name, agent.version, agent.digest))
+}
 
 impl Facts {
     /// What is to be kept of this record. Its front is enough for that.
     pub(super) fn of(session: Session) -> Facts {
         let due = deadline::next(&session).map(|(at, _)| at);
         let profile = session.profile;
-        let AgentRef { name, version, digest } = profile.agent;
         Facts {
             revision: session.revision,
             due,
             owner: session.owner.0.into(),
             user: profile.user_id.map(Into::into),
             tags: profile.tags.into(),
-            agent: Arc::new((name, version, digest)),
+            agent: agent_key(profile.agent),
+            before_upgrade: session.before_upgrade.map(|before| agent_key(before.agent)),
             pattern: profile.pattern,
             status: session.state.status(),
         }
@@ -97,8 +105,13 @@ pub(super) struct Index {
     users: Interner<Arc<str>>,
     tags: Interner<Arc<[String]>>,
     served_by: Interner<AgentKey>,
+    /// The agents that sessions may go back to: of few sessions, and not for long.
+    before_upgrade: HashMap<SessionId, Id>,
+    /// By key, with their agents.
+    templates: BTreeMap<Vec<u8>, Id>,
     agents: BTreeMap<(AgentName, Version), Uploaded>,
     in_flight: HashMap<SessionId, InFlight>,
+    before: Before,
     gone: HashSet<SessionId>,
     aside: BTreeMap<SessionId, String>,
     /// How many values have been set aside.
@@ -126,6 +139,8 @@ impl Index {
             status: facts.status,
         };
         let due = entry.due;
+        let before = facts.before_upgrade.map(|agent| self.served_by.take(agent));
+        self.set_before_upgrade(id, before);
         let old = self.sessions.insert(id, entry);
         let unchanged = old.as_ref().is_some_and(|old| old.due == due);
         if let Some(old) = old {
@@ -143,6 +158,7 @@ impl Index {
     pub(super) fn remove(&mut self, id: SessionId) {
         self.gone.insert(id);
         self.aside.remove(&id);
+        self.set_before_upgrade(id, None);
         if let Some(old) = self.sessions.remove(&id) {
             self.release(&old);
             if let Some(at) = old.due {
@@ -178,8 +194,36 @@ impl Index {
     }
 
     /// Say what is about to change; an empty map says that all of it is durable.
-    pub(super) fn set_in_flight(&mut self, sessions: HashMap<SessionId, InFlight>) {
+    pub(super) fn set_in_flight(&mut self, sessions: HashMap<SessionId, InFlight>, before: Before) {
         self.in_flight = sessions;
+        self.before = before;
+    }
+
+    /// What is durable of a key that is about to change, for keys of snapshots, blobs and templates:
+    /// to be asked after sled, as [`Index::in_flight`].
+    pub(super) fn before(&self, key: &[u8]) -> Option<&Option<IVec>> {
+        self.before.get(key)
+    }
+
+    /// Add or replace a template.
+    pub(super) fn put_template(&mut self, key: Vec<u8>, agent: AgentKey) {
+        let agent = self.served_by.take(agent);
+        if let Some(old) = self.templates.insert(key, agent) {
+            self.served_by.release(old);
+        }
+    }
+
+    /// Forget a template.
+    pub(super) fn remove_template(&mut self, key: &[u8]) {
+        if let Some(old) = self.templates.remove(key) {
+            self.served_by.release(old);
+        }
+    }
+
+    /// The keys of the templates whose keys begin with `prefix`.
+    pub(super) fn templates(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
+        let from = self.templates.range(prefix.to_vec()..);
+        from.map(|(key, _)| key).take_while(|key| key.starts_with(prefix)).cloned().collect()
     }
 
     /// A session whose record has been set aside under this key.
@@ -274,10 +318,9 @@ impl Index {
         self.agents.values().map(|uploaded| uploaded.sequence).max().unwrap_or(0) + 1
     }
 
-    /// How many sessions refer to this agent.
+    /// How many sessions and templates refer to this agent.
     pub(super) fn serves(&self, agent: &AgentRef) -> u64 {
-        let key = (agent.name.clone(), agent.version.clone(), agent.digest);
-        self.served_by.uses(&Arc::new(key))
+        self.served_by.uses(&agent_key(agent.clone()))
     }
 
     /// Add an agent.
@@ -302,9 +345,20 @@ impl Index {
         let shared = self.owners.bytes(text)
             + self.users.bytes(text)
             + self.tags.bytes(tags)
-            + self.served_by.bytes(|agent| size_of_val(&**agent) + 32);
+            + self.served_by.bytes(|agent| size_of_val(&**agent) + 32)
+            + self.templates.keys().map(|key| 64 + key.len()).sum::<usize>();
         let all = self.sessions.len() * session + self.due.len() * due + shared;
         u64::try_from(all).unwrap_or(u64::MAX)
+    }
+
+    fn set_before_upgrade(&mut self, id: SessionId, agent: Option<Id>) {
+        let old = match agent {
+            Some(agent) => self.before_upgrade.insert(id, agent),
+            None => self.before_upgrade.remove(&id),
+        };
+        if let Some(old) = old {
+            self.served_by.release(old);
+        }
     }
 
     fn release(&mut self, entry: &Entry) {

@@ -2,24 +2,32 @@
 //!
 //! | key | value |
 //! | --- | --- |
-//! | `s` session | the record and the head: see `cell` |
+//! | `s` session | the record and the names of the snapshots: see `cell` |
 //! | `r` session `t` number | a turn, and the place of its events in the log |
 //! | `r` session `e` cursor | how many events of the session end at this cursor |
+//! | `r` session `h` snapshot | a snapshot, or an outline of it that names its blobs |
+//! | `h` snapshot | the session that a snapshot belongs to |
+//! | `b` kind digest | a blob: how many snapshots and templates refer to it, and where it lies |
+//! | `t` length owner name | a template, as a snapshot |
 //! | `g` cursor | the events that end at this cursor |
 //! | `a` name `0` version | an agent |
-//! | `v` name | a file of large values that something points to |
+//! | `v` name | a file of large values that something points to; of blobs, how many are in use |
 //! | `x` session | the session is gone, and what it left behind is being removed |
 //! | `q` key | a value that does not decode, under the key where it was found |
 //! | `m` word | about the store itself |
 //!
-//! Numbers are big-endian, so that keys are in the order of what they stand for. The turns and the
-//! places of events of one session are neighbours, so that one page of sled often holds both.
+//! Numbers are big-endian, so that keys are in the order of what they stand for. The turns, the
+//! places of events and the snapshots of one session are neighbours, so that one page of sled often
+//! holds several, and what belongs to a session is found when it is removed. The owner of a template
+//! has its length before it, in two bytes: no owner and name are the key of others.
 
 use uuid::Uuid;
 
 use crate::agent::{AgentName, Version};
 use crate::event::Cursor;
-use crate::session::id::SessionId;
+use crate::session::id::{Principal, SessionId, SnapshotId};
+
+use super::blob::BlobId;
 
 /// What the first byte of a key says.
 pub(super) const SESSION: u8 = b's';
@@ -34,6 +42,9 @@ pub(super) const GONE: u8 = b'x';
 /// The prefix of what has been set aside.
 pub(super) const ASIDE: u8 = b'q';
 
+/// The prefix of all templates.
+pub(super) const TEMPLATE: u8 = b't';
+
 /// The version of the format of the directory.
 pub(super) const FORMAT: &[u8] = b"mformat";
 /// The secret of the store.
@@ -42,6 +53,8 @@ pub(super) const SECRET: &[u8] = b"msecret";
 const ROWS: u8 = b'r';
 const TURN: u8 = b't';
 const PLACE: u8 = b'e';
+const SNAPSHOT: u8 = b'h';
+const BLOB: u8 = b'b';
 
 /// A session.
 pub(super) fn session(id: SessionId) -> [u8; 17] {
@@ -66,6 +79,48 @@ pub(super) fn turn(id: SessionId, number: u64) -> [u8; 26] {
 /// The place of events of a session, the last of which has this cursor.
 pub(super) fn place(id: SessionId, last: Cursor) -> [u8; 26] {
     row(id, PLACE, last.0)
+}
+
+/// A snapshot of a session.
+pub(super) fn snapshot(id: SessionId, snapshot: SnapshotId) -> [u8; 34] {
+    let mut key = [SNAPSHOT; 34];
+    key[..17].copy_from_slice(&rows(id));
+    key[18..].copy_from_slice(snapshot.0.as_bytes());
+    key
+}
+
+/// The snapshot that this row of a session is, if it is one.
+pub(super) fn snapshot_of(key: &[u8]) -> Option<SnapshotId> {
+    let rest = key.strip_prefix(&[ROWS])?.get(16..)?;
+    let id: [u8; 16] = rest.strip_prefix(&[SNAPSHOT])?.try_into().ok()?;
+    Some(SnapshotId(Uuid::from_bytes(id)))
+}
+
+/// Whose a snapshot is.
+pub(super) fn holder(snapshot: SnapshotId) -> [u8; 17] {
+    let mut key = [SNAPSHOT; 17];
+    key[1..].copy_from_slice(snapshot.0.as_bytes());
+    key
+}
+
+/// A blob.
+pub(super) fn blob(id: &BlobId) -> [u8; 34] {
+    let mut key = [BLOB; 34];
+    key[1] = id.kind();
+    key[2..].copy_from_slice(&id.digest().0);
+    key
+}
+
+/// A template.
+pub(super) fn template(owner: &Principal, name: &str) -> Vec<u8> {
+    [&templates(owner), name.as_bytes()].concat()
+}
+
+/// The prefix of the templates of an owner.
+pub(super) fn templates(owner: &Principal) -> Vec<u8> {
+    // Longer ones are refused before they get here.
+    let length = u16::try_from(owner.0.len()).unwrap_or(u16::MAX).to_be_bytes();
+    [&[TEMPLATE], &length[..], owner.0.as_bytes()].concat()
 }
 
 /// A piece of the log, the last event of which has this cursor.
@@ -113,6 +168,23 @@ pub(super) fn describe(key: &[u8]) -> String {
             let kind = if rest[16] == TURN { "turn" } else { "events" };
             let session = rest.first_chunk().map_or_else(String::new, id);
             format!("session/{session}/{kind}/{}", number(rest).unwrap_or_default())
+        }
+        [ROWS, rest @ ..] if rest.len() == 33 => {
+            let snapshot = snapshot_of(key).map(|id| id.to_string()).unwrap_or_default();
+            let session = rest.first_chunk().map_or_else(String::new, id);
+            format!("session/{session}/snapshot/{snapshot}")
+        }
+        [SNAPSHOT, rest @ ..] if rest.len() == 16 => {
+            format!("snapshot/{}", rest.first_chunk().map_or_else(String::new, id))
+        }
+        [BLOB, kind, rest @ ..] if rest.len() == 32 => {
+            let digest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("blob/{}/{digest}", char::from(*kind))
+        }
+        [TEMPLATE, a, b, rest @ ..] => {
+            let length = usize::from(u16::from_be_bytes([*a, *b])).min(rest.len());
+            let (owner, name) = rest.split_at(length);
+            format!("template/{}/{}", text(owner), text(name))
         }
         [EVENTS, rest @ ..] if rest.len() == 8 => {
             format!("events/{}", number(rest).unwrap_or_default())

@@ -19,6 +19,7 @@
 //! When a write fails nobody can know what of it is durable: from then on every commit is answered
 //! with [`StoreError::Unknown`], reads go on with what was durable, and [`Store::failed`] returns.
 
+mod blob;
 mod cell;
 mod commit;
 mod committer;
@@ -32,6 +33,7 @@ mod lock;
 mod options;
 mod query;
 mod recovery;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -54,13 +56,16 @@ use self::index::Index;
 use self::lock::{Lock, Temporary};
 pub use self::options::{OpenError, Options};
 use super::{
-    Dormant, Logged, SessionPage, SessionQuery, Store, StoreError, StoreStats, TurnCommit,
+    Creation, Depth, Dormant, Kept, Logged, SessionPage, SessionQuery, SnapshotSummary, Store,
+    StoreError, StoreStats, TurnCommit,
 };
 use crate::agent::{Agent, AgentRef, AgentSelector, Digest};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Cursor, Event};
-use crate::session::id::SessionId;
+use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::record::Session;
+use crate::session::snapshot::Snapshot;
+use crate::session::template::Template;
 use crate::turn::record::TurnRecord;
 
 /// The store in a directory.
@@ -87,6 +92,7 @@ struct Shared {
     files: Files,
     index: RwLock<Index>,
     reserve: Arc<AtomicU64>,
+    keep_snapshots: usize,
     commits: AtomicU64,
     groups: AtomicU64,
     failed: watch::Sender<Option<StoreError>>,
@@ -133,6 +139,7 @@ impl Embedded {
             files,
             index: RwLock::new(recovered.index),
             reserve: options.reserve_bytes,
+            keep_snapshots: options.keep_snapshots.clamp(1, cell::SNAPSHOTS),
             commits: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             failed,
@@ -140,6 +147,9 @@ impl Embedded {
             _temporary: temporary,
             _released: released,
         });
+        if let Some(sessions) = recovered.old_heads {
+            upgrade::move_heads(&shared, &sessions)?;
+        }
         let (queue, thread) = committer::start(Arc::clone(&shared), recovered.gone)?;
         Ok(Embedded {
             shared: Mutex::new(Some(shared)),
@@ -264,8 +274,12 @@ impl Shared {
 
 #[async_trait]
 impl Store for Embedded {
-    async fn create_session(&self, session: Session, events: Vec<Event>) -> Result<(), StoreError> {
-        self.commit(Request::Create(session), events).await.map(drop)
+    async fn create_sessions(
+        &self,
+        sessions: Vec<Creation>,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError> {
+        self.commit(Request::Create(sessions), events).await.map(drop)
     }
 
     async fn commit_turn(&self, commit: TurnCommit) -> Result<(), StoreError> {
@@ -273,8 +287,17 @@ impl Store for Embedded {
         self.commit(Request::Turn(Box::new((session, turn, snapshot))), events).await.map(drop)
     }
 
-    async fn update_session(&self, session: Session, events: Vec<Event>) -> Result<(), StoreError> {
-        self.commit(Request::Update(session), events).await.map(drop)
+    async fn update_session(
+        &self,
+        session: Session,
+        head: Option<Snapshot>,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError> {
+        self.commit(Request::Update(Box::new((session, head))), events).await.map(drop)
+    }
+
+    async fn log(&self, session: SessionId, events: Vec<Event>) -> Result<(), StoreError> {
+        self.commit(Request::Log(session), events).await.map(drop)
     }
 
     async fn delete_session(&self, id: SessionId, events: Vec<Event>) -> Result<(), StoreError> {
@@ -287,6 +310,34 @@ impl Store for Embedded {
 
     async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
         self.read(move |shared| shared.dormant(id)).await
+    }
+
+    async fn snapshots(&self, session: SessionId) -> Result<Vec<SnapshotSummary>, StoreError> {
+        self.read(move |shared| shared.snapshots(session)).await
+    }
+
+    async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError> {
+        self.read(move |shared| shared.snapshot(id, depth)).await
+    }
+
+    async fn put_template(&self, template: Template) -> Result<(), StoreError> {
+        self.commit(Request::PutTemplate(Box::new(template)), Vec::new()).await.map(drop)
+    }
+
+    async fn template(
+        &self,
+        owner: Principal,
+        name: String,
+    ) -> Result<Option<Template>, StoreError> {
+        self.read(move |shared| shared.template(&owner, &name)).await
+    }
+
+    async fn templates(&self, owner: Principal) -> Result<Vec<Template>, StoreError> {
+        self.read(move |shared| shared.templates(&owner)).await
+    }
+
+    async fn delete_template(&self, owner: Principal, name: String) -> Result<bool, StoreError> {
+        self.commit(Request::DeleteTemplate(owner, name), Vec::new()).await
     }
 
     async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError> {

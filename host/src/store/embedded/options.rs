@@ -40,10 +40,16 @@ pub struct Options {
     /// How much of the disk stays free, in bytes: with less than this, commits that need space are
     /// refused. It can be changed at any time.
     pub reserve_bytes: Arc<AtomicU64>,
+    /// How many snapshots of a session are kept, the newest, its head among them: 1 to 256.
+    pub keep_snapshots: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_bytes: 256 << 20, reserve_bytes: Arc::new(AtomicU64::new(64 << 20)) }
+        Options {
+            cache_bytes: 256 << 20,
+            reserve_bytes: Arc::new(AtomicU64::new(64 << 20)),
+            keep_snapshots: 16,
+        }
     }
 }

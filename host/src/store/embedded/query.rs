@@ -5,8 +5,12 @@
 //!   what the index says is durable holds instead. [`Index::in_flight`](super::index::Index) says
 //!   why this order is right.
 //! - Turns are read in the same order; those of a group in flight are left out.
+//! - Snapshots, blobs and templates are read in the same order. They never change: they are there or
+//!   not, and what goes while it is being read is not there.
 //! - Events are read up to the durable end of the log only.
 //! - Listings, deadlines and agents come from the index, which changes when a group is durable.
+
+mod snapshots;
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -14,6 +18,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use sled::IVec;
 
+pub(super) use self::snapshots::BlobReader;
 use super::Shared;
 use super::cell::{self, PartRef, SessionCell};
 use super::commit::is_about;
@@ -22,15 +27,15 @@ use crate::event::Cursor;
 use crate::session::id::SessionId;
 use crate::session::record::Session;
 use crate::store::codec::{self, CodecError, Kind};
-use crate::store::{Dormant, Logged, SessionPage, SessionQuery, StoreError};
+use crate::store::{Logged, SessionPage, SessionQuery, StoreError};
 use crate::turn::record::TurnRecord;
 
 /// How often a value is read again, because a file that it named has been replaced meanwhile.
 const TRIES: usize = 16;
 
 /// Why a value could not be read.
-enum Unreadable {
-    /// A file that it names is not there: it may have been replaced since.
+pub(super) enum Unreadable {
+    /// Something that it names is not there: it may have been replaced since.
     Stale,
     /// It does not decode.
     Damaged(CodecError),
@@ -54,24 +59,6 @@ impl Shared {
     /// The record of a session.
     pub(super) fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
         self.read_session(id, |cell| self.record(cell))
-    }
-
-    /// The record of a session with its head.
-    pub(super) fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
-        self.read_session(id, |cell| {
-            let session = self.record(cell)?;
-            let head = match &cell.head {
-                None => None,
-                Some((_, part)) => {
-                    let bytes = match self.part(Kind::Head, part)? {
-                        Content::Here(bytes) => Bytes::copy_from_slice(bytes),
-                        Content::Apart(bytes) => bytes,
-                    };
-                    Some(codec::decode_snapshot(&bytes)?)
-                }
-            };
-            Ok(Dormant { session, head })
-        })
     }
 
     /// A page of sessions. A session that changes while the page is read may have changed so that

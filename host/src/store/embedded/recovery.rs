@@ -6,13 +6,14 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use sled::{Batch, IVec};
 
 use super::OpenError;
-use super::cell::{AgentCell, SessionCell};
+use super::cell::{AgentCell, SessionCell, TemplateCell};
 use super::disk::Disk;
 use super::files::Files;
-use super::index::{Facts, Index, Uploaded};
+use super::index::{AgentKey, Facts, Index, Uploaded, agent_key};
 use super::query::read_agent;
 use super::{disk, keys};
 use crate::agent::Agent;
@@ -23,7 +24,9 @@ use crate::store::StoreError;
 use crate::store::codec::{self, CodecError, Kind};
 
 /// The layout of keys and files, as `keys`, `cell` and `files` describe it.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+/// The layout that [`upgrade`](super::upgrade) leads from.
+const FIRST: u8 = 1;
 
 /// What was found.
 pub(super) struct Recovered {
@@ -33,13 +36,17 @@ pub(super) struct Recovered {
     pub(super) secret: [u8; 32],
     /// Deleted sessions that have left something behind.
     pub(super) gone: Vec<SessionId>,
+    /// Where the store has its first layout, the sessions whose heads are to be moved.
+    pub(super) old_heads: Option<Vec<SessionId>>,
 }
 
 /// Rebuild what memory knows, and remove what a crash has left behind.
 pub(super) fn recover(disk: &Disk, files: &Files) -> Result<Recovered, OpenError> {
-    let secret = match note(disk, keys::FORMAT)? {
+    let layout = note(disk, keys::FORMAT)?;
+    let is_first = layout.as_deref() == Some(&[FIRST]);
+    let secret = match layout {
         None => create(disk)?,
-        Some(layout) if *layout == [LAYOUT] => {
+        Some(layout) if is_first || *layout == [LAYOUT] => {
             let secret = note(disk, keys::SECRET)?;
             let secret = secret.and_then(|secret| <[u8; 32]>::try_from(&*secret).ok());
             secret.ok_or_else(|| OpenError::Damaged("its secret is lost".to_owned()))?
@@ -48,10 +55,11 @@ pub(super) fn recover(disk: &Disk, files: &Files) -> Result<Recovered, OpenError
             return Err(OpenError::NewerFormat(format!("its layout is {layout:?}")));
         }
     };
-    let mut walk = Walk { index: Index::default(), aside: Batch::default(), set_aside: 0 };
+    let mut walk = Walk::default();
     walk.sessions(disk)?;
     let agents_are_whole = walk.agents(disk, files)?;
-    let Walk { mut index, aside, set_aside } = walk;
+    walk.templates(disk)?;
+    let Walk { mut index, aside, set_aside, old_heads } = walk;
     if set_aside > 0 {
         disk.write(aside).map_err(|disk::WriteFailed(reason)| broken(&reason))?;
     }
@@ -79,7 +87,15 @@ pub(super) fn recover(disk: &Disk, files: &Files) -> Result<Recovered, OpenError
     }
     let components = agents_are_whole.then(|| index.digests());
     files.sweep(&values, components.as_ref())?;
-    Ok(Recovered { index, secret, gone })
+    let old_heads = is_first.then_some(old_heads);
+    Ok(Recovered { index, secret, gone, old_heads })
+}
+
+/// Say that the store has the current layout.
+pub(super) fn set_layout(disk: &Disk) -> Result<(), OpenError> {
+    let mut batch = Batch::default();
+    batch.insert(keys::FORMAT, codec::seal(keys::FORMAT, &[&[LAYOUT]]));
+    disk.write(batch).map_err(|disk::WriteFailed(reason)| broken(&reason))
 }
 
 /// A store that has just been made.
@@ -116,10 +132,12 @@ impl From<StoreError> for OpenError {
     }
 }
 
+#[derive(Default)]
 struct Walk {
     index: Index,
     aside: Batch,
     set_aside: usize,
+    old_heads: Vec<SessionId>,
 }
 
 impl Walk {
@@ -127,7 +145,10 @@ impl Walk {
         for entry in disk.prefix(&[keys::SESSION]) {
             let (key, value) = entry?;
             match facts(&key, &value) {
-                Ok((id, facts)) => self.index.put(id, facts),
+                Ok(Found { id, facts, has_old_head }) => {
+                    self.index.put(id, facts);
+                    self.old_heads.extend(has_old_head.then_some(id));
+                }
                 Err(error) => self.move_aside(&key, value, &error)?,
             }
         }
@@ -147,6 +168,17 @@ impl Walk {
         Ok(disk.prefix(&[keys::ASIDE, keys::AGENT]).next().is_none() && self.set_aside == 0)
     }
 
+    fn templates(&mut self, disk: &Disk) -> Result<(), OpenError> {
+        for entry in disk.prefix(&[keys::TEMPLATE]) {
+            let (key, value) = entry?;
+            match template(&key, &value) {
+                Ok(agent) => self.index.put_template(key.to_vec(), agent),
+                Err(error) => self.move_aside(&key, value, &error)?,
+            }
+        }
+        Ok(())
+    }
+
     fn move_aside(&mut self, key: &[u8], value: IVec, error: &CodecError) -> Result<(), OpenError> {
         let name = keys::describe(key);
         match error {
@@ -162,15 +194,30 @@ impl Walk {
     }
 }
 
-fn facts(key: &[u8], value: &[u8]) -> Result<(SessionId, Facts), CodecError> {
+/// What a session says of itself.
+struct Found {
+    id: SessionId,
+    facts: Facts,
+    has_old_head: bool,
+}
+
+fn facts(key: &[u8], value: &[u8]) -> Result<Found, CodecError> {
     let value = codec::unseal(Kind::Session, key, value)?;
-    let session = codec::decode_front(SessionCell::read(&value)?.front)?;
+    let cell = SessionCell::read(&value)?;
+    let session = codec::decode_front(cell.front)?;
     let id = session.id;
     if keys::session_of(keys::SESSION, key) == Some(id) {
-        Ok((id, Facts::of(session)))
+        Ok(Found { id, facts: Facts::of(session), has_old_head: cell.old_head.is_some() })
     } else {
         Err(CodecError::Malformed("it is another session".to_owned()))
     }
+}
+
+fn template(key: &[u8], value: &[u8]) -> Result<AgentKey, CodecError> {
+    let value = codec::unseal(Kind::Template, key, value)?;
+    let cell = TemplateCell::read(&value)?;
+    let outline = codec::decode_snapshot(&Bytes::copy_from_slice(cell.snapshot.outline))?;
+    Ok(agent_key(codec::decode_template(cell.template, outline)?.agent))
 }
 
 fn agent(files: &Files, key: &[u8], value: &[u8]) -> Result<Uploaded, CodecError> {

@@ -356,13 +356,15 @@ async fn what_was_changed_is_never_given_to_a_guest() {
     let code = code(telling(Parts { inner, ..Parts::default() }, "(call $step)")).await;
     let mut instance = code.instantiate(grant()).await.expect("it starts");
     turn(&mut instance).await;
-    let GuestState::Image { data } = state(&mut instance).await else { panic!("no image") };
+    let GuestState::Image { data, .. } = state(&mut instance).await else { panic!("no image") };
     for at in 0..data.len() {
         let mut changed = data.to_vec();
         changed[at] ^= 1 << (at % 8);
         for data in [changed, data[..at].to_vec()] {
             let mut fresh = code.instantiate(grant()).await.expect("it starts");
-            let restored = fresh.restore(&GuestState::Image { data: data.into() }, FUEL).await;
+            let restored = fresh
+                .restore(&GuestState::Image { data: data.into(), chunks: Vec::new() }, FUEL)
+                .await;
             assert!(matches!(restored, Err(Fault::SnapshotUnusable(_))), "{restored:?}");
             assert!(matches!(fresh.save().await, Err(Fault::Host(_))), "it is poisoned");
         }

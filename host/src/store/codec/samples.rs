@@ -15,9 +15,10 @@ use crate::event::{Event, EventKind, Subject};
 use crate::session::id::{Principal, SessionId, SnapshotId, TurnId};
 use crate::session::limits::{Limits, NanoUsd, Usage};
 use crate::session::pattern::Pattern;
-use crate::session::record::{Profile, Session};
-use crate::session::snapshot::{GuestState, Snapshot};
+use crate::session::record::{BeforeUpgrade, Durability, Profile, ResumeFallback, Session};
+use crate::session::snapshot::{Chunk, GuestState, Snapshot};
 use crate::session::state::{Reason, Resumable, State};
+use crate::session::template::Template;
 use crate::turn::record::{
     Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, TurnOutcome, TurnRecord,
 };
@@ -91,9 +92,14 @@ fn limits() -> impl Strategy<Value = Limits> {
 fn profile() -> impl Strategy<Value = Profile> {
     let labels = (vec("[a-c]", 0..3), of(".{0,9}"), of("[u-w]"), of("[a-z]"), of("[a-z]"));
     let objects = (object(), of("[a-z]{1,4}".prop_map(Value::from)), object());
-    (reference(), pattern(), limits(), labels, objects).prop_map(
-        |(agent, pattern, limits, labels, objects)| Profile {
+    let fallback = prop_oneof![Just(ResumeFallback::Parent), Just(ResumeFallback::Fresh)];
+    let durability = prop_oneof![Just(Durability::Turn), Just(Durability::Sleep)];
+    let saving = (durability, of(fallback));
+    (reference(), pattern(), limits(), labels, objects, saving).prop_map(
+        |(agent, pattern, limits, labels, objects, saving)| Profile {
             agent,
+            durability: saving.0,
+            resume_fallback: saving.1,
             pattern,
             limits,
             config: objects.0,
@@ -109,7 +115,9 @@ fn profile() -> impl Strategy<Value = Profile> {
 }
 
 pub(crate) fn session() -> impl Strategy<Value = Session> {
-    let names = (id(), "[p-r]", any::<u64>(), of(id()));
+    let before = (reference(), of(id()))
+        .prop_map(|(agent, head)| BeforeUpgrade { agent, head: head.map(SnapshotId) });
+    let names = (id(), "[p-r]", any::<u64>(), of(id()), of(id()), of(before));
     let times = (time(), of(time()), time(), of(time()));
     let counts = (any::<[u32; 6]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
     (names, state(), profile(), times, counts, object()).prop_map(
@@ -132,6 +140,8 @@ pub(crate) fn session() -> impl Strategy<Value = Session> {
             last_activity_at: times.2,
             ended_at: times.3,
             head: names.3.map(SnapshotId),
+            parent: names.4.map(SnapshotId),
+            before_upgrade: names.5,
             unsaved_turns: counts[5].into(),
             consecutive_failures: failures,
             tools_used,
@@ -142,8 +152,9 @@ pub(crate) fn session() -> impl Strategy<Value = Session> {
 
 pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
     let numbers = any::<[u64; 3]>();
-    (id(), of(id()), numbers, any::<[u8; 32]>(), time(), any::<u32>(), vec(any::<u8>(), 0..200))
-        .prop_map(|(id, parent, numbers, agent, taken_at, version, data)| Snapshot {
+    let state = (any::<u32>(), vec(any::<u8>(), 0..200), vec(chunk(), 0..4));
+    (id(), of(id()), numbers, any::<[u8; 32]>(), time(), state).prop_map(
+        |(id, parent, numbers, agent, taken_at, (version, data, chunks))| Snapshot {
             id: SnapshotId(id),
             parent: parent.map(SnapshotId),
             turn: numbers[0],
@@ -153,9 +164,31 @@ pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
             random_position: numbers[2],
             state: match version % 2 {
                 0 => GuestState::Portable { version, data: Bytes::from(data) },
-                _ => GuestState::Image { data: Bytes::from(data) },
+                _ => GuestState::Image { data: Bytes::from(data), chunks },
             },
-        })
+        },
+    )
+}
+
+fn chunk() -> impl Strategy<Value = Chunk> {
+    (any::<[u8; 32]>(), vec(any::<u8>(), 0..60)).prop_map(|(digest, data)| Chunk {
+        digest: Digest(digest),
+        size: u32::try_from(data.len()).expect("it is small"),
+        data: Some(Bytes::from(data)),
+    })
+}
+
+pub(crate) fn template() -> impl Strategy<Value = Template> {
+    (".{0,9}", "[p-r]", of(".{0,9}"), reference(), snapshot(), time()).prop_map(
+        |(name, owner, description, agent, snapshot, created_at)| Template {
+            name,
+            owner: Principal(owner),
+            description,
+            agent,
+            snapshot,
+            created_at,
+        },
+    )
 }
 
 fn part() -> impl Strategy<Value = Part> {

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::session::deadline;
+use crate::session::record::Durability;
+use crate::session::snapshot::{GuestState, Snapshot};
 
 const KEY: &[u8] = b"s0123";
 
@@ -43,6 +45,17 @@ fn with_fields(row: &[u8], kept: u64) -> Vec<u8> {
     shorter.into_writer()
 }
 
+/// The snapshot as its row has it.
+fn without_state(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.state = match snapshot.state {
+        GuestState::Portable { version, .. } => {
+            GuestState::Portable { version, data: Bytes::new() }
+        }
+        GuestState::Image { .. } => GuestState::Image { data: Bytes::new(), chunks: Vec::new() },
+    };
+    snapshot
+}
+
 proptest! {
     #[test]
     fn a_session_is_read_as_it_was_written(session in samples::session()) {
@@ -64,9 +77,29 @@ proptest! {
     }
 
     #[test]
-    fn a_snapshot_is_read_as_it_was_written(snapshot in samples::snapshot()) {
+    fn a_snapshot_is_read_as_it_was_written_but_for_its_state(snapshot in samples::snapshot()) {
         let bytes = Bytes::from(encode_snapshot(&snapshot));
-        prop_assert_eq!(decode_snapshot(&bytes), Ok(snapshot));
+        let summary = decode_summary(&bytes).expect("it decodes");
+        prop_assert_eq!((summary.id, summary.turn), (snapshot.id, snapshot.turn));
+        prop_assert_eq!(summary.size, snapshot.state.size() as u64);
+        prop_assert_eq!(decode_snapshot(&bytes), Ok(without_state(snapshot)));
+    }
+
+    #[test]
+    fn the_list_of_chunks_is_read_as_it_was_written(snapshot in samples::snapshot()) {
+        let GuestState::Image { mut chunks, .. } = snapshot.state else { return Ok(()) };
+        chunks.iter_mut().for_each(|chunk| chunk.data = None);
+        let list = encode_chunks(&chunks);
+        prop_assert_eq!(decode_chunks(&list), Ok(chunks));
+        if let [_, shorter @ ..] = list.as_slice() {
+            prop_assert!(decode_chunks(shorter).is_err());
+        }
+    }
+
+    #[test]
+    fn a_template_is_read_as_it_was_written_but_for_its_snapshot(template in samples::template()) {
+        let bytes = encode_template(&template);
+        prop_assert_eq!(decode_template(&bytes, template.snapshot.clone()), Ok(template));
     }
 
     #[test]
@@ -83,9 +116,12 @@ proptest! {
     fn fields_of_a_later_host_are_passed_over(
         session in samples::session(),
         turn in samples::turn(),
+        snapshot in samples::snapshot(),
     ) {
-        let front = with_two_more_fields(&encode_front(&session), 13);
-        let body = with_two_more_fields(&encode_body(&session), 17);
+        let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 9));
+        prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
+        let front = with_two_more_fields(&encode_front(&session), 14);
+        let body = with_two_more_fields(&encode_body(&session), 20);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
         prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 12)), Ok(turn));
     }
@@ -98,6 +134,10 @@ proptest! {
         let body = with_fields(&encode_body(&session), 10);
         session.ended_at = None;
         session.head = None;
+        session.parent = None;
+        session.before_upgrade = None;
+        session.profile.durability = Durability::Turn;
+        session.profile.resume_fallback = None;
         session.context.clear();
         session.profile.config.clear();
         session.profile.metadata.clear();
@@ -140,6 +180,8 @@ proptest! {
     ) {
         let _ = (decode_session(&bytes, &bytes), decode_turn(&bytes), decode_event(&bytes));
         let _ = (decode_agent(&bytes), decode_snapshot(&Bytes::from(bytes.clone())));
+        let _ = (decode_summary(&bytes), decode_chunks(&bytes));
+        let _ = unseal(Kind::Session, KEY, &seal_as(1, KEY, &[&bytes]));
         let _ = read(KEY, &bytes);
     }
 
@@ -147,6 +189,7 @@ proptest! {
     fn changed_rows_are_read_or_refused_without_a_panic(
         turn in samples::turn(),
         session in samples::session(),
+        template in samples::template(),
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let change = |mut row: Vec<u8>| {
@@ -156,6 +199,9 @@ proptest! {
             }
             row
         };
+        let outline = Bytes::from(change(encode_snapshot(&template.snapshot)));
+        let _ = (decode_snapshot(&outline), decode_summary(&outline));
+        let _ = decode_template(&change(encode_template(&template)), template.snapshot);
         let _ = decode_turn(&change(encode_turn(&turn)));
         let _ = decode_session(&change(encode_front(&session)), &change(encode_body(&session)));
     }

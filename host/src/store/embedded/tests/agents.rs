@@ -4,7 +4,7 @@ use super::*;
 use crate::agent::{Agent, AgentKind, AgentSelector, Statefulness};
 use crate::store::{Store, StoreError};
 
-fn agent(name: &str, version: &str, component: &[u8]) -> Agent {
+pub(super) fn agent(name: &str, version: &str, component: &[u8]) -> Agent {
     Agent {
         reference: agent_ref(name, version, component),
         owner: None,
@@ -66,7 +66,7 @@ async fn an_agent_stays_while_sessions_refer_to_it_and_its_bytes_while_another_h
     let (one, same) = (agent("echo", "1", b"echo"), agent("copy", "1", b"echo"));
     put(&store, &one, b"echo").await.expect("it is kept");
     put(&store, &same, b"echo").await.expect("it is kept");
-    store.create_session(session(1), Vec::new()).await.expect("it is created");
+    store.create_sessions(new(session(1)), Vec::new()).await.expect("it is created");
     let in_use = store.delete_agent(one.reference.clone(), Vec::new()).await;
     assert!(matches!(in_use, Err(StoreError::AgentInUse(1))));
     store.delete_session(session_id(1), Vec::new()).await.expect("it is deleted");

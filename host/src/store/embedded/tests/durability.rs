@@ -7,7 +7,7 @@ use super::faults::Gate;
 use super::*;
 use crate::event::Cursor;
 use crate::store::embedded::OpenError;
-use crate::store::{SessionQuery, Store, StoreError};
+use crate::store::{Depth, SessionQuery, Store, StoreError};
 
 /// Waits until a commit is at the gate, written and not synced. Returns what opens it.
 async fn reached(gate: Gate) -> Sender<()> {
@@ -24,7 +24,7 @@ async fn what_is_not_synced_is_visible_to_no_reader() {
     let first = session(1);
     let id = first.id;
     store
-        .create_session(first.clone(), vec![event(&first, EventKind::SessionCreated)])
+        .create_sessions(new(first.clone()), vec![event(&first, EventKind::SessionCreated)])
         .await
         .expect("it is created");
     let shared = inside(&store);
@@ -61,28 +61,66 @@ async fn what_is_not_synced_is_visible_to_no_reader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_removed_is_there_until_its_removal_is_durable() {
+    let store = Embedded::temporary(Options { keep_snapshots: 1, ..small() }).expect("it opens");
+    let store = std::sync::Arc::new(store);
+    let first = session(1);
+    let id = first.id;
+    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
+    let before = turn(&first, 1, 50_000);
+    store.commit_turn(before.clone()).await.expect("it is committed");
+    let (old, head) = (before.session.head.expect("it has one"), before.snapshot.clone());
+    let gate = inside(&store).disk.faults.gate();
+    let commit = turn(&before.session, 1, 50_001);
+    let new_head = commit.session.head.expect("it has one");
+    let committing = tokio::spawn({
+        let (store, commit) = (store.clone(), commit.clone());
+        async move { store.commit_turn(commit).await }
+    });
+    let release = reached(gate).await;
+
+    let row = super::super::keys::snapshot(id, old);
+    assert!(inside(&store).disk.get(&row).expect("it reads").is_none(), "sled has removed it");
+    let dormant = store.dormant(id).await.expect("it reads").expect("it is there");
+    assert_eq!((dormant.session, dormant.head), (before.session.clone(), head.clone()));
+    let kept = store.snapshot(old, Depth::Whole).await.expect("it reads");
+    assert_eq!(kept.map(|kept| kept.snapshot), head);
+    assert!(store.snapshot(new_head, Depth::Whole).await.expect("it reads").is_none());
+    let names = store.snapshots(id).await.expect("it reads");
+    assert_eq!(names.iter().map(|summary| summary.id).collect::<Vec<_>>(), [old]);
+
+    release.send(()).expect("the committer waits");
+    committing.await.expect("no panic").expect("it is committed");
+    assert!(store.snapshot(old, Depth::Whole).await.expect("it reads").is_none());
+    let kept = store.snapshot(new_head, Depth::Whole).await.expect("it reads");
+    assert_eq!(kept.map(|kept| kept.snapshot), commit.snapshot);
+    let names = store.snapshots(id).await.expect("it reads");
+    assert_eq!(names.iter().map(|summary| summary.id).collect::<Vec<_>>(), [new_head]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_being_created_or_deleted_is_not_so_before_it_is_durable() {
     let store = std::sync::Arc::new(temporary());
-    let (old, new) = (session(1), session(2));
-    store.create_session(old.clone(), Vec::new()).await.expect("it is created");
+    let (old, young) = (session(1), session(2));
+    store.create_sessions(new(old.clone()), Vec::new()).await.expect("it is created");
     let gate = inside(&store).disk.faults.gate();
     let committing = tokio::spawn({
-        let (store, old, new) = (store.clone(), old.clone(), new.clone());
+        let (store, old, young) = (store.clone(), old.clone(), young.clone());
         async move {
             // Whichever comes first waits at the gate, and the other one behind it.
             tokio::join!(
-                store.create_session(new, Vec::new()),
+                store.create_sessions(new(young), Vec::new()),
                 store.delete_session(old.id, Vec::new())
             )
         }
     });
     let release = reached(gate).await;
-    assert_eq!(store.session(new.id).await.expect("it reads"), None);
+    assert_eq!(store.session(young.id).await.expect("it reads"), None);
     assert_eq!(store.session(old.id).await.expect("it reads"), Some(old.clone()));
     release.send(()).expect("the committer waits");
     let (created, deleted) = committing.await.expect("no panic");
     created.and(deleted).expect("both are committed");
-    assert_eq!(store.session(new.id).await.expect("it reads"), Some(new));
+    assert_eq!(store.session(young.id).await.expect("it reads"), Some(young));
     assert_eq!(store.session(old.id).await.expect("it reads"), None);
 }
 
@@ -90,12 +128,12 @@ async fn a_session_that_is_being_created_or_deleted_is_not_so_before_it_is_durab
 async fn of_two_writers_of_one_session_only_one_succeeds() {
     let store = temporary();
     let first = session(1);
-    store.create_session(first.clone(), Vec::new()).await.expect("it is created");
+    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
     let (one, other) = (turn(&first, 1, 1), turn(&first, 2, 2));
     let (one, other) = tokio::join!(store.commit_turn(one), store.commit_turn(other));
     assert!(one.is_ok());
     assert!(matches!(other, Err(StoreError::Conflict(id)) if id == first.id));
-    let again = store.create_session(first.clone(), Vec::new()).await;
+    let again = store.create_sessions(new(first.clone()), Vec::new()).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))));
 }
 
@@ -104,12 +142,12 @@ async fn one_group_takes_many_commits_of_a_session_and_refuses_just_those_that_c
     let store = std::sync::Arc::new(temporary());
     let mut now = session(1);
     let other = session(2);
-    store.create_session(now.clone(), Vec::new()).await.expect("it is created");
+    store.create_sessions(new(now.clone()), Vec::new()).await.expect("it is created");
     // Held, so that all that follows gathers behind it and makes one group.
     let gate = inside(&store).disk.faults.gate();
     let holding = tokio::spawn({
         let store = store.clone();
-        async move { store.create_session(other, Vec::new()).await }
+        async move { store.create_sessions(new(other), Vec::new()).await }
     });
     let release = reached(gate).await;
     let stale = now.clone();
@@ -125,8 +163,8 @@ async fn one_group_takes_many_commits_of_a_session_and_refuses_just_those_that_c
     // They are begun in this order: all are queued when the gate opens.
     let (done, conflict, missing, ()) = tokio::join!(
         commits,
-        store.update_session(next(&stale), Vec::new()),
-        store.update_session(next(&session(3)), Vec::new()),
+        store.update_session(next(&stale), None, Vec::new()),
+        store.update_session(next(&session(3)), None, Vec::new()),
         async { release.send(()).expect("the committer waits") },
     );
     holding.await.expect("no panic").expect("it is created");
@@ -147,11 +185,11 @@ async fn one_group_takes_many_commits_of_a_session_and_refuses_just_those_that_c
 async fn after_a_failed_sync_nothing_is_written_and_what_was_durable_is_read() {
     let store = temporary();
     let first = session(1);
-    store.create_session(first.clone(), Vec::new()).await.expect("it is created");
+    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
     inside(&store).disk.faults.fail.store(true, Ordering::SeqCst);
     let failed = store.commit_turn(turn(&first, 1, 1)).await;
     assert!(matches!(failed, Err(StoreError::Unknown(_))));
-    let later = store.create_session(session(2), Vec::new()).await;
+    let later = store.create_sessions(new(session(2)), Vec::new()).await;
     assert!(matches!(later, Err(StoreError::Unknown(_))));
     let large = store.commit_turn(turn(&first, 1 << 20, 1)).await;
     assert!(matches!(large, Err(StoreError::Unknown(_))));
@@ -165,7 +203,7 @@ async fn after_a_failed_sync_nothing_is_written_and_what_was_durable_is_read() {
 async fn a_panic_of_sled_is_a_failed_write() {
     let store = temporary();
     inside(&store).disk.faults.panic.store(true, Ordering::SeqCst);
-    let failed = store.create_session(session(1), Vec::new()).await;
+    let failed = store.create_sessions(new(session(1)), Vec::new()).await;
     assert!(matches!(failed, Err(StoreError::Unknown(_))), "{failed:?}");
     assert!(matches!(store.failed().await, StoreError::Unknown(_)));
 }
@@ -202,7 +240,7 @@ async fn a_store_that_has_closed_says_so_and_its_secret_stays() {
     store.close().await.expect("closing twice is closing once");
     let read = store.session(session_id(1)).await;
     assert!(matches!(read, Err(StoreError::Closed)));
-    let write = store.create_session(session(1), Vec::new()).await;
+    let write = store.create_sessions(new(session(1)), Vec::new()).await;
     assert!(matches!(write, Err(StoreError::Closed)));
     assert_eq!(open(root.path()).secret(), secret);
     assert_ne!(temporary().secret(), secret);
@@ -213,7 +251,7 @@ async fn what_was_acknowledged_is_there_when_the_store_was_dropped_without_closi
     let root = tempfile::tempdir().expect("there is room");
     let mut last = session(1);
     let store = open(root.path());
-    store.create_session(last.clone(), Vec::new()).await.expect("it is created");
+    store.create_sessions(new(last.clone()), Vec::new()).await.expect("it is created");
     drop(store);
     for _ in 0..3 {
         let store = open(root.path());
@@ -228,7 +266,7 @@ async fn what_was_acknowledged_is_there_when_the_store_was_dropped_without_closi
 #[tokio::test]
 async fn the_directory_of_a_temporary_store_goes_with_it() {
     let store = temporary();
-    store.create_session(session(1), Vec::new()).await.expect("it is created");
+    store.create_sessions(new(session(1)), Vec::new()).await.expect("it is created");
     let root = {
         let shared = inside(&store);
         shared._temporary.as_ref().expect("it is temporary").path().to_owned()

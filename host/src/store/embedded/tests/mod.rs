@@ -3,11 +3,14 @@
 pub(super) mod faults;
 
 mod agents;
+mod audit;
 mod damage;
 mod durability;
+mod history;
 mod large;
 mod model;
 mod space;
+mod upgrade;
 
 use std::path::Path;
 
@@ -21,23 +24,29 @@ use crate::event::{Event, EventKind};
 use crate::session::id::{Principal, SessionId, SnapshotId, TurnId};
 use crate::session::limits::{Limits, NanoUsd, Usage};
 use crate::session::pattern::Pattern;
-use crate::session::record::{Object, Profile, Session};
+use crate::session::record::{Durability, Object, Profile, Session};
 use crate::session::snapshot::{GuestState, Snapshot};
 use crate::session::state::State;
-use crate::store::TurnCommit;
+use crate::session::template::Template;
+use crate::store::{Creation, TurnCommit};
 use crate::turn::record::{Part, Sender, TurnOutcome, TurnRecord};
 
-/// A store in this directory, with little memory.
+/// With little memory.
+fn small() -> Options {
+    Options { cache_bytes: 8 << 20, ..Options::default() }
+}
+
+/// A store in this directory.
 fn open(root: &Path) -> Embedded {
     try_open(root).expect("it opens")
 }
 
 fn try_open(root: &Path) -> Result<Embedded, super::OpenError> {
-    Embedded::open(root, Options { cache_bytes: 8 << 20, ..Options::default() })
+    Embedded::open(root, small())
 }
 
 fn temporary() -> Embedded {
-    Embedded::temporary(Options { cache_bytes: 8 << 20, ..Options::default() }).expect("it opens")
+    Embedded::temporary(small()).expect("it opens")
 }
 
 /// What is inside.
@@ -84,6 +93,8 @@ fn session(number: u64) -> Session {
             },
             config: Object::new(),
             conversation_id: None,
+            durability: Durability::Turn,
+            resume_fallback: None,
             tags: Vec::new(),
             description: None,
             user_id: None,
@@ -97,11 +108,18 @@ fn session(number: u64) -> Session {
         last_activity_at: Timestamp(0),
         ended_at: None,
         head: None,
+        parent: None,
+        before_upgrade: None,
         unsaved_turns: 0,
         consecutive_failures: 0,
         tools_used: Vec::new(),
         context: Object::new(),
     }
+}
+
+/// This session alone, with nothing to start from.
+fn new(session: Session) -> Vec<Creation> {
+    vec![Creation { session, head: None }]
 }
 
 /// The record after one more commit.

@@ -7,25 +7,120 @@ use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::audit::{Census, audit, settle};
 use super::*;
 use crate::event::Cursor;
 use crate::session::deadline;
+use crate::session::record::BeforeUpgrade;
+use crate::session::snapshot::Chunk;
 use crate::store::codec::samples;
-use crate::store::{Logged, SessionQuery, Store, StoreError};
+use crate::store::{Depth, Logged, SessionQuery, Store, StoreError};
 
 /// One step of a random history. Sessions are picked among those that were ever created.
 #[derive(Clone, Debug)]
 enum Step {
     Create(Box<Session>),
-    Turn { at: Index, answer: usize, head: Option<usize>, state: State },
-    Update { at: Index, state: State, context: Object, active: i64, drop_head: bool },
+    Turn {
+        at: Index,
+        answer: usize,
+        head: Option<Contents>,
+        state: State,
+    },
+    Update {
+        at: Index,
+        state: State,
+        context: Object,
+        active: i64,
+        drop_head: bool,
+    },
+    /// To go back to one of the snapshots of a session, and whether it may come back from there.
+    Rewind {
+        at: Index,
+        to: Index,
+        pin: bool,
+    },
+    /// Sessions that start from a snapshot of one, or from a template.
+    Fork {
+        at: Index,
+        of: Index,
+        count: u64,
+    },
+    Warm {
+        name: u8,
+        count: u64,
+    },
+    Template {
+        at: Index,
+        of: Index,
+        name: u8,
+    },
+    DropTemplate(u8),
     Delete(Index),
     Stale(Index),
-    Query { query: Picks, offset: usize, limit: usize },
-    Due { now: i64, limit: usize },
-    Rows { at: Index, after: u64, limit: usize },
-    Events { after: u64, limit: usize },
-    Reopen { close: bool },
+    Query {
+        query: Picks,
+        offset: usize,
+        limit: usize,
+    },
+    Due {
+        now: i64,
+        limit: usize,
+    },
+    Rows {
+        at: Index,
+        after: u64,
+        limit: usize,
+    },
+    Events {
+        after: u64,
+        limit: usize,
+    },
+    Reopen {
+        close: bool,
+    },
+}
+
+/// What a snapshot holds.
+#[derive(Clone, Debug)]
+struct Contents {
+    data: usize,
+    chunks: Vec<u8>,
+    /// Whether what the head has already comes without its data.
+    lean: bool,
+}
+
+/// Few different chunks, so that sessions share some.
+fn contents() -> impl Strategy<Value = Contents> {
+    (size(), proptest::collection::vec(0..12_u8, 0..5), any::<bool>())
+        .prop_map(|(data, chunks, lean)| Contents { data, chunks, lean })
+}
+
+fn state_of(contents: &Contents) -> GuestState {
+    let data = Bytes::from(vec![7; contents.data]);
+    if contents.chunks.is_empty() {
+        return GuestState::Portable { version: 1, data };
+    }
+    let chunk = |number: &u8| {
+        let data = vec![*number; 1000 * usize::from(*number)];
+        let size = u32::try_from(data.len()).expect("it is small");
+        Chunk { digest: Digest::of(&[*number]), size, data: Some(data.into()) }
+    };
+    GuestState::Image { data, chunks: contents.chunks.iter().map(chunk).collect() }
+}
+
+/// The same without the data of those chunks that `known` has.
+fn lean(mut state: GuestState, known: Option<&Snapshot>) -> GuestState {
+    let Some(GuestState::Image { chunks: known, .. }) = known.map(|known| &known.state) else {
+        return state;
+    };
+    if let GuestState::Image { chunks, .. } = &mut state {
+        for chunk in chunks {
+            if known.iter().any(|known| known.digest == chunk.digest) {
+                chunk.data = None;
+            }
+        }
+    }
+    state
 }
 
 #[derive(Clone, Debug)]
@@ -70,12 +165,17 @@ fn step() -> impl Strategy<Value = Step> {
     let limit = || 0..12_usize;
     prop_oneof![
         4 => samples::session().prop_map(|session| Step::Create(Box::new(session))),
-        6 => (at(), size(), weighted(0.8, size()), state())
+        8 => (at(), size(), weighted(0.8, contents()), state())
             .prop_map(|(at, answer, head, state)| Step::Turn { at, answer, head, state }),
         3 => (at(), state(), samples::object(), 0..10_000_000_i64, proptest::bool::weighted(0.1))
             .prop_map(|(at, state, context, active, drop_head)| {
                 Step::Update { at, state, context, active, drop_head }
             }),
+        2 => (at(), at(), any::<bool>()).prop_map(|(at, to, pin)| Step::Rewind { at, to, pin }),
+        2 => (at(), at(), 0..4_u64).prop_map(|(at, of, count)| Step::Fork { at, of, count }),
+        1 => (0..3_u8, 0..4_u64).prop_map(|(name, count)| Step::Warm { name, count }),
+        2 => (at(), at(), 0..3_u8).prop_map(|(at, of, name)| Step::Template { at, of, name }),
+        1 => (0..3_u8).prop_map(Step::DropTemplate),
         1 => at().prop_map(Step::Delete),
         1 => at().prop_map(Step::Stale),
         3 => (picks(), 0..6_usize, limit())
@@ -88,10 +188,21 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// How many snapshots of a session are kept.
+const KEPT: usize = 3;
+
+fn keeping(root: &Path) -> Embedded {
+    Embedded::open(root, Options { keep_snapshots: KEPT, ..small() }).expect("it opens")
+}
+
 #[derive(Default)]
 struct Model {
     ever: Vec<SessionId>,
-    sessions: BTreeMap<SessionId, (Session, Option<Snapshot>)>,
+    /// With their snapshots, the oldest first.
+    sessions: BTreeMap<SessionId, (Session, Vec<Snapshot>)>,
+    templates: BTreeMap<String, Template>,
+    /// Every snapshot that there ever was.
+    snapshots: Vec<SnapshotId>,
     turns: BTreeMap<(SessionId, u64), TurnRecord>,
     log: Vec<Event>,
 }
@@ -99,6 +210,53 @@ struct Model {
 impl Model {
     fn pick(&self, at: Index) -> SessionId {
         if self.ever.is_empty() { session_id(404) } else { *at.get(&self.ever) }
+    }
+
+    /// What `dormant` must answer.
+    fn dormant(&self, id: SessionId) -> Option<(Session, Option<Snapshot>)> {
+        let (session, snapshots) = self.sessions.get(&id)?;
+        let head = session.head.and_then(|head| snapshots.iter().find(|one| one.id == head));
+        Some((session.clone(), head.cloned()))
+    }
+
+    /// Change a session, and its history with a new head.
+    fn change(&mut self, session: Session, head: Option<Snapshot>) {
+        let (before, snapshots) = self.sessions.get_mut(&session.id).expect("it is there");
+        *before = session;
+        let Some(head) = head else { return };
+        self.snapshots.push(head.id);
+        snapshots.push(head);
+        let pinned = [before.head, before.before_upgrade.as_ref().and_then(|before| before.head)];
+        while snapshots.len() > KEPT {
+            let oldest = snapshots.iter().position(|one| !pinned.contains(&Some(one.id)));
+            let Some(oldest) = oldest else { break };
+            snapshots.remove(oldest);
+        }
+    }
+
+    fn new_snapshot(&mut self) -> SnapshotId {
+        SnapshotId(uuid(1 << 62 | self.snapshots.len() as u64))
+    }
+
+    /// New sessions with this state.
+    fn forks(&mut self, from: &Snapshot, count: u64) -> Vec<Creation> {
+        let fork = |number| {
+            let mut session = session(1 << 50 | (self.ever.len() as u64 + number));
+            let id = SnapshotId(uuid(1 << 61 | session.id.0.as_u64_pair().1));
+            session.head = Some(id);
+            session.parent = Some(from.id);
+            Creation { session, head: Some(Snapshot { id, parent: Some(from.id), ..from.clone() }) }
+        };
+        (0..count).map(fork).collect()
+    }
+
+    fn created(&mut self, all: Vec<Creation>, whole: &GuestState) {
+        for Creation { session, head } in all {
+            let head = head.map(|head| Snapshot { state: whole.clone(), ..head });
+            self.ever.push(session.id);
+            self.snapshots.extend(head.as_ref().map(|head| head.id));
+            self.sessions.insert(session.id, (session, head.into_iter().collect()));
+        }
     }
 
     fn logged(&self, after: u64) -> impl Iterator<Item = Logged> {
@@ -110,7 +268,9 @@ impl Model {
     }
 
     fn due(&self) -> Vec<(Timestamp, SessionId)> {
-        let due = |(session, _): &(Session, _)| Some((deadline::next(session)?.0, session.id));
+        let due = |(session, _): &(Session, Vec<Snapshot>)| {
+            Some((deadline::next(session)?.0, session.id))
+        };
         let mut all: Vec<_> = self.sessions.values().filter_map(due).collect();
         all.sort();
         all
@@ -139,34 +299,42 @@ async fn take(
             session.id = session_id((session.revision >> 40 << 16) + model.ever.len() as u64);
             session.revision = 1;
             session.head = None;
+            session.before_upgrade = None;
             session.usage.turns = 0;
             let events = vec![event(&session, EventKind::SessionCreated)];
-            store.create_session(session.clone(), events.clone()).await?;
+            store.create_sessions(new(session.clone()), events.clone()).await?;
             model.ever.push(session.id);
             model.log.extend(events);
-            model.sessions.insert(session.id, (session, None));
+            model.sessions.insert(session.id, (session, Vec::new()));
         }
         Step::Turn { at, answer, head, state } => {
             let id = model.pick(at);
-            let Some((before, old_head)) = model.sessions.get(&id).cloned() else {
+            let Some((before, old_head)) = model.dormant(id) else {
                 let missing = store.commit_turn(turn(&Session { id, ..session(1) }, 1, 1)).await;
                 assert!(matches!(missing, Err(StoreError::NotFound(_))));
                 return Ok(());
             };
-            let mut commit = turn(&before, answer, head.unwrap_or(0));
+            let mut commit = turn(&before, answer, 0);
             commit.session.state = state;
-            if head.is_none() {
+            let mut whole = None;
+            if let (Some(contents), Some(snapshot)) = (&head, &mut commit.snapshot) {
+                snapshot.state = state_of(contents);
+                whole = Some(snapshot.clone());
+                if contents.lean {
+                    snapshot.state = lean(snapshot.state.clone(), old_head.as_ref());
+                }
+            } else {
                 commit.session.head = before.head;
                 commit.snapshot = None;
             }
             store.commit_turn(commit.clone()).await?;
             model.turns.insert((id, commit.turn.number), commit.turn);
             model.log.extend(commit.events);
-            model.sessions.insert(id, (commit.session, commit.snapshot.or(old_head)));
+            model.change(commit.session, whole);
         }
         Step::Update { at, state, context, active, drop_head } => {
             let id = model.pick(at);
-            let Some((before, head)) = model.sessions.get(&id).cloned() else { return Ok(()) };
+            let Some((before, _)) = model.sessions.get(&id).cloned() else { return Ok(()) };
             let mut session = next(&before);
             session.state = state;
             session.context = context;
@@ -174,9 +342,79 @@ async fn take(
             if drop_head {
                 session.head = None;
             }
-            store.update_session(session.clone(), Vec::new()).await?;
-            let head = if drop_head { None } else { head };
-            model.sessions.insert(id, (session, head));
+            store.update_session(session.clone(), None, Vec::new()).await?;
+            model.change(session, None);
+        }
+        Step::Rewind { at, to, pin } => {
+            let id = model.pick(at);
+            let Some((before, snapshots)) = model.sessions.get(&id).cloned() else { return Ok(()) };
+            if snapshots.is_empty() {
+                return Ok(());
+            }
+            let to = to.get(&snapshots);
+            let outline = store.snapshot(to.id, Depth::Outline).await?.expect("it is kept");
+            assert_eq!(outline.snapshot.state, lean(to.state.clone(), Some(to)));
+            let new = model.new_snapshot();
+            let mut session = next(&before);
+            session.head = Some(new);
+            session.before_upgrade = (pin && before.head.is_some())
+                .then(|| BeforeUpgrade { agent: before.profile.agent.clone(), head: before.head });
+            let head = Snapshot { id: new, parent: Some(to.id), ..outline.snapshot };
+            store.update_session(session.clone(), Some(head.clone()), Vec::new()).await?;
+            model.change(session, Some(Snapshot { state: to.state.clone(), ..head }));
+        }
+        Step::Fork { at, of, count } => {
+            let id = model.pick(at);
+            let Some((_, snapshots)) = model.sessions.get(&id).cloned() else { return Ok(()) };
+            if snapshots.is_empty() {
+                return Ok(());
+            }
+            let of = of.get(&snapshots);
+            let outline = store.snapshot(of.id, Depth::Outline).await?.expect("it is kept");
+            let forks = model.forks(&outline.snapshot, count);
+            store.create_sessions(forks.clone(), Vec::new()).await?;
+            model.created(forks, &of.state);
+        }
+        Step::Warm { name, count } => {
+            let name = name.to_string();
+            let template = store.template(Principal::local(), name.clone()).await?;
+            let Some(known) = model.templates.get(&name).cloned() else {
+                assert_eq!(template, None);
+                return Ok(());
+            };
+            let template = template.expect("it is kept");
+            let known_lean = lean(known.snapshot.state.clone(), Some(&known.snapshot));
+            assert_eq!(template.snapshot.state, known_lean);
+            let forks = model.forks(&template.snapshot, count);
+            store.create_sessions(forks.clone(), Vec::new()).await?;
+            model.created(forks, &known.snapshot.state);
+        }
+        Step::Template { at, of, name } => {
+            let id = model.pick(at);
+            let Some((session, snapshots)) = model.sessions.get(&id).cloned() else {
+                return Ok(());
+            };
+            if snapshots.is_empty() {
+                return Ok(());
+            }
+            let of = of.get(&snapshots);
+            let outline = store.snapshot(of.id, Depth::Outline).await?.expect("it is kept");
+            let template = Template {
+                name: name.to_string(),
+                owner: Principal::local(),
+                description: None,
+                agent: session.profile.agent,
+                snapshot: outline.snapshot,
+                created_at: Timestamp(1),
+            };
+            store.put_template(template.clone()).await?;
+            let whole = Template { snapshot: of.clone(), ..template };
+            model.templates.insert(name.to_string(), whole);
+        }
+        Step::DropTemplate(name) => {
+            let name = name.to_string();
+            let there = store.delete_template(Principal::local(), name.clone()).await?;
+            assert_eq!(there, model.templates.remove(&name).is_some());
         }
         Step::Delete(at) => {
             let id = model.pick(at);
@@ -193,9 +431,10 @@ async fn take(
         Step::Stale(at) => {
             let Some((now, _)) = model.sessions.get(&model.pick(at)) else { return Ok(()) };
             let lost = vec![event(now, EventKind::SessionUpdated)];
-            let stale = store.update_session(now.clone(), lost.clone()).await;
+            let stale = store.update_session(now.clone(), None, lost.clone()).await;
             assert!(matches!(stale, Err(StoreError::Conflict(_))));
-            let again = store.create_session(Session { revision: 1, ..now.clone() }, lost).await;
+            let again =
+                store.create_sessions(new(Session { revision: 1, ..now.clone() }), lost).await;
             assert!(matches!(again, Err(StoreError::Conflict(_))));
         }
         Step::Query { query, offset, limit } => {
@@ -241,7 +480,7 @@ async fn take(
             let own: Vec<_> = own.take(limit).collect();
             assert_eq!(store.session_events(id, Cursor(after * 3), limit).await?, own);
             let dormant = store.dormant(id).await?.map(|dormant| (dormant.session, dormant.head));
-            assert_eq!(dormant, model.sessions.get(&id).cloned());
+            assert_eq!(dormant, model.dormant(id));
         }
         Step::Events { after, limit } => {
             let expected: Vec<_> = model.logged(after).take(limit).collect();
@@ -253,7 +492,7 @@ async fn take(
             }
             let closed = std::mem::replace(store, temporary());
             drop(closed);
-            *store = open(root);
+            *store = keeping(root);
         }
     }
     Ok(())
@@ -263,11 +502,32 @@ async fn take(
 async fn compare(store: &Embedded, model: &Model) -> Result<(), StoreError> {
     for id in &model.ever {
         let dormant = store.dormant(*id).await?.map(|dormant| (dormant.session, dormant.head));
-        assert_eq!(dormant, model.sessions.get(id).cloned());
+        assert_eq!(dormant, model.dormant(*id));
+        let kept = model.sessions.get(id).map_or(Vec::new(), |(_, kept)| kept.clone());
+        let summaries = store.snapshots(*id).await?;
+        let names: Vec<_> = summaries.iter().rev().map(|summary| summary.id).collect();
+        assert_eq!(names, kept.iter().map(|snapshot| snapshot.id).collect::<Vec<_>>());
         let turns = model.turns.range((*id, 0)..=(*id, u64::MAX));
         let turns: Vec<_> = turns.map(|(_, turn)| turn.clone()).collect();
         assert_eq!(store.turns(*id, 0, usize::MAX).await?, turns);
     }
+    let kept = model.sessions.iter().flat_map(|(id, (_, kept))| kept.iter().map(|one| (*id, one)));
+    let kept: BTreeMap<_, _> = kept.map(|(id, one)| (one.id, (id, one.clone()))).collect();
+    for id in &model.snapshots {
+        let found = store.snapshot(*id, Depth::Whole).await?;
+        let found = found.map(|found| (found.session, found.snapshot));
+        assert_eq!(found, kept.get(id).cloned());
+    }
+    let mut templates = store.templates(Principal::local()).await?;
+    for template in &mut templates {
+        let known = &model.templates[&template.name];
+        assert_eq!(
+            template.snapshot.state,
+            lean(known.snapshot.state.clone(), Some(&known.snapshot))
+        );
+        template.snapshot = known.snapshot.clone();
+    }
+    assert_eq!(templates, model.templates.values().cloned().collect::<Vec<_>>());
     let log: Vec<_> = model.logged(0).collect();
     assert_eq!(store.events_after(Cursor(0), usize::MAX).await?, log);
     let due = model.due();
@@ -287,15 +547,29 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it starts");
         let root = tempfile::tempdir().expect("there is room");
         let done = runtime.block_on(async {
-            let mut store = open(root.path());
+            let mut store = keeping(root.path());
             let mut model = Model::default();
             for step in steps {
                 take(&mut store, root.path(), &mut model, step).await?;
             }
             compare(&store, &model).await?;
             store.close().await?;
-            let store = open(root.path());
+            let store = keeping(root.path());
             compare(&store, &model).await?;
+            // Nothing is lost and nothing is left: of what is there, and once all has gone.
+            settle(&store).await;
+            let census = audit(&store, root.path());
+            let kept: usize = model.sessions.values().map(|(_, kept)| kept.len()).sum();
+            assert_eq!((census.snapshots, census.templates), (kept, model.templates.len()));
+            for id in model.sessions.keys() {
+                store.delete_session(*id, Vec::new()).await?;
+            }
+            for name in model.templates.keys() {
+                store.delete_template(Principal::local(), name.clone()).await?;
+            }
+            settle(&store).await;
+            assert_eq!(audit(&store, root.path()), Census::default());
+            assert_eq!(files(&root.path().join("values")), [""; 0]);
             store.close().await
         });
         prop_assert!(done.is_ok(), "{:?}", done);

@@ -9,11 +9,11 @@ use crate::store::{Store, StoreError};
 #[tokio::test]
 async fn on_a_full_disk_deletes_and_reads_go_on_and_commits_come_back_with_the_space() {
     let reserve = Arc::new(AtomicU64::new(0));
-    let options = Options { cache_bytes: 8 << 20, reserve_bytes: reserve.clone() };
+    let options = Options { reserve_bytes: reserve.clone(), ..small() };
     let store = Embedded::temporary(options).expect("it opens");
     let (one, two) = (session(1), session(2));
-    store.create_session(one.clone(), Vec::new()).await.expect("it is created");
-    store.create_session(two.clone(), Vec::new()).await.expect("it is created");
+    store.create_sessions(new(one.clone()), Vec::new()).await.expect("it is created");
+    store.create_sessions(new(two.clone()), Vec::new()).await.expect("it is created");
 
     reserve.store(u64::MAX, Ordering::Relaxed);
     for size in [1, 1 << 20] {

@@ -1,0 +1,125 @@
+//! Counts again what the store counts, from everything that it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::store::Store;
+use crate::store::codec::{self, Kind};
+use crate::store::embedded::blob::{BlobCell, BlobId};
+use crate::store::embedded::cell::{Content, SessionCell, SnapshotCell, TemplateCell};
+use crate::store::embedded::keys;
+use crate::store::embedded::query::BlobReader;
+
+/// What there is of history, in keys and files.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    pub(super) snapshots: usize,
+    pub(super) templates: usize,
+    pub(super) blobs: usize,
+    /// Keys of sessions that are being removed, and what they have left.
+    pub(super) remains: usize,
+    /// Files with blobs.
+    pub(super) files: usize,
+}
+
+/// Panics where a number is wrong, something is missing, or something is left over. Nothing may be
+/// under way.
+pub(super) fn audit(store: &Embedded, root: &Path) -> Census {
+    let shared = inside(store);
+    let all = |prefix: &[u8]| {
+        let entries: Result<Vec<_>, _> = shared.disk.prefix(prefix).collect();
+        entries.expect("it reads")
+    };
+    let mut census = Census::default();
+    let blobs: BTreeMap<Vec<u8>, BlobCell> = all(b"b")
+        .into_iter()
+        .map(|(key, value)| {
+            let value = codec::unseal(Kind::Note, &key, &value).expect("it is whole");
+            (key.to_vec(), BlobCell::read(&value).expect("it decodes"))
+        })
+        .collect();
+    census.blobs = blobs.len();
+
+    let mut uses: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let mut count = |cell: &SnapshotCell<'_>| {
+        let mut own = BTreeSet::new();
+        if let Content::Blob(digest) = cell.data {
+            own.insert(BlobId::Data(digest));
+        }
+        let list = match cell.chunks {
+            Content::Inline(list) => list.to_vec(),
+            Content::Blob(digest) => {
+                let id = BlobId::List(digest);
+                own.insert(id);
+                let place = &blobs[keys::blob(&id).as_slice()].place;
+                let list = BlobReader::new(&shared.files).read(&id, place);
+                list.unwrap_or_else(|_| panic!("{id:?} is lost")).to_vec()
+            }
+        };
+        let chunks = codec::decode_chunks(&list).expect("it decodes");
+        own.extend(chunks.into_iter().map(|chunk| BlobId::Chunk(chunk.digest)));
+        for id in own {
+            *uses.entry(keys::blob(&id).to_vec()).or_default() += 1;
+        }
+    };
+    let mut kept = BTreeSet::new();
+    for (key, value) in all(b"s") {
+        let value = codec::unseal(Kind::Session, &key, &value).expect("it is whole");
+        let id = keys::session_of(keys::SESSION, &key).expect("it is a session");
+        let cell = SessionCell::read(&value).expect("it decodes");
+        kept.extend(cell.snapshots.into_iter().map(|snapshot| (id, snapshot)));
+    }
+    let mut rows = BTreeSet::new();
+    for (key, value) in all(b"r") {
+        let id = SessionId(Uuid::from_slice(&key[1..17]).expect("it is an id"));
+        census.remains += usize::from(shared.index().revision(id).is_none());
+        let Some(snapshot) = keys::snapshot_of(&key) else { continue };
+        let value = codec::unseal(Kind::Snapshot, &key, &value).expect("it is whole");
+        count(&SnapshotCell::read(&value).expect("it decodes"));
+        rows.insert((id, snapshot));
+    }
+    census.snapshots = rows.len();
+    census.remains += all(b"x").len();
+    assert_eq!(rows, kept, "a session names the snapshots that it has");
+    let holders: BTreeSet<_> = all(b"h").into_iter().map(|(key, _)| key.to_vec()).collect();
+    let expected = rows.iter().map(|(_, snapshot)| keys::holder(*snapshot).to_vec()).collect();
+    assert_eq!(holders, expected, "each snapshot is found by its name, and no other");
+    for (key, value) in all(b"t") {
+        census.templates += 1;
+        let value = codec::unseal(Kind::Template, &key, &value).expect("it is whole");
+        count(&TemplateCell::read(&value).expect("it decodes").snapshot);
+    }
+    let counted = blobs.iter().map(|(key, cell)| (key.clone(), cell.uses)).collect();
+    assert_eq!(uses, counted, "each use of a blob is counted");
+
+    let mut in_files: BTreeMap<String, u64> = BTreeMap::new();
+    for cell in blobs.values() {
+        *in_files.entry(cell.place.file.as_str().to_owned()).or_default() += 1;
+    }
+    let mut known = Vec::new();
+    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    for (key, value) in all(b"v") {
+        let name = String::from_utf8_lossy(&key[1..]).into_owned();
+        let value = codec::unseal(Kind::Note, &key, &value).expect("it is whole");
+        if name.starts_with("blobs-") {
+            let number = value.as_ref().try_into().expect("it is a number");
+            counted.insert(name.clone(), u64::from_le_bytes(number));
+        }
+        known.push(name);
+    }
+    assert_eq!(in_files, counted, "each blob of a file is counted");
+    assert_eq!(files(&root.join("values")), known, "each file has its key");
+    census.files = counted.len();
+    census
+}
+
+/// Wait until the committer has removed what deleted sessions have left behind.
+pub(super) async fn settle(store: &Embedded) {
+    while held(&store.shared).as_ref().is_some_and(|shared| shared.index().any_gone()) {
+        tokio::task::yield_now().await;
+    }
+    // Files go after the group that lets go of them: wait for one more.
+    let nobody = Principal("nobody".to_owned());
+    let none = store.delete_template(nobody, String::new()).await;
+    assert!(matches!(none, Ok(false)), "{none:?}");
+}

@@ -4,6 +4,7 @@
 //! one session can be in one group, and then the last one gives the session its value, while the
 //! turns and events of all are written. A commit that is refused leaves no trace in the group.
 
+mod agents;
 mod blobs;
 mod history;
 mod rows;
@@ -16,12 +17,12 @@ use self::blobs::Blobs;
 pub(super) use self::rows::Before;
 use self::rows::Rows;
 use super::Shared;
-use super::cell::{self, AgentCell, Part, SessionCell};
+use super::cell::{self, Part, SessionCell};
 use super::commit::{Arrived, Change, NewEvent, NewSnapshot, Record, Turn};
 use super::files::{FileName, Owner};
 use super::index::{AgentKey, Facts, InFlight, Index, Uploaded};
 use super::keys;
-use crate::agent::{Agent, AgentRef, Digest};
+use crate::agent::{AgentRef, Digest};
 use crate::event::Cursor;
 use crate::session::id::{SessionId, SnapshotId};
 use crate::store::StoreError;
@@ -319,56 +320,6 @@ impl<'a> Group<'a> {
         self.insert(keys::gone(id), &[]);
         self.log(events);
         Ok(true)
-    }
-
-    /// Whether this agent is new, and then its place in the order of upload.
-    fn admit(&self, agent: &Agent) -> Result<Option<u64>, StoreError> {
-        let index = self.shared.index();
-        let reference = &agent.reference;
-        match index.uploaded(&reference.name, &reference.version) {
-            None => Ok(Some(index.next_sequence())),
-            Some(known) if known.agent.reference.digest == reference.digest => Ok(None),
-            Some(known) => Err(StoreError::AgentExists(known.agent.reference.clone())),
-        }
-    }
-
-    fn put_agent(&mut self, sequence: u64, agent: Agent, part: &Part, events: &[NewEvent]) -> bool {
-        let key = keys::agent(&agent.reference.name, &agent.reference.version);
-        self.insert(key, &AgentCell::write(sequence, part));
-        self.agents.push(AgentChange::Put(Uploaded { sequence, agent }));
-        self.log(events);
-        true
-    }
-
-    fn delete_agent(&mut self, agent: AgentRef, events: &[NewEvent]) -> Result<bool, StoreError> {
-        {
-            let index = self.shared.index();
-            let known = index.uploaded(&agent.name, &agent.version);
-            if known.is_none_or(|known| known.agent.reference.digest != agent.digest) {
-                return Ok(false);
-            }
-            match index.serves(&agent) {
-                0 => {}
-                count => return Err(StoreError::AgentInUse(count)),
-            }
-        }
-        self.forget_agent_file(&agent)?;
-        self.remove(keys::agent(&agent.name, &agent.version));
-        self.agents.push(AgentChange::Removed(agent));
-        self.log(events);
-        Ok(true)
-    }
-
-    fn forget_agent_file(&mut self, agent: &AgentRef) -> Result<(), StoreError> {
-        let key = keys::agent(&agent.name, &agent.version);
-        let file = self.shared.disk.get(&key)?.and_then(|sealed| {
-            let value = codec::unseal(Kind::Agent, &key, &sealed).ok()?;
-            AgentCell::read(&value).ok()?.agent.to_file()
-        });
-        if let Some(file) = file {
-            self.forget_file(file);
-        }
-        Ok(())
     }
 
     /// The session, which has to be there at the revision before this record's, with the snapshot

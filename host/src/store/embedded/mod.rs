@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  lock            who uses the directory
-//!  sled/           records, small heads, turns, events, agents           [disk, keys, cell]
-//!  values/         what is too large for sled, a file each               [files]
+//!  sled/           records, snapshots, turns, events, agents, templates  [disk, keys, cell]
+//!  values/         what is too large for sled: a file each, and blobs    [files, blob]
 //!  components/     the bytes of agents, named by their digest            [files]
 //! ```
 //!
@@ -12,9 +12,15 @@
 //! one batch of it ([`group`]), makes the batch durable ([`disk`]), updates what memory knows
 //! ([`index`]) and answers. The queue is bounded: where the disk is too slow, callers wait.
 //!
+//! A session keeps its newest snapshots ([`Options::keep_snapshots`]); its record says which of them
+//! is the head. A commit that adds one removes the oldest beyond that number, but never the head nor
+//! what the session may go back to after an upgrade. What is large in snapshots lies in blobs
+//! ([`blob`]), which all snapshots and templates share that have it, and which go with the last of
+//! them. So a fork is a few small keys, whatever the size of its state.
+//!
 //! Readers ([`query`]) see what is durable and nothing else. sled shows a batch as soon as it is
-//! applied, which is before it is synced; so the index knows which sessions are in flight and what
-//! of them was durable before, and readers ask it *after* they have asked sled.
+//! applied, which is before it is synced; so the index knows which sessions and keys are in flight
+//! and what of them was durable before, and readers ask it *after* they have asked sled.
 //!
 //! When a write fails nobody can know what of it is durable: from then on every commit is answered
 //! with [`StoreError::Unknown`], reads go on with what was durable, and [`Store::failed`] returns.

@@ -33,6 +33,8 @@ pub struct HostOptions {
     pub memory_budget: u64,
     /// The largest component that can be uploaded, in bytes.
     pub max_component_bytes: u64,
+    /// Snapshots that are older than this are not resumed from, except those of threads.
+    pub stale_after: Duration,
     /// Messages that wait for one session at most; one more is refused.
     pub max_queued_messages: usize,
     /// Failed turns in a row that put a session into `error`.
@@ -58,6 +60,7 @@ impl Default for HostOptions {
             max_residents: 2_000,
             memory_budget: MemoryBudget::default_limit(),
             max_component_bytes: 64 << 20,
+            stale_after: Duration::from_secs(24 * 3600),
             max_queued_messages: 64,
             max_consecutive_failures: 5,
             stop_grace: Duration::from_secs(5),

@@ -2,16 +2,22 @@
 //! does.
 
 mod agents;
+mod history;
+mod origin;
 mod session;
 mod sessions;
+mod templates;
 
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 pub use agents::Agents;
+pub use history::{Fork, ForkError, MAX_FORKS, UpgradeError};
+pub use origin::Resumption;
 pub use session::{LookError, Message, Reply, SessionHandle, Streaming};
-pub use sessions::{CreateError, Listing, Sessions};
+pub use sessions::{CreateError, Created, Listing, Sessions};
+pub use templates::{NewTemplate, TemplateError, Templates};
 
 use crate::agent::catalog::Catalog;
 use crate::builder::{HostBuilder, HostOptions};
@@ -101,6 +107,12 @@ impl Host {
     #[must_use]
     pub fn sessions(&self) -> Sessions {
         Sessions(self.clone())
+    }
+
+    /// The caller's templates.
+    #[must_use]
+    pub fn templates(&self) -> Templates {
+        Templates(self.clone())
     }
 
     /// The clock of this host.

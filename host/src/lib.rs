@@ -30,21 +30,26 @@ pub use builder::{BuildError, HostBuilder, HostOptions};
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use event::{Cursor, Event, EventKind, Subject};
 pub use host::{
-    Agents, CreateError, Host, HostStats, Listing, LookError, Message, Reply, SessionHandle,
-    Sessions, Streaming,
+    Agents, CreateError, Created, Fork, ForkError, Host, HostStats, Listing, LookError, MAX_FORKS,
+    Message, NewTemplate, Reply, Resumption, SessionHandle, Sessions, Streaming, TemplateError,
+    Templates, UpgradeError,
 };
 pub use sandbox::{Refusal, SandboxError, compile_child};
-pub use session::creation::{DefaultLimits, InvalidField, NewSession};
+pub use session::creation::{DefaultLimits, InvalidField, NewSession, Start};
 pub use session::id::{Principal, SessionId, SnapshotId, TurnId};
 pub use session::limits::{FuelPrice, Limits, NanoUsd, Usage};
 pub use session::pattern::Pattern;
-pub use session::record::{Object, Profile, Residency, Session};
+pub use session::record::{
+    BeforeUpgrade, Durability, Object, Profile, Residency, ResumeFallback, Session,
+};
 pub use session::request::{
-    Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight,
+    Damaged, Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight,
 };
 pub use session::state::{InvalidTransition, Reason, Resumable, State, Status};
 pub use store::embedded::OpenError;
-pub use store::{Logged, SessionQuery, StoreError, StoreStats};
+pub use session::snapshot::{Chunk, GuestState, Snapshot};
+pub use session::template::Template;
+pub use store::{Logged, SessionQuery, SnapshotSummary, StoreError, StoreStats};
 pub use turn::admission::Denied;
 pub use turn::output::{Delta, Output};
 pub use turn::record::{

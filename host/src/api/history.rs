@@ -65,6 +65,17 @@ pub(super) async fn session_events(
     Ok(Json(page(found, next)).into_response())
 }
 
+/// `GET …/audit?after=&limit=`: who has asked to resume, and what came of it.
+pub(super) async fn audit(
+    OneSession(session): OneSession,
+    params: Params,
+) -> Result<Json<EventPage>, ApiError> {
+    let after = Cursor(params.count("after")?.unwrap_or(0));
+    let found = session.audit(after, params.limit("limit")?).await?;
+    let next = found.last().map_or(after, |event| event.cursor);
+    Ok(Json(page(found, next)))
+}
+
 /// `GET /api/events`
 pub(super) async fn all_events(
     State(api): State<Api>,

@@ -1,10 +1,13 @@
-//! What is asked of one session besides messages: sleep, wake, stop, kill, terminate, status.
+//! What is asked of one session besides messages: sleep, wake, pause, resume, upgrade,
+//! stop, kill, terminate, status.
 
 use axum::Json;
 
+use super::agents::selector;
 use super::error::ApiError;
 use super::model::session::{Ordered, StatusBody, Terminated};
 use super::request::{JsonBody, OneSession};
+use super::snapshots::snapshot_id;
 use crate::session::request::{MAX_REASON, Sight};
 
 type Answer = Result<Json<Ordered>, ApiError>;
@@ -22,6 +25,29 @@ pub(super) async fn sleep(OneSession(session): OneSession) -> Answer {
 /// `POST …/wake`
 pub(super) async fn wake(OneSession(session): OneSession) -> Answer {
     Ok(done("Session is awake", session.wake().await?))
+}
+
+/// `POST …/pause`
+pub(super) async fn pause(OneSession(session): OneSession) -> Answer {
+    Ok(done("Session is paused", session.pause().await?))
+}
+
+/// `POST …/resume`, from a snapshot on where the body names one.
+pub(super) async fn resume(OneSession(session): OneSession, body: Option<JsonBody>) -> Answer {
+    let mut fields = body.map(|JsonBody(fields)| fields).unwrap_or_default();
+    let snapshot = snapshot_id(&mut fields)?;
+    Ok(done("Session is resumed", session.resume(snapshot).await?))
+}
+
+/// `POST …/upgrade`
+pub(super) async fn upgrade(
+    OneSession(session): OneSession,
+    JsonBody(mut fields): JsonBody,
+) -> Answer {
+    let agent = fields.text("agent")?;
+    let agent = agent.ok_or_else(|| ApiError::invalid_field("agent", "is needed"))?;
+    let agent = selector(&agent)?;
+    Ok(done("Session is upgraded", session.upgrade(agent).await?))
 }
 
 /// `POST …/stop`
@@ -56,6 +82,6 @@ pub(super) async fn terminate(
     Ok(Json(Terminated { session, reason }))
 }
 
-fn done(message: &'static str, session: Sight) -> Json<Ordered> {
+pub(super) fn done(message: &'static str, session: Sight) -> Json<Ordered> {
     Json(Ordered { success: true, message, session: session.into() })
 }

@@ -72,7 +72,7 @@ pub(super) async fn stream_agent(
     only_what_is_supported(&mut fields, &headers)?;
     let session = match fields.text("sessionId")?.filter(|id| !id.is_empty()) {
         Some(id) => session_of(&host, &id)?,
-        None => host.sessions().create(Create::from_fields(fields)?.new).await?,
+        None => host.sessions().create(Create::from_fields(fields)?.0).await?,
     };
     stream(asked, &session, message).await
 }

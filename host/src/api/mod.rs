@@ -22,7 +22,9 @@ mod request;
 mod routes;
 mod server;
 mod sessions;
+mod snapshots;
 mod sse;
+mod templates;
 
 use std::sync::Arc;
 

@@ -5,10 +5,10 @@ use axum::http::StatusCode;
 use super::error::ApiError;
 use super::model::session::SessionBody;
 use crate::agent::catalog::AgentError;
-use crate::host::{CreateError, LookError};
+use crate::host::{CreateError, ForkError, LookError, TemplateError, UpgradeError};
 use crate::sandbox::Refusal;
 use crate::session::creation::InvalidField;
-use crate::session::request::{OrderError, SendError};
+use crate::session::request::{Damaged, OrderError, SendError};
 use crate::session::state::InvalidTransition;
 use crate::store::StoreError;
 use crate::turn::admission::Denied;
@@ -31,6 +31,10 @@ impl From<SendError> for ApiError {
             }
             SendError::TooLarge => {
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", text)
+            }
+            SendError::Damaged(damaged) => damaged.into(),
+            SendError::Unusable(_) => {
+                ApiError::new(StatusCode::CONFLICT, "snapshot_unusable", text)
             }
             SendError::OutOfMemory => ApiError::out_of_memory(),
             SendError::ShuttingDown => ApiError::shutting_down(),
@@ -91,6 +95,21 @@ impl From<OrderError> for ApiError {
                     .with("unsavedTurns", turns)
             }
             OrderError::NotActive(status) => ApiError::not_active(status),
+            OrderError::TurnInProgress => {
+                ApiError::new(StatusCode::CONFLICT, "turn_in_progress", text).retry_later()
+            }
+            OrderError::NoSnapshot(id) => {
+                ApiError::new(StatusCode::NOT_FOUND, "snapshot_not_found", text)
+                    .with("snapshotId", id.to_string())
+            }
+            OrderError::OtherAgent(digest) => {
+                ApiError::new(StatusCode::CONFLICT, "other_agent", text)
+                    .with("agentDigest", digest.to_string())
+            }
+            OrderError::Damaged(damaged) => damaged.into(),
+            OrderError::NotUpgraded(_) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "upgrade_failed", text)
+            }
             OrderError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, "wake_failed", text),
             OrderError::QueueFull => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", text).retry_later()
@@ -99,6 +118,57 @@ impl From<OrderError> for ApiError {
             OrderError::ShuttingDown => ApiError::shutting_down(),
             OrderError::Store(error) => error.into(),
             OrderError::Host(cause) => ApiError::internal(cause),
+        }
+    }
+}
+
+impl From<Damaged> for ApiError {
+    fn from(damaged: Damaged) -> ApiError {
+        ApiError::new(StatusCode::CONFLICT, "snapshot_corrupt", damaged.to_string())
+            .with("snapshotId", damaged.snapshot.to_string())
+            .with("newestGood", damaged.newest_good.map(|good| good.to_string()))
+    }
+}
+
+impl From<ForkError> for ApiError {
+    fn from(error: ForkError) -> ApiError {
+        let text = error.to_string();
+        match error {
+            ForkError::Count => ApiError::invalid_field("count", text.trim_start_matches("count ")),
+            ForkError::Spent(denied) => denied.into(),
+            ForkError::Agent(error) => error.into(),
+            ForkError::Order(error) => error.into(),
+        }
+    }
+}
+
+impl From<UpgradeError> for ApiError {
+    fn from(error: UpgradeError) -> ApiError {
+        match error {
+            UpgradeError::Agent(error) => error.into(),
+            UpgradeError::Order(error) => error.into(),
+        }
+    }
+}
+
+impl From<TemplateError> for ApiError {
+    fn from(error: TemplateError) -> ApiError {
+        let text = error.to_string();
+        let named = |code, name: String| {
+            ApiError::new(StatusCode::NOT_FOUND, code, text.as_str()).with("id", name)
+        };
+        match error {
+            TemplateError::Invalid(error) => error.into(),
+            TemplateError::Name(_) => ApiError::new(StatusCode::BAD_REQUEST, "invalid_name", text),
+            TemplateError::NotFound(name) => named("template_not_found", name),
+            TemplateError::NoSnapshot(id) => named("snapshot_not_found", id),
+            TemplateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, "not_owner", text),
+            TemplateError::TooMany => {
+                ApiError::new(StatusCode::CONFLICT, "too_many_templates", text)
+            }
+            TemplateError::Agent(error) => error.into(),
+            TemplateError::Order(error) => (*error).into(),
+            TemplateError::Store(error) => error.into(),
         }
     }
 }
@@ -131,6 +201,13 @@ impl From<CreateError> for ApiError {
             CreateError::NotDurable(_) => {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "not_durable", text)
             }
+            CreateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, "not_owner", text),
+            CreateError::OtherAgent(digest) => {
+                ApiError::new(StatusCode::CONFLICT, "other_agent", text)
+                    .with("agentDigest", digest.to_string())
+            }
+            CreateError::Template(error) => error.into(),
+            CreateError::Origin(error) => error.into(),
             CreateError::Store(error) => error.into(),
         }
     }

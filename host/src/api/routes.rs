@@ -8,7 +8,9 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
-use super::{Api, agents, frame, guard, health, history, lifecycle, messages, sessions};
+use super::{
+    Api, agents, frame, guard, health, history, lifecycle, messages, sessions, snapshots, templates,
+};
 
 pub(super) fn router(api: Api) -> Router {
     let guarded = Router::new()
@@ -41,9 +43,18 @@ fn under_api(api: &Api) -> Router<Api> {
         .route("/sessions/{id}/stop", post(lifecycle::stop))
         .route("/sessions/{id}/force-kill", post(lifecycle::force_kill))
         .route("/sessions/{id}/terminate", post(lifecycle::terminate))
+        .route("/sessions/{id}/pause", post(lifecycle::pause))
+        .route("/sessions/{id}/resume", post(lifecycle::resume))
+        .route("/sessions/{id}/upgrade", post(lifecycle::upgrade))
+        .route("/sessions/{id}/fork", post(snapshots::fork))
+        .route("/sessions/{id}/rewind", post(snapshots::rewind))
+        .route("/sessions/{id}/snapshots", get(snapshots::list))
+        .route("/sessions/{id}/audit", get(history::audit))
         .route("/sessions/{id}/turns", get(history::turns))
         .route("/sessions/{id}/turns/{turn}", get(history::turn))
         .route("/sessions/{id}/events", get(history::session_events))
+        .route("/templates", get(templates::list).post(templates::create))
+        .route("/templates/{name}", get(templates::show).delete(templates::remove))
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), guard::known))
         .layer(from_fn_with_state(api.clone(), guard::bounded))

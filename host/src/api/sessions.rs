@@ -15,10 +15,10 @@ pub(super) async fn create(
     body: Option<JsonBody>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     let fields = body.map(|JsonBody(fields)| fields).unwrap_or_default();
-    let Create { new, resume_asked } = Create::from_fields(fields)?;
-    let session = host.sessions().create_seen(new).await?;
-    let resume = resume_asked.then_some(Resume { outcome: "unsupported" });
-    Ok((StatusCode::CREATED, Json(Created { session: session.into(), resume })))
+    let Create(new) = Create::from_fields(fields)?;
+    let created = host.sessions().create_seen(new).await?;
+    let resume = created.resume.map(Resume::from);
+    Ok((StatusCode::CREATED, Json(Created { session: created.session.into(), resume })))
 }
 
 /// `GET /api/sessions`

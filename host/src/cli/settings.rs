@@ -179,6 +179,14 @@ pub(super) static SETTINGS: &[Setting] = &[
         time
     ),
     setting!(
+        "stale-after",
+        "TIME",
+        "Snapshots that are older are not resumed from, but for those of threads",
+        host.stale_after,
+        value::duration,
+        time
+    ),
+    setting!(
         "max-queued-messages",
         "COUNT",
         "Messages that wait for one session at most",

@@ -88,6 +88,14 @@ impl EventKind {
     }
 }
 
+impl EventKind {
+    /// Whether it is part of the audit trail.
+    #[must_use]
+    pub fn is_audited(self) -> bool {
+        matches!(self, EventKind::ResumeAttempted)
+    }
+}
+
 impl Event {
     /// An event of a session without particulars.
     #[must_use]

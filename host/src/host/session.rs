@@ -19,8 +19,8 @@ use crate::turn::record::{Part, TurnOutcome, TurnRecord, text_of};
 /// A handle on a session.
 #[derive(Clone)]
 pub struct SessionHandle {
-    host: Host,
-    id: SessionId,
+    pub(super) host: Host,
+    pub(super) id: SessionId,
 }
 
 /// What was asked for is not there, or the store cannot be read.
@@ -279,7 +279,7 @@ impl SessionHandle {
     }
 
     /// Give an order that asks nothing of the running turn: the driver checks whose it is.
-    async fn ask(&self, order: Order) -> Result<Sight, OrderError> {
+    pub(super) async fn ask(&self, order: Order) -> Result<Sight, OrderError> {
         self.give(Some(self.host.caller.clone()), order).await
     }
 

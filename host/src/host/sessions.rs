@@ -1,12 +1,15 @@
 //! The sessions of a host: created, found, listed.
 
-use super::{Host, SessionHandle};
-use crate::agent::Statefulness;
+use super::origin::{self, Found, Origin};
+use super::templates::TemplateError;
+use super::{Host, Resumption, SessionHandle};
+use crate::agent::{Agent, AgentSelector, Digest, Statefulness};
 use crate::agent::catalog::AgentError;
 use crate::event::{Event, EventKind};
-use crate::session::creation::{self, InvalidField, NewSession};
-use crate::session::id::SessionId;
-use crate::session::request::Sight;
+use crate::session::creation::{self, InvalidField, NewSession, Start};
+use crate::session::id::{SessionId, SnapshotId};
+use crate::session::request::{OrderError, Sight};
+use crate::session::snapshot::Snapshot;
 use crate::store::{Creation, SessionQuery, StoreError};
 
 /// Why a session was not created.
@@ -21,9 +24,32 @@ pub enum CreateError {
     /// `require_durable`, but the agent's state does not outlive the process.
     #[error("the agent does not save its state ({0}), and the session is required to be durable")]
     NotDurable(String),
+    /// The snapshot to resume from belongs to somebody else, or to another project.
+    #[error("the snapshot to resume from belongs to another owner or project")]
+    NotOwner,
+    /// The snapshot is of another agent than the one that was asked for.
+    #[error(
+        "the snapshot is of another agent ({0}): name no agent, or upgrade the session that it is of"
+    )]
+    OtherAgent(Digest),
+    /// The template is not there.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// What it should start from could not be saved or read.
+    #[error(transparent)]
+    Origin(#[from] OrderError),
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A session that was created.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// The session.
+    pub session: Sight,
+    /// What became of the wish to resume, where there was one.
+    pub resume: Option<Resumption>,
 }
 
 /// The sessions of a host.
@@ -45,38 +71,105 @@ impl Sessions {
     /// # Errors
     /// [`CreateError`] names the field that is out of bounds.
     pub async fn create(&self, new: NewSession) -> Result<SessionHandle, CreateError> {
-        Ok(self.get(self.create_seen(new).await?.session.id))
+        Ok(self.get(self.create_seen(new).await?.session.session.id))
     }
 
-    /// Create a session, and return it as it is then instead of a handle.
+    /// Create a session, and return it as it is then instead of a handle, with what became of the
+    /// wish to resume.
     ///
     /// # Errors
     /// As [`Sessions::create`].
-    pub async fn create_seen(&self, new: NewSession) -> Result<Sight, CreateError> {
+    pub async fn create_seen(&self, new: NewSession) -> Result<Created, CreateError> {
         let inner = &self.0.inner;
-        let selector = match &new.agent {
-            Some(selector) => selector.clone(),
-            None => inner.options.default_agent.clone(),
-        };
         let _held = inner.catalog.hold().await;
-        let agent = inner.catalog.find(selector).await?;
+        let now = inner.clock.now();
+        let (from, resume) = self.start(&new).await?;
+        let agent = self.agent(&new, from.as_ref()).await?;
         if let Statefulness::Unsaved(why) = &agent.statefulness
             && new.require_durable
         {
             return Err(CreateError::NotDurable(why.clone()));
         }
         let id = SessionId(inner.clock.new_id());
-        let now = inner.clock.now();
         let owner = self.0.caller.clone();
         let defaults = &inner.options.limits;
-        let session = creation::create(new, id, owner, agent.reference, defaults, now)?;
-        let event = Event::session(EventKind::SessionCreated, id.0, now)
+        let mut session = creation::create(new, id, owner, agent.reference, defaults, now)?;
+        let head = from.map(|from| from.again(SnapshotId(inner.clock.new_id()), now));
+        session.set_head(head.as_ref());
+        session.parent = session.head_parent;
+        let mut created = Event::session(EventKind::SessionCreated, id.0, now)
             .with("pattern", session.profile.pattern.as_str())
             .with("agent", session.profile.agent.name.as_str());
-        let creation = Creation { session: session.clone(), head: None };
-        inner.store.create_sessions(vec![creation], vec![event]).await?;
+        if let Some(parent) = session.parent {
+            created = created.with("parent", parent.to_string());
+        }
+        let mut events = vec![created];
+        if let Some(resume) = resume {
+            metrics::counter!("dormouse_resumes_total", "outcome" => resume.as_str()).increment(1);
+            let mut event = Event::session(EventKind::ResumeAttempted, id.0, now)
+                .with("outcome", resume.as_str())
+                .with("by", self.0.caller.0.as_str());
+            if let Some(from) = resume.from() {
+                event = event.with("from", from.to_string());
+            }
+            events.push(event);
+        }
+        let creation = Creation { session: session.clone(), head };
+        inner.store.create_sessions(vec![creation], events).await?;
         inner.manager.note_deadline(&session);
-        Ok(inner.manager.sight(session))
+        Ok(Created { session: inner.manager.sight(session), resume })
+    }
+
+    /// The snapshot that a session starts from, and what became of the wish to resume.
+    async fn start(
+        &self,
+        new: &NewSession,
+    ) -> Result<(Option<Snapshot>, Option<Resumption>), CreateError> {
+        let id = match &new.start {
+            Start::Fresh => return Ok((None, None)),
+            Start::Template(name) => {
+                let template = self.0.templates().get(name).await?;
+                return Ok((Some(template.snapshot), None));
+            }
+            Start::Resume(id) => id,
+        };
+        let Origin { snapshot, session } = match origin::find(&self.0, id).await? {
+            Found::Here(origin) => *origin,
+            Found::Nothing => return Ok((None, Some(Resumption::NotFound))),
+            Found::Foreign => return Err(CreateError::NotOwner),
+        };
+        let project = &session.profile.project_id;
+        if project.is_some() && new.project_id.is_some() && *project != new.project_id {
+            return Err(CreateError::NotOwner);
+        }
+        let from = snapshot.id;
+        let age = self.0.inner.clock.now().since(snapshot.taken_at);
+        if session.profile.thread_key.is_none() && age > self.0.inner.options.stale_after {
+            return Ok((None, Some(Resumption::Stale { from })));
+        }
+        Ok((Some(snapshot), Some(Resumption::Resumed { from })))
+    }
+
+    /// The agent of a new session: the one that was asked for, and if it starts from a snapshot, no
+    /// other than the snapshot's.
+    async fn agent(
+        &self,
+        new: &NewSession,
+        from: Option<&Snapshot>,
+    ) -> Result<Agent, CreateError> {
+        let inner = &self.0.inner;
+        let selector = match (&new.agent, from) {
+            (Some(selector), _) => selector.clone(),
+            (None, Some(from)) => AgentSelector::Digest(from.agent),
+            (None, None) => inner.options.default_agent.clone(),
+        };
+        let agent = inner.catalog.find(selector).await?;
+        match from {
+            Some(from) if from.agent != agent.reference.digest => {
+                Err(CreateError::OtherAgent(from.agent))
+            }
+            Some(_) | None => Ok(agent),
+        }
     }
 
     /// A handle on a session. Whether there is one shows at the first use.

@@ -50,6 +50,9 @@ pub enum Fault {
     /// Its `restore` said that it failed.
     #[error("the agent could not restore its state: {0}")]
     RestoreFailed(String),
+    /// What was saved of its state does not pass its checksums. Says why.
+    #[error("the snapshot is damaged: {0}")]
+    SnapshotDamaged(String),
     /// What was saved of its state cannot be put back. Says why; it is not the agent's fault.
     #[error("the snapshot cannot be restored: {0}")]
     SnapshotUnusable(String),

@@ -123,6 +123,21 @@ impl Instance {
         Ok(saved)
     }
 
+    /// What the agent itself saves of its state, for another version of it. `None`: it does not export
+    /// `state`. The instance may have changed by it.
+    ///
+    /// # Errors
+    /// After a fault the instance must be dropped.
+    pub async fn save_portable(&mut self, fuel: u64) -> Result<Option<GuestState>, Fault> {
+        let span = tracing::debug_span!("save_portable");
+        self.begin(fuel)?;
+        let shared = self.shared.clone();
+        let saving = self.keeper.save_portable(&mut self.store);
+        let saved = shared.ticker.watch(saving).instrument(span).await?;
+        self.poisoned = false;
+        Ok(saved)
+    }
+
     /// Answer one turn: `handle`, and where the agent saves its own state, `save`, both within the
     /// call's fuel.
     ///

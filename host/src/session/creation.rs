@@ -41,10 +41,25 @@ impl InvalidField {
     }
 }
 
+/// Where a new session starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Its agent's first state.
+    #[default]
+    Fresh,
+    /// The snapshot of this id, or the head of the session of this id. An id that nobody has starts
+    /// fresh, and says so.
+    Resume(String),
+    /// The caller's template of this name.
+    Template(String),
+}
+
 /// What a caller asks for. Everything has a default.
 #[derive(Clone, Debug, Default)]
 pub struct NewSession {
-    /// The agent. Default: the host's default agent.
+    /// Where it starts from.
+    pub start: Start,
+    /// The agent. Default: that of what it starts from, else the host's default agent.
     pub agent: Option<AgentSelector>,
     /// How it is hosted. Default: ephemeral.
     pub pattern: Pattern,
@@ -167,39 +182,52 @@ pub(crate) fn create(
             tags.push(tag);
         }
     }
-    Ok(Session {
+    let profile = Profile {
+        agent,
+        pattern: new.pattern,
+        limits,
+        config: new.config,
+        conversation_id: new.conversation_id,
+        durability: new.durability,
+        resume_fallback: new.resume_fallback,
+        tags,
+        description: new.description,
+        user_id: new.user_id,
+        thread_key: new.thread_key,
+        project_id: new.project_id,
+        metadata: new.metadata,
+    };
+    Ok(begin(id, owner, profile, new.context, now))
+}
+
+/// The record of a session that has done nothing yet.
+pub(crate) fn begin(
+    id: SessionId,
+    owner: Principal,
+    profile: Profile,
+    context: Object,
+    now: Timestamp,
+) -> Session {
+    Session {
         id,
         owner,
         revision: 1,
         state: State::Initializing,
-        profile: Profile {
-            agent,
-            pattern: new.pattern,
-            limits,
-            config: new.config,
-            conversation_id: new.conversation_id,
-            durability: new.durability,
-            resume_fallback: new.resume_fallback,
-            tags,
-            description: new.description,
-            user_id: new.user_id,
-            thread_key: new.thread_key,
-            project_id: new.project_id,
-            metadata: new.metadata,
-        },
+        profile,
         usage: Usage::default(),
         created_at: now,
         started_at: None,
         last_activity_at: now,
         ended_at: None,
         head: None,
+        head_parent: None,
         parent: None,
         before_upgrade: None,
         unsaved_turns: 0,
         consecutive_failures: 0,
         tools_used: Vec::new(),
-        context: new.context,
-    })
+        context,
+    }
 }
 
 fn check(new: &NewSession) -> Result<(), InvalidField> {
@@ -208,6 +236,13 @@ fn check(new: &NewSession) -> Result<(), InvalidField> {
     }
     let labels =
         [("userId", &new.user_id), ("threadKey", &new.thread_key), ("projectId", &new.project_id)];
+    if let Start::Resume(id) = &new.start {
+        length("config.resumeSessionId", Some(id), 1, MAX_LABEL)?;
+    }
+    if new.require_durable && new.durability == Durability::Sleep {
+        let problem = "cannot be `sleep` where requireDurable is set";
+        return Err(InvalidField::new("durability", problem));
+    }
     for (field, text) in labels {
         length(field, text.as_deref(), 1, MAX_LABEL)?;
     }

@@ -36,8 +36,9 @@ pub fn next(session: &Session) -> Option<(Timestamp, Due)> {
         (session.last_activity_at.after(idle), Due::Move(step))
     });
     match session.state {
-        // A hybrid that nobody has ever spoken to has nothing to resume: it ends.
-        State::Initializing if hybrid => earlier(
+        // A hybrid that nobody has ever spoken to, and that started from nothing, has nothing to
+        // resume: it ends.
+        State::Initializing if hybrid && session.head.is_none() => earlier(
             lifetime,
             idle.map(|(at, _)| (at, Due::Move(Move::Terminate(Reason::new("idle_timeout"))))),
         ),

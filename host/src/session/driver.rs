@@ -4,8 +4,10 @@
 //! Each change is committed before memory follows and before anybody is told. When a commit does not
 //! succeed, everything in memory is dropped, and the next work starts from what the store has.
 
+mod history;
 mod orders;
 mod turns;
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +26,7 @@ use super::queue::Next;
 use super::record::{Residency, Session};
 use super::request::{Commission, Running};
 use super::residents::{Guest, Resident};
-use super::snapshot::Snapshot;
+use super::snapshot::{GuestState, Snapshot};
 
 /// Waits between tries to wake a session when memory is short.
 const WAKE_BACKOFF: [Duration; 3] =
@@ -45,6 +47,7 @@ pub(super) async fn drive(
         id,
         session: None,
         head: None,
+        damage: None,
         guest: None,
         used_at: manager.clock.now(),
         woken: false,
@@ -72,6 +75,8 @@ struct Driver<'a> {
     session: Option<Session>,
     /// The head, where it was read with the record and not yet put into an instance.
     head: Option<Snapshot>,
+    /// Why the head could not be read.
+    damage: Option<Arc<str>>,
     guest: Option<Guest>,
     /// When the instance was last of use.
     used_at: Timestamp,
@@ -85,6 +90,10 @@ enum WakeError {
     OutOfMemory,
     /// The saved state could not be put back: a fault of the guest.
     Guest(Fault),
+    /// The head is damaged. Says how.
+    Damaged(String),
+    /// This host does not read the head. Says why.
+    Unusable(String),
     Host(String),
     Store(StoreError),
 }
@@ -116,6 +125,7 @@ impl Driver<'_> {
     fn forget(&mut self) {
         self.session = None;
         self.head = None;
+        self.damage = None;
         self.drop_guest();
     }
 
@@ -130,7 +140,7 @@ impl Driver<'_> {
         if self.session.is_none() {
             let dormant = self.manager.store.dormant(self.id).await?;
             let dormant = dormant.ok_or(WakeError::NotFound)?;
-            self.head = dormant.head;
+            (self.head, self.damage) = (dormant.head, dormant.damage);
             self.session = Some(dormant.session);
         }
         self.session.as_ref().ok_or(WakeError::NotFound)
@@ -142,14 +152,19 @@ impl Driver<'_> {
             return Ok(());
         }
         let session = self.load().await?.clone();
-        if session.head.is_some() && self.head.is_none() {
-            // The record came from a resident that is gone meanwhile.
-            let dormant = self.manager.store.dormant(self.id).await?;
-            self.head = dormant.ok_or(WakeError::NotFound)?.head;
+        let here = self.head.as_ref().map(|head| head.id);
+        if here != session.head {
+            // The record came from a resident that is gone meanwhile, or has a new head.
+            let dormant = self.manager.store.dormant(self.id).await?.ok_or(WakeError::NotFound)?;
+            (self.head, self.damage) = (dormant.head, dormant.damage);
+        }
+        if let Some(damage) = &self.damage {
+            return Err(WakeError::Damaged(damage.to_string()));
         }
         self.manager.note_residency(self.id, Residency::Waking);
         let begun = self.manager.clock.monotonic();
-        let made = make(self.manager, &session, self.head.as_ref()).await;
+        let head = self.head.as_ref();
+        let made = make(self.manager, &session, head, head.map(|head| &head.state)).await;
         let residency = if made.is_ok() { Residency::Resident } else { Residency::Asleep };
         self.manager.note_residency(self.id, residency);
         let guest = made?;
@@ -175,25 +190,27 @@ impl Driver<'_> {
     }
 }
 
-/// Make an instance in the state of the head.
+/// Make an instance of the session's agent in this state: that of the head, or one that is to follow
+/// it. Its clock and its randomness go on from the head.
 async fn make(
     manager: &Arc<Manager>,
     session: &Session,
     head: Option<&Snapshot>,
+    state: Option<&GuestState>,
 ) -> Result<Guest, WakeError> {
     let code = manager.catalog.code(session.profile.agent.digest).await?;
     let grant = sandbox::Grant {
         max_memory_bytes: session.profile.limits.max_memory_bytes,
         seed: manager.seed(session.id),
         random_position: head.map_or(0, |head| head.random_position),
-        monotonic_ns: head.map_or(0, |head| monotonic_ns(head, manager.clock.now())),
+        monotonic_ns: head.map_or(0, |head| head.monotonic_at(manager.clock.now())),
     };
     let mut backoff = WAKE_BACKOFF.iter();
     loop {
         let seat = manager.residents.seat(|gone| manager.note_slept(gone, "places"));
         let fault = match seat {
             None => Fault::Busy,
-            Some(seat) => match revive(&code, grant.clone(), head).await {
+            Some(seat) => match revive(&code, grant.clone(), state).await {
                 Ok(instance) => return Ok(Guest { instance, _seat: seat }),
                 Err(fault) => fault,
             },
@@ -203,26 +220,22 @@ async fn make(
                 manager.clock.back_off(*wait).await;
             }
             (Fault::Busy | Fault::HostOutOfMemory, None) => return Err(WakeError::OutOfMemory),
+            (Fault::SnapshotDamaged(why), _) => return Err(WakeError::Damaged(why)),
+            (Fault::SnapshotUnusable(why), _) => return Err(WakeError::Unusable(why)),
             (fault, _) => return Err(WakeError::Guest(fault)),
         }
     }
 }
 
-/// What the guest's monotonic clock says now: it has gone on while the session slept.
-fn monotonic_ns(head: &Snapshot, now: Timestamp) -> u64 {
-    let slept = now.since(head.taken_at).as_nanos();
-    head.monotonic_ns.saturating_add(u64::try_from(slept).unwrap_or(u64::MAX))
-}
-
-/// An instance in the state of the head, or in its first.
+/// An instance in this state, or in its first.
 async fn revive(
     code: &sandbox::Code,
     grant: sandbox::Grant,
-    head: Option<&Snapshot>,
+    state: Option<&GuestState>,
 ) -> Result<sandbox::Instance, Fault> {
     let mut instance = code.instantiate(grant).await?;
-    if let Some(head) = head {
-        instance.restore(&head.state, RESTORE_FUEL).await?;
+    if let Some(state) = state {
+        instance.restore(state, RESTORE_FUEL).await?;
     }
     Ok(instance)
 }

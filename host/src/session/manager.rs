@@ -56,6 +56,8 @@ struct Entry {
     interrupt: watch::Sender<Running>,
     residency: Residency,
     running: Option<(u64, Output)>,
+    /// A message is being answered.
+    in_turn: bool,
 }
 
 /// All sessions that have work.
@@ -134,12 +136,13 @@ impl Manager {
             answer,
             _account: account,
         };
-        self.add(id, |entry| entry.queue.push_message(letter).map_err(|(_, full)| full)).map_err(
-            |refused| match refused {
-                Refused::Full(full) => SendError::QueueFull(full.waiting),
-                Refused::Closed => SendError::ShuttingDown,
-            },
-        )?;
+        self.add(id, |entry| {
+            entry.queue.push_message(letter).map_err(|(_, full)| Refused::Full(full))
+        })
+        .map_err(|refused| match refused {
+            Refused::Full(full) => SendError::QueueFull(full.waiting),
+            Refused::Closed | Refused::InTurn => SendError::ShuttingDown,
+        })?;
         Ok((receiver, output))
     }
 
@@ -164,14 +167,25 @@ impl Manager {
         let running = match &order {
             Order::Move(_, running) => *running,
             Order::Delete => Running::Dies,
-            Order::Sleep | Order::Wake | Order::Due => Running::Continues,
+            Order::Sleep
+            | Order::Wake
+            | Order::Save
+            | Order::Rewind(_)
+            | Order::Resume(_)
+            | Order::Upgrade(_)
+            | Order::Due => Running::Continues,
         };
+        let between_turns =
+            matches!(order, Order::Rewind(_) | Order::Resume(_) | Order::Upgrade(_));
         let (answer, receiver) = oneshot::channel();
         self.add(id, |entry| {
+            if between_turns && entry.in_turn {
+                return Err(Refused::InTurn);
+            }
             entry
                 .queue
                 .push_order(Commission { caller, order, answer })
-                .map_err(|(_, full)| full)?;
+                .map_err(|(_, full)| Refused::Full(full))?;
             entry.interrupt.send_if_modified(|now| {
                 let stronger = running > *now;
                 *now = (*now).max(running);
@@ -181,6 +195,7 @@ impl Manager {
         })
         .map_err(|refused| match refused {
             Refused::Full(_) => OrderError::QueueFull,
+            Refused::InTurn => OrderError::TurnInProgress,
             Refused::Closed => OrderError::ShuttingDown,
         })?;
         Ok(receiver)
@@ -278,7 +293,8 @@ impl Manager {
         let mut shard = self.shard(id);
         let entry = shard.get_mut(&id)?;
         if let Some(work) = entry.queue.next() {
-            if matches!(work, Next::Message(_)) {
+            entry.in_turn = matches!(work, Next::Message(_));
+            if entry.in_turn {
                 // No order is left, so nothing is asked of this turn yet. What comes from here on is.
                 entry.interrupt.send_replace(Running::Continues);
             }
@@ -307,6 +323,7 @@ impl Manager {
     pub(crate) fn note_turn_over(&self, id: SessionId) {
         if let Some(entry) = self.shard(id).get_mut(&id) {
             entry.running = None;
+            entry.in_turn = false;
         }
     }
 
@@ -368,7 +385,7 @@ impl Manager {
     fn add(
         self: &Arc<Self>,
         id: SessionId,
-        push: impl FnOnce(&mut Entry) -> Result<(), QueueFull>,
+        push: impl FnOnce(&mut Entry) -> Result<(), Refused>,
     ) -> Result<(), Refused> {
         let mut shard = self.shard(id);
         // Inside the lock: who has counted the drivers after closing counts this one.
@@ -376,7 +393,7 @@ impl Manager {
             return Err(Refused::Closed);
         }
         if let Some(entry) = shard.get_mut(&id) {
-            return push(entry).map_err(Refused::Full);
+            return push(entry);
         }
         let resident = self.residents.take(id);
         let (interrupt, interrupted) = watch::channel(Running::Continues);
@@ -385,13 +402,14 @@ impl Manager {
             interrupt,
             residency: if resident.is_some() { Residency::Resident } else { Residency::Asleep },
             running: None,
+            in_turn: false,
         };
-        if let Err(full) = push(&mut entry) {
+        if let Err(refused) = push(&mut entry) {
             // Only where the bound is zero: nobody gets in at all.
             if let Some(resident) = resident {
                 self.residents.park(resident, None);
             }
-            return Err(Refused::Full(full));
+            return Err(refused);
         }
         shard.insert(id, entry);
         self.liveness.driver_started();
@@ -413,6 +431,8 @@ impl Manager {
 
 enum Refused {
     Full(QueueFull),
+    /// It has to wait for the end of a turn, and does not.
+    InTurn,
     Closed,
 }
 

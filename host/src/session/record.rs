@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::id::{Principal, SessionId, SnapshotId};
 use super::limits::{Limits, Usage};
 use super::pattern::Pattern;
+use super::snapshot::Snapshot;
 use super::state::State;
 use crate::agent::AgentRef;
 use crate::clock::Timestamp;
@@ -37,6 +38,8 @@ pub struct Session {
     pub ended_at: Option<Timestamp>,
     /// The guest state that the next turn starts from. `None` until a turn has saved one.
     pub head: Option<SnapshotId>,
+    /// The snapshot that the head came from: what to look at if the head is damaged.
+    pub head_parent: Option<SnapshotId>,
     /// The snapshot that it started from, of whatever session that was.
     pub parent: Option<SnapshotId>,
     /// What it goes back to if its first turn with a new version of its agent fails.
@@ -51,7 +54,16 @@ pub struct Session {
     pub context: Object,
 }
 
-/// What is fixed when a session is created.
+impl Session {
+    /// Go on from this snapshot: whatever was in memory alone is not counted any more.
+    pub(crate) fn set_head(&mut self, head: Option<&Snapshot>) {
+        self.head = head.map(|head| head.id);
+        self.head_parent = head.and_then(|head| head.parent);
+        self.unsaved_turns = 0;
+    }
+}
+
+/// What is fixed when a session is created. An upgrade changes the agent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// The agent that serves it.
@@ -89,6 +101,8 @@ pub struct BeforeUpgrade {
     pub agent: AgentRef,
     /// Its head.
     pub head: Option<SnapshotId>,
+    /// What the head came from.
+    pub head_parent: Option<SnapshotId>,
 }
 
 /// When the state of a session is saved.

@@ -5,13 +5,14 @@
 
 use tokio::sync::oneshot;
 
+use crate::agent::{AgentRef, Digest};
 use crate::memory::Account;
 use crate::store::StoreError;
 use crate::turn::admission::Denied;
 use crate::turn::output::Output;
 use crate::turn::record::{Part, Sender, TurnOutcome, TurnRecord};
 
-use super::id::{Principal, SessionId};
+use super::id::{Principal, SessionId, SnapshotId};
 use super::queue::Next;
 use super::record::{Residency, Session};
 use super::state::{InvalidTransition, Move, Status};
@@ -43,6 +44,12 @@ pub enum SendError {
     /// The message has no parts, too many, or too many bytes.
     #[error("a message has 1 to {} parts and {} bytes at most", MAX_PARTS, MAX_MESSAGE)]
     TooLarge,
+    /// The state that the turn would start from is damaged. The session is in `error` now.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// This host cannot read the state that the turn would start from. Nothing was changed.
+    #[error("the session cannot be woken by this version of the host: {0}")]
+    Unusable(String),
     /// The host has no memory or no place for one more instance; nothing was changed.
     #[error("the host has no memory for one more instance; try again later")]
     OutOfMemory,
@@ -82,6 +89,21 @@ pub enum OrderError {
     /// It cannot be woken.
     #[error("the session is {0}: it cannot be woken")]
     NotActive(Status),
+    /// A turn runs or waits, and it would end on another state.
+    #[error("a turn of the session is running; try again when it is over")]
+    TurnInProgress,
+    /// No snapshot of the session has this name, or retention has removed it.
+    #[error("the session has no snapshot {0}; GET its /snapshots lists those it has")]
+    NoSnapshot(SnapshotId),
+    /// The snapshot is of another version of the agent.
+    #[error("the snapshot is of another version of the agent ({0}); fork it, or upgrade the session to that version first")]
+    OtherAgent(Digest),
+    /// The snapshot is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// The new agent did not take the session over. The session is as it was.
+    #[error("the session was not upgraded: {0}")]
+    NotUpgraded(String),
     /// The agent could not take its saved state back.
     #[error("the agent could not be woken: {0}")]
     Guest(String),
@@ -100,6 +122,26 @@ pub enum OrderError {
     /// The host has a defect, or the agent is gone.
     #[error("the host could not do it: {0}")]
     Host(String),
+}
+
+/// A snapshot does not pass its checksums. Nothing of it has reached a guest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", describe_damage(.snapshot, .newest_good.as_ref()))]
+pub struct Damaged {
+    /// Which one.
+    pub snapshot: SnapshotId,
+    /// The newest of those that the session can go on from.
+    pub newest_good: Option<SnapshotId>,
+}
+
+fn describe_damage(snapshot: &SnapshotId, newest_good: Option<&SnapshotId>) -> String {
+    match newest_good {
+        Some(good) => format!(
+            "the snapshot {snapshot} is damaged; the newest good one is {good}: resume the session \
+             with that snapshotId"
+        ),
+        None => format!("the snapshot {snapshot} is damaged, and the session has no good one"),
+    }
 }
 
 /// A turn that is over, with the session after it.
@@ -137,6 +179,14 @@ pub(crate) enum Order {
     Wake,
     /// Make this move. The running turn goes on, ends within the grace period, or is killed.
     Move(Move, Running),
+    /// Save what no snapshot holds yet. The instance stays.
+    Save,
+    /// Go back to this snapshot.
+    Rewind(SnapshotId),
+    /// Take messages again, from this snapshot on where one is named.
+    Resume(Option<SnapshotId>),
+    /// Let this agent take the session over.
+    Upgrade(AgentRef),
     /// Do what is due.
     Due,
     /// Remove the session.

@@ -30,6 +30,35 @@ pub struct Snapshot {
     pub state: GuestState,
 }
 
+impl Snapshot {
+    /// What the guest's monotonic clock says when it wakes at `now`: it has gone on meanwhile.
+    #[must_use]
+    pub fn monotonic_at(&self, now: Timestamp) -> u64 {
+        let slept = now.since(self.taken_at).as_nanos();
+        self.monotonic_ns.saturating_add(u64::try_from(slept).unwrap_or(u64::MAX))
+    }
+
+    /// The same state under a new name, as a fork, a rewind or a template keeps it. The data of its
+    /// chunks is left to the store, which has it.
+    #[must_use]
+    pub fn again(&self, id: SnapshotId, now: Timestamp) -> Snapshot {
+        let mut state = self.state.clone();
+        if let GuestState::Image { chunks, .. } = &mut state {
+            chunks.iter_mut().for_each(|chunk| chunk.data = None);
+        }
+        Snapshot {
+            id,
+            parent: Some(self.id),
+            turn: self.turn,
+            agent: self.agent,
+            taken_at: now,
+            monotonic_ns: self.monotonic_at(now),
+            random_position: self.random_position,
+            state,
+        }
+    }
+}
+
 /// The state of a guest, in one of the forms that outlive an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestState {

@@ -7,13 +7,13 @@ use crate::event::{Event, EventKind};
 use crate::session::id::TurnId;
 use crate::session::limits::FuelPrice;
 use crate::session::pattern::Pattern;
-use crate::session::record::Session;
+use crate::session::record::{BeforeUpgrade, Session};
 use crate::session::snapshot::Snapshot;
 use crate::session::state::{Move, Reason, State, Status};
 use crate::store::TurnCommit;
 
 use super::admission::affordable;
-use super::record::{Failure, LogLine, Part, Sender, TurnOutcome, TurnRecord};
+use super::record::{Failure, FailureCode, LogLine, Part, Sender, TurnOutcome, TurnRecord};
 
 /// A turn that was begun.
 #[derive(Clone, Debug)]
@@ -103,6 +103,7 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules)
                     .with("fuel", ended.fuel)
                     .with("cost", cost.as_usd()),
             );
+            events.extend(return_to_before(&mut session, &failure, ended.ended_at));
             failed(&mut session, rules.max_consecutive_failures);
             (TurnOutcome::Failed(failure), None)
         }
@@ -163,13 +164,28 @@ pub(crate) fn ending(before: &Session, after: &mut Session, now: Timestamp) -> O
     Some(event)
 }
 
+/// The first turn after an upgrade has failed: the old version takes the session back, where it was.
+/// A turn that somebody killed says nothing of the new version.
+fn return_to_before(session: &mut Session, failure: &Failure, now: Timestamp) -> Option<Event> {
+    if failure.code == FailureCode::TurnKilled {
+        return None;
+    }
+    let BeforeUpgrade { agent, head, head_parent } = session.before_upgrade.take()?;
+    let event = Event::session(EventKind::SessionUpgraded, session.id.0, now)
+        .with("outcome", "returned")
+        .with("reason", failure.code.as_str())
+        .with("from", session.profile.agent.digest.to_string())
+        .with("to", agent.digest.to_string());
+    session.profile.agent = agent;
+    (session.head, session.head_parent) = (head, head_parent);
+    Some(event)
+}
+
 fn answered(session: &mut Session, answer: &Answer) {
     session.consecutive_failures = 0;
+    session.before_upgrade = None;
     match &answer.snapshot {
-        Some(snapshot) => {
-            session.head = Some(snapshot.id);
-            session.unsaved_turns = 0;
-        }
+        Some(snapshot) => session.set_head(Some(snapshot)),
         None => session.unsaved_turns += 1,
     }
     make(session, Move::Turn);

@@ -3,21 +3,16 @@
 use super::fields::Fields;
 use crate::api::agents::selector;
 use crate::api::error::ApiError;
-use crate::session::creation::NewSession;
+use crate::session::creation::{NewSession, Start};
 use crate::session::pattern::Pattern;
-use crate::session::record::Object;
+use crate::session::record::{Durability, Object, ResumeFallback};
 
 /// Fields that ask for what this version does not do. Ignored, they would be promises.
-const NOT_SUPPORTED: [&str; 4] = ["template", "workspace", "durability", "resumeFallback"];
+const NOT_SUPPORTED: [&str; 1] = ["workspace"];
 
-/// A session to create, and what else was asked for.
+/// A session to create.
 #[derive(Debug)]
-pub(in crate::api) struct Create {
-    /// The session.
-    pub(in crate::api) new: NewSession,
-    /// Whether it should start from the state of another, which this version does not do.
-    pub(in crate::api) resume_asked: bool,
-}
+pub(in crate::api) struct Create(pub(in crate::api) NewSession);
 
 impl Create {
     /// From the fields of a body.
@@ -35,12 +30,20 @@ impl Create {
                 .ok_or_else(ApiError::invalid_pattern)?,
         };
         let config = body.object("config")?;
-        let resume_asked = is_asked(&config, "resumeSessionId");
         let agent = body.text("agent")?;
         let mut new = NewSession {
+            start: start(&mut body, &config)?,
             agent: agent.map(|text| selector(&text)).transpose()?,
             pattern,
             conversation_id: body.any("conversationId"),
+            durability: body
+                .word("durability", &[Durability::Turn, Durability::Sleep], Durability::as_str)?
+                .unwrap_or_default(),
+            resume_fallback: body.word(
+                "resumeFallback",
+                &[ResumeFallback::Parent, ResumeFallback::Fresh],
+                ResumeFallback::as_str,
+            )?,
             tags: body.texts("tags")?,
             description: body.text("description")?,
             user_id: body.text("userId")?,
@@ -55,12 +58,21 @@ impl Create {
         take_limits(&mut new, &Fields::within("config.", config.clone()))?;
         take_limits(&mut new, &body)?;
         new.config = config;
-        Ok(Create { new, resume_asked })
+        Ok(Create(new))
     }
 }
 
-fn is_asked(config: &Object, name: &str) -> bool {
-    config.get(name).is_some_and(|value| !value.is_null() && value.as_str() != Some(""))
+/// Where it starts from. An empty `resumeSessionId` is what clients send who have none.
+fn start(body: &mut Fields, config: &Object) -> Result<Start, ApiError> {
+    let template = body.text("template")?.map(Start::Template);
+    let resume = Fields::within("config.", config.clone()).text("resumeSessionId")?;
+    let resume = resume.filter(|id| !id.is_empty()).map(Start::Resume);
+    match (template, resume) {
+        (Some(_), Some(_)) => {
+            Err(ApiError::invalid_field("template", "cannot go with config.resumeSessionId"))
+        }
+        (template, resume) => Ok(template.or(resume).unwrap_or_default()),
+    }
 }
 
 fn take_limits(new: &mut NewSession, from: &Fields) -> Result<(), ApiError> {

@@ -49,6 +49,20 @@ impl Fields {
         }
     }
 
+    /// One of these words, which is taken out.
+    pub(in crate::api) fn word<T: Copy>(
+        &mut self,
+        name: &'static str,
+        all: &[T],
+        text_of: fn(T) -> &'static str,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let words: Vec<&str> = all.iter().map(|one| text_of(*one)).collect();
+        let found = all.iter().copied().find(|one| text_of(*one) == text);
+        let problem = || format!("must be one of: {}", words.join(", "));
+        found.map(Some).ok_or_else(|| self.invalid(name, &problem()))
+    }
+
     /// A truth value, which is taken out.
     pub(in crate::api) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, ApiError> {
         match self.any(name) {

@@ -10,4 +10,6 @@ pub(super) mod fields;
 pub(super) mod message;
 pub(super) mod part;
 pub(super) mod session;
+pub(super) mod snapshot;
+pub(super) mod template;
 pub(super) mod turn;

@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use crate::agent::AgentRef;
 use crate::clock::Timestamp;
+use crate::host::Resumption;
 use crate::session::limits::{Limits, NanoUsd};
-use crate::session::record::{Object, Residency, Session};
+use crate::session::record::{Object, Residency, ResumeFallback, Session};
 use crate::session::request::{Ended, Sight};
 use crate::session::state::{State, Status};
 
@@ -68,7 +69,10 @@ pub(in crate::api) struct SessionBody {
     context: Object,
     metadata: Object,
     checkpoint: Option<Value>,
-    parent: Option<Value>,
+    /// The snapshot that it started from.
+    parent: Option<String>,
+    durability: &'static str,
+    resume_fallback: Option<&'static str>,
     abort_requested: bool,
     force_kill_requested: bool,
 }
@@ -167,7 +171,9 @@ impl SessionBody {
             context: session.context,
             metadata: profile.metadata,
             checkpoint: None,
-            parent: None,
+            parent: session.parent.map(|parent| parent.to_string()),
+            durability: profile.durability.as_str(),
+            resume_fallback: profile.resume_fallback.map(ResumeFallback::as_str),
             abort_requested: false,
             force_kill_requested: false,
         }
@@ -201,7 +207,17 @@ pub(in crate::api) struct Created {
 /// What became of `config.resumeSessionId`.
 #[derive(Debug, Serialize)]
 pub(in crate::api) struct Resume {
-    pub(in crate::api) outcome: &'static str,
+    outcome: &'static str,
+    /// The snapshot that was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+}
+
+impl From<Resumption> for Resume {
+    fn from(resumption: Resumption) -> Resume {
+        let from = resumption.from().map(|from| from.to_string());
+        Resume { outcome: resumption.as_str(), from }
+    }
 }
 
 /// One page of a listing.

@@ -101,9 +101,20 @@ impl Keeper {
         &self,
         store: &mut Store<Guest>,
     ) -> Result<Option<GuestState>, Fault> {
-        match (&self.image, &self.portable) {
-            (None, Some(guest)) => Ok(Some(portable::save(guest, store).await?)),
-            (Some(_), _) | (None, None) => Ok(None),
+        match &self.image {
+            None => self.save_portable(store).await,
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// What the agent itself saves, where it does.
+    pub(super) async fn save_portable(
+        &self,
+        store: &mut Store<Guest>,
+    ) -> Result<Option<GuestState>, Fault> {
+        match &self.portable {
+            Some(guest) => Ok(Some(portable::save(guest, store).await?)),
+            None => Ok(None),
         }
     }
 

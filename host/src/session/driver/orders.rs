@@ -4,6 +4,7 @@ use crate::event::{Event, EventKind};
 use crate::session::deadline::{self, Due};
 use crate::session::id::Principal;
 use crate::session::record::{Residency, Session};
+use crate::session::snapshot::Snapshot;
 use crate::session::request::{Order, OrderError};
 use crate::session::state::{InvalidTransition, Move, State, Status};
 use crate::store::StoreError;
@@ -41,7 +42,11 @@ impl Driver<'_> {
             return Err(OrderError::NotFound(self.id));
         }
         match order {
-            Order::Sleep => self.sleep()?,
+            Order::Sleep => self.sleep().await?,
+            Order::Save => self.save_now().await?,
+            Order::Rewind(snapshot) => self.rewind(snapshot).await?,
+            Order::Resume(snapshot) => self.resume(snapshot).await?,
+            Order::Upgrade(agent) => self.upgrade(agent).await?,
             Order::Wake => self.wake_by_hand().await?,
             Order::Move(Move::Stop(reason), _) => {
                 // The running turn is over by now: nothing is left to wait for.
@@ -71,13 +76,8 @@ impl Driver<'_> {
             after.state = after.state.after(step).map_err(MoveError::Invalid)?;
         }
         let now = self.manager.clock.now();
-        let mut events = self.pending_events();
-        events.extend(settlement::ending(&before, &mut after, now));
-        after.revision += 1;
-        if let Err(error) = self.manager.store.update_session(after.clone(), None, events).await {
-            self.forget();
-            return Err(MoveError::Store(error));
-        }
+        let ending = settlement::ending(&before, &mut after, now);
+        self.commit(after.clone(), None, ending).await.map_err(MoveError::Store)?;
         match after.state {
             State::Completed | State::Terminated(_) | State::Error(_) => self.drop_guest(),
             State::Idle if after.unsaved_turns == 0 => self.drop_guest(),
@@ -87,16 +87,30 @@ impl Driver<'_> {
             | State::Paused(_)
             | State::Stopping(_) => {}
         }
+        Ok(())
+    }
+
+    /// Commit a new record, and with it a new head where there is one. Memory follows.
+    pub(super) async fn commit(
+        &mut self,
+        mut after: Session,
+        head: Option<Snapshot>,
+        more: impl IntoIterator<Item = Event>,
+    ) -> Result<(), StoreError> {
+        let mut events = self.pending_events();
+        events.extend(more);
+        after.revision += 1;
+        if let Err(error) = self.manager.store.update_session(after.clone(), head, events).await {
+            self.forget();
+            return Err(error);
+        }
         self.manager.note_deadline(&after);
         self.session = Some(after);
         Ok(())
     }
 
-    fn sleep(&mut self) -> Result<(), OrderError> {
-        let unsaved = self.session.as_ref().map_or(0, |session| session.unsaved_turns);
-        if unsaved > 0 && self.guest.is_some() {
-            return Err(OrderError::Unsaved(unsaved));
-        }
+    async fn sleep(&mut self) -> Result<(), OrderError> {
+        self.save_now().await?;
         if self.guest.take().is_some() {
             self.manager.note_slept(self.id, "asked");
             self.manager.note_residency(self.id, Residency::Asleep);
@@ -111,10 +125,14 @@ impl Driver<'_> {
         if !open || (session.unsaved_turns > 0 && self.guest.is_none()) {
             return Err(OrderError::NotActive(status));
         }
-        match self.wake().await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.order_refusal(error)),
-        }
+        let woken = match self.wake().await {
+            Err(WakeError::Damaged(why)) => {
+                self.mend(why).await?;
+                self.wake().await
+            }
+            woken => woken,
+        };
+        woken.map_err(|error| self.order_refusal(error))
     }
 
     async fn do_what_is_due(&mut self) -> Result<Option<Session>, OrderError> {
@@ -148,12 +166,13 @@ impl Driver<'_> {
         })
     }
 
-    fn order_refusal(&mut self, error: WakeError) -> OrderError {
+    pub(super) fn order_refusal(&mut self, error: WakeError) -> OrderError {
         self.drop_guest();
         match error {
             WakeError::NotFound => OrderError::NotFound(self.id),
             WakeError::OutOfMemory => OrderError::OutOfMemory,
             WakeError::Guest(fault) => OrderError::Guest(fault.to_string()),
+            WakeError::Damaged(why) | WakeError::Unusable(why) => OrderError::Guest(why),
             WakeError::Host(error) => OrderError::Host(error),
             WakeError::Store(error) => OrderError::Store(error),
         }

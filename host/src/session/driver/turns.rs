@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::sandbox::{Call, Fault, OutputSink, Report, Saved, SessionView};
-use crate::session::id::{Principal, SnapshotId, TurnId};
-use crate::session::record::{Residency, Session};
-use crate::session::request::{Ended, Letter, Running, SendError};
-use crate::session::snapshot::{GuestState, Snapshot};
+use crate::session::id::{Principal, TurnId};
+use crate::session::record::{Durability, Residency, Session};
+use crate::session::request::{Ended, Letter, OrderError, Running, SendError};
+use crate::session::snapshot::GuestState;
 use crate::session::state::{Move, Reason, Status};
 use crate::turn::admission::{self, Denied, Grant};
 use crate::turn::output::{Delta, Output};
@@ -67,13 +67,21 @@ impl Driver<'_> {
             self.give_up(Reason::new("state_lost")).await?;
             return Err(Denied::NotActive(Status::Error).into());
         }
-        let session = self.session.clone().ok_or(SendError::NotFound(self.id))?;
+        let mut session = self.session.clone().ok_or(SendError::NotFound(self.id))?;
         let rules = self.manager.options.rules;
         let grant = admission::admit(&session, rules.price, begun.started_at)?;
 
         self.manager.note_running(self.id, session.usage.turns + 1, output);
         let started = self.manager.clock.monotonic();
         let mut ending = self.call(&session, &begun, output, grant, interrupt).await;
+        if let Outcome::Returned(Err(WakeError::Damaged(why))) = &ending {
+            session = self.mend(why.clone()).await.map_err(|error| match error {
+                OrderError::Damaged(damaged) => SendError::Damaged(damaged),
+                OrderError::Store(error) => SendError::Store(error),
+                error => SendError::Host(error.to_string()),
+            })?;
+            ending = self.call(&session, &begun, output, grant, interrupt).await;
+        }
         self.save(&mut ending).await;
         let duration = self.manager.clock.monotonic().saturating_sub(started);
         let ended = self.judge(&session, ending, grant, duration)?;
@@ -164,6 +172,9 @@ impl Driver<'_> {
         if report.result.is_err() {
             return;
         }
+        if self.session.as_ref().is_some_and(|s| s.profile.durability == Durability::Sleep) {
+            return;
+        }
         match guest.instance.save().await {
             Ok(Saved::State(saved)) => *state = Some(saved),
             Ok(Saved::Held(what)) => {
@@ -234,16 +245,9 @@ impl Driver<'_> {
         state: Option<GuestState>,
     ) -> Answer {
         let snapshot = match (state, &self.guest) {
-            (Some(state), Some(guest)) => Some(Snapshot {
-                id: SnapshotId(self.manager.clock.new_id()),
-                parent: session.head,
-                turn: session.usage.turns + 1,
-                agent: session.profile.agent.digest,
-                taken_at: self.manager.clock.now(),
-                monotonic_ns: guest.instance.monotonic_ns(),
-                random_position: guest.instance.random_position(),
-                state,
-            }),
+            (Some(state), Some(guest)) => {
+                Some(self.snapshot(session, session.usage.turns + 1, &guest.instance, state))
+            }
             (None, _) | (_, None) => None,
         };
         Answer { content: answer.content, complete: answer.complete, snapshot }
@@ -272,6 +276,8 @@ impl Driver<'_> {
             WakeError::NotFound => SendError::NotFound(self.id),
             WakeError::OutOfMemory => SendError::OutOfMemory,
             WakeError::Guest(fault) => SendError::Host(fault.to_string()),
+            WakeError::Damaged(why) => SendError::Host(why),
+            WakeError::Unusable(why) => SendError::Unusable(why),
             WakeError::Host(error) => SendError::Host(error),
             WakeError::Store(error) => SendError::Store(error),
         }
@@ -324,7 +330,10 @@ fn failure(fault: Fault, grant: Grant) -> Failure {
         Fault::Trapped(_) => FailureCode::AgentTrapped,
         Fault::FuelExhausted => grant.exhausted,
         Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory => FailureCode::MemoryExceeded,
-        Fault::Busy | Fault::Host(_) | Fault::SnapshotUnusable(_) => FailureCode::HostFault,
+        Fault::Busy
+        | Fault::Host(_)
+        | Fault::SnapshotUnusable(_)
+        | Fault::SnapshotDamaged(_) => FailureCode::HostFault,
     };
     Failure { code, message }
 }

@@ -36,6 +36,7 @@ pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
         before_upgrade: session.before_upgrade.as_ref().map(|before| BeforeUpgradeRow {
             agent: AgentRefRow::of(&before.agent),
             head: before.head.map(|head| head.0.into()),
+            head_parent: before.head_parent.map(|parent| parent.0.into()),
         }),
     })
 }
@@ -64,6 +65,7 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
         durability: DurabilityRow::of(profile.durability),
         resume_fallback: profile.resume_fallback.map(ResumeFallbackRow::of),
         parent: session.parent.map(|parent| parent.0.into()),
+        head_parent: session.head_parent.map(|parent| parent.0.into()),
     })
 }
 
@@ -154,6 +156,8 @@ struct BodyRow<'a> {
     resume_fallback: Option<ResumeFallbackRow>,
     #[n(19)]
     parent: Option<IdRow>,
+    #[n(20)]
+    head_parent: Option<IdRow>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -162,6 +166,8 @@ struct BeforeUpgradeRow<'a> {
     agent: AgentRefRow<'a>,
     #[n(1)]
     head: Option<IdRow>,
+    #[n(2)]
+    head_parent: Option<IdRow>,
 }
 
 /// What is not the default.
@@ -287,6 +293,7 @@ impl FrontRow<'_> {
             ended_at: self.ended_at.map(Timestamp),
             head: self.head.map(|head| SnapshotId(head.into())),
             parent: None,
+            head_parent: None,
             before_upgrade: self.before_upgrade.map(BeforeUpgradeRow::before).transpose()?,
             unsaved_turns: 0,
             consecutive_failures: 0,
@@ -321,14 +328,18 @@ impl BodyRow<'_> {
         profile.durability = DurabilityRow::durability(self.durability.as_ref());
         profile.resume_fallback = self.resume_fallback.map(ResumeFallbackRow::fallback);
         session.parent = self.parent.map(|parent| SnapshotId(parent.into()));
+        session.head_parent = self.head_parent.map(|parent| SnapshotId(parent.into()));
         Ok(())
     }
 }
 
 impl BeforeUpgradeRow<'_> {
     fn before(self) -> Result<BeforeUpgrade, CodecError> {
-        let head = self.head.map(|head| SnapshotId(head.into()));
-        Ok(BeforeUpgrade { agent: self.agent.reference()?, head })
+        Ok(BeforeUpgrade {
+            agent: self.agent.reference()?,
+            head: self.head.map(|head| SnapshotId(head.into())),
+            head_parent: self.head_parent.map(|parent| SnapshotId(parent.into())),
+        })
     }
 }
 

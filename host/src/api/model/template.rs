@@ -1,0 +1,39 @@
+//! A template as clients see it.
+
+use serde::Serialize;
+
+use super::session::AgentName;
+use crate::session::template::Template;
+
+/// A template.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct TemplateBody {
+    name: String,
+    description: Option<String>,
+    agent: AgentName,
+    /// The snapshot that it was made from.
+    from: Option<String>,
+    bytes: usize,
+    created_at: String,
+}
+
+impl From<Template> for TemplateBody {
+    fn from(template: Template) -> TemplateBody {
+        TemplateBody {
+            agent: AgentName::from(&template.agent),
+            name: template.name,
+            description: template.description,
+            from: template.snapshot.parent.map(|from| from.to_string()),
+            bytes: template.snapshot.state.size(),
+            created_at: template.created_at.to_string(),
+        }
+    }
+}
+
+/// All templates of the caller, by name.
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct TemplateList {
+    pub(in crate::api) templates: Vec<TemplateBody>,
+    pub(in crate::api) count: usize,
+}

@@ -1,0 +1,232 @@
+//! The history of a session: its snapshots, and what can be started from them.
+
+use super::origin;
+use super::session::{LookError, SessionHandle};
+use crate::agent::AgentSelector;
+use crate::agent::catalog::AgentError;
+use crate::event::{Cursor, Event, EventKind};
+use crate::session::creation;
+use crate::session::id::{SessionId, SnapshotId};
+use crate::session::limits::{Limits, NanoUsd};
+use crate::session::record::Session;
+use crate::session::request::{Order, OrderError, Running, Sight};
+use crate::session::snapshot::Snapshot;
+use crate::session::state::Move;
+use crate::store::{Creation, Depth, Logged, SnapshotSummary, StoreError};
+use crate::turn::admission::Denied;
+
+/// The most sessions that one fork makes.
+pub const MAX_FORKS: u32 = 256;
+/// Events that are looked through at a time.
+const PAGE: usize = 500;
+
+/// What to fork.
+#[derive(Clone, Copy, Debug)]
+pub struct Fork {
+    /// The snapshot to start from. `None`: the state after the last turn.
+    pub snapshot: Option<SnapshotId>,
+    /// How many sessions to make: 1 to 256.
+    pub count: u32,
+}
+
+impl Default for Fork {
+    fn default() -> Fork {
+        Fork { snapshot: None, count: 1 }
+    }
+}
+
+/// Why a session was not forked. Nothing was created.
+#[derive(Debug, thiserror::Error)]
+pub enum ForkError {
+    /// The number of forks is out of bounds.
+    #[error("count must be 1 to {MAX_FORKS}")]
+    Count,
+    /// The session has nothing left that a fork could spend.
+    #[error("a fork has the limits that are left: {0}")]
+    Spent(Denied),
+    /// The agent of the snapshot has been removed.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The session or the snapshot is not there, or its state could not be saved.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+}
+
+impl From<StoreError> for ForkError {
+    fn from(error: StoreError) -> ForkError {
+        ForkError::Order(error.into())
+    }
+}
+
+impl From<LookError> for ForkError {
+    fn from(error: LookError) -> ForkError {
+        ForkError::Order(error.into())
+    }
+}
+
+impl SessionHandle {
+    /// The snapshots that are kept of the session, newest first.
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`]
+    pub async fn snapshots(&self) -> Result<Vec<SnapshotSummary>, LookError> {
+        self.look().await?;
+        Ok(self.host.inner.store.snapshots(self.id).await?)
+    }
+
+    /// Make sessions that start from a snapshot of this one, all of them or none. They have spent
+    /// nothing and may spend what this one has left; its thread stays its own.
+    ///
+    /// # Errors
+    /// [`ForkError`]
+    pub async fn fork(&self, fork: Fork) -> Result<Vec<Sight>, ForkError> {
+        if !(1..=MAX_FORKS).contains(&fork.count) {
+            return Err(ForkError::Count);
+        }
+        let inner = &self.host.inner;
+        let _held = inner.catalog.hold().await;
+        let parent = self.look().await?.session;
+        let from = match fork.snapshot {
+            Some(id) => Some(self.own(id).await?),
+            None => match origin::head(&self.host, parent.clone()).await? {
+                Some(id) => Some(self.own(id).await?),
+                None => None,
+            },
+        };
+        let mut profile = parent.profile.clone();
+        profile.limits = left(&parent).map_err(ForkError::Spent)?;
+        profile.thread_key = None;
+        if let Some(from) = &from
+            && from.agent != profile.agent.digest
+        {
+            profile.agent =
+                inner.catalog.find(AgentSelector::Digest(from.agent)).await?.reference;
+        }
+        let now = inner.clock.now();
+        let (mut forks, mut events) = (Vec::new(), Vec::new());
+        for _ in 0..fork.count {
+            let id = SessionId(inner.clock.new_id());
+            let head = from.as_ref().map(|from| from.again(SnapshotId(inner.clock.new_id()), now));
+            let (owner, context) = (parent.owner.clone(), parent.context.clone());
+            let mut session = creation::begin(id, owner, profile.clone(), context, now);
+            session.set_head(head.as_ref());
+            session.parent = session.head_parent;
+            let mut created = Event::session(EventKind::SessionCreated, id.0, now)
+                .with("pattern", session.profile.pattern.as_str())
+                .with("agent", session.profile.agent.name.as_str())
+                .with("forkOf", parent.id.to_string());
+            if let Some(parent) = session.parent {
+                created = created.with("parent", parent.to_string());
+            }
+            events.push(created);
+            forks.push(Creation { session, head });
+        }
+        events.push(
+            Event::session(EventKind::SessionForked, parent.id.0, now)
+                .with("count", fork.count)
+                .with("from", from.map(|from| from.id.to_string())),
+        );
+        let sessions: Vec<Session> = forks.iter().map(|fork| fork.session.clone()).collect();
+        inner.store.create_sessions(forks, events).await?;
+        metrics::counter!("dormouse_forks_total").increment(sessions.len() as u64);
+        for session in &sessions {
+            inner.manager.note_deadline(session);
+        }
+        Ok(sessions.into_iter().map(|session| inner.manager.sight(session)).collect())
+    }
+
+    /// Go back to a snapshot. What came after it stays among the snapshots, and what was spent stays
+    /// spent.
+    ///
+    /// # Errors
+    /// [`OrderError::TurnInProgress`] while a turn runs; [`OrderError::NoSnapshot`].
+    pub async fn rewind(&self, snapshot: SnapshotId) -> Result<Sight, OrderError> {
+        self.ask(Order::Rewind(snapshot)).await
+    }
+
+    /// Take no messages until the session is resumed.
+    ///
+    /// # Errors
+    /// [`OrderError::InvalidTransition`]
+    pub async fn pause(&self) -> Result<Sight, OrderError> {
+        self.ask(Order::Move(Move::Pause, Running::Continues)).await
+    }
+
+    /// Take messages again, after a pause or an error: from where the session is, or from a snapshot.
+    ///
+    /// # Errors
+    /// [`OrderError::InvalidTransition`]; [`OrderError::Damaged`] names the snapshot to resume from.
+    pub async fn resume(&self, snapshot: Option<SnapshotId>) -> Result<Sight, OrderError> {
+        self.ask(Order::Resume(snapshot)).await
+    }
+
+    /// Let another version of the agent take the session over, with the state that the old one saves
+    /// by its own `state` export. It is tried on a copy first, and if the first turn with the new
+    /// version fails, the session goes back to the old one by itself.
+    ///
+    /// # Errors
+    /// [`OrderError::NotUpgraded`] says what went wrong; the session is as it was.
+    pub async fn upgrade(&self, agent: AgentSelector) -> Result<Sight, UpgradeError> {
+        let catalog = &self.host.inner.catalog;
+        let _held = catalog.hold().await;
+        self.look().await.map_err(OrderError::from)?;
+        let agent = catalog.find(agent).await?.reference;
+        Ok(self.ask(Order::Upgrade(agent)).await?)
+    }
+
+    /// Who has asked to go on from the session's snapshots, or of it to go on from another's, and
+    /// what came of it: events after a cursor, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`]
+    pub async fn audit(&self, after: Cursor, limit: usize) -> Result<Vec<Logged>, LookError> {
+        self.look().await?;
+        let (mut cursor, mut found) = (after, Vec::new());
+        loop {
+            let page = self.host.inner.store.session_events(self.id, cursor, PAGE).await?;
+            let Some(last) = page.last().map(|logged| logged.cursor) else { return Ok(found) };
+            cursor = last;
+            let more = page.into_iter().filter(|logged| logged.event.kind.is_audited());
+            found.extend(more.take(limit - found.len()));
+            if found.len() == limit {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// A snapshot of this session, without the data of its chunks.
+    async fn own(&self, id: SnapshotId) -> Result<Snapshot, OrderError> {
+        match self.host.inner.store.snapshot(id, Depth::Outline).await? {
+            Some(kept) if kept.session == self.id => Ok(kept.snapshot),
+            Some(_) | None => Err(OrderError::NoSnapshot(id)),
+        }
+    }
+}
+
+/// Why a session was not upgraded. It is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// The new agent is not there.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// It was not carried out.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+}
+
+/// What a session has left of its limits.
+fn left(session: &Session) -> Result<Limits, Denied> {
+    let Session { usage, profile, .. } = session;
+    let mut limits = profile.limits.clone();
+    let less = |max: Option<u64>, used: u64, denied: Denied| match max.map(|max| max.saturating_sub(used)) {
+        Some(0) => Err(denied),
+        left => Ok(left),
+    };
+    limits.max_turns = less(limits.max_turns, usage.turns, Denied::TurnsExceeded)?;
+    limits.max_fuel = less(limits.max_fuel, usage.fuel, Denied::FuelExceeded)?;
+    limits.max_budget = match limits.max_budget.map(|max| max.0.saturating_sub(usage.cost.0)) {
+        Some(left) if left <= 0 => return Err(Denied::BudgetExceeded),
+        left => left.map(NanoUsd),
+    };
+    Ok(limits)
+}

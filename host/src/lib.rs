@@ -45,10 +45,10 @@ pub use session::record::{
 pub use session::request::{
     Damaged, Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight,
 };
-pub use session::state::{InvalidTransition, Reason, Resumable, State, Status};
-pub use store::embedded::OpenError;
 pub use session::snapshot::{Chunk, GuestState, Snapshot};
+pub use session::state::{InvalidTransition, Reason, Resumable, State, Status};
 pub use session::template::Template;
+pub use store::embedded::OpenError;
 pub use store::{Logged, SessionQuery, SnapshotSummary, StoreError, StoreStats};
 pub use turn::admission::Denied;
 pub use turn::output::{Delta, Output};

@@ -7,6 +7,7 @@ mod conversation;
 mod documents;
 mod ends;
 mod fuzz;
+mod history;
 mod http;
 mod images;
 mod limits;

@@ -13,9 +13,7 @@ use crate::host::{Fork, MAX_FORKS};
 use crate::session::id::SnapshotId;
 
 /// `GET …/snapshots`: those that are kept, newest first. There are never many.
-pub(super) async fn list(
-    OneSession(session): OneSession,
-) -> Result<Json<SnapshotList>, ApiError> {
+pub(super) async fn list(OneSession(session): OneSession) -> Result<Json<SnapshotList>, ApiError> {
     let head = session.look().await?.session.head;
     let found = session.snapshots().await?;
     let body = |summary| SnapshotBody::new(summary, head);
@@ -32,9 +30,8 @@ pub(super) async fn fork(
     let snapshot = snapshot_id(&mut fields)?;
     let count = fields.count("count")?.unwrap_or(1);
     let count = u32::try_from(count).ok().filter(|count| (1..=MAX_FORKS).contains(count));
-    let count = count.ok_or_else(|| {
-        ApiError::invalid_field("count", format!("must be 1 to {MAX_FORKS}"))
-    })?;
+    let count = count
+        .ok_or_else(|| ApiError::invalid_field("count", format!("must be 1 to {MAX_FORKS}")))?;
     let forks = session.fork(Fork { snapshot, count }).await?;
     let sessions: Vec<SessionBody> = forks.into_iter().map(SessionBody::from).collect();
     Ok((StatusCode::CREATED, Json(Forked { count: sessions.len(), sessions })))

@@ -99,8 +99,7 @@ impl SessionHandle {
         if let Some(from) = &from
             && from.agent != profile.agent.digest
         {
-            profile.agent =
-                inner.catalog.find(AgentSelector::Digest(from.agent)).await?.reference;
+            profile.agent = inner.catalog.find(AgentSelector::Digest(from.agent)).await?.reference;
         }
         let now = inner.clock.now();
         let (mut forks, mut events) = (Vec::new(), Vec::new());
@@ -218,7 +217,9 @@ pub enum UpgradeError {
 fn left(session: &Session) -> Result<Limits, Denied> {
     let Session { usage, profile, .. } = session;
     let mut limits = profile.limits.clone();
-    let less = |max: Option<u64>, used: u64, denied: Denied| match max.map(|max| max.saturating_sub(used)) {
+    let less = |max: Option<u64>, used: u64, denied: Denied| match max
+        .map(|max| max.saturating_sub(used))
+    {
         Some(0) => Err(denied),
         left => Ok(left),
     };

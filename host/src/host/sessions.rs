@@ -3,8 +3,8 @@
 use super::origin::{self, Found, Origin};
 use super::templates::TemplateError;
 use super::{Host, Resumption, SessionHandle};
-use crate::agent::{Agent, AgentSelector, Digest, Statefulness};
 use crate::agent::catalog::AgentError;
+use crate::agent::{Agent, AgentSelector, Digest, Statefulness};
 use crate::event::{Event, EventKind};
 use crate::session::creation::{self, InvalidField, NewSession, Start};
 use crate::session::id::{SessionId, SnapshotId};
@@ -152,11 +152,7 @@ impl Sessions {
 
     /// The agent of a new session: the one that was asked for, and if it starts from a snapshot, no
     /// other than the snapshot's.
-    async fn agent(
-        &self,
-        new: &NewSession,
-        from: Option<&Snapshot>,
-    ) -> Result<Agent, CreateError> {
+    async fn agent(&self, new: &NewSession, from: Option<&Snapshot>) -> Result<Agent, CreateError> {
         let inner = &self.0.inner;
         let selector = match (&new.agent, from) {
             (Some(selector), _) => selector.clone(),

@@ -69,10 +69,9 @@ impl Templates {
     /// [`TemplateError`]
     pub async fn create(&self, new: NewTemplate) -> Result<Template, TemplateError> {
         let NewTemplate { name, from, description } = new;
-        let name: AgentName = name.parse::<AgentName>().map_err(|error: InvalidName| InvalidName {
-            what: "a name of a template",
-            ..error
-        })?;
+        let name: AgentName = name
+            .parse::<AgentName>()
+            .map_err(|error: InvalidName| InvalidName { what: "a name of a template", ..error })?;
         if description.as_ref().is_some_and(|text| text.chars().count() > MAX_DESCRIPTION) {
             let problem = format!("may have {MAX_DESCRIPTION} characters at most");
             return Err(InvalidField::new("description", problem).into());

@@ -96,7 +96,9 @@ pub enum OrderError {
     #[error("the session has no snapshot {0}; GET its /snapshots lists those it has")]
     NoSnapshot(SnapshotId),
     /// The snapshot is of another version of the agent.
-    #[error("the snapshot is of another version of the agent ({0}); fork it, or upgrade the session to that version first")]
+    #[error(
+        "the snapshot is of another version of the agent ({0}); fork it, or upgrade the session to that version first"
+    )]
     OtherAgent(Digest),
     /// The snapshot is damaged.
     #[error(transparent)]

@@ -227,7 +227,7 @@ async fn a_session_that_should_resume_another_starts_anew_and_says_so() {
     let server = TestServer::new().await;
     let body = json!({ "config": { "resumeSessionId": "0190" } });
     let session = created(&server, &body).await;
-    assert_eq!(session["resume"], json!({ "outcome": "unsupported" }));
+    assert_eq!(session["resume"], json!({ "outcome": "not_found" }));
     assert_eq!(session["config"]["resumeSessionId"], "0190");
     let without = created(&server, &json!({ "config": { "resumeSessionId": "" } })).await;
     assert_eq!(without.get("resume"), None);

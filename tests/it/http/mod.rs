@@ -12,6 +12,7 @@ mod messages;
 mod operations;
 mod reconnect;
 mod refused;
+mod snapshots;
 mod streams;
 
 use std::collections::BTreeSet;

@@ -105,7 +105,7 @@ mod tests {
             "config": { "maxTurns": 10, "maxBudgetUsd": 1.0, "model": "m" },
             "maxTurns": 3,
         });
-        let new = create(body).unwrap().new;
+        let new = create(body).unwrap().0;
         assert_eq!((new.max_turns, new.max_budget), (Some(3), Some(NanoUsd(1_000_000_000))));
         assert_eq!(new.config["model"], "m");
         assert_eq!(new.config["maxTurns"], 10);
@@ -130,13 +130,32 @@ mod tests {
             );
             create(json!({ field: null })).unwrap();
         }
-        assert!(create(json!({ "config": { "resumeSessionId": "s" } })).unwrap().resume_asked);
-        assert!(!create(json!({ "config": { "resumeSessionId": "" } })).unwrap().resume_asked);
+    }
+
+    #[test]
+    fn a_session_starts_fresh_from_a_snapshot_or_from_a_template() {
+        let resumed = |id| json!({ "config": { "resumeSessionId": id } });
+        assert_eq!(create(resumed("s")).unwrap().0.start, Start::Resume("s".to_owned()));
+        assert_eq!(create(resumed("")).unwrap().0.start, Start::Fresh);
+        let template = create(json!({ "template": "t" })).unwrap().0.start;
+        assert_eq!(template, Start::Template("t".to_owned()));
+        let mut both = resumed("s");
+        both["template"] = json!("t");
+        assert_eq!(create(both).unwrap_err().code(), "invalid_field");
+    }
+
+    #[test]
+    fn words_that_are_not_known_are_answered_with_those_that_are() {
+        let error = create(json!({ "durability": "never" })).unwrap_err();
+        assert!(error.body("r").error.contains("turn, sleep"));
+        let new = create(json!({ "durability": "sleep", "resumeFallback": "fresh" })).unwrap().0;
+        assert_eq!(new.durability, Durability::Sleep);
+        assert_eq!(new.resume_fallback, Some(ResumeFallback::Fresh));
     }
 
     #[test]
     fn a_body_with_nothing_in_it_is_an_ephemeral_session() {
-        let new = create(json!({})).unwrap().new;
+        let new = create(json!({})).unwrap().0;
         assert_eq!(new.pattern, Pattern::Ephemeral);
         assert!(new.agent.is_none());
     }

@@ -330,10 +330,9 @@ fn failure(fault: Fault, grant: Grant) -> Failure {
         Fault::Trapped(_) => FailureCode::AgentTrapped,
         Fault::FuelExhausted => grant.exhausted,
         Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory => FailureCode::MemoryExceeded,
-        Fault::Busy
-        | Fault::Host(_)
-        | Fault::SnapshotUnusable(_)
-        | Fault::SnapshotDamaged(_) => FailureCode::HostFault,
+        Fault::Busy | Fault::Host(_) | Fault::SnapshotUnusable(_) | Fault::SnapshotDamaged(_) => {
+            FailureCode::HostFault
+        }
     };
     Failure { code, message }
 }

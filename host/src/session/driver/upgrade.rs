@@ -76,7 +76,9 @@ impl Driver<'_> {
         let unsaved = |fault| refused(format!("the new version does not save its state: {fault}"));
         let saved = match new.instance.save().await.map_err(unsaved)? {
             Saved::State(saved) => saved,
-            Saved::Held(what) => return Err(refused(format!("the new version cannot sleep: {what}"))),
+            Saved::Held(what) => {
+                return Err(refused(format!("the new version cannot sleep: {what}")));
+            }
             Saved::Never => {
                 let saved = new.instance.save_portable(fuel).await.map_err(unsaved)?;
                 saved.ok_or_else(|| refused("the new version cannot save its state"))?

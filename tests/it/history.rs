@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use dormouse::{
-    AgentSelector, CreateError, Cursor, Denied, Durability, EventKind, Fork, ForkError,
-    ManualClock, NewSession, NewTemplate, OrderError, Pattern, Principal, Residency, Resumption,
-    SendError, SessionHandle, Sight, SnapshotId, Start, Status, TemplateError, UpgradeError,
+    AgentSelector, CreateError, Cursor, Damaged, Denied, Durability, EventKind, Fork, ForkError,
+    ManualClock, NewSession, NewTemplate, OrderError, Pattern, Principal, Residency,
+    ResumeFallback, Resumption, SendError, SessionHandle, Sight, SnapshotId, Start, Status,
+    TemplateError, UpgradeError,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -215,7 +216,8 @@ async fn a_session_resumes_from_a_snapshot_or_from_a_session() {
     says(&sessions.get(created.session.session.id), "on", "turn 3: on").await;
 
     for nobody in ["0190f4c6-0000-7000-8000-000000000000", "no id at all"] {
-        let created = sessions.create_seen(resuming(nobody)).await.unwrap();
+        let new = NewSession { agent: Some("counter".parse().unwrap()), ..resuming(nobody) };
+        let created = sessions.create_seen(new).await.unwrap();
         assert_eq!(created.resume, Some(Resumption::NotFound));
         says(&sessions.get(created.session.session.id), "new", "turn 1: new").await;
     }
@@ -472,5 +474,102 @@ async fn a_session_that_saves_on_sleep_is_saved_for_forks_and_templates() {
         })
         .await;
     assert!(matches!(refused, Err(CreateError::Invalid(_))));
+    test.shut_down().await;
+}
+
+/// A session whose head is damaged on the disk: two turns that keep much, and a byte of what the
+/// second saved turned over. Returns the host that was started on it, and the snapshots.
+async fn damaged(
+    directory: &std::path::Path,
+    change: impl FnOnce(&mut NewSession),
+) -> (TestHost, SessionHandle, [SnapshotId; 2]) {
+    let clock = ManualClock::new();
+    let test = TestHost::on(directory, &clock).await;
+    let session = test.session_with(&guests::GROWS_MEMORY, change).await;
+    says(&session, "one", "turn 1: one").await;
+    let mut heads = Vec::new();
+    let mut known = files(directory);
+    for total in [8_000_000, 16_000_000] {
+        let reply = session.send("grow 8000000").await.unwrap();
+        assert_eq!(reply.text(), format!("holding {total} bytes"));
+        heads.push(head(&reply.session));
+        if total == 8_000_000 {
+            known = files(directory);
+        }
+    }
+    let id = session.id();
+    drop(session);
+    test.shut_down().await;
+    let new: Vec<_> = files(directory).into_iter().filter(|file| !known.contains(file)).collect();
+    assert!(!new.is_empty(), "the second turn has written a file");
+    for file in new {
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+    }
+    let test = TestHost::on(directory, &clock).await;
+    let session = test.host.sessions().get(id);
+    (test, session, [heads[0], heads[1]])
+}
+
+fn files(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory.join("values")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[tokio::test]
+async fn a_session_whose_head_is_damaged_names_the_newest_good_snapshot_and_goes_on_from_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (test, session, [good, bad]) = damaged(directory.path(), |_| {}).await;
+    let expected = Damaged { snapshot: bad, newest_good: Some(good) };
+    let refused = session.send("grow 1").await;
+    assert!(
+        matches!(&refused, Err(SendError::Damaged(damaged)) if *damaged == expected),
+        "{refused:?}"
+    );
+    let seen = session.look().await.unwrap().session;
+    assert_eq!(seen.state.status(), Status::Error);
+    assert_eq!(seen.state.reason().unwrap().0, "snapshot_corrupt");
+    let refused = session.resume(None).await;
+    assert!(
+        matches!(&refused, Err(OrderError::Damaged(damaged)) if *damaged == expected),
+        "{refused:?}"
+    );
+    let refused = session.resume(Some(bad)).await;
+    assert!(matches!(&refused, Err(OrderError::Damaged(_))), "{refused:?}");
+    session.resume(Some(good)).await.unwrap();
+    says(&session, "grow 1", "holding 8000001 bytes").await;
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_session_goes_on_by_itself_where_it_was_created_to() {
+    for (fallback, answer) in [
+        (ResumeFallback::Parent, "holding 8000001 bytes"),
+        (ResumeFallback::Fresh, "holding 1 bytes"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let fall_back = |new: &mut NewSession| new.resume_fallback = Some(fallback);
+        let (test, session, [_, bad]) = damaged(directory.path(), fall_back).await;
+        says(&session, "grow 1", answer).await;
+        let events = session.events(Cursor(0), 200).await.unwrap();
+        let told = events.iter().rfind(|logged| logged.event.kind == EventKind::SessionResumed);
+        let payload = &told.expect("it is told").event.payload;
+        assert_eq!(payload["fallback"], fallback.as_str());
+        assert_eq!(payload["damage"]["snapshotId"], bad.to_string());
+        test.shut_down().await;
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_head_is_found_by_a_wake_by_hand_too_and_other_sessions_are_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let (test, session, _) = damaged(directory.path(), |_| {}).await;
+    let refused = session.wake().await;
+    assert!(matches!(&refused, Err(OrderError::Damaged(_))), "{refused:?}");
+    assert_eq!(session.look().await.unwrap().session.state.status(), Status::Error);
+    let other = test.bundled("counter", Pattern::Hybrid).await;
+    says(&other, "one", "turn 1: one").await;
     test.shut_down().await;
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{names, send};
 
-const FIELDS: [&str; 46] = [
+const FIELDS: [&str; 48] = [
     "abortRequested",
     "agent",
     "checkpoint",
@@ -17,6 +17,7 @@ const FIELDS: [&str; 46] = [
     "createdAt",
     "currentTool",
     "description",
+    "durability",
     "errorReason",
     "forceKillRequested",
     "id",
@@ -34,6 +35,7 @@ const FIELDS: [&str; 46] = [
     "pattern",
     "projectId",
     "residency",
+    "resumeFallback",
     "runningTurn",
     "sessionId",
     "sleepAfterMs",

@@ -7,7 +7,7 @@ use wasmtime::Store;
 use wasmtime::component::Instance;
 
 use super::access::Live;
-use super::format::{MAX_PAGES, State};
+use super::format::{MAX_PAGES, State, Unusable};
 use super::pages::{self, Difference, PAGE, WASM_PAGE};
 use super::pristine::Pristine;
 use super::{FUEL, Image, held, read};
@@ -134,7 +134,10 @@ impl Keeper {
             let large = image.len() > SMALL;
             let decode = move || State::decode(&image, &pristine);
             let decoded = if large { blocking(decode).await? } else { decode() };
-            decoded.map_err(|error| Fault::SnapshotUnusable(error.to_string()))?
+            decoded.map_err(|error| match error {
+                Unusable::Damaged(why) => Fault::SnapshotDamaged(why.to_owned()),
+                error => Fault::SnapshotUnusable(error.to_string()),
+            })?
         };
         let live = Live { access: &self.image.access, instance: self.instance };
         fuel::fill(store, FUEL).map_err(|error| Fault::Host(format!("{error:#}")))?;

@@ -115,9 +115,10 @@ fn profile() -> impl Strategy<Value = Profile> {
 }
 
 pub(crate) fn session() -> impl Strategy<Value = Session> {
-    let before = (reference(), of(id()))
-        .prop_map(|(agent, head)| BeforeUpgrade { agent, head: head.map(SnapshotId) });
-    let names = (id(), "[p-r]", any::<u64>(), of(id()), of(id()), of(before));
+    let before = (reference(), of(id()), of(id())).prop_map(|(agent, head, parent)| {
+        BeforeUpgrade { agent, head: head.map(SnapshotId), head_parent: parent.map(SnapshotId) }
+    });
+    let names = (id(), "[p-r]", any::<u64>(), of(id()), of(id()), of(id()), of(before));
     let times = (time(), of(time()), time(), of(time()));
     let counts = (any::<[u32; 6]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
     (names, state(), profile(), times, counts, object()).prop_map(
@@ -140,8 +141,9 @@ pub(crate) fn session() -> impl Strategy<Value = Session> {
             last_activity_at: times.2,
             ended_at: times.3,
             head: names.3.map(SnapshotId),
-            parent: names.4.map(SnapshotId),
-            before_upgrade: names.5,
+            head_parent: names.4.map(SnapshotId),
+            parent: names.5.map(SnapshotId),
+            before_upgrade: names.6,
             unsaved_turns: counts[5].into(),
             consecutive_failures: failures,
             tools_used,

@@ -98,8 +98,11 @@ async fn the_newest_snapshots_are_kept_and_the_head_whatever_its_age() {
     // Back to the oldest, which is now the head; and one that it may go back to.
     let mut back = next(&now);
     back.head = Some(all[2].id);
-    back.before_upgrade =
-        Some(BeforeUpgrade { agent: back.profile.agent.clone(), head: Some(all[3].id) });
+    back.before_upgrade = Some(BeforeUpgrade {
+        agent: back.profile.agent.clone(),
+        head: Some(all[3].id),
+        head_parent: None,
+    });
     store.update_session(back.clone(), None, Vec::new()).await.expect("it is committed");
     let dormant = store.dormant(now.id).await.expect("it reads").expect("it is there");
     assert_eq!((dormant.session, dormant.head.as_ref()), (back.clone(), Some(&all[2])));
@@ -331,7 +334,8 @@ async fn an_agent_stays_while_a_session_may_go_back_to_it() {
     store.put_agent(old.clone(), Bytes::from_static(b"old"), Vec::new()).await.expect("it is kept");
     let now = created(&store, 1).await;
     let mut upgraded = next(&now);
-    upgraded.before_upgrade = Some(BeforeUpgrade { agent: old.reference.clone(), head: None });
+    upgraded.before_upgrade =
+        Some(BeforeUpgrade { agent: old.reference.clone(), head: None, head_parent: None });
     store.update_session(upgraded.clone(), None, Vec::new()).await.expect("it is committed");
     store.close().await.expect("it closes");
     let store = open(root.path());

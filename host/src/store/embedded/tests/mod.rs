@@ -108,6 +108,7 @@ fn session(number: u64) -> Session {
         last_activity_at: Timestamp(0),
         ended_at: None,
         head: None,
+        head_parent: None,
         parent: None,
         before_upgrade: None,
         unsaved_turns: 0,

@@ -357,8 +357,11 @@ async fn take(
             let new = model.new_snapshot();
             let mut session = next(&before);
             session.head = Some(new);
-            session.before_upgrade = (pin && before.head.is_some())
-                .then(|| BeforeUpgrade { agent: before.profile.agent.clone(), head: before.head });
+            session.before_upgrade = (pin && before.head.is_some()).then(|| BeforeUpgrade {
+                agent: before.profile.agent.clone(),
+                head: before.head,
+                head_parent: None,
+            });
             let head = Snapshot { id: new, parent: Some(to.id), ..outline.snapshot };
             store.update_session(session.clone(), Some(head.clone()), Vec::new()).await?;
             model.change(session, Some(Snapshot { state: to.state.clone(), ..head }));

@@ -10,6 +10,7 @@
 
 mod connection;
 mod disk;
+mod history;
 mod memory;
 mod options;
 mod report;
@@ -35,6 +36,7 @@ pub async fn run(options: &Options) -> Result<()> {
         match measure {
             Measure::Turns => turns::measure(options, &mut report).await?,
             Measure::Sleep => residency::measure(options, &mut report).await?,
+            Measure::History => history::measure(options, &mut report).await?,
             Measure::Memory => memory::measure(options, &mut report).await?,
             Measure::Stored => stored::measure(options, &mut report).await?,
             Measure::Disk => disk::measure(options, &mut report).await?,

@@ -63,7 +63,8 @@ async fn naps(connection: &mut Connection, session: &str, rounds: u64) -> Result
     Ok((sleep, wake))
 }
 
-async fn notepad(connection: &mut Connection) -> Result<String> {
+/// A session with a state of 100 KB.
+pub(super) async fn notepad(connection: &mut Connection) -> Result<String> {
     let new = json!({ "agent": "notepad", "pattern": "long-running" });
     let session = connection.create(&new.to_string()).await?;
     for _ in 0..NOTES {

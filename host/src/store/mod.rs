@@ -203,9 +203,9 @@ pub struct StoreStats {
 /// What the host needs of a database.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Add sessions, at most [`MAX_CREATIONS`]: all of them or none. Their revision is 1. The chunks of a head may come without
-    /// their data where a snapshot that is kept has the same; [`StoreError::SnapshotGone`] where none
-    /// has any more.
+    /// Add sessions, at most [`MAX_CREATIONS`]: all of them or none. Their revision is 1. The chunks
+    /// of a head may come without their data where a snapshot that is kept has the same. What is
+    /// there is not written again: [`StoreError::SnapshotGone`] where it goes meanwhile.
     async fn create_sessions(
         &self,
         sessions: Vec<Creation>,
@@ -242,7 +242,8 @@ pub trait Store: Send + Sync + 'static {
     /// A snapshot, whosever it is. [`StoreError::Damaged`] where it does not decode.
     async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError>;
 
-    /// Keep a template. One of the same owner and name is replaced.
+    /// Keep a template. One of the same owner and name is replaced. Its snapshot is shared as in
+    /// [`Store::create_sessions`].
     async fn put_template(&self, template: Template) -> Result<(), StoreError>;
 
     /// A template, with the outline of its snapshot.

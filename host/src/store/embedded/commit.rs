@@ -5,7 +5,7 @@
 
 mod draft;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 pub(super) use self::draft::{Draft, Places};
 use super::blob::{BlobFile, BlobId, Place};
-use super::cell::Part;
+use super::cell::{self, Part};
 use super::files::{FileName, Files, StagedComponent};
 use super::index::{AgentKey, Facts};
 use crate::agent::{Agent, AgentRef};
@@ -65,10 +65,12 @@ impl Request {
             | Request::DeleteTemplate(..)
             | Request::DeleteAgent(_) => false,
             Request::PutAgent(..) => true,
-            Request::PutTemplate(template) => template.snapshot.state.size() > HEAVY,
+            // These may read: see `Places::known`.
+            Request::PutTemplate(template) => template.snapshot.state.size() > cell::DATA,
             Request::Create(all) => {
                 let sizes = all.iter().map(|one| RECORD.saturating_add(size(&one.head)));
-                sizes.fold(0, usize::saturating_add) > HEAVY
+                all.iter().any(|one| size(&one.head) > cell::DATA)
+                    || sizes.fold(0, usize::saturating_add) > HEAVY
             }
             Request::Update(update) => size(&update.1) > HEAVY,
             Request::Turn(turn) => {
@@ -147,8 +149,6 @@ pub(super) struct NewSnapshot {
     pub(super) id: SnapshotId,
     /// Its value, in the envelope for its key.
     pub(super) value: Vec<u8>,
-    /// The blobs that it refers to, each once.
-    pub(super) blobs: Vec<BlobId>,
 }
 
 /// A template, encoded.
@@ -158,18 +158,18 @@ pub(super) struct NewTemplate {
     pub(super) key: Vec<u8>,
     /// Its value, in the envelope for its key.
     pub(super) value: Vec<u8>,
-    /// The blobs that it refers to, each once.
-    pub(super) blobs: Vec<BlobId>,
     /// The agent whose state it holds.
     pub(super) agent: AgentKey,
 }
 
-/// The blobs that a commit brings. Their file is written and synced.
+/// The blobs that a commit refers to, and those of them that it brings.
 #[derive(Debug, Default)]
-pub(super) struct Arrived {
-    /// The file, where there are any.
+pub(super) struct Shares {
+    /// How many of its snapshots and templates refer to each.
+    pub(super) uses: BTreeMap<BlobId, u64>,
+    /// The file with those that it brings, where there are any. It is written and synced.
     pub(super) file: Option<FileName>,
-    /// Where each lies in it.
+    /// Where each of them lies.
     pub(super) places: HashMap<BlobId, Place>,
 }
 
@@ -185,8 +185,8 @@ pub(super) struct Commit {
     pub(super) events: Vec<NewEvent>,
     /// The files that it points to. They are written and synced.
     pub(super) files: Vec<FileName>,
-    /// The blobs that it brings.
-    pub(super) arrived: Arrived,
+    /// The blobs that it refers to.
+    pub(super) shares: Shares,
     /// How many bytes it takes in sled, about.
     pub(super) size: usize,
     /// When it was asked for.
@@ -219,11 +219,13 @@ impl Commit {
     }
 }
 
-impl Arrived {
-    /// Write blobs to their file.
-    pub(super) fn write(files: &Files, blobs: &BlobFile) -> Result<Arrived, StoreError> {
+impl Shares {
+    /// Write the blobs that a commit brings to their file.
+    pub(super) fn write(&mut self, files: &Files, blobs: &BlobFile) -> Result<(), StoreError> {
         files.write_blobs(blobs)?;
-        Ok(Arrived { file: Some(blobs.name.clone()), places: blobs.places().collect() })
+        self.file = Some(blobs.name.clone());
+        self.places = blobs.places().collect();
+        Ok(())
     }
 }
 
@@ -231,9 +233,8 @@ impl Change {
     /// How many bytes it takes in sled, about.
     fn size(&self) -> usize {
         let record = |record: &Record| record.front.len() + record.body.size();
-        let head = |head: &Option<NewSnapshot>| {
-            head.as_ref().map_or(0, |head| head.value.len() + 64 * head.blobs.len())
-        };
+        let head =
+            |head: &Option<NewSnapshot>| head.as_ref().map_or(0, |head| head.value.len() + 64);
         match self {
             Change::Create(all) => all.iter().map(|one| record(&one.0) + head(&one.1) + 64).sum(),
             Change::Update(one, new) => record(one) + head(new),
@@ -242,7 +243,7 @@ impl Change {
             | Change::Delete(_)
             | Change::DeleteTemplate(_)
             | Change::DeleteAgent(_) => 0,
-            Change::PutTemplate(template) => template.value.len() + 64 * template.blobs.len(),
+            Change::PutTemplate(template) => template.value.len(),
             Change::PutAgent(_, part, _) => part.size(),
         }
     }

@@ -129,14 +129,14 @@ impl Committer {
         let mut refused: Vec<FileName> = Vec::new();
         for commit in commits {
             let full = is_full && commit.needs_space();
-            let Commit { change, events, files, arrived, since, answer, size: _ } = commit;
+            let Commit { change, events, files, shares, since, answer, size: _ } = commit;
             let done = if full {
                 group.refuse(change)
             } else {
-                group.add(change, &events, &files, &arrived)
+                group.add(change, &events, &files, &shares)
             };
             if !matches!(done, Ok(true)) {
-                refused.extend(files.into_iter().chain(arrived.file));
+                refused.extend(files.into_iter().chain(shares.file));
             }
             pending.push(Pending { answer, since, done });
         }

@@ -18,7 +18,7 @@ pub(super) use self::rows::Before;
 use self::rows::Rows;
 use super::Shared;
 use super::cell::{self, Part, SessionCell};
-use super::commit::{Arrived, Change, NewEvent, NewSnapshot, Record, Turn};
+use super::commit::{Change, NewEvent, NewSnapshot, Record, Shares, Turn};
 use super::files::{FileName, Owner};
 use super::index::{AgentKey, Facts, InFlight, Index, Uploaded};
 use super::keys;
@@ -129,19 +129,19 @@ impl<'a> Group<'a> {
         change: Change,
         events: &[NewEvent],
         files: &[FileName],
-        arrived: &Arrived,
+        shares: &Shares,
     ) -> Result<bool, StoreError> {
         let done = match change {
-            Change::Create(all) => self.create(all, events, arrived)?,
-            Change::Update(record, head) => self.update(record, head, events, arrived)?,
-            Change::Turn(turn) => self.turn(turn, events, arrived)?,
+            Change::Create(all) => self.create(all, events, shares)?,
+            Change::Update(record, head) => self.update(record, head, events, shares)?,
+            Change::Turn(turn) => self.turn(turn, events, shares)?,
             Change::Log(id) => {
                 self.live(id)?;
                 self.log(events);
                 true
             }
             Change::Delete(id) => self.delete(id, events)?,
-            Change::PutTemplate(template) => self.put_template(template, arrived)?,
+            Change::PutTemplate(template) => self.put_template(template, shares)?,
             Change::DeleteTemplate(key) => self.delete_template(&key)?,
             Change::PutAgent(agent, part, component) => {
                 let kept = self.admit(&agent).and_then(|sequence| {
@@ -246,7 +246,7 @@ impl<'a> Group<'a> {
         &mut self,
         all: Vec<(Record, Option<NewSnapshot>)>,
         events: &[NewEvent],
-        arrived: &Arrived,
+        shares: &Shares,
     ) -> Result<bool, StoreError> {
         let mut seen = HashSet::with_capacity(all.len());
         let mut heads = HashSet::with_capacity(all.len());
@@ -257,14 +257,15 @@ impl<'a> Group<'a> {
             if taken || again || record.revision != 1 || !seen.insert(id) {
                 return Err(StoreError::Conflict(id));
             }
-            self.check_head(record, head.as_ref(), &[], arrived)?;
+            self.check_head(record, head.as_ref(), &[])?;
         }
-        self.blobs.arrive(arrived);
+        self.blobs.check(shares)?;
+        self.blobs.take(shares);
         for (record, head) in all {
             let live = Live { revision: 0, body: None, snapshots: Vec::new(), written: None };
             let staged = Staged { durable: None, turns_from: u64::MAX, now: Now::Live(live) };
             self.sessions.insert(record.id, staged);
-            self.write(record, head, arrived);
+            self.write(record, head);
         }
         self.log(events);
         Ok(true)
@@ -275,11 +276,11 @@ impl<'a> Group<'a> {
         record: Record,
         head: Option<NewSnapshot>,
         events: &[NewEvent],
-        arrived: &Arrived,
+        shares: &Shares,
     ) -> Result<bool, StoreError> {
-        self.check(&record, head.as_ref(), arrived)?;
-        self.blobs.arrive(arrived);
-        self.write(record, head, arrived);
+        self.check(&record, head.as_ref(), shares)?;
+        self.blobs.take(shares);
+        self.write(record, head);
         self.log(events);
         Ok(true)
     }
@@ -288,12 +289,12 @@ impl<'a> Group<'a> {
         &mut self,
         turn: Turn,
         events: &[NewEvent],
-        arrived: &Arrived,
+        shares: &Shares,
     ) -> Result<bool, StoreError> {
         let id = turn.record.id;
-        self.check(&turn.record, turn.head.as_ref(), arrived)?;
-        self.blobs.arrive(arrived);
-        self.write(turn.record, turn.head, arrived);
+        self.check(&turn.record, turn.head.as_ref(), shares)?;
+        self.blobs.take(shares);
+        self.write(turn.record, turn.head);
         if let Some(staged) = self.sessions.get_mut(&id) {
             staged.turns_from = staged.turns_from.min(turn.number);
         }
@@ -328,14 +329,15 @@ impl<'a> Group<'a> {
         &mut self,
         record: &Record,
         head: Option<&NewSnapshot>,
-        arrived: &Arrived,
+        shares: &Shares,
     ) -> Result<(), StoreError> {
         let live = self.live(record.id)?;
         if live.revision.checked_add(1) != Some(record.revision) {
             return Err(StoreError::Conflict(record.id));
         }
         let kept = live.snapshots.clone();
-        self.check_head(record, head, &kept, arrived)
+        self.check_head(record, head, &kept)?;
+        self.blobs.check(shares)
     }
 
     /// What the group has made so far of a session that has to be there.
@@ -371,7 +373,7 @@ impl<'a> Group<'a> {
     }
 
     /// Give a session its record, and the head that comes with it.
-    fn write(&mut self, record: Record, head: Option<NewSnapshot>, arrived: &Arrived) {
+    fn write(&mut self, record: Record, head: Option<NewSnapshot>) {
         let id = record.id;
         let pinned = [record.head, record.pinned];
         let Some(Staged { now: Now::Live(live), .. }) = self.sessions.get_mut(&id) else {
@@ -387,7 +389,7 @@ impl<'a> Group<'a> {
             self.forget_file(file);
         }
         if let Some(head) = head {
-            self.keep(id, head, arrived);
+            self.keep(id, head);
             self.retain(id, &pinned);
         }
     }

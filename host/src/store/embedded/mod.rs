@@ -186,12 +186,12 @@ impl Embedded {
         let (answer, answered) = oneshot::channel();
         if request.is_heavy() {
             let names = self.names.clone();
-            let draft = move || Draft::new(request, &events, &names);
+            let draft = move |shared: &_| Draft::new(request, &events, &names, Some(shared));
             self.queue_blocking(queue, draft, since, answer).await?;
         } else {
-            let draft = Draft::new(request, &events, &self.names)?;
+            let draft = Draft::new(request, &events, &self.names, None)?;
             if draft.has_files() {
-                self.queue_blocking(queue, || Ok(draft), since, answer).await?;
+                self.queue_blocking(queue, |_| Ok(draft), since, answer).await?;
             } else {
                 let commit = draft.into_commit(None, since, answer)?;
                 queue.send(commit).await.map_err(|_| self.gone())?;
@@ -205,13 +205,13 @@ impl Embedded {
     async fn queue_blocking(
         &self,
         queue: Sender<Commit>,
-        draft: impl FnOnce() -> Result<Draft, StoreError> + Send + 'static,
+        draft: impl FnOnce(&Shared) -> Result<Draft, StoreError> + Send + 'static,
         since: Duration,
         answer: oneshot::Sender<Result<bool, StoreError>>,
     ) -> Result<(), StoreError> {
         let gone = self.gone();
         self.read(move |shared| {
-            let draft = draft()?;
+            let draft = draft(shared)?;
             if let Some(failure) = shared.failure() {
                 return Err(failure);
             }

@@ -7,8 +7,8 @@
 use bytes::Bytes;
 
 use super::cell::{PartRef, SessionCell};
-use super::commit::{Arrived, Places};
-use super::disk::{self};
+use super::commit::Places;
+use super::disk;
 use super::group::Group;
 use super::{OpenError, Shared, keys, recovery};
 use crate::session::id::SessionId;
@@ -55,9 +55,11 @@ fn move_head(shared: &Shared, group: &mut Group<'_>, id: SessionId) -> Result<()
             None
         }
     };
-    let (_, blobs) = places.finish();
-    let arrived = blobs.map(|blobs| Arrived::write(&shared.files, &blobs)).transpose()?;
-    Ok(group.adopt(id, cell, head, &arrived.unwrap_or_default())?)
+    let (_, mut shares, blobs) = places.finish()?;
+    if let Some(blobs) = blobs {
+        shares.write(&shared.files, &blobs)?;
+    }
+    Ok(group.adopt(id, cell, head, &shares)?)
 }
 
 /// The head, or why it does not decode.

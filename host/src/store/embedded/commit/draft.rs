@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::super::Shared;
 use super::super::blob::{BlobFile, BlobId};
 use super::super::cell::{self, Content, Part, SnapshotCell, TemplateCell};
 use super::super::files::{FileName, Files, Names, Owner};
 use super::super::index::{Facts, agent_key};
 use super::super::keys;
-use super::{Arrived, Change, Commit, NewEvent, NewSnapshot, NewTemplate, Record, Request, Turn};
+use super::{Change, Commit, NewEvent, NewSnapshot, NewTemplate, Record, Request, Shares, Turn};
 use crate::agent::{Agent, Digest};
 use crate::event::{Event, Subject};
 use crate::session::id::{Principal, SessionId};
@@ -29,6 +30,7 @@ pub(in super::super) struct Draft {
     change: Drafted,
     events: Vec<NewEvent>,
     files: Vec<(FileName, Vec<u8>)>,
+    shares: Shares,
     blobs: Option<BlobFile>,
 }
 
@@ -39,7 +41,7 @@ enum Drafted {
 }
 
 impl Draft {
-    /// Encode a request.
+    /// Encode a request. Heavy ones may look into the store, where that is allowed.
     ///
     /// # Errors
     /// [`StoreError::TooLarge`] where a part takes more room than there is.
@@ -47,8 +49,12 @@ impl Draft {
         request: Request,
         events: &[Event],
         names: &Names,
+        store: Option<&Shared>,
     ) -> Result<Draft, StoreError> {
         let mut places = Places::new(names);
+        if matches!(request, Request::Create(_) | Request::PutTemplate(_)) {
+            places.known = store;
+        }
         let change = match request {
             Request::PutAgent(agent, component) => {
                 let bytes = codec::encode_agent(&agent);
@@ -65,8 +71,8 @@ impl Draft {
             (about, places.place(Owner::Log, codec::encode_event(event), cell::EVENT))
         };
         let events = events.iter().map(event).collect();
-        let (files, blobs) = places.finish();
-        Ok(Draft { change, events, files, blobs })
+        let (files, shares, blobs) = places.finish()?;
+        Ok(Draft { change, events, files, shares, blobs })
     }
 
     /// Whether files have to be written before the commit.
@@ -91,18 +97,12 @@ impl Draft {
         since: Duration,
         answer: oneshot::Sender<Result<bool, StoreError>>,
     ) -> Result<Commit, StoreError> {
-        let arrived = match (files, &self.blobs) {
-            (Some(files), Some(blobs)) => Arrived::write(files, blobs)?,
-            _ => Arrived::default(),
-        };
-        let undo = |error| {
-            if let Some(files) = files {
-                files.remove(&arrived.file);
-            }
-            error
-        };
+        let mut shares = self.shares;
+        if let (Some(files), Some(blobs)) = (files, &self.blobs) {
+            shares.write(files, blobs)?;
+        }
         if let (Some(files), false) = (files, self.files.is_empty()) {
-            files.write(&self.files).map_err(undo)?;
+            files.write(&self.files).inspect_err(|_| files.remove(&shares.file))?;
         }
         let change = match (self.change, files) {
             (Drafted::Ready(change), _) => change,
@@ -113,9 +113,9 @@ impl Draft {
             (Drafted::Agent(..), None) => return Err(StoreError::Closed),
         };
         let events: usize = self.events.iter().map(|(_, event)| event.size() + 8).sum();
-        let size = change.size() + events + 64;
+        let size = change.size() + 64 * shares.uses.len() + events + 64;
         let files = self.files.into_iter().map(|(name, _)| name).collect();
-        Ok(Commit { change, events: self.events, files, arrived, size, since, answer })
+        Ok(Commit { change, events: self.events, files, shares, size, since, answer })
     }
 }
 
@@ -124,19 +124,37 @@ pub(in super::super) struct Places<'a> {
     names: &'a Names,
     files: Vec<(FileName, Vec<u8>)>,
     blobs: BTreeMap<BlobId, Bytes>,
+    uses: BTreeMap<BlobId, u64>,
+    /// Where a blob may be already, so that it is not written in vain: sessions and templates are
+    /// made of what is there. If it goes before they are made, so has what they were to start from.
+    known: Option<&'a Shared>,
 }
 
 impl<'a> Places<'a> {
     /// Nothing has been placed yet.
     pub(in super::super) fn new(names: &'a Names) -> Places<'a> {
-        Places { names, files: Vec::new(), blobs: BTreeMap::new() }
+        let (blobs, uses) = (BTreeMap::new(), BTreeMap::new());
+        Places { names, files: Vec::new(), blobs, uses, known: None }
     }
 
-    /// What has to be written.
-    pub(in super::super) fn finish(self) -> (Vec<(FileName, Vec<u8>)>, Option<BlobFile>) {
+    /// What has to be written, and what is referred to.
+    #[expect(clippy::type_complexity, reason = "its caller takes it apart")]
+    pub(in super::super) fn finish(
+        mut self,
+    ) -> Result<(Vec<(FileName, Vec<u8>)>, Shares, Option<BlobFile>), StoreError> {
+        if let Some(store) = self.known {
+            let mut known = Vec::new();
+            for id in self.blobs.keys() {
+                if store.has_blob(id)? {
+                    known.push(*id);
+                }
+            }
+            known.iter().for_each(|id| drop(self.blobs.remove(id)));
+        }
         let blobs: Vec<_> = self.blobs.into_iter().collect();
         let name = |blobs| BlobFile { name: self.names.name(Owner::Blobs), blobs };
-        (self.files, (!blobs.is_empty()).then_some(blobs).map(name))
+        let file = (!blobs.is_empty()).then_some(blobs).map(name);
+        Ok((self.files, Shares { uses: self.uses, ..Shares::default() }, file))
     }
 
     fn change(&mut self, request: Request) -> Result<Change, StoreError> {
@@ -212,9 +230,9 @@ impl<'a> Places<'a> {
     ) -> NewSnapshot {
         let id = snapshot.id;
         let mut value = Vec::new();
-        let blobs = self.state(snapshot, |cell| cell.write(&mut value));
+        self.state(snapshot, |cell| cell.write(&mut value));
         let value = codec::seal(&keys::snapshot(session, id), &[&value]);
-        NewSnapshot { id, value, blobs }
+        NewSnapshot { id, value }
     }
 
     fn template(&mut self, template: Template) -> Result<NewTemplate, StoreError> {
@@ -226,15 +244,15 @@ impl<'a> Places<'a> {
         }
         let key = keys::template(&template.owner, &template.name);
         let mut value = Vec::new();
-        let blobs = self.state(template.snapshot, |snapshot| {
+        self.state(template.snapshot, |snapshot| {
             TemplateCell { template: &row, snapshot }.write(&mut value);
         });
         let value = codec::seal(&key, &[&value]);
-        Ok(NewTemplate { key, value, blobs, agent: agent_key(template.agent) })
+        Ok(NewTemplate { key, value, agent: agent_key(template.agent) })
     }
 
-    /// Place the state of a snapshot. Returns the blobs that it refers to, each once.
-    fn state(&mut self, snapshot: Snapshot, write: impl FnOnce(SnapshotCell<'_>)) -> Vec<BlobId> {
+    /// Place the state of a snapshot, and count what it refers to, each once.
+    fn state(&mut self, snapshot: Snapshot, write: impl FnOnce(SnapshotCell<'_>)) {
         let outline = codec::encode_snapshot(&snapshot);
         let (data, chunks) = match snapshot.state {
             GuestState::Portable { data, .. } => (data, Vec::new()),
@@ -266,7 +284,9 @@ impl<'a> Places<'a> {
         });
         blobs.sort_unstable();
         blobs.dedup();
-        blobs
+        for id in blobs {
+            *self.uses.entry(id).or_default() += 1;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use sled::{Batch, IVec};
 use super::super::Shared;
 use super::super::blob::{BlobCell, BlobId};
 use super::super::cell::{Content, SnapshotCell};
-use super::super::commit::Arrived;
+use super::super::commit::Shares;
 use super::super::files::FileName;
 use super::super::keys;
 use super::super::query::{BlobReader, Unreadable};
@@ -43,41 +43,37 @@ impl<'a> Blobs<'a> {
         Blobs { shared, blobs: HashMap::new(), files: HashMap::new() }
     }
 
-    /// Make sure that each of these blobs is there, or comes with the commit.
+    /// Make sure that each blob that a commit refers to is there, or comes with it.
     ///
     /// # Errors
     /// [`StoreError::SnapshotGone`] where one is not.
-    pub(super) fn check(&mut self, blobs: &[BlobId], arrived: &Arrived) -> Result<(), StoreError> {
-        for id in blobs {
-            if self.load(id)?.now.is_none() && !arrived.places.contains_key(id) {
+    pub(super) fn check(&mut self, shares: &Shares) -> Result<(), StoreError> {
+        for id in shares.uses.keys() {
+            if self.load(id)?.now.is_none() && !shares.places.contains_key(id) {
                 return Err(StoreError::SnapshotGone);
             }
         }
         Ok(())
     }
 
-    /// Count one more use of each of these blobs, which have been checked.
-    pub(super) fn take(&mut self, blobs: &[BlobId], arrived: &Arrived) {
-        for id in blobs {
+    /// Take in what a commit refers to, which has been checked. The file that it brings goes again
+    /// if nothing in it is used: all of it may have been there before.
+    pub(super) fn take(&mut self, shares: &Shares) {
+        if let Some(file) = &shares.file {
+            self.files.insert(file.clone(), Uses { was: 0, now: 0 });
+        }
+        for (id, more) in &shares.uses {
             let Some(staged) = self.blobs.get_mut(id) else { continue };
-            match (&mut staged.now, arrived.places.get(id)) {
-                (Some(cell), _) => cell.uses += 1,
+            match (&mut staged.now, shares.places.get(id)) {
+                (Some(cell), _) => cell.uses += more,
                 (now @ None, Some(place)) => {
-                    *now = Some(BlobCell { uses: 1, place: place.clone() });
+                    *now = Some(BlobCell { uses: *more, place: place.clone() });
                     if let Some(file) = self.files.get_mut(&place.file) {
                         file.now += 1;
                     }
                 }
                 (None, None) => {}
             }
-        }
-    }
-
-    /// The file of a commit that is taken in. It goes again if nothing in it is used: all of it may
-    /// have been there before.
-    pub(super) fn arrive(&mut self, arrived: &Arrived) {
-        if let Some(file) = &arrived.file {
-            self.files.insert(file.clone(), Uses { was: 0, now: 0 });
         }
     }
 

@@ -1,7 +1,7 @@
 //! The snapshots of sessions, and templates: what a group adds to them and lets go of.
 
 use super::super::cell::{SessionCell, SnapshotCell, TemplateCell};
-use super::super::commit::{Arrived, NewSnapshot, NewTemplate, Record};
+use super::super::commit::{NewSnapshot, NewTemplate, Record, Shares};
 use super::super::keys;
 use super::super::query::Unreadable;
 use super::{Group, Now, Staged};
@@ -16,25 +16,22 @@ impl Group<'_> {
         record: &Record,
         head: Option<&NewSnapshot>,
         kept: &[SnapshotId],
-        arrived: &Arrived,
     ) -> Result<(), StoreError> {
-        if let Some(head) = head {
-            // A name that is in use would have two states.
-            if self.rows.get(&keys::holder(head.id))?.is_some() {
-                return Err(StoreError::Conflict(record.id));
-            }
-            self.blobs.check(&head.blobs, arrived)?;
+        // A name that is in use would have two states.
+        if let Some(head) = head
+            && self.rows.get(&keys::holder(head.id))?.is_some()
+        {
+            return Err(StoreError::Conflict(record.id));
         }
         let named = |id: SnapshotId| head.is_some_and(|new| new.id == id) || kept.contains(&id);
         if record.head.is_none_or(named) { Ok(()) } else { Err(StoreError::SnapshotGone) }
     }
 
     /// Add a snapshot to a session. It has been checked.
-    pub(super) fn keep(&mut self, id: SessionId, snapshot: NewSnapshot, arrived: &Arrived) {
+    pub(super) fn keep(&mut self, id: SessionId, snapshot: NewSnapshot) {
         let holder = keys::holder(snapshot.id);
         self.rows.insert(&holder, codec::seal(&holder, &[id.0.as_bytes()]));
         self.rows.insert(&keys::snapshot(id, snapshot.id), snapshot.value);
-        self.blobs.take(&snapshot.blobs, arrived);
         // None while it is adopted: then its name is there already.
         if let Some(Staged { now: Now::Live(live), .. }) = self.sessions.get_mut(&id) {
             live.snapshots.push(snapshot.id);
@@ -83,13 +80,12 @@ impl Group<'_> {
     pub(super) fn put_template(
         &mut self,
         template: NewTemplate,
-        arrived: &Arrived,
+        shares: &Shares,
     ) -> Result<bool, StoreError> {
-        self.blobs.check(&template.blobs, arrived)?;
+        self.blobs.check(shares)?;
         self.rows.get(&template.key)?;
-        self.blobs.arrive(arrived);
         // Before the old ones go: they may be the same.
-        self.blobs.take(&template.blobs, arrived);
+        self.blobs.take(shares);
         if let Err(error) = self.release_template(&template.key) {
             tracing::error!(%error, "what a template held is not given back");
         }
@@ -124,12 +120,12 @@ impl Group<'_> {
         id: SessionId,
         cell: SessionCell<'_>,
         head: Option<NewSnapshot>,
-        arrived: &Arrived,
+        shares: &Shares,
     ) -> Result<(), StoreError> {
         if let Some(head) = head {
-            self.blobs.check(&head.blobs, arrived)?;
-            self.blobs.arrive(arrived);
-            self.keep(id, head, arrived);
+            self.blobs.check(shares)?;
+            self.blobs.take(shares);
+            self.keep(id, head);
             if let Some(file) = cell.old_head.as_ref().and_then(|part| part.to_file()) {
                 self.forget_file(file);
             }

@@ -132,6 +132,11 @@ impl Shared {
         Err(self.damaged(key, &lost()))
     }
 
+    /// Whether this blob is there.
+    pub(in super::super) fn has_blob(&self, id: &BlobId) -> Result<bool, StoreError> {
+        self.row(&keys::blob(id)).map(|found| found.is_some())
+    }
+
     /// Whether the session has the same record still.
     fn is_unchanged(&self, session: &Session) -> bool {
         self.index().revision(session.id) == Some(session.revision)

@@ -29,7 +29,7 @@ const MESSAGES: [&str; 12] = [
 /// What can be seen of a turn, but for its name and how long it took.
 fn seen(turn: &TurnRecord) -> String {
     let outcome = match &turn.outcome {
-        TurnOutcome::Answered { content, snapshot } => {
+        TurnOutcome::Answered { content, snapshot, .. } => {
             format!("{content:?} {}", snapshot.is_some())
         }
         TurnOutcome::Failed(failure) => format!("{failure:?}"),
@@ -56,7 +56,8 @@ async fn create_all(directory: &Path, clock: &ManualClock) -> Vec<(String, Sessi
     for agent in ["assistant", "counter", "echo", "fib", "notepad"] {
         agents.push(agent.parse().unwrap());
     }
-    for guest in guests::ALL {
+    let programs = [guests::PLAIN_PROGRAM.name];
+    for guest in guests::ALL.iter().filter(|guest| !programs.contains(&guest.name)) {
         agents.push(test.upload(guest).await);
     }
     for agent in agents {

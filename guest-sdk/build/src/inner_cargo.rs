@@ -137,7 +137,7 @@ fn is_inherited(name: &str) -> bool {
 fn component(line: &str, prefix: &str) -> Option<Guest> {
     let message: Message = serde_json::from_str(line).ok()?;
     let is_component = message.reason == "compiler-artifact"
-        && message.target.crate_types.iter().any(|it| it == "cdylib");
+        && message.target.crate_types.iter().any(|it| it == "cdylib" || it == "bin");
     if !is_component {
         return None;
     }
@@ -168,6 +168,20 @@ mod tests {
         assert_eq!(guest.name, "echo");
         assert_eq!(guest.version, "0.1.0");
         assert_eq!(guest.path, Path::new("/out/agent_echo.wasm"));
+    }
+
+    #[test]
+    fn a_program_is_a_component_and_a_build_script_is_none() {
+        let line = r#"{"reason":"compiler-artifact",
+            "package_id":"path+file:///src/tests#fixtures@0.1.0",
+            "target":{"name":"plain_program","crate_types":["bin"]},
+            "filenames":["/out/plain_program.wasm"],"fresh":true}"#;
+        assert_eq!(component(line, "").unwrap().name, "plain_program");
+        let line = r#"{"reason":"compiler-artifact",
+            "package_id":"registry+index#serde@1.0.0",
+            "target":{"name":"build-script-build","crate_types":["bin"]},
+            "filenames":["/out/build-script-build"],"fresh":true}"#;
+        assert!(component(line, "").is_none());
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl Guests {
         Guests { selection, prefix: "agent_" }
     }
 
-    /// The examples of one package. Each is a `cdylib`, and the guest is named as the example.
+    /// The examples of one package: each a `cdylib`, or a program with a `main`. The guest is named as
+    /// the example.
     pub fn of_examples(package: &str) -> Self {
         Guests {
             selection: vec!["--examples".to_owned(), "--package".to_owned(), package.to_owned()],

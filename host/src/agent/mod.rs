@@ -63,6 +63,9 @@ pub struct AgentRef {
 pub enum AgentKind {
     /// It exports `dormouse:agent/handler`.
     Agent,
+    /// It exports `wasi:cli/run`: a program that knows nothing of the host. It runs once, from its start
+    /// to its end, in an ephemeral session: the prompt is its input, and what it prints is the reply.
+    Command,
 }
 
 /// How the guest state of an agent outlives its instance.
@@ -75,6 +78,8 @@ pub enum Statefulness {
     Image,
     /// Its state is lost with the instance. Says why nothing saves it.
     Unsaved(String),
+    /// It has none from one turn to the next: each turn runs it anew, and nothing can be lost.
+    Stateless,
 }
 
 /// What is known of an uploaded agent.

@@ -8,6 +8,7 @@ use crate::agent::catalog::AgentError;
 use crate::host::{CreateError, ForkError, LookError, TemplateError, UpgradeError};
 use crate::sandbox::Refusal;
 use crate::session::creation::InvalidField;
+use crate::session::pattern::Pattern;
 use crate::session::request::{Damaged, OrderError, SendError};
 use crate::session::state::InvalidTransition;
 use crate::store::StoreError;
@@ -208,6 +209,11 @@ impl From<CreateError> for ApiError {
             }
             CreateError::Template(error) => error.into(),
             CreateError::Origin(error) => error.into(),
+            CreateError::PatternUnsupported { pattern, .. } => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "pattern_unsupported", text)
+                    .with("pattern", pattern.as_str())
+                    .with("validPatterns", [Pattern::Ephemeral.as_str()].as_slice())
+            }
             CreateError::Store(error) => error.into(),
         }
     }
@@ -242,7 +248,7 @@ impl From<Refusal> for ApiError {
             Refusal::NotWasm | Refusal::CoreModule => refused("not_a_component"),
             Refusal::Malformed(_) => refused("invalid_component"),
             Refusal::TooComplex { .. } => refused("too_complex"),
-            Refusal::NoHandler => refused("not_an_agent"),
+            Refusal::NoHandler | Refusal::OnlyPreviews => refused("not_an_agent"),
             Refusal::WrongSignature(_) => refused("wrong_signature"),
             Refusal::MissingImports(missing) => {
                 refused("missing_imports").with("missingImports", missing.as_slice())

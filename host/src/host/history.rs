@@ -2,8 +2,8 @@
 
 use super::origin;
 use super::session::{LookError, SessionHandle};
-use crate::agent::AgentSelector;
 use crate::agent::catalog::AgentError;
+use crate::agent::{AgentKind, AgentSelector};
 use crate::event::{Cursor, Event, EventKind};
 use crate::session::creation;
 use crate::session::id::{SessionId, SnapshotId};
@@ -169,8 +169,13 @@ impl SessionHandle {
         let catalog = &self.host.inner.catalog;
         let _held = catalog.hold().await;
         self.look().await.map_err(OrderError::from)?;
-        let agent = catalog.find(agent).await?.reference;
-        Ok(self.ask(Order::Upgrade(agent)).await?)
+        let agent = catalog.find(agent).await?;
+        if agent.kind == AgentKind::Command {
+            let why =
+                "the new version is a command, which keeps no state and takes no session over";
+            return Err(OrderError::NotUpgraded(why.to_owned()).into());
+        }
+        Ok(self.ask(Order::Upgrade(agent.reference)).await?)
     }
 
     /// Who has asked to go on from the session's snapshots, or of it to go on from another's, and

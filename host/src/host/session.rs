@@ -68,10 +68,10 @@ impl Reply {
         text_of(self.content())
     }
 
-    /// Whether the state after the turn outlives the process.
+    /// Whether the state after the turn outlives the process, or there is none.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        matches!(self.turn.outcome, TurnOutcome::Answered { snapshot: Some(_), .. })
+        matches!(self.turn.outcome, TurnOutcome::Answered { durable: true, .. })
     }
 }
 

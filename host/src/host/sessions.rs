@@ -4,10 +4,12 @@ use super::origin::{self, Found, Origin};
 use super::templates::TemplateError;
 use super::{Host, Resumption, SessionHandle};
 use crate::agent::catalog::AgentError;
-use crate::agent::{Agent, AgentSelector, Digest, Statefulness};
+use crate::agent::{Agent, AgentKind, AgentRef, AgentSelector, Digest, Statefulness};
 use crate::event::{Event, EventKind};
 use crate::session::creation::{self, InvalidField, NewSession, Start};
+use crate::session::environment;
 use crate::session::id::{SessionId, SnapshotId};
+use crate::session::pattern::Pattern;
 use crate::session::request::{OrderError, Sight};
 use crate::session::snapshot::Snapshot;
 use crate::store::{Creation, SessionQuery, StoreError};
@@ -24,6 +26,19 @@ pub enum CreateError {
     /// `require_durable`, but the agent's state does not outlive the process.
     #[error("the agent does not save its state ({0}), and the session is required to be durable")]
     NotDurable(String),
+    /// The agent is a command, which lives for one turn, and the session is to live longer.
+    #[error(
+        "the agent '{}@{}' is a command: it runs once and keeps nothing, so it serves no {pattern} \
+         session; create an ephemeral one for each message",
+        agent.name,
+        agent.version
+    )]
+    PatternUnsupported {
+        /// The agent.
+        agent: AgentRef,
+        /// What was asked for.
+        pattern: Pattern,
+    },
     /// The snapshot to resume from belongs to somebody else, or to another project.
     #[error("the snapshot to resume from belongs to another owner or project")]
     NotOwner,
@@ -89,6 +104,16 @@ impl Sessions {
             && new.require_durable
         {
             return Err(CreateError::NotDurable(why.clone()));
+        }
+        match agent.kind {
+            AgentKind::Agent => {}
+            AgentKind::Command if new.pattern == Pattern::Ephemeral => {
+                environment::of(&new.config)?;
+            }
+            AgentKind::Command => {
+                let (agent, pattern) = (agent.reference, new.pattern);
+                return Err(CreateError::PatternUnsupported { agent, pattern });
+            }
         }
         let id = SessionId(inner.clock.new_id());
         let owner = self.0.caller.clone();

@@ -44,6 +44,8 @@ pub struct Call {
 pub struct SessionView {
     /// Its id.
     pub id: String,
+    /// The name of its agent.
+    pub agent: String,
     /// How it is hosted.
     pub pattern: Pattern,
     /// Its configuration.

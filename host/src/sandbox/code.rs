@@ -7,6 +7,7 @@ use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Link
 use wasmtime::{Engine, Store};
 
 use super::bindings::exports::dormouse::agent::{handler, state};
+use super::entry::{EntryIndices, HANDLER, RUN};
 use super::fault::{Fault, bounded};
 use super::fuel;
 use super::guest::{Guest, MAX_RESOURCES, Start};
@@ -15,12 +16,9 @@ use super::instance::{Grant, Instance, MAX_TRANSFER};
 use super::refusal::Refusal;
 use super::snapshot::{Form, STATE, starts_alone};
 use super::ticker::Ticker;
-use crate::agent::Statefulness;
+use crate::agent::{AgentKind, Statefulness};
 use crate::clock::Clock;
 use crate::memory::MemoryBudget;
-
-/// The export that makes a component an agent.
-pub(super) const HANDLER: &str = "dormouse:agent/handler@0.1.0";
 
 /// What all instances of a sandbox share.
 pub(super) struct Shared {
@@ -34,7 +32,7 @@ pub(super) struct Shared {
 /// An agent that is compiled and linked.
 pub struct Code {
     agent: InstancePre<Guest>,
-    handler: handler::GuestIndices,
+    entry: EntryIndices,
     form: Form,
     start: Start,
     shared: Arc<Shared>,
@@ -67,13 +65,13 @@ impl Code {
         let mut store = self.store(&grant)?;
         let made = shared.ticker.watch(self.agent.instantiate_async(&mut store)).await;
         let instance = made.map_err(|error| store.data_mut().fault(&error))?;
-        let handler = self.handler.load(&mut store, &instance);
-        let handler = handler.map_err(|error| Fault::Host(format!("{error:#}")))?;
+        let entry = self.entry.load(&mut store, &instance);
+        let entry = entry.map_err(|error| Fault::Host(format!("{error:#}")))?;
         let keeper = shared.ticker.watch(self.form.start(&mut store, instance)).await?;
         store.data_mut().enter_session();
         metrics::histogram!("dormouse_instantiate_seconds")
             .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
-        Ok(Instance::new(store, handler, keeper, shared.clone()))
+        Ok(Instance::new(store, entry, keeper, shared.clone()))
     }
 
     /// A store for one instance, with fuel to start it.
@@ -105,7 +103,15 @@ impl Code {
     /// How the state of the agent outlives an instance.
     #[must_use]
     pub fn statefulness(&self) -> Statefulness {
-        self.form.statefulness()
+        match self.kind() {
+            AgentKind::Agent => self.form.statefulness(),
+            AgentKind::Command => Statefulness::Stateless,
+        }
+    }
+
+    /// How the agent is called.
+    pub(super) fn kind(&self) -> AgentKind {
+        self.entry.kind()
     }
 
     /// Link a component.
@@ -119,10 +125,14 @@ impl Code {
         findings: &Findings,
     ) -> Result<Code, Refusal> {
         let agent = linker.instantiate_pre(component).map_err(|error| unlinked(&error))?;
-        check(&agent)?;
-        let handler = handler::GuestIndices::new(&agent).map_err(|error| wrong(&error))?;
+        let kind = match component.get_export_index(None, HANDLER) {
+            Some(_) => AgentKind::Agent,
+            None => AgentKind::Command,
+        };
+        check(&agent, kind)?;
+        let entry = EntryIndices::of(&agent, kind).map_err(|error| wrong(&error))?;
         let form = Form::of(&agent, findings.unimaged.as_deref()).map_err(|error| wrong(&error))?;
-        Ok(Code { agent, handler, form, start: findings.start, shared })
+        Ok(Code { agent, entry, form, start: findings.start, shared })
     }
 
     /// The names of what the agent imports, in the order of the component.
@@ -147,11 +157,16 @@ impl Code {
 }
 
 /// Whether the exports have the types that they are called with.
-fn check(agent: &InstancePre<Guest>) -> Result<(), Refusal> {
+fn check(agent: &InstancePre<Guest>, kind: AgentKind) -> Result<(), Refusal> {
     type Handled = Result<handler::Reply, handler::Failure>;
     type Saved = Result<state::SavedResult, state::Error>;
 
-    check_function::<(handler::Turn<'_>,), (Handled,)>(agent, HANDLER, "handle")?;
+    match kind {
+        AgentKind::Agent => {
+            check_function::<(handler::Turn<'_>,), (Handled,)>(agent, HANDLER, "handle")?;
+        }
+        AgentKind::Command => check_function::<(), (Result<(), ()>,)>(agent, RUN, "run")?,
+    }
     if agent.component().get_export_index(None, STATE).is_some() {
         check_function::<(), (Saved,)>(agent, STATE, "save")?;
         check_function::<(state::SavedParam<'_>,), (Result<(), state::Error>,)>(

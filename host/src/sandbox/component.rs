@@ -12,9 +12,10 @@ use wasmparser::{
     Validator, ValidatorResources, WasmFeatures,
 };
 
-use super::code::HANDLER;
+use super::entry::{HANDLER, RUN};
 use super::imports;
 use super::refusal::Refusal;
+use crate::agent::AgentKind;
 
 /// Components and modules inside one another.
 const MAX_NESTING: usize = 16;
@@ -33,11 +34,16 @@ const MAX_TYPES: u64 = 200_000;
 /// Everything else that a section counts, in all: imports, exports, globals, segments, aliases, ….
 const MAX_ITEMS: u64 = 1_000_000;
 
-/// Whether this is a component that the host can compile and link, by these rules of the engine.
+/// What kind of component this is, of those that the host can compile and link, by these rules of the
+/// engine.
 ///
 /// # Errors
 /// A [`Refusal`] of any kind but those of the compiler.
-pub(super) fn inspect(bytes: &[u8], limit: u64, features: WasmFeatures) -> Result<(), Refusal> {
+pub(super) fn inspect(
+    bytes: &[u8],
+    limit: u64,
+    features: WasmFeatures,
+) -> Result<AgentKind, Refusal> {
     if bytes.len() as u64 > limit {
         return Err(Refusal::TooLarge { limit });
     }
@@ -60,8 +66,16 @@ struct Inspection {
     counts: Counts,
     nesting: usize,
     imports: Vec<String>,
-    exports_handler: bool,
+    exports: Exports,
     missing: Vec<String>,
+}
+
+/// What the outermost component exports, of what makes it something.
+#[derive(Default)]
+struct Exports {
+    handler: bool,
+    run: bool,
+    incoming_handler: bool,
 }
 
 #[derive(Default)]
@@ -80,7 +94,7 @@ impl Inspection {
             counts: Counts::default(),
             nesting: 0,
             imports: Vec::new(),
-            exports_handler: false,
+            exports: Exports::default(),
             missing: Vec::new(),
         }
     }
@@ -153,7 +167,7 @@ impl Inspection {
             }
             Payload::ComponentExportSection(section) => {
                 for export in section.clone() {
-                    self.exports_handler |= export.map_err(malformed)?.name.name == HANDLER;
+                    self.exports.note(export.map_err(malformed)?.name.name);
                 }
                 Ok(())
             }
@@ -161,14 +175,30 @@ impl Inspection {
         }
     }
 
-    fn finish(self) -> Result<(), Refusal> {
-        if !self.exports_handler {
-            return Err(Refusal::NoHandler);
-        }
+    fn finish(self) -> Result<AgentKind, Refusal> {
+        let kind = self.exports.kind()?;
         if !self.missing.is_empty() {
             return Err(Refusal::MissingImports(self.missing));
         }
-        Ok(())
+        Ok(kind)
+    }
+}
+
+impl Exports {
+    fn note(&mut self, name: &str) {
+        let is = |known| imports::compatible(name) == imports::compatible(known);
+        self.handler |= name == HANDLER;
+        self.run |= is(RUN);
+        self.incoming_handler |= is("wasi:http/incoming-handler@0.2.0");
+    }
+
+    fn kind(&self) -> Result<AgentKind, Refusal> {
+        match self {
+            Exports { handler: true, .. } => Ok(AgentKind::Agent),
+            Exports { run: true, .. } => Ok(AgentKind::Command),
+            Exports { incoming_handler: true, .. } => Err(Refusal::OnlyPreviews),
+            Exports { .. } => Err(Refusal::NoHandler),
+        }
     }
 }
 

@@ -95,7 +95,7 @@ impl Fault {
             return denied;
         }
         let what = if let Some(exit) = error.downcast_ref::<I32Exit>() {
-            // WASI 0.2 tells no more of a status than this.
+            // Most programs tell no more of their status than this.
             let how = if exit.0 == 0 { "success" } else { "failure" };
             format!("the agent exited with {how} instead of answering")
         } else if let Some(trap) = error.downcast_ref::<Trap>() {

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::call::{OutputSink, SessionView};
+use super::call::SessionView;
 use super::fault::Fault;
 use super::imports::log::TurnLog;
-use super::imports::wasi::{self, GuestClock, RandomStream};
+use super::imports::output::TurnOutput;
+use super::imports::wasi::{self, GuestClock, Program, RandomStream};
 use super::instance::Grant;
 use super::memory::Limiter;
 use crate::clock::Clock;
@@ -25,6 +26,7 @@ pub(super) struct Guest {
     pub(super) log: SharedLog,
     /// What belongs to the call that runs. `None` while the guest starts, restores or rests.
     pub(super) turn: Option<Turn>,
+    seed: [u8; 32],
     wasi: WasiCtx,
     /// The world of the session, while the guest starts in that of its agent.
     later: Option<WasiCtx>,
@@ -43,9 +45,7 @@ pub(super) enum Start {
 /// The host's side of one call.
 pub(super) struct Turn {
     pub(super) session: Arc<SessionView>,
-    pub(super) output: Box<dyn OutputSink>,
-    /// Bytes that have been streamed.
-    pub(super) streamed: u64,
+    pub(super) output: TurnOutput,
 }
 
 /// The log, which the standard streams of a guest write to as well.
@@ -79,6 +79,7 @@ impl Guest {
         };
         Guest {
             memory: Limiter::new(limit, budget),
+            seed: grant.seed,
             wasi,
             later,
             clock,
@@ -94,6 +95,11 @@ impl Guest {
         if let Some(session) = self.later.take() {
             self.wasi = session;
         }
+    }
+
+    /// The guest is a command, and this is what it is started with.
+    pub(super) fn enter(&mut self, program: Program) {
+        self.wasi = wasi::context_of(program, &self.seed, &self.clock, &self.random, &self.log);
     }
 
     /// What the guest holds open.

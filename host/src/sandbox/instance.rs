@@ -13,9 +13,12 @@ use wasmtime::Store;
 use super::bindings::exports::dormouse::agent::handler;
 use super::call::{Abandoned, Answer, Call, MAX_REPLY_BYTES, MAX_REPLY_PARTS, Report};
 use super::code::Shared;
+use super::command;
+use super::entry::Entry;
 use super::fault::{Fault, GuestFailure, bounded};
 use super::fuel;
 use super::guest::{Guest, Turn};
+use super::imports::output::TurnOutput;
 use super::snapshot::{Keeper, Saved};
 use crate::session::snapshot::GuestState;
 use crate::turn::record::{Part, Sender};
@@ -42,7 +45,7 @@ pub struct Grant {
 /// A live guest.
 pub struct Instance {
     store: Store<Guest>,
-    handler: handler::Guest,
+    entry: Entry,
     keeper: Keeper,
     shared: Arc<Shared>,
     /// The fuel that the guest was given for the call that runs, or ran last.
@@ -62,11 +65,11 @@ impl std::fmt::Debug for Instance {
 impl Instance {
     pub(super) fn new(
         store: Store<Guest>,
-        handler: handler::Guest,
+        entry: Entry,
         keeper: Keeper,
         shared: Arc<Shared>,
     ) -> Instance {
-        Instance { store, handler, keeper, shared, given: 0, poisoned: false, own: None }
+        Instance { store, entry, keeper, shared, given: 0, poisoned: false, own: None }
     }
 
     /// Give a new instance a saved state. Returns the fuel that it used.
@@ -101,6 +104,9 @@ impl Instance {
     /// # Errors
     /// After a fault the instance must be dropped.
     pub async fn save(&mut self) -> Result<Saved, Fault> {
+        if self.is_stateless() {
+            return Ok(Saved::Nothing);
+        }
         if let Some(state) = self.own.take() {
             return Ok(Saved::State(state));
         }
@@ -162,6 +168,12 @@ impl Instance {
         self.account()
     }
 
+    /// Whether it is a command, of which nothing is kept.
+    #[must_use]
+    pub fn is_stateless(&self) -> bool {
+        matches!(self.entry, Entry::Command(_))
+    }
+
     /// Bytes of memory that the guest holds.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
@@ -193,34 +205,46 @@ impl Instance {
     }
 
     async fn answer(&mut self, call: Call) -> Result<Answer, Fault> {
-        let Call { id, number, sender, content, deadline, fuel, session, output } = call;
-        self.store.data_mut().turn = Some(Turn { session, output, streamed: 0 });
-        let parts: Vec<handler::PartParam<'_>> = content.iter().map(lower).collect();
-        let turn = handler::Turn {
-            id: &id,
-            number,
-            sender: match sender {
-                Sender::User => handler::Sender::User,
-            },
-            content: &parts,
-            deadline: u64::try_from(deadline.0).unwrap_or(0),
-            fuel,
+        let answer = match &self.entry {
+            Entry::Handler(handler) => handle(handler, &mut self.store, call).await?,
+            // It has come to its end, and the instance stays as poisoned as it is.
+            Entry::Command(program) => return command::run(program, &mut self.store, call).await,
         };
-        let reply = match self.handler.call_handle(&mut self.store, turn).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(failure)) => return Err(Fault::Failed(failure.into())),
-            Err(error) => return Err(self.store.data_mut().fault(&error)),
-        };
-        let content = lift(reply.content)?;
         self.own = self.keeper.save_within_turn(&mut self.store).await?;
         self.poisoned = false;
-        Ok(Answer { content, complete: reply.complete })
+        Ok(answer)
     }
 
     fn account(&mut self) -> Abandoned {
         let fuel = fuel::used(&self.store, self.given);
         let (log, log_dropped) = self.store.data_mut().log.lock().take();
         Abandoned { fuel, log, log_dropped }
+    }
+}
+
+/// Call the agent, and take its reply as far as it is one.
+async fn handle(
+    handler: &handler::Guest,
+    store: &mut Store<Guest>,
+    call: Call,
+) -> Result<Answer, Fault> {
+    let Call { id, number, sender, content, deadline, fuel, session, output } = call;
+    store.data_mut().turn = Some(Turn { session, output: TurnOutput::new(output) });
+    let parts: Vec<handler::PartParam<'_>> = content.iter().map(lower).collect();
+    let turn = handler::Turn {
+        id: &id,
+        number,
+        sender: match sender {
+            Sender::User => handler::Sender::User,
+        },
+        content: &parts,
+        deadline: u64::try_from(deadline.0).unwrap_or(0),
+        fuel,
+    };
+    match handler.call_handle(&mut *store, turn).await {
+        Ok(Ok(reply)) => Ok(Answer { content: lift(reply.content)?, complete: reply.complete }),
+        Ok(Err(failure)) => Err(Fault::Failed(failure.into())),
+        Err(error) => Err(store.data_mut().fault(&error)),
     }
 }
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What is compiled is the instrumented form of a component, of which images can be taken; or the
-//! component itself where that cannot be, with the reason. The digest is always that of the component.
+//! component itself where that cannot be or need not, with the reason. The digest is always that of the component.
 //!
 //! Everything that takes long runs on blocking threads. What is in the cache has been all the way
 //! before, with these very settings, and is not tried again.
@@ -46,8 +46,10 @@ pub(super) async fn prepare(inner: Arc<Inner>, bytes: Bytes) -> Result<Prepared,
         return Ok(prepared(digest, code, Duration::ZERO, true));
     }
 
-    inspect(&inner, bytes.clone()).await?;
-    let (bytes, unimaged) = instrument(&inner, bytes).await?;
+    let (bytes, unimaged) = match inspect(&inner, bytes.clone()).await? {
+        AgentKind::Agent => instrument(&inner, bytes).await?,
+        AgentKind::Command => (bytes, Some("it is a command".to_owned())),
+    };
     let compiled = inner.compilation.compile(bytes).await?;
     let compile_time = inner.shared.clock.monotonic().saturating_sub(begun);
     metrics::histogram!("dormouse_compile_seconds").record(compile_time.as_secs_f64());
@@ -77,7 +79,7 @@ pub(super) async fn prepare(inner: Arc<Inner>, bytes: Bytes) -> Result<Prepared,
 fn prepared(digest: Digest, code: Code, compile_time: Duration, from_cache: bool) -> Prepared {
     Prepared {
         digest,
-        kind: AgentKind::Agent,
+        kind: code.kind(),
         imports: code.imports(),
         capabilities: code.capabilities(),
         statefulness: code.statefulness(),
@@ -87,7 +89,7 @@ fn prepared(digest: Digest, code: Code, compile_time: Duration, from_cache: bool
     }
 }
 
-async fn inspect(inner: &Arc<Inner>, bytes: Bytes) -> Result<(), Refusal> {
+async fn inspect(inner: &Arc<Inner>, bytes: Bytes) -> Result<AgentKind, Refusal> {
     let limit = inner.max_component_bytes;
     let features = inner.engines.on_demand.get_wasm_features();
     // A panic of the inspection is a flaw of ours, and still no reason to take the component.

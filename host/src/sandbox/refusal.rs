@@ -35,14 +35,21 @@ pub enum Refusal {
         /// The most that there may be.
         limit: u64,
     },
-    /// It does not export what every agent exports.
+    /// It exports nothing that the host can call.
     #[error(
-        "the component does not export `dormouse:agent/handler@0.1.0`: implement the world \
-         `dormouse:agent/agent`"
+        "the component exports neither `dormouse:agent/handler@0.1.0` nor `wasi:cli/run@0.2`: \
+         implement the world `dormouse:agent/agent`, or build a program with a `main` for \
+         `wasm32-wasip2`"
     )]
     NoHandler,
+    /// It answers HTTP alone.
+    #[error(
+        "the component exports `wasi:http/incoming-handler` alone, which is for previews, and previews \
+         are not served yet: export `dormouse:agent/handler@0.1.0` or `wasi:cli/run@0.2` as well"
+    )]
+    OnlyPreviews,
     /// It exports something of that name, but not of that type.
-    #[error("an export does not have the type that `dormouse:agent@0.1.0` gives it: {0}")]
+    #[error("an export does not have the type that its interface gives it: {0}")]
     WrongSignature(String),
     /// It imports what the host does not have.
     #[error(

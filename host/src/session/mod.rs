@@ -2,6 +2,7 @@
 //!
 //! - [`record`], [`state`], [`limits`], [`pattern`], [`creation`], [`deadline`]: the session as data, and the pure
 //!   rules of its life.
+//! - `environment`: the variables that a session gives to a command; pure.
 //! - [`request`]: what can be asked of a session, and what comes back. `queue`: what waits; pure.
 //! - `manager`: finds or starts the driver of a session. Look-up-or-start and
 //!   remove-when-idle are one critical section, so that two drivers never meet.
@@ -14,6 +15,7 @@
 pub mod creation;
 pub mod deadline;
 pub(crate) mod driver;
+pub(crate) mod environment;
 pub mod id;
 pub mod limits;
 pub(crate) mod liveness;

@@ -94,6 +94,8 @@ pub enum TurnOutcome {
         content: Vec<Part>,
         /// The guest state after it. `None`: it could not be saved.
         snapshot: Option<SnapshotId>,
+        /// Whether nothing is lost with the instance: the snapshot holds the state, or there is none.
+        durable: bool,
     },
     /// It left no trace but its bill.
     Failed(Failure),

@@ -54,6 +54,8 @@ pub(crate) struct Answer {
     pub(crate) complete: bool,
     /// The state after the turn, where it could be saved.
     pub(crate) snapshot: Option<Snapshot>,
+    /// Whether nothing is lost with the instance: the snapshot holds the state, or there is none.
+    pub(crate) durable: bool,
 }
 
 /// The rules of the host that a settlement needs.
@@ -92,8 +94,9 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules)
             }
             events.push(event);
             answered(&mut session, &answer);
-            let snapshot = answer.snapshot.as_ref().map(|snapshot| snapshot.id);
-            (TurnOutcome::Answered { content: answer.content, snapshot }, answer.snapshot)
+            let Answer { content, snapshot, durable, complete: _ } = answer;
+            let id = snapshot.as_ref().map(|snapshot| snapshot.id);
+            (TurnOutcome::Answered { content, snapshot: id, durable }, snapshot)
         }
         Err(failure) => {
             events.push(
@@ -186,6 +189,7 @@ fn answered(session: &mut Session, answer: &Answer) {
     session.before_upgrade = None;
     match &answer.snapshot {
         Some(snapshot) => session.set_head(Some(snapshot)),
+        None if answer.durable => {}
         None => session.unsaved_turns += 1,
     }
     make(session, Move::Turn);

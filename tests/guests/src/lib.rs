@@ -1,7 +1,8 @@
 //! Guests that do one thing each that a host must bear, as components.
 //!
 //! They are named for what they do. Each does it when a turn's text says so and is otherwise a
-//! counter that answers `turn N: TEXT`, so a test can tell whether a failed turn left a trace.
+//! counter that answers `turn N: TEXT`, so a test can tell whether a failed turn left a trace. One is a
+//! program that knows nothing of Dormouse.
 
 #![deny(missing_docs)]
 

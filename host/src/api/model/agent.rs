@@ -15,7 +15,8 @@ pub(in crate::api) struct AgentBody {
     kind: &'static str,
     imports: Vec<String>,
     capabilities: Vec<String>,
-    /// How its state outlives an instance: `portable`, `image`, or `unsaved` with the reason.
+    /// How its state outlives an instance: `portable`, `image`, `unsaved` with the reason, or
+    /// `stateless`.
     statefulness: &'static str,
     unsaved_reason: Option<String>,
     compile_ms: u64,
@@ -29,6 +30,7 @@ impl From<Agent> for AgentBody {
             Statefulness::Portable => ("portable", None),
             Statefulness::Image => ("image", None),
             Statefulness::Unsaved(why) => ("unsaved", Some(why)),
+            Statefulness::Stateless => ("stateless", None),
         };
         AgentBody {
             name: agent.reference.name.to_string(),
@@ -37,6 +39,7 @@ impl From<Agent> for AgentBody {
             size: agent.size,
             kind: match agent.kind {
                 AgentKind::Agent => "agent",
+                AgentKind::Command => "command",
             },
             imports: agent.imports,
             capabilities: agent.capabilities,

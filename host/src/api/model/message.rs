@@ -77,7 +77,7 @@ pub(in crate::api) struct ReplyBody {
 impl ReplyBody {
     /// The answer that took this long.
     pub(in crate::api) fn new(reply: Reply, latency: Duration) -> ReplyBody {
-        let turn = &reply.turn;
+        let (turn, durable) = (&reply.turn, reply.is_durable());
         let snapshot_id = match &turn.outcome {
             TurnOutcome::Answered { snapshot, .. } => snapshot.map(|id| id.to_string()),
             TurnOutcome::Failed(_) => None,
@@ -90,8 +90,8 @@ impl ReplyBody {
                 total_cost_usd: turn.cost.as_usd(),
                 num_turns: 1,
                 usage: UsageBody::from(turn),
-                durable: snapshot_id.is_some(),
                 snapshot_id,
+                durable,
             },
             latency: millis(latency),
             session: reply.session.into(),

@@ -46,13 +46,13 @@ struct LogBody {
 
 impl From<TurnRecord> for TurnBody {
     fn from(turn: TurnRecord) -> TurnBody {
-        let (response, snapshot, error) = match &turn.outcome {
-            TurnOutcome::Answered { content, snapshot } => {
-                (Some(Said::by_agent(content)), *snapshot, None)
+        let (response, snapshot, durable, error) = match &turn.outcome {
+            TurnOutcome::Answered { content, snapshot, durable } => {
+                (Some(Said::by_agent(content)), *snapshot, *durable, None)
             }
             TurnOutcome::Failed(failure) => {
                 let (code, error) = (failure.code.as_str(), failure.message.clone());
-                (None, None, Some(FailureBody { code, error }))
+                (None, None, false, Some(FailureBody { code, error }))
             }
         };
         TurnBody {
@@ -66,7 +66,7 @@ impl From<TurnRecord> for TurnBody {
             response,
             error,
             snapshot_id: snapshot.map(|id| id.to_string()),
-            durable: snapshot.is_some(),
+            durable,
             cost: turn.cost.as_usd(),
             usage: UsageBody::from(&turn),
             started_at: turn.started_at.to_string(),

@@ -54,7 +54,7 @@ pub(super) fn capability(import: &str) -> Option<&str> {
 
 /// The name up to the part of its version that compatible versions share: `a:b/c@1`, `a:b/c@0.2`.
 /// Versions 0.0.x and those with a suffix are compatible with themselves alone.
-fn compatible(name: &str) -> &str {
+pub(super) fn compatible(name: &str) -> &str {
     let Some((_, version)) = name.split_once('@') else { return name };
     if version.contains(['-', '+']) {
         return name;

@@ -93,6 +93,8 @@ pub enum Saved {
     Held(String),
     /// It can never be saved; [`Statefulness`] says why.
     Never,
+    /// There is nothing to save.
+    Nothing,
 }
 
 impl Keeper {

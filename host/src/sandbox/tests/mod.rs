@@ -2,6 +2,7 @@
 
 mod agent;
 mod caching;
+mod commands;
 mod images;
 mod limits;
 mod uploads;
@@ -69,6 +70,7 @@ fn call(fuel: u64) -> Call {
 fn view() -> SessionView {
     SessionView {
         id: "session".to_owned(),
+        agent: "agent".to_owned(),
         pattern: Pattern::Hybrid,
         config: Map::new(),
         limits: Limits {

@@ -46,6 +46,7 @@ impl Driver<'_> {
         }
         let state = match guest.instance.save().await {
             Ok(Saved::State(state)) => state,
+            Ok(Saved::Nothing) => return Ok(()),
             Ok(Saved::Held(_) | Saved::Never) => {
                 return Err(OrderError::Unsaved(session.unsaved_turns));
             }

@@ -10,7 +10,6 @@ use crate::sandbox::{Call, Fault, OutputSink, Report, Saved, SessionView};
 use crate::session::id::{Principal, TurnId};
 use crate::session::record::{Durability, Residency, Session};
 use crate::session::request::{Ended, Letter, OrderError, Running, SendError};
-use crate::session::snapshot::GuestState;
 use crate::session::state::{Move, Reason, Status};
 use crate::turn::admission::{self, Denied, Grant};
 use crate::turn::output::{Delta, Output};
@@ -21,7 +20,7 @@ use super::{Driver, WakeError};
 
 /// How the call of the guest came to its end.
 enum Outcome {
-    Returned(Result<(Report, Option<GuestState>), WakeError>),
+    Returned(Result<(Report, Option<Saved>), WakeError>),
     TimedOut,
     Killed,
 }
@@ -165,18 +164,19 @@ impl Driver<'_> {
     /// Save the state after a call that was answered. Outside of the turn's time and fuel: a turn that
     /// has spent all of either is as good as any other.
     async fn save(&mut self, ending: &mut Outcome) {
-        let (Outcome::Returned(Ok((report, state))), Some(guest)) = (ending, &mut self.guest)
-        else {
+        let (Outcome::Returned(Ok((report, kept))), Some(guest)) = (ending, &mut self.guest) else {
             return;
         };
         if report.result.is_err() {
             return;
         }
-        if self.session.as_ref().is_some_and(|s| s.profile.durability == Durability::Sleep) {
+        let later =
+            self.session.as_ref().is_some_and(|s| s.profile.durability == Durability::Sleep);
+        if later && !guest.instance.is_stateless() {
             return;
         }
         match guest.instance.save().await {
-            Ok(Saved::State(saved)) => *state = Some(saved),
+            Ok(saved @ (Saved::State(_) | Saved::Nothing)) => *kept = Some(saved),
             Ok(Saved::Held(what)) => {
                 tracing::debug!(session = %self.id, what, "a turn is not saved");
                 report.log.push(LogLine {
@@ -199,9 +199,9 @@ impl Driver<'_> {
         duration: Duration,
     ) -> Result<settlement::Ended, SendError> {
         let (result, fuel, log, log_dropped) = match ending {
-            Outcome::Returned(Ok((report, state))) => {
+            Outcome::Returned(Ok((report, kept))) => {
                 let result = match report.result {
-                    Ok(answer) => Ok(self.answer(session, answer, state)),
+                    Ok(answer) => Ok(self.answer(session, answer, kept)),
                     Err(fault) => Err(failure(fault, grant)),
                 };
                 (result, report.fuel, report.log, report.log_dropped)
@@ -242,15 +242,17 @@ impl Driver<'_> {
         &mut self,
         session: &Session,
         answer: crate::sandbox::Answer,
-        state: Option<GuestState>,
+        kept: Option<Saved>,
     ) -> Answer {
-        let snapshot = match (state, &self.guest) {
-            (Some(state), Some(guest)) => {
+        let stateless = kept == Some(Saved::Nothing);
+        let snapshot = match (kept, &self.guest) {
+            (Some(Saved::State(state)), Some(guest)) => {
                 Some(self.snapshot(session, session.usage.turns + 1, &guest.instance, state))
             }
-            (None, _) | (_, None) => None,
+            (None | Some(Saved::Nothing | Saved::Held(_) | Saved::Never), _) | (_, None) => None,
         };
-        Answer { content: answer.content, complete: answer.complete, snapshot }
+        let durable = stateless || snapshot.is_some();
+        Answer { content: answer.content, complete: answer.complete, snapshot, durable }
     }
 
     /// Whether turns have committed whose state no snapshot holds and no instance either.
@@ -310,6 +312,7 @@ impl OutputSink for Sink {
 fn view(session: &Session) -> SessionView {
     SessionView {
         id: session.id.to_string(),
+        agent: session.profile.agent.name.to_string(),
         pattern: session.profile.pattern,
         config: session.profile.config.clone(),
         limits: session.profile.limits.clone(),

@@ -79,7 +79,7 @@ impl Driver<'_> {
             Saved::Held(what) => {
                 return Err(refused(format!("the new version cannot sleep: {what}")));
             }
-            Saved::Never => {
+            Saved::Never | Saved::Nothing => {
                 let saved = new.instance.save_portable(fuel).await.map_err(unsaved)?;
                 saved.ok_or_else(|| refused("the new version cannot save its state"))?
             }

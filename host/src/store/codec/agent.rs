@@ -16,6 +16,7 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
         size: agent.size,
         kind: match agent.kind {
             AgentKind::Agent => KindRow::Agent,
+            AgentKind::Command => KindRow::Command,
         },
         imports: agent.imports.iter().map(String::as_str).collect(),
         capabilities: agent.capabilities.iter().map(String::as_str).collect(),
@@ -23,6 +24,7 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
             Statefulness::Portable => StatefulnessRow::Portable,
             Statefulness::Image => StatefulnessRow::Image,
             Statefulness::Unsaved(reason) => StatefulnessRow::Unsaved(reason),
+            Statefulness::Stateless => StatefulnessRow::Stateless,
         },
         compile_ms: agent.compile_ms,
         uploaded_at: agent.uploaded_at.0,
@@ -38,6 +40,7 @@ pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
         size: row.size,
         kind: match row.kind {
             KindRow::Agent => AgentKind::Agent,
+            KindRow::Command => AgentKind::Command,
         },
         imports: row.imports.into_iter().map(str::to_owned).collect(),
         capabilities: row.capabilities.into_iter().map(str::to_owned).collect(),
@@ -45,6 +48,7 @@ pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
             StatefulnessRow::Portable => Statefulness::Portable,
             StatefulnessRow::Image => Statefulness::Image,
             StatefulnessRow::Unsaved(reason) => Statefulness::Unsaved(reason.to_owned()),
+            StatefulnessRow::Stateless => Statefulness::Stateless,
         },
         compile_ms: row.compile_ms,
         uploaded_at: Timestamp(row.uploaded_at),
@@ -78,6 +82,8 @@ struct AgentRow<'a> {
 enum KindRow {
     #[n(0)]
     Agent,
+    #[n(1)]
+    Command,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -88,4 +94,6 @@ enum StatefulnessRow<'a> {
     Unsaved(#[b(0)] &'a str),
     #[n(2)]
     Image,
+    #[n(3)]
+    Stateless,
 }

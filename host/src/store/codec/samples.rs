@@ -205,9 +205,12 @@ fn part() -> impl Strategy<Value = Part> {
 fn outcome() -> impl Strategy<Value = TurnOutcome> {
     let code = proptest::sample::select(FailureCode::ALL.as_slice());
     prop_oneof![
-        (vec(part(), 0..3), of(id())).prop_map(|(content, snapshot)| TurnOutcome::Answered {
-            content,
-            snapshot: snapshot.map(SnapshotId),
+        (vec(part(), 0..3), of(id()), any::<bool>()).prop_map(|(content, snapshot, stateless)| {
+            TurnOutcome::Answered {
+                content,
+                snapshot: snapshot.map(SnapshotId),
+                durable: snapshot.is_some() || stateless,
+            }
         }),
         (code, ".{0,9}").prop_map(|(code, message)| TurnOutcome::Failed(Failure { code, message })),
     ]
@@ -263,17 +266,20 @@ pub(crate) fn agent() -> impl Strategy<Value = Agent> {
         Just(Statefulness::Portable),
         Just(Statefulness::Image),
         ".{0,9}".prop_map(Statefulness::Unsaved),
+        Just(Statefulness::Stateless),
     ];
     let words = || vec("[a-z:/]{1,9}", 0..4);
-    (reference(), of("[p-r]"), any::<[u64; 2]>(), words(), words(), statefulness, time()).prop_map(
-        |(reference, owner, numbers, imports, capabilities, statefulness, uploaded_at)| Agent {
+    let kind = prop_oneof![Just(AgentKind::Agent), Just(AgentKind::Command)];
+    let called = (kind, statefulness);
+    (reference(), of("[p-r]"), any::<[u64; 2]>(), words(), words(), called, time()).prop_map(
+        |(reference, owner, numbers, imports, capabilities, called, uploaded_at)| Agent {
             reference,
             owner: owner.map(Principal),
             size: numbers[0],
-            kind: AgentKind::Agent,
+            kind: called.0,
             imports,
             capabilities,
-            statefulness,
+            statefulness: called.1,
             compile_ms: numbers[1],
             uploaded_at,
         },

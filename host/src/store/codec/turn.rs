@@ -111,6 +111,9 @@ enum OutcomeRow<'a> {
         content: Vec<PartRow<'a>>,
         #[n(1)]
         snapshot: Option<IdRow>,
+        /// That there is nothing a snapshot would hold. Absent where there is one.
+        #[n(2)]
+        stateless: Option<bool>,
     },
     #[n(1)]
     Failed {
@@ -173,9 +176,10 @@ impl PartRow<'_> {
 impl OutcomeRow<'_> {
     fn of(outcome: &TurnOutcome) -> OutcomeRow<'_> {
         match outcome {
-            TurnOutcome::Answered { content, snapshot } => OutcomeRow::Answered {
+            TurnOutcome::Answered { content, snapshot, durable } => OutcomeRow::Answered {
                 content: content.iter().map(PartRow::of).collect(),
                 snapshot: snapshot.map(|id| id.0.into()),
+                stateless: (snapshot.is_none() && *durable).then_some(true),
             },
             TurnOutcome::Failed(Failure { code, message }) => {
                 OutcomeRow::Failed { code: code.as_str(), message }
@@ -185,8 +189,9 @@ impl OutcomeRow<'_> {
 
     fn outcome(self) -> Result<TurnOutcome, CodecError> {
         match self {
-            OutcomeRow::Answered { content, snapshot } => Ok(TurnOutcome::Answered {
+            OutcomeRow::Answered { content, snapshot, stateless } => Ok(TurnOutcome::Answered {
                 content: content.into_iter().map(PartRow::part).collect(),
+                durable: snapshot.is_some() || stateless == Some(true),
                 snapshot: snapshot.map(|id| SnapshotId(id.into())),
             }),
             OutcomeRow::Failed { code, message } => {

@@ -66,7 +66,8 @@ fn settled(session: &Session, deed: &Deed, fuel: u64, rules: Rules) -> TurnCommi
                 random_position: 0,
                 state: GuestState::Portable { version: 1, data: bytes::Bytes::new() },
             });
-            (share, Ok(Answer { content: Vec::new(), complete: *complete, snapshot }))
+            let (complete, durable) = (*complete, *saved);
+            (share, Ok(Answer { content: Vec::new(), complete, snapshot, durable }))
         }
         Deed::Fail { share } => {
             let message = "it failed".to_owned();

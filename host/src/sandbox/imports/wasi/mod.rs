@@ -1,17 +1,21 @@
 //! WASI 0.2, with nothing granted: clocks, randomness and output of the guest's own, and otherwise an
 //! empty world. No arguments, no variables, no directories, no network; standard input is at its end.
+//! A command has arguments, variables and an input for each turn, and prints its reply.
 //!
 //! The monotonic clock and the random stream go on where the last instance of the session stopped.
 //! A guest that sleeps waits in real time, whatever clock the host has: its deadline is the caller's.
 
 mod clock;
+mod printed;
 mod random;
 mod stdio;
 
 use wasmtime::component::Linker;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 pub(in crate::sandbox) use clock::GuestClock;
+pub(in crate::sandbox) use printed::Printed;
 pub(in crate::sandbox) use random::RandomStream;
 
 use super::log::Stream;
@@ -87,7 +91,45 @@ pub(in crate::sandbox) fn context(
     random: &RandomStream,
     log: &SharedLog,
 ) -> WasiCtx {
-    WasiCtxBuilder::new()
+    world(seed, clock, random, log).build()
+}
+
+/// What a command is started with.
+pub(in crate::sandbox) struct Program {
+    /// Its name, and what follows it.
+    pub(in crate::sandbox) arguments: Vec<String>,
+    /// Its variables, by name.
+    pub(in crate::sandbox) environment: Vec<(String, String)>,
+    /// What it can read.
+    pub(in crate::sandbox) input: String,
+    /// Where it prints to.
+    pub(in crate::sandbox) output: Printed,
+}
+
+/// The world of one instance in which a command runs.
+pub(in crate::sandbox) fn context_of(
+    program: Program,
+    seed: &[u8; 32],
+    clock: &GuestClock,
+    random: &RandomStream,
+    log: &SharedLog,
+) -> WasiCtx {
+    world(seed, clock, random, log)
+        .args(&program.arguments)
+        .envs(&program.environment)
+        .stdin(MemoryInputPipe::new(program.input))
+        .stdout(program.output)
+        .build()
+}
+
+fn world(
+    seed: &[u8; 32],
+    clock: &GuestClock,
+    random: &RandomStream,
+    log: &SharedLog,
+) -> WasiCtxBuilder {
+    let mut builder = WasiCtxBuilder::new();
+    builder
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
@@ -99,6 +141,6 @@ pub(in crate::sandbox) fn context(
         .secure_random(random.clone())
         .insecure_random(random.clone())
         .insecure_random_seed(random::insecure_seed(seed))
-        .max_random_size(MAX_RANDOM)
-        .build()
+        .max_random_size(MAX_RANDOM);
+    builder
 }

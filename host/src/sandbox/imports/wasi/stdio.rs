@@ -10,7 +10,7 @@ use super::super::log::Stream;
 use crate::sandbox::guest::SharedLog;
 
 /// Bytes that a guest may write at once.
-const PERMIT: usize = 64 << 10;
+pub(super) const PERMIT: usize = 64 << 10;
 
 /// One of the two streams, or a guest's handle of it.
 #[derive(Clone)]

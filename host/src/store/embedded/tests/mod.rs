@@ -146,6 +146,7 @@ fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
         outcome: TurnOutcome::Answered {
             content: vec![Part::Text("x".repeat(answer))],
             snapshot: Some(snapshot),
+            durable: true,
         },
         fuel: 1,
         cost: NanoUsd(1),

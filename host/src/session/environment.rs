@@ -1,0 +1,67 @@
+//! The environment of a command: `env` of the session's configuration, an object of strings. Pure.
+//!
+//! It is bounded by what a configuration may take.
+
+use serde_json::Value;
+
+use super::creation::InvalidField;
+use super::record::Object;
+
+/// The variables that this configuration gives, by name. None, where it has no `env`.
+///
+/// # Errors
+/// `env` is not an object of strings, or something in it cannot be in an environment.
+pub(crate) fn of(config: &Object) -> Result<Vec<(String, String)>, InvalidField> {
+    let invalid = |problem: String| InvalidField::new("config.env", problem);
+    let variables = match config.get("env") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Object(variables)) => variables,
+        Some(_) => return Err(invalid("must be an object of strings".to_owned())),
+    };
+    let variable = |(name, value): (&String, &Value)| {
+        let Value::String(value) = value else {
+            return Err(invalid(format!("must be an object of strings; '{name}' is none")));
+        };
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(invalid(format!(
+                "has the name '{}'; a name has a character at least, no `=` and no NUL",
+                name.escape_debug()
+            )));
+        }
+        if value.contains('\0') {
+            return Err(invalid(format!("has a NUL in the value of '{name}'")));
+        }
+        Ok((name.clone(), value.clone()))
+    };
+    variables.iter().map(variable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn env(value: Value) -> Result<Vec<(String, String)>, InvalidField> {
+        let Value::Object(config) = json!({ "env": value, "other": 1 }) else { unreachable!() };
+        of(&config)
+    }
+
+    #[test]
+    fn an_object_of_strings_is_an_environment() {
+        let expected = vec![("A".to_owned(), "1=2".to_owned()), ("b".to_owned(), String::new())];
+        assert_eq!(env(json!({ "A": "1=2", "b": "" })), Ok(expected));
+        assert_eq!(env(Value::Null), Ok(Vec::new()));
+        assert_eq!(of(&Object::new()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_no_environment_is_refused_by_name() {
+        for value in
+            [json!([]), json!("A=1"), json!({ "A": 1 }), json!({ "": "x" }), json!({ "A=": "x" })]
+        {
+            let error = env(value).expect_err("it is none");
+            assert_eq!(error.field, "config.env");
+        }
+        assert!(env(json!({ "A": "\0" })).is_err() && env(json!({ "\0": "" })).is_err());
+    }
+}

@@ -14,5 +14,6 @@ mod limits;
 mod misbehaviour;
 mod residency;
 mod restart;
+mod scripting;
 mod streaming;
 mod tidy;

@@ -1,7 +1,7 @@
 //! Agents in JavaScript and Python, as everyday tools make them. They know nothing of sleeping, sleep
 //! after every turn, and nobody sees it.
 //!
-//! `agents/build` has to be run before: `cargo test -p dormouse-tests --test it -- --ignored`.
+//! `agents/build` has to be run before; then `cargo test -p dormouse-tests --test it -- --ignored`.
 
 use dormouse::{
     AgentSelector, FailureCode, ManualClock, NewSession, Pattern, SendError, SessionHandle,

@@ -15,6 +15,7 @@ mod options;
 mod report;
 mod residency;
 mod running;
+mod scripts;
 mod stored;
 mod turns;
 
@@ -35,6 +36,7 @@ pub async fn run(options: &Options) -> Result<()> {
         match measure {
             Measure::Turns => turns::measure(options, &mut report).await?,
             Measure::Sleep => residency::measure(options, &mut report).await?,
+            Measure::Scripts => scripts::measure(options, &mut report).await?,
             Measure::Memory => memory::measure(options, &mut report).await?,
             Measure::Stored => stored::measure(options, &mut report).await?,
             Measure::Disk => disk::measure(options, &mut report).await?,

@@ -40,6 +40,8 @@ pub enum Measure {
     Turns,
     /// Sleep and wake.
     Sleep,
+    /// Agents in JavaScript and Python, where `agents/build` has built them.
+    Scripts,
     /// Memory of resident sessions.
     Memory,
     /// Create many sessions, start with them, their memory.
@@ -50,13 +52,20 @@ pub enum Measure {
 
 impl Measure {
     /// All of them, in the order of a run.
-    pub const ALL: [Measure; 5] =
-        [Measure::Turns, Measure::Sleep, Measure::Memory, Measure::Stored, Measure::Disk];
+    pub const ALL: [Measure; 6] = [
+        Measure::Turns,
+        Measure::Sleep,
+        Measure::Scripts,
+        Measure::Memory,
+        Measure::Stored,
+        Measure::Disk,
+    ];
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Measure::Turns => "turns",
             Measure::Sleep => "sleep and wake",
+            Measure::Scripts => "agents in JavaScript and Python, and one in Rust",
             Measure::Memory => "memory of resident sessions",
             Measure::Stored => "stored sessions",
             Measure::Disk => "disk",

@@ -15,6 +15,8 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, criterion_group, criterion_main};
 use dormouse::{Host, NewSession, Pattern, SessionHandle, SessionQuery, Status};
 use dormouse_test_guests as guests;
+use dormouse_tests::scripted::{NAMES, scripted};
+use dormouse_tests::test_host::compiled_cache;
 use futures::future::try_join_all;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -30,7 +32,7 @@ const NOTE_BYTES: usize = 2_000;
 criterion_group! {
     name = parts;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
-    targets = in_memory, on_disk, queries, uploads
+    targets = in_memory, on_disk, scripts, queries, uploads
 }
 criterion_main!(parts);
 
@@ -71,6 +73,42 @@ fn sessions(mut group: BenchmarkGroup<'_, WallTime>, directory: &Path) {
         });
     }
     group.finish();
+    runtime.block_on(host.shut_down()).unwrap();
+}
+
+/// Agents in JavaScript and Python, where they are built.
+fn scripts(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let directory = directory_in_memory();
+    let builder = Host::builder().data_dir(directory.path().join("data"));
+    // What the tests have compiled is not compiled again.
+    let host = runtime.block_on(builder.compiled_cache(compiled_cache(), [7; 32]).build()).unwrap();
+    for name in NAMES {
+        let guest = match scripted(name) {
+            Ok(guest) => guest,
+            Err(missing) => {
+                println!("{missing}");
+                continue;
+            }
+        };
+        runtime.block_on(host.agents().upload(name, "1", guest.bytes)).unwrap();
+        let session = runtime.block_on(session(&host, name));
+        runtime.block_on(session.send("add buy milk")).unwrap();
+        let mut group = criterion.benchmark_group(name);
+        group.bench_function("turn, resident", |bencher| {
+            bencher.to_async(&runtime).iter(async || session.send("count").await.unwrap());
+        });
+        group.bench_function("sleep, wake and turn", |bencher| {
+            bencher.to_async(&runtime).iter(async || {
+                session.sleep().await.unwrap();
+                session.send("count").await.unwrap()
+            });
+        });
+        group.bench_function("wake", |bencher| {
+            bencher.iter_custom(|rounds| runtime.block_on(wakes(&session, rounds)));
+        });
+        group.finish();
+    }
     runtime.block_on(host.shut_down()).unwrap();
 }
 

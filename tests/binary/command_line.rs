@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use dormouse_tests::Server;
 use dormouse_tests::process::without_settings;
+use dormouse_tests::scripted::{QUICKJS, scripted};
 use dormouse_tests::test_host::eventually;
 use serde_json::json;
 
@@ -25,20 +26,52 @@ fn shell(script: &str, base: &str, directory: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-#[test]
-fn the_blocks_of_the_readme_can_be_played_as_they_stand() {
+/// What the block of the README reads that uploads an agent in JavaScript.
+const SCRIPTED: &str = "target/agents/notepad-quickjs.wasm";
+
+/// The blocks of the README that talk to a host.
+fn blocks_of_the_readme() -> Vec<String> {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
+    let blocks = readme
+        .split("\n```sh\n")
+        .skip(1)
+        .map(|rest| rest.split_once("\n```").expect("a block ends").0);
+    blocks.filter(|block| block.contains("curl ")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs `agents/build`"]
+async fn an_agent_in_javascript_is_uploaded_as_the_readme_says_and_goes_on_after_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let component = directory.path().join(SCRIPTED);
+    std::fs::create_dir_all(component.parent().unwrap()).unwrap();
+    std::fs::write(component, scripted(QUICKJS).unwrap().bytes).unwrap();
+    let mut blocks = blocks_of_the_readme();
+    blocks.retain(|block| block.contains(SCRIPTED));
+    assert_eq!(blocks.len(), 1, "{blocks:#?}");
+
+    let server = Server::start(DORMOUSE, &data, &[]).unwrap();
+    let script = format!("{}\necho; echo $ID", blocks[0]);
+    let said = shell(&script, server.base(), directory.path());
+    assert!(said.contains("noted as 1"), "{said}");
+    let id = said.lines().last().unwrap().to_owned();
+    server.kill().unwrap();
+
+    let server = Server::start(DORMOUSE, &data, &[]).unwrap();
+    assert_eq!(server.client().ask(&id, "add write it down").await.unwrap(), "noted as 2");
+    assert_eq!(server.terminate().unwrap(), Some(0));
+}
+
+#[test]
+fn the_blocks_of_the_readme_can_be_played_as_they_stand() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(DORMOUSE, &directory.path().join("data"), &[]).unwrap();
     std::fs::write(directory.path().join("agent.wasm"), dormouse_test_guests::SPENDS_FUEL.bytes)
         .unwrap();
-    let blocks: Vec<&str> = readme
-        .split("\n```sh\n")
-        .skip(1)
-        .map(|rest| rest.split_once("\n```").expect("a block ends").0)
-        .filter(|block| block.contains("curl "))
-        .collect();
+    let mut blocks = blocks_of_the_readme();
+    blocks.retain(|block| !block.contains(SCRIPTED));
     assert_eq!(blocks.len(), 5, "{blocks:#?}");
     let said = shell(&blocks.join("\n"), server.base(), directory.path());
     for expected in [

@@ -48,10 +48,8 @@ async fn told(session: &SessionHandle, text: &str) -> String {
     }
 }
 
-/// Create a session with each agent that there is, and return what each of them is.
-async fn create_all(directory: &Path, clock: &ManualClock) -> Vec<(String, SessionId)> {
-    let test = TestHost::on(directory, clock).await;
-    let mut sessions = Vec::new();
+/// Upload each agent that there is.
+async fn upload_all(test: &TestHost) -> Vec<AgentSelector> {
     let mut agents: Vec<AgentSelector> = Vec::new();
     for agent in ["assistant", "counter", "echo", "fib", "notepad"] {
         agents.push(agent.parse().unwrap());
@@ -60,13 +58,57 @@ async fn create_all(directory: &Path, clock: &ManualClock) -> Vec<(String, Sessi
     for guest in guests::ALL.iter().filter(|guest| !programs.contains(&guest.name)) {
         agents.push(test.upload(guest).await);
     }
-    for agent in agents {
+    agents
+}
+
+/// What was said to which agent, and what could be seen of the turn.
+pub(crate) type Said = (String, String, String);
+
+/// Send these messages to a session with each of these agents, twice: to one that stays resident, and
+/// to its twin, which sleeps after each turn. Returns what both have said.
+pub(crate) async fn twins(
+    upload: impl AsyncFn(&TestHost) -> Vec<AgentSelector>,
+    messages: &[&str],
+) -> [Vec<Said>; 2] {
+    // Twins have the same id and the same secret behind their randomness: they are one store, copied.
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let test = TestHost::on(one.path(), &ManualClock::new()).await;
+    let mut sessions: Vec<(String, SessionId)> = Vec::new();
+    for agent in upload(&test).await {
         let new = NewSession::with_agent(agent.clone()).pattern(Pattern::LongRunning);
         let session = test.host.sessions().create(new).await.unwrap();
         sessions.push((agent.to_string(), session.id()));
     }
     test.shut_down().await;
-    sessions
+    copy(one.path(), other.path());
+    [
+        converse(one.path(), &sessions, messages, false).await,
+        converse(other.path(), &sessions, messages, true).await,
+    ]
+}
+
+/// Send these messages to each of these sessions, which all sleep at the end if not after each turn.
+async fn converse(
+    directory: &Path,
+    sessions: &[(String, SessionId)],
+    messages: &[&str],
+    sleeps: bool,
+) -> Vec<Said> {
+    let test = TestHost::on(directory, &ManualClock::new()).await;
+    let mut said = Vec::new();
+    for (agent, id) in sessions {
+        let session = test.host.sessions().get(*id);
+        for text in messages {
+            said.push((agent.clone(), (*text).to_owned(), told(&session, text).await));
+            if sleeps {
+                session.sleep().await.unwrap();
+            }
+            test.advance(Duration::from_millis(1_500));
+        }
+        session.sleep().await.unwrap();
+    }
+    test.shut_down().await;
+    said
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -84,30 +126,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[tokio::test]
 async fn every_agent_that_sleeps_after_each_turn_answers_like_its_twin_that_never_does() {
-    // Twins have the same id and the same secret behind their randomness: they are one store, copied.
-    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let clock = ManualClock::new();
-    let sessions = create_all(one.path(), &clock).await;
-    copy(one.path(), other.path());
-    let (mut awake, mut asleep) = (Vec::new(), Vec::new());
-    for (directory, sleeps, seen) in
-        [(one.path(), false, &mut awake), (other.path(), true, &mut asleep)]
-    {
-        let clock = ManualClock::new();
-        let test = TestHost::on(directory, &clock).await;
-        for (agent, id) in &sessions {
-            let session = test.host.sessions().get(*id);
-            for text in MESSAGES {
-                seen.push((agent, text, told(&session, text).await));
-                if sleeps {
-                    session.sleep().await.unwrap();
-                }
-                test.advance(Duration::from_millis(1_500));
-            }
-            session.sleep().await.unwrap();
-        }
-        test.shut_down().await;
-    }
+    let [awake, asleep] = twins(upload_all, &MESSAGES).await;
     for (one, other) in awake.iter().zip(&asleep) {
         assert_eq!(one, other);
     }

@@ -15,5 +15,6 @@ mod limits;
 mod misbehaviour;
 mod residency;
 mod restart;
+mod scripting;
 mod streaming;
 mod tidy;

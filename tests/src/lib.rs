@@ -7,11 +7,13 @@ pub mod client;
 pub mod component;
 pub mod load;
 pub mod process;
+pub mod scripted;
 pub mod test_host;
 pub mod test_server;
 
 pub use client::Client;
 pub use component::unimaged;
 pub use process::Server;
+pub use scripted::scripted;
 pub use test_host::TestHost;
 pub use test_server::TestServer;

@@ -291,5 +291,11 @@ fn bound(what: &'static str, count: u64, limit: u64) -> Result<(), Refusal> {
 }
 
 fn malformed(error: wasmparser::Error) -> Refusal {
-    Refusal::Malformed(super::fault::bounded(error.to_string()))
+    let mut why = error.to_string();
+    if why.contains("component model async feature") {
+        why.push_str(
+            "; agents are synchronous: build it for WASI 0.2 (componentize-qjs: `--sync`)",
+        );
+    }
+    Refusal::Malformed(super::fault::bounded(why))
 }

@@ -59,7 +59,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
 }
 
 /// Blocks of the disk that a directory takes, in bytes.
-fn used(directory: &Path) -> Result<u64> {
+pub(super) fn used(directory: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;

@@ -16,6 +16,7 @@ mod options;
 mod report;
 mod residency;
 mod running;
+mod scripts;
 mod stored;
 mod turns;
 
@@ -37,6 +38,7 @@ pub async fn run(options: &Options) -> Result<()> {
             Measure::Turns => turns::measure(options, &mut report).await?,
             Measure::Sleep => residency::measure(options, &mut report).await?,
             Measure::History => history::measure(options, &mut report).await?,
+            Measure::Scripts => scripts::measure(options, &mut report).await?,
             Measure::Memory => memory::measure(options, &mut report).await?,
             Measure::Stored => stored::measure(options, &mut report).await?,
             Measure::Disk => disk::measure(options, &mut report).await?,

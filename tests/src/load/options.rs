@@ -42,6 +42,8 @@ pub enum Measure {
     Sleep,
     /// Forks, rewinds, and turns without snapshots.
     History,
+    /// Agents in JavaScript and Python, where `agents/build` has built them.
+    Scripts,
     /// Memory of resident sessions.
     Memory,
     /// Create many sessions, start with them, their memory.
@@ -52,10 +54,11 @@ pub enum Measure {
 
 impl Measure {
     /// All of them, in the order of a run.
-    pub const ALL: [Measure; 6] = [
+    pub const ALL: [Measure; 7] = [
         Measure::Turns,
         Measure::Sleep,
         Measure::History,
+        Measure::Scripts,
         Measure::Memory,
         Measure::Stored,
         Measure::Disk,
@@ -66,6 +69,7 @@ impl Measure {
             Measure::Turns => "turns",
             Measure::Sleep => "sleep and wake",
             Measure::History => "history",
+            Measure::Scripts => "agents in JavaScript and Python, and one in Rust",
             Measure::Memory => "memory of resident sessions",
             Measure::Stored => "stored sessions",
             Measure::Disk => "disk",

@@ -53,6 +53,11 @@ impl Report {
         println!("{title}");
     }
 
+    /// A line without a figure.
+    pub(super) fn note(&self, text: &str) {
+        println!("  {text}");
+    }
+
     pub(super) fn row(&mut self, what: &str, figure: Figure, aim: Aim) {
         let value = figure.value();
         let (wanted, met) = match aim {

@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use super::Options;
 use super::connection::Connection;
 use super::report::Times;
-use crate::Server;
+use crate::{Client, Server};
 
 /// A running host.
 pub(super) struct Running {
@@ -38,6 +38,11 @@ impl Running {
         let running = Running { server, address };
         running.connect().await?.get("/readyz").await?;
         Ok(running)
+    }
+
+    /// A client as applications have it.
+    pub(super) fn client(&self) -> Client {
+        self.server.client()
     }
 
     pub(super) async fn connect(&self) -> Result<Connection> {

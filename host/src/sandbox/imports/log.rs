@@ -11,6 +11,11 @@ use crate::turn::record::{LogLevel, LogLine, LogSource};
 pub(in crate::sandbox) const MAX_BYTES: usize = 64 << 10;
 /// The most that is kept of one line: message, names and values together.
 const MAX_LINE: usize = 8 << 10;
+/// What a stack of Python begins with.
+const TRACEBACK: &str = "Traceback (most recent call last):";
+/// What the lines begin with that libraries write whenever they end a guest.
+const NOISE: [&str; 3] =
+    ["note: run with `RUST_BACKTRACE", "Redirecting call to abort() to mozalloc_abort", "Stack:"];
 /// What each line and each field counts besides its bytes, so that empty ones are not without end.
 const LINE: usize = 32;
 
@@ -114,19 +119,32 @@ impl TurnLog {
         (std::mem::take(&mut self.lines), std::mem::take(&mut self.dropped))
     }
 
-    /// The last that the guest wrote to standard error: from where it panicked, if it did.
+    /// The last that the guest wrote to standard error, as far as it says why it ended: an exception
+    /// of Python, a panic of Rust, or the last line that is not indented.
     pub(in crate::sandbox) fn last_words(&mut self) -> Option<String> {
         if !self.unfinished(Stream::Stderr).bytes.is_empty() {
             self.end_line(Stream::Stderr);
         }
         let written = self.lines.iter().filter(|line| line.source == LogSource::Stderr);
-        let words: Vec<&str> = written
-            .map(|line| line.message.trim())
-            .filter(|line| !line.is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE"))
+        let lines: Vec<&str> = written
+            .map(|line| line.message.trim_end())
+            .filter(|line| !line.is_empty() && !NOISE.iter().any(|noise| line.starts_with(noise)))
             .collect();
-        let panicked = words.iter().rposition(|line| line.contains("panicked at"));
-        let from = panicked.unwrap_or(words.len().saturating_sub(1));
-        (!words.is_empty()).then(|| words[from..].join(" "))
+        let last = |wanted: fn(&str) -> bool| lines.iter().rposition(|line| wanted(line));
+        let panicked = last(|line| line.contains("panicked at"));
+        let words = if let Some(traceback) = last(|line| line.starts_with(TRACEBACK)) {
+            // The frames are indented. What CPython's host says after the exception says less.
+            let end = panicked.filter(|panicked| *panicked > traceback).unwrap_or(lines.len());
+            let frames = lines[traceback + 1..end].iter().take_while(|line| is_indented(line));
+            &lines[traceback + 1 + frames.count()..end]
+        } else if let Some(panicked) = panicked {
+            &lines[panicked..]
+        } else {
+            let plain = last(|line| !is_indented(line)).unwrap_or(0);
+            lines.get(plain..=plain).unwrap_or_default()
+        };
+        let words: Vec<&str> = words.iter().map(|line| line.trim()).collect();
+        (!words.is_empty()).then(|| words.join(" "))
     }
 
     fn continue_line(&mut self, stream: Stream, bytes: &[u8]) {
@@ -158,6 +176,10 @@ impl TurnLog {
             Stream::Stderr => &mut self.stderr,
         }
     }
+}
+
+fn is_indented(line: &str) -> bool {
+    line.starts_with([' ', '\t'])
 }
 
 /// Cut a text at a bound. Returns how many bytes went.
@@ -214,6 +236,28 @@ mod tests {
         let (lines, dropped) = log.take();
         assert_eq!(lines[0].message.len() as u64 + dropped, (2 << 20) + 9_001);
         assert!(lines[0].fields.is_empty());
+    }
+
+    #[test]
+    fn the_last_words_are_those_of_the_exception() {
+        let last_words = |stderr: &[u8]| {
+            let mut log = TurnLog::default();
+            log.write(Stream::Stderr, stderr);
+            log.last_words()
+        };
+        let python =
+            b"Traceback (most recent call last):\n  File \"agent.py\", line 7, in handle\n    \
+            load()\nValueError: no luck\nand more of it\n\nthread '<unnamed>' (1) panicked at \
+            runtime/src/lib.rs:1:1:\nPython function threw an unexpected exception\n";
+        assert_eq!(last_words(python).as_deref(), Some("ValueError: no luck and more of it"));
+        let javascript =
+            b"working\nno luck, and `SyntaxError` is no `Failure`\nStack:\n  handle@a.js:8\n\
+            \nRedirecting call to abort() to mozalloc_abort\n\n";
+        let line = "no luck, and `SyntaxError` is no `Failure`";
+        assert_eq!(last_words(javascript).as_deref(), Some(line));
+        assert_eq!(last_words(b"Traceback (most recent call last):\n"), None);
+        assert_eq!(last_words(b"  all is indented\n").as_deref(), Some("all is indented"));
+        assert_eq!(last_words(b""), None);
     }
 
     #[test]

@@ -29,6 +29,14 @@ async fn what_is_no_component_is_told_what_it_is() {
 }
 
 #[tokio::test]
+async fn a_component_for_another_abi_is_told_which_one_to_build_for() {
+    let cancels = r#"(core func (canon task.cancel))"#;
+    let refused = refusal(agent::component(Parts { outer: cancels, ..Parts::default() })).await;
+    let Refusal::Malformed(why) = refused else { panic!("{refused}") };
+    assert!(why.contains("`task.cancel`") && why.contains("build it for WASI 0.2"), "{why}");
+}
+
+#[tokio::test]
 async fn each_missing_import_is_named() {
     let outer = r#"
         (import "wasi:http/outgoing-handler@0.2.0" (instance (export "handle" (func))))

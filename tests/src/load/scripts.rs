@@ -1,0 +1,97 @@
+//! Agents in JavaScript and Python beside one in Rust: what they are, how they sleep and wake.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use super::Options;
+use super::connection::Connection;
+use super::disk::used;
+use super::report::{Aim, Figure, Report, Times, float};
+use super::running::Running;
+use crate::scripted::{NAMES, scripted};
+
+/// Turns before a session sleeps and wakes again and again.
+const TURNS: u64 = 20;
+
+pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let running = Running::start(options, directory.path()).await?;
+    let mut connection = running.connect().await?;
+    // The same in Rust, to compare with.
+    session(options, report, &mut connection, "notepad").await?;
+    for name in NAMES {
+        let guest = match scripted(name) {
+            Ok(guest) => guest,
+            Err(missing) => {
+                report.note(&missing);
+                continue;
+            }
+        };
+        let compiled = directory.path().join("data").join("compiled");
+        let before = used(&compiled)?;
+        let begun = Instant::now();
+        let (status, answer) = running.client().upload(name, "1", guest.bytes).await?;
+        let took = begun.elapsed();
+        ensure!(status == 201, "{name}: {status}: {answer}");
+        let mut row = |what, figure| report.row(&format!("{name}: {what}"), figure, Aim::None);
+        row("the component", bytes(guest.bytes.len().try_into()?));
+        row("its compiled form", bytes(used(&compiled)?.saturating_sub(before)));
+        row("upload, compilation included", Figure::Time(took));
+        session(options, report, &mut connection, name).await?;
+    }
+    running.end()
+}
+
+/// Turns, sleeps and wakes of one session with this agent.
+async fn session(
+    options: &Options,
+    report: &mut Report,
+    connection: &mut Connection,
+    agent: &str,
+) -> Result<()> {
+    let new = json!({ "agent": agent, "pattern": "long-running" });
+    let session = connection.create(&new.to_string()).await?;
+    let base = format!("/api/sessions/{session}");
+    let add =
+        json!({ "prompt": "add a note of some forty characters, no more", "streaming": false });
+    for turn in 1..=TURNS {
+        let before = saved_bytes(connection).await?;
+        connection.post(&format!("{base}/message"), &add.to_string()).await?;
+        if turn == 1 || turn == TURNS {
+            let state = saved_bytes(connection).await? - before;
+            report.row(
+                &format!("{agent}: state after turn {turn}"),
+                Figure::Bytes(state),
+                Aim::None,
+            );
+        }
+    }
+    let (sleep, wake) = (Times::new(), Times::new());
+    for _ in 0..options.choose(1_000, 200) {
+        sleep.time(connection.post(&format!("{base}/sleep"), "")).await?;
+        wake.time(connection.post(&format!("{base}/wake"), "")).await?;
+    }
+    report.times(&format!("{agent}: sleep"), &sleep, [Aim::None, Aim::None]);
+    report.times(&format!("{agent}: wake"), &wake, [Aim::None, Aim::None]);
+    let turns = Times::new();
+    let list = json!({ "prompt": "count", "streaming": false }).to_string();
+    for _ in 0..options.choose(1_000, 200) {
+        turns.time(connection.post(&format!("{base}/message"), &list)).await?;
+    }
+    report.times(&format!("{agent}: turn, its state saved"), &turns, [Aim::None, Aim::None]);
+    Ok(())
+}
+
+/// Bytes of all states that the host has saved since it started.
+async fn saved_bytes(connection: &mut Connection) -> Result<f64> {
+    let metrics = std::str::from_utf8(connection.get("/metrics").await?)?;
+    let mut lines = metrics.lines();
+    let sum = lines.find_map(|line| line.strip_prefix("dormouse_snapshot_bytes_sum "));
+    Ok(sum.context("the host counts the bytes of states")?.trim().parse()?)
+}
+
+fn bytes(count: u64) -> Figure {
+    Figure::Bytes(float(count))
+}

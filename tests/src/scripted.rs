@@ -1,0 +1,36 @@
+//! The agents in JavaScript and Python, as `agents/build` has built them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use dormouse_test_guests::TestGuest;
+
+/// Where they are built.
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/agents");
+
+/// In JavaScript, with QuickJS.
+pub const QUICKJS: &str = "notepad-quickjs";
+/// All of them, each a file of [`DIRECTORY`].
+pub const NAMES: [&str; 3] = [QUICKJS, "notepad-starlingmonkey", "notepad-python"];
+
+/// One of them.
+///
+/// # Errors
+/// It has not been built. Says how to.
+pub fn scripted(name: &'static str) -> Result<TestGuest, String> {
+    /// What was read. It stays in memory, as the other guests do.
+    static READ: Mutex<BTreeMap<&str, &[u8]>> = Mutex::new(BTreeMap::new());
+
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let bytes = match read.get(name) {
+        Some(bytes) => bytes,
+        None => {
+            let path = Path::new(DIRECTORY).join(name).with_extension("wasm");
+            let bytes = std::fs::read(&path)
+                .map_err(|error| format!("{}: {error}; run `agents/build`", path.display()))?;
+            read.entry(name).or_insert(bytes.leak())
+        }
+    };
+    Ok(TestGuest { name, version: "1", bytes })
+}

@@ -16,3 +16,4 @@ mod residency;
 mod restart;
 mod streaming;
 mod tidy;
+mod transparency;

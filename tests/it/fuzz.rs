@@ -11,7 +11,7 @@ mod wasm;
 use random::Random;
 
 /// How many cases a test has, and the source of all its chances.
-fn cases(test: &str, usual: usize) -> (usize, Random) {
+pub(super) fn cases(test: &str, usual: usize) -> (usize, Random) {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let cases =
         number("DORMOUSE_FUZZ_CASES").map_or(usual, |cases| usize::try_from(cases).unwrap());

@@ -27,7 +27,7 @@ const MESSAGES: [&str; 12] = [
 ];
 
 /// What can be seen of a turn, but for its name and how long it took.
-fn seen(turn: &TurnRecord) -> String {
+pub(super) fn seen(turn: &TurnRecord) -> String {
     let outcome = match &turn.outcome {
         TurnOutcome::Answered { content, snapshot, .. } => {
             format!("{content:?} {}", snapshot.is_some())
@@ -111,7 +111,8 @@ async fn converse(
     said
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copy a directory with all that is in it.
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -18,3 +18,4 @@ mod restart;
 mod scripting;
 mod streaming;
 mod tidy;
+mod transparency;

@@ -213,3 +213,22 @@ async fn the_clocks_and_the_randomness_of_a_guest_go_on_over_a_sleep() {
     assert_ne!(random, other);
     test.shut_down().await;
 }
+
+#[tokio::test]
+async fn the_monotonic_clock_of_a_guest_does_not_show_when_its_instance_was_made() {
+    let test = TestHost::new().await;
+    let told = async |is_woken: bool| {
+        let session = test.session(&guests::TELLS_THE_TIME).await;
+        test.advance(Duration::from_secs(1));
+        if is_woken {
+            session.wake().await.unwrap();
+        }
+        test.advance(Duration::from_secs(2));
+        let text = session.send("time").await.unwrap().text();
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        told["monotonicNanos"].as_u64().unwrap()
+    };
+    assert_eq!(told(false).await, 3_000_000_000);
+    assert_eq!(told(true).await, 3_000_000_000);
+    test.shut_down().await;
+}

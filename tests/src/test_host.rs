@@ -40,10 +40,20 @@ impl TestHost {
 
     /// Start a host on a directory, to stop it and start another on the same.
     pub async fn on(directory: &std::path::Path, clock: &ManualClock) -> TestHost {
+        TestHost::on_with(directory, clock, |_| {}).await
+    }
+
+    /// Start a host on a directory, with some options changed.
+    pub async fn on_with(
+        directory: &std::path::Path,
+        clock: &ManualClock,
+        change: impl FnOnce(&mut HostOptions),
+    ) -> TestHost {
         let host = Host::builder()
             .data_dir(directory)
             .manual_clock(clock)
             .compiled_cache(compiled_cache(), [7; 32])
+            .configure(change)
             .build()
             .await
             .expect("the host starts");

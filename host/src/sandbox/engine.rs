@@ -101,6 +101,9 @@ fn config() -> Config {
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
         .wasm_memory64(false)
+        // Garbage collection is not built in, but wasmtime takes function types that are subtypes of others
+        // all the same, and then aborts the process at the first indirect call that compares two.
+        .wasm_gc(false)
         // Traps are told by their kind alone. Frames would have to be walked for each of them, and
         // the tables for it are as large as the code.
         .wasm_backtrace_max_frames(None)

@@ -203,7 +203,7 @@ async fn make(
         max_memory_bytes: session.profile.limits.max_memory_bytes,
         seed: manager.seed(session.id),
         random_position: head.map_or(0, |head| head.random_position),
-        monotonic_ns: head.map_or(0, |head| head.monotonic_at(manager.clock.now())),
+        monotonic_ns: monotonic_ns(session, head, manager.clock.now()),
     };
     let mut backoff = WAKE_BACKOFF.iter();
     loop {
@@ -225,6 +225,13 @@ async fn make(
             (fault, _) => return Err(WakeError::Guest(fault)),
         }
     }
+}
+
+/// What the guest's monotonic clock says now. It goes from the creation of the session on, also while it
+/// sleeps, so that it does not depend on when an instance was made.
+fn monotonic_ns(session: &Session, head: Option<&Snapshot>, now: Timestamp) -> u64 {
+    let age = || u64::try_from(now.since(session.created_at).as_nanos()).unwrap_or(u64::MAX);
+    head.map_or_else(age, |head| head.monotonic_at(now))
 }
 
 /// An instance in this state, or in its first.

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 /// A generator of numbers that follow from a seed: SplitMix64.
 #[derive(Clone)]
-pub(super) struct Random(u64);
+pub(in super::super) struct Random(u64);
 
 impl Random {
     pub(super) fn new(seed: u64) -> Random {
@@ -42,7 +42,7 @@ impl Random {
         self.next().to_le_bytes()[0]
     }
 
-    pub(super) fn bytes(&mut self, count: usize) -> Vec<u8> {
+    pub(in super::super) fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count).map(|_| self.byte()).collect()
     }
 

@@ -3,6 +3,7 @@
 mod agent;
 mod caching;
 mod commands;
+mod corpus;
 mod images;
 mod limits;
 mod uploads;

@@ -149,3 +149,16 @@ async fn damaged_components_are_refused_and_never_panic() {
         assert!(inspect(&noise).is_err());
     }
 }
+
+#[tokio::test]
+async fn a_component_with_subtypes_of_functions_is_refused_and_ends_nobody() {
+    let inner = r#"
+        (type $wide (sub (func)))
+        (type $narrow (sub $wide (func)))
+        (table funcref (elem $called))
+        (func $called (type $narrow))
+        (func $calls (call_indirect (type $wide) (i32.const 0)))"#;
+    let component = agent::component(Parts { inner, body: "(call $calls)", ..Parts::default() });
+    let refusal = refusal(component).await;
+    assert!(matches!(&refusal, Refusal::Malformed(why) if why.contains("gc")), "{refusal}");
+}

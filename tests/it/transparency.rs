@@ -1,6 +1,6 @@
 //! The promise of sleep, as a property: whatever a session does, and wherever it is put to sleep, evicted
 //! or left behind by a dying host, its answers, failures, printed lines and fuel are those of a twin that
-//! never slept.
+//! never slept. So are those of its forks, also when they have gone another way and back.
 //!
 //! A case is a list of turns, each a program for the guest, with events before it. The cases follow from a
 //! seed, as those of the fuzz tests do: `DORMOUSE_FUZZ_CASES=10000` makes the run long, and
@@ -43,6 +43,9 @@ enum Event {
     Restart,
     /// Its host is dropped as it stands, and another starts on the same store.
     Abandon,
+    /// It is forked; the fork takes these turns, and goes back to where it was forked. The next turn is
+    /// the fork's as well.
+    Fork(Vec<Program>),
     /// So many milliseconds pass, for both.
     Pass(u32),
 }
@@ -54,6 +57,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => Just(Event::Evict),
         1 => Just(Event::Restart),
         1 => Just(Event::Abandon),
+        2 => prop::collection::vec(program::program(), 0..=2).prop_map(Event::Fork),
         8 => (1..100_000_u32).prop_map(Event::Pass),
     ]
 }
@@ -109,7 +113,7 @@ async fn case(twins: &mut Twins, steps: &[Step]) -> Result<(), TestCaseError> {
             twins.undergo(event, id).await?;
         }
         // What a turn that failed had done is undone in both hosts, so only counting tells whether it is.
-        if let Some(text) = twins.turn(id, &program.to_string()).await? {
+        if let Some(text) = twins.turn(id, program).await? {
             answered += 1;
             prop_assert!(text.starts_with(&format!("turn {answered}:")), "{}", text);
         }

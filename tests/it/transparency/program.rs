@@ -14,6 +14,13 @@ const KEYS: u32 = 40;
 #[derive(Clone)]
 pub(super) struct Program(Vec<Op>);
 
+impl Program {
+    /// Whether what it does follows from the state alone: a fork has a random stream of its own.
+    pub(super) fn draws_nothing(&self) -> bool {
+        !self.0.iter().any(|op| matches!(op, Op::Random(_)))
+    }
+}
+
 /// As the guest reads it.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use dormouse::{
-    ManualClock, NewSession, OrderError, Pattern, Reply, Residency, SendError, Session,
-    SessionHandle, SessionId,
+    Fork, ManualClock, NewSession, OrderError, Pattern, Reply, Residency, SendError, Session,
+    SessionHandle, SessionId, TurnRecord,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use super::super::images::{copy, seen};
 use super::Event;
+use super::program::Program;
 
 /// Sessions of one pair of hosts: a start takes the longer, the more there are.
 const SESSIONS: usize = 128;
@@ -35,6 +36,8 @@ pub(super) struct Twins {
     unused: Vec<SessionId>,
     /// Whose instance takes the place of any other.
     rival: SessionId,
+    /// Forks of the session, which take its next turn as well.
+    forks: Vec<SessionId>,
 }
 
 impl Twins {
@@ -60,7 +63,7 @@ impl Twins {
         copy(one, other);
         let awake = TestHost::on(one, &clock).await;
         let asleep = Some(start(other, &clock).await);
-        Twins { clock, directories, awake, asleep, unused, rival }
+        Twins { clock, directories, awake, asleep, unused, rival, forks: Vec::new() }
     }
 
     /// A session that is new in both hosts.
@@ -102,6 +105,7 @@ impl Twins {
                 self.asleep = Some(start(self.directories[1].path(), &self.clock).await);
                 Residency::Asleep
             }
+            Event::Fork(detour) => return self.fork(id, detour).await,
             Event::Pass(millis) => {
                 self.clock.advance(Duration::from_millis(u64::from(*millis)));
                 return Ok(());
@@ -112,15 +116,44 @@ impl Twins {
         Ok(())
     }
 
-    /// The same turn for both. Returns the answer, if it is one.
+    /// Fork the session, let the fork go another way, and back to where it was forked.
+    async fn fork(&mut self, id: SessionId, detour: &[Program]) -> Result<(), TestCaseError> {
+        let before = self.sleeper(id).look().await.unwrap().session;
+        if before.head.is_none() || before.state.status().is_final() {
+            // What it has drawn on its start is the fork's own.
+            return Ok(());
+        }
+        let fork = &self.sleeper(id).fork(Fork::default()).await.unwrap()[0].session;
+        let (fork, head) = (fork.id, fork.head.expect("it has its parent's state"));
+        for program in detour {
+            let _ = self.sleeper(fork).send(program.to_string()).await;
+        }
+        if !detour.is_empty() {
+            self.sleeper(fork).rewind(head).await.unwrap();
+        }
+        self.forks.push(fork);
+        Ok(())
+    }
+
+    /// The same turn for both, and for the forks. Returns the answer, if it is one.
     pub(super) async fn turn(
-        &self,
+        &mut self,
         id: SessionId,
-        text: &str,
+        program: &Program,
     ) -> Result<Option<String>, TestCaseError> {
+        let text = program.to_string();
+        let forks: Vec<_> = self.forks.drain(..).collect();
         let (waker, sleeper) = (self.waker(id), self.sleeper(id));
-        let (expected, found) = join(waker.send(text), sleeper.send(text)).await;
+        let (expected, found) = join(waker.send(text.as_str()), sleeper.send(text.as_str())).await;
         prop_assert_eq!(told(&found), told(&expected));
+        for fork in forks {
+            let fork = self.sleeper(fork);
+            if program.draws_nothing() {
+                let found = fork.send(text.as_str()).await;
+                prop_assert_eq!(told_of_fork(&found), told_of_fork(&expected));
+            }
+            fork.delete().await.unwrap();
+        }
         let Ok(reply) = expected else { return Ok(None) };
         prop_assert!(reply.is_durable());
         prop_assert_eq!(reply.session.residency, Residency::Resident);
@@ -163,6 +196,16 @@ const ALIVE: &str = "it is alive between two events";
 /// Start the host in which sessions sleep.
 async fn start(directory: &Path, clock: &ManualClock) -> TestHost {
     TestHost::on_with(directory, clock, |options| options.max_residents = 1).await
+}
+
+/// What is the same for a fork: everything but the number of the turn.
+fn told_of_fork(sent: &Result<Reply, SendError>) -> String {
+    let turn = match sent {
+        Ok(reply) => TurnRecord { number: 0, ..reply.turn.clone() },
+        Err(SendError::Failed(ended)) => TurnRecord { number: 0, ..ended.turn.clone() },
+        Err(error) => return error.to_string(),
+    };
+    seen(&turn)
 }
 
 fn told(sent: &Result<Reply, SendError>) -> String {

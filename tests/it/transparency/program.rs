@@ -14,13 +14,6 @@ const KEYS: u32 = 40;
 #[derive(Clone)]
 pub(super) struct Program(Vec<Op>);
 
-impl Program {
-    /// Whether what it does follows from the state alone: a fork has a random stream of its own.
-    pub(super) fn draws_nothing(&self) -> bool {
-        !self.0.iter().any(|op| matches!(op, Op::Random(_)))
-    }
-}
-
 /// As the guest reads it.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +24,14 @@ impl fmt::Display for Program {
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl Program {
+    /// The same, but for random bytes.
+    pub(super) fn without_chance(&self) -> Program {
+        let ops = self.0.iter().filter(|op| !matches!(op, Op::Random(_)));
+        Program(ops.cloned().collect())
     }
 }
 

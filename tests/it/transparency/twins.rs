@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dormouse::{
     Fork, ManualClock, NewSession, OrderError, Pattern, Reply, Residency, SendError, Session,
-    SessionHandle, SessionId, TurnRecord,
+    SessionHandle, SessionId, Sight, SnapshotId, TurnOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -26,6 +26,19 @@ const SESSIONS: usize = 128;
 const MAX_FUEL_PER_TURN: u64 = 30_000_000;
 const MAX_MEMORY_BYTES: u64 = 16 << 20;
 
+/// A session of both hosts.
+#[derive(Clone, Copy)]
+pub(super) struct Pair {
+    pub(super) waker: SessionId,
+    pub(super) sleeper: SessionId,
+}
+
+/// What both have answered, and the names of the snapshots after it.
+pub(super) struct Answer {
+    pub(super) text: String,
+    pub(super) snapshots: [SnapshotId; 2],
+}
+
 pub(super) struct Twins {
     clock: ManualClock,
     directories: [TempDir; 2],
@@ -36,8 +49,6 @@ pub(super) struct Twins {
     unused: Vec<SessionId>,
     /// Whose instance takes the place of any other.
     rival: SessionId,
-    /// Forks of the session, which take its next turn as well.
-    forks: Vec<SessionId>,
 }
 
 impl Twins {
@@ -63,7 +74,7 @@ impl Twins {
         copy(one, other);
         let awake = TestHost::on(one, &clock).await;
         let asleep = Some(start(other, &clock).await);
-        Twins { clock, directories, awake, asleep, unused, rival, forks: Vec::new() }
+        Twins { clock, directories, awake, asleep, unused, rival }
     }
 
     /// A session that is new in both hosts.
@@ -79,7 +90,7 @@ impl Twins {
     pub(super) async fn undergo(
         &mut self,
         event: &Event,
-        id: SessionId,
+        Pair { sleeper: id, .. }: Pair,
     ) -> Result<(), TestCaseError> {
         let expected = match event {
             Event::Sleep => self.sleeper(id).sleep().await.unwrap().residency,
@@ -105,73 +116,70 @@ impl Twins {
                 self.asleep = Some(start(self.directories[1].path(), &self.clock).await);
                 Residency::Asleep
             }
-            Event::Fork(detour) => return self.fork(id, detour).await,
             Event::Pass(millis) => {
                 self.clock.advance(Duration::from_millis(u64::from(*millis)));
                 return Ok(());
             }
+            Event::Fork | Event::Rewind(_) => unreachable!("these are not for the sleeper alone"),
         };
         let sight = self.sleeper(id).look().await.unwrap();
         prop_assert_eq!(sight.residency, expected);
         Ok(())
     }
 
-    /// Fork the session, let the fork go another way, and back to where it was forked.
-    async fn fork(&mut self, id: SessionId, detour: &[Program]) -> Result<(), TestCaseError> {
-        let before = self.sleeper(id).look().await.unwrap().session;
-        if before.head.is_none() || before.state.status().is_final() {
-            // What it has drawn on its start is the fork's own.
-            return Ok(());
-        }
-        let fork = &self.sleeper(id).fork(Fork::default()).await.unwrap()[0].session;
-        let (fork, head) = (fork.id, fork.head.expect("it has its parent's state"));
-        for program in detour {
-            let _ = self.sleeper(fork).send(program.to_string()).await;
-        }
-        if !detour.is_empty() {
-            self.sleeper(fork).rewind(head).await.unwrap();
-        }
-        self.forks.push(fork);
-        Ok(())
+    /// The same turn for both. Returns the answer, if it is one.
+    pub(super) async fn turn(
+        &self,
+        pair: Pair,
+        program: &Program,
+    ) -> Result<Option<Answer>, TestCaseError> {
+        let [waker, sleeper] = self.both(pair);
+        let text = program.to_string();
+        let (expected, found) = join(waker.send(text.clone()), sleeper.send(text)).await;
+        prop_assert_eq!(told(&found), told(&expected));
+        let (Ok(expected), Ok(found)) = (expected, found) else { return Ok(None) };
+        prop_assert_eq!(expected.session.residency, Residency::Resident);
+        let snapshots = [snapshot(&expected)?, snapshot(&found)?];
+        Ok(Some(Answer { text: expected.text(), snapshots }))
     }
 
-    /// The same turn for both, and for the forks. Returns the answer, if it is one.
-    pub(super) async fn turn(
-        &mut self,
-        id: SessionId,
-        program: &Program,
-    ) -> Result<Option<String>, TestCaseError> {
-        let text = program.to_string();
-        let forks: Vec<_> = self.forks.drain(..).collect();
-        let (waker, sleeper) = (self.waker(id), self.sleeper(id));
-        let (expected, found) = join(waker.send(text.as_str()), sleeper.send(text.as_str())).await;
-        prop_assert_eq!(told(&found), told(&expected));
-        for fork in forks {
-            let fork = self.sleeper(fork);
-            if program.draws_nothing() {
-                let found = fork.send(text.as_str()).await;
-                prop_assert_eq!(told_of_fork(&found), told_of_fork(&expected));
-            }
-            fork.delete().await.unwrap();
+    /// Fork both. `None`: neither can be.
+    pub(super) async fn fork(&self, pair: Pair) -> Result<Option<Pair>, TestCaseError> {
+        let [waker, sleeper] = self.both(pair);
+        let forked = join(waker.fork(Fork::default()), sleeper.fork(Fork::default())).await;
+        let of = |forks: &[Sight]| forks[0].session.id;
+        match forked {
+            (Ok(waker), Ok(sleeper)) => Ok(Some(Pair { waker: of(&waker), sleeper: of(&sleeper) })),
+            (Err(_), Err(_)) => Ok(None),
+            (waker, sleeper) => Err(TestCaseError::fail(format!("{waker:?}, {sleeper:?}"))),
         }
-        let Ok(reply) = expected else { return Ok(None) };
-        prop_assert!(reply.is_durable());
-        prop_assert_eq!(reply.session.residency, Residency::Resident);
-        Ok(Some(reply.text()))
+    }
+
+    /// Take both back to these snapshots of theirs. Answers whether they are there.
+    pub(super) async fn rewind(
+        &self,
+        pair: Pair,
+        [waker_to, sleeper_to]: [SnapshotId; 2],
+    ) -> Result<bool, TestCaseError> {
+        let [waker, sleeper] = self.both(pair);
+        let (expected, found) = join(waker.rewind(waker_to), sleeper.rewind(sleeper_to)).await;
+        prop_assert_eq!(found.is_ok(), expected.is_ok(), "{:?}, {:?}", expected, found);
+        Ok(found.is_ok())
     }
 
     /// What is kept of this session is the same in both hosts.
-    pub(super) async fn compare_records(&self, id: SessionId) -> Result<(), TestCaseError> {
+    pub(super) async fn compare_records(&self, pair: Pair) -> Result<(), TestCaseError> {
+        let [waker, sleeper] = self.both(pair);
         let kept = async |session: SessionHandle| {
             let turns = session.turns(0, 1_000).await.unwrap();
             let Session { usage, state, consecutive_failures, .. } =
                 session.look().await.unwrap().session;
             (turns.iter().map(seen).collect::<Vec<_>>(), usage, state, consecutive_failures)
         };
-        let (expected, found) = join(kept(self.waker(id)), kept(self.sleeper(id))).await;
+        let (expected, found) = join(kept(waker.clone()), kept(sleeper)).await;
         prop_assert_eq!(found, expected);
         // The case is over, and others need its memory.
-        self.waker(id).sleep().await.unwrap();
+        waker.sleep().await.unwrap();
         Ok(())
     }
 
@@ -182,8 +190,8 @@ impl Twins {
         }
     }
 
-    fn waker(&self, id: SessionId) -> SessionHandle {
-        self.awake.host.sessions().get(id)
+    fn both(&self, Pair { waker, sleeper }: Pair) -> [SessionHandle; 2] {
+        [self.awake.host.sessions().get(waker), self.sleeper(sleeper)]
     }
 
     fn sleeper(&self, id: SessionId) -> SessionHandle {
@@ -198,14 +206,11 @@ async fn start(directory: &Path, clock: &ManualClock) -> TestHost {
     TestHost::on_with(directory, clock, |options| options.max_residents = 1).await
 }
 
-/// What is the same for a fork: everything but the number of the turn.
-fn told_of_fork(sent: &Result<Reply, SendError>) -> String {
-    let turn = match sent {
-        Ok(reply) => TurnRecord { number: 0, ..reply.turn.clone() },
-        Err(SendError::Failed(ended)) => TurnRecord { number: 0, ..ended.turn.clone() },
-        Err(error) => return error.to_string(),
-    };
-    seen(&turn)
+fn snapshot(reply: &Reply) -> Result<SnapshotId, TestCaseError> {
+    match reply.turn.outcome {
+        TurnOutcome::Answered { snapshot: Some(snapshot), .. } => Ok(snapshot),
+        _ => Err(TestCaseError::fail("the turn is not durable")),
+    }
 }
 
 fn told(sent: &Result<Reply, SendError>) -> String {

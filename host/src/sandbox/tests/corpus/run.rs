@@ -156,7 +156,7 @@ impl Form<'_> {
         let Some(Live { mut store, instance, keeper }) = self.live.take() else { return true };
         let keeper = keeper.expect("it has an image");
         match keeper.save(&mut store, &self.forms.memory).await.expect("it is saved") {
-            Saved::State(GuestState::Image { data, .. }) => {
+            Saved::State(GuestState::Image { data, chunks }) if chunks.is_empty() => {
                 drop(store);
                 let mut live = self.make().await.expect("it starts again");
                 let keeper = live.keeper.as_ref().expect("it has an image");

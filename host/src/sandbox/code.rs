@@ -121,7 +121,8 @@ impl Code {
         let agent = linker.instantiate_pre(component).map_err(|error| unlinked(&error))?;
         check(&agent)?;
         let handler = handler::GuestIndices::new(&agent).map_err(|error| wrong(&error))?;
-        let form = Form::of(&agent, findings.unimaged.as_deref()).map_err(|error| wrong(&error))?;
+        let form = Form::of(&agent, findings.unimaged.as_deref(), &shared.clock)
+            .map_err(|error| wrong(&error))?;
         Ok(Code { agent, handler, form, start: findings.start, shared })
     }
 

@@ -195,6 +195,7 @@ fn unstarted(fault: Fault) -> Refusal {
         | Fault::StateTooLarge { .. }
         | Fault::SaveFailed(_)
         | Fault::RestoreFailed(_)
+        | Fault::SnapshotDamaged(_)
         | Fault::SnapshotUnusable(_) => Refusal::DoesNotStart(fault.to_string()),
     }
 }

@@ -42,17 +42,34 @@ pub enum GuestState {
     },
     /// The memories and globals of the instance, as `sandbox/snapshot/image/` writes them.
     Image {
-        /// The bytes.
+        /// All of a small image. Of a large one, what puts its chunks together.
         data: Bytes,
+        /// The chunks of a large image, in order. Empty for a small one.
+        chunks: Vec<Chunk>,
     },
 }
 
+/// A piece of a large image, named by its contents: snapshots with the same bytes share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The digest of what it holds, before it is compressed.
+    pub digest: Digest,
+    /// How many bytes it takes, compressed.
+    pub size: u32,
+    /// These bytes. `None`: the store has them, from an earlier snapshot that still refers to them.
+    pub data: Option<Bytes>,
+}
+
 impl GuestState {
-    /// How many bytes it holds.
+    /// How many bytes it takes, those of its chunks included.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
-            GuestState::Portable { data, .. } | GuestState::Image { data } => data.len(),
+            GuestState::Portable { data, .. } => data.len(),
+            GuestState::Image { data, chunks } => {
+                let size = |chunk: &Chunk| usize::try_from(chunk.size).unwrap_or(usize::MAX);
+                chunks.iter().map(size).fold(data.len(), usize::saturating_add)
+            }
         }
     }
 }

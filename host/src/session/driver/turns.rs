@@ -87,6 +87,9 @@ impl Driver<'_> {
             self.forget();
             return Err(error.into());
         }
+        if let Some(guest) = &mut self.guest {
+            guest.instance.stored();
+        }
         let failed = matches!(turn.outcome, TurnOutcome::Failed(_));
         let status = after.state.status();
         if failed || status.is_final() || status == Status::Error {
@@ -324,7 +327,9 @@ fn failure(fault: Fault, grant: Grant) -> Failure {
         Fault::Trapped(_) => FailureCode::AgentTrapped,
         Fault::FuelExhausted => grant.exhausted,
         Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory => FailureCode::MemoryExceeded,
-        Fault::Busy | Fault::Host(_) | Fault::SnapshotUnusable(_) => FailureCode::HostFault,
+        Fault::Busy | Fault::Host(_) | Fault::SnapshotDamaged(_) | Fault::SnapshotUnusable(_) => {
+            FailureCode::HostFault
+        }
     };
     Failure { code, message }
 }

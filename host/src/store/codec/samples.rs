@@ -16,7 +16,7 @@ use crate::session::id::{Principal, SessionId, SnapshotId, TurnId};
 use crate::session::limits::{Limits, NanoUsd, Usage};
 use crate::session::pattern::Pattern;
 use crate::session::record::{Profile, Session};
-use crate::session::snapshot::{GuestState, Snapshot};
+use crate::session::snapshot::{Chunk, GuestState, Snapshot};
 use crate::session::state::{Reason, Resumable, State};
 use crate::turn::record::{
     Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, TurnOutcome, TurnRecord,
@@ -153,9 +153,19 @@ pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
             random_position: numbers[2],
             state: match version % 2 {
                 0 => GuestState::Portable { version, data: Bytes::from(data) },
-                _ => GuestState::Image { data: Bytes::from(data) },
+                _ => GuestState::Image { chunks: chunks(&data), data: Bytes::from(data) },
             },
         })
+}
+
+/// Chunks of these bytes: with their data, and every other without.
+fn chunks(data: &[u8]) -> Vec<Chunk> {
+    let chunk = |(number, data): (usize, &[u8])| Chunk {
+        digest: Digest::of(data),
+        size: data.len() as u32,
+        data: (number % 2 == 0).then(|| Bytes::copy_from_slice(data)),
+    };
+    data.chunks(50).enumerate().map(chunk).collect()
 }
 
 fn part() -> impl Strategy<Value = Part> {

@@ -7,7 +7,7 @@ use super::{CodecError, DigestRow, IdRow, from_cbor, to_cbor};
 use crate::agent::Digest;
 use crate::clock::Timestamp;
 use crate::session::id::SnapshotId;
-use crate::session::snapshot::{GuestState, Snapshot};
+use crate::session::snapshot::{Chunk, GuestState, Snapshot};
 
 /// The row of this snapshot.
 pub(crate) fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
@@ -23,7 +23,11 @@ pub(crate) fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
             GuestState::Portable { version, data } => {
                 GuestStateRow::Portable { version: *version, data }
             }
-            GuestState::Image { data } => GuestStateRow::Image { data },
+            GuestState::Image { data, chunks } => GuestStateRow::Image {
+                data,
+                chunks: Some(chunks.iter().map(ChunkRow::from).collect::<Vec<_>>())
+                    .filter(|chunks| !chunks.is_empty()),
+            },
         },
     })
 }
@@ -43,7 +47,14 @@ pub(crate) fn decode_snapshot(bytes: &Bytes) -> Result<Snapshot, CodecError> {
             GuestStateRow::Portable { version, data } => {
                 GuestState::Portable { version, data: bytes.slice_ref(data) }
             }
-            GuestStateRow::Image { data } => GuestState::Image { data: bytes.slice_ref(data) },
+            GuestStateRow::Image { data, chunks } => {
+                let chunks = chunks.unwrap_or_default().into_iter().map(|row| Chunk {
+                    digest: Digest(row.digest.0),
+                    size: row.size,
+                    data: row.data.map(|data| bytes.slice_ref(data)),
+                });
+                GuestState::Image { data: bytes.slice_ref(data), chunks: chunks.collect() }
+            }
         },
     })
 }
@@ -81,5 +92,27 @@ enum GuestStateRow<'a> {
     Image {
         #[cbor(b(0), with = "minicbor::bytes")]
         data: &'a [u8],
+        #[b(1)]
+        chunks: Option<Vec<ChunkRow<'a>>>,
     },
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct ChunkRow<'a> {
+    #[n(0)]
+    digest: DigestRow,
+    #[n(1)]
+    size: u32,
+    #[cbor(b(2), with = "minicbor::bytes")]
+    data: Option<&'a [u8]>,
+}
+
+impl<'a> From<&'a Chunk> for ChunkRow<'a> {
+    fn from(chunk: &'a Chunk) -> ChunkRow<'a> {
+        ChunkRow {
+            digest: DigestRow(chunk.digest.0),
+            size: chunk.size,
+            data: chunk.data.as_deref(),
+        }
+    }
 }

@@ -36,6 +36,7 @@ mod recovery;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -61,6 +62,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{Cursor, Event};
 use crate::session::id::SessionId;
 use crate::session::record::Session;
+use crate::session::snapshot::{Chunk, GuestState, Snapshot};
 use crate::turn::record::TurnRecord;
 
 /// The store in a directory.
@@ -150,6 +152,20 @@ impl Embedded {
             failed: failure,
             secret: recovered.secret,
         })
+    }
+
+    /// Put into these chunks what the head of the session has of them.
+    async fn complete(&self, id: SessionId, chunks: &mut [Chunk]) -> Result<(), StoreError> {
+        let head = self.dormant(id).await?.and_then(|dormant| dormant.head);
+        let Some(Snapshot { state: GuestState::Image { chunks: known, .. }, .. }) = head else {
+            return Ok(());
+        };
+        let known: HashMap<Digest, Option<Bytes>> =
+            known.into_iter().map(|chunk| (chunk.digest, chunk.data)).collect();
+        for chunk in chunks.iter_mut().filter(|chunk| chunk.data.is_none()) {
+            chunk.data = known.get(&chunk.digest).cloned().flatten();
+        }
+        Ok(())
     }
 
     /// Run a read where it may block.
@@ -269,7 +285,12 @@ impl Store for Embedded {
     }
 
     async fn commit_turn(&self, commit: TurnCommit) -> Result<(), StoreError> {
-        let TurnCommit { session, turn, snapshot, events } = commit;
+        let TurnCommit { session, turn, mut snapshot, events } = commit;
+        if let Some(Snapshot { state: GuestState::Image { chunks, .. }, .. }) = &mut snapshot
+            && chunks.iter().any(|chunk| chunk.data.is_none())
+        {
+            self.complete(session.id, chunks).await?;
+        }
         self.commit(Request::Turn(Box::new((session, turn, snapshot))), events).await.map(drop)
     }
 

@@ -9,6 +9,7 @@ use wasmtime::component::{
 };
 
 use super::instrument::{GROUP, LISTS, access_name, name};
+use super::keeper::YIELD;
 use crate::sandbox::guest::Guest;
 use crate::sandbox::instance::MAX_TRANSFER;
 
@@ -282,7 +283,7 @@ impl Live {
         Ok(before != u32::MAX)
     }
 
-    /// Write these bytes to these offsets of a memory.
+    /// Write these bytes to these offsets of a memory, with room for other guests in between.
     pub(super) async fn write(
         &mut self,
         access: &Access,
@@ -297,10 +298,16 @@ impl Live {
         let slot = &mut self.writes[memory];
         let write = typed(slot, self.instance, store, &functions.write)?;
         let mut lists = lists.into_iter().peekable();
+        let mut worked = 0;
         while lists.peek().is_some() {
             let [one, two, three, four] = std::array::from_fn(|_| lists.next().unwrap_or_default());
+            worked += one.1.len() + two.1.len() + three.1.len() + four.1.len();
             seek.call_async(&mut *store, (one.0, two.0, three.0, four.0)).await?;
             write.call_async(&mut *store, (one.1, two.1, three.1, four.1)).await?;
+            if worked >= YIELD {
+                tokio::task::yield_now().await;
+                worked = 0;
+            }
         }
         Ok(())
     }

@@ -17,7 +17,9 @@
 //!
 //! # Why LZ4
 //!
-//! LZ4_REASON
+//! Of what real agents differ in, zstd at its level 1 makes text two fifths smaller than LZ4 does; but it
+//! takes one and a half times as long to write it and twice as long to read it, and five times as
+//! long over bytes that do not get smaller. Somebody waits for each wake, so it is LZ4.
 
 use bytes::Bytes;
 

@@ -154,8 +154,11 @@ impl Keeper {
                 let written = written_or_all(bytes);
                 let copied = written.iter().map(ExactSizeIterator::len).sum::<usize>();
                 worked += copied;
-                // What is copied, and what it becomes.
-                press.account.charge(2 * copied as u64).map_err(|_| Fault::HostOutOfMemory)?;
+                // What waits and is copied, and what both become.
+                let most = 2 * (cut.waiting() + copied) as u64;
+                let mut waiting = budget.account();
+                waiting.charge(most).map_err(|_| Fault::HostOutOfMemory)?;
+                press.account = waiting;
                 cut.piece(&written, page(start), bytes, before);
                 if cut.waiting() >= YIELD {
                     press.next(&mut cut, budget, account).await?;
@@ -173,7 +176,7 @@ impl Keeper {
 
 /// Presses a batch on a thread that may block, while the next one is read.
 struct Press {
-    /// What the next batch takes.
+    /// What the next batch takes, at most.
     account: Account,
     pressing: Option<(JoinHandle<Vec<Pressed>>, Account)>,
 }

@@ -7,6 +7,9 @@
 #![expect(clippy::disallowed_methods, reason = "to read the clock is what measuring is")]
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 
+#[path = "parts/meter.rs"]
+mod meter;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -32,7 +35,7 @@ const NOTE_BYTES: usize = 2_000;
 criterion_group! {
     name = parts;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
-    targets = in_memory, on_disk, scripts, queries, uploads
+    targets = in_memory, on_disk, snapshots, scripts, queries, uploads
 }
 criterion_main!(parts);
 
@@ -122,6 +125,82 @@ async fn wakes(session: &SessionHandle, rounds: u64) -> Duration {
         time += begun.elapsed();
     }
     time
+}
+
+/// What it takes to save a state and to put it back, by its size.
+fn snapshots(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let directory = directory_in_memory();
+    let host = runtime.block_on(host_on(directory.path()));
+    let guest = guests::KEEPS_BYTES;
+    runtime.block_on(host.agents().upload(guest.name, guest.version, guest.bytes)).unwrap();
+    let mut group = criterion.benchmark_group("snapshot");
+    let counter = runtime.block_on(session(&host, "counter"));
+    states(&mut group, &runtime, "of the counter", &counter);
+    for mebibytes in [1.0_f64 / 16.0, 1.0, 10.0, 100.0] {
+        if mebibytes > 1.0 {
+            group.sample_size(10).sampling_mode(SamplingMode::Flat);
+        }
+        for kind in ["text", "random"] {
+            let keeper = runtime.block_on(session(&host, "keeps_bytes"));
+            let order = format!("{kind} {}", (mebibytes * 1024.0).round());
+            runtime.block_on(keeper.send(order)).unwrap();
+            states(&mut group, &runtime, &format!("of {mebibytes} MiB, {kind}"), &keeper);
+            runtime.block_on(keeper.terminate("done")).unwrap();
+        }
+    }
+    group.finish();
+    runtime.block_on(host.shut_down()).unwrap();
+}
+
+fn states(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    runtime: &Runtime,
+    what: &str,
+    session: &SessionHandle,
+) {
+    if !runtime.block_on(session.send("change 1")).unwrap().is_durable() {
+        println!("a state {what} is not saved");
+        return;
+    }
+    for (name, order) in [("a change", "change 1"), ("100 changes", "change 100")] {
+        group.bench_function(format!("save {what}, {name}"), |bencher| {
+            bencher.iter_custom(|rounds| runtime.block_on(saves(session, order, rounds)));
+        });
+    }
+    if what.ends_with("random") {
+        group.bench_function(format!("save {what}, all changed"), |bencher| {
+            bencher.iter_custom(|rounds| runtime.block_on(saves(session, "renew", rounds)));
+        });
+    }
+    group.bench_function(format!("restore {what}"), |bencher| {
+        bencher.iter_custom(|rounds| runtime.block_on(restores(session, rounds)));
+    });
+    group.bench_function(format!("sleep, wake and turn {what}"), |bencher| {
+        bencher.to_async(runtime).iter(async || {
+            session.sleep().await.unwrap();
+            session.send("change 1").await.unwrap()
+        });
+    });
+}
+
+/// How long it takes to save the state after so many turns.
+async fn saves(session: &SessionHandle, order: &str, rounds: u64) -> Duration {
+    meter::taken("dormouse_save_seconds");
+    for _ in 0..rounds {
+        session.send(order).await.unwrap();
+    }
+    meter::taken("dormouse_save_seconds")
+}
+
+/// How long it takes to put the state back so many times.
+async fn restores(session: &SessionHandle, rounds: u64) -> Duration {
+    meter::taken("dormouse_restore_seconds");
+    for _ in 0..rounds {
+        session.sleep().await.unwrap();
+        session.wake().await.unwrap();
+    }
+    meter::taken("dormouse_restore_seconds")
 }
 
 fn queries(criterion: &mut Criterion) {

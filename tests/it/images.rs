@@ -213,3 +213,18 @@ async fn an_agent_without_images_still_sleeps_by_what_it_saves_itself() {
     assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
     test.shut_down().await;
 }
+
+#[tokio::test]
+async fn an_agent_with_much_in_memory_wakes_with_all_of_it() {
+    let test = TestHost::new().await;
+    let awake = test.session(&guests::KEEPS_BYTES).await;
+    let asleep = test.session(&guests::KEEPS_BYTES).await;
+    for order in
+        ["random 3000", "change 5", "text 500", "change 1", "sum", "renew", "sum", "forget"]
+    {
+        assert_eq!(told(&asleep, order).await, told(&awake, order).await);
+        asleep.sleep().await.unwrap();
+        assert_eq!(told(&asleep, "sum").await, told(&awake, "sum").await);
+    }
+    test.shut_down().await;
+}

@@ -131,7 +131,8 @@ impl Code {
         };
         check(&agent, kind)?;
         let entry = EntryIndices::of(&agent, kind).map_err(|error| wrong(&error))?;
-        let form = Form::of(&agent, findings.unimaged.as_deref()).map_err(|error| wrong(&error))?;
+        let form = Form::of(&agent, findings.unimaged.as_deref(), &shared.clock)
+            .map_err(|error| wrong(&error))?;
         Ok(Code { agent, entry, form, start: findings.start, shared })
     }
 

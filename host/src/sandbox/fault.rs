@@ -50,10 +50,12 @@ pub enum Fault {
     /// Its `restore` said that it failed.
     #[error("the agent could not restore its state: {0}")]
     RestoreFailed(String),
-    /// What was saved of its state does not pass its checksums. Says why.
+    /// What was saved of its state is not what was written, or a part of it is missing. Says what; it
+    /// is not the agent's fault.
     #[error("the snapshot is damaged: {0}")]
     SnapshotDamaged(String),
-    /// What was saved of its state cannot be put back. Says why; it is not the agent's fault.
+    /// What was saved of its state is well, and cannot be put back by this host or for this agent.
+    /// Says why; it is not the agent's fault.
     #[error("the snapshot cannot be restored: {0}")]
     SnapshotUnusable(String),
     /// All instances are taken. Trying later may help.

@@ -20,6 +20,7 @@ use super::fuel;
 use super::guest::{Guest, Turn};
 use super::imports::output::TurnOutput;
 use super::snapshot::{Keeper, Saved};
+use crate::memory::Account;
 use crate::session::snapshot::GuestState;
 use crate::turn::record::{Part, Sender};
 
@@ -54,6 +55,8 @@ pub struct Instance {
     poisoned: bool,
     /// The state that the agent itself has saved in its last call.
     own: Option<GuestState>,
+    /// What the state takes in memory that was saved last, until it is stored.
+    unstored: Option<Account>,
 }
 
 impl std::fmt::Debug for Instance {
@@ -69,21 +72,34 @@ impl Instance {
         keeper: Keeper,
         shared: Arc<Shared>,
     ) -> Instance {
-        Instance { store, entry, keeper, shared, given: 0, poisoned: false, own: None }
+        Instance {
+            store,
+            entry,
+            keeper,
+            shared,
+            given: 0,
+            poisoned: false,
+            own: None,
+            unstored: None,
+        }
     }
 
     /// Give a new instance a saved state. Returns the fuel that it used.
     ///
     /// # Errors
-    /// [`Fault::RestoreFailed`] where the agent does not take the state; then, and after any other
-    /// fault, the instance must be dropped.
+    /// [`Fault::RestoreFailed`] where the agent does not take the state, [`Fault::SnapshotDamaged`] and
+    /// [`Fault::SnapshotUnusable`] where the host does not; then, and after any other fault, the
+    /// instance must be dropped.
     pub async fn restore(&mut self, state: &GuestState, fuel: u64) -> Result<u64, Fault> {
         let span = tracing::debug_span!("restore", bytes = state.size());
         self.begin(fuel)?;
         let shared = self.shared.clone();
-        let restored = self.keeper.restore(&mut self.store, state);
+        let begun = shared.clock.monotonic();
+        let restored = self.keeper.restore(&mut self.store, state, &shared.memory);
         shared.ticker.watch(restored).instrument(span).await?;
         self.poisoned = false;
+        metrics::histogram!("dormouse_restore_seconds")
+            .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
         // What it wrote while it started, it has written before.
         let _ = self.store.data_mut().log.lock().take();
         Ok(fuel::used(&self.store, self.given))
@@ -100,6 +116,10 @@ impl Instance {
     }
 
     /// The state after a call that was answered. Takes no fuel of the call, and its time is the host's.
+    ///
+    /// The state may leave out what the state before it had: it is to be stored, and then
+    /// [`stored`](Instance::stored) called, or the instance to be dropped. What it takes in memory
+    /// is charged until then.
     ///
     /// # Errors
     /// After a fault the instance must be dropped.
@@ -118,8 +138,9 @@ impl Instance {
         let begun = shared.clock.monotonic();
         let span = tracing::debug_span!("save");
         let saving = self.keeper.save_after_turn(&mut self.store, &shared.memory);
-        let saved = shared.ticker.watch(saving).instrument(span).await?;
+        let (saved, account) = shared.ticker.watch(saving).instrument(span).await?;
         self.poisoned = false;
+        self.unstored = Some(account);
         if let Saved::State(state) = &saved {
             metrics::histogram!("dormouse_save_seconds")
                 .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
@@ -142,6 +163,11 @@ impl Instance {
         let saved = shared.ticker.watch(saving).instrument(span).await?;
         self.poisoned = false;
         Ok(saved)
+    }
+
+    /// What was saved is stored: what it took in memory is let go.
+    pub fn stored(&mut self) {
+        self.unstored = None;
     }
 
     /// Answer one turn: `handle`, and where the agent saves its own state, `save`, both within the

@@ -23,7 +23,8 @@ use super::bindings::exports::dormouse::agent::state;
 use super::fault::Fault;
 use super::guest::Guest;
 use crate::agent::Statefulness;
-use crate::memory::MemoryBudget;
+use crate::clock::Clock;
+use crate::memory::{Account, MemoryBudget};
 use crate::session::snapshot::GuestState;
 
 /// How the state of an agent is kept.
@@ -39,9 +40,17 @@ impl Form {
     ///
     /// # Errors
     /// It exports something by the name of `state` that is not of its type.
-    pub(super) fn of(agent: &InstancePre<Guest>, unimaged: Option<&str>) -> wasmtime::Result<Form> {
+    pub(super) fn of(
+        agent: &InstancePre<Guest>,
+        unimaged: Option<&str>,
+        clock: &Clock,
+    ) -> wasmtime::Result<Form> {
         let image = match unimaged {
-            None => Ok(Arc::new(image::Image::of(agent.component()))),
+            None => {
+                let [a, b, c, d, e, f, g, h, ..] = clock.random();
+                let key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+                Ok(Arc::new(image::Image::of(agent.component(), key)))
+            }
             Some(reason) => Err(reason.to_owned()),
         };
         Ok(Form { portable: portable::indices(agent)?, image })
@@ -123,25 +132,29 @@ impl Keeper {
     }
 
     /// What the host does, after the turn.
+    /// What the state takes in memory is charged to the account that comes with it.
     pub(super) async fn save_after_turn(
-        &self,
+        &mut self,
         store: &mut Store<Guest>,
         budget: &MemoryBudget,
-    ) -> Result<Saved, Fault> {
-        match &self.image {
+    ) -> Result<(Saved, Account), Fault> {
+        match &mut self.image {
             Some(image) => image.save(store, budget).await,
-            None => Ok(Saved::Never),
+            None => Ok((Saved::Never, budget.account())),
         }
     }
 
     /// Give a new instance a saved state.
     pub(super) async fn restore(
-        &self,
+        &mut self,
         store: &mut Store<Guest>,
         state: &GuestState,
+        budget: &MemoryBudget,
     ) -> Result<(), Fault> {
-        match (state, &self.portable, &self.image) {
-            (GuestState::Image { data, .. }, _, Some(image)) => image.restore(store, data).await,
+        match (state, &self.portable, &mut self.image) {
+            (GuestState::Image { data, chunks }, _, Some(image)) => {
+                image.restore(store, data, chunks, budget).await
+            }
             (GuestState::Image { .. }, _, None) => Err(Fault::SnapshotUnusable(
                 "it is an image, and no image can be taken of the agent any more".to_owned(),
             )),
@@ -155,8 +168,8 @@ impl Keeper {
     }
 
     /// Whether this instance, which has done nothing yet, started as the first one did.
-    pub(super) async fn is_pristine(&self, store: &mut Store<Guest>) -> wasmtime::Result<bool> {
-        match &self.image {
+    pub(super) async fn is_pristine(&mut self, store: &mut Store<Guest>) -> wasmtime::Result<bool> {
+        match &mut self.image {
             Some(image) => image.is_pristine(store).await,
             None => Ok(true),
         }

@@ -1,13 +1,18 @@
 //! Images: agents of odd shapes that know nothing of sleeping sleep after each turn, and answer as one
 //! that never does.
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
 use super::agent::{self, Parts, assemble, component};
-use super::{call, code, grant, sandbox};
-use crate::agent::Statefulness;
+use super::{call, code, grant, options, sandbox};
+use crate::agent::{Digest, Statefulness};
+use crate::memory::MemoryBudget;
 use crate::sandbox::engine;
 use crate::sandbox::snapshot::instrument;
-use crate::sandbox::{Code, Fault, Grant, Instance, Saved};
-use crate::session::snapshot::GuestState;
+use crate::sandbox::{Code, Fault, Grant, Instance, Sandbox, Saved};
+use crate::session::snapshot::{Chunk, GuestState};
 use crate::turn::record::Part;
 
 const FUEL: u64 = 100_000_000;
@@ -56,6 +61,24 @@ async fn woken(code: &Code, state: &GuestState) -> Instance {
     let mut instance = code.instantiate(grant()).await.expect("it starts");
     instance.restore(state, FUEL).await.expect("it is restored");
     instance
+}
+
+/// What an image consists of.
+fn image(state: GuestState) -> (Bytes, Vec<Chunk>) {
+    match state {
+        GuestState::Image { data, chunks } => (data, chunks),
+        GuestState::Portable { .. } => panic!("no image"),
+    }
+}
+
+async fn is_not_given_to_a_guest(code: &Code, state: GuestState) {
+    let mut fresh = code.instantiate(grant()).await.expect("it starts");
+    let restored = fresh.restore(&state, FUEL).await;
+    let refused = matches!(restored, Err(Fault::SnapshotUnusable(_) | Fault::SnapshotDamaged(_)));
+    assert!(refused, "{restored:?}");
+    let report = fresh.run(call(FUEL)).await;
+    assert!(matches!(report.result, Err(Fault::Host(_))), "it is poisoned: {report:?}");
+    assert!(matches!(fresh.save().await, Err(Fault::Host(_))), "it is poisoned");
 }
 
 /// Both ways through some turns: answers, fuel and the last image are the same.
@@ -356,18 +379,300 @@ async fn what_was_changed_is_never_given_to_a_guest() {
     let code = code(telling(Parts { inner, ..Parts::default() }, "(call $step)")).await;
     let mut instance = code.instantiate(grant()).await.expect("it starts");
     turn(&mut instance).await;
-    let GuestState::Image { data, .. } = state(&mut instance).await else { panic!("no image") };
+    let (data, chunks) = image(state(&mut instance).await);
+    assert_eq!(chunks, []);
     for at in 0..data.len() {
         let mut changed = data.to_vec();
         changed[at] ^= 1 << (at % 8);
         for data in [changed, data[..at].to_vec()] {
-            let mut fresh = code.instantiate(grant()).await.expect("it starts");
-            let restored = fresh
-                .restore(&GuestState::Image { data: data.into(), chunks: Vec::new() }, FUEL)
-                .await;
-            assert!(matches!(restored, Err(Fault::SnapshotUnusable(_))), "{restored:?}");
-            assert!(matches!(fresh.save().await, Err(Fault::Host(_))), "it is poisoned");
+            let data = Bytes::from(data);
+            is_not_given_to_a_guest(&code, GuestState::Image { data, chunks: Vec::new() }).await;
         }
+    }
+}
+
+/// An agent with 2 MiB of memory. In its first turn it fills half of it with numbers that hardly
+/// compress, and in each turn it changes one of them.
+fn large() -> Vec<u8> {
+    let outer = r#"(core module $other (memory 32)
+        (global $turn (mut i32) (i32.const 0)) (global $n (mut i64) (i64.const 7))
+        (func $next (result i64)
+          (global.set $n (i64.add (i64.mul (global.get $n) (i64.const 6364136223846793005))
+            (i64.const 1442695040888963407)))
+          (i64.xor (global.get $n) (i64.shr_u (global.get $n) (i64.const 29))))
+        (func (export "bump") (result i64) (local $at i32)
+          (if (i32.eqz (global.get $turn)) (then (loop
+            (i64.store offset=65536 (local.get $at) (call $next))
+            (local.set $at (i32.add (local.get $at) (i32.const 8)))
+            (br_if 0 (i32.lt_u (local.get $at) (i32.const 1048576))))))
+          (global.set $turn (i32.add (global.get $turn) (i32.const 1)))
+          (local.set $at (i32.mul (global.get $turn) (i32.const 70000)))
+          (i64.store offset=65536 (local.get $at)
+            (i64.add (i64.load offset=65536 (local.get $at)) (i64.const 1)))
+          (i64.load offset=65536 (local.get $at))))
+      (core instance $o (instantiate $other))"#;
+    let parts = Parts {
+        outer,
+        with: r#"(with "o" (instance $o))"#,
+        imports: r#"(import "o" "bump" (func $bump (result i64)))"#,
+        ..Parts::default()
+    };
+    telling(parts, "(call $bump)")
+}
+
+/// What a store hands out: the chunks of this image with their data, some of which it had before.
+fn stored(state: GuestState, store: &mut HashMap<Digest, Bytes>) -> GuestState {
+    let (data, mut chunks) = image(state);
+    for chunk in &mut chunks {
+        match &chunk.data {
+            Some(data) => {
+                assert_eq!(u32::try_from(data.len()), Ok(chunk.size));
+                store.insert(chunk.digest, data.clone());
+            }
+            None => chunk.data = Some(store[&chunk.digest].clone()),
+        }
+    }
+    GuestState::Image { data, chunks }
+}
+
+/// How many chunks there are, and how many of them are new.
+fn counted(state: &GuestState) -> (usize, usize) {
+    let (_, chunks) = image(state.clone());
+    (chunks.len(), chunks.iter().filter(|chunk| chunk.data.is_some()).count())
+}
+
+#[tokio::test]
+async fn a_large_image_is_cut_into_chunks_and_only_those_that_changed_are_saved_again() {
+    let code = code(large()).await;
+    let mut store = HashMap::new();
+    let mut awake = code.instantiate(grant()).await.expect("it starts");
+    turn(&mut awake).await;
+    let first = state(&mut awake).await;
+    assert_eq!(counted(&first), (16, 16));
+    let size = first.size();
+    assert!(size > 1 << 20 && size < 17 << 16, "{size} bytes");
+    let first = stored(first, &mut store);
+
+    // While it stays awake, and nothing happened at all.
+    assert_eq!(counted(&state(&mut awake).await), (16, 0));
+    turn(&mut awake).await;
+    let second = state(&mut awake).await;
+    assert_eq!(counted(&second), (16, 1));
+    assert!(second.size().abs_diff(size) < 100, "{} bytes", second.size());
+
+    // After a wake.
+    let mut woken = woken(&code, &first).await;
+    assert_eq!(counted(&state(&mut woken).await), (16, 0));
+    turn(&mut woken).await;
+    let again = state(&mut woken).await;
+    assert_eq!(counted(&again), (16, 1));
+    let again = stored(again, &mut store);
+    assert_eq!(again, stored(second, &mut store));
+    assert_eq!(turn(&mut self::woken(&code, &again).await).await, turn(&mut awake).await);
+    assert_eq!(store.len(), 17);
+}
+
+#[tokio::test]
+async fn a_large_agent_sleeps_like_it_stays_awake() {
+    let code = code(large()).await;
+    let mut store = HashMap::new();
+    let mut awake = code.instantiate(grant()).await.expect("it starts");
+    let mut asleep = None;
+    for number in 0..TURNS {
+        let expected = turn(&mut awake).await;
+        let mut instance = match &asleep {
+            None => code.instantiate(grant()).await.expect("it starts"),
+            Some(state) => woken(&code, state).await,
+        };
+        assert_eq!(turn(&mut instance).await, expected, "turn {number}");
+        asleep = Some(stored(state(&mut instance).await, &mut store));
+    }
+    assert_eq!(asleep, Some(stored(state(&mut awake).await, &mut store)));
+}
+
+#[tokio::test]
+async fn a_large_image_with_anything_wrong_is_never_given_to_a_guest() {
+    let code = code(large()).await;
+    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    turn(&mut instance).await;
+    let (data, chunks) = image(state(&mut instance).await);
+    let changed = |change: &dyn Fn(&mut Vec<Chunk>)| {
+        let mut chunks = chunks.clone();
+        change(&mut chunks);
+        GuestState::Image { data: data.clone(), chunks }
+    };
+    let change_data = |chunk: &mut Chunk, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut data = chunk.data.clone().expect("it is new").to_vec();
+        change(&mut data);
+        chunk.data = Some(data.into());
+    };
+
+    // The image itself,
+    for at in (0..data.len()).step_by(7) {
+        let mut other = data.to_vec();
+        other[at] ^= 1 << (at % 8);
+        for data in [other, data[..at].to_vec()] {
+            let (data, chunks) = (Bytes::from(data), chunks.clone());
+            is_not_given_to_a_guest(&code, GuestState::Image { data, chunks }).await;
+        }
+    }
+    // its list,
+    let mut wrong = vec![
+        changed(&|chunks| chunks.clear()),
+        changed(&|chunks| chunks.truncate(15)),
+        changed(&|chunks| drop(chunks.remove(0))),
+        changed(&|chunks| chunks[3].data = None),
+        changed(&|chunks| chunks[3].digest.0[5] ^= 1),
+        changed(&|chunks| {
+            let (one, other) = (chunks[0].data.clone(), chunks[15].data.clone());
+            (chunks[0].data, chunks[15].data) = (other, one);
+        }),
+        changed(&|chunks| chunks[9].data = chunks[10].data.clone()),
+        changed(&|chunks| chunks[9].data = Some(Bytes::new())),
+    ];
+    // and its chunks.
+    let length = chunks[4].data.as_ref().expect("it is new").len();
+    for at in [0, 1, 2, 5, 6, 9, 10, 11, length / 2, length - 1] {
+        wrong.push(changed(&|chunks| change_data(&mut chunks[4], &|data| data[at] ^= 0x40)));
+        wrong.push(changed(&|chunks| change_data(&mut chunks[4], &|data| data.truncate(at))));
+    }
+    wrong.push(changed(&|chunks| change_data(&mut chunks[15], &|data| data.push(0))));
+    for state in wrong {
+        is_not_given_to_a_guest(&code, state).await;
+    }
+    // In which order they come does not matter, nor that there are others.
+    let other = Chunk { digest: Digest([0; 32]), size: 0, data: None };
+    let well = changed(&|chunks| {
+        chunks.reverse();
+        chunks.push(other.clone());
+    });
+    assert_eq!(turn(&mut woken(&code, &well).await).await, turn(&mut instance).await);
+}
+
+#[tokio::test]
+async fn a_missing_chunk_is_damage_by_name() {
+    let code = code(large()).await;
+    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    turn(&mut instance).await;
+    let (data, mut chunks) = image(state(&mut instance).await);
+    chunks.pop();
+    let mut fresh = code.instantiate(grant()).await.expect("it starts");
+    let restored = fresh.restore(&GuestState::Image { data, chunks }, FUEL).await;
+    let Err(Fault::SnapshotDamaged(why)) = restored else { panic!("{restored:?}") };
+    assert!(why.contains("a chunk of it is missing"), "{why}");
+}
+
+#[tokio::test]
+async fn an_image_that_shrinks_is_one_piece_again() {
+    let outer = r#"(core module $other (memory 32) (global $turn (mut i32) (i32.const 0))
+        (func (export "bump") (result i64)
+          (global.set $turn (i32.add (global.get $turn) (i32.const 1)))
+          (memory.fill (i32.const 100000)
+            (select (i32.const 5) (i32.const 0) (i32.eq (global.get $turn) (i32.const 1)))
+            (i32.const 1000000))
+          (i64.extend_i32_u (global.get $turn))))
+      (core instance $o (instantiate $other))"#;
+    let parts = Parts {
+        outer,
+        with: r#"(with "o" (instance $o))"#,
+        imports: r#"(import "o" "bump" (func $bump (result i64)))"#,
+        ..Parts::default()
+    };
+    let code = code(telling(parts, "(call $bump)")).await;
+    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    turn(&mut instance).await;
+    let first = state(&mut instance).await;
+    // The ranges in between are all alike.
+    assert_eq!(counted(&first), (3, 3));
+    turn(&mut instance).await;
+    for _ in 0..2 {
+        let state = state(&mut instance).await;
+        assert_eq!(counted(&state), (0, 0));
+        assert!(state.size() < 200, "{} bytes", state.size());
+    }
+    assert_eq!(turn(&mut woken(&code, &first).await).await.0, "CAAAAAAAAAAAAAAA");
+}
+
+#[tokio::test]
+async fn what_a_large_image_takes_is_charged_until_it_is_stored() {
+    let budget = MemoryBudget::new(1 << 30);
+    let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
+    let code = sandbox.prepare(large().into()).await.expect("it is taken").code;
+    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    turn(&mut instance).await;
+    let before = budget.used();
+    let size = state(&mut instance).await.size() as u64;
+    assert!(budget.used() >= before + size, "{size} bytes");
+    instance.stored();
+    assert_eq!(budget.used(), before);
+}
+
+#[tokio::test]
+async fn a_large_image_for_which_there_is_no_memory_is_not_saved() {
+    let budget = MemoryBudget::new(1 << 30);
+    let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
+    let code = sandbox.prepare(large().into()).await.expect("it is taken").code;
+    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    turn(&mut instance).await;
+    let state = state(&mut instance).await;
+    instance.stored();
+    let mut others = budget.account();
+    others.charge(budget.limit() - budget.used() - (100 << 10)).expect("it fits");
+    assert_eq!(instance.save().await, Err(Fault::HostOutOfMemory));
+    drop(instance);
+    let mut fresh = code.instantiate(grant()).await.expect("it starts");
+    others.charge(budget.limit() - budget.used() - (100 << 10)).expect("it fits");
+    assert_eq!(fresh.restore(&state, FUEL).await, Err(Fault::HostOutOfMemory));
+    drop((others, fresh));
+    woken(&code, &state).await;
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn an_agent_with_more_globals_than_are_read_at_once() {
+    // With and without a memory that they can be read with, and in a module beside another.
+    for memory in ["(memory 1)", "(memory 0)", ""] {
+        let count = 150;
+        let globals: String = (0..count)
+            .map(|number| format!("(global $g{number} (mut i64) (i64.const {number}))"))
+            .collect();
+        let bumps: String = (0..count)
+            .map(|number| {
+                let by = number * number + 1;
+                format!(
+                    "(global.set $g{number} (i64.add (global.get $g{number}) (i64.const {by})))
+                    (local.set $sum (i64.mul (i64.xor (local.get $sum) (global.get $g{number}))
+                      (i64.const 31)))"
+                )
+            })
+            .collect();
+        let outer = format!(
+            r#"(component $middle
+              (core module $other {memory} {globals}
+                (func (export "bump") (result i64) (local $sum i64) {bumps} (local.get $sum)))
+              (core instance $o (instantiate $other))
+              (func $bump (result u64) (canon lift (core func $o "bump")))
+              (export "bump" (func $bump)))"#
+        );
+        let parts = Parts {
+            outer: r#"(import "bump" (func $n-bump (result u64)))
+                (core func $bump (canon lower (func $n-bump)))"#,
+            with: r#"(with "n" (instance (export "bump" (func $bump))))"#,
+            imports: r#"(import "n" "bump" (func $bump (result i64)))"#,
+            ..Parts::default()
+        };
+        let agent = telling_text(parts, "(call $bump)");
+        sleeps_like_it_stays_awake(assemble(&format!(
+            r#"(component
+              {outer}
+              {agent}
+              (instance $n (instantiate $middle))
+              (alias export $n "bump" (func $bump))
+              (instance $a (instantiate $agent (with "bump" (func $bump))))
+              (alias export $a "dormouse:agent/handler@0.1.0" (instance $h))
+              (export "dormouse:agent/handler@0.1.0" (instance $h)))"#
+        )))
+        .await;
     }
 }
 

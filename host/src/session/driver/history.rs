@@ -61,6 +61,9 @@ impl Driver<'_> {
         let snapshot = self.snapshot(&after, after.usage.turns, &guest.instance, state);
         after.set_head(Some(&snapshot));
         self.commit(after, Some(snapshot), None).await?;
+        if let Some(guest) = &mut self.guest {
+            guest.instance.stored();
+        }
         Ok(())
     }
 

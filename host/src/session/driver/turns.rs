@@ -94,6 +94,9 @@ impl Driver<'_> {
             self.forget();
             return Err(error.into());
         }
+        if let Some(guest) = &mut self.guest {
+            guest.instance.stored();
+        }
         let failed = matches!(turn.outcome, TurnOutcome::Failed(_));
         let status = after.state.status();
         if failed || status.is_final() || status == Status::Error {

@@ -12,8 +12,19 @@
 //!
 //! - `instrument`: what is added to a component, why it cannot change what the agent does, and what
 //!   is refused. Read this first.
-//! - `keeper`: sleep and wake. `access`: how the host calls what was added. `pagemap` and `pages`: what differs. `pristine`: from
-//!   what. `format`: how it is written, with all checks of what is read. `held`: what a guest has open.
+//! - `save` and `restore`: sleep and wake, both by the `keeper` of an instance. `access`: how the host
+//!   calls what was added. `pagemap` and `pages`: what differs; `pristine`: from what. `cut` and
+//!   `chunk`: large images. `format` and `bytes`: how all of it is written, with all checks of what is
+//!   read. `held`: what a guest has open.
+//!
+//! # Large images
+//!
+//! What a small agent differs in is one piece of some kilobytes. Above 64 KiB an image is cut at fixed
+//! places of the memory into chunks, each under the digest of its content: a turn that changes little
+//! of much names, compresses and writes little. An instance knows the chunks of its head and
+//! recognises what has not changed by reading it once. What is read or written is bounded by the
+//! limits of the guest's memory and charged to the budget of the host; what is copied of it at a time
+//! is a few megabytes, however large the memory.
 //!
 //! # Starting the same each time
 //!
@@ -30,6 +41,9 @@
 //! room for other guests between them, and compressed on threads that may block.
 
 mod access;
+mod bytes;
+mod chunk;
+mod cut;
 mod format;
 mod held;
 mod instrument;
@@ -37,6 +51,8 @@ mod keeper;
 mod pagemap;
 mod pages;
 mod pristine;
+mod restore;
+mod save;
 
 use std::sync::{Arc, OnceLock};
 
@@ -50,7 +66,9 @@ use crate::sandbox::fault::Fault;
 use crate::sandbox::fuel;
 use crate::sandbox::guest::Guest;
 use access::{Access, Live};
-use keeper::{PIECE, with_transfer};
+use chunk::Recognition;
+use cut::Head;
+use keeper::YIELD;
 use pages::Image as MemoryImage;
 use pristine::Pristine;
 
@@ -60,6 +78,8 @@ const FUEL: u64 = 1_000_000_000;
 /// The images of an agent.
 pub(in crate::sandbox) struct Image {
     access: Access,
+    /// How its instances know again what they have saved.
+    recognition: Recognition,
     /// Read from the first instance.
     pristine: OnceLock<Arc<Pristine>>,
 }
@@ -79,9 +99,13 @@ pub(in crate::sandbox) async fn starts_alone(
 }
 
 impl Image {
-    /// For an agent whose component was instrumented.
-    pub(in crate::sandbox) fn of(component: &Component) -> Image {
-        Image { access: Access::of(component), pristine: OnceLock::new() }
+    /// For an agent whose component was instrumented. The key is random.
+    pub(in crate::sandbox) fn of(component: &Component, key: u64) -> Image {
+        Image {
+            access: Access::of(component),
+            recognition: Recognition::new(key),
+            pristine: OnceLock::new(),
+        }
     }
 
     /// Make a new instance ready for its first turn, or for what it is restored to.
@@ -90,14 +114,14 @@ impl Image {
         store: &mut Store<Guest>,
         instance: Instance,
     ) -> Result<Keeper, Fault> {
-        let live = Live { access: &self.access, instance };
+        let mut live = Live::of(&self.access, instance);
         let started = async {
             fuel::fill(store, FUEL)?;
-            live.pin(store).await?;
+            live.pin(&self.access, store).await?;
             match self.pristine.get() {
                 Some(pristine) => Ok(pristine.clone()),
                 None => {
-                    let pristine = Arc::new(read(live, store).await?);
+                    let pristine = Arc::new(read(&self.access, &mut live, store).await?);
                     // Whoever came first: both are the same.
                     Ok(self.pristine.get_or_init(|| pristine).clone())
                 }
@@ -105,26 +129,31 @@ impl Image {
         };
         let started: wasmtime::Result<_> = started.await;
         let pristine = started.map_err(|error| store.data_mut().fault(&error))?;
-        Ok(Keeper { image: self.clone(), pristine, instance })
+        Ok(Keeper { image: self.clone(), pristine, live, head: Head::default() })
     }
 }
 
 /// The pristine image, from an instance that has done nothing yet.
-async fn read(live: Live<'_>, store: &mut Store<Guest>) -> wasmtime::Result<Pristine> {
-    let (globals, pinned) = live.globals(store).await?;
+async fn read(
+    access: &Access,
+    live: &mut Live,
+    store: &mut Store<Guest>,
+) -> wasmtime::Result<Pristine> {
+    let counts = live.counts(access, store).await?;
+    let mut seen = live.see(access, &counts, store).await?;
     let mut memories = Vec::new();
-    for memory in live.access.memories() {
+    for (memory, size) in seen.sizes.clone().into_iter().enumerate() {
         let mut image = MemoryImage::new();
-        if live.size(store, memory).await? > 0 {
-            let list = with_transfer(store, async |store| live.read(store, memory).await).await?;
-            for start in (0..list.len()).step_by(PIECE) {
+        if size > 0 {
+            let list = live.memory(access, &mut seen, store, memory).await?;
+            for start in (0..list.len()).step_by(YIELD) {
                 let bytes = list.as_le_slice(&*store);
-                image.append(&bytes[start..bytes.len().min(start + PIECE)]);
+                image.append(&bytes[start..bytes.len().min(start + YIELD)]);
                 tokio::task::yield_now().await;
             }
         }
         memories.push(image);
     }
     let held = held::held(store.data_mut().resources());
-    Ok(Pristine::new(memories, globals, pinned, held))
+    Ok(Pristine::new(memories, seen.globals, counts, held))
 }

@@ -26,7 +26,7 @@ static PAGEMAP: LazyLock<Option<File>> = LazyLock::new(|| {
 
 /// The parts of these bytes that may have been written to, as ranges of whole pages within them, in
 /// order. `None` where the kernel cannot tell.
-pub(super) fn written(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
+fn written(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
     let pagemap = PAGEMAP.as_ref()?;
     let start = bytes.as_ptr().addr();
     let aligned = start.is_multiple_of(PAGE) && bytes.len().is_multiple_of(PAGE);
@@ -53,6 +53,11 @@ pub(super) fn written(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
         offset = reached;
     }
     Some(ranges)
+}
+
+/// The same, where the kernel cannot tell: all of them.
+pub(super) fn written_or_all(bytes: &[u8]) -> Vec<Range<usize>> {
+    written(bytes).unwrap_or_else(|| std::iter::once(0..bytes.len()).collect())
 }
 
 /// The call of the kernel.

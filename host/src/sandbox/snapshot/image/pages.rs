@@ -4,7 +4,7 @@
 //! pages are what the kernel and the restore think in; the blocks keep a difference small that
 //! touched a page in one place.
 
-use super::pagemap;
+use std::ops::Range;
 
 /// Bytes of a page.
 pub(super) const PAGE: usize = 4096;
@@ -38,9 +38,9 @@ impl Image {
         }
     }
 
-    /// How many pages it has.
-    pub(super) fn pages(&self) -> usize {
-        self.places.len()
+    /// How many pages of WebAssembly it has.
+    pub(super) fn size(&self) -> u32 {
+        u32::try_from(self.places.len() / (WASM_PAGE / PAGE)).unwrap_or(u32::MAX)
     }
 
     /// The content of a page. Those beyond the end are zeros.
@@ -70,7 +70,7 @@ pub(super) struct Run {
 }
 
 /// How a memory differs from an image.
-#[derive(Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub(super) struct Difference {
     /// In order, none touching the next.
     pub(super) runs: Vec<Run>,
@@ -81,57 +81,129 @@ pub(super) struct Difference {
 }
 
 impl Difference {
-    /// Compare a piece of a memory, which are whole pages from this one on, with the image. Touches
-    /// nothing that was not written to, where the kernel can tell.
-    pub(super) fn compare(&mut self, first: usize, bytes: &[u8], before: &Image) {
-        match pagemap::written(bytes) {
-            Some(ranges) => {
-                #[cfg(test)]
-                tests::nothing_else_differs(&ranges, first, bytes, before);
-                for range in ranges {
-                    let page = first + range.start / PAGE;
-                    self.compare_pages(page, bytes.get(range).unwrap_or_default(), before);
-                }
+    /// Add the pages of these runs, which count from the first of `bytes`; that is the page `first` of
+    /// the image. Here they count from `base` on.
+    pub(super) fn add(
+        &mut self,
+        runs: &[Run],
+        base: u32,
+        bytes: &[u8],
+        (before, first): (&Image, u32),
+    ) {
+        for run in runs {
+            for page in run.first..run.first + run.count {
+                let at = index(page) * PAGE;
+                let now = bytes.get(at..at + PAGE).unwrap_or(&ZEROS);
+                self.add_page(base + page, now, before.page(index(first + page)));
             }
-            None => self.compare_pages(first, bytes, before),
         }
     }
 
-    /// The same, page by page.
-    pub(super) fn compare_pages(&mut self, first: usize, bytes: &[u8], before: &Image) {
-        for (number, now) in (first..).zip(bytes.chunks_exact(PAGE)) {
-            let then = before.page(number);
-            if now == then {
-                continue;
-            }
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            match self.runs.last_mut() {
-                Some(run) if run.first + run.count == number => run.count += 1,
-                Some(_) | None => self.runs.push(Run { first: number, count: 1 }),
-            }
-            let mut bits = 0_u64;
-            for (bit, (now, then)) in now.chunks(BLOCK).zip(then.chunks(BLOCK)).enumerate() {
-                if now != then {
-                    bits |= 1 << bit;
-                    self.data.extend_from_slice(now);
-                }
-            }
-            self.blocks.push(bits);
+    fn add_page(&mut self, number: u32, now: &[u8], then: &[u8]) {
+        extend(&mut self.runs, number);
+        let blocks = now.chunks_exact(BLOCK).zip(then.chunks_exact(BLOCK)).enumerate();
+        let bits = blocks.fold(0, |bits, (bit, (now, then))| bits | u64::from(now != then) << bit);
+        self.blocks.push(bits);
+        if bits == u64::MAX {
+            self.data.extend_from_slice(now);
+            return;
         }
+        let differing = now.chunks_exact(BLOCK).enumerate().filter(|(bit, _)| bits & 1 << bit != 0);
+        differing.for_each(|(_, block)| self.data.extend_from_slice(block));
     }
 
-    /// Bytes that it takes in memory.
+    /// Add another one, whose pages count from `first` on and lie behind all of this.
+    pub(super) fn append(&mut self, other: &Difference, first: u32) {
+        let runs = other.runs.iter().map(|run| Run { first: first + run.first, count: run.count });
+        self.runs.extend(runs);
+        self.blocks.extend_from_slice(&other.blocks);
+        self.data.extend_from_slice(&other.data);
+    }
+
+    /// Make it none, and keep its buffers.
+    pub(super) fn clear(&mut self) {
+        self.runs.clear();
+        self.blocks.clear();
+        self.data.clear();
+    }
+
+    /// Bytes that it takes, in memory and written.
     pub(super) fn size(&self) -> usize {
         self.data.len() + self.blocks.len() * 8 + self.runs.len() * 8
     }
+
+    /// The pages as they are to be written, at most so many in a row, each run with its place. Counted
+    /// from `first` on.
+    ///
+    /// Whoever read it has checked that there are as many blocks as bits.
+    pub(super) fn written<'d>(
+        &'d self,
+        first: u32,
+        most: u32,
+        before: &'d Image,
+    ) -> impl Iterator<Item = (Run, Vec<u8>)> + 'd {
+        let (mut data, mut blocks) = (self.data.as_slice(), self.blocks.iter());
+        let pieces = self.runs.iter().flat_map(move |run| {
+            let end = run.first + run.count;
+            (run.first..end)
+                .step_by(index(most))
+                .map(move |at| Run { first: first + at, count: most.min(end - at) })
+        });
+        pieces.map(move |run| {
+            let mut pages = vec![0; index(run.count) * PAGE];
+            for (number, page) in (index(run.first)..).zip(pages.chunks_exact_mut(PAGE)) {
+                let bits = blocks.next().copied().unwrap_or(0);
+                data = apply(bits, before.page(number), data, page);
+            }
+            (run, pages)
+        })
+    }
+}
+
+/// The pages of a piece of a memory that differ from the image, as runs. The piece begins with the page
+/// `first`, and the runs count from there. Touches nothing but what may have been written to.
+pub(super) fn differing(
+    written: &[Range<usize>],
+    bytes: &[u8],
+    (before, first): (&Image, u32),
+) -> Vec<Run> {
+    let mut runs = Vec::new();
+    for range in written {
+        for at in range.clone().step_by(PAGE) {
+            let page = u32::try_from(at / PAGE).unwrap_or(u32::MAX);
+            let now = bytes.get(at..at + PAGE).unwrap_or(&ZEROS);
+            if now != before.page(index(first + page)) {
+                extend(&mut runs, page);
+            }
+        }
+    }
+    runs
+}
+
+/// Add a page behind these runs.
+fn extend(runs: &mut Vec<Run>, number: u32) {
+    match runs.last_mut() {
+        Some(run) if run.first + run.count == number => run.count += 1,
+        Some(_) | None => runs.push(Run { first: number, count: 1 }),
+    }
+}
+
+/// A number of pages, or of one, as an index.
+pub(super) fn index(number: u32) -> usize {
+    // There is no host of 16 bits.
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// Write a page as it was, with the blocks that differ. Returns the rest of the blocks.
-///
-/// The caller has checked that there are as many blocks as bits.
-pub(super) fn apply<'d>(bits: u64, then: &[u8], mut data: &'d [u8], page: &mut [u8]) -> &'d [u8] {
+fn apply<'d>(bits: u64, then: &[u8], mut data: &'d [u8], page: &mut [u8]) -> &'d [u8] {
+    if bits == u64::MAX
+        && let Some((now, rest)) = data.split_at_checked(PAGE)
+    {
+        page.copy_from_slice(now);
+        return rest;
+    }
     page.copy_from_slice(then);
-    for (bit, block) in page.chunks_mut(BLOCK).enumerate() {
+    for (bit, block) in page.chunks_exact_mut(BLOCK).enumerate() {
         if bits & (1 << bit) != 0
             && let Some((now, rest)) = data.split_at_checked(BLOCK)
         {
@@ -144,24 +216,7 @@ pub(super) fn apply<'d>(bits: u64, then: &[u8], mut data: &'d [u8], page: &mut [
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-
     use super::*;
-
-    /// Every test that saves an image tests the kernel's word as well.
-    pub(super) fn nothing_else_differs(
-        written: &[Range<usize>],
-        first: usize,
-        bytes: &[u8],
-        before: &Image,
-    ) {
-        for (number, page) in bytes.chunks_exact(PAGE).enumerate() {
-            if page != before.page(first + number) {
-                let told = written.iter().any(|range| range.contains(&(number * PAGE)));
-                assert!(told, "page {number} was written to, and the kernel does not say so");
-            }
-        }
-    }
 
     #[test]
     fn a_difference_applied_to_the_image_is_the_memory_again() {
@@ -174,25 +229,40 @@ mod tests {
         now[PAGE + 100] = 8;
         now[2 * PAGE] = 1;
         now[3 * PAGE - 1] = 2;
+        now[3 * PAGE..4 * PAGE].fill(9);
         now[7 * PAGE + 5] = 3;
 
         let mut difference = Difference::default();
-        difference.compare_pages(0, &now, &image);
-        assert_eq!(difference.runs, [Run { first: 1, count: 2 }, Run { first: 7, count: 1 }]);
-        assert_eq!(difference.data.len(), 4 * BLOCK);
+        let runs = differing(std::slice::from_ref(&(0..now.len())), &now, (&image, 0));
+        difference.add(&runs, 0, &now, (&image, 0));
+        assert_eq!(difference.runs, [Run { first: 1, count: 3 }, Run { first: 7, count: 1 }]);
+        assert_eq!(difference.data.len(), 68 * BLOCK);
 
-        let (mut data, mut blocks) = (difference.data.as_slice(), difference.blocks.iter());
-        let mut again = then;
-        again.resize(now.len(), 0);
-        for run in &difference.runs {
-            for number in run.first..run.first + run.count {
-                let number = usize::try_from(number).expect("small");
-                let page = &mut again[number * PAGE..][..PAGE];
-                let bits = *blocks.next().expect("one for each page");
-                data = apply(bits, image.page(number), data, page);
+        for most in [1, 2, 16] {
+            let mut again = then.clone();
+            again.resize(now.len(), 0);
+            for (run, pages) in difference.written(0, most, &image) {
+                again[index(run.first) * PAGE..][..pages.len()].copy_from_slice(&pages);
             }
+            assert_eq!(again, now);
         }
-        assert_eq!(again, now);
-        assert!(data.is_empty());
+    }
+
+    #[test]
+    fn pages_that_count_from_elsewhere_are_the_same_pages() {
+        let mut image = Image::new();
+        image.append(&[5; 4 * PAGE]);
+        let mut now = [5; 4 * PAGE];
+        now[2 * PAGE + 7] = 6;
+        now[3 * PAGE] = 6;
+        let piece = &now[2 * PAGE..];
+        let runs = differing(std::slice::from_ref(&(0..piece.len())), piece, (&image, 2));
+        assert_eq!(runs, [Run { first: 0, count: 2 }]);
+        let (mut there, mut here) = (Difference::default(), Difference::default());
+        there.add(&runs, 2, piece, (&image, 2));
+        assert_eq!(there.runs, [Run { first: 2, count: 2 }]);
+        here.append(&there, 10);
+        assert_eq!(here.runs, [Run { first: 12, count: 2 }]);
+        assert_eq!((here.blocks, here.data), (there.blocks, there.data));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::any::TypeId;
 
+use super::access::Counts;
 use super::pages::Image;
 
 /// What an instance is before its first turn.
@@ -13,8 +14,8 @@ pub(super) struct Pristine {
     pub(super) memories: Vec<Image>,
     /// The bits of its globals, those of pinned handles last.
     pub(super) globals: Vec<u64>,
-    /// How many of them are pinned handles.
-    pub(super) pinned: usize,
+    /// How many of them there are, and how many are pinned handles.
+    pub(super) counts: Counts,
     /// What it holds of the host.
     pub(super) held: Vec<TypeId>,
     /// A hash of all but what it holds.
@@ -26,9 +27,10 @@ impl Pristine {
     pub(super) fn new(
         memories: Vec<Image>,
         globals: Vec<u64>,
-        pinned: usize,
+        counts: Counts,
         held: Vec<TypeId>,
     ) -> Pristine {
+        let (_, pinned) = counts.totals();
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(memories.len() as u64).to_le_bytes());
         memories.iter().for_each(|memory| memory.hash(&mut hasher));
@@ -40,7 +42,17 @@ impl Pristine {
         }
         let mut fingerprint = [0; 16];
         fingerprint.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        let pinned = pinned.min(globals.len());
-        Pristine { memories, globals, pinned, held, fingerprint }
+        Pristine { memories, globals, counts, held, fingerprint }
+    }
+
+    /// Its globals, but for pinned handles.
+    pub(super) fn ordinary(&self) -> &[u64] {
+        let (all, pinned) = self.counts.totals();
+        self.globals.get(..all - pinned).unwrap_or_default()
+    }
+
+    /// Its pinned handles.
+    pub(super) fn handles(&self) -> &[u64] {
+        self.globals.get(self.ordinary().len()..).unwrap_or_default()
     }
 }

@@ -77,7 +77,7 @@ impl Forms {
             (Err(error), Ok(_)) => return Err(format!("it compiles once instrumented: {error}")),
             (Ok(_), Err(error)) => return Err(format!("it compiles no more: {error}")),
         };
-        let image = Some(Arc::new(Image::of(&instrumented)));
+        let image = Some(Arc::new(Image::of(&instrumented, 7)));
         let form = |component, image| Form { forms: self, component, image, live: None };
         let mut plain = form(plain, None);
         let mut awake = form(instrumented.clone(), image.clone());
@@ -154,13 +154,15 @@ impl Form<'_> {
     /// Put the instance to sleep, and wake another in its state. Answers whether it could sleep.
     async fn sleep(&mut self) -> bool {
         let Some(Live { mut store, instance, keeper }) = self.live.take() else { return true };
-        let keeper = keeper.expect("it has an image");
-        match keeper.save(&mut store, &self.forms.memory).await.expect("it is saved") {
-            Saved::State(GuestState::Image { data, chunks }) if chunks.is_empty() => {
+        let mut keeper = keeper.expect("it has an image");
+        let memory = &self.forms.memory;
+        match keeper.save(&mut store, memory).await.expect("it is saved").0 {
+            Saved::State(GuestState::Image { data, chunks }) => {
                 drop(store);
                 let mut live = self.make().await.expect("it starts again");
-                let keeper = live.keeper.as_ref().expect("it has an image");
-                keeper.restore(&mut live.store, &data).await.expect("it is restored");
+                let keeper = live.keeper.as_mut().expect("it has an image");
+                let restored = keeper.restore(&mut live.store, &data, &chunks, memory).await;
+                restored.expect("it is restored");
                 self.live = Some(live);
                 true
             }

@@ -8,7 +8,7 @@ use wasm_encoder::{
     PrimitiveValType, RawSection,
 };
 
-use super::accessor::{self, POST, REALLOC, Source};
+use super::accessor::{self, LISTS, POST, POST_LOOK, REALLOC, Source};
 use super::component::{Definition, Spaces};
 use super::module::State;
 use super::{Reason, access_name, name};
@@ -97,15 +97,20 @@ fn append_accessor(
     out.section(&instances);
 
     let mut lifts = Lifts::new(spaces);
+    let first = states.iter().flat_map(|(_, state)| &state.memories).map(|(_, ty)| ty);
+    let looked_at = accessor::looked_at(first);
     for (name, ty) in [
-        (name::SEEK, Type::OfNumber),
+        (name::SEEK, Type::Seeks),
         (name::GLOBALS, Type::ToNumber),
         (name::PINNED, Type::ToNumber),
-        (name::GET, Type::Gets),
         (name::SET, Type::Sets),
     ] {
         let function = lifts.core_function(instance, name);
         lifts.lift(name.to_owned(), function, ty, Vec::new());
+    }
+    if looked_at.is_none() {
+        let function = lifts.core_function(instance, name::GET);
+        lifts.lift(name::GET.to_owned(), function, Type::Gets, Vec::new());
     }
     let realloc = lifts.core_function(instance, REALLOC);
     let memories = states
@@ -114,8 +119,14 @@ fn append_accessor(
     for (number, (at, export)) in (0..).zip(memories) {
         let memory = lifts.core_memory(at, export);
         let post = lifts.core_function(instance, &name::of(POST, number));
+        if looked_at == Some(number) {
+            let name = name::of(name::LOOK, number);
+            let function = lifts.core_function(instance, &name);
+            let post = lifts.core_function(instance, POST_LOOK);
+            let options = vec![CanonicalOption::Memory(memory), CanonicalOption::PostReturn(post)];
+            lifts.lift(name, function, Type::Looks, options);
+        }
         for (name, ty, options) in [
-            ("size", Type::ToNumber, Vec::new()),
             ("grow", Type::NumberToNumber, Vec::new()),
             (
                 "read",
@@ -124,7 +135,7 @@ fn append_accessor(
             ),
             (
                 "write",
-                Type::OfList,
+                Type::OfLists,
                 vec![CanonicalOption::Memory(memory), CanonicalOption::Realloc(realloc)],
             ),
         ] {
@@ -144,17 +155,18 @@ fn append_accessor(
     Ok(())
 }
 
-/// Types of functions, by their place behind that of the list.
+/// Types of functions, by their place behind those of lists and tuples.
 #[derive(Clone, Copy)]
 enum Type {
-    OfNumber = 1,
-    ToNumber = 2,
-    NumberToNumber = 3,
-    ToList = 4,
-    OfList = 5,
-    Gets = 6,
-    Sets = 7,
-    Plain = 8,
+    Seeks = 3,
+    ToNumber = 4,
+    NumberToNumber = 5,
+    ToList = 6,
+    OfLists = 7,
+    Looks = 8,
+    Gets = 9,
+    Sets = 10,
+    Plain = 11,
 }
 
 /// Functions of core instances, on their way to be exported by the component.
@@ -196,16 +208,24 @@ impl Lifts<'_> {
     fn finish(self, out: &mut Component) {
         const NUMBER: ComponentValType = ComponentValType::Primitive(PrimitiveValType::U32);
         const BITS: ComponentValType = ComponentValType::Primitive(PrimitiveValType::U64);
-        let list = ComponentValType::Type(self.spaces.types);
+        const BYTE: ComponentValType = ComponentValType::Primitive(PrimitiveValType::U8);
+        let of_ours = |number: u32| ComponentValType::Type(self.spaces.types + number);
+        let (bytes, values, both) = (of_ours(0), of_ours(1), of_ours(2));
+        let named = |what: &'static str| (0..LISTS).map(move |list| format!("{what}{list}"));
         let mut types = ComponentTypeSection::new();
-        types.defined_type().list(ComponentValType::Primitive(PrimitiveValType::U8));
+        types.defined_type().list(BYTE);
+        types.defined_type().list(BITS);
+        types.defined_type().tuple([values, bytes]);
         // In the order of `Type`.
         let none: [(&str, ComponentValType); 0] = [];
-        types.function().params([("offset", NUMBER)]).result(None);
+        let seeks: Vec<_> = named("offset").map(|name| (name, NUMBER)).collect();
+        let lists: Vec<_> = named("bytes").map(|name| (name, bytes)).collect();
+        types.function().params(seeks.iter().map(|(name, ty)| (name.as_str(), *ty))).result(None);
         types.function().params(none).result(Some(NUMBER));
         types.function().params([("pages", NUMBER)]).result(Some(NUMBER));
-        types.function().params(none).result(Some(list));
-        types.function().params([("bytes", list)]).result(None);
+        types.function().params(none).result(Some(bytes));
+        types.function().params(lists.iter().map(|(name, ty)| (name.as_str(), *ty))).result(None);
+        types.function().params([("group", NUMBER)]).result(Some(both));
         types.function().params([("index", NUMBER)]).result(Some(BITS));
         types.function().params([("index", NUMBER), ("bits", BITS)]).result(None);
         types.function().params(none).result(None);

@@ -42,11 +42,12 @@ mod module;
 mod pins;
 mod rewrite;
 
+pub(super) use accessor::{GROUP, LISTS};
 pub(in crate::sandbox) use component::instrument;
 
 /// The version of all this. Snapshots and compiled forms say which one they were made with: raise it
 /// with any change of what is added or in which order it is exported.
-pub(in crate::sandbox) const RECIPE: u16 = 1;
+pub(in crate::sandbox) const RECIPE: u16 = 2;
 
 /// What the names of our exports of core modules begin with.
 const RESERVED: &str = "dormouse:snapshot/";
@@ -58,13 +59,15 @@ pub(super) fn access_name(number: u32) -> String {
 
 /// Names of the functions of an accessor: those for the whole of it,
 pub(super) mod name {
-    /// `(offset)`: where the next write goes.
+    /// `(offset…)`: where the lists of the next write go.
     pub(in super::super) const SEEK: &str = "seek";
     /// `() -> count`: how many globals there are, the pinned handles last.
     pub(in super::super) const GLOBALS: &str = "globals";
     /// `() -> count`: how many of them are pinned handles.
     pub(in super::super) const PINNED: &str = "pinned";
-    /// `(index) -> bits`
+    /// `(group) -> (values, bytes)`: some values, and the memory by whose number it is called.
+    pub(in super::super) const LOOK: &str = "look";
+    /// `(index) -> bits`: a value, where there is no memory to look at.
     pub(in super::super) const GET: &str = "get";
     /// `(index, bits)`
     pub(in super::super) const SET: &str = "set";

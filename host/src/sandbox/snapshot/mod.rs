@@ -14,6 +14,8 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
+#[cfg(test)]
+pub(super) use image::{Image, Keeper as ImageKeeper};
 pub(super) use image::{RECIPE, instrument, starts_alone};
 pub(super) use portable::STATE;
 

@@ -2,6 +2,7 @@
 
 mod agent;
 mod caching;
+mod corpus;
 mod images;
 mod limits;
 mod uploads;

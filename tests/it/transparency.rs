@@ -12,12 +12,13 @@ mod twins;
 use std::cell::RefCell;
 use std::thread;
 
+use dormouse::{SessionId, SnapshotId};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::fuzz::cases;
 use program::Program;
-use twins::Twins;
+use twins::{Answer, Pair, Twins};
 
 /// Pairs of hosts that work through the cases side by side. Fixed, because it decides which case is whose.
 const WORKERS: usize = 4;
@@ -25,12 +26,14 @@ const WORKERS: usize = 4;
 const TURNS: usize = 9;
 /// Events before one turn.
 const EVENTS: usize = 3;
+/// Sessions of one case: the first and its copies.
+const FORKS: usize = 3;
 /// How often a case that fails is run again, to make it smaller.
 const SHRINKS: u32 = 400;
 
 /// What happens to the sleeping session, or to both, between two turns.
 ///
-/// One more is a variant here, an arm of [`event`] and one of [`Twins::undergo`].
+/// One more is a variant here, an arm of [`event`], and what it does in [`Twins::undergo`] or [`case`].
 #[derive(Clone, Debug)]
 enum Event {
     /// It is told to sleep.
@@ -45,6 +48,10 @@ enum Event {
     Abandon,
     /// So many milliseconds pass, for both.
     Pass(u32),
+    /// Both are forked, and the copies go on beside the originals.
+    Fork,
+    /// Both go back to after an earlier turn: one of those that were answered, by its number.
+    Rewind(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -55,6 +62,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Restart),
         1 => Just(Event::Abandon),
         8 => (1..100_000_u32).prop_map(Event::Pass),
+        1 => Just(Event::Fork),
+        2 => any::<usize>().prop_map(Event::Rewind),
     ]
 }
 
@@ -102,17 +111,70 @@ fn work(cases: u32, seed: &[u8]) {
 
 /// One case, with sessions of its own.
 async fn case(twins: &mut Twins, steps: &[Step]) -> Result<(), TestCaseError> {
-    let id = twins.next_session().await;
-    let mut answered = 0;
+    let mut lives = vec![Life::of(twins.next_session().await)];
     for Step { before, program } in steps {
         for event in before {
-            twins.undergo(event, id).await?;
+            let forks = lives.len();
+            let Some(life) = lives.last_mut() else { continue };
+            match event {
+                Event::Fork if forks < FORKS && life.answered > 0 => {
+                    let copy = twins.fork(life.pair).await?.map(|pair| life.copied(pair));
+                    lives.extend(copy);
+                }
+                Event::Fork => {}
+                Event::Rewind(place) => life.rewind(twins, *place).await?,
+                event => twins.undergo(event, life.pair).await?,
+            }
         }
-        // What a turn that failed had done is undone in both hosts, so only counting tells whether it is.
-        if let Some(text) = twins.turn(id, &program.to_string()).await? {
-            answered += 1;
-            prop_assert!(text.starts_with(&format!("turn {answered}:")), "{}", text);
+        for life in &mut lives {
+            life.turn(twins, program).await?;
         }
     }
-    twins.compare_records(id).await
+    for life in lives {
+        twins.compare_records(life.pair).await?;
+    }
+    Ok(())
+}
+
+/// A session and its twin, and what is known of them without asking.
+struct Life {
+    pair: Pair,
+    /// A copy has a name of its own, which is not that of its twin: so it has other random bytes.
+    is_copy: bool,
+    /// Turns that were answered, up to where the session is.
+    answered: u64,
+    /// The snapshots after turns that were answered, each with how many these were.
+    snapshots: Vec<([SnapshotId; 2], u64)>,
+}
+
+impl Life {
+    fn of(id: SessionId) -> Life {
+        let pair = Pair { waker: id, sleeper: id };
+        Life { pair, is_copy: false, answered: 0, snapshots: Vec::new() }
+    }
+
+    fn copied(&self, pair: Pair) -> Life {
+        Life { pair, is_copy: true, answered: self.answered, snapshots: Vec::new() }
+    }
+
+    async fn rewind(&mut self, twins: &Twins, place: usize) -> Result<(), TestCaseError> {
+        let place = place % self.snapshots.len().max(1);
+        if let Some((snapshots, answered)) = self.snapshots.get(place)
+            && twins.rewind(self.pair, *snapshots).await?
+        {
+            self.answered = *answered;
+        }
+        Ok(())
+    }
+
+    async fn turn(&mut self, twins: &Twins, program: &Program) -> Result<(), TestCaseError> {
+        let program = if self.is_copy { program.without_chance() } else { program.clone() };
+        // What a turn that failed had done is undone in both hosts, so only counting tells whether it is.
+        if let Some(Answer { text, snapshots }) = twins.turn(self.pair, &program).await? {
+            self.answered += 1;
+            prop_assert!(text.starts_with(&format!("turn {}:", self.answered)), "{}", text);
+            self.snapshots.push((snapshots, self.answered));
+        }
+        Ok(())
+    }
 }

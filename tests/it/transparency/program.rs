@@ -27,6 +27,14 @@ impl fmt::Debug for Program {
     }
 }
 
+impl Program {
+    /// The same, but for random bytes.
+    pub(super) fn without_chance(&self) -> Program {
+        let ops = self.0.iter().filter(|op| !matches!(op, Op::Random(_)));
+        Program(ops.cloned().collect())
+    }
+}
+
 pub(super) fn program() -> impl Strategy<Value = Program> {
     let ops = prop::collection::vec(ordinary(), 0..=OPS);
     // Where a turn fails nothing is left to do; so at most one of these, and what comes before it.

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use dormouse::{
-    ManualClock, NewSession, OrderError, Pattern, Reply, Residency, SendError, Session,
-    SessionHandle, SessionId,
+    Fork, ManualClock, NewSession, OrderError, Pattern, Reply, Residency, SendError, Session,
+    SessionHandle, SessionId, Sight, SnapshotId, TurnOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -18,12 +18,26 @@ use tempfile::TempDir;
 
 use super::super::images::{copy, seen};
 use super::Event;
+use super::program::Program;
 
 /// Sessions of one pair of hosts: a start takes the longer, the more there are.
 const SESSIONS: usize = 128;
 /// Enough for any program that ends, and soon used up by one that does not.
 const MAX_FUEL_PER_TURN: u64 = 30_000_000;
 const MAX_MEMORY_BYTES: u64 = 16 << 20;
+
+/// A session of both hosts.
+#[derive(Clone, Copy)]
+pub(super) struct Pair {
+    pub(super) waker: SessionId,
+    pub(super) sleeper: SessionId,
+}
+
+/// What both have answered, and the names of the snapshots after it.
+pub(super) struct Answer {
+    pub(super) text: String,
+    pub(super) snapshots: [SnapshotId; 2],
+}
 
 pub(super) struct Twins {
     clock: ManualClock,
@@ -76,7 +90,7 @@ impl Twins {
     pub(super) async fn undergo(
         &mut self,
         event: &Event,
-        id: SessionId,
+        Pair { sleeper: id, .. }: Pair,
     ) -> Result<(), TestCaseError> {
         let expected = match event {
             Event::Sleep => self.sleeper(id).sleep().await.unwrap().residency,
@@ -106,6 +120,7 @@ impl Twins {
                 self.clock.advance(Duration::from_millis(u64::from(*millis)));
                 return Ok(());
             }
+            Event::Fork | Event::Rewind(_) => unreachable!("these are not for the sleeper alone"),
         };
         let sight = self.sleeper(id).look().await.unwrap();
         prop_assert_eq!(sight.residency, expected);
@@ -115,30 +130,56 @@ impl Twins {
     /// The same turn for both. Returns the answer, if it is one.
     pub(super) async fn turn(
         &self,
-        id: SessionId,
-        text: &str,
-    ) -> Result<Option<String>, TestCaseError> {
-        let (waker, sleeper) = (self.waker(id), self.sleeper(id));
-        let (expected, found) = join(waker.send(text), sleeper.send(text)).await;
+        pair: Pair,
+        program: &Program,
+    ) -> Result<Option<Answer>, TestCaseError> {
+        let [waker, sleeper] = self.both(pair);
+        let text = program.to_string();
+        let (expected, found) = join(waker.send(text.clone()), sleeper.send(text)).await;
         prop_assert_eq!(told(&found), told(&expected));
-        let Ok(reply) = expected else { return Ok(None) };
-        prop_assert!(reply.is_durable());
-        prop_assert_eq!(reply.session.residency, Residency::Resident);
-        Ok(Some(reply.text()))
+        let (Ok(expected), Ok(found)) = (expected, found) else { return Ok(None) };
+        prop_assert_eq!(expected.session.residency, Residency::Resident);
+        let snapshots = [snapshot(&expected)?, snapshot(&found)?];
+        Ok(Some(Answer { text: expected.text(), snapshots }))
+    }
+
+    /// Fork both. `None`: neither can be.
+    pub(super) async fn fork(&self, pair: Pair) -> Result<Option<Pair>, TestCaseError> {
+        let [waker, sleeper] = self.both(pair);
+        let forked = join(waker.fork(Fork::default()), sleeper.fork(Fork::default())).await;
+        let of = |forks: &[Sight]| forks[0].session.id;
+        match forked {
+            (Ok(waker), Ok(sleeper)) => Ok(Some(Pair { waker: of(&waker), sleeper: of(&sleeper) })),
+            (Err(_), Err(_)) => Ok(None),
+            (waker, sleeper) => Err(TestCaseError::fail(format!("{waker:?}, {sleeper:?}"))),
+        }
+    }
+
+    /// Take both back to these snapshots of theirs. Answers whether they are there.
+    pub(super) async fn rewind(
+        &self,
+        pair: Pair,
+        [waker_to, sleeper_to]: [SnapshotId; 2],
+    ) -> Result<bool, TestCaseError> {
+        let [waker, sleeper] = self.both(pair);
+        let (expected, found) = join(waker.rewind(waker_to), sleeper.rewind(sleeper_to)).await;
+        prop_assert_eq!(found.is_ok(), expected.is_ok(), "{:?}, {:?}", expected, found);
+        Ok(found.is_ok())
     }
 
     /// What is kept of this session is the same in both hosts.
-    pub(super) async fn compare_records(&self, id: SessionId) -> Result<(), TestCaseError> {
+    pub(super) async fn compare_records(&self, pair: Pair) -> Result<(), TestCaseError> {
+        let [waker, sleeper] = self.both(pair);
         let kept = async |session: SessionHandle| {
             let turns = session.turns(0, 1_000).await.unwrap();
             let Session { usage, state, consecutive_failures, .. } =
                 session.look().await.unwrap().session;
             (turns.iter().map(seen).collect::<Vec<_>>(), usage, state, consecutive_failures)
         };
-        let (expected, found) = join(kept(self.waker(id)), kept(self.sleeper(id))).await;
+        let (expected, found) = join(kept(waker.clone()), kept(sleeper)).await;
         prop_assert_eq!(found, expected);
         // The case is over, and others need its memory.
-        self.waker(id).sleep().await.unwrap();
+        waker.sleep().await.unwrap();
         Ok(())
     }
 
@@ -149,8 +190,8 @@ impl Twins {
         }
     }
 
-    fn waker(&self, id: SessionId) -> SessionHandle {
-        self.awake.host.sessions().get(id)
+    fn both(&self, Pair { waker, sleeper }: Pair) -> [SessionHandle; 2] {
+        [self.awake.host.sessions().get(waker), self.sleeper(sleeper)]
     }
 
     fn sleeper(&self, id: SessionId) -> SessionHandle {
@@ -163,6 +204,13 @@ const ALIVE: &str = "it is alive between two events";
 /// Start the host in which sessions sleep.
 async fn start(directory: &Path, clock: &ManualClock) -> TestHost {
     TestHost::on_with(directory, clock, |options| options.max_residents = 1).await
+}
+
+fn snapshot(reply: &Reply) -> Result<SnapshotId, TestCaseError> {
+    match reply.turn.outcome {
+        TurnOutcome::Answered { snapshot: Some(snapshot), .. } => Ok(snapshot),
+        _ => Err(TestCaseError::fail("the turn is not durable")),
+    }
 }
 
 fn told(sent: &Result<Reply, SendError>) -> String {

@@ -19,7 +19,7 @@
 //!
 //! # Large images
 //!
-//! What a small agent differs in is one piece of some kilobytes. Above 64 KiB an image is cut at fixed
+//! What a small agent differs in is one piece of some kilobytes. Above 128 KiB an image is cut at fixed
 //! places of the memory into chunks, each under the digest of its content: a turn that changes little
 //! of much names, compresses and writes little. An instance knows the chunks of its head and
 //! recognises what has not changed by reading it once. What is read or written is bounded by the

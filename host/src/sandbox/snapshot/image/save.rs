@@ -23,8 +23,9 @@ use crate::sandbox::guest::Guest;
 use crate::sandbox::snapshot::Saved;
 use crate::session::snapshot::GuestState;
 
-/// What an image in one piece may differ in, in bytes. Above, it is cut into chunks.
-pub(super) const ONE_PIECE: usize = 64 << 10;
+/// What an image in one piece may differ in, in bytes. Above, it is cut into chunks: to name and to
+/// handle them takes longer than to compress so little again.
+pub(super) const ONE_PIECE: usize = 128 << 10;
 /// The most that the kernel is asked about at once, in bytes of memory.
 const SCAN: usize = 4 << 20;
 /// Pages that are copied before it is seen whether it is too much.

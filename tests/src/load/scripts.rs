@@ -14,6 +14,15 @@ use crate::scripted::{NAMES, scripted};
 
 /// Turns before a session sleeps and wakes again and again.
 const TURNS: u64 = 20;
+/// States that are measured besides, in bytes, and how often each: of notes of random letters.
+const STATES: [(&str, usize, u64); 4] = [
+    ("64 KiB", 64 << 10, 300),
+    ("1 MiB", 1 << 20, 100),
+    ("10 MiB", 10 << 20, 20),
+    ("100 MiB", 100 << 20, 5),
+];
+/// The longest note of these.
+const NOTE: usize = 1_000_000;
 
 pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let directory = tempfile::tempdir()?;
@@ -21,6 +30,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     let mut connection = running.connect().await?;
     // The same in Rust, to compare with.
     session(options, report, &mut connection, "notepad").await?;
+    states(options, report, &mut connection, "notepad").await?;
     for name in NAMES {
         let guest = match scripted(name) {
             Ok(guest) => guest,
@@ -40,6 +50,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
         row("its compiled form", bytes(used(&compiled)?.saturating_sub(before)));
         row("upload, compilation included", Figure::Time(took));
         session(options, report, &mut connection, name).await?;
+        states(options, report, &mut connection, name).await?;
     }
     running.end()
 }
@@ -82,6 +93,58 @@ async fn session(
     }
     report.times(&format!("{agent}: turn, its state saved"), &turns, [Aim::None, Aim::None]);
     Ok(())
+}
+
+/// Sleeps, wakes and turns of sessions that keep much.
+async fn states(
+    options: &Options,
+    report: &mut Report,
+    connection: &mut Connection,
+    agent: &str,
+) -> Result<()> {
+    let new =
+        json!({ "agent": agent, "pattern": "long-running", "maxFuelPerTurn": 100_000_000_000_u64 });
+    for (size, bytes, rounds) in STATES {
+        if options.is_quick() && bytes > 10 << 20 {
+            continue;
+        }
+        let session = connection.create(&new.to_string()).await?;
+        let base = format!("/api/sessions/{session}");
+        let mut left = bytes;
+        while left > 0 {
+            let note = letters(left.min(NOTE), left);
+            let add = json!({ "prompt": format!("add {note}"), "streaming": false });
+            connection.post(&format!("{base}/message"), &add.to_string()).await?;
+            left -= note.len();
+        }
+        let before = saved_bytes(connection).await?;
+        let (turns, sleep, wake) = (Times::new(), Times::new(), Times::new());
+        let count = json!({ "prompt": "count", "streaming": false }).to_string();
+        turns.time(connection.post(&format!("{base}/message"), &count)).await?;
+        let state = saved_bytes(connection).await? - before;
+        let what = format!("{agent}, {size} of notes");
+        report.row(&format!("{what}: state"), Figure::Bytes(state), Aim::None);
+        for _ in 0..rounds {
+            sleep.time(connection.post(&format!("{base}/sleep"), "")).await?;
+            wake.time(connection.post(&format!("{base}/wake"), "")).await?;
+            turns.time(connection.post(&format!("{base}/message"), &count)).await?;
+        }
+        report.times(&format!("{what}: sleep"), &sleep, [Aim::None, Aim::None]);
+        report.times(&format!("{what}: wake"), &wake, [Aim::None, Aim::None]);
+        report.times(&format!("{what}: turn, its state saved"), &turns, [Aim::None, Aim::None]);
+    }
+    Ok(())
+}
+
+/// So many letters that follow from a seed, and hardly compress.
+fn letters(count: usize, seed: usize) -> String {
+    let mut state = seed as u64 | 1;
+    let letter = |_| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'a' + (state >> 33) as u8 % 26)
+    };
+    (0..count).map(letter).collect()
 }
 
 /// Bytes of all states that the host has saved since it started.

@@ -35,14 +35,14 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
         report.times(what, &times, FORK);
     }
 
-    let first = head(&mut connection, &counter).await?;
-    let rewind = json!({ "snapshotId": first }).to_string();
     let times = Times::new();
     for _ in 0..rounds {
+        let head = head(&mut connection, &counter).await?;
+        let rewind = json!({ "snapshotId": head }).to_string();
         connection.post(&format!("/api/sessions/{counter}/message"), MESSAGE).await?;
         times.time(connection.post(&format!("/api/sessions/{counter}/rewind"), &rewind)).await?;
     }
-    report.times("rewind", &times, NONE);
+    report.times("rewind by a turn", &times, NONE);
 
     for (what, durability) in
         [("turn, a snapshot with each", "turn"), ("turn, a snapshot on sleep alone", "sleep")]

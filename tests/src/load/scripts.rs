@@ -49,6 +49,8 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
         row("the component", bytes(guest.bytes.len().try_into()?));
         row("its compiled form", bytes(used(&compiled)?.saturating_sub(before)));
         row("upload, compilation included", Figure::Time(took));
+        // The host has closed the last one, which was idle while it compiled.
+        connection = running.connect().await?;
         session(options, report, &mut connection, name).await?;
         states(options, report, &mut connection, name).await?;
     }
@@ -72,7 +74,7 @@ async fn session(
         connection.post(&format!("{base}/message"), &add.to_string()).await?;
         if turn == 1 || turn == TURNS {
             let state = saved_bytes(connection).await? - before;
-            ensure!(state > 0.0, "the host counts the bytes of states");
+            ensure!(state > 0.0, "{agent}: the host does not count the bytes of its states");
             report.row(
                 &format!("{agent}: state after turn {turn}"),
                 Figure::Bytes(state),
@@ -153,7 +155,7 @@ async fn saved_bytes(connection: &mut Connection) -> Result<f64> {
     let metrics = std::str::from_utf8(connection.get("/metrics").await?)?;
     let mut lines = metrics.lines();
     let sum = lines.find_map(|line| line.strip_prefix("dormouse_snapshot_bytes_sum "));
-    // Nothing is counted before there is something to count.
+    // Before the first state there is no such line.
     Ok(sum.map_or(Ok(0.0), |sum| sum.trim().parse())?)
 }
 

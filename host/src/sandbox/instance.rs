@@ -4,6 +4,7 @@
 //! middle of something, and so does a future that is dropped; whoever holds the instance drops it, and
 //! wakes another from the last snapshot. Dropping the future of [`Instance::run`] at any time is safe.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
@@ -17,6 +18,7 @@ use super::fault::{Fault, GuestFailure, bounded};
 use super::fuel;
 use super::guest::{Guest, Turn};
 use super::snapshot::{Keeper, Saved};
+use crate::memory::PATIENCE;
 use crate::session::snapshot::GuestState;
 use crate::turn::record::{Part, Sender};
 
@@ -80,6 +82,7 @@ impl Instance {
         let shared = self.shared.clone();
         let restored = self.keeper.restore(&mut self.store, state);
         shared.ticker.watch(restored).instrument(span).await?;
+        self.store.data_mut().memory.keep(0);
         self.poisoned = false;
         // What it wrote while it started, it has written before.
         let _ = self.store.data_mut().log.lock().take();
@@ -111,9 +114,11 @@ impl Instance {
         let shared = self.shared.clone();
         let begun = shared.clock.monotonic();
         let span = tracing::debug_span!("save");
-        let saving = self.keeper.save_after_turn(&mut self.store, &shared.memory);
-        let saved = shared.ticker.watch(saving).instrument(span).await?;
+        let saved = shared.ticker.watch(self.save_with_patience()).instrument(span).await?;
         self.poisoned = false;
+        if matches!(saved, Saved::Held(_)) {
+            self.measure().await?;
+        }
         if let Saved::State(state) = &saved {
             metrics::histogram!("dormouse_save_seconds")
                 .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
@@ -136,6 +141,80 @@ impl Instance {
         let saved = shared.ticker.watch(saving).instrument(span).await?;
         self.poisoned = false;
         Ok(saved)
+    }
+
+    /// Save, and where the host has no memory for it, wait for that: only then is the turn given up.
+    async fn save_with_patience(&mut self) -> Result<Saved, Fault> {
+        let shared = self.shared.clone();
+        let mut ticket = None;
+        let patience = shared.clock.sleep_until(shared.clock.now().after(PATIENCE));
+        let mut patience = pin!(patience);
+        loop {
+            self.store.data_mut().memory.forget_denials();
+            let saved = self.keeper.save_after_turn(&mut self.store).await;
+            let needed = match &saved {
+                Err(Fault::HostOutOfMemory { needed }) => *needed,
+                Ok(_) | Err(_) => return saved,
+            };
+            let memory = &mut self.store.data_mut().memory;
+            // The guest does not run meanwhile.
+            memory.rest();
+            if needed > shared.memory.limit() {
+                return saved;
+            }
+            let ticket = ticket.get_or_insert_with(|| shared.memory.finishing().ticket());
+            tokio::select! {
+                biased;
+                reserved = ticket.first(|| memory.reserve(needed).then_some(())) => {
+                    if reserved.is_none() {
+                        return saved;
+                    }
+                }
+                () = &mut patience => return saved,
+            }
+        }
+    }
+
+    /// Pay for all that the guest has, so that it can be called: see [`Instance::rest`].
+    ///
+    /// # Errors
+    /// [`Fault::HostOutOfMemory`]; nothing has changed then.
+    pub fn wake(&mut self) -> Result<(), Fault> {
+        self.store.data_mut().memory.wake()
+    }
+
+    /// Whether it pays for all that the guest has.
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        self.store.data().memory.is_awake()
+    }
+
+    /// Pay only for what the guest really holds, from now on until the next call. That is known where
+    /// its state was saved, or [`Instance::measure`] has found it out, since the last.
+    pub fn rest(&mut self) {
+        self.store.data_mut().memory.rest();
+    }
+
+    /// Find out what the guest really holds, where that is not known.
+    ///
+    /// # Errors
+    /// After a fault the instance must be dropped.
+    pub async fn measure(&mut self) -> Result<(), Fault> {
+        if self.poisoned || self.store.data().memory.is_measured() {
+            return Ok(());
+        }
+        let shared = self.shared.clone();
+        self.poisoned = true;
+        let present = shared.ticker.watch(self.keeper.present(&mut self.store)).await;
+        match present {
+            Ok(present) => {
+                let memory = &mut self.store.data_mut().memory;
+                present.into_iter().for_each(|bytes| memory.note_present(bytes));
+                self.poisoned = false;
+                Ok(())
+            }
+            Err(error) => Err(self.store.data_mut().fault(&error)),
+        }
     }
 
     /// Answer one turn: `handle`, and where the agent saves its own state, `save`, both within the
@@ -162,9 +241,9 @@ impl Instance {
         self.account()
     }
 
-    /// Bytes of memory that the guest holds.
-    #[must_use]
-    pub fn memory_bytes(&self) -> u64 {
+    /// Bytes of memories and tables that the guest has.
+    #[cfg(test)]
+    pub(super) fn memory_bytes(&self) -> u64 {
         self.store.data().memory.held()
     }
 
@@ -186,9 +265,12 @@ impl Instance {
         if std::mem::replace(&mut self.poisoned, true) {
             return Err(Fault::Host("the instance was called again after a fault".to_owned()));
         }
+        let memory = &mut self.store.data_mut().memory;
+        memory.forget_denials();
+        memory.keep(0);
+        memory.wake()?;
         fuel::fill(&mut self.store, fuel).map_err(|error| Fault::Host(format!("{error:#}")))?;
         self.given = fuel;
-        self.store.data_mut().memory.forget_denials();
         Ok(())
     }
 

@@ -21,7 +21,6 @@ use super::bindings::exports::dormouse::agent::state;
 use super::fault::Fault;
 use super::guest::Guest;
 use crate::agent::Statefulness;
-use crate::memory::MemoryBudget;
 use crate::session::snapshot::GuestState;
 
 /// How the state of an agent is kept.
@@ -119,14 +118,18 @@ impl Keeper {
     }
 
     /// What the host does, after the turn.
-    pub(super) async fn save_after_turn(
-        &self,
-        store: &mut Store<Guest>,
-        budget: &MemoryBudget,
-    ) -> Result<Saved, Fault> {
+    pub(super) async fn save_after_turn(&self, store: &mut Store<Guest>) -> Result<Saved, Fault> {
         match &self.image {
-            Some(image) => image.save(store, budget).await,
+            Some(image) => image.save(store).await,
             None => Ok(Saved::Never),
+        }
+    }
+
+    /// How many bytes of its memories are really there. `None`: they cannot be reached.
+    pub(super) async fn present(&self, store: &mut Store<Guest>) -> wasmtime::Result<Option<u64>> {
+        match &self.image {
+            Some(image) => Ok(Some(image.present(store).await?)),
+            None => Ok(None),
         }
     }
 

@@ -53,7 +53,7 @@ async fn state(instance: &mut Instance) -> GuestState {
 }
 
 async fn woken(code: &Code, state: &GuestState) -> Instance {
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     instance.restore(state, FUEL).await.expect("it is restored");
     instance
 }
@@ -62,13 +62,13 @@ async fn woken(code: &Code, state: &GuestState) -> Instance {
 async fn sleeps_like_it_stays_awake(component: Vec<u8>) {
     let code = code(component).await;
     assert_eq!(code.statefulness(), Statefulness::Image);
-    let mut awake = code.instantiate(grant()).await.expect("it starts");
+    let mut awake = code.try_out(grant()).await.expect("it starts");
     let mut asleep: Option<GuestState> = None;
     let mut told = Vec::new();
     for number in 0..TURNS {
         let expected = turn(&mut awake).await;
         let mut instance = match &asleep {
-            None => code.instantiate(grant()).await.expect("it starts"),
+            None => code.try_out(grant()).await.expect("it starts"),
             Some(state) => woken(&code, state).await,
         };
         assert_eq!(turn(&mut instance).await, expected, "turn {number}");
@@ -271,17 +271,17 @@ async fn an_agent_that_asks_the_host_while_it_starts_starts_alike_everywhere() {
     // nobody here tells it where it was. What it drew at its start is the same in all sessions.
     let code = code(telling(parts, "(i64.add (call $bump) (call $first))")).await;
     assert_eq!(code.statefulness(), Statefulness::Image);
-    let first = code.instantiate(grant()).await.expect("it starts");
+    let first = code.try_out(grant()).await.expect("it starts");
     assert_eq!(first.random_position(), 0);
     let mut asked = Vec::new();
     for seed in [1, 1, 2] {
         let grant = Grant { seed: [seed; 32], ..grant() };
-        let mut instance = code.instantiate(grant).await.expect("it starts");
+        let mut instance = code.try_out(grant).await.expect("it starts");
         asked.push(turn(&mut instance).await);
         assert_eq!(instance.random_position(), 8);
         let state = state(&mut instance).await;
         let grant = Grant { seed: [seed; 32], random_position: 8, ..self::grant() };
-        let mut again = code.instantiate(grant).await.expect("it starts");
+        let mut again = code.try_out(grant).await.expect("it starts");
         again.restore(&state, FUEL).await.expect("it is restored");
         assert_eq!(turn(&mut again).await, turn(&mut instance).await);
     }
@@ -318,7 +318,7 @@ async fn a_guest_that_holds_something_open_is_saved_once_it_is_closed() {
         ..Parts::default()
     };
     let code = code(telling(parts, "(call $step)")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     let held = Saved::Held("it holds open: a pollable".to_owned());
     turn(&mut instance).await;
     let first = state(&mut instance).await;
@@ -338,7 +338,7 @@ async fn a_turn_that_spent_its_last_fuel_is_saved() {
         (func $step (result i64)
           (global.set $g (i64.add (global.get $g) (i64.const 1))) (global.get $g))"#;
     let code = code(telling(Parts { inner, ..Parts::default() }, "(call $step)")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     let (_, fuel) = turn(&mut instance).await;
     let report = instance.run(call(fuel)).await;
     assert!(report.result.is_ok());
@@ -354,14 +354,14 @@ async fn what_was_changed_is_never_given_to_a_guest() {
           (i64.store (i32.const 40000) (i64.add (i64.load (i32.const 40000)) (i64.const 77)))
           (i64.load (i32.const 40000)))"#;
     let code = code(telling(Parts { inner, ..Parts::default() }, "(call $step)")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let GuestState::Image { data, .. } = state(&mut instance).await else { panic!("no image") };
     for at in 0..data.len() {
         let mut changed = data.to_vec();
         changed[at] ^= 1 << (at % 8);
         for data in [changed, data[..at].to_vec()] {
-            let mut fresh = code.instantiate(grant()).await.expect("it starts");
+            let mut fresh = code.try_out(grant()).await.expect("it starts");
             let restored = fresh
                 .restore(&GuestState::Image { data: data.into(), chunks: Vec::new() }, FUEL)
                 .await;
@@ -382,10 +382,10 @@ async fn an_image_does_not_fit_another_agent() {
         telling(Parts { inner: &inner, ..Parts::default() }, "(call $step)")
     };
     let (one, other) = (code(agent(1)).await, code(agent(2)).await);
-    let mut instance = one.instantiate(grant()).await.expect("it starts");
+    let mut instance = one.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let state = state(&mut instance).await;
-    let mut stranger = other.instantiate(grant()).await.expect("it starts");
+    let mut stranger = other.try_out(grant()).await.expect("it starts");
     let restored = stranger.restore(&state, FUEL).await;
     let Err(Fault::SnapshotUnusable(why)) = restored else { panic!("{restored:?}") };
     assert!(why.contains("does not start as it did"), "{why}");
@@ -395,11 +395,11 @@ async fn an_image_does_not_fit_another_agent() {
 async fn an_image_that_needs_more_memory_than_is_granted_is_told_so() {
     let inner = "(func $step (result i64) (i64.extend_i32_u (memory.grow (i32.const 4))))";
     let code = code(telling(Parts { inner, ..Parts::default() }, "(call $step)")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let state = state(&mut instance).await;
     let small = Grant { max_memory_bytes: 2 * 65_536, ..grant() };
-    let mut fresh = code.instantiate(small).await.expect("it starts");
+    let mut fresh = code.try_out(small).await.expect("it starts");
     let limit = 2 * 65_536;
     assert_eq!(fresh.restore(&state, FUEL).await, Err(Fault::MemoryExceeded { limit }));
 }
@@ -410,7 +410,7 @@ async fn a_state_that_the_agent_saved_itself_before_there_were_images_is_still_r
     let before = code(dormouse_tests::unimaged(guest).bytes.to_vec()).await;
     let now = code(guest.bytes.to_vec()).await;
     assert_eq!(now.statefulness(), Statefulness::Portable);
-    let mut instance = before.instantiate(grant()).await.expect("it starts");
+    let mut instance = before.try_out(grant()).await.expect("it starts");
     assert_eq!(turn(&mut instance).await.0, "turn 1: hello");
     let old = state(&mut instance).await;
     assert!(matches!(old, GuestState::Portable { .. }));
@@ -419,7 +419,7 @@ async fn a_state_that_the_agent_saved_itself_before_there_were_images_is_still_r
     let new = state(&mut instance).await;
     assert!(matches!(new, GuestState::Image { .. }));
     assert_eq!(turn(&mut woken(&now, &new).await).await.0, "turn 3: hello");
-    let restored = before.instantiate(grant()).await.expect("it starts").restore(&new, FUEL).await;
+    let restored = before.try_out(grant()).await.expect("it starts").restore(&new, FUEL).await;
     assert!(matches!(restored, Err(Fault::SnapshotUnusable(_))));
 }
 
@@ -460,7 +460,7 @@ async fn a_component_with_state_out_of_reach_is_taken_and_told_why_it_cannot_sle
             panic!("{reason}: {:?}", prepared.statefulness);
         };
         assert!(why.contains(reason), "{reason}: {why}");
-        let mut instance = prepared.code.instantiate(grant()).await.expect("it starts");
+        let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
         assert!(instance.run(call(FUEL)).await.result.is_ok());
         assert_eq!(instance.save().await, Ok(Saved::Never));
     }

@@ -66,6 +66,19 @@ impl State {
             + self.memories.len() * 16
     }
 
+    /// What it takes in memory to decode these bytes, themselves included, at most.
+    pub(super) fn weight(image: &[u8]) -> u64 {
+        let length = match image.get(..HEADER) {
+            Some(&[.., a, b, c, d, e, f, g, h, _, _, _, _]) => {
+                u64::from_le_bytes([a, b, c, d, e, f, g, h])
+            }
+            Some(_) | None => 0,
+        };
+        // The body, and the state that is made of it. What claims to be longer is not decoded.
+        let body = length.min((image.len() as u64).saturating_mul(MAX_RATIO as u64 + 1));
+        body.saturating_mul(2).saturating_add(image.len() as u64)
+    }
+
     /// As bytes.
     pub(super) fn encode(&self, pristine: &Pristine) -> Bytes {
         let mut out = vec![0; HEADER];

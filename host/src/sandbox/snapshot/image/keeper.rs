@@ -11,7 +11,6 @@ use super::format::{MAX_PAGES, State, Unusable};
 use super::pages::{self, Difference, PAGE, WASM_PAGE};
 use super::pristine::Pristine;
 use super::{FUEL, Image, held, read};
-use crate::memory::{Account, MemoryBudget};
 use crate::sandbox::fault::{Fault, bounded};
 use crate::sandbox::fuel;
 use crate::sandbox::guest::Guest;
@@ -53,23 +52,22 @@ impl Keeper {
     }
 
     /// The state after a turn, or why it cannot be saved now.
-    pub(in crate::sandbox) async fn save(
-        &self,
-        store: &mut Store<Guest>,
-        budget: &MemoryBudget,
-    ) -> Result<Saved, Fault> {
+    pub(in crate::sandbox) async fn save(&self, store: &mut Store<Guest>) -> Result<Saved, Fault> {
         let held = held::held(store.data_mut().resources());
         if let Some(what) = held::besides(&held, &self.pristine.held) {
             return Ok(Saved::Held(what));
         }
-        let mut account = budget.account();
-        let state = match self.differ(store, &mut account).await? {
+        let state = match self.differ(store).await? {
             Ok(state) => state,
             Err(why) => return Ok(Saved::Held(why)),
         };
         let pristine = self.pristine.clone();
+        let size = state.size();
+        // What is written, before and after it is compressed.
+        store.data_mut().memory.hold(2 * size as u64)?;
         let encode = move || state.encode(&pristine);
-        let data = if account.held() > SMALL as u64 { blocking(encode).await? } else { encode() };
+        let data = if size > SMALL { blocking(encode).await? } else { encode() };
+        store.data_mut().memory.keep(data.len() as u64);
         if data.len() > MAX_IMAGE {
             return Ok(Saved::Held(format!("its state is larger than {MAX_IMAGE} bytes")));
         }
@@ -77,11 +75,7 @@ impl Keeper {
     }
 
     /// What differs from the pristine image, or why that cannot be saved.
-    async fn differ(
-        &self,
-        store: &mut Store<Guest>,
-        account: &mut Account,
-    ) -> Result<Result<State, String>, Fault> {
+    async fn differ(&self, store: &mut Store<Guest>) -> Result<Result<State, String>, Fault> {
         let live = Live { access: &self.image.access, instance: self.instance };
         let faulty = |store: &mut Store<Guest>, error| store.data_mut().fault(&error);
         fuel::fill(store, FUEL).map_err(|error| faulty(store, error))?;
@@ -97,6 +91,7 @@ impl Keeper {
             memories: Vec::new(),
             globals: changed.map(|(number, (now, _))| (number, *now)).collect(),
         };
+        let mut present = 0;
         for (memory, before) in live.access.memories().zip(&self.pristine.memories) {
             let size = live.size(store, memory).await.map_err(|error| faulty(store, error))?;
             if size > MAX_PAGES {
@@ -113,13 +108,14 @@ impl Keeper {
                     let bytes = list.as_le_slice(&*store);
                     let piece = &bytes[start..bytes.len().min(start + PIECE)];
                     let known = difference.size();
-                    difference.compare(start / PAGE, piece, before);
+                    present += difference.compare(start / PAGE, piece, before) as u64;
                     let more = (difference.size() - known) as u64;
-                    account.charge(more).map_err(|_| Fault::HostOutOfMemory)?;
+                    store.data_mut().memory.hold(more)?;
                 }
             }
             state.memories.push((size, difference));
         }
+        store.data_mut().memory.note_present(present);
         Ok(Ok(state))
     }
 
@@ -129,6 +125,7 @@ impl Keeper {
         store: &mut Store<Guest>,
         image: &Bytes,
     ) -> Result<(), Fault> {
+        store.data_mut().memory.hold(State::weight(image))?;
         let state = {
             let (pristine, image) = (self.pristine.clone(), image.clone());
             let large = image.len() > SMALL;
@@ -145,7 +142,7 @@ impl Keeper {
         match restored {
             Ok(true) => Ok(()),
             // A growth was denied, and the limiter knows why.
-            Ok(false) => Err(store.data().memory.fault().unwrap_or(Fault::HostOutOfMemory)),
+            Ok(false) => Err(store.data_mut().fault(&wasmtime::Error::msg("no memory"))),
             Err(error) => Err(store.data_mut().fault(&error)),
         }
     }

@@ -12,7 +12,8 @@
 //!
 //! - `instrument`: what is added to a component, why it cannot change what the agent does, and what
 //!   is refused. Read this first.
-//! - `keeper`: sleep and wake. `access`: how the host calls what was added. `pagemap` and `pages`: what differs. `pristine`: from
+//! - `keeper`: sleep and wake. `access`: how the host calls what was added. `pagemap` and `pages`: what differs. `measure`:
+//!   what is really in memory. `pristine`: from
 //!   what. `format`: how it is written, with all checks of what is read. `held`: what a guest has open.
 //!
 //! # Starting the same each time
@@ -34,6 +35,7 @@ mod format;
 mod held;
 mod instrument;
 mod keeper;
+mod measure;
 mod pagemap;
 mod pages;
 mod pristine;
@@ -113,18 +115,25 @@ impl Image {
 async fn read(live: Live<'_>, store: &mut Store<Guest>) -> wasmtime::Result<Pristine> {
     let (globals, pinned) = live.globals(store).await?;
     let mut memories = Vec::new();
+    let mut size = 0;
     for memory in live.access.memories() {
         let mut image = MemoryImage::new();
         if live.size(store, memory).await? > 0 {
             let list = with_transfer(store, async |store| live.read(store, memory).await).await?;
+            // A copy that grows may take twice what it holds.
+            store.data_mut().memory.hold(2 * list.len() as u64)?;
             for start in (0..list.len()).step_by(PIECE) {
                 let bytes = list.as_le_slice(&*store);
                 image.append(&bytes[start..bytes.len().min(start + PIECE)]);
                 tokio::task::yield_now().await;
             }
+            image.shrink();
         }
+        size += image.size() as u64;
+        store.data_mut().memory.keep(size);
         memories.push(image);
     }
+    let account = store.data_mut().memory.detach();
     let held = held::held(store.data_mut().resources());
-    Ok(Pristine::new(memories, globals, pinned, held))
+    Ok(Pristine::new(memories, globals, pinned, held, account))
 }

@@ -4,6 +4,8 @@
 //! pages are what the kernel and the restore think in; the blocks keep a difference small that
 //! touched a page in one place.
 
+use std::ops::Range;
+
 use super::pagemap;
 
 /// Bytes of a page.
@@ -36,6 +38,17 @@ impl Image {
                 self.places.push(u32::try_from(self.data.len() / PAGE).unwrap_or(u32::MAX));
             }
         }
+    }
+
+    /// Nothing more is appended: give back what was kept for that.
+    pub(super) fn shrink(&mut self) {
+        self.data.shrink_to_fit();
+        self.places.shrink_to_fit();
+    }
+
+    /// Bytes that it takes in memory.
+    pub(super) fn size(&self) -> usize {
+        self.data.capacity() + self.places.capacity() * size_of::<u32>()
     }
 
     /// How many pages it has.
@@ -82,18 +95,24 @@ pub(super) struct Difference {
 
 impl Difference {
     /// Compare a piece of a memory, which are whole pages from this one on, with the image. Touches
-    /// nothing that was not written to, where the kernel can tell.
-    pub(super) fn compare(&mut self, first: usize, bytes: &[u8], before: &Image) {
+    /// nothing that was not written to, where the kernel can tell. Returns how many bytes of the piece
+    /// are the process's own.
+    pub(super) fn compare(&mut self, first: usize, bytes: &[u8], before: &Image) -> usize {
         match pagemap::written(bytes) {
             Some(ranges) => {
                 #[cfg(test)]
                 tests::nothing_else_differs(&ranges, first, bytes, before);
+                let own = ranges.iter().map(Range::len).sum();
                 for range in ranges {
                     let page = first + range.start / PAGE;
                     self.compare_pages(page, bytes.get(range).unwrap_or_default(), before);
                 }
+                own
             }
-            None => self.compare_pages(first, bytes, before),
+            None => {
+                self.compare_pages(first, bytes, before);
+                bytes.len()
+            }
         }
     }
 
@@ -144,8 +163,6 @@ pub(super) fn apply<'d>(bits: u64, then: &[u8], mut data: &'d [u8], page: &mut [
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-
     use super::*;
 
     /// Every test that saves an image tests the kernel's word as well.

@@ -6,6 +6,7 @@
 use std::any::TypeId;
 
 use super::pages::Image;
+use crate::memory::Account;
 
 /// What an instance is before its first turn.
 pub(super) struct Pristine {
@@ -19,15 +20,18 @@ pub(super) struct Pristine {
     pub(super) held: Vec<TypeId>,
     /// A hash of all but what it holds.
     pub(super) fingerprint: [u8; 16],
+    /// What pays for its memory, as long as the agent is loaded.
+    pub(super) _account: Account,
 }
 
 impl Pristine {
-    /// An instance with these memories and globals, that holds this.
+    /// An instance with these memories and globals, that holds this. The account pays for the copy.
     pub(super) fn new(
         memories: Vec<Image>,
         globals: Vec<u64>,
         pinned: usize,
         held: Vec<TypeId>,
+        account: Account,
     ) -> Pristine {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(memories.len() as u64).to_le_bytes());
@@ -41,6 +45,6 @@ impl Pristine {
         let mut fingerprint = [0; 16];
         fingerprint.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         let pinned = pinned.min(globals.len());
-        Pristine { memories, globals, pinned, held, fingerprint }
+        Pristine { memories, globals, pinned, held, fingerprint, _account: account }
     }
 }

@@ -4,12 +4,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::memory::MemoryBudget;
 use crate::sandbox::snapshot::image::pages::Image;
 
 fn pristine() -> Pristine {
     let mut first = Image::new();
     first.append(&vec![3; 2 * WASM_PAGE]);
-    Pristine::new(vec![first, Image::new()], vec![1, 2, 3, 4, 5], 2, Vec::new())
+    let account = MemoryBudget::new(0).account();
+    Pristine::new(vec![first, Image::new()], vec![1, 2, 3, 4, 5], 2, Vec::new(), account)
 }
 
 /// A memory of three pages that differs from the first of [`pristine`] where these say.

@@ -18,6 +18,10 @@ use crate::store::Store;
 use crate::store::embedded::{self, Embedded, OpenError};
 use crate::turn::settlement::Rules;
 
+/// Instances that are made at the same time, for each thread that runs guests. More would only hold
+/// more states in memory: some are read from the disk while others are written to their instances.
+const MAKING_PER_THREAD: usize = 8;
+
 /// What a host is configured with. Every value has a default.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
@@ -29,7 +33,8 @@ pub struct HostOptions {
     pub fuel_price: NanoUsd,
     /// Instances in memory at most. Each takes six memory maps of the kernel's `vm.max_map_count`.
     pub max_residents: u32,
-    /// Bytes that guest memories and messages in flight may take together.
+    /// Bytes that guests, their snapshots in flight, the first images of agents and messages in flight
+    /// may take together.
     pub memory_budget: u64,
     /// The largest component that can be uploaded, in bytes.
     pub max_component_bytes: u64,
@@ -214,6 +219,10 @@ impl HostBuilder {
             memory.clone(),
             ManagerOptions {
                 max_residents: usize::try_from(options.max_residents).unwrap_or(usize::MAX),
+                max_making: options
+                    .guest_threads
+                    .saturating_mul(MAKING_PER_THREAD)
+                    .max(MAKING_PER_THREAD),
                 max_queued_messages: options.max_queued_messages,
                 stop_grace: options.stop_grace,
                 rules: Rules {

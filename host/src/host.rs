@@ -71,10 +71,16 @@ pub struct HostStats {
     pub residents: usize,
     /// Messages that wait, over all sessions.
     pub queued: usize,
-    /// Bytes of guest memory and of messages in flight.
+    /// Sessions that wait for memory or for a place.
+    pub waiting: usize,
+    /// Bytes that are charged: for instances (all that those at work may touch, and what idle ones
+    /// really hold, with a fixed overhead each), snapshots in flight, first images of loaded agents,
+    /// and messages in flight.
     pub memory_used: u64,
     /// Bytes that these may take.
     pub memory_limit: u64,
+    /// Bytes that free places for instances keep from the instances before, beyond what is charged.
+    pub memory_kept: u64,
     /// Sizes of the store.
     pub store: StoreStats,
 }
@@ -133,8 +139,10 @@ impl Host {
         HostStats {
             residents: self.inner.manager.residents.instances(),
             queued: self.inner.manager.queued(),
+            waiting: self.inner.memory.line().len(),
             memory_used: self.inner.memory.used(),
             memory_limit: self.inner.memory.limit(),
+            memory_kept: self.inner.manager.sandbox.kept_bytes(),
             store: self.inner.store.stats(),
         }
     }

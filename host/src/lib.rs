@@ -14,6 +14,7 @@ pub mod cli;
 mod clock;
 mod event;
 mod host;
+mod line;
 mod memory;
 mod sandbox;
 mod session;

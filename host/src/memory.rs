@@ -1,15 +1,23 @@
-//! The host-wide memory budget: what guests and bodies in flight may hold together.
+//! The host-wide memory budget: what guests, their snapshots and bodies in flight may hold together.
 //!
-//! Memory is charged where it grows and released when its holder is dropped. At the limit the
-//! reclaimer is asked to drop idle instances; what is still refused then, is refused to the one
-//! that asked. So the kernel's killer is never met.
+//! Memory is charged before it is taken and released when its holder is dropped. At the limit the
+//! reclaimer is asked to drop idle instances, one after the other; what is still refused then, is
+//! refused to the one that asked. So the kernel's killer is never met. Who can wait does so in a
+//! [`Line`], which is told whenever memory is given back: one for work that begins, and one that goes
+//! before it for work that is at its end and will give back what it holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-/// Asked for memory when the budget is spent: given the bytes that are missing, it lets go of what
-/// it can. Must not block.
-pub type Reclaimer = Box<dyn Fn(u64) + Send + Sync>;
+use crate::line::Line;
+
+/// Asked for memory when the budget is spent: it lets go of one thing, and says whether there was
+/// one. Must not block.
+pub type Reclaimer = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// How long to wait for memory at most.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A number of bytes that many holders share.
 #[derive(Clone)]
@@ -19,6 +27,8 @@ struct Shared {
     limit: u64,
     used: AtomicU64,
     reclaimer: OnceLock<Reclaimer>,
+    line: Line,
+    finishing: Line,
 }
 
 impl MemoryBudget {
@@ -29,6 +39,8 @@ impl MemoryBudget {
             limit,
             used: AtomicU64::new(0),
             reclaimer: OnceLock::new(),
+            line: Line::default(),
+            finishing: Line::default(),
         }))
     }
 
@@ -59,7 +71,20 @@ impl MemoryBudget {
     /// Bytes that are held.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.0.used.load(Ordering::Relaxed)
+        self.0.used.load(Ordering::SeqCst)
+    }
+
+    /// Where to wait with work that begins.
+    #[must_use]
+    pub fn line(&self) -> &Line {
+        &self.0.line
+    }
+
+    /// Where to wait with work that is at its end. While somebody does, no work begins that has to
+    /// wait.
+    #[must_use]
+    pub fn finishing(&self) -> &Line {
+        &self.0.finishing
     }
 
     /// Start an account that holds nothing yet.
@@ -70,7 +95,16 @@ impl MemoryBudget {
 
     fn take(&self, bytes: u64) -> bool {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.0.limit);
-        self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+        // In one order with the line: see `Line::given_back`.
+        self.0.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
+    }
+
+    fn release(&self, bytes: u64) {
+        if bytes > 0 {
+            self.0.used.fetch_sub(bytes, Ordering::SeqCst);
+            self.0.finishing.given_back();
+            self.0.line.given_back();
+        }
     }
 }
 
@@ -91,16 +125,28 @@ impl Account {
     /// # Errors
     /// [`OutOfMemory`] where the budget is spent, even after idle instances were let go.
     pub fn charge(&mut self, bytes: u64) -> Result<(), OutOfMemory> {
-        if !self.budget.take(bytes) {
-            if let Some(reclaim) = self.budget.0.reclaimer.get() {
-                reclaim(bytes);
-            }
-            if !self.budget.take(bytes) {
+        while !self.budget.take(bytes) {
+            let never = self.held.saturating_add(bytes) > self.budget.0.limit;
+            let reclaim = self.budget.0.reclaimer.get().filter(|_| !never);
+            if !reclaim.is_some_and(|reclaim| reclaim()) {
                 return Err(OutOfMemory);
             }
         }
         self.held += bytes;
         Ok(())
+    }
+
+    /// Give back this many bytes, or all that there are.
+    pub fn give_back(&mut self, bytes: u64) {
+        drop(self.split(bytes));
+    }
+
+    /// Move this many bytes, or all that there are, to an account of their own.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Account {
+        let held = bytes.min(self.held);
+        self.held -= held;
+        Account { budget: self.budget.clone(), held }
     }
 
     /// Bytes that this account holds.
@@ -112,7 +158,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.budget.0.used.fetch_sub(self.held, Ordering::Relaxed);
+        self.budget.release(self.held);
     }
 }
 
@@ -137,7 +183,24 @@ mod tests {
         let mut idle = budget.account();
         idle.charge(80).expect("it fits");
         let idle = std::sync::Mutex::new(Some(idle));
-        budget.set_reclaimer(Box::new(move |_| drop(idle.lock().expect("not poisoned").take())));
+        let reclaim = move || idle.lock().expect("not poisoned").take().is_some();
+        budget.set_reclaimer(Box::new(reclaim));
+        assert_eq!(budget.account().charge(101), Err(OutOfMemory));
+        assert_eq!(budget.used(), 80, "what can never fit costs nobody anything");
         assert_eq!(budget.account().charge(50), Ok(()));
+    }
+
+    #[test]
+    fn what_is_split_off_is_held_once() {
+        let budget = MemoryBudget::new(100);
+        let mut whole = budget.account();
+        whole.charge(70).expect("it fits");
+        let part = whole.split(30);
+        assert_eq!((whole.held(), part.held(), budget.used()), (40, 30, 70));
+        drop(whole);
+        assert_eq!(budget.used(), 30);
+        let mut part = part;
+        part.give_back(1_000);
+        assert_eq!((part.held(), budget.used()), (0, 0));
     }
 }

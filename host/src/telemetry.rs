@@ -143,11 +143,14 @@ impl Metrics {
 
 /// Note the numbers of a host that are read, not counted.
 pub(crate) fn note(stats: &HostStats) {
-    let HostStats { residents, queued, memory_used, memory_limit, store } = *stats;
+    let HostStats { residents, queued, waiting, memory_used, memory_limit, memory_kept, store } =
+        *stats;
     gauge!("dormouse_residents").set(residents as f64);
     gauge!("dormouse_queued_messages").set(queued as f64);
+    gauge!("dormouse_waiting_sessions").set(waiting as f64);
     gauge!("dormouse_memory_used_bytes").set(float(memory_used));
     gauge!("dormouse_memory_limit_bytes").set(float(memory_limit));
+    gauge!("dormouse_memory_kept_bytes").set(float(memory_kept));
     gauge!("dormouse_store_sessions").set(float(store.sessions));
     gauge!("dormouse_store_disk_bytes").set(float(store.disk_bytes));
     gauge!("dormouse_store_index_bytes").set(float(store.index_bytes));
@@ -174,8 +177,18 @@ fn describe() {
     describe_counter!("dormouse_store_commits_total", "Commits of the store");
     describe_counter!("dormouse_driver_panics_total", "Defects of the host; should be 0");
     describe_gauge!("dormouse_queued_messages", "Messages that wait, over all sessions");
-    describe_gauge!("dormouse_memory_used_bytes", Unit::Bytes, "Held by guests and messages");
-    describe_gauge!("dormouse_memory_limit_bytes", Unit::Bytes, "What these may hold together");
+    describe_gauge!("dormouse_waiting_sessions", "Sessions that wait for memory or a place");
+    describe_gauge!(
+        "dormouse_memory_used_bytes",
+        Unit::Bytes,
+        "Charged for instances, snapshots, images of agents and messages"
+    );
+    describe_gauge!("dormouse_memory_limit_bytes", Unit::Bytes, "What these may take together");
+    describe_gauge!(
+        "dormouse_memory_kept_bytes",
+        Unit::Bytes,
+        "Kept by free places for the next instances; not charged"
+    );
     describe_gauge!("dormouse_store_sessions", "Sessions stored");
     describe_gauge!("dormouse_store_disk_bytes", Unit::Bytes, "What the store takes on disk");
     describe_gauge!("dormouse_store_index_bytes", Unit::Bytes, "Indexes in memory, estimated");

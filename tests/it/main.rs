@@ -13,6 +13,7 @@ mod http;
 mod images;
 mod limits;
 mod misbehaviour;
+mod pressure;
 mod residency;
 mod restart;
 mod scripting;

@@ -125,7 +125,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(
         "memory-budget",
         "SIZE",
-        "What guests and messages may hold together",
+        "What guests, snapshots and messages may hold together",
         host.memory_budget,
         value::size,
         size

@@ -18,7 +18,7 @@ use super::snapshot::{Form, STATE, starts_alone};
 use super::ticker::Ticker;
 use crate::agent::{AgentKind, Statefulness};
 use crate::clock::Clock;
-use crate::memory::MemoryBudget;
+use crate::memory::{Account, MemoryBudget};
 
 /// What all instances of a sandbox share.
 pub(super) struct Shared {
@@ -54,15 +54,16 @@ impl std::fmt::Debug for Code {
 }
 
 impl Code {
-    /// Make an instance in its first state.
+    /// Make an instance in its first state, whose memory is paid with this account: with what is
+    /// reserved there, and what it needs besides.
     ///
     /// # Errors
     /// [`Fault::Busy`] where all places are taken, [`Fault::HostOutOfMemory`] where the budget is
     /// spent, and otherwise what the agent did wrong while it started.
-    pub async fn instantiate(&self, grant: Grant) -> Result<Instance, Fault> {
+    pub async fn instantiate(&self, grant: Grant, account: Account) -> Result<Instance, Fault> {
         let shared = &self.shared;
         let begun = shared.clock.monotonic();
-        let mut store = self.store(&grant)?;
+        let mut store = self.store(&grant, account)?;
         let made = shared.ticker.watch(self.agent.instantiate_async(&mut store)).await;
         let instance = made.map_err(|error| store.data_mut().fault(&error))?;
         let entry = self.entry.load(&mut store, &instance);
@@ -74,11 +75,20 @@ impl Code {
         Ok(Instance::new(store, entry, keeper, shared.clone()))
     }
 
+    /// Make an instance that only tries whether one can be made.
+    ///
+    /// # Errors
+    /// As [`Code::instantiate`].
+    pub(super) async fn try_out(&self, grant: Grant) -> Result<Instance, Fault> {
+        self.instantiate(grant, self.shared.memory.account()).await
+    }
+
     /// A store for one instance, with fuel to start it.
-    fn store(&self, grant: &Grant) -> Result<Store<Guest>, Fault> {
+    fn store(&self, grant: &Grant, account: Account) -> Result<Store<Guest>, Fault> {
         let shared = &self.shared;
         let limit = grant.max_memory_bytes.min(shared.max_memory_bytes);
-        let guest = Guest::new(grant, self.start, limit, &shared.memory, &shared.clock);
+        let mut guest = Guest::new(grant, self.start, limit, account, &shared.clock);
+        guest.memory.wake()?;
         let mut store = Store::new(self.agent.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(MAX_TRANSFER);
@@ -92,7 +102,7 @@ impl Code {
     /// # Errors
     /// There was no place to try it.
     pub(super) async fn starts_alone(&self, grant: &Grant) -> Result<bool, Fault> {
-        let mut store = self.store(grant)?;
+        let mut store = self.store(grant, self.shared.memory.account())?;
         let alone = starts_alone(self.agent.component(), &mut store);
         match self.shared.ticker.watch(alone).await {
             Ok(alone) => Ok(alone),

@@ -31,7 +31,10 @@ pub enum Fault {
     },
     /// It asked for memory that the host does not have now. Trying later may help.
     #[error("the host has no memory left for the agent; try again later")]
-    HostOutOfMemory,
+    HostOutOfMemory {
+        /// What it would hold in all, in bytes.
+        needed: u64,
+    },
     /// Its reply is larger than a reply may be.
     #[error("the reply of the agent is larger than {limit} bytes")]
     ReplyTooLarge {
@@ -130,7 +133,7 @@ mod tests {
     use crate::memory::MemoryBudget;
 
     fn limiter() -> Limiter {
-        Limiter::new(1 << 20, &MemoryBudget::new(1 << 30))
+        Limiter::new(1 << 20, MemoryBudget::new(1 << 30).account())
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::imports::wasi::{self, GuestClock, Program, RandomStream};
 use super::instance::Grant;
 use super::memory::Limiter;
 use crate::clock::Clock;
-use crate::memory::MemoryBudget;
+use crate::memory::Account;
 
 /// Resources that a guest may hold at a time. Rust programs need about ten.
 pub(super) const MAX_RESOURCES: usize = 1_000;
@@ -59,12 +59,12 @@ impl SharedLog {
 }
 
 impl Guest {
-    /// For an instance with this grant.
+    /// For an instance with this grant, whose memory is paid with this account.
     pub(super) fn new(
         grant: &Grant,
         start: Start,
         limit: u64,
-        budget: &MemoryBudget,
+        account: Account,
         clock: &Clock,
     ) -> Guest {
         let clock = GuestClock::new(clock.clone(), grant.monotonic_ns);
@@ -78,7 +78,7 @@ impl Guest {
             Start::Alike => (wasi::same_for_all(&log), Some(session)),
         };
         Guest {
-            memory: Limiter::new(limit, budget),
+            memory: Limiter::new(limit, account),
             seed: grant.seed,
             wasi,
             later,

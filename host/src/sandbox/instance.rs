@@ -4,6 +4,7 @@
 //! middle of something, and so does a future that is dropped; whoever holds the instance drops it, and
 //! wakes another from the last snapshot. Dropping the future of [`Instance::run`] at any time is safe.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
@@ -20,7 +21,7 @@ use super::fuel;
 use super::guest::{Guest, Turn};
 use super::imports::output::TurnOutput;
 use super::snapshot::{Keeper, Saved};
-use crate::memory::Account;
+use crate::memory::PATIENCE;
 use crate::session::snapshot::GuestState;
 use crate::turn::record::{Part, Sender};
 
@@ -55,8 +56,6 @@ pub struct Instance {
     poisoned: bool,
     /// The state that the agent itself has saved in its last call.
     own: Option<GuestState>,
-    /// What the state takes in memory that was saved last, until it is stored.
-    unstored: Option<Account>,
 }
 
 impl std::fmt::Debug for Instance {
@@ -72,16 +71,7 @@ impl Instance {
         keeper: Keeper,
         shared: Arc<Shared>,
     ) -> Instance {
-        Instance {
-            store,
-            entry,
-            keeper,
-            shared,
-            given: 0,
-            poisoned: false,
-            own: None,
-            unstored: None,
-        }
+        Instance { store, entry, keeper, shared, given: 0, poisoned: false, own: None }
     }
 
     /// Give a new instance a saved state. Returns the fuel that it used.
@@ -95,8 +85,9 @@ impl Instance {
         self.begin(fuel)?;
         let shared = self.shared.clone();
         let begun = shared.clock.monotonic();
-        let restored = self.keeper.restore(&mut self.store, state, &shared.memory);
+        let restored = self.keeper.restore(&mut self.store, state);
         shared.ticker.watch(restored).instrument(span).await?;
+        self.store.data_mut().memory.keep(0);
         self.poisoned = false;
         metrics::histogram!("dormouse_restore_seconds")
             .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
@@ -137,10 +128,11 @@ impl Instance {
         let shared = self.shared.clone();
         let begun = shared.clock.monotonic();
         let span = tracing::debug_span!("save");
-        let saving = self.keeper.save_after_turn(&mut self.store, &shared.memory);
-        let (saved, account) = shared.ticker.watch(saving).instrument(span).await?;
+        let saved = shared.ticker.watch(self.save_with_patience()).instrument(span).await?;
         self.poisoned = false;
-        self.unstored = Some(account);
+        if matches!(saved, Saved::Held(_)) {
+            self.measure().await?;
+        }
         if let Saved::State(state) = &saved {
             metrics::histogram!("dormouse_save_seconds")
                 .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
@@ -167,7 +159,81 @@ impl Instance {
 
     /// What was saved is stored: what it took in memory is let go.
     pub fn stored(&mut self) {
-        self.unstored = None;
+        self.store.data_mut().memory.keep(0);
+    }
+
+    /// Save, and where the host has no memory for it, wait for that: only then is the turn given up.
+    async fn save_with_patience(&mut self) -> Result<Saved, Fault> {
+        let shared = self.shared.clone();
+        let mut ticket = None;
+        let patience = shared.clock.sleep_until(shared.clock.now().after(PATIENCE));
+        let mut patience = pin!(patience);
+        loop {
+            self.store.data_mut().memory.forget_denials();
+            let saved = self.keeper.save_after_turn(&mut self.store).await;
+            let needed = match &saved {
+                Err(Fault::HostOutOfMemory { needed }) => *needed,
+                Ok(_) | Err(_) => return saved,
+            };
+            let memory = &mut self.store.data_mut().memory;
+            // The guest does not run meanwhile.
+            memory.rest();
+            if needed > shared.memory.limit() {
+                return saved;
+            }
+            let ticket = ticket.get_or_insert_with(|| shared.memory.finishing().ticket());
+            tokio::select! {
+                biased;
+                reserved = ticket.first(|| memory.reserve(needed).then_some(())) => {
+                    if reserved.is_none() {
+                        return saved;
+                    }
+                }
+                () = &mut patience => return saved,
+            }
+        }
+    }
+
+    /// Pay for all that the guest has, so that it can be called: see [`Instance::rest`].
+    ///
+    /// # Errors
+    /// [`Fault::HostOutOfMemory`]; nothing has changed then.
+    pub fn wake(&mut self) -> Result<(), Fault> {
+        self.store.data_mut().memory.wake()
+    }
+
+    /// Whether it pays for all that the guest has.
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        self.store.data().memory.is_awake()
+    }
+
+    /// Pay only for what the guest really holds, from now on until the next call. That is known where
+    /// its state was saved, or [`Instance::measure`] has found it out, since the last.
+    pub fn rest(&mut self) {
+        self.store.data_mut().memory.rest();
+    }
+
+    /// Find out what the guest really holds, where that is not known.
+    ///
+    /// # Errors
+    /// After a fault the instance must be dropped.
+    pub async fn measure(&mut self) -> Result<(), Fault> {
+        if self.poisoned || self.store.data().memory.is_measured() {
+            return Ok(());
+        }
+        let shared = self.shared.clone();
+        self.poisoned = true;
+        let present = shared.ticker.watch(self.keeper.present(&mut self.store)).await;
+        match present {
+            Ok(present) => {
+                let memory = &mut self.store.data_mut().memory;
+                present.into_iter().for_each(|bytes| memory.note_present(bytes));
+                self.poisoned = false;
+                Ok(())
+            }
+            Err(error) => Err(self.store.data_mut().fault(&error)),
+        }
     }
 
     /// Answer one turn: `handle`, and where the agent saves its own state, `save`, both within the
@@ -200,9 +266,9 @@ impl Instance {
         matches!(self.entry, Entry::Command(_))
     }
 
-    /// Bytes of memory that the guest holds.
-    #[must_use]
-    pub fn memory_bytes(&self) -> u64 {
+    /// Bytes of memories and tables that the guest has.
+    #[cfg(test)]
+    pub(super) fn memory_bytes(&self) -> u64 {
         self.store.data().memory.held()
     }
 
@@ -224,9 +290,12 @@ impl Instance {
         if std::mem::replace(&mut self.poisoned, true) {
             return Err(Fault::Host("the instance was called again after a fault".to_owned()));
         }
+        let memory = &mut self.store.data_mut().memory;
+        memory.forget_denials();
+        memory.keep(0);
+        memory.wake()?;
         fuel::fill(&mut self.store, fuel).map_err(|error| Fault::Host(format!("{error:#}")))?;
         self.given = fuel;
-        self.store.data_mut().memory.forget_denials();
         Ok(())
     }
 

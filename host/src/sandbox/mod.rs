@@ -207,6 +207,14 @@ impl Sandbox {
         &self.0.handle
     }
 
+    /// Bytes that free places of the pool keep from the instances before, for the next: beyond what is
+    /// charged to anybody.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        let metrics = self.0.engines.pooled.pooling_allocator_metrics();
+        metrics.map_or(0, |pool| pool.unused_memory_bytes_resident() as u64)
+    }
+
     /// Inspect, compile and link a component, or take its compiled form from the cache. Runs on
     /// threads of the sandbox; when this future is dropped, a compiling child is killed.
     ///

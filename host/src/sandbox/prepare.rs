@@ -127,9 +127,9 @@ async fn find_out(
             code = link(inner, component, &findings)?;
         }
     }
-    code.instantiate(trial(inner, 0)).await.map_err(unstarted)?;
+    code.try_out(trial(inner, 0)).await.map_err(unstarted)?;
     if findings.unimaged.is_none() {
-        let mut other = code.instantiate(trial(inner, 1)).await.map_err(unstarted)?;
+        let mut other = code.try_out(trial(inner, 1)).await.map_err(unstarted)?;
         if !other.is_pristine().await.map_err(unstarted)? {
             let reason = "its instances do not all start in the same state";
             findings.unimaged = Some(reason.to_owned());
@@ -187,7 +187,7 @@ fn trial(inner: &Inner, number: u8) -> Grant {
 /// What it means for an upload that no instance could be made.
 fn unstarted(fault: Fault) -> Refusal {
     match fault {
-        Fault::Busy | Fault::HostOutOfMemory => Refusal::Busy,
+        Fault::Busy | Fault::HostOutOfMemory { .. } => Refusal::Busy,
         Fault::Host(error) => Refusal::Host(error),
         Fault::Failed(_)
         | Fault::Trapped(_)

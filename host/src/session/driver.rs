@@ -8,16 +8,16 @@ mod history;
 mod orders;
 mod turns;
 mod upgrade;
+mod waking;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::agent::catalog::CodeError;
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::sandbox::{self, Fault};
+use crate::sandbox::{Fault, Refusal};
 use crate::store::StoreError;
 
 use super::id::SessionId;
@@ -25,15 +25,8 @@ use super::manager::Manager;
 use super::queue::Next;
 use super::record::{Residency, Session};
 use super::request::{Commission, Running};
-use super::residents::{Guest, Resident};
-use super::snapshot::{GuestState, Snapshot};
-
-/// Waits between tries to wake a session when memory is short.
-const WAKE_BACKOFF: [Duration; 3] =
-    [Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(160)];
-
-/// Fuel for putting a saved state back. Not billed: it is the host that dropped the instance.
-const RESTORE_FUEL: u64 = 10_000_000_000;
+use super::residents::{Guest, Resident, Seat};
+use super::snapshot::Snapshot;
 
 /// Work for this session until there is none.
 pub(super) async fn drive(
@@ -48,7 +41,10 @@ pub(super) async fn drive(
         session: None,
         head: None,
         damage: None,
+        making: None,
         guest: None,
+        interrupt: interrupt.clone(),
+        in_line: false,
         used_at: manager.clock.now(),
         woken: false,
     };
@@ -60,10 +56,14 @@ pub(super) async fn drive(
         match work {
             Next::Order(Commission { caller, order, answer }) => {
                 let done = driver.order(caller, order).await;
+                driver.let_go();
                 // Who gave the order may have gone; it is carried out all the same.
                 let _ = answer.send(done);
             }
-            Next::Message(letter) => driver.message(letter, &mut interrupt).await,
+            Next::Message(letter) => {
+                driver.message(letter, &mut interrupt).await;
+                driver.let_go();
+            }
         }
     }
 }
@@ -77,7 +77,13 @@ struct Driver<'a> {
     head: Option<Snapshot>,
     /// Why the head could not be read.
     damage: Option<Arc<str>>,
+    /// Leave to hold a head, and to make an instance of it.
+    making: Option<Seat>,
     guest: Option<Guest>,
+    /// Whether somebody ends the session while it stands in line.
+    interrupt: watch::Receiver<Running>,
+    /// It stands in line for memory or a place.
+    in_line: bool,
     /// When the instance was last of use.
     used_at: Timestamp,
     /// The instance was made since the last commit, and no event tells of it yet.
@@ -87,7 +93,11 @@ struct Driver<'a> {
 /// Why a session could not be loaded or woken.
 enum WakeError {
     NotFound,
+    /// There was no memory or no place in all the time that one may wait.
     OutOfMemory,
+    ShuttingDown,
+    /// It was stopped, killed or deleted while it stood in line.
+    Ended,
     /// The saved state could not be put back: a fault of the guest.
     Guest(Fault),
     /// The head is damaged. Says how.
@@ -108,6 +118,7 @@ impl From<CodeError> for WakeError {
     fn from(error: CodeError) -> WakeError {
         match error {
             CodeError::Store(error) => WakeError::Store(error),
+            CodeError::Refused(Refusal::Busy) => WakeError::OutOfMemory,
             CodeError::Missing(_) | CodeError::Refused(_) => WakeError::Host(error.to_string()),
         }
     }
@@ -116,68 +127,44 @@ impl From<CodeError> for WakeError {
 impl Driver<'_> {
     /// What is left in memory when there is no more work.
     fn leave(&mut self) -> Option<Box<Resident>> {
-        let guest = self.guest.take()?;
+        let mut guest = self.guest.take()?;
         let session = self.session.take()?;
+        guest.instance.rest();
         Some(Box::new(Resident { session, guest, used_at: self.used_at }))
     }
 
     /// Forget everything: the store knows better.
     fn forget(&mut self) {
         self.session = None;
-        self.head = None;
-        self.damage = None;
+        self.let_go();
         self.drop_guest();
+    }
+
+    /// Hold no state that is not in an instance.
+    fn let_go(&mut self) {
+        (self.head, self.damage) = (None, None);
+        self.making = None;
+    }
+
+    /// Drop the instance that could not be woken; but not one that goes on resting, because there was
+    /// no memory to call it.
+    fn give_up_guest(&mut self, error: &WakeError) {
+        match error {
+            WakeError::OutOfMemory | WakeError::ShuttingDown => {}
+            WakeError::NotFound
+            | WakeError::Ended
+            | WakeError::Guest(_)
+            | WakeError::Damaged(_)
+            | WakeError::Unusable(_)
+            | WakeError::Host(_)
+            | WakeError::Store(_) => self.drop_guest(),
+        }
     }
 
     fn drop_guest(&mut self) {
         if self.guest.take().is_some() {
             self.manager.note_residency(self.id, Residency::Asleep);
         }
-    }
-
-    /// The record, read where it is not in memory yet.
-    async fn load(&mut self) -> Result<&Session, WakeError> {
-        if self.session.is_none() {
-            let dormant = self.manager.store.dormant(self.id).await?;
-            let dormant = dormant.ok_or(WakeError::NotFound)?;
-            (self.head, self.damage) = (dormant.head, dormant.damage);
-            self.session = Some(dormant.session);
-        }
-        self.session.as_ref().ok_or(WakeError::NotFound)
-    }
-
-    /// Make the instance where there is none, in the state of the head.
-    async fn wake(&mut self) -> Result<(), WakeError> {
-        if self.guest.is_some() {
-            return Ok(());
-        }
-        let session = self.load().await?.clone();
-        let here = self.head.as_ref().map(|head| head.id);
-        if here != session.head {
-            // The record came from a resident that is gone meanwhile, or has a new head.
-            let dormant = self.manager.store.dormant(self.id).await?.ok_or(WakeError::NotFound)?;
-            (self.head, self.damage) = (dormant.head, dormant.damage);
-        }
-        if let Some(damage) = &self.damage {
-            return Err(WakeError::Damaged(damage.to_string()));
-        }
-        self.manager.note_residency(self.id, Residency::Waking);
-        let begun = self.manager.clock.monotonic();
-        let head = self.head.as_ref();
-        let made = make(self.manager, &session, head, head.map(|head| &head.state)).await;
-        let residency = if made.is_ok() { Residency::Resident } else { Residency::Asleep };
-        self.manager.note_residency(self.id, residency);
-        let guest = made?;
-        if session.head.is_some() {
-            self.woken = true;
-            metrics::counter!("dormouse_wakes_total").increment(1);
-            metrics::histogram!("dormouse_wake_seconds")
-                .record(self.manager.clock.monotonic().saturating_sub(begun).as_secs_f64());
-        }
-        self.head = None;
-        self.guest = Some(guest);
-        self.used_at = self.manager.clock.now();
-        Ok(())
     }
 
     /// Events that wait for the next commit.
@@ -188,61 +175,4 @@ impl Driver<'_> {
             Vec::new()
         }
     }
-}
-
-/// Make an instance of the session's agent in this state: that of the head, or one that is to follow
-/// it. Its clock and its randomness go on from the head.
-async fn make(
-    manager: &Arc<Manager>,
-    session: &Session,
-    head: Option<&Snapshot>,
-    state: Option<&GuestState>,
-) -> Result<Guest, WakeError> {
-    let code = manager.catalog.code(session.profile.agent.digest).await?;
-    let grant = sandbox::Grant {
-        max_memory_bytes: session.profile.limits.max_memory_bytes,
-        seed: manager.seed(session.id),
-        random_position: head.map_or(0, |head| head.random_position),
-        monotonic_ns: monotonic_ns(session, head, manager.clock.now()),
-    };
-    let mut backoff = WAKE_BACKOFF.iter();
-    loop {
-        let seat = manager.residents.seat(|gone| manager.note_slept(gone, "places"));
-        let fault = match seat {
-            None => Fault::Busy,
-            Some(seat) => match revive(&code, grant.clone(), state).await {
-                Ok(instance) => return Ok(Guest { instance, _seat: seat }),
-                Err(fault) => fault,
-            },
-        };
-        match (fault, backoff.next()) {
-            (Fault::Busy | Fault::HostOutOfMemory, Some(wait)) => {
-                manager.clock.back_off(*wait).await;
-            }
-            (Fault::Busy | Fault::HostOutOfMemory, None) => return Err(WakeError::OutOfMemory),
-            (Fault::SnapshotDamaged(why), _) => return Err(WakeError::Damaged(why)),
-            (Fault::SnapshotUnusable(why), _) => return Err(WakeError::Unusable(why)),
-            (fault, _) => return Err(WakeError::Guest(fault)),
-        }
-    }
-}
-
-/// What the guest's monotonic clock says now. It goes from the creation of the session on, also while it
-/// sleeps, so that it does not depend on when an instance was made.
-fn monotonic_ns(session: &Session, head: Option<&Snapshot>, now: Timestamp) -> u64 {
-    let age = || u64::try_from(now.since(session.created_at).as_nanos()).unwrap_or(u64::MAX);
-    head.map_or_else(age, |head| head.monotonic_at(now))
-}
-
-/// An instance in this state, or in its first.
-async fn revive(
-    code: &sandbox::Code,
-    grant: sandbox::Grant,
-    state: Option<&GuestState>,
-) -> Result<sandbox::Instance, Fault> {
-    let mut instance = code.instantiate(grant).await?;
-    if let Some(state) = state {
-        instance.restore(state, RESTORE_FUEL).await?;
-    }
-    Ok(instance)
 }

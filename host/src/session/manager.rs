@@ -42,6 +42,8 @@ const REMOVAL_HOLD: Duration = Duration::from_secs(3600);
 pub(crate) struct ManagerOptions {
     /// Instances in memory at most.
     pub(crate) max_residents: usize,
+    /// Instances that are made at the same time, each with the state of its session in memory.
+    pub(crate) max_making: usize,
     /// Messages that wait for one session at most.
     pub(crate) max_queued_messages: usize,
     /// How long a running turn may go on when its session is stopped.
@@ -90,6 +92,7 @@ impl Manager {
         options: ManagerOptions,
     ) -> Arc<Manager> {
         let started_at = clock.now();
+        let line = memory.line().clone();
         let manager = Arc::new(Manager {
             store,
             sandbox,
@@ -97,7 +100,7 @@ impl Manager {
             clock,
             memory,
             options,
-            residents: Residents::new(options.max_residents),
+            residents: Residents::new(options.max_residents, options.max_making, &line),
             slept: Slept::default(),
             deadlines: Notify::new(),
             next_look: AtomicI64::new(Timestamp::NEVER.0),
@@ -107,10 +110,8 @@ impl Manager {
             liveness: Liveness::default(),
         });
         let weak = Arc::downgrade(&manager);
-        manager.memory.set_reclaimer(Box::new(move |missing| {
-            if let Some(manager) = weak.upgrade() {
-                manager.reclaim(missing);
-            }
+        manager.memory.set_reclaimer(Box::new(move || {
+            weak.upgrade().is_some_and(|manager| manager.evict("memory"))
         }));
         manager
     }
@@ -246,6 +247,8 @@ impl Manager {
     /// everything to sleep. Turns that are still running after `grace` are killed.
     pub(crate) async fn shut_down(&self, grace: Duration) {
         self.liveness.close();
+        // Who waits for a place has no turn yet that could finish.
+        self.memory.line().close();
         let done = self.liveness.all_left();
         tokio::pin!(done);
         let patience = self.clock.sleep_until(self.clock.now().after(grace));
@@ -271,6 +274,7 @@ impl Manager {
     /// Kill everything that runs: nobody holds the host any more.
     pub(crate) fn abandon(&self) {
         self.liveness.close();
+        self.memory.line().close();
         self.kill_all();
         drop(self.residents.take_all());
     }
@@ -294,8 +298,12 @@ impl Manager {
         let entry = shard.get_mut(&id)?;
         if let Some(work) = entry.queue.next() {
             entry.in_turn = matches!(work, Next::Message(_));
-            if entry.in_turn {
-                // No order is left, so nothing is asked of this turn yet. What comes from here on is.
+            let ends = match &work {
+                Next::Message(_) => false,
+                Next::Order(given) => matches!(given.order, Order::Move(..) | Order::Delete),
+            };
+            if !ends && entry.queue.orders() == 0 {
+                // No order is left, so nothing is asked of this work yet. What comes from here on is.
                 entry.interrupt.send_replace(Running::Continues);
             }
             return Some(work);
@@ -373,13 +381,11 @@ impl Manager {
         blake3::derive_key("dormouse 0.1 session random stream", &material)
     }
 
-    fn reclaim(&self, missing: u64) {
-        let mut freed = 0;
-        while freed < missing {
-            let Some(resident) = self.residents.longest_idle() else { return };
-            freed += resident.guest.instance.memory_bytes();
-            self.note_slept(resident.session.id, "memory");
-        }
+    /// Drop the instance that has been idle the longest. Answers whether there was one.
+    fn evict(&self, cause: &'static str) -> bool {
+        let Some(resident) = self.residents.longest_idle() else { return false };
+        self.note_slept(resident.session.id, cause);
+        true
     }
 
     fn add(

@@ -7,7 +7,8 @@
 //! - `manager`: finds or starts the driver of a session. Look-up-or-start and
 //!   remove-when-idle are one critical section, so that two drivers never meet.
 //! - `driver`: the only mutator of a session. It lives while there is work, with or without an
-//!   instance, and commits before it tells anybody.
+//!   instance, and commits before it tells anybody. Without memory or a place for an instance it waits
+//!   in line.
 //! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
 //! - `liveness`: whether the host takes work, and whether a task of it has died.
 //! - `timekeeper`: sees to it that what is due happens, without walking the sessions.

@@ -67,6 +67,11 @@ impl<M, O> Queue<M, O> {
         }
     }
 
+    /// How many orders wait.
+    pub(crate) fn orders(&self) -> usize {
+        self.orders.len()
+    }
+
     /// How many messages wait.
     pub(crate) fn messages(&self) -> usize {
         self.messages.len()

@@ -50,8 +50,9 @@ pub enum SendError {
     /// This host cannot read the state that the turn would start from. Nothing was changed.
     #[error("the session cannot be woken by this version of the host: {0}")]
     Unusable(String),
-    /// The host has no memory or no place for one more instance; nothing was changed.
-    #[error("the host has no memory for one more instance; try again later")]
+    /// The host has had no memory or no place for one more instance, for as long as one may wait;
+    /// nothing was changed.
+    #[error("the host has no memory or place for one more instance; try again later")]
     OutOfMemory,
     /// The host is shutting down, or the session was removed while the message waited.
     #[error("the host is shutting down: the message was not handled")]
@@ -112,8 +113,8 @@ pub enum OrderError {
     /// Too many orders wait for this session.
     #[error("too many requests wait for this session; try again later")]
     QueueFull,
-    /// The host has no memory or no place for one more instance.
-    #[error("the host has no memory for one more instance; try again later")]
+    /// The host has had no memory or no place for one more instance, for as long as one may wait.
+    #[error("the host has no memory or place for one more instance; try again later")]
     OutOfMemory,
     /// The host is shutting down.
     #[error("the host is shutting down")]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
+use crate::line::Line;
 use crate::sandbox::Instance;
 
 use super::id::SessionId;
@@ -28,16 +29,37 @@ pub(crate) struct Resident {
 pub(crate) struct Guest {
     /// The instance.
     pub(crate) instance: Instance,
-    /// Its place. Free again when the instance is dropped.
+    /// Its place. Free again once the instance is dropped.
     pub(crate) _seat: Seat,
 }
 
-/// One of the places for instances. Free again when it is dropped.
-pub(crate) struct Seat(Arc<AtomicUsize>);
+/// A number of things to be had: places for instances, or leaves to make one.
+struct Seats {
+    taken: AtomicUsize,
+    max: usize,
+    line: Line,
+}
+
+/// One of them. Free again when it is dropped.
+pub(crate) struct Seat(Arc<Seats>);
+
+impl Seats {
+    fn new(max: usize, line: &Line) -> Arc<Seats> {
+        Arc::new(Seats { taken: AtomicUsize::new(0), max, line: line.clone() })
+    }
+
+    fn take(self: &Arc<Seats>) -> Option<Seat> {
+        let free = |taken: usize| (taken < self.max).then_some(taken + 1);
+        // In one order with the line: see `Line::given_back`.
+        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok()?;
+        Some(Seat(self.clone()))
+    }
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        gauge(self.0.fetch_sub(1, Ordering::Relaxed) - 1);
+        self.0.taken.fetch_sub(1, Ordering::SeqCst);
+        self.0.line.given_back();
     }
 }
 
@@ -51,9 +73,12 @@ impl Resident {
 /// All idle instances of a host.
 pub(crate) struct Residents {
     idle: Mutex<Idle>,
-    /// Instances that exist: those here, and those that drivers hold.
-    instances: Arc<AtomicUsize>,
-    max: usize,
+    /// Places for instances: for those here, and for those that drivers hold.
+    places: Arc<Seats>,
+    /// Leaves to read the state of a session and to make an instance of it.
+    making: Arc<Seats>,
+    /// Where those wait who were denied one of either, or memory.
+    line: Line,
 }
 
 #[derive(Default)]
@@ -84,9 +109,15 @@ impl Idle {
 }
 
 impl Residents {
-    /// Room for this many instances.
-    pub(crate) fn new(max: usize) -> Residents {
-        Residents { idle: Mutex::default(), instances: Arc::default(), max }
+    /// Room for this many instances, of which so many are made at the same time. What comes free is
+    /// told to the line.
+    pub(crate) fn new(max: usize, max_making: usize, line: &Line) -> Residents {
+        Residents {
+            idle: Mutex::default(),
+            places: Seats::new(max, line),
+            making: Seats::new(max_making, line),
+            line: line.clone(),
+        }
     }
 
     /// Keep an instance that has nothing to do, until `bedtime` at most.
@@ -104,6 +135,9 @@ impl Residents {
             idle.bedtimes.insert((bedtime, id));
         }
         idle.parked.insert(id, Parked { resident, place, bedtime });
+        drop(idle);
+        // It can be evicted now, for the first in line.
+        self.line.given_back();
     }
 
     /// Take the instance of a session, for its driver.
@@ -146,33 +180,29 @@ impl Residents {
     }
 
     /// A place for one more instance, made free where none is. `None`: all are taken by sessions
-    /// that cannot go.
-    pub(crate) fn seat(&self, mut on_evicted: impl FnMut(SessionId)) -> Option<Seat> {
+    /// that cannot go now.
+    pub(crate) fn place(&self, mut on_evicted: impl FnMut(SessionId)) -> Option<Seat> {
         loop {
-            let free = |taken: usize| (taken < self.max).then_some(taken + 1);
-            if let Ok(taken) =
-                self.instances.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free)
-            {
-                gauge(taken + 1);
-                return Some(Seat(self.instances.clone()));
+            if let Some(place) = self.places.take() {
+                return Some(place);
             }
             on_evicted(self.longest_idle()?.session.id);
         }
     }
 
+    /// Leave to hold the state of one more session in memory, and to make an instance of it.
+    pub(crate) fn leave_to_make(&self) -> Option<Seat> {
+        self.making.take()
+    }
+
     /// How many instances exist, idle and at work.
     pub(crate) fn instances(&self) -> usize {
-        self.instances.load(Ordering::Relaxed)
+        self.places.taken.load(Ordering::SeqCst)
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a count of instances is far below 2^52")]
-fn gauge(count: usize) {
-    metrics::gauge!("dormouse_residents").set(count as f64);
 }
 
 /// Sessions whose sleep no event tells of yet. It is told when they wake, with the next commit: a

@@ -24,7 +24,6 @@ use super::fault::Fault;
 use super::guest::Guest;
 use crate::agent::Statefulness;
 use crate::clock::Clock;
-use crate::memory::{Account, MemoryBudget};
 use crate::session::snapshot::GuestState;
 
 /// How the state of an agent is kept.
@@ -131,16 +130,25 @@ impl Keeper {
         }
     }
 
-    /// What the host does, after the turn.
-    /// What the state takes in memory is charged to the account that comes with it.
+    /// What the host does, after the turn. What the state takes in memory is charged to the instance.
     pub(super) async fn save_after_turn(
         &mut self,
         store: &mut Store<Guest>,
-        budget: &MemoryBudget,
-    ) -> Result<(Saved, Account), Fault> {
+    ) -> Result<Saved, Fault> {
         match &mut self.image {
-            Some(image) => image.save(store, budget).await,
-            None => Ok((Saved::Never, budget.account())),
+            Some(image) => image.save(store).await,
+            None => Ok(Saved::Never),
+        }
+    }
+
+    /// How many bytes of its memories are really there. `None`: they cannot be reached.
+    pub(super) async fn present(
+        &mut self,
+        store: &mut Store<Guest>,
+    ) -> wasmtime::Result<Option<u64>> {
+        match &mut self.image {
+            Some(image) => Ok(Some(image.present(store).await?)),
+            None => Ok(None),
         }
     }
 
@@ -149,11 +157,10 @@ impl Keeper {
         &mut self,
         store: &mut Store<Guest>,
         state: &GuestState,
-        budget: &MemoryBudget,
     ) -> Result<(), Fault> {
         match (state, &self.portable, &mut self.image) {
             (GuestState::Image { data, chunks }, _, Some(image)) => {
-                image.restore(store, data, chunks, budget).await
+                image.restore(store, data, chunks).await
             }
             (GuestState::Image { .. }, _, None) => Err(Fault::SnapshotUnusable(
                 "it is an image, and no image can be taken of the agent any more".to_owned(),

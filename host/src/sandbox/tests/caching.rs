@@ -15,7 +15,7 @@ async fn comes_from_cache(dir: &Path, key: u8) -> bool {
     let options = crate::sandbox::SandboxOptions { cache, ..options(&MemoryBudget::new(1 << 30)) };
     let sandbox = Sandbox::new(options).expect("a sandbox");
     let prepared = sandbox.prepare(Bytes::from(doing(""))).await.expect("it is taken");
-    let mut instance = prepared.code.instantiate(grant()).await.expect("it starts");
+    let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
     assert!(instance.run(call(1_000_000)).await.result.is_ok());
     prepared.from_cache
 }

@@ -31,7 +31,7 @@ fn command(version: &str, body: &str) -> Vec<u8> {
 
 async fn report(body: &str) -> Report {
     let prepared = sandbox().prepare(command("0.2.3", body).into()).await.expect("it is taken");
-    let mut instance = prepared.code.instantiate(grant()).await.expect("it starts");
+    let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
     let report = instance.run(call(1_000_000)).await;
     if report.result.is_ok() {
         assert_eq!(instance.save().await, Ok(Saved::Nothing));

@@ -2,16 +2,19 @@
 //! that never does.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::agent::{self, Parts, assemble, component};
 use super::{call, code, grant, options, sandbox};
 use crate::agent::{Digest, Statefulness};
-use crate::memory::MemoryBudget;
+use crate::clock::{Clock, ManualClock};
+use crate::memory::{Account, MemoryBudget, PATIENCE};
 use crate::sandbox::engine;
+use crate::sandbox::memory::OVERHEAD;
 use crate::sandbox::snapshot::instrument;
-use crate::sandbox::{Code, Fault, Grant, Instance, Sandbox, Saved};
+use crate::sandbox::{Code, Fault, Grant, Instance, Sandbox, SandboxOptions, Saved};
 use crate::session::snapshot::{Chunk, GuestState};
 use crate::turn::record::Part;
 
@@ -58,7 +61,7 @@ async fn state(instance: &mut Instance) -> GuestState {
 }
 
 async fn woken(code: &Code, state: &GuestState) -> Instance {
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     instance.restore(state, FUEL).await.expect("it is restored");
     instance
 }
@@ -72,7 +75,7 @@ fn image(state: GuestState) -> (Bytes, Vec<Chunk>) {
 }
 
 async fn is_not_given_to_a_guest(code: &Code, state: GuestState) {
-    let mut fresh = code.instantiate(grant()).await.expect("it starts");
+    let mut fresh = code.try_out(grant()).await.expect("it starts");
     let restored = fresh.restore(&state, FUEL).await;
     let refused = matches!(restored, Err(Fault::SnapshotUnusable(_) | Fault::SnapshotDamaged(_)));
     assert!(refused, "{restored:?}");
@@ -85,13 +88,13 @@ async fn is_not_given_to_a_guest(code: &Code, state: GuestState) {
 async fn sleeps_like_it_stays_awake(component: Vec<u8>) {
     let code = code(component).await;
     assert_eq!(code.statefulness(), Statefulness::Image);
-    let mut awake = code.instantiate(grant()).await.expect("it starts");
+    let mut awake = code.try_out(grant()).await.expect("it starts");
     let mut asleep: Option<GuestState> = None;
     let mut told = Vec::new();
     for number in 0..TURNS {
         let expected = turn(&mut awake).await;
         let mut instance = match &asleep {
-            None => code.instantiate(grant()).await.expect("it starts"),
+            None => code.try_out(grant()).await.expect("it starts"),
             Some(state) => woken(&code, state).await,
         };
         assert_eq!(turn(&mut instance).await, expected, "turn {number}");
@@ -294,17 +297,17 @@ async fn an_agent_that_asks_the_host_while_it_starts_starts_alike_everywhere() {
     // nobody here tells it where it was. What it drew at its start is the same in all sessions.
     let code = code(telling(parts, "(i64.add (call $bump) (call $first))")).await;
     assert_eq!(code.statefulness(), Statefulness::Image);
-    let first = code.instantiate(grant()).await.expect("it starts");
+    let first = code.try_out(grant()).await.expect("it starts");
     assert_eq!(first.random_position(), 0);
     let mut asked = Vec::new();
     for seed in [1, 1, 2] {
         let grant = Grant { seed: [seed; 32], ..grant() };
-        let mut instance = code.instantiate(grant).await.expect("it starts");
+        let mut instance = code.try_out(grant).await.expect("it starts");
         asked.push(turn(&mut instance).await);
         assert_eq!(instance.random_position(), 8);
         let state = state(&mut instance).await;
         let grant = Grant { seed: [seed; 32], random_position: 8, ..self::grant() };
-        let mut again = code.instantiate(grant).await.expect("it starts");
+        let mut again = code.try_out(grant).await.expect("it starts");
         again.restore(&state, FUEL).await.expect("it is restored");
         assert_eq!(turn(&mut again).await, turn(&mut instance).await);
     }
@@ -341,7 +344,7 @@ async fn a_guest_that_holds_something_open_is_saved_once_it_is_closed() {
         ..Parts::default()
     };
     let code = code(telling(parts, "(call $step)")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     let held = Saved::Held("it holds open: a pollable".to_owned());
     turn(&mut instance).await;
     let first = state(&mut instance).await;
@@ -361,7 +364,7 @@ async fn a_turn_that_spent_its_last_fuel_is_saved() {
         (func $step (result i64)
           (global.set $g (i64.add (global.get $g) (i64.const 1))) (global.get $g))"#;
     let code = code(telling(Parts { inner, ..Parts::default() }, "(call $step)")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     let (_, fuel) = turn(&mut instance).await;
     let report = instance.run(call(fuel)).await;
     assert!(report.result.is_ok());
@@ -377,7 +380,7 @@ async fn what_was_changed_is_never_given_to_a_guest() {
           (i64.store (i32.const 40000) (i64.add (i64.load (i32.const 40000)) (i64.const 77)))
           (i64.load (i32.const 40000)))"#;
     let code = code(telling(Parts { inner, ..Parts::default() }, "(call $step)")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let (data, chunks) = image(state(&mut instance).await);
     assert_eq!(chunks, []);
@@ -445,7 +448,7 @@ fn counted(state: &GuestState) -> (usize, usize) {
 async fn a_large_image_is_cut_into_chunks_and_only_those_that_changed_are_saved_again() {
     let code = code(large()).await;
     let mut store = HashMap::new();
-    let mut awake = code.instantiate(grant()).await.expect("it starts");
+    let mut awake = code.try_out(grant()).await.expect("it starts");
     turn(&mut awake).await;
     let first = state(&mut awake).await;
     assert_eq!(counted(&first), (16, 16));
@@ -476,12 +479,12 @@ async fn a_large_image_is_cut_into_chunks_and_only_those_that_changed_are_saved_
 async fn a_large_agent_sleeps_like_it_stays_awake() {
     let code = code(large()).await;
     let mut store = HashMap::new();
-    let mut awake = code.instantiate(grant()).await.expect("it starts");
+    let mut awake = code.try_out(grant()).await.expect("it starts");
     let mut asleep = None;
     for number in 0..TURNS {
         let expected = turn(&mut awake).await;
         let mut instance = match &asleep {
-            None => code.instantiate(grant()).await.expect("it starts"),
+            None => code.try_out(grant()).await.expect("it starts"),
             Some(state) => woken(&code, state).await,
         };
         assert_eq!(turn(&mut instance).await, expected, "turn {number}");
@@ -493,7 +496,7 @@ async fn a_large_agent_sleeps_like_it_stays_awake() {
 #[tokio::test]
 async fn a_large_image_with_anything_wrong_is_never_given_to_a_guest() {
     let code = code(large()).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let (data, chunks) = image(state(&mut instance).await);
     let changed = |change: &dyn Fn(&mut Vec<Chunk>)| {
@@ -552,11 +555,11 @@ async fn a_large_image_with_anything_wrong_is_never_given_to_a_guest() {
 #[tokio::test]
 async fn a_missing_chunk_is_damage_by_name() {
     let code = code(large()).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let (data, mut chunks) = image(state(&mut instance).await);
     chunks.pop();
-    let mut fresh = code.instantiate(grant()).await.expect("it starts");
+    let mut fresh = code.try_out(grant()).await.expect("it starts");
     let restored = fresh.restore(&GuestState::Image { data, chunks }, FUEL).await;
     let Err(Fault::SnapshotDamaged(why)) = restored else { panic!("{restored:?}") };
     assert!(why.contains("a chunk of it is missing"), "{why}");
@@ -579,7 +582,7 @@ async fn an_image_that_shrinks_is_one_piece_again() {
         ..Parts::default()
     };
     let code = code(telling(parts, "(call $bump)")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let first = state(&mut instance).await;
     // The ranges in between are all alike.
@@ -598,7 +601,7 @@ async fn what_a_large_image_takes_is_charged_until_it_is_stored() {
     let budget = MemoryBudget::new(1 << 30);
     let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
     let code = sandbox.prepare(large().into()).await.expect("it is taken").code;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let before = budget.used();
     let size = state(&mut instance).await.size() as u64;
@@ -607,25 +610,104 @@ async fn what_a_large_image_takes_is_charged_until_it_is_stored() {
     assert_eq!(budget.used(), before);
 }
 
-#[tokio::test]
-async fn a_large_image_for_which_there_is_no_memory_is_not_saved() {
-    let budget = MemoryBudget::new(1 << 30);
-    let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
+/// A large agent after its first turn, all of whose state is stored, with what it is made of.
+async fn saved(budget: &MemoryBudget, clock: &ManualClock) -> (Arc<Code>, Instance, GuestState) {
+    let options = SandboxOptions { clock: Clock::manual(clock), ..options(budget) };
+    let sandbox = Sandbox::new(options).expect("a sandbox");
     let code = sandbox.prepare(large().into()).await.expect("it is taken").code;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let state = state(&mut instance).await;
     instance.stored();
+    (code, instance, state)
+}
+
+/// Leave 100 KiB of the budget.
+fn leave_little(budget: &MemoryBudget, others: &mut Account) {
+    others.charge(budget.limit() - budget.used() - (100 << 10)).expect("it fits");
+}
+
+async fn stands_in_line(budget: &MemoryBudget) {
+    for _ in 0..1_000_000 {
+        if !budget.finishing().is_empty() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("nobody stands in line");
+}
+
+#[tokio::test]
+async fn a_large_image_for_which_there_is_no_memory_is_not_saved() {
+    let (budget, clock) = (MemoryBudget::new(1 << 30), ManualClock::new());
+    let (code, mut instance, state) = saved(&budget, &clock).await;
     let mut others = budget.account();
-    others.charge(budget.limit() - budget.used() - (100 << 10)).expect("it fits");
-    assert_eq!(instance.save().await, Err(Fault::HostOutOfMemory));
+    leave_little(&budget, &mut others);
+    let (saved, ()) = tokio::join!(instance.save(), async {
+        stands_in_line(&budget).await;
+        clock.advance(PATIENCE);
+    });
+    assert!(matches!(saved, Err(Fault::HostOutOfMemory { .. })), "{saved:?}");
     drop(instance);
-    let mut fresh = code.instantiate(grant()).await.expect("it starts");
-    others.charge(budget.limit() - budget.used() - (100 << 10)).expect("it fits");
-    assert_eq!(fresh.restore(&state, FUEL).await, Err(Fault::HostOutOfMemory));
+    let mut fresh = code.try_out(grant()).await.expect("it starts");
+    leave_little(&budget, &mut others);
+    let restored = fresh.restore(&state, FUEL).await;
+    assert!(matches!(restored, Err(Fault::HostOutOfMemory { .. })), "{restored:?}");
     drop((others, fresh));
     woken(&code, &state).await;
+    // What is left is the first image of the agent.
+    assert!((1..16_384).contains(&budget.used()), "{} bytes", budget.used());
+    drop(code);
     assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn a_large_image_is_saved_once_there_is_memory_for_it() {
+    let (budget, clock) = (MemoryBudget::new(1 << 30), ManualClock::new());
+    let (_, mut instance, _) = saved(&budget, &clock).await;
+    let mut others = budget.account();
+    leave_little(&budget, &mut others);
+    // It is denied again as long as it is not enough.
+    let (saved, ()) = tokio::join!(instance.save(), async {
+        for bytes in [900 << 10, 900 << 10, u64::MAX] {
+            stands_in_line(&budget).await;
+            others.give_back(bytes);
+            tokio::task::yield_now().await;
+        }
+    });
+    let Ok(Saved::State(saved)) = saved else { panic!("{saved:?}") };
+    assert_eq!(counted(&saved), (16, 0));
+    instance.stored();
+    instance.rest();
+    assert!(budget.used() < 2 << 20, "{} bytes", budget.used());
+}
+
+#[tokio::test]
+async fn a_save_finds_out_by_the_way_what_the_instance_really_holds() {
+    let step = "(func $step (result i64) (i64.const 7))";
+    let small = telling(Parts { inner: step, ..Parts::default() }, "(call $step)");
+    for (component, most) in [(small, 64 << 10), (large(), 1200 << 10)] {
+        let budget = MemoryBudget::new(1 << 30);
+        let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
+        let code = sandbox.prepare(component.into()).await.expect("it is taken").code;
+        let mut instance = code.try_out(grant()).await.expect("it starts");
+        turn(&mut instance).await;
+        let awake = budget.used();
+        // While it is cut, and when there is nothing that it would have to cut.
+        for _ in 0..2 {
+            instance.wake().expect("there is memory");
+            state(&mut instance).await;
+            instance.stored();
+            assert_eq!(budget.used(), awake);
+            instance.rest();
+            let resting = budget.used();
+            assert!(resting <= most + OVERHEAD || resting == awake, "{resting} of {awake}");
+            instance.wake().expect("there is memory");
+            instance.measure().await.expect("it is measured");
+            instance.rest();
+            assert_eq!(budget.used(), resting);
+        }
+    }
 }
 
 #[tokio::test]
@@ -687,10 +769,10 @@ async fn an_image_does_not_fit_another_agent() {
         telling(Parts { inner: &inner, ..Parts::default() }, "(call $step)")
     };
     let (one, other) = (code(agent(1)).await, code(agent(2)).await);
-    let mut instance = one.instantiate(grant()).await.expect("it starts");
+    let mut instance = one.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let state = state(&mut instance).await;
-    let mut stranger = other.instantiate(grant()).await.expect("it starts");
+    let mut stranger = other.try_out(grant()).await.expect("it starts");
     let restored = stranger.restore(&state, FUEL).await;
     let Err(Fault::SnapshotUnusable(why)) = restored else { panic!("{restored:?}") };
     assert!(why.contains("does not start as it did"), "{why}");
@@ -700,11 +782,11 @@ async fn an_image_does_not_fit_another_agent() {
 async fn an_image_that_needs_more_memory_than_is_granted_is_told_so() {
     let inner = "(func $step (result i64) (i64.extend_i32_u (memory.grow (i32.const 4))))";
     let code = code(telling(Parts { inner, ..Parts::default() }, "(call $step)")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let state = state(&mut instance).await;
     let small = Grant { max_memory_bytes: 2 * 65_536, ..grant() };
-    let mut fresh = code.instantiate(small).await.expect("it starts");
+    let mut fresh = code.try_out(small).await.expect("it starts");
     let limit = 2 * 65_536;
     assert_eq!(fresh.restore(&state, FUEL).await, Err(Fault::MemoryExceeded { limit }));
 }
@@ -715,7 +797,7 @@ async fn a_state_that_the_agent_saved_itself_before_there_were_images_is_still_r
     let before = code(dormouse_tests::unimaged(guest).bytes.to_vec()).await;
     let now = code(guest.bytes.to_vec()).await;
     assert_eq!(now.statefulness(), Statefulness::Portable);
-    let mut instance = before.instantiate(grant()).await.expect("it starts");
+    let mut instance = before.try_out(grant()).await.expect("it starts");
     assert_eq!(turn(&mut instance).await.0, "turn 1: hello");
     let old = state(&mut instance).await;
     assert!(matches!(old, GuestState::Portable { .. }));
@@ -724,7 +806,7 @@ async fn a_state_that_the_agent_saved_itself_before_there_were_images_is_still_r
     let new = state(&mut instance).await;
     assert!(matches!(new, GuestState::Image { .. }));
     assert_eq!(turn(&mut woken(&now, &new).await).await.0, "turn 3: hello");
-    let restored = before.instantiate(grant()).await.expect("it starts").restore(&new, FUEL).await;
+    let restored = before.try_out(grant()).await.expect("it starts").restore(&new, FUEL).await;
     assert!(matches!(restored, Err(Fault::SnapshotUnusable(_))));
 }
 
@@ -765,7 +847,7 @@ async fn a_component_with_state_out_of_reach_is_taken_and_told_why_it_cannot_sle
             panic!("{reason}: {:?}", prepared.statefulness);
         };
         assert!(why.contains(reason), "{reason}: {why}");
-        let mut instance = prepared.code.instantiate(grant()).await.expect("it starts");
+        let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
         assert!(instance.run(call(FUEL)).await.result.is_ok());
         assert_eq!(instance.save().await, Ok(Saved::Never));
     }

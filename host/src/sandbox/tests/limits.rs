@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::agent::{self, Parts, doing};
 use super::{MEMORY, call, code, grant, options, sandbox};
 use crate::memory::MemoryBudget;
+use crate::sandbox::memory::OVERHEAD;
 use crate::sandbox::{Fault, Sandbox};
 
 const FUEL: u64 = 10_000_000;
@@ -17,7 +18,7 @@ const LOOP: &str = "(loop br 0)";
 #[tokio::test]
 async fn a_call_is_answered_and_the_instance_can_be_called_again() {
     let code = code(doing("")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     let first = instance.run(call(FUEL)).await;
     let answer = first.result.expect("it answers");
     assert_eq!((answer.content.len(), answer.complete), (0, false));
@@ -31,7 +32,7 @@ async fn a_call_is_answered_and_the_instance_can_be_called_again() {
 #[tokio::test]
 async fn a_guest_that_loops_uses_all_of_its_fuel_and_is_never_called_again() {
     let code = code(doing(LOOP)).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     let report = instance.run(call(FUEL)).await;
     assert_eq!(report.result, Err(Fault::FuelExhausted));
     assert_eq!(report.fuel, FUEL);
@@ -45,8 +46,9 @@ async fn a_call_can_be_dropped_and_what_it_used_is_known() {
     let budget = MemoryBudget::new(1 << 30);
     let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
     let prepared = sandbox.prepare(Bytes::from(doing(LOOP))).await.expect("it is taken");
+    let without_instances = budget.used();
     for _ in 0..50 {
-        let mut instance = prepared.code.instantiate(grant()).await.expect("it starts");
+        let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
         {
             let mut run = pin!(instance.run(call(u64::MAX)));
             let mut context = Context::from_waker(Waker::noop());
@@ -56,6 +58,8 @@ async fn a_call_can_be_dropped_and_what_it_used_is_known() {
         }
         assert!((1..u64::MAX).contains(&instance.abandon().fuel));
     }
+    assert_eq!(budget.used(), without_instances);
+    drop((prepared, sandbox));
     assert_eq!(budget.used(), 0);
 }
 
@@ -63,7 +67,7 @@ async fn a_call_can_be_dropped_and_what_it_used_is_known() {
 async fn a_guest_that_traps_after_it_was_denied_memory_has_too_little_memory() {
     let body = "(if (i32.eq (memory.grow (i32.const 64)) (i32.const -1)) (then unreachable))";
     let code = code(doing(body)).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     let report = instance.run(call(FUEL)).await;
     assert_eq!(report.result, Err(Fault::MemoryExceeded { limit: MEMORY }));
 }
@@ -71,32 +75,33 @@ async fn a_guest_that_traps_after_it_was_denied_memory_has_too_little_memory() {
 #[tokio::test]
 async fn a_guest_that_copes_with_little_memory_goes_on() {
     let code = code(doing("(drop (memory.grow (i32.const 64)))")).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     assert!(instance.run(call(FUEL)).await.result.is_ok());
     assert_eq!(instance.memory_bytes(), 65_536);
 }
 
 #[tokio::test]
 async fn the_budget_of_the_host_is_charged_and_given_back() {
-    let budget = MemoryBudget::new(3 * 65_536);
+    let budget = MemoryBudget::new(4 * 65_536 + OVERHEAD);
     let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
     let body = "(if (i32.eq (memory.grow (i32.const 2)) (i32.const -1)) (then unreachable))";
     let prepared = sandbox.prepare(Bytes::from(doing(body))).await.expect("it is taken");
-    let mut first = prepared.code.instantiate(grant()).await.expect("it starts");
+    let image = budget.used();
+    assert!((1..16_384).contains(&image), "the first image of the agent is charged: {image}");
+    let mut first = prepared.code.try_out(grant()).await.expect("it starts");
     assert!(first.run(call(FUEL)).await.result.is_ok());
-    assert_eq!(budget.used(), 3 * 65_536);
-    let second = prepared.code.instantiate(grant()).await.expect_err("there is no memory");
-    assert_eq!(second, Fault::HostOutOfMemory);
+    assert_eq!(budget.used(), 3 * 65_536 + OVERHEAD + image);
+    let second = prepared.code.try_out(grant()).await.expect_err("there is no memory");
+    assert_eq!(second, Fault::HostOutOfMemory { needed: 65_536 + OVERHEAD });
     drop(first);
-    assert_eq!(budget.used(), 0);
-    prepared.code.instantiate(grant()).await.expect("there is memory again");
+    prepared.code.try_out(grant()).await.expect("there is memory again");
 }
 
 #[tokio::test]
 async fn a_guest_that_recurses_traps() {
     let parts = Parts { inner: "(func $f call $f)", body: "call $f", ..Parts::default() };
     let code = code(agent::component(parts)).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     let fault = instance.run(call(FUEL)).await.result.expect_err("it traps");
     assert_eq!(fault, Fault::Trapped("the agent trapped: call stack exhausted".to_owned()));
 }
@@ -106,18 +111,18 @@ async fn more_instances_than_there_are_places_are_told_to_wait() {
     let code = code(doing("")).await;
     let mut held = Vec::new();
     for _ in 0..4 {
-        held.push(code.instantiate(grant()).await.expect("there is a place"));
+        held.push(code.try_out(grant()).await.expect("there is a place"));
     }
-    assert_eq!(code.instantiate(grant()).await.expect_err("there is none"), Fault::Busy);
+    assert_eq!(code.try_out(grant()).await.expect_err("there is none"), Fault::Busy);
     held.pop();
-    code.instantiate(grant()).await.expect("there is one again");
+    code.try_out(grant()).await.expect("there is one again");
 }
 
 #[tokio::test]
 async fn an_agent_that_does_not_fit_the_pool_runs_all_the_same() {
     let tables = "(table 100000 funcref)";
     let code = code(agent::component(Parts { inner: tables, ..Parts::default() })).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     assert!(instance.run(call(FUEL)).await.result.is_ok());
     assert_eq!(instance.memory_bytes(), 65_536 + 800_000);
 }
@@ -131,7 +136,7 @@ async fn a_table_cannot_grow_beyond_what_the_instance_may_hold() {
         ..Parts::default()
     };
     let code = code(agent::component(parts)).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     assert!(instance.run(call(FUEL)).await.result.is_ok());
 }
 
@@ -141,7 +146,7 @@ async fn a_reply_that_points_outside_of_memory_is_a_trap_that_says_so() {
     let body = "(i32.store (i32.const 12) (i32.const -16))
                 (i32.store (i32.const 16) (i32.const 1000))";
     let code = code(doing(body)).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     let fault = instance.run(call(FUEL)).await.result.expect_err("it is no reply");
     assert!(matches!(&fault, Fault::Trapped(why) if why.contains("out of bounds")), "{fault}");
 }
@@ -164,7 +169,7 @@ async fn a_guest_that_hands_over_too_much_at_once_is_stopped_before_it_is_read()
         ..Parts::default()
     };
     let code = code(agent::component(parts)).await;
-    let mut instance = code.instantiate(grant()).await.expect("it starts");
+    let mut instance = code.try_out(grant()).await.expect("it starts");
     let fault = instance.run(call(FUEL)).await.result.expect_err("it is too much");
     assert!(matches!(&fault, Fault::Trapped(why) if why.contains("too much data")), "{fault}");
 }
@@ -176,7 +181,7 @@ async fn the_sandbox_can_be_dropped_while_guests_run_and_inside_its_own_runtime(
     let (begun, wait) = tokio::sync::oneshot::channel();
     let own = sandbox.clone();
     let task = sandbox.runtime().spawn(async move {
-        let mut instance = code.instantiate(grant()).await.expect("it starts");
+        let mut instance = code.try_out(grant()).await.expect("it starts");
         drop(own);
         begun.send(()).expect("the test waits");
         instance.run(call(u64::MAX)).await

@@ -34,7 +34,18 @@ impl Driver<'_> {
         caller: Option<Principal>,
         order: Order,
     ) -> Result<Option<Session>, OrderError> {
-        if let Err(error) = self.load().await {
+        let loaded = match order {
+            Order::Wake => self.load().await.map(drop),
+            Order::Sleep
+            | Order::Save
+            | Order::Rewind(_)
+            | Order::Resume(_)
+            | Order::Upgrade(_)
+            | Order::Move(..)
+            | Order::Due
+            | Order::Delete => self.load_record().await.map(drop),
+        };
+        if let Err(error) = loaded {
             return Err(self.order_refusal(error));
         }
         let owner = self.session.as_ref().map(|session| &session.owner);
@@ -132,7 +143,14 @@ impl Driver<'_> {
             }
             woken => woken,
         };
-        woken.map_err(|error| self.order_refusal(error))
+        if let Err(error) = woken {
+            return Err(self.order_refusal(error));
+        }
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        match guest.instance.measure().await {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.order_refusal(WakeError::Guest(fault))),
+        }
     }
 
     async fn do_what_is_due(&mut self) -> Result<Option<Session>, OrderError> {
@@ -167,10 +185,12 @@ impl Driver<'_> {
     }
 
     pub(super) fn order_refusal(&mut self, error: WakeError) -> OrderError {
-        self.drop_guest();
+        self.give_up_guest(&error);
         match error {
             WakeError::NotFound => OrderError::NotFound(self.id),
             WakeError::OutOfMemory => OrderError::OutOfMemory,
+            WakeError::ShuttingDown => OrderError::ShuttingDown,
+            WakeError::Ended => OrderError::NotActive(Status::Stopping),
             WakeError::Guest(fault) => OrderError::Guest(fault.to_string()),
             WakeError::Damaged(why) | WakeError::Unusable(why) => OrderError::Guest(why),
             WakeError::Host(error) => OrderError::Host(error),

@@ -150,7 +150,10 @@ impl Driver<'_> {
             };
             tokio::select! {
                 biased;
-                report = &mut run => return Outcome::Returned(report),
+                report = &mut run => return match report {
+                    Err(WakeError::Ended) => Outcome::Killed,
+                    report => Outcome::Returned(report),
+                },
                 Ok(()) = interrupt.changed() => match *interrupt.borrow_and_update() {
                     Running::Continues => {}
                     Running::Finishes => {
@@ -176,6 +179,10 @@ impl Driver<'_> {
         let later =
             self.session.as_ref().is_some_and(|s| s.profile.durability == Durability::Sleep);
         if later && !guest.instance.is_stateless() {
+            // A save would have found out by the way what it holds.
+            if let Err(fault) = guest.instance.measure().await {
+                report.result = Err(fault);
+            }
             return;
         }
         match guest.instance.save().await {
@@ -214,7 +221,12 @@ impl Driver<'_> {
                 (Err(failure), 0, Vec::new(), 0)
             }
             Outcome::Returned(Err(error)) => return Err(self.refusal(error)),
+            // The turn was never begun: it waited for memory or a place for all of its time.
+            Outcome::TimedOut if std::mem::take(&mut self.in_line) => {
+                return Err(self.refusal(WakeError::OutOfMemory));
+            }
             ending @ (Outcome::TimedOut | Outcome::Killed) => {
+                self.in_line = false;
                 let failure = match ending {
                     Outcome::Killed => Failure {
                         code: FailureCode::TurnKilled,
@@ -276,10 +288,11 @@ impl Driver<'_> {
     }
 
     fn refusal(&mut self, error: WakeError) -> SendError {
-        self.drop_guest();
+        self.give_up_guest(&error);
         match error {
             WakeError::NotFound => SendError::NotFound(self.id),
             WakeError::OutOfMemory => SendError::OutOfMemory,
+            WakeError::ShuttingDown | WakeError::Ended => SendError::ShuttingDown,
             WakeError::Guest(fault) => SendError::Host(fault.to_string()),
             WakeError::Damaged(why) => SendError::Host(why),
             WakeError::Unusable(why) => SendError::Unusable(why),
@@ -335,7 +348,7 @@ fn failure(fault: Fault, grant: Grant) -> Failure {
         | Fault::RestoreFailed(_) => FailureCode::AgentFailed,
         Fault::Trapped(_) => FailureCode::AgentTrapped,
         Fault::FuelExhausted => grant.exhausted,
-        Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory => FailureCode::MemoryExceeded,
+        Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory { .. } => FailureCode::MemoryExceeded,
         Fault::Busy | Fault::Host(_) | Fault::SnapshotUnusable(_) | Fault::SnapshotDamaged(_) => {
             FailureCode::HostFault
         }

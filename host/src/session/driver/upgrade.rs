@@ -14,7 +14,7 @@ use crate::session::snapshot::{GuestState, Snapshot};
 use crate::session::state::Status;
 use crate::turn::admission;
 
-use super::{Driver, Guest, WakeError, make};
+use super::{Driver, Guest, WakeError};
 
 impl Driver<'_> {
     /// Let this agent take the session over, once that has been rehearsed.
@@ -99,7 +99,7 @@ impl Driver<'_> {
         state: &GuestState,
         who: &str,
     ) -> Result<Guest, OrderError> {
-        match make(self.manager, session, Some(head), Some(state)).await {
+        match self.make(session, Some((head, state))).await {
             Ok(guest) => Ok(guest),
             Err(WakeError::Guest(fault)) => {
                 Err(refused(format!("{who} does not take the state: {fault}")))

@@ -162,6 +162,11 @@ impl Cut<'_> {
         self.ranges[memory].push(Known { range, content, digest: unknown, size: 0 });
     }
 
+    /// Bytes of what stands in the image itself.
+    pub(super) fn inline(&self) -> usize {
+        self.memories.iter().map(|memory| memory.difference.size()).sum()
+    }
+
     /// Bytes that wait.
     pub(super) fn waiting(&self) -> usize {
         self.batch.plain.len()

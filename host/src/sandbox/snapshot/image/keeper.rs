@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use wasmtime::Store;
+use wasmtime::component::WasmList;
 
-use super::access::Live;
+use super::access::{Live, Seen};
 use super::cut::Head;
 use super::pristine::Pristine;
 use super::{Image, read};
@@ -17,6 +18,9 @@ pub(super) const SMALL: usize = 256 << 10;
 pub(super) const YIELD: usize = 1 << 20;
 
 const _: () = assert!(YIELD.is_multiple_of(super::chunk::RANGE));
+
+/// The content of a memory that has any.
+pub(super) type List = Option<WasmList<u8>>;
 
 /// Saves and restores one instance.
 pub(in crate::sandbox) struct Keeper {
@@ -37,6 +41,22 @@ impl Keeper {
         let again = read(&self.image.access, &mut self.live, store).await?;
         let same_things = again.held == self.pristine.held;
         Ok(same_things && again.fingerprint == self.pristine.fingerprint)
+    }
+
+    /// The content of all memories.
+    pub(super) async fn lists(
+        &self,
+        seen: &mut Seen,
+        store: &mut Store<Guest>,
+    ) -> wasmtime::Result<Vec<List>> {
+        let mut lists = Vec::new();
+        for (memory, size) in seen.sizes.clone().into_iter().enumerate() {
+            lists.push(match size {
+                0 => None,
+                _ => Some(self.live.memory(&self.image.access, seen, store, memory).await?),
+            });
+        }
+        Ok(lists)
     }
 }
 

@@ -15,7 +15,7 @@
 //! - `save` and `restore`: sleep and wake, both by the `keeper` of an instance. `access`: how the host
 //!   calls what was added. `pagemap` and `pages`: what differs; `pristine`: from what. `cut` and
 //!   `chunk`: large images. `format` and `bytes`: how all of it is written, with all checks of what is
-//!   read. `held`: what a guest has open.
+//!   read. `measure`: what is really in memory. `held`: what a guest has open.
 //!
 //! # Large images
 //!
@@ -23,8 +23,8 @@
 //! places of the memory into chunks, each under the digest of its content: a turn that changes little
 //! of much names, compresses and writes little. An instance knows the chunks of its head and
 //! recognises what has not changed by reading it once. What is read or written is bounded by the
-//! limits of the guest's memory and charged to the budget of the host; what is copied of it at a time
-//! is a few megabytes, however large the memory.
+//! limits of the guest's memory and charged with it to the budget of the host; what is copied of it at
+//! a time is a few megabytes, however large the memory.
 //!
 //! # Starting the same each time
 //!
@@ -48,6 +48,7 @@ mod format;
 mod held;
 mod instrument;
 mod keeper;
+mod measure;
 mod pagemap;
 mod pages;
 mod pristine;
@@ -142,18 +143,25 @@ async fn read(
     let counts = live.counts(access, store).await?;
     let mut seen = live.see(access, &counts, store).await?;
     let mut memories = Vec::new();
+    let mut bytes = 0;
     for (memory, size) in seen.sizes.clone().into_iter().enumerate() {
         let mut image = MemoryImage::new();
         if size > 0 {
             let list = live.memory(access, &mut seen, store, memory).await?;
+            // A copy that grows may take twice what it holds.
+            store.data_mut().memory.hold(bytes + 2 * list.len() as u64)?;
             for start in (0..list.len()).step_by(YIELD) {
-                let bytes = list.as_le_slice(&*store);
-                image.append(&bytes[start..bytes.len().min(start + YIELD)]);
+                let content = list.as_le_slice(&*store);
+                image.append(&content[start..content.len().min(start + YIELD)]);
                 tokio::task::yield_now().await;
             }
+            image.shrink();
         }
+        bytes += image.bytes() as u64;
+        store.data_mut().memory.keep(bytes);
         memories.push(image);
     }
+    let account = store.data_mut().memory.detach();
     let held = held::held(store.data_mut().resources());
-    Ok(Pristine::new(memories, seen.globals, counts, held))
+    Ok(Pristine::new(memories, seen.globals, counts, held, account))
 }

@@ -38,6 +38,17 @@ impl Image {
         }
     }
 
+    /// Nothing more is appended: give back what was kept for that.
+    pub(super) fn shrink(&mut self) {
+        self.data.shrink_to_fit();
+        self.places.shrink_to_fit();
+    }
+
+    /// Bytes that it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.data.capacity() + self.places.capacity() * size_of::<u32>()
+    }
+
     /// How many pages of WebAssembly it has.
     pub(super) fn size(&self) -> u32 {
         u32::try_from(self.places.len() / (WASM_PAGE / PAGE)).unwrap_or(u32::MAX)

@@ -7,6 +7,7 @@ use std::any::TypeId;
 
 use super::access::Counts;
 use super::pages::Image;
+use crate::memory::Account;
 
 /// What an instance is before its first turn.
 pub(super) struct Pristine {
@@ -20,15 +21,18 @@ pub(super) struct Pristine {
     pub(super) held: Vec<TypeId>,
     /// A hash of all but what it holds.
     pub(super) fingerprint: [u8; 16],
+    /// What pays for its memory, as long as the agent is loaded.
+    pub(super) _account: Account,
 }
 
 impl Pristine {
-    /// An instance with these memories and globals, that holds this.
+    /// An instance with these memories and globals, that holds this. The account pays for the copy.
     pub(super) fn new(
         memories: Vec<Image>,
         globals: Vec<u64>,
         counts: Counts,
         held: Vec<TypeId>,
+        account: Account,
     ) -> Pristine {
         let (_, pinned) = counts.totals();
         let mut hasher = blake3::Hasher::new();
@@ -42,7 +46,7 @@ impl Pristine {
         }
         let mut fingerprint = [0; 16];
         fingerprint.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Pristine { memories, globals, counts, held, fingerprint }
+        Pristine { memories, globals, counts, held, fingerprint, _account: account }
     }
 
     /// Its globals, but for pinned handles.

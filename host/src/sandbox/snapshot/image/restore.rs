@@ -17,7 +17,6 @@ use super::keeper::{Keeper, SMALL, blocking};
 use super::pages::{PAGE, Run, index};
 use super::pristine::Pristine;
 use crate::agent::Digest;
-use crate::memory::MemoryBudget;
 use crate::sandbox::fault::Fault;
 use crate::sandbox::fuel;
 use crate::sandbox::guest::Guest;
@@ -52,11 +51,12 @@ impl Keeper {
         store: &mut Store<Guest>,
         image: &Bytes,
         chunks: &[Chunk],
-        budget: &MemoryBudget,
     ) -> Result<(), Fault> {
-        let mut account = budget.account();
         let size = State::decoded_size(image);
-        account.charge(size as u64).map_err(|_| Fault::HostOutOfMemory)?;
+        let given = chunks.iter().filter_map(|chunk| chunk.data.as_ref()).map(Bytes::len);
+        let given = image.len() + given.sum::<usize>();
+        // What was read of the store, and what the image is decoded to.
+        store.data_mut().memory.hold((given + size) as u64)?;
         let state = {
             let (pristine, image) = (self.pristine.clone(), image.clone());
             let decode = move || State::decode(&image, &pristine);
@@ -65,7 +65,7 @@ impl Keeper {
         let places = places(&state, chunks)?;
         // What is read while what was read before is written.
         let most = 2 * places.len().min(BATCH) * (MAX_STORED + RANGE);
-        account.charge(most as u64).map_err(|_| Fault::HostOutOfMemory)?;
+        store.data_mut().memory.hold((given + size + most) as u64)?;
         fuel::fill(store, FUEL).map_err(|error| Fault::Host(format!("{error:#}")))?;
         self.head = Head {
             ranges: state.memories.iter().map(|_| Vec::new()).collect(),
@@ -74,7 +74,9 @@ impl Keeper {
         match self.write(store, &state).await {
             Ok(true) => {}
             // A growth was denied, and the limiter knows why.
-            Ok(false) => return Err(store.data().memory.fault().unwrap_or(Fault::HostOutOfMemory)),
+            Ok(false) => {
+                return Err(store.data_mut().fault(&wasmtime::Error::msg("no memory")));
+            }
             Err(error) => return Err(store.data_mut().fault(&error)),
         }
         self.write_chunks(store, places).await

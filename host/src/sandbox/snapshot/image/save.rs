@@ -12,11 +12,10 @@ use wasmtime::component::WasmList;
 
 use super::cut::{Batch, Cut, Head, Pieces, Pressed};
 use super::format::{MAX_PAGES, Memory, State};
-use super::keeper::{Keeper, SMALL, YIELD, blocking};
+use super::keeper::{Keeper, List, SMALL, YIELD, blocking};
 use super::pagemap::written_or_all;
 use super::pages::{Difference, PAGE, Run, differing, index};
 use super::{FUEL, held};
-use crate::memory::{Account, MemoryBudget};
 use crate::sandbox::fault::Fault;
 use crate::sandbox::fuel;
 use crate::sandbox::guest::Guest;
@@ -27,25 +26,20 @@ use crate::session::snapshot::GuestState;
 /// handle them takes longer than to compress so little again.
 pub(super) const ONE_PIECE: usize = 128 << 10;
 /// The most that the kernel is asked about at once, in bytes of memory.
-const SCAN: usize = 4 << 20;
+pub(super) const SCAN: usize = 4 << 20;
 /// Pages that are copied before it is seen whether it is too much.
 const STEP: u32 = 16;
 
-/// The content of a memory that has any.
-type List = Option<WasmList<u8>>;
-
 impl Keeper {
-    /// The state after a turn, or why it cannot be saved now. With it comes what it takes in memory,
-    /// charged until it is stored.
+    /// The state after a turn, or why it cannot be saved now. What it takes in memory is charged to
+    /// the instance.
     pub(in crate::sandbox) async fn save(
         &mut self,
         store: &mut Store<Guest>,
-        budget: &MemoryBudget,
-    ) -> Result<(Saved, Account), Fault> {
-        let mut account = budget.account();
+    ) -> Result<Saved, Fault> {
         let held = held::held(store.data_mut().resources());
         if let Some(what) = held::besides(&held, &self.pristine.held) {
-            return Ok((Saved::Held(what), account));
+            return Ok(Saved::Held(what));
         }
         fuel::fill(store, FUEL).map_err(|error| store.data_mut().fault(&error))?;
         let image = self.image.clone();
@@ -53,41 +47,42 @@ impl Keeper {
         let mut seen = seen.map_err(|error| store.data_mut().fault(&error))?;
         let ordinary = self.pristine.ordinary().len();
         if seen.globals.get(ordinary..) != Some(self.pristine.handles()) {
-            let why = "its handles of the standard streams have moved".to_owned();
-            return Ok((Saved::Held(why), account));
+            return Ok(Saved::Held("its handles of the standard streams have moved".to_owned()));
         }
         if let Some(why) = too_large(&seen.sizes) {
-            return Ok((Saved::Held(why), account));
+            return Ok(Saved::Held(why));
         }
-        let mut lists = Vec::new();
-        for (memory, size) in seen.sizes.clone().into_iter().enumerate() {
-            lists.push(if size == 0 {
-                None
-            } else {
-                let list = self.live.memory(&image.access, &mut seen, store, memory).await;
-                Some(list.map_err(|error| store.data_mut().fault(&error))?)
-            });
-        }
+        let lists = self.lists(&mut seen, store).await;
+        let lists = lists.map_err(|error| store.data_mut().fault(&error))?;
         let in_one_piece = match self.head.large {
             true => None,
             false => self.in_one_piece(store, &seen.sizes, &lists).await,
         };
         let Pieces { memories, chunks, head } = match in_one_piece {
             Some(memories) => Pieces { memories, chunks: Vec::new(), head: Head::default() },
-            None => self.in_chunks(store, &seen.sizes, &lists, budget, &mut account).await?,
+            None => self.in_chunks(store, &seen.sizes, &lists).await?,
         };
         let pairs = seen.globals.iter().zip(self.pristine.ordinary());
         let changed = (0..).zip(pairs).filter(|(_, (now, then))| now != then);
         let globals = changed.map(|(number, (now, _))| (number, *now)).collect();
-        let data = self.encode(State { memories, globals }, &mut account).await?;
+        let fresh = chunks.iter().filter_map(|chunk| chunk.data.as_ref());
+        let fresh: u64 = fresh.map(|data| data.len() as u64).sum();
+        let data = self.encode(store, State { memories, globals }, fresh).await?;
+        store.data_mut().memory.keep(fresh + data.len() as u64);
         self.head = head;
-        Ok((Saved::State(GuestState::Image { data, chunks }), account))
+        Ok(Saved::State(GuestState::Image { data, chunks }))
     }
 
-    async fn encode(&self, state: State, account: &mut Account) -> Result<Bytes, Fault> {
+    /// The image, where its chunks take so many bytes already.
+    async fn encode(
+        &self,
+        store: &mut Store<Guest>,
+        state: State,
+        chunks: u64,
+    ) -> Result<Bytes, Fault> {
         let size = state.size();
-        // What is written, and what it becomes.
-        account.charge(2 * size as u64).map_err(|_| Fault::HostOutOfMemory)?;
+        // The state, what is written of it, and what that becomes.
+        store.data_mut().memory.hold(chunks + 3 * size as u64)?;
         let pristine = self.pristine.clone();
         let encode = move || state.encode(&pristine);
         if size > SMALL { blocking(encode).await } else { Ok(encode()) }
@@ -103,6 +98,7 @@ impl Keeper {
         let mut memories = Vec::with_capacity(sizes.len());
         let mut left = ONE_PIECE;
         let mut worked = 0;
+        let mut present = 0;
         for ((size, list), before) in sizes.iter().zip(lists).zip(&self.pristine.memories) {
             let mut difference = Difference::default();
             let length = list.as_ref().map_or(0, WasmList::len);
@@ -113,7 +109,9 @@ impl Keeper {
                 }
                 let bytes = piece(list, store, start, SCAN);
                 let written = written_or_all(bytes);
-                worked += written.iter().map(ExactSizeIterator::len).sum::<usize>();
+                let own = written.iter().map(ExactSizeIterator::len).sum::<usize>();
+                worked += own;
+                present += own as u64;
                 let first = page(start);
                 #[cfg(test)]
                 tests::nothing_else_differs(&written, bytes, (before, first));
@@ -128,6 +126,7 @@ impl Keeper {
             left -= difference.size();
             memories.push(Memory { size: *size, chunks: Vec::new(), difference });
         }
+        store.data_mut().memory.note_present(present);
         Some(memories)
     }
 
@@ -137,12 +136,11 @@ impl Keeper {
         store: &mut Store<Guest>,
         sizes: &[u32],
         lists: &[List],
-        budget: &MemoryBudget,
-        account: &mut Account,
     ) -> Result<Pieces, Fault> {
         let mut cut = Cut::new(&self.head, self.image.recognition);
-        let mut press = Press { account: budget.account(), pressing: None };
+        let mut press = Press::default();
         let mut worked = 0;
+        let mut present = 0;
         for ((size, list), before) in sizes.iter().zip(lists).zip(&self.pristine.memories) {
             cut.memory(*size);
             let length = list.as_ref().map_or(0, WasmList::len);
@@ -151,70 +149,78 @@ impl Keeper {
                     tokio::task::yield_now().await;
                     worked = 0;
                 }
-                let bytes = piece(list, store, start, YIELD);
-                let written = written_or_all(bytes);
+                let written = written_or_all(piece(list, store, start, YIELD));
                 let copied = written.iter().map(ExactSizeIterator::len).sum::<usize>();
                 worked += copied;
+                present += copied as u64;
                 // What waits and is copied, and what both become.
-                let most = 2 * (cut.waiting() + copied) as u64;
-                let mut waiting = budget.account();
-                waiting.charge(most).map_err(|_| Fault::HostOutOfMemory)?;
-                press.account = waiting;
-                cut.piece(&written, page(start), bytes, before);
+                press.next = 2 * (cut.waiting() + copied) as u64;
+                press.pay(store, &cut)?;
+                cut.piece(&written, page(start), piece(list, store, start, YIELD), before);
                 if cut.waiting() >= YIELD {
-                    press.next(&mut cut, budget, account).await?;
+                    press.begin(store, &mut cut).await?;
                 }
             }
         }
         if cut.waiting() > SMALL {
-            press.next(&mut cut, budget, account).await?;
+            press.begin(store, &mut cut).await?;
         }
-        press.finish(&mut cut, account).await?;
-        keep(&mut cut, |cut| cut.take().press(), account)?;
+        press.finish(store, &mut cut).await?;
+        let pressed = cut.take().press();
+        press.next = 0;
+        press.absorb(store, &mut cut, pressed)?;
+        store.data_mut().memory.note_present(present);
         Ok(cut.finish())
     }
 }
 
-/// Presses a batch on a thread that may block, while the next one is read.
+/// Presses a batch on a thread that may block, while the next one is read. With what it all takes, at
+/// most, in bytes.
+#[derive(Default)]
 struct Press {
-    /// What the next batch takes, at most.
-    account: Account,
-    pressing: Option<(JoinHandle<Vec<Pressed>>, Account)>,
+    pressing: Option<JoinHandle<Vec<Pressed>>>,
+    /// The batch that is pressed,
+    current: u64,
+    /// the next one,
+    next: u64,
+    /// and what has become of those before.
+    kept: u64,
 }
 
 impl Press {
-    async fn next(
-        &mut self,
-        cut: &mut Cut<'_>,
-        budget: &MemoryBudget,
-        kept: &mut Account,
-    ) -> Result<(), Fault> {
-        self.finish(cut, kept).await?;
+    /// Pay for all of it. What was paid for the largest batch is kept for those that follow.
+    fn pay(&self, store: &mut Store<Guest>, cut: &Cut<'_>) -> Result<(), Fault> {
+        let bytes = self.kept + self.current + self.next + cut.inline() as u64;
+        store.data_mut().memory.hold(bytes)
+    }
+
+    async fn begin(&mut self, store: &mut Store<Guest>, cut: &mut Cut<'_>) -> Result<(), Fault> {
+        self.finish(store, cut).await?;
         let batch: Batch = cut.take();
-        let account = std::mem::replace(&mut self.account, budget.account());
-        self.pressing = Some((tokio::task::spawn_blocking(move || batch.press()), account));
+        self.current = std::mem::take(&mut self.next);
+        self.pressing = Some(tokio::task::spawn_blocking(move || batch.press()));
         Ok(())
     }
 
-    async fn finish(&mut self, cut: &mut Cut<'_>, kept: &mut Account) -> Result<(), Fault> {
-        if let Some((pressing, account)) = self.pressing.take() {
+    async fn finish(&mut self, store: &mut Store<Guest>, cut: &mut Cut<'_>) -> Result<(), Fault> {
+        if let Some(pressing) = self.pressing.take() {
             let pressed = pressing.await.map_err(|error| Fault::Host(error.to_string()))?;
-            keep(cut, |_| pressed, kept)?;
-            drop(account);
+            self.current = 0;
+            self.absorb(store, cut, pressed)?;
         }
         Ok(())
     }
-}
 
-/// Take back what was pressed, and charge what it takes.
-fn keep(
-    cut: &mut Cut<'_>,
-    pressed: impl FnOnce(&mut Cut<'_>) -> Vec<Pressed>,
-    account: &mut Account,
-) -> Result<(), Fault> {
-    let pressed = pressed(cut);
-    let bytes = cut.absorb(pressed) as u64;
-    account.charge(bytes).map_err(|_| Fault::HostOutOfMemory)
+    /// Take back what was pressed, and pay for what it takes.
+    fn absorb(
+        &mut self,
+        store: &mut Store<Guest>,
+        cut: &mut Cut<'_>,
+        pressed: Vec<Pressed>,
+    ) -> Result<(), Fault> {
+        self.kept += cut.absorb(pressed) as u64;
+        self.pay(store, cut)
+    }
 }
 
 /// Why memories of these sizes are not saved.
@@ -223,7 +229,13 @@ fn too_large(sizes: &[u32]) -> Option<String> {
     larger.then(|| "it has a memory of more than 2 GiB".to_owned())
 }
 
-fn piece<'s>(list: &List, store: &'s Store<Guest>, start: usize, length: usize) -> &'s [u8] {
+/// This part of a memory, as far as it goes.
+pub(super) fn piece<'s>(
+    list: &List,
+    store: &'s Store<Guest>,
+    start: usize,
+    length: usize,
+) -> &'s [u8] {
     let bytes = list.as_ref().map_or(&[][..], |list| list.as_le_slice(store));
     bytes.get(start..bytes.len().min(start + length)).unwrap_or_default()
 }

@@ -123,7 +123,7 @@ impl Form<'_> {
         let Forms { engine, clock, memory } = self.forms;
         let mut linker = imports::linker(engine).expect("it links");
         linker.define_unknown_imports_as_traps(&self.component).ok()?;
-        let guest = Guest::new(&grant(), Start::Session, MEMORY, memory, clock);
+        let guest = Guest::new(&grant(), Start::Session, MEMORY, memory.account(), clock);
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.memory);
         fuel::configure(&mut store).expect("it has fuel");
@@ -155,13 +155,12 @@ impl Form<'_> {
     async fn sleep(&mut self) -> bool {
         let Some(Live { mut store, instance, keeper }) = self.live.take() else { return true };
         let mut keeper = keeper.expect("it has an image");
-        let memory = &self.forms.memory;
-        match keeper.save(&mut store, memory).await.expect("it is saved").0 {
+        match keeper.save(&mut store).await.expect("it is saved") {
             Saved::State(GuestState::Image { data, chunks }) => {
                 drop(store);
                 let mut live = self.make().await.expect("it starts again");
                 let keeper = live.keeper.as_mut().expect("it has an image");
-                let restored = keeper.restore(&mut live.store, &data, &chunks, memory).await;
+                let restored = keeper.restore(&mut live.store, &data, &chunks).await;
                 restored.expect("it is restored");
                 self.live = Some(live);
                 true

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::memory::MemoryBudget;
 use crate::sandbox::snapshot::image::access::Counts;
 use crate::sandbox::snapshot::image::chunk::{self, RANGE};
 use crate::sandbox::snapshot::image::pages::{BLOCK, Image, Run, differing};
@@ -11,8 +12,8 @@ use crate::sandbox::snapshot::image::pages::{BLOCK, Image, Run, differing};
 fn pristine() -> Pristine {
     let mut first = Image::new();
     first.append(&vec![3; 2 * WASM_PAGE]);
-    let counts = Counts::of(3, 2);
-    Pristine::new(vec![first, Image::new()], vec![1, 2, 3, 4, 5], counts, Vec::new())
+    let (counts, account) = (Counts::of(3, 2), MemoryBudget::new(0).account());
+    Pristine::new(vec![first, Image::new()], vec![1, 2, 3, 4, 5], counts, Vec::new(), account)
 }
 
 /// A memory of three pages that differs from the first of [`pristine`] where these say.

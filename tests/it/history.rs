@@ -573,3 +573,74 @@ async fn a_damaged_head_is_found_by_a_wake_by_hand_too_and_other_sessions_are_we
     says(&other, "one", "turn 1: one").await;
     test.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_session_that_saves_on_sleep_is_saved_when_its_bedtime_has_come() {
+    let test = TestHost::new().await;
+    let hybrid = |new: &mut NewSession| {
+        saved_on_sleep(new);
+        new.pattern = Pattern::Hybrid;
+    };
+    let session = test.session_with(&guests::COUNTS_WITHOUT_SAVING, hybrid).await;
+    says(&session, "one", "turn 1: one").await;
+    test.advance(Duration::from_secs(61));
+    eventually("it sleeps, and is saved", async || {
+        let seen = session.look().await.unwrap();
+        seen.residency == Residency::Asleep && seen.session.unsaved_turns == 0
+    })
+    .await;
+    says(&session, "two", "turn 2: two").await;
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_session_that_saves_on_sleep_is_saved_before_it_makes_room() {
+    let test = TestHost::with(|options| options.max_residents = 1).await;
+    let one = test.session_with(&guests::COUNTS_WITHOUT_SAVING, saved_on_sleep).await;
+    let other = test.session_with(&guests::COUNTS_WITHOUT_SAVING, saved_on_sleep).await;
+    for turn in 1..=3 {
+        for session in [&one, &other] {
+            says(session, "on", &format!("turn {turn}: on")).await;
+        }
+        let seen = one.look().await.unwrap();
+        assert_eq!((seen.residency, seen.session.unsaved_turns), (Residency::Asleep, 0));
+    }
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_session_that_saves_on_sleep_is_saved_when_the_host_ends_as_it_should() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new();
+    let test = TestHost::on(directory.path(), &clock).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let session = test.session_with(&guests::COUNTS_WITHOUT_SAVING, saved_on_sleep).await;
+        says(&session, "one", "turn 1: one").await;
+        says(&session, "two", "turn 2: two").await;
+        ids.push(session.id());
+    }
+    test.shut_down().await;
+    let test = TestHost::on(directory.path(), &clock).await;
+    for id in ids {
+        says(&test.host.sessions().get(id), "three", "turn 3: three").await;
+    }
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_saved_on_sleep_stays_where_it_is() {
+    let test = TestHost::with(|options| options.max_residents = 2).await;
+    let holder = test.session_with(&guests::HOLDS_SOMETHING_OPEN, saved_on_sleep).await;
+    holder.send("hold").await.unwrap();
+    let refused = holder.sleep().await;
+    assert!(matches!(refused, Err(OrderError::Unsaved(1))), "{refused:?}");
+    for _ in 0..3 {
+        let other = test.bundled("counter", Pattern::LongRunning).await;
+        says(&other, "one", "turn 1: one").await;
+    }
+    assert_eq!(holder.look().await.unwrap().residency, Residency::Resident);
+    holder.send("release").await.unwrap();
+    assert_eq!(holder.sleep().await.unwrap().session.unsaved_turns, 0);
+    test.shut_down().await;
+}

@@ -196,7 +196,7 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError::Unsaved`] where that would lose the state.
     pub async fn sleep(&self) -> Result<Sight, OrderError> {
-        self.ask(Order::Sleep).await
+        self.ask(Order::Sleep("asked")).await
     }
 
     /// Make the instance now, so that the next message finds it.

@@ -35,23 +35,7 @@ pub(super) async fn drive(
     resident: Option<Box<Resident>>,
     mut interrupt: watch::Receiver<Running>,
 ) {
-    let mut driver = Driver {
-        manager,
-        id,
-        session: None,
-        head: None,
-        damage: None,
-        making: None,
-        guest: None,
-        interrupt: interrupt.clone(),
-        in_line: false,
-        used_at: manager.clock.now(),
-        woken: false,
-    };
-    if let Some(resident) = resident {
-        let Resident { session, guest, used_at } = *resident;
-        (driver.session, driver.guest, driver.used_at) = (Some(session), Some(guest), used_at);
-    }
+    let mut driver = Driver::new(manager, id, resident, interrupt.clone());
     while let Some(work) = manager.next(id, || driver.leave()) {
         match work {
             Next::Order(Commission { caller, order, answer }) => {
@@ -66,6 +50,15 @@ pub(super) async fn drive(
             }
         }
     }
+}
+
+/// Save an idle instance whose state no snapshot holds, and drop it: the host is shutting down.
+/// Answers whether it was saved.
+pub(super) async fn save_and_leave(manager: Arc<Manager>, resident: Resident) -> bool {
+    let (_running, interrupt) = watch::channel(Running::Continues);
+    let id = resident.session.id;
+    let mut driver = Driver::new(&manager, id, Some(Box::new(resident)), interrupt);
+    driver.save_now().await.is_ok()
 }
 
 struct Driver<'a> {
@@ -88,6 +81,8 @@ struct Driver<'a> {
     used_at: Timestamp,
     /// The instance was made since the last commit, and no event tells of it yet.
     woken: bool,
+    /// The state could not be saved out of turn, and no turn has come since.
+    stuck: bool,
 }
 
 /// Why a session could not be loaded or woken.
@@ -124,13 +119,43 @@ impl From<CodeError> for WakeError {
     }
 }
 
+impl<'a> Driver<'a> {
+    fn new(
+        manager: &'a Arc<Manager>,
+        id: SessionId,
+        resident: Option<Box<Resident>>,
+        interrupt: watch::Receiver<Running>,
+    ) -> Driver<'a> {
+        let mut driver = Driver {
+            manager,
+            id,
+            session: None,
+            head: None,
+            damage: None,
+            making: None,
+            guest: None,
+            interrupt,
+            in_line: false,
+            used_at: manager.clock.now(),
+            woken: false,
+            stuck: false,
+        };
+        if let Some(resident) = resident {
+            let Resident { session, guest, used_at, stuck } = *resident;
+            (driver.session, driver.guest) = (Some(session), Some(guest));
+            (driver.used_at, driver.stuck) = (used_at, stuck);
+        }
+        driver
+    }
+}
+
 impl Driver<'_> {
     /// What is left in memory when there is no more work.
     fn leave(&mut self) -> Option<Box<Resident>> {
         let mut guest = self.guest.take()?;
         let session = self.session.take()?;
         guest.instance.rest();
-        Some(Box::new(Resident { session, guest, used_at: self.used_at }))
+        Some(Box::new(Resident { session, guest, used_at: self.used_at, stuck: self.stuck }))
     }
 
     /// Forget everything: the store knows better.

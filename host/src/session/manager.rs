@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::agent::catalog::Catalog;
 use crate::clock::{Clock, Timestamp};
@@ -30,7 +31,7 @@ use super::record::{Residency, Session};
 use super::request::{
     Commission, Ended, Letter, Order, OrderError, Running, SendError, Sight, Work,
 };
-use super::residents::{Resident, Residents, Slept};
+use super::residents::{Going, Resident, Residents, Seat, Slept};
 
 const SHARDS: usize = 32;
 
@@ -168,7 +169,7 @@ impl Manager {
         let running = match &order {
             Order::Move(_, running) => *running,
             Order::Delete => Running::Dies,
-            Order::Sleep
+            Order::Sleep(_)
             | Order::Wake
             | Order::Save
             | Order::Rewind(_)
@@ -245,7 +246,7 @@ impl Manager {
 
     /// Let running turns finish, answer what waits with [`SendError::ShuttingDown`], and put
     /// everything to sleep. Turns that are still running after `grace` are killed.
-    pub(crate) async fn shut_down(&self, grace: Duration) {
+    pub(crate) async fn shut_down(self: &Arc<Self>, grace: Duration) {
         self.liveness.close();
         // Who waits for a place has no turn yet that could finish.
         self.memory.line().close();
@@ -259,14 +260,19 @@ impl Manager {
                 done.await;
             }
         }
-        let mut lost = 0_usize;
+        let mut saving = JoinSet::new();
         for resident in self.residents.take_all() {
-            lost += usize::from(!resident.is_saved());
+            if !resident.is_saved() {
+                let save = driver::save_and_leave(self.clone(), resident);
+                saving.spawn_on(save, self.sandbox.runtime());
+            }
         }
+        let saved = saving.join_all().await;
+        let lost = saved.iter().filter(|saved| !**saved).count();
         if lost > 0 {
             tracing::warn!(
                 sessions = lost,
-                "sessions whose agents do not save their state have lost what was in memory"
+                "sessions whose state could not be saved have lost what was in memory"
             );
         }
     }
@@ -381,11 +387,38 @@ impl Manager {
         blake3::derive_key("dormouse 0.1 session random stream", &material)
     }
 
-    /// Drop the instance that has been idle the longest. Answers whether there was one.
-    fn evict(&self, cause: &'static str) -> bool {
-        let Some(resident) = self.residents.longest_idle() else { return false };
-        self.note_slept(resident.session.id, cause);
-        true
+    /// Make room: drop the instance that has been idle the longest. Answers whether there was one. One
+    /// that has been idle for longer and is not saved is told to sleep, and makes room later.
+    fn evict(self: &Arc<Self>, cause: &'static str) -> bool {
+        let going = self.residents.longest_idle();
+        self.let_go(going, cause)
+    }
+
+    /// Put these to sleep. Answers whether one sleeps already.
+    pub(crate) fn let_go(self: &Arc<Self>, going: Going, cause: &'static str) -> bool {
+        let Going { gone, unsaved } = going;
+        if let Some(id) = unsaved
+            && let Err(error) = self.post(id, None, Order::Sleep(cause))
+        {
+            tracing::debug!(session = %id, %error, "a session could not be told to sleep");
+        }
+        if let Some(resident) = &gone {
+            self.note_slept(resident.session.id, cause);
+        }
+        gone.is_some()
+    }
+
+    /// A place for one more instance, made free where none is. `None`: all are taken by sessions that
+    /// cannot go now.
+    pub(crate) fn place(self: &Arc<Self>) -> Option<Seat> {
+        loop {
+            if let Some(place) = self.residents.place() {
+                return Some(place);
+            }
+            if !self.evict("places") {
+                return None;
+            }
+        }
     }
 
     fn add(

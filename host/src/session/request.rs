@@ -176,8 +176,8 @@ pub struct Sight {
 /// What a driver is asked to do besides turns.
 #[derive(Clone, Debug)]
 pub(crate) enum Order {
-    /// Drop the instance.
-    Sleep,
+    /// Drop the instance, once its state is saved. Says what for.
+    Sleep(&'static str),
     /// Make the instance.
     Wake,
     /// Make this move. The running turn goes on, ends within the grace period, or is killed.

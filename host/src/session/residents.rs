@@ -13,7 +13,7 @@ use crate::line::Line;
 use crate::sandbox::Instance;
 
 use super::id::SessionId;
-use super::record::Session;
+use super::record::{Durability, Session};
 
 /// An instance with the record that it belongs to, so that the next turn needs no read.
 pub(crate) struct Resident {
@@ -23,6 +23,17 @@ pub(crate) struct Resident {
     pub(crate) guest: Guest,
     /// When it was last of use: the end of its last turn, or its wake.
     pub(crate) used_at: Timestamp,
+    /// Its state could not be saved when that was last tried.
+    pub(crate) stuck: bool,
+}
+
+/// Idle instances that make room.
+#[derive(Default)]
+pub(crate) struct Going {
+    /// Dropping this one loses nothing.
+    pub(crate) gone: Option<Box<Resident>>,
+    /// The driver of this one has to save it first. It is told once.
+    pub(crate) unsaved: Option<SessionId>,
 }
 
 /// An instance, with the place that it takes.
@@ -67,6 +78,12 @@ impl Resident {
     /// Whether its state lies in the store, so that dropping the instance loses nothing.
     pub(crate) fn is_saved(&self) -> bool {
         self.session.unsaved_turns == 0
+    }
+
+    /// Whether it can be put to sleep, if need be once it is saved.
+    fn may_go(&self) -> bool {
+        let on_sleep = self.session.profile.durability == Durability::Sleep;
+        self.is_saved() || (on_sleep && !self.stuck)
     }
 }
 
@@ -123,12 +140,12 @@ impl Residents {
     /// Keep an instance that has nothing to do, until `bedtime` at most.
     pub(crate) fn park(&self, resident: Box<Resident>, bedtime: Option<Timestamp>) {
         let id = resident.session.id;
-        let saved = resident.is_saved();
-        let bedtime = bedtime.filter(|_| saved);
+        let may_go = resident.may_go();
+        let bedtime = bedtime.filter(|_| may_go);
         let mut idle = self.lock();
         let place = idle.next;
         idle.next += 1;
-        if saved {
+        if may_go {
             idle.order.insert(place, id);
         }
         if let Some(bedtime) = bedtime {
@@ -150,22 +167,43 @@ impl Residents {
         self.lock().parked.contains_key(&id)
     }
 
-    /// The saved session that has been idle the longest, out of the list.
-    pub(crate) fn longest_idle(&self) -> Option<Box<Resident>> {
+    /// The sessions that have been idle the longest: one that is saved, out of the list, and one that
+    /// is not and has been idle for longer.
+    pub(crate) fn longest_idle(&self) -> Going {
         let mut idle = self.lock();
-        let (_, id) = idle.order.first_key_value()?;
-        let id = *id;
-        idle.take(id)
+        let mut unsaved = None;
+        let mut saved = None;
+        for (place, id) in &idle.order {
+            match idle.parked.get(id) {
+                Some(parked) if parked.resident.is_saved() => {
+                    saved = Some(*id);
+                    break;
+                }
+                Some(_) => unsaved = unsaved.or(Some((*place, *id))),
+                None => {}
+            }
+        }
+        if let Some((place, _)) = unsaved {
+            idle.order.remove(&place);
+        }
+        let gone = saved.and_then(|id| idle.take(id));
+        Going { gone, unsaved: unsaved.map(|(_, id)| id) }
     }
 
-    /// A session whose bedtime has come, out of the list.
-    pub(crate) fn due(&self, now: Timestamp) -> Option<Box<Resident>> {
+    /// A session whose bedtime has come.
+    pub(crate) fn due(&self, now: Timestamp) -> Option<Going> {
         let mut idle = self.lock();
         let (bedtime, id) = *idle.bedtimes.first()?;
         if bedtime > now {
             return None;
         }
-        idle.take(id)
+        idle.bedtimes.pop_first();
+        let saved = idle.parked.get(&id).is_some_and(|parked| parked.resident.is_saved());
+        Some(if saved {
+            Going { gone: idle.take(id), unsaved: None }
+        } else {
+            Going { gone: None, unsaved: Some(id) }
+        })
     }
 
     /// When the next bedtime is.
@@ -179,15 +217,9 @@ impl Residents {
         idle.parked.drain().map(|(_, parked)| *parked.resident).collect()
     }
 
-    /// A place for one more instance, made free where none is. `None`: all are taken by sessions
-    /// that cannot go now.
-    pub(crate) fn place(&self, mut on_evicted: impl FnMut(SessionId)) -> Option<Seat> {
-        loop {
-            if let Some(place) = self.places.take() {
-                return Some(place);
-            }
-            on_evicted(self.longest_idle()?.session.id);
-        }
+    /// A place for one more instance, if one is free.
+    pub(crate) fn place(&self) -> Option<Seat> {
+        self.places.take()
     }
 
     /// Leave to hold the state of one more session in memory, and to make an instance of it.

@@ -51,8 +51,8 @@ async fn round(manager: &Arc<Manager>) -> Result<Option<Timestamp>, StoreError> 
     let now = manager.clock.now();
     // Asked before the removals are: one that is left alone now is looked at again then.
     let held_until = manager.removals_held_until();
-    while let Some(resident) = manager.residents.due(now) {
-        manager.note_slept(resident.session.id, "idle");
+    while let Some(going) = manager.residents.due(now) {
+        manager.let_go(going, "idle");
     }
     let mut after: Option<(Timestamp, SessionId)> = None;
     let mut again = None;

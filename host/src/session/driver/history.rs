@@ -48,6 +48,7 @@ impl Driver<'_> {
             Ok(Saved::State(state)) => state,
             Ok(Saved::Nothing) => return Ok(()),
             Ok(Saved::Held(_) | Saved::Never) => {
+                self.stuck = true;
                 return Err(OrderError::Unsaved(session.unsaved_turns));
             }
             Err(fault) => {

@@ -36,7 +36,7 @@ impl Driver<'_> {
     ) -> Result<Option<Session>, OrderError> {
         let loaded = match order {
             Order::Wake => self.load().await.map(drop),
-            Order::Sleep
+            Order::Sleep(_)
             | Order::Save
             | Order::Rewind(_)
             | Order::Resume(_)
@@ -53,7 +53,7 @@ impl Driver<'_> {
             return Err(OrderError::NotFound(self.id));
         }
         match order {
-            Order::Sleep => self.sleep().await?,
+            Order::Sleep(cause) => self.sleep(cause).await?,
             Order::Save => self.save_now().await?,
             Order::Rewind(snapshot) => self.rewind(snapshot).await?,
             Order::Resume(snapshot) => self.resume(snapshot).await?,
@@ -120,10 +120,10 @@ impl Driver<'_> {
         Ok(())
     }
 
-    async fn sleep(&mut self) -> Result<(), OrderError> {
+    async fn sleep(&mut self, cause: &'static str) -> Result<(), OrderError> {
         self.save_now().await?;
         if self.guest.take().is_some() {
-            self.manager.note_slept(self.id, "asked");
+            self.manager.note_slept(self.id, cause);
             self.manager.note_residency(self.id, Residency::Asleep);
         }
         Ok(())

@@ -33,6 +33,7 @@ impl Driver<'_> {
         interrupt: &mut watch::Receiver<Running>,
     ) {
         let Letter { caller, sender, content, output, answer, _account } = letter;
+        self.stuck = false;
         let id = TurnId(self.manager.clock.new_id());
         let begun = Begun { id, sender, input: content, started_at: self.manager.clock.now() };
         let span = tracing::debug_span!("turn", session = %self.id, turn = %id);

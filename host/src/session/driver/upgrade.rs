@@ -39,6 +39,8 @@ impl Driver<'_> {
             head: before.head,
             head_parent: before.head_parent,
         });
+        // All of it is saved, and the rehearsal may need its place.
+        self.drop_guest();
         let head = match before.head {
             Some(_) => Some(self.carry(&before, &after).await?),
             None => None,

@@ -6,6 +6,7 @@
 //! its turn. What waiting takes is no fuel.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -206,12 +207,12 @@ async fn stand<T>(
 
 impl Means {
     /// Get what is still missing. Answers with an account that holds the bytes that are needed.
-    fn gather(&mut self, manager: &Manager) -> Option<Account> {
+    fn gather(&mut self, manager: &Arc<Manager>) -> Option<Account> {
         if self.making.is_none() {
             self.making = manager.residents.leave_to_make();
         }
         if self.place.is_none() && self.making.is_some() {
-            self.place = manager.residents.place(|gone| manager.note_slept(gone, "places"));
+            self.place = manager.place();
         }
         self.place.as_ref()?;
         let memory = &manager.memory;

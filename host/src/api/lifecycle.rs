@@ -7,7 +7,6 @@ use super::agents::selector;
 use super::error::ApiError;
 use super::model::session::{Ordered, StatusBody, Terminated};
 use super::request::{JsonBody, OneSession};
-use super::snapshots::snapshot_id;
 use crate::session::request::{MAX_REASON, Sight};
 
 type Answer = Result<Json<Ordered>, ApiError>;
@@ -35,7 +34,7 @@ pub(super) async fn pause(OneSession(session): OneSession) -> Answer {
 /// `POST …/resume`, from a snapshot on where the body names one.
 pub(super) async fn resume(OneSession(session): OneSession, body: Option<JsonBody>) -> Answer {
     let mut fields = body.map(|JsonBody(fields)| fields).unwrap_or_default();
-    let snapshot = snapshot_id(&mut fields)?;
+    let snapshot = fields.snapshot()?;
     Ok(done("Session is resumed", session.resume(snapshot).await?))
 }
 

@@ -5,12 +5,10 @@ use axum::http::StatusCode;
 
 use super::error::ApiError;
 use super::lifecycle::done;
-use super::model::fields::Fields;
 use super::model::session::{Ordered, SessionBody};
 use super::model::snapshot::{Forked, SnapshotBody, SnapshotList};
 use super::request::{JsonBody, OneSession};
 use crate::host::{Fork, MAX_FORKS};
-use crate::session::id::SnapshotId;
 
 /// `GET …/snapshots`: those that are kept, newest first. There are never many.
 pub(super) async fn list(OneSession(session): OneSession) -> Result<Json<SnapshotList>, ApiError> {
@@ -27,7 +25,7 @@ pub(super) async fn fork(
     body: Option<JsonBody>,
 ) -> Result<(StatusCode, Json<Forked>), ApiError> {
     let mut fields = body.map(|JsonBody(fields)| fields).unwrap_or_default();
-    let snapshot = snapshot_id(&mut fields)?;
+    let snapshot = fields.snapshot()?;
     let count = fields.count("count")?.unwrap_or(1);
     let count = u32::try_from(count).ok().filter(|count| (1..=MAX_FORKS).contains(count));
     let count = count
@@ -42,13 +40,7 @@ pub(super) async fn rewind(
     OneSession(session): OneSession,
     JsonBody(mut fields): JsonBody,
 ) -> Result<Json<Ordered>, ApiError> {
-    let snapshot = snapshot_id(&mut fields)?;
+    let snapshot = fields.snapshot()?;
     let snapshot = snapshot.ok_or_else(|| ApiError::invalid_field("snapshotId", "is needed"))?;
     Ok(done("Session is rewound", session.rewind(snapshot).await?))
-}
-
-/// The field `snapshotId` of a body.
-pub(super) fn snapshot_id(fields: &mut Fields) -> Result<Option<SnapshotId>, ApiError> {
-    let invalid = |_| ApiError::invalid_field("snapshotId", "must be the id of a snapshot");
-    fields.text("snapshotId")?.map(|id| id.parse().map_err(invalid)).transpose()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Number, Value};
 
 use crate::api::error::ApiError;
+use crate::session::id::SnapshotId;
 use crate::session::limits::NanoUsd;
 use crate::session::record::Object;
 
@@ -61,6 +62,13 @@ impl Fields {
         let found = all.iter().copied().find(|one| text_of(*one) == text);
         let problem = || format!("must be one of: {}", words.join(", "));
         found.map(Some).ok_or_else(|| self.invalid(name, &problem()))
+    }
+
+    /// The id of a snapshot in `snapshotId`, which is taken out.
+    pub(in crate::api) fn snapshot(&mut self) -> Result<Option<SnapshotId>, ApiError> {
+        let name = "snapshotId";
+        let Some(id) = self.text(name)? else { return Ok(None) };
+        id.parse().map(Some).map_err(|_| self.invalid(name, "must be the id of a snapshot"))
     }
 
     /// A truth value, which is taken out.

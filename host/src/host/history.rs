@@ -84,7 +84,6 @@ impl SessionHandle {
             return Err(ForkError::Count);
         }
         let inner = &self.host.inner;
-        let _held = inner.catalog.hold().await;
         let parent = self.look().await?.session;
         let from = match fork.snapshot {
             Some(id) => Some(self.own(id).await?),
@@ -93,6 +92,8 @@ impl SessionHandle {
                 None => None,
             },
         };
+        // What came before may have waited for a turn.
+        let _held = inner.catalog.hold().await;
         let mut profile = parent.profile.clone();
         profile.limits = left(&parent).map_err(ForkError::Spent)?;
         profile.thread_key = None;

@@ -96,9 +96,10 @@ impl Sessions {
     /// As [`Sessions::create`].
     pub async fn create_seen(&self, new: NewSession) -> Result<Created, CreateError> {
         let inner = &self.0.inner;
+        // Before the agents are held: this may wait for a turn.
+        let (from, resume) = self.start(&new).await?;
         let _held = inner.catalog.hold().await;
         let now = inner.clock.now();
-        let (from, resume) = self.start(&new).await?;
         let agent = self.agent(&new, from.as_ref()).await?;
         if let Statefulness::Unsaved(why) = &agent.statefulness
             && new.require_durable

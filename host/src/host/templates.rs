@@ -77,12 +77,12 @@ impl Templates {
             return Err(InvalidField::new("description", problem).into());
         }
         let inner = &self.0.inner;
-        let _held = inner.catalog.hold().await;
         let Origin { snapshot, .. } = match origin::find(&self.0, &from).await.map_err(Box::new)? {
             Found::Here(origin) => *origin,
             Found::Nothing => return Err(TemplateError::NoSnapshot(from)),
             Found::Foreign => return Err(TemplateError::NotOwner),
         };
+        let _held = inner.catalog.hold().await;
         let known = inner.store.templates(self.0.caller.clone()).await?;
         if known.len() >= MAX_TEMPLATES && known.iter().all(|known| known.name != name.as_str()) {
             return Err(TemplateError::TooMany);

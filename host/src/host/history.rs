@@ -97,10 +97,11 @@ impl SessionHandle {
         let mut profile = parent.profile.clone();
         profile.limits = left(&parent).map_err(ForkError::Spent)?;
         profile.thread_key = None;
-        if let Some(from) = &from
-            && from.agent != profile.agent.digest
-        {
-            profile.agent = inner.catalog.find(AgentSelector::Digest(from.agent)).await?.reference;
+        let digest = from.as_ref().map_or(profile.agent.digest, |from| from.agent);
+        // It has to be there still, whichever it is.
+        let agent = inner.catalog.find(AgentSelector::Digest(digest)).await?;
+        if digest != profile.agent.digest {
+            profile.agent = agent.reference;
         }
         let now = inner.clock.now();
         let (mut forks, mut events) = (Vec::new(), Vec::new());

@@ -2,22 +2,20 @@
 //!
 //! Memory is charged before it is taken and released when its holder is dropped. At the limit the
 //! reclaimer is asked to drop idle instances, one after the other; what is still refused then, is
-//! refused to the one that asked. So the kernel's killer is never met. Who can wait does so in a
-//! [`Line`], which is told whenever memory is given back: one for work that begins, and one that goes
-//! before it for work that is at its end and will give back what it holds.
+//! refused to the one that asked. So the kernel's killer is never met. Work that begins can wait in the
+//! budget's [`Line`], which is told whenever memory is given back. Work that is at its end does not
+//! wait for others that are: one at a time may go over the budget, and give back all the more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::line::Line;
 
 /// Asked for memory when the budget is spent: it lets go of one thing, and says whether there was
 /// one. Must not block.
 pub type Reclaimer = Box<dyn Fn() -> bool + Send + Sync>;
-
-/// How long to wait for memory at most.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A number of bytes that many holders share.
 #[derive(Clone)]
@@ -28,7 +26,7 @@ struct Shared {
     used: AtomicU64,
     reclaimer: OnceLock<Reclaimer>,
     line: Line,
-    finishing: Line,
+    overdraft: Semaphore,
 }
 
 impl MemoryBudget {
@@ -40,7 +38,7 @@ impl MemoryBudget {
             used: AtomicU64::new(0),
             reclaimer: OnceLock::new(),
             line: Line::default(),
-            finishing: Line::default(),
+            overdraft: Semaphore::new(1),
         }))
     }
 
@@ -68,7 +66,7 @@ impl MemoryBudget {
         self.0.limit
     }
 
-    /// Bytes that are held.
+    /// Bytes that are held. More than the limit while one that is at its end goes over it.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.0.used.load(Ordering::SeqCst)
@@ -80,11 +78,11 @@ impl MemoryBudget {
         &self.0.line
     }
 
-    /// Where to wait with work that is at its end. While somebody does, no work begins that has to
-    /// wait.
-    #[must_use]
-    pub fn finishing(&self) -> &Line {
-        &self.0.finishing
+    /// Leave to [`Account::overdraw`], for work that is at its end. One has it at a time, in order of
+    /// arrival.
+    pub async fn overdraft(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.0.overdraft.acquire().await.ok()
     }
 
     /// Start an account that holds nothing yet.
@@ -102,7 +100,6 @@ impl MemoryBudget {
     fn release(&self, bytes: u64) {
         if bytes > 0 {
             self.0.used.fetch_sub(bytes, Ordering::SeqCst);
-            self.0.finishing.given_back();
             self.0.line.given_back();
         }
     }
@@ -134,6 +131,13 @@ impl Account {
         }
         self.held += bytes;
         Ok(())
+    }
+
+    /// Charge this many bytes more, whatever the budget says, for whoever has
+    /// [`MemoryBudget::overdraft`].
+    pub fn overdraw(&mut self, bytes: u64) {
+        self.budget.0.used.fetch_add(bytes, Ordering::SeqCst);
+        self.held += bytes;
     }
 
     /// Give back this many bytes, or all that there are.

@@ -4,7 +4,6 @@
 //! middle of something, and so does a future that is dropped; whoever holds the instance drops it, and
 //! wakes another from the last snapshot. Dropping the future of [`Instance::run`] at any time is safe.
 
-use std::pin::pin;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
@@ -21,7 +20,6 @@ use super::fuel;
 use super::guest::{Guest, Turn};
 use super::imports::output::TurnOutput;
 use super::snapshot::{Keeper, Saved};
-use crate::memory::PATIENCE;
 use crate::session::snapshot::GuestState;
 use crate::turn::record::{Part, Sender};
 
@@ -128,7 +126,7 @@ impl Instance {
         let shared = self.shared.clone();
         let begun = shared.clock.monotonic();
         let span = tracing::debug_span!("save");
-        let saved = shared.ticker.watch(self.save_with_patience()).instrument(span).await?;
+        let saved = shared.ticker.watch(self.save_in_any_case()).instrument(span).await?;
         self.poisoned = false;
         if matches!(saved, Saved::Held(_)) {
             self.measure().await?;
@@ -162,36 +160,21 @@ impl Instance {
         self.store.data_mut().memory.keep(0);
     }
 
-    /// Save, and where the host has no memory for it, wait for that: only then is the turn given up.
-    async fn save_with_patience(&mut self) -> Result<Saved, Fault> {
-        let shared = self.shared.clone();
-        let mut ticket = None;
-        let patience = shared.clock.sleep_until(shared.clock.now().after(PATIENCE));
-        let mut patience = pin!(patience);
-        loop {
-            self.store.data_mut().memory.forget_denials();
-            let saved = self.keeper.save_after_turn(&mut self.store).await;
-            let needed = match &saved {
-                Err(Fault::HostOutOfMemory { needed }) => *needed,
-                Ok(_) | Err(_) => return saved,
-            };
-            let memory = &mut self.store.data_mut().memory;
-            // The guest does not run meanwhile.
-            memory.rest();
-            if needed > shared.memory.limit() {
-                return saved;
-            }
-            let ticket = ticket.get_or_insert_with(|| shared.memory.finishing().ticket());
-            tokio::select! {
-                biased;
-                reserved = ticket.first(|| memory.reserve(needed).then_some(())) => {
-                    if reserved.is_none() {
-                        return saved;
-                    }
-                }
-                () = &mut patience => return saved,
-            }
+    /// Save, and where the host has no memory for it, over the budget, but then one after the other:
+    /// others may be at their end, too, and to wait for them would be to wait for each other.
+    async fn save_in_any_case(&mut self) -> Result<Saved, Fault> {
+        self.store.data_mut().memory.forget_denials();
+        match self.keeper.save_after_turn(&mut self.store).await {
+            Err(Fault::HostOutOfMemory { .. }) => {}
+            saved => return saved,
         }
+        self.store.data_mut().memory.keep(0);
+        let shared = self.shared.clone();
+        let _alone = shared.memory.overdraft().await;
+        self.store.data_mut().memory.set_overdraft(true);
+        let saved = self.keeper.save_after_turn(&mut self.store).await;
+        self.store.data_mut().memory.set_overdraft(false);
+        saved
     }
 
     /// Pay for all that the guest has, so that it can be called: see [`Instance::rest`].

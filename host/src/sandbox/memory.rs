@@ -41,6 +41,7 @@ pub(super) struct Limiter {
     /// Bytes of its memories that are really there, where the kernel has told since the last call.
     present: Option<u64>,
     account: Account,
+    overdraft: bool,
     denied: Option<Denied>,
 }
 
@@ -70,7 +71,16 @@ impl Limiter {
     /// For an instance that may hold this many bytes, and pays with this account.
     pub(super) fn new(limit: u64, account: Account) -> Limiter {
         let (grown, before) = (Grown::default(), Grown::default());
-        Limiter { limit, grown, before, buffers: 0, present: None, account, denied: None }
+        Limiter {
+            limit,
+            grown,
+            before,
+            buffers: 0,
+            present: None,
+            account,
+            overdraft: false,
+            denied: None,
+        }
     }
 
     /// Bytes of memories and tables that the instance has.
@@ -137,10 +147,9 @@ impl Limiter {
         Ok(())
     }
 
-    /// Have as many bytes on the account as were needed when some were denied. Answers whether there
-    /// are.
-    pub(super) fn reserve(&mut self, needed: u64) -> bool {
-        self.account.charge(needed.saturating_sub(self.account.held())).is_ok()
+    /// Whether [`Limiter::hold`] may go over the budget from now on.
+    pub(super) fn set_overdraft(&mut self, overdraft: bool) {
+        self.overdraft = overdraft;
     }
 
     /// Of what the host holds for the instance, only this is left.
@@ -163,10 +172,14 @@ impl Limiter {
         // More may be charged than is held: after a growth that failed, or from a reservation.
         let full = self.full(bytes);
         let missing = full.saturating_sub(self.account.held());
-        if missing > 0 && self.account.charge(missing).is_err() {
+        if missing == 0 || self.account.charge(missing).is_ok() {
+            return Ok(());
+        }
+        if !self.overdraft {
             self.denied = Some(Denied::Budget(full));
             return Err(Fault::HostOutOfMemory { needed: full });
         }
+        self.account.overdraw(missing);
         Ok(())
     }
 

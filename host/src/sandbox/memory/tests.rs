@@ -81,6 +81,7 @@ enum Step {
     Grow(usize, usize),
     GrowthFails(usize),
     Hold(usize, u64),
+    Overdraw(usize, u64),
     Keep(usize, u64),
     Detach(usize),
     Park(usize, u64),
@@ -96,6 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (which.clone(), 0usize..12).prop_map(|(n, pages)| Step::Grow(n, pages)),
         1 => which.clone().prop_map(Step::GrowthFails),
         2 => (which.clone(), 0u64..400_000).prop_map(|(n, bytes)| Step::Hold(n, bytes)),
+        1 => (which.clone(), 0u64..400_000).prop_map(|(n, bytes)| Step::Overdraw(n, bytes)),
         1 => (which.clone(), 0u64..400_000).prop_map(|(n, bytes)| Step::Keep(n, bytes)),
         1 => which.clone().prop_map(Step::Detach),
         3 => (which.clone(), 0u64..2_000_000).prop_map(|(n, bytes)| Step::Park(n, bytes)),
@@ -113,6 +115,7 @@ proptest! {
         let budget = MemoryBudget::new(2 << 20);
         let mut all: Vec<Limiter> = Vec::new();
         let mut detached: Vec<Account> = Vec::new();
+        let mut over = 0;
         for step in steps {
             match step {
                 Step::Make => all.push(limiter(1 << 20, &budget)),
@@ -130,6 +133,13 @@ proptest! {
                     let before = one.buffers;
                     let held = one.hold(bytes).is_ok();
                     prop_assert_eq!(one.buffers, if held { before.max(bytes) } else { before });
+                },
+                Step::Overdraw(n, bytes) => if let Some(one) = all.get_mut(n) {
+                    let before = budget.used();
+                    one.set_overdraft(true);
+                    prop_assert!(one.hold(bytes).is_ok());
+                    one.set_overdraft(false);
+                    over += budget.used() - before;
                 },
                 Step::Keep(n, bytes) => if let Some(one) = all.get_mut(n) {
                     one.keep(bytes);
@@ -153,7 +163,7 @@ proptest! {
             let sum = all.iter().map(|one| one.account.held()).sum::<u64>()
                 + detached.iter().map(Account::held).sum::<u64>();
             prop_assert_eq!(budget.used(), sum);
-            prop_assert!(sum <= budget.limit());
+            prop_assert!(sum <= budget.limit() + over);
         }
         drop((all, detached));
         prop_assert_eq!(budget.used(), 0);

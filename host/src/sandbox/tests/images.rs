@@ -2,19 +2,17 @@
 //! that never does.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::agent::{self, Parts, assemble, component};
 use super::{call, code, grant, options, sandbox};
 use crate::agent::{Digest, Statefulness};
-use crate::clock::{Clock, ManualClock};
-use crate::memory::{Account, MemoryBudget, PATIENCE};
+use crate::memory::MemoryBudget;
 use crate::sandbox::engine;
 use crate::sandbox::memory::OVERHEAD;
 use crate::sandbox::snapshot::instrument;
-use crate::sandbox::{Code, Fault, Grant, Instance, Sandbox, SandboxOptions, Saved};
+use crate::sandbox::{Code, Fault, Grant, Instance, Sandbox, Saved};
 use crate::session::snapshot::{Chunk, GuestState};
 use crate::turn::record::Part;
 
@@ -610,76 +608,33 @@ async fn what_a_large_image_takes_is_charged_until_it_is_stored() {
     assert_eq!(budget.used(), before);
 }
 
-/// A large agent after its first turn, all of whose state is stored, with what it is made of.
-async fn saved(budget: &MemoryBudget, clock: &ManualClock) -> (Arc<Code>, Instance, GuestState) {
-    let options = SandboxOptions { clock: Clock::manual(clock), ..options(budget) };
-    let sandbox = Sandbox::new(options).expect("a sandbox");
+#[tokio::test]
+async fn a_large_image_is_saved_over_the_budget_where_it_must_be_and_not_restored() {
+    let budget = MemoryBudget::new(1 << 30);
+    let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
     let code = sandbox.prepare(large().into()).await.expect("it is taken").code;
     let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let state = state(&mut instance).await;
     instance.stored();
-    (code, instance, state)
-}
-
-/// Leave 100 KiB of the budget.
-fn leave_little(budget: &MemoryBudget, others: &mut Account) {
-    others.charge(budget.limit() - budget.used() - (100 << 10)).expect("it fits");
-}
-
-async fn stands_in_line(budget: &MemoryBudget) {
-    for _ in 0..1_000_000 {
-        if !budget.finishing().is_empty() {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("nobody stands in line");
-}
-
-#[tokio::test]
-async fn a_large_image_for_which_there_is_no_memory_is_not_saved() {
-    let (budget, clock) = (MemoryBudget::new(1 << 30), ManualClock::new());
-    let (code, mut instance, state) = saved(&budget, &clock).await;
+    turn(&mut instance).await;
     let mut others = budget.account();
-    leave_little(&budget, &mut others);
-    let (saved, ()) = tokio::join!(instance.save(), async {
-        stands_in_line(&budget).await;
-        clock.advance(PATIENCE);
-    });
-    assert!(matches!(saved, Err(Fault::HostOutOfMemory { .. })), "{saved:?}");
+    others.charge(budget.limit() - budget.used()).expect("it fits");
+    assert_eq!(counted(&self::state(&mut instance).await), (16, 1));
+    assert!(budget.used() > budget.limit());
+    instance.stored();
+    assert!(budget.used() <= budget.limit());
     drop(instance);
     let mut fresh = code.try_out(grant()).await.expect("it starts");
-    leave_little(&budget, &mut others);
-    let restored = fresh.restore(&state, FUEL).await;
-    assert!(matches!(restored, Err(Fault::HostOutOfMemory { .. })), "{restored:?}");
+    others.charge(budget.limit() - budget.used()).expect("it fits");
+    let denied = fresh.restore(&state, FUEL).await;
+    assert!(matches!(denied, Err(Fault::HostOutOfMemory { .. })), "{denied:?}");
     drop((others, fresh));
     woken(&code, &state).await;
     // What is left is the first image of the agent.
     assert!((1..16_384).contains(&budget.used()), "{} bytes", budget.used());
-    drop(code);
+    drop((code, sandbox));
     assert_eq!(budget.used(), 0);
-}
-
-#[tokio::test]
-async fn a_large_image_is_saved_once_there_is_memory_for_it() {
-    let (budget, clock) = (MemoryBudget::new(1 << 30), ManualClock::new());
-    let (_, mut instance, _) = saved(&budget, &clock).await;
-    let mut others = budget.account();
-    leave_little(&budget, &mut others);
-    // It is denied again as long as it is not enough.
-    let (saved, ()) = tokio::join!(instance.save(), async {
-        for bytes in [900 << 10, 900 << 10, u64::MAX] {
-            stands_in_line(&budget).await;
-            others.give_back(bytes);
-            tokio::task::yield_now().await;
-        }
-    });
-    let Ok(Saved::State(saved)) = saved else { panic!("{saved:?}") };
-    assert_eq!(counted(&saved), (16, 0));
-    instance.stored();
-    instance.rest();
-    assert!(budget.used() < 2 << 20, "{} bytes", budget.used());
 }
 
 #[tokio::test]

@@ -13,13 +13,16 @@ use tokio::sync::watch;
 
 use super::{Driver, WakeError};
 use crate::clock::Timestamp;
-use crate::memory::{Account, OutOfMemory, PATIENCE};
+use crate::memory::{Account, OutOfMemory};
 use crate::sandbox::{self, Fault};
 use crate::session::manager::Manager;
 use crate::session::record::{Residency, Session};
 use crate::session::request::Running;
 use crate::session::residents::{Guest, Seat};
 use crate::session::snapshot::{GuestState, Snapshot};
+
+/// How long to stand in line at most. A turn whose time is up before leaves earlier.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long to wait where the engine has no room although there is a place: an upload is tried out.
 const ENGINE_BUSY: Duration = Duration::from_millis(10);
@@ -216,11 +219,6 @@ impl Means {
         }
         self.place.as_ref()?;
         let memory = &manager.memory;
-        if self.needed > 0 && !memory.finishing().is_empty() {
-            // They get theirs first, and give it back.
-            memory.line().note_lack_of_memory();
-            return None;
-        }
         // The last: an attempt that fails here has taken nothing that it would have to give back.
         let mut account = memory.account();
         match account.charge(self.needed) {

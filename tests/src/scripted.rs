@@ -11,7 +11,7 @@ const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/agents")
 
 /// In JavaScript, with QuickJS.
 pub const QUICKJS: &str = "notepad-quickjs";
-/// All of them, each a file of [`DIRECTORY`].
+/// All of them, each a file of `target/agents`.
 pub const NAMES: [&str; 3] = [QUICKJS, "notepad-starlingmonkey", "notepad-python"];
 
 /// One of them.

@@ -72,7 +72,7 @@ fn the_blocks_of_the_readme_can_be_played_as_they_stand() {
         .unwrap();
     let mut blocks = blocks_of_the_readme();
     blocks.retain(|block| !block.contains(SCRIPTED));
-    assert_eq!(blocks.len(), 5, "{blocks:#?}");
+    assert_eq!(blocks.len(), 6, "{blocks:#?}");
     let said = shell(&blocks.join("\n"), server.base(), directory.path());
     for expected in [
         "turn 1: hello",
@@ -80,6 +80,7 @@ fn the_blocks_of_the_readme_can_be_played_as_they_stand() {
         "turn 3: and now as a stream",
         "dormouse_residents",
         "\"mine\"",
+        "HELLO!",
     ] {
         assert!(said.contains(expected), "{expected} is missing in {said}");
     }

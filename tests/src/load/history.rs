@@ -3,11 +3,11 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::Options;
 use super::connection::Connection;
 use super::report::{Aim, Report, Times};
 use super::residency::notepad;
 use super::running::{MESSAGE, RESIDENT, Running};
+use super::{Options, scripts};
 
 /// Sessions that one fork makes.
 const FORKS: u64 = 100;
@@ -44,19 +44,20 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     }
     report.times("rewind by a turn", &times, NONE);
 
-    for (what, durability) in
-        [("turn, a snapshot with each", "turn"), ("turn, a snapshot on sleep alone", "sleep")]
-    {
-        let new = json!({
-            "agent": "counter", "pattern": "long-running", "durability": durability,
-        });
-        let session = connection.create(&new.to_string()).await?;
-        let times = Times::new();
-        for _ in 0..rounds * 5 {
-            let message = format!("/api/sessions/{session}/message");
-            times.time(connection.post(&message, MESSAGE)).await?;
+    for (size, bytes) in [("a small state", 0), ("10 MiB of state", 10 << 20)] {
+        for (when, durability) in [("with each", "turn"), ("on sleep alone", "sleep")] {
+            let new = json!({
+                "agent": "notepad", "pattern": "long-running", "durability": durability,
+            });
+            let session = connection.create(&new.to_string()).await?;
+            scripts::fill(&mut connection, &session, bytes).await?;
+            let times = Times::new();
+            for _ in 0..rounds {
+                let message = format!("/api/sessions/{session}/message");
+                times.time(connection.post(&message, MESSAGE)).await?;
+            }
+            report.times(&format!("turn, {size}, a snapshot {when}"), &times, NONE);
         }
-        report.times(what, &times, NONE);
     }
     running.end()
 }

@@ -113,13 +113,7 @@ async fn states(
         }
         let session = connection.create(&new.to_string()).await?;
         let base = format!("/api/sessions/{session}");
-        let mut left = bytes;
-        while left > 0 {
-            let note = letters(left.min(NOTE), left);
-            let add = json!({ "prompt": format!("add {note}"), "streaming": false });
-            connection.post(&format!("{base}/message"), &add.to_string()).await?;
-            left -= note.len();
-        }
+        fill(connection, &session, bytes).await?;
         let before = saved_bytes(connection).await?;
         let (turns, sleep, wake) = (Times::new(), Times::new(), Times::new());
         let count = json!({ "prompt": "count", "streaming": false }).to_string();
@@ -135,6 +129,18 @@ async fn states(
         report.times(&format!("{what}: sleep"), &sleep, [Aim::None, Aim::None]);
         report.times(&format!("{what}: wake"), &wake, [Aim::None, Aim::None]);
         report.times(&format!("{what}: turn, its state saved"), &turns, [Aim::None, Aim::None]);
+    }
+    Ok(())
+}
+
+/// Give a notepad notes of so many random letters.
+pub(super) async fn fill(connection: &mut Connection, session: &str, bytes: usize) -> Result<()> {
+    let mut left = bytes;
+    while left > 0 {
+        let note = letters(left.min(NOTE), left);
+        let add = json!({ "prompt": format!("add {note}"), "streaming": false });
+        connection.post(&format!("/api/sessions/{session}/message"), &add.to_string()).await?;
+        left -= note.len();
     }
     Ok(())
 }

@@ -108,6 +108,7 @@ async fn a_fork_may_spend_what_its_parent_has_left_and_no_more() {
     assert_eq!(fork.look().await.unwrap().session.state.status(), Status::Terminated);
     let spent = fork.fork(Fork::default()).await;
     assert!(matches!(spent, Err(ForkError::Spent(Denied::TurnsExceeded))), "{spent:?}");
+    assert_eq!(session.fork(Fork { snapshot: None, count: 256 }).await.unwrap().len(), 256);
     for count in [0, 257] {
         let refused = session.fork(Fork { snapshot: None, count }).await;
         assert!(matches!(refused, Err(ForkError::Count)), "{refused:?}");
@@ -273,6 +274,11 @@ async fn what_belongs_to_others_is_neither_resumed_nor_forked_and_its_owner_is_t
     let theirs = NewSession { project_id: Some("theirs".to_owned()), ..resuming(ours.id()) };
     let refused = test.host.sessions().create_seen(theirs).await;
     assert!(matches!(refused, Err(CreateError::NotOwner)), "{refused:?}");
+    let told = ours.audit(Cursor(0), 10).await.unwrap();
+    let outcomes: Vec<_> = told.iter().map(|logged| &logged.event.payload["outcome"]).collect();
+    assert_eq!(outcomes, ["resumed", "not_owner"]);
+    let on = test.host.sessions().create_seen(resuming(ours.id())).await.unwrap();
+    assert_eq!(on.session.session.profile.project_id.as_deref(), Some("ours"));
     test.shut_down().await;
 }
 
@@ -312,6 +318,27 @@ async fn a_template_starts_sessions_warm_and_outlives_what_it_was_made_from() {
         "{refused:?}"
     );
     test.host.agents().remove(agent).await.unwrap();
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_owner_has_so_many_templates_and_may_replace_each_of_them() {
+    let test = TestHost::new().await;
+    let session = test.bundled("counter", Pattern::LongRunning).await;
+    session.send("one").await.unwrap();
+    let make = async |name: String| {
+        let new = NewTemplate { name, from: session.id().to_string(), description: None };
+        test.host.templates().create(new).await
+    };
+    for number in 0..256 {
+        make(format!("t{number}")).await.unwrap();
+    }
+    let refused = make("one-more".to_owned()).await;
+    assert!(matches!(refused, Err(TemplateError::TooMany)), "{refused:?}");
+    make("t7".to_owned()).await.unwrap();
+    assert_eq!(test.host.templates().list().await.unwrap().len(), 256);
+    let stranger = test.host.acting_as(Principal("stranger".to_owned()));
+    assert_eq!(stranger.templates().list().await.unwrap(), []);
     test.shut_down().await;
 }
 

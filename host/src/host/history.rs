@@ -110,16 +110,8 @@ impl SessionHandle {
             let head = from.as_ref().map(|from| from.again(SnapshotId(inner.clock.new_id()), now));
             let (owner, context) = (parent.owner.clone(), parent.context.clone());
             let mut session = creation::begin(id, owner, profile.clone(), context, now);
-            session.set_head(head.as_ref());
-            session.parent = session.head_parent;
-            let mut created = Event::session(EventKind::SessionCreated, id.0, now)
-                .with("pattern", session.profile.pattern.as_str())
-                .with("agent", session.profile.agent.name.as_str())
-                .with("forkOf", parent.id.to_string());
-            if let Some(parent) = session.parent {
-                created = created.with("parent", parent.to_string());
-            }
-            events.push(created);
+            session.start_from(head.as_ref());
+            events.push(creation::event(&session).with("forkOf", parent.id.to_string()));
             forks.push(Creation { session, head });
         }
         events.push(

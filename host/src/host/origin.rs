@@ -60,7 +60,7 @@ pub(super) struct Origin {
 pub(super) enum Found {
     Here(Box<Origin>),
     Nothing,
-    /// It belongs to somebody else, who is told in the log of the session.
+    /// It belongs to somebody else, who has been told.
     Foreign,
 }
 
@@ -101,13 +101,19 @@ pub(super) async fn head(host: &Host, session: Session) -> Result<Option<Snapsho
 }
 
 async fn foreign(host: &Host, session: SessionId) -> Result<Found, OrderError> {
+    tell_owner(host, session).await?;
+    Ok(Found::Foreign)
+}
+
+/// Tell the owner of a session, in its audit trail, that somebody asked for what is not theirs.
+pub(super) async fn tell_owner(host: &Host, session: SessionId) -> Result<(), OrderError> {
     let event = Event::session(EventKind::ResumeAttempted, session.0, host.inner.clock.now())
         .with("outcome", "not_owner")
         .with("by", host.caller.0.as_str());
     metrics::counter!("dormouse_resumes_total", "outcome" => "not_owner").increment(1);
     match host.inner.store.log(session, vec![event]).await {
         // It has been deleted meanwhile: then there is nobody to be told.
-        Ok(()) | Err(StoreError::NotFound(_)) => Ok(Found::Foreign),
+        Ok(()) | Err(StoreError::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -94,10 +94,10 @@ impl Sessions {
     ///
     /// # Errors
     /// As [`Sessions::create`].
-    pub async fn create_seen(&self, new: NewSession) -> Result<Created, CreateError> {
+    pub async fn create_seen(&self, mut new: NewSession) -> Result<Created, CreateError> {
         let inner = &self.0.inner;
         // Before the agents are held: this may wait for a turn.
-        let (from, resume) = self.start(&new).await?;
+        let (from, resume) = self.start(&mut new).await?;
         let _held = inner.catalog.hold().await;
         let now = inner.clock.now();
         let agent = self.agent(&new, from.as_ref()).await?;
@@ -121,15 +121,8 @@ impl Sessions {
         let defaults = &inner.options.limits;
         let mut session = creation::create(new, id, owner, agent.reference, defaults, now)?;
         let head = from.map(|from| from.again(SnapshotId(inner.clock.new_id()), now));
-        session.set_head(head.as_ref());
-        session.parent = session.head_parent;
-        let mut created = Event::session(EventKind::SessionCreated, id.0, now)
-            .with("pattern", session.profile.pattern.as_str())
-            .with("agent", session.profile.agent.name.as_str());
-        if let Some(parent) = session.parent {
-            created = created.with("parent", parent.to_string());
-        }
-        let mut events = vec![created];
+        session.start_from(head.as_ref());
+        let mut events = vec![creation::event(&session)];
         if let Some(resume) = resume {
             metrics::counter!("dormouse_resumes_total", "outcome" => resume.as_str()).increment(1);
             let mut event = Event::session(EventKind::ResumeAttempted, id.0, now)
@@ -146,10 +139,11 @@ impl Sessions {
         Ok(Created { session: inner.manager.sight(session), resume })
     }
 
-    /// The snapshot that a session starts from, and what became of the wish to resume.
+    /// The snapshot that a session starts from, and what became of the wish to resume. What goes on
+    /// from a project's session belongs to that project.
     async fn start(
         &self,
-        new: &NewSession,
+        new: &mut NewSession,
     ) -> Result<(Option<Snapshot>, Option<Resumption>), CreateError> {
         let id = match &new.start {
             Start::Fresh => return Ok((None, None)),
@@ -166,6 +160,7 @@ impl Sessions {
         };
         let project = &session.profile.project_id;
         if project.is_some() && new.project_id.is_some() && *project != new.project_id {
+            origin::tell_owner(&self.0, session.id).await?;
             return Err(CreateError::NotOwner);
         }
         let from = snapshot.id;
@@ -173,6 +168,7 @@ impl Sessions {
         if session.profile.thread_key.is_none() && age > self.0.inner.options.stale_after {
             return Ok((None, Some(Resumption::Stale { from })));
         }
+        new.project_id = new.project_id.take().or(session.profile.project_id);
         Ok((Some(snapshot), Some(Resumption::Resumed { from })))
     }
 

@@ -12,7 +12,7 @@ use crate::session::template::Template;
 use crate::store::StoreError;
 
 /// The most templates of one owner.
-pub const MAX_TEMPLATES: usize = 1_000;
+pub const MAX_TEMPLATES: usize = 256;
 
 /// A template to make.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::agent::{AgentRef, AgentSelector};
 use crate::clock::Timestamp;
+use crate::event::{Event, EventKind};
 
 use super::id::{Principal, SessionId};
 use super::limits::{Limits, NanoUsd, Usage};
@@ -198,6 +199,17 @@ pub(crate) fn create(
         metadata: new.metadata,
     };
     Ok(begin(id, owner, profile, new.context, now))
+}
+
+/// What is told of a new session.
+pub(crate) fn event(session: &Session) -> Event {
+    let event = Event::session(EventKind::SessionCreated, session.id.0, session.created_at)
+        .with("pattern", session.profile.pattern.as_str())
+        .with("agent", session.profile.agent.name.as_str());
+    match session.parent {
+        Some(parent) => event.with("parent", parent.to_string()),
+        None => event,
+    }
 }
 
 /// The record of a session that has done nothing yet.

@@ -55,6 +55,12 @@ pub struct Session {
 }
 
 impl Session {
+    /// Start from this snapshot, of whatever session it is.
+    pub(crate) fn start_from(&mut self, head: Option<&Snapshot>) {
+        self.set_head(head);
+        self.parent = self.head_parent;
+    }
+
     /// Go on from this snapshot: whatever was in memory alone is not counted any more.
     pub(crate) fn set_head(&mut self, head: Option<&Snapshot>) {
         self.head = head.map(|head| head.id);

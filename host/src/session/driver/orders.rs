@@ -79,11 +79,6 @@ impl Driver<'_> {
         let Some(before) = self.session.clone() else { return Ok(()) };
         let mut after = before.clone();
         for step in moves {
-            if step == Move::Resume && before.state.status() == Status::Error {
-                // It goes on from its head, whatever was lost, and has all its tries again.
-                after.unsaved_turns = 0;
-                after.consecutive_failures = 0;
-            }
             after.state = after.state.after(step).map_err(MoveError::Invalid)?;
         }
         let now = self.manager.clock.now();

@@ -51,7 +51,6 @@ impl Driver<'_> {
             .with("from", before.profile.agent.digest.to_string())
             .with("to", after.profile.agent.digest.to_string());
         self.commit(after, head, [event]).await?;
-        self.drop_guest();
         Ok(())
     }
 

@@ -103,6 +103,10 @@ impl ApiError {
             .with("status", status.as_str())
     }
 
+    pub(super) fn snapshot_unusable(text: String) -> ApiError {
+        ApiError::new(StatusCode::CONFLICT, "snapshot_unusable", text)
+    }
+
     pub(super) fn shutting_down() -> ApiError {
         let error = "the host is shutting down; try again when it is back";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", error).retry_later()

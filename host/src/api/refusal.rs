@@ -34,9 +34,7 @@ impl From<SendError> for ApiError {
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", text)
             }
             SendError::Damaged(damaged) => damaged.into(),
-            SendError::Unusable(_) => {
-                ApiError::new(StatusCode::CONFLICT, "snapshot_unusable", text)
-            }
+            SendError::Unusable(_) => ApiError::snapshot_unusable(text),
             SendError::OutOfMemory => ApiError::out_of_memory(),
             SendError::ShuttingDown => ApiError::shutting_down(),
             SendError::Store(error) => error.into(),
@@ -111,6 +109,7 @@ impl From<OrderError> for ApiError {
             OrderError::NotUpgraded(_) => {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "upgrade_failed", text)
             }
+            OrderError::Unusable(_) => ApiError::snapshot_unusable(text),
             OrderError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, "wake_failed", text),
             OrderError::QueueFull => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", text).retry_later()
@@ -331,6 +330,9 @@ mod tests {
         assert_eq!(told(SendError::QueueFull(64)), (429, "queue_full"));
         assert_eq!(told(SendError::OutOfMemory), (503, "out_of_memory"));
         assert_eq!(told(OrderError::Unsaved(1)), (409, "state_unsaved"));
+        let unusable = || "it has format 1".to_owned();
+        assert_eq!(told(SendError::Unusable(unusable())), (409, "snapshot_unusable"));
+        assert_eq!(told(OrderError::Unusable(unusable())), (409, "snapshot_unusable"));
         assert_eq!(told(StoreError::Full), (507, "disk_full"));
         assert_eq!(told(StoreError::Unknown("sync".into())), (503, "commit_unknown"));
     }

@@ -107,6 +107,9 @@ pub enum OrderError {
     /// The new agent did not take the session over. The session is as it was.
     #[error("the session was not upgraded: {0}")]
     NotUpgraded(String),
+    /// This host cannot read the state of the session. Nothing was changed.
+    #[error("the session cannot be woken by this version of the host: {0}")]
+    Unusable(String),
     /// The agent could not take its saved state back.
     #[error("the agent could not be woken: {0}")]
     Guest(String),

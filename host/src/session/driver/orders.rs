@@ -187,7 +187,8 @@ impl Driver<'_> {
             WakeError::ShuttingDown => OrderError::ShuttingDown,
             WakeError::Ended => OrderError::NotActive(Status::Stopping),
             WakeError::Guest(fault) => OrderError::Guest(fault.to_string()),
-            WakeError::Damaged(why) | WakeError::Unusable(why) => OrderError::Guest(why),
+            WakeError::Damaged(why) => OrderError::Guest(why),
+            WakeError::Unusable(why) => OrderError::Unusable(why),
             WakeError::Host(error) => OrderError::Host(error),
             WakeError::Store(error) => OrderError::Store(error),
         }

@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use sled::{Batch, Db, IVec, Iter};
 
-use super::OpenError;
 #[cfg(test)]
 use super::tests::faults::Faults;
+use super::{OpenError, lock};
 use crate::store::StoreError;
 
 /// The unit in which sled writes, in bytes. Fixed once a store has been created.
@@ -56,6 +56,11 @@ pub(super) struct Disk {
 #[derive(Clone, Debug)]
 pub(super) struct WriteFailed(pub(super) Arc<str>);
 
+/// Whether somebody has sled's lock. It says so in words only.
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().starts_with("could not acquire lock")
+}
+
 impl Disk {
     /// Open sled below `root`, with a cache of at most this many bytes.
     pub(super) fn open(root: &Path, cache: u64) -> Result<Disk, OpenError> {
@@ -66,13 +71,23 @@ impl Disk {
             .cache_capacity(cache)
             .segment_size(SEGMENT)
             .flush_every_ms(Some(CLEAN_EVERY));
-        // sled checks much of what it reads by assertion.
-        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|panic| OpenError::Damaged(reason(panic.as_ref())))?
-            .map_err(|error| match error {
-                sled::Error::Io(error) => OpenError::Io(error),
-                other => OpenError::Damaged(other.to_string()),
-            })?;
+        let mut tries = 0;
+        let db = loop {
+            // sled checks much of what it reads by assertion.
+            let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
+                .map_err(|panic| OpenError::Damaged(reason(panic.as_ref())))?;
+            match opened {
+                Ok(db) => break db,
+                // The directory is ours. A child that is just being started still has the file of a
+                // store that has closed, until it runs its own program.
+                Err(sled::Error::Io(error)) if is_locked(&error) && tries < lock::TRIES => {
+                    tries += 1;
+                    std::thread::sleep(lock::PAUSE);
+                }
+                Err(sled::Error::Io(error)) => return Err(OpenError::Io(error)),
+                Err(other) => return Err(OpenError::Damaged(other.to_string())),
+            }
+        };
         let log = File::options().read(true).write(true).open(path.join("db"))?;
         let disk = Disk {
             db: Some(db),

@@ -12,8 +12,8 @@ use crate::clock::Clock;
 
 /// How long to wait for a store of this very process, which may have been dropped just now and be
 /// about to let go: this many times [`PAUSE`].
-const TRIES: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const TRIES: u32 = 100;
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// The directory is ours for as long as this lives. The kernel lets go of it should we crash.
 #[derive(Debug)]

@@ -1,0 +1,264 @@
+//! The applier: moves what is committed from the overlay into packs and index.
+//!
+//! A round: freeze; append the values to packs; sync these; then change the index, a few hundred
+//! keys at a time, with the counts of live bytes in the same batches; last the *applied* number, and
+//! a flush. A crash in between leaves packs that nothing points to, or an index that has some of it:
+//! either is put right when the log is replayed, because the same changes are made again.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::time::Duration;
+
+use super::CommitError;
+use super::batch::Change;
+use super::core::{Core, Next, held};
+use super::index::{self, Applied, Changes};
+use super::io::is_full;
+use super::overlay::Generation;
+use super::value::{self, Kind, Pointer, Stored};
+use super::writer::Writer;
+
+/// How many keys a batch of the index changes: it lets nobody else in meanwhile.
+pub(super) const KEYS: usize = 256;
+/// How long to wait before looking whether there is space again.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// What belongs to the applier alone.
+#[derive(Debug)]
+pub(super) struct Applier {
+    pub(super) heads: Writer,
+    pub(super) rows: Writer,
+    /// Where compaction puts what has survived: it will stay longer than what is new.
+    pub(super) old_heads: Writer,
+    pub(super) old_rows: Writer,
+    /// Packs that cannot be read whole: they are left as they are.
+    pub(super) unreadable: HashSet<u64>,
+}
+
+/// Why a round did not finish.
+#[derive(Debug)]
+pub(super) enum RoundError {
+    /// There is no space. All is as before.
+    Full,
+    /// Nobody knows what is on the disk.
+    Failed(String),
+}
+
+/// Where a value has come to lie.
+enum Placed {
+    Inline,
+    At(Pointer),
+    Nowhere,
+}
+
+impl Applier {
+    pub(super) fn new(options: &super::Options) -> Applier {
+        let writer = |kind| Writer::new(kind, options.pack_bytes);
+        Applier {
+            heads: writer(Kind::Head),
+            rows: writer(Kind::Rows),
+            old_heads: writer(Kind::Head),
+            old_rows: writer(Kind::Rows),
+            unreadable: HashSet::new(),
+        }
+    }
+
+    pub(super) fn writers(&mut self) -> [&mut Writer; 4] {
+        [&mut self.heads, &mut self.rows, &mut self.old_heads, &mut self.old_rows]
+    }
+}
+
+impl Core {
+    /// The thread of the applier.
+    pub(super) fn run(&self) {
+        self.make_spare();
+        while self.next() == Next::Round {
+            let done = self.round().and_then(|written| self.compact(2 * written + (4 << 20), 500));
+            match done {
+                Ok(()) => self.make_spare(),
+                Err(RoundError::Full) => {
+                    self.set_full(true);
+                    std::thread::sleep(WAIT);
+                }
+                Err(RoundError::Failed(reason)) => drop(self.fail(&reason)),
+            }
+        }
+    }
+
+    /// Apply everything that is committed. Returns how many bytes were written to packs.
+    pub(super) fn round(&self) -> Result<u64, RoundError> {
+        let mut applier = held(&self.applier);
+        self.round_with(&mut applier)
+    }
+
+    pub(super) fn round_with(&self, applier: &mut Applier) -> Result<u64, RoundError> {
+        if let Some(reason) = self.failed() {
+            return Err(RoundError::Failed(reason.to_string()));
+        }
+        let Some(frozen) = self.freeze() else { return Ok(0) };
+        self.need_space(frozen.bytes as u64)?;
+        let placed = match self.place(applier, &frozen) {
+            Ok(placed) => placed,
+            Err(error) => return Err(self.give_up(applier, &error)),
+        };
+        let written = self.point(&frozen, &placed).map_err(|error| failed(&error))?;
+        self.thaw(frozen.sequence);
+        for pointer in &frozen.dropped {
+            self.packs.remove(pointer.kind, pointer.pack);
+        }
+        self.sweep(applier);
+        Ok(written)
+    }
+
+    /// The index must not meet a full disk: it would be of no use from then on.
+    pub(super) fn need_space(&self, bytes: u64) -> Result<(), RoundError> {
+        let free = self.io.free().map_err(|error| failed(&error))?;
+        let enough = free >= bytes.saturating_add(self.options.floor_bytes);
+        if enough { Ok(()) } else { Err(RoundError::Full) }
+    }
+
+    /// Leave the packs that were being written. Nothing points to what has not been synced.
+    pub(super) fn give_up(&self, applier: &mut Applier, error: &io::Error) -> RoundError {
+        applier.writers().into_iter().for_each(Writer::end);
+        if is_full(error) {
+            self.sweep(applier);
+            return RoundError::Full;
+        }
+        failed(error)
+    }
+
+    /// Append the values to packs, and sync these.
+    fn place(&self, applier: &mut Applier, frozen: &Generation) -> io::Result<Vec<Placed>> {
+        let count = frozen.changes.len();
+        let mut placed = Vec::with_capacity(count);
+        for (key, change) in &frozen.changes {
+            placed.push(match change {
+                Change::Delete => Placed::Nowhere,
+                Change::Staged(pointer) => Placed::At(*pointer),
+                Change::Put(class, value) => {
+                    let writer = match value::kind_of(*class, value.len()) {
+                        None => None,
+                        Some(Kind::Head) => Some(&mut applier.heads),
+                        Some(Kind::Rows | Kind::Large) => Some(&mut applier.rows),
+                    };
+                    match writer {
+                        None => Placed::Inline,
+                        Some(writer) => Placed::At(writer.append(&self.packs, key, value)?),
+                    }
+                }
+            });
+            if placed.len().is_multiple_of(KEYS) {
+                self.advance(placed.len(), 2 * count);
+            }
+        }
+        applier.heads.sync(&self.packs)?;
+        applier.rows.sync(&self.packs)?;
+        Ok(placed)
+    }
+
+    /// Change the index, and make that durable. Returns the bytes that it points to and did not.
+    fn point(&self, frozen: &Generation, placed: &[Placed]) -> io::Result<u64> {
+        let all: Vec<_> = frozen.changes.iter().zip(placed).collect();
+        let mut written = 0;
+        for (done, some) in all.chunks(KEYS).enumerate() {
+            let mut changes = Changes::with_capacity(some.len() + 16);
+            let mut counts = Counts::default();
+            for ((key, change), placed) in some {
+                let before = self.index.get(key)?;
+                let (new, pointer) = match (placed, change) {
+                    (Placed::At(pointer), _) => (Some(pointer.write(key).to_vec()), Some(*pointer)),
+                    (Placed::Inline, Change::Put(_, value)) => {
+                        (Some(value::write_inline(key, value)), None)
+                    }
+                    (Placed::Inline | Placed::Nowhere, _) => (None, None),
+                };
+                if let Some(before) = &before {
+                    counts.forget(Stored::read(key, before).and_then(|stored| stored.pointer()));
+                }
+                if let Some(pointer) = pointer {
+                    counts.point(pointer);
+                    written += u64::from(pointer.length);
+                }
+                if new != before {
+                    changes.push((key.to_vec(), new));
+                }
+            }
+            self.apply(changes, counts)?;
+            self.advance(all.len() + done * KEYS, 2 * all.len());
+        }
+        let applied = Applied { sequence: frozen.sequence, next_pack: self.packs.next() };
+        self.index.apply(vec![(index::APPLIED.to_vec(), Some(applied.write()))])?;
+        self.index.flush()?;
+        Ok(written)
+    }
+
+    /// One batch of the index, with the counts of the packs that it concerns.
+    pub(super) fn apply(&self, mut changes: Changes, counts: Counts) -> io::Result<()> {
+        let counts: Vec<(u64, u64)> = self.packs.with(|table| {
+            let known = |(number, (less, more)): (u64, (u64, u64))| {
+                let pack = table.get(&number)?;
+                Some((number, (pack.live + more).saturating_sub(less)))
+            };
+            counts.0.into_iter().filter_map(known).collect()
+        });
+        for (number, live) in &counts {
+            let count = (*live > 0).then(|| index::write_count(*number, *live));
+            changes.push((index::pack_key(*number), count));
+        }
+        self.index.apply(changes)?;
+        self.packs.with(|table| {
+            for (number, live) in counts {
+                if let Some(pack) = table.get_mut(&number) {
+                    pack.live = live;
+                    pack.pending = false;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Remove the packs to which nothing points. That nothing does is durable.
+    pub(super) fn sweep(&self, applier: &mut Applier) {
+        let current: Vec<_> =
+            applier.writers().into_iter().filter_map(|writer| writer.pack()).collect();
+        let dead: Vec<_> = self.packs.with(|table| {
+            let dead = table.iter().filter(|(number, pack)| {
+                pack.live == 0 && !pack.pending && !current.contains(number)
+            });
+            dead.map(|(number, pack)| (pack.kind, *number)).collect()
+        });
+        dead.into_iter().for_each(|(kind, number)| self.packs.remove(kind, number));
+    }
+
+    /// Apply what is committed after the thread has ended.
+    pub(super) fn settle(&self) -> Result<(), CommitError> {
+        match self.round() {
+            Ok(_) => Ok(()),
+            // It stays in the log.
+            Err(RoundError::Full) => Ok(()),
+            Err(RoundError::Failed(reason)) => Err(CommitError::Failed(self.fail(&reason))),
+        }
+    }
+}
+
+/// By how much the counts of live bytes of packs change: less, and more.
+#[derive(Debug, Default)]
+pub(super) struct Counts(BTreeMap<u64, (u64, u64)>);
+
+impl Counts {
+    /// Something points there now.
+    pub(super) fn point(&mut self, pointer: Pointer) {
+        self.0.entry(pointer.pack).or_default().1 += u64::from(pointer.length);
+    }
+
+    /// Something does not point there any more.
+    pub(super) fn forget(&mut self, pointer: Option<Pointer>) {
+        if let Some(pointer) = pointer {
+            self.0.entry(pointer.pack).or_default().0 += u64::from(pointer.length);
+        }
+    }
+}
+
+pub(super) fn failed(error: &io::Error) -> RoundError {
+    RoundError::Failed(format!("applying the log: {error}"))
+}

@@ -1,0 +1,240 @@
+//! A backup: a folder that has what was committed at one moment, and from which a store starts.
+//!
+//! ```text
+//!  index.backup    every key with its entry in the index, as frames, and their number at the end
+//!  packs/…         the packs to which they point
+//! ```
+//! The keys are written out while nothing is applied; commits go on. The packs are copied after
+//! that, while the applier works again: it only appends to them, and none is removed for as long.
+//! Then the copies are read back. The file of keys gets its name last: without it there is no backup.
+//!
+//! A store that is opened where there is such a file and no index takes its keys in, and begins a new
+//! log.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::applier::RoundError;
+use super::core::{Core, held};
+use super::frame::{self, HEADER, Reader};
+use super::index::{APPLIED, Changes, IDENTITY, Index};
+use super::io::{Handle, Io, is_full};
+use super::packs::{self, FrameError, Packs, pack_name};
+use super::value::{Kind, Stored};
+use super::{CommitError, OpenError, log};
+
+const KEYS: &str = "index.backup";
+const UNREADY: &str = "index.backup.new";
+/// How much is copied at a time, in bytes.
+const PIECE: usize = 1 << 20;
+/// How many keys are taken in at a time.
+const RUN: usize = 1024;
+/// What the file of keys has where a pack has its number.
+const NUMBER: u64 = u64::MAX;
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BackupError {
+    /// There is something in the folder.
+    #[error("the folder for the backup is not empty")]
+    NotEmpty,
+    /// The disk of the backup, or that of the store, is full.
+    #[error("there is no space for the backup")]
+    Full,
+    /// What is committed cannot be applied.
+    #[error(transparent)]
+    Store(CommitError),
+    /// A value of the store, or its copy, is damaged.
+    #[error("the value of key {} is damaged or was not copied well", .0.escape_ascii())]
+    Damaged(Vec<u8>),
+    /// Reading or writing failed.
+    #[error("the backup could not be made: {0}")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for BackupError {
+    fn from(error: io::Error) -> BackupError {
+        if is_full(&error) { BackupError::Full } else { BackupError::Io(error) }
+    }
+}
+
+/// Packs stay while this lives.
+struct Pinned<'a>(&'a Packs);
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        self.0.unpin();
+    }
+}
+
+impl Core {
+    pub(super) fn backup(&self, target: &dyn Io) -> Result<u64, BackupError> {
+        for folder in ["", log::FOLDER, packs::FOLDER] {
+            if !folder.is_empty() {
+                target.make_folder(folder)?;
+            }
+            if !target.list(folder)?.is_empty() {
+                return Err(BackupError::NotEmpty);
+            }
+        }
+        let (keys, ends, _pinned) = {
+            let mut applier = held(&self.applier);
+            match self.round_with(&mut applier) {
+                Ok(_) => {}
+                Err(RoundError::Full) => return Err(BackupError::Full),
+                Err(RoundError::Failed(reason)) => {
+                    return Err(BackupError::Store(CommitError::Failed(self.fail(&reason))));
+                }
+            }
+            self.packs.pin();
+            let pinned = Pinned(&self.packs);
+            let (keys, ends) = export(&*self.index, target)?;
+            (keys, ends, pinned)
+        };
+        for (&(kind, number), &end) in &ends {
+            let name = pack_name(kind, number);
+            copy(&*self.io.open(&name)?, &*target.create(&name)?, end)?;
+        }
+        target.sync_folder(packs::FOLDER)?;
+        verify(target, keys)?;
+        target.rename(UNREADY, KEYS)?;
+        target.sync_folder("")?;
+        Ok(keys)
+    }
+}
+
+/// How far packs are pointed into.
+type Ends = BTreeMap<(Kind, u64), u64>;
+
+/// Write out all keys. Returns how many, and how far the packs are needed.
+fn export(index: &dyn Index, target: &dyn Io) -> Result<(u64, Ends), BackupError> {
+    let file = target.create(UNREADY)?;
+    let mut buffer = frame::write_header(Kind::Rows, NUMBER).to_vec();
+    let (mut at, mut keys, mut ends) = (0, 0_u64, Ends::new());
+    let mut from = Vec::new();
+    loop {
+        let run = index.scan(&from, &[], RUN)?;
+        let Some((last, _)) = run.last() else { break };
+        from = [last.as_slice(), &[0]].concat();
+        for (key, value) in run {
+            if key == IDENTITY || key == APPLIED {
+                continue;
+            }
+            if !super::recovery::is_own(&key) {
+                keys += 1;
+                let stored = Stored::read(&key, &value);
+                let stored = stored.ok_or_else(|| BackupError::Damaged(key.clone()))?;
+                if let Some(pointer) = stored.pointer() {
+                    let end = u64::from(pointer.offset) + u64::from(pointer.length);
+                    let known = ends.entry((pointer.kind, pointer.pack)).or_default();
+                    *known = end.max(*known);
+                }
+            }
+            frame::write(&mut buffer, &key, &value);
+        }
+        if buffer.len() >= PIECE {
+            file.write_at(&buffer, at)?;
+            at += buffer.len() as u64;
+            buffer.clear();
+        }
+    }
+    // No key is empty: this is the end.
+    frame::write(&mut buffer, &[], &keys.to_le_bytes());
+    file.write_at(&buffer, at)?;
+    file.sync()?;
+    Ok((keys, ends))
+}
+
+fn copy(from: &dyn Handle, to: &dyn Handle, end: u64) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    while at < end {
+        let length = usize::try_from(end - at).map_or(PIECE, |left| left.min(PIECE));
+        from.read_at(&mut piece[..length], at)?;
+        to.write_at(&piece[..length], at)?;
+        at += length as u64;
+    }
+    to.sync()
+}
+
+/// Read a backup whole.
+fn verify(target: &dyn Io, keys: u64) -> Result<(), BackupError> {
+    let mut read = 0;
+    let all = each(target.open(UNREADY)?, |key, value| {
+        if super::recovery::is_own(key) {
+            return Ok(());
+        }
+        read += 1;
+        match Stored::read(key, value) {
+            Some(Stored::Inline(_)) => Ok(()),
+            Some(Stored::At(pointer)) => match packs::read_from(target, key, &pointer) {
+                Ok(_) => Ok(()),
+                Err(FrameError::Io(error)) => Err(BackupError::Io(error)),
+                Err(FrameError::NoPack | FrameError::Damaged) => {
+                    Err(BackupError::Damaged(key.to_vec()))
+                }
+            },
+            None => Err(BackupError::Damaged(key.to_vec())),
+        }
+    })?;
+    if all == Some(keys) && read == keys { Ok(()) } else { Err(BackupError::Damaged(Vec::new())) }
+}
+
+/// All keys of a backup, with their entries. Returns how many there should be; `None` where the file
+/// is damaged.
+fn each<E: From<io::Error>>(
+    file: Arc<dyn Handle>,
+    mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+) -> Result<Option<u64>, E> {
+    let mut head = [0; HEADER];
+    if file.size()? < HEADER as u64 {
+        return Ok(None);
+    }
+    file.read_at(&mut head, 0)?;
+    if head != frame::write_header(Kind::Rows, NUMBER) {
+        return Ok(None);
+    }
+    let mut frames = Reader::new(file)?;
+    loop {
+        match frames.next()? {
+            None => return Ok(None),
+            Some(end) if end.key.is_empty() => {
+                return Ok(end.value.try_into().ok().map(u64::from_le_bytes));
+            }
+            Some(frame) => take(frame.key, frame.value)?,
+        }
+    }
+}
+
+/// Fill an empty index from a backup. Returns whether there is one. It can be repeated.
+pub(super) fn import(io: &Arc<dyn Io>, index: &dyn Index) -> Result<bool, OpenError> {
+    let file = match io.open(KEYS) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    let mut changes = Changes::with_capacity(RUN);
+    let mut keys = 0;
+    let all = each(file, |key, value| {
+        keys += u64::from(!super::recovery::is_own(key));
+        changes.push((key.to_vec(), Some(value.to_vec())));
+        if changes.len() == RUN {
+            index.apply(std::mem::take(&mut changes))?;
+        }
+        Ok::<(), OpenError>(())
+    })?;
+    if all != Some(keys) {
+        return Err(OpenError::BackupDamaged(KEYS.to_owned()));
+    }
+    index.apply(changes)?;
+    index.flush()?;
+    Ok(true)
+}
+
+/// The keys have been taken in: they are not needed any more, and soon out of date.
+pub(super) fn forget_import(io: &dyn Io) -> Result<(), OpenError> {
+    match io.remove(KEYS) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,65 @@
+//! What a commit changes.
+
+use bytes::Bytes;
+
+use super::packs::Staged;
+use super::value::Pointer;
+
+/// How long a value stays, which decides where it lies once it has been applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Class {
+    /// Small, often read in order: in the index itself. What is larger than 4 KiB goes the way of
+    /// `Head`.
+    Inline,
+    /// Soon replaced or removed: in packs whose remains are few.
+    Head,
+    /// Kept for long: in packs that are seldom rewritten.
+    Rows,
+}
+
+/// Changes that are made together, in order: the last one of a key counts.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(super) changes: Vec<(Bytes, Change)>,
+    pub(super) staged: Vec<Staged>,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It has this value.
+    Put(Class, Bytes),
+    /// It has the value that lies there already.
+    Staged(Pointer),
+    /// It is not there any more.
+    Delete,
+}
+
+impl Batch {
+    /// Give a key a value. Neither is copied: who cuts them out of something larger keeps that alive
+    /// until it has been applied.
+    pub(crate) fn put(&mut self, class: Class, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.changes.push((key.into(), Change::Put(class, value.into())));
+    }
+
+    /// Give its key a value that has been staged.
+    pub(crate) fn put_staged(&mut self, staged: Staged) {
+        self.changes.push((staged.key().clone(), Change::Staged(staged.pointer())));
+        self.staged.push(staged);
+    }
+
+    /// Remove a key, whether or not it is there.
+    pub(crate) fn delete(&mut self, key: impl Into<Bytes>) {
+        self.changes.push((key.into(), Change::Delete));
+    }
+
+    /// Whether it changes nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// How many bytes it takes in the log, about.
+    pub(crate) fn size(&self) -> usize {
+        self.changes.iter().map(|(key, change)| super::group::size(key, change)).sum()
+    }
+}

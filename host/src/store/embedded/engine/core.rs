@@ -1,0 +1,445 @@
+//! What all threads of an engine share; committing and reading.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::applier::Applier;
+use super::batch::{Batch, Change};
+use super::index::{Index, OWN};
+use super::io::{Io, is_full};
+use super::log::{AppendError, Log, Slot};
+use super::overlay::{Generation, Overlay};
+use super::packs::{FrameError, Packs, Staged};
+use super::value::{Kind, Pointer, Stored};
+use super::{BATCH, CommitError, KEY, OpenError, Options, ReadError, StageError, group, recovery};
+
+/// How often a commit that waits for room looks again by itself.
+const LOOK: Duration = Duration::from_millis(100);
+/// The applier begins when what is active has become this full, in thousandths.
+const BEGIN: u64 = 800;
+/// While something is being applied, what is active may be this much fuller than that is done.
+const AHEAD: u64 = 400;
+
+/// The engine without its thread.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) io: Arc<dyn Io>,
+    pub(super) index: Arc<dyn Index>,
+    pub(super) options: Options,
+    pub(super) packs: Arc<Packs>,
+    pub(super) applier: Mutex<Applier>,
+    log: Mutex<Log>,
+    /// A slot that the log has not taken in yet.
+    spare: Mutex<Option<Slot>>,
+    overlay: RwLock<Overlay>,
+    state: Mutex<State>,
+    /// Told when there may be something for the applier to do.
+    work: Condvar,
+    /// Told when there may be room for a commit that waits.
+    room: Condvar,
+    /// The sequence number that the index has durably reached.
+    applied: AtomicU64,
+    /// How much of what is frozen has been applied, in thousandths.
+    progress: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failed: Option<Arc<str>>,
+    /// The applier waits for space on the disk.
+    full: bool,
+    stop: bool,
+}
+
+/// What the applier is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Round,
+    Stop,
+}
+
+impl Core {
+    pub(super) fn open(
+        io: Arc<dyn Io>,
+        index: Arc<dyn Index>,
+        options: Options,
+    ) -> Result<Core, OpenError> {
+        let found = recovery::recover(&io, &*index, &options)?;
+        let packs = Packs::new(Arc::clone(&io), found.packs, found.next_pack);
+        let log = Log::new(Arc::clone(&io), found.salt, &options, found.place);
+        let overlay = Overlay { active: found.replayed, ..Overlay::default() };
+        let applier = Applier::new(&options);
+        Ok(Core {
+            io,
+            index,
+            options,
+            packs: Arc::new(packs),
+            applier: Mutex::new(applier),
+            log: Mutex::new(log),
+            spare: Mutex::default(),
+            overlay: RwLock::new(overlay),
+            state: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            applied: AtomicU64::new(found.applied),
+            progress: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn commit(&self, mut batch: Batch) -> Result<(), CommitError> {
+        let bad = |key: &Bytes| key.is_empty() || key.len() > KEY || key[0] == OWN;
+        if batch.changes.iter().any(|(key, _)| bad(key)) {
+            return Err(CommitError::Key);
+        }
+        let bytes = group::room(batch.size());
+        let limit = BATCH.min(usize::try_from(self.options.slot_bytes).unwrap_or(BATCH));
+        if bytes > limit {
+            return Err(CommitError::TooLarge { bytes, limit });
+        }
+        let mut log = held(&self.log);
+        if let Some(spare) = held(&self.spare).take() {
+            log.add(spare);
+        }
+        self.wait_for_room(&log, bytes)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let staged = std::mem::take(&mut batch.staged);
+        let (sequence, room) = match log.append(&batch, self.applied()) {
+            Ok(appended) => appended,
+            Err(AppendError::Full) => return Err(CommitError::Full),
+            Err(AppendError::Unknown(error)) => {
+                staged.into_iter().for_each(Staged::keep);
+                let reason = self.fail(&format!("writing the log: {error}"));
+                return Err(CommitError::Unknown(reason));
+            }
+        };
+        staged.into_iter().for_each(Staged::keep);
+        let mut overlay = self.overlay_mut();
+        let was_empty = overlay.active.is_empty();
+        overlay.active.add(sequence, room, batch.changes);
+        let wanted = was_empty || self.fill(&overlay.active) >= BEGIN;
+        drop(overlay);
+        if wanted {
+            // Who looks for work holds this while it looks.
+            drop(self.state());
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Wait until the overlay and the log take this many bytes.
+    fn wait_for_room(&self, log: &Log, bytes: usize) -> Result<(), CommitError> {
+        let mut state = self.state();
+        loop {
+            if let Some(reason) = &state.failed {
+                return Err(CommitError::Failed(Arc::clone(reason)));
+            }
+            if state.stop {
+                return Err(CommitError::Closed);
+            }
+            if self.has_room(log, bytes) {
+                return Ok(());
+            }
+            if state.full {
+                return Err(CommitError::Full);
+            }
+            self.work.notify_one();
+            state = self.room.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Whether the log has room for this many bytes, and what is committed does not come faster
+    /// than it is applied.
+    fn has_room(&self, log: &Log, bytes: usize) -> bool {
+        let overlay = self.overlay();
+        let fill = self.fill(&overlay.active);
+        let ahead = self.progress.load(Ordering::Relaxed) + AHEAD;
+        let pressed = fill >= 1000 || (overlay.frozen.is_some() && fill > ahead);
+        !pressed && log.has_room(bytes, self.applied())
+    }
+
+    /// Whether a commit of this many bytes would be taken at once.
+    #[cfg(test)]
+    pub(super) fn takes(&self, bytes: usize) -> bool {
+        self.has_room(&held(&self.log), group::room(bytes))
+    }
+
+    /// How full a generation is, in thousandths of what it may take of memory or of the log.
+    fn fill(&self, generation: &Generation) -> u64 {
+        let memory = (self.options.overlay_bytes / 2).max(1) as u64;
+        // A slot that is partly frozen and partly active counts for both.
+        let log = self.options.log_bytes.saturating_sub(2 * self.options.slot_bytes) / 2;
+        let of_memory = generation.bytes as u64 * 1000 / memory;
+        of_memory.max(generation.log_bytes * 1000 / log.max(self.options.slot_bytes))
+    }
+
+    pub(super) fn stage(&self, key: Bytes, value: &[u8]) -> Result<Staged, StageError> {
+        let largest = u32::MAX as usize - KEY - frame_room();
+        if value.len() > largest {
+            return Err(StageError::TooLarge(value.len()));
+        }
+        self.packs.stage(key, value).map_err(|error| {
+            if is_full(&error) {
+                StageError::Full
+            } else {
+                StageError::Io(error.to_string().into())
+            }
+        })
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let changed = self.overlay().get(key).cloned();
+        match changed {
+            Some(Change::Put(_, value)) => Ok(Some(value)),
+            Some(Change::Delete) => Ok(None),
+            Some(Change::Staged(pointer)) => self.follow(key, pointer),
+            None => self.indexed(key, None),
+        }
+    }
+
+    /// The value to which this pointer, read a moment ago, points. If the pack is gone meanwhile, the
+    /// key has another value, or its value another place.
+    pub(super) fn follow(&self, key: &[u8], pointer: Pointer) -> Result<Option<Bytes>, ReadError> {
+        match self.packs.read(key, &pointer) {
+            Ok(value) => Ok(Some(value)),
+            Err(FrameError::NoPack) => {
+                let changed = self.overlay().get(key).cloned();
+                match changed {
+                    Some(Change::Put(_, value)) => Ok(Some(value)),
+                    Some(Change::Delete) => Ok(None),
+                    Some(Change::Staged(again)) if again == pointer => {
+                        Err(damaged(key, "its pack is missing"))
+                    }
+                    Some(Change::Staged(other)) => self.follow(key, other),
+                    None => self.indexed(key, Some(pointer)),
+                }
+            }
+            Err(FrameError::Damaged) => Err(damaged(key, "its checksum does not agree")),
+            Err(FrameError::Io(error)) => Err(error.into()),
+        }
+    }
+
+    fn indexed(&self, key: &[u8], gone: Option<Pointer>) -> Result<Option<Bytes>, ReadError> {
+        let Some(value) = self.index.get(key)? else { return Ok(None) };
+        match Stored::read(key, &value) {
+            None => Err(damaged(key, "its entry in the index is damaged")),
+            Some(Stored::Inline(value)) => Ok(Some(Bytes::copy_from_slice(value))),
+            Some(Stored::At(pointer)) if Some(pointer) == gone => {
+                Err(damaged(key, "its pack is missing"))
+            }
+            Some(Stored::At(pointer)) => self.follow(key, pointer),
+        }
+    }
+
+    pub(super) fn stat(&self) -> Stat {
+        let waits_for_space = self.state().full;
+        let (sequence, (slots, log_bytes)) = {
+            let log = held(&self.log);
+            (log.sequence(), log.size())
+        };
+        let overlay = self.overlay();
+        let frozen = overlay.frozen.as_deref();
+        let mut kinds = BTreeMap::new();
+        self.packs.with(|table| {
+            for pack in table.values() {
+                let stat: &mut KindStat = kinds.entry(pack.kind).or_default();
+                stat.packs += 1;
+                stat.bytes += pack.total;
+                stat.live += if pack.pending { pack.total } else { pack.live };
+            }
+        });
+        Stat {
+            sequence,
+            applied: self.applied(),
+            slots,
+            log_bytes,
+            overlay_bytes: overlay.active.bytes + frozen.map_or(0, |frozen| frozen.bytes),
+            overlay_keys: overlay.active.changes.len()
+                + frozen.map_or(0, |frozen| frozen.changes.len()),
+            index_bytes: self.index.bytes(),
+            kinds,
+            waits_for_space,
+        }
+    }
+
+    /// The sequence number that the index has durably reached.
+    pub(super) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn overlay(&self) -> RwLockReadGuard<'_, Overlay> {
+        self.overlay.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn overlay_mut(&self) -> RwLockWriteGuard<'_, Overlay> {
+        self.overlay.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        held(&self.state)
+    }
+
+    // What the applier needs.
+
+    /// Freeze what is active, and return what is to be applied.
+    pub(super) fn freeze(&self) -> Option<Arc<Generation>> {
+        let mut overlay = self.overlay_mut();
+        if overlay.frozen.is_none() {
+            self.progress.store(0, Ordering::Relaxed);
+        }
+        overlay.freeze()
+    }
+
+    /// So much of what is frozen has been applied.
+    pub(super) fn advance(&self, done: usize, of: usize) {
+        self.progress.store(done as u64 * 1000 / of.max(1) as u64, Ordering::Relaxed);
+        self.room.notify_all();
+    }
+
+    /// The index durably has all that was frozen.
+    pub(super) fn thaw(&self, sequence: u64) {
+        self.applied.store(sequence, Ordering::SeqCst);
+        // It is dropped after the lock: it may be large.
+        let _frozen = self.overlay_mut().frozen.take();
+        self.state().full = false;
+        self.room.notify_all();
+    }
+
+    /// There is no space to apply anything, or there is again.
+    pub(super) fn set_full(&self, full: bool) {
+        let mut state = self.state();
+        if full && !state.full {
+            tracing::warn!(
+                "the disk of the store is full: nothing is applied until there is space"
+            );
+        }
+        state.full = full;
+        drop(state);
+        self.room.notify_all();
+    }
+
+    /// Wait until there is something to do.
+    pub(super) fn next(&self) -> Next {
+        let mut state = self.state();
+        let mut waited = false;
+        loop {
+            if state.stop || state.failed.is_some() {
+                return Next::Stop;
+            }
+            let (empty, urgent) = {
+                let overlay = self.overlay();
+                let frozen = overlay.frozen.is_some();
+                let full = self.fill(&overlay.active) >= BEGIN;
+                (overlay.active.is_empty() && !frozen, full && !state.full)
+            };
+            if empty {
+                waited = false;
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else if urgent || waited {
+                return Next::Round;
+            } else {
+                let wait = self.work.wait_timeout(state, self.options.interval);
+                let (woken, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
+                state = woken;
+                waited = timeout.timed_out();
+            }
+        }
+    }
+
+    /// Make a spare slot for the log, where one is wanted and nobody is writing. Who writes may wait
+    /// for the applier, so that this must not wait for who writes.
+    pub(super) fn make_spare(&self) {
+        if held(&self.spare).is_some() {
+            return;
+        }
+        let wanted = match self.log.try_lock() {
+            Ok(mut log) => log.wants_spare(self.applied()),
+            Err(_) => None,
+        };
+        let Some(number) = wanted else { return };
+        match Slot::make(&*self.io, number, self.options.slot_bytes) {
+            Ok(slot) => *held(&self.spare) = Some(slot),
+            Err(error) if is_full(&error) => {}
+            Err(error) => drop(self.fail(&format!("making a slot of the log: {error}"))),
+        }
+    }
+
+    /// Write nothing more.
+    pub(super) fn fail(&self, reason: &str) -> Arc<str> {
+        tracing::error!(reason, "the store has failed and takes no more writes");
+        let reason: Arc<str> = reason.into();
+        let mut state = self.state();
+        let first = state.failed.is_none();
+        let kept = Arc::clone(state.failed.get_or_insert(reason));
+        drop(state);
+        self.work.notify_all();
+        self.room.notify_all();
+        if let (true, Some(tell)) = (first, &self.options.on_failure) {
+            tell(Arc::clone(&kept));
+        }
+        kept
+    }
+
+    pub(super) fn failed(&self) -> Option<Arc<str>> {
+        self.state().failed.clone()
+    }
+
+    pub(super) fn stop(&self) {
+        self.state().stop = true;
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+}
+
+/// How large everything is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stat {
+    /// The number of the last group.
+    pub(crate) sequence: u64,
+    /// The number of the last group that the index durably has.
+    pub(crate) applied: u64,
+    /// How many slots the log has.
+    pub(crate) slots: usize,
+    /// The room that they take, in bytes.
+    pub(crate) log_bytes: u64,
+    /// The memory that is taken by what is not applied yet, in bytes, about.
+    pub(crate) overlay_bytes: usize,
+    /// How many keys that is.
+    pub(crate) overlay_keys: usize,
+    /// The room that the index takes, in bytes.
+    pub(crate) index_bytes: u64,
+    /// The packs.
+    pub(crate) kinds: BTreeMap<Kind, KindStat>,
+    /// Whether the applier waits for space on the disk.
+    pub(crate) waits_for_space: bool,
+}
+
+/// How large the packs of a kind are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KindStat {
+    /// How many there are.
+    pub(crate) packs: u64,
+    /// The room that they take, in bytes.
+    pub(crate) bytes: u64,
+    /// How much of that something points to.
+    pub(crate) live: u64,
+}
+
+pub(super) fn damaged(key: &[u8], what: &'static str) -> ReadError {
+    ReadError::Damaged { key: Bytes::copy_from_slice(key), what }
+}
+
+pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn frame_room() -> usize {
+    super::frame::HEADER + super::frame::FRAME
+}

@@ -1,0 +1,148 @@
+//! Files, as the engine uses them, and nothing more: so that a test can stand a simulated disk in
+//! their place, which forgets what was not synced.
+//!
+//! Names are relative to the folder of the store, `folder/file`. A file that has been written is
+//! durable once it *and* its folder have been synced.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions};
+
+/// A folder with files.
+pub(crate) trait Io: Send + Sync + fmt::Debug {
+    /// Open a file that is there, for reading and writing.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Handle>>;
+    /// Make a file that is not there.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn Handle>>;
+    /// Give a file another name, in the same folder.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Remove a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Make a folder, unless it is there.
+    fn make_folder(&self, name: &str) -> io::Result<()>;
+    /// The files of a folder, each with its length in bytes, in no order. `""` is the store's own.
+    fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>>;
+    /// Make durable which files a folder has. `""` is the store's own.
+    fn sync_folder(&self, folder: &str) -> io::Result<()>;
+    /// How many bytes can still be written.
+    fn free(&self) -> io::Result<u64>;
+}
+
+/// An open file.
+pub(crate) trait Handle: Send + Sync + fmt::Debug {
+    /// Fill the buffer with what lies at this offset. Fails where the file ends before.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Write all of these bytes at this offset.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Make durable what has been written.
+    fn sync(&self) -> io::Result<()>;
+    /// Its length, in bytes.
+    fn size(&self) -> io::Result<u64>;
+}
+
+/// Whether an error says that the disk, or a quota, is full.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Read a whole file, which has at most `limit` bytes.
+pub(super) fn read_whole(file: &dyn Handle, limit: u64) -> io::Result<Vec<u8>> {
+    let size = file.size()?;
+    if size > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a file is larger than it can be"));
+    }
+    let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+    file.read_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// A real folder.
+#[derive(Debug)]
+pub(crate) struct Folder(Dir);
+
+impl Folder {
+    /// Open the folder, making it if it is not there.
+    pub(crate) fn open(path: &Path) -> io::Result<Folder> {
+        std::fs::create_dir_all(path)?;
+        Dir::open_ambient_dir(path, ambient_authority()).map(Folder)
+    }
+
+    fn dir(&self, folder: &str) -> io::Result<Dir> {
+        if folder.is_empty() { self.0.try_clone() } else { self.0.open_dir(folder) }
+    }
+
+    fn file(&self, name: &str, options: &OpenOptions) -> io::Result<Arc<dyn Handle>> {
+        Ok(Arc::new(self.0.open_with(name, options)?.into_std()))
+    }
+}
+
+impl Io for Folder {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
+        self.file(name, OpenOptions::new().read(true).write(true))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
+        self.file(name, OpenOptions::new().read(true).write(true).create_new(true))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, &self.0, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove_file(name)
+    }
+
+    fn make_folder(&self, name: &str) -> io::Result<()> {
+        match self.0.create_dir(name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in self.dir(folder)?.entries()? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if metadata.is_file() {
+                files.push((entry.file_name().to_string_lossy().into_owned(), metadata.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        // A handle of a folder as such cannot be synced: one that is opened for reading can.
+        self.dir(folder)?.open(".")?.sync_all()
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let file_system = rustix::fs::fstatvfs(&self.0)?;
+        Ok(file_system.f_bavail.saturating_mul(file_system.f_frsize))
+    }
+}
+
+impl Handle for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}

@@ -1,0 +1,430 @@
+//! A small storage engine: an ordered map from keys to values, changed by atomic durable batches.
+//!
+//! ```text
+//!            commit(batch)                                   get, range, last
+//!                 │                                                │
+//!                 ▼                                                │ 1
+//!   log/      write, sync ──▶ overlay:  active ◀───────────────────┤
+//!   slots         │                       │ freeze                 │ 2
+//!   (reused)      ▼                    frozen ◀────────────────────┤
+//!              answer                     │ applier                │ 3
+//!                              ┌──────────┴──────────┐             │
+//!                          1 append                2 then          │
+//!                              ▼                     ▼             │
+//!   packs/                  values  ◀──pointers──  sled/  ◀────────┘
+//! ```
+//! The *log* makes a batch durable with one write and one sync. The *overlay* has what is in the log
+//! and not in the index. The *applier*, a thread, moves it there about once a second: of a value that
+//! was replaced meanwhile only the last is ever written. Values lie in *packs*; the *index* (sled)
+//! has pointers, small values, and how much of each pack is live. Packs that are mostly dead are
+//! *compacted*: what is live is copied, and the pack goes.
+//!
+//! **The order of syncs.** Each arrow is a sync that comes before what follows:
+//! 1. log group → overlay → answer;
+//! 2. packs and their folder → batches of the index → *applied* number of the index → flush of the
+//!    index → the log's slots are free, and replaced packs are removed;
+//! 3. a staged value and its folder → the log group that points to it;
+//! 4. compaction: the copies and their folder → batches that move the pointers → flush → the old
+//!    packs are removed;
+//! 5. a new slot: zeros → its name → its folder → its first group.
+//!
+//! **Recovery.** Let A be the *applied* number of the index. Groups after A are replayed into the
+//! overlay. The store is not opened where that would lose something ([`OpenError`] says what to do):
+//! no group as new as A; none that follows A though newer ones are there; a gap later on; a group
+//! that knew of a later A; a pack that the index or the log points into and that is not there. A
+//! torn last group was never acknowledged: it is disregarded. The last whole group is written and
+//! synced once more, for its sync may never have happened, or have failed. Packs that nothing points
+//! to are removed.
+//!
+//! **Failures.** An error of a write or a sync ends all writing: nobody knows what is on the disk,
+//! and what follows must start from what is. Reads go on. A full disk ends nothing: slots of the log
+//! are made ahead; the applier waits with what it has until there is space; commits go on until
+//! overlay or log are full, and then are refused.
+
+mod applier;
+mod backup;
+mod batch;
+mod check;
+mod compact;
+mod core;
+mod frame;
+mod group;
+mod index;
+mod io;
+mod log;
+mod overlay;
+mod packs;
+mod range;
+mod recovery;
+mod tree;
+mod value;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub(crate) use self::backup::BackupError;
+pub(crate) use self::batch::{Batch, Class};
+pub(crate) use self::check::{Finding, Report};
+use self::core::Core;
+pub(crate) use self::core::{KindStat, Stat};
+pub(crate) use self::group::KEY;
+pub(crate) use self::index::Index;
+pub(crate) use self::io::{Folder, Io};
+pub(crate) use self::packs::Staged;
+pub(crate) use self::range::Range;
+pub(crate) use self::tree::Tree;
+
+/// The largest value that lies in the index itself, in bytes.
+pub(crate) const INLINE: usize = 4 << 10;
+/// A batch takes at most this many bytes in the log, and never more than a slot has.
+pub(crate) const BATCH: usize = 32 << 20;
+/// From this many bytes on it is better to stage a value than to put it into a batch.
+pub(crate) const STAGE: usize = 256 << 10;
+
+/// How an engine is opened.
+#[derive(Clone)]
+pub(crate) struct Options {
+    /// The size of a slot of the log, in bytes: a multiple of 4 KiB. Slots that are there keep theirs.
+    pub(crate) slot_bytes: u64,
+    /// The most bytes that the log takes: at least two slots.
+    pub(crate) log_bytes: u64,
+    /// The most memory that values take which are not applied yet, in bytes.
+    pub(crate) overlay_bytes: usize,
+    /// A pack ends when it has this many bytes; less than 4 GiB.
+    pub(crate) pack_bytes: u64,
+    /// With less than this free on the disk, in bytes, nothing is applied: the index must never
+    /// meet a full disk.
+    pub(crate) floor_bytes: u64,
+    /// How often the applier applies what there is.
+    pub(crate) interval: Duration,
+    /// A random number, which a store that is made now keeps for good.
+    pub(crate) salt: [u8; 16],
+    /// Open a store although packs are missing: reading what was in them fails with
+    /// [`ReadError::Damaged`].
+    pub(crate) without_missing_packs: bool,
+    /// Told once, when writing has ended, and why.
+    pub(crate) on_failure: Option<OnFailure>,
+}
+
+/// Who is told that writing has ended.
+pub(crate) type OnFailure = Arc<dyn Fn(Arc<str>) + Send + Sync>;
+
+impl Options {
+    /// The usual sizes. The salt is a random number.
+    pub(crate) fn new(salt: [u8; 16]) -> Options {
+        Options {
+            slot_bytes: 64 << 20,
+            log_bytes: 512 << 20,
+            overlay_bytes: 256 << 20,
+            pack_bytes: 32 << 20,
+            floor_bytes: 32 << 20,
+            interval: Duration::from_secs(1),
+            salt,
+            without_missing_packs: false,
+            on_failure: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither the salt nor who is told is anybody's business.
+        let Options { slot_bytes, log_bytes, overlay_bytes, pack_bytes, .. } = self;
+        f.debug_struct("Options")
+            .field("slot_bytes", slot_bytes)
+            .field("log_bytes", log_bytes)
+            .field("overlay_bytes", overlay_bytes)
+            .field("pack_bytes", pack_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an engine could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// A newer program has written it.
+    #[error("the store was written by a newer Dormouse (format {0}); use that one")]
+    NewerFormat(u32),
+    /// It cannot be written to.
+    #[error("the store cannot be written to ({0}); mount its disk for writing, or mend its rights")]
+    ReadOnly(#[source] std::io::Error),
+    /// The index is gone, or has never been finished.
+    #[error(
+        "the index of the store is missing though there is {0}; put the folder `sled` back, or \
+         restore a backup with `dormouse restore`"
+    )]
+    IndexMissing(String),
+    /// The index does not open.
+    #[error(
+        "the index of the store is damaged ({0}); run `dormouse store check`, or restore a backup \
+         with `dormouse restore`"
+    )]
+    IndexDamaged(String),
+    /// The index is not as far as the log knows that it was.
+    #[error(
+        "the index of the store is an old one: it has the log up to group {applied}, and had it up \
+         to {known}; put the newer folder `sled` back, or restore a backup with `dormouse restore`"
+    )]
+    IndexOlder {
+        /// How far it is.
+        applied: u64,
+        /// How far it was.
+        known: u64,
+    },
+    /// There is no log.
+    #[error(
+        "the log of the store is missing; put the folder `log` back, or restore a backup with \
+         `dormouse restore`"
+    )]
+    LogMissing,
+    /// The newest group is older than the index.
+    #[error(
+        "the log of the store is an old one: it ends with group {newest}, and the index has it up \
+         to {applied}; put the newer folder `log` back, or restore a backup with `dormouse restore`"
+    )]
+    LogOlder {
+        /// The last group.
+        newest: u64,
+        /// How far the index is.
+        applied: u64,
+    },
+    /// The group after those that the index has is not there, and newer ones are.
+    #[error(
+        "group {missing} of the store's log is missing or damaged, though there are groups up to \
+         {newest}: the index is an old one, or a part of the log is lost; run `dormouse store \
+         check`, or restore a backup with `dormouse restore`"
+    )]
+    LogGap {
+        /// What is missing.
+        missing: u64,
+        /// The last group.
+        newest: u64,
+    },
+    /// A group among those that are needed is damaged or missing.
+    #[error(
+        "group {damaged} of the store's log is damaged, and later ones up to {newest} are not: run \
+         `dormouse store check`, or restore a backup with `dormouse restore`"
+    )]
+    LogDamaged {
+        /// The damaged one.
+        damaged: u64,
+        /// The last group.
+        newest: u64,
+    },
+    /// Packs that something points into are missing, or shorter than they were.
+    #[error(
+        "parts of the store are missing or cut off: {}; put them back, run `dormouse store check` to \
+         see which sessions are concerned, or restore a backup with `dormouse restore`", .0.join(", ")
+    )]
+    PacksMissing(Vec<String>),
+    /// A backup does not read back.
+    #[error("the backup in this directory is damaged ({0}); use another one")]
+    BackupDamaged(String),
+    /// Reading or writing failed.
+    #[error("the store cannot be used: {0}")]
+    Io(#[source] std::io::Error),
+}
+
+impl From<std::io::Error> for OpenError {
+    fn from(error: std::io::Error) -> OpenError {
+        match error.kind() {
+            std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
+                OpenError::ReadOnly(error)
+            }
+            _ => OpenError::Io(error),
+        }
+    }
+}
+
+/// Why a batch has not been committed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// A key is empty, too long, or one of the engine's own. Nothing was written.
+    #[error("keys have 1 to {KEY} bytes, and the first is not zero")]
+    Key,
+    /// There is more in it than a group takes. Nothing was written.
+    #[error("a batch of {bytes} bytes is too large, {limit} are allowed: stage large values")]
+    TooLarge {
+        /// What it would take.
+        bytes: usize,
+        /// What it may take.
+        limit: usize,
+    },
+    /// The disk is full, and so is what can be kept without it. Nothing was written.
+    #[error("the disk that holds the store is full; free some space")]
+    Full,
+    /// The write or the sync failed: it may be durable or not. Nothing more is written.
+    #[error("the outcome of a commit is unknown: {0}")]
+    Unknown(Arc<str>),
+    /// A write or a sync has failed before. Nothing was written.
+    #[error("the store takes no more writes: {0}")]
+    Failed(Arc<str>),
+    /// It is closing. Nothing was written.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a value could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// The value of this key is damaged or lost.
+    #[error("the value of key {} is damaged: {what}", escaped(.key))]
+    Damaged {
+        /// The key.
+        key: Bytes,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Reading failed.
+    #[error("the store could not be read: {0}")]
+    Io(Arc<str>),
+}
+
+impl From<std::io::Error> for ReadError {
+    fn from(error: std::io::Error) -> ReadError {
+        ReadError::Io(error.to_string().into())
+    }
+}
+
+/// Why a value has not been staged.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum StageError {
+    /// The disk is full.
+    #[error("the disk that holds the store is full; free some space")]
+    Full,
+    /// The value has more bytes than a pack can have.
+    #[error("a value of {0} bytes is too large")]
+    TooLarge(usize),
+    /// Writing failed. The engine goes on: nothing points to the value.
+    #[error("a large value could not be written: {0}")]
+    Io(Arc<str>),
+}
+
+fn escaped(key: &[u8]) -> String {
+    key.escape_ascii().to_string()
+}
+
+/// An open engine. All methods block.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    core: Arc<Core>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Open what is in this directory, or make it there, with an index that keeps at most this many
+    /// bytes in memory. Who opens it makes sure that nobody else has.
+    pub(crate) fn open(root: &Path, cache: u64, options: Options) -> Result<Engine, OpenError> {
+        let io = Arc::new(Folder::open(root)?);
+        let index = Arc::new(Tree::open(root, cache)?);
+        Engine::with(io, index, options)
+    }
+
+    /// The same over any files and any index.
+    pub(crate) fn with(
+        io: Arc<dyn Io>,
+        index: Arc<dyn Index>,
+        options: Options,
+    ) -> Result<Engine, OpenError> {
+        let core = Arc::new(Core::open(io, index, options)?);
+        let applier = Arc::clone(&core);
+        let thread = thread::Builder::new().name("store-applier".to_owned());
+        let thread = thread.spawn(move || applier.run())?;
+        Ok(Engine { core, thread: Some(thread) })
+    }
+
+    /// Make a batch durable. When this returns it is, and readers see it; before, none does. Batches
+    /// are made durable one at a time, in the order of the calls.
+    pub(crate) fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        self.core.commit(batch)
+    }
+
+    /// Make a large value durable under a key that a later batch gives it to. Many threads can do so
+    /// at once.
+    pub(crate) fn stage(&self, key: impl Into<Bytes>, value: &[u8]) -> Result<Staged, StageError> {
+        self.core.stage(key.into(), value)
+    }
+
+    /// The value of a key.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.core.get(key)
+    }
+
+    /// The keys from `from` on that begin with `prefix`, in order, with their values. At least 256 at
+    /// a time are of one moment; later ones may be of a later one.
+    pub(crate) fn range(&self, from: &[u8], prefix: &[u8]) -> Range<'_> {
+        self.core.range(from, prefix)
+    }
+
+    /// The last key that begins with `prefix`, with its value.
+    pub(crate) fn last(&self, prefix: &[u8]) -> Result<Option<(Bytes, Bytes)>, ReadError> {
+        self.core.last(prefix)
+    }
+
+    /// Why nothing is written any more, where that is so.
+    pub(crate) fn failed(&self) -> Option<Arc<str>> {
+        self.core.failed()
+    }
+
+    /// How large everything is.
+    pub(crate) fn stat(&self) -> Stat {
+        self.core.stat()
+    }
+
+    /// Read everything that is applied, and say what is wrong with it. What is committed meanwhile
+    /// waits in the overlay.
+    pub(crate) fn check(&self) -> std::io::Result<Report> {
+        self.core.check()
+    }
+
+    /// Say what is wrong with a store that is not open. Changes nothing.
+    pub(crate) fn inspect(
+        io: &Arc<dyn Io>,
+        index: &dyn Index,
+        options: &Options,
+    ) -> std::io::Result<Report> {
+        check::inspect(io, index, options)
+    }
+
+    /// Apply what is committed, and rewrite all packs of which more than a tenth is dead.
+    pub(crate) fn compact(&self) -> Result<(), CommitError> {
+        self.core.compact_all()
+    }
+
+    /// Copy what is committed now to another, empty folder, while commits go on. Opened, that folder
+    /// is a store with exactly this. Returns how many keys it has.
+    pub(crate) fn backup(&self, target: &dyn Io) -> Result<u64, BackupError> {
+        self.core.backup(target)
+    }
+
+    /// Apply what is committed, and let go of everything.
+    pub(crate) fn close(mut self) -> Result<(), CommitError> {
+        self.stop();
+        self.core.settle()
+    }
+
+    fn stop(&mut self) {
+        self.core.stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the applier of the store panicked");
+        }
+    }
+}
+
+impl Drop for Engine {
+    /// What is committed stays so. It is applied when the store is opened again.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

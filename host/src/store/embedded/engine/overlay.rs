@@ -1,0 +1,107 @@
+//! What has been committed and not been applied to the index yet.
+//!
+//! ```text
+//!  commit ──▶ active ──freeze──▶ frozen ──applied, durable──▶ gone
+//! ```
+//! Readers ask `active`, then `frozen`, then the index. While `frozen` is being applied the index
+//! has some of it already; since `frozen` is asked first, nobody can tell.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::batch::Change;
+use super::value::Pointer;
+
+/// What an entry takes in memory besides its key and its value, in bytes, about.
+const ENTRY: usize = 128;
+
+/// Committed changes, the last one of each key.
+#[derive(Debug, Default)]
+pub(super) struct Generation {
+    /// The changes.
+    pub(super) changes: BTreeMap<Bytes, Change>,
+    /// What they take in memory, in bytes, about.
+    pub(super) bytes: usize,
+    /// What they took in the log, in bytes.
+    pub(super) log_bytes: u64,
+    /// The sequence number of the last group that is in here.
+    pub(super) sequence: u64,
+    /// Large values that were put in here and then replaced: nothing points to them any more.
+    pub(super) dropped: Vec<Pointer>,
+}
+
+/// Both generations.
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    /// What is committed now goes here.
+    pub(super) active: Generation,
+    /// What is being applied.
+    pub(super) frozen: Option<Arc<Generation>>,
+    /// How often something has been frozen. As long as it stays the same, the index and `frozen`
+    /// taken together do too.
+    pub(super) freezes: u64,
+}
+
+impl Generation {
+    /// Take in the changes of a group.
+    pub(super) fn add(&mut self, sequence: u64, room: usize, changes: Vec<(Bytes, Change)>) {
+        for (key, change) in changes {
+            self.set(key, change);
+        }
+        self.sequence = sequence;
+        self.log_bytes += room as u64;
+    }
+
+    fn set(&mut self, key: Bytes, change: Change) {
+        self.bytes += size(&change);
+        match self.changes.entry(key) {
+            Entry::Vacant(entry) => {
+                self.bytes += ENTRY + entry.key().len();
+                entry.insert(change);
+            }
+            Entry::Occupied(mut entry) => {
+                let before = entry.insert(change);
+                self.bytes -= size(&before);
+                if let Change::Staged(pointer) = before {
+                    self.dropped.push(pointer);
+                }
+            }
+        }
+    }
+
+    /// Whether there is nothing to apply.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+impl Overlay {
+    /// What has become of a key, where it has been changed.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Change> {
+        let frozen = || self.frozen.as_ref()?.changes.get(key);
+        self.active.changes.get(key).or_else(frozen)
+    }
+
+    /// Freeze what is active. Returns what is to be applied: also what was frozen before and could
+    /// not be applied.
+    pub(super) fn freeze(&mut self) -> Option<Arc<Generation>> {
+        if self.frozen.is_none() && !self.active.is_empty() {
+            let sequence = self.active.sequence;
+            let active = std::mem::take(&mut self.active);
+            self.active.sequence = sequence;
+            self.frozen = Some(Arc::new(active));
+            self.freezes += 1;
+        }
+        self.frozen.clone()
+    }
+}
+
+fn size(change: &Change) -> usize {
+    match change {
+        Change::Put(_, value) => value.len(),
+        Change::Staged(_) | Change::Delete => 0,
+    }
+}

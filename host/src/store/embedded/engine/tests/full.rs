@@ -1,0 +1,136 @@
+//! A disk that is full, and one that has space again.
+
+use std::io::ErrorKind;
+
+use super::super::batch::{Batch, Class};
+use super::super::core::Core;
+use super::super::{CommitError, Engine, OpenError, Options, StageError};
+use super::sim::{End, Omit, Sim};
+use super::{Model, contents, key, small};
+
+fn put(number: u64, length: usize) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(Class::Rows, key(number), vec![number as u8; length]);
+    batch
+}
+
+#[test]
+fn a_full_disk_is_waited_out_and_nothing_is_lost() {
+    let sim = Sim::new(1, Omit::Nothing);
+    let engine = Engine::with(sim.io(), sim.index(), small()).unwrap();
+    let mut model = Model::new();
+    engine.commit(put(1, 1000)).unwrap();
+    model.insert(key(1).to_vec(), vec![1; 1000]);
+    // Slots that the log may still need are not made; packs cannot be written.
+    sim.set_capacity(sim.used() + 500);
+    let mut refused = 0;
+    for number in 2..300 {
+        match engine.commit(put(number, 2000)) {
+            Ok(()) => drop(model.insert(key(number).to_vec(), vec![number as u8; 2000])),
+            Err(CommitError::Full) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        if refused == 5 {
+            break;
+        }
+    }
+    assert_eq!(refused, 5, "the disk was never full");
+    assert!(model.len() > 5, "the log takes what it has room for");
+    assert!(matches!(engine.stage("large", &[1; 10_000]), Err(StageError::Full)));
+    assert!(engine.failed().is_none());
+    assert_eq!(contents(&engine.core).unwrap(), model);
+    // A crash now loses nothing, and opening needs no space.
+    drop(engine);
+    sim.end(End::PowerLoss);
+    let engine = Engine::with(sim.io(), sim.index(), small()).unwrap();
+    assert_eq!(contents(&engine.core).unwrap(), model);
+    sim.set_capacity(u64::MAX);
+    for number in 300..400 {
+        // The applier looks again in a moment; until then it is still full.
+        while let Err(error) = engine.commit(put(number, 2000)) {
+            assert!(matches!(error, CommitError::Full), "{error}");
+            std::thread::yield_now();
+        }
+        model.insert(key(number).to_vec(), vec![number as u8; 2000]);
+    }
+    engine.core.round().unwrap();
+    assert_eq!(contents(&engine.core).unwrap(), model);
+    assert_eq!(engine.check().unwrap().count, 0);
+    assert!(!engine.stat().waits_for_space);
+}
+
+#[test]
+fn the_applier_stops_before_the_index_meets_a_full_disk() {
+    let sim = Sim::new(2, Omit::Nothing);
+    let options = Options { floor_bytes: 1 << 20, ..small() };
+    let core = Core::open(sim.io(), sim.index(), options).unwrap();
+    core.commit(put(1, 1000)).unwrap();
+    sim.set_capacity(sim.used() + (1 << 20));
+    let applied = core.applied();
+    assert!(core.round().is_err());
+    assert_eq!(core.applied(), applied);
+    assert!(core.failed().is_none());
+    sim.set_capacity(sim.used() + (3 << 20));
+    core.round().unwrap();
+    assert_eq!(core.applied(), applied + 1);
+}
+
+#[test]
+fn packs_that_do_not_fit_leave_no_remains() {
+    let sim = Sim::new(3, Omit::Nothing);
+    let core = Core::open(sim.io(), sim.index(), small()).unwrap();
+    for number in 0..8 {
+        core.commit(put(number, 4000)).unwrap();
+    }
+    // There seems to be enough, and then there is not.
+    sim.fail_in(4, ErrorKind::StorageFull);
+    assert!(core.round().is_err());
+    assert_eq!(sim.names("packs"), Vec::<String>::new());
+    core.round().unwrap();
+    assert_eq!(core.check().unwrap().count, 0);
+    assert_eq!(contents(&core).unwrap().len(), 8);
+}
+
+#[test]
+fn a_failure_of_the_applier_ends_writing_and_is_told() {
+    let sim = Sim::new(4, Omit::Nothing);
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let on_failure = move |reason: std::sync::Arc<str>| {
+        tell.lock().unwrap().send(reason).unwrap();
+    };
+    let options = Options { on_failure: Some(std::sync::Arc::new(on_failure)), ..small() };
+    let engine = Engine::with(sim.io(), sim.index(), options).unwrap();
+    engine.commit(put(1, 1000)).unwrap();
+    engine.core.round().unwrap();
+    sim.fail_in(6, ErrorKind::Other);
+    let mut number = 2;
+    let refused = loop {
+        match engine.commit(put(number, 3000)) {
+            Ok(()) => number += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, CommitError::Unknown(_) | CommitError::Failed(_)), "{refused}");
+    assert!(!told.recv().unwrap().is_empty());
+    assert!(matches!(engine.commit(put(1, 1)), Err(CommitError::Failed(_))));
+    for number in 1..number {
+        assert!(engine.get(&key(number)).unwrap().is_some());
+    }
+    assert!(engine.close().is_err());
+    sim.end(End::Kill);
+    let engine = Engine::with(sim.io(), sim.index(), small()).unwrap();
+    for number in 1..number {
+        assert!(engine.get(&key(number)).unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_disk_that_is_read_only_is_refused_with_a_sentence() {
+    let sim = Sim::new(5, Omit::Nothing);
+    drop(Core::open(sim.io(), sim.index(), small()).unwrap());
+    sim.fail_in(1, ErrorKind::ReadOnlyFilesystem);
+    let refused = Core::open(sim.io(), sim.index(), small()).unwrap_err();
+    assert!(matches!(refused, OpenError::ReadOnly(_)));
+    assert!(refused.to_string().contains("mount its disk for writing"), "{refused}");
+}

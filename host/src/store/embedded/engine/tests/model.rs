@@ -1,0 +1,244 @@
+//! The whole engine, with real files and sled, against an ordered map.
+
+use proptest::prelude::*;
+
+use super::super::batch::{Batch, Class};
+use super::super::io::Folder;
+use super::super::{CommitError, Engine, KEY, Options};
+use super::{Model, key, small};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Commit(Vec<Change>),
+    Apply,
+    Compact,
+    /// Close it well, and open it again.
+    Reopen,
+    /// Let go of it with what is not applied.
+    Drop,
+    Range(u64, usize),
+    Last(usize),
+    Check,
+    Backup,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Put(u64, u8, usize),
+    Stage(u64, usize),
+    Delete(u64),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let length = prop_oneof![0..200_usize, 0..6000_usize];
+    prop_oneof![
+        6 => (0..60_u64, 0..3_u8, length).prop_map(|(key, class, length)| Change::Put(key, class, length)),
+        1 => (0..60_u64, 0..9000_usize).prop_map(|(key, length)| Change::Stage(key, length)),
+        2 => (0..60_u64).prop_map(Change::Delete),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => prop::collection::vec(change(), 1..8).prop_map(Step::Commit),
+        2 => Just(Step::Apply),
+        1 => Just(Step::Compact),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Drop),
+        2 => (0..60_u64, 0..4_usize).prop_map(|(from, prefix)| Step::Range(from, prefix)),
+        1 => (0..4_usize).prop_map(Step::Last),
+        1 => Just(Step::Check),
+        1 => Just(Step::Backup),
+    ]
+}
+
+const PREFIXES: [&str; 4] = ["", "a", "longer/", "nothing"];
+
+fn options() -> Options {
+    // Rounds come when a step asks for them, or when the overlay is full.
+    Options { interval: std::time::Duration::from_secs(3600), ..small() }
+}
+
+fn all(engine: &Engine) -> Model {
+    engine
+        .range(&[], &[])
+        .map(|entry| entry.map(|(k, v)| (k.to_vec(), v.to_vec())).unwrap())
+        .collect()
+}
+
+/// Some bytes that differ by step.
+fn value(step: usize, length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i ^ step.wrapping_mul(31)) as u8).collect()
+}
+
+fn commit(engine: &Engine, model: &mut Model, number: usize, changes: Vec<Change>) {
+    let mut batch = Batch::default();
+    for change in changes {
+        match change {
+            Change::Put(number_of_key, class, length) => {
+                let class = [Class::Inline, Class::Head, Class::Rows][usize::from(class)];
+                let (key, value) = (key(number_of_key), value(number, length));
+                model.insert(key.to_vec(), value.clone());
+                batch.put(class, key, value);
+            }
+            Change::Stage(number_of_key, length) => {
+                let (key, value) = (key(number_of_key), value(number, length));
+                batch.put_staged(engine.stage(key.clone(), &value).unwrap());
+                model.insert(key.to_vec(), value);
+            }
+            Change::Delete(number_of_key) => {
+                let key = key(number_of_key);
+                model.remove(&key.to_vec());
+                batch.delete(key);
+            }
+        }
+    }
+    engine.commit(batch).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_is_an_ordered_map(steps in prop::collection::vec(step(), 1..60)) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut engine = Engine::open(folder.path(), 8 << 20, options()).unwrap();
+        let mut model = Model::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Commit(changes) => commit(&engine, &mut model, number, changes),
+                Step::Apply => drop(engine.core.round().unwrap()),
+                Step::Compact => engine.compact().unwrap(),
+                Step::Reopen => {
+                    engine.close().unwrap();
+                    engine = Engine::open(folder.path(), 8 << 20, options()).unwrap();
+                }
+                Step::Drop => {
+                    drop(engine);
+                    engine = Engine::open(folder.path(), 8 << 20, options()).unwrap();
+                }
+                Step::Range(from, prefix) => {
+                    let (from, prefix) = (key(from), PREFIXES[prefix].as_bytes());
+                    let found: Vec<_> = engine.range(&from, prefix).map(Result::unwrap).collect();
+                    let expected: Vec<_> = model
+                        .range(from.to_vec()..)
+                        .filter(|(key, _)| key.starts_with(prefix))
+                        .map(|(key, value)| (key.clone().into(), value.clone().into()))
+                        .collect();
+                    prop_assert_eq!(found, expected);
+                }
+                Step::Last(prefix) => {
+                    let prefix = PREFIXES[prefix].as_bytes();
+                    let found = engine.last(prefix).unwrap();
+                    let expected = model.iter().rfind(|(key, _)| key.starts_with(prefix));
+                    prop_assert_eq!(
+                        found,
+                        expected.map(|(key, value)| (key.clone().into(), value.clone().into()))
+                    );
+                }
+                Step::Check => {
+                    let report = engine.check().unwrap();
+                    prop_assert_eq!(report.count, 0, "{:?}", report.findings);
+                }
+                Step::Backup => {
+                    let target = tempfile::tempdir().unwrap();
+                    let keys = engine.backup(&Folder::open(target.path()).unwrap()).unwrap();
+                    prop_assert_eq!(keys, model.len() as u64);
+                    let restored = Engine::open(target.path(), 8 << 20, options()).unwrap();
+                    prop_assert_eq!(&all(&restored), &model);
+                    let report = restored.check().unwrap();
+                    prop_assert_eq!(report.count, 0, "{:?}", report.findings);
+                }
+            }
+            for number in 0..60 {
+                let key = key(number);
+                let found = engine.get(&key).unwrap();
+                prop_assert_eq!(found.as_deref(), model.get(&*key).map(Vec::as_slice));
+            }
+        }
+        prop_assert_eq!(all(&engine), model);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::open(folder.path(), 8 << 20, small()).unwrap();
+    let refused = |key: Vec<u8>, length: usize| {
+        let mut batch = Batch::default();
+        batch.put(Class::Rows, "fine", "value");
+        batch.put(Class::Rows, key, vec![1; length]);
+        engine.commit(batch).unwrap_err()
+    };
+    assert!(matches!(refused(vec![], 1), CommitError::Key));
+    assert!(matches!(refused(vec![0, 1], 1), CommitError::Key));
+    assert!(matches!(refused(vec![1; KEY + 1], 1), CommitError::Key));
+    assert!(matches!(refused(vec![1], 48 << 10), CommitError::TooLarge { limit: 49152, .. }));
+    assert_eq!(engine.get(b"fine").unwrap(), None);
+    assert_eq!(engine.stat().sequence, 0);
+    engine.commit(Batch::default()).unwrap();
+    assert_eq!(engine.stat().sequence, 0);
+}
+
+#[test]
+fn a_staged_value_that_is_not_committed_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::open(folder.path(), 8 << 20, small()).unwrap();
+    let packs = || std::fs::read_dir(folder.path().join("packs")).unwrap().count();
+    let staged = engine.stage("key", &[7; 100_000]).unwrap();
+    assert_eq!(packs(), 1);
+    drop(staged);
+    assert_eq!(packs(), 0);
+    // A process that ends before it commits leaves it to the next one.
+    std::mem::forget(engine.stage("key", &[7; 100_000]).unwrap());
+    drop(engine);
+    assert_eq!(packs(), 1);
+    let engine = Engine::open(folder.path(), 8 << 20, small()).unwrap();
+    assert_eq!(packs(), 0);
+    assert_eq!(engine.get(b"key").unwrap(), None);
+}
+
+#[test]
+fn what_is_put_and_deleted_before_it_is_applied_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing is applied before it is asked for.
+    let options = Options { slot_bytes: 1 << 20, log_bytes: 8 << 20, ..options() };
+    let engine = Engine::open(folder.path(), 8 << 20, options).unwrap();
+    for number in 0..50 {
+        let mut batch = Batch::default();
+        batch.put(Class::Head, key(number), vec![1; 500]);
+        let staged = engine.stage(key(number + 100), &[2; 5000]).unwrap();
+        batch.put_staged(staged);
+        engine.commit(batch).unwrap();
+        let mut batch = Batch::default();
+        batch.delete(key(number));
+        batch.delete(key(number + 100));
+        engine.commit(batch).unwrap();
+    }
+    engine.core.round().unwrap();
+    assert_eq!(engine.check().unwrap().keys, 0);
+    assert_eq!(std::fs::read_dir(folder.path().join("packs")).unwrap().count(), 0);
+    assert_eq!(engine.stat().overlay_keys, 0);
+}
+
+#[test]
+fn overwriting_for_long_leaves_packs_and_log_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::open(folder.path(), 8 << 20, small()).unwrap();
+    for round in 0..3000_u64 {
+        let mut batch = Batch::default();
+        for i in 0..4 {
+            batch.put(Class::Head, key((round * 7 + i * 13) % 97), value(round as usize, 1500));
+        }
+        engine.commit(batch).unwrap();
+    }
+    let stat = engine.stat();
+    assert!(stat.log_bytes <= 6 * (48 << 10), "{stat:?}");
+    engine.close().unwrap();
+    let bytes: u64 = std::fs::read_dir(folder.path().join("packs"))
+        .unwrap()
+        .map(|pack| pack.unwrap().metadata().unwrap().len())
+        .sum();
+    // 97 values of 1.5 KB, at most half of it dead, and one round more.
+    assert!(bytes < 3 * 97 * 1550 + (256 << 10), "{bytes} bytes");
+}

@@ -1,0 +1,167 @@
+//! The real index: sled, opened for durability.
+//!
+//! sled's own `flush` calls `sync_file_range`, which leaves the length of the file and the cache of
+//! the drive as they are: after a power failure, what it had flushed was gone. So after each flush
+//! its log (the file `db`) is synced here. When it is opened it may write its `conf` and a `snap.*`
+//! (which it syncs, but not the directory): both and the directories are synced once it is open.
+//! It writes them at no other time.
+//!
+//! Values whose page takes more than a quarter of a segment would go to files in `blobs/`, which
+//! sled does not sync. A page has at most 19 entries, and [`super::INLINE`] keeps them far smaller
+//! than that. Should there be such a file all the same, it is synced before the log.
+
+use std::any::Any;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use sled::{Batch, Db};
+
+use super::OpenError;
+use super::index::{Changes, Entries, Entry, Index};
+
+/// The unit in which sled writes, in bytes. Fixed once a store has been created.
+const SEGMENT: usize = 512 << 10;
+
+/// How often sled cleans its log, in milliseconds.
+const CLEAN_EVERY: u64 = 500;
+
+/// The folder.
+pub(super) const FOLDER: &str = "sled";
+
+/// The index in sled.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    /// Only ever `None` while it is dropped.
+    db: Option<Db>,
+    log: File,
+    blobs: PathBuf,
+}
+
+impl Tree {
+    /// Open sled below `root`, with a cache of at most this many bytes.
+    pub(crate) fn open(root: &Path, cache: u64) -> Result<Tree, OpenError> {
+        let path = root.join(FOLDER);
+        let config = sled::Config::new()
+            .path(&path)
+            .cache_capacity(cache)
+            .segment_size(SEGMENT)
+            .flush_every_ms(Some(CLEAN_EVERY));
+        // sled checks much of what it reads by assertion.
+        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
+            .map_err(|panic| OpenError::IndexDamaged(reason(panic.as_ref())))?
+            .map_err(|error| match error {
+                sled::Error::Io(error) => OpenError::from(error),
+                other => OpenError::IndexDamaged(other.to_string()),
+            })?;
+        let log = File::options().read(true).write(true).open(path.join("db"))?;
+        let tree = Tree { db: Some(db), log, blobs: path.join("blobs") };
+        tree.sync_blobs()?;
+        tree.log.sync_all()?;
+        File::open(path.join("conf"))?.sync_all()?;
+        File::open(&path)?.sync_all()?;
+        File::open(root)?.sync_all()?;
+        Ok(tree)
+    }
+
+    fn db(&self) -> &Db {
+        self.db.as_ref().expect("it is there until it is dropped")
+    }
+
+    fn sync_blobs(&self) -> io::Result<()> {
+        let mut any = false;
+        for blob in std::fs::read_dir(&self.blobs)? {
+            any = true;
+            match File::open(blob?.path()) {
+                Ok(file) => file.sync_all()?,
+                // sled has let go of it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if any { File::open(&self.blobs)?.sync_all() } else { Ok(()) }
+    }
+}
+
+impl Index for Tree {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        guarded(|| Ok(self.db().get(key)?.map(|value| value.to_vec())))
+    }
+
+    fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> io::Result<Entries> {
+        guarded(|| {
+            let within = |entry: &sled::Result<(sled::IVec, sled::IVec)>| match entry {
+                Ok((key, _)) => key.starts_with(prefix),
+                Err(_) => true,
+            };
+            let entries = self.db().range(from..).take_while(within).take(limit);
+            entries
+                .map(|entry| Ok(entry.map(|(key, value)| (key.to_vec(), value.to_vec()))?))
+                .collect()
+        })
+    }
+
+    fn last(&self, prefix: &[u8], before: Option<&[u8]>) -> io::Result<Option<Entry>> {
+        guarded(|| {
+            let end = before.map(<[u8]>::to_vec).or_else(|| super::range::after(prefix));
+            let mut entries = match end {
+                Some(end) => self.db().range(prefix.to_vec()..end),
+                None => self.db().range(prefix.to_vec()..),
+            };
+            let last = entries.next_back().transpose()?;
+            Ok(last.map(|(key, value)| (key.to_vec(), value.to_vec())))
+        })
+    }
+
+    fn apply(&self, changes: Changes) -> io::Result<()> {
+        guarded(|| {
+            let mut batch = Batch::default();
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
+            }
+            Ok(self.db().apply_batch(batch)?)
+        })
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        guarded(|| {
+            self.db().flush()?;
+            self.sync_blobs()?;
+            self.log.sync_data()
+        })
+    }
+
+    fn bytes(&self) -> u64 {
+        // A number for people to read.
+        self.log.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+    }
+}
+
+impl Drop for Tree {
+    /// sled flushes when it is dropped, and panics where that fails.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
+            tracing::error!(reason = reason(panic.as_ref()), "the index did not close cleanly");
+        }
+        if let Err(error) = self.log.sync_all() {
+            tracing::error!(%error, "the index did not close cleanly");
+        }
+    }
+}
+
+/// A panic of sled is an error like others.
+fn guarded<T>(f: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(f))
+        .unwrap_or_else(|panic| Err(io::Error::other(reason(panic.as_ref()))))
+}
+
+fn reason(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref().copied()).unwrap_or("it panicked").to_owned()
+}

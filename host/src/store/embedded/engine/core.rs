@@ -185,6 +185,10 @@ impl Core {
         if value.len() > largest {
             return Err(StageError::TooLarge(value.len()));
         }
+        let free = self.io.free().map_err(|error| StageError::Io(error.to_string().into()))?;
+        if free < (value.len() as u64).saturating_add(self.options.floor_bytes) {
+            return Err(StageError::Full);
+        }
         self.packs.stage(key, value).map_err(|error| {
             if is_full(&error) {
                 StageError::Full
@@ -364,7 +368,8 @@ impl Core {
             Err(_) => None,
         };
         let Some(number) = wanted else { return };
-        match Slot::make(&*self.io, number, self.options.slot_bytes) {
+        let Options { slot_bytes, floor_bytes, .. } = self.options;
+        match Slot::make(&*self.io, number, slot_bytes, floor_bytes) {
             Ok(slot) => *held(&self.spare) = Some(slot),
             Err(error) if is_full(&error) => {}
             Err(error) => drop(self.fail(&format!("making a slot of the log: {error}"))),

@@ -44,6 +44,7 @@ pub(super) struct Log {
     io: Arc<dyn Io>,
     salt: u32,
     slot_bytes: u64,
+    floor: u64,
     most: usize,
     slots: Vec<Slot>,
     next_slot: u32,
@@ -85,6 +86,7 @@ impl Log {
             io,
             salt,
             slot_bytes: options.slot_bytes,
+            floor: options.floor_bytes,
             most: usize::try_from(options.log_bytes / options.slot_bytes).unwrap_or(2).max(2),
             slots,
             next_slot,
@@ -107,7 +109,10 @@ impl Log {
 
     /// Whether there is or may be a place for a group of this many bytes.
     pub(super) fn has_room(&self, room: usize, applied: u64) -> bool {
-        self.fits(room) || self.free(room, applied).is_some() || self.slots.len() < self.most
+        // Slots of an earlier time may all be too small.
+        let large = self.slots.iter().any(|slot| slot.size >= room as u64);
+        let may_grow = self.slots.len() < self.most || !large;
+        self.fits(room) || self.free(room, applied).is_some() || may_grow
     }
 
     /// Write a batch and sync it. Returns its sequence number, and the bytes that it took.
@@ -166,7 +171,7 @@ impl Log {
             Some(slot) => slot,
             None => {
                 let number = self.take_number();
-                let slot = Slot::make(&*self.io, number, self.slot_bytes)?;
+                let slot = Slot::make(&*self.io, number, self.slot_bytes, self.floor)?;
                 self.slots.push(slot);
                 self.slots.len() - 1
             }
@@ -182,8 +187,12 @@ impl Log {
 }
 
 impl Slot {
-    /// Make a slot: when it has its name, all its blocks are on the disk.
-    pub(super) fn make(io: &dyn Io, number: u32, size: u64) -> io::Result<Slot> {
+    /// Make a slot: when it has its name, all its blocks are on the disk. So many bytes of it stay
+    /// free.
+    pub(super) fn make(io: &dyn Io, number: u32, size: u64, floor: u64) -> io::Result<Slot> {
+        if io.free()? < size.saturating_add(floor) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let name = slot_name(number);
         let unready = format!("{name}{UNREADY}");
         let made = fill(io, &unready, size).and_then(|file| {

@@ -64,6 +64,7 @@ mod writer;
 mod tests;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -101,8 +102,7 @@ pub(crate) struct Options {
     pub(crate) overlay_bytes: usize,
     /// A pack ends when it has this many bytes; less than 4 GiB.
     pub(crate) pack_bytes: u64,
-    /// With less than this free on the disk, in bytes, nothing is applied: the index must never
-    /// meet a full disk.
+    /// This much of the disk stays free, in bytes: the index must never meet a full disk.
     pub(crate) floor_bytes: u64,
     /// How often the applier applies what there is.
     pub(crate) interval: Duration,
@@ -338,7 +338,12 @@ impl Engine {
         let core = Arc::new(Core::open(io, index, options)?);
         let applier = Arc::clone(&core);
         let thread = thread::Builder::new().name("store-applier".to_owned());
-        let thread = thread.spawn(move || applier.run())?;
+        let thread = thread.spawn(move || {
+            // Commits would wait for it for ever.
+            if catch_unwind(AssertUnwindSafe(|| applier.run())).is_err() {
+                applier.fail("the applier panicked");
+            }
+        })?;
         Ok(Engine { core, thread: Some(thread) })
     }
 

@@ -76,8 +76,9 @@ pub(super) fn recover(
         slot.sync()?;
     }
     if place.slots.is_empty() {
-        place.slots.push(Slot::make(&**io, 0, options.slot_bytes)?);
+        place.slots.push(Slot::make(&**io, 0, options.slot_bytes, 0)?);
     }
+    shrink(&**io, place, recovered.applied)?;
     if !identity.begun {
         let identity = Identity { begun: true, ..identity };
         index.apply(vec![(IDENTITY.to_vec(), Some(identity.write()))])?;
@@ -88,6 +89,23 @@ pub(super) fn recover(
         io.remove(name)?;
     }
     Ok(recovered)
+}
+
+/// Let go of slots that a busy time has left behind: beside the current one, one free slot stays.
+fn shrink(io: &dyn Io, place: &mut Place, applied: u64) -> io::Result<()> {
+    let (mut i, mut free) = (0, 0);
+    while i < place.slots.len() {
+        let is_free = i != place.current && place.slots[i].last <= applied;
+        free += usize::from(is_free);
+        if is_free && free > 1 {
+            let slot = place.slots.remove(i);
+            place.current -= usize::from(i < place.current);
+            io.remove(&slot_name(slot.number))?;
+        } else {
+            i += 1;
+        }
+    }
+    Ok(())
 }
 
 /// A new store, or one from a backup. Nothing may be there that belongs to another.

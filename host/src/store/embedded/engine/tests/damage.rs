@@ -272,3 +272,24 @@ fn a_backup_that_is_damaged_or_not_finished_does_not_start() {
     assert!(open(&target).is_err(), "a backup that was not finished opens");
     assert!(core.backup(&target).is_err(), "a folder that is not empty");
 }
+
+#[test]
+fn a_backup_starts_whenever_its_first_start_ends() {
+    let (_sim, core) = filled(14);
+    let before = contents(&core).unwrap();
+    for calls in 1..40 {
+        let target = Sim::new(calls, Omit::Nothing);
+        core.backup(&target).unwrap();
+        target.end(End::PowerLoss);
+        target.crash_in(calls);
+        let ended = open(&target).is_err();
+        target.forget_plans();
+        target.end(if calls.is_multiple_of(2) { End::Kill } else { End::PowerLoss });
+        let restored = open(&target).unwrap_or_else(|error| panic!("after {calls}: {error}"));
+        assert_eq!(contents(&restored).unwrap(), before);
+        commit(&restored, 50);
+        restored.round().unwrap();
+        assert_eq!(restored.check().unwrap().count, 0);
+        assert!(ended || calls > 8, "it ends within its first start");
+    }
+}

@@ -242,3 +242,22 @@ fn overwriting_for_long_leaves_packs_and_log_bounded() {
     // 97 values of 1.5 KB, at most half of it dead, and one round more.
     assert!(bytes < 3 * 97 * 1550 + (256 << 10), "{bytes} bytes");
 }
+
+#[test]
+fn slots_that_a_busy_time_needed_are_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::open(folder.path(), 8 << 20, options()).unwrap();
+    let mut model = Model::new();
+    for number in 0..200_u64 {
+        let mut batch = Batch::default();
+        batch.put(Class::Rows, key(number), value(number as usize, 3000));
+        model.insert(key(number).to_vec(), value(number as usize, 3000));
+        engine.commit(batch).unwrap();
+    }
+    let busy = engine.stat().slots;
+    assert!(busy > 3, "{busy}");
+    engine.close().unwrap();
+    let engine = Engine::open(folder.path(), 8 << 20, options()).unwrap();
+    assert_eq!(engine.stat().slots, 2);
+    assert_eq!(all(&engine), model);
+}

@@ -166,7 +166,9 @@ impl Core {
             for ((key, change), placed) in some {
                 let before = self.index.get(key)?;
                 let (new, pointer) = match (placed, change) {
-                    (Placed::At(pointer), _) => (Some(pointer.write(key).to_vec()), Some(*pointer)),
+                    (Placed::At(pointer), change) => {
+                        (Some(pointer.write(key, change.front())), Some(*pointer))
+                    }
                     (Placed::Inline, Change::Put(_, value)) => {
                         (Some(value::write_inline(key, value)), None)
                     }

@@ -168,7 +168,7 @@ fn verify(target: &dyn Io, keys: u64) -> Result<(), BackupError> {
         read += 1;
         match Stored::read(key, value) {
             Some(Stored::Inline(_)) => Ok(()),
-            Some(Stored::At(pointer)) => match packs::read_from(target, key, &pointer) {
+            Some(Stored::At(pointer, _)) => match packs::read_from(target, key, &pointer) {
                 Ok(_) => Ok(()),
                 Err(FrameError::Io(error)) => Err(BackupError::Io(error)),
                 Err(FrameError::NoPack | FrameError::Damaged) => {

@@ -15,6 +15,9 @@ pub(crate) enum Class {
     Head,
     /// Kept for long: in packs that are seldom rewritten.
     Rows,
+    /// As `Head`; and so many of its first bytes lie in the index too, where
+    /// [`fronts`](super::Engine::fronts) reads them without any pack.
+    Fronted(u16),
 }
 
 /// Changes that are made together, in order: the last one of a key counts.
@@ -33,6 +36,16 @@ pub(super) enum Change {
     Staged(Pointer),
     /// It is not there any more.
     Delete,
+}
+
+impl Change {
+    /// The part of the value that also lies in the index.
+    pub(super) fn front(&self) -> &[u8] {
+        match self {
+            Change::Put(Class::Fronted(front), value) => &value[..usize::from(*front)],
+            Change::Put(..) | Change::Staged(_) | Change::Delete => &[],
+        }
+    }
 }
 
 impl Batch {

@@ -132,7 +132,7 @@ fn check(
             match Stored::read(&key, &value) {
                 None => report.value(key, "its entry in the index is damaged"),
                 Some(Stored::Inline(_)) => {}
-                Some(Stored::At(pointer)) => {
+                Some(Stored::At(pointer, _)) => {
                     let length = u64::from(pointer.length);
                     report.live += length;
                     *actual.entry((pointer.kind, pointer.pack)).or_default() += length;

@@ -20,6 +20,7 @@ struct Moved {
     key: Vec<u8>,
     from: Pointer,
     to: Pointer,
+    front: Vec<u8>,
 }
 
 impl Core {
@@ -128,9 +129,11 @@ impl Core {
             let from = Pointer { kind, pack, offset, length, crc };
             let points = self.index.get(frame.key)?;
             let stored = points.as_deref().and_then(|value| Stored::read(frame.key, value));
-            if stored == Some(Stored::At(from)) {
+            if let Some(Stored::At(at, front)) = stored
+                && at == from
+            {
                 let to = writer.append(&self.packs, frame.key, frame.value)?;
-                moved.push(Moved { key: frame.key.to_vec(), from, to });
+                moved.push(Moved { key: frame.key.to_vec(), from, to, front: front.to_vec() });
                 copied += u64::from(length);
             }
         }
@@ -141,10 +144,10 @@ impl Core {
         for some in moved.chunks(KEYS) {
             let mut changes = Changes::with_capacity(some.len() + 16);
             let mut counts = Counts::default();
-            for Moved { key, from, to } in some {
+            for Moved { key, from, to, front } in some {
                 counts.forget(Some(*from));
                 counts.point(*to);
-                changes.push((key.clone(), Some(to.write(key).to_vec())));
+                changes.push((key.clone(), Some(to.write(key, front))));
             }
             self.apply(changes, counts)?;
         }

@@ -10,14 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::applier::Applier;
-use super::batch::{Batch, Change};
+use super::batch::{Batch, Change, Class};
 use super::index::{Index, OWN};
 use super::io::{Io, is_full};
 use super::log::{AppendError, Log, Slot};
 use super::overlay::{Generation, Overlay};
 use super::packs::{FrameError, Packs, Staged};
 use super::value::{Kind, Pointer, Stored};
-use super::{BATCH, CommitError, KEY, OpenError, Options, ReadError, StageError, group, recovery};
+use super::{
+    BATCH, CommitError, FRONT, KEY, OpenError, Options, ReadError, StageError, group, recovery,
+};
 
 /// How often a commit that waits for room looks again by itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -96,6 +98,10 @@ impl Core {
         let bad = |key: &Bytes| key.is_empty() || key.len() > KEY || key[0] == OWN;
         if batch.changes.iter().any(|(key, _)| bad(key)) {
             return Err(CommitError::Key);
+        }
+        let mut fronts = batch.changes.iter().map(|(_, change)| change);
+        if let Some(bytes) = fronts.find_map(front_too_long) {
+            return Err(CommitError::Front { bytes, limit: FRONT });
         }
         let bytes = group::room(batch.size());
         let limit = BATCH.min(usize::try_from(self.options.slot_bytes).unwrap_or(BATCH));
@@ -235,10 +241,10 @@ impl Core {
         match Stored::read(key, &value) {
             None => Err(damaged(key, "its entry in the index is damaged")),
             Some(Stored::Inline(value)) => Ok(Some(Bytes::copy_from_slice(value))),
-            Some(Stored::At(pointer)) if Some(pointer) == gone => {
+            Some(Stored::At(pointer, _)) if Some(pointer) == gone => {
                 Err(damaged(key, "its pack is missing"))
             }
-            Some(Stored::At(pointer)) => self.follow(key, pointer),
+            Some(Stored::At(pointer, _)) => self.follow(key, pointer),
         }
     }
 
@@ -443,6 +449,17 @@ pub(super) fn damaged(key: &[u8], what: &'static str) -> ReadError {
 
 pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long the front of this is, where it is longer than the value or than the index takes.
+fn front_too_long(change: &Change) -> Option<usize> {
+    match change {
+        Change::Put(Class::Fronted(front), value) => {
+            let front = usize::from(*front);
+            (front > value.len() || front > FRONT).then_some(front)
+        }
+        Change::Put(..) | Change::Staged(_) | Change::Delete => None,
+    }
 }
 
 fn frame_room() -> usize {

@@ -30,6 +30,8 @@ const INLINE: u8 = 1;
 const HEAD: u8 = 2;
 const ROWS: u8 = 3;
 const STAGED: u8 = 4;
+/// The value begins with how long its front is.
+const FRONTED: u8 = 5;
 
 /// What stands in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,7 @@ pub(super) struct Header {
 /// How many bytes a change takes.
 pub(super) fn size(key: &[u8], change: &Change) -> usize {
     let value = match change {
+        Change::Put(Class::Fronted(_), value) => 2 + value.len(),
         Change::Put(_, value) => value.len(),
         Change::Staged(_) => super::value::POINTER,
         Change::Delete => 0,
@@ -127,7 +130,17 @@ pub(super) fn changes(mut bytes: &[u8], count: u32) -> Option<Vec<(Bytes, Change
             INLINE => put(Class::Inline),
             HEAD => put(Class::Head),
             ROWS => put(Class::Rows),
-            STAGED => Pointer::read(key, value).map(Change::Staged),
+            FRONTED => {
+                let (front, value) = value.split_first_chunk()?;
+                let front = u16::from_le_bytes(*front);
+                let class = Class::Fronted(front);
+                let whole = usize::from(front) <= value.len();
+                whole.then(|| Change::Put(class, Bytes::copy_from_slice(value)))
+            }
+            STAGED => match Pointer::read(key, value)? {
+                (pointer, []) => Some(Change::Staged(pointer)),
+                _ => None,
+            },
             _ => None,
         }?;
         changes.push((Bytes::copy_from_slice(key), change));
@@ -137,22 +150,24 @@ pub(super) fn changes(mut bytes: &[u8], count: u32) -> Option<Vec<(Bytes, Change
 }
 
 fn write_change(out: &mut Vec<u8>, key: &[u8], change: &Change) {
-    let pointer;
-    let (what, value): (u8, &[u8]) = match change {
-        Change::Put(Class::Inline, value) => (INLINE, value),
-        Change::Put(Class::Head, value) => (HEAD, value),
-        Change::Put(Class::Rows, value) => (ROWS, value),
-        Change::Staged(at) => {
-            pointer = at.write(key);
-            (STAGED, &pointer)
+    let before;
+    let (what, before, value): (u8, &[u8], &[u8]) = match change {
+        Change::Put(Class::Inline, value) => (INLINE, &[], value),
+        Change::Put(Class::Head, value) => (HEAD, &[], value),
+        Change::Put(Class::Rows, value) => (ROWS, &[], value),
+        Change::Put(Class::Fronted(front), value) => {
+            before = front.to_le_bytes();
+            (FRONTED, &before, value)
         }
-        Change::Delete => (DELETE, &[]),
+        Change::Staged(at) => (STAGED, &at.write(key, &[]), &[]),
+        Change::Delete => (DELETE, &[], &[]),
     };
     out.push(what);
     // Both lengths have been checked before.
     out.extend_from_slice(&(key.len() as u16).to_le_bytes());
-    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    out.extend_from_slice(&((before.len() + value.len()) as u32).to_le_bytes());
     out.extend_from_slice(key);
+    out.extend_from_slice(before);
     out.extend_from_slice(value);
 }
 

@@ -86,6 +86,8 @@ pub(crate) use self::tree::Tree;
 
 /// The largest value that lies in the index itself, in bytes.
 pub(crate) const INLINE: usize = 4 << 10;
+/// The longest front of a value, in bytes.
+pub(crate) const FRONT: usize = 8 << 10;
 /// A batch takes at most this many bytes in the log, and never more than a slot has.
 pub(crate) const BATCH: usize = 32 << 20;
 /// From this many bytes on it is better to stage a value than to put it into a batch.
@@ -251,6 +253,16 @@ pub(crate) enum CommitError {
     /// A key is empty, too long, or one of the engine's own. Nothing was written.
     #[error("keys have 1 to {KEY} bytes, and the first is not zero")]
     Key,
+    /// The front of a value is longer than the value, or than the index takes. Nothing was written.
+    #[error(
+        "a front of {bytes} bytes is too large: {limit} are allowed, and no more than the value"
+    )]
+    Front {
+        /// What it would take.
+        bytes: usize,
+        /// What it may take.
+        limit: usize,
+    },
     /// There is more in it than a group takes. Nothing was written.
     #[error("a batch of {bytes} bytes is too large, {limit} are allowed: stage large values")]
     TooLarge {
@@ -368,6 +380,12 @@ impl Engine {
     /// a time are of one moment; later ones may be of a later one.
     pub(crate) fn range(&self, from: &[u8], prefix: &[u8]) -> Range<'_> {
         self.core.range(from, prefix)
+    }
+
+    /// The same, with the fronts of the values instead: values of the class `Inline` whole, `Fronted`
+    /// as far as they say, and nothing of others. No pack is read.
+    pub(crate) fn fronts(&self, from: &[u8], prefix: &[u8]) -> Range<'_> {
+        self.core.fronts(from, prefix)
     }
 
     /// The last key that begins with `prefix`, with its value.

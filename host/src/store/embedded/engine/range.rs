@@ -15,7 +15,7 @@ use super::batch::Change;
 use super::core::{Core, damaged};
 use super::index::OWN;
 use super::overlay::Generation;
-use super::value::{Pointer, Stored};
+use super::value::{self, Pointer, Stored};
 
 /// How many keys are taken at a time.
 const RUN: usize = 256;
@@ -25,9 +25,17 @@ const RUN: usize = 256;
 pub(crate) struct Range<'a> {
     core: &'a Core,
     prefix: Vec<u8>,
+    what: What,
     /// Where the next run begins; `None` after the last.
     from: Option<Vec<u8>>,
     run: VecDeque<(Bytes, Found)>,
+}
+
+/// What is read of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Whole,
+    Fronts,
 }
 
 /// What a run has of a key.
@@ -41,12 +49,21 @@ enum Found {
 
 impl Core {
     pub(super) fn range(&self, from: &[u8], prefix: &[u8]) -> Range<'_> {
+        self.values(from, prefix, What::Whole)
+    }
+
+    pub(super) fn fronts(&self, from: &[u8], prefix: &[u8]) -> Range<'_> {
+        self.values(from, prefix, What::Fronts)
+    }
+
+    fn values(&self, from: &[u8], prefix: &[u8], what: What) -> Range<'_> {
         // The engine's own keys are nobody's business.
         let from = from.max(prefix).max(&[OWN + 1]).to_vec();
         let begins = from.starts_with(prefix);
         Range {
             core: self,
             prefix: prefix.to_vec(),
+            what,
             from: begins.then_some(from),
             run: VecDeque::new(),
         }
@@ -67,7 +84,7 @@ impl Core {
                 continue;
             }
             let stored = stored.map(|(key, value)| {
-                let found = found_in_index(&key, &value);
+                let found = found_in_index(&key, &value, What::Whole);
                 (Bytes::from(key), found)
             });
             // Of equal keys the last one wins.
@@ -99,10 +116,11 @@ impl Range<'_> {
         loop {
             let (freezes, active, frozen) = {
                 let overlay = self.core.overlay();
-                let active = run_of(&overlay.active, from, &self.prefix);
+                let active = run_of(&overlay.active, from, &self.prefix, self.what);
                 (overlay.freezes, active, overlay.frozen.clone())
             };
-            let frozen = frozen.map(|frozen: Arc<Generation>| run_of(&frozen, from, &self.prefix));
+            let frozen = frozen
+                .map(|frozen: Arc<Generation>| run_of(&frozen, from, &self.prefix, self.what));
             let stored = self.core.index.scan(from, &self.prefix, RUN)?;
             if self.core.overlay().freezes != freezes {
                 continue;
@@ -110,7 +128,7 @@ impl Range<'_> {
             let stored: Vec<_> = stored
                 .into_iter()
                 .map(|(key, value)| {
-                    let found = found_in_index(&key, &value);
+                    let found = found_in_index(&key, &value, self.what);
                     (Bytes::from(key), found)
                 })
                 .collect();
@@ -164,11 +182,11 @@ pub(super) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(after)
 }
 
-fn run_of(generation: &Generation, from: &[u8], prefix: &[u8]) -> Vec<(Bytes, Found)> {
+fn run_of(generation: &Generation, from: &[u8], prefix: &[u8], what: What) -> Vec<(Bytes, Found)> {
     let bounds = (Bound::Included(from), Bound::Unbounded);
     let entries = generation.changes.range::<[u8], _>(bounds);
     let within = entries.take_while(|(key, _)| key.starts_with(prefix)).take(RUN);
-    within.map(|(key, change)| (key.clone(), found_in_overlay(change))).collect()
+    within.map(|(key, change)| (key.clone(), found_in_overlay(change, what))).collect()
 }
 
 fn last_of(
@@ -179,21 +197,30 @@ fn last_of(
     let end = before.map(<[u8]>::to_vec).or_else(|| after(prefix));
     let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
     let mut entries = generation.changes.range::<[u8], _>((Bound::Included(prefix), end));
-    entries.next_back().map(|(key, change)| (key.clone(), found_in_overlay(change)))
+    entries.next_back().map(|(key, change)| (key.clone(), found_in_overlay(change, What::Whole)))
 }
 
-fn found_in_overlay(change: &Change) -> Found {
+fn found_in_overlay(change: &Change, what: What) -> Found {
     match change {
+        Change::Put(class, value) if what == What::Fronts => {
+            let inline = value::kind_of(*class, value.len()).is_none();
+            let front = if inline { value.len() } else { change.front().len() };
+            Found::Value(value.slice(..front))
+        }
+        Change::Staged(_) if what == What::Fronts => Found::Value(Bytes::new()),
         Change::Put(_, value) => Found::Value(value.clone()),
         Change::Staged(pointer) => Found::At(*pointer),
         Change::Delete => Found::Gone,
     }
 }
 
-fn found_in_index(key: &[u8], value: &[u8]) -> Found {
+fn found_in_index(key: &[u8], value: &[u8], what: What) -> Found {
     match Stored::read(key, value) {
         Some(Stored::Inline(value)) => Found::Value(Bytes::copy_from_slice(value)),
-        Some(Stored::At(pointer)) => Found::At(pointer),
+        Some(Stored::At(_, front)) if what == What::Fronts => {
+            Found::Value(Bytes::copy_from_slice(front))
+        }
+        Some(Stored::At(pointer, _)) => Found::At(pointer),
         None => Found::Damaged,
     }
 }

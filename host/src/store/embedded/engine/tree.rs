@@ -7,7 +7,7 @@
 //! It writes them at no other time.
 //!
 //! Values whose page takes more than a quarter of a segment would go to files in `blobs/`, which
-//! sled does not sync. A page has at most 19 entries, and [`super::INLINE`] keeps them far smaller
+//! sled does not sync. A page has at most 19 entries, and [`super::FRONT`] keeps them far smaller
 //! than that. Should there be such a file all the same, it is synced before the log.
 
 use std::any::Any;
@@ -23,7 +23,7 @@ use super::OpenError;
 use super::index::{Changes, Entries, Entry, Index};
 
 /// The unit in which sled writes, in bytes. Fixed once a store has been created.
-const SEGMENT: usize = 512 << 10;
+const SEGMENT: usize = 1 << 20;
 
 /// How often sled cleans its log, in milliseconds.
 const CLEAN_EVERY: u64 = 500;

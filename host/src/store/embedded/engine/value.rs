@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!  inline:   0 | crc32c | value
-//!  pointer:  class | pack u64 | offset u32 | length u32 | crc32c of the frame | crc32c of the pointer
+//!  pointer:  kind | pack u64 | offset u32 | length u32 | crc32c of the frame | crc32c | front
 //! ```
 //! Each checksum of the index begins with the key, so that no value passes for that of another key.
 
 use super::batch::Class;
 
-/// How long a pointer is, in bytes.
+/// How long a pointer is, in bytes, without a front.
 pub(super) const POINTER: usize = 25;
+
+const CHECKED: usize = 21;
 
 const INLINE: u8 = 0;
 
@@ -47,7 +49,7 @@ impl Kind {
 pub(super) fn kind_of(class: Class, length: usize) -> Option<Kind> {
     match class {
         Class::Inline if length <= super::INLINE => None,
-        Class::Inline | Class::Head => Some(Kind::Head),
+        Class::Inline | Class::Head | Class::Fronted(_) => Some(Kind::Head),
         Class::Rows => Some(Kind::Rows),
     }
 }
@@ -68,37 +70,39 @@ pub(crate) struct Pointer {
 }
 
 impl Pointer {
-    /// As the index and the log keep it, for this key.
-    pub(super) fn write(&self, key: &[u8]) -> [u8; POINTER] {
-        let mut out = [0; POINTER];
-        out[0] = self.kind.letter();
-        out[1..9].copy_from_slice(&self.pack.to_le_bytes());
-        out[9..13].copy_from_slice(&self.offset.to_le_bytes());
-        out[13..17].copy_from_slice(&self.length.to_le_bytes());
-        out[17..21].copy_from_slice(&self.crc.to_le_bytes());
-        let crc = crc32c::crc32c_append(crc32c::crc32c(key), &out[..21]);
-        out[21..].copy_from_slice(&crc.to_le_bytes());
+    /// As the index and the log keep it, for this key, with the front of the value.
+    pub(super) fn write(&self, key: &[u8], front: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(POINTER + front.len());
+        out.push(self.kind.letter());
+        out.extend_from_slice(&self.pack.to_le_bytes());
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&self.length.to_le_bytes());
+        out.extend_from_slice(&self.crc.to_le_bytes());
+        let crc = checksum(key, &[&out, front]);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(front);
         out
     }
 
-    /// From what is kept for this key. `None` where it is damaged.
-    pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Pointer> {
-        let value: &[u8; POINTER] = value.try_into().ok()?;
-        let (body, crc) = value.split_last_chunk()?;
-        if crc32c::crc32c_append(crc32c::crc32c(key), body) != u32::from_le_bytes(*crc) {
+    /// From what is kept for this key, with the front. `None` where it is damaged.
+    pub(super) fn read<'a>(key: &[u8], value: &'a [u8]) -> Option<(Pointer, &'a [u8])> {
+        let (body, rest) = value.split_first_chunk::<CHECKED>()?;
+        let (crc, front) = rest.split_first_chunk()?;
+        if checksum(key, &[body, front]) != u32::from_le_bytes(*crc) {
             return None;
         }
         let (kind, rest) = body.split_first()?;
         let (pack, rest) = rest.split_first_chunk()?;
         let (offset, rest) = rest.split_first_chunk()?;
         let (length, crc) = rest.split_first_chunk()?;
-        Some(Pointer {
+        let pointer = Pointer {
             kind: Kind::of(*kind)?,
             pack: u64::from_le_bytes(*pack),
             offset: u32::from_le_bytes(*offset),
             length: u32::from_le_bytes(*length),
             crc: u32::from_le_bytes(crc.try_into().ok()?),
-        })
+        };
+        Some((pointer, front))
     }
 }
 
@@ -107,8 +111,8 @@ impl Pointer {
 pub(super) enum Stored<'a> {
     /// The value.
     Inline(&'a [u8]),
-    /// Where it lies.
-    At(Pointer),
+    /// Where it lies, and its front.
+    At(Pointer, &'a [u8]),
 }
 
 impl<'a> Stored<'a> {
@@ -116,28 +120,29 @@ impl<'a> Stored<'a> {
     pub(super) fn read(key: &[u8], value: &'a [u8]) -> Option<Stored<'a>> {
         if let [INLINE, rest @ ..] = value {
             let (crc, value) = rest.split_first_chunk()?;
-            let good = inline_crc(key, value) == u32::from_le_bytes(*crc);
+            let good = checksum(key, &[value]) == u32::from_le_bytes(*crc);
             return good.then_some(Stored::Inline(value));
         }
-        Pointer::read(key, value).map(Stored::At)
+        Pointer::read(key, value).map(|(pointer, front)| Stored::At(pointer, front))
     }
 
     /// The pointer, where it is one.
     pub(super) fn pointer(&self) -> Option<Pointer> {
         match self {
             Stored::Inline(_) => None,
-            Stored::At(pointer) => Some(*pointer),
+            Stored::At(pointer, _) => Some(*pointer),
         }
     }
 }
 
 /// A value as the index keeps it for this key.
 pub(super) fn write_inline(key: &[u8], value: &[u8]) -> Vec<u8> {
-    [&[INLINE], inline_crc(key, value).to_le_bytes().as_slice(), value].concat()
+    [&[INLINE], checksum(key, &[value]).to_le_bytes().as_slice(), value].concat()
 }
 
-fn inline_crc(key: &[u8], value: &[u8]) -> u32 {
+fn checksum(key: &[u8], parts: &[&[u8]]) -> u32 {
     // The length of the key goes first, so that no key and value pass for another split of them.
     let length = crc32c::crc32c(&(key.len() as u64).to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c_append(length, key), value)
+    let key = crc32c::crc32c_append(length, key);
+    parts.iter().fold(key, |crc, part| crc32c::crc32c_append(crc, part))
 }

@@ -61,8 +61,9 @@ fn commit(core: &Core, known: &Mutex<Known>, random: &mut Random) -> Outcome<boo
                 }
             }
             what => {
-                let class = [Class::Inline, Class::Head, Class::Rows][what as usize % 3];
                 let value = value(random);
+                let front = Class::Fronted(value.len().min(100) as u16);
+                let class = [Class::Inline, Class::Head, Class::Rows, front][what as usize % 4];
                 next.insert(key.to_vec(), value.clone());
                 batch.put(class, key, value);
             }
@@ -86,6 +87,12 @@ fn commit(core: &Core, known: &Mutex<Known>, random: &mut Random) -> Outcome<boo
 
 fn compare(core: &Core, known: &Mutex<Known>, when: &str) -> Outcome<()> {
     let found = contents(core).map_err(|error| format!("{when}: {error}"))?;
+    for entry in core.fronts(&[], &[]) {
+        let (key, front) = entry.map_err(|error| format!("{when}: {error}"))?;
+        if !found.get(&*key).is_some_and(|value| value.starts_with(&front)) {
+            return Err(format!("{when}: another front"));
+        }
+    }
     let known = known.lock().unwrap_or_else(PoisonError::into_inner);
     if found == known.acknowledged { Ok(()) } else { Err(format!("{when}: other contents")) }
 }

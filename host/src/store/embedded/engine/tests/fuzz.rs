@@ -53,11 +53,12 @@ fn changes(random: &mut Random) -> Vec<(Bytes, Change)> {
         .map(|_| {
             let length = random.below(600) as usize;
             let value = Bytes::from(random.bytes(length));
-            let change = match random.below(5) {
+            let change = match random.below(6) {
                 0 => Change::Delete,
                 1 => Change::Staged(pointer(random)),
                 2 => Change::Put(Class::Inline, value),
                 3 => Change::Put(Class::Head, value),
+                4 => Change::Put(Class::Fronted(value.len() as u16 / 2), value),
                 _ => Change::Put(Class::Rows, value),
             };
             (key(random.below(100)), change)
@@ -128,8 +129,9 @@ fn values_of_the_index() {
         assert_eq!(Stored::read(&key, &mutate(&mut random, &stored)), None);
 
         let pointer = pointer(&mut random);
-        let stored = pointer.write(&key);
-        assert_eq!(Stored::read(&key, &stored), Some(Stored::At(pointer)));
+        let front = &inline[..inline.len() / 2];
+        let stored = pointer.write(&key, front);
+        assert_eq!(Stored::read(&key, &stored), Some(Stored::At(pointer, front)));
         assert_eq!(Stored::read(&other, &stored), None);
         assert_eq!(Stored::read(&key, &mutate(&mut random, &stored)), None);
     }

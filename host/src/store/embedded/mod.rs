@@ -30,6 +30,9 @@ mod cell;
 mod commit;
 mod committer;
 mod disk;
+#[cfg(test)]
+#[allow(dead_code, unused_imports, reason = "nothing but its tests uses it yet")]
+mod engine;
 mod files;
 mod group;
 mod index;

@@ -20,7 +20,7 @@ use super::core::{Core, held};
 use super::frame::{self, HEADER, Reader};
 use super::index::{APPLIED, Changes, IDENTITY, Index};
 use super::io::{Handle, Io, is_full};
-use super::packs::{self, FrameError, Packs, pack_name};
+use super::packs::{self, FrameError, Pack, Packs, pack_name};
 use super::value::{Kind, Stored};
 use super::{CommitError, OpenError, log};
 
@@ -69,7 +69,7 @@ impl Drop for Pinned<'_> {
 }
 
 impl Core {
-    pub(super) fn backup(&self, target: &dyn Io) -> Result<u64, BackupError> {
+    pub(super) fn backup(&self, target: &Arc<dyn Io>) -> Result<u64, BackupError> {
         for folder in ["", log::FOLDER, packs::FOLDER] {
             if !folder.is_empty() {
                 target.make_folder(folder)?;
@@ -89,7 +89,7 @@ impl Core {
             }
             self.packs.pin();
             let pinned = Pinned(&self.packs);
-            let (keys, ends) = export(&*self.index, target)?;
+            let (keys, ends) = export(&*self.index, &**target)?;
             (keys, ends, pinned)
         };
         for (&(kind, number), &end) in &ends {
@@ -97,7 +97,7 @@ impl Core {
             copy(&*self.io.open(&name)?, &*target.create(&name)?, end)?;
         }
         target.sync_folder(packs::FOLDER)?;
-        verify(target, keys)?;
+        verify(target, &ends, keys)?;
         target.rename(UNREADY, KEYS)?;
         target.sync_folder("")?;
         Ok(keys)
@@ -159,7 +159,10 @@ fn copy(from: &dyn Handle, to: &dyn Handle, end: u64) -> io::Result<()> {
 }
 
 /// Read a backup whole.
-fn verify(target: &dyn Io, keys: u64) -> Result<(), BackupError> {
+fn verify(target: &Arc<dyn Io>, ends: &Ends, keys: u64) -> Result<(), BackupError> {
+    let pack = |kind, total| Pack { kind, total, live: 0, pending: false };
+    let table = ends.iter().map(|(&(kind, number), &end)| (number, pack(kind, end))).collect();
+    let packs = Packs::new(Arc::clone(target), table, 0);
     let mut read = 0;
     let all = each(target.open(UNREADY)?, |key, value| {
         if super::recovery::is_own(key) {
@@ -168,7 +171,7 @@ fn verify(target: &dyn Io, keys: u64) -> Result<(), BackupError> {
         read += 1;
         match Stored::read(key, value) {
             Some(Stored::Inline(_)) => Ok(()),
-            Some(Stored::At(pointer, _)) => match packs::read_from(target, key, &pointer) {
+            Some(Stored::At(pointer, _)) => match packs.read(key, &pointer) {
                 Ok(_) => Ok(()),
                 Err(FrameError::Io(error)) => Err(BackupError::Io(error)),
                 Err(FrameError::NoPack | FrameError::Damaged) => {

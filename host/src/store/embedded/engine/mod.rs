@@ -425,7 +425,7 @@ impl Engine {
 
     /// Copy what is committed now to another, empty folder, while commits go on. Opened, that folder
     /// is a store with exactly this. Returns how many keys it has.
-    pub(crate) fn backup(&self, target: &dyn Io) -> Result<u64, BackupError> {
+    pub(crate) fn backup(&self, target: &Arc<dyn Io>) -> Result<u64, BackupError> {
         self.core.backup(target)
     }
 

@@ -252,11 +252,6 @@ pub(super) fn pack_of(name: &str) -> Option<(Kind, u64)> {
     (file_name(pack.0, pack.1) == name).then_some(pack)
 }
 
-/// Read the value that lies there under this key, in the packs of another folder.
-pub(super) fn read_from(io: &dyn Io, key: &[u8], pointer: &Pointer) -> Result<Bytes, FrameError> {
-    read_frame(&*open(io, pointer)?, key, pointer)
-}
-
 fn open(io: &dyn Io, pointer: &Pointer) -> Result<Arc<dyn Handle>, FrameError> {
     io.open(&pack_name(pointer.kind, pointer.pack)).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => FrameError::NoPack,

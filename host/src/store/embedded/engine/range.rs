@@ -142,15 +142,18 @@ impl Range<'_> {
     fn merge(&mut self, runs: [Vec<(Bytes, Found)>; 3]) {
         let full = runs.iter().filter(|run| run.len() == RUN);
         let horizon = full.filter_map(|run| run.last()).map(|(key, _)| key.clone()).min();
-        let mut merged = BTreeMap::new();
-        for run in runs {
-            merged.extend(run);
+        self.from = horizon.as_ref().map(|horizon| [horizon, [0].as_slice()].concat());
+        let known = |key: &Bytes| horizon.as_ref().is_none_or(|horizon| key <= horizon);
+        let [stored, frozen, active] = runs;
+        if frozen.is_empty() && active.is_empty() {
+            // Most of the time, nothing of this has been changed just now.
+            self.run.extend(stored);
+            return;
         }
-        self.from = horizon.map(|horizon| {
-            merged.retain(|key, _| *key <= horizon);
-            [&horizon, [0].as_slice()].concat()
-        });
-        self.run.extend(merged);
+        let mut merged: BTreeMap<_, _> = stored.into_iter().collect();
+        merged.extend(frozen);
+        merged.extend(active);
+        self.run.extend(merged.into_iter().filter(|(key, _)| known(key)));
     }
 }
 

@@ -6,9 +6,8 @@ use std::thread;
 use bytes::Bytes;
 
 use super::super::batch::{Batch, Class};
-use super::super::io::Folder;
 use super::super::{Engine, Options};
-use super::small;
+use super::{real, small};
 
 const KEYS: u64 = 40;
 const COMMITS: u64 = 600;
@@ -89,7 +88,7 @@ fn readers_see_whole_commits_while_they_are_applied_and_packs_are_rewritten() {
             let mut backups = 0;
             while !done.load(Ordering::Relaxed) {
                 let target = tempfile::tempdir().unwrap();
-                engine.backup(&Folder::open(target.path()).unwrap()).unwrap();
+                engine.backup(&real(target.path())).unwrap();
                 let restored = Engine::open(target.path(), 8 << 20, options()).unwrap();
                 // A backup is of one moment, whatever goes on.
                 let moment = read(&restored, 0);

@@ -249,7 +249,7 @@ fn a_backup_that_is_damaged_or_not_finished_does_not_start() {
     let (_sim, core) = filled(11);
     let before = contents(&core).unwrap();
     let target = Sim::new(12, Omit::Nothing);
-    core.backup(&target).unwrap();
+    core.backup(&target.io()).unwrap();
     target.end(End::PowerLoss);
     let good = target.read("index.backup");
     target.edit("index.backup", |keys| {
@@ -266,11 +266,11 @@ fn a_backup_that_is_damaged_or_not_finished_does_not_start() {
 
     let target = Sim::new(13, Omit::Nothing);
     target.crash_in(8);
-    assert!(core.backup(&target).is_err());
+    assert!(core.backup(&target.io()).is_err());
     target.forget_plans();
     target.end(End::Kill);
     assert!(open(&target).is_err(), "a backup that was not finished opens");
-    assert!(core.backup(&target).is_err(), "a folder that is not empty");
+    assert!(core.backup(&target.io()).is_err(), "a folder that is not empty");
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn a_backup_starts_whenever_its_first_start_ends() {
     let before = contents(&core).unwrap();
     for calls in 1..40 {
         let target = Sim::new(calls, Omit::Nothing);
-        core.backup(&target).unwrap();
+        core.backup(&target.io()).unwrap();
         target.end(End::PowerLoss);
         target.crash_in(calls);
         let ended = open(&target).is_err();

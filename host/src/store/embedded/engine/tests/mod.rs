@@ -9,12 +9,14 @@ mod model;
 mod sim;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::core::Core;
-use super::{Options, ReadError};
+use super::{Folder, Io, Options, ReadError};
 
 /// What an engine should have.
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -37,6 +39,11 @@ fn contents(core: &Core) -> Result<Model, ReadError> {
     core.range(&[], &[])
         .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
         .collect()
+}
+
+/// A real folder.
+fn real(path: &Path) -> Arc<dyn Io> {
+    Arc::new(Folder::open(path).unwrap())
 }
 
 fn key(number: u64) -> Bytes {

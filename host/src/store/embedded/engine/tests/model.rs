@@ -3,9 +3,8 @@
 use proptest::prelude::*;
 
 use super::super::batch::{Batch, Class};
-use super::super::io::Folder;
 use super::super::{CommitError, Engine, KEY, Options};
-use super::{Model, key, small};
+use super::{Model, key, real, small};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -143,7 +142,7 @@ proptest! {
                 }
                 Step::Backup => {
                     let target = tempfile::tempdir().unwrap();
-                    let keys = engine.backup(&Folder::open(target.path()).unwrap()).unwrap();
+                    let keys = engine.backup(&real(target.path())).unwrap();
                     prop_assert_eq!(keys, model.len() as u64);
                     let restored = Engine::open(target.path(), 8 << 20, options()).unwrap();
                     prop_assert_eq!(&all(&restored), &model);

@@ -33,8 +33,8 @@
 //! no group as new as A; none that follows A though newer ones are there; a gap later on; a group
 //! that knew of a later A; a pack that the index or the log points into and that is not there. A
 //! torn last group was never acknowledged: it is disregarded. The last whole group is written and
-//! synced once more, for its sync may never have happened, or have failed. Packs that nothing points
-//! to are removed.
+//! synced once more, for its sync may never have happened, or have failed; so are the folders. Only
+//! then are packs removed to which nothing points.
 //!
 //! **Failures.** An error of a write or a sync ends all writing: nobody knows what is on the disk,
 //! and what follows must start from what is. Reads go on. A full disk ends nothing: slots of the log
@@ -376,8 +376,8 @@ impl Engine {
         self.core.get(key)
     }
 
-    /// The keys from `from` on that begin with `prefix`, in order, with their values. At least 256 at
-    /// a time are of one moment; later ones may be of a later one.
+    /// The keys from `from` on that begin with `prefix`, in order, with their values. Each 256
+    /// of them are of one moment, and later ones may be of a later moment.
     pub(crate) fn range(&self, from: &[u8], prefix: &[u8]) -> Range<'_> {
         self.core.range(from, prefix)
     }

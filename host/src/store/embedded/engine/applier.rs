@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::time::Duration;
 
-use super::CommitError;
 use super::batch::Change;
 use super::core::{Core, Next, held};
 use super::index::{self, Applied, Changes};
@@ -17,6 +16,7 @@ use super::io::is_full;
 use super::overlay::Generation;
 use super::value::{self, Kind, Pointer, Stored};
 use super::writer::Writer;
+use super::{CommitError, stage};
 
 /// How many keys a batch of the index changes: it lets nobody else in meanwhile.
 pub(super) const KEYS: usize = 256;
@@ -31,6 +31,7 @@ pub(super) struct Applier {
     /// Where compaction puts what has survived: it will stay longer than what is new.
     pub(super) old_heads: Writer,
     pub(super) old_rows: Writer,
+    pub(super) old_large: Writer,
     /// Packs that cannot be read whole: they are left as they are.
     pub(super) unreadable: HashSet<u64>,
 }
@@ -59,12 +60,14 @@ impl Applier {
             rows: writer(Kind::Rows),
             old_heads: writer(Kind::Head),
             old_rows: writer(Kind::Rows),
+            old_large: Writer::new(Kind::Large, stage::pack_bytes(options)),
             unreadable: HashSet::new(),
         }
     }
 
-    pub(super) fn writers(&mut self) -> [&mut Writer; 4] {
-        [&mut self.heads, &mut self.rows, &mut self.old_heads, &mut self.old_rows]
+    pub(super) fn writers(&mut self) -> [&mut Writer; 5] {
+        let Applier { heads, rows, old_heads, old_rows, old_large, .. } = self;
+        [heads, rows, old_heads, old_rows, old_large]
     }
 }
 
@@ -103,9 +106,9 @@ impl Core {
         };
         let written = self.point(&frozen, &placed).map_err(|error| failed(&error))?;
         self.thaw(frozen.sequence);
-        for pointer in &frozen.dropped {
-            self.packs.remove(pointer.kind, pointer.pack);
-        }
+        // All that was staged with any of these was committed with it, and so is in here too.
+        let staged = frozen.staged().map(|pointer| pointer.pack);
+        self.packs.settle(staged.chain(frozen.dropped.iter().copied()));
         self.sweep(applier);
         Ok(written)
     }
@@ -212,7 +215,6 @@ impl Core {
             for (number, live) in counts {
                 if let Some(pack) = table.get_mut(&number) {
                     pack.live = live;
-                    pack.pending = false;
                 }
             }
         });

@@ -126,9 +126,8 @@ fn export(index: &dyn Index, target: &dyn Io) -> Result<(u64, Ends), BackupError
                 let stored = Stored::read(&key, &value);
                 let stored = stored.ok_or_else(|| BackupError::Damaged(key.clone()))?;
                 if let Some(pointer) = stored.pointer() {
-                    let end = u64::from(pointer.offset) + u64::from(pointer.length);
-                    let known = ends.entry((pointer.kind, pointer.pack)).or_default();
-                    *known = end.max(*known);
+                    let end = ends.entry((pointer.kind, pointer.pack)).or_default();
+                    *end = pointer.end().max(*end);
                 }
             }
             frame::write(&mut buffer, &key, &value);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::packs::Staged;
+use super::stage::Staged;
 use super::value::Pointer;
 
 /// How long a value stays, which decides where it lies once it has been applied.
@@ -55,9 +55,12 @@ impl Batch {
         self.changes.push((key.into(), Change::Put(class, value.into())));
     }
 
-    /// Give its key a value that has been staged.
-    pub(crate) fn put_staged(&mut self, staged: Staged) {
-        self.changes.push((staged.key().clone(), Change::Staged(staged.pointer())));
+    /// Give those keys that are to be kept the values that have been staged for them. The space of
+    /// the others is given back as that of values which have been replaced.
+    pub(crate) fn put_staged(&mut self, mut staged: Staged, keep: impl Fn(&[u8]) -> bool) {
+        staged.retain(keep);
+        let values = staged.values().iter();
+        self.changes.extend(values.map(|(key, at)| (key.clone(), Change::Staged(*at))));
         self.staged.push(staged);
     }
 

@@ -9,9 +9,9 @@ use std::io;
 use super::CommitError;
 use super::applier::{Applier, Counts, KEYS, RoundError, failed};
 use super::core::{Core, held};
-use super::frame::Reader;
+use super::frame::{HEADER, Reader};
 use super::index::Changes;
-use super::packs::pack_name;
+use super::packs::{Pack, pack_name};
 use super::value::{Kind, Pointer, Stored};
 use super::writer::Writer;
 
@@ -28,6 +28,7 @@ impl Core {
     /// until this many bytes have been dealt with.
     pub(super) fn compact(&self, budget: u64, threshold: u64) -> Result<(), RoundError> {
         let mut applier = held(&self.applier);
+        self.end_dead(&mut applier);
         let victims = self.victims(&mut applier, budget, threshold);
         if victims.is_empty() {
             return Ok(());
@@ -49,6 +50,19 @@ impl Core {
         Ok(())
     }
 
+    /// Append no more to packs that have become large and mostly dead. All has been synced.
+    fn end_dead(&self, applier: &mut Applier) {
+        for writer in applier.writers() {
+            let dead = |pack: &Pack| pack.total >= writer.most() / 4 && pack.live < pack.total / 2;
+            let number = writer.pack();
+            if number
+                .is_some_and(|number| self.packs.with(|table| table.get(&number).is_some_and(dead)))
+            {
+                writer.end();
+            }
+        }
+    }
+
     /// The packs to rewrite, with their kinds and how much of them is live.
     fn victims(
         &self,
@@ -60,11 +74,10 @@ impl Core {
             applier.writers().into_iter().filter_map(|writer| writer.pack()).collect();
         let mut victims: Vec<_> = self.packs.with(|table| {
             let mostly_dead = table.iter().filter(|(number, pack)| {
-                let dead = pack.live * 1000 < pack.total * threshold;
-                // A large value is all or nothing.
-                let whole = pack.kind != Kind::Large && pack.live > 0;
+                let frames = pack.total.saturating_sub(HEADER as u64);
+                let dead = pack.live * 1000 < frames * threshold;
                 let free = !current.contains(number) && !applier.unreadable.contains(number);
-                dead && whole && free
+                dead && pack.live > 0 && !pack.pending && free
             });
             mostly_dead.map(|(number, pack)| (*number, *pack)).collect()
         });
@@ -89,7 +102,8 @@ impl Core {
             let before = moved.len();
             let writer = match kind {
                 Kind::Head => &mut applier.old_heads,
-                Kind::Rows | Kind::Large => &mut applier.old_rows,
+                Kind::Rows => &mut applier.old_rows,
+                Kind::Large => &mut applier.old_large,
             };
             let copied = self.copy_pack(writer, kind, number, &mut moved)?;
             if copied != live {
@@ -103,6 +117,7 @@ impl Core {
         }
         applier.old_heads.sync(&self.packs)?;
         applier.old_rows.sync(&self.packs)?;
+        applier.old_large.sync(&self.packs)?;
         Ok(moved)
     }
 
@@ -157,7 +172,10 @@ impl Core {
     /// Apply what is committed, and rewrite all packs of which more than a tenth is dead.
     pub(super) fn compact_all(&self) -> Result<(), CommitError> {
         let done = self.round().and_then(|_| {
-            held(&self.applier).writers().into_iter().for_each(Writer::end);
+            let mut applier = held(&self.applier);
+            applier.writers().into_iter().for_each(Writer::end);
+            self.sweep(&mut applier);
+            drop(applier);
             self.compact(u64::MAX, 900)
         });
         match done {

@@ -15,11 +15,10 @@ use super::index::{Index, OWN};
 use super::io::{Io, is_full};
 use super::log::{AppendError, Log, Slot};
 use super::overlay::{Generation, Overlay};
-use super::packs::{FrameError, Packs, Staged};
+use super::packs::{FrameError, Packs};
+use super::stage::Staged;
 use super::value::{Kind, Pointer, Stored};
-use super::{
-    BATCH, CommitError, FRONT, KEY, OpenError, Options, ReadError, StageError, group, recovery,
-};
+use super::{BATCH, CommitError, FRONT, KEY, OpenError, Options, ReadError, group, recovery};
 
 /// How often a commit that waits for room looks again by itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -95,8 +94,7 @@ impl Core {
     }
 
     pub(super) fn commit(&self, mut batch: Batch) -> Result<(), CommitError> {
-        let bad = |key: &Bytes| key.is_empty() || key.len() > KEY || key[0] == OWN;
-        if batch.changes.iter().any(|(key, _)| bad(key)) {
+        if batch.changes.iter().any(|(key, _)| is_bad(key)) {
             return Err(CommitError::Key);
         }
         let mut fronts = batch.changes.iter().map(|(_, change)| change);
@@ -184,24 +182,6 @@ impl Core {
         let log = self.options.log_bytes.saturating_sub(2 * self.options.slot_bytes) / 2;
         let of_memory = generation.bytes as u64 * 1000 / memory;
         of_memory.max(generation.log_bytes * 1000 / log.max(self.options.slot_bytes))
-    }
-
-    pub(super) fn stage(&self, key: Bytes, value: &[u8]) -> Result<Staged, StageError> {
-        let largest = u32::MAX as usize - KEY - frame_room();
-        if value.len() > largest {
-            return Err(StageError::TooLarge(value.len()));
-        }
-        let free = self.io.free().map_err(|error| StageError::Io(error.to_string().into()))?;
-        if free < (value.len() as u64).saturating_add(self.options.floor_bytes) {
-            return Err(StageError::Full);
-        }
-        self.packs.stage(key, value).map_err(|error| {
-            if is_full(&error) {
-                StageError::Full
-            } else {
-                StageError::Io(error.to_string().into())
-            }
-        })
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
@@ -451,6 +431,11 @@ pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether this cannot be a key.
+pub(super) fn is_bad(key: &[u8]) -> bool {
+    key.is_empty() || key.len() > KEY || key[0] == OWN
+}
+
 /// How long the front of this is, where it is longer than the value or than the index takes.
 fn front_too_long(change: &Change) -> Option<usize> {
     match change {
@@ -460,8 +445,4 @@ fn front_too_long(change: &Change) -> Option<usize> {
         }
         Change::Put(..) | Change::Staged(_) | Change::Delete => None,
     }
-}
-
-fn frame_room() -> usize {
-    super::frame::HEADER + super::frame::FRAME
 }

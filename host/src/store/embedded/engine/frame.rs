@@ -33,15 +33,19 @@ pub(super) fn write_header(kind: Kind, number: u64) -> [u8; HEADER] {
 
 /// Write a frame to the end of `out`.
 pub(super) fn write(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    // Both lengths have been checked before.
-    out.extend_from_slice(&(key.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
-    out.extend_from_slice(key);
+    write_head(out, key, value);
     out.extend_from_slice(value);
-    let crc = crc32c::crc32c(&out[start + 4..]);
-    out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Write a frame up to where its value begins. Returns its checksum.
+pub(super) fn write_head(out: &mut Vec<u8>, key: &[u8], value: &[u8]) -> u32 {
+    // Both lengths have been checked before.
+    let lengths = [key.len() as u32, value.len() as u32].map(u32::to_le_bytes).concat();
+    let crc = [&lengths, key, value].into_iter().fold(0, crc32c::crc32c_append);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(&lengths);
+    out.extend_from_slice(key);
+    crc
 }
 
 /// A frame, taken apart.

@@ -67,9 +67,9 @@ pub(super) fn read_whole(file: &dyn Handle, limit: u64) -> io::Result<Vec<u8>> {
 pub(crate) struct Folder(Dir);
 
 impl Folder {
-    /// Open the folder, making it if it is not there.
+    /// Open the folder, making it, durably, if it is not there.
     pub(crate) fn open(path: &Path) -> io::Result<Folder> {
-        std::fs::create_dir_all(path)?;
+        make(path)?;
         Dir::open_ambient_dir(path, ambient_authority()).map(Folder)
     }
 
@@ -80,6 +80,22 @@ impl Folder {
     fn file(&self, name: &str, options: &OpenOptions) -> io::Result<Arc<dyn Handle>> {
         Ok(Arc::new(self.0.open_with(name, options)?.into_std()))
     }
+}
+
+/// Make a folder and those above it that are not there, and sync the names of those made and its own.
+fn make(path: &Path) -> io::Result<()> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above
+        && !above.is_dir()
+    {
+        make(above)?;
+    }
+    match std::fs::create_dir(path) {
+        Err(error) if !path.is_dir() => return Err(error),
+        _ => {}
+    }
+    // A process that was killed may have made it and not have come to this.
+    File::open(above.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 impl Io for Folder {

@@ -23,7 +23,7 @@
 //! 1. log group → overlay → answer;
 //! 2. packs and their folder → batches of the index → *applied* number of the index → flush of the
 //!    index → the log's slots are free, and replaced packs are removed;
-//! 3. a staged value and its folder → the log group that points to it;
+//! 3. staged values and their folder → the log group that points to them;
 //! 4. compaction: the copies and their folder → batches that move the pointers → flush → the old
 //!    packs are removed;
 //! 5. a new slot: zeros → its name → its folder → its first group.
@@ -56,6 +56,7 @@ mod overlay;
 mod packs;
 mod range;
 mod recovery;
+mod stage;
 mod tree;
 mod value;
 mod writer;
@@ -80,8 +81,8 @@ pub(crate) use self::core::{KindStat, Stat};
 pub(crate) use self::group::KEY;
 pub(crate) use self::index::Index;
 pub(crate) use self::io::{Folder, Io};
-pub(crate) use self::packs::Staged;
 pub(crate) use self::range::Range;
+pub(crate) use self::stage::Staged;
 pub(crate) use self::tree::Tree;
 
 /// The largest value that lies in the index itself, in bytes.
@@ -102,7 +103,8 @@ pub(crate) struct Options {
     pub(crate) log_bytes: u64,
     /// The most memory that values take which are not applied yet, in bytes.
     pub(crate) overlay_bytes: usize,
-    /// A pack ends when it has this many bytes; less than 4 GiB.
+    /// A pack ends when it has this many bytes, one of large values when it has eight times as many;
+    /// less than 4 GiB.
     pub(crate) pack_bytes: u64,
     /// This much of the disk stays free, in bytes: the index must never meet a full disk.
     pub(crate) floor_bytes: u64,
@@ -307,18 +309,21 @@ impl From<std::io::Error> for ReadError {
     }
 }
 
-/// Why a value has not been staged.
+/// Why values have not been staged.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StageError {
     /// The disk is full.
     #[error("the disk that holds the store is full; free some space")]
     Full,
-    /// The value has more bytes than a pack can have.
+    /// A key is empty, too long, or one of the engine's own.
+    #[error("keys have 1 to {KEY} bytes, and the first is not zero")]
+    Key,
+    /// A value has more bytes than a pack can have.
     #[error("a value of {0} bytes is too large")]
     TooLarge(usize),
-    /// Writing failed. The engine goes on: nothing points to the value.
-    #[error("a large value could not be written: {0}")]
-    Io(Arc<str>),
+    /// A write or a sync has failed, now or before. Nothing more is written.
+    #[error("the store takes no more writes: {0}")]
+    Failed(Arc<str>),
 }
 
 fn escaped(key: &[u8]) -> String {
@@ -365,10 +370,10 @@ impl Engine {
         self.core.commit(batch)
     }
 
-    /// Make a large value durable under a key that a later batch gives it to. Many threads can do so
-    /// at once.
-    pub(crate) fn stage(&self, key: impl Into<Bytes>, value: &[u8]) -> Result<Staged, StageError> {
-        self.core.stage(key.into(), value)
+    /// Make large values durable, each with the key that a later batch gives it to: in one pack, or
+    /// few, with one sync each. Many threads can do so at once.
+    pub(crate) fn stage(&self, values: &[(Bytes, Bytes)]) -> Result<Staged, StageError> {
+        self.core.stage(values)
     }
 
     /// The value of a key.

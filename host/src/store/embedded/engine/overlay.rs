@@ -6,8 +6,8 @@
 //! Readers ask `active`, then `frozen`, then the index. While `frozen` is being applied the index
 //! has some of it already; since `frozen` is asked first, nobody can tell.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,8 +29,9 @@ pub(super) struct Generation {
     pub(super) log_bytes: u64,
     /// The sequence number of the last group that is in here.
     pub(super) sequence: u64,
-    /// Large values that were put in here and then replaced: nothing points to them any more.
-    pub(super) dropped: Vec<Pointer>,
+    /// The packs of staged values that were put in here and then replaced. Others of their values
+    /// may still be here.
+    pub(super) dropped: BTreeSet<u64>,
 }
 
 /// Both generations.
@@ -66,10 +67,18 @@ impl Generation {
                 let before = entry.insert(change);
                 self.bytes -= size(&before);
                 if let Change::Staged(pointer) = before {
-                    self.dropped.push(pointer);
+                    self.dropped.insert(pointer.pack);
                 }
             }
         }
+    }
+
+    /// The staged values that are in here.
+    pub(super) fn staged(&self) -> impl Iterator<Item = Pointer> + '_ {
+        self.changes.values().filter_map(|change| match change {
+            Change::Staged(pointer) => Some(*pointer),
+            Change::Put(..) | Change::Delete => None,
+        })
     }
 
     /// Whether there is nothing to apply.

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::frame::{self, FRAME, HEADER};
+use super::frame::{self, FRAME};
 use super::io::{Handle, Io};
 use super::value::{Kind, Pointer};
 
@@ -36,7 +36,8 @@ pub(super) struct Pack {
     pub(super) total: u64,
     /// How many bytes of it the index points to: whole frames.
     pub(super) live: u64,
-    /// Whether the overlay may still point to it.
+    /// Whether something may still be to come that points to it: it has been staged, and what was
+    /// committed of it has not been applied.
     pub(super) pending: bool,
 }
 
@@ -85,6 +86,17 @@ impl Packs {
         self.next.load(Ordering::SeqCst)
     }
 
+    /// All that has been committed of these packs has been applied.
+    pub(super) fn settle(&self, numbers: impl Iterator<Item = u64>) {
+        self.with(|table| {
+            for number in numbers {
+                if let Some(pack) = table.get_mut(&number) {
+                    pack.pending = false;
+                }
+            }
+        });
+    }
+
     /// Look at, or change, what is known.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<u64, Pack>) -> T) -> T {
         f(&mut self.table.lock().unwrap_or_else(PoisonError::into_inner))
@@ -111,15 +123,13 @@ impl Packs {
             return Ok(file);
         }
         let file = open(&*self.io, pointer)?;
-        if pointer.kind != Kind::Large {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if open.len() >= OPEN {
-                open.clear();
-            }
-            // It may have been removed meanwhile: then it must not be kept.
-            if self.with(|table| table.contains_key(&number)) {
-                open.insert(number, Arc::clone(&file));
-            }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= OPEN {
+            open.clear();
+        }
+        // It may have been removed meanwhile: then it must not be kept.
+        if self.with(|table| table.contains_key(&number)) {
+            open.insert(number, Arc::clone(&file));
         }
         Ok(file)
     }
@@ -173,65 +183,6 @@ impl Packs {
         let file = self.io.create(&pack_name(kind, number))?;
         Ok((number, file))
     }
-
-    /// Write a large value to a pack of its own, and sync both.
-    pub(super) fn stage(self: &Arc<Self>, key: Bytes, value: &[u8]) -> io::Result<Staged> {
-        let length = u32::try_from(FRAME + key.len() + value.len()).map_err(io::Error::other)?;
-        let (pack, file) = self.make(Kind::Large)?;
-        let offset = HEADER as u32;
-        let mut staged = Staged {
-            pointer: Pointer { kind: Kind::Large, pack, offset, length, crc: 0 },
-            key,
-            packs: Some(Arc::clone(self)),
-        };
-        let mut head = frame::write_header(Kind::Large, pack).to_vec();
-        let lengths = [staged.key.len() as u32, value.len() as u32].map(u32::to_le_bytes).concat();
-        let crc = [&lengths, &*staged.key, value].into_iter().fold(0, crc32c::crc32c_append);
-        head.extend([&crc.to_le_bytes(), &*lengths, &staged.key].concat());
-        staged.pointer.crc = crc;
-        file.write_at(&head, 0)?;
-        file.write_at(value, head.len() as u64)?;
-        file.sync()?;
-        self.io.sync_folder(FOLDER)?;
-        let total = u64::from(offset) + u64::from(length);
-        let info = Pack { kind: Kind::Large, total, live: 0, pending: true };
-        self.with(|table| table.insert(pack, info));
-        Ok(staged)
-    }
-}
-
-/// A large value that is durable, and that no key has yet. Dropped without having been committed, it
-/// is removed.
-#[derive(Debug)]
-pub(crate) struct Staged {
-    pointer: Pointer,
-    key: Bytes,
-    packs: Option<Arc<Packs>>,
-}
-
-impl Staged {
-    /// The key that it is for.
-    pub(super) fn key(&self) -> &Bytes {
-        &self.key
-    }
-
-    /// Where it lies.
-    pub(super) fn pointer(&self) -> Pointer {
-        self.pointer
-    }
-
-    /// It may be in the log from now on.
-    pub(super) fn keep(mut self) {
-        self.packs = None;
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if let Some(packs) = self.packs.take() {
-            packs.remove(Kind::Large, self.pointer.pack);
-        }
-    }
 }
 
 /// The name of a pack.
@@ -261,8 +212,7 @@ fn open(io: &dyn Io, pointer: &Pointer) -> Result<Arc<dyn Handle>, FrameError> {
 
 fn read_frame(file: &dyn Handle, key: &[u8], pointer: &Pointer) -> Result<Bytes, FrameError> {
     // A length that is a lie must not make us ask for memory.
-    let end = u64::from(pointer.offset) + u64::from(pointer.length);
-    if file.size().map_err(FrameError::Io)? < end {
+    if file.size().map_err(FrameError::Io)? < pointer.end() {
         return Err(FrameError::Damaged);
     }
     let mut frame = vec![0; pointer.length as usize];

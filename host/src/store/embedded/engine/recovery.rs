@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::batch::Change;
 use super::group;
 use super::index::{self, APPLIED, Applied, FORMAT, IDENTITY, Identity, Index, OWN, PACKS};
 use super::io::{Io, read_whole};
 use super::log::{self, Found, Place, Slot, UNREADY, slot_name, slot_number};
 use super::overlay::Generation;
 use super::packs::{self, Pack, pack_name, pack_of};
-use super::value::Pointer;
+use super::value::{Kind, Pointer};
 use super::{OpenError, Options, backup};
 
 /// The largest file that is taken for a slot, in bytes.
@@ -295,10 +294,9 @@ fn read_packs(
     stray: &mut Vec<String>,
 ) -> Result<(BTreeMap<u64, Pack>, u64), OpenError> {
     let mut live: BTreeMap<u64, u64> = counts(index)?;
-    let pending: BTreeMap<u64, Pointer> =
-        staged(replayed).map(|pointer| (pointer.pack, pointer)).collect();
-    let dropped = replayed.dropped.iter().map(|pointer| pointer.pack);
-    let seen = live.keys().chain(pending.keys()).copied().chain(dropped).max();
+    let pending = ends(replayed.staged());
+    let seen = live.keys().chain(&replayed.dropped).chain(pending.keys().map(|(_, number)| number));
+    let seen = seen.copied().max();
     let mut next = next.max(seen.map_or(0, |seen| seen + 1));
     let mut table = BTreeMap::new();
     let mut missing = Vec::new();
@@ -306,22 +304,19 @@ fn read_packs(
         let Some((kind, number)) = pack_of(&name) else { continue };
         next = next.max(number + 1);
         let of_index = live.remove(&number).unwrap_or(0);
-        let of_log = pending.get(&number).filter(|pointer| pointer.kind == kind);
-        let end = of_log.map_or(0, |pointer| u64::from(pointer.offset) + u64::from(pointer.length));
+        let of_log = pending.get(&(kind, number)).copied();
         if of_index == 0 && of_log.is_none() {
             stray.push(pack_name(kind, number));
             continue;
         }
-        if total < end.max(of_index + super::frame::HEADER as u64) {
+        if total < of_log.unwrap_or(0).max(of_index + super::frame::HEADER as u64) {
             missing.push(pack_name(kind, number));
         }
-        // It may be in both if the index was not told that it has been applied.
-        let is_pending = of_log.is_some() && of_index == 0;
-        table.insert(number, Pack { kind, total, live: of_index, pending: is_pending });
+        table.insert(number, Pack { kind, total, live: of_index, pending: of_log.is_some() });
     }
     missing.extend(live.keys().map(|number| format!("{}/?-{number:016x}", packs::FOLDER)));
-    let lost = pending.values().filter(|pointer| !table.contains_key(&pointer.pack));
-    missing.extend(lost.map(|pointer| pack_name(pointer.kind, pointer.pack)));
+    let lost = pending.keys().filter(|(_, number)| !table.contains_key(number));
+    missing.extend(lost.map(|(kind, number)| pack_name(*kind, *number)));
     if !missing.is_empty() && !options.without_missing_packs {
         return Err(OpenError::PacksMissing(missing));
     }
@@ -344,12 +339,14 @@ pub(super) fn counts(index: &dyn Index) -> Result<BTreeMap<u64, u64>, OpenError>
     }
 }
 
-/// The large values that a generation points to.
-pub(super) fn staged(generation: &Generation) -> impl Iterator<Item = Pointer> + '_ {
-    generation.changes.values().filter_map(|change| match change {
-        Change::Staged(pointer) => Some(*pointer),
-        Change::Put(..) | Change::Delete => None,
-    })
+/// How far packs are pointed into.
+pub(super) fn ends(pointers: impl Iterator<Item = Pointer>) -> BTreeMap<(Kind, u64), u64> {
+    let mut ends = BTreeMap::new();
+    for pointer in pointers {
+        let end = ends.entry((pointer.kind, pointer.pack)).or_default();
+        *end = pointer.end().max(*end);
+    }
+    ends
 }
 
 /// Whether a key is one of the engine's own.

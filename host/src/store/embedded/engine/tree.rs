@@ -16,6 +16,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sled::{Batch, Db};
 
@@ -30,6 +31,10 @@ const CLEAN_EVERY: u64 = 500;
 
 /// The folder.
 pub(super) const FOLDER: &str = "sled";
+
+/// How often, and after how long each time, a lock of sled is tried again.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The index in sled.
 #[derive(Debug)]
@@ -49,13 +54,23 @@ impl Tree {
             .cache_capacity(cache)
             .segment_size(SEGMENT)
             .flush_every_ms(Some(CLEAN_EVERY));
-        // sled checks much of what it reads by assertion.
-        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|panic| OpenError::IndexDamaged(reason(panic.as_ref())))?
-            .map_err(|error| match error {
-                sled::Error::Io(error) => OpenError::from(error),
-                other => OpenError::IndexDamaged(other.to_string()),
-            })?;
+        let mut tries = 0;
+        let db = loop {
+            // sled checks much of what it reads by assertion.
+            let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
+                .map_err(|panic| OpenError::IndexDamaged(reason(panic.as_ref())))?;
+            match opened {
+                Ok(db) => break db,
+                // The directory is ours. A child that is just being started still has the file of a
+                // store that has closed, until it runs its own program.
+                Err(sled::Error::Io(error)) if is_locked(&error) && tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                }
+                Err(sled::Error::Io(error)) => return Err(error.into()),
+                Err(other) => return Err(OpenError::IndexDamaged(other.to_string())),
+            }
+        };
         let log = File::options().read(true).write(true).open(path.join("db"))?;
         let tree = Tree { db: Some(db), log, blobs: path.join("blobs") };
         tree.sync_blobs()?;
@@ -83,6 +98,11 @@ impl Tree {
         }
         if any { File::open(&self.blobs)?.sync_all() } else { Ok(()) }
     }
+}
+
+/// Whether somebody has sled's lock. It says so in words only.
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().starts_with("could not acquire lock")
 }
 
 impl Index for Tree {

@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     Head,
     /// Values that stay.
     Rows,
-    /// A large value of its own.
+    /// Large values, which have been staged.
     Large,
 }
 
@@ -70,6 +70,11 @@ pub(crate) struct Pointer {
 }
 
 impl Pointer {
+    /// Where the frame ends.
+    pub(super) fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.length)
+    }
+
     /// As the index and the log keep it, for this key, with the front of the value.
     pub(super) fn write(&self, key: &[u8], front: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(POINTER + front.len());

@@ -16,6 +16,8 @@ const PIECE: usize = 1 << 20;
 pub(super) struct Writer {
     kind: Kind,
     most: u64,
+    /// Whether its packs stay though the index does not point to them.
+    pending: bool,
     current: Option<Current>,
     /// Packs that have been filled and are not synced yet.
     filled: Vec<Arc<dyn Handle>>,
@@ -36,12 +38,22 @@ impl Writer {
     /// For packs of up to this many bytes, unless one frame has more.
     pub(super) fn new(kind: Kind, most: u64) -> Writer {
         let most = most.min(u64::from(u32::MAX));
-        Writer { kind, most, current: None, filled: Vec::new(), fresh: false }
+        Writer { kind, most, pending: false, current: None, filled: Vec::new(), fresh: false }
+    }
+
+    /// For large values to which nothing points yet.
+    pub(super) fn staging(most: u64) -> Writer {
+        Writer { pending: true, ..Writer::new(Kind::Large, most) }
     }
 
     /// The pack that is appended to.
     pub(super) fn pack(&self) -> Option<u64> {
         self.current.as_ref().map(|current| current.number)
+    }
+
+    /// How many bytes a pack has, unless one frame has more.
+    pub(super) fn most(&self) -> u64 {
+        self.most
     }
 
     /// Append a value. It can be read, and pointed to, after [`Writer::sync`].
@@ -58,21 +70,16 @@ impl Writer {
         }
         let current = self.current.as_mut().ok_or_else(|| io::Error::other("there is no pack"))?;
         let offset = u32::try_from(current.end()).map_err(io::Error::other)?;
-        let start = current.buffer.len();
-        frame::write(&mut current.buffer, key, value);
-        let frame = &current.buffer[start..];
-        let crc = crc32c::crc32c(&frame[4..]);
-        let pointer = Pointer {
-            kind: self.kind,
-            pack: current.number,
-            offset,
-            length: frame.len() as u32,
-            crc,
-        };
-        if current.buffer.len() >= PIECE {
-            current.spill()?;
+        let crc = frame::write_head(&mut current.buffer, key, value);
+        // One large value must not be in memory twice.
+        for piece in value.chunks(PIECE) {
+            current.buffer.extend_from_slice(piece);
+            if current.buffer.len() >= PIECE {
+                current.spill()?;
+            }
         }
-        Ok(pointer)
+        let length = u32::try_from(length).map_err(io::Error::other)?;
+        Ok(Pointer { kind: self.kind, pack: current.number, offset, length, crc })
     }
 
     /// Make durable all that has been appended.
@@ -98,7 +105,7 @@ impl Writer {
     /// Begin another pack with the next frame. Everything has been synced, or nothing of what has
     /// not will be pointed to.
     pub(super) fn end(&mut self) {
-        *self = Writer::new(self.kind, self.most);
+        *self = Writer { pending: self.pending, ..Writer::new(self.kind, self.most) };
     }
 
     fn roll(&mut self, packs: &Packs) -> io::Result<()> {
@@ -112,7 +119,7 @@ impl Writer {
         let (number, file) = packs.make(self.kind)?;
         self.fresh = true;
         let total = HEADER as u64;
-        let pack = Pack { kind: self.kind, total, live: 0, pending: false };
+        let pack = Pack { kind: self.kind, total, live: 0, pending: self.pending };
         packs.with(|table| table.insert(number, pack));
         let buffer = frame::write_header(self.kind, number).to_vec();
         self.current = Some(Current { number, file, written: 0, buffer, dirty: false });

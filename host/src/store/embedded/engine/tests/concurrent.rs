@@ -27,7 +27,9 @@ fn batch(engine: &Engine, number: u64) -> Batch {
             1 => batch.put(Class::Head, key, value),
             2 => batch.put(Class::Rows, key, value),
             _ if i == 3 && number.is_multiple_of(16) => {
-                batch.put_staged(engine.stage(key, &value).unwrap());
+                let other = (Bytes::from("other"), Bytes::from(vec![9; 3000]));
+                let staged = engine.stage(&[other, (key.clone(), value.into())]).unwrap();
+                batch.put_staged(staged, |staged| staged == key);
             }
             _ => batch.put(Class::Head, key, value),
         }

@@ -13,7 +13,7 @@ use super::super::batch::{Batch, Class};
 use super::super::core::Core;
 use super::super::{CommitError, Options};
 use super::sim::{End, Omit, Sim};
-use super::{Model, Random, contents, key, small};
+use super::{Model, Random, contents, key, put_staged, small};
 
 /// How often a process ends in a run.
 const LIVES: usize = 8;
@@ -36,6 +36,17 @@ struct Run {
 
 type Outcome<T> = Result<T, String>;
 
+/// One large value, or many.
+fn staged(random: &mut Random, first: Bytes) -> Vec<(Bytes, Bytes)> {
+    let count = [1, 1, 3, 20][random.below(4) as usize];
+    let mut values = vec![(first, random.bytes(5000).into())];
+    for _ in 1..count {
+        let length = [0, 1000, 9000][random.below(3) as usize];
+        values.push((key(random.below(KEYS)), random.bytes(length).into()));
+    }
+    values
+}
+
 /// Commit something random. Returns whether the engine goes on.
 fn commit(core: &Core, known: &Mutex<Known>, random: &mut Random) -> Outcome<bool> {
     let mut batch = Batch::default();
@@ -53,11 +64,14 @@ fn commit(core: &Core, known: &Mutex<Known>, random: &mut Random) -> Outcome<boo
                 batch.delete(key);
             }
             2 => {
-                let value = random.bytes(5000);
-                // If it cannot be staged, it is not part of the batch.
-                if let Ok(staged) = core.stage(key.clone(), &value) {
-                    next.insert(key.to_vec(), value);
-                    batch.put_staged(staged);
+                let values = staged(random, key);
+                let keeps = random.next();
+                let keep = |key: &[u8]| keeps >> (key[key.len() - 1] % 8) & 1 == 1;
+                // If they cannot be staged, they are not part of the batch.
+                if let Ok(staged) = core.stage(&values) {
+                    let kept = values.iter().filter(|(key, _)| keep(key));
+                    next.extend(kept.map(|(key, value)| (key.to_vec(), value.to_vec())));
+                    batch.put_staged(staged, keep);
                 }
             }
             what => {
@@ -324,7 +338,7 @@ fn what_an_unsynced_last_group_let_go_of_is_removed_only_when_that_is_durable() 
         let sim = Sim::new(seed, Omit::Nothing);
         let core = Core::open(sim.io(), sim.index(), small()).unwrap();
         let mut batch = Batch::default();
-        batch.put_staged(core.stage("key".into(), &[1; 5000]).unwrap());
+        put_staged(&core, &mut batch, "key".into(), vec![1; 5000]);
         core.commit(batch).unwrap();
         let mut batch = Batch::default();
         batch.put(Class::Head, "key", "another");

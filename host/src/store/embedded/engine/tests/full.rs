@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use bytes::Bytes;
+
 use super::super::batch::{Batch, Class};
 use super::super::core::Core;
 use super::super::{CommitError, Engine, OpenError, Options, StageError};
@@ -36,7 +38,8 @@ fn a_full_disk_is_waited_out_and_nothing_is_lost() {
     }
     assert_eq!(refused, 5, "the disk was never full");
     assert!(model.len() > 5, "the log takes what it has room for");
-    assert!(matches!(engine.stage("large", &[1; 10_000]), Err(StageError::Full)));
+    let large = [("large".into(), vec![1; 10_000].into())];
+    assert!(matches!(engine.stage(&large), Err(StageError::Full)));
     assert!(engine.failed().is_none());
     assert_eq!(contents(&engine.core).unwrap(), model);
     // A crash now loses nothing, and opening needs no space.
@@ -89,6 +92,53 @@ fn packs_that_do_not_fit_leave_no_remains() {
     core.round().unwrap();
     assert_eq!(core.check().unwrap().count, 0);
     assert_eq!(contents(&core).unwrap().len(), 8);
+}
+
+#[test]
+fn staging_that_does_not_fit_leaves_no_remains() {
+    let sim = Sim::new(6, Omit::Nothing);
+    let core = Core::open(sim.io(), sim.index(), small()).unwrap();
+    let values: Vec<_> =
+        (0..40).map(|number| (key(number), Bytes::from(vec![number as u8; 9000]))).collect();
+    for calls in 1.. {
+        sim.fail_in(calls, ErrorKind::StorageFull);
+        let staged = core.stage(&values);
+        sim.forget_plans();
+        match staged {
+            Ok(staged) => {
+                assert!(calls > 6, "there are several packs, each of which is written and synced");
+                let mut batch = Batch::default();
+                batch.put_staged(staged, |_| true);
+                core.commit(batch).unwrap();
+                break;
+            }
+            Err(StageError::Full) => core.round().map(drop).unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+        // A file that was made although making it failed is all that may be left, until it opens.
+        let left = sim.names("packs").into_iter().map(|name| sim.read(&name).len());
+        assert_eq!(left.sum::<usize>(), 0, "call {calls}");
+    }
+    assert_eq!(contents(&core).unwrap().len(), 40);
+    drop(core);
+    let core = Core::open(sim.io(), sim.index(), small()).unwrap();
+    assert_eq!(contents(&core).unwrap().len(), 40);
+    let report = core.check().unwrap();
+    assert_eq!(report.count, 0, "{:?}", report.findings);
+}
+
+#[test]
+fn staging_whose_sync_fails_ends_writing() {
+    let sim = Sim::new(7, Omit::Nothing);
+    let core = Core::open(sim.io(), sim.index(), small()).unwrap();
+    core.commit(put(1, 1000)).unwrap();
+    let values = [(key(2), Bytes::from(vec![2; 9000]))];
+    sim.fail_in(3, ErrorKind::Other);
+    assert!(matches!(core.stage(&values), Err(StageError::Failed(_))));
+    assert!(matches!(core.stage(&values), Err(StageError::Failed(_))));
+    assert!(matches!(core.commit(put(1, 1)), Err(CommitError::Failed(_))));
+    assert_eq!(core.get(&key(1)).unwrap().map(|value| value.len()), Some(1000));
+    assert_eq!(sim.names("packs"), Vec::<String>::new());
 }
 
 #[test]

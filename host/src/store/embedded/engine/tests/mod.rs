@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::batch::Batch;
 use super::core::Core;
 use super::{Folder, Io, Options, ReadError};
 
@@ -44,6 +45,12 @@ fn contents(core: &Core) -> Result<Model, ReadError> {
 /// A real folder.
 fn real(path: &Path) -> Arc<dyn Io> {
     Arc::new(Folder::open(path).unwrap())
+}
+
+/// Stage a value, and take it into a batch.
+fn put_staged(core: &Core, batch: &mut Batch, key: Bytes, value: Vec<u8>) {
+    let staged = core.stage(&[(key, value.into())]).unwrap();
+    batch.put_staged(staged, |_| true);
 }
 
 fn key(number: u64) -> Bytes {

@@ -1,10 +1,12 @@
 //! The whole engine, with real files and sled, against an ordered map.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::super::batch::{Batch, Class};
+use super::super::value::Kind;
 use super::super::{CommitError, Engine, KEY, Options};
-use super::{Model, key, real, small};
+use super::{Model, key, put_staged, real, small};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -24,7 +26,8 @@ enum Step {
 #[derive(Clone, Debug)]
 enum Change {
     Put(u64, u8, usize),
-    Stage(u64, usize),
+    /// Values for so many keys from one on, of which each so manyth is kept.
+    Stage(u64, u64, u64, usize),
     Delete(u64),
 }
 
@@ -32,7 +35,8 @@ fn change() -> impl Strategy<Value = Change> {
     let length = prop_oneof![0..200_usize, 0..6000_usize];
     prop_oneof![
         6 => (0..60_u64, 0..4_u8, length).prop_map(|(key, class, length)| Change::Put(key, class, length)),
-        1 => (0..60_u64, 0..9000_usize).prop_map(|(key, length)| Change::Stage(key, length)),
+        1 => (0..50_u64, 1..30_u64, 1..5_u64, 0..9000_usize)
+            .prop_map(|(key, count, kept, length)| Change::Stage(key, count, kept, length)),
         2 => (0..60_u64).prop_map(Change::Delete),
     ]
 }
@@ -81,10 +85,16 @@ fn commit(engine: &Engine, model: &mut Model, number: usize, changes: Vec<Change
                 model.insert(key.to_vec(), value.clone());
                 batch.put(class, key, value);
             }
-            Change::Stage(number_of_key, length) => {
-                let (key, value) = (key(number_of_key), value(number, length));
-                batch.put_staged(engine.stage(key.clone(), &value).unwrap());
-                model.insert(key.to_vec(), value);
+            Change::Stage(from, count, kept, length) => {
+                let numbers = from..(from + count).min(60);
+                let length = |i: u64| if i.is_multiple_of(2) { length } else { length / 9 };
+                let values: Vec<(Bytes, Bytes)> =
+                    numbers.clone().map(|i| (key(i), value(number, length(i)).into())).collect();
+                let keys: Vec<_> = numbers.filter(|i| i.is_multiple_of(kept)).map(key).collect();
+                let kept = |key: &[u8]| keys.iter().any(|kept| kept == key);
+                batch.put_staged(engine.stage(&values).unwrap(), kept);
+                let values = values.iter().filter(|(key, _)| kept(key));
+                model.extend(values.map(|(key, value)| (key.to_vec(), value.to_vec())));
             }
             Change::Delete(number_of_key) => {
                 let key = key(number_of_key);
@@ -188,17 +198,70 @@ fn a_staged_value_that_is_not_committed_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::open(folder.path(), 8 << 20, small()).unwrap();
     let packs = || std::fs::read_dir(folder.path().join("packs")).unwrap().count();
-    let staged = engine.stage("key", &[7; 100_000]).unwrap();
+    let large = |key: &'static str| (Bytes::from(key), Bytes::from(vec![7; 100_000]));
+    let staged = engine.stage(&[large("key"), large("other")]).unwrap();
+    assert_eq!(packs(), 2);
+    // None of the second pack is kept.
+    let mut batch = Batch::default();
+    batch.put_staged(staged, |key| key == b"key");
     assert_eq!(packs(), 1);
-    drop(staged);
+    drop(batch);
     assert_eq!(packs(), 0);
     // A process that ends before it commits leaves it to the next one.
-    std::mem::forget(engine.stage("key", &[7; 100_000]).unwrap());
+    std::mem::forget(engine.stage(&[large("key")]).unwrap());
     drop(engine);
     assert_eq!(packs(), 1);
     let engine = Engine::open(folder.path(), 8 << 20, small()).unwrap();
     assert_eq!(packs(), 0);
     assert_eq!(engine.get(b"key").unwrap(), None);
+}
+
+#[test]
+fn values_that_were_staged_together_go_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { slot_bytes: 1 << 20, log_bytes: 8 << 20, ..options() };
+    let engine = Engine::open(folder.path(), 8 << 20, options).unwrap();
+    let packs = || -> u64 {
+        let packs = std::fs::read_dir(folder.path().join("packs")).unwrap();
+        packs.map(|pack| pack.unwrap().metadata().unwrap().len()).sum()
+    };
+    let values: Vec<(Bytes, Bytes)> =
+        (0..10).map(|i| (key(i), value(i as usize, 9000).into())).collect();
+    let mut batch = Batch::default();
+    batch.put_staged(engine.stage(&values).unwrap(), |staged| staged != key(9));
+    engine.commit(batch).unwrap();
+    let there = |keys: std::ops::Range<u64>| {
+        for number in 0..10 {
+            let expected = keys.contains(&number).then(|| value(number as usize, 9000));
+            assert_eq!(engine.get(&key(number)).unwrap().map(|value| value.to_vec()), expected);
+        }
+    };
+    there(0..9);
+    // One is replaced before it has been applied: the others still need the pack.
+    let mut batch = Batch::default();
+    batch.delete(key(8));
+    engine.commit(batch).unwrap();
+    engine.core.round().unwrap();
+    there(0..8);
+    assert!(packs() > 90_000);
+    let stat = engine.stat().kinds[&Kind::Large];
+    assert!((72_000..73_000).contains(&stat.live), "{stat:?}");
+    // One pack becomes mostly dead, and what is left of it moves.
+    let mut batch = Batch::default();
+    (2..8).for_each(|number| batch.delete(key(number)));
+    engine.commit(batch).unwrap();
+    engine.core.round().unwrap();
+    there(0..2);
+    engine.core.compact(1, 500).unwrap();
+    there(0..2);
+    assert!((18_000..19_000).contains(&packs()), "{}", packs());
+    // The last two go, and with them the pack.
+    let mut batch = Batch::default();
+    (0..2).for_each(|number| batch.delete(key(number)));
+    engine.commit(batch).unwrap();
+    engine.compact().unwrap();
+    assert_eq!(packs(), 0);
+    assert_eq!(engine.check().unwrap().count, 0);
 }
 
 #[test]
@@ -210,8 +273,7 @@ fn what_is_put_and_deleted_before_it_is_applied_leaves_nothing() {
     for number in 0..50 {
         let mut batch = Batch::default();
         batch.put(Class::Head, key(number), vec![1; 500]);
-        let staged = engine.stage(key(number + 100), &[2; 5000]).unwrap();
-        batch.put_staged(staged);
+        put_staged(&engine.core, &mut batch, key(number + 100), vec![2; 5000]);
         engine.commit(batch).unwrap();
         let mut batch = Batch::default();
         batch.delete(key(number));

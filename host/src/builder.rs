@@ -13,9 +13,9 @@ use crate::sandbox::{CacheOptions, Compiler, Sandbox, SandboxError, SandboxOptio
 use crate::session::creation::DefaultLimits;
 use crate::session::limits::{FuelPrice, NanoUsd};
 use crate::session::manager::{Manager, ManagerOptions};
-use crate::session::timekeeper;
+use crate::session::{expiry, timekeeper};
 use crate::store::Store;
-use crate::store::embedded::{self, Embedded, OpenError};
+use crate::store::embedded::{self, Embedded, OpenError, Retention};
 use crate::turn::settlement::Rules;
 
 /// Instances that are made at the same time, for each thread that runs guests. More would only hold
@@ -52,8 +52,8 @@ pub struct HostOptions {
     pub guest_threads: usize,
     /// Bytes of disk that must stay free; below it, changes are refused and reads go on.
     pub min_free_disk: u64,
-    /// Snapshots that are kept of each session, the newest: 1 to 256.
-    pub keep_snapshots: usize,
+    /// What is kept of the past of sessions.
+    pub retention: Retention,
 }
 
 impl Default for HostOptions {
@@ -72,7 +72,7 @@ impl Default for HostOptions {
             shutdown_grace: Duration::from_secs(30),
             guest_threads: std::thread::available_parallelism().map_or(1, usize::from),
             min_free_disk: 64 * 1024 * 1024,
-            keep_snapshots: 16,
+            retention: Retention::default(),
         }
     }
 }
@@ -182,7 +182,7 @@ impl HostBuilder {
         let HostBuilder { data, clock, compiler, cache, options } = self;
         let store_options = embedded::Options {
             reserve_bytes: Arc::new(options.min_free_disk.into()),
-            keep_snapshots: options.keep_snapshots,
+            retention: options.retention,
             ..embedded::Options::default()
         };
         let (opening, data_dir) = match data {
@@ -231,7 +231,9 @@ impl HostBuilder {
                 },
             },
         );
-        let timekeeper = sandbox.runtime().spawn(timekeeper::keep(manager.clone()));
+        let keeping = expiry::keep(manager.clone(), options.retention);
+        let timekeeper = timekeeper::keep(manager.clone());
+        let timekeeper = sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping).0 });
         Ok(Host::new(Inner { options, clock, store, catalog, manager, memory, timekeeper }))
     }
 }

@@ -49,7 +49,7 @@ pub use session::request::{
 pub use session::snapshot::{Chunk, GuestState, Snapshot};
 pub use session::state::{InvalidTransition, Reason, Resumable, State, Status};
 pub use session::template::Template;
-pub use store::embedded::OpenError;
+pub use store::embedded::{OpenError, Retention};
 pub use store::{Logged, SessionQuery, SnapshotSummary, StoreError, StoreStats};
 pub use turn::admission::Denied;
 pub use turn::output::{Delta, Output};

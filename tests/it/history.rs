@@ -155,7 +155,7 @@ async fn a_session_goes_back_ten_turns_and_on_from_there_as_it_did_before() {
 
 #[tokio::test]
 async fn the_snapshots_of_a_session_are_listed_by_parent_and_the_oldest_go() {
-    let test = TestHost::with(|options| options.keep_snapshots = 4).await;
+    let test = TestHost::with(|options| options.retention.snapshots = 4).await;
     let session = test.bundled("counter", Pattern::LongRunning).await;
     for text in ["1", "2", "3", "4", "5", "6"] {
         session.send(text).await.unwrap();
@@ -528,7 +528,7 @@ async fn damaged(
     drop(session);
     test.shut_down().await;
     let new: Vec<_> = files(directory).into_iter().filter(|file| !known.contains(file)).collect();
-    assert!(!new.is_empty(), "the second turn has written a file");
+    assert!(!new.is_empty(), "the second turn has staged its state");
     for file in new {
         let mut bytes = std::fs::read(&file).unwrap();
         let middle = bytes.len() / 2;
@@ -540,9 +540,11 @@ async fn damaged(
     (test, session, [heads[0], heads[1]])
 }
 
+/// Where large values lie.
 fn files(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(directory.join("values")).unwrap();
-    entries.map(|entry| entry.unwrap().path()).collect()
+    let entries = std::fs::read_dir(directory.join("store/packs")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("l-")).collect()
 }
 
 #[tokio::test]

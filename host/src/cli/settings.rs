@@ -3,12 +3,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::value;
 use crate::api::{ApiKey, ApiOptions};
 use crate::builder::HostOptions;
 use crate::session::limits::NanoUsd;
 use crate::telemetry::{LogFormat, check_level};
+
+/// What is kept as long as its number allows.
+const ALWAYS: &str = "always";
 
 /// Everything that the program is told.
 #[derive(Clone, Debug)]
@@ -230,9 +234,49 @@ pub(super) static SETTINGS: &[Setting] = &[
         "keep-snapshots",
         "COUNT",
         "Snapshots of a session that are kept, 1 to 256",
-        host.keep_snapshots,
+        host.retention.snapshots,
         snapshots,
         show
+    ),
+    setting!(
+        "keep-snapshots-for",
+        "TIME",
+        "How long snapshots are kept that no session needs, or `always`",
+        host.retention.snapshots_for,
+        age,
+        show_age
+    ),
+    setting!(
+        "keep-turns",
+        "COUNT",
+        "Turns of a session that are kept, and some more",
+        host.retention.turns,
+        value::positive,
+        show
+    ),
+    setting!(
+        "keep-turns-for",
+        "TIME",
+        "How long turns are kept, or `always`",
+        host.retention.turns_for,
+        age,
+        show_age
+    ),
+    setting!(
+        "keep-events",
+        "COUNT",
+        "Events of all sessions that are kept, and some more",
+        host.retention.events,
+        value::positive,
+        show
+    ),
+    setting!(
+        "keep-events-for",
+        "TIME",
+        "How long events are kept, or `always`",
+        host.retention.events_for,
+        age,
+        show_age
     ),
     setting!("max-body", "SIZE", "The largest JSON body", api.max_body, value::length, length),
     setting!(
@@ -321,6 +365,14 @@ fn requests(text: &str) -> Result<usize, String> {
 fn snapshots(text: &str) -> Result<usize, String> {
     let count = value::positive(text)?;
     if count > 256 { Err("may be 256 at most".to_owned()) } else { Ok(count) }
+}
+
+fn age(text: &str) -> Result<Option<Duration>, String> {
+    if text == ALWAYS { Ok(None) } else { value::positive_duration(text).map(Some) }
+}
+
+fn show_age(age: &Option<Duration>) -> String {
+    age.map_or_else(|| ALWAYS.to_owned(), value::show_duration)
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {

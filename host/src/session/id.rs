@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use crate::clock::Timestamp;
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -41,6 +43,15 @@ uuid_id! {
 uuid_id! {
     /// A snapshot: the guest state after one turn.
     SnapshotId
+}
+
+impl SnapshotId {
+    /// When it was made, where its name tells.
+    pub(crate) fn made_at(self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        let seconds = i64::try_from(seconds).ok()?;
+        Some(Timestamp(seconds.checked_mul(1000)?.checked_add(i64::from(nanos) / 1_000_000)?))
+    }
 }
 
 uuid_id! {

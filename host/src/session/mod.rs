@@ -12,11 +12,13 @@
 //! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
 //! - `liveness`: whether the host takes work, and whether a task of it has died.
 //! - `timekeeper`: sees to it that what is due happens, without walking the sessions.
+//! - `expiry`: removes what is too old of what is kept for a time only.
 
 pub mod creation;
 pub mod deadline;
 pub(crate) mod driver;
 pub(crate) mod environment;
+pub(crate) mod expiry;
 pub mod id;
 pub mod limits;
 pub(crate) mod liveness;

@@ -230,6 +230,15 @@ pub trait Store: Send + Sync + 'static {
     /// Remove a session, its turns and its snapshots. The events stay.
     async fn delete_session(&self, id: SessionId, events: Vec<Event>) -> Result<(), StoreError>;
 
+    /// Remove what is too old at `now` of the log of events, and of the snapshots and turns of some
+    /// sessions behind `after`. What a session needs to go on stays. Returns the last of these
+    /// sessions, and `None` once all have had their turn, or where nothing goes by its age.
+    async fn expire(
+        &self,
+        now: Timestamp,
+        after: Option<SessionId>,
+    ) -> Result<Option<SessionId>, StoreError>;
+
     /// The record of a session.
     async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError>;
 

@@ -112,11 +112,35 @@ pub(crate) fn seal_as(version: u8, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     sealed
 }
 
-/// The envelope for `key` and this value, which is to follow it.
-pub(crate) fn envelope(key: &[u8], payload: &[u8]) -> [u8; OVERHEAD] {
-    let mut envelope = [VERSION; OVERHEAD];
-    envelope[1..].copy_from_slice(&checksum(key, VERSION, payload).to_le_bytes());
-    envelope
+/// A value that is written right into its envelope.
+pub(crate) struct Envelope(Vec<u8>);
+
+impl Envelope {
+    /// With room for a value of this many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Envelope {
+        let mut sealed = Vec::with_capacity(OVERHEAD + bytes);
+        sealed.resize(OVERHEAD, 0);
+        Envelope(sealed)
+    }
+
+    /// Where the value is appended to.
+    pub(crate) fn payload(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    /// Close it for `key`.
+    pub(crate) fn seal(self, key: &[u8]) -> Vec<u8> {
+        let mut sealed = self.0;
+        sealed[0] = VERSION;
+        let sum = checksum(key, VERSION, &sealed[OVERHEAD..]);
+        sealed[1..OVERHEAD].copy_from_slice(&sum.to_le_bytes());
+        sealed
+    }
+}
+
+/// Whether this version of the format can be read.
+pub(crate) fn check_version(version: u8) -> Result<(), CodecError> {
+    if version > VERSION { Err(CodecError::Newer(version)) } else { Ok(()) }
 }
 
 /// What is in the envelope that was sealed for `key`, in the current format.

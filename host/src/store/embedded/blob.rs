@@ -1,18 +1,17 @@
 //! Blobs: what snapshots have that does not fit into their rows, kept once for all that have it.
 //!
-//! A blob is named by its contents. Its key in sled says how many snapshots and templates refer to
-//! it, and in which file of `values/` it lies; both change in the same commit as what refers to it.
-//! What a commit adds is written to one file before it, which is synced once. A blob that nothing
-//! refers to any more goes with the commit that lets go of it; its file goes with the last blob of
-//! it. So a blob that stays keeps the bytes of those that were written with it: at most what one
-//! commit wrote.
+//! A blob is named by its contents, and has two keys: its bytes, which are written once, and how many
+//! snapshots and templates refer to it. The count changes in the same commit as what refers to it; the
+//! bytes go with the commit that lets go of the blob last.
 
 use bytes::Bytes;
 
-use super::files::FileName;
+use super::disk::Disk;
+use super::engine::{self, Batch, Class, Staged};
 use super::keys;
 use crate::agent::Digest;
-use crate::store::codec::{self, CodecError};
+use crate::store::StoreError;
+use crate::store::codec::CodecError;
 
 /// The name of a blob. Names of different kinds never meet: the digest of a chunk is not that of
 /// the bytes which are kept of it.
@@ -44,76 +43,108 @@ impl BlobId {
     }
 }
 
-/// Where a blob lies.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    /// The file.
-    pub(super) file: FileName,
-    /// Where its envelope begins, in bytes.
-    pub(super) offset: u64,
-    /// How long it is, with its envelope, in bytes.
-    pub(super) length: u64,
+/// The bytes of the blobs that a commit brings.
+#[derive(Debug, Default)]
+pub(super) enum Contents {
+    /// None.
+    #[default]
+    None,
+    /// These, to be written with the commit.
+    Here(Vec<(BlobId, Bytes)>),
+    /// These, which are durable already.
+    Staged {
+        /// Which they are.
+        ids: Vec<BlobId>,
+        /// The bytes of those that are lists.
+        lists: Vec<(BlobId, Bytes)>,
+        /// What gives them their keys.
+        staged: Staged,
+    },
 }
 
-/// The value of a blob.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BlobCell {
-    /// How many snapshots and templates refer to it.
-    pub(super) uses: u64,
-    /// Where it lies.
-    pub(super) place: Place,
-}
+impl Contents {
+    /// These blobs.
+    pub(super) fn of(blobs: Vec<(BlobId, Bytes)>) -> Contents {
+        if blobs.is_empty() { Contents::None } else { Contents::Here(blobs) }
+    }
 
-impl BlobCell {
-    /// Take a value apart.
-    pub(super) fn read(value: &[u8]) -> Result<BlobCell, CodecError> {
-        let (numbers, file) = value
-            .split_first_chunk::<24>()
-            .ok_or_else(|| CodecError::Malformed("a value is cut short".to_owned()))?;
-        let number = |at: usize| {
-            let bytes = numbers[at..].first_chunk().copied().unwrap_or_default();
-            u64::from_le_bytes(bytes)
+    /// How many bytes have to be written with the commit.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Contents::None | Contents::Staged { .. } => 0,
+            Contents::Here(blobs) => blobs.iter().map(|(_, bytes)| 64 + bytes.len()).sum(),
+        }
+    }
+
+    /// Whether they are so large that they are better written before the commit.
+    pub(super) fn are_large(&self) -> bool {
+        self.size() >= engine::STAGE
+    }
+
+    /// Write them before the commit.
+    pub(super) fn stage(self, disk: &Disk) -> Result<Contents, StoreError> {
+        match self {
+            Contents::Here(blobs) => {
+                let key = |id: &BlobId| Bytes::copy_from_slice(&keys::content(id));
+                let values: Vec<_> =
+                    blobs.iter().map(|(id, bytes)| (key(id), bytes.clone())).collect();
+                let staged = disk.stage(&values)?;
+                let ids = blobs.iter().map(|(id, _)| *id).collect();
+                let is_list = |(id, _): &(BlobId, Bytes)| matches!(id, BlobId::List(_));
+                Ok(Contents::Staged {
+                    ids,
+                    lists: blobs.into_iter().filter(is_list).collect(),
+                    staged,
+                })
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// The blobs.
+    pub(super) fn ids(&self) -> Vec<BlobId> {
+        match self {
+            Contents::None => Vec::new(),
+            Contents::Here(blobs) => blobs.iter().map(|(id, _)| *id).collect(),
+            Contents::Staged { ids, .. } => ids.clone(),
+        }
+    }
+
+    /// The bytes of a list, where it is one of them.
+    pub(super) fn list(&self, id: &BlobId) -> Option<Bytes> {
+        let here = match self {
+            Contents::None => return None,
+            Contents::Here(blobs) => blobs,
+            Contents::Staged { lists, .. } => lists,
         };
-        let place = Place { file: FileName::read(file)?, offset: number(8), length: number(16) };
-        Ok(BlobCell { uses: number(0), place })
+        here.iter().find(|(of, _)| of == id).map(|(_, bytes)| bytes.clone())
     }
 
-    /// Put a value together.
-    pub(super) fn write(&self) -> Vec<u8> {
-        let Place { file, offset, length } = &self.place;
-        let numbers = [self.uses, *offset, *length].map(u64::to_le_bytes).concat();
-        [&numbers, file.as_str().as_bytes()].concat()
+    /// Give those their keys that are wanted.
+    pub(super) fn put(self, batch: &mut Batch, wanted: impl Fn(&BlobId) -> bool) {
+        match self {
+            Contents::None => {}
+            Contents::Here(blobs) => {
+                for (id, bytes) in blobs.into_iter().filter(|(id, _)| wanted(id)) {
+                    batch.put(Class::Rows, keys::content(&id).to_vec(), bytes);
+                }
+            }
+            Contents::Staged { ids, staged, .. } => {
+                let wanted: std::collections::HashSet<_> =
+                    ids.iter().filter(|id| wanted(id)).map(keys::content).collect();
+                batch.put_staged(staged, |key| wanted.contains(key));
+            }
+        }
     }
 }
 
-/// The blobs that a commit brings, on their way into a file.
-#[derive(Debug)]
-pub(super) struct BlobFile {
-    /// The file.
-    pub(super) name: FileName,
-    /// What lies in it, one after the other.
-    pub(super) blobs: Vec<(BlobId, Bytes)>,
+/// How many snapshots and templates refer to a blob, as it is kept.
+pub(super) fn write_uses(uses: u64) -> [u8; 8] {
+    uses.to_le_bytes()
 }
 
-impl BlobFile {
-    /// How long the file is, in bytes.
-    pub(super) fn length(&self) -> usize {
-        self.blobs.iter().map(|(_, bytes)| codec::OVERHEAD + bytes.len()).sum()
-    }
-
-    /// The bytes of the file, piece by piece.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = ([u8; codec::OVERHEAD], &Bytes)> {
-        self.blobs.iter().map(|(id, bytes)| (codec::envelope(&keys::blob(id), bytes), bytes))
-    }
-
-    /// Where each of them lies.
-    pub(super) fn places(&self) -> impl Iterator<Item = (BlobId, Place)> {
-        let mut offset = 0;
-        self.blobs.iter().map(move |(id, bytes)| {
-            let length = (codec::OVERHEAD + bytes.len()) as u64;
-            let place = Place { file: self.name.clone(), offset, length };
-            offset += length;
-            (*id, place)
-        })
-    }
+/// How many snapshots and templates refer to a blob.
+pub(super) fn read_uses(value: &[u8]) -> Result<u64, CodecError> {
+    let malformed = |_| CodecError::Malformed("a count has another length".to_owned());
+    value.try_into().map(u64::from_le_bytes).map_err(malformed)
 }

@@ -1,158 +1,241 @@
-//! How the values of sled are laid out, inside of their envelopes.
+//! How values are laid out, inside of their envelopes.
 //!
-//! What is small lies in the value itself, what is large in a file that the value names: a [`Part`]
-//! is either. What is large in a snapshot lies in blobs instead, which snapshots share: a
-//! [`Content`]. The committer takes values apart and puts them together again without decoding what
-//! is in them.
+//! The value of a session has its front first: the engine keeps that part in its index, so that a
+//! store is opened without reading any pack. It ends with two *tails*: the newest turns, and the
+//! places of the newest events. They go along with the record, and are moved to a row of their own,
+//! as they are, when there are enough of them: a key for each turn would let the index grow for ever.
 //!
-//! The limits below are there for sled's sake. It writes a page whole now and then, and a page that
-//! takes more than a quarter of a segment goes to a file of its own, which sled does not sync. A
-//! page is split as soon as it has more than 16 entries, and two that are merged have at most 19.
-//! So no value may take more than a twentieth of a quarter of a segment; the segments that `disk`
-//! asks for allow for a thirtieth.
+//! What is large in a snapshot lies in blobs, which snapshots share: a [`Content`]. The committer takes
+//! values apart and puts them together again without decoding what is in them.
 
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::engine;
 use crate::agent::Digest;
 use crate::session::id::SnapshotId;
-use crate::store::codec::CodecError;
+use crate::store::codec::{self, CodecError};
 
-use super::files::FileName;
-
-/// The largest front of a session, in bytes. There is no place else for it.
-pub(super) const FRONT: usize = 8 << 10;
-/// The largest body of a session that stays in the value.
-pub(super) const BODY: usize = 8 << 10;
-/// The largest data of a snapshot that stays in the value.
+/// What stands before the front in the value of a session: the envelope, and how long the front is.
+const BEFORE_FRONT: usize = codec::OVERHEAD + 4;
+/// The largest front of a session, in bytes.
+pub(super) const FRONT: usize = engine::FRONT - BEFORE_FRONT;
+/// The largest data of a snapshot that stays in its row.
 pub(super) const DATA: usize = 16 << 10;
-/// The largest list of the chunks of a snapshot that stays in the value.
+/// The largest list of the chunks of a snapshot that stays in its row.
 pub(super) const LIST: usize = 7 << 10;
-/// The most snapshots of a session: their names take 16 bytes each.
+/// The most snapshots of a session: their names take 17 bytes each.
 pub(super) const SNAPSHOTS: usize = 256;
-/// The largest turn or agent that stays in the value.
-pub(super) const ROW: usize = 24 << 10;
-/// The largest event that stays in the log.
-pub(super) const EVENT: usize = 8 << 10;
-/// A piece of the log ends when it has become larger than this.
-pub(super) const PIECE: usize = 16 << 10;
+/// A piece of the log of events ends when it has become larger than this.
+pub(super) const PIECE: usize = 8 << 10;
 
-/// Some bytes, here or in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// Here.
-    Inline(Vec<u8>),
-    /// In this file.
-    File(FileName),
-}
+/// The most turns of a tail, and the most bytes.
+const TURNS: (usize, usize) = (8, 4 << 10);
+/// The most places of a tail.
+const PLACES: usize = 32;
+/// The length of a place, in bytes.
+const PLACE: usize = 12;
 
 const INLINE: u8 = 0;
-const FILE: u8 = 1;
 const BLOB: u8 = 2;
 
-impl Part {
-    /// The file that holds it.
-    pub(super) fn file(&self) -> Option<&FileName> {
-        match self {
-            Part::Inline(_) => None,
-            Part::File(name) => Some(name),
-        }
-    }
-
-    /// How many bytes it takes in a value, about.
-    pub(super) fn size(&self) -> usize {
-        match self {
-            Part::Inline(bytes) => bytes.len(),
-            Part::File(name) => name.as_str().len(),
-        }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Part::Inline(bytes) => {
-                out.push(INLINE);
-                out.extend_from_slice(bytes);
-            }
-            Part::File(name) => {
-                out.push(FILE);
-                out.extend_from_slice(name.as_str().as_bytes());
-            }
-        }
-    }
-}
-
-/// A [`Part`] in a value that has been read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum PartRef<'a> {
-    /// Here.
-    Inline(&'a [u8]),
-    /// In this file.
-    File(FileName),
-}
-
-impl<'a> PartRef<'a> {
-    fn read(bytes: &'a [u8]) -> Result<PartRef<'a>, CodecError> {
-        match bytes {
-            [INLINE, rest @ ..] => Ok(PartRef::Inline(rest)),
-            [FILE, rest @ ..] => FileName::read(rest).map(PartRef::File),
-            _ => Err(malformed("a part is neither here nor in a file")),
-        }
-    }
-
-    /// The file that holds it.
-    pub(super) fn to_file(&self) -> Option<FileName> {
-        match self {
-            PartRef::Inline(_) => None,
-            PartRef::File(name) => Some(name.clone()),
-        }
-    }
-
-    /// The same, apart from the value.
-    pub(super) fn to_part(&self) -> Part {
-        match self {
-            PartRef::Inline(bytes) => Part::Inline(bytes.to_vec()),
-            PartRef::File(name) => Part::File(name.clone()),
-        }
-    }
-}
-
 /// The value of a session.
-#[derive(Debug)]
-pub(super) struct SessionCell<'a> {
+#[derive(Clone, Debug, Default)]
+pub(super) struct SessionCell {
     /// The front of the record.
-    pub(super) front: &'a [u8],
+    pub(super) front: Bytes,
     /// The body of the record.
-    pub(super) body: PartRef<'a>,
+    pub(super) body: Bytes,
     /// The snapshots that are kept, the oldest first.
-    pub(super) snapshots: Vec<SnapshotId>,
-    /// The head, where format 1 had it. Moved when the store is opened: see `upgrade`.
-    pub(super) old_head: Option<PartRef<'a>>,
+    pub(super) snapshots: Vec<KeptSnapshot>,
+    /// The newest turns.
+    pub(super) turns: Turns,
+    /// The places of the newest events.
+    pub(super) places: Places,
 }
 
-impl<'a> SessionCell<'a> {
+/// A snapshot that a session keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeptSnapshot {
+    /// Its name.
+    pub(super) id: SnapshotId,
+    /// Whether it has something in blobs.
+    pub(super) shares: bool,
+}
+
+impl SessionCell {
     /// Take a value apart.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<SessionCell<'a>, CodecError> {
-        let (front, bytes) = framed(bytes)?;
-        let (body, bytes) = framed(bytes)?;
-        let body = PartRef::read(body)?;
-        let (names, old_head) = framed(bytes)?;
-        let (names, rest) = names.as_chunks::<16>();
-        if !rest.is_empty() {
+    pub(super) fn read(value: &Bytes) -> Result<SessionCell, CodecError> {
+        let (front, rest) = framed(value)?;
+        let (body, rest) = framed(rest)?;
+        let (names, rest) = framed(rest)?;
+        let (turns, places) = framed(rest)?;
+        let (names, cut) = names.as_chunks::<17>();
+        if !cut.is_empty() {
             return Err(malformed("the name of a snapshot is cut short"));
         }
-        let name = |bytes: &[u8; 16]| SnapshotId(uuid::Uuid::from_bytes(*bytes));
-        let snapshots = names.iter().map(name).collect();
-        let old_head = if old_head.is_empty() { None } else { Some(PartRef::read(old_head)?) };
-        Ok(SessionCell { front, body, snapshots, old_head })
+        let name = |[id @ .., shares]: &[u8; 17]| KeptSnapshot {
+            id: SnapshotId(Uuid::from_bytes(*id)),
+            shares: *shares == 1,
+        };
+        Ok(SessionCell {
+            front: value.slice_ref(front),
+            body: value.slice_ref(body),
+            snapshots: names.iter().map(name).collect(),
+            turns: Turns::read(turns)?,
+            places: Places::read(places)?,
+        })
     }
 
-    /// Put a value together.
-    pub(super) fn write(front: &[u8], body: &Part, snapshots: &[SnapshotId]) -> Vec<u8> {
-        let size = 13 + front.len() + body.size() + 16 * snapshots.len();
-        let mut out = Vec::with_capacity(size);
-        frame(&mut out, |out| out.extend_from_slice(front));
-        frame(&mut out, |out| body.write(out));
-        frame(&mut out, |out| {
-            snapshots.iter().for_each(|id| out.extend_from_slice(id.0.as_bytes()))
+    /// Put a value together, in the envelope for this key.
+    pub(super) fn seal(&self, key: &[u8]) -> Vec<u8> {
+        let tails = self.turns.bytes.len() + self.places.bytes.len();
+        let names = 17 * self.snapshots.len();
+        let size = 16 + self.front.len() + self.body.len() + names + tails;
+        let mut out = codec::Envelope::with_capacity(size);
+        frame(out.payload(), |out| out.extend_from_slice(&self.front));
+        frame(out.payload(), |out| out.extend_from_slice(&self.body));
+        frame(out.payload(), |out| {
+            for KeptSnapshot { id, shares } in &self.snapshots {
+                out.extend_from_slice(id.0.as_bytes());
+                out.push(u8::from(*shares));
+            }
         });
-        out
+        frame(out.payload(), |out| out.extend_from_slice(&self.turns.bytes));
+        out.payload().extend_from_slice(&self.places.bytes);
+        out.seal(key)
+    }
+
+    /// How the engine keeps a value with this front.
+    pub(super) fn class(front: &[u8]) -> engine::Class {
+        // Larger ones have been refused.
+        let length = u16::try_from(BEFORE_FRONT + front.len()).unwrap_or(u16::MAX);
+        engine::Class::Fronted(length)
+    }
+}
+
+/// The front of a session in what the index has of its value. The index has checked it.
+pub(super) fn read_front(value: &[u8]) -> Result<&[u8], CodecError> {
+    let (envelope, rest) =
+        value.split_at_checked(codec::OVERHEAD).ok_or_else(|| malformed("a value is cut short"))?;
+    codec::check_version(envelope[0])?;
+    Ok(framed(rest)?.0)
+}
+
+/// Turns, one after the other, in the order of their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Turns {
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+impl Turns {
+    /// From a row, or from the tail of a session.
+    pub(super) fn read(bytes: &[u8]) -> Result<Turns, CodecError> {
+        let turns = Turns { count: 0, bytes: bytes.to_vec() };
+        let mut count = 0;
+        for turn in turns.iter() {
+            turn?;
+            count += 1;
+        }
+        Ok(Turns { count, ..turns })
+    }
+
+    /// Append a turn.
+    pub(super) fn push(&mut self, number: u64, turn: &[u8]) {
+        self.count += 1;
+        self.bytes.extend_from_slice(&number.to_le_bytes());
+        frame(&mut self.bytes, |out| out.extend_from_slice(turn));
+    }
+
+    /// Whether they are to have a row of their own.
+    pub(super) fn are_enough(&self) -> bool {
+        self.count >= TURNS.0 || self.bytes.len() > TURNS.1
+    }
+
+    /// As they are kept.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Each with its number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Result<(u64, &[u8]), CodecError>> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let turn = numbered(rest).and_then(|(number, after)| {
+                let (turn, after) = framed(after)?;
+                rest = after;
+                Ok((number, turn))
+            });
+            if turn.is_err() {
+                rest = &[];
+            }
+            Some(turn)
+        })
+    }
+
+    /// The last one.
+    pub(super) fn last(&self) -> Option<&[u8]> {
+        self.iter().flatten().last().map(|(_, turn)| turn)
+    }
+
+    /// The number of the first.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.bytes.first_chunk().map(|number| u64::from_le_bytes(*number))
+    }
+}
+
+/// Where events of a session lie in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    bytes: Vec<u8>,
+}
+
+/// Some events of a session that lie one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The cursor of the last.
+    pub(super) last: u64,
+    /// How many they are.
+    pub(super) count: u32,
+}
+
+impl Places {
+    /// From a row, or from the tail of a session.
+    pub(super) fn read(bytes: &[u8]) -> Result<Places, CodecError> {
+        if bytes.len().is_multiple_of(PLACE) {
+            Ok(Places { bytes: bytes.to_vec() })
+        } else {
+            Err(malformed("a place of events is cut short"))
+        }
+    }
+
+    /// Append a place.
+    pub(super) fn push(&mut self, place: Place) {
+        self.bytes.extend_from_slice(&place.last.to_le_bytes());
+        self.bytes.extend_from_slice(&place.count.to_le_bytes());
+    }
+
+    /// Whether they are to have a row of their own.
+    pub(super) fn are_enough(&self) -> bool {
+        self.bytes.len() >= PLACES * PLACE
+    }
+
+    /// As they are kept.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Place> {
+        let (places, _) = self.bytes.as_chunks::<PLACE>();
+        places.iter().map(|&[a, b, c, d, e, f, g, h, count @ ..]| Place {
+            last: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            count: u32::from_le_bytes(count),
+        })
     }
 }
 
@@ -242,61 +325,30 @@ impl<'a> TemplateCell<'a> {
     }
 }
 
-/// The value of a turn.
-pub(super) fn write_turn(turn: &Part) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1 + turn.size());
-    turn.write(&mut out);
-    out
+/// The value of an agent: its place in the order of upload, and the agent.
+pub(super) fn write_agent(sequence: u64, agent: &[u8]) -> Vec<u8> {
+    [sequence.to_le_bytes().as_slice(), agent].concat()
 }
 
-/// The turn that a value holds.
-pub(super) fn read_turn(bytes: &[u8]) -> Result<PartRef<'_>, CodecError> {
-    PartRef::read(bytes)
-}
-
-/// The value of an agent.
-#[derive(Debug)]
-pub(super) struct AgentCell<'a> {
-    /// Its place in the order of upload.
-    pub(super) sequence: u64,
-    /// The agent.
-    pub(super) agent: PartRef<'a>,
-}
-
-impl<'a> AgentCell<'a> {
-    /// Take a value apart.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<AgentCell<'a>, CodecError> {
-        let (sequence, agent) = numbered(bytes)?;
-        Ok(AgentCell { sequence, agent: PartRef::read(agent)? })
-    }
-
-    /// Put a value together.
-    pub(super) fn write(sequence: u64, agent: &Part) -> Vec<u8> {
-        let mut out = sequence.to_le_bytes().to_vec();
-        agent.write(&mut out);
-        out
-    }
+/// The place of an agent in the order of upload, and the agent.
+pub(super) fn read_agent(bytes: &[u8]) -> Result<(u64, &[u8]), CodecError> {
+    numbered(bytes)
 }
 
 /// Append an event to a piece of the log.
-pub(super) fn append_event(piece: &mut Vec<u8>, event: &Part) {
-    frame(piece, |out| event.write(out));
+pub(super) fn append_event(piece: &mut Vec<u8>, event: &[u8]) {
+    frame(piece, |out| out.extend_from_slice(event));
 }
 
 /// The events of a piece of the log.
-pub(super) fn read_events(mut piece: &[u8]) -> Result<Vec<PartRef<'_>>, CodecError> {
+pub(super) fn read_events(mut piece: &[u8]) -> Result<Vec<&[u8]>, CodecError> {
     let mut events = Vec::new();
     while !piece.is_empty() {
         let (event, rest) = framed(piece)?;
-        events.push(PartRef::read(event)?);
+        events.push(event);
         piece = rest;
     }
     Ok(events)
-}
-
-/// The value of a place: how many events of the session there are, one after the other.
-pub(super) fn read_place(bytes: &[u8]) -> Result<u64, CodecError> {
-    Ok(numbered(bytes)?.0)
 }
 
 /// Write what `write` writes, with its length before it.
@@ -304,7 +356,7 @@ fn frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     write(out);
-    let length = u32::try_from(out.len() - start - 4).expect("what is inline is small");
+    let length = u32::try_from(out.len() - start - 4).expect("a commit has far less than 4 GiB");
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 

@@ -1,22 +1,23 @@
-//! From what a caller asks for to what the committer writes: encoding, and writing large values.
+//! From what a caller asks for to what the committer writes: encoding, and staging large values.
 //!
 //! All of it happens before the commit is queued, in parallel for many callers, so that the one
 //! committer has little to do for each.
 
 mod draft;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-pub(super) use self::draft::{Draft, Places};
-use super::blob::{BlobFile, BlobId, Place};
-use super::cell::{self, Part};
-use super::files::{FileName, Files, StagedComponent};
+pub(super) use self::draft::Draft;
+use super::blob::{BlobId, Contents};
+use super::cell;
+use super::engine::Staged;
 use super::index::{AgentKey, Facts};
 use crate::agent::{Agent, AgentRef};
+use crate::clock::Timestamp;
 use crate::event::{Event, Subject};
 use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::record::Session;
@@ -43,6 +44,8 @@ pub(super) enum Request {
     Log(SessionId),
     /// Remove a session.
     Delete(SessionId),
+    /// Remove what is too old at this time, of the log and of these sessions.
+    Expire(Timestamp, Vec<SessionId>),
     /// Keep a template.
     PutTemplate(Box<Template>),
     /// Remove a template.
@@ -62,6 +65,7 @@ impl Request {
         match self {
             Request::Log(_)
             | Request::Delete(_)
+            | Request::Expire(..)
             | Request::DeleteTemplate(..)
             | Request::DeleteAgent(_) => false,
             Request::PutAgent(..) => true,
@@ -100,12 +104,14 @@ pub(super) enum Change {
     Log(SessionId),
     /// Remove a session.
     Delete(SessionId),
+    /// Remove what is too old at this time, of the log and of these sessions.
+    Expire(Timestamp, Vec<SessionId>),
     /// Keep a template.
     PutTemplate(NewTemplate),
     /// Remove the template with this key.
     DeleteTemplate(Vec<u8>),
-    /// Keep an agent.
-    PutAgent(Agent, Part, StagedComponent),
+    /// Keep an agent, with its component.
+    PutAgent(Box<NewAgent>),
     /// Remove an agent.
     DeleteAgent(AgentRef),
 }
@@ -124,7 +130,7 @@ pub(super) struct Record {
     /// The front.
     pub(super) front: Vec<u8>,
     /// The body.
-    pub(super) body: Part,
+    pub(super) body: Vec<u8>,
     /// What the index keeps.
     pub(super) facts: Facts,
 }
@@ -137,7 +143,7 @@ pub(super) struct Turn {
     /// Its number.
     pub(super) number: u64,
     /// The turn.
-    pub(super) turn: Part,
+    pub(super) turn: Vec<u8>,
     /// The new head.
     pub(super) head: Option<NewSnapshot>,
 }
@@ -149,6 +155,19 @@ pub(super) struct NewSnapshot {
     pub(super) id: SnapshotId,
     /// Its value, in the envelope for its key.
     pub(super) value: Vec<u8>,
+    /// Whether it has something in blobs.
+    pub(super) shares: bool,
+}
+
+/// An agent, encoded.
+#[derive(Debug)]
+pub(super) struct NewAgent {
+    /// The agent.
+    pub(super) agent: Agent,
+    /// The same, encoded.
+    pub(super) value: Vec<u8>,
+    /// Its component, which is durable already.
+    pub(super) component: Staged,
 }
 
 /// A template, encoded.
@@ -167,14 +186,12 @@ pub(super) struct NewTemplate {
 pub(super) struct Shares {
     /// How many of its snapshots and templates refer to each.
     pub(super) uses: BTreeMap<BlobId, u64>,
-    /// The file with those that it brings, where there are any. It is written and synced.
-    pub(super) file: Option<FileName>,
-    /// Where each of them lies.
-    pub(super) places: HashMap<BlobId, Place>,
+    /// The bytes of those that it brings.
+    pub(super) contents: Contents,
 }
 
 /// An event, encoded, and the session that it is about.
-pub(super) type NewEvent = (Option<SessionId>, Part);
+pub(super) type NewEvent = (Option<SessionId>, Vec<u8>);
 
 /// What the committer gets.
 #[derive(Debug)]
@@ -183,11 +200,9 @@ pub(super) struct Commit {
     pub(super) change: Change,
     /// What happened, in order.
     pub(super) events: Vec<NewEvent>,
-    /// The files that it points to. They are written and synced.
-    pub(super) files: Vec<FileName>,
     /// The blobs that it refers to.
     pub(super) shares: Shares,
-    /// How many bytes it takes in sled, about.
+    /// How many bytes it takes in the log, about.
     pub(super) size: usize,
     /// When it was asked for.
     pub(super) since: Duration,
@@ -200,7 +215,10 @@ impl Commit {
     pub(super) fn needs_space(&self) -> bool {
         !matches!(
             self.change,
-            Change::Delete(_) | Change::DeleteTemplate(_) | Change::DeleteAgent(_)
+            Change::Delete(_)
+                | Change::DeleteTemplate(_)
+                | Change::DeleteAgent(_)
+                | Change::Expire(..)
         )
     }
 
@@ -208,6 +226,7 @@ impl Commit {
     pub(super) fn sessions(&self) -> usize {
         match &self.change {
             Change::Create(all) => all.len(),
+            Change::Expire(_, sessions) => sessions.len(),
             _ => 1,
         }
     }
@@ -219,32 +238,23 @@ impl Commit {
     }
 }
 
-impl Shares {
-    /// Write the blobs that a commit brings to their file.
-    pub(super) fn write(&mut self, files: &Files, blobs: &BlobFile) -> Result<(), StoreError> {
-        files.write_blobs(blobs)?;
-        self.file = Some(blobs.name.clone());
-        self.places = blobs.places().collect();
-        Ok(())
-    }
-}
-
 impl Change {
-    /// How many bytes it takes in sled, about.
+    /// How many bytes it takes in the log, about.
     fn size(&self) -> usize {
-        let record = |record: &Record| record.front.len() + record.body.size();
+        let record = |record: &Record| record.front.len() + record.body.len();
         let head =
             |head: &Option<NewSnapshot>| head.as_ref().map_or(0, |head| head.value.len() + 64);
         match self {
             Change::Create(all) => all.iter().map(|one| record(&one.0) + head(&one.1) + 64).sum(),
             Change::Update(one, new) => record(one) + head(new),
-            Change::Turn(turn) => record(&turn.record) + turn.turn.size() + head(&turn.head),
+            Change::Turn(turn) => record(&turn.record) + turn.turn.len() + head(&turn.head),
             Change::Log(_)
             | Change::Delete(_)
+            | Change::Expire(..)
             | Change::DeleteTemplate(_)
             | Change::DeleteAgent(_) => 0,
             Change::PutTemplate(template) => template.value.len(),
-            Change::PutAgent(_, part, _) => part.size(),
+            Change::PutAgent(agent) => agent.value.len(),
         }
     }
 }

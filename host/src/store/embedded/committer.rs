@@ -1,17 +1,17 @@
 //! The one thread that writes: it makes what waits durable, group by group.
 //!
 //! ```text
-//!  take what waits ─▶ check ─▶ say what is in flight ─▶ sled batch, flush, sync
+//!  take what waits ─▶ check against what is there ─▶ one batch of the engine: write, sync
 //!                                                             │
-//!        answer ◀─ unlink what was replaced ◀─ index, under one lock
+//!                             answer ◀─ index, under one lock ┘
 //! ```
 //!
 //! While one group is being synced the next one gathers, so that a busy store has large groups and
 //! an idle one answers after a single sync. What deleted sessions have left behind is removed a
 //! bounded number of keys at a time, in the same batches.
 //!
-//! Once a write or a sync has failed, nobody knows what is durable. Then nothing is written any
-//! more; what is in flight stays in flight, so that readers go on with what is known.
+//! Once a write or a sync has failed, nobody knows what is durable, and nothing is written any more.
+//! A full disk is no such failure: the group is refused, and the next one is tried.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,20 +25,18 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::commit::Commit;
-use super::disk::WriteFailed;
-use super::files::FileName;
-use super::group::{Group, Sealed};
+use super::disk::WriteError;
+use super::group::{Group, LogEnds, Sealed};
 use crate::clock::Clock;
 use crate::session::id::SessionId;
 use crate::store::StoreError;
 
 /// How many commits can wait before callers have to.
 const QUEUE: usize = 1024;
-/// The most sessions that commits of one group change: sled holds a lock over all of itself while it
-/// takes a batch. One commit may go beyond it.
-const SESSIONS: usize = 256;
+/// The most sessions that commits of one group change. One commit may go beyond it.
+const SESSIONS: usize = 1024;
 /// A group takes no more commits when it has become larger than this, in bytes.
-const BYTES: usize = 8 << 20;
+const BYTES: usize = 4 << 20;
 /// The most keys of deleted sessions that are removed with one group.
 const PURGED: usize = 1024;
 
@@ -51,9 +49,11 @@ pub(super) fn start(
     let (sender, queue) = mpsc::channel(QUEUE);
     let thread = thread::Builder::new().name("store-committer".to_owned()).spawn(move || {
         let clock = Clock::real();
-        let mut committer = Committer { shared, queue, clock, next: None, gone: gone.into() };
-        // Nothing here should panic but sled, which is caught where it is called. Callers must get
-        // their answers all the same.
+        let log = LogEnds::at(shared.index().cursor);
+        let gone = gone.into();
+        let mut committer =
+            Committer { shared, queue, clock, next: None, gone, no_space: false, log };
+        // Nothing here should panic. Callers must get their answers all the same.
         if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
             committer.shared.fail("the committer panicked".into());
         }
@@ -69,6 +69,9 @@ struct Committer {
     /// Taken from the queue, and left for the next group.
     next: Option<Commit>,
     gone: VecDeque<SessionId>,
+    /// There was no space to clean up: first something else has to be written.
+    no_space: bool,
+    log: LogEnds,
 }
 
 /// A commit that is in a group, and what became of it there.
@@ -92,7 +95,7 @@ impl Committer {
     fn gather(&mut self) -> Option<Vec<Commit>> {
         let first = match self.next.take() {
             Some(commit) => Some(commit),
-            None if self.gone.is_empty() => Some(self.queue.blocking_recv()?),
+            None if self.gone.is_empty() || self.no_space => Some(self.queue.blocking_recv()?),
             None => match self.queue.try_recv() {
                 Ok(commit) => Some(commit),
                 Err(TryRecvError::Empty) => None,
@@ -120,64 +123,53 @@ impl Committer {
     }
 
     /// Make a group durable, and answer.
-    fn write(&mut self, commits: Vec<Commit>) -> Result<(), WriteFailed> {
+    fn write(&mut self, commits: Vec<Commit>) -> Result<(), Arc<str>> {
         let shared = Arc::clone(&self.shared);
         let bytes = commits.iter().map(|commit| commit.size).sum();
         let is_full = shared.is_full(bytes);
-        let mut group = Group::new(&shared);
+        let mut group = Group::new(&shared, self.log.clone());
         let mut pending = Vec::with_capacity(commits.len());
-        let mut refused: Vec<FileName> = Vec::new();
         for commit in commits {
             let full = is_full && commit.needs_space();
-            let Commit { change, events, files, shares, since, answer, size: _ } = commit;
-            let done = if full {
-                group.refuse(change)
-            } else {
-                group.add(change, &events, &files, &shares)
-            };
-            if !matches!(done, Ok(true)) {
-                refused.extend(files.into_iter().chain(shares.file));
-            }
+            let Commit { change, events, shares, since, answer, size: _ } = commit;
+            let done =
+                if full { Err(StoreError::Full) } else { group.add(change, &events, shares) };
             pending.push(Pending { answer, since, done });
         }
         self.purge(&mut group);
-        let Sealed { batch, in_flight, before, then } = group.seal();
-        if let Some(batch) = batch {
-            shared.index_mut().set_in_flight(in_flight, before);
-            if let Err(failed) = shared.disk.write(batch) {
-                shared.fail(failed.0.clone());
-                for one in pending {
-                    one.answer(Err(StoreError::Unknown(failed.0.clone())));
-                }
-                return Err(failed);
+        let Sealed { batch, then } = group.seal();
+        let written = if batch.is_empty() { Ok(()) } else { shared.disk.write(batch) };
+        match written {
+            Ok(()) => {
+                self.no_space = false;
+                self.log = then.log.clone();
+                then.purged.iter().for_each(|id| self.gone.retain(|gone| gone != id));
+                let gone = then.apply(&mut shared.index_mut());
+                self.gone.extend(gone);
             }
-            let unlink = then.unlink.clone();
-            let (gone, components) = then.apply(&mut shared.index_mut());
-            self.gone.extend(gone);
-            shared.files.remove(&unlink);
-            components.into_iter().for_each(|digest| shared.files.remove_component(digest));
+            Err(WriteError::Full) => {
+                self.no_space = true;
+                refuse(&mut pending, &StoreError::Full);
+            }
+            Err(WriteError::Refused(why)) => refuse(&mut pending, &why),
+            Err(WriteError::Failed(reason)) => {
+                shared.fail(Arc::clone(&reason));
+                refuse(&mut pending, &StoreError::Unknown(Arc::clone(&reason)));
+                pending.into_iter().for_each(Pending::answer);
+                return Err(reason);
+            }
         }
-        shared.files.remove(&refused);
         self.account(&pending);
-        for one in pending {
-            let done = one.done.clone();
-            one.answer(done);
-        }
+        pending.into_iter().for_each(Pending::answer);
         Ok(())
     }
 
     /// Remove something of a deleted session. Its removal has been durable since an earlier group.
     fn purge(&mut self, group: &mut Group<'_>) {
         let Some(&id) = self.gone.front() else { return };
-        match group.purge(id, PURGED) {
-            Ok(false) => {}
-            Ok(true) => {
-                self.gone.pop_front();
-            }
-            Err(error) => {
-                tracing::error!(session = %id, %error, "what a deleted session left is not removed");
-                self.gone.pop_front();
-            }
+        if let Err(error) = group.purge(id, PURGED) {
+            tracing::error!(session = %id, %error, "what a deleted session left is not removed");
+            self.gone.pop_front();
         }
     }
 
@@ -210,8 +202,15 @@ impl Committer {
 }
 
 impl Pending {
-    fn answer(self, done: Result<bool, StoreError>) {
+    fn answer(self) {
         // Whoever asked may have gone away: what is committed stays committed.
-        let _ = self.answer.send(done);
+        let _ = self.answer.send(self.done);
+    }
+}
+
+/// None of these was written. What had been refused before keeps its reason.
+fn refuse(pending: &mut [Pending], why: &StoreError) {
+    for one in pending.iter_mut().filter(|one| one.done.is_ok()) {
+        one.done = Err(why.clone());
     }
 }

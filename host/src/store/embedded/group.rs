@@ -6,71 +6,60 @@
 
 mod agents;
 mod blobs;
+mod expiry;
 mod history;
+mod log;
 mod rows;
 
 use std::collections::{HashMap, HashSet};
 
-use sled::{Batch, IVec};
+use bytes::Bytes;
 
 use self::blobs::Blobs;
-pub(super) use self::rows::Before;
+pub(super) use self::log::LogEnds;
 use self::rows::Rows;
 use super::Shared;
-use super::cell::{self, Part, SessionCell};
+use super::cell::SessionCell;
 use super::commit::{Change, NewEvent, NewSnapshot, Record, Shares, Turn};
-use super::files::{FileName, Owner};
-use super::index::{AgentKey, Facts, InFlight, Index, Uploaded};
+use super::disk::Read;
+use super::engine::{Batch, Class};
+use super::index::{AgentKey, Facts, Index, Uploaded};
 use super::keys;
-use crate::agent::{AgentRef, Digest};
-use crate::event::Cursor;
-use crate::session::id::{SessionId, SnapshotId};
+use crate::agent::AgentRef;
+use crate::session::id::SessionId;
 use crate::store::StoreError;
 use crate::store::codec::{self, Kind};
 
 /// The group.
 pub(super) struct Group<'a> {
     shared: &'a Shared,
+    /// Only what has been staged; all else is put in at the end.
     batch: Batch,
-    changed: bool,
-    sessions: HashMap<SessionId, Staged>,
+    sessions: HashMap<SessionId, Now>,
     rows: Rows<'a>,
     blobs: Blobs<'a>,
-    cursor: Cursor,
-    piece: Vec<u8>,
+    log: LogEnds,
     agents: Vec<AgentChange>,
     templates: Vec<(Vec<u8>, Option<AgentKey>)>,
-    unlink: Vec<FileName>,
     purged: Vec<SessionId>,
-}
-
-/// A session that the group changes.
-struct Staged {
-    durable: Option<IVec>,
-    turns_from: u64,
-    now: Now,
 }
 
 /// What the group has made of a session so far.
 enum Now {
     /// It is there.
-    Live(Live),
+    Live(Box<Live>),
     /// It has been removed.
     Gone,
 }
 
+#[derive(Default)]
 struct Live {
     revision: u64,
-    body: Option<FileName>,
-    /// The oldest first.
-    snapshots: Vec<SnapshotId>,
-    written: Option<Written>,
-}
-
-struct Written {
-    front: Vec<u8>,
-    body: Part,
-    facts: Facts,
+    cell: SessionCell,
+    /// Whether the cell is to be written.
+    changed: bool,
+    /// What the index is to keep, where the record has been replaced.
+    facts: Option<Facts>,
 }
 
 enum AgentChange {
@@ -80,42 +69,35 @@ enum AgentChange {
 
 /// A group that is ready to be written, and what is true once it is durable.
 pub(super) struct Sealed {
-    /// The changes; `None` where there are none.
-    pub(super) batch: Option<Batch>,
-    /// What readers have to disregard until then.
-    pub(super) in_flight: HashMap<SessionId, InFlight>,
-    /// The same of keys that are none of these sessions'.
-    pub(super) before: Before,
+    /// The changes: there may be none.
+    pub(super) batch: Batch,
     /// What changes with it.
     pub(super) then: Then,
 }
 
 /// What is true once a group is durable.
 pub(super) struct Then {
-    cursor: Cursor,
+    /// Where the log ends.
+    pub(super) log: LogEnds,
     sessions: Vec<(SessionId, Option<Facts>)>,
     agents: Vec<AgentChange>,
     templates: Vec<(Vec<u8>, Option<AgentKey>)>,
-    purged: Vec<SessionId>,
-    /// Files that nothing points to any more.
-    pub(super) unlink: Vec<FileName>,
+    /// Sessions of which nothing is left.
+    pub(super) purged: Vec<SessionId>,
 }
 
 impl<'a> Group<'a> {
-    /// An empty group.
-    pub(super) fn new(shared: &'a Shared) -> Group<'a> {
+    /// An empty group. The log ends here.
+    pub(super) fn new(shared: &'a Shared, log: LogEnds) -> Group<'a> {
         Group {
             shared,
             batch: Batch::default(),
-            changed: false,
             sessions: HashMap::new(),
             rows: Rows::new(&shared.disk),
             blobs: Blobs::new(shared),
-            cursor: shared.index().cursor,
-            piece: Vec::new(),
+            log,
             agents: Vec::new(),
             templates: Vec::new(),
-            unlink: Vec::new(),
             purged: Vec::new(),
         }
     }
@@ -128,10 +110,9 @@ impl<'a> Group<'a> {
         &mut self,
         change: Change,
         events: &[NewEvent],
-        files: &[FileName],
-        shares: &Shares,
+        shares: Shares,
     ) -> Result<bool, StoreError> {
-        let done = match change {
+        Ok(match change {
             Change::Create(all) => self.create(all, events, shares)?,
             Change::Update(record, head) => self.update(record, head, events, shares)?,
             Change::Turn(turn) => self.turn(turn, events, shares)?,
@@ -141,103 +122,64 @@ impl<'a> Group<'a> {
                 true
             }
             Change::Delete(id) => self.delete(id, events)?,
+            Change::Expire(now, sessions) => self.expire(now, &sessions),
             Change::PutTemplate(template) => self.put_template(template, shares)?,
             Change::DeleteTemplate(key) => self.delete_template(&key)?,
-            Change::PutAgent(agent, part, component) => {
-                let kept = self.admit(&agent).and_then(|sequence| {
-                    sequence
-                        .map(|s| self.shared.files.keep_component(&component).map(|()| s))
-                        .transpose()
-                });
-                match kept {
-                    Ok(Some(sequence)) => self.put_agent(sequence, agent, &part, events),
-                    refused => {
-                        self.shared.files.drop_component(&component);
-                        refused?;
-                        false
-                    }
-                }
-            }
+            Change::PutAgent(agent) => self.put_agent(*agent, events)?,
             Change::DeleteAgent(agent) => self.delete_agent(agent, events)?,
-        };
-        if done {
-            for file in files {
-                self.insert(keys::file(file.as_str()), &[]);
-            }
-            self.changed = true;
-        }
-        Ok(done)
-    }
-
-    /// Leave a commit out because the disk is full.
-    pub(super) fn refuse(&self, change: Change) -> Result<bool, StoreError> {
-        if let Change::PutAgent(_, _, component) = change {
-            self.shared.files.drop_component(&component);
-        }
-        Err(StoreError::Full)
+        })
     }
 
     /// Remove what a deleted session has left behind: at most `limit` keys of it. Returns whether
     /// that was all.
     pub(super) fn purge(&mut self, id: SessionId, limit: usize) -> Result<bool, StoreError> {
         let mut left = limit;
-        let rows = self.shared.disk.prefix(&keys::rows(id));
-        let files = self.shared.disk.prefix(&keys::file(&Owner::Session(id).prefix()));
-        for entry in rows.chain(files) {
+        for entry in self.shared.disk.walk(&keys::rows(id), Read::Front) {
             if left == 0 {
                 return Ok(false);
             }
             let (key, _) = entry?;
             if let Some(snapshot) = keys::snapshot_of(&key) {
-                left = left.saturating_sub(self.forget(id, snapshot)?);
-                continue;
+                // Whether it shares anything stood in the record, which is gone.
+                left = left.saturating_sub(self.forget(id, snapshot, true)?);
+            } else {
+                self.rows.remove(key);
+                left -= 1;
             }
-            if let [keys::FILE, name @ ..] = &*key
-                && let Ok(name) = FileName::read(name)
-            {
-                self.unlink.push(name);
-            }
-            self.remove(key);
-            left -= 1;
         }
-        self.remove(keys::gone(id));
+        self.rows.remove(keys::gone(id));
         self.purged.push(id);
         Ok(true)
     }
 
     /// Nothing more is added.
     pub(super) fn seal(mut self) -> Sealed {
-        self.end_piece();
-        let mut before = Before::new();
-        self.changed |= self.rows.seal(&mut self.batch, &mut before);
-        self.changed |= self.blobs.seal(&mut self.batch, &mut before, &mut self.unlink);
-        let mut in_flight = HashMap::with_capacity(self.sessions.len());
+        self.keep_piece();
+        let mut batch = self.batch;
         let mut sessions = Vec::with_capacity(self.sessions.len());
-        for (id, staged) in self.sessions {
-            match staged.now {
-                Now::Live(Live { snapshots, written: Some(written), .. }) => {
-                    let key = keys::session(id);
-                    let cell = SessionCell::write(&written.front, &written.body, &snapshots);
-                    self.batch.insert(key.as_slice(), codec::seal(&key, &[&cell]));
-                    sessions.push((id, Some(written.facts)));
+        for (id, now) in self.sessions {
+            match now {
+                Now::Live(live) => {
+                    if live.changed {
+                        let key = keys::session(id);
+                        let class = SessionCell::class(&live.cell.front);
+                        batch.put(class, key.to_vec(), live.cell.seal(&key));
+                    }
+                    sessions.extend(live.facts.map(|facts| (id, Some(facts))));
                 }
-                Now::Live(Live { written: None, .. }) => {}
                 Now::Gone => sessions.push((id, None)),
             }
-            let Staged { durable, turns_from, now: _ } = staged;
-            in_flight.insert(id, InFlight { durable, turns_from });
         }
+        self.rows.finish(&mut batch);
+        self.blobs.finish(&mut batch);
         Sealed {
-            batch: self.changed.then_some(self.batch),
-            in_flight,
-            before,
+            batch,
             then: Then {
-                cursor: self.cursor,
+                log: self.log,
                 sessions,
                 agents: self.agents,
                 templates: self.templates,
                 purged: self.purged,
-                unlink: self.unlink,
             },
         }
     }
@@ -246,7 +188,7 @@ impl<'a> Group<'a> {
         &mut self,
         all: Vec<(Record, Option<NewSnapshot>)>,
         events: &[NewEvent],
-        shares: &Shares,
+        shares: Shares,
     ) -> Result<bool, StoreError> {
         let mut seen = HashSet::with_capacity(all.len());
         let mut heads = HashSet::with_capacity(all.len());
@@ -259,12 +201,10 @@ impl<'a> Group<'a> {
             }
             self.check_head(record, head.as_ref(), &[])?;
         }
-        self.blobs.check(shares)?;
+        self.blobs.check(&shares)?;
         self.blobs.take(shares);
         for (record, head) in all {
-            let live = Live { revision: 0, body: None, snapshots: Vec::new(), written: None };
-            let staged = Staged { durable: None, turns_from: u64::MAX, now: Now::Live(live) };
-            self.sessions.insert(record.id, staged);
+            self.sessions.insert(record.id, Now::Live(Box::default()));
             self.write(record, head);
         }
         self.log(events);
@@ -276,9 +216,9 @@ impl<'a> Group<'a> {
         record: Record,
         head: Option<NewSnapshot>,
         events: &[NewEvent],
-        shares: &Shares,
+        shares: Shares,
     ) -> Result<bool, StoreError> {
-        self.check(&record, head.as_ref(), shares)?;
+        self.check(&record, head.as_ref(), &shares)?;
         self.blobs.take(shares);
         self.write(record, head);
         self.log(events);
@@ -289,17 +229,21 @@ impl<'a> Group<'a> {
         &mut self,
         turn: Turn,
         events: &[NewEvent],
-        shares: &Shares,
+        shares: Shares,
     ) -> Result<bool, StoreError> {
-        let id = turn.record.id;
-        self.check(&turn.record, turn.head.as_ref(), shares)?;
+        let Turn { record, number, turn, head } = turn;
+        let id = record.id;
+        self.check(&record, head.as_ref(), &shares)?;
         self.blobs.take(shares);
-        self.write(turn.record, turn.head);
-        if let Some(staged) = self.sessions.get_mut(&id) {
-            staged.turns_from = staged.turns_from.min(turn.number);
-        }
+        self.write(record, head);
         self.log(events);
-        self.insert(keys::turn(id, turn.number), &cell::write_turn(&turn.turn));
+        let live = self.live(id)?;
+        live.cell.turns.push(number, &turn);
+        if live.cell.turns.are_enough() {
+            let turns = std::mem::take(&mut live.cell.turns);
+            self.rows.seal(Class::Rows, keys::turn(id, number), turns.as_bytes());
+            self.retain_turns(id, number);
+        }
         Ok(true)
     }
 
@@ -307,18 +251,12 @@ impl<'a> Group<'a> {
         match self.live(id) {
             Ok(_) => {}
             // What cannot be read can still be removed.
-            Err(StoreError::Damaged(_)) => {
-                self.remove(keys::aside(&keys::session(id)));
-                let staged = Staged { durable: None, turns_from: u64::MAX, now: Now::Gone };
-                self.sessions.insert(id, staged);
-            }
+            Err(StoreError::Damaged(_)) => self.rows.remove(keys::aside(&keys::session(id))),
             Err(other) => return Err(other),
         }
-        if let Some(staged) = self.sessions.get_mut(&id) {
-            staged.now = Now::Gone;
-        }
-        self.remove(keys::session(id));
-        self.insert(keys::gone(id), &[]);
+        self.sessions.insert(id, Now::Gone);
+        self.rows.remove(keys::session(id));
+        self.rows.seal(Class::Inline, keys::gone(id), &[]);
         self.log(events);
         Ok(true)
     }
@@ -335,121 +273,71 @@ impl<'a> Group<'a> {
         if live.revision.checked_add(1) != Some(record.revision) {
             return Err(StoreError::Conflict(record.id));
         }
-        let kept = live.snapshots.clone();
+        let kept = live.cell.snapshots.clone();
         self.check_head(record, head, &kept)?;
         self.blobs.check(shares)
     }
 
     /// What the group has made so far of a session that has to be there.
     fn live(&mut self, id: SessionId) -> Result<&mut Live, StoreError> {
-        if !self.sessions.contains_key(&id) {
-            let staged = self.load(id)?;
-            self.sessions.insert(id, staged);
-        }
-        match self.sessions.get_mut(&id).map(|staged| &mut staged.now) {
-            Some(Now::Live(live)) => Ok(live),
-            Some(Now::Gone) | None => Err(StoreError::NotFound(id)),
-        }
-    }
-
-    fn load(&self, id: SessionId) -> Result<Staged, StoreError> {
-        let revision = {
-            let index = self.shared.index();
-            if let Some(key) = index.aside(id) {
-                return Err(StoreError::Damaged(key.to_owned()));
-            }
-            index.revision(id).ok_or(StoreError::NotFound(id))?
+        use std::collections::hash_map::Entry;
+        let now = match self.sessions.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(Now::Live(Box::new(load(self.shared, id)?))),
         };
-        let key = keys::session(id);
-        let damaged = || StoreError::Damaged(keys::describe(&key));
-        // The group before this one is durable, so all that sled has is.
-        let durable = self.shared.disk.get(&key)?.ok_or_else(damaged)?;
-        let value = codec::unseal(Kind::Session, &key, &durable).map_err(|_| damaged())?;
-        let cell = SessionCell::read(&value).map_err(|_| damaged())?;
-        let live =
-            Live { revision, body: cell.body.to_file(), snapshots: cell.snapshots, written: None };
-        drop(value);
-        Ok(Staged { durable: Some(durable), turns_from: u64::MAX, now: Now::Live(live) })
+        match now {
+            Now::Live(live) => Ok(live),
+            Now::Gone => Err(StoreError::NotFound(id)),
+        }
     }
 
     /// Give a session its record, and the head that comes with it.
     fn write(&mut self, record: Record, head: Option<NewSnapshot>) {
         let id = record.id;
         let pinned = [record.head, record.pinned];
-        let Some(Staged { now: Now::Live(live), .. }) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let replaced_body = live.body.take();
+        let Some(Now::Live(live)) = self.sessions.get_mut(&id) else { return };
         live.revision = record.revision;
-        live.body = record.body.file().cloned();
-        live.written =
-            Some(Written { front: record.front, body: record.body, facts: record.facts });
-        self.changed = true;
-        if let Some(file) = replaced_body {
-            self.forget_file(file);
-        }
+        live.cell.front = record.front.into();
+        live.cell.body = record.body.into();
+        live.facts = Some(record.facts);
+        live.changed = true;
         if let Some(head) = head {
             self.keep(id, head);
             self.retain(id, &pinned);
         }
     }
+}
 
-    fn forget_file(&mut self, file: FileName) {
-        self.remove(keys::file(file.as_str()));
-        self.unlink.push(file);
-    }
-
-    /// Append events to the log, and say where those of sessions are.
-    fn log(&mut self, events: &[NewEvent]) {
-        for some in events.chunk_by(|(one, _), (next, _)| one == next) {
-            for (_, event) in some {
-                self.cursor.0 += 1;
-                cell::append_event(&mut self.piece, event);
-                if self.piece.len() > cell::PIECE {
-                    self.end_piece();
-                }
-            }
-            if let Some((Some(id), _)) = some.first()
-                && self.is_there(*id)
-            {
-                let count = (some.len() as u64).to_le_bytes();
-                self.insert(keys::place(*id, self.cursor), &count);
-            }
+/// A session as it is durable: the group before this one is.
+fn load(shared: &Shared, id: SessionId) -> Result<Live, StoreError> {
+    let revision = {
+        let index = shared.index();
+        if let Some(key) = index.aside(id) {
+            return Err(StoreError::Damaged(key.to_owned()));
         }
-    }
+        index.revision(id).ok_or(StoreError::NotFound(id))?
+    };
+    let key = keys::session(id);
+    let damaged = || StoreError::Damaged(keys::describe(&key));
+    let sealed = shared.disk.get(&key)?.ok_or_else(damaged)?;
+    let value = codec::unseal(Kind::Session, &key, &sealed).map_err(|_| damaged())?;
+    let value = shared_bytes(&sealed, &value);
+    let cell = SessionCell::read(&value).map_err(|_| damaged())?;
+    Ok(Live { revision, cell, changed: false, facts: None })
+}
 
-    /// Whether there is such a session, in the group or before it.
-    fn is_there(&self, id: SessionId) -> bool {
-        match self.sessions.get(&id) {
-            Some(staged) => matches!(staged.now, Now::Live(_)),
-            None => self.shared.index().revision(id).is_some(),
-        }
-    }
-
-    fn end_piece(&mut self) {
-        let piece = std::mem::take(&mut self.piece);
-        if !piece.is_empty() {
-            self.insert(keys::events(self.cursor), &piece);
-        }
-    }
-
-    fn insert(&mut self, key: impl AsRef<[u8]>, value: &[u8]) {
-        let key = key.as_ref();
-        self.batch.insert(key, codec::seal(key, &[value]));
-        self.changed = true;
-    }
-
-    fn remove(&mut self, key: impl AsRef<[u8]>) {
-        self.batch.remove(key.as_ref());
-        self.changed = true;
+/// These bytes, which are a part of `whole` unless they have been made anew.
+pub(super) fn shared_bytes(whole: &Bytes, part: &std::borrow::Cow<'_, [u8]>) -> Bytes {
+    match part {
+        std::borrow::Cow::Borrowed(part) => whole.slice_ref(part),
+        std::borrow::Cow::Owned(part) => Bytes::copy_from_slice(part),
     }
 }
 
 impl Then {
-    /// Make it so. Returns the sessions that are gone, and the components that no agent has.
-    pub(super) fn apply(self, index: &mut Index) -> (Vec<SessionId>, Vec<Digest>) {
+    /// Make it so. Returns the sessions that are gone, and have left something behind.
+    pub(super) fn apply(self, index: &mut Index) -> Vec<SessionId> {
         let mut gone = Vec::new();
-        let mut removed = Vec::new();
         for (id, facts) in self.sessions {
             match facts {
                 Some(facts) => index.put(id, facts),
@@ -462,10 +350,7 @@ impl Then {
         for change in self.agents {
             match change {
                 AgentChange::Put(uploaded) => index.put_agent(uploaded),
-                AgentChange::Removed(agent) => {
-                    index.remove_agent(&agent);
-                    removed.push(agent.digest);
-                }
+                AgentChange::Removed(agent) => index.remove_agent(&agent),
             }
         }
         for (key, agent) in self.templates {
@@ -477,12 +362,7 @@ impl Then {
         for id in self.purged {
             index.purged(id);
         }
-        index.cursor = self.cursor;
-        index.set_in_flight(HashMap::new(), Before::new());
-        if !removed.is_empty() {
-            let kept = index.digests();
-            removed.retain(|digest| !kept.contains(digest));
-        }
-        (gone, removed)
+        index.cursor = self.log.cursor;
+        gone
     }
 }

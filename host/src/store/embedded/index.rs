@@ -1,17 +1,12 @@
 //! What is durable, as memory knows it: what sessions are listed by, what is due, the agents, and
 //! how far the log of events goes. Rebuilt when the store is opened.
 //!
-//! The committer changes it, under one lock, once a group is durable; and before that it says here
-//! what the group is about to change, so that readers know what in sled to disregard: see
-//! [`Index::in_flight`].
+//! The committer changes it, under one lock, once a group is durable and the engine shows it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use sled::IVec;
-
-use super::group::Before;
 use super::intern::{Id, Interner};
 use crate::agent::{Agent, AgentName, AgentRef, AgentSelector, Digest, Version};
 use crate::clock::Timestamp;
@@ -64,15 +59,6 @@ impl Facts {
     }
 }
 
-/// What is about to change about a session, and what is durable of it.
-#[derive(Clone, Debug)]
-pub(super) struct InFlight {
-    /// The durable value of its key.
-    pub(super) durable: Option<IVec>,
-    /// The lowest number of the turns that are being written.
-    pub(super) turns_from: u64,
-}
-
 /// An agent and its place in the order of upload.
 #[derive(Clone, Debug)]
 pub(super) struct Uploaded {
@@ -110,8 +96,6 @@ pub(super) struct Index {
     /// By key, with their agents.
     templates: BTreeMap<Vec<u8>, Id>,
     agents: BTreeMap<(AgentName, Version), Uploaded>,
-    in_flight: HashMap<SessionId, InFlight>,
-    before: Before,
     gone: HashSet<SessionId>,
     aside: BTreeMap<SessionId, String>,
     /// How many values have been set aside.
@@ -183,28 +167,6 @@ impl Index {
         self.sessions.contains_key(&id) || self.gone.contains(&id) || self.aside.contains_key(&id)
     }
 
-    /// What readers have to disregard of a session, because it is not durable yet.
-    ///
-    /// sled shows a change as soon as it is made, before it is synced. So a reader first asks sled
-    /// and *then* here: if the session is in flight, what sled said may not be durable, and what
-    /// is said here holds instead. If it is not, the change was not yet made when sled was asked,
-    /// or it is durable by now.
-    pub(super) fn in_flight(&self, id: SessionId) -> Option<&InFlight> {
-        self.in_flight.get(&id)
-    }
-
-    /// Say what is about to change; an empty map says that all of it is durable.
-    pub(super) fn set_in_flight(&mut self, sessions: HashMap<SessionId, InFlight>, before: Before) {
-        self.in_flight = sessions;
-        self.before = before;
-    }
-
-    /// What is durable of a key that is about to change, for keys of snapshots, blobs and templates:
-    /// to be asked after sled, as [`Index::in_flight`].
-    pub(super) fn before(&self, key: &[u8]) -> Option<&Option<IVec>> {
-        self.before.get(key)
-    }
-
     /// Add or replace a template.
     pub(super) fn put_template(&mut self, key: Vec<u8>, agent: AgentKey) {
         let agent = self.served_by.take(agent);
@@ -239,6 +201,12 @@ impl Index {
     /// How many sessions there are.
     pub(super) fn len(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// The first sessions behind this one, in the order of their ids.
+    pub(super) fn sessions_after(&self, after: Option<SessionId>, limit: usize) -> Vec<SessionId> {
+        let first = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.sessions.range((first, Bound::Unbounded)).take(limit).map(|(id, _)| *id).collect()
     }
 
     /// The page of sessions that match, newest first, and how many match over all pages.
@@ -308,9 +276,9 @@ impl Index {
         all.into_iter().map(|uploaded| uploaded.agent.clone()).collect()
     }
 
-    /// The digests of all agents.
-    pub(super) fn digests(&self) -> HashSet<Digest> {
-        self.agents.values().map(|uploaded| uploaded.agent.reference.digest).collect()
+    /// How many agents have this component.
+    pub(super) fn agents_with(&self, digest: Digest) -> usize {
+        self.agents.values().filter(|known| known.agent.reference.digest == digest).count()
     }
 
     /// The place in the order of upload that the next agent gets.

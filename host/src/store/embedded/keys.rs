@@ -1,29 +1,29 @@
-//! The keys of everything that is kept in sled.
+//! The keys of everything that is kept.
 //!
 //! | key | value |
 //! | --- | --- |
-//! | `s` session | the record and the names of the snapshots: see `cell` |
-//! | `r` session `t` number | a turn, and the place of its events in the log |
-//! | `r` session `e` cursor | how many events of the session end at this cursor |
+//! | `s` session | the record, the names of the snapshots, the newest turns: see `cell` |
+//! | `r` session `t` number | turns, up to this one |
+//! | `r` session `e` cursor | the places of events in the log, up to this one |
 //! | `r` session `h` snapshot | a snapshot, or an outline of it that names its blobs |
 //! | `h` snapshot | the session that a snapshot belongs to |
-//! | `b` kind digest | a blob: how many snapshots and templates refer to it, and where it lies |
+//! | `b` kind digest | how many snapshots and templates refer to a blob |
+//! | `c` kind digest | the bytes of a blob |
 //! | `t` length owner name | a template, as a snapshot |
 //! | `g` cursor | the events that end at this cursor |
 //! | `a` name `0` version | an agent |
-//! | `v` name | a file of large values that something points to; of blobs, how many are in use |
+//! | `o` digest | the bytes of a component |
 //! | `x` session | the session is gone, and what it left behind is being removed |
-//! | `q` key | a value that does not decode, under the key where it was found |
+//! | `q` key | nothing under this key could be read, and it has been set aside |
 //! | `m` word | about the store itself |
 //!
-//! Numbers are big-endian, so that keys are in the order of what they stand for. The turns, the
-//! places of events and the snapshots of one session are neighbours, so that one page of sled often
-//! holds several, and what belongs to a session is found when it is removed. The owner of a template
-//! has its length before it, in two bytes: no owner and name are the key of others.
+//! Numbers are big-endian, so that keys are in the order of what they stand for. The rows of one
+//! session are neighbours, so that what belongs to it is found when it is removed. The owner of a
+//! template has its length before it, in two bytes: no owner and name are the key of others.
 
 use uuid::Uuid;
 
-use crate::agent::{AgentName, Version};
+use crate::agent::{AgentName, Digest, Version};
 use crate::event::Cursor;
 use crate::session::id::{Principal, SessionId, SnapshotId};
 
@@ -35,8 +35,6 @@ pub(super) const SESSION: u8 = b's';
 pub(super) const AGENT: u8 = b'a';
 /// The prefix of the log of events.
 pub(super) const EVENTS: u8 = b'g';
-/// The prefix of all files.
-pub(super) const FILE: u8 = b'v';
 /// The prefix of sessions that are being removed.
 pub(super) const GONE: u8 = b'x';
 /// The prefix of what has been set aside.
@@ -54,7 +52,12 @@ const ROWS: u8 = b'r';
 const TURN: u8 = b't';
 const PLACE: u8 = b'e';
 const SNAPSHOT: u8 = b'h';
-const BLOB: u8 = b'b';
+/// The prefix of the counts of blobs.
+pub(super) const BLOB: u8 = b'b';
+/// The prefix of the bytes of blobs.
+pub(super) const CONTENT: u8 = b'c';
+/// The prefix of components.
+pub(super) const COMPONENT: u8 = b'o';
 
 /// A session.
 pub(super) fn session(id: SessionId) -> [u8; 17] {
@@ -66,17 +69,31 @@ pub(super) fn gone(id: SessionId) -> [u8; 17] {
     of_session(GONE, id)
 }
 
-/// The prefix of the turns and the places of events of a session.
+/// The prefix of the rows of a session.
 pub(super) fn rows(id: SessionId) -> [u8; 17] {
     of_session(ROWS, id)
 }
 
-/// A turn.
+/// The prefix of the turns of a session.
+pub(super) fn turns(id: SessionId) -> [u8; 18] {
+    let mut key = [TURN; 18];
+    key[..17].copy_from_slice(&rows(id));
+    key
+}
+
+/// The prefix of the places of events of a session.
+pub(super) fn places(id: SessionId) -> [u8; 18] {
+    let mut key = [PLACE; 18];
+    key[..17].copy_from_slice(&rows(id));
+    key
+}
+
+/// The turns up to this one.
 pub(super) fn turn(id: SessionId, number: u64) -> [u8; 26] {
     row(id, TURN, number)
 }
 
-/// The place of events of a session, the last of which has this cursor.
+/// The places of events of a session, the last of which has this cursor.
 pub(super) fn place(id: SessionId, last: Cursor) -> [u8; 26] {
     row(id, PLACE, last.0)
 }
@@ -103,11 +120,20 @@ pub(super) fn holder(snapshot: SnapshotId) -> [u8; 17] {
     key
 }
 
-/// A blob.
+/// The count of a blob.
 pub(super) fn blob(id: &BlobId) -> [u8; 34] {
-    let mut key = [BLOB; 34];
-    key[1] = id.kind();
-    key[2..].copy_from_slice(&id.digest().0);
+    of_blob(BLOB, id)
+}
+
+/// The bytes of a blob.
+pub(super) fn content(id: &BlobId) -> [u8; 34] {
+    of_blob(CONTENT, id)
+}
+
+/// The bytes of a component.
+pub(super) fn component(digest: Digest) -> [u8; 33] {
+    let mut key = [COMPONENT; 33];
+    key[1..].copy_from_slice(&digest.0);
     key
 }
 
@@ -135,11 +161,6 @@ pub(super) fn agent(name: &AgentName, version: &Version) -> Vec<u8> {
     [&[AGENT], name.as_str().as_bytes(), &[0], version.as_str().as_bytes()].concat()
 }
 
-/// A file of large values, or with the beginning of a name, the prefix of such files.
-pub(super) fn file(name: &str) -> Vec<u8> {
-    [&[FILE], name.as_bytes()].concat()
-}
-
 /// Where the value of a key is set aside.
 pub(super) fn aside(key: &[u8]) -> Vec<u8> {
     [&[ASIDE], key].concat()
@@ -165,7 +186,7 @@ pub(super) fn describe(key: &[u8]) -> String {
             format!("session/{}", rest.first_chunk().map_or_else(String::new, id))
         }
         [ROWS, rest @ ..] if rest.len() == 25 => {
-            let kind = if rest[16] == TURN { "turn" } else { "events" };
+            let kind = if rest[16] == TURN { "turns" } else { "events" };
             let session = rest.first_chunk().map_or_else(String::new, id);
             format!("session/{session}/{kind}/{}", number(rest).unwrap_or_default())
         }
@@ -178,9 +199,12 @@ pub(super) fn describe(key: &[u8]) -> String {
             format!("snapshot/{}", rest.first_chunk().map_or_else(String::new, id))
         }
         [BLOB, kind, rest @ ..] if rest.len() == 32 => {
-            let digest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("blob/{}/{digest}", char::from(*kind))
+            format!("blob/{}/{}/uses", char::from(*kind), hex(rest))
         }
+        [CONTENT, kind, rest @ ..] if rest.len() == 32 => {
+            format!("blob/{}/{}", char::from(*kind), hex(rest))
+        }
+        [COMPONENT, rest @ ..] if rest.len() == 32 => format!("component/{}", hex(rest)),
         [TEMPLATE, a, b, rest @ ..] => {
             let length = usize::from(u16::from_be_bytes([*a, *b])).min(rest.len());
             let (owner, name) = rest.split_at(length);
@@ -190,10 +214,31 @@ pub(super) fn describe(key: &[u8]) -> String {
             format!("events/{}", number(rest).unwrap_or_default())
         }
         [AGENT, rest @ ..] => format!("agent/{}", text(rest)),
-        [FILE, rest @ ..] => format!("value/{}", text(rest)),
         [ASIDE, rest @ ..] => format!("aside/{}", describe(rest)),
-        other => other.iter().map(|byte| format!("{byte:02x}")).collect(),
+        other => hex(other),
     }
+}
+
+/// The session that a key belongs to, where it belongs to one.
+pub(super) fn concerned(key: &[u8]) -> Option<SessionId> {
+    match key {
+        [ASIDE, rest @ ..] => concerned(rest),
+        [SESSION | ROWS | GONE, rest @ ..] => {
+            rest.first_chunk().map(|id| SessionId(Uuid::from_bytes(*id)))
+        }
+        _ => None,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn of_blob(prefix: u8, id: &BlobId) -> [u8; 34] {
+    let mut key = [prefix; 34];
+    key[1] = id.kind();
+    key[2..].copy_from_slice(&id.digest().0);
+    key
 }
 
 fn of_session(prefix: u8, id: SessionId) -> [u8; 17] {

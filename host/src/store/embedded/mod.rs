@@ -1,39 +1,41 @@
-//! The store that comes with the host: one directory, sled inside, nothing to set up.
+//! The store that comes with the host: one directory, nothing to set up.
 //!
 //! ```text
 //!  lock            who uses the directory
-//!  sled/           records, snapshots, turns, events, agents, templates  [disk, keys, cell]
-//!  values/         what is too large for sled: a file each, and blobs    [files, blob]
-//!  components/     the bytes of agents, named by their digest            [files]
+//!  store/          the engine: log/ makes commits durable, packs/ have the values, and sled/ is
+//!                  the index of where they lie                                     [engine, disk]
 //! ```
+//! What lies in the engine: sessions with their snapshots and turns, events, templates, agents and
+//! their components. `keys` says under which keys, `cell` in which form.
 //!
-//! A commit is encoded by its caller, its large values are written and synced, and then it is
-//! queued for the one thread that writes ([`committer`]). That takes what waits as one group, makes
-//! one batch of it ([`group`]), makes the batch durable ([`disk`]), updates what memory knows
-//! ([`index`]) and answers. The queue is bounded: where the disk is too slow, callers wait.
+//! ```text
+//!  caller:     encode [commit] ─▶ stage what is large [blob] ─▶ queue, bounded
+//!  committer:  what waits is one group ─▶ check [group] ─▶ engine: one write, one sync
+//!                                                  answers ◀─ index in memory ◀─┘
+//!  reader:     engine [query], or the index for lists, deadlines and agents
+//! ```
+//! A commit is encoded by its caller, and queued for the one thread that writes ([`committer`]). The
+//! queue is bounded: where the disk is too slow, callers wait. What is large is made durable before
+//! that, by its caller too.
 //!
-//! A session keeps its newest snapshots ([`Options::keep_snapshots`]); its record says which of them
-//! is the head. A commit that adds one removes the oldest beyond that number, but never the head nor
-//! what the session may go back to after an upgrade. What is large in snapshots lies in blobs
-//! ([`blob`]), which all snapshots and templates share that have it, and which go with the last of
-//! them. So a fork is a few small keys, whatever the size of its state.
+//! A session keeps its newest snapshots and turns ([`Retention`]); its record says which snapshot is
+//! the head. What is large in snapshots lies in blobs ([`blob`]), which all snapshots and templates
+//! share that have it, and which go with the last of them. So a fork is a few small keys, whatever
+//! the size of its state.
 //!
-//! Readers ([`query`]) see what is durable and nothing else. sled shows a batch as soon as it is
-//! applied, which is before it is synced; so the index knows which sessions and keys are in flight
-//! and what of them was durable before, and readers ask it *after* they have asked sled.
+//! The engine shows a change once it is durable. Readers therefore see what is durable and nothing
+//! else. The index in memory follows a moment later, and the answer after that.
 //!
 //! When a write fails nobody can know what of it is durable: from then on every commit is answered
-//! with [`StoreError::Unknown`], reads go on with what was durable, and [`Store::failed`] returns.
+//! with [`StoreError::Unknown`], reads go on with what was durable, and [`Store::failed`] returns. How
+//! the engine orders its syncs and goes on from what it finds stands in [`engine`].
 
 mod blob;
 mod cell;
 mod commit;
 mod committer;
 mod disk;
-#[cfg(test)]
-#[allow(dead_code, unused_imports, reason = "nothing but its tests uses it yet")]
 mod engine;
-mod files;
 mod group;
 mod index;
 mod intern;
@@ -42,7 +44,6 @@ mod lock;
 mod options;
 mod query;
 mod recovery;
-mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -60,10 +61,9 @@ use tokio::sync::{oneshot, watch};
 
 use self::commit::{Commit, Draft, Request};
 use self::disk::Disk;
-use self::files::{Files, Names};
 use self::index::Index;
 use self::lock::{Lock, Temporary};
-pub use self::options::{OpenError, Options};
+pub use self::options::{OpenError, Options, Retention};
 use super::{
     Creation, Depth, Dormant, Kept, Logged, SessionPage, SessionQuery, SnapshotSummary, Store,
     StoreError, StoreStats, TurnCommit,
@@ -77,6 +77,9 @@ use crate::session::snapshot::Snapshot;
 use crate::session::template::Template;
 use crate::turn::record::TurnRecord;
 
+/// How many sessions are looked at together for what is too old.
+const EXPIRED_AT_ONCE: usize = 256;
+
 /// The store in a directory.
 ///
 /// Dropping it without [`Store::close`] loses nothing that was acknowledged: the committer finishes
@@ -88,7 +91,6 @@ pub struct Embedded {
     shared: Mutex<Option<Arc<Shared>>>,
     queue: Mutex<Option<Sender<Commit>>>,
     closing: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
-    names: Names,
     clock: Clock,
     failed: watch::Receiver<Option<StoreError>>,
     secret: [u8; 32],
@@ -98,13 +100,12 @@ pub struct Embedded {
 #[derive(Debug)]
 struct Shared {
     disk: Disk,
-    files: Files,
     index: RwLock<Index>,
     reserve: Arc<AtomicU64>,
-    keep_snapshots: usize,
+    keep: Retention,
     commits: AtomicU64,
     groups: AtomicU64,
-    failed: watch::Sender<Option<StoreError>>,
+    failed: Arc<watch::Sender<Option<StoreError>>>,
     _lock: Lock,
     _temporary: Option<Temporary>,
     /// Dropped when everything else is.
@@ -128,7 +129,7 @@ impl Embedded {
     pub fn temporary(options: Options) -> Result<Embedded, OpenError> {
         let temporary = Temporary::new()?;
         let root = temporary.path().to_owned();
-        Embedded::start(&root, Some(temporary), options)
+        Embedded::start(&root, Some(temporary), options.small())
     }
 
     fn start(
@@ -137,18 +138,18 @@ impl Embedded {
         options: Options,
     ) -> Result<Embedded, OpenError> {
         let lock = Lock::take(root)?;
-        let files = Files::open(root)?;
-        let disk = Disk::open(root, options.cache_bytes)?;
-        let recovered = recovery::recover(&disk, &files)?;
-        let names = files.names();
         let (failed, failure) = watch::channel(None);
+        let failed = Arc::new(failed);
+        let tell = Arc::clone(&failed);
+        let disk = Disk::open(root, &options, Arc::new(move |reason| fail(&tell, reason)))?;
+        let recovered = recovery::recover(&disk)?;
         let (released, closed) = oneshot::channel();
+        let keep = options.retention;
         let shared = Arc::new(Shared {
             disk,
-            files,
             index: RwLock::new(recovered.index),
             reserve: options.reserve_bytes,
-            keep_snapshots: options.keep_snapshots.clamp(1, cell::SNAPSHOTS),
+            keep: Retention { snapshots: keep.snapshots.clamp(1, cell::SNAPSHOTS), ..keep },
             commits: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             failed,
@@ -156,15 +157,11 @@ impl Embedded {
             _temporary: temporary,
             _released: released,
         });
-        if let Some(sessions) = recovered.old_heads {
-            upgrade::move_heads(&shared, &sessions)?;
-        }
         let (queue, thread) = committer::start(Arc::clone(&shared), recovered.gone)?;
         Ok(Embedded {
             shared: Mutex::new(Some(shared)),
             queue: Mutex::new(Some(queue)),
             closing: Mutex::new(Some((closed, thread))),
-            names,
             clock: Clock::real(),
             failed: failure,
             secret: recovered.secret,
@@ -188,12 +185,11 @@ impl Embedded {
         let since = self.clock.monotonic();
         let (answer, answered) = oneshot::channel();
         if request.is_heavy() {
-            let names = self.names.clone();
-            let draft = move |shared: &_| Draft::new(request, &events, &names, Some(shared));
+            let draft = move |shared: &_| Draft::new(request, &events, Some(shared));
             self.queue_blocking(queue, draft, since, answer).await?;
         } else {
-            let draft = Draft::new(request, &events, &self.names, None)?;
-            if draft.has_files() {
+            let draft = Draft::new(request, &events, None)?;
+            if draft.has_large() {
                 self.queue_blocking(queue, |_| Ok(draft), since, answer).await?;
             } else {
                 let commit = draft.into_commit(None, since, answer)?;
@@ -203,8 +199,8 @@ impl Embedded {
         answered.await.map_err(|_| self.gone())?
     }
 
-    /// Write the files of a commit and queue it. Once begun it is done to the end, whether or not
-    /// the caller is still there: else the files would lie about until the next start.
+    /// Stage what is large of a commit and queue it. Once begun it is done to the end, whether or not
+    /// the caller is still there.
     async fn queue_blocking(
         &self,
         queue: Sender<Commit>,
@@ -218,10 +214,10 @@ impl Embedded {
             if let Some(failure) = shared.failure() {
                 return Err(failure);
             }
-            if shared.is_full(draft.file_bytes()) {
+            if shared.is_full(draft.large_bytes()) {
                 return Err(StoreError::Full);
             }
-            let commit = draft.into_commit(Some(&shared.files), since, answer)?;
+            let commit = draft.into_commit(Some(shared), since, answer)?;
             queue.blocking_send(commit).map_err(|_| gone)
         })
         .await
@@ -244,12 +240,7 @@ impl Shared {
 
     /// Take no more writes.
     fn fail(&self, reason: Arc<str>) {
-        tracing::error!(%reason, "the store has failed and takes no more writes");
-        self.failed.send_if_modified(|failed| {
-            let first = failed.is_none();
-            failed.get_or_insert(StoreError::Unknown(reason));
-            first
-        });
+        fail(&self.failed, reason);
     }
 
     fn failure(&self) -> Option<StoreError> {
@@ -272,7 +263,7 @@ impl Shared {
         let index = self.index();
         StoreStats {
             sessions: index.len() as u64,
-            disk_bytes: self.disk.bytes() + self.files.bytes(),
+            disk_bytes: self.disk.stat().bytes(),
             index_bytes: index.bytes(),
             quarantined: index.quarantined,
             commits: self.commits.load(Ordering::Relaxed),
@@ -311,6 +302,22 @@ impl Store for Embedded {
 
     async fn delete_session(&self, id: SessionId, events: Vec<Event>) -> Result<(), StoreError> {
         self.commit(Request::Delete(id), events).await.map(drop)
+    }
+
+    async fn expire(
+        &self,
+        now: Timestamp,
+        after: Option<SessionId>,
+    ) -> Result<Option<SessionId>, StoreError> {
+        let some = self.read(move |shared| {
+            let by_age = shared.keep.by_age();
+            Ok(by_age.then(|| shared.index().sessions_after(after, EXPIRED_AT_ONCE)))
+        });
+        let Some(sessions) = some.await? else { return Ok(None) };
+        let all = sessions.len() < EXPIRED_AT_ONCE;
+        let last = sessions.last().copied().filter(|_| !all);
+        self.commit(Request::Expire(now, sessions), Vec::new()).await?;
+        Ok(last)
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
@@ -414,7 +421,7 @@ impl Store for Embedded {
     }
 
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
-        self.read(move |shared| shared.files.component(digest)).await
+        self.read(move |shared| shared.component(digest)).await
     }
 
     async fn delete_agent(&self, agent: AgentRef, events: Vec<Event>) -> Result<bool, StoreError> {
@@ -454,6 +461,18 @@ impl Store for Embedded {
         }
         self.failed.borrow().clone().map_or(Ok(()), Err)
     }
+}
+
+/// Say that nothing more is written, unless that has been said.
+fn fail(failed: &watch::Sender<Option<StoreError>>, reason: Arc<str>) {
+    failed.send_if_modified(|failed| {
+        let first = failed.is_none();
+        if first {
+            tracing::error!(%reason, "the store has failed and takes no more writes");
+        }
+        failed.get_or_insert(StoreError::Unknown(reason));
+        first
+    });
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,6 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use super::engine;
+use crate::clock::Clock;
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -23,33 +27,114 @@ pub enum OpenError {
     /// It cannot be read as a whole. Single records that are damaged do not lead to this.
     #[error("the data directory is damaged: {0}")]
     Damaged(String),
+    /// A part of it is missing, damaged or old, so that something that was acknowledged would be
+    /// lost. Says which part, and what to do.
+    #[error("{0}")]
+    Refused(String),
     /// Reading or writing failed.
     #[error("the data directory cannot be used: {0}")]
     Io(#[from] io::Error),
+}
+
+impl From<engine::OpenError> for OpenError {
+    fn from(error: engine::OpenError) -> OpenError {
+        match error {
+            engine::OpenError::NewerFormat(format) => {
+                OpenError::NewerFormat(format!("its engine has format {format}"))
+            }
+            engine::OpenError::Io(error) => OpenError::Io(error),
+            refused => OpenError::Refused(refused.to_string()),
+        }
+    }
 }
 
 fn pid_of(pid: Option<&u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" ({pid})"))
 }
 
+/// What is kept of the past. What a session needs to go on stays in any case: its head, and what it
+/// may go back to after an upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Snapshots of a session, the newest, its head among them: 1 to 256.
+    pub snapshots: usize,
+    /// How long snapshots are kept; `None`: as long as their number allows.
+    pub snapshots_for: Option<Duration>,
+    /// Turns of a session, the newest, and a few more: they go several at a time.
+    pub turns: u64,
+    /// How long turns are kept; `None`: as long as their number allows.
+    pub turns_for: Option<Duration>,
+    /// Events of the log, the newest, and some more: they go many at a time.
+    pub events: u64,
+    /// How long events are kept; `None`: as long as their number allows.
+    pub events_for: Option<Duration>,
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        Retention {
+            snapshots: 16,
+            snapshots_for: None,
+            turns: 10_000,
+            turns_for: None,
+            events: 10_000_000,
+            events_for: None,
+        }
+    }
+}
+
+impl Retention {
+    /// Whether anything goes by its age.
+    pub(super) fn by_age(&self) -> bool {
+        self.snapshots_for.or(self.turns_for).or(self.events_for).is_some()
+    }
+}
+
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The most memory that pages take, in bytes.
+    /// The most memory that the index keeps of itself, in bytes.
     pub cache_bytes: u64,
+    /// The most memory that commits take until they have been applied to the index, in bytes.
+    pub overlay_bytes: usize,
+    /// The most room that the log takes, in bytes.
+    pub log_bytes: u64,
+    /// The size of the files of the log, in bytes: a multiple of 4 KiB, and at least 16 MiB.
+    pub slot_bytes: u64,
     /// How much of the disk stays free, in bytes: with less than this, commits that need space are
     /// refused. It can be changed at any time.
     pub reserve_bytes: Arc<AtomicU64>,
-    /// How many snapshots of a session are kept, the newest, its head among them: 1 to 256.
-    pub keep_snapshots: usize,
+    /// What is kept of the past.
+    pub retention: Retention,
 }
 
 impl Default for Options {
     fn default() -> Options {
         Options {
-            cache_bytes: 256 << 20,
+            cache_bytes: 128 << 20,
+            overlay_bytes: 256 << 20,
+            log_bytes: 512 << 20,
+            slot_bytes: 32 << 20,
             reserve_bytes: Arc::new(AtomicU64::new(64 << 20)),
-            keep_snapshots: 16,
+            retention: Retention::default(),
+        }
+    }
+}
+
+impl Options {
+    /// The same with a log that is soon made: for stores that do not live long.
+    pub(super) fn small(self) -> Options {
+        Options { overlay_bytes: 64 << 20, log_bytes: 64 << 20, slot_bytes: 16 << 20, ..self }
+    }
+
+    /// The part of the engine. `tell` is told once, when writing has ended.
+    pub(super) fn engine(&self, tell: Option<engine::OnFailure>) -> engine::Options {
+        engine::Options {
+            slot_bytes: self.slot_bytes,
+            log_bytes: self.log_bytes,
+            overlay_bytes: self.overlay_bytes,
+            on_failure: tell,
+            ..engine::Options::new(Clock::real().random())
         }
     }
 }

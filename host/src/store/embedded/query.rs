@@ -1,37 +1,37 @@
 //! Reading. All of it may block, and is called where that is allowed.
 //!
-//! Readers see what is durable, nothing else, although sled shows a change before it is synced:
-//! - A session is read from sled first; then the index is asked whether it is in flight, and if so,
-//!   what the index says is durable holds instead. [`Index::in_flight`](super::index::Index) says
-//!   why this order is right.
-//! - Turns are read in the same order; those of a group in flight are left out.
-//! - Snapshots, blobs and templates are read in the same order. They never change: they are there or
-//!   not, and what goes while it is being read is not there.
-//! - Events are read up to the durable end of the log only.
-//! - Listings, deadlines and agents come from the index, which changes when a group is durable.
+//! The engine shows what is durable and nothing else. What lies under several keys is read in an
+//! order in which nothing is missed:
+//! - The newest turns and places of events lie in the value of the session, and are moved from there
+//!   to rows. So the session is read first, and what is found in both counts once.
+//! - Snapshots, blobs and templates never change: they are there or not, and what goes while it is
+//!   being read is not there.
+//! - Events are read up to the end that the index in memory knows.
 
 mod snapshots;
 
-use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use sled::IVec;
 
-pub(super) use self::snapshots::BlobReader;
 use super::Shared;
-use super::cell::{self, PartRef, SessionCell};
+use super::cell::{self, Place, Places, SessionCell, Turns};
 use super::commit::is_about;
+use super::group::shared_bytes;
 use super::keys;
+use crate::agent::Digest;
 use crate::event::Cursor;
 use crate::session::id::SessionId;
 use crate::session::record::Session;
+use crate::session::state::{Reason, State};
 use crate::store::codec::{self, CodecError, Kind};
 use crate::store::{Logged, SessionPage, SessionQuery, StoreError};
 use crate::turn::record::TurnRecord;
 
-/// How often a value is read again, because a file that it named has been replaced meanwhile.
+/// How often a value is read again, because what it named has been replaced meanwhile.
 const TRIES: usize = 16;
+/// Why a session is in `error` of whose record only the front can be read.
+const DAMAGED: &str = "record_damaged";
 
 /// Why a value could not be read.
 pub(super) enum Unreadable {
@@ -51,14 +51,29 @@ impl From<CodecError> for Unreadable {
 
 impl From<StoreError> for Unreadable {
     fn from(error: StoreError) -> Unreadable {
-        Unreadable::Failed(error)
+        match error {
+            StoreError::Damaged(_) => Unreadable::Damaged(CodecError::Checksum),
+            other => Unreadable::Failed(other),
+        }
     }
 }
 
 impl Shared {
-    /// The record of a session.
+    /// The record of a session. One that is damaged is in `error`, and only what it is listed by is
+    /// known of it.
     pub(super) fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
-        self.read_session(id, |cell| self.record(cell))
+        let record = |cell: &SessionCell| codec::decode_session(&cell.front, &cell.body);
+        let found = self.cell(id).and_then(|cell| {
+            let decoded = cell.as_ref().map(record).transpose();
+            decoded.map_err(|error| self.damaged(&keys::session(id), &error))
+        });
+        match found {
+            Err(damaged @ StoreError::Damaged(_)) => match self.front(id) {
+                Some(session) => Ok(Some(session)),
+                None => Err(damaged),
+            },
+            found => found,
+        }
     }
 
     /// A page of sessions. A session that changes while the page is read may have changed so that
@@ -84,23 +99,19 @@ impl Shared {
         limit: usize,
     ) -> Result<Vec<TurnRecord>, StoreError> {
         let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
-        let first = keys::turn(id, first);
-        let rows = self.disk.from(&first, &first[..18]);
-        let rows = rows.take(limit).collect::<Result<Vec<_>, _>>()?;
-        let Some(end) = self.durable_turns(id) else { return Ok(Vec::new()) };
-        let mut turns = Vec::with_capacity(rows.len());
-        for (key, value) in rows {
-            if keys::number(&key).is_none_or(|number| number >= end) {
-                break;
+        let Some(tail) = self.tail(id, |cell| cell.turns)? else { return Ok(Vec::new()) };
+        // What the tail had when it was read may be in a row by now.
+        let end = tail.first().unwrap_or(u64::MAX);
+        let mut turns = Vec::new();
+        for entry in self.disk.from(&keys::turn(id, first), &keys::turns(id)) {
+            if turns.len() >= limit {
+                return Ok(turns);
             }
-            match self.read_turn(&key, &value) {
-                Ok(turn) => turns.push(turn),
-                Err(Unreadable::Stale) if self.durable_turns(id).is_none() => {
-                    return Ok(Vec::new());
-                }
-                Err(error) => return Err(self.turn_error(&key, error)),
-            }
+            let (key, sealed) = entry?;
+            let row = self.read_turns(&key, &sealed)?;
+            self.take_turns(&key, &row, first..=end - 1, limit, &mut turns)?;
         }
+        self.take_turns(&keys::session(id), &tail, first..=u64::MAX, limit, &mut turns)?;
         Ok(turns)
     }
 
@@ -110,17 +121,17 @@ impl Shared {
         id: SessionId,
         number: u64,
     ) -> Result<Option<TurnRecord>, StoreError> {
-        let key = keys::turn(id, number);
-        let value = self.disk.get(&key)?;
-        let (Some(value), Some(end)) = (value, self.durable_turns(id)) else { return Ok(None) };
-        if number >= end {
-            return Ok(None);
+        let Some(tail) = self.tail(id, |cell| cell.turns)? else { return Ok(None) };
+        let mut turns = Vec::new();
+        if tail.first().is_some_and(|first| number >= first) {
+            self.take_turns(&keys::session(id), &tail, number..=number, 1, &mut turns)?;
+        } else if let Some(entry) = self.disk.from(&keys::turn(id, number), &keys::turns(id)).next()
+        {
+            let (key, sealed) = entry?;
+            let row = self.read_turns(&key, &sealed)?;
+            self.take_turns(&key, &row, number..=number, 1, &mut turns)?;
         }
-        match self.read_turn(&key, &value) {
-            Ok(turn) => Ok(Some(turn)),
-            Err(Unreadable::Stale) if self.durable_turns(id).is_none() => Ok(None),
-            Err(error) => Err(self.turn_error(&key, error)),
-        }
+        Ok(turns.pop())
     }
 
     /// Events after `cursor`.
@@ -147,92 +158,113 @@ impl Shared {
         cursor: Cursor,
         limit: usize,
     ) -> Result<Vec<Logged>, StoreError> {
-        let end = self.index().cursor;
         let first = cursor.0.saturating_add(1);
+        let Some(tail) = self.tail(id, |cell| cell.places)? else { return Ok(Vec::new()) };
+        // After the tail, so that nothing in it lies beyond.
+        let end = self.index().cursor;
         let mut events: Vec<Logged> = Vec::new();
-        let place = keys::place(id, Cursor(first));
-        for entry in self.disk.from(&place, &place[..18]) {
-            let (key, value) = entry?;
-            let last = keys::number(&key).unwrap_or(u64::MAX);
-            if last > end.0 || events.len() >= limit {
+        let mut done = first;
+        let mut read = |places: &Places| {
+            for Place { last, count } in places.iter() {
+                if last < done || last > end.0 || events.len() >= limit {
+                    continue;
+                }
+                let from = (last + 1).saturating_sub(u64::from(count)).max(done);
+                self.each_event(from..=last, |event| {
+                    if is_about(&event.event, id) {
+                        events.push(event);
+                    }
+                    events.len() < limit
+                })?;
+                done = last + 1;
+            }
+            Ok::<bool, StoreError>(events.len() < limit)
+        };
+        for entry in self.disk.from(&keys::place(id, Cursor(first)), &keys::places(id)) {
+            let (key, sealed) = entry?;
+            let damaged = |error| self.damaged(&key, &error);
+            let row = codec::unseal(Kind::Places, &key, &sealed).map_err(damaged)?;
+            if !read(&Places::read(&row).map_err(damaged)?)? {
                 break;
             }
-            let damaged = |error| self.damaged(&key, &error);
-            let place = codec::unseal(Kind::Places, &key, &value).map_err(damaged)?;
-            let count = cell::read_place(&place).map_err(damaged)?;
-            let from = (last + 1).saturating_sub(count).max(first);
-            self.each_event(from..=last, |event| {
-                if is_about(&event.event, id) {
-                    events.push(event);
-                }
-                events.len() < limit
-            })?;
         }
-        let index = self.index();
-        let known = index.revision(id).is_some() || index.aside(id).is_some();
-        Ok(if known { events } else { Vec::new() })
+        read(&tail)?;
+        Ok(events)
     }
 
-    /// The durable value of the key of a session.
-    fn session_value(&self, id: SessionId) -> Result<Option<IVec>, StoreError> {
-        let found = self.disk.get(&keys::session(id))?;
-        let index = self.index();
-        if let Some(key) = index.aside(id) {
+    /// The bytes of a component, checked against the digest.
+    pub(super) fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        let key = keys::component(digest);
+        let Some(bytes) = self.disk.get(&key)? else { return Ok(None) };
+        if Digest::of(&bytes) == digest {
+            Ok(Some(bytes))
+        } else {
+            let error = CodecError::Malformed("it is not what its digest says".to_owned());
+            Err(self.damaged(&key, &error))
+        }
+    }
+
+    /// Whether the component of every agent is known, so that others may be removed.
+    pub(super) fn all_agents_are_known(&self) -> bool {
+        self.disk.fronts(&[keys::ASIDE, keys::AGENT]).next().is_none()
+    }
+
+    /// The value of a session.
+    fn cell(&self, id: SessionId) -> Result<Option<SessionCell>, StoreError> {
+        if let Some(key) = self.index().aside(id) {
             return Err(StoreError::Damaged(key.to_owned()));
         }
-        Ok(match index.in_flight(id) {
-            Some(in_flight) => in_flight.durable.clone(),
-            None => found,
-        })
+        let key = keys::session(id);
+        let Some(sealed) = self.disk.get(&key)? else { return Ok(None) };
+        let value = codec::unseal(Kind::Session, &key, &sealed);
+        let cell = value.and_then(|value| SessionCell::read(&shared_bytes(&sealed, &value)));
+        cell.map(Some).map_err(|error| self.damaged(&key, &error))
     }
 
-    fn read_session<T>(
+    /// What the index has of the value of a session that is damaged.
+    fn front(&self, id: SessionId) -> Option<Session> {
+        let (_, front) = self.disk.fronts(&keys::session(id)).next()?.ok()?;
+        let mut session = codec::decode_front(cell::read_front(&front).ok()?).ok()?;
+        session.state = State::Error(Reason::new(DAMAGED));
+        Some(session)
+    }
+
+    /// Something that goes along with the record of a session. Of a damaged record it is lost, and
+    /// what lies in rows can still be read. `None` where there is no session.
+    fn tail<T: Default>(
         &self,
         id: SessionId,
-        read: impl Fn(&SessionCell<'_>) -> Result<T, Unreadable>,
+        tail: impl Fn(SessionCell) -> T,
     ) -> Result<Option<T>, StoreError> {
-        let key = keys::session(id);
-        for _ in 0..TRIES {
-            let Some(value) = self.session_value(id)? else { return Ok(None) };
-            let read = codec::unseal(Kind::Session, &key, &value)
-                .map_err(Unreadable::from)
-                .and_then(|value| read(&SessionCell::read(&value)?));
-            match read {
-                Ok(read) => return Ok(Some(read)),
-                Err(Unreadable::Stale) => {}
-                Err(Unreadable::Damaged(error)) => return Err(self.damaged(&key, &error)),
-                Err(Unreadable::Failed(error)) => return Err(error),
+        match self.cell(id) {
+            Ok(cell) => Ok(cell.map(tail)),
+            Err(StoreError::Damaged(_)) => Ok(Some(T::default())),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_turns(&self, key: &[u8], sealed: &[u8]) -> Result<Turns, StoreError> {
+        let row = codec::unseal(Kind::Turn, key, sealed).and_then(|row| Turns::read(&row));
+        row.map_err(|error| self.damaged(key, &error))
+    }
+
+    /// Append those of these turns that have such numbers.
+    fn take_turns(
+        &self,
+        key: &[u8],
+        from: &Turns,
+        numbers: RangeInclusive<u64>,
+        limit: usize,
+        turns: &mut Vec<TurnRecord>,
+    ) -> Result<(), StoreError> {
+        for turn in from.iter() {
+            let (number, turn) = turn.map_err(|error| self.damaged(key, &error))?;
+            if numbers.contains(&number) && turns.len() < limit {
+                let turn = codec::decode_turn(turn);
+                turns.push(turn.map_err(|error| self.damaged(key, &error))?);
             }
         }
-        Err(self.damaged(&key, &lost()))
-    }
-
-    fn record(&self, cell: &SessionCell<'_>) -> Result<Session, Unreadable> {
-        let body = self.part(Kind::Body, &cell.body)?;
-        Ok(codec::decode_session(cell.front, body.as_slice())?)
-    }
-
-    /// Below which number the turns of a session are durable; `None` where there is no session.
-    fn durable_turns(&self, id: SessionId) -> Option<u64> {
-        let index = self.index();
-        if index.revision(id).is_none() && index.aside(id).is_none() {
-            return None;
-        }
-        Some(index.in_flight(id).map_or(u64::MAX, |in_flight| in_flight.turns_from))
-    }
-
-    fn read_turn(&self, key: &[u8], value: &[u8]) -> Result<TurnRecord, Unreadable> {
-        let value = codec::unseal(Kind::Turn, key, value)?;
-        let turn = self.part(Kind::TurnApart, &cell::read_turn(&value)?)?;
-        Ok(codec::decode_turn(turn.as_slice())?)
-    }
-
-    fn turn_error(&self, key: &[u8], error: Unreadable) -> StoreError {
-        match error {
-            Unreadable::Stale => self.damaged(key, &lost()),
-            Unreadable::Damaged(error) => self.damaged(key, &error),
-            Unreadable::Failed(error) => error,
-        }
+        Ok(())
     }
 
     /// Calls `each` for every event of the range, in order, until it says that this is enough.
@@ -243,9 +275,14 @@ impl Shared {
         mut each: impl FnMut(Logged) -> bool,
     ) -> Result<(), StoreError> {
         for entry in self.disk.from(&keys::events(Cursor(*range.start())), &[keys::EVENTS]) {
-            let (key, value) = entry?;
+            let (key, sealed) = match entry {
+                Ok(entry) => entry,
+                // It has been named in the log.
+                Err(StoreError::Damaged(_)) => continue,
+                Err(error) => return Err(error),
+            };
             let last = keys::number(&key).unwrap_or(u64::MAX);
-            let piece = match codec::unseal(Kind::Events, &key, &value) {
+            let piece = match codec::unseal(Kind::Events, &key, &sealed) {
                 Ok(piece) => piece,
                 Err(error) => {
                     self.damaged(&key, &error);
@@ -257,40 +294,26 @@ impl Shared {
                 Vec::new()
             });
             let first = (last + 1).saturating_sub(events.len() as u64);
-            for (cursor, part) in (first..).zip(&events) {
+            for (cursor, event) in (first..).zip(&events) {
                 if cursor > *range.end() {
                     return Ok(());
                 }
                 if cursor < *range.start() {
                     continue;
                 }
-                let event = self
-                    .part(Kind::EventApart, part)
-                    .and_then(|event| Ok(codec::decode_event(event.as_slice())?));
-                match event {
+                match codec::decode_event(event) {
                     Ok(event) => {
                         if !each(Logged { cursor: Cursor(cursor), event }) {
                             return Ok(());
                         }
                     }
                     Err(error) => {
-                        self.turn_error(&key, error);
+                        self.damaged(&key, &error);
                     }
                 }
             }
         }
         Ok(())
-    }
-
-    /// The bytes of a part, read from its file if it has one.
-    fn part<'a>(&self, kind: Kind, part: &PartRef<'a>) -> Result<Content<'a>, Unreadable> {
-        match part {
-            PartRef::Inline(bytes) => Ok(Content::Here(bytes)),
-            PartRef::File(name) => match self.files.read(kind, name)? {
-                Some(bytes) => Ok(Content::Apart(bytes)),
-                None => Err(Unreadable::Stale),
-            },
-        }
     }
 
     fn damaged(&self, key: &[u8], error: &CodecError) -> StoreError {
@@ -300,37 +323,6 @@ impl Shared {
     }
 }
 
-/// The bytes of a part.
-enum Content<'a> {
-    Here(&'a [u8]),
-    Apart(Bytes),
-}
-
-impl Content<'_> {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Content::Here(bytes) => bytes,
-            Content::Apart(bytes) => bytes,
-        }
-    }
-}
-
 fn lost() -> CodecError {
-    CodecError::Malformed("a file that it names is not there".to_owned())
-}
-
-/// The agent of this value, read from its file if it has one.
-pub(super) fn read_agent(
-    files: &super::files::Files,
-    part: &PartRef<'_>,
-) -> Result<crate::agent::Agent, CodecError> {
-    let bytes = match part {
-        PartRef::Inline(bytes) => Cow::Borrowed(*bytes),
-        PartRef::File(name) => match files.read(Kind::AgentApart, name) {
-            Ok(Some(bytes)) => Cow::Owned(bytes.to_vec()),
-            Ok(None) => return Err(lost()),
-            Err(error) => return Err(CodecError::Malformed(error.to_string())),
-        },
-    };
-    codec::decode_agent(&bytes)
+    CodecError::Malformed("something that it names is not there".to_owned())
 }

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::super::Shared;
-use super::super::blob::{BlobFile, BlobId};
-use super::super::cell::{self, Content, Part, SnapshotCell, TemplateCell};
-use super::super::files::{FileName, Files, Names, Owner};
+use super::super::blob::{BlobId, Contents};
+use super::super::cell::{self, Content, SnapshotCell, TemplateCell};
 use super::super::index::{Facts, agent_key};
 use super::super::keys;
-use super::{Change, Commit, NewEvent, NewSnapshot, NewTemplate, Record, Request, Shares, Turn};
+use super::{
+    Change, Commit, NewAgent, NewEvent, NewSnapshot, NewTemplate, Record, Request, Shares, Turn,
+};
 use crate::agent::{Agent, Digest};
 use crate::event::{Event, Subject};
 use crate::session::id::{Principal, SessionId};
@@ -23,21 +24,22 @@ use crate::store::{Creation, MAX_CREATIONS, StoreError, codec};
 
 /// The most bytes that the owner and the name of a template take: they are in its key.
 const TEMPLATE_NAME: usize = 512;
+/// The most bytes that a commit takes in the log. The engine takes twice as much at once.
+const COMMIT: usize = 12 << 20;
 
-/// A change that is encoded, and whose large values are yet to be written.
+/// A change that is encoded, and whose large values are yet to be staged.
 #[derive(Debug)]
 pub(in super::super) struct Draft {
     change: Drafted,
     events: Vec<NewEvent>,
-    files: Vec<(FileName, Vec<u8>)>,
     shares: Shares,
-    blobs: Option<BlobFile>,
+    size: usize,
 }
 
 #[derive(Debug)]
 enum Drafted {
     Ready(Change),
-    Agent(Agent, Part, Bytes),
+    Agent(Box<(Agent, Bytes)>),
 }
 
 impl Draft {
@@ -48,19 +50,14 @@ impl Draft {
     pub(in super::super) fn new(
         request: Request,
         events: &[Event],
-        names: &Names,
         store: Option<&Shared>,
     ) -> Result<Draft, StoreError> {
-        let mut places = Places::new(names);
+        let mut places = Places::default();
         if matches!(request, Request::Create(_) | Request::PutTemplate(_)) {
             places.known = store;
         }
         let change = match request {
-            Request::PutAgent(agent, component) => {
-                let bytes = codec::encode_agent(&agent);
-                let part = places.place(Owner::Agents, bytes, cell::ROW);
-                Drafted::Agent(agent, part, component)
-            }
+            Request::PutAgent(agent, component) => Drafted::Agent(Box::new((agent, component))),
             other => Drafted::Ready(places.change(other)?),
         };
         let event = |event: &Event| {
@@ -68,61 +65,67 @@ impl Draft {
                 Subject::Session(id) => Some(SessionId(id)),
                 Subject::Agent(_) => None,
             };
-            (about, places.place(Owner::Log, codec::encode_event(event), cell::EVENT))
+            (about, codec::encode_event(event))
         };
-        let events = events.iter().map(event).collect();
-        let (files, shares, blobs) = places.finish()?;
-        Ok(Draft { change, events, files, shares, blobs })
+        let events: Vec<NewEvent> = events.iter().map(event).collect();
+        let shares = places.finish()?;
+        let of_change = match &change {
+            Drafted::Ready(change) => change.size(),
+            Drafted::Agent(_) => 0,
+        };
+        let of_events: usize = events.iter().map(|(_, event)| event.len() + 8).sum();
+        let contents = if shares.contents.are_large() { 0 } else { shares.contents.size() };
+        let size = of_change + of_events + 64 * shares.uses.len() + contents + 64;
+        if size > COMMIT {
+            return Err(StoreError::TooLarge { what: "a commit in bytes", limit: COMMIT });
+        }
+        Ok(Draft { change, events, shares, size })
     }
 
-    /// Whether files have to be written before the commit.
-    pub(in super::super) fn has_files(&self) -> bool {
-        !self.files.is_empty() || self.blobs.is_some() || matches!(self.change, Drafted::Agent(..))
+    /// Whether something has to be staged before the commit.
+    pub(in super::super) fn has_large(&self) -> bool {
+        self.shares.contents.are_large() || matches!(self.change, Drafted::Agent(_))
     }
 
-    /// Bytes of the files that have to be written.
-    pub(in super::super) fn file_bytes(&self) -> usize {
+    /// Bytes of what has to be staged.
+    pub(in super::super) fn large_bytes(&self) -> usize {
         let component = match &self.change {
             Drafted::Ready(_) => 0,
-            Drafted::Agent(_, _, component) => component.len(),
+            Drafted::Agent(agent) => agent.1.len(),
         };
-        let blobs = self.blobs.as_ref().map_or(0, BlobFile::length);
-        component + blobs + self.files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
+        let contents = &self.shares.contents;
+        component + if contents.are_large() { contents.size() } else { 0 }
     }
 
-    /// The commit, once its files are written. `files` is needed where it has any.
+    /// The commit, once its large values are staged: `store` is needed where it has any.
     pub(in super::super) fn into_commit(
         self,
-        files: Option<&Files>,
+        store: Option<&Shared>,
         since: Duration,
         answer: oneshot::Sender<Result<bool, StoreError>>,
     ) -> Result<Commit, StoreError> {
-        let mut shares = self.shares;
-        if let (Some(files), Some(blobs)) = (files, &self.blobs) {
-            shares.write(files, blobs)?;
+        let Draft { change, events, mut shares, size } = self;
+        if let (Some(store), true) = (store, shares.contents.are_large()) {
+            shares.contents = shares.contents.stage(&store.disk)?;
         }
-        if let (Some(files), false) = (files, self.files.is_empty()) {
-            files.write(&self.files).inspect_err(|_| files.remove(&shares.file))?;
-        }
-        let change = match (self.change, files) {
+        let change = match (change, store) {
             (Drafted::Ready(change), _) => change,
-            (Drafted::Agent(agent, part, component), Some(files)) => {
-                let staged = files.stage_component(agent.reference.digest, &component)?;
-                Change::PutAgent(agent, part, staged)
+            (Drafted::Agent(new), Some(store)) => {
+                let (agent, component) = *new;
+                let key = keys::component(agent.reference.digest);
+                let component = store.disk.stage(&[(key.to_vec().into(), component)])?;
+                let value = codec::encode_agent(&agent);
+                Change::PutAgent(Box::new(NewAgent { agent, value, component }))
             }
-            (Drafted::Agent(..), None) => return Err(StoreError::Closed),
+            (Drafted::Agent(_), None) => return Err(StoreError::Closed),
         };
-        let events: usize = self.events.iter().map(|(_, event)| event.size() + 8).sum();
-        let size = change.size() + 64 * shares.uses.len() + events + 64;
-        let files = self.files.into_iter().map(|(name, _)| name).collect();
-        Ok(Commit { change, events: self.events, files, shares, size, since, answer })
+        Ok(Commit { change, events, shares, size, since, answer })
     }
 }
 
-/// Decides what goes to a file.
+/// Decides what goes to blobs.
+#[derive(Default)]
 pub(in super::super) struct Places<'a> {
-    names: &'a Names,
-    files: Vec<(FileName, Vec<u8>)>,
     blobs: BTreeMap<BlobId, Bytes>,
     uses: BTreeMap<BlobId, u64>,
     /// Where a blob may be already, so that it is not written in vain: sessions and templates are
@@ -130,18 +133,9 @@ pub(in super::super) struct Places<'a> {
     known: Option<&'a Shared>,
 }
 
-impl<'a> Places<'a> {
-    /// Nothing has been placed yet.
-    pub(in super::super) fn new(names: &'a Names) -> Places<'a> {
-        let (blobs, uses) = (BTreeMap::new(), BTreeMap::new());
-        Places { names, files: Vec::new(), blobs, uses, known: None }
-    }
-
-    /// What has to be written, and what is referred to.
-    #[expect(clippy::type_complexity, reason = "its caller takes it apart")]
-    pub(in super::super) fn finish(
-        mut self,
-    ) -> Result<(Vec<(FileName, Vec<u8>)>, Shares, Option<BlobFile>), StoreError> {
+impl Places<'_> {
+    /// What is referred to, and what of it has to be written.
+    pub(in super::super) fn finish(mut self) -> Result<Shares, StoreError> {
         if let Some(store) = self.known {
             let mut known = Vec::new();
             for id in self.blobs.keys() {
@@ -151,10 +145,8 @@ impl<'a> Places<'a> {
             }
             known.iter().for_each(|id| drop(self.blobs.remove(id)));
         }
-        let blobs: Vec<_> = self.blobs.into_iter().collect();
-        let name = |blobs| BlobFile { name: self.names.name(Owner::Blobs), blobs };
-        let file = (!blobs.is_empty()).then_some(blobs).map(name);
-        Ok((self.files, Shares { uses: self.uses, ..Shares::default() }, file))
+        let contents = Contents::of(self.blobs.into_iter().collect());
+        Ok(Shares { uses: self.uses, contents })
     }
 
     fn change(&mut self, request: Request) -> Result<Change, StoreError> {
@@ -166,25 +158,25 @@ impl<'a> Places<'a> {
                 }
                 let create = |Creation { session, head }| {
                     let head = head.map(|head| self.snapshot(session.id, head));
-                    Ok((self.record(session)?, head))
+                    Ok((record(session)?, head))
                 };
                 Change::Create(all.into_iter().map(create).collect::<Result<_, StoreError>>()?)
             }
             Request::Update(update) => {
                 let (session, head) = *update;
                 let head = head.map(|head| self.snapshot(session.id, head));
-                Change::Update(self.record(session)?, head)
+                Change::Update(record(session)?, head)
             }
             Request::Turn(turn) => {
                 let (session, turn, snapshot) = *turn;
-                let owner = Owner::Session(session.id);
                 let head = snapshot.map(|snapshot| self.snapshot(session.id, snapshot));
                 let number = turn.number;
-                let turn = self.place(owner, codec::encode_turn(&turn), cell::ROW);
-                Change::Turn(Turn { record: self.record(session)?, number, turn, head })
+                let turn = codec::encode_turn(&turn);
+                Change::Turn(Turn { record: record(session)?, number, turn, head })
             }
             Request::Log(id) => Change::Log(id),
             Request::Delete(id) => Change::Delete(id),
+            Request::Expire(now, sessions) => Change::Expire(now, sessions),
             Request::PutTemplate(template) => Change::PutTemplate(self.template(*template)?),
             Request::DeleteTemplate(owner, name) => {
                 check_template(&owner, &name)?;
@@ -192,33 +184,6 @@ impl<'a> Places<'a> {
             }
             Request::PutAgent(..) => unreachable!("it is drafted apart, with its component"),
             Request::DeleteAgent(agent) => Change::DeleteAgent(agent),
-        })
-    }
-
-    fn place(&mut self, owner: Owner, bytes: Vec<u8>, limit: usize) -> Part {
-        if bytes.len() <= limit {
-            return Part::Inline(bytes);
-        }
-        let name = self.names.name(owner);
-        self.files.push((name.clone(), bytes));
-        Part::File(name)
-    }
-
-    fn record(&mut self, session: Session) -> Result<Record, StoreError> {
-        let front = codec::encode_front(&session);
-        if front.len() > cell::FRONT {
-            let what = "the owner, the agent, the labels and the state of a session in bytes";
-            return Err(StoreError::TooLarge { what, limit: cell::FRONT });
-        }
-        let body = codec::encode_body(&session);
-        Ok(Record {
-            id: session.id,
-            revision: session.revision,
-            head: session.head,
-            pinned: session.before_upgrade.as_ref().and_then(|before| before.head),
-            front,
-            body: self.place(Owner::Session(session.id), body, cell::BODY),
-            facts: Facts::of(session),
         })
     }
 
@@ -230,9 +195,9 @@ impl<'a> Places<'a> {
     ) -> NewSnapshot {
         let id = snapshot.id;
         let mut value = Vec::new();
-        self.state(snapshot, |cell| cell.write(&mut value));
+        let shares = self.state(snapshot, |cell| cell.write(&mut value));
         let value = codec::seal(&keys::snapshot(session, id), &[&value]);
-        NewSnapshot { id, value }
+        NewSnapshot { id, value, shares }
     }
 
     fn template(&mut self, template: Template) -> Result<NewTemplate, StoreError> {
@@ -251,8 +216,9 @@ impl<'a> Places<'a> {
         Ok(NewTemplate { key, value, agent: agent_key(template.agent) })
     }
 
-    /// Place the state of a snapshot, and count what it refers to, each once.
-    fn state(&mut self, snapshot: Snapshot, write: impl FnOnce(SnapshotCell<'_>)) {
+    /// Place the state of a snapshot, and count what it refers to, each once. Returns whether it
+    /// refers to anything.
+    fn state(&mut self, snapshot: Snapshot, write: impl FnOnce(SnapshotCell<'_>)) -> bool {
         let outline = codec::encode_snapshot(&snapshot);
         let (data, chunks) = match snapshot.state {
             GuestState::Portable { data, .. } => (data, Vec::new()),
@@ -284,10 +250,29 @@ impl<'a> Places<'a> {
         });
         blobs.sort_unstable();
         blobs.dedup();
+        let shares = !blobs.is_empty();
         for id in blobs {
             *self.uses.entry(id).or_default() += 1;
         }
+        shares
     }
+}
+
+fn record(session: Session) -> Result<Record, StoreError> {
+    let front = codec::encode_front(&session);
+    if front.len() > cell::FRONT {
+        let what = "the owner, the agent, the labels and the state of a session in bytes";
+        return Err(StoreError::TooLarge { what, limit: cell::FRONT });
+    }
+    Ok(Record {
+        id: session.id,
+        revision: session.revision,
+        head: session.head,
+        pinned: session.before_upgrade.as_ref().and_then(|before| before.head),
+        front,
+        body: codec::encode_body(&session),
+        facts: Facts::of(session),
+    })
 }
 
 /// What is longer than this cannot be a template.

@@ -36,6 +36,8 @@ pub(super) struct Core {
     pub(super) packs: Arc<Packs>,
     pub(super) applier: Mutex<Applier>,
     log: Mutex<Log>,
+    /// What the log had after the last commit: asked for while the next one is being synced.
+    logged: Mutex<(u64, (usize, u64))>,
     /// A slot that the log has not taken in yet.
     spare: Mutex<Option<Slot>>,
     overlay: RwLock<Overlay>,
@@ -82,6 +84,7 @@ impl Core {
             options,
             packs: Arc::new(packs),
             applier: Mutex::new(applier),
+            logged: Mutex::new((log.sequence(), log.size())),
             log: Mutex::new(log),
             spare: Mutex::default(),
             overlay: RwLock::new(overlay),
@@ -125,6 +128,7 @@ impl Core {
             }
         };
         staged.into_iter().for_each(Staged::keep);
+        *held(&self.logged) = (sequence, log.size());
         let mut overlay = self.overlay_mut();
         let was_empty = overlay.active.is_empty();
         overlay.active.add(sequence, room, batch.changes);
@@ -230,10 +234,7 @@ impl Core {
 
     pub(super) fn stat(&self) -> Stat {
         let waits_for_space = self.state().full;
-        let (sequence, (slots, log_bytes)) = {
-            let log = held(&self.log);
-            (log.sequence(), log.size())
-        };
+        let (sequence, (slots, log_bytes)) = *held(&self.logged);
         let overlay = self.overlay();
         let frozen = overlay.frozen.as_deref();
         let mut kinds = BTreeMap::new();
@@ -410,6 +411,14 @@ pub(crate) struct Stat {
     pub(crate) kinds: BTreeMap<Kind, KindStat>,
     /// Whether the applier waits for space on the disk.
     pub(crate) waits_for_space: bool,
+}
+
+impl Stat {
+    /// The room that all of it takes on the disk, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let packs: u64 = self.kinds.values().map(|kind| kind.bytes).sum();
+        self.log_bytes + self.index_bytes + packs
+    }
 }
 
 /// How large the packs of a kind are.

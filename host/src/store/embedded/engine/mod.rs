@@ -80,10 +80,11 @@ use self::core::Core;
 pub(crate) use self::core::{KindStat, Stat};
 pub(crate) use self::group::KEY;
 pub(crate) use self::index::Index;
-pub(crate) use self::io::{Folder, Io};
+pub(crate) use self::io::{Folder, Handle, Io};
 pub(crate) use self::range::Range;
 pub(crate) use self::stage::Staged;
 pub(crate) use self::tree::Tree;
+pub(crate) use self::value::Kind;
 
 /// The largest value that lies in the index itself, in bytes.
 pub(crate) const INLINE: usize = 4 << 10;

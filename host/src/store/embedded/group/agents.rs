@@ -1,17 +1,17 @@
 //! Agents: what a group adds and removes.
 
-use super::super::cell::{AgentCell, Part};
-use super::super::commit::NewEvent;
+use super::super::cell;
+use super::super::commit::{NewAgent, NewEvent};
+use super::super::engine::Class;
 use super::super::index::Uploaded;
 use super::super::keys;
 use super::{AgentChange, Group};
 use crate::agent::{Agent, AgentRef};
 use crate::store::StoreError;
-use crate::store::codec::{self, Kind};
 
 impl Group<'_> {
     /// Whether this agent is new, and then its place in the order of upload.
-    pub(super) fn admit(&self, agent: &Agent) -> Result<Option<u64>, StoreError> {
+    fn admit(&self, agent: &Agent) -> Result<Option<u64>, StoreError> {
         let index = self.shared.index();
         let reference = &agent.reference;
         match index.uploaded(&reference.name, &reference.version) {
@@ -21,28 +21,31 @@ impl Group<'_> {
         }
     }
 
-    /// Keep an agent at its place in the order of upload.
+    /// Keep an agent and its component. Returns whether it is new.
     pub(super) fn put_agent(
         &mut self,
-        sequence: u64,
-        agent: Agent,
-        part: &Part,
+        new: NewAgent,
         events: &[NewEvent],
-    ) -> bool {
+    ) -> Result<bool, StoreError> {
+        let NewAgent { agent, value, component } = new;
+        let Some(sequence) = self.admit(&agent)? else { return Ok(false) };
         let key = keys::agent(&agent.reference.name, &agent.reference.version);
-        self.insert(key, &AgentCell::write(sequence, part));
+        self.rows.seal(Class::Rows, key, &cell::write_agent(sequence, &value));
+        // Where another agent has the same, it is given the same bytes again.
+        self.batch.put_staged(component, |_| true);
         self.agents.push(AgentChange::Put(Uploaded { sequence, agent }));
         self.log(events);
-        true
+        Ok(true)
     }
 
-    /// Remove an agent that nothing refers to. Returns whether it was there.
+    /// Remove an agent that nothing refers to, and its component with the last agent that has it.
+    /// Returns whether it was there.
     pub(super) fn delete_agent(
         &mut self,
         agent: AgentRef,
         events: &[NewEvent],
     ) -> Result<bool, StoreError> {
-        {
+        let is_shared = {
             let index = self.shared.index();
             let known = index.uploaded(&agent.name, &agent.version);
             if known.is_none_or(|known| known.agent.reference.digest != agent.digest) {
@@ -52,23 +55,14 @@ impl Group<'_> {
                 0 => {}
                 count => return Err(StoreError::AgentInUse(count)),
             }
+            index.agents_with(agent.digest) > 1
+        };
+        if !is_shared && self.shared.all_agents_are_known() {
+            self.rows.remove(keys::component(agent.digest));
         }
-        self.forget_agent_file(&agent)?;
-        self.remove(keys::agent(&agent.name, &agent.version));
+        self.rows.remove(keys::agent(&agent.name, &agent.version));
         self.agents.push(AgentChange::Removed(agent));
         self.log(events);
         Ok(true)
-    }
-
-    fn forget_agent_file(&mut self, agent: &AgentRef) -> Result<(), StoreError> {
-        let key = keys::agent(&agent.name, &agent.version);
-        let file = self.shared.disk.get(&key)?.and_then(|sealed| {
-            let value = codec::unseal(Kind::Agent, &key, &sealed).ok()?;
-            AgentCell::read(&value).ok()?.agent.to_file()
-        });
-        if let Some(file) = file {
-            self.forget_file(file);
-        }
-        Ok(())
     }
 }

@@ -1,46 +1,35 @@
-//! The blobs that a group refers to and lets go of, counted; and the files that they lie in.
+//! The blobs that a group refers to and lets go of, counted.
 
 use std::collections::HashMap;
 
-use sled::{Batch, IVec};
-
 use super::super::Shared;
-use super::super::blob::{BlobCell, BlobId};
+use super::super::blob::{self, BlobId, Contents};
 use super::super::cell::{Content, SnapshotCell};
 use super::super::commit::Shares;
-use super::super::files::FileName;
+use super::super::engine::{Batch, Class};
 use super::super::keys;
-use super::super::query::{BlobReader, Unreadable};
-use super::rows::Before;
+use super::super::query::Unreadable;
 use crate::store::StoreError;
 use crate::store::codec::{self, Kind};
 
 /// The blobs that the group has read or changed.
 pub(super) struct Blobs<'a> {
     shared: &'a Shared,
-    blobs: HashMap<BlobId, Staged>,
-    files: HashMap<FileName, Uses>,
+    blobs: HashMap<BlobId, Uses>,
+    /// What commits have brought, and which of it was not there.
+    brought: Vec<(Contents, Vec<BlobId>)>,
 }
 
-struct Staged {
-    durable: Option<IVec>,
-    was: Option<BlobCell>,
-    now: Option<BlobCell>,
-}
-
-/// How many blobs of a file are in use.
+/// How many snapshots and templates refer to a blob.
 struct Uses {
     was: u64,
     now: u64,
 }
 
-/// The uses of a file whose number is lost: it stays.
-const UNKNOWN: u64 = u64::MAX;
-
 impl<'a> Blobs<'a> {
     /// Nothing has been changed yet.
     pub(super) fn new(shared: &'a Shared) -> Blobs<'a> {
-        Blobs { shared, blobs: HashMap::new(), files: HashMap::new() }
+        Blobs { shared, blobs: HashMap::new(), brought: Vec::new() }
     }
 
     /// Make sure that each blob that a commit refers to is there, or comes with it.
@@ -48,32 +37,30 @@ impl<'a> Blobs<'a> {
     /// # Errors
     /// [`StoreError::SnapshotGone`] where one is not.
     pub(super) fn check(&mut self, shares: &Shares) -> Result<(), StoreError> {
+        let mut missing = Vec::new();
         for id in shares.uses.keys() {
-            if self.load(id)?.now.is_none() && !shares.places.contains_key(id) {
-                return Err(StoreError::SnapshotGone);
+            if self.load(id)?.now == 0 {
+                missing.push(*id);
             }
         }
-        Ok(())
+        let brought = if missing.is_empty() { Vec::new() } else { shares.contents.ids() };
+        let brought: std::collections::HashSet<_> = brought.into_iter().collect();
+        let all = missing.iter().all(|id| brought.contains(id));
+        if all { Ok(()) } else { Err(StoreError::SnapshotGone) }
     }
 
-    /// Take in what a commit refers to, which has been checked. The file that it brings goes again
-    /// if nothing in it is used: all of it may have been there before.
-    pub(super) fn take(&mut self, shares: &Shares) {
-        if let Some(file) = &shares.file {
-            self.files.insert(file.clone(), Uses { was: 0, now: 0 });
-        }
+    /// Take in what a commit refers to, which has been checked.
+    pub(super) fn take(&mut self, shares: Shares) {
+        let mut new = Vec::new();
         for (id, more) in &shares.uses {
-            let Some(staged) = self.blobs.get_mut(id) else { continue };
-            match (&mut staged.now, shares.places.get(id)) {
-                (Some(cell), _) => cell.uses += more,
-                (now @ None, Some(place)) => {
-                    *now = Some(BlobCell { uses: *more, place: place.clone() });
-                    if let Some(file) = self.files.get_mut(&place.file) {
-                        file.now += 1;
-                    }
-                }
-                (None, None) => {}
+            let Some(uses) = self.blobs.get_mut(id) else { continue };
+            if uses.now == 0 {
+                new.push(*id);
             }
+            uses.now += more;
+        }
+        if !new.is_empty() {
+            self.brought.push((shares.contents, new));
         }
     }
 
@@ -84,65 +71,38 @@ impl<'a> Blobs<'a> {
     pub(super) fn release(&mut self, cell: &SnapshotCell<'_>) -> Result<usize, Unreadable> {
         let blobs = self.blobs_of(cell)?;
         for id in &blobs {
-            let file = match &self.load(id)?.now {
-                Some(cell) => cell.place.file.clone(),
-                None => continue,
-            };
-            self.load_file(&file)?;
+            self.load(id)?;
         }
         for id in &blobs {
-            let Some(Staged { now, .. }) = self.blobs.get_mut(id) else { continue };
-            let Some(cell) = now else {
+            let Some(uses) = self.blobs.get_mut(id) else { continue };
+            if uses.now == 0 {
                 tracing::error!(blob = keys::describe(&keys::blob(id)), "a blob is missing");
-                continue;
-            };
-            cell.uses = cell.uses.saturating_sub(1);
-            if cell.uses == 0 {
-                let file = self.files.get_mut(&cell.place.file);
-                if let Some(file) = file.filter(|file| file.now != UNKNOWN) {
-                    file.now = file.now.saturating_sub(1);
-                }
-                *now = None;
             }
+            uses.now = uses.now.saturating_sub(1);
         }
         Ok(blobs.len())
     }
 
-    /// Put the changes into the batch, what is durable of their keys into `before`, and the files
-    /// that go into `unlink`. Returns whether there are any changes.
-    pub(super) fn seal(
-        self,
-        batch: &mut Batch,
-        before: &mut Before,
-        unlink: &mut Vec<FileName>,
-    ) -> bool {
-        let mut any = false;
-        for (id, Staged { durable, was, now }) in self.blobs {
+    /// Put the changes into the batch.
+    pub(super) fn finish(self, batch: &mut Batch) {
+        // What came may have gone again, and come once more.
+        let is_kept = |id: &BlobId| self.blobs.get(id).is_some_and(|uses| uses.now > 0);
+        for (contents, new) in self.brought {
+            contents.put(batch, |id| new.contains(id) && is_kept(id));
+        }
+        for (id, Uses { was, now }) in &self.blobs {
             if was == now {
                 continue;
             }
-            any = true;
-            let key = keys::blob(&id);
-            match now {
-                Some(cell) => batch.insert(key.as_slice(), codec::seal(&key, &[&cell.write()])),
-                None => batch.remove(key.as_slice()),
-            }
-            before.insert(key.to_vec(), durable);
-        }
-        for (name, Uses { was, now }) in self.files {
-            let key = keys::file(name.as_str());
-            if now == 0 {
-                if was > 0 {
-                    any = true;
-                    batch.remove(key);
-                }
-                unlink.push(name);
-            } else if now != was {
-                any = true;
-                batch.insert(key.as_slice(), codec::seal(&key, &[&now.to_le_bytes()]));
+            let key = keys::blob(id);
+            if *now > 0 {
+                let value = codec::seal(&key, &[&blob::write_uses(*now)]);
+                batch.put(Class::Inline, key.to_vec(), value);
+            } else {
+                batch.delete(key.to_vec());
+                batch.delete(keys::content(id).to_vec());
             }
         }
-        any
     }
 
     /// All blobs that this snapshot refers to, each once.
@@ -156,10 +116,7 @@ impl<'a> Blobs<'a> {
             Content::Blob(digest) => {
                 let id = BlobId::List(digest);
                 blobs.push(id);
-                let place = self.load(&id)?.now.as_ref().map(|cell| cell.place.clone());
-                let place = place.ok_or(Unreadable::Stale)?;
-                let list = BlobReader::new(&self.shared.files).read(&id, &place)?;
-                codec::decode_chunks(&list)?
+                codec::decode_chunks(&self.list(&id)?)?
             }
         };
         blobs.extend(chunks.iter().map(|chunk| BlobId::Chunk(chunk.digest)));
@@ -168,33 +125,31 @@ impl<'a> Blobs<'a> {
         Ok(blobs)
     }
 
-    fn load(&mut self, id: &BlobId) -> Result<&mut Staged, StoreError> {
+    /// The bytes of a blob: it may have come with this group.
+    fn list(&self, id: &BlobId) -> Result<bytes::Bytes, Unreadable> {
+        match self.brought.iter().find_map(|(contents, _)| contents.list(id)) {
+            Some(bytes) => Ok(bytes),
+            None => self.shared.disk.get(&keys::content(id))?.ok_or(Unreadable::Stale),
+        }
+    }
+
+    fn load(&mut self, id: &BlobId) -> Result<&mut Uses, StoreError> {
         use std::collections::hash_map::Entry;
         match self.blobs.entry(*id) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(unknown) => {
                 let key = keys::blob(id);
-                let durable = self.shared.disk.get(&key)?;
-                // A damaged one is as good as none: whoever has the contents brings them again.
-                let was = durable.as_ref().and_then(|sealed| {
-                    let value = codec::unseal(Kind::Note, &key, sealed).ok()?;
-                    BlobCell::read(&value).ok()
+                let sealed = match self.shared.disk.get(&key) {
+                    // A damaged one is as good as none: whoever has the contents brings them again.
+                    Err(StoreError::Damaged(_)) => None,
+                    sealed => sealed?,
+                };
+                let uses = sealed.and_then(|sealed| {
+                    blob::read_uses(&codec::unseal(Kind::Note, &key, &sealed).ok()?).ok()
                 });
-                Ok(unknown.insert(Staged { durable, now: was.clone(), was }))
+                let was = uses.unwrap_or(0);
+                Ok(unknown.insert(Uses { was, now: was }))
             }
         }
-    }
-
-    fn load_file(&mut self, name: &FileName) -> Result<(), StoreError> {
-        if !self.files.contains_key(name) {
-            let key = keys::file(name.as_str());
-            let uses = self.shared.disk.get(&key)?.and_then(|sealed| {
-                let value = codec::unseal(Kind::Note, &key, &sealed).ok()?;
-                Some(u64::from_le_bytes(value.as_ref().try_into().ok()?))
-            });
-            let was = uses.unwrap_or(UNKNOWN);
-            self.files.insert(name.clone(), Uses { was, now: was });
-        }
-        Ok(())
     }
 }

@@ -1,14 +1,13 @@
-//! Keys of sled that a group adds and removes, and what is durable of them until it is.
+//! Keys that a group adds, replaces and removes.
 
 use std::collections::HashMap;
 
-use sled::{Batch, IVec};
+use bytes::Bytes;
 
 use super::super::disk::Disk;
+use super::super::engine::{Batch, Class};
 use crate::store::StoreError;
-
-/// What is durable of the keys that a group changes.
-pub(in super::super) type Before = HashMap<Vec<u8>, Option<IVec>>;
+use crate::store::codec;
 
 /// The keys that the group has read or changed.
 pub(super) struct Rows<'a> {
@@ -17,8 +16,8 @@ pub(super) struct Rows<'a> {
 }
 
 struct Row {
-    durable: Option<IVec>,
-    now: Option<IVec>,
+    now: Option<Bytes>,
+    class: Class,
     changed: bool,
 }
 
@@ -29,48 +28,41 @@ impl<'a> Rows<'a> {
     }
 
     /// What the group has made of a key so far.
-    pub(super) fn get(&mut self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+    pub(super) fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         if let Some(row) = self.rows.get(key) {
             return Ok(row.now.clone());
         }
-        // The group before this one is durable, so all that sled has is.
-        let durable = self.disk.get(key)?;
-        let row = Row { durable: durable.clone(), now: durable.clone(), changed: false };
+        let now = self.disk.get(key)?;
+        let row = Row { now: now.clone(), class: Class::Inline, changed: false };
         self.rows.insert(key.to_vec(), row);
-        Ok(durable)
+        Ok(now)
     }
 
-    /// Give a key a value. One that has not been read was not there.
-    pub(super) fn insert(&mut self, key: &[u8], value: impl Into<IVec>) {
-        self.set(key, Some(value.into()));
+    /// Give a key a value, which is in its envelope.
+    pub(super) fn put(&mut self, class: Class, key: impl AsRef<[u8]>, value: impl Into<Bytes>) {
+        let row = Row { now: Some(value.into()), class, changed: true };
+        self.rows.insert(key.as_ref().to_vec(), row);
     }
 
-    /// Remove a key that has been read.
-    pub(super) fn remove(&mut self, key: &[u8]) {
-        self.set(key, None);
+    /// Give a key a value.
+    pub(super) fn seal(&mut self, class: Class, key: impl AsRef<[u8]>, value: &[u8]) {
+        let sealed = codec::seal(key.as_ref(), &[value]);
+        self.put(class, key, sealed);
     }
 
-    /// Put the changes into the batch, and what is durable of their keys into `before`. Returns
-    /// whether there are any.
-    pub(super) fn seal(self, batch: &mut Batch, before: &mut Before) -> bool {
-        let mut any = false;
+    /// Remove a key.
+    pub(super) fn remove(&mut self, key: impl AsRef<[u8]>) {
+        let row = Row { now: None, class: Class::Inline, changed: true };
+        self.rows.insert(key.as_ref().to_vec(), row);
+    }
+
+    /// Put the changes into the batch.
+    pub(super) fn finish(self, batch: &mut Batch) {
         for (key, row) in self.rows.into_iter().filter(|(_, row)| row.changed) {
-            any = true;
             match row.now {
-                Some(value) => batch.insert(key.as_slice(), value),
-                None => batch.remove(key.as_slice()),
+                Some(value) => batch.put(row.class, key, value),
+                None => batch.delete(key),
             }
-            before.insert(key, row.durable);
-        }
-        any
-    }
-
-    fn set(&mut self, key: &[u8], value: Option<IVec>) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.now = value;
-            row.changed = true;
-        } else {
-            self.rows.insert(key.to_vec(), Row { durable: None, now: value, changed: true });
         }
     }
 }

@@ -1,15 +1,15 @@
 //! Reading snapshots and templates, and putting together what lies in blobs.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
-use cap_std::fs::File;
-use sled::IVec;
 
 use super::super::Shared;
-use super::super::blob::{BlobCell, BlobId, Place};
-use super::super::cell::{Content, SessionCell, SnapshotCell, TemplateCell};
-use super::super::files::{self, FileName, Files};
+use super::super::blob::BlobId;
+use super::super::cell::{Content, SnapshotCell, TemplateCell};
 use super::super::keys;
 use super::{TRIES, Unreadable, lost};
+use crate::agent::Digest;
 use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::record::Session;
 use crate::session::snapshot::{Chunk, GuestState, Snapshot};
@@ -31,7 +31,7 @@ impl Shared {
                 }
                 Err(Unreadable::Failed(error)) => return Err(error),
                 // It may have another head by now.
-                Err(Unreadable::Stale) if !self.is_unchanged(&session) => continue,
+                Err(Unreadable::Stale) if !self.is_unchanged(&session)? => continue,
                 Err(Unreadable::Stale) => lost(),
                 Err(Unreadable::Damaged(error)) => error,
             };
@@ -47,11 +47,15 @@ impl Shared {
         &self,
         id: SessionId,
     ) -> Result<Vec<SnapshotSummary>, StoreError> {
-        let names = self.read_session(id, |cell: &SessionCell<'_>| Ok(cell.snapshots.clone()))?;
+        let kept = self.cell(id)?.map(|cell| cell.snapshots).unwrap_or_default();
         let mut snapshots = Vec::new();
-        for name in names.unwrap_or_default().into_iter().rev() {
-            let key = keys::snapshot(id, name);
-            let Some(value) = self.row(&key)? else { continue };
+        for name in kept.into_iter().rev() {
+            let key = keys::snapshot(id, name.id);
+            let value = match self.disk.get(&key) {
+                Ok(Some(value)) => value,
+                Ok(None) | Err(StoreError::Damaged(_)) => continue,
+                Err(error) => return Err(error),
+            };
             let summary = codec::unseal(Kind::Snapshot, &key, &value)
                 .and_then(|value| codec::decode_summary(SnapshotCell::read(&value)?.outline));
             match summary {
@@ -112,7 +116,7 @@ impl Shared {
 
     fn read_template(&self, key: &[u8]) -> Result<Option<Template>, StoreError> {
         for _ in 0..TRIES {
-            let Some(value) = self.row(key)? else { return Ok(None) };
+            let Some(value) = self.disk.get(key)? else { return Ok(None) };
             let read = codec::unseal(Kind::Template, key, &value)
                 .map_err(Unreadable::from)
                 .and_then(|value| {
@@ -125,7 +129,7 @@ impl Shared {
                 Err(Unreadable::Failed(error)) => return Err(error),
                 Err(Unreadable::Damaged(error)) => return Err(self.damaged(key, &error)),
                 // It may have been replaced while it was read.
-                Err(Unreadable::Stale) if self.row(key)?.as_ref() != Some(&value) => {}
+                Err(Unreadable::Stale) if self.disk.get(key)?.as_ref() != Some(&value) => {}
                 Err(Unreadable::Stale) => break,
             }
         }
@@ -134,17 +138,18 @@ impl Shared {
 
     /// Whether this blob is there.
     pub(in super::super) fn has_blob(&self, id: &BlobId) -> Result<bool, StoreError> {
-        self.row(&keys::blob(id)).map(|found| found.is_some())
+        self.disk.get(&keys::blob(id)).map(|found| found.is_some())
     }
 
     /// Whether the session has the same record still.
-    fn is_unchanged(&self, session: &Session) -> bool {
-        self.index().revision(session.id) == Some(session.revision)
+    fn is_unchanged(&self, session: &Session) -> Result<bool, StoreError> {
+        let now = self.session(session.id)?;
+        Ok(now.is_some_and(|now| now.revision == session.revision))
     }
 
     /// The session that holds a snapshot, while it is there.
     fn holder(&self, key: &[u8]) -> Result<Option<SessionId>, StoreError> {
-        let Some(value) = self.row(key)? else { return Ok(None) };
+        let Some(value) = self.disk.get(key)? else { return Ok(None) };
         let holder = codec::unseal(Kind::Note, key, &value).and_then(|value| {
             let id: Option<[u8; 16]> = value.as_ref().try_into().ok();
             let id = id.ok_or_else(|| CodecError::Malformed("it is no session".to_owned()))?;
@@ -164,28 +169,17 @@ impl Shared {
         depth: Depth,
     ) -> Result<Snapshot, Unreadable> {
         let key = keys::snapshot(session, id);
-        let value = self.row(&key)?.ok_or(Unreadable::Stale)?;
+        let value = self.disk.get(&key)?.ok_or(Unreadable::Stale)?;
         let value = codec::unseal(Kind::Snapshot, &key, &value)?;
         self.contents(&SnapshotCell::read(&value)?, depth)
-    }
-
-    /// The durable value of a key that is written once.
-    fn row(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
-        let found = self.disk.get(key)?;
-        let index = self.index();
-        Ok(index.before(key).cloned().unwrap_or(found))
     }
 
     /// A snapshot with what it has in blobs.
     fn contents(&self, cell: &SnapshotCell<'_>, depth: Depth) -> Result<Snapshot, Unreadable> {
         let mut snapshot = codec::decode_snapshot(&Bytes::copy_from_slice(cell.outline))?;
-        let mut reader = BlobReader::new(&self.files);
-        let mut content = |content: &Content<'_>, name: fn(_) -> BlobId| match content {
+        let content = |content: &Content<'_>, name: fn(_) -> BlobId| match content {
             Content::Inline(bytes) => Ok(Bytes::copy_from_slice(bytes)),
-            Content::Blob(digest) => {
-                let id = name(*digest);
-                reader.read(&id, &self.place(&id)?)
-            }
+            Content::Blob(digest) => self.blob(&name(*digest)),
         };
         let whole = content(&cell.data, BlobId::Data)?;
         let list = codec::decode_chunks(&content(&cell.chunks, BlobId::List)?)?;
@@ -202,67 +196,25 @@ impl Shared {
         Ok(snapshot)
     }
 
-    /// Read the data of chunks, in the order in which it lies on the disk.
+    /// Read the data of chunks. A chunk that comes several times is read once.
     fn fill(&self, chunks: &mut [Chunk]) -> Result<(), Unreadable> {
-        let mut places = Vec::with_capacity(chunks.len());
-        for (at, chunk) in chunks.iter().enumerate() {
-            places.push((self.place(&BlobId::Chunk(chunk.digest))?, at));
-        }
-        places.sort_unstable();
-        let mut reader = BlobReader::new(&self.files);
-        let mut last: Option<(Place, Bytes)> = None;
-        for (place, at) in places {
-            let chunk = &mut chunks[at];
-            let data = match &last {
-                Some((same, data)) if *same == place => data.clone(),
-                _ => reader.read(&BlobId::Chunk(chunk.digest), &place)?,
+        let mut known: HashMap<Digest, Bytes> = HashMap::new();
+        for chunk in chunks {
+            let data = match known.get(&chunk.digest) {
+                Some(data) => data.clone(),
+                None => self.blob(&BlobId::Chunk(chunk.digest))?,
             };
             if usize::try_from(chunk.size) != Ok(data.len()) {
                 return Err(CodecError::Malformed("a chunk has another size".to_owned()).into());
             }
-            chunk.data = Some(data.clone());
-            last = Some((place, data));
+            known.insert(chunk.digest, data.clone());
+            chunk.data = Some(data);
         }
         Ok(())
     }
 
-    /// Where a blob lies.
-    fn place(&self, id: &BlobId) -> Result<Place, Unreadable> {
-        let key = keys::blob(id);
-        let value = self.row(&key)?.ok_or(Unreadable::Stale)?;
-        Ok(BlobCell::read(&codec::unseal(Kind::Note, &key, &value)?)?.place)
-    }
-}
-
-/// Reads blobs, several in a row from one file.
-pub(in super::super) struct BlobReader<'a> {
-    files: &'a Files,
-    open: Option<(FileName, File)>,
-}
-
-impl<'a> BlobReader<'a> {
-    /// No file is open yet.
-    pub(in super::super) fn new(files: &'a Files) -> BlobReader<'a> {
-        BlobReader { files, open: None }
-    }
-
-    /// The blob that lies there.
-    pub(in super::super) fn read(
-        &mut self,
-        id: &BlobId,
-        place: &Place,
-    ) -> Result<Bytes, Unreadable> {
-        if self.open.as_ref().is_none_or(|(name, _)| *name != place.file) {
-            let file = self.files.open_values(&place.file)?.ok_or(Unreadable::Stale)?;
-            self.open = Some((place.file.clone(), file));
-        }
-        let Some((_, file)) = &self.open else { return Err(Unreadable::Stale) };
-        let sealed = files::read_place(file, place)?;
-        let cut_short = || CodecError::Malformed("its file is cut short".to_owned());
-        let sealed = Bytes::from(sealed.ok_or_else(cut_short)?);
-        Ok(match codec::unseal(Kind::Blob, &keys::blob(id), &sealed)? {
-            std::borrow::Cow::Borrowed(payload) => sealed.slice_ref(payload),
-            std::borrow::Cow::Owned(payload) => Bytes::from(payload),
-        })
+    /// The bytes of a blob.
+    fn blob(&self, id: &BlobId) -> Result<Bytes, Unreadable> {
+        self.disk.get(&keys::content(id))?.ok_or(Unreadable::Stale)
     }
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::agent::{Agent, AgentKind, AgentSelector, Statefulness};
+use crate::store::embedded::engine::{Batch, Class};
+use crate::store::embedded::keys;
 use crate::store::{Store, StoreError};
 
 pub(super) fn agent(name: &str, version: &str, component: &[u8]) -> Agent {
@@ -61,7 +63,6 @@ async fn a_name_and_version_never_change_what_they_mean() {
 #[tokio::test]
 async fn an_agent_stays_while_sessions_refer_to_it_and_its_bytes_while_another_has_them() {
     let root = tempfile::tempdir().expect("there is room");
-    let components = root.path().join("components");
     let store = open(root.path());
     let (one, same) = (agent("echo", "1", b"echo"), agent("copy", "1", b"echo"));
     put(&store, &one, b"echo").await.expect("it is kept");
@@ -77,7 +78,8 @@ async fn an_agent_stays_while_sessions_refer_to_it_and_its_bytes_while_another_h
     assert_eq!(bytes.as_deref(), Some(b"echo".as_slice()));
     assert!(store.delete_agent(same.reference, Vec::new()).await.expect("it is removed"));
     assert_eq!(store.component(digest).await.expect("it reads"), None);
-    assert_eq!(files(&components), [""; 0]);
+    let kept = inside(&store).disk.fronts(&[keys::COMPONENT]).count();
+    assert_eq!(kept, 0, "its bytes are gone with the last that has them");
 }
 
 #[tokio::test]
@@ -87,7 +89,8 @@ async fn a_damaged_component_is_noticed_when_it_is_read() {
     let echo = agent("echo", "1", b"echo");
     put(&store, &echo, b"echo").await.expect("it is kept");
     let digest = echo.reference.digest;
-    let path = root.path().join("components").join(format!("{digest}.wasm"));
-    std::fs::write(path, b"eche").expect("it can be written");
+    let mut batch = Batch::default();
+    batch.put(Class::Rows, keys::component(digest).to_vec(), "eche");
+    inside(&store).disk.write(batch).expect("it is written");
     assert!(matches!(store.component(digest).await, Err(StoreError::Damaged(_))));
 }

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::store::Store;
 use crate::store::codec::{self, Kind};
-use crate::store::embedded::blob::{BlobCell, BlobId};
+use crate::store::embedded::blob::{self, BlobId};
 use crate::store::embedded::cell::{Content, SessionCell, SnapshotCell, TemplateCell};
 use crate::store::embedded::keys;
-use crate::store::embedded::query::BlobReader;
 
-/// What there is of history, in keys and files.
+/// What there is of history.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Census {
     pub(super) snapshots: usize,
@@ -18,24 +17,22 @@ pub(super) struct Census {
     pub(super) blobs: usize,
     /// Keys of sessions that are being removed, and what they have left.
     pub(super) remains: usize,
-    /// Files with blobs.
-    pub(super) files: usize,
 }
 
 /// Panics where a number is wrong, something is missing, or something is left over. Nothing may be
 /// under way.
-pub(super) fn audit(store: &Embedded, root: &Path) -> Census {
+pub(super) fn audit(store: &Embedded) -> Census {
     let shared = inside(store);
     let all = |prefix: &[u8]| {
         let entries: Result<Vec<_>, _> = shared.disk.prefix(prefix).collect();
         entries.expect("it reads")
     };
     let mut census = Census::default();
-    let blobs: BTreeMap<Vec<u8>, BlobCell> = all(b"b")
+    let blobs: BTreeMap<Vec<u8>, u64> = all(b"b")
         .into_iter()
         .map(|(key, value)| {
             let value = codec::unseal(Kind::Note, &key, &value).expect("it is whole");
-            (key.to_vec(), BlobCell::read(&value).expect("it decodes"))
+            (key.to_vec(), blob::read_uses(&value).expect("it decodes"))
         })
         .collect();
     census.blobs = blobs.len();
@@ -51,9 +48,8 @@ pub(super) fn audit(store: &Embedded, root: &Path) -> Census {
             Content::Blob(digest) => {
                 let id = BlobId::List(digest);
                 own.insert(id);
-                let place = &blobs[keys::blob(&id).as_slice()].place;
-                let list = BlobReader::new(&shared.files).read(&id, place);
-                list.unwrap_or_else(|_| panic!("{id:?} is lost")).to_vec()
+                let list = shared.disk.get(&keys::content(&id)).expect("it reads");
+                list.unwrap_or_else(|| panic!("{id:?} is lost")).to_vec()
             }
         };
         let chunks = codec::decode_chunks(&list).expect("it decodes");
@@ -66,8 +62,8 @@ pub(super) fn audit(store: &Embedded, root: &Path) -> Census {
     for (key, value) in all(b"s") {
         let value = codec::unseal(Kind::Session, &key, &value).expect("it is whole");
         let id = keys::session_of(keys::SESSION, &key).expect("it is a session");
-        let cell = SessionCell::read(&value).expect("it decodes");
-        kept.extend(cell.snapshots.into_iter().map(|snapshot| (id, snapshot)));
+        let cell = SessionCell::read(&value.into_owned().into()).expect("it decodes");
+        kept.extend(cell.snapshots.into_iter().map(|kept| (id, kept.id)));
     }
     let mut rows = BTreeSet::new();
     for (key, value) in all(b"r") {
@@ -89,27 +85,12 @@ pub(super) fn audit(store: &Embedded, root: &Path) -> Census {
         let value = codec::unseal(Kind::Template, &key, &value).expect("it is whole");
         count(&TemplateCell::read(&value).expect("it decodes").snapshot);
     }
-    let counted = blobs.iter().map(|(key, cell)| (key.clone(), cell.uses)).collect();
-    assert_eq!(uses, counted, "each use of a blob is counted");
-
-    let mut in_files: BTreeMap<String, u64> = BTreeMap::new();
-    for cell in blobs.values() {
-        *in_files.entry(cell.place.file.as_str().to_owned()).or_default() += 1;
-    }
-    let mut known = Vec::new();
-    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
-    for (key, value) in all(b"v") {
-        let name = String::from_utf8_lossy(&key[1..]).into_owned();
-        let value = codec::unseal(Kind::Note, &key, &value).expect("it is whole");
-        if name.starts_with("blobs-") {
-            let number = value.as_ref().try_into().expect("it is a number");
-            counted.insert(name.clone(), u64::from_le_bytes(number));
-        }
-        known.push(name);
-    }
-    assert_eq!(in_files, counted, "each blob of a file is counted");
-    assert_eq!(files(&root.join("values")), known, "each file has its key");
-    census.files = counted.len();
+    assert_eq!(uses, blobs, "each use of a blob is counted");
+    let contents = shared.disk.fronts(&[keys::CONTENT]).map(|entry| {
+        let key = entry.expect("it reads").0;
+        [&[keys::BLOB], &key[1..]].concat()
+    });
+    assert!(contents.eq(blobs.keys().cloned()), "the bytes of each blob are there, and no others");
     census
 }
 
@@ -118,8 +99,4 @@ pub(super) async fn settle(store: &Embedded) {
     while held(&store.shared).as_ref().is_some_and(|shared| shared.index().any_gone()) {
         tokio::task::yield_now().await;
     }
-    // Files go after the group that lets go of them: wait for one more.
-    let nobody = Principal("nobody".to_owned());
-    let none = store.delete_template(nobody, String::new()).await;
-    assert!(matches!(none, Ok(false)), "{none:?}");
 }

@@ -1,9 +1,12 @@
-//! What a test makes the disk do: fail, panic, or stop between a write and its sync.
+//! What a test makes the disk do: fail, panic, or stop between a write and its sync of the log.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::store::embedded::engine::{Engine, Folder, Handle, Io, OpenError, Options, Tree};
 
 /// What the disk is to do. By default, what disks do.
 #[derive(Debug, Default)]
@@ -25,6 +28,19 @@ pub(crate) struct Gate {
 }
 
 impl Faults {
+    /// Open an engine over such a disk.
+    pub(crate) fn open(
+        faults: &Arc<Faults>,
+        root: &Path,
+        cache: u64,
+        options: Options,
+    ) -> Result<Engine, OpenError> {
+        let folder = Folder::open(root)?;
+        let tree = Arc::new(Tree::open(root, cache)?);
+        let io = Faulty { folder, faults: Arc::clone(faults) };
+        Engine::with(Arc::new(io), tree, options)
+    }
+
     /// The next sync waits at a gate.
     pub(crate) fn gate(&self) -> Gate {
         let (reached, reaches) = channel();
@@ -33,11 +49,11 @@ impl Faults {
         Gate { reached: reaches, release }
     }
 
-    pub(crate) fn before_write(&self) {
-        assert!(!self.panic.swap(false, Ordering::SeqCst), "sled has found something");
+    fn before_write(&self) {
+        assert!(!self.panic.swap(false, Ordering::SeqCst), "something impossible has happened");
     }
 
-    pub(crate) fn before_sync(&self) -> io::Result<()> {
+    fn before_sync(&self) -> io::Result<()> {
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((reached, released)) = gate {
             let _ = reached.send(());
@@ -47,5 +63,80 @@ impl Faults {
             return Err(io::Error::other("the disk is on fire"));
         }
         Ok(())
+    }
+}
+
+/// A folder with such faults in its log.
+#[derive(Debug)]
+struct Faulty {
+    folder: Folder,
+    faults: Arc<Faults>,
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: Arc<dyn Handle>,
+    faults: Arc<Faults>,
+}
+
+impl Io for Faulty {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
+        let file = self.folder.open(name)?;
+        if !name.starts_with("log/") {
+            return Ok(file);
+        }
+        Ok(Arc::new(FaultyFile { file, faults: Arc::clone(&self.faults) }))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
+        let file = self.folder.create(name)?;
+        if !name.starts_with("log/") {
+            return Ok(file);
+        }
+        Ok(Arc::new(FaultyFile { file, faults: Arc::clone(&self.faults) }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.folder.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.folder.remove(name)
+    }
+
+    fn make_folder(&self, name: &str) -> io::Result<()> {
+        self.folder.make_folder(name)
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        self.folder.list(folder)
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        self.folder.sync_folder(folder)
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        self.folder.free()
+    }
+}
+
+impl Handle for FaultyFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.faults.before_write();
+        self.file.write_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.faults.before_sync()?;
+        self.file.sync()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
     }
 }

@@ -55,7 +55,7 @@ fn template(name: &str, snapshot: &Snapshot) -> Template {
 }
 
 fn keeping(root: &Path, keep_snapshots: usize) -> Embedded {
-    Embedded::open(root, Options { keep_snapshots, ..small() }).expect("it opens")
+    Embedded::open(root, keeping_snapshots(keep_snapshots)).expect("it opens")
 }
 
 async fn created(store: &Embedded, number: u64) -> Session {
@@ -113,7 +113,7 @@ async fn the_newest_snapshots_are_kept_and_the_head_whatever_its_age() {
     let unnamed = Session { before_upgrade: None, ..upgraded };
     let (_, last) = take(&store, turn(&unnamed, 1, 10)).await;
     assert_eq!(names(&store, now.id).await, [last.id, newer.id, newest.id]);
-    assert_eq!(audit(&store, root.path()).snapshots, 3);
+    assert_eq!(audit(&store).snapshots, 3);
     store.close().await.expect("it closes");
 
     let store = keeping(root.path(), 1);
@@ -121,7 +121,7 @@ async fn the_newest_snapshots_are_kept_and_the_head_whatever_its_age() {
     let current = store.session(now.id).await.expect("it reads").expect("it is there");
     let (_, only) = take(&store, turn(&current, 1, 10)).await;
     assert_eq!(names(&store, now.id).await, [only.id]);
-    assert_eq!(audit(&store, root.path()), Census { snapshots: 1, ..Census::default() });
+    assert_eq!(audit(&store), Census { snapshots: 1, ..Census::default() });
 }
 
 #[tokio::test]
@@ -153,8 +153,8 @@ async fn the_same_chunks_are_kept_once_and_go_with_the_last_that_has_them() {
     let now = created(&store, 1).await;
     let (now, first) = take(&store, turn_to(&now, image(40_000, &[1, 2, 2, 3]))).await;
     assert_eq!(whole(&store, first.id).await.as_ref(), Some(&first));
-    let census = audit(&store, root.path());
-    assert_eq!((census.blobs, census.files), (4, 1), "its data and three chunks");
+    let census = audit(&store);
+    assert_eq!(census.blobs, 4, "its data and three chunks");
 
     let mut second = turn_to(&now, outline(image(10, &[3, 2])));
     let GuestState::Image { chunks, .. } = &mut second.snapshot.as_mut().expect("one").state else {
@@ -166,16 +166,16 @@ async fn the_same_chunks_are_kept_once_and_go_with_the_last_that_has_them() {
     assert_eq!(whole(&store, second.id).await, Some(expected));
     let outlined = store.snapshot(second.id, Depth::Outline).await.expect("it reads");
     assert_eq!(outlined.expect("it is there").snapshot.state, outline(image(10, &[3, 2, 4])));
-    let census = audit(&store, root.path());
-    assert_eq!((census.blobs, census.files), (5, 2));
+    let census = audit(&store);
+    assert_eq!(census.blobs, 5);
 
     // What comes again although it is there is not kept twice, nor is its file.
     let (now, _) = take(&store, turn_to(&now, image(10, &[2, 3]))).await;
-    let census = audit(&store, root.path());
-    assert_eq!((census.blobs, census.files), (3, 2), "the first snapshot is gone");
+    let census = audit(&store);
+    assert_eq!(census.blobs, 3, "the first snapshot is gone");
     let (now, _) = take(&store, turn(&now, 1, 1)).await;
     let (now, last) = take(&store, turn(&now, 1, 1)).await;
-    assert_eq!(audit(&store, root.path()).files, 0);
+    assert_eq!(audit(&store).blobs, 0);
 
     let lost = turn_to(&now, outline(image(10, &[2])));
     let refused = store.commit_turn(lost).await;
@@ -189,7 +189,7 @@ async fn the_same_chunks_are_kept_once_and_go_with_the_last_that_has_them() {
     chunks.push(Chunk { data: None, ..chunk(6) });
     assert!(matches!(store.commit_turn(half_lost).await, Err(StoreError::SnapshotGone)));
     assert_eq!(store.session(now.id).await.expect("it reads").and_then(|s| s.head), Some(last.id));
-    assert_eq!(audit(&store, root.path()).files, 0, "nothing of it is left");
+    assert_eq!(audit(&store).blobs, 0, "nothing of it is left");
     take(&store, half).await;
 }
 
@@ -206,7 +206,7 @@ async fn a_list_of_very_many_chunks_is_a_blob_too() {
         .collect();
     let state = GuestState::Image { data: Bytes::new(), chunks: many.clone() };
     let (now, first) = take(&store, turn_to(&now, state)).await;
-    assert_eq!(audit(&store, root.path()).blobs, 5001);
+    assert_eq!(audit(&store).blobs, 5001);
     let mut fewer = many[..4000].to_vec();
     fewer.iter_mut().for_each(|chunk| chunk.data = None);
     let state = GuestState::Image { data: Bytes::new(), chunks: fewer };
@@ -217,11 +217,10 @@ async fn a_list_of_very_many_chunks_is_a_blob_too() {
         whole.state,
         GuestState::Image { data: Bytes::new(), chunks: many[..4000].to_vec() }
     );
-    assert_eq!(audit(&store, root.path()).blobs, 4001);
-    assert_eq!(files(&root.path().join("sled/blobs")), [""; 0]);
+    assert_eq!(audit(&store).blobs, 4001);
     store.delete_session(now.id, Vec::new()).await.expect("it is deleted");
     settle(&store).await;
-    assert_eq!(audit(&store, root.path()), Census::default());
+    assert_eq!(audit(&store), Census::default());
 }
 
 #[tokio::test]
@@ -253,8 +252,8 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
     store.create_sessions(forks.clone(), events).await.expect("they are created");
     let after = store.stats();
     assert_eq!((after.commits - before.commits, after.groups - before.groups), (1, 1));
-    let census = audit(&store, root.path());
-    assert_eq!((census.snapshots, census.blobs, census.files), (1 + MAX_CREATIONS, 3, 1));
+    let census = audit(&store);
+    assert_eq!((census.snapshots, census.blobs), (1 + MAX_CREATIONS, 3));
 
     // Each has its own events, and goes on by itself without what it came from.
     let own = store.session_events(forks[7].session.id, Cursor(0), 9).await.expect("it reads");
@@ -271,7 +270,7 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
         store.delete_session(fork.session.id, Vec::new()).await.expect("it is deleted");
     }
     settle(&store).await;
-    assert_eq!(audit(&store, root.path()), Census::default());
+    assert_eq!(audit(&store), Census::default());
 }
 
 #[tokio::test]
@@ -293,8 +292,8 @@ async fn a_template_outlives_its_session_and_holds_its_agent() {
     store.close().await.expect("it closes");
 
     let store = open(root.path());
-    let census = audit(&store, root.path());
-    assert_eq!((census.templates, census.blobs, census.files), (2, 2, 1));
+    let census = audit(&store);
+    assert_eq!((census.templates, census.blobs), (2, 2));
     let local = Principal::local();
     let found = store.template(local.clone(), "warm".to_owned()).await.expect("it reads");
     assert_eq!(found.as_ref(), Some(&warm));
@@ -320,7 +319,7 @@ async fn a_template_outlives_its_session_and_holds_its_agent() {
         assert_eq!(store.template(owner, name).await.expect("it reads"), None);
     }
     settle(&store).await;
-    assert_eq!(audit(&store, root.path()), Census::default());
+    assert_eq!(audit(&store), Census::default());
     assert!(store.delete_agent(agent.reference, Vec::new()).await.expect("it is removed"));
     let long = Template { name: "n".repeat(600), ..cold };
     assert!(matches!(store.put_template(long).await, Err(StoreError::TooLarge { .. })));
@@ -371,7 +370,7 @@ async fn what_sessions_share_is_given_back_also_across_a_restart() {
         (now, _) = take(&store, commit).await;
     }
     take(&store, turn_to(&other, image(17_000, &[3, 200]))).await;
-    let whole = audit(&store, root.path());
+    let whole = audit(&store);
     store.delete_session(now.id, Vec::new()).await.expect("it is deleted");
     for _ in 0..3 {
         // Dropped while it removes, and again.
@@ -379,11 +378,10 @@ async fn what_sessions_share_is_given_back_also_across_a_restart() {
         store = keeping(root.path(), 256);
     }
     settle(&store).await;
-    let left = audit(&store, root.path());
+    let left = audit(&store);
     assert_eq!(whole.snapshots, 251);
     assert_eq!((left.snapshots, left.remains, left.blobs), (1, 0, 3));
     store.delete_session(other.id, Vec::new()).await.expect("it is deleted");
     settle(&store).await;
-    assert_eq!(audit(&store, root.path()), Census::default());
-    assert_eq!(files(&root.path().join("values")), [""; 0]);
+    assert_eq!(audit(&store), Census::default());
 }

@@ -1,24 +1,30 @@
 //! Large values, and what is left behind.
 
-use super::audit::settle;
+use super::audit::{Census, audit, settle};
 use super::*;
 use crate::event::Cursor;
+use crate::store::embedded::engine::Kind;
 use crate::store::embedded::{cell, keys};
 use crate::store::{Store, StoreError};
 
 const LARGE: usize = 1 << 20;
 
+/// How many large values are kept apart from the others.
+fn large_packs(store: &Embedded) -> u64 {
+    let stat = inside(store).disk.stat();
+    stat.kinds.get(&Kind::Large).map_or(0, |kind| kind.packs)
+}
+
 #[tokio::test]
-async fn large_heads_and_turns_have_files_that_go_when_nothing_points_to_them() {
+async fn large_heads_and_turns_are_kept_and_go_when_nothing_points_to_them() {
     let root = tempfile::tempdir().expect("there is room");
-    let values = root.path().join("values");
-    let store = Embedded::open(root.path(), Options { keep_snapshots: 1, ..small() });
-    let store = store.expect("it opens");
+    let keeping_one = || Embedded::open(root.path(), keeping_snapshots(1)).expect("it opens");
+    let store = keeping_one();
     let first = session(1);
     store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
     let large = turn(&first, LARGE, LARGE);
     store.commit_turn(large.clone()).await.expect("it is committed");
-    assert_eq!(files(&values).len(), 2, "a head and a turn");
+    assert_eq!(large_packs(&store), 1, "the head; a turn is never so large");
 
     let updated = next(&large.session);
     store.update_session(updated.clone(), None, Vec::new()).await.expect("it is committed");
@@ -27,17 +33,15 @@ async fn large_heads_and_turns_have_files_that_go_when_nothing_points_to_them() 
 
     let larger = turn(&updated, 1, LARGE + 1);
     store.commit_turn(larger.clone()).await.expect("it is committed");
-    assert_eq!(files(&values).len(), 2, "the first head is gone");
     store.close().await.expect("it closes");
 
-    let store = Embedded::open(root.path(), Options { keep_snapshots: 1, ..small() });
-    let store = store.expect("it opens");
+    let store = keeping_one();
+    assert_eq!(large_packs(&store), 1, "the first head is gone");
     let dormant = store.dormant(first.id).await.expect("it reads").expect("it is there");
     assert_eq!(dormant.head, larger.snapshot);
     assert_eq!(store.turns(first.id, 0, 9).await.expect("it reads"), [large.turn, larger.turn]);
     let small = turn(&larger.session, 1, 1);
     store.commit_turn(small.clone()).await.expect("it is committed");
-    assert_eq!(files(&values).len(), 1, "the head is in its row");
     let mut fresh = next(&small.session);
     fresh.head = None;
     store.update_session(fresh, None, Vec::new()).await.expect("it is committed");
@@ -45,7 +49,9 @@ async fn large_heads_and_turns_have_files_that_go_when_nothing_points_to_them() 
     store.delete_session(first.id, Vec::new()).await.expect("it is deleted");
     settle(&store).await;
     store.close().await.expect("it closes");
-    assert_eq!(files(&values), [""; 0]);
+    let store = keeping_one();
+    assert_eq!(large_packs(&store), 0);
+    assert_eq!(audit(&store), Census::default());
 }
 
 #[tokio::test]
@@ -68,50 +74,53 @@ async fn a_large_record_and_large_events_are_kept_too() {
 }
 
 #[tokio::test]
-async fn files_of_commits_that_were_refused_or_never_made_are_removed() {
-    let root = tempfile::tempdir().expect("there is room");
-    let values = root.path().join("values");
-    let store = open(root.path());
+async fn large_values_of_commits_that_were_refused_are_removed() {
+    let store = temporary();
     let first = session(1);
     let refused = store.commit_turn(turn(&first, LARGE, LARGE)).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))));
-    assert_eq!(files(&values), [""; 0]);
+    assert_eq!(large_packs(&store), 0);
     store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
     let kept = turn(&first, 1, LARGE);
     store.commit_turn(kept.clone()).await.expect("it is committed");
-    store.close().await.expect("it closes");
-
-    let known = files(&values);
-    let orphan = format!("{}-{:016x}", first.id.0.simple(), 99);
-    for name in [orphan.as_str(), "half-written.new", "not ours.txt"] {
-        std::fs::write(values.join(name), b"left behind").expect("it can be written");
-    }
-    let store = open(root.path());
-    assert_eq!(files(&values), [known, vec!["not ours.txt".to_owned()]].concat());
-    let head = store.dormant(first.id).await.expect("it reads").and_then(|dormant| dormant.head);
-    assert_eq!(head, kept.snapshot);
+    assert_eq!(large_packs(&store), 1);
+    // The same bytes again are not kept twice.
+    let mut again = turn(&kept.session, 1, LARGE);
+    again.snapshot.as_mut().expect("it has one").turn = 2;
+    store.commit_turn(again).await.expect("it is committed");
+    assert_eq!(large_packs(&store), 1);
 }
 
 #[tokio::test]
-async fn pages_of_the_largest_values_do_not_become_files_of_sled() {
+async fn a_commit_that_no_log_could_take_is_refused_and_loses_nothing() {
+    let store = temporary();
+    let first = session(1);
+    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
+    let refused = store.commit_turn(turn(&first, 13 << 20, 1)).await;
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
+    store.commit_turn(turn(&first, 1, 1)).await.expect("it goes on");
+}
+
+#[tokio::test]
+async fn pages_of_the_largest_fronts_do_not_become_files_of_sled() {
     let root = tempfile::tempdir().expect("there is room");
     let store = open(root.path());
     for number in 0..60 {
         let mut first = session(number);
-        first.profile.config.insert("p".to_owned(), "x".repeat(cell::BODY - 200).into());
         first.profile.tags = vec!["t".repeat(cell::FRONT - 400)];
         store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
         for _ in 0..4 {
-            let commit = turn(&first, cell::ROW - 400, cell::DATA - 400);
+            let commit = turn(&first, 10, cell::DATA - 400);
             first = commit.session.clone();
             store.commit_turn(commit).await.expect("it is committed");
         }
         if number % 3 == 0 {
             store.delete_session(first.id, Vec::new()).await.expect("it is deleted");
         }
-        assert_eq!(files(&root.path().join("sled/blobs")), [""; 0]);
     }
-    assert_eq!(files(&root.path().join("values")), [""; 0], "all of it was small enough");
+    store.close().await.expect("it closes");
+    let files = std::fs::read_dir(root.path().join("store/sled/blobs")).expect("it is there");
+    assert_eq!(files.count(), 0);
 }
 
 #[tokio::test]

@@ -9,15 +9,15 @@ mod durability;
 mod history;
 mod large;
 mod model;
+mod retention;
 mod space;
-mod upgrade;
 
 use std::path::Path;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Embedded, Options, Shared, held};
+use super::{Embedded, Options, Retention, Shared, held};
 use crate::agent::{AgentRef, Digest};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
@@ -31,9 +31,20 @@ use crate::session::template::Template;
 use crate::store::{Creation, TurnCommit};
 use crate::turn::record::{Part, Sender, TurnOutcome, TurnRecord};
 
-/// With little memory.
+/// With little memory, and a small log.
 fn small() -> Options {
-    Options { cache_bytes: 8 << 20, ..Options::default() }
+    Options {
+        cache_bytes: 8 << 20,
+        overlay_bytes: 8 << 20,
+        log_bytes: 16 << 20,
+        slot_bytes: 4 << 20,
+        ..Options::default()
+    }
+}
+
+/// The same, keeping so many snapshots of each session.
+fn keeping_snapshots(snapshots: usize) -> Options {
+    Options { retention: Retention { snapshots, ..Retention::default() }, ..small() }
 }
 
 /// A store in this directory.
@@ -171,14 +182,4 @@ fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
 
 fn event(session: &Session, kind: EventKind) -> Event {
     Event::session(kind, session.id.0, Timestamp(1))
-}
-
-/// The files of this directory, by name.
-fn files(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(dir)
-        .expect("the directory is there")
-        .map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }

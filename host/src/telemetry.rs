@@ -153,7 +153,11 @@ pub(crate) fn note(stats: &HostStats) {
     gauge!("dormouse_memory_kept_bytes").set(float(memory_kept));
     gauge!("dormouse_store_sessions").set(float(store.sessions));
     gauge!("dormouse_store_disk_bytes").set(float(store.disk_bytes));
+    gauge!("dormouse_store_value_bytes").set(float(store.value_bytes));
+    gauge!("dormouse_store_live_bytes").set(float(store.live_bytes));
     gauge!("dormouse_store_index_bytes").set(float(store.index_bytes));
+    gauge!("dormouse_store_overlay_bytes").set(float(store.overlay_bytes));
+    gauge!("dormouse_store_waits_for_space").set(f64::from(u8::from(store.waits_for_space)));
     gauge!("dormouse_store_quarantined").set(float(store.quarantined));
 }
 
@@ -191,6 +195,18 @@ fn describe() {
     );
     describe_gauge!("dormouse_store_sessions", "Sessions stored");
     describe_gauge!("dormouse_store_disk_bytes", Unit::Bytes, "What the store takes on disk");
+    describe_gauge!(
+        "dormouse_store_value_bytes",
+        Unit::Bytes,
+        "Values on disk, dead ones included"
+    );
+    describe_gauge!("dormouse_store_live_bytes", Unit::Bytes, "Values on disk that are in use");
+    describe_gauge!(
+        "dormouse_store_overlay_bytes",
+        Unit::Bytes,
+        "Commits that are not applied yet"
+    );
+    describe_gauge!("dormouse_store_waits_for_space", "1 while the disk is full; should be 0");
     describe_gauge!("dormouse_store_index_bytes", Unit::Bytes, "Indexes in memory, estimated");
     describe_gauge!("dormouse_store_quarantined", "Records set aside as damaged; should be 0");
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use dormouse::{
     AgentSelector, CreateError, Cursor, Damaged, Denied, Durability, EventKind, Fork, ForkError,
     ManualClock, NewSession, NewTemplate, OrderError, Pattern, Principal, Residency,
-    ResumeFallback, Resumption, SendError, SessionHandle, Sight, SnapshotId, Start, Status,
-    TemplateError, UpgradeError,
+    ResumeFallback, Resumption, SendError, SessionHandle, SessionId, Sight, SnapshotId, Start,
+    Status, TemplateError, UpgradeError,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -515,36 +515,35 @@ async fn damaged(
     let session = test.session_with(&guests::GROWS_MEMORY, change).await;
     says(&session, "one", "turn 1: one").await;
     let mut heads = Vec::new();
-    let mut known = files(directory);
     for total in [8_000_000, 16_000_000] {
         let reply = session.send("grow 8000000").await.unwrap();
         assert_eq!(reply.text(), format!("holding {total} bytes"));
         heads.push(head(&reply.session));
-        if total == 8_000_000 {
-            known = files(directory);
-        }
     }
     let id = session.id();
     drop(session);
     test.shut_down().await;
-    let new: Vec<_> = files(directory).into_iter().filter(|file| !known.contains(file)).collect();
-    assert!(!new.is_empty(), "the second turn has staged its state");
-    for file in new {
-        let mut bytes = std::fs::read(&file).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(&file, bytes).unwrap();
-    }
+    turn_a_bit(directory, id, heads[1]);
     let test = TestHost::on(directory, &clock).await;
     let session = test.host.sessions().get(id);
     (test, session, [heads[0], heads[1]])
 }
 
-/// Where large values lie.
-fn files(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(directory.join("store/packs")).unwrap();
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("l-")).collect()
+/// Damage a snapshot where it lies: after its key, in a pack of the store.
+fn turn_a_bit(directory: &std::path::Path, session: SessionId, snapshot: SnapshotId) {
+    let key = [b"r", session.0.as_bytes().as_slice(), b"h", snapshot.0.as_bytes()].concat();
+    let mut found = 0;
+    for entry in std::fs::read_dir(directory.join("store/packs")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(&key)).collect();
+        for place in &places {
+            bytes[place + key.len() + 30] ^= 1;
+        }
+        found += places.len();
+        std::fs::write(path, bytes).unwrap();
+    }
+    assert!(found > 0, "the snapshot lies in a pack");
 }
 
 #[tokio::test]

@@ -190,8 +190,16 @@ pub struct StoreStats {
     pub sessions: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
+    /// Bytes of values on disk, deleted and replaced ones included.
+    pub value_bytes: u64,
+    /// Bytes of values that are in use. What lies between the two is given back bit by bit.
+    pub live_bytes: u64,
     /// Bytes that the indexes hold in memory, estimated.
     pub index_bytes: u64,
+    /// Bytes of memory that commits take which are durable and not applied yet, estimated.
+    pub overlay_bytes: u64,
+    /// Whether nothing is applied because the disk is full.
+    pub waits_for_space: bool,
     /// Records set aside because they do not decode.
     pub quarantined: u64,
     /// Commits since the store was opened.

@@ -260,10 +260,15 @@ impl Shared {
     }
 
     fn stats(&self) -> StoreStats {
+        let stat = self.disk.stat();
         let index = self.index();
         StoreStats {
             sessions: index.len() as u64,
-            disk_bytes: self.disk.stat().bytes(),
+            disk_bytes: stat.bytes(),
+            value_bytes: stat.kinds.values().map(|kind| kind.bytes).sum(),
+            live_bytes: stat.kinds.values().map(|kind| kind.live).sum(),
+            overlay_bytes: stat.overlay_bytes as u64,
+            waits_for_space: stat.waits_for_space,
             index_bytes: index.bytes(),
             quarantined: index.quarantined,
             commits: self.commits.load(Ordering::Relaxed),

@@ -99,10 +99,24 @@ impl Disk {
         entries(self.engine().range(first, prefix))
     }
 
-    /// The same, with what lies in the index of the values: nothing of those that lie in packs, but
-    /// for their fronts.
+    /// The first of them.
+    pub(super) fn first(&self, first: &[u8], prefix: &[u8]) -> Option<Entry> {
+        entries(self.engine().range(first, prefix).few(1)).next()
+    }
+
+    /// The same as [`Disk::prefix`], with what lies in the index of the values: nothing of those that
+    /// lie in packs, but for their fronts.
     pub(super) fn fronts(&self, prefix: &[u8]) -> impl Iterator<Item = Entry> + use<'_> {
         entries(self.engine().fronts(prefix, prefix))
+    }
+
+    /// The first few of these.
+    pub(super) fn first_fronts(
+        &self,
+        prefix: &[u8],
+        count: usize,
+    ) -> impl Iterator<Item = Entry> + use<'_> {
+        entries(self.engine().fronts(prefix, prefix).few(count)).take(count)
     }
 
     /// All keys that begin with `prefix`, in order, with what `read` reads of their values, and `None`

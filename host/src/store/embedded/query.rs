@@ -206,7 +206,7 @@ impl Shared {
 
     /// Whether the component of every agent is known, so that others may be removed.
     pub(super) fn all_agents_are_known(&self) -> bool {
-        self.disk.fronts(&[keys::ASIDE, keys::AGENT]).next().is_none()
+        self.disk.first_fronts(&[keys::ASIDE, keys::AGENT], 1).next().is_none()
     }
 
     /// The value of a session.
@@ -223,7 +223,7 @@ impl Shared {
 
     /// What the index has of the value of a session that is damaged.
     fn front(&self, id: SessionId) -> Option<Session> {
-        let (_, front) = self.disk.fronts(&keys::session(id)).next()?.ok()?;
+        let (_, front) = self.disk.first_fronts(&keys::session(id), 1).next()?.ok()?;
         let mut session = codec::decode_front(cell::read_front(&front).ok()?).ok()?;
         session.state = State::Error(Reason::new(DAMAGED));
         Some(session)

@@ -26,6 +26,8 @@ pub(crate) struct Range<'a> {
     core: &'a Core,
     prefix: Vec<u8>,
     what: What,
+    /// How many keys are taken at a time.
+    at_once: usize,
     /// Where the next run begins; `None` after the last.
     from: Option<Vec<u8>>,
     run: VecDeque<(Bytes, Found)>,
@@ -64,6 +66,7 @@ impl Core {
             core: self,
             prefix: prefix.to_vec(),
             what,
+            at_once: RUN,
             from: begins.then_some(from),
             run: VecDeque::new(),
         }
@@ -111,17 +114,22 @@ impl Core {
 }
 
 impl Range<'_> {
+    /// The same for who wants so few of them: no more are looked for at a time.
+    pub(crate) fn few(mut self, keys: usize) -> Self {
+        self.at_once = keys.clamp(1, RUN);
+        self
+    }
+
     /// Take the next run. `from` is where it begins.
     fn take(&mut self, from: &[u8]) -> Result<(), ReadError> {
         loop {
             let (freezes, active, frozen) = {
                 let overlay = self.core.overlay();
-                let active = run_of(&overlay.active, from, &self.prefix, self.what);
+                let active = run_of(&overlay.active, from, self);
                 (overlay.freezes, active, overlay.frozen.clone())
             };
-            let frozen = frozen
-                .map(|frozen: Arc<Generation>| run_of(&frozen, from, &self.prefix, self.what));
-            let stored = self.core.index.scan(from, &self.prefix, RUN)?;
+            let frozen = frozen.map(|frozen: Arc<Generation>| run_of(&frozen, from, self));
+            let stored = self.core.index.scan(from, &self.prefix, self.at_once)?;
             if self.core.overlay().freezes != freezes {
                 continue;
             }
@@ -140,7 +148,7 @@ impl Range<'_> {
     /// Each of these has its first keys. What lies beyond the last key of one that may have more is
     /// not known yet.
     fn merge(&mut self, runs: [Vec<(Bytes, Found)>; 3]) {
-        let full = runs.iter().filter(|run| run.len() == RUN);
+        let full = runs.iter().filter(|run| run.len() == self.at_once);
         let horizon = full.filter_map(|run| run.last()).map(|(key, _)| key.clone()).min();
         self.from = horizon.as_ref().map(|horizon| [horizon, [0].as_slice()].concat());
         let known = |key: &Bytes| horizon.as_ref().is_none_or(|horizon| key <= horizon);
@@ -185,11 +193,11 @@ pub(super) fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(after)
 }
 
-fn run_of(generation: &Generation, from: &[u8], prefix: &[u8], what: What) -> Vec<(Bytes, Found)> {
+fn run_of(generation: &Generation, from: &[u8], range: &Range<'_>) -> Vec<(Bytes, Found)> {
     let bounds = (Bound::Included(from), Bound::Unbounded);
     let entries = generation.changes.range::<[u8], _>(bounds);
-    let within = entries.take_while(|(key, _)| key.starts_with(prefix)).take(RUN);
-    within.map(|(key, change)| (key.clone(), found_in_overlay(change, what))).collect()
+    let within = entries.take_while(|(key, _)| key.starts_with(&range.prefix)).take(range.at_once);
+    within.map(|(key, change)| (key.clone(), found_in_overlay(change, range.what))).collect()
 }
 
 fn last_of(

@@ -55,7 +55,7 @@ impl Group<'_> {
     fn forget_turns_before(&mut self, id: SessionId, time: Timestamp) -> Result<(), StoreError> {
         let is_old =
             |turn: &[u8]| codec::decode_turn(turn).is_ok_and(|turn| turn.started_at < time);
-        for entry in self.shared.disk.fronts(&keys::turns(id)).take(ROWS) {
+        for entry in self.shared.disk.first_fronts(&keys::turns(id), ROWS) {
             let (key, _) = entry?;
             let newest_is_old = match self.shared.disk.get(&key) {
                 Ok(Some(sealed)) => codec::unseal(Kind::Turn, &key, &sealed)
@@ -90,7 +90,7 @@ impl Group<'_> {
     /// when all of it may go.
     pub(super) fn retain_turns(&mut self, id: SessionId, newest: u64) {
         let Some(end) = newest.checked_sub(self.shared.keep.turns) else { return };
-        for entry in self.shared.disk.fronts(&keys::turns(id)).take(2) {
+        for entry in self.shared.disk.first_fronts(&keys::turns(id), 2) {
             let Ok((key, _)) = entry else { return };
             if keys::number(&key).is_none_or(|last| last > end) {
                 return;

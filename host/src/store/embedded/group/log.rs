@@ -42,7 +42,7 @@ impl LogEnds {
     /// The first piece.
     fn first(&mut self, shared: &Shared) -> Result<Option<Cursor>, StoreError> {
         if self.oldest.is_empty() {
-            for entry in shared.disk.fronts(&[keys::EVENTS]).take(4 * GOING) {
+            for entry in shared.disk.first_fronts(&[keys::EVENTS], 4 * GOING) {
                 let (key, _) = entry?;
                 self.oldest.extend(keys::number(&key).map(Cursor));
             }

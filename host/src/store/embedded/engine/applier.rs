@@ -14,6 +14,7 @@ use super::core::{Core, Next, held};
 use super::index::{self, Applied, Changes};
 use super::io::is_full;
 use super::overlay::Generation;
+use super::packs::Packs;
 use super::value::{self, Kind, Pointer, Stored};
 use super::writer::Writer;
 use super::{CommitError, stage};
@@ -63,6 +64,20 @@ impl Applier {
             old_large: Writer::new(Kind::Large, stage::pack_bytes(options)),
             unreadable: HashSet::new(),
         }
+    }
+
+    /// Where values of this kind go that have survived.
+    pub(super) fn old(&mut self, kind: Kind) -> &mut Writer {
+        match kind {
+            Kind::Head => &mut self.old_heads,
+            Kind::Rows => &mut self.old_rows,
+            Kind::Large => &mut self.old_large,
+        }
+    }
+
+    /// Sync what has survived.
+    pub(super) fn sync_old(&mut self, packs: &Packs) -> io::Result<()> {
+        Kind::ALL.into_iter().try_for_each(|kind| self.old(kind).sync(packs))
     }
 
     pub(super) fn writers(&mut self) -> [&mut Writer; 5] {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::applier::RoundError;
 use super::core::{Core, held};
 use super::frame::{self, HEADER, Reader};
-use super::index::{APPLIED, Changes, IDENTITY, Index};
+use super::index::{self, APPLIED, Changes, IDENTITY, Index, is_own};
 use super::io::{Handle, Io, is_full};
 use super::packs::{self, FrameError, Pack, Packs, pack_name};
 use super::value::{Kind, Stored};
@@ -112,32 +112,28 @@ fn export(index: &dyn Index, target: &dyn Io) -> Result<(u64, Ends), BackupError
     let file = target.create(UNREADY)?;
     let mut buffer = frame::write_header(Kind::Rows, NUMBER).to_vec();
     let (mut at, mut keys, mut ends) = (0, 0_u64, Ends::new());
-    let mut from = Vec::new();
-    loop {
-        let run = index.scan(&from, &[], RUN)?;
-        let Some((last, _)) = run.last() else { break };
-        from = [last.as_slice(), &[0]].concat();
-        for (key, value) in run {
-            if key == IDENTITY || key == APPLIED {
-                continue;
-            }
-            if !super::recovery::is_own(&key) {
-                keys += 1;
-                let stored = Stored::read(&key, &value);
-                let stored = stored.ok_or_else(|| BackupError::Damaged(key.clone()))?;
-                if let Some(pointer) = stored.pointer() {
-                    let end = ends.entry((pointer.kind, pointer.pack)).or_default();
-                    *end = pointer.end().max(*end);
-                }
-            }
-            frame::write(&mut buffer, &key, &value);
+    index::each(index, &[], |key, value| {
+        if key == IDENTITY || key == APPLIED {
+            return Ok(());
         }
+        if !is_own(&key) {
+            keys += 1;
+            let Some(stored) = Stored::read(&key, &value) else {
+                return Err(BackupError::Damaged(key));
+            };
+            if let Some(pointer) = stored.pointer() {
+                let end = ends.entry((pointer.kind, pointer.pack)).or_default();
+                *end = pointer.end().max(*end);
+            }
+        }
+        frame::write(&mut buffer, &key, &value);
         if buffer.len() >= PIECE {
             file.write_at(&buffer, at)?;
             at += buffer.len() as u64;
             buffer.clear();
         }
-    }
+        Ok(())
+    })?;
     // No key is empty: this is the end.
     frame::write(&mut buffer, &[], &keys.to_le_bytes());
     file.write_at(&buffer, at)?;
@@ -164,7 +160,7 @@ fn verify(target: &Arc<dyn Io>, ends: &Ends, keys: u64) -> Result<(), BackupErro
     let packs = Packs::new(Arc::clone(target), table, 0);
     let mut read = 0;
     let all = each(target.open(UNREADY)?, |key, value| {
-        if super::recovery::is_own(key) {
+        if is_own(key) {
             return Ok(());
         }
         read += 1;
@@ -218,7 +214,7 @@ pub(super) fn import(io: &Arc<dyn Io>, index: &dyn Index) -> Result<bool, OpenEr
     let mut changes = Changes::with_capacity(RUN);
     let mut keys = 0;
     let all = each(file, |key, value| {
-        keys += u64::from(!super::recovery::is_own(key));
+        keys += u64::from(!is_own(key));
         changes.push((key.to_vec(), Some(value.to_vec())));
         if changes.len() == RUN {
             index.apply(std::mem::take(&mut changes))?;

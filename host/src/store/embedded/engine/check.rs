@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::core::{Core, held};
-use super::index::{APPLIED, IDENTITY, Index, PACKS, read_count};
+use super::index::{self, APPLIED, IDENTITY, Index, PACKS, REPAIR, is_own, read_count};
 use super::io::Io;
 use super::packs::{self, FrameError, Pack, Packs, pack_name, pack_of};
-use super::recovery::{self, is_own};
+use super::recovery;
 use super::value::{Kind, Stored};
 use super::{OpenError, Options, frame};
 
@@ -118,36 +118,29 @@ fn check(
 ) -> io::Result<()> {
     let mut counted = BTreeMap::new();
     let mut actual: BTreeMap<(Kind, u64), u64> = BTreeMap::new();
-    let mut from = Vec::new();
-    loop {
-        let run = index.scan(&from, &[], 1024)?;
-        let Some((last, _)) = run.last() else { break };
-        from = [last.as_slice(), &[0]].concat();
-        for (key, value) in run {
-            if is_own(&key) {
-                check_own(key, &value, &mut counted, report);
-                continue;
-            }
-            report.keys += 1;
-            match Stored::read(&key, &value) {
-                None => report.value(key, "its entry in the index is damaged"),
-                Some(Stored::Inline(_)) => {}
-                Some(Stored::At(pointer, _)) => {
-                    let length = u64::from(pointer.length);
-                    report.live += length;
-                    *actual.entry((pointer.kind, pointer.pack)).or_default() += length;
-                    match packs.read(&key, &pointer) {
-                        Ok(_) => {}
-                        Err(FrameError::NoPack) => report.value(key, "its pack is missing"),
-                        Err(FrameError::Damaged) => {
-                            report.value(key, "its checksum does not agree");
-                        }
-                        Err(FrameError::Io(error)) => return Err(error),
-                    }
+    index::each(index, &[], |key, value| {
+        if is_own(&key) {
+            check_own(key, &value, &mut counted, report);
+            return Ok(());
+        }
+        report.keys += 1;
+        match Stored::read(&key, &value) {
+            None => report.value(key, "its entry in the index is damaged"),
+            Some(Stored::Inline(_)) => {}
+            Some(Stored::At(pointer, _)) => {
+                let length = u64::from(pointer.length);
+                report.live += length;
+                *actual.entry((pointer.kind, pointer.pack)).or_default() += length;
+                match packs.read(&key, &pointer) {
+                    Ok(_) => {}
+                    Err(FrameError::NoPack) => report.value(key, "its pack is missing"),
+                    Err(FrameError::Damaged) => report.value(key, "its checksum does not agree"),
+                    Err(FrameError::Io(error)) => return Err(error),
                 }
             }
         }
-    }
+        Ok(())
+    })?;
     check_counts(&counted, &actual, report);
     check_files(io, table, report)
 }
@@ -158,7 +151,7 @@ fn check_own(key: Vec<u8>, value: &[u8], counted: &mut BTreeMap<u64, u64>, repor
             Some((number, live)) => drop(counted.insert(number, live)),
             None => report.value(key, "a count of a pack is damaged"),
         }
-    } else if key != IDENTITY && key != APPLIED {
+    } else if ![IDENTITY, APPLIED, REPAIR].contains(&&*key) {
         report.value(key, "nobody has written this");
     }
 }

@@ -16,11 +16,11 @@ use super::value::{Kind, Pointer, Stored};
 use super::writer::Writer;
 
 /// A value that has been copied.
-struct Moved {
-    key: Vec<u8>,
-    from: Pointer,
-    to: Pointer,
-    front: Vec<u8>,
+pub(super) struct Moved {
+    pub(super) key: Vec<u8>,
+    pub(super) from: Pointer,
+    pub(super) to: Pointer,
+    pub(super) front: Vec<u8>,
 }
 
 impl Core {
@@ -100,12 +100,7 @@ impl Core {
         let mut moved = Vec::new();
         for (&number, &(kind, live)) in victims {
             let before = moved.len();
-            let writer = match kind {
-                Kind::Head => &mut applier.old_heads,
-                Kind::Rows => &mut applier.old_rows,
-                Kind::Large => &mut applier.old_large,
-            };
-            let copied = self.copy_pack(writer, kind, number, &mut moved)?;
+            let copied = self.copy_pack(applier.old(kind), kind, number, &mut moved)?;
             if copied != live {
                 tracing::error!(
                     pack = pack_name(kind, number),
@@ -115,9 +110,7 @@ impl Core {
                 moved.truncate(before);
             }
         }
-        applier.old_heads.sync(&self.packs)?;
-        applier.old_rows.sync(&self.packs)?;
-        applier.old_large.sync(&self.packs)?;
+        applier.sync_old(&self.packs)?;
         Ok(moved)
     }
 
@@ -155,7 +148,7 @@ impl Core {
     }
 
     /// Let the index point to the copies, durably.
-    fn redirect(&self, moved: &[Moved]) -> io::Result<()> {
+    pub(super) fn redirect(&self, moved: &[Moved]) -> io::Result<()> {
         for some in moved.chunks(KEYS) {
             let mut changes = Changes::with_capacity(some.len() + 16);
             let mut counts = Counts::default();

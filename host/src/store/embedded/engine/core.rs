@@ -16,9 +16,10 @@ use super::io::{Io, is_full};
 use super::log::{AppendError, Log, Slot};
 use super::overlay::{Generation, Overlay};
 use super::packs::{FrameError, Packs};
+use super::recovery::{self, Recovered};
 use super::stage::Staged;
 use super::value::{Kind, Pointer, Stored};
-use super::{BATCH, CommitError, FRONT, KEY, OpenError, Options, ReadError, group, recovery};
+use super::{BATCH, CommitError, FRONT, KEY, OpenError, Options, ReadError, group};
 
 /// How often a commit that waits for room looks again by itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -74,11 +75,21 @@ impl Core {
         options: Options,
     ) -> Result<Core, OpenError> {
         let found = recovery::recover(&io, &*index, &options)?;
+        Ok(Core::start(io, index, options, found))
+    }
+
+    /// Go on where recovery has come to.
+    pub(super) fn start(
+        io: Arc<dyn Io>,
+        index: Arc<dyn Index>,
+        options: Options,
+        found: Recovered,
+    ) -> Core {
         let packs = Packs::new(Arc::clone(&io), found.packs, found.next_pack);
         let log = Log::new(Arc::clone(&io), found.salt, &options, found.place);
         let overlay = Overlay { active: found.replayed, ..Overlay::default() };
         let applier = Applier::new(&options);
-        Ok(Core {
+        Core {
             io,
             index,
             options,
@@ -93,7 +104,7 @@ impl Core {
             room: Condvar::new(),
             applied: AtomicU64::new(found.applied),
             progress: AtomicU64::new(0),
-        })
+        }
     }
 
     pub(super) fn commit(&self, mut batch: Batch) -> Result<(), CommitError> {

@@ -119,13 +119,9 @@ pub(super) fn changes(mut bytes: &[u8], count: u32) -> Option<Vec<(Bytes, Change
     // A count that is a lie must not make us ask for memory.
     let mut changes = Vec::with_capacity((count as usize).min(bytes.len() / CHANGE));
     for _ in 0..count {
-        let (head, rest) = bytes.split_first_chunk::<CHANGE>()?;
-        let key_length = usize::from(u16::from_le_bytes([head[1], head[2]]));
-        let value_length = word(head, 3) as usize;
-        let (key, rest) = rest.split_at_checked(key_length)?;
-        let (value, rest) = rest.split_at_checked(value_length)?;
+        let (what, key, value, rest) = split_change(bytes)?;
         let put = |class| Some(Change::Put(class, Bytes::copy_from_slice(value)));
-        let change = match head[0] {
+        let change = match what {
             DELETE if value.is_empty() => Some(Change::Delete),
             INLINE => put(Class::Inline),
             HEAD => put(Class::Head),
@@ -147,6 +143,36 @@ pub(super) fn changes(mut bytes: &[u8], count: u32) -> Option<Vec<(Bytes, Change
         bytes = rest;
     }
     bytes.is_empty().then_some(changes)
+}
+
+/// The keys of a damaged group of this number, which lies somewhere in these bytes, as far as it can
+/// be taken apart: nothing says that they are right.
+pub(super) fn remains(bytes: &[u8], sequence: u64) -> Vec<&[u8]> {
+    let mut keys = Vec::new();
+    for group in bytes.chunks(ALIGNMENT).enumerate().map(|(i, _)| &bytes[i * ALIGNMENT..]) {
+        let Some((header, rest)) = group.split_first_chunk::<HEADER>() else { continue };
+        if word(header, 0) != MAGIC || header[16..24] != sequence.to_le_bytes() {
+            continue;
+        }
+        let mut rest = &rest[..rest.len().min(word(header, 4) as usize)];
+        for _ in 0..word(header, 12) {
+            let Some((_, key, _, after)) = split_change(rest) else { break };
+            let good = !key.is_empty() && key.len() <= KEY;
+            keys.extend(good.then_some(key));
+            rest = after;
+        }
+    }
+    keys
+}
+
+/// The parts of a change: what it is, its key, its value, and what comes after it.
+fn split_change(bytes: &[u8]) -> Option<(u8, &[u8], &[u8], &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<CHANGE>()?;
+    let key_length = usize::from(u16::from_le_bytes([head[1], head[2]]));
+    let value_length = word(head, 3) as usize;
+    let (key, rest) = rest.split_at_checked(key_length)?;
+    let (value, rest) = rest.split_at_checked(value_length)?;
+    Some((head[0], key, value, rest))
 }
 
 fn write_change(out: &mut Vec<u8>, key: &[u8], change: &Change) {

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `0 s` | which store this is: [`Identity`] |
 //! | `0 a` | up to where the log has been applied: [`Applied`] |
+//! | `0 r` | a repair has not finished |
 //! | `0 p` number | how many bytes of a pack are live; there is none where that would be 0 |
 
 use std::fmt;
@@ -38,12 +39,35 @@ pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 /// Keys with their values, in order.
 pub(crate) type Entries = Vec<Entry>;
 
+/// Go through the keys that begin with `prefix`, in order, with their values. What is changed
+/// meanwhile is seen or not.
+pub(super) fn each<E: From<io::Error>>(
+    index: &dyn Index,
+    prefix: &[u8],
+    mut take: impl FnMut(Vec<u8>, Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut from = prefix.to_vec();
+    loop {
+        let run = index.scan(&from, prefix, RUN)?;
+        let Some((last, _)) = run.last() else { return Ok(()) };
+        from = [last.as_slice(), &[0]].concat();
+        for (key, value) in run {
+            take(key, value)?;
+        }
+    }
+}
+
+/// How many keys are read at a time.
+const RUN: usize = 1024;
+
 /// What the engine's own keys begin with.
 pub(super) const OWN: u8 = 0;
 /// The key of [`Identity`].
 pub(super) const IDENTITY: &[u8] = &[OWN, b's'];
 /// The key of [`Applied`].
 pub(super) const APPLIED: &[u8] = &[OWN, b'a'];
+/// The key that is there while a repair has not finished: 1 where the log is given up.
+pub(super) const REPAIR: &[u8] = &[OWN, b'r'];
 /// What the keys of the counts of packs begin with.
 pub(super) const PACKS: &[u8] = &[OWN, b'p'];
 
@@ -66,6 +90,11 @@ impl Identity {
     pub(super) fn write(&self) -> Vec<u8> {
         let format = self.format.to_le_bytes();
         sealed(IDENTITY, &[&format, self.salt.as_slice(), &[u8::from(self.begun)]].concat())
+    }
+
+    /// What the checksums of its log begin with.
+    pub(super) fn salt(&self) -> u32 {
+        crc32c::crc32c(&self.salt)
     }
 
     /// From what is kept. `None` where it is damaged.
@@ -121,6 +150,11 @@ pub(super) fn read_count(key: &[u8], value: &[u8]) -> Option<(u64, u64)> {
     let number = u64::from_be_bytes(key.strip_prefix(PACKS)?.try_into().ok()?);
     let live = u64::from_le_bytes(unsealed(key, value)?.try_into().ok()?);
     Some((number, live))
+}
+
+/// Whether a key is one of the engine's own.
+pub(super) fn is_own(key: &[u8]) -> bool {
+    key.first() == Some(&OWN)
 }
 
 fn sealed(key: &[u8], value: &[u8]) -> Vec<u8> {

@@ -20,7 +20,7 @@ pub(crate) trait Io: Send + Sync + fmt::Debug {
     fn open(&self, name: &str) -> io::Result<Arc<dyn Handle>>;
     /// Make a file that is not there.
     fn create(&self, name: &str) -> io::Result<Arc<dyn Handle>>;
-    /// Give a file another name, in the same folder.
+    /// Give a file another name, which may be in another folder.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Remove a file.
     fn remove(&self, name: &str) -> io::Result<()>;

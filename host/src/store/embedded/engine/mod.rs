@@ -56,6 +56,8 @@ mod overlay;
 mod packs;
 mod range;
 mod recovery;
+mod repair;
+mod replay;
 mod stage;
 mod tree;
 mod value;
@@ -82,6 +84,7 @@ pub(crate) use self::group::KEY;
 pub(crate) use self::index::Index;
 pub(crate) use self::io::{Folder, Handle, Io};
 pub(crate) use self::range::Range;
+pub(crate) use self::repair::Repaired;
 pub(crate) use self::stage::Staged;
 pub(crate) use self::tree::Tree;
 pub(crate) use self::value::Kind;
@@ -177,7 +180,8 @@ pub(crate) enum OpenError {
     /// The index is not as far as the log knows that it was.
     #[error(
         "the index of the store is an old one: it has the log up to group {applied}, and had it up \
-         to {known}; put the newer folder `sled` back, or restore a backup with `dormouse restore`"
+         to {known}; put the newer folder `sled` back, restore a backup with `dormouse restore`, or \
+         keep what is left with `dormouse store repair --quarantine`"
     )]
     IndexOlder {
         /// How far it is.
@@ -187,14 +191,15 @@ pub(crate) enum OpenError {
     },
     /// There is no log.
     #[error(
-        "the log of the store is missing; put the folder `log` back, or restore a backup with \
-         `dormouse restore`"
+        "the log of the store is missing; put the folder `log` back, restore a backup with \
+         `dormouse restore`, or keep what is left with `dormouse store repair --quarantine`"
     )]
     LogMissing,
     /// The newest group is older than the index.
     #[error(
         "the log of the store is an old one: it ends with group {newest}, and the index has it up \
-         to {applied}; put the newer folder `log` back, or restore a backup with `dormouse restore`"
+         to {applied}; put the newer folder `log` back, restore a backup with `dormouse restore`, \
+         or keep what is left with `dormouse store repair --quarantine`"
     )]
     LogOlder {
         /// The last group.
@@ -205,8 +210,8 @@ pub(crate) enum OpenError {
     /// The group after those that the index has is not there, and newer ones are.
     #[error(
         "group {missing} of the store's log is missing or damaged, though there are groups up to \
-         {newest}: the index is an old one, or a part of the log is lost; run `dormouse store \
-         check`, or restore a backup with `dormouse restore`"
+         {newest}: the index is an old one, or a part of the log is lost; restore a backup with \
+         `dormouse restore`, or keep what is left with `dormouse store repair --quarantine`"
     )]
     LogGap {
         /// What is missing.
@@ -216,8 +221,9 @@ pub(crate) enum OpenError {
     },
     /// A group among those that are needed is damaged or missing.
     #[error(
-        "group {damaged} of the store's log is damaged, and later ones up to {newest} are not: run \
-         `dormouse store check`, or restore a backup with `dormouse restore`"
+        "group {damaged} of the store's log is damaged, and later ones up to {newest} are not; \
+         restore a backup with `dormouse restore`, or keep what is left with `dormouse store repair \
+         --quarantine`"
     )]
     LogDamaged {
         /// The damaged one.
@@ -227,10 +233,16 @@ pub(crate) enum OpenError {
     },
     /// Packs that something points into are missing, or shorter than they were.
     #[error(
-        "parts of the store are missing or cut off: {}; put them back, run `dormouse store check` to \
-         see which sessions are concerned, or restore a backup with `dormouse restore`", .0.join(", ")
+        "parts of the store are missing or cut off: {}; put them back, restore a backup with \
+         `dormouse restore`, or keep what is left with `dormouse store repair --quarantine`",
+        .0.join(", ")
     )]
     PacksMissing(Vec<String>),
+    /// A repair was begun and has not come to its end.
+    #[error(
+        "a repair of the store has not finished; run `dormouse store repair --quarantine` again"
+    )]
+    RepairUnfinished,
     /// A backup does not read back.
     #[error("the backup in this directory is damaged ({0}); use another one")]
     BackupDamaged(String),
@@ -422,6 +434,31 @@ impl Engine {
         options: &Options,
     ) -> std::io::Result<Report> {
         check::inspect(io, index, options)
+    }
+
+    /// Why a store that is not open is refused: tell each key whose value, or whose last change, is
+    /// lost, and what is wrong with it. Reads no values, which a check does; changes nothing. Returns
+    /// how many it has told. Of a part of the log that cannot be read at all, nobody knows the keys.
+    pub(crate) fn concerned(
+        io: &Arc<dyn Io>,
+        index: &dyn Index,
+        tell: &mut dyn FnMut(&[u8], &'static str),
+    ) -> Result<u64, OpenError> {
+        repair::concerned(io, index, tell)
+    }
+
+    /// Make a store that opens out of one that does not, of what can be read. Each key that is lost,
+    /// or not as it was last, is told before anything is changed for it. Files that are damaged, or
+    /// given up, are moved to the folder `quarantine`; none is removed. If it is interrupted it must
+    /// be run again, and until then the store does not open. An index that does not open cannot be
+    /// repaired.
+    pub(crate) fn repair(
+        io: &Arc<dyn Io>,
+        index: &Arc<dyn Index>,
+        options: &Options,
+        tell: &mut dyn FnMut(&[u8], &'static str),
+    ) -> Result<Repaired, OpenError> {
+        repair::repair(io, index, options, tell)
     }
 
     /// Apply what is committed, and rewrite all packs of which more than a tenth is dead.

@@ -8,17 +8,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::group;
-use super::index::{self, APPLIED, Applied, FORMAT, IDENTITY, Identity, Index, OWN, PACKS};
-use super::io::{Io, read_whole};
-use super::log::{self, Found, Place, Slot, UNREADY, slot_name, slot_number};
+use super::index::{self, APPLIED, Applied, FORMAT, IDENTITY, Identity, Index, PACKS, REPAIR};
+use super::io::Io;
+use super::log::{self, Place, Slot, slot_name};
 use super::overlay::Generation;
 use super::packs::{self, Pack, pack_name, pack_of};
+use super::replay::{self, Logged};
 use super::value::{Kind, Pointer};
 use super::{OpenError, Options, backup};
-
-/// The largest file that is taken for a slot, in bytes.
-const SLOT: u64 = 1 << 30;
 
 /// Where the engine goes on.
 #[derive(Debug)]
@@ -67,13 +64,7 @@ pub(super) fn recover(
         io.remove(name)?;
     }
     let place = &mut recovered.place;
-    if let Some((offset, bytes)) = tail {
-        // The process may have ended before its sync, or because of it: then it was read from
-        // memory, and only what is written again will be written.
-        let slot = &place.slots[place.current].file;
-        slot.write_at(&bytes, offset)?;
-        slot.sync()?;
-    }
+    sync_tail(place, tail.as_ref())?;
     if place.slots.is_empty() {
         place.slots.push(Slot::make(&**io, 0, options.slot_bytes, 0)?);
     }
@@ -88,6 +79,15 @@ pub(super) fn recover(
         io.remove(name)?;
     }
     Ok(recovered)
+}
+
+/// Make the last group durable. The process may have ended before its sync, or because of it: then
+/// it was read from memory, and only what is written again will be written.
+pub(super) fn sync_tail(place: &Place, tail: Option<&(u64, Vec<u8>)>) -> io::Result<()> {
+    let Some((offset, bytes)) = tail else { return Ok(()) };
+    let slot = &place.slots[place.current].file;
+    slot.write_at(bytes, *offset)?;
+    slot.sync()
 }
 
 /// Let go of slots that a busy time has left behind: beside the current one, one free slot stays.
@@ -136,15 +136,24 @@ fn identity(index: &dyn Index) -> Result<Option<Identity>, OpenError> {
     Ok(Some(identity))
 }
 
-/// Read what is on the disk, and refuse where something is lost.
-pub(super) fn survey(
-    io: &Arc<dyn Io>,
-    index: &dyn Index,
-    options: &Options,
-) -> Result<Survey, OpenError> {
+/// What the index and the log say, whether or not the store can be opened.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) identity: Identity,
+    pub(super) applied: Applied,
+    pub(super) logged: Logged,
+    /// Slots that were not finished.
+    unready: Vec<String>,
+    /// A repair has not finished: whether it gives up the log.
+    pub(super) repair: Option<bool>,
+    /// Why the log is not all that it should be.
+    pub(super) refused: Option<OpenError>,
+}
+
+/// Look at the index and at the log.
+pub(super) fn look(io: &dyn Io, index: &dyn Index) -> Result<Look, OpenError> {
     let missing = || OpenError::IndexMissing("a store".to_owned());
     let identity = identity(index)?.ok_or_else(missing)?;
-    let salt = crc32c::crc32c(&identity.salt);
     let applied = match index.get(APPLIED)? {
         None => Applied::default(),
         Some(value) => {
@@ -152,16 +161,32 @@ pub(super) fn survey(
             Applied::read(&value).ok_or_else(damaged)?
         }
     };
-    let (slots, unready) = open_slots(&**io)?;
-    if slots.is_empty() && identity.begun {
-        return Err(OpenError::LogMissing);
+    let repair = index.get(REPAIR)?.map(|value| value == [1]);
+    let (slots, unready) = replay::open_slots(io)?;
+    let lost = slots.is_empty() && identity.begun;
+    let mut logged = replay::read_log(slots, identity.salt(), applied.sequence)?;
+    let refused = if lost { Some(OpenError::LogMissing) } else { logged.refused.take() };
+    Ok(Look { identity, applied, logged, unready, repair, refused })
+}
+
+/// Read what is on the disk, and refuse where something is lost.
+pub(super) fn survey(
+    io: &Arc<dyn Io>,
+    index: &dyn Index,
+    options: &Options,
+) -> Result<Survey, OpenError> {
+    let Look { identity, applied, logged, unready, repair, refused } = look(&**io, index)?;
+    if repair.is_some() {
+        return Err(OpenError::RepairUnfinished);
     }
-    let logged = read_log(slots, salt, applied.sequence)?;
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
     let mut stray = Vec::new();
     let (packs, next_pack) =
         read_packs(&**io, index, &logged.replayed, applied.next_pack, options, &mut stray)?;
     let recovered = Recovered {
-        salt,
+        salt: identity.salt(),
         applied: applied.sequence,
         place: logged.place,
         replayed: logged.replayed,
@@ -169,119 +194,6 @@ pub(super) fn survey(
         next_pack,
     };
     Ok(Survey { recovered, identity, tail: logged.tail, unready, stray })
-}
-
-/// The slots, and the names of those that are not ready.
-fn open_slots(io: &dyn Io) -> Result<(Vec<Slot>, Vec<String>), OpenError> {
-    let (mut slots, mut unready) = (Vec::new(), Vec::new());
-    for (name, size) in io.list(log::FOLDER)? {
-        if let Some(number) = slot_number(&name) {
-            let file = io.open(&slot_name(number))?;
-            slots.push(Slot { number, file, size, last: 0 });
-        } else if name.ends_with(UNREADY) {
-            unready.push(format!("{}/{name}", log::FOLDER));
-        }
-    }
-    slots.sort_by_key(|slot| slot.number);
-    Ok((slots, unready))
-}
-
-struct Logged {
-    place: Place,
-    tail: Option<(u64, Vec<u8>)>,
-    replayed: Generation,
-}
-
-/// Find all groups after the one that was applied last, and replay them.
-fn read_log(mut slots: Vec<Slot>, salt: u32, applied: u64) -> Result<Logged, OpenError> {
-    let mut firsts = Vec::with_capacity(slots.len());
-    for slot in &slots {
-        firsts.push(first_sequence(slot, salt)?);
-    }
-    // If another slot begins later and yet not after what is needed, this one has nothing of it.
-    let needless = |first: Option<u64>| {
-        let later = |other: u64| first.is_some_and(|first| first < other) && other <= applied + 1;
-        firsts.iter().flatten().any(|other| later(*other))
-    };
-    let mut groups: Vec<(usize, Found)> = Vec::new();
-    for (i, slot) in slots.iter_mut().enumerate() {
-        if needless(firsts[i]) {
-            slot.last = applied.min(1);
-            continue;
-        }
-        let bytes = read_whole(&*slot.file, SLOT)?;
-        let before = groups.len();
-        groups.extend(log::groups(&bytes, salt).map(|found| (i, found)));
-        let sequences = groups[before..].iter().map(|(_, found)| found.header.sequence);
-        slot.last = sequences.max().unwrap_or(0);
-    }
-    groups.sort_by_key(|(_, found)| found.header.sequence);
-    let newest = groups.last().map_or(0, |(_, found)| found.header.sequence);
-    if newest < applied {
-        return Err(OpenError::LogOlder { newest, applied });
-    }
-    let known = groups.iter().map(|(_, found)| found.header.applied).max().unwrap_or(0);
-    if known > applied {
-        return Err(OpenError::IndexOlder { applied, known });
-    }
-    let needed = groups.partition_point(|(_, found)| found.header.sequence <= applied);
-    for (expected, (_, found)) in (applied + 1..).zip(&groups[needed..]) {
-        if found.header.sequence != expected {
-            return Err(if expected == applied + 1 {
-                OpenError::LogGap { missing: expected, newest }
-            } else {
-                OpenError::LogDamaged { damaged: expected, newest }
-            });
-        }
-    }
-    let replayed = replay(&slots, &groups[needed..], salt, newest)?;
-    let mut place = Place { slots, current: 0, offset: 0, sequence: newest };
-    let mut tail = None;
-    if let Some((slot, found)) = groups.last() {
-        let mut bytes = vec![0; found.header.room];
-        place.slots[*slot].file.read_at(&mut bytes, found.offset as u64)?;
-        tail = Some((found.offset as u64, bytes));
-        place.current = *slot;
-        place.offset = (found.offset + found.header.room) as u64;
-    }
-    Ok(Logged { place, tail, replayed })
-}
-
-/// The sequence number of the group at the beginning of a slot, where there is one.
-fn first_sequence(slot: &Slot, salt: u32) -> io::Result<Option<u64>> {
-    let mut header = [0; group::HEADER];
-    if slot.size < header.len() as u64 {
-        return Ok(None);
-    }
-    slot.file.read_at(&mut header, 0)?;
-    let room = group::claimed_room(&header);
-    if room as u64 > slot.size.min(SLOT) {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; room];
-    slot.file.read_at(&mut bytes, 0)?;
-    Ok(group::read(&bytes, salt).map(|(header, _)| header.sequence))
-}
-
-fn replay(
-    slots: &[Slot],
-    groups: &[(usize, Found)],
-    salt: u32,
-    newest: u64,
-) -> Result<Generation, OpenError> {
-    let mut replayed = Generation::default();
-    let mut held: Option<(usize, Vec<u8>)> = None;
-    for (slot, found) in groups {
-        let bytes = match &mut held {
-            Some((number, bytes)) if number == slot => bytes,
-            other => &mut other.insert((*slot, read_whole(&*slots[*slot].file, SLOT)?)).1,
-        };
-        let sequence = found.header.sequence;
-        let damaged = || OpenError::LogDamaged { damaged: sequence, newest };
-        let changes = log::changes_at(bytes, found, salt).ok_or_else(damaged)?;
-        replayed.add(sequence, found.header.room, changes);
-    }
-    Ok(replayed)
 }
 
 /// Bring together which packs there are and which there should be.
@@ -326,17 +238,13 @@ fn read_packs(
 /// The counts of live bytes, by the numbers of the packs.
 pub(super) fn counts(index: &dyn Index) -> Result<BTreeMap<u64, u64>, OpenError> {
     let mut counts = BTreeMap::new();
-    let mut from = PACKS.to_vec();
-    loop {
-        let run = index.scan(&from, PACKS, 1024)?;
-        let Some((last, _)) = run.last() else { return Ok(counts) };
-        from = [last.as_slice(), &[0]].concat();
-        for (key, value) in &run {
-            let damaged = || OpenError::IndexDamaged("a count of a pack does not read".to_owned());
-            let (number, live) = index::read_count(key, value).ok_or_else(damaged)?;
-            counts.insert(number, live);
-        }
-    }
+    index::each(index, PACKS, |key, value| {
+        let damaged = || OpenError::IndexDamaged("a count of a pack does not read".to_owned());
+        let (number, live) = index::read_count(&key, &value).ok_or_else(damaged)?;
+        counts.insert(number, live);
+        Ok::<(), OpenError>(())
+    })?;
+    Ok(counts)
 }
 
 /// How far packs are pointed into.
@@ -347,9 +255,4 @@ pub(super) fn ends(pointers: impl Iterator<Item = Pointer>) -> BTreeMap<(Kind, u
         *end = pointer.end().max(*end);
     }
     ends
-}
-
-/// Whether a key is one of the engine's own.
-pub(super) fn is_own(key: &[u8]) -> bool {
-    key.first() == Some(&OWN)
 }

@@ -4,16 +4,16 @@
 //! `DORMOUSE_CRASH_SEED` and `DORMOUSE_CRASH_RUNS` run others, or more.
 
 use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::super::applier::RoundError;
 use super::super::batch::{Batch, Class};
 use super::super::core::Core;
-use super::super::{CommitError, Options};
+use super::super::{BackupError, CommitError, Engine, OpenError, Options};
 use super::sim::{End, Omit, Sim};
-use super::{Model, Random, contents, key, put_staged, small};
+use super::{Model, Random, contents, key, put_staged, setting, small};
 
 /// How often a process ends in a run.
 const LIVES: usize = 8;
@@ -31,6 +31,8 @@ struct Run {
     random: Random,
     known: Arc<Mutex<Known>>,
     options: Options,
+    /// A repair has not finished.
+    repairing: bool,
     ends: usize,
 }
 
@@ -50,7 +52,7 @@ fn staged(random: &mut Random, first: Bytes) -> Vec<(Bytes, Bytes)> {
 /// Commit something random. Returns whether the engine goes on.
 fn commit(core: &Core, known: &Mutex<Known>, random: &mut Random) -> Outcome<bool> {
     let mut batch = Batch::default();
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = lock(known);
     let mut next = known.acknowledged.clone();
     for _ in 0..=random.below(6) {
         let key = key(random.below(KEYS));
@@ -107,8 +109,12 @@ fn compare(core: &Core, known: &Mutex<Known>, when: &str) -> Outcome<()> {
             return Err(format!("{when}: another front"));
         }
     }
-    let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = lock(known);
     if found == known.acknowledged { Ok(()) } else { Err(format!("{when}: other contents")) }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Run {
@@ -118,19 +124,23 @@ impl Run {
             random: Random(!seed),
             known: Arc::default(),
             options: small(),
+            repairing: false,
             ends: 0,
         }
     }
 
     /// Open what is there, and find in it what should be.
     fn open(&mut self) -> Outcome<Option<Arc<Core>>> {
+        if !self.repair()? {
+            return Ok(None);
+        }
         let core = match Core::open(self.sim.io(), self.sim.index(), self.options.clone()) {
             Ok(core) => Arc::new(core),
             Err(_) if self.sim.crashed() => return Ok(None),
             Err(error) => return Err(format!("it does not open: {error}")),
         };
         let found = contents(&core).map_err(|error| format!("after opening: {error}"))?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if let Some(maybe) = known.maybe.take()
             && found == maybe
         {
@@ -141,6 +151,62 @@ impl Run {
         }
         drop(known);
         Ok(Some(core))
+    }
+
+    /// Now and then, repair what needs no repair. Returns whether it has come to its end.
+    fn repair(&mut self) -> Outcome<bool> {
+        if !self.repairing && !(self.ends > 0 && self.random.once_in(8)) {
+            return Ok(true);
+        }
+        let mut lost = None;
+        let repaired =
+            Engine::repair(&self.sim.io(), &self.sim.index(), &self.options, &mut |key, what| {
+                lost = Some(format!("{}: {what}", key.escape_ascii()))
+            });
+        if let Some(lost) = lost {
+            return Err(format!("a repair says that something is lost: {lost}"));
+        }
+        match repaired {
+            Ok(repaired) if repaired.log_given_up => Err("a repair gave up the log".to_owned()),
+            Ok(_) => {
+                self.repairing = false;
+                Ok(true)
+            }
+            Err(_) if self.sim.crashed() => {
+                self.repairing = true;
+                Ok(false)
+            }
+            // The store was never begun.
+            Err(OpenError::IndexMissing(_)) => Ok(true),
+            Err(error) => Err(format!("a repair failed: {error}")),
+        }
+    }
+
+    /// A backup while something is committed has what was committed when it was begun, or after that.
+    fn back_up(&mut self, core: &Arc<Core>) -> Outcome<bool> {
+        let target = Sim::new(self.random.next(), Omit::Nothing);
+        let io = target.io();
+        let before = lock(&self.known).acknowledged.clone();
+        let mut made = None;
+        let goes_on = self.apply(core, |core| match core.backup(&io) {
+            Ok(keys) => {
+                made = Some(keys);
+                Ok(())
+            }
+            Err(BackupError::Store(_) | BackupError::Full) => Ok(()),
+            Err(error) => Err(RoundError::Failed(error.to_string())),
+        })?;
+        let Some(keys) = made else { return Ok(goes_on) };
+        target.end(End::PowerLoss);
+        let restored = Core::open(target.io(), target.index(), self.options.clone());
+        let restored = restored.map_err(|error| format!("a backup does not open: {error}"))?;
+        let found = contents(&restored).map_err(|error| format!("a backup: {error}"))?;
+        let known = lock(&self.known);
+        let now = [Some(&before), Some(&known.acknowledged), known.maybe.as_ref()];
+        if found.len() as u64 != keys || !now.contains(&Some(&found)) {
+            return Err("a backup has other contents".to_owned());
+        }
+        Ok(goes_on)
     }
 
     /// Use it until the process ends.
@@ -157,7 +223,8 @@ impl Run {
                     core.make_spare();
                     core.failed().is_none()
                 }
-                94..99 => {
+                94 => self.back_up(core)?,
+                95..99 => {
                     compare(core, &self.known, "while running")?;
                     true
                 }
@@ -194,13 +261,13 @@ impl Run {
                 let done = compare(&core, &known, "while applying")
                     .and_then(|()| commit(&core, &known, &mut random));
                 if let Err(error) = done {
-                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    *lock(&failure) = Some(error);
                 }
             });
         }
         let done = work(core);
         self.sim.forget_hook();
-        if let Some(failure) = failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        if let Some(failure) = lock(&failure).take()
             && !self.sim.crashed()
         {
             return Err(failure);
@@ -260,10 +327,6 @@ impl Run {
         }
         Ok(())
     }
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod damage;
 mod full;
 mod fuzz;
 mod model;
+mod repair;
 mod sim;
 
 use std::collections::BTreeMap;
@@ -55,6 +56,11 @@ fn put_staged(core: &Core, batch: &mut Batch, key: Bytes, value: Vec<u8>) {
 
 fn key(number: u64) -> Bytes {
     Bytes::from(format!("{}{number:03}", ["a", "b", "longer/key/"][number as usize % 3]))
+}
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// Numbers that look random, and are the same for the same seed.

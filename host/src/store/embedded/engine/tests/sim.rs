@@ -44,6 +44,8 @@ struct State {
     random: Random,
     /// How many calls have changed something, or made it durable.
     calls: u64,
+    /// How many files have been opened.
+    opens: u64,
     crash_at: Option<u64>,
     crashed: bool,
     error_at: Option<(u64, ErrorKind)>,
@@ -56,7 +58,8 @@ struct State {
     files: Vec<File>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
-    unsynced_names: Vec<(String, Option<usize>)>,
+    /// Changes of folders, each of which is made whole or not.
+    unsynced_names: Vec<Vec<(String, Option<usize>)>>,
     index: BTreeMap<Vec<u8>, Vec<u8>>,
     durable_index: BTreeMap<Vec<u8>, Vec<u8>>,
     batches: Vec<Changes>,
@@ -87,6 +90,7 @@ impl Sim {
         Sim(Arc::new(Mutex::new(State {
             random: Random(seed),
             calls: 0,
+            opens: 0,
             crash_at: None,
             crashed: false,
             error_at: None,
@@ -155,6 +159,10 @@ impl Sim {
         self.state().calls
     }
 
+    pub(super) fn opens(&self) -> u64 {
+        self.state().opens
+    }
+
     /// How many bytes there is room for.
     pub(super) fn set_capacity(&self, bytes: u64) {
         self.state().capacity = bytes;
@@ -203,6 +211,18 @@ impl Sim {
         edit(&mut state.index);
         state.durable_index = state.index.clone();
         state.batches.clear();
+    }
+
+    /// Remove a file, or let it have these bytes, behind the engine's back.
+    pub(super) fn replace(&self, name: &str, bytes: Option<Vec<u8>>) {
+        match bytes {
+            Some(bytes) => self.edit(name, |file| *file = bytes),
+            None => {
+                let mut state = self.state();
+                state.names.remove(name);
+                state.durable_names.remove(name);
+            }
+        }
     }
 
     pub(super) fn names(&self, folder: &str) -> Vec<String> {
@@ -262,7 +282,16 @@ impl State {
             Some(file) => self.names.insert(name.to_owned(), file),
             None => self.names.remove(name),
         };
-        self.unsynced_names.push((name.to_owned(), file));
+        self.unsynced_names.push(vec![(name.to_owned(), file)]);
+    }
+
+    fn keep_names(&mut self, change: Vec<(String, Option<usize>)>) {
+        for (name, file) in change {
+            match file {
+                Some(file) => self.durable_names.insert(name, file),
+                None => self.durable_names.remove(&name),
+            };
+        }
     }
 
     fn end_index(&mut self) {
@@ -284,12 +313,9 @@ impl State {
 
     fn lose(&mut self) {
         let mood = self.random.below(4);
-        for (name, file) in std::mem::take(&mut self.unsynced_names) {
+        for change in std::mem::take(&mut self.unsynced_names) {
             if self.kept(mood) {
-                match file {
-                    Some(file) => self.durable_names.insert(name, file),
-                    None => self.durable_names.remove(&name),
-                };
+                self.keep_names(change);
             }
         }
         self.names = self.durable_names.clone();
@@ -346,7 +372,8 @@ struct SimHandle {
 
 impl Io for Sim {
     fn open(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
-        let state = self.state();
+        let mut state = self.state();
+        state.opens += 1;
         let Some(&file) = state.names.get(name) else { return missing() };
         let (sim, life) = (self.clone(), state.life);
         Ok(Arc::new(SimHandle { sim, life, file, name: name.to_owned() }))
@@ -368,11 +395,9 @@ impl Io for Sim {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.change(|state| {
             let Some(&file) = state.names.get(from) else { return missing() };
-            // One change that is made or not.
             state.names.remove(from);
             state.names.insert(to.to_owned(), file);
-            state.unsynced_names.push((to.to_owned(), Some(file)));
-            state.unsynced_names.push((from.to_owned(), None));
+            state.unsynced_names.push(vec![(to.to_owned(), Some(file)), (from.to_owned(), None)]);
             Ok(())
         })
     }
@@ -411,15 +436,21 @@ impl Io for Sim {
         if state.omit == Omit::SyncOfFolders {
             return Ok(());
         }
-        for (name, file) in std::mem::take(&mut state.unsynced_names) {
-            if folder_of(&name) != folder {
-                state.unsynced_names.push((name, file));
-                continue;
+        // Also what was changed before of a name that is concerned: its changes are kept in order.
+        let changes = std::mem::take(&mut state.unsynced_names);
+        let mut concerned = BTreeSet::new();
+        for change in changes.iter().rev() {
+            let names = || change.iter().map(|(name, _)| name.clone());
+            if names().any(|name| folder_of(&name) == folder || concerned.contains(&name)) {
+                concerned.extend(names());
             }
-            match file {
-                Some(file) => state.durable_names.insert(name, file),
-                None => state.durable_names.remove(&name),
-            };
+        }
+        for change in changes {
+            if change.iter().any(|(name, _)| concerned.contains(name)) {
+                state.keep_names(change);
+            } else {
+                state.unsynced_names.push(change);
+            }
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ mod line;
 mod memory;
 mod sandbox;
 mod session;
-mod store;
+pub mod store;
 pub mod telemetry;
 mod turn;
 

@@ -13,7 +13,7 @@ mod disk;
 mod history;
 mod memory;
 mod options;
-mod report;
+pub mod report;
 mod residency;
 mod running;
 mod scripts;
@@ -31,7 +31,9 @@ use report::Report;
 /// # Errors
 /// Where the binary does not start or answers with an error. A missed aim is none.
 pub async fn run(options: &Options) -> Result<()> {
-    let mut report = Report::begin(options);
+    let kind = if options.is_quick() { "a quick run" } else { "a full run" };
+    let title = format!("dormouse-load: {kind}, host and load on this machine");
+    let mut report = Report::begin(&title);
     for measure in Measure::ALL.into_iter().filter(|measure| options.asks_for(*measure)) {
         report.section(measure.title());
         match measure {

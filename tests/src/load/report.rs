@@ -5,13 +5,11 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::Options;
-
 /// Longer than any request may take, in nanoseconds.
 const LONGEST: u64 = 120_000_000_000;
 
 /// Prints figures as they come.
-pub(super) struct Report {
+pub struct Report {
     begun: Instant,
     met: u32,
     missed: u32,
@@ -19,7 +17,7 @@ pub(super) struct Report {
 
 /// A figure, in its unit.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Figure {
+pub enum Figure {
     /// So many a second.
     PerSecond(f64),
     /// So long.
@@ -32,7 +30,7 @@ pub(super) enum Figure {
 
 /// What a figure should be.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Aim {
+pub enum Aim {
     /// At least this, in the unit of the figure; times in seconds.
     Least(f64),
     /// At most this.
@@ -42,23 +40,32 @@ pub(super) enum Aim {
 }
 
 impl Report {
-    pub(super) fn begin(options: &Options) -> Report {
-        let kind = if options.is_quick() { "a quick run" } else { "a full run" };
-        println!("dormouse-load: {kind}, host and load on this machine");
+    /// Begin a table under this title.
+    #[must_use]
+    pub fn begin(title: &str) -> Report {
+        println!("{title}");
         println!("{:<58} {:>12} {:>14}", "", "measured", "aim");
+        Report::resumed()
+    }
+
+    /// Go on with a table that another process has begun.
+    #[must_use]
+    pub fn resumed() -> Report {
         Report { begun: Instant::now(), met: 0, missed: 0 }
     }
 
-    pub(super) fn section(&self, title: &str) {
+    /// A line above the figures that belong together.
+    pub fn section(&self, title: &str) {
         println!("{title}");
     }
 
     /// A line without a figure.
-    pub(super) fn note(&self, text: &str) {
+    pub fn note(&self, text: &str) {
         println!("  {text}");
     }
 
-    pub(super) fn row(&mut self, what: &str, figure: Figure, aim: Aim) {
+    /// A figure, and what it should be.
+    pub fn row(&mut self, what: &str, figure: Figure, aim: Aim) {
         let value = figure.value();
         let (wanted, met) = match aim {
             Aim::Least(least) => (format!("≥ {}", figure.like(least).show()), value >= least),
@@ -78,13 +85,14 @@ impl Report {
     }
 
     /// Median and 99th percentile.
-    pub(super) fn times(&mut self, what: &str, times: &Times, aims: [Aim; 2]) {
+    pub fn times(&mut self, what: &str, times: &Times, aims: [Aim; 2]) {
         let [p50, p99] = aims;
         self.row(&format!("{what}, p50"), Figure::Time(times.at(0.5)), p50);
         self.row(&format!("{what}, p99"), Figure::Time(times.at(0.99)), p99);
     }
 
-    pub(super) fn end(self) {
+    /// Say how many figures were as they should be.
+    pub fn end(self) {
         let seconds = self.begun.elapsed().as_secs();
         println!("{} aims met, {} missed; {seconds} s", self.met, self.missed);
     }
@@ -108,7 +116,9 @@ impl Figure {
         }
     }
 
-    fn show(self) -> String {
+    /// As the table shows it.
+    #[must_use]
+    pub fn show(self) -> String {
         match self {
             Figure::PerSecond(value) => format!("{value:.0} /s"),
             Figure::Times(value) => format!("{value:.2} ×"),
@@ -128,39 +138,52 @@ impl Figure {
 }
 
 /// How long many of the same took.
-pub(super) struct Times(RefCell<Histogram<u64>>);
+pub struct Times(RefCell<Histogram<u64>>);
+
+impl Default for Times {
+    fn default() -> Times {
+        Times::new()
+    }
+}
 
 impl Times {
-    pub(super) fn new() -> Times {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Times {
         let histogram = Histogram::new_with_max(LONGEST, 3);
         Times(RefCell::new(histogram.expect("three digits up to a fixed bound")))
     }
 
     /// Do something, and note how long it took.
-    pub(super) async fn time<T>(&self, work: impl Future<Output = T>) -> T {
+    pub async fn time<T>(&self, work: impl Future<Output = T>) -> T {
         let begun = Instant::now();
         let done = work.await;
         self.note(begun.elapsed());
         done
     }
 
-    pub(super) fn note(&self, time: Duration) {
+    /// Another one took this long.
+    pub fn note(&self, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(LONGEST);
         self.0.borrow_mut().saturating_record(nanoseconds);
     }
 
-    pub(super) fn count(&self) -> u64 {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
         self.0.borrow().len()
     }
 
     /// The time that this part of all did not exceed.
-    pub(super) fn at(&self, part: f64) -> Duration {
+    #[must_use]
+    pub fn at(&self, part: f64) -> Duration {
         Duration::from_nanos(self.0.borrow().value_at_quantile(part))
     }
 }
 
 /// A count, to reckon with.
 #[expect(clippy::cast_precision_loss, reason = "figures are rounded to a few digits")]
-pub(super) fn float(count: u64) -> f64 {
+#[must_use]
+pub fn float(count: u64) -> f64 {
     count as f64
 }

@@ -1,7 +1,7 @@
 //! What is stored: sessions, turns and snapshots, each a function of a few numbers.
 //!
 //! So nothing of them is kept in memory, and whoever knows the numbers can tell what a store has to
-//! return. Sizes are those of the product: see [`RECORD`] and what follows it.
+//! return.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use dormouse::{
 };
 use uuid::{Builder, Uuid};
 
-/// Bytes of an encoded record.
+/// Bytes of a record, as the host encodes what is made here.
 pub const RECORD: usize = 500;
-/// Bytes of a small state.
+/// Bytes of a small state, the snapshot around it not counted.
 pub const STATE: usize = 2048;
-/// Bytes of an encoded turn.
+/// Bytes of a turn, encoded.
 pub const TURN: usize = 300;
-/// Bytes of the encoded events of a turn.
-pub const EVENTS: usize = 200;
+/// Bytes of the events of a turn, encoded.
+pub const EVENTS: usize = 160;
 
 /// How long a session may be idle that has something due.
 pub const IDLE: Duration = Duration::from_secs(3600);
@@ -41,7 +41,7 @@ const POOL: usize = 8 << 20;
 /// Turns begin so long after the first session was created, in milliseconds.
 const TURNS_AFTER: i64 = 2_000_000;
 /// The room of a record that is filled so that it has the size that it should.
-const NOTE: usize = 148;
+const NOTE: usize = 272;
 
 /// One turn of one session: enough to make all that it leaves behind.
 #[derive(Clone, Copy, Debug)]
@@ -232,9 +232,11 @@ impl World {
     fn turn(&self, step: Step) -> TurnRecord {
         let Step { session, turn, serial, .. } = step;
         let at = self.time(serial);
-        let question =
-            format!("{turn}: what is there to see at the crossing, and who asks for it?");
-        let answer = format!("{turn}: at the crossing there is nothing to see; nobody asks. {at}");
+        let question = format!(
+            "{turn}: what is there to see at the crossing this morning, and who is it that asks for it?"
+        );
+        let answer =
+            format!("{turn}: at the crossing there is nothing to see, and nobody has asked. {at}");
         TurnRecord {
             id: TurnId(name(at, 3, serial)),
             session: self.id(session),

@@ -82,6 +82,8 @@ async fn bout<T: Target>(
     open: impl Fn(&Path) -> Result<T>,
 ) -> Result<()> {
     let (many, turns) = scale(stand.options.quick);
+    // First, while the memory of the process is nobody's yet.
+    let sizes = sizes(stand, turns, &open).await?;
     let mut columns = Vec::new();
     for (count, choice) in [(FEW, Choice::Own), (many, Choice::Any)] {
         let (target, fleet) = filled(open(&stand.directory)?, count).await?;
@@ -94,6 +96,17 @@ async fn bout<T: Target>(
         drop(target);
         std::fs::remove_dir_all(&stand.directory)?;
     }
+    columns.extend(sizes);
+    table::line(name, &columns);
+    Ok(())
+}
+
+/// What it takes after so many turns: the disk at once and after a close, and memory.
+async fn sizes<T: Target>(
+    stand: &Stand<'_>,
+    turns: u64,
+    open: impl Fn(&Path) -> Result<T>,
+) -> Result<[String; 3]> {
     let before = machine::memory()?;
     let (target, fleet) = filled(open(&stand.directory)?, FEW).await?;
     let load = stand.load(Choice::Own, FEW);
@@ -106,14 +119,13 @@ async fn bout<T: Target>(
     target.close().await?;
     drop(target);
     let closed = machine::disk(&stand.directory)?;
-    columns.extend([at_once, closed].map(|bytes| Figure::Times(float(bytes) / live).show()));
-    columns.push(Figure::Bytes(float(memory)).show());
-    table::line(name, &columns);
-    if fleet.total() < turns {
-        println!("    had only {} turns when patience was at its end", fleet.total());
-    }
     std::fs::remove_dir_all(&stand.directory)?;
-    Ok(())
+    if fleet.total() < turns {
+        println!("    only {} turns when patience was at its end", fleet.total());
+    }
+    let [at_once, closed] =
+        [at_once, closed].map(|bytes| Figure::Times(float(bytes) / live).show());
+    Ok([at_once, closed, Figure::Bytes(float(memory)).show()])
 }
 
 async fn filled<T: Target>(target: T, count: u32) -> Result<(Arc<T>, Arc<Fleet>)> {

@@ -52,7 +52,7 @@ pub(super) fn start(
         let log = LogEnds::at(shared.index().cursor);
         let gone = gone.into();
         let mut committer =
-            Committer { shared, queue, clock, next: None, gone, no_space: false, log };
+            Committer { shared, queue, clock, next: VecDeque::new(), gone, no_space: false, log };
         // Nothing here should panic. Callers must get their answers all the same.
         if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
             committer.shared.fail("the committer panicked".into());
@@ -67,7 +67,7 @@ struct Committer {
     queue: Receiver<Commit>,
     clock: Clock,
     /// Taken from the queue, and left for the next group.
-    next: Option<Commit>,
+    next: VecDeque<Commit>,
     gone: VecDeque<SessionId>,
     /// There was no space to clean up: first something else has to be written.
     no_space: bool,
@@ -93,7 +93,7 @@ impl Committer {
 
     /// Wait for the first commit, unless there is something to clean up, and take what else waits.
     fn gather(&mut self) -> Option<Vec<Commit>> {
-        let first = match self.next.take() {
+        let first = match self.next.pop_front() {
             Some(commit) => Some(commit),
             None if self.gone.is_empty() || self.no_space => Some(self.queue.blocking_recv()?),
             None => match self.queue.try_recv() {
@@ -109,10 +109,11 @@ impl Committer {
         let mut alone = first.is_alone();
         let mut commits = vec![first];
         while sessions < SESSIONS && bytes < BYTES && !alone {
-            let Ok(commit) = self.queue.try_recv() else { break };
+            let waiting = self.next.pop_front().or_else(|| self.queue.try_recv().ok());
+            let Some(commit) = waiting else { break };
             alone = commit.is_alone();
             if alone {
-                self.next = Some(commit);
+                self.next.push_front(commit);
             } else {
                 bytes += commit.size;
                 sessions += commit.sessions();
@@ -129,13 +130,18 @@ impl Committer {
         let is_full = shared.is_full(bytes);
         let mut group = Group::new(&shared, self.log.clone());
         let mut pending = Vec::with_capacity(commits.len());
-        for commit in commits {
+        let mut commits = commits.into_iter();
+        for commit in commits.by_ref() {
             let full = is_full && commit.needs_space();
             let Commit { change, events, shares, since, answer, size: _ } = commit;
             let done =
                 if full { Err(StoreError::Full) } else { group.add(change, &events, shares) };
             pending.push(Pending { answer, since, done });
+            if group.is_large() {
+                break;
+            }
         }
+        commits.rev().for_each(|commit| self.next.push_front(commit));
         self.purge(&mut group);
         let Sealed { batch, then } = group.seal();
         let written = if batch.is_empty() { Ok(()) } else { shared.disk.write(batch) };
@@ -194,7 +200,7 @@ impl Committer {
     fn refuse_the_rest(&mut self) {
         let reason = self.shared.failure();
         let reason = || reason.clone().unwrap_or(StoreError::Closed);
-        while let Some(commit) = self.next.take().or_else(|| self.queue.blocking_recv()) {
+        while let Some(commit) = self.next.pop_front().or_else(|| self.queue.blocking_recv()) {
             // Whoever asked may have gone away.
             let _ = commit.answer.send(Err(reason()));
         }

@@ -30,9 +30,15 @@ use crate::session::id::SessionId;
 use crate::store::StoreError;
 use crate::store::codec::{self, Kind};
 
+/// A group takes no more commits when the records in it take more than this, in bytes. The engine
+/// takes twice as much at once, which leaves room for what one commit may bring.
+const LARGE: usize = 12 << 20;
+
 /// The group.
 pub(super) struct Group<'a> {
     shared: &'a Shared,
+    /// What the records take that have been loaded, in bytes.
+    loaded: usize,
     /// Only what has been staged; all else is put in at the end.
     batch: Batch,
     sessions: HashMap<SessionId, Now>,
@@ -91,6 +97,7 @@ impl<'a> Group<'a> {
     pub(super) fn new(shared: &'a Shared, log: LogEnds) -> Group<'a> {
         Group {
             shared,
+            loaded: 0,
             batch: Batch::default(),
             sessions: HashMap::new(),
             rows: Rows::new(&shared.disk),
@@ -128,6 +135,11 @@ impl<'a> Group<'a> {
             Change::PutAgent(agent) => self.put_agent(*agent, events)?,
             Change::DeleteAgent(agent) => self.delete_agent(agent, events)?,
         })
+    }
+
+    /// Whether it should take no more.
+    pub(super) fn is_large(&self) -> bool {
+        self.loaded > LARGE
     }
 
     /// Remove what a deleted session has left behind: at most `limit` keys of it. Returns whether
@@ -283,7 +295,11 @@ impl<'a> Group<'a> {
         use std::collections::hash_map::Entry;
         let now = match self.sessions.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(Now::Live(Box::new(load(self.shared, id)?))),
+            Entry::Vacant(unknown) => {
+                let live = load(self.shared, id)?;
+                self.loaded += live.cell.body.len();
+                unknown.insert(Now::Live(Box::new(live)))
+            }
         };
         match now {
             Now::Live(live) => Ok(live),

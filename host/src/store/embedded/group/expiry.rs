@@ -24,6 +24,10 @@ impl Group<'_> {
             self.forget_events_before(events);
         }
         for id in sessions {
+            // The others have their turn with the next walk.
+            if self.is_large() {
+                break;
+            }
             // One that is gone or damaged has nothing that expires.
             if self.live(*id).is_err() {
                 continue;
@@ -36,8 +40,19 @@ impl Group<'_> {
             {
                 tracing::error!(session = %id, %error, "old turns are not removed");
             }
+            self.put_back(*id);
         }
         true
+    }
+
+    /// Forget a session in which nothing was too old.
+    fn put_back(&mut self, id: SessionId) {
+        if let Some(Now::Live(live)) = self.sessions.get(&id)
+            && !live.changed
+        {
+            self.loaded = self.loaded.saturating_sub(live.cell.body.len());
+            self.sessions.remove(&id);
+        }
     }
 
     /// The head stays, and what the session may go back to after an upgrade.

@@ -7,9 +7,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::batch::Change;
+use super::compact::Wanted;
 use super::core::{Core, Next, held};
 use super::index::{self, Applied, Changes};
 use super::io::is_full;
@@ -21,6 +23,13 @@ use super::{CommitError, stage};
 
 /// How many keys a batch of the index changes: it lets nobody else in meanwhile.
 pub(super) const KEYS: usize = 256;
+/// Which parts of a round its steps take, about, in thousandths. What lies between them is granted
+/// to commits before the syncs, which take their time in one piece.
+const PLACE: Range<u64> = 0..60;
+const POINT: Range<u64> = 100..700;
+pub(super) const COPY: Range<u64> = 800..860;
+pub(super) const REDIRECT: Range<u64> = 900..960;
+
 /// How long to wait before looking whether there is space again.
 const WAIT: Duration = Duration::from_millis(200);
 
@@ -91,7 +100,8 @@ impl Core {
     pub(super) fn run(&self) {
         self.make_spare();
         while self.next() == Next::Round {
-            let done = self.round().and_then(|written| self.compact(2 * written + (4 << 20), 500));
+            let done = self.round_and_compact();
+            self.rest();
             match done {
                 Ok(()) => self.make_spare(),
                 Err(RoundError::Full) => {
@@ -103,10 +113,20 @@ impl Core {
         }
     }
 
+    fn round_and_compact(&self) -> Result<(), RoundError> {
+        let mut applier = held(&self.applier);
+        let written = self.round_with(&mut applier)?;
+        let budget = 2 * written + (4 << 20);
+        self.compact_with(&mut applier, Wanted { budget, threshold: 500, below: u64::MAX })
+            .map(drop)
+    }
+
     /// Apply everything that is committed. Returns how many bytes were written to packs.
     pub(super) fn round(&self) -> Result<u64, RoundError> {
         let mut applier = held(&self.applier);
-        self.round_with(&mut applier)
+        let done = self.round_with(&mut applier);
+        self.rest();
+        done
     }
 
     pub(super) fn round_with(&self, applier: &mut Applier) -> Result<u64, RoundError> {
@@ -166,9 +186,10 @@ impl Core {
                 }
             });
             if placed.len().is_multiple_of(KEYS) {
-                self.advance(placed.len(), 2 * count);
+                self.advance(&PLACE, placed.len() as u64, count as u64);
             }
         }
+        self.advance(&POINT, 0, 1);
         applier.heads.sync(&self.packs)?;
         applier.rows.sync(&self.packs)?;
         Ok(placed)
@@ -204,8 +225,9 @@ impl Core {
                 }
             }
             self.apply(changes, counts)?;
-            self.advance(all.len() + done * KEYS, 2 * all.len());
+            self.advance(&POINT, (done * KEYS) as u64, all.len() as u64);
         }
+        self.advance(&COPY, 0, 1);
         let applied = Applied { sequence: frozen.sequence, next_pack: self.packs.next() };
         self.index.apply(vec![(index::APPLIED.to_vec(), Some(applied.write()))])?;
         self.index.flush()?;

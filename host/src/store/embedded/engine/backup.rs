@@ -80,7 +80,9 @@ impl Core {
         }
         let (keys, ends, _pinned) = {
             let mut applier = held(&self.applier);
-            match self.round_with(&mut applier) {
+            let round = self.round_with(&mut applier);
+            self.rest();
+            match round {
                 Ok(_) => {}
                 Err(RoundError::Full) => return Err(BackupError::Full),
                 Err(RoundError::Failed(reason)) => {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::CommitError;
-use super::applier::{Applier, Counts, KEYS, RoundError, failed};
+use super::applier::{Applier, COPY, Counts, KEYS, REDIRECT, RoundError, failed};
 use super::core::{Core, held};
 use super::frame::{HEADER, Reader};
 use super::index::Changes;
@@ -23,31 +23,64 @@ pub(super) struct Moved {
     pub(super) front: Vec<u8>,
 }
 
+/// How much of everything is rewritten at a time, in bytes.
+const WHOLE: u64 = 256 << 20;
+
+/// Which packs are rewritten: those with less than `threshold` thousandths of live bytes and a lower
+/// number than `below`, the emptiest first, until they have `budget` bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) budget: u64,
+    pub(super) threshold: u64,
+    pub(super) below: u64,
+}
+
+/// What has been copied of all that is to be.
+struct Copies {
+    bytes: u64,
+    all: u64,
+    moved: Vec<Moved>,
+}
+
 impl Core {
     /// Rewrite packs that have less than `threshold` thousandths of live bytes, the emptiest first,
     /// until this many bytes have been dealt with.
     pub(super) fn compact(&self, budget: u64, threshold: u64) -> Result<(), RoundError> {
         let mut applier = held(&self.applier);
-        self.end_dead(&mut applier);
-        let victims = self.victims(&mut applier, budget, threshold);
+        let done = self.compact_with(&mut applier, Wanted { budget, threshold, below: u64::MAX });
+        self.rest();
+        done.map(drop)
+    }
+
+    /// Returns whether anything has been rewritten, or found that it cannot be.
+    pub(super) fn compact_with(
+        &self,
+        applier: &mut Applier,
+        wanted: Wanted,
+    ) -> Result<bool, RoundError> {
+        if let Some(reason) = self.failed() {
+            return Err(RoundError::Failed(reason.to_string()));
+        }
+        self.end_dead(applier);
+        let victims = self.victims(applier, wanted);
         if victims.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let live = victims.values().map(|victim| victim.1).sum();
         match self.need_space(live) {
-            Err(RoundError::Full) => return Ok(()),
+            Err(RoundError::Full) => return Ok(false),
             enough => enough?,
         }
-        match self.copy(&mut applier, &victims) {
+        match self.copy(applier, &victims) {
             Ok(moved) => self.redirect(&moved).map_err(|error| failed(&error))?,
-            Err(error) => match self.give_up(&mut applier, &error) {
+            Err(error) => match self.give_up(applier, &error) {
                 // Nothing has come of it.
-                RoundError::Full => return Ok(()),
+                RoundError::Full => return Ok(false),
                 failed => return Err(failed),
             },
         }
-        self.sweep(&mut applier);
-        Ok(())
+        self.sweep(applier);
+        Ok(true)
     }
 
     /// Append no more to packs that have become large and mostly dead. All has been synced.
@@ -64,12 +97,8 @@ impl Core {
     }
 
     /// The packs to rewrite, with their kinds and how much of them is live.
-    fn victims(
-        &self,
-        applier: &mut Applier,
-        budget: u64,
-        threshold: u64,
-    ) -> BTreeMap<u64, (Kind, u64)> {
+    fn victims(&self, applier: &mut Applier, wanted: Wanted) -> BTreeMap<u64, (Kind, u64)> {
+        let Wanted { budget, threshold, below } = wanted;
         let current: Vec<_> =
             applier.writers().into_iter().filter_map(|writer| writer.pack()).collect();
         let mut victims: Vec<_> = self.packs.with(|table| {
@@ -77,7 +106,7 @@ impl Core {
                 let frames = pack.total.saturating_sub(HEADER as u64);
                 let dead = pack.live * 1000 < frames * threshold;
                 let free = !current.contains(number) && !applier.unreadable.contains(number);
-                dead && pack.live > 0 && !pack.pending && free
+                dead && pack.live > 0 && !pack.pending && free && **number < below
             });
             mostly_dead.map(|(number, pack)| (*number, *pack)).collect()
         });
@@ -97,21 +126,23 @@ impl Core {
         applier: &mut Applier,
         victims: &BTreeMap<u64, (Kind, u64)>,
     ) -> io::Result<Vec<Moved>> {
-        let mut moved = Vec::new();
+        let all: u64 = victims.values().map(|victim| victim.1).sum();
+        let mut copies = Copies { bytes: 0, all, moved: Vec::new() };
         for (&number, &(kind, live)) in victims {
-            let before = moved.len();
-            let copied = self.copy_pack(applier.old(kind), kind, number, &mut moved)?;
+            let before = copies.moved.len();
+            let copied = self.copy_pack(applier.old(kind), kind, number, &mut copies)?;
             if copied != live {
                 tracing::error!(
                     pack = pack_name(kind, number),
                     "a pack cannot be read whole and stays as it is: run `dormouse store check`"
                 );
                 applier.unreadable.insert(number);
-                moved.truncate(before);
+                copies.moved.truncate(before);
             }
         }
+        self.advance(&REDIRECT, 0, 1);
         applier.sync_old(&self.packs)?;
-        Ok(moved)
+        Ok(copies.moved)
     }
 
     fn copy_pack(
@@ -119,7 +150,7 @@ impl Core {
         writer: &mut Writer,
         kind: Kind,
         pack: u64,
-        moved: &mut Vec<Moved>,
+        copies: &mut Copies,
     ) -> io::Result<u64> {
         let file = match self.io.open(&pack_name(kind, pack)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -141,7 +172,12 @@ impl Core {
                 && at == from
             {
                 let to = writer.append(&self.packs, frame.key, frame.value)?;
-                moved.push(Moved { key: frame.key.to_vec(), from, to, front: front.to_vec() });
+                let (key, front) = (frame.key.to_vec(), front.to_vec());
+                copies.moved.push(Moved { key, from, to, front });
+                copies.bytes += u64::from(length);
+                if copies.moved.len().is_multiple_of(KEYS) {
+                    self.advance(&COPY, copies.bytes, copies.all);
+                }
                 copied += u64::from(length);
             }
         }
@@ -149,7 +185,8 @@ impl Core {
 
     /// Let the index point to the copies, durably.
     pub(super) fn redirect(&self, moved: &[Moved]) -> io::Result<()> {
-        for some in moved.chunks(KEYS) {
+        for (done, some) in moved.chunks(KEYS).enumerate() {
+            self.advance(&REDIRECT, (done * KEYS) as u64, moved.len() as u64);
             let mut changes = Changes::with_capacity(some.len() + 16);
             let mut counts = Counts::default();
             for Moved { key, from, to, front } in some {
@@ -159,6 +196,7 @@ impl Core {
             }
             self.apply(changes, counts)?;
         }
+        self.rest();
         self.index.flush()
     }
 
@@ -168,8 +206,20 @@ impl Core {
             let mut applier = held(&self.applier);
             applier.writers().into_iter().for_each(Writer::end);
             self.sweep(&mut applier);
+            let (budget, below) = (WHOLE, self.packs.next());
             drop(applier);
-            self.compact(u64::MAX, 900)
+            // What is committed meanwhile is applied in between.
+            loop {
+                let mut applier = held(&self.applier);
+                let wanted = Wanted { budget, threshold: 900, below };
+                let more = self.compact_with(&mut applier, wanted);
+                drop(applier);
+                self.rest();
+                if !more? {
+                    return Ok(());
+                }
+                self.round()?;
+            }
         });
         match done {
             Ok(()) => Ok(()),

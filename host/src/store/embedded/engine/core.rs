@@ -1,6 +1,7 @@
 //! What all threads of an engine share; committing and reading.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -25,8 +26,12 @@ use super::{BATCH, CommitError, FRONT, KEY, OpenError, Options, ReadError, group
 const LOOK: Duration = Duration::from_millis(100);
 /// The applier begins when what is active has become this full, in thousandths.
 const BEGIN: u64 = 800;
-/// While something is being applied, what is active may be this much fuller than that is done.
-const AHEAD: u64 = 400;
+/// How full what is active may be as soon as a round begins; from there on it may become full no
+/// faster than the round comes to its end. So commits are slowed down a little each, and never
+/// stopped for long.
+const AHEAD: u64 = 300;
+/// A round that has come to its end.
+const DONE: u64 = 1000;
 
 /// The engine without its thread.
 #[derive(Debug)]
@@ -49,7 +54,7 @@ pub(super) struct Core {
     room: Condvar,
     /// The sequence number that the index has durably reached.
     applied: AtomicU64,
-    /// How much of what is frozen has been applied, in thousandths.
+    /// How much of a round, with its compaction, has been done, in thousandths.
     progress: AtomicU64,
 }
 
@@ -103,7 +108,7 @@ impl Core {
             work: Condvar::new(),
             room: Condvar::new(),
             applied: AtomicU64::new(found.applied),
-            progress: AtomicU64::new(0),
+            progress: AtomicU64::new(DONE),
         }
     }
 
@@ -179,9 +184,8 @@ impl Core {
     fn has_room(&self, log: &Log, bytes: usize) -> bool {
         let overlay = self.overlay();
         let fill = self.fill(&overlay.active);
-        let ahead = self.progress.load(Ordering::Relaxed) + AHEAD;
-        let pressed = fill >= 1000 || (overlay.frozen.is_some() && fill > ahead);
-        !pressed && log.has_room(bytes, self.applied())
+        let progress = self.progress.load(Ordering::Relaxed);
+        fill < AHEAD + progress * (1000 - AHEAD) / DONE && log.has_room(bytes, self.applied())
     }
 
     /// Whether a commit of this many bytes would be taken at once.
@@ -292,16 +296,19 @@ impl Core {
 
     /// Freeze what is active, and return what is to be applied.
     pub(super) fn freeze(&self) -> Option<Arc<Generation>> {
-        let mut overlay = self.overlay_mut();
-        if overlay.frozen.is_none() {
-            self.progress.store(0, Ordering::Relaxed);
-        }
-        overlay.freeze()
+        self.overlay_mut().freeze()
     }
 
-    /// So much of what is frozen has been applied.
-    pub(super) fn advance(&self, done: usize, of: usize) {
-        self.progress.store(done as u64 * 1000 / of.max(1) as u64, Ordering::Relaxed);
+    /// So much of a step of a round has been done; the step is this part of the round.
+    pub(super) fn advance(&self, step: &Range<u64>, done: u64, of: u64) {
+        let within = (step.end - step.start) * done.min(of) / of.max(1);
+        self.progress.store(step.start + within, Ordering::Relaxed);
+        self.room.notify_all();
+    }
+
+    /// A round has come to its end, or has been given up.
+    pub(super) fn rest(&self) {
+        self.progress.store(DONE, Ordering::Relaxed);
         self.room.notify_all();
     }
 

@@ -173,8 +173,8 @@ pub(crate) enum OpenError {
     IndexMissing(String),
     /// The index does not open.
     #[error(
-        "the index of the store is damaged ({0}); run `dormouse store check`, or restore a backup \
-         with `dormouse restore`"
+        "the index of the store is damaged ({0}); restore a backup with `dormouse restore`, or, if it \
+         can be opened at all, keep what is left with `dormouse store repair --quarantine`"
     )]
     IndexDamaged(String),
     /// The index is not as far as the log knows that it was.

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::super::batch::{Batch, Class};
+use super::super::core::Core;
 use super::super::value::Kind;
 use super::super::{CommitError, Engine, KEY, Options};
+use super::sim::{Omit, Sim};
 use super::{Model, key, put_staged, real, small};
 
 #[derive(Clone, Debug)]
@@ -262,6 +264,28 @@ fn values_that_were_staged_together_go_one_by_one() {
     engine.compact().unwrap();
     assert_eq!(packs(), 0);
     assert_eq!(engine.check().unwrap().count, 0);
+}
+
+#[test]
+fn a_pack_is_opened_once_however_many_values_are_read() {
+    let sim = Sim::new(1, Omit::Nothing);
+    let options =
+        Options { slot_bytes: 1 << 20, log_bytes: 4 << 20, pack_bytes: 1 << 20, ..small() };
+    let core = Core::open(sim.io(), sim.index(), options).unwrap();
+    let keys: Vec<Bytes> = (0..1600_u64).map(|i| format!("chunk/{i}").into()).collect();
+    let values: Vec<_> = keys.iter().map(|key| (key.clone(), key.clone())).collect();
+    let mut batch = Batch::default();
+    batch.put_staged(core.stage(&values).unwrap(), |_| true);
+    assert_eq!(sim.names("packs").len(), 1);
+    core.commit(batch).unwrap();
+    for _ in 0..2 {
+        let before = sim.opens();
+        for key in &keys {
+            assert_eq!(core.get(key).unwrap().as_ref(), Some(key));
+        }
+        assert!(sim.opens() - before <= 1);
+        core.round().unwrap();
+    }
 }
 
 #[test]

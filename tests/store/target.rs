@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use dormouse::store::Store;
 use dormouse::store::embedded::{Embedded, Options};
-use dormouse::{GuestState, TurnOutcome};
+use dormouse::{GuestState, Retention, TurnOutcome};
 
 use crate::world::{Step, World};
 
@@ -26,8 +26,8 @@ pub trait Target: Send + Sync + 'static {
     /// How many groups of turns it has made durable.
     fn groups(&self) -> u64;
 
-    /// How many snapshots of a session it keeps.
-    fn kept(&self) -> u64;
+    /// What it keeps of the past.
+    fn kept(&self) -> Retention;
 
     /// Close it in order.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;
@@ -39,13 +39,13 @@ pub struct Dormouse {
     pub store: Arc<dyn Store>,
     /// What is in it.
     pub world: World,
-    kept: usize,
+    kept: Retention,
 }
 
 impl Dormouse {
     /// Open it, as the host does. Blocks.
     pub fn open(directory: &Path, world: &World, options: Options) -> Result<Dormouse> {
-        let kept = options.keep_snapshots;
+        let kept = options.retention;
         let store = Arc::new(Embedded::open(directory, options)?);
         Ok(Dormouse { store, world: world.clone(), kept })
     }
@@ -97,8 +97,8 @@ impl Target for Dormouse {
         self.store.stats().groups
     }
 
-    fn kept(&self) -> u64 {
-        self.kept as u64
+    fn kept(&self) -> Retention {
+        self.kept
     }
 
     async fn close(&self) -> Result<()> {

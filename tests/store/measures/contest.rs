@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use dormouse::Retention;
 use dormouse::store::embedded;
 use dormouse_tests::load::report::{Figure, float};
 
@@ -46,14 +47,15 @@ fn scale(quick: bool) -> (u32, u64) {
 pub(super) async fn measure(stand: Stand<'_>, contender: Contender) -> Result<()> {
     let world = &stand.world;
     let host = embedded::Options::default();
-    let newest = embedded::Options { keep_snapshots: 1, ..host.clone() };
+    let retention = Retention { snapshots: 1, ..host.retention };
+    let newest = embedded::Options { retention, ..host.clone() };
     match contender {
         Contender::Dormouse => {
             let open = |directory: &Path| Dormouse::open(directory, world, newest.clone());
             bout(&stand, "Dormouse, the newest snapshot", open).await
         }
         Contender::DormouseHistory => {
-            let name = format!("Dormouse, {} snapshots", host.keep_snapshots);
+            let name = format!("Dormouse, {} snapshots", host.retention.snapshots);
             bout(&stand, &name, |directory| Dormouse::open(directory, world, host.clone())).await
         }
         Contender::Sled => {

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use dormouse::Retention;
 use dormouse_tests::load::report::{Aim, Figure, float};
 
 use super::Stand;
@@ -84,7 +85,7 @@ impl Target for Telling {
         self.store.groups()
     }
 
-    fn kept(&self) -> u64 {
+    fn kept(&self) -> Retention {
         self.store.kept()
     }
 
@@ -167,20 +168,19 @@ fn acknowledged(child: &mut Child, count: u32, period: Duration) -> Result<Vec<u
     Ok(turns)
 }
 
-/// All turns of a session are there, in order.
+/// The turns of a session that are to be kept are there, in order, up to the last.
 async fn rows(store: &Dormouse, session: u32, turns: u32) -> Result<()> {
-    let id = store.world.id(session);
-    let mut seen = 0;
-    loop {
+    let (id, last) = (store.world.id(session), u64::from(turns));
+    let first = last.saturating_sub(store.kept().turns);
+    let mut seen = first;
+    while seen < last {
         let page = store.store.turns(id, seen, PAGE).await?;
-        if page.is_empty() {
-            break;
-        }
+        ensure!(!page.is_empty(), "turn {} of session {session} is lost", seen + 1);
         for turn in page {
             seen += 1;
             ensure!(turn.number == seen, "turn {seen} of session {session} is lost");
         }
     }
-    ensure!(seen == u64::from(turns), "session {session} has {seen} turns, not {turns}");
+    ensure!(seen == last, "session {session} has {seen} turns, not {turns}");
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::fleet::{Choice, Fleet};
 use crate::load::Load;
 use crate::options::{Options, Stage};
 use crate::target::{Dormouse, Target};
-use crate::world::{EVENTS, RECORD, Step, TURN, World};
+use crate::world::{EVENTS, RECORD, STATE, TURN, World};
 
 /// The widths at which turns are counted.
 const WIDTHS: [u32; 3] = [1, 32, 256];
@@ -90,12 +90,12 @@ fn live<T: Target>(target: &T, fleet: &Fleet) -> u64 {
     let (mut bytes, kept) = (0, target.kept());
     for session in 0..fleet.len() {
         let turns = u64::from(fleet.turns(session));
-        let step = Step { session, turn: 0, serial: 0, previous: 0, large: false };
         // The one that it was created with counts as well.
-        bytes += RECORD as u64 + (turns + 1).min(kept) * step.state() as u64;
-        bytes += turns * (TURN + EVENTS) as u64;
+        bytes += RECORD as u64 + (turns + 1).min(kept.snapshots as u64) * STATE as u64;
+        bytes += turns.min(kept.turns) * TURN as u64;
     }
-    bytes
+    // Two for each turn.
+    bytes + (fleet.total() * 2).min(kept.events) * (EVENTS / 2) as u64
 }
 
 /// How long a store gets to put things in order when it has nothing else to do.

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
+use dormouse::Retention;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
@@ -230,8 +231,9 @@ impl<D: Database> Target for Grouped<D> {
         self.groups.load(Ordering::Relaxed)
     }
 
-    fn kept(&self) -> u64 {
-        1
+    fn kept(&self) -> Retention {
+        // All turns, and each event of a turn.
+        Retention { snapshots: 1, turns: u64::MAX, events: u64::MAX, ..Retention::default() }
     }
 
     async fn close(&self) -> Result<()> {

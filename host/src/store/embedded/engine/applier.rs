@@ -124,12 +124,21 @@ impl Core {
     /// Apply everything that is committed. Returns how many bytes were written to packs.
     pub(super) fn round(&self) -> Result<u64, RoundError> {
         let mut applier = held(&self.applier);
-        let done = self.round_with(&mut applier);
+        self.apply_all(&mut applier)
+    }
+
+    /// Apply all that is committed when this begins: also what has come since a round that a full
+    /// disk has stopped.
+    pub(super) fn apply_all(&self, applier: &mut Applier) -> Result<u64, RoundError> {
+        let stopped = self.overlay().frozen.is_some();
+        let before = if stopped { self.round_with(applier) } else { Ok(0) };
+        let done = before.and_then(|before| Ok(before + self.round_with(applier)?));
         self.rest();
         done
     }
 
-    pub(super) fn round_with(&self, applier: &mut Applier) -> Result<u64, RoundError> {
+    /// Apply what is frozen, or else what is committed. Returns how many bytes were written to packs.
+    fn round_with(&self, applier: &mut Applier) -> Result<u64, RoundError> {
         if let Some(reason) = self.failed() {
             return Err(RoundError::Failed(reason.to_string()));
         }

@@ -80,9 +80,7 @@ impl Core {
         }
         let (keys, ends, _pinned) = {
             let mut applier = held(&self.applier);
-            let round = self.round_with(&mut applier);
-            self.rest();
-            match round {
+            match self.apply_all(&mut applier) {
                 Ok(_) => {}
                 Err(RoundError::Full) => return Err(BackupError::Full),
                 Err(RoundError::Failed(reason)) => {

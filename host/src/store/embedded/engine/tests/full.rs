@@ -79,6 +79,20 @@ fn the_applier_stops_before_the_index_meets_a_full_disk() {
 }
 
 #[test]
+fn a_backup_after_a_full_disk_has_also_what_came_later() {
+    let sim = Sim::new(8, Omit::Nothing);
+    let core = Core::open(sim.io(), sim.index(), small()).unwrap();
+    core.commit(put(1, 1000)).unwrap();
+    sim.fail_in(2, ErrorKind::StorageFull);
+    assert!(core.round().is_err());
+    core.commit(put(2, 1000)).unwrap();
+    let target = Sim::new(9, Omit::Nothing);
+    assert_eq!(core.backup(&target.io()).unwrap(), 2);
+    let restored = Core::open(target.io(), target.index(), small()).unwrap();
+    assert_eq!(contents(&restored).unwrap(), contents(&core).unwrap());
+}
+
+#[test]
 fn packs_that_do_not_fit_leave_no_remains() {
     let sim = Sim::new(3, Omit::Nothing);
     let core = Core::open(sim.io(), sim.index(), small()).unwrap();

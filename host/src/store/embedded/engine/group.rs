@@ -119,7 +119,7 @@ pub(super) fn changes(mut bytes: &[u8], count: u32) -> Option<Vec<(Bytes, Change
     // A count that is a lie must not make us ask for memory.
     let mut changes = Vec::with_capacity((count as usize).min(bytes.len() / CHANGE));
     for _ in 0..count {
-        let (what, key, value, rest) = split_change(bytes)?;
+        let Parts { what, key, value, rest } = split_change(bytes)?;
         let put = |class| Some(Change::Put(class, Bytes::copy_from_slice(value)));
         let change = match what {
             DELETE if value.is_empty() => Some(Change::Delete),
@@ -156,23 +156,30 @@ pub(super) fn remains(bytes: &[u8], sequence: u64) -> Vec<&[u8]> {
         }
         let mut rest = &rest[..rest.len().min(word(header, 4) as usize)];
         for _ in 0..word(header, 12) {
-            let Some((_, key, _, after)) = split_change(rest) else { break };
-            let good = !key.is_empty() && key.len() <= KEY;
-            keys.extend(good.then_some(key));
-            rest = after;
+            let Some(parts) = split_change(rest) else { break };
+            let good = !parts.key.is_empty() && parts.key.len() <= KEY;
+            keys.extend(good.then_some(parts.key));
+            rest = parts.rest;
         }
     }
     keys
 }
 
-/// The parts of a change: what it is, its key, its value, and what comes after it.
-fn split_change(bytes: &[u8]) -> Option<(u8, &[u8], &[u8], &[u8])> {
+/// A change, taken apart, and what comes after it.
+struct Parts<'a> {
+    what: u8,
+    key: &'a [u8],
+    value: &'a [u8],
+    rest: &'a [u8],
+}
+
+fn split_change(bytes: &[u8]) -> Option<Parts<'_>> {
     let (head, rest) = bytes.split_first_chunk::<CHANGE>()?;
     let key_length = usize::from(u16::from_le_bytes([head[1], head[2]]));
     let value_length = word(head, 3) as usize;
     let (key, rest) = rest.split_at_checked(key_length)?;
     let (value, rest) = rest.split_at_checked(value_length)?;
-    Some((head[0], key, value, rest))
+    Some(Parts { what: head[0], key, value, rest })
 }
 
 fn write_change(out: &mut Vec<u8>, key: &[u8], change: &Change) {

@@ -360,7 +360,8 @@ fn frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-fn framed(bytes: &[u8]) -> Result<(&[u8], &[u8]), CodecError> {
+/// A part of a value with its length before it, and what comes after it.
+pub(super) fn framed(bytes: &[u8]) -> Result<(&[u8], &[u8]), CodecError> {
     bytes
         .split_first_chunk()
         .and_then(|(length, rest)| {
@@ -369,7 +370,8 @@ fn framed(bytes: &[u8]) -> Result<(&[u8], &[u8]), CodecError> {
         .ok_or_else(|| malformed("a value is cut short"))
 }
 
-fn numbered(bytes: &[u8]) -> Result<(u64, &[u8]), CodecError> {
+/// A number, and what comes after it.
+pub(super) fn numbered(bytes: &[u8]) -> Result<(u64, &[u8]), CodecError> {
     bytes
         .split_first_chunk()
         .map(|(number, rest)| (u64::from_le_bytes(*number), rest))

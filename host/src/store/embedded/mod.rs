@@ -42,6 +42,7 @@ mod intern;
 mod keys;
 mod lock;
 mod options;
+mod plain;
 mod query;
 mod recovery;
 
@@ -138,11 +139,13 @@ impl Embedded {
         options: Options,
     ) -> Result<Embedded, OpenError> {
         let lock = Lock::take(root)?;
+        plain::convert(root, &options)?;
         let (failed, failure) = watch::channel(None);
         let failed = Arc::new(failed);
         let tell = Arc::clone(&failed);
         let disk = Disk::open(root, &options, Arc::new(move |reason| fail(&tell, reason)))?;
         let recovered = recovery::recover(&disk)?;
+        plain::remove(root);
         let (released, closed) = oneshot::channel();
         let keep = options.retention;
         let shared = Arc::new(Shared {

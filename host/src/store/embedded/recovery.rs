@@ -87,12 +87,9 @@ pub(super) fn create(disk: &Disk, secret: Option<[u8; 32]>) -> Result<[u8; 32], 
     Ok(secret)
 }
 
-fn write(disk: &Disk, batch: Batch) -> Result<(), OpenError> {
-    disk.write(batch).map_err(|error| match error {
-        WriteError::Full => StoreError::Full.into(),
-        WriteError::Refused(error) => error.into(),
-        WriteError::Failed(reason) => OpenError::Io(std::io::Error::other(reason.to_string())),
-    })
+/// Make these changes durable.
+pub(super) fn write(disk: &Disk, batch: Batch) -> Result<(), OpenError> {
+    Ok(disk.write(batch)?)
 }
 
 fn note(disk: &Disk, key: &[u8]) -> Result<Option<Vec<u8>>, OpenError> {
@@ -101,6 +98,16 @@ fn note(disk: &Disk, key: &[u8]) -> Result<Option<Vec<u8>>, OpenError> {
         Ok(note) => Ok(Some(note.into_owned())),
         Err(error @ CodecError::Newer(_)) => Err(OpenError::NewerFormat(error.to_string())),
         Err(error) => Err(OpenError::Damaged(format!("{}: {error}", keys::describe(key)))),
+    }
+}
+
+impl From<WriteError> for OpenError {
+    fn from(error: WriteError) -> OpenError {
+        match error {
+            WriteError::Full => StoreError::Full.into(),
+            WriteError::Refused(error) => error.into(),
+            WriteError::Failed(reason) => OpenError::Io(std::io::Error::other(reason.to_string())),
+        }
     }
 }
 

@@ -97,8 +97,8 @@ pub(crate) use self::value::Kind;
 
 /// The largest value that lies in the index itself, in bytes.
 pub(crate) const INLINE: usize = 4 << 10;
-/// The longest front of a value, in bytes.
-pub(crate) const FRONT: usize = 8 << 10;
+/// The longest front of a value, in bytes: 8 KiB, and what a caller has around them.
+pub(crate) const FRONT: usize = (8 << 10) + 64;
 /// A batch takes at most this many bytes in the log, and never more than a slot has.
 pub(crate) const BATCH: usize = 32 << 20;
 /// From this many bytes on it is better to stage a value than to put it into a batch.

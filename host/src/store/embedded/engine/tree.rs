@@ -48,11 +48,16 @@ pub(crate) struct Tree {
 impl Tree {
     /// Open sled below `root`, with a cache of at most this many bytes.
     pub(crate) fn open(root: &Path, cache: u64) -> Result<Tree, OpenError> {
+        Tree::with_segment(root, cache, SEGMENT)
+    }
+
+    /// The same where sled has been created with segments of so many bytes.
+    pub(crate) fn with_segment(root: &Path, cache: u64, segment: usize) -> Result<Tree, OpenError> {
         let path = root.join(FOLDER);
         let config = sled::Config::new()
             .path(&path)
             .cache_capacity(cache)
-            .segment_size(SEGMENT)
+            .segment_size(segment)
             .flush_every_ms(Some(CLEAN_EVERY));
         let mut tries = 0;
         let db = loop {

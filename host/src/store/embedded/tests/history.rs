@@ -14,7 +14,7 @@ fn chunk(number: u8) -> Chunk {
 }
 
 /// An image of these chunks.
-fn image(data: usize, chunks: &[u8]) -> GuestState {
+pub(super) fn image(data: usize, chunks: &[u8]) -> GuestState {
     let chunks = chunks.iter().map(|number| chunk(*number)).collect();
     GuestState::Image { data: Bytes::from(vec![9; data]), chunks }
 }
@@ -43,7 +43,7 @@ fn fork(number: u64, of: &Snapshot) -> Creation {
     Creation { session, head: Some(Snapshot { id, parent: Some(of.id), ..of.clone() }) }
 }
 
-fn template(name: &str, snapshot: &Snapshot) -> Template {
+pub(super) fn template(name: &str, snapshot: &Snapshot) -> Template {
     Template {
         name: name.to_owned(),
         owner: Principal::local(),

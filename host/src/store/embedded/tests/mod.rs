@@ -9,6 +9,7 @@ mod durability;
 mod history;
 mod large;
 mod model;
+mod plain;
 mod retention;
 mod space;
 

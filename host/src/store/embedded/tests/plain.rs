@@ -1,0 +1,524 @@
+//! Directories of the layouts before the engine: what they had is there afterwards.
+
+mod old;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use self::old::{Plain, age, everything, owner, row_with_data};
+use super::agents::agent;
+use super::audit::{Census, audit, settle};
+use super::history::{image, template};
+use super::*;
+use crate::event::Cursor;
+use crate::session::state::Reason;
+use crate::store::codec;
+use crate::store::embedded::blob::BlobId;
+use crate::store::embedded::disk::Disk;
+use crate::store::embedded::{OpenError, cell, keys, plain};
+use crate::store::{Depth, SessionQuery, Store, StoreError};
+
+const OLD: [&str; 4] = ["components", "sled", "store.new", "values"];
+
+/// Fill a store with some of everything: small and large, alone and shared.
+async fn furnish(root: &Path) {
+    let store = open(root);
+    for version in ["1", "2"] {
+        let mut agent = agent("echo", version, b"echo");
+        agent.imports =
+            vec!["wasi:io/streams@0.2.0".to_owned(); if version == "2" { 2000 } else { 1 }];
+        let uploaded = Event {
+            subject: crate::event::Subject::Agent("echo".to_owned()),
+            ..event(&session(1), EventKind::TurnCompleted)
+        };
+        store.put_agent(agent, Bytes::from_static(b"echo"), vec![uploaded]).await.expect("kept");
+    }
+    let mut one = session(1);
+    one.profile.tags = vec!["t".repeat(8000)];
+    let mut two = session(2);
+    store.create_sessions(new(one.clone()), Vec::new()).await.expect("it is created");
+    store.create_sessions(new(two.clone()), Vec::new()).await.expect("it is created");
+    for number in 1..=45 {
+        let answer = match number {
+            7 => 30_000,
+            20 => 300_000,
+            _ => 10,
+        };
+        let mut commit = turn(&one, answer, if number > 42 { 50_000 } else { 10 });
+        let name = if number == 5 { "x".repeat(300_000) } else { "x".repeat(number * 20) };
+        commit.events.push(event(&one, EventKind::TurnCompleted).with("name", name));
+        one = commit.session.clone();
+        store.commit_turn(commit).await.expect("it is committed");
+        if number % 4 == 0 {
+            let mut commit = turn(&two, 10, 10);
+            let chunks: Vec<u8> = if number == 44 { (0..240).collect() } else { vec![1, 2] };
+            commit.snapshot.as_mut().expect("it has one").state = image(20_000, &chunks);
+            two = commit.session.clone();
+            store.commit_turn(commit).await.expect("it is committed");
+        }
+    }
+    let mut three = session(3);
+    three.context.insert("notes".to_owned(), "n".repeat(20_000).into());
+    store.create_sessions(new(three), Vec::new()).await.expect("it is created");
+    for (name, of) in [("one", &one), ("two", &two)] {
+        let head = of.head.expect("it has one");
+        let kept = store.snapshot(head, Depth::Outline).await.expect("it reads").expect("there");
+        store.put_template(template(name, &kept.snapshot)).await.expect("it is kept");
+    }
+    store.close().await.expect("it closes");
+}
+
+/// A furnished directory of layout 2, and the same of the present one.
+async fn second_layout() -> (tempfile::TempDir, tempfile::TempDir) {
+    let (present, old) = (tempfile::tempdir(), tempfile::tempdir());
+    let (present, old) = (present.expect("there is room"), old.expect("there is room"));
+    furnish(present.path()).await;
+    age(present.path(), old.path());
+    (old, present)
+}
+
+fn keys_of(root: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+    everything(&Disk::open(root, &small(), Arc::new(|_| {})).expect("it opens"))
+}
+
+fn has(root: &Path, name: &str) -> bool {
+    root.join(name).exists()
+}
+
+#[tokio::test]
+async fn a_store_of_the_second_layout_becomes_what_it_would_be_now_and_goes_on() {
+    let (old, present) = second_layout().await;
+    let secret = open(present.path()).secret();
+    let store = open(old.path());
+    assert_eq!(store.secret(), secret);
+    assert_eq!((store.stats().sessions, store.stats().quarantined), (3, 0));
+    let census = audit(&store);
+    assert_eq!((census.templates, census.remains), (2, 0));
+    assert!(census.blobs > 200, "{census:?}");
+    store.close().await.expect("it closes");
+    assert!(!OLD.iter().any(|name| has(old.path(), name)));
+    let (is, should) = (keys_of(old.path()), keys_of(present.path()));
+    let names = |all: &[(Vec<u8>, Vec<u8>)]| -> Vec<_> {
+        all.iter().map(|(key, value)| (keys::describe(key), value.len())).collect()
+    };
+    assert_eq!(names(&is), names(&should));
+    assert!(is == should, "every value is the same");
+
+    let store = open(old.path());
+    for number in 1..=2 {
+        let now = store.session(session_id(number)).await.expect("it reads").expect("it is there");
+        store.commit_turn(turn(&now, 10, 50_000)).await.expect("it goes on");
+    }
+    audit(&store);
+    for number in 1..=3 {
+        store.delete_session(session_id(number), Vec::new()).await.expect("it is deleted");
+    }
+    for name in ["one", "two"] {
+        assert!(store.delete_template(Principal::local(), name.to_owned()).await.expect("it goes"));
+    }
+    settle(&store).await;
+    assert_eq!(audit(&store), Census::default());
+}
+
+#[tokio::test]
+async fn a_session_that_was_being_removed_leaves_nothing() {
+    let (old, _) = second_layout().await;
+    let plain = Plain::open(old.path(), 2);
+    plain.db.remove(keys::session(session_id(2))).expect("it is removed");
+    plain.put(&keys::gone(session_id(2)), &[]);
+    drop(plain);
+    let store = open(old.path());
+    settle(&store).await;
+    let census = audit(&store);
+    assert_eq!((census.remains, store.stats().sessions), (0, 2));
+    assert!(store.session(session_id(2)).await.expect("it reads").is_none());
+    assert_eq!(inside(&store).disk.prefix(&keys::rows(session_id(2))).count(), 0);
+}
+
+#[tokio::test]
+async fn damaged_records_and_turns_are_set_aside_and_the_others_are_there() {
+    let (old, present) = second_layout().await;
+    let plain = Plain::open(old.path(), 2);
+    plain.set(&keys::session(session_id(2)), b"nothing".to_vec());
+    plain.set(&keys::turn(session_id(1), 3), b"nothing".to_vec());
+    let file = |plain: &Plain, key: &[u8]| {
+        let value = plain.db.get(key).expect("it reads").expect("it is there");
+        let name = &value[codec::OVERHEAD + 1..];
+        old.path().join("values").join(std::str::from_utf8(name).expect("it is a name"))
+    };
+    std::fs::remove_file(file(&plain, &keys::turn(session_id(1), 20))).expect("it goes");
+    let of_three = format!("{}-", owner(session_id(3)));
+    let values = std::fs::read_dir(old.path().join("values")).expect("it reads");
+    let bodies = values.map(|entry| entry.expect("it reads").path()).filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&of_three))
+    });
+    assert_eq!(bodies.map(std::fs::remove_file).filter(Result::is_ok).count(), 1);
+    let place = plain.find(&keys::places(session_id(1)), |key, _| keys::number(key) == Some(4));
+    plain.set(&place, b"nothing".to_vec());
+    drop(plain);
+
+    let before = open(present.path());
+    for round in 0..2 {
+        let store = open(old.path());
+        // A session, two turns, a place.
+        assert_eq!((store.stats().sessions, store.stats().quarantined), (2, 4), "{round}");
+        assert!(matches!(store.session(session_id(2)).await, Err(StoreError::Damaged(_))));
+        let turns = store.turns(session_id(2), 0, 99).await.expect("it reads");
+        assert_eq!(turns.len(), 11, "its turns can be read still");
+        let events = store.session_events(session_id(2), Cursor(0), 99).await.expect("it reads");
+        assert_eq!(events.len(), 11, "and its events");
+        let numbers: Vec<u64> = store
+            .turns(session_id(1), 0, 99)
+            .await
+            .expect("it reads")
+            .iter()
+            .map(|turn| turn.number)
+            .collect();
+        let left: Vec<u64> = (1..=45).filter(|number| ![3, 20].contains(number)).collect();
+        assert_eq!(numbers, left);
+        let all = SessionQuery { limit: 9, ..SessionQuery::default() };
+        let page = store.sessions(all).await.expect("it lists");
+        let three = &page.sessions[0];
+        assert_eq!(
+            (three.id, &three.state),
+            (session_id(3), &State::Error(Reason::new("record_damaged")))
+        );
+        let update = store.update_session(next(three), None, Vec::new()).await;
+        assert!(matches!(update, Err(StoreError::Damaged(_))));
+        // Nothing of the log is missing.
+        let events = store.events_after(Cursor(0), 999).await.expect("it reads");
+        assert_eq!(events, before.events_after(Cursor(0), 999).await.expect("it reads"));
+        store.close().await.expect("it closes");
+    }
+    let store = open(old.path());
+    for number in 1..=3 {
+        store.delete_session(session_id(number), Vec::new()).await.expect("it is deleted");
+    }
+    settle(&store).await;
+    let census = audit(&store);
+    assert_eq!((census.snapshots, census.remains), (0, 0));
+}
+
+#[tokio::test]
+async fn what_needs_a_damaged_blob_is_damaged_and_nothing_else() {
+    let (old, _) = second_layout().await;
+    let data = Digest::of(&[7; 50_000]);
+    Plain::open(old.path(), 2).damage_blob(&BlobId::Data(data));
+    let store = open(old.path());
+    let one = store.dormant(session_id(1)).await.expect("it reads").expect("it is there");
+    assert!(one.head.is_none() && one.damage.is_some());
+    let kept = store.snapshots(session_id(1)).await.expect("it reads");
+    assert_eq!(kept.len(), 13, "those before are there");
+    let two = store.dormant(session_id(2)).await.expect("it reads").expect("it is there");
+    assert!(two.head.is_some() && two.damage.is_none());
+    assert_eq!(store.stats().quarantined, 1, "a template");
+    audit_damaged(&store);
+    // Whoever brings it again has it.
+    let mut four = session(4);
+    store.create_sessions(new(four.clone()), Vec::new()).await.expect("it is created");
+    let commit = turn(&four, 1, 50_000);
+    four = commit.session.clone();
+    store.commit_turn(commit.clone()).await.expect("it is committed");
+    store.delete_session(session_id(1), Vec::new()).await.expect("it is deleted");
+    settle(&store).await;
+    let dormant = store.dormant(four.id).await.expect("it reads").expect("it is there");
+    assert_eq!((dormant.head, dormant.damage), (commit.snapshot, None));
+    audit(&store);
+}
+
+#[tokio::test]
+async fn a_lost_chunk_lets_go_of_the_others() {
+    let (old, _) = second_layout().await;
+    Plain::open(old.path(), 2).damage_blob(&BlobId::Chunk(Digest::of(&[200])));
+    let store = open(old.path());
+    let two = store.dormant(session_id(2)).await.expect("it reads").expect("it is there");
+    assert!(two.head.is_none() && two.damage.is_some());
+    audit_damaged(&store);
+    let kept = store.snapshots(session_id(2)).await.expect("it reads");
+    assert_eq!(kept.len(), 10);
+    let good = store.snapshot(kept[0].id, Depth::Whole).await.expect("it reads").expect("there");
+    assert_eq!(good.snapshot.state, image(20_000, &[1, 2]));
+}
+
+/// The audit counts what can be read: here some of it is only an outline.
+fn audit_damaged(store: &Embedded) {
+    let shared = inside(store);
+    let mut uses = std::collections::BTreeMap::new();
+    for prefix in [&b"r"[..], b"t"] {
+        for entry in shared.disk.prefix(prefix) {
+            let (key, sealed) = entry.expect("it reads");
+            let kind = if prefix == b"r" { codec::Kind::Snapshot } else { codec::Kind::Template };
+            if prefix == b"r" && keys::snapshot_of(&key).is_none() {
+                continue;
+            }
+            let value = codec::unseal(kind, &key, &sealed).expect("it is whole");
+            let snapshot = match prefix {
+                b"r" => cell::SnapshotCell::read(&value),
+                _ => cell::TemplateCell::read(&value).map(|cell| cell.snapshot),
+            };
+            let Ok(snapshot) = snapshot else { continue };
+            let mut blobs = std::collections::BTreeSet::new();
+            if let cell::Content::Blob(digest) = snapshot.data {
+                blobs.insert(BlobId::Data(digest));
+            }
+            let list = match snapshot.chunks {
+                cell::Content::Inline(list) => list.to_vec(),
+                cell::Content::Blob(digest) => {
+                    blobs.insert(BlobId::List(digest));
+                    let list = shared.disk.get(&keys::content(&BlobId::List(digest)));
+                    list.expect("it reads").expect("it is there").to_vec()
+                }
+            };
+            let chunks = codec::decode_chunks(&list).expect("it decodes");
+            blobs.extend(chunks.iter().map(|chunk| BlobId::Chunk(chunk.digest)));
+            for id in blobs {
+                *uses.entry(keys::blob(&id).to_vec()).or_insert(0_u64) += 1;
+            }
+        }
+    }
+    let counts = shared.disk.prefix(b"b").map(|entry| {
+        let (key, sealed) = entry.expect("it reads");
+        let value = codec::unseal(codec::Kind::Note, &key, &sealed).expect("it is whole");
+        let uses = crate::store::embedded::blob::read_uses(&value).expect("it decodes");
+        (key.to_vec(), uses)
+    });
+    assert_eq!(counts.collect::<std::collections::BTreeMap<_, _>>(), uses);
+    let contents = shared.disk.fronts(&[keys::CONTENT]).count();
+    assert_eq!(contents, uses.len());
+}
+
+#[tokio::test]
+async fn damaged_events_are_passed_over_and_the_next_have_the_cursors_after_them() {
+    let (old, present) = second_layout().await;
+    let plain = Plain::open(old.path(), 2);
+    let last = plain.db.scan_prefix([keys::EVENTS]).next_back().expect("one").expect("it reads").0;
+    let end = keys::number(&last).expect("it has a cursor");
+    plain.set(&last, b"nothing".to_vec());
+    plain.set(&keys::events(Cursor(40)), b"nothing".to_vec());
+    let log = std::fs::read_dir(old.path().join("values")).expect("it reads");
+    let log = log.map(|entry| entry.expect("it reads").path()).filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log-"))
+    });
+    assert_eq!(log.map(std::fs::remove_file).filter(Result::is_ok).count(), 1);
+    drop(plain);
+    let before = open(present.path()).events_after(Cursor(0), 999).await.expect("it reads");
+    let store = open(old.path());
+    let events = store.events_after(Cursor(0), 999).await.expect("it reads");
+    assert_eq!(before.len() as u64, end);
+    assert!(events.len() < before.len() - 3 && events.len() > before.len() - 7);
+    assert!(events.iter().all(|event| before.contains(event)));
+    store
+        .log(session_id(3), vec![event(&session(3), EventKind::TurnCompleted)])
+        .await
+        .expect("it goes on");
+    let more = store.events_after(Cursor(end - 2), 9).await.expect("it reads");
+    assert_eq!(more.last().map(|event| event.cursor), Some(Cursor(end + 1)));
+    let own = store.session_events(session_id(3), Cursor(0), 9).await.expect("it reads");
+    assert_eq!(own.len(), 1);
+}
+
+#[tokio::test]
+async fn agents_without_a_component_are_there_and_a_damaged_one_keeps_all_components() {
+    let (old, _) = second_layout().await;
+    let plain = Plain::open(old.path(), 2);
+    let other = old.path().join("components").join(format!("{}.wasm", Digest::of(b"other")));
+    std::fs::write(&other, b"other").expect("it is written");
+    let echo = old.path().join("components").join(format!("{}.wasm", Digest::of(b"echo")));
+    std::fs::write(&echo, b"damaged").expect("it is written");
+    let version = |version: &str| {
+        let reference = agent_ref("echo", version, b"echo");
+        keys::agent(&reference.name, &reference.version)
+    };
+    plain.set(&version("1"), b"nothing".to_vec());
+    drop(plain);
+    let store = open(old.path());
+    assert_eq!(store.agents().await.expect("it reads").len(), 1);
+    assert_eq!(store.stats().quarantined, 1);
+    assert_eq!(store.component(Digest::of(b"echo")).await.expect("it reads"), None);
+    let kept = store.component(Digest::of(b"other")).await.expect("it reads");
+    assert_eq!(kept, Some(Bytes::from_static(b"other")));
+}
+
+#[tokio::test]
+async fn what_a_newer_version_has_written_is_refused_and_stays_as_it_is() {
+    let (old, present) = second_layout().await;
+    let refused = |change: &dyn Fn(&Plain), name: &str| {
+        let copy = tempfile::tempdir().expect("there is room");
+        age(present.path(), copy.path());
+        let plain = Plain::open(copy.path(), 2);
+        change(&plain);
+        drop(plain);
+        let refused = try_open(copy.path()).expect_err("it must not open");
+        assert!(!has(copy.path(), "store") && !has(copy.path(), "store.new"), "{name}");
+        assert!(has(copy.path(), "sled") && has(copy.path(), "values"), "{name}");
+        refused
+    };
+    let key = keys::session(session_id(2));
+    let newer = codec::seal_as(codec::VERSION + 1, &key, &[b"from tomorrow"]);
+    let error = refused(&|plain| plain.set(&key, newer.clone()), "a record");
+    assert!(matches!(error, OpenError::NewerFormat(_)), "{error}");
+    let error = refused(&|plain| plain.put(keys::FORMAT, &[3]), "the layout");
+    assert!(matches!(error, OpenError::NewerFormat(_)), "{error}");
+    let error = refused(&|plain| plain.set(keys::SECRET, b"nothing".to_vec()), "the secret");
+    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
+    let error = refused(&|plain| drop(plain.db.remove(keys::FORMAT)), "no layout");
+    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
+    // The folder without which nobody knows what is in the others.
+    std::fs::remove_dir_all(old.path().join("sled")).expect("it goes");
+    let error = try_open(old.path()).expect_err("it must not open");
+    assert!(matches!(error, OpenError::Refused(_)), "{error}");
+    std::fs::create_dir(old.path().join("sled")).expect("it is made");
+    let error = try_open(old.path()).expect_err("it must not open");
+    assert!(matches!(error, OpenError::Refused(_)), "{error}");
+    assert!(has(old.path(), "values") && !has(old.path(), "store"));
+}
+
+#[tokio::test]
+async fn an_old_directory_that_was_only_just_made_is_an_empty_store() {
+    let root = tempfile::tempdir().expect("there is room");
+    let plain = Plain::open(root.path(), 2);
+    plain.db.remove(keys::FORMAT).expect("it is removed");
+    drop(plain);
+    let store = open(root.path());
+    assert_eq!(store.stats().sessions, 0);
+    assert!(!OLD.iter().any(|name| has(root.path(), name)));
+}
+
+#[tokio::test]
+async fn it_is_begun_again_where_it_was_cut_off() {
+    let (old, present) = second_layout().await;
+    let should = keys_of(present.path());
+    // A disk that fails somewhere in between leaves everything as it was.
+    let options = small();
+    let refused = plain::convert_to(old.path(), &options, || {
+        let disk = Disk::open_in(old.path(), "store.new", &options, Arc::new(|_| {}))?;
+        disk.faults.fail.store(true, Ordering::SeqCst);
+        Ok(disk)
+    });
+    let refused = refused.expect_err("it cannot be written");
+    assert!(matches!(&refused, OpenError::Refused(_)), "{refused}");
+    assert!(refused.to_string().contains("it is as it was"), "{refused}");
+    assert!(!has(old.path(), "store") && !has(old.path(), "store.new"));
+
+    // Cut off while the new store was being made: some of it is there, or all but its name.
+    copy(present.path().join("store"), old.path().join("store.new"));
+    std::fs::remove_dir_all(old.path().join("store.new/packs")).expect("it goes");
+    let saved = tempfile::tempdir().expect("there is room");
+    for name in ["sled", "values", "components"] {
+        copy(old.path().join(name), saved.path().join(name));
+    }
+    plain::convert(old.path(), &options).expect("it is done");
+
+    // Cut off behind the rename: the new store is what counts, and the others go.
+    assert!(has(old.path(), "store") && has(old.path(), "sled") && !has(old.path(), "store.new"));
+    assert!(keys_of(old.path()) == should);
+    let store = open(old.path());
+    store.delete_session(session_id(1), Vec::new()).await.expect("it is deleted");
+    store.close().await.expect("it closes");
+    assert!(!OLD.iter().any(|name| has(old.path(), name)));
+
+    // Cut off while the others were being removed.
+    std::fs::remove_dir_all(saved.path().join("sled")).expect("it goes");
+    for name in ["values", "components"] {
+        copy(saved.path().join(name), old.path().join(name));
+    }
+    let store = open(old.path());
+    assert!(store.session(session_id(1)).await.expect("it reads").is_none());
+    assert_eq!(store.stats().sessions, 2);
+    assert!(!OLD.iter().any(|name| has(old.path(), name)));
+}
+
+/// Copy a folder.
+fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    std::fs::create_dir(&to).expect("it is made");
+    for entry in std::fs::read_dir(from).expect("it reads") {
+        let entry = entry.expect("it reads");
+        let to = to.as_ref().join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(entry.path(), to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("it is copied");
+        }
+    }
+}
+
+const SMALL: usize = 100;
+const LARGE: usize = 50_000;
+
+/// A directory of the first layout: sessions without a head, with a small one, with two large ones
+/// of the same data, with a damaged one, and with one that has lost its file.
+fn first_layout(root: &Path) -> Vec<TurnCommit> {
+    let mut plain = Plain::open(root, 1);
+    plain.put(keys::SECRET, &[5; 32]);
+    let mut turns = Vec::new();
+    for (size, number) in [0, SMALL, LARGE, LARGE, 1, LARGE + 1].into_iter().zip(1..) {
+        let mut commit = turn(&session(number), 1, size);
+        if size == 0 {
+            commit.session.head = None;
+            commit.snapshot = None;
+        }
+        if number == 2 {
+            let data = Bytes::from(vec![3; SMALL]);
+            commit.snapshot.as_mut().expect("one").state =
+                GuestState::Image { data, chunks: Vec::new() };
+        }
+        let id = commit.session.id;
+        let mut head = Vec::new();
+        if let Some(snapshot) = &commit.snapshot {
+            head = plain.part(&owner(id), &row_with_data(snapshot), 16 << 10);
+        }
+        if number == 5 {
+            head.truncate(head.len() - 1);
+        }
+        if number == 6 {
+            let name = std::str::from_utf8(&head[1..]).expect("it is a name");
+            std::fs::remove_file(root.join("values").join(name)).expect("it goes");
+        }
+        plain.first(&commit.session, &head);
+        let part = [&[0], &codec::encode_turn(&commit.turn)[..]].concat();
+        plain.put(&keys::turn(id, 1), &part);
+        turns.push(commit);
+    }
+    turns
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_layout_has_its_heads_and_goes_on() {
+    let root = tempfile::tempdir().expect("there is room");
+    let turns = first_layout(root.path());
+    for round in 0..2 {
+        let store = open(root.path());
+        assert_eq!(store.secret(), [5; 32]);
+        for (commit, number) in turns.iter().zip(1..) {
+            let id = commit.session.id;
+            let dormant = store.dormant(id).await.expect("it reads").expect("it is there");
+            assert_eq!(dormant.session, commit.session, "{number}, {round}");
+            assert_eq!(store.turn(id, 1).await.expect("it reads").as_ref(), Some(&commit.turn));
+            if number < 5 {
+                assert_eq!((dormant.head, dormant.damage), (commit.snapshot.clone(), None));
+                let Some(snapshot) = &commit.snapshot else { continue };
+                let kept = store.snapshot(snapshot.id, Depth::Whole).await.expect("it reads");
+                let kept = kept.expect("it is there");
+                assert_eq!((kept.session, &kept.snapshot), (id, snapshot));
+                let summaries = store.snapshots(id).await.expect("it reads");
+                assert_eq!(summaries.len(), 1);
+            } else {
+                assert_eq!(dormant.head, None);
+                assert!(dormant.damage.is_some());
+                assert_eq!(store.snapshots(id).await.expect("it reads"), []);
+            }
+        }
+        store.close().await.expect("it closes");
+    }
+    let store = open(root.path());
+    audit_damaged(&store);
+    for commit in &turns {
+        let more = turn(&commit.session, 1, LARGE);
+        store.commit_turn(more.clone()).await.expect("it goes on");
+        let dormant = store.dormant(more.session.id).await.expect("it reads").expect("there");
+        assert_eq!(dormant.head, more.snapshot);
+        store.delete_session(more.session.id, Vec::new()).await.expect("it is deleted");
+    }
+    settle(&store).await;
+    assert_eq!(audit(&store), Census::default());
+}

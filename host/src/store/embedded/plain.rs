@@ -85,7 +85,7 @@ pub(super) fn convert_to(
             .unwrap_or_else(|_| Err(io::Error::other("writing the new store panicked").into()))
     });
     drop(old);
-    let Counts { sessions, snapshots, turns, events, agents, templates, blobs, damaged } =
+    let Counts { sessions, snapshots, turns, events, agents, templates, blobs, damaged, strays } =
         made.map_err(|error| failed(root, error))?;
     let seconds = (clock.monotonic() - since).as_secs_f64();
     tracing::info!(
@@ -97,6 +97,7 @@ pub(super) fn convert_to(
         templates,
         blobs,
         damaged,
+        strays,
         seconds,
         "the data directory has the present layout"
     );

@@ -28,6 +28,8 @@ pub(super) struct Counts {
     pub(super) blobs: u64,
     /// What was damaged, or had lost a part.
     pub(super) damaged: u64,
+    /// Files of large values that nothing has pointed to.
+    pub(super) strays: u64,
 }
 
 /// Write everything that is in the old store to the new one. All of it is durable then.
@@ -43,6 +45,15 @@ pub(super) fn copy(old: &Old, disk: &Disk) -> Result<Counts, OpenError> {
     copy.being_removed()?;
     copy.templates()?;
     copy.new.flush()?;
+    copy.counts.strays = old.strays()?;
+    if copy.counts.strays > 0 {
+        let files = copy.counts.strays;
+        tracing::warn!(
+            files,
+            "nothing points to some files: they are of commits that were cut off, or sled has lost \
+             what it had of them"
+        );
+    }
     Ok(copy.counts)
 }
 

@@ -9,7 +9,7 @@ use super::super::blob::BlobId;
 use super::super::engine::{self, Index, Tree};
 use super::super::{OpenError, keys};
 use super::cell::{BlobCell, Part};
-use super::{COMPONENTS, VALUES};
+use super::{COMPONENTS, SLED, VALUES};
 use crate::agent::Digest;
 use crate::store::codec::{self, CodecError, Kind};
 
@@ -20,6 +20,9 @@ pub(super) const LAYOUTS: [u8; 2] = [1, 2];
 const SEGMENT: usize = 4 << 20;
 /// How many keys are read at once.
 const PAGE: usize = 64;
+
+/// The prefix of the keys of files.
+const FILE: u8 = b'v';
 
 /// The directory.
 pub(super) struct Old {
@@ -82,17 +85,17 @@ impl Old {
 
     /// Whether there is no key at all.
     pub(super) fn is_empty(&self) -> Result<bool, OpenError> {
-        Ok(self.tree.scan(&[], &[], 1)?.is_empty())
+        Ok(self.tree.scan(&[], &[], 1).map_err(unread)?.is_empty())
     }
 
     /// Whether this key is there.
     pub(super) fn has(&self, key: &[u8]) -> Result<bool, OpenError> {
-        Ok(self.tree.get(key)?.is_some())
+        Ok(self.tree.get(key).map_err(unread)?.is_some())
     }
 
     /// A few bytes about the store itself.
     pub(super) fn note(&self, key: &[u8]) -> Result<Option<Vec<u8>>, OpenError> {
-        let Some(sealed) = self.tree.get(key)? else { return Ok(None) };
+        let Some(sealed) = self.tree.get(key).map_err(unread)? else { return Ok(None) };
         let note = codec::unseal(Kind::Note, key, &sealed).map_err(Unreadable::from);
         match found(note)? {
             Ok(note) => Ok(Some(note.into_owned())),
@@ -108,7 +111,7 @@ impl Old {
     ) -> Result<(), OpenError> {
         let mut from = prefix.to_vec();
         loop {
-            let page = self.tree.scan(&from, prefix, PAGE)?;
+            let page = self.tree.scan(&from, prefix, PAGE).map_err(unread)?;
             for (key, value) in &page {
                 each(key, value)?;
             }
@@ -146,6 +149,22 @@ impl Old {
         Ok((cell.uses, codec::unseal(Kind::Blob, &key, &bytes)?.into_owned()))
     }
 
+    /// How many files no key knows: commits that were cut off have left them; or sled has lost what
+    /// it had of them.
+    pub(super) fn strays(&self) -> Result<u64, OpenError> {
+        let entries = match std::fs::read_dir(&self.values) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+            entries => entries?,
+        };
+        let mut strays = 0;
+        for entry in entries {
+            let name = entry?.file_name();
+            let is_known = self.has(&[&[FILE], name.as_encoded_bytes()].concat())?;
+            strays += u64::from(!is_known);
+        }
+        Ok(strays)
+    }
+
     /// The components that there are.
     pub(super) fn components(&self) -> Result<Vec<Digest>, OpenError> {
         let entries = match std::fs::read_dir(&self.components) {
@@ -171,4 +190,11 @@ impl Old {
             Err(CodecError::Malformed(other).into())
         }
     }
+}
+
+/// sled finds its own files damaged, or the disk does.
+fn unread(error: io::Error) -> OpenError {
+    OpenError::Damaged(format!(
+        "its folder `{SLED}` cannot be read ({error}); restore a copy of it"
+    ))
 }

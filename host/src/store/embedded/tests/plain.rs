@@ -34,7 +34,7 @@ async fn furnish(root: &Path) {
         store.put_agent(agent, Bytes::from_static(b"echo"), vec![uploaded]).await.expect("kept");
     }
     let mut one = session(1);
-    one.profile.tags = vec!["t".repeat(8000)];
+    one.profile.tags = vec!["t".repeat(8084)];
     let mut two = session(2);
     store.create_sessions(new(one.clone()), Vec::new()).await.expect("it is created");
     store.create_sessions(new(two.clone()), Vec::new()).await.expect("it is created");
@@ -57,6 +57,8 @@ async fn furnish(root: &Path) {
             store.commit_turn(commit).await.expect("it is committed");
         }
     }
+    let front = codec::encode_front(&one).len();
+    assert!((8184..=8192).contains(&front), "as large as it could be: {front}");
     let mut three = session(3);
     three.context.insert("notes".to_owned(), "n".repeat(20_000).into());
     store.create_sessions(new(three), Vec::new()).await.expect("it is created");
@@ -335,6 +337,22 @@ async fn what_a_newer_version_has_written_is_refused_and_stays_as_it_is() {
     let error = try_open(old.path()).expect_err("it must not open");
     assert!(matches!(error, OpenError::Refused(_)), "{error}");
     assert!(has(old.path(), "values") && !has(old.path(), "store"));
+}
+
+#[tokio::test]
+async fn a_directory_whose_sled_has_lost_everything_is_refused_and_the_files_stay() {
+    let (old, _) = second_layout().await;
+    let log = old.path().join("sled/db");
+    let length = std::fs::metadata(&log).expect("it is there").len();
+    let noise = vec![7; usize::try_from(length).expect("it is small")];
+    std::fs::write(&log, noise).expect("it is written");
+    let files = std::fs::read_dir(old.path().join("values")).expect("it reads").count();
+    for _ in 0..2 {
+        try_open(old.path()).expect_err("it must not open");
+        assert!(!has(old.path(), "store") && !has(old.path(), "store.new"));
+        let left = std::fs::read_dir(old.path().join("values")).expect("it reads").count();
+        assert_eq!(left, files);
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,8 @@
 //! What is damaged does not stop it. A record, a turn or a template that cannot be read is set aside.
 //! A value of which a part is lost is kept without that part, and so is found damaged by whoever reads
 //! it: its session is in `error` then. Each is named in the log. Only what reads as of a newer version
-//! ends it, and what keeps sled from being read.
+//! ends it, and what keeps sled from being read. Where anything was damaged, or nothing points to a
+//! file that is there, the old folders are kept in `earlier/`, for whoever wants to look into them.
 
 mod cell;
 mod copy;
@@ -42,6 +43,8 @@ const FOLDERS: [&str; 3] = [SLED, VALUES, COMPONENTS];
 const SLED: &str = "sled";
 const VALUES: &str = "values";
 const COMPONENTS: &str = "components";
+/// Where they are kept if not all that is in them could be carried over.
+const KEPT: &str = "earlier";
 /// Where the new store is made.
 const NEW: &str = "store.new";
 
@@ -104,13 +107,28 @@ pub(super) fn convert_to(
     Ok(())
 }
 
-/// Remove what a conversion has left of the layouts before, once the store has opened. What cannot be
-/// removed now is removed at a later start.
+/// Remove what a conversion has left of the layouts before, once the store has opened, or move it to
+/// where it is kept. What cannot be removed now is removed at a later start.
 pub(super) fn remove(root: &Path) {
-    for name in FOLDERS.into_iter().chain([NEW]) {
-        if let Err(error) = remove_folder(&root.join(name)) {
+    let kept = root.join(KEPT);
+    let is_kept = kept.exists();
+    for name in FOLDERS.into_iter().filter(|name| root.join(name).exists()) {
+        let old = root.join(name);
+        let gone = if is_kept {
+            tracing::warn!(
+                folder = %kept.join(name).display(),
+                "not all of an old folder could be carried over, and it is kept here"
+            );
+            fs::rename(&old, kept.join(name))
+        } else {
+            remove_folder(&old)
+        };
+        if let Err(error) = gone {
             tracing::warn!(folder = name, %error, "an old folder could not be removed");
         }
+    }
+    if let Err(error) = remove_folder(&root.join(NEW)) {
+        tracing::warn!(folder = NEW, %error, "an unfinished folder could not be removed");
     }
 }
 
@@ -144,6 +162,9 @@ fn make(
     let new = root.join(NEW);
     // The engine has synced what it has written. This is the only copy from now on.
     sync(&new)?;
+    if counts.damaged + counts.strays > 0 {
+        fs::create_dir_all(root.join(KEPT))?;
+    }
     fs::rename(&new, root.join(disk::FOLDER))?;
     File::open(root)?.sync_all()?;
     Ok(counts)

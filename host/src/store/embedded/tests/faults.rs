@@ -77,6 +77,14 @@ struct Faulty {
 struct FaultyFile {
     file: Arc<dyn Handle>,
     faults: Arc<Faults>,
+    /// Whether what is to be synced is a group of the log, and not the zeros of a new slot.
+    group: AtomicBool,
+}
+
+impl Faulty {
+    fn faulty(&self, file: Arc<dyn Handle>) -> Arc<dyn Handle> {
+        Arc::new(FaultyFile { file, faults: Arc::clone(&self.faults), group: false.into() })
+    }
 }
 
 impl Io for Faulty {
@@ -85,7 +93,7 @@ impl Io for Faulty {
         if !name.starts_with("log/") {
             return Ok(file);
         }
-        Ok(Arc::new(FaultyFile { file, faults: Arc::clone(&self.faults) }))
+        Ok(self.faulty(file))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
@@ -93,7 +101,7 @@ impl Io for Faulty {
         if !name.starts_with("log/") {
             return Ok(file);
         }
-        Ok(Arc::new(FaultyFile { file, faults: Arc::clone(&self.faults) }))
+        Ok(self.faulty(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -127,12 +135,17 @@ impl Handle for FaultyFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.faults.before_write();
+        if bytes.iter().any(|byte| *byte != 0) {
+            self.faults.before_write();
+            self.group.store(true, Ordering::SeqCst);
+        }
         self.file.write_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.faults.before_sync()?;
+        if self.group.swap(false, Ordering::SeqCst) {
+            self.faults.before_sync()?;
+        }
         self.file.sync()
     }
 

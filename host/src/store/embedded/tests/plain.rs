@@ -100,6 +100,7 @@ async fn a_store_of_the_second_layout_becomes_what_it_would_be_now_and_goes_on()
     assert!(census.blobs > 200, "{census:?}");
     store.close().await.expect("it closes");
     assert!(!OLD.iter().any(|name| has(old.path(), name)));
+    assert!(!has(old.path(), "earlier"), "all of it could be carried over");
     let (is, should) = (keys_of(old.path()), keys_of(present.path()));
     let names = |all: &[(Vec<u8>, Vec<u8>)]| -> Vec<_> {
         all.iter().map(|(key, value)| (keys::describe(key), value.len())).collect()
@@ -193,6 +194,9 @@ async fn damaged_records_and_turns_are_set_aside_and_the_others_are_there() {
         assert_eq!(events, before.events_after(Cursor(0), 999).await.expect("it reads"));
         store.close().await.expect("it closes");
     }
+    assert!(!OLD.iter().any(|name| has(old.path(), name)));
+    let kept = ["sled", "values"];
+    assert!(kept.iter().all(|name| has(&old.path().join("earlier"), name)), "they are kept");
     let store = open(old.path());
     for number in 1..=3 {
         store.delete_session(session_id(number), Vec::new()).await.expect("it is deleted");

@@ -34,7 +34,16 @@ impl Plain {
             std::fs::create_dir_all(root.join(folder)).expect("it is made");
         }
         let config = sled::Config::new().path(root.join("sled")).segment_size(4 << 20);
-        let db = config.cache_capacity(8 << 20).open().expect("sled opens");
+        let config = config.cache_capacity(8 << 20);
+        // A child of another test that is just being started may have the lock for a moment.
+        let db = (0..200).find_map(|_| {
+            let opened = config.open().ok();
+            if opened.is_none() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            opened
+        });
+        let db = db.expect("sled opens");
         let plain = Plain { db, root: root.to_owned(), layout, files: 1 };
         plain.put(keys::FORMAT, &[layout]);
         plain

@@ -41,9 +41,10 @@ impl Lock {
                 }
             }
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        write!(file, "{}", std::process::id())?;
+        if let Err(error) = sign(&mut file) {
+            // It is for people to read, and on a full disk there is no room for it.
+            tracing::debug!(%error, "the lock does not say who has it");
+        }
         Ok(Lock { _file: file })
     }
 }
@@ -87,6 +88,13 @@ fn make_directory(root: &Path) -> Result<(), OpenError> {
     let above = root.parent().filter(|above| !above.as_os_str().is_empty());
     File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(())
+}
+
+fn sign(file: &mut File) -> io::Result<()> {
+    let pid = std::process::id().to_string();
+    file.rewind()?;
+    file.write_all(pid.as_bytes())?;
+    file.set_len(pid.len() as u64)
 }
 
 fn holder(file: &mut File) -> Option<u32> {

@@ -31,9 +31,29 @@ pub enum OpenError {
     /// lost. Says which part, and what to do.
     #[error("{0}")]
     Refused(String),
+    /// It cannot be written to.
+    #[error(
+        "the data directory cannot be written to ({0}); mount its disk for writing, or mend its rights"
+    )]
+    ReadOnly(#[source] io::Error),
+    /// There is no space to open it.
+    #[error("the disk that holds the data directory is full; free some space")]
+    Full,
     /// Reading or writing failed.
     #[error("the data directory cannot be used: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> OpenError {
+        match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                OpenError::ReadOnly(error)
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::Full,
+            _ => OpenError::Io(error),
+        }
+    }
 }
 
 impl From<engine::OpenError> for OpenError {
@@ -42,7 +62,8 @@ impl From<engine::OpenError> for OpenError {
             engine::OpenError::NewerFormat(format) => {
                 OpenError::NewerFormat(format!("its engine has format {format}"))
             }
-            engine::OpenError::Io(error) => OpenError::Io(error),
+            engine::OpenError::ReadOnly(error) => OpenError::ReadOnly(error),
+            engine::OpenError::Io(error) => OpenError::from(error),
             refused => OpenError::Refused(refused.to_string()),
         }
     }

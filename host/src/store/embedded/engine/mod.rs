@@ -63,6 +63,7 @@ mod range;
 mod recovery;
 mod repair;
 mod replay;
+mod reserve;
 mod stage;
 mod tree;
 mod value;

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use sled::{Batch, Db};
 
-use super::OpenError;
 use super::index::{Changes, Entries, Entry, Index};
+use super::{OpenError, reserve};
 
 /// The unit in which sled writes, in bytes. Fixed once a store has been created.
 const SEGMENT: usize = 1 << 20;
@@ -53,6 +53,7 @@ impl Tree {
 
     /// The same where sled has been created with segments of so many bytes.
     pub(crate) fn with_segment(root: &Path, cache: u64, segment: usize) -> Result<Tree, OpenError> {
+        reserve::release(root)?;
         let path = root.join(FOLDER);
         let config = sled::Config::new()
             .path(&path)
@@ -83,6 +84,7 @@ impl Tree {
         File::open(path.join("conf"))?.sync_all()?;
         File::open(&path)?.sync_all()?;
         File::open(root)?.sync_all()?;
+        reserve::hold(root);
         Ok(tree)
     }
 

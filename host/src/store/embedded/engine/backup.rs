@@ -20,7 +20,7 @@ use super::core::{Core, held};
 use super::frame::{self, HEADER, Reader};
 use super::index::{self, APPLIED, Changes, IDENTITY, Index, is_own};
 use super::io::{Handle, Io, is_full};
-use super::packs::{self, FrameError, Pack, Packs, pack_name};
+use super::packs::{self, FrameError, Packs, Pinned, pack_name};
 use super::value::{Kind, Stored};
 use super::{CommitError, OpenError, log};
 
@@ -42,6 +42,9 @@ pub(crate) enum BackupError {
     /// The disk of the backup, or that of the store, is full.
     #[error("there is no space for the backup")]
     Full,
+    /// Nobody waits for it any more.
+    #[error("the store is closing")]
+    Over,
     /// What is committed cannot be applied.
     #[error(transparent)]
     Store(CommitError),
@@ -59,17 +62,12 @@ impl From<io::Error> for BackupError {
     }
 }
 
-/// Packs stay while this lives.
-struct Pinned<'a>(&'a Packs);
-
-impl Drop for Pinned<'_> {
-    fn drop(&mut self) {
-        self.0.unpin();
-    }
-}
-
 impl Core {
-    pub(super) fn backup(&self, target: &Arc<dyn Io>) -> Result<u64, BackupError> {
+    pub(super) fn backup(
+        &self,
+        target: &Arc<dyn Io>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<u64, BackupError> {
         for folder in ["", log::FOLDER, packs::FOLDER] {
             if !folder.is_empty() {
                 target.make_folder(folder)?;
@@ -87,12 +85,18 @@ impl Core {
                     return Err(BackupError::Store(CommitError::Failed(self.fail(&reason))));
                 }
             }
-            self.packs.pin();
-            let pinned = Pinned(&self.packs);
+            let pinned = Pinned::new(&self.packs);
             let (keys, ends) = export(&*self.index, &**target)?;
             (keys, ends, pinned)
         };
         for (&(kind, number), &end) in &ends {
+            if is_over() {
+                return Err(BackupError::Over);
+            }
+            // It may be the disk of the store.
+            if target.free()? < end.saturating_add(self.options.floor_bytes) {
+                return Err(BackupError::Full);
+            }
             let name = pack_name(kind, number);
             copy(&*self.io.open(&name)?, &*target.create(&name)?, end)?;
         }
@@ -109,22 +113,38 @@ type Ends = BTreeMap<(Kind, u64), u64>;
 
 /// Write out all keys. Returns how many, and how far the packs are needed.
 fn export(index: &dyn Index, target: &dyn Io) -> Result<(u64, Ends), BackupError> {
-    let file = target.create(UNREADY)?;
+    let mut ends = Ends::new();
+    let keys = write_out(index, target, UNREADY, |key, value| {
+        let Some(stored) = Stored::read(key, value) else {
+            return Err(BackupError::Damaged(key.to_vec()));
+        };
+        if let Some(pointer) = stored.pointer() {
+            let end = ends.entry((pointer.kind, pointer.pack)).or_default();
+            *end = pointer.end().max(*end);
+        }
+        Ok(())
+    })?;
+    Ok((keys, ends))
+}
+
+/// Write all keys to a new file, and show those that are not the engine's own. Returns how many these
+/// are.
+pub(super) fn write_out<E: From<io::Error>>(
+    index: &dyn Index,
+    target: &dyn Io,
+    name: &str,
+    mut show: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+) -> Result<u64, E> {
+    let file = target.create(name)?;
     let mut buffer = frame::write_header(Kind::Rows, NUMBER).to_vec();
-    let (mut at, mut keys, mut ends) = (0, 0_u64, Ends::new());
+    let (mut at, mut keys) = (0, 0_u64);
     index::each(index, &[], |key, value| {
         if key == IDENTITY || key == APPLIED {
             return Ok(());
         }
         if !is_own(&key) {
             keys += 1;
-            let Some(stored) = Stored::read(&key, &value) else {
-                return Err(BackupError::Damaged(key));
-            };
-            if let Some(pointer) = stored.pointer() {
-                let end = ends.entry((pointer.kind, pointer.pack)).or_default();
-                *end = pointer.end().max(*end);
-            }
+            show(&key, &value)?;
         }
         frame::write(&mut buffer, &key, &value);
         if buffer.len() >= PIECE {
@@ -132,13 +152,13 @@ fn export(index: &dyn Index, target: &dyn Io) -> Result<(u64, Ends), BackupError
             at += buffer.len() as u64;
             buffer.clear();
         }
-        Ok(())
+        Ok::<(), E>(())
     })?;
     // No key is empty: this is the end.
     frame::write(&mut buffer, &[], &keys.to_le_bytes());
     file.write_at(&buffer, at)?;
     file.sync()?;
-    Ok((keys, ends))
+    Ok(keys)
 }
 
 fn copy(from: &dyn Handle, to: &dyn Handle, end: u64) -> io::Result<()> {
@@ -153,35 +173,66 @@ fn copy(from: &dyn Handle, to: &dyn Handle, end: u64) -> io::Result<()> {
     to.sync()
 }
 
-/// Read a backup whole.
+/// Read a backup that has just been made.
 fn verify(target: &Arc<dyn Io>, ends: &Ends, keys: u64) -> Result<(), BackupError> {
-    let pack = |kind, total| Pack { kind, total, live: 0, pending: false };
-    let table = ends.iter().map(|(&(kind, number), &end)| (number, pack(kind, end))).collect();
-    let packs = Packs::new(Arc::clone(target), table, 0);
-    let mut read = 0;
-    let all = each(target.open(UNREADY)?, |key, value| {
+    let (read, found) = verify_values(target, UNREADY)?;
+    if read == keys && found == *ends { Ok(()) } else { Err(BackupError::Damaged(Vec::new())) }
+}
+
+/// Read a backup whole: also what lies in its packs and is not in use. Returns its files, the one last
+/// that makes a backup of them.
+pub(super) fn verify_whole(io: &Arc<dyn Io>) -> Result<Vec<String>, OpenError> {
+    if !io.list("")?.iter().any(|(name, _)| name == KEYS) {
+        return Err(OpenError::IndexMissing("no backup".to_owned()));
+    }
+    let (_, ends) = verify_values(io, KEYS).map_err(|error| match error {
+        BackupError::Io(error) => OpenError::Io(error),
+        error => OpenError::BackupDamaged(error.to_string()),
+    })?;
+    let mut files = Vec::with_capacity(ends.len() + 1);
+    for (&(kind, number), &end) in &ends {
+        let name = pack_name(kind, number);
+        let file = io.open(&name)?;
+        let mut head = [0; HEADER];
+        file.read_at(&mut head, 0)?;
+        let mut frames = Reader::new(Arc::clone(&file))?;
+        while frames.next()?.is_some() {}
+        let whole = head == frame::write_header(kind, number) && frames.offset() == end;
+        if !whole || file.size()? != end {
+            return Err(OpenError::BackupDamaged(name));
+        }
+        files.push(name);
+    }
+    files.push(KEYS.to_owned());
+    Ok(files)
+}
+
+/// Read all values of a backup. Returns how many there are, and how far they lie in packs.
+fn verify_values(io: &Arc<dyn Io>, name: &str) -> Result<(u64, Ends), BackupError> {
+    let packs = Packs::new(Arc::clone(io), BTreeMap::new(), 0);
+    let (mut read, mut ends) = (0, Ends::new());
+    let all = each(io.open(name)?, |key, value| {
         if is_own(key) {
             return Ok(());
         }
         read += 1;
-        match Stored::read(key, value) {
-            Some(Stored::Inline(_)) => Ok(()),
-            Some(Stored::At(pointer, _)) => match packs.read(key, &pointer) {
-                Ok(_) => Ok(()),
-                Err(FrameError::Io(error)) => Err(BackupError::Io(error)),
-                Err(FrameError::NoPack | FrameError::Damaged) => {
-                    Err(BackupError::Damaged(key.to_vec()))
-                }
-            },
-            None => Err(BackupError::Damaged(key.to_vec())),
+        let damaged = || BackupError::Damaged(key.to_vec());
+        let stored = Stored::read(key, value).ok_or_else(damaged)?;
+        let Some(pointer) = stored.pointer() else { return Ok(()) };
+        let end = ends.entry((pointer.kind, pointer.pack)).or_default();
+        *end = pointer.end().max(*end);
+        match packs.read(key, &pointer) {
+            Ok(_) => Ok(()),
+            Err(FrameError::Io(error)) => Err(BackupError::Io(error)),
+            Err(FrameError::NoPack | FrameError::Damaged) => Err(damaged()),
         }
     })?;
-    if all == Some(keys) && read == keys { Ok(()) } else { Err(BackupError::Damaged(Vec::new())) }
+    if all == Some(read) { Ok((read, ends)) } else { Err(BackupError::Damaged(name.into())) }
 }
 
 /// All keys of a backup, with their entries. Returns how many there should be; `None` where the file
 /// is damaged.
-fn each<E: From<io::Error>>(
+pub(super) fn each<E: From<io::Error>>(
     file: Arc<dyn Handle>,
     mut take: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
 ) -> Result<Option<u64>, E> {

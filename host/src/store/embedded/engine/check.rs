@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::applier::RoundError;
 use super::core::{Core, held};
 use super::index::{self, APPLIED, IDENTITY, Index, PACKS, REPAIR, is_own, read_count};
-use super::io::Io;
-use super::packs::{self, FrameError, Pack, Packs, pack_name, pack_of};
+use super::io::{Handle, Io, is_full};
+use super::packs::{self, FrameError, Pack, Packs, Pinned, pack_name, pack_of};
 use super::recovery;
-use super::value::{Kind, Stored};
-use super::{OpenError, Options, frame};
+use super::value::{Kind, Pointer, Stored};
+use super::{OpenError, Options, backup, frame};
 
+/// Where the keys are written out to.
+const SCRATCH: &str = "index.check";
 /// How many findings are listed. All are counted.
 const LISTED: usize = 1000;
 
@@ -29,6 +32,9 @@ pub(crate) struct Report {
     /// The first thousand of them.
     pub(crate) findings: Vec<Finding>,
 }
+
+/// Sees each key, in order, with its value or why that cannot be read. Says whether to go on.
+pub(crate) type See<'a> = &'a mut dyn FnMut(&[u8], Result<Bytes, &'static str>) -> bool;
 
 /// Something that is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -76,13 +82,55 @@ impl Report {
 }
 
 impl Core {
-    pub(super) fn check(&self) -> io::Result<Report> {
-        // Nothing is applied meanwhile.
-        let _applier = held(&self.applier);
-        let mut report = Report::default();
+    /// Check what is committed now, while commits go on: the keys are written out while nothing is
+    /// applied, and read with their values after that. Where the disk is full, they are read as they
+    /// lie in the index, and nothing is applied for as long.
+    pub(super) fn check(&self, see: See<'_>) -> io::Result<Report> {
+        let mut check = Check::new(&self.packs, see);
+        let mut applier = held(&self.applier);
+        let out = match self.apply_all(&mut applier) {
+            Ok(_) => self.write_out(),
+            Err(RoundError::Full) => Err(io::ErrorKind::StorageFull.into()),
+            Err(RoundError::Failed(reason)) => {
+                Err(io::Error::other(self.fail(&reason).to_string()))
+            }
+        };
         let table = self.packs.with(|table| table.clone());
-        check(&self.io, &*self.index, &self.packs, &table, &mut report)?;
-        Ok(report)
+        match out {
+            Ok(file) => {
+                let _pinned = Pinned::new(&self.packs);
+                drop(applier);
+                let read = backup::each(file, |key, value| check.entry(key, value));
+                forget_scratch(&*self.io)?;
+                if read? != Some(check.report.keys) {
+                    return Err(io::Error::other("the keys of the store do not read back"));
+                }
+                check.finish(&self.io, &table)
+            }
+            Err(error) if is_full(&error) => {
+                forget_scratch(&*self.io)?;
+                index::each(&*self.index, &[], |key, value| check.entry(&key, &value))?;
+                check.finish(&self.io, &table)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_out(&self) -> io::Result<Arc<dyn Handle>> {
+        if self.need_space(self.index.bytes()).is_err() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        forget_scratch(&*self.io)?;
+        backup::write_out(&*self.index, &*self.io, SCRATCH, |_, _| Ok::<(), io::Error>(()))?;
+        self.io.open(SCRATCH)
+    }
+}
+
+/// What a check that was interrupted has left behind.
+pub(super) fn forget_scratch(io: &dyn Io) -> io::Result<()> {
+    match io.remove(SCRATCH) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -91,58 +139,122 @@ pub(super) fn inspect(
     io: &Arc<dyn Io>,
     index: &dyn Index,
     options: &Options,
+    see: See<'_>,
 ) -> io::Result<Report> {
-    let mut report = Report::default();
+    let mut found = Report::default();
     let mut table = BTreeMap::new();
     let lenient = Options { without_missing_packs: true, ..options.clone() };
     match recovery::survey(io, index, options) {
         Err(OpenError::Io(error)) => return Err(error),
-        Err(refused) => report.add(Finding::Refused(refused)),
+        Err(refused) => found.add(Finding::Refused(refused)),
         Ok(_) => {}
     }
     if let Ok(survey) = recovery::survey(io, index, &lenient) {
         table = survey.recovered.packs;
-        survey.stray.into_iter().for_each(|name| report.add(Finding::Stray(name)));
+        survey.stray.into_iter().for_each(|name| found.add(Finding::Stray(name)));
     }
     let packs = Packs::new(Arc::clone(io), table.clone(), 0);
-    check(io, index, &packs, &table, &mut report)?;
-    Ok(report)
+    let mut check = Check { report: found, ..Check::new(&packs, see) };
+    index::each(index, &[], |key, value| check.entry(&key, &value))?;
+    check.finish(io, &table)
 }
 
-fn check(
+/// Read those values of a store that is not open which are wanted.
+pub(super) fn read(
     io: &Arc<dyn Io>,
     index: &dyn Index,
-    packs: &Packs,
-    table: &BTreeMap<u64, Pack>,
-    report: &mut Report,
+    wants: &dyn Fn(&[u8]) -> bool,
+    see: See<'_>,
 ) -> io::Result<()> {
-    let mut counted = BTreeMap::new();
-    let mut actual: BTreeMap<(Kind, u64), u64> = BTreeMap::new();
+    let packs = Packs::new(Arc::clone(io), BTreeMap::new(), 0);
     index::each(index, &[], |key, value| {
-        if is_own(&key) {
-            check_own(key, &value, &mut counted, report);
-            return Ok(());
-        }
-        report.keys += 1;
-        match Stored::read(&key, &value) {
-            None => report.value(key, "its entry in the index is damaged"),
-            Some(Stored::Inline(_)) => {}
-            Some(Stored::At(pointer, _)) => {
-                let length = u64::from(pointer.length);
-                report.live += length;
-                *actual.entry((pointer.kind, pointer.pack)).or_default() += length;
-                match packs.read(&key, &pointer) {
-                    Ok(_) => {}
-                    Err(FrameError::NoPack) => report.value(key, "its pack is missing"),
-                    Err(FrameError::Damaged) => report.value(key, "its checksum does not agree"),
-                    Err(FrameError::Io(error)) => return Err(error),
-                }
-            }
+        if !is_own(&key) && wants(&key) {
+            let (_, value) = read_entry(&packs, &key, &value)?;
+            go_on(see(&key, value))?;
         }
         Ok(())
-    })?;
-    check_counts(&counted, &actual, report);
-    check_files(io, table, report)
+    })
+}
+
+/// The front of a value that lies in a pack.
+pub(super) fn front(index: &dyn Index, key: &[u8]) -> io::Result<Option<Bytes>> {
+    let entry = index.get(key)?;
+    Ok(entry.and_then(|entry| match Stored::read(key, &entry)? {
+        Stored::At(_, front) => Some(Bytes::copy_from_slice(front)),
+        Stored::Inline(_) => None,
+    }))
+}
+
+fn go_on(wanted: bool) -> io::Result<()> {
+    if wanted { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+}
+
+/// The pointer of an entry of the index, and its value or why that cannot be read.
+fn read_entry(
+    packs: &Packs,
+    key: &[u8],
+    value: &[u8],
+) -> io::Result<(Option<Pointer>, Result<Bytes, &'static str>)> {
+    match Stored::read(key, value) {
+        None => Ok((None, Err("its entry in the index is damaged"))),
+        Some(Stored::Inline(value)) => Ok((None, Ok(Bytes::copy_from_slice(value)))),
+        Some(Stored::At(pointer, _)) => {
+            let value = match packs.read(key, &pointer) {
+                Ok(value) => Ok(value),
+                Err(FrameError::NoPack) => Err("its pack is missing"),
+                Err(FrameError::Damaged) => Err("its checksum does not agree"),
+                // A disk that is going bad does so; what else there is should be known.
+                Err(FrameError::Io(error)) if is_bad_disk(&error) => Err("it cannot be read"),
+                Err(FrameError::Io(error)) => return Err(error),
+            };
+            Ok((Some(pointer), value))
+        }
+    }
+}
+
+fn is_bad_disk(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// A check of the entries of an index.
+struct Check<'a> {
+    packs: &'a Packs,
+    see: See<'a>,
+    /// How many bytes of each pack are live, as the index has counted, and as they are.
+    counted: BTreeMap<u64, u64>,
+    actual: BTreeMap<(Kind, u64), u64>,
+    report: Report,
+}
+
+impl<'a> Check<'a> {
+    fn new(packs: &'a Packs, see: See<'a>) -> Check<'a> {
+        let (counted, actual) = (BTreeMap::new(), BTreeMap::new());
+        Check { packs, see, counted, actual, report: Report::default() }
+    }
+
+    fn entry(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        if is_own(key) {
+            check_own(key.to_vec(), value, &mut self.counted, &mut self.report);
+            return Ok(());
+        }
+        self.report.keys += 1;
+        let (pointer, value) = read_entry(self.packs, key, value)?;
+        if let Some(pointer) = pointer {
+            let length = u64::from(pointer.length);
+            self.report.live += length;
+            *self.actual.entry((pointer.kind, pointer.pack)).or_default() += length;
+        }
+        if let Err(what) = value {
+            self.report.value(key.to_vec(), what);
+        }
+        go_on((self.see)(key, value))
+    }
+
+    fn finish(mut self, io: &Arc<dyn Io>, table: &BTreeMap<u64, Pack>) -> io::Result<Report> {
+        check_counts(&self.counted, &self.actual, &mut self.report);
+        check_files(io, table, &mut self.report)?;
+        Ok(self.report)
+    }
 }
 
 fn check_own(key: Vec<u8>, value: &[u8], counted: &mut BTreeMap<u64, u64>, report: &mut Report) {

@@ -153,7 +153,7 @@ pub(super) fn read_count(key: &[u8], value: &[u8]) -> Option<(u64, u64)> {
 }
 
 /// Whether a key is one of the engine's own.
-pub(super) fn is_own(key: &[u8]) -> bool {
+pub(crate) fn is_own(key: &[u8]) -> bool {
     key.first() == Some(&OWN)
 }
 

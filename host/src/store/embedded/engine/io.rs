@@ -64,21 +64,32 @@ pub(super) fn read_whole(file: &dyn Handle, limit: u64) -> io::Result<Vec<u8>> {
 
 /// A real folder.
 #[derive(Debug)]
-pub(crate) struct Folder(Dir);
+pub(crate) struct Folder {
+    dir: Dir,
+    /// Whether files are opened for writing.
+    writes: bool,
+}
 
 impl Folder {
     /// Open the folder, making it, durably, if it is not there.
     pub(crate) fn open(path: &Path) -> io::Result<Folder> {
         make(path)?;
-        Dir::open_ambient_dir(path, ambient_authority()).map(Folder)
+        let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+        Ok(Folder { dir, writes: true })
+    }
+
+    /// Open a folder that is there, to read from it.
+    pub(crate) fn existing(path: &Path) -> io::Result<Folder> {
+        let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+        Ok(Folder { dir, writes: false })
     }
 
     fn dir(&self, folder: &str) -> io::Result<Dir> {
-        if folder.is_empty() { self.0.try_clone() } else { self.0.open_dir(folder) }
+        if folder.is_empty() { self.dir.try_clone() } else { self.dir.open_dir(folder) }
     }
 
     fn file(&self, name: &str, options: &OpenOptions) -> io::Result<Arc<dyn Handle>> {
-        Ok(Arc::new(self.0.open_with(name, options)?.into_std()))
+        Ok(Arc::new(self.dir.open_with(name, options)?.into_std()))
     }
 }
 
@@ -100,7 +111,7 @@ fn make(path: &Path) -> io::Result<()> {
 
 impl Io for Folder {
     fn open(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
-        self.file(name, OpenOptions::new().read(true).write(true))
+        self.file(name, OpenOptions::new().read(true).write(self.writes))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
@@ -108,15 +119,15 @@ impl Io for Folder {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(from, &self.0, to)
+        self.dir.rename(from, &self.dir, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.remove_file(name)
+        self.dir.remove_file(name)
     }
 
     fn make_folder(&self, name: &str) -> io::Result<()> {
-        match self.0.create_dir(name) {
+        match self.dir.create_dir(name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             made => made,
         }
@@ -140,7 +151,7 @@ impl Io for Folder {
     }
 
     fn free(&self) -> io::Result<u64> {
-        let file_system = rustix::fs::fstatvfs(&self.0)?;
+        let file_system = rustix::fs::fstatvfs(&self.dir)?;
         Ok(file_system.f_bavail.saturating_mul(file_system.f_frsize))
     }
 }

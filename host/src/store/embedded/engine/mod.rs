@@ -83,15 +83,15 @@ use bytes::Bytes;
 
 pub(crate) use self::backup::BackupError;
 pub(crate) use self::batch::{Batch, Class};
-pub(crate) use self::check::{Finding, Report};
+pub(crate) use self::check::{Finding, Report, See};
 use self::core::Core;
 pub(crate) use self::core::{KindStat, Stat};
 pub(crate) use self::error::{CommitError, OpenError, ReadError, StageError};
 pub(crate) use self::group::KEY;
-pub(crate) use self::index::Index;
+pub(crate) use self::index::{Index, is_own};
 pub(crate) use self::io::{Folder, Handle, Io};
 pub(crate) use self::range::Range;
-pub(crate) use self::repair::Repaired;
+pub(crate) use self::repair::{FOLDER as QUARANTINE, Repaired};
 pub(crate) use self::stage::Staged;
 pub(crate) use self::tree::Tree;
 pub(crate) use self::value::Kind;
@@ -241,19 +241,36 @@ impl Engine {
         self.core.stat()
     }
 
-    /// Read everything that is applied, and say what is wrong with it. What is committed meanwhile
-    /// waits in the overlay.
-    pub(crate) fn check(&self) -> std::io::Result<Report> {
-        self.core.check()
+    /// Read everything that is committed now, say what is wrong with it, and show each value. Commits
+    /// go on meanwhile. Ends with [`std::io::ErrorKind::Interrupted`] where `see` says so.
+    pub(crate) fn check(&self, see: See<'_>) -> std::io::Result<Report> {
+        self.core.check(see)
     }
 
-    /// Say what is wrong with a store that is not open. Changes nothing.
+    /// Say what is wrong with a store that is not open, and show each value that the index has. They
+    /// need not be of one moment. Changes nothing.
     pub(crate) fn inspect(
         io: &Arc<dyn Io>,
         index: &dyn Index,
         options: &Options,
+        see: See<'_>,
     ) -> std::io::Result<Report> {
-        check::inspect(io, index, options)
+        check::inspect(io, index, options, see)
+    }
+
+    /// What the index of a store that is not open has of a value that lies in a pack.
+    pub(crate) fn front(index: &dyn Index, key: &[u8]) -> std::io::Result<Option<Bytes>> {
+        check::front(index, key)
+    }
+
+    /// Show the values of a store that is not open, of the keys that are wanted.
+    pub(crate) fn read(
+        io: &Arc<dyn Io>,
+        index: &dyn Index,
+        wants: &dyn Fn(&[u8]) -> bool,
+        see: See<'_>,
+    ) -> std::io::Result<()> {
+        check::read(io, index, wants, see)
     }
 
     /// Why a store that is not open is refused: tell each key whose value, or whose last change, is
@@ -287,9 +304,18 @@ impl Engine {
     }
 
     /// Copy what is committed now to another, empty folder, while commits go on. Opened, that folder
-    /// is a store with exactly this. Returns how many keys it has.
-    pub(crate) fn backup(&self, target: &Arc<dyn Io>) -> Result<u64, BackupError> {
-        self.core.backup(target)
+    /// is a store with exactly this. Returns how many keys it has. Ends early once `is_over` says so.
+    pub(crate) fn backup(
+        &self,
+        target: &Arc<dyn Io>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<u64, BackupError> {
+        self.core.backup(target, is_over)
+    }
+
+    /// Read a backup whole. Returns its files, the one last that makes a backup of them.
+    pub(crate) fn verify_backup(io: &Arc<dyn Io>) -> Result<Vec<String>, OpenError> {
+        backup::verify_whole(io)
     }
 
     /// Apply what is committed, and let go of everything.

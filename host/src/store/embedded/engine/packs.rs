@@ -58,6 +58,24 @@ struct Pins {
     removed: Vec<(Kind, u64)>,
 }
 
+/// No pack is removed while this lives.
+#[derive(Debug)]
+pub(super) struct Pinned<'a>(&'a Packs);
+
+impl<'a> Pinned<'a> {
+    /// From now on.
+    pub(super) fn new(packs: &'a Packs) -> Pinned<'a> {
+        packs.pin();
+        Pinned(packs)
+    }
+}
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        self.0.unpin();
+    }
+}
+
 /// Why a frame could not be read.
 #[derive(Debug)]
 pub(super) enum FrameError {

@@ -15,7 +15,7 @@ use super::overlay::Generation;
 use super::packs::{self, Pack, pack_name, pack_of};
 use super::replay::{self, Logged};
 use super::value::{Kind, Pointer};
-use super::{OpenError, Options, backup};
+use super::{OpenError, Options, backup, check};
 
 /// Where the engine goes on.
 #[derive(Debug)]
@@ -59,6 +59,7 @@ pub(super) fn recover(
         create(io, index, options)?;
     }
     backup::forget_import(&**io)?;
+    check::forget_scratch(&**io)?;
     let Survey { mut recovered, identity, tail, unready, stray } = survey(io, index, options)?;
     for name in &unready {
         io.remove(name)?;

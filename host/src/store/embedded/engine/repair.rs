@@ -26,7 +26,7 @@ use super::value::{Kind, Pointer, Stored};
 use super::{OpenError, Options, frame, log};
 
 /// The folder of files that are damaged or given up.
-pub(super) const FOLDER: &str = "quarantine";
+pub(crate) const FOLDER: &str = "quarantine";
 
 /// So much of what has been copied waits for being pointed to, in keys and in bytes.
 const KEYS: usize = 4096;

@@ -49,7 +49,7 @@ fn refused(sim: &Sim) -> OpenError {
     let refused = open(sim).unwrap_err();
     let text = refused.to_string();
     assert!(text.contains("dormouse restore"), "{text}");
-    let report = Engine::inspect(&sim.io(), &*sim.index(), &options()).unwrap();
+    let report = Engine::inspect(&sim.io(), &*sim.index(), &options(), &mut |_, _| true).unwrap();
     assert!(matches!(report.findings[0], Finding::Refused(_)), "{report:?}");
     refused
 }
@@ -150,7 +150,7 @@ fn a_pack_that_is_gone_or_cut_off() {
         });
         let lost = lost.count();
         assert!(lost > 0);
-        let report = core.check().unwrap();
+        let report = core.check(&mut |_, _| true).unwrap();
         let values =
             report.findings.iter().filter(|finding| matches!(finding, Finding::Value { .. }));
         let pending = name.contains("l-") && values.clone().count() == 0;
@@ -178,7 +178,7 @@ fn a_flipped_bit_in_a_pack_is_found_where_it_is() {
         sim.edit(name, |pack| pack[at] ^= 1 << random.below(8));
         let wrong: Vec<_> = before.keys().filter(|key| core.get(key).is_err()).collect();
         assert_eq!(wrong.len(), 1, "{name} at {at}");
-        let report = core.check().unwrap();
+        let report = core.check(&mut |_, _| true).unwrap();
         assert!(
             matches!(&report.findings[..], [Finding::Value { key, .. }] if key == wrong[0]),
             "{report:?}"
@@ -213,7 +213,7 @@ fn a_flipped_bit_in_the_index_is_found_where_it_is() {
                 for (other, value) in others {
                     assert_eq!(core.get(other).unwrap().as_deref(), Some(value.as_slice()));
                 }
-                let report = core.check().unwrap();
+                let report = core.check(&mut |_, _| true).unwrap();
                 let named = |finding: &Finding| matches!(finding, Finding::Value { key: named, .. } if named == &key);
                 assert!(report.findings.iter().any(named), "{report:?}");
             }
@@ -254,7 +254,7 @@ fn a_backup_that_is_damaged_or_not_finished_does_not_start() {
     let (_sim, core) = filled(11);
     let before = contents(&core).unwrap();
     let target = Sim::new(12, Omit::Nothing);
-    core.backup(&target.io()).unwrap();
+    core.backup(&target.io(), &|| false).unwrap();
     target.end(End::PowerLoss);
     let good = target.read("index.backup");
     target.edit("index.backup", |keys| {
@@ -267,15 +267,15 @@ fn a_backup_that_is_damaged_or_not_finished_does_not_start() {
     target.edit("index.backup", |keys| *keys = good);
     let restored = open(&target).unwrap();
     assert_eq!(contents(&restored).unwrap(), before);
-    assert_eq!(restored.check().unwrap().count, 0);
+    assert_eq!(restored.check(&mut |_, _| true).unwrap().count, 0);
 
     let target = Sim::new(13, Omit::Nothing);
     target.crash_in(8);
-    assert!(core.backup(&target.io()).is_err());
+    assert!(core.backup(&target.io(), &|| false).is_err());
     target.forget_plans();
     target.end(End::Kill);
     assert!(open(&target).is_err(), "a backup that was not finished opens");
-    assert!(core.backup(&target.io()).is_err(), "a folder that is not empty");
+    assert!(core.backup(&target.io(), &|| false).is_err(), "a folder that is not empty");
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_backup_starts_whenever_its_first_start_ends() {
     let before = contents(&core).unwrap();
     for calls in 1..40 {
         let target = Sim::new(calls, Omit::Nothing);
-        core.backup(&target.io()).unwrap();
+        core.backup(&target.io(), &|| false).unwrap();
         target.end(End::PowerLoss);
         target.crash_in(calls);
         let ended = open(&target).is_err();
@@ -294,7 +294,7 @@ fn a_backup_starts_whenever_its_first_start_ends() {
         assert_eq!(contents(&restored).unwrap(), before);
         commit(&restored, 50);
         restored.round().unwrap();
-        assert_eq!(restored.check().unwrap().count, 0);
+        assert_eq!(restored.check(&mut |_, _| true).unwrap().count, 0);
         assert!(ended || calls > 8, "it ends within its first start");
     }
 }

@@ -58,7 +58,7 @@ fn a_full_disk_is_waited_out_and_nothing_is_lost() {
     }
     engine.core.round().unwrap();
     assert_eq!(contents(&engine.core).unwrap(), model);
-    assert_eq!(engine.check().unwrap().count, 0);
+    assert_eq!(engine.check(&mut |_, _| true).unwrap().count, 0);
     assert!(!engine.stat().waits_for_space);
 }
 
@@ -87,7 +87,7 @@ fn a_backup_after_a_full_disk_has_also_what_came_later() {
     assert!(core.round().is_err());
     core.commit(put(2, 1000)).unwrap();
     let target = Sim::new(9, Omit::Nothing);
-    assert_eq!(core.backup(&target.io()).unwrap(), 2);
+    assert_eq!(core.backup(&target.io(), &|| false).unwrap(), 2);
     let restored = Core::open(target.io(), target.index(), small()).unwrap();
     assert_eq!(contents(&restored).unwrap(), contents(&core).unwrap());
 }
@@ -104,7 +104,7 @@ fn packs_that_do_not_fit_leave_no_remains() {
     assert!(core.round().is_err());
     assert_eq!(sim.names("packs"), Vec::<String>::new());
     core.round().unwrap();
-    assert_eq!(core.check().unwrap().count, 0);
+    assert_eq!(core.check(&mut |_, _| true).unwrap().count, 0);
     assert_eq!(contents(&core).unwrap().len(), 8);
 }
 
@@ -137,7 +137,7 @@ fn staging_that_does_not_fit_leaves_no_remains() {
     drop(core);
     let core = Core::open(sim.io(), sim.index(), small()).unwrap();
     assert_eq!(contents(&core).unwrap().len(), 40);
-    let report = core.check().unwrap();
+    let report = core.check(&mut |_, _| true).unwrap();
     assert_eq!(report.count, 0, "{:?}", report.findings);
 }
 

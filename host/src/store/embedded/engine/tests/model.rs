@@ -149,16 +149,16 @@ proptest! {
                     );
                 }
                 Step::Check => {
-                    let report = engine.check().unwrap();
+                    let report = engine.check(&mut |_, _| true).unwrap();
                     prop_assert_eq!(report.count, 0, "{:?}", report.findings);
                 }
                 Step::Backup => {
                     let target = tempfile::tempdir().unwrap();
-                    let keys = engine.backup(&real(target.path())).unwrap();
+                    let keys = engine.backup(&real(target.path()), &|| false).unwrap();
                     prop_assert_eq!(keys, model.len() as u64);
                     let restored = Engine::open(target.path(), 8 << 20, options()).unwrap();
                     prop_assert_eq!(&all(&restored), &model);
-                    let report = restored.check().unwrap();
+                    let report = restored.check(&mut |_, _| true).unwrap();
                     prop_assert_eq!(report.count, 0, "{:?}", report.findings);
                 }
             }
@@ -263,7 +263,7 @@ fn values_that_were_staged_together_go_one_by_one() {
     engine.commit(batch).unwrap();
     engine.compact().unwrap();
     assert_eq!(packs(), 0);
-    assert_eq!(engine.check().unwrap().count, 0);
+    assert_eq!(engine.check(&mut |_, _| true).unwrap().count, 0);
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn what_is_put_and_deleted_before_it_is_applied_leaves_nothing() {
         engine.commit(batch).unwrap();
     }
     engine.core.round().unwrap();
-    assert_eq!(engine.check().unwrap().keys, 0);
+    assert_eq!(engine.check(&mut |_, _| true).unwrap().keys, 0);
     assert_eq!(std::fs::read_dir(folder.path().join("packs")).unwrap().count(), 0);
     assert_eq!(engine.stat().overlay_keys, 0);
 }

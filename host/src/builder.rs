@@ -77,6 +77,17 @@ impl Default for HostOptions {
     }
 }
 
+impl HostOptions {
+    /// How the store of such a host is opened.
+    pub(crate) fn store_options(&self) -> embedded::Options {
+        embedded::Options {
+            reserve_bytes: Arc::new(self.min_free_disk.into()),
+            retention: self.retention,
+            ..embedded::Options::default()
+        }
+    }
+}
+
 /// Why a host did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -180,11 +191,7 @@ impl HostBuilder {
     /// [`BuildError`], which says what to do.
     pub async fn build(self) -> Result<Host, BuildError> {
         let HostBuilder { data, clock, compiler, cache, options } = self;
-        let store_options = embedded::Options {
-            reserve_bytes: Arc::new(options.min_free_disk.into()),
-            retention: options.retention,
-            ..embedded::Options::default()
-        };
+        let store_options = options.store_options();
         let (opening, data_dir) = match data {
             Data::Temporary => {
                 (tokio::task::spawn_blocking(move || Embedded::temporary(store_options)), None)

@@ -6,6 +6,7 @@ mod history;
 mod origin;
 mod session;
 mod sessions;
+mod storage;
 mod templates;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use history::{Fork, ForkError, MAX_FORKS, UpgradeError};
 pub use origin::Resumption;
 pub use session::{LookError, Message, Reply, SessionHandle, Streaming};
 pub use sessions::{CreateError, Created, Listing, Sessions};
+pub use storage::Storage;
 pub use templates::{NewTemplate, TemplateError, Templates};
 
 use crate::agent::catalog::Catalog;
@@ -119,6 +121,12 @@ impl Host {
     #[must_use]
     pub fn templates(&self) -> Templates {
         Templates(self.clone())
+    }
+
+    /// The store: for who operates the host, not for its callers.
+    #[must_use]
+    pub fn store(&self) -> Storage {
+        Storage(self.clone())
     }
 
     /// The clock of this host.

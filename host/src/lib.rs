@@ -32,8 +32,8 @@ pub use clock::{Clock, ManualClock, Timestamp};
 pub use event::{Cursor, Event, EventKind, Subject};
 pub use host::{
     Agents, CreateError, Created, Fork, ForkError, Host, HostStats, Listing, LookError, MAX_FORKS,
-    Message, NewTemplate, Reply, Resumption, SessionHandle, Sessions, Streaming, TemplateError,
-    Templates, UpgradeError,
+    Message, NewTemplate, Reply, Resumption, SessionHandle, Sessions, Storage, Streaming,
+    TemplateError, Templates, UpgradeError,
 };
 pub use sandbox::{Refusal, SandboxError, compile_child};
 pub use session::creation::{DefaultLimits, InvalidField, NewSession, Start};
@@ -49,7 +49,8 @@ pub use session::request::{
 pub use session::snapshot::{Chunk, GuestState, Snapshot};
 pub use session::state::{InvalidTransition, Reason, Resumable, State, Status};
 pub use session::template::Template;
-pub use store::embedded::{OpenError, Retention};
+pub use store::embedded::{OpenError, Options as StoreOptions, Retention};
+pub use store::upkeep::{self, BackupError, BackupSummary, CheckReport, StoreUsage};
 pub use store::{Logged, SessionQuery, SnapshotSummary, StoreError, StoreStats};
 pub use turn::admission::Denied;
 pub use turn::output::{Delta, Output};

@@ -13,7 +13,9 @@
 
 mod codec;
 pub mod embedded;
+pub mod upkeep;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -29,6 +31,8 @@ use crate::session::snapshot::Snapshot;
 use crate::session::state::Status;
 use crate::session::template::Template;
 use crate::turn::record::TurnRecord;
+
+use self::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage};
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -339,6 +343,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Sizes, for metrics.
     fn stats(&self) -> StoreStats;
+
+    /// What everything takes, on the disk and in memory.
+    async fn usage(&self) -> Result<StoreUsage, StoreError>;
+
+    /// Read everything that is durable and say what is wrong with it. Commits go on meanwhile.
+    async fn check(&self) -> Result<CheckReport, StoreError>;
+
+    /// Give back the space of what is not in use. Commits go on meanwhile.
+    async fn compact(&self) -> Result<(), StoreError>;
+
+    /// Copy what is durable at one moment to a directory that is empty or not there, and read the copy
+    /// back. Commits go on meanwhile. A host can be started on the copy.
+    async fn backup(&self, directory: PathBuf) -> Result<BackupSummary, BackupError>;
 
     /// Returns when the store has failed for good, with the reason. Pending for ever otherwise.
     async fn failed(&self) -> StoreError;

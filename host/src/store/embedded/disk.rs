@@ -208,7 +208,8 @@ impl Disk {
         closed.map_err(|error| WriteError::Failed(error.to_string().into()))
     }
 
-    fn engine(&self) -> &Engine {
+    /// The engine itself: for `upkeep`.
+    pub(super) fn engine(&self) -> &Engine {
         self.engine.as_ref().expect("it is there until it is dropped")
     }
 }

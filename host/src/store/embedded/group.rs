@@ -159,6 +159,9 @@ impl<'a> Group<'a> {
                 left -= 1;
             }
         }
+        for entry in self.shared.disk.walk(&keys::aside(&keys::rows(id)), Read::Front) {
+            self.rows.remove(entry?.0);
+        }
         self.rows.remove(keys::gone(id));
         self.purged.push(id);
         Ok(true)

@@ -43,6 +43,8 @@ pub(super) const ASIDE: u8 = b'q';
 /// The prefix of all templates.
 pub(super) const TEMPLATE: u8 = b't';
 
+/// The prefix of what is about the store itself.
+pub(super) const NOTE: u8 = b'm';
 /// The version of the format of the directory.
 pub(super) const FORMAT: &[u8] = b"mformat";
 /// The secret of the store.
@@ -52,6 +54,8 @@ const ROWS: u8 = b'r';
 const TURN: u8 = b't';
 const PLACE: u8 = b'e';
 const SNAPSHOT: u8 = b'h';
+/// The prefix of whose snapshots are.
+pub(super) const HOLDER: u8 = SNAPSHOT;
 /// The prefix of the counts of blobs.
 pub(super) const BLOB: u8 = b'b';
 /// The prefix of the bytes of blobs.
@@ -106,6 +110,29 @@ pub(super) fn snapshot(id: SessionId, snapshot: SnapshotId) -> [u8; 34] {
     key
 }
 
+/// What a row of a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Row {
+    /// Turns, up to the one of this number.
+    Turns(u64),
+    /// Places of events, up to this cursor.
+    Places(u64),
+    /// A snapshot.
+    Snapshot(SnapshotId),
+}
+
+/// The session that this key is a row of, and what it is.
+pub(super) fn row_of(key: &[u8]) -> Option<(SessionId, Row)> {
+    let (id, rest) = key.strip_prefix(&[ROWS])?.split_first_chunk::<16>()?;
+    let row = match rest {
+        [TURN, number @ ..] => Row::Turns(u64::from_be_bytes(number.try_into().ok()?)),
+        [PLACE, last @ ..] => Row::Places(u64::from_be_bytes(last.try_into().ok()?)),
+        [SNAPSHOT, ..] => Row::Snapshot(snapshot_of(key)?),
+        _ => return None,
+    };
+    Some((SessionId(Uuid::from_bytes(*id)), row))
+}
+
 /// The snapshot that this row of a session is, if it is one.
 pub(super) fn snapshot_of(key: &[u8]) -> Option<SnapshotId> {
     let rest = key.strip_prefix(&[ROWS])?.get(16..)?;
@@ -118,6 +145,21 @@ pub(super) fn holder(snapshot: SnapshotId) -> [u8; 17] {
     let mut key = [SNAPSHOT; 17];
     key[1..].copy_from_slice(snapshot.0.as_bytes());
     key
+}
+
+/// The snapshot of which this key says whose it is.
+pub(super) fn held(key: &[u8]) -> Option<SnapshotId> {
+    let id: [u8; 16] = key.strip_prefix(&[HOLDER])?.try_into().ok()?;
+    Some(SnapshotId(Uuid::from_bytes(id)))
+}
+
+/// The blob whose count or bytes this key has.
+pub(super) fn blob_of(key: &[u8]) -> Option<BlobId> {
+    let [BLOB | CONTENT, kind, digest @ ..] = key else { return None };
+    let digest = Digest(digest.try_into().ok()?);
+    [BlobId::Data(digest), BlobId::List(digest), BlobId::Chunk(digest)]
+        .into_iter()
+        .find(|id| id.kind() == *kind)
 }
 
 /// The count of a blob.

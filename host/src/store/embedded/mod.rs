@@ -45,12 +45,13 @@ mod options;
 mod plain;
 mod query;
 mod recovery;
+pub mod upkeep;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -65,6 +66,7 @@ use self::disk::Disk;
 use self::index::Index;
 use self::lock::{Lock, Temporary};
 pub use self::options::{OpenError, Options, Retention};
+use super::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage};
 use super::{
     Creation, Depth, Dormant, Kept, Logged, SessionPage, SessionQuery, SnapshotSummary, Store,
     StoreError, StoreStats, TurnCommit,
@@ -107,6 +109,8 @@ struct Shared {
     commits: AtomicU64,
     groups: AtomicU64,
     failed: Arc<watch::Sender<Option<StoreError>>>,
+    /// Whether nobody waits any more for what takes long.
+    closing: AtomicBool,
     _lock: Lock,
     _temporary: Option<Temporary>,
     /// Dropped when everything else is.
@@ -143,7 +147,8 @@ impl Embedded {
         let (failed, failure) = watch::channel(None);
         let failed = Arc::new(failed);
         let tell = Arc::clone(&failed);
-        let disk = Disk::open(root, &options, Arc::new(move |reason| fail(&tell, reason)))?;
+        let disk = Disk::open(root, &options, Arc::new(move |reason| fail(&tell, reason)))
+            .map_err(|error| upkeep::with_sessions(error, root, &options))?;
         let recovered = recovery::recover(&disk)?;
         plain::remove(root);
         let (released, closed) = oneshot::channel();
@@ -156,6 +161,7 @@ impl Embedded {
             commits: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             failed,
+            closing: AtomicBool::new(false),
             _lock: lock,
             _temporary: temporary,
             _released: released,
@@ -244,6 +250,10 @@ impl Shared {
     /// Take no more writes.
     fn fail(&self, reason: Arc<str>) {
         fail(&self.failed, reason);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     fn failure(&self) -> Option<StoreError> {
@@ -444,6 +454,22 @@ impl Store for Embedded {
         held(&self.shared).as_ref().map_or_else(StoreStats::default, |shared| shared.stats())
     }
 
+    async fn usage(&self) -> Result<StoreUsage, StoreError> {
+        self.read(|shared| Ok(shared.usage())).await
+    }
+
+    async fn check(&self) -> Result<CheckReport, StoreError> {
+        self.read(Shared::check).await
+    }
+
+    async fn compact(&self) -> Result<(), StoreError> {
+        self.read(Shared::compact).await
+    }
+
+    async fn backup(&self, directory: PathBuf) -> Result<BackupSummary, BackupError> {
+        self.read(move |shared| Ok(shared.backup(&directory))).await?
+    }
+
     async fn failed(&self) -> StoreError {
         let mut failed = self.failed.clone();
         let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
@@ -456,7 +482,9 @@ impl Store for Embedded {
 
     async fn close(&self) -> Result<(), StoreError> {
         // In this order, as when it is dropped.
-        drop(held(&self.shared).take());
+        if let Some(shared) = held(&self.shared).take() {
+            shared.closing.store(true, Ordering::Relaxed);
+        }
         drop(held(&self.queue).take());
         let closing = held(&self.closing).take();
         if let Some((released, thread)) = closing {

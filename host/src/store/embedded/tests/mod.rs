@@ -12,6 +12,7 @@ mod model;
 mod plain;
 mod retention;
 mod space;
+mod upkeep;
 
 use std::path::Path;
 

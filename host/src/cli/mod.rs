@@ -1,14 +1,17 @@
 //! The command line: which command, and what it is told.
 //!
 //! `serve` is what the program does unless told otherwise; `config` shows the settings that are in
-//! force; `key` makes a key for callers; `compile` is for the program itself, which calls it in a
+//! force; `key` makes a key for callers; `store`, `backup` and `restore` look after the data
+//! directory; `compile` is for the program itself, which calls it in a
 //! child process to compile what is uploaded.
 
 mod config;
+mod control;
 mod key;
 mod serve;
 mod settings;
 mod sources;
+mod store;
 mod value;
 
 use std::path::PathBuf;
@@ -35,6 +38,11 @@ pub fn run() -> ExitCode {
     match matches.subcommand() {
         Some(("key", given)) => key::run(given),
         Some(("config", given)) => with_settings(given, config::run),
+        Some(("store", given)) => with_settings(given, |settings| store::store(given, settings)),
+        Some(("backup", given)) => with_settings(given, |settings| store::backup(given, settings)),
+        Some(("restore", given)) => {
+            with_settings(given, |settings| store::restore(given, settings))
+        }
         Some((_, given)) => with_settings(given, serve::run),
         None => with_settings(&matches, serve::run),
     }
@@ -85,6 +93,9 @@ fn command() -> Command {
         .subcommand(Command::new("serve").about("Serve the HTTP API (what is done without a command)"))
         .subcommand(Command::new("config").about("Show all settings, and where each comes from"))
         .subcommand(key::command())
+        .subcommand(store::command())
+        .subcommand(store::backup_command())
+        .subcommand(store::restore_command())
         .subcommand(Command::new(COMPILE).hide(true))
 }
 

@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::complain;
+use super::control::Control;
 use super::settings::Config;
 use super::sources::Settings;
 use crate::agent::Agent;
@@ -63,19 +65,23 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         .build();
     let host = building.await?;
     let agents = host.agents().list().await.context("the agents cannot be read")?;
+    // Before anybody is told that the host is there.
+    let control = open_control(&config.data_dir);
     greet(&config, address, &agents)?;
-    run_until_told(host, listener, config, &mut signals).await
+    run_until_told(host, listener, control, config, &mut signals).await
 }
 
 async fn run_until_told(
     host: Host,
     listener: TcpListener,
+    control: Option<Control>,
     config: Config,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let ending = CancellationToken::new();
     let metrics = config.api.metrics.clone();
     let server = tokio::spawn(api::serve(host.clone(), listener, config.api, ending.clone()));
+    let control = control.map(|control| tokio::spawn(control.serve(host.clone(), ending.clone())));
     let keeping_up = tokio::spawn(async move {
         if let Some(metrics) = metrics {
             metrics.keep_up().await;
@@ -86,6 +92,10 @@ async fn run_until_told(
         reason = host.failed() => Some(reason),
     };
     ending.cancel();
+    if let Some(control) = control {
+        // It has nothing to wait for; its socket goes with it.
+        let _ = control.await;
+    }
     keeping_up.abort();
     if let Some(reason) = failed {
         tracing::error!(reason, "the host cannot go on");
@@ -104,6 +114,18 @@ async fn run_until_told(
         ended = in_order => ended,
         () = signals.next() => std::process::exit(INTERRUPTED),
     }
+}
+
+/// The host serves also where there can be no socket: on some file systems.
+fn open_control(data_dir: &Path) -> Option<Control> {
+    let failed = |error: &io::Error| {
+        tracing::warn!(
+            %error,
+            "there is no control socket: `dormouse store` and `dormouse backup` will not reach this \
+             host"
+        );
+    };
+    Control::open(data_dir).inspect_err(failed).ok()
 }
 
 async fn listen(config: &Config) -> anyhow::Result<TcpListener> {

@@ -1,0 +1,194 @@
+//! `dormouse store …`, `dormouse backup` and `dormouse restore`: what an operator does with the data
+//! directory.
+//!
+//! Where no host has the directory open, this process works on it itself. Where one has, it is asked
+//! to, over its control socket ([`control`](super::control)); only `repair` and `restore` need the
+//! directory for themselves.
+
+mod remote;
+mod text;
+pub(super) mod wire;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use self::remote::RemoteError;
+use self::wire::{Answer, Request};
+use super::complain;
+use super::settings::Config;
+use super::sources::Settings;
+use crate::store::embedded::{OpenError, Options};
+use crate::store::upkeep::{self, UpkeepError};
+use crate::telemetry;
+
+/// What the exit codes mean, for the help.
+const EXIT: &str = "The exit code is 0 when all is well, 1 when something is wrong with the store or \
+                    the command could not be carried out, and 2 when it was not understood.";
+
+pub(super) fn command() -> Command {
+    let check = Command::new("check")
+        .about("Read everything: every checksum, reference and count, and say what is wrong")
+        .long_about(
+            "Read everything: every checksum, every reference, every count, and say what is wrong \
+             and which sessions are concerned. Changes nothing. Also of a store that does not open, \
+             and of one that a host is running on.",
+        );
+    let stat = Command::new("stat").about("Show what takes how much of disk and memory");
+    let compact = Command::new("compact").about("Give back the space of what is not in use");
+    let quarantine = Arg::new("quarantine")
+        .long("quarantine")
+        .action(ArgAction::SetTrue)
+        .required(true)
+        .help("Keep what is taken out in the folder store/quarantine/ of the data directory");
+    let repair = Command::new("repair")
+        .about("Take out what cannot be read, so that a host starts with the rest")
+        .long_about(
+            "Take out what cannot be read, so that a host starts with the rest. Sessions whose \
+             state is lost are in `error` then, and can be resumed from an older snapshot; the \
+             others go on. A backup that is not too old is often better: see `dormouse restore`. \
+             No host may be running.",
+        )
+        .arg(quarantine);
+    let subcommands = [check, stat, compact, repair];
+    Command::new("store")
+        .about("Check, measure, compact or repair what is in the data directory")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(subcommands.map(|command| command.arg(json()).after_help(EXIT)))
+}
+
+pub(super) fn backup_command() -> Command {
+    Command::new("backup")
+        .about("Copy one moment of the data directory to an empty one, also while a host runs")
+        .long_about(
+            "Copy everything that is durable at one moment to a directory that is empty or not \
+             there, and read the copy back. A running host goes on meanwhile, and writes the copy \
+             itself. A host can be started on the copy; it is no backup any more then.",
+        )
+        .arg(directory("directory", "Where to"))
+        .arg(json())
+        .after_help(EXIT)
+}
+
+pub(super) fn restore_command() -> Command {
+    Command::new("restore")
+        .about("Make a data directory of a backup")
+        .long_about(
+            "Verify a backup, copy it to the data directory, which must be empty or not there, and \
+             open that once. No host may be running on it.",
+        )
+        .arg(directory("backup", "The backup"))
+        .arg(json())
+        .after_help(EXIT)
+}
+
+fn json() -> Arg {
+    Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("Print one JSON document, for programs")
+}
+
+fn directory(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .value_name("DIRECTORY")
+        .value_parser(clap::value_parser!(PathBuf))
+        .required(true)
+        .help(help)
+}
+
+/// What is to be done.
+enum Task {
+    /// What a running host can do as well.
+    Either(Request),
+    Repair,
+    Restore(PathBuf),
+}
+
+pub(super) fn store(given: &ArgMatches, settings: Settings) -> ExitCode {
+    let Some((name, given)) = given.subcommand() else { return ExitCode::FAILURE };
+    let task = match name {
+        "check" => Task::Either(Request::Check),
+        "stat" => Task::Either(Request::Stat),
+        "compact" => Task::Either(Request::Compact),
+        _ => Task::Repair,
+    };
+    run(&task, given, settings)
+}
+
+pub(super) fn backup(given: &ArgMatches, settings: Settings) -> ExitCode {
+    // A host has another current directory.
+    match std::path::absolute(path(given, "directory")) {
+        Ok(directory) => run(&Task::Either(Request::Backup { directory }), given, settings),
+        Err(error) => complain(&error),
+    }
+}
+
+pub(super) fn restore(given: &ArgMatches, settings: Settings) -> ExitCode {
+    run(&Task::Restore(path(given, "backup")), given, settings)
+}
+
+fn path(given: &ArgMatches, name: &str) -> PathBuf {
+    given.get_one::<PathBuf>(name).cloned().unwrap_or_default()
+}
+
+fn run(task: &Task, given: &ArgMatches, settings: Settings) -> ExitCode {
+    let config = settings.config;
+    if let Err(error) = telemetry::install_log(config.log, &config.log_level) {
+        return complain(&error);
+    }
+    let answer = match task {
+        Task::Either(request) => either(request, &config),
+        Task::Repair => upkeep::repair(&config.data_dir, options(&config)).map(Answer::from),
+        Task::Restore(backup) => {
+            upkeep::restore(backup, &config.data_dir, options(&config)).map(Answer::from)
+        }
+    };
+    match answer {
+        Ok(answer) => print(&answer, given.get_flag("json"), &config.data_dir),
+        Err(error) => complain(&error),
+    }
+}
+
+fn options(config: &Config) -> Options {
+    config.host.store_options()
+}
+
+/// In this process, or by the host that has the directory.
+fn either(request: &Request, config: &Config) -> Result<Answer, UpkeepError> {
+    let data_dir = &config.data_dir;
+    match here(request, data_dir, options(config)) {
+        Err(UpkeepError::Open(OpenError::Locked { pid })) => {
+            tracing::debug!(?pid, "a host has the data directory, and is asked");
+            remote::ask(data_dir, request).map_err(|error| match error {
+                // It may be another command of this kind, or a host that is just starting.
+                RemoteError::Nobody => UpkeepError::Open(OpenError::Locked { pid }),
+                RemoteError::Io(error) => UpkeepError::Io { path: data_dir.clone(), error },
+            })
+        }
+        done => done,
+    }
+}
+
+fn here(request: &Request, data_dir: &Path, options: Options) -> Result<Answer, UpkeepError> {
+    match request {
+        Request::Check => upkeep::check(data_dir, options).map(Answer::from),
+        Request::Stat => upkeep::stat(data_dir, options).map(Answer::stat),
+        Request::Compact => upkeep::compact(data_dir, options).map(Answer::compacted),
+        Request::Backup { directory } => upkeep::backup(data_dir, directory, options)
+            .map(|summary| Answer::backup(directory.clone(), summary)),
+    }
+}
+
+fn print(answer: &Answer, json: bool, data_dir: &Path) -> ExitCode {
+    let is_well = answer.is_well();
+    if let Answer::Refused { error } = answer {
+        return complain(error);
+    }
+    let told = if json { answer.to_json() } else { text::of(answer, data_dir) };
+    let written = io::stdout().lock().write_all(told.as_bytes());
+    if is_well && written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,7 +1,7 @@
 //! The command line as a newcomer meets it.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use dormouse_tests::Server;
 use dormouse_tests::process::without_settings;
@@ -9,13 +9,7 @@ use dormouse_tests::scripted::{QUICKJS, scripted};
 use dormouse_tests::test_host::eventually;
 use serde_json::json;
 
-use crate::DORMOUSE;
-
-fn run(arguments: &[&str], directory: &Path) -> Output {
-    let mut command = Command::new(DORMOUSE);
-    without_settings(&mut command);
-    command.args(arguments).current_dir(directory).output().unwrap()
-}
+use crate::{DORMOUSE, run};
 
 /// Run a script as a reader of a document would, on the address of this server.
 fn shell(script: &str, base: &str, directory: &Path) -> String {

@@ -4,9 +4,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod backup;
 mod command_line;
+mod damage;
+mod disk;
+mod operator;
 mod sync;
 mod torture;
 
+use std::path::Path;
+use std::process::{Command, Output};
+
+use dormouse_tests::process::without_settings;
+
 /// The binary under test.
 const DORMOUSE: &str = env!("CARGO_BIN_EXE_dormouse");
+
+/// Run it to its end.
+fn run(arguments: &[&str], directory: &Path) -> Output {
+    let mut command = Command::new(DORMOUSE);
+    without_settings(&mut command);
+    command.args(arguments).current_dir(directory).output().unwrap()
+}

@@ -26,9 +26,10 @@ fn times_of_this(field: usize) -> Result<Duration> {
     Ok(ticks_to_time(ticks))
 }
 
-/// How many processors this process may use.
-pub fn processors() -> f64 {
-    std::thread::available_parallelism().map_or(1.0, |count| float(count.get() as u64))
+/// Which part of all processors this is, used in so much time: in percent.
+pub fn part(busy: Duration, time: Duration) -> f64 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    100.0 * busy.as_secs_f64() / time.as_secs_f64() / float(processors as u64)
 }
 
 /// The time of processors that all have used, this process among them.

@@ -106,8 +106,7 @@ impl Run<'_> {
         ensure!(ended.success(), "{stage:?} has failed: {ended}");
         let own = machine::busy_of_children()?.saturating_sub(before);
         let others = machine::busy_of_all()?.saturating_sub(all).saturating_sub(own);
-        let of = begun.elapsed().mul_f64(machine::processors());
-        let part = others.as_secs_f64() / of.as_secs_f64() * 100.0;
+        let part = machine::part(others, begun.elapsed());
         if part >= 10.0 {
             println!("  others took {part:.0} % of the processors meanwhile");
         }

@@ -1,6 +1,6 @@
 //! The lines of the table that hold more than one figure.
 
-use dormouse_tests::load::report::{Figure, float};
+use dormouse_tests::load::report::{Figure, Times, float};
 
 use crate::load::Outcome;
 
@@ -25,13 +25,22 @@ pub fn head_of_turns(title: &str) {
 pub fn turns(what: &str, outcome: &Outcome) {
     let (turns, times) = (float(outcome.turns.max(1)), &outcome.times);
     let mut columns = vec![Figure::PerSecond(outcome.rate()).show()];
-    columns.extend([0.5, 0.99, 0.999, 1.0].map(|part| Figure::Time(times.at(part)).show()));
+    columns.extend(quantiles(times));
     columns.push(Figure::Time(outcome.busy.div_f64(turns)).show());
     columns.push(format!("{:.1}", turns / float(outcome.groups.max(1))));
     line(what, &columns);
     if outcome.left > 0 {
         println!("    {} turns that were due were not begun in time", outcome.left);
     }
+}
+
+/// Print how long other things took, below the times of turns.
+pub fn times(what: &str, times: &Times) {
+    line(what, &[&[String::new()], &quantiles(times)[..]].concat());
+}
+
+fn quantiles(times: &Times) -> [String; 4] {
+    [0.5, 0.99, 0.999, 1.0].map(|part| Figure::Time(times.at(part)).show())
 }
 
 /// A count as people write it.

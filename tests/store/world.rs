@@ -99,6 +99,11 @@ impl World {
         SnapshotId(name(self.time(serial), 2, serial))
     }
 
+    /// Whose a session is.
+    pub fn owner(&self, session: u32) -> Principal {
+        Principal(format!("owner-{}", session % OWNERS))
+    }
+
     /// When a session was created.
     pub fn created_at(&self, session: u32) -> Timestamp {
         Timestamp(self.epoch.0 + i64::from(session))
@@ -154,7 +159,7 @@ impl World {
         context.insert("note".to_owned(), word.repeat(NOTE / word.len()).into());
         Session {
             id: self.id(session),
-            owner: Principal(format!("owner-{}", session % OWNERS)),
+            owner: self.owner(session),
             revision: u64::from(turn) + 1,
             state: State::Active,
             profile: self.profile(session),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use dormouse::store::{Dormant, SessionQuery, Store};
-use dormouse::{Pattern, Principal, Status, Timestamp};
+use dormouse::{Pattern, Status, Timestamp};
 use dormouse_tests::load::report::{Aim, Figure, Times, float};
 
 use super::Stand;
@@ -13,7 +13,7 @@ use crate::load;
 use crate::machine;
 use crate::table;
 use crate::target::Target;
-use crate::world::{IDLE, OWNERS, TAGS, USERS, is_hybrid, is_idle};
+use crate::world::{IDLE, OWNERS, TAGS, USERS, World, is_hybrid, is_idle};
 
 /// Sessions on a page.
 const PAGE: usize = 50;
@@ -72,16 +72,14 @@ fn aim_of_memory(count: u32) -> Aim {
 /// A filter, and whether a session passes it.
 type Filter = (&'static str, SessionQuery, fn(u32) -> bool);
 
-fn filters() -> [Filter; 7] {
+fn filters(world: &World) -> [Filter; 7] {
     let all = SessionQuery { limit: PAGE, ..SessionQuery::default() };
     let tag = |number: u32| format!("tag-{}", number % TAGS);
     [
         ("all", all.clone(), |_| true),
-        (
-            "an owner",
-            SessionQuery { owner: Some(Principal("owner-7".to_owned())), ..all.clone() },
-            |session| session % OWNERS == 7,
-        ),
+        ("an owner", SessionQuery { owner: Some(world.owner(7)), ..all.clone() }, |session| {
+            session % OWNERS == 7
+        }),
         ("a pattern", SessionQuery { pattern: Some(Pattern::Hybrid), ..all.clone() }, is_hybrid),
         ("a status", SessionQuery { status: Some(Status::Idle), ..all.clone() }, is_idle),
         (
@@ -97,7 +95,7 @@ fn filters() -> [Filter; 7] {
         (
             "an owner, a pattern, a status",
             SessionQuery {
-                owner: Some(Principal("owner-3".to_owned())),
+                owner: Some(world.owner(3)),
                 pattern: Some(Pattern::Hybrid),
                 status: Some(Status::Idle),
                 ..all
@@ -109,7 +107,7 @@ fn filters() -> [Filter; 7] {
 
 async fn listings(stand: &mut Stand<'_>, store: &dyn Store, count: u32) -> Result<()> {
     table::head("a page of 50", &["of", "first p50", "first max", "last p50", "last max"]);
-    for (name, query, passes) in filters() {
+    for (name, query, passes) in filters(&stand.world) {
         let expected = (0..count).filter(|session| passes(*session)).count();
         let mut columns = vec![expected.to_string()];
         for offset in [0, expected.saturating_sub(PAGE)] {

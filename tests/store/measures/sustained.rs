@@ -21,23 +21,27 @@ pub async fn measure(mut stand: Stand<'_>) -> Result<()> {
     let every = Duration::from_secs(stand.options.choose(10, 4));
     table::head(
         "full speed on end, 256 sessions",
-        &["rate", "p99", "max", "disk", "÷ live", "memory", "in"],
+        &["rate", "p99", "max", "cpu/turn", "others", "disk", "÷ live", "memory", "in"],
     );
     let begun = Instant::now();
     while begun.elapsed() < stand.options.sustained() {
         let load =
             Load { period: every, warm_up: Duration::ZERO, ..stand.load(Choice::Own, WIDTH) };
+        let (all, since) = (machine::busy_of_all()?, Instant::now());
         let outcome = closed(&store, &fleet, load).await?;
         let disk = machine::disk(&stand.directory)?;
         let columns = [
             Figure::PerSecond(outcome.rate()),
             Figure::Time(outcome.times.at(0.99)),
             Figure::Time(outcome.times.at(1.0)),
+            Figure::Time(outcome.busy.div_f64(float(outcome.turns.max(1)))),
             Figure::Bytes(float(disk)),
             Figure::Times(float(disk) / float(live(&*store, &fleet))),
             Figure::Bytes(float(machine::memory()?)),
         ];
         let mut columns: Vec<_> = columns.into_iter().map(Figure::show).collect();
+        let others = machine::busy_of_all()?.saturating_sub(all + outcome.busy);
+        columns.insert(4, format!("{:.0} %", machine::part(others, since.elapsed())));
         columns.push(machine::by_folder(&stand.directory)?);
         table::line(&format!("after {} s", begun.elapsed().as_secs()), &columns);
         if disk > stand.options.most_bytes() {

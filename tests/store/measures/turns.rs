@@ -1,15 +1,23 @@
 //! Durable turns: how many a second, and how long each takes at a part of that.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use dormouse::SessionQuery;
+use dormouse_tests::load::report::Times;
+use tokio::sync::watch;
 
 use super::{Stand, WIDTHS, check};
-use crate::fleet::{Choice, Fleet};
+use crate::fleet::{Choice, Dice, Fleet};
 use crate::load::{Load, closed, fill, scheduled};
 use crate::table;
 use crate::target::{Dormouse, Target};
 
+/// Who reads beside turns wakes so many sessions for each page that it lists.
+const WAKES: usize = 20;
+/// And rests so long after each.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Only these sessions exist.
 const FEW: u32 = 256;
 
@@ -31,7 +39,9 @@ pub async fn among(stand: Stand<'_>, count: u32) -> Result<()> {
     let store = stand.open()?;
     let fleet = Arc::new(Fleet::new(count));
     let of = table::count(count);
-    series(&stand, &store, &fleet, Choice::Any, false, &format!("turns among {of}")).await?;
+    let title = format!("turns among {of}");
+    let rate = series(&stand, &store, &fleet, Choice::Any, false, &title).await?;
+    beside_readers(&stand, &store, &fleet, rate / 4.0).await?;
     if stand.options.counts().first() == Some(&count) {
         let title = format!("turns among {of}, 1 of 100 large");
         series(&stand, &store, &fleet, Choice::Any, true, &title).await?;
@@ -47,7 +57,7 @@ async fn series(
     choice: Choice,
     large: bool,
     title: &str,
-) -> Result<()> {
+) -> Result<f64> {
     table::head_of_turns(title);
     let (mut rate, mut widest) = (0.0, None);
     for width in WIDTHS {
@@ -62,5 +72,47 @@ async fn series(
             table::turns(&format!("by schedule, {:.0} % of that rate", part * 100.0), &outcome);
         }
     }
-    check(store, fleet).await
+    check(store, fleet).await?;
+    Ok(rate)
+}
+
+/// A quarter of what is borne, while somebody wakes sessions and lists those of an owner.
+async fn beside_readers(
+    stand: &Stand<'_>,
+    store: &Arc<Dormouse>,
+    fleet: &Arc<Fleet>,
+    rate: f64,
+) -> Result<()> {
+    let (stop, mut stopped) = watch::channel(());
+    let reader = {
+        let (store, count) = (Arc::clone(store), fleet.len());
+        tokio::spawn(async move {
+            let (wakes, lists) = (Times::new(), Times::new());
+            let mut dice = Dice::new(count);
+            while !matches!(stopped.has_changed(), Ok(true) | Err(_)) {
+                for _ in 0..WAKES {
+                    let session = store.world.id(dice.below(count));
+                    let since = Instant::now();
+                    let woken = store.store.dormant(session).await?;
+                    wakes.note(since.elapsed());
+                    ensure!(woken.is_some_and(|woken| woken.head.is_some()), "a state is lost");
+                    let _ = tokio::time::timeout(PAUSE, stopped.changed()).await;
+                }
+                let owner = Some(store.world.owner(dice.below(count)));
+                let query = SessionQuery { owner, limit: 50, ..SessionQuery::default() };
+                let since = Instant::now();
+                store.store.sessions(query).await?;
+                lists.note(since.elapsed());
+            }
+            anyhow::Ok((wakes, lists))
+        })
+    };
+    let load = stand.load(Choice::Any, WIDTHS[2]);
+    let outcome = scheduled(store, fleet, load, rate).await?;
+    drop(stop);
+    let (wakes, lists) = reader.await??;
+    table::turns("25 % of that, beside readers", &outcome);
+    table::times("  wakes meanwhile", &wakes);
+    table::times("  pages of an owner meanwhile", &lists);
+    Ok(())
 }

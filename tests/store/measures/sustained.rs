@@ -4,23 +4,37 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use dormouse::Retention;
+use dormouse::store::embedded;
 use dormouse_tests::load::report::{Aim, Figure, float};
 
 use super::{REST, Stand, check, live};
 use crate::fleet::{Choice, Fleet};
 use crate::load::{Load, closed, fill};
-use crate::target::Target;
+use crate::target::{Dormouse, Target};
 use crate::{machine, table};
 
+/// Sessions, each with a worker.
 const WIDTH: u32 = 256;
+/// The turns of a session that a quick run keeps.
+const QUICK_TURNS: u64 = 500;
 
 pub async fn measure(mut stand: Stand<'_>) -> Result<()> {
-    let store = stand.open()?;
+    let host = embedded::Options::default();
+    // In either run there is a time when as many turns go as come.
+    let turns = stand.options.choose(host.retention.turns, QUICK_TURNS);
+    let retention = Retention { turns, ..host.retention };
+    let store =
+        Dormouse::open(&stand.directory, &stand.world, embedded::Options { retention, ..host })?;
+    let store = Arc::new(store);
+    stand
+        .report
+        .section(&format!("full speed on end, {WIDTH} sessions that keep {turns} turns each"));
     fill(&store, WIDTH).await?;
     let fleet = Arc::new(Fleet::new(WIDTH));
     let every = Duration::from_secs(stand.options.choose(10, 4));
     table::head(
-        "full speed on end, 256 sessions",
+        "",
         &["rate", "p99", "max", "cpu/turn", "others", "disk", "÷ live", "memory", "in"],
     );
     let begun = Instant::now();

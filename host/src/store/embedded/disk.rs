@@ -109,11 +109,6 @@ impl Disk {
         entries(self.engine().range(first, prefix))
     }
 
-    /// The first of them.
-    pub(super) fn first(&self, first: &[u8], prefix: &[u8]) -> Option<Entry> {
-        entries(self.engine().range(first, prefix).few(1)).next()
-    }
-
     /// The same as [`Disk::prefix`], with what lies in the index of the values: nothing of those that
     /// lie in packs, but for their fronts.
     pub(super) fn fronts(&self, prefix: &[u8]) -> impl Iterator<Item = Entry> + use<'_> {

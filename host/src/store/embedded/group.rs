@@ -11,6 +11,7 @@ mod history;
 mod log;
 mod rows;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
@@ -340,16 +341,16 @@ fn load(shared: &Shared, id: SessionId) -> Result<Live, StoreError> {
     let damaged = || StoreError::Damaged(keys::describe(&key));
     let sealed = shared.disk.get(&key)?.ok_or_else(damaged)?;
     let value = codec::unseal(Kind::Session, &key, &sealed).map_err(|_| damaged())?;
-    let value = shared_bytes(&sealed, &value);
+    let value = shared_bytes(&sealed, value);
     let cell = SessionCell::read(&value).map_err(|_| damaged())?;
     Ok(Live { revision, cell, changed: false, facts: None })
 }
 
 /// These bytes, which are a part of `whole` unless they have been made anew.
-pub(super) fn shared_bytes(whole: &Bytes, part: &std::borrow::Cow<'_, [u8]>) -> Bytes {
+pub(super) fn shared_bytes(whole: &Bytes, part: Cow<'_, [u8]>) -> Bytes {
     match part {
-        std::borrow::Cow::Borrowed(part) => whole.slice_ref(part),
-        std::borrow::Cow::Owned(part) => Bytes::copy_from_slice(part),
+        Cow::Borrowed(part) => whole.slice_ref(part),
+        Cow::Owned(part) => Bytes::from(part),
     }
 }
 

@@ -217,7 +217,7 @@ impl Shared {
         let key = keys::session(id);
         let Some(sealed) = self.disk.get(&key)? else { return Ok(None) };
         let value = codec::unseal(Kind::Session, &key, &sealed);
-        let cell = value.and_then(|value| SessionCell::read(&shared_bytes(&sealed, &value)));
+        let cell = value.and_then(|value| SessionCell::read(&shared_bytes(&sealed, value)));
         cell.map(Some).map_err(|error| self.damaged(&key, &error))
     }
 

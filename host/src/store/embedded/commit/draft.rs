@@ -39,7 +39,7 @@ pub(in super::super) struct Draft {
 #[derive(Debug)]
 enum Drafted {
     Ready(Change),
-    Agent(Box<(Agent, Bytes)>),
+    Agent(Agent, Bytes),
 }
 
 impl Draft {
@@ -57,7 +57,7 @@ impl Draft {
             places.known = store;
         }
         let change = match request {
-            Request::PutAgent(agent, component) => Drafted::Agent(Box::new((agent, component))),
+            Request::PutAgent(agent, component) => Drafted::Agent(agent, component),
             other => Drafted::Ready(places.change(other)?),
         };
         let event = |event: &Event| {
@@ -71,7 +71,7 @@ impl Draft {
         let shares = places.finish()?;
         let of_change = match &change {
             Drafted::Ready(change) => change.size(),
-            Drafted::Agent(_) => 0,
+            Drafted::Agent(..) => 0,
         };
         let of_events: usize = events.iter().map(|(_, event)| event.len() + 8).sum();
         let contents = if shares.contents.are_large() { 0 } else { shares.contents.size() };
@@ -84,14 +84,14 @@ impl Draft {
 
     /// Whether something has to be staged before the commit.
     pub(in super::super) fn has_large(&self) -> bool {
-        self.shares.contents.are_large() || matches!(self.change, Drafted::Agent(_))
+        self.shares.contents.are_large() || matches!(self.change, Drafted::Agent(..))
     }
 
     /// Bytes of what has to be staged.
     pub(in super::super) fn large_bytes(&self) -> usize {
         let component = match &self.change {
             Drafted::Ready(_) => 0,
-            Drafted::Agent(agent) => agent.1.len(),
+            Drafted::Agent(_, component) => component.len(),
         };
         let contents = &self.shares.contents;
         component + if contents.are_large() { contents.size() } else { 0 }
@@ -110,14 +110,13 @@ impl Draft {
         }
         let change = match (change, store) {
             (Drafted::Ready(change), _) => change,
-            (Drafted::Agent(new), Some(store)) => {
-                let (agent, component) = *new;
+            (Drafted::Agent(agent, component), Some(store)) => {
                 let key = keys::component(agent.reference.digest);
                 let component = store.disk.stage(&[(key.to_vec().into(), component)])?;
                 let value = codec::encode_agent(&agent);
                 Change::PutAgent(Box::new(NewAgent { agent, value, component }))
             }
-            (Drafted::Agent(_), None) => return Err(StoreError::Closed),
+            (Drafted::Agent(..), None) => return Err(StoreError::Closed),
         };
         Ok(Commit { change, events, shares, size, since, answer })
     }

@@ -45,6 +45,7 @@ struct Copies {
 impl Core {
     /// Rewrite packs that have less than `threshold` thousandths of live bytes, the emptiest first,
     /// until this many bytes have been dealt with.
+    #[cfg(test)]
     pub(super) fn compact(&self, budget: u64, threshold: u64) -> Result<(), RoundError> {
         let mut applier = held(&self.applier);
         let done = self.compact_with(&mut applier, Wanted { budget, threshold, below: u64::MAX });

@@ -85,11 +85,13 @@ pub(crate) use self::backup::BackupError;
 pub(crate) use self::batch::{Batch, Class};
 pub(crate) use self::check::{Finding, Report, See};
 use self::core::Core;
-pub(crate) use self::core::{KindStat, Stat};
+pub(crate) use self::core::Stat;
 pub(crate) use self::error::{CommitError, OpenError, ReadError, StageError};
 pub(crate) use self::group::KEY;
 pub(crate) use self::index::{Index, is_own};
-pub(crate) use self::io::{Folder, Handle, Io};
+#[cfg(test)]
+pub(crate) use self::io::Handle;
+pub(crate) use self::io::{Folder, Io};
 pub(crate) use self::range::Range;
 pub(crate) use self::repair::{FOLDER as QUARANTINE, Repaired};
 pub(crate) use self::stage::Staged;
@@ -232,6 +234,7 @@ impl Engine {
     }
 
     /// Why nothing is written any more, where that is so.
+    #[cfg(test)]
     pub(crate) fn failed(&self) -> Option<Arc<str>> {
         self.core.failed()
     }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::store::Store;
 use crate::store::codec::{self, Kind};
 use crate::store::embedded::blob::{self, BlobId};
 use crate::store::embedded::cell::{Content, SessionCell, SnapshotCell, TemplateCell};

@@ -126,6 +126,7 @@ pub fn repair(data_dir: &Path, options: Options) -> Result<RepairReport, UpkeepE
     };
     let disk = Disk::open(data_dir, &options, quiet())?;
     let mut report = mend::mend(&disk, lost)?;
+    tracing::info!(keys = repaired.lost, "what could not be read has been taken out of the store");
     report.quarantine = (!repaired.quarantined.is_empty()).then(|| folder.join(engine::QUARANTINE));
     if repaired.log_given_up {
         let what = "a part of the log of commits is lost; what it had changed is as it was before";

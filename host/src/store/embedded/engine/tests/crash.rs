@@ -155,7 +155,7 @@ impl Run {
 
     /// Now and then, repair what needs no repair. Returns whether it has come to its end.
     fn repair(&mut self) -> Outcome<bool> {
-        if !self.repairing && !(self.ends > 0 && self.random.once_in(8)) {
+        if !(self.repairing || self.ends > 0 && self.random.once_in(8)) {
             return Ok(true);
         }
         let mut lost = None;

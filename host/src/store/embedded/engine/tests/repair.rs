@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::super::batch::{Batch, Class};
 use super::super::core::Core;
 use super::super::index::Index;
-use super::super::{Engine, Io, OpenError, Options, Repaired, Tree};
+use super::super::{Engine, OpenError, Options, Repaired, Tree};
 use super::sim::{End, Omit, Sim};
 use super::{Model, Random, contents, key, put_staged, real, small};
 

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "store")]
 pub struct Options {
-    /// A smaller run: two minutes instead of half an hour.
+    /// A smaller run: two minutes instead of twenty minutes.
     #[arg(long, global = true)]
     pub quick: bool,
     /// Only these; may be given more than once.

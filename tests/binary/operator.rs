@@ -65,6 +65,10 @@ async fn check_stat_and_compact_do_the_same_with_a_host_and_without() {
         server.client().delete(&format!("/api/sessions/{}", sessions[0])).await.unwrap();
     assert!(status.is_success());
 
+    eventually("what the session has left is removed", async || {
+        is_well(&data)["read"]["snapshots"] == 4
+    })
+    .await;
     let report = is_well(&data);
     for (name, number) in [("sessions", 4), ("turns", 4), ("snapshots", 4), ("agents", 5)] {
         assert_eq!(report["read"][name], number, "{name}: {report}");

@@ -80,6 +80,22 @@ struct Entry {
     status: Status,
 }
 
+/// How many sessions are looked at together for a listing.
+const LISTED_AT_ONCE: usize = if cfg!(test) { 3 } else { 64 << 10 };
+
+/// A page of a listing, as far as it has been made.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The sessions of the page, newest first.
+    pub(super) ids: Vec<SessionId>,
+    /// How many match, over all pages.
+    pub(super) total: usize,
+    /// Whether all have been looked at.
+    pub(super) done: bool,
+    /// The last that has been looked at.
+    before: Option<SessionId>,
+}
+
 /// The index.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -209,25 +225,33 @@ impl Index {
         self.sessions.range((first, Bound::Unbounded)).take(limit).map(|(id, _)| *id).collect()
     }
 
-    /// The page of sessions that match, newest first, and how many match over all pages.
-    pub(super) fn page(&self, query: &SessionQuery) -> (Vec<SessionId>, usize) {
-        let Some(filter) = self.filter(query) else { return (Vec::new(), 0) };
-        let newest_first = self.sessions.iter().rev();
-        let page = |ids: &mut dyn Iterator<Item = SessionId>| {
-            ids.skip(query.offset).take(query.limit).collect::<Vec<_>>()
+    /// Go on with a listing, a bounded number of sessions at a time: commits wait for whoever looks
+    /// at the index. A session that comes or goes meanwhile is in it or not.
+    pub(super) fn list(&self, query: &SessionQuery, listing: &mut Listing) {
+        let filter = self.filter(query);
+        if filter.as_ref().is_some_and(Filter::is_empty) {
+            let newest_first = self.sessions.keys().rev();
+            listing.ids = newest_first.skip(query.offset).take(query.limit).copied().collect();
+            listing.total = self.sessions.len();
+        }
+        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
+            listing.done = true;
+            return;
         };
-        if filter.is_empty() {
-            return (page(&mut newest_first.map(|(id, _)| *id)), self.sessions.len());
-        }
-        let mut total = 0;
-        let mut ids = Vec::new();
-        for (id, _) in newest_first.filter(|(_, entry)| filter.matches(entry)) {
-            if total >= query.offset && ids.len() < query.limit {
-                ids.push(*id);
+        let end = listing.before.map_or(Bound::Unbounded, Bound::Excluded);
+        let older = self.sessions.range((Bound::Unbounded, end)).rev().take(LISTED_AT_ONCE);
+        let mut seen = 0;
+        for (id, entry) in older {
+            seen += 1;
+            listing.before = Some(*id);
+            if filter.matches(entry) {
+                if listing.total >= query.offset && listing.ids.len() < query.limit {
+                    listing.ids.push(*id);
+                }
+                listing.total += 1;
             }
-            total += 1;
         }
-        (ids, total)
+        listing.done = seen < LISTED_AT_ONCE;
     }
 
     /// Sessions for which something is due at `now`, the longest due first, behind `after`.

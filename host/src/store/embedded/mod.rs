@@ -14,12 +14,12 @@
 //!                                                  answers ◀─ index in memory ◀─┘
 //!  reader:     engine [query], or the index for lists, deadlines and agents
 //! ```
-//! A commit is encoded by its caller, and queued for the one thread that writes ([`committer`]). The
+//! A commit is encoded by its caller, and queued for the one thread that writes (`committer`). The
 //! queue is bounded: where the disk is too slow, callers wait. What is large is made durable before
 //! that, by its caller too.
 //!
 //! A session keeps its newest snapshots and turns ([`Retention`]); its record says which snapshot is
-//! the head. What is large in snapshots lies in blobs ([`blob`]), which all snapshots and templates
+//! the head. What is large in snapshots lies in blobs (`blob`), which all snapshots and templates
 //! share that have it, and which go with the last of them. So a fork is a few small keys, whatever
 //! the size of its state.
 //!
@@ -28,7 +28,7 @@
 //!
 //! When a write fails nobody can know what of it is durable: from then on every commit is answered
 //! with [`StoreError::Unknown`], reads go on with what was durable, and [`Store::failed`] returns. How
-//! the engine orders its syncs and goes on from what it finds stands in [`engine`].
+//! the engine orders its syncs and goes on from what it finds stands in `engine`.
 
 mod blob;
 mod cell;

@@ -18,6 +18,7 @@ use super::Shared;
 use super::cell::{self, Place, Places, SessionCell, Turns};
 use super::commit::is_about;
 use super::group::shared_bytes;
+use super::index::Listing;
 use super::keys;
 use crate::agent::Digest;
 use crate::event::Cursor;
@@ -79,13 +80,20 @@ impl Shared {
     /// A page of sessions. A session that changes while the page is read may have changed so that
     /// it does not match any more: then it is left out.
     pub(super) fn page(&self, query: &SessionQuery) -> Result<SessionPage, StoreError> {
-        let (ids, total) = self.index().page(query);
+        let mut listing = Listing::default();
+        while !listing.done {
+            self.index().list(query, &mut listing);
+        }
+        let Listing { ids, total, .. } = listing;
         let mut sessions = Vec::with_capacity(ids.len());
         for id in ids {
-            if let Some(session) = self.session(id)?
-                && query.status.is_none_or(|status| session.state.status() == status)
-            {
-                sessions.push(session);
+            let matches =
+                |session: &Session| query.status.is_none_or(|it| session.state.status() == it);
+            match self.session(id) {
+                Ok(session) => sessions.extend(session.filter(matches)),
+                // It has been named in the log; the others can be listed all the same.
+                Err(StoreError::Damaged(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(SessionPage { sessions, total })

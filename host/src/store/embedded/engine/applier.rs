@@ -212,7 +212,8 @@ impl Core {
             let mut changes = Changes::with_capacity(some.len() + 16);
             let mut counts = Counts::default();
             for ((key, change), placed) in some {
-                let before = self.index.get(key)?;
+                let is_new = frozen.fresh.contains::<[u8]>(key);
+                let before = if is_new { None } else { self.index.get(key)? };
                 let (new, pointer) = match (placed, change) {
                     (Placed::At(pointer), change) => {
                         (Some(pointer.write(key, change.front())), Some(*pointer))

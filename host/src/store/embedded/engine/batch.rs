@@ -25,6 +25,8 @@ pub(crate) enum Class {
 pub(crate) struct Batch {
     pub(super) changes: Vec<(Bytes, Change)>,
     pub(super) staged: Vec<Staged>,
+    /// The keys that were not there before.
+    pub(super) fresh: Vec<Bytes>,
 }
 
 /// What becomes of a key.
@@ -53,6 +55,14 @@ impl Batch {
     /// until it has been applied.
     pub(crate) fn put(&mut self, class: Class, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.changes.push((key.into(), Change::Put(class, value.into())));
+    }
+
+    /// Give a key its first value: who calls this knows that it is not there. If it goes again before
+    /// it has been applied, the index never hears of it.
+    pub(crate) fn put_new(&mut self, class: Class, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        let key = key.into();
+        self.fresh.push(key.clone());
+        self.put(class, key, value);
     }
 
     /// Give those keys that are to be kept the values that have been staged for them. The space of

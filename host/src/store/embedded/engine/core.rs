@@ -147,7 +147,7 @@ impl Core {
         *held(&self.logged) = (sequence, log.size());
         let mut overlay = self.overlay_mut();
         let was_empty = overlay.active.is_empty();
-        overlay.active.add(sequence, room, batch.changes);
+        overlay.active.add(sequence, room, batch.changes, batch.fresh);
         let wanted = was_empty || self.fill(&overlay.active) >= BEGIN;
         drop(overlay);
         if wanted {

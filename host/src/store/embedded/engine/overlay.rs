@@ -7,7 +7,7 @@
 //! has some of it already; since `frozen` is asked first, nobody can tell.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,6 +32,9 @@ pub(super) struct Generation {
     /// The packs of staged values that were put in here and then replaced. Others of their values
     /// may still be here.
     pub(super) dropped: BTreeSet<u64>,
+    /// Keys that the index does not have, because they were first put here. Of what is replayed
+    /// nobody knows that: a round that was cut off may have applied some of it.
+    pub(super) fresh: HashSet<Bytes>,
 }
 
 /// Both generations.
@@ -47,10 +50,23 @@ pub(super) struct Overlay {
 }
 
 impl Generation {
-    /// Take in the changes of a group.
-    pub(super) fn add(&mut self, sequence: u64, room: usize, changes: Vec<(Bytes, Change)>) {
+    /// Take in the changes of a group. These keys of it were not there before.
+    pub(super) fn add(
+        &mut self,
+        sequence: u64,
+        room: usize,
+        changes: Vec<(Bytes, Change)>,
+        fresh: Vec<Bytes>,
+    ) {
+        // One that was removed in here may still be in the index.
+        let fresh = fresh.into_iter().filter(|key| !self.changes.contains_key(key));
+        self.fresh.extend(fresh);
         for (key, change) in changes {
-            self.set(key, change);
+            if change == Change::Delete && self.fresh.remove(&key) {
+                self.forget(&key);
+            } else {
+                self.set(key, change);
+            }
         }
         self.sequence = sequence;
         self.log_bytes += room as u64;
@@ -73,6 +89,16 @@ impl Generation {
         }
     }
 
+    /// A key comes and goes within this generation: it leaves nothing.
+    fn forget(&mut self, key: &Bytes) {
+        if let Some(before) = self.changes.remove(key) {
+            self.bytes -= ENTRY + key.len() + size(&before);
+            if let Change::Staged(pointer) = before {
+                self.dropped.insert(pointer.pack);
+            }
+        }
+    }
+
     /// The staged values that are in here.
     pub(super) fn staged(&self) -> impl Iterator<Item = Pointer> + '_ {
         self.changes.values().filter_map(|change| match change {
@@ -83,7 +109,8 @@ impl Generation {
 
     /// Whether there is nothing to apply.
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        // What has come and gone is in the log all the same.
+        self.log_bytes == 0
     }
 }
 

@@ -135,7 +135,7 @@ fn replay(
         let Some(changes) = log::changes_at(reader.read(*slot)?, found, salt) else {
             return Ok((replayed, count));
         };
-        replayed.add(sequence, found.header.room, changes);
+        replayed.add(sequence, found.header.room, changes, Vec::new());
     }
     Ok((replayed, groups.len()))
 }

@@ -31,8 +31,10 @@ impl Group<'_> {
 
     /// Add a snapshot to a session. It has been checked.
     pub(super) fn keep(&mut self, id: SessionId, snapshot: NewSnapshot) {
-        self.rows.seal(Class::Inline, keys::holder(snapshot.id), id.0.as_bytes());
-        self.rows.put(Class::Head, keys::snapshot(id, snapshot.id), snapshot.value);
+        let holder = keys::holder(snapshot.id);
+        let session = codec::seal(&holder, &[id.0.as_bytes()]);
+        self.rows.put_new(Class::Inline, holder, session);
+        self.rows.put_new(Class::Head, keys::snapshot(id, snapshot.id), snapshot.value);
         if let Some(Now::Live(live)) = self.sessions.get_mut(&id) {
             live.cell.snapshots.push(KeptSnapshot { id: snapshot.id, shares: snapshot.shares });
         }

@@ -90,7 +90,8 @@ impl Group<'_> {
         if let Some(kept) = kept {
             self.rows.remove(keys::events(kept));
         }
-        self.rows.seal(Class::Rows, keys::events(cursor), &self.log.piece);
+        let key = keys::events(cursor);
+        self.rows.put_new(Class::Rows, key, codec::seal(&key, &[&self.log.piece]));
         self.log.kept = Some(cursor);
     }
 

@@ -19,6 +19,8 @@ struct Row {
     now: Option<Bytes>,
     class: Class,
     changed: bool,
+    /// Whether it was not there before.
+    is_new: bool,
 }
 
 impl<'a> Rows<'a> {
@@ -33,14 +35,20 @@ impl<'a> Rows<'a> {
             return Ok(row.now.clone());
         }
         let now = self.disk.get(key)?;
-        let row = Row { now: now.clone(), class: Class::Inline, changed: false };
+        let row = Row { now: now.clone(), class: Class::Inline, changed: false, is_new: false };
         self.rows.insert(key.to_vec(), row);
         Ok(now)
     }
 
     /// Give a key a value, which is in its envelope.
     pub(super) fn put(&mut self, class: Class, key: impl AsRef<[u8]>, value: impl Into<Bytes>) {
-        let row = Row { now: Some(value.into()), class, changed: true };
+        let row = Row { now: Some(value.into()), class, changed: true, is_new: false };
+        self.rows.insert(key.as_ref().to_vec(), row);
+    }
+
+    /// Give a key its first value, which is in its envelope.
+    pub(super) fn put_new(&mut self, class: Class, key: impl AsRef<[u8]>, value: impl Into<Bytes>) {
+        let row = Row { now: Some(value.into()), class, changed: true, is_new: true };
         self.rows.insert(key.as_ref().to_vec(), row);
     }
 
@@ -52,14 +60,20 @@ impl<'a> Rows<'a> {
 
     /// Remove a key.
     pub(super) fn remove(&mut self, key: impl AsRef<[u8]>) {
-        let row = Row { now: None, class: Class::Inline, changed: true };
-        self.rows.insert(key.as_ref().to_vec(), row);
+        let key = key.as_ref();
+        if self.rows.get(key).is_some_and(|row| row.is_new) {
+            self.rows.remove(key);
+            return;
+        }
+        let row = Row { now: None, class: Class::Inline, changed: true, is_new: false };
+        self.rows.insert(key.to_vec(), row);
     }
 
     /// Put the changes into the batch.
     pub(super) fn finish(self, batch: &mut Batch) {
         for (key, row) in self.rows.into_iter().filter(|(_, row)| row.changed) {
             match row.now {
+                Some(value) if row.is_new => batch.put_new(row.class, key, value),
                 Some(value) => batch.put(row.class, key, value),
                 None => batch.delete(key),
             }

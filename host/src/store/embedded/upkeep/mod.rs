@@ -1,5 +1,5 @@
-//! What an operator asks of the store: on the engine that is open ([`Shared`]), and on directories
-//! that no host has open ([`offline`]).
+//! What an operator asks of the store: on the engine that is open (`Shared`), and on directories
+//! that no host has open (`offline`).
 
 mod audit;
 mod mend;

@@ -80,8 +80,11 @@ fn commit(core: &Core, known: &Mutex<Known>, random: &mut Random) -> Outcome<boo
                 let value = value(random);
                 let front = Class::Fronted(value.len().min(100) as u16);
                 let class = [Class::Inline, Class::Head, Class::Rows, front][what as usize % 4];
-                next.insert(key.to_vec(), value.clone());
-                batch.put(class, key, value);
+                if next.insert(key.to_vec(), value.clone()).is_none() {
+                    batch.put_new(class, key, value);
+                } else {
+                    batch.put(class, key, value);
+                }
             }
         }
     }

@@ -84,8 +84,11 @@ fn commit(engine: &Engine, model: &mut Model, number: usize, changes: Vec<Change
                 let (key, value) = (key(number_of_key), value(number, length));
                 let front = Class::Fronted((length / 2) as u16);
                 let class = [Class::Inline, Class::Head, Class::Rows, front][usize::from(class)];
-                model.insert(key.to_vec(), value.clone());
-                batch.put(class, key, value);
+                if model.insert(key.to_vec(), value.clone()).is_none() {
+                    batch.put_new(class, key, value);
+                } else {
+                    batch.put(class, key, value);
+                }
             }
             Change::Stage(from, count, kept, length) => {
                 let numbers = from..(from + count).min(60);

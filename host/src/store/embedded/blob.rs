@@ -6,12 +6,13 @@
 
 use bytes::Bytes;
 
+use super::cell::{Content, SnapshotCell};
 use super::disk::Disk;
 use super::engine::{self, Batch, Class, Staged};
 use super::keys;
 use crate::agent::Digest;
 use crate::store::StoreError;
-use crate::store::codec::CodecError;
+use crate::store::codec::{self, CodecError};
 
 /// The name of a blob. Names of different kinds never meet: the digest of a chunk is not that of
 /// the bytes which are kept of it.
@@ -41,6 +42,31 @@ impl BlobId {
             BlobId::Data(digest) | BlobId::List(digest) | BlobId::Chunk(digest) => *digest,
         }
     }
+}
+
+/// All blobs that a snapshot refers to, each once. `list` reads the list of its chunks where that is a
+/// blob itself; without it, what it names is left out.
+pub(super) fn named_by<E: From<CodecError>>(
+    snapshot: &SnapshotCell<'_>,
+    list: impl FnOnce(&BlobId) -> Result<Option<Bytes>, E>,
+) -> Result<Vec<BlobId>, E> {
+    let mut blobs = Vec::new();
+    if let Content::Blob(digest) = snapshot.data {
+        blobs.push(BlobId::Data(digest));
+    }
+    let chunks = match snapshot.chunks {
+        Content::Inline(list) => codec::decode_chunks(list)?,
+        Content::Blob(digest) => {
+            let id = BlobId::List(digest);
+            blobs.push(id);
+            let list = list(&id)?;
+            list.map_or(Ok(Vec::new()), |list| codec::decode_chunks(&list))?
+        }
+    };
+    blobs.extend(chunks.iter().map(|chunk| BlobId::Chunk(chunk.digest)));
+    blobs.sort_unstable();
+    blobs.dedup();
+    Ok(blobs)
 }
 
 /// The bytes of the blobs that a commit brings.

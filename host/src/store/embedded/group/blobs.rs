@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::Shared;
 use super::super::blob::{self, BlobId, Contents};
-use super::super::cell::{Content, SnapshotCell};
+use super::super::cell::SnapshotCell;
 use super::super::commit::Shares;
 use super::super::engine::{Batch, Class};
 use super::super::keys;
@@ -69,7 +69,7 @@ impl<'a> Blobs<'a> {
     /// # Errors
     /// Why it is not known what to let go of. Nothing was let go of then.
     pub(super) fn release(&mut self, cell: &SnapshotCell<'_>) -> Result<usize, Unreadable> {
-        let blobs = self.blobs_of(cell)?;
+        let blobs = blob::named_by(cell, |list| self.list(list).map(Some))?;
         for id in &blobs {
             self.load(id)?;
         }
@@ -103,26 +103,6 @@ impl<'a> Blobs<'a> {
                 batch.delete(keys::content(id).to_vec());
             }
         }
-    }
-
-    /// All blobs that this snapshot refers to, each once.
-    fn blobs_of(&mut self, cell: &SnapshotCell<'_>) -> Result<Vec<BlobId>, Unreadable> {
-        let mut blobs = Vec::new();
-        if let Content::Blob(digest) = cell.data {
-            blobs.push(BlobId::Data(digest));
-        }
-        let chunks = match cell.chunks {
-            Content::Inline(list) => codec::decode_chunks(list)?,
-            Content::Blob(digest) => {
-                let id = BlobId::List(digest);
-                blobs.push(id);
-                codec::decode_chunks(&self.list(&id)?)?
-            }
-        };
-        blobs.extend(chunks.iter().map(|chunk| BlobId::Chunk(chunk.digest)));
-        blobs.sort_unstable();
-        blobs.dedup();
-        Ok(blobs)
     }
 
     /// The bytes of a blob: it may have come with this group.

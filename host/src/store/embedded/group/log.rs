@@ -14,6 +14,7 @@ use super::super::keys;
 use super::{Group, Now};
 use crate::clock::Timestamp;
 use crate::event::Cursor;
+use crate::session::id::SessionId;
 use crate::store::StoreError;
 use crate::store::codec::{self, Kind};
 
@@ -31,6 +32,8 @@ pub(in super::super) struct LogEnds {
     kept: Option<Cursor>,
     /// The first pieces, as far as they are known, by their last events.
     oldest: VecDeque<Cursor>,
+    /// The last event that has gone, as far as it is known.
+    gone: Cursor,
 }
 
 impl LogEnds {
@@ -76,8 +79,20 @@ impl Group<'_> {
                     let places = std::mem::take(&mut live.cell.places);
                     let key = keys::place(*id, self.log.cursor);
                     self.rows.seal(Class::Rows, key, places.as_bytes());
+                    self.retain_places(*id);
                 }
             }
+        }
+    }
+
+    /// Remove the first rows of places of a session, where the events have gone.
+    fn retain_places(&mut self, id: SessionId) {
+        for entry in self.shared.disk.first_fronts(&keys::places(id), 2) {
+            let Ok((key, _)) = entry else { return };
+            if keys::number(&key).is_none_or(|last| last > self.log.gone.0) {
+                return;
+            }
+            self.rows.remove(key);
         }
     }
 
@@ -127,6 +142,7 @@ impl Group<'_> {
             match first {
                 Some(last) if Some(last) != self.log.kept && is_old(last, self.shared) => {
                     self.log.oldest.pop_front();
+                    self.log.gone = last;
                     self.rows.remove(keys::events(last));
                 }
                 _ => return,

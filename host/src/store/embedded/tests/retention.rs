@@ -6,6 +6,7 @@ use super::audit::audit;
 use super::*;
 use crate::event::Cursor;
 use crate::store::Store;
+use crate::store::embedded::keys;
 
 const DAY: i64 = 24 * 3600 * 1000;
 
@@ -64,6 +65,8 @@ async fn the_newest_turns_and_events_are_kept_and_a_few_more() {
     assert!((500..800).contains(&kept.len()), "{}", kept.len());
     let of_session = store.session_events(now.id, Cursor(0), 9999).await.expect("it reads");
     assert_eq!(of_session.len(), kept.len(), "a session has no others");
+    let places = inside(&store).disk.fronts(&keys::places(now.id)).count();
+    assert!((500 / 32..=800 / 32 + 2).contains(&places), "nor places of others: {places}");
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::super::super::blob::{BlobId, Contents};
+use super::super::super::blob::{self, BlobId, Contents};
 use super::super::super::cell::{
-    Content, KeptSnapshot, Place, Places, SessionCell, SnapshotCell, TemplateCell, Turns,
+    KeptSnapshot, Place, Places, SessionCell, SnapshotCell, TemplateCell, Turns,
 };
 use super::super::super::commit::{self, NewSnapshot};
 use super::super::super::engine::Class;
@@ -313,26 +313,13 @@ impl Copy<'_> {
 
     /// All blobs that a snapshot refers to, each once; where their list is lost, without those in it.
     fn blobs_of(&self, cell: &SnapshotCell<'_>) -> Result<Vec<BlobId>, Unreadable> {
-        let mut blobs = Vec::new();
-        if let Content::Blob(digest) = cell.data {
-            blobs.push(BlobId::Data(digest));
-        }
-        let chunks = match cell.chunks {
-            Content::Inline(list) => codec::decode_chunks(list)?,
-            Content::Blob(digest) => {
-                let id = BlobId::List(digest);
-                blobs.push(id);
-                if self.lost.contains(&id) {
-                    return Ok(blobs);
-                }
-                let list = self.new.get(&keys::content(&id)).map_err(Unreadable::Failed)?;
-                codec::decode_chunks(&list.ok_or_else(lost)?)?
+        blob::named_by(cell, |list| {
+            if self.lost.contains(list) {
+                return Ok(None);
             }
-        };
-        blobs.extend(chunks.iter().map(|chunk| BlobId::Chunk(chunk.digest)));
-        blobs.sort_unstable();
-        blobs.dedup();
-        Ok(blobs)
+            let found = self.new.get(&keys::content(list)).map_err(Unreadable::Failed)?;
+            Ok(Some(found.ok_or_else(lost)?))
+        })
     }
 
     fn are_there(&self, blobs: &[BlobId]) -> bool {

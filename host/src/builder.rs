@@ -14,8 +14,8 @@ use crate::session::creation::DefaultLimits;
 use crate::session::limits::{FuelPrice, NanoUsd};
 use crate::session::manager::{Manager, ManagerOptions};
 use crate::session::{expiry, timekeeper};
-use crate::store::Store;
-use crate::store::embedded::{self, Embedded, OpenError, Retention};
+use crate::store::embedded::{self, Embedded, OpenError};
+use crate::store::{Retention, Store};
 use crate::turn::settlement::Rules;
 
 /// Instances that are made at the same time, for each thread that runs guests. More would only hold

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::manager::Manager;
-use crate::store::embedded::Retention;
+use crate::store::Retention;
 
 /// The longest and the shortest time between two walks.
 const OFTEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));

@@ -1,7 +1,8 @@
 //! Where everything durable lies: sessions, turns, snapshots, agents and the log of events.
 //!
 //! [`Store`] says what the host needs, in the terms of the domain, so that another database can
-//! stand behind it. [`embedded`] is the one that comes with the host.
+//! stand behind it. [`embedded`] is the one that comes with the host: its folder opens with a picture
+//! of the way of a commit, and `embedded/engine/` with the order of syncs and the rules of recovery.
 //!
 //! Promises of every store:
 //! - A change is atomic, and durable before its method returns: after `kill -9` and after a power
@@ -13,6 +14,7 @@
 
 mod codec;
 pub mod embedded;
+mod retention;
 pub mod upkeep;
 
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::retention::Retention;
 use crate::agent::{Agent, AgentRef, AgentSelector, Digest};
 use crate::clock::Timestamp;
 use crate::event::{Cursor, Event};

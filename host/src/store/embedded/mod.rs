@@ -65,11 +65,11 @@ use self::commit::{Commit, Draft, Request};
 use self::disk::Disk;
 use self::index::Index;
 use self::lock::{Lock, Temporary};
-pub use self::options::{OpenError, Options, Retention};
+pub use self::options::{OpenError, Options};
 use super::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage};
 use super::{
-    Creation, Depth, Dormant, Kept, Logged, SessionPage, SessionQuery, SnapshotSummary, Store,
-    StoreError, StoreStats, TurnCommit,
+    Creation, Depth, Dormant, Kept, Logged, Retention, SessionPage, SessionQuery, SnapshotSummary,
+    Store, StoreError, StoreStats, TurnCommit,
 };
 use crate::agent::{Agent, AgentRef, AgentSelector, Digest};
 use crate::clock::{Clock, Timestamp};

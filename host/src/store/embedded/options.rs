@@ -4,10 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use super::engine;
 use crate::clock::Clock;
+use crate::store::Retention;
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -71,44 +71,6 @@ impl From<engine::OpenError> for OpenError {
 
 fn pid_of(pid: Option<&u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" ({pid})"))
-}
-
-/// What is kept of the past. What a session needs to go on stays in any case: its head, and what it
-/// may go back to after an upgrade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Snapshots of a session, the newest, its head among them: 1 to 256.
-    pub snapshots: usize,
-    /// How long snapshots are kept; `None`: as long as their number allows.
-    pub snapshots_for: Option<Duration>,
-    /// Turns of a session, the newest, and a few more: they go several at a time.
-    pub turns: u64,
-    /// How long turns are kept; `None`: as long as their number allows.
-    pub turns_for: Option<Duration>,
-    /// Events of the log, the newest, and some more: they go many at a time.
-    pub events: u64,
-    /// How long events are kept; `None`: as long as their number allows.
-    pub events_for: Option<Duration>,
-}
-
-impl Default for Retention {
-    fn default() -> Retention {
-        Retention {
-            snapshots: 16,
-            snapshots_for: None,
-            turns: 10_000,
-            turns_for: None,
-            events: 10_000_000,
-            events_for: None,
-        }
-    }
-}
-
-impl Retention {
-    /// Whether anything goes by its age.
-    pub(super) fn by_age(&self) -> bool {
-        self.snapshots_for.or(self.turns_for).or(self.events_for).is_some()
-    }
 }
 
 /// How a store is opened.

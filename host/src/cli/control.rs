@@ -83,7 +83,7 @@ impl Control {
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // There may be no descriptor left for now.
+                    // The host may have as many files open as it may have.
                     tracing::warn!(%error, "a connection to the control socket was not accepted");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;

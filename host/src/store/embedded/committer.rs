@@ -52,7 +52,7 @@ pub(super) fn start(
         let log = LogEnds::at(shared.index().cursor);
         let gone = gone.into();
         let mut committer =
-            Committer { shared, queue, clock, next: VecDeque::new(), gone, no_space: false, log };
+            Committer { shared, queue, clock, next: VecDeque::new(), gone, rests: false, log };
         // Nothing here should panic. Callers must get their answers all the same.
         if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
             committer.shared.fail("the committer panicked".into());
@@ -69,8 +69,8 @@ struct Committer {
     /// Taken from the queue, and left for the next group.
     next: VecDeque<Commit>,
     gone: VecDeque<SessionId>,
-    /// There was no space to clean up: first something else has to be written.
-    no_space: bool,
+    /// The last group was not written: before there is more to clean up, another one has to be.
+    rests: bool,
     log: LogEnds,
 }
 
@@ -95,7 +95,7 @@ impl Committer {
     fn gather(&mut self) -> Option<Vec<Commit>> {
         let first = match self.next.pop_front() {
             Some(commit) => Some(commit),
-            None if self.gone.is_empty() || self.no_space => Some(self.queue.blocking_recv()?),
+            None if self.gone.is_empty() || self.rests => Some(self.queue.blocking_recv()?),
             None => match self.queue.try_recv() {
                 Ok(commit) => Some(commit),
                 Err(TryRecvError::Empty) => None,
@@ -147,17 +147,21 @@ impl Committer {
         let written = if batch.is_empty() { Ok(()) } else { shared.disk.write(batch) };
         match written {
             Ok(()) => {
-                self.no_space = false;
+                self.rests = false;
                 self.log = then.log.clone();
                 then.purged.iter().for_each(|id| self.gone.retain(|gone| gone != id));
                 let gone = then.apply(&mut shared.index_mut());
                 self.gone.extend(gone);
             }
             Err(WriteError::Full) => {
-                self.no_space = true;
+                self.rests = true;
                 refuse(&mut pending, &StoreError::Full);
             }
-            Err(WriteError::Refused(why)) => refuse(&mut pending, &why),
+            Err(WriteError::Refused(why)) => {
+                // Cleaning up at once again would be refused again.
+                self.rests = true;
+                refuse(&mut pending, &why);
+            }
             Err(WriteError::Failed(reason)) => {
                 shared.fail(Arc::clone(&reason));
                 refuse(&mut pending, &StoreError::Unknown(Arc::clone(&reason)));

@@ -103,7 +103,7 @@ impl<'a> Group<'a> {
             sessions: HashMap::new(),
             rows: Rows::new(&shared.disk),
             blobs: Blobs::new(shared),
-            log,
+            log: log.next(),
             agents: Vec::new(),
             templates: Vec::new(),
             purged: Vec::new(),

@@ -28,8 +28,10 @@ pub(in super::super) struct LogEnds {
     pub(in super::super) cursor: Cursor,
     /// The events of the open piece.
     piece: Vec<u8>,
-    /// The last event of the open piece as it is kept.
+    /// The last event of the open piece as this group leaves it.
     kept: Option<Cursor>,
+    /// The same as the group before has left it: the key may go, and the events stay.
+    open: Option<Cursor>,
     /// The first pieces, as far as they are known, by their last events.
     oldest: VecDeque<Cursor>,
     /// The last event that has gone, as far as it is known.
@@ -42,12 +44,18 @@ impl LogEnds {
         LogEnds { cursor, ..LogEnds::default() }
     }
 
-    /// The first piece.
+    /// The same for the next group.
+    pub(super) fn next(self) -> LogEnds {
+        LogEnds { open: self.kept, ..self }
+    }
+
+    /// The first piece that is not open.
     fn first(&mut self, shared: &Shared) -> Result<Option<Cursor>, StoreError> {
         if self.oldest.is_empty() {
             for entry in shared.disk.first_fronts(&[keys::EVENTS], 4 * GOING) {
                 let (key, _) = entry?;
-                self.oldest.extend(keys::number(&key).map(Cursor));
+                let last = keys::number(&key).map(Cursor);
+                self.oldest.extend(last.filter(|_| last != self.open));
             }
         }
         Ok(self.oldest.front().copied())
@@ -140,9 +148,9 @@ impl Group<'_> {
                 }
             };
             match first {
-                Some(last) if Some(last) != self.log.kept && is_old(last, self.shared) => {
+                Some(last) if is_old(last, self.shared) => {
                     self.log.oldest.pop_front();
-                    self.log.gone = last;
+                    self.log.gone = self.log.gone.max(last);
                     self.rows.remove(keys::events(last));
                 }
                 _ => return,

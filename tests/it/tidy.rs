@@ -1,73 +1,185 @@
 //! The invariants of ARCHITECTURE.md that a reader of the source can check: what each room must not
 //! know.
+//!
+//! Each check is a function of the sources that it is given, so that a control can hand it one with a
+//! violation, and see it found.
 
 use std::path::{Path, PathBuf};
 
-/// A file of the host, with the lines of code that are not comments and not tests.
+/// What a file of the host must not name, but in these rooms and files.
+struct Rule {
+    name: &'static str,
+    /// Folders whose files may name it.
+    rooms: &'static [&'static str],
+    /// Files besides.
+    files: &'static [&'static str],
+}
+
+const RULES: &[Rule] = &[
+    Rule { name: "wasmtime", rooms: &["sandbox/"], files: &[] },
+    Rule { name: "sled::", rooms: &["store/embedded/"], files: &[] },
+    Rule { name: "axum", rooms: &["api/"], files: &[] },
+    Rule { name: "crate::api", rooms: &["api/", "cli/"], files: &[] },
+    Rule { name: "crate::cli", rooms: &["cli/"], files: &[] },
+    Rule {
+        name: "crate::sandbox",
+        rooms: &["sandbox/", "session/", "agent/"],
+        files: &["builder.rs"],
+    },
+    Rule { name: "crate::host", rooms: &["api/", "cli/"], files: &["builder.rs", "telemetry.rs"] },
+    Rule {
+        name: "session::manager",
+        rooms: &["session/", "host/"],
+        files: &["host.rs", "builder.rs"],
+    },
+    Rule { name: "session::driver", rooms: &[], files: &[] },
+    Rule { name: "println!", rooms: &["cli/"], files: &[] },
+    Rule { name: "Instant::now", rooms: &[], files: &["clock.rs"] },
+    Rule { name: "SystemTime::now", rooms: &[], files: &["clock.rs"] },
+    Rule { name: "Uuid::now_v7", rooms: &[], files: &["clock.rs"] },
+    Rule { name: "anyhow", rooms: &["cli/"], files: &[] },
+];
+
+/// What the sandbox must not name: it knows nothing of what a session may do.
+const UNKNOWN_TO_SANDBOX: [&str; 5] = [
+    "session::record",
+    "session::state",
+    "crate::store",
+    "crate::event",
+    "crate::turn::settlement",
+];
+
+impl Rule {
+    fn allows(&self, path: &str) -> bool {
+        self.rooms.iter().any(|room| path.starts_with(room)) || self.files.contains(&path)
+    }
+}
+
+/// A file of the host, with its lines that are neither comments nor tests, and their numbers.
 struct Source {
+    /// From the root of the sources.
     path: String,
     code: Vec<(usize, String)>,
 }
 
-#[test]
-fn no_room_knows_what_it_must_not_know() {
-    let rules: &[(&str, &[&str], &[&str])] = &[
-        // what must not be named; where it may be; which files besides
-        ("wasmtime", &["sandbox/"], &[]),
-        ("sled::", &["store/embedded/"], &[]),
-        ("axum", &["api/", "cli/"], &[]),
-        ("tower_http", &["api/"], &[]),
-        ("crate::api", &["api/", "cli/"], &["lib.rs", "main.rs"]),
-        ("crate::cli", &["cli/"], &["lib.rs", "main.rs"]),
-        (
-            "crate::sandbox",
-            &["sandbox/", "session/", "turn/", "agent/", "cli/"],
-            &["builder.rs", "lib.rs"],
-        ),
-        (
-            "crate::host",
-            &["api/", "cli/", "session/manager.rs"],
-            &["builder.rs", "lib.rs", "telemetry.rs"],
-        ),
-        ("session::manager", &["session/", "api/"], &["host.rs", "builder.rs", "lib.rs"]),
-        ("session::driver", &["session/"], &[]),
-        ("println!", &["cli/"], &[]),
-        ("Instant::now", &[], &["clock.rs"]),
-        ("SystemTime::now", &[], &["clock.rs"]),
-        ("Uuid::now_v7", &[], &["clock.rs"]),
-        ("anyhow", &["cli/"], &["main.rs"]),
-    ];
+impl Source {
+    /// Leave out comments and items under `#[cfg(test)]`. The source is formatted: an item ends with the
+    /// first line of its own indentation that closes it.
+    fn new(path: impl Into<String>, text: &str) -> Source {
+        let mut code = Vec::new();
+        let mut lines = (1..).zip(text.lines());
+        while let Some((number, line)) = lines.next() {
+            let trimmed = line.trim_start();
+            if trimmed == "#[cfg(test)]" {
+                let indentation = line.len() - trimmed.len();
+                let closes = |line: &str| {
+                    line.len() - line.trim_start().len() == indentation
+                        && !line.trim_start().starts_with("#[")
+                        && line.ends_with(['}', ';', ','])
+                };
+                let _ = lines.find(|(_, line)| closes(line));
+            } else if !trimmed.starts_with("//") {
+                code.push((number, line.to_owned()));
+            }
+        }
+        Source { path: path.into(), code }
+    }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = String> {
+        let named = self.code.iter().filter(move |(_, code)| code.contains(name));
+        named.map(move |(line, code)| format!("{}:{line} names {name}: {}", self.path, code.trim()))
+    }
+}
+
+/// Each line that names what its room must not know.
+fn violations(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
-    for source in sources() {
-        for (name, rooms, files) in rules {
-            let allowed = rooms.iter().any(|room| source.path.starts_with(room))
-                || files.contains(&source.path.as_str());
-            if allowed {
-                continue;
-            }
-            for (line, code) in &source.code {
-                if code.contains(name) {
-                    found.push(format!("{}:{line} names {name}: {}", source.path, code.trim()));
-                }
-            }
+    for source in sources {
+        for rule in RULES.iter().filter(|rule| !rule.allows(&source.path)) {
+            found.extend(source.named(rule.name));
         }
         if source.path.starts_with("sandbox/") {
-            for name in [
-                "session::record",
-                "session::state",
-                "crate::store",
-                "crate::event",
-                "crate::turn::settlement",
-            ] {
-                for (line, code) in &source.code {
-                    if code.contains(name) {
-                        found.push(format!("{}:{line} names {name}", source.path));
-                    }
-                }
-            }
+            found.extend(UNKNOWN_TO_SANDBOX.iter().flat_map(|name| source.named(name)));
         }
     }
+    found
+}
+
+#[test]
+fn no_room_knows_what_it_must_not_know() {
+    let found = violations(&sources());
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_violation_of_each_rule_is_found() {
+    for rule in RULES {
+        let text = format!("//! A planted file.\n\nuse {};\n", rule.name);
+        let planted = |path: &str| violations(&[Source::new(path, &text)]);
+        let found = planted("planted/mod.rs");
+        assert_eq!(found.len(), 1, "{}: {found:?}", rule.name);
+        assert!(found[0].starts_with("planted/mod.rs:3 names"), "{found:?}");
+        for file in rule.files {
+            assert!(!planted(file).iter().any(|found| found.contains(rule.name)), "{file}");
+        }
+    }
+    for name in UNKNOWN_TO_SANDBOX {
+        let planted = Source::new("sandbox/planted.rs", &format!("use {name};\n"));
+        assert_eq!(violations(&[planted]).len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn only_comments_and_tests_are_left_out_of_a_source() {
+    let text = "\
+//! names sled::
+use one;
+#[cfg(test)]
+mod tests;
+use two;
+impl A {
+    #[cfg(test)]
+    #[expect(dead_code)]
+    fn b() {
+        sled::open();
+    }
+    // sled::
+    three();
+    four(
+        #[cfg(test)]
+        sled::faults,
+        five,
+    );
+}
+#[cfg(test)]
+mod more {
+    use sled::Db;
+}
+six();
+";
+    let source = Source::new("a.rs", text);
+    let code: Vec<&str> = source.code.iter().map(|(_, line)| line.trim()).collect();
+    let kept =
+        ["use one;", "use two;", "impl A {", "three();", "four(", "five,", ");", "}", "six();"];
+    assert_eq!(code, kept);
+    assert_eq!(source.code.last().unwrap().0, 24);
+}
+
+#[test]
+fn every_allowance_is_made_use_of() {
+    let sources = sources();
+    let mut idle = Vec::new();
+    for rule in RULES {
+        let names = |source: &&Source| source.named(rule.name).next().is_some();
+        let users: Vec<&str> = sources.iter().filter(names).map(|s| s.path.as_str()).collect();
+        for room in rule.rooms.iter().filter(|room| !users.iter().any(|u| u.starts_with(**room))) {
+            idle.push(format!("no file in {room} names {}", rule.name));
+        }
+        for file in rule.files.iter().filter(|file| !users.contains(file)) {
+            idle.push(format!("{file} does not name {}", rule.name));
+        }
+    }
+    assert!(idle.is_empty(), "{}", idle.join("\n"));
 }
 
 #[test]
@@ -80,7 +192,7 @@ fn every_module_says_what_it_is_for() {
 }
 
 #[test]
-fn every_fixture_and_every_interface_is_used() {
+fn every_fixture_is_used() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tests = String::new();
     for folder in ["it", "binary"] {
@@ -88,12 +200,40 @@ fn every_fixture_and_every_interface_is_used() {
             tests += &std::fs::read_to_string(path).unwrap();
         }
     }
-    let unused: Vec<_> = dormouse_test_guests::ALL
+    let unused = |names: &[&str]| -> Vec<String> {
+        let constants = names.iter().map(|name| name.to_uppercase());
+        constants.filter(|name| !tests.contains(name.as_str())).collect()
+    };
+    let names: Vec<&str> = dormouse_test_guests::ALL.iter().map(|guest| guest.name).collect();
+    assert!(names.len() > 20, "{names:?}");
+    assert_eq!(unused(&names), Vec::<String>::new());
+    assert_eq!(unused(&["no_such_guest"]).len(), 1);
+}
+
+#[test]
+fn every_interface_is_in_a_world_and_is_served_or_called_by_the_host() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let world = std::fs::read_to_string(root.join("wit/world.wit")).unwrap();
+    let sandbox: String = files_of(root.join("host/src/sandbox"))
         .iter()
-        .map(|guest| guest.name.to_uppercase())
-        .filter(|name| !tests.contains(name.as_str()))
+        .map(|p| std::fs::read_to_string(p).unwrap())
         .collect();
-    assert!(unused.is_empty(), "no test uses {unused:?}");
+    let is_used = |interface: &str| {
+        let line = |word: &str| world.contains(&format!("  {word} {interface};"));
+        (line("import") || line("export"))
+            && sandbox.contains(&format!("\"dormouse:agent/{interface}@0.1.0\""))
+    };
+    let mut interfaces = 0;
+    for entry in std::fs::read_dir(root.join("wit")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let interface = name.strip_suffix(".wit").expect("only WIT lies here");
+        if interface != "world" {
+            interfaces += 1;
+            assert!(is_used(interface), "{interface}");
+        }
+    }
+    assert!(interfaces >= 5, "{interfaces}");
+    assert!(!is_used("no-such-interface"));
 }
 
 fn files() -> Vec<PathBuf> {
@@ -122,20 +262,17 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src")
 }
 
+/// The sources of the host without those of its tests.
 fn sources() -> Vec<Source> {
-    let read = |path: PathBuf| {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let code = text
-            .lines()
-            .enumerate()
-            .take_while(|(_, line)| *line != "#[cfg(test)]")
-            .filter(|(_, line)| !line.trim_start().starts_with("//"))
-            .map(|(n, line)| (n + 1, line.to_owned()));
-        Source {
-            path: path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(),
-            code: code.collect(),
+    let mut sources = Vec::new();
+    for file in files() {
+        let path = file.strip_prefix(root()).unwrap().to_str().unwrap();
+        let is_test = path.split('/').any(|part| part == "tests" || part == "tests.rs");
+        if !is_test {
+            sources.push(Source::new(path, &std::fs::read_to_string(&file).unwrap()));
         }
-    };
-    let tests = |path: &PathBuf| path.components().any(|part| part.as_os_str() == "tests");
-    files().into_iter().filter(|path| !tests(path)).map(read).collect()
+    }
+    // A walk that finds nothing finds no violation either.
+    assert!(sources.len() > 150, "only {} sources are left", sources.len());
+    sources
 }

@@ -4,9 +4,9 @@ use axum::http::StatusCode;
 
 use super::error::ApiError;
 use super::model::session::SessionBody;
+use crate::Refusal;
 use crate::agent::catalog::AgentError;
 use crate::host::{CreateError, ForkError, LookError, TemplateError, UpgradeError};
-use crate::sandbox::Refusal;
 use crate::session::creation::InvalidField;
 use crate::session::pattern::Pattern;
 use crate::session::request::{Damaged, OrderError, SendError};

@@ -18,6 +18,7 @@ mod line;
 mod memory;
 mod sandbox;
 mod session;
+mod spelling;
 pub mod store;
 pub mod telemetry;
 mod turn;

@@ -81,6 +81,14 @@ impl ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, "not_supported", error).with("field", field)
     }
 
+    /// A field that the host does not know, and that was probably meant to be another.
+    pub(super) fn unknown_field(field: String, meant: String) -> ApiError {
+        let error = format!("there is no field {field}: did you mean {meant}?");
+        ApiError::new(StatusCode::BAD_REQUEST, "unknown_field", error)
+            .with("field", field)
+            .with("meant", meant)
+    }
+
     pub(super) fn invalid_pattern() -> ApiError {
         let valid: Vec<&str> = Pattern::ALL.iter().map(|pattern| pattern.as_str()).collect();
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_pattern", "Invalid pattern")

@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::frame::RequestId;
 use super::guard::Slot;
 use super::model::event::{EventBody, EventPage};
+use super::model::fields::Ignored;
 use super::model::message::StreamEvent;
 use super::model::session::SessionBody;
 use super::model::turn::{TurnBody, TurnPage};
@@ -168,7 +169,7 @@ async fn conclude(
     match ended.await {
         Ok((message, turn, after)) => {
             writer.write(&message).await?;
-            writer.write(&StreamEvent::done(&turn, after, turn.duration)).await
+            writer.write(&StreamEvent::done(&turn, after, turn.duration, Ignored::default())).await
         }
         Err(error) => writer.write(&StreamEvent::error(&error, &id.0)).await,
     }

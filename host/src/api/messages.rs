@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::frame::RequestId;
 use super::guard::Slot;
 use super::model::create::Create;
-use super::model::fields::Fields;
+use super::model::fields::{Answered, Fields, Ignored};
 use super::model::message::ReplyBody;
 use super::request::{Caller, JsonBody, OneSession, session_of};
 use super::sse::{self, Answering};
@@ -50,12 +50,14 @@ pub(super) async fn send(
     let asked = Asked::now(api, slot, id);
     let prompt = prompt(&mut fields, "prompt")?;
     only_what_is_supported(&mut fields, &headers)?;
-    if fields.flag("streaming")?.unwrap_or(true) {
-        return stream(asked, &session, prompt).await;
+    let streaming = fields.flag("streaming")?.unwrap_or(true);
+    let ignored = fields.finish()?;
+    if streaming {
+        return stream(asked, &session, prompt, ignored).await;
     }
     let reply = session.send(prompt).await?;
     let latency = asked.api.host.clock().monotonic().saturating_sub(asked.since);
-    Ok(Json(ReplyBody::new(reply, latency)).into_response())
+    Ok(Json(Answered { answer: ReplyBody::new(reply, latency), ignored }).into_response())
 }
 
 /// `POST /api/agent/stream`
@@ -70,17 +72,21 @@ pub(super) async fn stream_agent(
     let asked = Asked::now(api, slot, id);
     let message = prompt(&mut fields, "message")?;
     only_what_is_supported(&mut fields, &headers)?;
-    let session = match fields.text("sessionId")?.filter(|id| !id.is_empty()) {
-        Some(id) => session_of(&host, &id)?,
-        None => host.sessions().create(Create::from_fields(fields)?.0).await?,
+    let (session, ignored) = match fields.text("sessionId")?.filter(|id| !id.is_empty()) {
+        Some(id) => (session_of(&host, &id)?, fields.finish()?),
+        None => {
+            let Create { new, ignored } = Create::from_fields(fields)?;
+            (host.sessions().create(new).await?, ignored)
+        }
     };
-    stream(asked, &session, message).await
+    stream(asked, &session, message, ignored).await
 }
 
 async fn stream(
     asked: Asked,
     session: &SessionHandle,
     prompt: String,
+    ignored: Ignored,
 ) -> Result<Response, ApiError> {
     let Asked { api, slot, id, since } = asked;
     let streaming = session.stream(prompt)?;
@@ -96,7 +102,7 @@ async fn stream(
         return Err(never_begun(reply.await.err().map(ApiError::from)));
     };
     let clock = api.host.clock().clone();
-    let answering = Answering { output, reply, clock, since, request_id: id };
+    let answering = Answering { output, reply, clock, since, request_id: id, ignored };
     let mut response =
         sse::respond(&api, slot, sse::Place::start(turn), |writer| answering.write(writer));
     if let Ok(value) = HeaderValue::try_from(session.id().to_string()) {

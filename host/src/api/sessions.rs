@@ -15,10 +15,11 @@ pub(super) async fn create(
     body: Option<JsonBody>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     let fields = body.map(|JsonBody(fields)| fields).unwrap_or_default();
-    let Create(new) = Create::from_fields(fields)?;
+    let Create { new, ignored } = Create::from_fields(fields)?;
     let created = host.sessions().create_seen(new).await?;
     let resume = created.resume.map(Resume::from);
-    Ok((StatusCode::CREATED, Json(Created { session: created.session.into(), resume })))
+    let session = created.session.into();
+    Ok((StatusCode::CREATED, Json(Created { session, resume, ignored })))
 }
 
 /// `GET /api/sessions`

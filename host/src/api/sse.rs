@@ -20,6 +20,7 @@ use super::Api;
 use super::error::ApiError;
 use super::frame::RequestId;
 use super::guard::Slot;
+use super::model::fields::Ignored;
 use super::model::message::StreamEvent;
 use crate::clock::Clock;
 use crate::host::Reply;
@@ -166,6 +167,7 @@ pub(super) struct Answering {
     pub(super) clock: Clock,
     pub(super) since: Duration,
     pub(super) request_id: RequestId,
+    pub(super) ignored: Ignored,
 }
 
 impl Answering {
@@ -198,7 +200,8 @@ impl Answering {
             Ok(reply) => {
                 let latency = self.clock.monotonic().saturating_sub(self.since);
                 writer.write(&StreamEvent::message(reply.content())).await?;
-                writer.write(&StreamEvent::done(&reply.turn, reply.session, latency)).await
+                let done = StreamEvent::done(&reply.turn, reply.session, latency, self.ignored);
+                writer.write(&done).await
             }
             Err(error) => {
                 let error = ApiError::from(error);

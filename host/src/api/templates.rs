@@ -5,6 +5,7 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 
 use super::error::ApiError;
+use super::model::fields::Answered;
 use super::model::session::Deleted;
 use super::model::template::{TemplateBody, TemplateList};
 use super::request::{Caller, JsonBody};
@@ -14,13 +15,15 @@ use crate::host::NewTemplate;
 pub(super) async fn create(
     Caller(host): Caller,
     JsonBody(mut fields): JsonBody,
-) -> Result<(StatusCode, Json<TemplateBody>), ApiError> {
+) -> Result<(StatusCode, Json<Answered<TemplateBody>>), ApiError> {
     let name = fields.text("name")?.ok_or_else(|| ApiError::invalid_field("name", "is needed"))?;
     let from = fields.text("sessionId")?;
     let needed = "is needed: the id of a snapshot, or of a session";
     let from = from.ok_or_else(|| ApiError::invalid_field("sessionId", needed))?;
     let new = NewTemplate { name, from, description: fields.text("description")? };
-    Ok((StatusCode::CREATED, Json(host.templates().create(new).await?.into())))
+    let ignored = fields.finish()?;
+    let answer = host.templates().create(new).await?.into();
+    Ok((StatusCode::CREATED, Json(Answered { answer, ignored })))
 }
 
 /// `GET /api/templates`

@@ -15,6 +15,7 @@ mod reconnect;
 mod refused;
 mod snapshots;
 mod streams;
+mod unknown;
 
 use std::collections::BTreeSet;
 

@@ -1,24 +1,28 @@
 //! The body of `POST /api/sessions`, and of whatever else creates a session.
 
-use super::fields::Fields;
+use super::fields::{Fields, Ignored};
 use crate::api::agents::selector;
 use crate::api::error::ApiError;
 use crate::session::creation::{NewSession, Start};
 use crate::session::pattern::Pattern;
-use crate::session::record::{Durability, Object, ResumeFallback};
+use crate::session::record::{Durability, ResumeFallback};
 
 /// Fields that ask for what this version does not do. Ignored, they would be promises.
 const NOT_SUPPORTED: [&str; 1] = ["workspace"];
 
 /// A session to create.
 #[derive(Debug)]
-pub(in crate::api) struct Create(pub(in crate::api) NewSession);
+pub(in crate::api) struct Create {
+    pub(in crate::api) new: NewSession,
+    /// What of the body has no meaning.
+    pub(in crate::api) ignored: Ignored,
+}
 
 impl Create {
     /// From the fields of a body.
     pub(in crate::api) fn from_fields(mut body: Fields) -> Result<Create, ApiError> {
         for field in NOT_SUPPORTED {
-            if body.has(field) {
+            if body.any(field).is_some() {
                 return Err(ApiError::not_supported(field));
             }
         }
@@ -30,9 +34,10 @@ impl Create {
                 .ok_or_else(ApiError::invalid_pattern)?,
         };
         let config = body.object("config")?;
+        let mut configured = Fields::within("config.", config.clone());
         let agent = body.text("agent")?;
         let mut new = NewSession {
-            start: start(&mut body, &config)?,
+            start: start(&mut body, &mut configured)?,
             agent: agent.map(|text| selector(&text)).transpose()?,
             pattern,
             conversation_id: body.any("conversationId"),
@@ -55,17 +60,20 @@ impl Create {
             ..NewSession::default()
         };
         // Those of the body win: they come last.
-        take_limits(&mut new, &Fields::within("config.", config.clone()))?;
-        take_limits(&mut new, &body)?;
+        take_limits(&mut new, &mut configured)?;
+        take_limits(&mut new, &mut body)?;
         new.config = config;
-        Ok(Create(new))
+        body.note_inner(&configured);
+        // The configuration is the agent's and its clients', and may hold anything else.
+        configured.finish()?;
+        Ok(Create { new, ignored: body.finish()? })
     }
 }
 
 /// Where it starts from. An empty `resumeSessionId` is what clients send who have none.
-fn start(body: &mut Fields, config: &Object) -> Result<Start, ApiError> {
+fn start(body: &mut Fields, configured: &mut Fields) -> Result<Start, ApiError> {
     let template = body.text("template")?.map(Start::Template);
-    let resume = Fields::within("config.", config.clone()).text("resumeSessionId")?;
+    let resume = configured.text("resumeSessionId")?;
     let resume = resume.filter(|id| !id.is_empty()).map(Start::Resume);
     match (template, resume) {
         (Some(_), Some(_)) => {
@@ -75,7 +83,7 @@ fn start(body: &mut Fields, config: &Object) -> Result<Start, ApiError> {
     }
 }
 
-fn take_limits(new: &mut NewSession, from: &Fields) -> Result<(), ApiError> {
+fn take_limits(new: &mut NewSession, from: &mut Fields) -> Result<(), ApiError> {
     new.max_turns = from.count("maxTurns")?.or(new.max_turns);
     new.max_budget = from.money("maxBudgetUsd")?.or(new.max_budget);
     new.max_fuel = from.count("maxFuel")?.or(new.max_fuel);
@@ -105,7 +113,7 @@ mod tests {
             "config": { "maxTurns": 10, "maxBudgetUsd": 1.0, "model": "m" },
             "maxTurns": 3,
         });
-        let new = create(body).unwrap().0;
+        let new = create(body).unwrap().new;
         assert_eq!((new.max_turns, new.max_budget), (Some(3), Some(NanoUsd(1_000_000_000))));
         assert_eq!(new.config["model"], "m");
         assert_eq!(new.config["maxTurns"], 10);
@@ -135,9 +143,9 @@ mod tests {
     #[test]
     fn a_session_starts_fresh_from_a_snapshot_or_from_a_template() {
         let resumed = |id| json!({ "config": { "resumeSessionId": id } });
-        assert_eq!(create(resumed("s")).unwrap().0.start, Start::Resume("s".to_owned()));
-        assert_eq!(create(resumed("")).unwrap().0.start, Start::Fresh);
-        let template = create(json!({ "template": "t" })).unwrap().0.start;
+        assert_eq!(create(resumed("s")).unwrap().new.start, Start::Resume("s".to_owned()));
+        assert_eq!(create(resumed("")).unwrap().new.start, Start::Fresh);
+        let template = create(json!({ "template": "t" })).unwrap().new.start;
         assert_eq!(template, Start::Template("t".to_owned()));
         let mut both = resumed("s");
         both["template"] = json!("t");
@@ -148,14 +156,14 @@ mod tests {
     fn words_that_are_not_known_are_answered_with_those_that_are() {
         let error = create(json!({ "durability": "never" })).unwrap_err();
         assert!(error.body("r").error.contains("turn, sleep"));
-        let new = create(json!({ "durability": "sleep", "resumeFallback": "fresh" })).unwrap().0;
+        let new = create(json!({ "durability": "sleep", "resumeFallback": "fresh" })).unwrap().new;
         assert_eq!(new.durability, Durability::Sleep);
         assert_eq!(new.resume_fallback, Some(ResumeFallback::Fresh));
     }
 
     #[test]
     fn a_body_with_nothing_in_it_is_an_ephemeral_session() {
-        let new = create(json!({})).unwrap().0;
+        let new = create(json!({})).unwrap().new;
         assert_eq!(new.pattern, Pattern::Ephemeral);
         assert!(new.agent.is_none());
     }

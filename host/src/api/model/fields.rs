@@ -1,16 +1,25 @@
 //! A JSON object as a request holds it, read field by field, so that what is wrong is named.
+//!
+//! A handler takes out each field that it knows. What is left then is unknown: [`Fields::finish`]
+//! refuses the near miss of a known name, and hands on the other names, for the answer to tell.
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Number, Value};
 
 use crate::api::error::ApiError;
 use crate::session::id::SnapshotId;
 use crate::session::limits::NanoUsd;
 use crate::session::record::Object;
+use crate::spelling::near_miss;
 
 /// The largest integer that every JSON number holds exactly.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Unknown fields that an answer names at most, and the characters of each.
+const MAX_IGNORED: usize = 32;
+const MAX_NAME: usize = 64;
 
 /// The fields of a request, or of an object in it. `null` is as good as absent.
 #[derive(Default)]
@@ -18,26 +27,85 @@ pub(in crate::api) struct Fields {
     object: Object,
     /// What stands before the names of these fields in messages: `config.` or nothing.
     prefix: &'static str,
+    /// The names that were asked for.
+    known: Vec<&'static str>,
+    /// Names that are known in an object of the request, with the name of that before them.
+    inner: Vec<String>,
+}
+
+/// The names of fields that the host does not know and has ignored, for the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(in crate::api) struct Ignored(Vec<String>);
+
+impl Ignored {
+    /// Whether there are none.
+    pub(in crate::api) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// An answer, and the fields of its request that were ignored.
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct Answered<T> {
+    #[serde(flatten)]
+    pub(in crate::api) answer: T,
+    /// Absent where all fields are known.
+    #[serde(skip_serializing_if = "Ignored::is_empty")]
+    pub(in crate::api) ignored: Ignored,
 }
 
 impl Fields {
     /// The fields of a whole body.
     pub(in crate::api) fn new(object: Object) -> Fields {
-        Fields { object, prefix: "" }
+        Fields { object, ..Fields::default() }
     }
 
     /// The fields of an object within a body, which is named for messages.
     pub(in crate::api) fn within(prefix: &'static str, object: Object) -> Fields {
-        Fields { object, prefix }
+        Fields { object, prefix, ..Fields::default() }
     }
 
-    /// Whether there is such a field, of any type.
-    pub(in crate::api) fn has(&self, name: &str) -> bool {
-        self.object.get(name).is_some_and(|value| !value.is_null())
+    /// All fields that are known have been taken out. Returns the names of the others.
+    ///
+    /// # Errors
+    /// A name is a near miss of a known one, or belongs into an object of the request.
+    pub(in crate::api) fn finish(self) -> Result<Ignored, ApiError> {
+        let unknown = self.object.iter().filter(|(_, value)| !value.is_null());
+        let mut ignored = Vec::new();
+        for (name, _) in unknown {
+            if let Some(meant) = self.meant(name) {
+                return Err(ApiError::unknown_field(self.full_name(name), meant));
+            }
+            if ignored.len() < MAX_IGNORED {
+                ignored.push(name.chars().take(MAX_NAME).collect());
+            }
+        }
+        Ok(Ignored(ignored))
+    }
+
+    /// An object of the request has been read: what is known in it is misplaced here.
+    pub(in crate::api) fn note_inner(&mut self, inner: &Fields) {
+        self.inner.extend(inner.known.iter().map(|name| inner.full_name(name)));
+    }
+
+    /// What the caller meant by this unknown name.
+    fn meant(&self, unknown: &str) -> Option<String> {
+        if let Some(known) = near_miss(unknown, self.known.iter().copied()) {
+            return Some(self.full_name(known));
+        }
+        let inner = self.inner.iter().map(|name| name.rsplit('.').next().unwrap_or(name));
+        let name = near_miss(unknown, inner)?;
+        self.inner.iter().find(|inner| inner.rsplit('.').next() == Some(name)).cloned()
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// A value of any type, which is taken out.
-    pub(in crate::api) fn any(&mut self, name: &str) -> Option<Value> {
+    pub(in crate::api) fn any(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
         self.object.remove(name).filter(|value| !value.is_null())
     }
 
@@ -107,12 +175,12 @@ impl Fields {
         items.into_iter().map(text).collect()
     }
 
-    /// An integer that is not negative.
-    pub(in crate::api) fn count(&self, name: &'static str) -> Result<Option<u64>, ApiError> {
+    /// An integer that is not negative, which is taken out.
+    pub(in crate::api) fn count(&mut self, name: &'static str) -> Result<Option<u64>, ApiError> {
         let problem = "must be an integer, 0 or more";
-        match self.object.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Number(number)) => match whole(number) {
+        match self.any(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => match whole(&number) {
                 Some(count) => Ok(Some(count)),
                 None => Err(self.invalid(name, problem)),
             },
@@ -120,16 +188,22 @@ impl Fields {
         }
     }
 
-    /// A number of milliseconds.
-    pub(in crate::api) fn millis(&self, name: &'static str) -> Result<Option<Duration>, ApiError> {
+    /// A number of milliseconds, which is taken out.
+    pub(in crate::api) fn millis(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Duration>, ApiError> {
         Ok(self.count(name)?.map(Duration::from_millis))
     }
 
-    /// An amount of US dollars.
-    pub(in crate::api) fn money(&self, name: &'static str) -> Result<Option<NanoUsd>, ApiError> {
+    /// An amount of US dollars, which is taken out.
+    pub(in crate::api) fn money(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<NanoUsd>, ApiError> {
         let problem = "must be a number of US dollars, 0 or more";
-        let amount = match self.object.get(name) {
-            None | Some(Value::Null) => return Ok(None),
+        let amount = match self.any(name) {
+            None => return Ok(None),
             Some(Value::Number(number)) => number.as_f64().and_then(NanoUsd::from_usd),
             Some(_) => None,
         };
@@ -137,7 +211,7 @@ impl Fields {
     }
 
     fn invalid(&self, name: &str, problem: &str) -> ApiError {
-        ApiError::invalid_field(format!("{}{name}", self.prefix), problem)
+        ApiError::invalid_field(self.full_name(name), problem)
     }
 }
 
@@ -175,7 +249,8 @@ mod tests {
 
     #[test]
     fn counts_may_be_written_as_floats_and_null_is_absent() {
-        let fields = fields(json!({ "a": 10.0, "b": null, "c": 18_446_744_073_709_551_615_u64 }));
+        let mut fields =
+            fields(json!({ "a": 10.0, "b": null, "c": 18_446_744_073_709_551_615_u64 }));
         assert_eq!(fields.count("a").unwrap(), Some(10));
         assert_eq!(fields.count("b").unwrap(), None);
         assert_eq!(fields.count("c").unwrap(), Some(u64::MAX));
@@ -195,5 +270,46 @@ mod tests {
         object.insert("maxTurns".to_owned(), json!(-1));
         let error = Fields::within("config.", object).count("maxTurns").unwrap_err();
         assert_eq!(error.body("r").more["field"], "config.maxTurns");
+    }
+
+    #[test]
+    fn a_near_miss_of_a_known_name_is_refused_and_other_unknown_names_are_told() {
+        let left = |value: Value| {
+            let mut fields = fields(value);
+            let inner = fields.object("config").unwrap();
+            let mut inner = Fields::within("config.", inner);
+            inner.text("resumeSessionId").unwrap();
+            fields.note_inner(&inner);
+            inner.finish()?;
+            fields.count("maxTurns").unwrap();
+            fields.finish()
+        };
+        for (body, field, meant) in [
+            (json!({ "maxTurnz": 3 }), "maxTurnz", "maxTurns"),
+            (json!({ "max_turns": 3 }), "max_turns", "maxTurns"),
+            (json!({ "resumeSessionId": "x" }), "resumeSessionId", "config.resumeSessionId"),
+            (
+                json!({ "config": { "resumeSessionID": "x" } }),
+                "config.resumeSessionID",
+                "config.resumeSessionId",
+            ),
+        ] {
+            let error = left(body).unwrap_err();
+            assert_eq!(error.code(), "unknown_field");
+            let body = error.body("r");
+            assert_eq!(body.error, format!("there is no field {field}: did you mean {meant}?"));
+            assert_eq!((&body.more["field"], &body.more["meant"]), (&json!(field), &json!(meant)));
+        }
+        assert_eq!(left(json!({ "models": [], "x": 1, "y": null })).unwrap().0, ["models", "x"]);
+        assert!(left(json!({ "maxTurns": 3, "config": { "model": "m" } })).unwrap().is_empty());
+    }
+
+    #[test]
+    fn of_many_unknown_names_and_long_ones_a_part_is_told() {
+        let many: Object =
+            (0..1000).map(|n| (format!("{n}{}", "x".repeat(999)), json!(1))).collect();
+        let Ignored(names) = Fields::new(many).finish().unwrap();
+        assert_eq!(names.len(), MAX_IGNORED);
+        assert!(names.iter().all(|name| name.len() == MAX_NAME));
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::ErrorBody;
+use super::fields::Ignored;
 use super::part::{PartBody, document};
 use super::session::{SessionBody, millis};
 use crate::api::error::ApiError;
@@ -148,6 +149,8 @@ pub(in crate::api) struct Done {
     usage: UsageBody,
     cost: f64,
     session: SessionBody,
+    #[serde(skip_serializing_if = "Ignored::is_empty")]
+    ignored: Ignored,
 }
 
 impl StreamEvent<'_> {
@@ -172,6 +175,7 @@ impl StreamEvent<'_> {
         turn: &TurnRecord,
         session: Sight,
         latency: Duration,
+        ignored: Ignored,
     ) -> StreamEvent<'static> {
         StreamEvent::Done(Box::new(Done {
             turn: turn.number,
@@ -179,6 +183,7 @@ impl StreamEvent<'_> {
             usage: UsageBody::from(turn),
             cost: turn.cost.as_usd(),
             session: session.into(),
+            ignored,
         }))
     }
 

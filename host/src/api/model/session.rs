@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::fields::Ignored;
 use crate::agent::AgentRef;
 use crate::clock::Timestamp;
 use crate::host::Resumption;
@@ -202,6 +203,8 @@ pub(in crate::api) struct Created {
     pub(in crate::api) session: SessionBody,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::api) resume: Option<Resume>,
+    #[serde(skip_serializing_if = "Ignored::is_empty")]
+    pub(in crate::api) ignored: Ignored,
 }
 
 /// What became of `config.resumeSessionId`.

@@ -42,7 +42,7 @@ impl MemoryBudget {
         }))
     }
 
-    /// Half of what this machine, or the control group that the process is in, allows.
+    /// Half of what this machine, or the control group that the process is in, allows, in whole MiB.
     #[must_use]
     pub fn default_limit() -> u64 {
         let info = rustix::system::sysinfo();
@@ -51,7 +51,7 @@ impl MemoryBudget {
             .ok()
             .and_then(|text| text.trim().parse::<u64>().ok())
             .unwrap_or(u64::MAX);
-        machine.min(group) / 2
+        (machine.min(group) / 2) & !((1 << 20) - 1)
     }
 
     /// Who is asked for memory when the budget is spent. Only the first call has an effect.

@@ -1,5 +1,7 @@
 //! The command line as a newcomer meets it.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -95,9 +97,12 @@ async fn the_lines_that_the_host_prints_at_its_start_can_be_pasted() {
     eventually("three lines are printed", async || lines().len() == 3).await;
     let said = shell(&lines().join("\n"), server.base(), directory.path());
     assert!(said.contains("turn 1: "), "{said}");
+    let printed = server.printed().join("\n");
     for agent in ["assistant", "counter", "echo", "fib", "notepad"] {
-        assert!(server.printed().join("\n").contains(agent), "{agent}");
+        assert!(printed.contains(agent), "{agent}");
     }
+    let data = directory.path().join("data");
+    assert!(printed.contains(&format!("{} (0 sessions)", data.display())), "{printed}");
 }
 
 #[test]
@@ -146,6 +151,77 @@ fn what_cannot_be_understood_is_refused_with_where_it_came_from() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
     assert!(said.contains("--max-residents") && said.contains("integer"), "{said}");
+}
+
+/// What a run that fails says, on one line.
+fn refusal(arguments: &[&str], directory: &Path) -> String {
+    let output = run(arguments, directory);
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_misspelt_setting_is_refused_with_the_one_that_was_meant() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("dormouse.toml"), "max_residents = 11\n").unwrap();
+    for command in [&["config"][..], &["store", "stat"], &["serve"]] {
+        let said = refusal(command, directory.path());
+        assert!(
+            said.contains("max_residents in dormouse.toml: did you mean max-residents?"),
+            "{said}"
+        );
+    }
+    std::fs::remove_file(directory.path().join("dormouse.toml")).unwrap();
+    let said = refusal(&["config", "--max-residents", "-1"], directory.path());
+    assert!(
+        said.ends_with("max-residents (from --max-residents) must be an integer, 0 or more"),
+        "{said}"
+    );
+    let said = refusal(&["config", "--log-level", "blah="], directory.path());
+    assert!(said.contains("must be a level"), "{said}");
+}
+
+#[test]
+fn a_directory_with_something_else_in_it_is_not_taken_for_data() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("src")).unwrap();
+    let said = refusal(&["--data-dir", ".", "--listen", "127.0.0.1:0"], directory.path());
+    assert!(said.contains("not a data directory") && said.contains("it holds src"), "{said}");
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn a_directory_that_another_user_has_is_named_with_the_cause_and_once() {
+    let directory = tempfile::tempdir().unwrap();
+    // Root may read everything: it becomes somebody else, who needs a program that it can reach.
+    let program = directory.path().join("dormouse");
+    std::fs::copy(DORMOUSE, &program).unwrap();
+    let mode = |path: &Path, mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(path, permissions).unwrap();
+    };
+    mode(directory.path(), 0o755);
+    let data = directory.path().join("data");
+    std::fs::create_dir_all(data.join("store")).unwrap();
+    mode(&data, 0o000);
+    for command in [&["store", "stat"][..], &["backup", "copy"], &["serve"]] {
+        let mut refused = Command::new(&program);
+        without_settings(&mut refused);
+        if rustix::process::geteuid().is_root() {
+            refused.uid(65_534);
+        }
+        refused.args(command).arg("--data-dir").arg(&data).current_dir(directory.path());
+        if command == ["serve"] {
+            refused.args(["--listen", "127.0.0.1:0"]);
+        }
+        let output = refused.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains(data.to_str().unwrap()), "{said}");
+        assert_eq!(said.matches("Permission denied").count(), 1, "{said}");
+    }
+    mode(&data, 0o755);
 }
 
 #[test]

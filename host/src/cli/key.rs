@@ -12,8 +12,13 @@ use crate::session::id::Principal;
 
 pub(super) fn command() -> Command {
     Command::new("key")
-        .about("Make a random key for a caller, and the line that lets it in")
-        .arg(Arg::new("name").value_name("NAME").default_value("admin").help("Whose key it is"))
+        .about("Generate an API key, and the configuration line that accepts it")
+        .arg(
+            Arg::new("name")
+                .value_name("NAME")
+                .default_value("admin")
+                .help("Who the key belongs to: the owner of what it creates"),
+        )
 }
 
 pub(super) fn run(given: &ArgMatches) -> ExitCode {
@@ -24,10 +29,10 @@ pub(super) fn run(given: &ArgMatches) -> ExitCode {
         return complain(&error);
     }
     println!(
-        "The key of {name}, for `Authorization: Bearer …`. It is shown this once:\n\n  {key}\n"
+        "The API key of {name}, for `Authorization: Bearer …`. It is shown only once:\n\n  {key}\n"
     );
     println!(
-        "What lets it in, for dormouse.toml (several are a list):\n\n  api-keys = [\"{line}\"]"
+        "The line of dormouse.toml that accepts it (add further keys to the list):\n\n  api-keys = [\"{line}\"]"
     );
     ExitCode::SUCCESS
 }

@@ -2,6 +2,7 @@
 //!
 //! The first signal lets running turns finish; the second ends the process at once.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,6 +23,14 @@ use crate::agent::Agent;
 use crate::api;
 use crate::host::Host;
 use crate::telemetry::{self, Metrics};
+
+/// A process that was just killed may hold its port for a moment: how often, and after which pause,
+/// to ask for it again.
+const PORT_TRIES: u32 = 5;
+const PORT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Agents of the same owner that the banner names at most.
+const NAMED: usize = 10;
 
 /// What a shell calls an exit by the second signal.
 const INTERRUPTED: i32 = 130;
@@ -64,10 +73,11 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         .compile_in_child(program)
         .build();
     let host = building.await?;
-    let agents = host.agents().list().await.context("the agents cannot be read")?;
+    // A machine that cannot run the bundled agents is found out now, and not by the first client.
+    let agents = host.agents().list().await.context("the bundled agents cannot be used")?;
     // Before anybody is told that the host is there.
     let control = open_control(&config.data_dir);
-    greet(&config, address, &agents)?;
+    greet(&config, address, &agents, host.stats().store.sessions)?;
     run_until_told(host, listener, control, config, &mut signals).await
 }
 
@@ -137,19 +147,33 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
             address.port()
         );
     }
-    match TcpListener::bind(address).await {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => bail!(
-            "port {} of {} is in use: is another dormouse running? Choose another with --listen",
-            address.port(),
-            address.ip()
-        ),
-        Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
+    let mut tries = 0..PORT_TRIES;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if tries.next().is_none() {
+                    bail!("{}", in_use(address));
+                }
+                tokio::time::sleep(PORT_PAUSE).await;
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot listen on {address}")),
+        }
     }
 }
 
+/// What to do about a port that somebody else has.
+fn in_use(address: SocketAddr) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    let other = SocketAddr::new(ip, port.checked_add(1).unwrap_or(port - 1));
+    format!(
+        "port {port} of {ip} is in use: is another dormouse running? Choose another port: \
+         `dormouse --listen {other}` (with cargo: `cargo run --release -- --listen {other}`)"
+    )
+}
+
 /// Say where the server is and how to try it. For people, also where the log is not.
-fn greet(config: &Config, address: SocketAddr, agents: &[Agent]) -> io::Result<()> {
+fn greet(config: &Config, address: SocketAddr, agents: &[Agent], sessions: u64) -> io::Result<()> {
     let reachable = if address.ip().is_unspecified() {
         SocketAddr::from(([127, 0, 0, 1], address.port()))
     } else {
@@ -158,17 +182,17 @@ fn greet(config: &Config, address: SocketAddr, agents: &[Agent]) -> io::Result<(
     let url = format!("http://{reachable}/api/sessions");
     let key = if config.api.keys.is_empty() { "" } else { " -H \"authorization: Bearer $KEY\"" };
     let json = "-H 'content-type: application/json'";
-    let mut bundled: Vec<&str> = agents
-        .iter()
-        .filter(|agent| agent.owner.is_none())
-        .map(|agent| agent.reference.name.as_str())
-        .collect();
-    bundled.dedup();
+    let data_dir = std::path::absolute(&config.data_dir).unwrap_or(config.data_dir.clone());
+    let sessions = match sessions {
+        1 => "1 session".to_owned(),
+        count => format!("{count} sessions"),
+    };
     let mut out = io::stdout().lock();
     writeln!(out, "dormouse {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  listening on  http://{reachable}")?;
-    writeln!(out, "  data in       {}", config.data_dir.display())?;
-    writeln!(out, "  agents        {}", bundled.join(", "))?;
+    writeln!(out, "  data in       {} ({sessions})", data_dir.display())?;
+    writeln!(out, "  agents        {}", names(agents, |agent| agent.owner.is_none()))?;
+    writeln!(out, "  uploaded      {}", names(agents, |agent| agent.owner.is_some()))?;
     writeln!(out, "\nTry it in a second terminal:\n")?;
     writeln!(
         out,
@@ -181,6 +205,18 @@ fn greet(config: &Config, address: SocketAddr, agents: &[Agent]) -> io::Result<(
     writeln!(out, "  curl -s -X POST {url}/$ID/sleep{key}; echo")?;
     writeln!(out)?;
     out.flush()
+}
+
+/// The names of these agents, each once, as far as they fit a line.
+fn names(agents: &[Agent], wanted: fn(&Agent) -> bool) -> String {
+    let wanted = agents.iter().filter(|agent| wanted(agent));
+    let names: BTreeSet<&str> = wanted.map(|agent| agent.reference.name.as_str()).collect();
+    let shown: Vec<&str> = names.iter().copied().take(NAMED).collect();
+    match names.len().saturating_sub(NAMED) {
+        0 if names.is_empty() => "none".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// Each connection and each file takes a descriptor; the soft limit is often low.

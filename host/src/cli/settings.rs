@@ -38,9 +38,38 @@ impl Default for Config {
     }
 }
 
+/// What a setting is about: its heading in the help, and which commands it is an option of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    Common,
+    Server,
+    Sessions,
+    Machine,
+    Storage,
+}
+
+impl Group {
+    /// The heading in the help.
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Group::Common => "Options",
+            Group::Server => "Server",
+            Group::Sessions => "Sessions and turns",
+            Group::Machine => "Memory and threads",
+            Group::Storage => "Storage",
+        }
+    }
+
+    /// Whether commands that look after the data directory go by it.
+    pub(super) fn is_of_store(self) -> bool {
+        matches!(self, Group::Common | Group::Storage)
+    }
+}
+
 /// One setting. Its name is that of the option, of the key in the file, and, in capitals, of the
 /// variable.
 pub(super) struct Setting {
+    pub(super) group: Group,
     pub(super) name: &'static str,
     /// What stands for its value in the help.
     pub(super) value: &'static str,
@@ -60,8 +89,9 @@ impl Setting {
 
 /// A setting whose value lies at one place: how it is read, and how it is shown.
 macro_rules! setting {
-    ($name:literal, $value:literal, $doc:literal, $($field:ident).+, $read:expr, $show:expr) => {
+    ($group:ident, $name:literal, $value:literal, $doc:literal, $($field:ident).+, $read:expr, $show:expr) => {
         Setting {
+            group: Group::$group,
             name: $name,
             value: $value,
             doc: $doc,
@@ -76,218 +106,63 @@ macro_rules! setting {
 
 /// All of them, in the order of the help.
 pub(super) static SETTINGS: &[Setting] = &[
-    setting!("data-dir", "DIR", "Where everything is kept", data_dir, path, show_path),
     setting!(
-        "listen",
-        "ADDRESS",
-        "Where to listen; beyond the loopback keys are needed",
-        listen,
-        address,
-        show
+        Common,
+        "data-dir",
+        "DIR",
+        "The data directory: everything is kept in it",
+        data_dir,
+        path,
+        show_path
     ),
+    setting!(Common, "log", "FORMAT", "Format of log lines: human or json", log, format, show),
     setting!(
-        "api-keys",
-        "NAME:HASH,…",
-        "Who may call; `dormouse key` makes one",
-        api.keys,
-        keys,
-        show_keys
-    ),
-    setting!(
-        "allowed-hosts",
-        "NAME,…",
-        "Names that the server answers to besides the loopback",
-        api.allowed_hosts,
-        hosts,
-        show_hosts
-    ),
-    setting!("log", "FORMAT", "How log lines are written: human or json", log, format, show),
-    setting!(
+        Common,
         "log-level",
         "LEVEL",
-        "What is logged: info, or info,dormouse::store=debug",
+        "What is logged: a level such as info, or info,dormouse::store=debug",
         log_level,
         level,
         show
     ),
     setting!(
-        "default-agent",
-        "AGENT",
-        "The agent of sessions that name none",
-        host.default_agent,
-        agent,
+        Server,
+        "listen",
+        "ADDRESS",
+        "The address to listen on; beyond loopback this needs api-keys",
+        listen,
+        address,
         show
     ),
     setting!(
-        "max-residents",
-        "COUNT",
-        "Instances in memory at most",
-        host.max_residents,
-        value::positive,
-        show
+        Server,
+        "api-keys",
+        "NAME:HASH,…",
+        "API keys that are accepted; `dormouse key` generates one",
+        api.keys,
+        keys,
+        show_keys
     ),
     setting!(
-        "memory-budget",
+        Server,
+        "allowed-hosts",
+        "NAME,…",
+        "Host names that the server answers to, besides loopback",
+        api.allowed_hosts,
+        hosts,
+        show_hosts
+    ),
+    setting!(
+        Server,
+        "max-body",
         "SIZE",
-        "What guests, snapshots and messages may hold together",
-        host.memory_budget,
-        value::size,
-        size
+        "Largest JSON body of a request",
+        api.max_body,
+        value::length,
+        length
     ),
     setting!(
-        "guest-threads",
-        "COUNT",
-        "Threads that run guests",
-        host.guest_threads,
-        value::positive,
-        show
-    ),
-    setting!(
-        "fuel-price-usd",
-        "USD",
-        "What 10⁹ units of fuel cost",
-        host.fuel_price,
-        money,
-        show_money
-    ),
-    setting!(
-        "max-fuel-per-turn",
-        "COUNT",
-        "Fuel of a turn, where the session asks for none",
-        host.limits.max_fuel_per_turn,
-        value::positive,
-        show
-    ),
-    setting!(
-        "max-memory-bytes",
-        "SIZE",
-        "Memory of an agent, and the most that a session may ask for",
-        host.limits.max_memory_bytes,
-        value::size,
-        size
-    ),
-    setting!(
-        "turn-timeout",
-        "TIME",
-        "How long a turn may take, where the session asks for none",
-        host.limits.turn_timeout,
-        value::positive_duration,
-        time
-    ),
-    setting!(
-        "hybrid-sleep-after",
-        "TIME",
-        "How long a hybrid session stays in memory after a turn",
-        host.limits.hybrid_sleep_after,
-        value::duration,
-        time
-    ),
-    setting!(
-        "stale-after",
-        "TIME",
-        "Snapshots that are older are not resumed from, but for those of threads",
-        host.stale_after,
-        value::duration,
-        time
-    ),
-    setting!(
-        "max-queued-messages",
-        "COUNT",
-        "Messages that wait for one session at most",
-        host.max_queued_messages,
-        value::positive,
-        show
-    ),
-    setting!(
-        "max-consecutive-failures",
-        "COUNT",
-        "Failed turns in a row that put a session into error",
-        host.max_consecutive_failures,
-        value::positive,
-        show
-    ),
-    setting!(
-        "stop-grace",
-        "TIME",
-        "How long the running turn of a stopped session may go on",
-        host.stop_grace,
-        value::duration,
-        time
-    ),
-    setting!(
-        "shutdown-grace",
-        "TIME",
-        "How long running turns may go on at the end",
-        host.shutdown_grace,
-        value::duration,
-        time
-    ),
-    setting!(
-        "min-free-disk",
-        "SIZE",
-        "Disk that must stay free for changes to be taken",
-        host.min_free_disk,
-        value::size,
-        size
-    ),
-    setting!(
-        "keep-snapshots",
-        "COUNT",
-        "Snapshots of a session that are kept, 1 to 256",
-        host.retention.snapshots,
-        snapshots,
-        show
-    ),
-    setting!(
-        "keep-snapshots-for",
-        "TIME",
-        "How long snapshots are kept that no session needs, or `always`",
-        host.retention.snapshots_for,
-        age,
-        show_age
-    ),
-    setting!(
-        "keep-turns",
-        "COUNT",
-        "Turns of a session that are kept, and some more",
-        host.retention.turns,
-        value::positive,
-        show
-    ),
-    setting!(
-        "keep-turns-for",
-        "TIME",
-        "How long turns are kept, or `always`",
-        host.retention.turns_for,
-        age,
-        show_age
-    ),
-    setting!(
-        "keep-events",
-        "COUNT",
-        "Events of all sessions that are kept, and some more",
-        host.retention.events,
-        value::positive,
-        show
-    ),
-    setting!(
-        "keep-events-for",
-        "TIME",
-        "How long events are kept, or `always`",
-        host.retention.events_for,
-        age,
-        show_age
-    ),
-    setting!("max-body", "SIZE", "The largest JSON body", api.max_body, value::length, length),
-    setting!(
-        "max-component",
-        "SIZE",
-        "The largest component that may be uploaded",
-        host.max_component_bytes,
-        value::size,
-        size
-    ),
-    setting!(
+        Server,
         "body-timeout",
         "TIME",
         "How long a client may take to send a body",
@@ -296,20 +171,220 @@ pub(super) static SETTINGS: &[Setting] = &[
         time
     ),
     setting!(
+        Server,
         "max-requests",
         "COUNT",
-        "Requests under way at a time",
+        "Most requests at a time",
         api.max_requests,
         requests,
         show
     ),
     setting!(
+        Server,
         "max-connections",
         "COUNT",
-        "Connections at a time",
+        "Most connections at a time",
         api.max_connections,
         requests,
         show
+    ),
+    setting!(
+        Server,
+        "max-component",
+        "SIZE",
+        "Largest component that may be uploaded",
+        host.max_component_bytes,
+        value::size,
+        size
+    ),
+    setting!(
+        Sessions,
+        "default-agent",
+        "AGENT",
+        "Agent of sessions that name none",
+        host.default_agent,
+        agent,
+        show
+    ),
+    setting!(
+        Sessions,
+        "turn-timeout",
+        "TIME",
+        "Time limit of one turn, where the session sets none",
+        host.limits.turn_timeout,
+        value::positive_duration,
+        time
+    ),
+    setting!(
+        Sessions,
+        "max-fuel-per-turn",
+        "COUNT",
+        "Fuel of one turn, where the session sets no limit",
+        host.limits.max_fuel_per_turn,
+        value::positive,
+        show
+    ),
+    setting!(
+        Sessions,
+        "max-memory-bytes",
+        "SIZE",
+        "Memory of an agent, and the most that a session may ask for",
+        host.limits.max_memory_bytes,
+        value::size,
+        size
+    ),
+    setting!(
+        Sessions,
+        "fuel-price-usd",
+        "USD",
+        "Price of 10⁹ units of fuel, in US dollars",
+        host.fuel_price,
+        money,
+        show_money
+    ),
+    setting!(
+        Sessions,
+        "hybrid-sleep-after",
+        "TIME",
+        "Put a hybrid session to sleep this long after its last turn",
+        host.limits.hybrid_sleep_after,
+        value::duration,
+        time
+    ),
+    setting!(
+        Sessions,
+        "stale-after",
+        "TIME",
+        "Do not resume from snapshots older than this (threads excepted)",
+        host.stale_after,
+        value::duration,
+        time
+    ),
+    setting!(
+        Sessions,
+        "max-queued-messages",
+        "COUNT",
+        "Most messages waiting for one session",
+        host.max_queued_messages,
+        value::positive,
+        show
+    ),
+    setting!(
+        Sessions,
+        "max-consecutive-failures",
+        "COUNT",
+        "Failed turns in a row that put a session into `error`",
+        host.max_consecutive_failures,
+        value::positive,
+        show
+    ),
+    setting!(
+        Sessions,
+        "stop-grace",
+        "TIME",
+        "How long the running turn of a stopped session may go on",
+        host.stop_grace,
+        value::duration,
+        time
+    ),
+    setting!(
+        Sessions,
+        "shutdown-grace",
+        "TIME",
+        "How long running turns may go on when the host shuts down",
+        host.shutdown_grace,
+        value::duration,
+        time
+    ),
+    setting!(
+        Machine,
+        "max-residents",
+        "COUNT",
+        "Most instances in memory",
+        host.max_residents,
+        value::positive,
+        show
+    ),
+    setting!(
+        Machine,
+        "memory-budget",
+        "SIZE",
+        "Memory budget for guests, snapshots and messages",
+        host.memory_budget,
+        value::size,
+        size
+    ),
+    setting!(
+        Machine,
+        "guest-threads",
+        "COUNT",
+        "Threads that run guests",
+        host.guest_threads,
+        value::positive,
+        show
+    ),
+    setting!(
+        Storage,
+        "min-free-disk",
+        "SIZE",
+        "Refuse changes when less disk space than this is free",
+        host.min_free_disk,
+        value::size,
+        size
+    ),
+    setting!(
+        Storage,
+        "keep-snapshots",
+        "COUNT",
+        "Snapshots kept per session, 1 to 256",
+        host.retention.snapshots,
+        snapshots,
+        show
+    ),
+    setting!(
+        Storage,
+        "keep-snapshots-for",
+        "TIME",
+        "How long to keep snapshots that no session needs, or `always`",
+        host.retention.snapshots_for,
+        age,
+        show_age
+    ),
+    setting!(
+        Storage,
+        "keep-turns",
+        "COUNT",
+        "Turns kept per session (at least)",
+        host.retention.turns,
+        value::positive,
+        show
+    ),
+    setting!(
+        Storage,
+        "keep-turns-for",
+        "TIME",
+        "How long to keep turns, or `always`",
+        host.retention.turns_for,
+        age,
+        show_age
+    ),
+    setting!(
+        Storage,
+        "keep-events",
+        "COUNT",
+        "Events kept over all sessions (at least)",
+        host.retention.events,
+        value::positive,
+        show
+    ),
+    setting!(
+        Storage,
+        "keep-events-for",
+        "TIME",
+        "How long to keep events, or `always`",
+        host.retention.events_for,
+        age,
+        show_age
     ),
 ];
 
@@ -326,7 +401,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn keys(text: &str) -> Result<Vec<ApiKey>, String> {
     list(text)
         .map(|key| {
-            key.parse().map_err(|error: crate::api::InvalidKey| format!("is no key: {error}"))
+            key.parse()
+                .map_err(|error: crate::api::InvalidKey| format!("is not a list of keys: {error}"))
         })
         .collect()
 }
@@ -343,7 +419,12 @@ fn format(text: &str) -> Result<LogFormat, String> {
 }
 
 fn level(text: &str) -> Result<String, String> {
-    check_level(text).map_err(|_| "must be a level such as info or debug".to_owned())?;
+    let problem = || "must be a level such as info or debug".to_owned();
+    // Of a target without its level nothing would be logged.
+    if text.split(',').any(|directive| directive.trim_end().ends_with('=')) {
+        return Err(problem());
+    }
+    check_level(text).map_err(|_| problem())?;
     Ok(text.to_owned())
 }
 
@@ -359,12 +440,12 @@ fn money(text: &str) -> Result<NanoUsd, String> {
 /// What a semaphore can count.
 fn requests(text: &str) -> Result<usize, String> {
     let count = value::positive(text)?;
-    if count > 1_000_000 { Err("may be 1000000 at most".to_owned()) } else { Ok(count) }
+    if count > 1_000_000 { Err("must be at most 1000000".to_owned()) } else { Ok(count) }
 }
 
 fn snapshots(text: &str) -> Result<usize, String> {
     let count = value::positive(text)?;
-    if count > 256 { Err("may be 256 at most".to_owned()) } else { Ok(count) }
+    if count > 256 { Err("must be at most 256".to_owned()) } else { Ok(count) }
 }
 
 fn age(text: &str) -> Result<Option<Duration>, String> {
@@ -427,6 +508,16 @@ mod tests {
                     .unwrap_or_else(|e| panic!("{} {e}", setting.name));
             }
             assert_eq!((setting.show)(&config), shown, "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn a_level_is_one_or_names_its_target() {
+        for text in ["info", "off", "info,dormouse::store=debug"] {
+            assert_eq!(level(text).as_deref(), Ok(text));
+        }
+        for text in ["blah=", "info,dormouse=", "info,=", "dormouse=loud"] {
+            assert!(level(text).is_err(), "{text}");
         }
     }
 

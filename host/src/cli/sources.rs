@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::settings::{Config, SETTINGS, Setting};
+use crate::spelling::near_miss;
 
 /// The file that is read where it is there and no other is named.
 const FILE: &str = "dormouse.toml";
@@ -57,13 +58,25 @@ pub enum SettingsError {
         /// Where it is not.
         error: String,
     },
-    /// There are settings that the program does not know.
-    #[error("{origin} has settings that there are not: {}; `dormouse config` lists those there are", names.join(", "))]
+    /// There is a setting that the program does not know.
+    #[error("unknown setting {name} in {origin}: {}`dormouse --help` lists all settings", did_you_mean(.meant.as_ref()))]
     Unknown {
-        /// Where they stand.
+        /// Where it is set.
         origin: String,
-        /// Their names.
-        names: Vec<String>,
+        /// Its name.
+        name: String,
+        /// What it was probably meant to be.
+        meant: Option<String>,
+    },
+    /// A key of the file holds what no setting can be.
+    #[error("{name} in {file} {problem}")]
+    NotASetting {
+        /// The file.
+        file: String,
+        /// The key.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
     },
     /// A value is not what it must be.
     #[error("{name} (from {origin}) {problem}")]
@@ -132,8 +145,8 @@ impl Sources {
             ];
             origins.push(take(&mut config, setting, values)?);
         }
-        nothing_left(file.into_keys().collect(), name)?;
-        nothing_left(self.variables.into_keys().collect(), "the environment")?;
+        nothing_left(file.into_keys(), name, |setting| setting.name.to_owned())?;
+        nothing_left(self.variables.into_keys(), "the environment", Setting::variable)?;
         Ok(Settings { config, origins })
     }
 }
@@ -158,11 +171,19 @@ fn take(
     Ok(last)
 }
 
-fn nothing_left(names: Vec<String>, origin: &str) -> Result<(), SettingsError> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    Err(SettingsError::Unknown { origin: origin.to_owned(), names })
+fn nothing_left(
+    mut unknown: impl Iterator<Item = String>,
+    origin: &str,
+    spelt: fn(&Setting) -> String,
+) -> Result<(), SettingsError> {
+    let Some(name) = unknown.next() else { return Ok(()) };
+    let known: Vec<String> = SETTINGS.iter().map(spelt).collect();
+    let meant = near_miss(&name, known.iter().map(String::as_str)).map(str::to_owned);
+    Err(SettingsError::Unknown { origin: origin.to_owned(), name, meant })
+}
+
+fn did_you_mean(meant: Option<&String>) -> String {
+    meant.map_or_else(String::new, |meant| format!("did you mean {meant}? "))
 }
 
 fn read(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
@@ -180,13 +201,16 @@ fn parse(text: &str, file: &str) -> Result<BTreeMap<String, String>, SettingsErr
     })?;
     let mut values = BTreeMap::new();
     for (key, value) in table {
-        match text_of(&value) {
-            Some(text) => values.insert(key, text),
-            None => {
-                let error = format!("{key} must be a string, a number, or a list of strings");
-                return Err(SettingsError::NotToml { file: file.to_owned(), error });
+        let problem = match &value {
+            toml::Value::Table(_) => {
+                "is a section, and there are none: put its keys at the top level"
             }
+            _ => "must be a string, a number, or a list of strings",
         };
+        let not_one =
+            || SettingsError::NotASetting { file: file.to_owned(), name: key.clone(), problem };
+        let text = text_of(&value).ok_or_else(not_one)?;
+        values.insert(key, text);
     }
     Ok(values)
 }
@@ -247,9 +271,13 @@ mod tests {
     #[test]
     fn a_setting_that_there_is_not_is_named() {
         let error = merge(&[], &[("DORMOUSE_LISTENN", "x")], "").unwrap_err().to_string();
-        assert!(error.contains("DORMOUSE_LISTENN") && error.contains("environment"), "{error}");
-        let error = merge(&[], &[], "max_residents = 1\nfoo = 2").unwrap_err().to_string();
-        assert!(error.contains("foo, max_residents"), "{error}");
+        let expected = "unknown setting DORMOUSE_LISTENN in the environment: did you mean \
+                        DORMOUSE_LISTEN? `dormouse --help` lists all settings";
+        assert_eq!(error, expected);
+        let error = merge(&[], &[], "max_residents = 1").unwrap_err().to_string();
+        assert!(error.contains("in dormouse.toml: did you mean max-residents?"), "{error}");
+        let error = merge(&[], &[], "foo = 2").unwrap_err().to_string();
+        assert!(error.starts_with("unknown setting foo in dormouse.toml: `dormouse"), "{error}");
     }
 
     #[test]
@@ -265,6 +293,7 @@ mod tests {
         let settings = merge(&[], &[], "allowed-hosts = [\"a.org\", \"b.org\"]").expect("right");
         assert_eq!(settings.config.api.allowed_hosts, ["a.org", "b.org"]);
         assert!(merge(&[], &[], "allowed-hosts = [1]").is_err());
-        assert!(merge(&[], &[], "[host]\nlog = \"json\"").is_err());
+        let error = merge(&[], &[], "[host]\nlog = \"json\"").unwrap_err().to_string();
+        assert!(error.starts_with("host in dormouse.toml is a section"), "{error}");
     }
 }

@@ -283,13 +283,13 @@ impl Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum UpkeepError {
     /// There is nothing there.
-    #[error("there is no store in {}; say where it is with --data-dir", .0.display())]
+    #[error("{} is not a data directory: it holds no store; name the data directory with --data-dir", .0.display())]
     NoStore(PathBuf),
     /// There is a store there that has no engine.
     #[error("{} was written by an earlier Dormouse; start a host on it once, which converts it", .0.display())]
     Earlier(PathBuf),
     /// There is no backup there.
-    #[error("{} is no backup; `dormouse backup` makes one", .0.display())]
+    #[error("{} is not a backup; `dormouse backup` makes one", .0.display())]
     NoBackup(PathBuf),
     /// Something is where the store should go.
     #[error("{} is not empty: a backup is restored to a directory that is empty or not there", .0.display())]

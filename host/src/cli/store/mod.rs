@@ -26,66 +26,67 @@ use crate::telemetry;
 
 /// What the exit codes mean, for the help.
 const EXIT: &str = "The exit code is 0 when all is well, 1 when something is wrong with the store or \
-                    the command could not be carried out, and 2 when it was not understood.";
+                    the command failed, and 2 when the command line is invalid.";
 
 pub(super) fn command() -> Command {
     let check = Command::new("check")
-        .about("Read everything: every checksum, reference and count, and say what is wrong")
+        .about("Verify every checksum, reference and count, and list what is wrong")
         .long_about(
             "Read everything: every checksum, every reference, every count, and say what is wrong \
              and which sessions are concerned. Changes nothing. Also of a store that does not open, \
              and of one that a host is running on.",
         );
-    let stat = Command::new("stat").about("Show what takes how much of disk and memory");
-    let compact = Command::new("compact").about("Give back the space of what is not in use");
+    let stat = Command::new("stat").about("Show disk and memory use");
+    let compact = Command::new("compact").about("Free disk space that is not in use");
     let quarantine = Arg::new("quarantine")
         .long("quarantine")
         .action(ArgAction::SetTrue)
         .required(true)
-        .help("Keep what is taken out in the folder store/quarantine/ of the data directory");
+        .help("Keep what is removed in the folder store/quarantine/ of the data directory");
     let repair = Command::new("repair")
-        .about("Take out what cannot be read, so that a host starts with the rest")
+        .about("Remove what cannot be read, so that a host can start with the rest")
         .long_about(
-            "Take out what cannot be read, so that a host starts with the rest. Sessions whose \
-             state is lost are in `error` then, and can be resumed from an older snapshot; the \
-             others go on. A backup that is not too old is often better: see `dormouse restore`. \
+            "Remove what cannot be read, so that a host can start with the rest. A session whose \
+             state is lost is put into `error`, and can be resumed from an older snapshot; all \
+             others go on. A recent backup is often the better choice: see `dormouse restore`. \
              No host may be running.",
         )
         .arg(quarantine);
     let subcommands = [check, stat, compact, repair];
     Command::new("store")
-        .about("Check, measure, compact or repair what is in the data directory")
+        .about("Check, measure, compact or repair the data directory")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(subcommands.map(|command| command.arg(json()).after_help(EXIT)))
+        .subcommands(subcommands.map(|command| command.arg(json_flag()).after_help(EXIT)))
 }
 
 pub(super) fn backup_command() -> Command {
     Command::new("backup")
-        .about("Copy one moment of the data directory to an empty one, also while a host runs")
+        .about("Back up the data directory to an empty directory, even while a host is running")
         .long_about(
             "Copy everything that is durable at one moment to a directory that is empty or not \
              there, and read the copy back. A running host goes on meanwhile, and writes the copy \
              itself. A host can be started on the copy; it is no backup any more then.",
         )
         .arg(directory("directory", "Where to"))
-        .arg(json())
+        .arg(json_flag())
         .after_help(EXIT)
 }
 
 pub(super) fn restore_command() -> Command {
     Command::new("restore")
-        .about("Make a data directory of a backup")
+        .about("Restore a backup to an empty data directory")
         .long_about(
             "Verify a backup, copy it to the data directory, which must be empty or not there, and \
              open that once. No host may be running on it.",
         )
         .arg(directory("backup", "The backup"))
-        .arg(json())
+        .arg(json_flag())
         .after_help(EXIT)
 }
 
-fn json() -> Arg {
+/// `--json`, of this command and of others.
+pub(super) fn json_flag() -> Arg {
     Arg::new("json")
         .long("json")
         .action(ArgAction::SetTrue)
@@ -161,11 +162,11 @@ fn options(config: &Config) -> Options {
 fn either(request: &Request, config: &Config) -> Result<Answer, UpkeepError> {
     let data_dir = &config.data_dir;
     match here(request, data_dir, options(config)) {
-        Err(UpkeepError::Open(OpenError::Locked { pid })) => {
+        Err(UpkeepError::Open(OpenError::Locked { path, pid })) => {
             tracing::debug!(?pid, "a host has the data directory, and is asked");
             remote::ask(data_dir, request).map_err(|error| match error {
                 // It may be another command of this kind, or a host that is just starting.
-                RemoteError::Nobody => UpkeepError::Open(OpenError::Locked { pid }),
+                RemoteError::Nobody => UpkeepError::Open(OpenError::Locked { path, pid }),
                 RemoteError::Io(error) => UpkeepError::Io { path: data_dir.clone(), error },
             })
         }

@@ -42,12 +42,12 @@ fn write_check(out: &mut String, check: &Check) -> std::fmt::Result {
         size(read.bytes)
     )?;
     if read.set_aside > 0 {
-        writeln!(out, "{} damaged records have been set aside before", read.set_aside)?;
+        writeln!(out, "set aside before: {}", counted(read.set_aside, "damaged record"))?;
     }
     if check.well {
         return writeln!(out, "all is well");
     }
-    writeln!(out, "\n{} problems:", check.problems)?;
+    writeln!(out, "\n{}:", counted(check.problems, "problem"))?;
     for finding in check.findings.iter().take(PRINTED) {
         writeln!(out, "  {:10} {}", finding.problem, finding.what)?;
     }
@@ -59,7 +59,7 @@ fn write_check(out: &mut String, check: &Check) -> std::fmt::Result {
         )?;
     }
     if !check.sessions.is_empty() {
-        writeln!(out, "\n{} sessions are concerned:", check.sessions.len())?;
+        writeln!(out, "\naffected: {}", counted(check.sessions.len() as u64, "session"))?;
         for session in check.sessions.iter().take(PRINTED) {
             writeln!(out, "  {session}")?;
         }
@@ -70,8 +70,8 @@ fn write_check(out: &mut String, check: &Check) -> std::fmt::Result {
     writeln!(
         out,
         "\nWhat to do: put lost files back where they were, or restore a backup with `dormouse \
-         restore`,\nor end the host and run `dormouse store repair --quarantine`: it takes out what \
-         cannot be read,\nand a host starts with the rest."
+         restore`,\nor stop the host and run `dormouse store repair --quarantine`: it removes what \
+         cannot be read,\nand a host can start with the rest."
     )
 }
 
@@ -99,7 +99,7 @@ fn write_stat(out: &mut String, stat: &Stat) -> std::fmt::Result {
     )?;
     writeln!(out, "overlay   {} keys, {} of memory", overlay.keys, size(overlay.bytes))?;
     if stat.set_aside > 0 {
-        writeln!(out, "aside     {} damaged records", stat.set_aside)?;
+        writeln!(out, "aside     {}", counted(stat.set_aside, "damaged record"))?;
     }
     if stat.waits_for_space {
         writeln!(out, "\nThe disk is full: free some space, the store goes on by itself.")?;
@@ -113,7 +113,6 @@ fn write_backup(out: &mut String, copied: &Copied) -> std::fmt::Result {
     let keys = keys.unwrap_or_default();
     writeln!(out, "copied {keys} keys, {} in {files} files, to {directory}", size(*bytes))?;
     writeln!(out, "read the copy back: every checksum is right")?;
-    writeln!(out, "commits did not wait for it")?;
     writeln!(out, "`dormouse restore {directory}` makes a data directory of it")
 }
 
@@ -122,14 +121,14 @@ fn write_restore(out: &mut String, copied: &Copied, data_dir: &Path) -> std::fmt
     let (sessions, data_dir) = (sessions.unwrap_or_default(), data_dir.display());
     writeln!(out, "verified the backup: every checksum is right")?;
     writeln!(out, "copied {} in {files} files to {data_dir}", size(*bytes))?;
-    writeln!(out, "opened it: {sessions} sessions")
+    writeln!(out, "opened it: {}", counted(sessions, "session"))
 }
 
 fn write_repair(out: &mut String, repair: &Repair) -> std::fmt::Result {
     if repair.problems == 0 {
         return writeln!(out, "all is well: nothing was changed");
     }
-    writeln!(out, "{} problems were found; mended:", repair.problems)?;
+    writeln!(out, "found {}; mended:", counted(repair.problems, "problem"))?;
     for done in repair.done.iter().take(PRINTED) {
         writeln!(out, "  {done}")?;
     }
@@ -148,7 +147,8 @@ fn write_repair(out: &mut String, repair: &Repair) -> std::fmt::Result {
         }
     }
     if !repair.left.is_empty() {
-        writeln!(out, "\n{} are left; upload agents that are missing again:", repair.left.len())?;
+        let left = counted(repair.left.len() as u64, "problem");
+        writeln!(out, "\nleft: {left}; upload missing agents again:")?;
         for left in repair.left.iter().take(PRINTED) {
             writeln!(out, "  {left}")?;
         }
@@ -157,6 +157,11 @@ fn write_repair(out: &mut String, repair: &Repair) -> std::fmt::Result {
         writeln!(out, "\nwhat was taken out is kept in {}", quarantine.display())?;
     }
     Ok(())
+}
+
+/// `1 problem`, `2 problems`.
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A size to the tenth of its unit.

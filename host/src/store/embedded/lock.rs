@@ -15,6 +15,15 @@ use crate::clock::Clock;
 pub(super) const TRIES: u32 = 100;
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
+const LOCK: &str = "lock";
+
+/// One of these makes a directory one of ours, whatever else is in it.
+const OURS: [&str; 4] = [LOCK, super::disk::FOLDER, "sled", "components"];
+
+/// What may lie in a directory that is to become one of ours: what a file system makes, what an operator
+/// puts there before the first start, and the cache of compiled agents.
+const HARMLESS: [&str; 3] = ["lost+found", "dormouse.toml", "compiled"];
+
 /// The directory is ours for as long as this lives. The kernel lets go of it should we crash.
 #[derive(Debug)]
 pub(super) struct Lock {
@@ -25,7 +34,10 @@ impl Lock {
     /// Take the directory at `root`, making it if it is not there.
     pub(super) fn take(root: &Path) -> Result<Lock, OpenError> {
         make_directory(root)?;
-        let path = root.join("lock");
+        let path = root.join(LOCK);
+        if let Some(found) = foreign(root)? {
+            return Err(OpenError::Foreign { path: root.to_owned(), found });
+        }
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         for tries in 1.. {
@@ -35,7 +47,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {
                     let pid = holder(&mut file);
                     if pid != Some(std::process::id()) || tries == TRIES {
-                        return Err(OpenError::Locked { pid });
+                        return Err(OpenError::Locked { path: root.to_owned(), pid });
                     }
                     thread::sleep(PAUSE);
                 }
@@ -88,6 +100,20 @@ fn make_directory(root: &Path) -> Result<(), OpenError> {
     let above = root.parent().filter(|above| !above.as_os_str().is_empty());
     File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(())
+}
+
+/// Something that lies in a directory that is none of ours. Hidden files do not count.
+fn foreign(root: &Path) -> io::Result<Option<String>> {
+    if OURS.iter().any(|ours| root.join(ours).exists()) {
+        return Ok(None);
+    }
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && !HARMLESS.contains(&name.as_str()) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 fn sign(file: &mut File) -> io::Result<()> {

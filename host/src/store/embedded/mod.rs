@@ -124,7 +124,7 @@ impl Embedded {
     /// [`OpenError`] says what is wrong with the directory. Damaged records are none of it: they
     /// are set aside and counted in [`StoreStats::quarantined`].
     pub fn open(root: &Path, options: Options) -> Result<Embedded, OpenError> {
-        Embedded::start(root, None, options)
+        Embedded::start(root, None, options).map_err(|error| error.of_directory(root))
     }
 
     /// A store in a directory of its own, which is removed when the store has closed. Blocks.
@@ -132,9 +132,10 @@ impl Embedded {
     /// # Errors
     /// As for [`Embedded::open`].
     pub fn temporary(options: Options) -> Result<Embedded, OpenError> {
-        let temporary = Temporary::new()?;
+        let failed = |error: OpenError| error.of_directory(&std::env::temp_dir());
+        let temporary = Temporary::new().map_err(|error| failed(error.into()))?;
         let root = temporary.path().to_owned();
-        Embedded::start(&root, Some(temporary), options.small())
+        Embedded::start(&root, Some(temporary), options.small()).map_err(failed)
     }
 
     fn start(

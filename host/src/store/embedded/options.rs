@@ -1,7 +1,7 @@
 //! How a store is opened, and why it may not be.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -13,14 +13,28 @@ use crate::store::Retention;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Somebody else uses the directory.
-    #[error("the data directory is in use by another Dormouse process{}", pid_of(.pid.as_ref()))]
+    #[error("the data directory {} is in use by {}", .path.display(), holder_of(.pid.as_ref()))]
     Locked {
-        /// The process, where it could be learned.
+        /// The data directory.
+        path: PathBuf,
+        /// The process that has it, where that could be learned.
         pid: Option<u32>,
     },
     /// There is something else in its place.
     #[error("{} is not a directory", .0.display())]
     NotADirectory(PathBuf),
+    /// The directory holds something else, and no store.
+    #[error(
+        "{} is not a data directory, and not empty: it holds {found}; name a directory that is empty \
+         or does not exist",
+        .path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// The name of something in it.
+        found: String,
+    },
     /// A later version of the host has written it.
     #[error("the data directory was written by a newer Dormouse: {0}")]
     NewerFormat(String),
@@ -33,25 +47,47 @@ pub enum OpenError {
     Refused(String),
     /// It cannot be written to.
     #[error(
-        "the data directory cannot be written to ({0}); mount its disk for writing, or mend its rights"
+        "the data directory{} cannot be written to: {error}; remount its disk read-write, or fix the \
+         permissions of the directory",
+        named(path)
     )]
-    ReadOnly(#[source] io::Error),
+    ReadOnly {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// There is no space to open it.
     #[error("the disk that holds the data directory is full; free some space")]
     Full,
     /// Reading or writing failed.
-    #[error("the data directory cannot be used: {0}")]
-    Io(#[source] io::Error),
+    #[error("the data directory{} cannot be used: {error}", named(path))]
+    Io {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl OpenError {
+    /// The same error, of the store in this directory.
+    pub(super) fn of_directory(mut self, root: &Path) -> OpenError {
+        if let OpenError::ReadOnly { path, .. } | OpenError::Io { path, .. } = &mut self {
+            root.clone_into(path);
+        }
+        self
+    }
 }
 
 impl From<io::Error> for OpenError {
     fn from(error: io::Error) -> OpenError {
         match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                OpenError::ReadOnly(error)
+                OpenError::ReadOnly { path: PathBuf::new(), error }
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::Full,
-            _ => OpenError::Io(error),
+            _ => OpenError::Io { path: PathBuf::new(), error },
         }
     }
 }
@@ -62,15 +98,27 @@ impl From<engine::OpenError> for OpenError {
             engine::OpenError::NewerFormat(format) => {
                 OpenError::NewerFormat(format!("its engine has format {format}"))
             }
-            engine::OpenError::ReadOnly(error) => OpenError::ReadOnly(error),
-            engine::OpenError::Io(error) => OpenError::from(error),
+            engine::OpenError::ReadOnly(error) | engine::OpenError::Io(error) => {
+                OpenError::from(error)
+            }
             refused => OpenError::Refused(refused.to_string()),
         }
     }
 }
 
-fn pid_of(pid: Option<&u32>) -> String {
-    pid.map_or_else(String::new, |pid| format!(" ({pid})"))
+fn holder_of(pid: Option<&u32>) -> String {
+    match pid {
+        Some(pid) if *pid == std::process::id() => {
+            "another host of this process; shut that down first".to_owned()
+        }
+        Some(pid) => format!("another Dormouse process ({pid})"),
+        None => "another Dormouse process".to_owned(),
+    }
+}
+
+/// The directory, where it is known.
+fn named(path: &Path) -> String {
+    if path.as_os_str().is_empty() { String::new() } else { format!(" {}", path.display()) }
 }
 
 /// How a store is opened.

@@ -175,7 +175,7 @@ fn failed(root: &Path, error: OpenError) -> OpenError {
         tracing::warn!(folder = NEW, %error, "an unfinished folder could not be removed");
     }
     match error {
-        OpenError::Io(error) => OpenError::Refused(format!(
+        OpenError::Io { error, .. } => OpenError::Refused(format!(
             "the data directory is of an earlier Dormouse, and its contents could not be written \
              anew ({error}); it is as it was. It needs about as much room again as it takes: see to \
              that, and start again"

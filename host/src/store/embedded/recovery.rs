@@ -106,14 +106,14 @@ impl From<WriteError> for OpenError {
         match error {
             WriteError::Full => StoreError::Full.into(),
             WriteError::Refused(error) => error.into(),
-            WriteError::Failed(reason) => OpenError::Io(std::io::Error::other(reason.to_string())),
+            WriteError::Failed(reason) => std::io::Error::other(reason.to_string()).into(),
         }
     }
 }
 
 impl From<StoreError> for OpenError {
     fn from(error: StoreError) -> OpenError {
-        OpenError::Io(std::io::Error::other(error.to_string()))
+        OpenError::from(std::io::Error::other(error.to_string()))
     }
 }
 

@@ -56,7 +56,7 @@ impl From<io::Error> for Unreadable {
                 let lost = "a file that it names is not there".to_owned();
                 Unreadable::Damaged(CodecError::Malformed(lost))
             }
-            _ => Unreadable::Failed(OpenError::Io(error)),
+            _ => Unreadable::Failed(error.into()),
         }
     }
 }

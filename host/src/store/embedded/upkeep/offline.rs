@@ -30,7 +30,7 @@ pub fn check(data_dir: &Path, options: Options) -> Result<CheckReport, UpkeepErr
     match Disk::open(data_dir, &options, quiet()) {
         Ok(disk) => Ok(audit(&disk, &|| false)?.report),
         Err(OpenError::Refused(refused)) => inspect(data_dir, &options, &refused),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error.of_directory(data_dir).into()),
     }
 }
 
@@ -88,7 +88,7 @@ pub fn restore(
     })?;
     let to = data_dir.join(disk::FOLDER);
     {
-        let _lock = Lock::take(data_dir)?;
+        let _lock = Lock::take(data_dir).map_err(|error| error.of_directory(data_dir))?;
         copy_files(&from, &to, &files)?;
         let synced = File::open(data_dir).and_then(|folder| folder.sync_all());
         synced.map_err(|error| UpkeepError::Io { path: data_dir.to_owned(), error })?;
@@ -124,7 +124,8 @@ pub fn repair(data_dir: &Path, options: Options) -> Result<RepairReport, UpkeepE
             engine::Repaired::default()
         }
     };
-    let disk = Disk::open(data_dir, &options, quiet())?;
+    let disk = Disk::open(data_dir, &options, quiet());
+    let disk = disk.map_err(|error| error.of_directory(data_dir))?;
     let mut report = mend::mend(&disk, lost)?;
     tracing::info!(keys = repaired.lost, "what could not be read has been taken out of the store");
     report.quarantine = (!repaired.quarantined.is_empty()).then(|| folder.join(engine::QUARANTINE));
@@ -188,21 +189,34 @@ fn with_disk<T>(
     work: impl FnOnce(&Disk) -> Result<T, UpkeepError>,
 ) -> Result<T, UpkeepError> {
     let _lock = take(data_dir)?;
-    work(&Disk::open(data_dir, options, quiet())?)
+    let disk = Disk::open(data_dir, options, quiet());
+    work(&disk.map_err(|error| error.of_directory(data_dir))?)
 }
 
 /// The lock of a directory with a store. None is made.
 fn take(data_dir: &Path) -> Result<Lock, UpkeepError> {
-    if !data_dir.join(disk::FOLDER).is_dir() {
+    if !is_folder(&data_dir.join(disk::FOLDER))? {
         let path = data_dir.to_owned();
-        let is_earlier = data_dir.join("sled").is_dir();
-        return Err(if is_earlier {
+        return Err(if is_folder(&data_dir.join("sled"))? {
             UpkeepError::Earlier(path)
         } else {
             UpkeepError::NoStore(path)
         });
     }
-    Ok(Lock::take(data_dir)?)
+    Lock::take(data_dir).map_err(|error| error.of_directory(data_dir).into())
+}
+
+/// Whether there is a folder, as far as this user may know.
+fn is_folder(path: &Path) -> Result<bool, UpkeepError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(io_error(path, error)),
+    }
 }
 
 pub(super) fn parts(

@@ -76,3 +76,43 @@ fn the_agent_of_the_readme_is_the_bundled_counter() {
     let handler = readme.split_once("fn handle").unwrap().1.split_once("export_agent").unwrap().0;
     assert!(essence(&counter).contains(&essence(handler)), "{handler}");
 }
+
+/// Write the first two blocks of a guide, test the agent as the guide says, build it, and talk to it.
+async fn follow(guide: &str, language: &str, files: [&str; 2], test: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    for (file, block) in files.into_iter().zip(blocks(guide, language)) {
+        std::fs::write(directory.path().join(file), block).unwrap();
+    }
+    let commands = blocks(guide, "sh").remove(0);
+    assert!(commands.contains(test), "the guide tests otherwise: {commands}");
+    let local = commands.lines().take_while(|line| !line.starts_with("curl"));
+    let script = local.collect::<Vec<_>>().join("\n").replace("DORMOUSE", root().to_str().unwrap());
+    let output =
+        Command::new("sh").args(["-euc", &script]).current_dir(directory.path()).output().unwrap();
+    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+
+    let host = Host::builder().in_memory().build().await.unwrap();
+    let component = std::fs::read(directory.path().join("agent.wasm")).unwrap();
+    host.agents().upload("mine", "1", component).await.unwrap();
+    let mine = NewSession::with_agent("mine".parse().unwrap()).pattern(Pattern::Hybrid);
+    let session = host.sessions().create(mine).await.unwrap();
+    for n in 1..=2 {
+        assert_eq!(session.send("hi").await.unwrap().text(), format!("turn {n}: hi"));
+        session.sleep().await.unwrap();
+    }
+    host.shut_down().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs `agents/build`"]
+async fn the_guide_for_javascript_leads_to_a_running_agent() {
+    let files = ["agent.js", "agent.test.js"];
+    follow("agents/javascript/README.md", "js", files, "--test agent.test.js").await;
+}
+
+#[tokio::test]
+#[ignore = "needs `agents/build`"]
+async fn the_guide_for_python_leads_to_a_running_agent() {
+    let files = ["agent.py", "test_agent.py"];
+    follow("agents/python/README.md", "python", files, "-m unittest test_agent").await;
+}

@@ -118,7 +118,8 @@ pub struct Limits {
 /// What a session had spent when a turn began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Turns, failed ones included.
+    /// Turns, failed ones included, but not those that the agent answered with
+    /// [`Error::Invalid`](crate::Error::Invalid) or [`Error::Declined`](crate::Error::Declined).
     pub turns: u64,
     /// Money.
     pub cost: NanoUsd,

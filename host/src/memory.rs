@@ -4,12 +4,13 @@
 //! reclaimer is asked to drop idle instances, one after the other; what is still refused then, is
 //! refused to the one that asked. So the kernel's killer is never met. Work that begins can wait in the
 //! budget's [`Line`], which is told whenever memory is given back. Work that is at its end does not
-//! wait for others that are: one at a time may go over the budget, and give back all the more.
+//! wait for others that are: one at a time may go over the budget, and give back all the more. So may
+//! one guest at a time whose state could not be made again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::line::Line;
 
@@ -27,6 +28,7 @@ struct Shared {
     reclaimer: OnceLock<Reclaimer>,
     line: Line,
     overdraft: Semaphore,
+    growth_overdraft: Arc<Semaphore>,
 }
 
 impl MemoryBudget {
@@ -39,6 +41,7 @@ impl MemoryBudget {
             reclaimer: OnceLock::new(),
             line: Line::default(),
             overdraft: Semaphore::new(1),
+            growth_overdraft: Arc::new(Semaphore::new(1)),
         }))
     }
 
@@ -83,6 +86,13 @@ impl MemoryBudget {
     pub async fn overdraft(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
         self.0.overdraft.acquire().await.ok()
+    }
+
+    /// Leave to [`Account::overdraw`], for a guest that grows and whose state would be lost with its
+    /// instance. `None`: another guest has it.
+    #[must_use]
+    pub fn growth_overdraft(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.growth_overdraft.clone().try_acquire_owned().ok()
     }
 
     /// Start an account that holds nothing yet.
@@ -151,6 +161,12 @@ impl Account {
         let held = bytes.min(self.held);
         self.held -= held;
         Account { budget: self.budget.clone(), held }
+    }
+
+    /// The budget that this account is of.
+    #[must_use]
+    pub fn budget(&self) -> &MemoryBudget {
+        &self.budget
     }
 
     /// Bytes that this account holds.

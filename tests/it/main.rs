@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod images;
 mod limits;
+mod memory;
 mod misbehaviour;
 mod pressure;
 mod residency;

@@ -256,7 +256,7 @@ async fn who_is_denied_memory_waits_for_it_and_a_neighbour_that_grows_is_refused
     let quick = test.bundled("counter", Pattern::LongRunning).await;
     quick.send("one").await.unwrap();
     let greedy = test.session(&guests::GROWS_MEMORY).await;
-    // What the host does not have is denied to the one that asks for it; the others go on.
+    // What the host never has is the fault of the one that asks for it; the others go on.
     let refused = greedy.send("grow 30000000").await;
     let Err(SendError::Failed(ended)) = refused else { panic!("it was answered") };
     let TurnOutcome::Failed(failure) = ended.turn.outcome else { panic!() };

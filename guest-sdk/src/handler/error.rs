@@ -11,11 +11,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// a [`std::error::Error`] itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// What was sent cannot be handled as it is. The text says what to change.
+    /// What was sent cannot be handled as it is. The text says what to change. The client gets it as
+    /// `422 agent_invalid`; the turn is billed, and counts neither as a failure nor as one of the
+    /// session's `maxTurns`.
     Invalid(String),
-    /// The agent does not do what the host asked for. No fault of anybody.
+    /// The agent does not do what the host asked for. No fault of anybody: `409 agent_declined`, which
+    /// is billed and counted as [`Error::Invalid`] is.
     Declined,
-    /// Anything else. The text says what went wrong.
+    /// Anything else. The text says what went wrong: `422 agent_failed`. Several failures in a row put
+    /// the session into `error`.
     Failed(String),
 }
 

@@ -66,6 +66,7 @@ impl MockHost {
                 memory: 64 << 20,
             },
             usage: Usage::default(),
+            uncounted: 0,
             context: Value::Object(serde_json::Map::new()),
             output_limit: 1 << 20,
             output_used: 0,
@@ -163,11 +164,16 @@ impl MockHost {
             world.output_used = 0;
             world.text.clear();
             world.events.clear();
-            turn.number = world.usage.turns + 1;
+            turn.number = world.usage.turns + world.uncounted + 1;
             turn.id = format!("turn-{}", turn.number);
         }
         let answer = agent.dispatch(&turn, &self.host);
-        self.world().usage.turns += 1;
+        let mut world = self.world();
+        match answer {
+            Err(crate::Error::Invalid(_) | crate::Error::Declined) => world.uncounted += 1,
+            Ok(_) | Err(crate::Error::Failed(_)) => world.usage.turns += 1,
+        }
+        drop(world);
         answer
     }
 

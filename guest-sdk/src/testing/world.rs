@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) config: BTreeMap<String, Value>,
     pub(super) limits: Limits,
     pub(super) usage: Usage,
+    /// Turns that had a number and did not count.
+    pub(super) uncounted: u64,
     pub(super) context: Value,
     pub(super) output_limit: u64,
     pub(super) output_used: u64,

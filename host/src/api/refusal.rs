@@ -48,20 +48,23 @@ pub(super) fn failed_turn(turn: &TurnRecord, session: &SessionBody) -> ApiError 
     let TurnOutcome::Failed(failure) = &turn.outcome else {
         return ApiError::internal("a turn that was answered was taken for a failed one");
     };
-    ApiError::new(status_of(failure.code), failure.code.as_str(), failure.message.as_str())
-        .with("turn", turn.number)
-        .with("cost", turn.cost.as_usd())
-        .with("session", session.to_value())
+    let error =
+        ApiError::new(status_of(failure.code), failure.code.as_str(), failure.message.as_str())
+            .with("turn", turn.number)
+            .with("cost", turn.cost.as_usd())
+            .with("session", session.to_value());
+    if failure.code == FailureCode::OutOfMemory { error.retry_later() } else { error }
 }
 
 fn status_of(code: FailureCode) -> StatusCode {
     match code {
-        FailureCode::AgentFailed => StatusCode::UNPROCESSABLE_ENTITY,
+        FailureCode::AgentFailed | FailureCode::AgentInvalid => StatusCode::UNPROCESSABLE_ENTITY,
         FailureCode::AgentTrapped => StatusCode::BAD_GATEWAY,
         FailureCode::TurnTimeout => StatusCode::GATEWAY_TIMEOUT,
         FailureCode::FuelExhausted | FailureCode::BudgetExceeded => StatusCode::PAYMENT_REQUIRED,
         FailureCode::MemoryExceeded => StatusCode::PAYLOAD_TOO_LARGE,
-        FailureCode::TurnKilled => StatusCode::CONFLICT,
+        FailureCode::AgentDeclined | FailureCode::TurnKilled => StatusCode::CONFLICT,
+        FailureCode::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
         FailureCode::HostFault => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -339,7 +342,7 @@ mod tests {
 
     #[test]
     fn each_failure_of_a_turn_has_the_status_of_the_contract() {
-        let expected = [422, 502, 504, 402, 402, 413, 409, 500];
+        let expected = [422, 422, 409, 502, 504, 402, 402, 413, 409, 503, 500];
         for (code, status) in FailureCode::ALL.into_iter().zip(expected) {
             assert_eq!(status_of(code).as_u16(), status, "{code:?}");
         }

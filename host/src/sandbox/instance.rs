@@ -185,6 +185,12 @@ impl Instance {
         self.store.data_mut().memory.wake()
     }
 
+    /// Let the guest of the next call grow over the budget, where the host has no memory and no other
+    /// guest does: no snapshot holds its state, so that the call could not be made again.
+    pub fn keep_at_any_price(&mut self) {
+        self.store.data_mut().memory.keep_at_any_price();
+    }
+
     /// Whether it pays for all that the guest has.
     #[must_use]
     pub fn is_awake(&self) -> bool {

@@ -5,11 +5,14 @@
 //! the instance rests it pays for what the kernel says that it holds, which is far less, because
 //! memories are copied on write; before it is called again it pays in full again. What the host holds
 //! for it besides, such as a snapshot in the making, is on the same account. All is released when the
-//! instance is dropped. A growth that is denied is remembered: when the guest traps after it, that is
-//! why.
+//! instance is dropped. A growth beyond the instance's own limit is denied, and the denial remembered:
+//! when the guest traps after it, that is why. A growth for which the host has no memory now ends the
+//! call: no guest ever sees that the host is short of memory, or its answer would depend on its
+//! neighbours.
 //!
 //! Invariant: what is charged is never less than what the guest holds.
 
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::ResourceLimiter;
 
 use super::fault::Fault;
@@ -28,7 +31,7 @@ const MAX_INSTANCES: usize = 1_000;
 /// page tables, and the stack of its last call. Measured as the growth of the process by a thousand
 /// instances of the bundled counter, less the pages of their memories: 32 KiB each when they were
 /// woken; after a turn up to 53 KiB, with what the store keeps of that turn.
-pub(in crate::sandbox) const OVERHEAD: u64 = 40 << 10;
+pub const OVERHEAD: u64 = 40 << 10;
 
 /// Limits the memory of one instance.
 pub(super) struct Limiter {
@@ -40,9 +43,23 @@ pub(super) struct Limiter {
     buffers: u64,
     /// Bytes of its memories that are really there, where the kernel has told since the last call.
     present: Option<u64>,
+    /// What the account was given beforehand, for growths that are to come. It stays until the
+    /// instance rests.
+    reserved: u64,
     account: Account,
     overdraft: bool,
+    growth: Growth,
     denied: Option<Denied>,
+}
+
+/// What a growth is for which the host has no memory.
+enum Growth {
+    /// Denied.
+    Denied,
+    /// Granted over the budget, if no other instance has that.
+    AtLast,
+    /// Granted over the budget: this instance has that, until it rests.
+    OverBudget(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit),
 }
 
 /// What an instance has asked for and got, in bytes.
@@ -77,8 +94,10 @@ impl Limiter {
             before,
             buffers: 0,
             present: None,
+            reserved: account.held(),
             account,
             overdraft: false,
+            growth: Growth::Denied,
             denied: None,
         }
     }
@@ -117,9 +136,17 @@ impl Limiter {
         self.account.held() >= self.full(self.grown.all())
     }
 
+    /// Let growths go over the budget until the instance rests, where the host has no memory and no
+    /// other instance goes over it: what this one holds could not be made again.
+    pub(super) fn keep_at_any_price(&mut self) {
+        if matches!(self.growth, Growth::Denied) {
+            self.growth = Growth::AtLast;
+        }
+    }
+
     /// Pay for what is really held, until the next call.
     pub(super) fn rest(&mut self) {
-        self.buffers = 0;
+        (self.buffers, self.reserved, self.growth) = (0, 0, Growth::Denied);
         let memories = self.present.map_or(self.grown.memories, |is| is.min(self.grown.memories));
         let full = self.full(memories.saturating_add(self.grown.tables));
         self.account.give_back(self.account.held().saturating_sub(full));
@@ -156,7 +183,8 @@ impl Limiter {
     pub(super) fn keep(&mut self, bytes: u64) {
         let less = self.buffers.saturating_sub(bytes);
         self.buffers -= less;
-        self.account.give_back(less);
+        let needed = self.full(self.grown.all().saturating_add(self.buffers)).max(self.reserved);
+        self.account.give_back(less.min(self.account.held().saturating_sub(needed)));
     }
 
     /// What the host holds for the instance outlives it, on an account of its own.
@@ -175,7 +203,7 @@ impl Limiter {
         if missing == 0 || self.account.charge(missing).is_ok() {
             return Ok(());
         }
-        if !self.overdraft {
+        if !self.overdraft && !self.may_grow_over_budget() {
             self.denied = Some(Denied::Budget(full));
             return Err(Fault::HostOutOfMemory { needed: full });
         }
@@ -183,7 +211,23 @@ impl Limiter {
         Ok(())
     }
 
-    fn grow(&mut self, more: Grown, desired: usize, maximum: Option<usize>) -> bool {
+    fn may_grow_over_budget(&mut self) -> bool {
+        if matches!(self.growth, Growth::AtLast)
+            && let Some(permit) = self.account.budget().growth_overdraft()
+        {
+            self.growth = Growth::OverBudget(permit);
+        }
+        matches!(self.growth, Growth::OverBudget(_))
+    }
+
+    /// Answers whether the instance may have this much more. An error ends the call: the host has no
+    /// memory for it.
+    fn grow(
+        &mut self,
+        more: Grown,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         self.before = self.grown;
         let wanted = Grown {
             memories: self.grown.memories.saturating_add(more.memories),
@@ -191,17 +235,15 @@ impl Limiter {
         };
         if wanted.all() > self.limit {
             self.denied = Some(Denied::Limit);
-            return false;
+            return Ok(false);
         }
         if maximum.is_some_and(|maximum| desired > maximum) {
             // It fails in any case, by a bound of the agent's own: nobody denied it anything.
-            return false;
+            return Ok(false);
         }
-        if self.pay(wanted.all().saturating_add(self.buffers)).is_err() {
-            return false;
-        }
+        self.pay(wanted.all().saturating_add(self.buffers))?;
         self.grown = wanted;
-        true
+        Ok(true)
     }
 
     fn grow_failed(&mut self) {
@@ -209,6 +251,13 @@ impl Limiter {
         // no.
         self.grown = self.before;
     }
+}
+
+/// Whether a memory did not grow because of a bound that it always has.
+fn is_a_bound(error: &wasmtime::Error) -> bool {
+    // These errors have no type; their texts are fixed with the version.
+    let text = error.to_string();
+    text.contains("maximum size exceeded") || text.contains("exceeds memory type's limits")
 }
 
 impl ResourceLimiter for Limiter {
@@ -219,13 +268,19 @@ impl ResourceLimiter for Limiter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let memories = desired.saturating_sub(current) as u64;
-        Ok(self.grow(Grown { memories, tables: 0 }, desired, maximum))
+        self.grow(Grown { memories, tables: 0 }, desired, maximum)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         tracing::debug!(%error, "a growth of memory failed");
+        let wanted = self.grown.all();
         self.grow_failed();
-        Ok(())
+        if is_a_bound(&error) {
+            return Ok(());
+        }
+        // It was allowed, and the system has no memory for it.
+        self.denied = Some(Denied::Budget(self.full(wanted.saturating_add(self.buffers))));
+        Err(error)
     }
 
     fn table_growing(
@@ -236,7 +291,7 @@ impl ResourceLimiter for Limiter {
     ) -> wasmtime::Result<bool> {
         let tables = (desired.saturating_sub(current) as u64).saturating_mul(ELEMENT);
         let maximum = maximum.unwrap_or(MAX_ELEMENTS).min(MAX_ELEMENTS);
-        Ok(self.grow(Grown { memories: 0, tables }, desired, Some(maximum)))
+        self.grow(Grown { memories: 0, tables }, desired, Some(maximum))
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {

@@ -43,8 +43,9 @@ pub use cache::CacheOptions;
 pub use call::{Answer, Call, OutputSink, Report, SessionView};
 pub use code::Code;
 pub use compile::{Compiler, compile_child};
-pub use fault::Fault;
+pub use fault::{Fault, GuestFailure};
 pub use instance::{Grant, Instance};
+pub use memory::OVERHEAD;
 pub use refusal::Refusal;
 pub use snapshot::Saved;
 

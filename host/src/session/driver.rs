@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::agent::catalog::CodeError;
 use crate::clock::Timestamp;
 use crate::event::Event;
+use crate::line::Ticket;
 use crate::sandbox::{Fault, Refusal};
 use crate::store::StoreError;
 
@@ -77,6 +78,11 @@ struct Driver<'a> {
     interrupt: watch::Receiver<Running>,
     /// It stands in line for memory or a place.
     in_line: bool,
+    /// Its place in that line, for as long as its work goes on.
+    ticket: Option<Ticket>,
+    /// Bytes that the next instance holds from its start, because one before it found no memory for
+    /// as many.
+    reserve: u64,
     /// When the instance was last of use.
     used_at: Timestamp,
     /// The instance was made since the last commit, and no event tells of it yet.
@@ -136,6 +142,8 @@ impl<'a> Driver<'a> {
             guest: None,
             interrupt,
             in_line: false,
+            ticket: None,
+            reserve: 0,
             used_at: manager.clock.now(),
             woken: false,
             stuck: false,
@@ -169,6 +177,7 @@ impl Driver<'_> {
     fn let_go(&mut self) {
         (self.head, self.damage) = (None, None);
         self.making = None;
+        (self.ticket, self.reserve) = (None, 0);
     }
 
     /// Drop the instance that could not be woken; but not one that goes on resting, because there was

@@ -74,7 +74,7 @@ impl FuelPrice {
 /// What a session may spend. Fixed at its creation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Turns over the whole life; failed turns count.
+    /// Turns over the whole life; failed turns count, as far as [`Usage::turns`] counts them.
     pub max_turns: Option<u64>,
     /// Money over the whole life.
     pub max_budget: Option<NanoUsd>,
@@ -97,8 +97,11 @@ pub struct Limits {
 /// What a session has spent. It only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Turns that were begun: answered, failed and killed ones.
+    /// Turns that count: answered, failed and killed ones.
     pub turns: u64,
+    /// Turns that were begun and do not count: the agent found the message invalid or declined it, or
+    /// the host had no memory for the turn. Each has its number and its record all the same.
+    pub uncounted: u64,
     /// Money.
     pub cost: NanoUsd,
     /// Fuel.
@@ -109,6 +112,20 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Tokens that models have read from their caches.
     pub cached_tokens: u64,
+}
+
+impl Usage {
+    /// The number of the last turn that was begun; 0 before the first. No number is used twice.
+    #[must_use]
+    pub fn last_turn(&self) -> u64 {
+        self.turns.saturating_add(self.uncounted)
+    }
+
+    /// The number of the turn that is begun next.
+    #[must_use]
+    pub fn next_turn(&self) -> u64 {
+        self.last_turn().saturating_add(1)
+    }
 }
 
 #[cfg(test)]

@@ -52,6 +52,11 @@ impl Output {
         self.0.changed.notify_waiters();
     }
 
+    /// Whether anything was streamed.
+    pub(crate) fn has_deltas(&self) -> bool {
+        !self.lock().deltas.is_empty()
+    }
+
     /// Nothing more comes.
     pub(crate) fn end(&self) {
         self.lock().ended = true;

@@ -115,6 +115,10 @@ pub struct Failure {
 pub enum FailureCode {
     /// The agent said that it failed.
     AgentFailed,
+    /// The agent said that the message cannot be handled as it is: the sender has to change it.
+    AgentInvalid,
+    /// The agent said that it does not do what it was asked for.
+    AgentDeclined,
     /// The agent trapped, panicked or exited.
     AgentTrapped,
     /// It took longer than the session allows.
@@ -127,20 +131,25 @@ pub enum FailureCode {
     MemoryExceeded,
     /// Somebody ended it.
     TurnKilled,
+    /// The host had no memory for what the agent needed, in all the time that a turn may wait for it.
+    OutOfMemory,
     /// The host could not run it: the agent could not be started, or its saved state not restored.
     HostFault,
 }
 
 impl FailureCode {
     /// All of them.
-    pub const ALL: [FailureCode; 8] = [
+    pub const ALL: [FailureCode; 11] = [
         FailureCode::AgentFailed,
+        FailureCode::AgentInvalid,
+        FailureCode::AgentDeclined,
         FailureCode::AgentTrapped,
         FailureCode::TurnTimeout,
         FailureCode::FuelExhausted,
         FailureCode::BudgetExceeded,
         FailureCode::MemoryExceeded,
         FailureCode::TurnKilled,
+        FailureCode::OutOfMemory,
         FailureCode::HostFault,
     ];
 
@@ -149,13 +158,36 @@ impl FailureCode {
     pub fn as_str(self) -> &'static str {
         match self {
             FailureCode::AgentFailed => "agent_failed",
+            FailureCode::AgentInvalid => "agent_invalid",
+            FailureCode::AgentDeclined => "agent_declined",
             FailureCode::AgentTrapped => "agent_trapped",
             FailureCode::TurnTimeout => "turn_timeout",
             FailureCode::FuelExhausted => "fuel_exhausted",
             FailureCode::BudgetExceeded => "budget_exceeded",
             FailureCode::MemoryExceeded => "memory_exceeded",
             FailureCode::TurnKilled => "turn_killed",
+            FailureCode::OutOfMemory => "out_of_memory",
             FailureCode::HostFault => "host_fault",
+        }
+    }
+
+    /// Whether the turn counts: as one of `max_turns`, and as one of the failures in a row that put a
+    /// session into `error`. A turn does not count that failed because the message could not be
+    /// handled, or because the host had no memory: nothing is wrong with the agent then.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        match self {
+            FailureCode::AgentInvalid | FailureCode::AgentDeclined | FailureCode::OutOfMemory => {
+                false
+            }
+            FailureCode::AgentFailed
+            | FailureCode::AgentTrapped
+            | FailureCode::TurnTimeout
+            | FailureCode::FuelExhausted
+            | FailureCode::BudgetExceeded
+            | FailureCode::MemoryExceeded
+            | FailureCode::TurnKilled
+            | FailureCode::HostFault => true,
         }
     }
 }

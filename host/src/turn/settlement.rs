@@ -72,12 +72,14 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules)
     let mut session = before.clone();
     let cost = rules.price.cost(ended.fuel);
     session.revision += 1;
-    session.usage.turns += 1;
+    let counts = ended.result.as_ref().err().is_none_or(|failure| failure.code.counts());
+    let counter = if counts { &mut session.usage.turns } else { &mut session.usage.uncounted };
+    *counter += 1;
     session.usage.fuel = session.usage.fuel.saturating_add(ended.fuel);
     session.usage.cost += cost;
     session.last_activity_at = ended.ended_at;
 
-    let number = session.usage.turns;
+    let number = session.usage.last_turn();
     let subject = session.id.0;
     let mut events = vec![
         Event::session(EventKind::TurnStarted, subject, begun.started_at).with("turn", number),
@@ -107,7 +109,7 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules)
                     .with("cost", cost.as_usd()),
             );
             events.extend(return_to_before(&mut session, &failure, ended.ended_at));
-            failed(&mut session, rules.max_consecutive_failures);
+            failed(&mut session, failure.code, rules.max_consecutive_failures);
             (TurnOutcome::Failed(failure), None)
         }
     };
@@ -168,9 +170,9 @@ pub(crate) fn ending(before: &Session, after: &mut Session, now: Timestamp) -> O
 }
 
 /// The first turn after an upgrade has failed: the old version takes the session back, where it was.
-/// A turn that somebody killed says nothing of the new version.
+/// A turn that somebody killed says nothing of the new version, nor does one that does not count.
 fn return_to_before(session: &mut Session, failure: &Failure, now: Timestamp) -> Option<Event> {
-    if failure.code == FailureCode::TurnKilled {
+    if failure.code == FailureCode::TurnKilled || !failure.code.counts() {
         return None;
     }
     let BeforeUpgrade { agent, head, head_parent } = session.before_upgrade.take()?;
@@ -198,14 +200,18 @@ fn answered(session: &mut Session, answer: &Answer) {
     }
 }
 
-fn failed(session: &mut Session, max_consecutive_failures: u32) {
-    session.consecutive_failures += 1;
+fn failed(session: &mut Session, code: FailureCode, max_consecutive_failures: u32) {
     if session.state == State::Idle {
         make(session, Move::Turn);
+    }
+    if code.counts() {
+        session.consecutive_failures += 1;
     }
     if session.unsaved_turns > 0 {
         // The instance goes with the failed turn, and with it what no snapshot holds.
         make(session, Move::Fail(Reason::new("state_lost")));
+    } else if !code.counts() {
+        // An ephemeral session, too, waits for a message that can be handled.
     } else if session.profile.pattern == Pattern::Ephemeral {
         make(session, Move::Fail(Reason::new("turn_failed")));
     } else if session.consecutive_failures >= max_consecutive_failures {

@@ -46,10 +46,45 @@ async fn an_agent_that_fails_on_purpose_is_422_with_its_own_words() {
     is_failure(&failed, 422, "agent_failed", 2);
     assert!(failed.1["error"].as_str().unwrap().contains("the moon is down"), "{}", failed.1);
     assert_eq!(server.client.ask(&id, "two").await.unwrap(), "turn 2: two");
-    for prompt in ["invalid reason", "declined"] {
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_invalid_or_declined_has_a_code_of_its_own_and_does_not_count() {
+    let server = TestServer::new().await;
+    let limits = json!({ "maxTurns": 2 });
+    let (id, failed) = fails(&server, &guests::FAILS_WHEN_TOLD, limits, "invalid no date").await;
+    is_error(&failed, 422, "agent_invalid");
+    assert!(failed.1["error"].as_str().unwrap().contains("no date"), "{}", failed.1);
+    for turn in 3..=12 {
+        let (prompt, status, code) = match turn % 2 {
+            0 => ("invalid no date", 422, "agent_invalid"),
+            _ => ("declined", 409, "agent_declined"),
+        };
         let answer = server.client.message(&id, prompt).await.unwrap();
-        is_error(&answer, 422, "agent_failed");
+        is_error(&answer, status, code);
+        let body = &answer.1;
+        assert_eq!((&body["turn"], &body["session"]["numTurns"]), (&json!(turn), &json!(1)));
+        assert_eq!(body["session"]["status"], "active");
+        assert!(body["cost"].as_f64().unwrap() > 0.0, "it is billed all the same: {body}");
     }
+    // It has left no trace, and the second turn that counts is the last that is allowed.
+    let (_, last) = server.client.message(&id, "two").await.unwrap();
+    assert_eq!(last["response"]["content"], "turn 2: two");
+    assert_eq!((&last["result"]["turn"], &last["session"]["numTurns"]), (&json!(13), &json!(2)));
+    assert_eq!(last["session"]["terminationReason"], "max_turns");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_ephemeral_session_waits_for_a_message_that_its_agent_can_handle() {
+    let server = TestServer::new().await;
+    let fields = json!({ "pattern": "ephemeral" });
+    let id = server.session(&guests::FAILS_WHEN_TOLD, fields).await;
+    let answer = server.client.message(&id, "invalid no date").await.unwrap();
+    is_error(&answer, 422, "agent_invalid");
+    assert_eq!(answer.1["session"]["status"], "initializing");
+    assert_eq!(server.client.ask(&id, "one").await.unwrap(), "turn 1: one");
     server.shut_down().await;
 }
 

@@ -35,7 +35,8 @@ fn the_budget_of_the_host_denies_what_the_limit_allows() {
     let budget = MemoryBudget::new(100_000 + OVERHEAD);
     let mut limiter = limiter(1 << 30, &budget);
     assert!(grow(&mut limiter, 0, PAGE));
-    assert!(!grow(&mut limiter, PAGE, 2 * PAGE));
+    let denied = limiter.memory_growing(PAGE, 2 * PAGE, None);
+    assert!(denied.is_err(), "the guest never sees that the host is short of memory");
     let needed = 2 * 65_536 + OVERHEAD;
     assert_eq!(limiter.fault(), Some(Fault::HostOutOfMemory { needed }));
     limiter.forget_denials();
@@ -47,10 +48,53 @@ fn a_growth_that_failed_after_all_is_not_held_and_is_charged_once() {
     let budget = MemoryBudget::new(1 << 30);
     let mut limiter = limiter(1 << 30, &budget);
     assert!(grow(&mut limiter, 0, PAGE));
-    limiter.memory_grow_failed(wasmtime::Error::msg("no")).expect("no trap");
+    let bound = wasmtime::Error::msg("Memory maximum size exceeded");
+    limiter.memory_grow_failed(bound).expect("no trap");
     assert_eq!(limiter.held(), 0);
     assert!(grow(&mut limiter, 0, PAGE));
     assert_eq!(budget.used(), 65_536 + OVERHEAD);
+}
+
+#[test]
+fn a_growth_for_which_the_system_has_no_memory_ends_the_call() {
+    let budget = MemoryBudget::new(1 << 30);
+    let mut limiter = limiter(1 << 30, &budget);
+    assert!(grow(&mut limiter, 0, PAGE));
+    let failed = limiter.memory_grow_failed(wasmtime::Error::msg("Cannot allocate memory"));
+    assert!(failed.is_err());
+    let needed = 65_536 + OVERHEAD;
+    assert_eq!(limiter.fault(), Some(Fault::HostOutOfMemory { needed }));
+}
+
+#[test]
+fn what_was_reserved_for_growths_stays_when_buffers_are_given_back() {
+    let budget = MemoryBudget::new(1 << 20);
+    let mut account = budget.account();
+    account.charge(20 * 65_536 / 2).expect("it fits");
+    let mut limiter = Limiter::new(1 << 30, account);
+    assert!(grow(&mut limiter, 0, PAGE));
+    limiter.hold(200_000).expect("it is reserved");
+    limiter.keep(0);
+    assert_eq!(budget.used(), 10 * 65_536);
+    limiter.rest();
+    assert_eq!(budget.used(), 65_536 + OVERHEAD);
+}
+
+#[test]
+fn one_instance_at_a_time_that_cannot_be_made_again_grows_over_the_budget() {
+    let budget = MemoryBudget::new(2 * (65_536 + OVERHEAD));
+    let (mut one, mut other) = (limiter(1 << 30, &budget), limiter(1 << 30, &budget));
+    for limiter in [&mut one, &mut other] {
+        assert!(grow(limiter, 0, PAGE));
+        limiter.keep_at_any_price();
+    }
+    assert!(grow(&mut one, PAGE, 3 * PAGE));
+    assert!(grow(&mut one, 3 * PAGE, 4 * PAGE));
+    assert!(other.memory_growing(PAGE, 2 * PAGE, None).is_err());
+    one.rest();
+    drop(one);
+    other.forget_denials();
+    assert!(grow(&mut other, PAGE, 2 * PAGE));
 }
 
 #[test]
@@ -121,11 +165,12 @@ proptest! {
                 Step::Make => all.push(limiter(1 << 20, &budget)),
                 // A guest runs only while its instance pays in full.
                 Step::Grow(n, pages) => if let Some(one) = all.get_mut(n) && one.wake().is_ok() {
-                    grow(one, 0, pages * PAGE);
+                    // An error ends the call, and changes nothing.
+                    let _ = one.memory_growing(0, pages * PAGE, None);
                 },
                 Step::GrowthFails(n) => if let Some(one) = all.get_mut(n)
                     && one.wake().is_ok()
-                    && grow(one, 0, PAGE)
+                    && matches!(one.memory_growing(0, PAGE, None), Ok(true))
                 {
                     one.grow_failed();
                 },

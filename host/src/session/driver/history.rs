@@ -59,7 +59,7 @@ impl Driver<'_> {
         };
         let mut after = session.clone();
         let Some(guest) = &self.guest else { return Ok(()) };
-        let snapshot = self.snapshot(&after, after.usage.turns, &guest.instance, state);
+        let snapshot = self.snapshot(&after, after.usage.last_turn(), &guest.instance, state);
         after.set_head(Some(&snapshot));
         self.commit(after, Some(snapshot), None).await?;
         if let Some(guest) = &mut self.guest {

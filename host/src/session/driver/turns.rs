@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::sandbox::{Call, Fault, OutputSink, Report, Saved, SessionView};
+use crate::sandbox::{Call, Fault, GuestFailure, OVERHEAD, OutputSink, Report, Saved, SessionView};
 use crate::session::id::{Principal, TurnId};
 use crate::session::record::{Durability, Residency, Session};
 use crate::session::request::{Ended, Letter, OrderError, Running, SendError};
@@ -17,6 +17,10 @@ use crate::turn::record::{Failure, FailureCode, LogLevel, LogLine, LogSource, Tu
 use crate::turn::settlement::{self, Answer, Begun};
 
 use super::{Driver, WakeError};
+
+/// How often a turn is tried for which the host has no memory: as it comes, with what it was denied
+/// reserved beforehand, and with all reserved that its session may have.
+const ATTEMPTS: u32 = 3;
 
 /// How the call of the guest came to its end.
 enum Outcome {
@@ -71,20 +75,30 @@ impl Driver<'_> {
         let rules = self.manager.options.rules;
         let grant = admission::admit(&session, rules.price, begun.started_at)?;
 
-        self.manager.note_running(self.id, session.usage.turns + 1, output);
+        self.manager.note_running(self.id, session.usage.next_turn(), output);
         let started = self.manager.clock.monotonic();
-        let mut ending = self.call(&session, &begun, output, grant, interrupt).await;
-        if let Outcome::Returned(Err(WakeError::Damaged(why))) = &ending {
-            session = self.mend(why.clone()).await.map_err(|error| match error {
-                OrderError::Damaged(damaged) => SendError::Damaged(damaged),
-                OrderError::Store(error) => SendError::Store(error),
-                error => SendError::Host(error.to_string()),
-            })?;
-            ending = self.call(&session, &begun, output, grant, interrupt).await;
-        }
+        let mut attempt = 1;
+        let mut ending = loop {
+            let mut ending = self.call(&session, &begun, output, grant, interrupt).await;
+            if let Outcome::Returned(Err(WakeError::Damaged(why))) = &ending {
+                session = self.mend(why.clone()).await.map_err(|error| match error {
+                    OrderError::Damaged(damaged) => SendError::Damaged(damaged),
+                    OrderError::Store(error) => SendError::Store(error),
+                    error => SendError::Host(error.to_string()),
+                })?;
+                ending = self.call(&session, &begun, output, grant, interrupt).await;
+            }
+            match self.lacking(&ending) {
+                Some(needed) if attempt < ATTEMPTS && self.may_start_again(output) => {
+                    self.start_again(&session, attempt, needed);
+                    attempt += 1;
+                }
+                Some(_) | None => break ending,
+            }
+        };
         self.save(&mut ending).await;
         let duration = self.manager.clock.monotonic().saturating_sub(started);
-        let ended = self.judge(&session, ending, grant, duration)?;
+        let ended = self.judge(&session, ending, grant, attempt, duration)?;
 
         let mut commit = settlement::settle(&session, begun, ended, rules);
         let mut events = self.pending_events();
@@ -112,6 +126,35 @@ impl Driver<'_> {
         if failed { Err(SendError::Failed(Box::new(ended))) } else { Ok(ended) }
     }
 
+    /// What the guest needed to hold, where its call ended because the host had no memory for it now.
+    fn lacking(&self, ending: &Outcome) -> Option<u64> {
+        let Outcome::Returned(Ok((report, _))) = ending else { return None };
+        match report.result {
+            Err(Fault::HostOutOfMemory { needed }) => {
+                (needed <= self.manager.memory.limit()).then_some(needed)
+            }
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Whether the turn can be tried again, so that nobody sees that it was tried before: no reader has
+    /// anything of it, and the state that it started from is in a snapshot.
+    fn may_start_again(&self, output: &Output) -> bool {
+        let saved = self.session.as_ref().is_some_and(|session| session.unsaved_turns == 0);
+        saved && !output.has_deltas()
+    }
+
+    /// Take back an attempt for which the host had no memory. The next waits for that memory, holds
+    /// nothing meanwhile, and has it from its start; so whoever waits keeps nobody else from going on.
+    fn start_again(&mut self, session: &Session, attempt: u32, needed: u64) {
+        self.drop_guest();
+        metrics::counter!("dormouse_turns_restarted_total").increment(1);
+        tracing::debug!(session = %self.id, attempt, needed, "a turn waits for memory");
+        let all = session.profile.limits.max_memory_bytes.saturating_add(OVERHEAD);
+        let reserve = if attempt == 1 { needed } else { needed.max(all) };
+        self.reserve = reserve.min(self.manager.memory.limit());
+    }
+
     /// Wake the guest and call it, until it returns, its time is up, or somebody ends it.
     async fn call(
         &mut self,
@@ -125,7 +168,7 @@ impl Driver<'_> {
         let grace = self.manager.options.stop_grace;
         let call = Call {
             id: begun.id.to_string(),
-            number: session.usage.turns + 1,
+            number: session.usage.next_turn(),
             sender: begun.sender.clone(),
             content: begun.input.clone(),
             deadline: grant.deadline,
@@ -136,6 +179,9 @@ impl Driver<'_> {
         let run = async {
             self.wake().await?;
             let Some(guest) = &mut self.guest else { return Err(WakeError::NotFound) };
+            if session.unsaved_turns > 0 {
+                guest.instance.keep_at_any_price();
+            }
             output.begin(call.number);
             Ok((guest.instance.run(call).await, None))
         };
@@ -207,25 +253,35 @@ impl Driver<'_> {
         session: &Session,
         ending: Outcome,
         grant: Grant,
+        attempt: u32,
         duration: Duration,
     ) -> Result<settlement::Ended, SendError> {
+        let memory = self.manager.memory.limit();
+        let lacking = self.lacking(&ending).is_some();
+        let waited = matches!(ending, Outcome::TimedOut) && std::mem::take(&mut self.in_line);
         let (result, fuel, log, log_dropped) = match ending {
+            // Not billed: it is the host that could not go on.
+            Outcome::Returned(Ok((report, _))) if lacking => {
+                (Err(out_of_memory()), 0, report.log, report.log_dropped)
+            }
             Outcome::Returned(Ok((report, kept))) => {
                 let result = match report.result {
                     Ok(answer) => Ok(self.answer(session, answer, kept)),
-                    Err(fault) => Err(failure(fault, grant)),
+                    Err(fault) => Err(failure(fault, grant, memory)),
                 };
                 (result, report.fuel, report.log, report.log_dropped)
             }
             Outcome::Returned(Err(WakeError::Guest(fault))) => {
-                let failure = failure(fault, grant);
-                (Err(failure), 0, Vec::new(), 0)
+                (Err(failure(fault, grant, memory)), 0, Vec::new(), 0)
             }
+            // It was begun before, and has waited in vain to be begun again.
+            Outcome::Returned(Err(WakeError::OutOfMemory)) if attempt > 1 => {
+                (Err(out_of_memory()), 0, Vec::new(), 0)
+            }
+            Outcome::TimedOut if waited && attempt > 1 => (Err(out_of_memory()), 0, Vec::new(), 0),
             Outcome::Returned(Err(error)) => return Err(self.refusal(error)),
             // The turn was never begun: it waited for memory or a place for all of its time.
-            Outcome::TimedOut if std::mem::take(&mut self.in_line) => {
-                return Err(self.refusal(WakeError::OutOfMemory));
-            }
+            Outcome::TimedOut if waited => return Err(self.refusal(WakeError::OutOfMemory)),
             ending @ (Outcome::TimedOut | Outcome::Killed) => {
                 self.in_line = false;
                 let failure = match ending {
@@ -338,11 +394,25 @@ fn view(session: &Session) -> SessionView {
     }
 }
 
-/// What a fault of the guest is called, and told to its author.
-fn failure(fault: Fault, grant: Grant) -> Failure {
-    let message = fault.to_string();
+/// The host had no memory for what the agent needed.
+fn out_of_memory() -> Failure {
+    let message = "the host has had no memory for what the agent needs; nothing of the turn is kept \
+                   or billed; try again later";
+    Failure { code: FailureCode::OutOfMemory, message: message.to_owned() }
+}
+
+/// What a fault of the guest is called, and told to its author, where the host has this much memory.
+fn failure(fault: Fault, grant: Grant, memory: u64) -> Failure {
+    let message = match fault {
+        Fault::HostOutOfMemory { needed } => format!(
+            "the agent needs {needed} bytes of memory; this host has {memory} bytes for all agents"
+        ),
+        _ => fault.to_string(),
+    };
     let code = match fault {
-        Fault::Failed(_)
+        Fault::Failed(GuestFailure::Invalid(_)) => FailureCode::AgentInvalid,
+        Fault::Failed(GuestFailure::Declined) => FailureCode::AgentDeclined,
+        Fault::Failed(GuestFailure::Failed(_) | GuestFailure::InvalidReply(_))
         | Fault::ReplyTooLarge { .. }
         | Fault::StateTooLarge { .. }
         | Fault::SaveFailed(_)

@@ -7,7 +7,7 @@
 
 use crate::agent::AgentRef;
 use crate::event::{Event, EventKind};
-use crate::sandbox::Saved;
+use crate::sandbox::{Fault, Saved};
 use crate::session::record::{BeforeUpgrade, Session};
 use crate::session::request::OrderError;
 use crate::session::snapshot::{GuestState, Snapshot};
@@ -64,17 +64,15 @@ impl Driver<'_> {
         let mut old = self.rehearse(before, &head, &head.state, "the old version").await?;
         let state = old.instance.save_portable(fuel).await;
         drop(old);
-        let state = state
-            .map_err(|fault| refused(format!("the old version does not save its state: {fault}")))?
-            .ok_or_else(|| {
-                refused(
-                    "its agent does not export `dormouse:agent/state`, and the image of one version \
+        let state = state.map_err(|fault| unsaved("old", fault))?.ok_or_else(|| {
+            refused(
+                "its agent does not export `dormouse:agent/state`, and the image of one version \
                      is of no use to another",
-                )
-            })?;
+            )
+        })?;
 
         let mut new = self.rehearse(after, &head, &state, "the new version").await?;
-        let unsaved = |fault| refused(format!("the new version does not save its state: {fault}"));
+        let unsaved = |fault| unsaved("new", fault);
         let saved = match new.instance.save().await.map_err(unsaved)? {
             Saved::State(saved) => saved,
             Saved::Held(what) => {
@@ -85,7 +83,7 @@ impl Driver<'_> {
                 saved.ok_or_else(|| refused("the new version cannot save its state"))?
             }
         };
-        let carried = self.snapshot(after, before.usage.turns, &new.instance, saved);
+        let carried = self.snapshot(after, before.usage.last_turn(), &new.instance, saved);
         drop(new);
         // It must also wake from what was saved.
         self.rehearse(after, &carried, &carried.state, "the new version").await?;
@@ -107,6 +105,13 @@ impl Driver<'_> {
             }
             Err(error) => Err(self.order_refusal(error)),
         }
+    }
+}
+
+fn unsaved(which: &str, fault: Fault) -> OrderError {
+    match fault {
+        Fault::HostOutOfMemory { .. } => OrderError::OutOfMemory,
+        fault => refused(format!("the {which} version does not save its state: {fault}")),
     }
 }
 

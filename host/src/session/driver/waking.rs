@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{Driver, WakeError};
 use crate::clock::Timestamp;
+use crate::line::Ticket;
 use crate::memory::{Account, OutOfMemory};
 use crate::sandbox::{self, Fault};
 use crate::session::manager::Manager;
@@ -132,14 +133,29 @@ impl Driver<'_> {
     ) -> Result<Guest, WakeError> {
         let manager = self.manager;
         let code = manager.catalog.code(session.profile.agent.digest).await?;
-        let ticket = manager.memory.line().ticket();
+        let ticket = self.ticket.take().unwrap_or_else(|| manager.memory.line().ticket());
+        let made = self.make_of(&code, session, given, &ticket).await;
+        // Whoever has to come again stands where it stood.
+        self.ticket = Some(ticket);
+        made
+    }
+
+    async fn make_of(
+        &mut self,
+        code: &sandbox::Code,
+        session: &Session,
+        given: Option<(&Snapshot, &GuestState)>,
+        ticket: &Ticket,
+    ) -> Result<Guest, WakeError> {
+        let manager = self.manager;
         let patience = manager.clock.sleep_until(manager.clock.now().after(PATIENCE));
         let mut patience = std::pin::pin!(patience);
-        let mut means = Means { making: self.making.take(), place: None, needed: 0 };
+        let needed = self.reserve;
+        let mut means = Means { making: self.making.take(), place: None, needed };
         let mut gathered = ticket.at_once(|| means.gather(manager));
         if gathered.is_none() {
             // Whoever waits holds nothing, until it is the first.
-            means = Means { making: None, place: None, needed: 0 };
+            means = Means { making: None, place: None, needed };
         }
         loop {
             let account = match gathered.take() {
@@ -163,7 +179,7 @@ impl Driver<'_> {
                 random_position: head.map_or(0, |head| head.random_position),
                 monotonic_ns: monotonic_ns(session, head, manager.clock.now()),
             };
-            match revive(&code, grant, account, state).await {
+            match revive(code, grant, account, state).await {
                 Ok(instance) => {
                     let seat = means.place.take().ok_or(WakeError::OutOfMemory)?;
                     return Ok(Guest { instance, _seat: seat });

@@ -120,7 +120,7 @@ pub(crate) fn session() -> impl Strategy<Value = Session> {
     });
     let names = (id(), "[p-r]", any::<u64>(), of(id()), of(id()), of(id()), of(before));
     let times = (time(), of(time()), time(), of(time()));
-    let counts = (any::<[u32; 6]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
+    let counts = (any::<[u32; 7]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
     (names, state(), profile(), times, counts, object()).prop_map(
         |(names, state, profile, times, (counts, failures, tools_used), context)| Session {
             id: SessionId(names.0),
@@ -130,6 +130,7 @@ pub(crate) fn session() -> impl Strategy<Value = Session> {
             profile,
             usage: Usage {
                 turns: counts[0].into(),
+                uncounted: counts[6].into(),
                 cost: NanoUsd(counts[1].into()),
                 fuel: counts[2].into(),
                 input_tokens: counts[3].into(),

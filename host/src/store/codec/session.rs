@@ -66,6 +66,7 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
         resume_fallback: profile.resume_fallback.map(ResumeFallbackRow::of),
         parent: session.parent.map(|parent| parent.0.into()),
         head_parent: session.head_parent.map(|parent| parent.0.into()),
+        uncounted: (usage.uncounted > 0).then_some(usage.uncounted),
     })
 }
 
@@ -158,6 +159,9 @@ struct BodyRow<'a> {
     parent: Option<IdRow>,
     #[n(20)]
     head_parent: Option<IdRow>,
+    /// Absent: none.
+    #[n(21)]
+    uncounted: Option<u64>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -307,6 +311,7 @@ impl BodyRow<'_> {
     fn complete(self, session: &mut Session) -> Result<(), CodecError> {
         session.usage = Usage {
             turns: self.turns,
+            uncounted: self.uncounted.unwrap_or(0),
             cost: NanoUsd(self.cost),
             fuel: self.fuel,
             input_tokens: self.input_tokens,

@@ -121,7 +121,7 @@ proptest! {
         let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 9));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
         let front = with_two_more_fields(&encode_front(&session), 14);
-        let body = with_two_more_fields(&encode_body(&session), 21);
+        let body = with_two_more_fields(&encode_body(&session), 22);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
         prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 12)), Ok(turn));
     }
@@ -133,6 +133,7 @@ proptest! {
         let front = with_fields(&encode_front(&session), 11);
         let body = with_fields(&encode_body(&session), 10);
         session.ended_at = None;
+        session.usage.uncounted = 0;
         session.head = None;
         session.head_parent = None;
         session.parent = None;

@@ -21,6 +21,8 @@ enum Deed {
     Answer { share: u64, complete: bool, saved: bool },
     /// Fails, after using this share of its fuel.
     Fail { share: u64 },
+    /// Declines, after using this share of its fuel.
+    Decline { share: u64 },
 }
 
 fn any_deed() -> impl Strategy<Value = Deed> {
@@ -28,6 +30,7 @@ fn any_deed() -> impl Strategy<Value = Deed> {
         3 => (0..=100_u64, prop::bool::weighted(0.02), prop::bool::weighted(0.9))
             .prop_map(|(share, complete, saved)| Deed::Answer { share, complete, saved }),
         1 => (0..=100_u64).prop_map(|share| Deed::Fail { share }),
+        1 => (0..=100_u64).prop_map(|share| Deed::Decline { share }),
     ]
 }
 
@@ -59,7 +62,7 @@ fn settled(session: &Session, deed: &Deed, fuel: u64, rules: Rules) -> TurnCommi
             let snapshot = saved.then(|| Snapshot {
                 id: SnapshotId(Uuid::from_u128(u128::from(session.revision) << 64)),
                 parent: session.head,
-                turn: session.usage.turns + 1,
+                turn: session.usage.next_turn(),
                 agent: session.profile.agent.digest,
                 taken_at: Timestamp(2),
                 monotonic_ns: 0,
@@ -72,6 +75,10 @@ fn settled(session: &Session, deed: &Deed, fuel: u64, rules: Rules) -> TurnCommi
         Deed::Fail { share } => {
             let message = "it failed".to_owned();
             (share, Err(Failure { code: FailureCode::AgentTrapped, message }))
+        }
+        Deed::Decline { share } => {
+            let message = "it declined".to_owned();
+            (share, Err(Failure { code: FailureCode::AgentDeclined, message }))
         }
     };
     let fuel = u64::try_from(u128::from(fuel) * u128::from(*share) / 100).expect("a share");
@@ -125,14 +132,20 @@ proptest! {
             session = commit.session;
 
             prop_assert_eq!(session.revision, before.revision + 1);
-            prop_assert_eq!(session.usage.turns, before.usage.turns + 1);
+            let counted = u64::from(!matches!(deed, Deed::Decline { .. }));
+            prop_assert_eq!(session.usage.turns, before.usage.turns + counted);
+            prop_assert_eq!(commit.turn.number, before.usage.last_turn() + 1);
+            prop_assert_eq!(session.usage.last_turn(), commit.turn.number);
             prop_assert_eq!(session.usage.fuel, before.usage.fuel + commit.turn.fuel);
             prop_assert_eq!(session.usage.cost, before.usage.cost + commit.turn.cost);
             prop_assert!(max_turns.is_none_or(|max| session.usage.turns <= max));
             prop_assert!(max_fuel.is_none_or(|max| session.usage.fuel <= max));
             prop_assert!(max_budget.is_none_or(|max| session.usage.cost.0 <= max));
             prop_assert_eq!(session.state.status().is_final(), session.ended_at.is_some());
-            if matches!(deed, Deed::Fail { .. }) {
+            if let Deed::Decline { .. } = deed {
+                prop_assert_eq!(session.consecutive_failures, before.consecutive_failures);
+            }
+            if matches!(deed, Deed::Fail { .. } | Deed::Decline { .. }) {
                 prop_assert_eq!(session.head, before.head);
                 prop_assert!(commit.snapshot.is_none());
             }

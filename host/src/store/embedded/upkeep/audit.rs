@@ -367,8 +367,8 @@ impl Audit {
         if !self.exact {
             return Ok(());
         }
-        if last_turn.is_some_and(|last| last != record.usage.turns) && !rows.has_gap {
-            let (last, all) = (last_turn.unwrap_or(0), record.usage.turns);
+        if last_turn.is_some_and(|last| last != record.usage.last_turn()) && !rows.has_gap {
+            let (last, all) = (last_turn.unwrap_or(0), record.usage.last_turn());
             self.tell(Problem::Missing, id, format!("its turns end with {last}, of {all}"));
         }
         self.check_snapshots(&record, &cell, rows.snapshots, holders);

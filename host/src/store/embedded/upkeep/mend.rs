@@ -231,8 +231,8 @@ impl Mender<'_> {
             self.set_aside(&keys::turn(id, first - 1), Bytes::new());
         }
         let end = cell.turns.iter().flatten().last().map(|turn| turn.0).or(rows.last_turn);
-        if end.is_some_and(|end| end < record.usage.turns) {
-            self.set_aside(&keys::turn(id, record.usage.turns), Bytes::new());
+        if end.is_some_and(|end| end < record.usage.last_turn()) {
+            self.set_aside(&keys::turn(id, record.usage.last_turn()), Bytes::new());
         }
         let is_older = has_lost && before.snapshots == cell.snapshots;
         let lost = match (is_there, is_older) {

@@ -68,14 +68,14 @@ fn the_blocks_of_the_readme_can_be_played_as_they_stand() {
         .unwrap();
     let mut blocks = blocks_of_the_readme();
     blocks.retain(|block| !block.contains(SCRIPTED));
-    assert_eq!(blocks.len(), 6, "{blocks:#?}");
+    assert_eq!(blocks.len(), 7, "{blocks:#?}");
     let said = shell(&blocks.join("\n"), server.base(), directory.path());
     for expected in [
-        "turn 1: hello",
-        "turn 2: still there?",
+        "you said: hello",
+        "turn 1: hello\nasleep\nturn 2: still there?\n",
         "turn 3: and now as a stream",
-        "dormouse_residents",
-        "\"mine\"",
+        "turn 1: hello\nturn 2: still there?\nturn 3: and now as a stream\n",
+        "\"name\": \"mine\"",
         "HELLO!",
     ] {
         assert!(said.contains(expected), "{expected} is missing in {said}");

@@ -187,6 +187,7 @@ impl Host {
     /// # Panics
     /// If a task of the host has died of a panic, so that a test that caused it fails.
     pub async fn shut_down(&self) -> Result<(), StoreError> {
+        self.inner.manager.sandbox.stop_compiling();
         self.inner.manager.shut_down(self.inner.options.shutdown_grace).await;
         self.inner.timekeeper.abort();
         let closed = self.inner.store.close().await;

@@ -6,6 +6,7 @@
 
 mod backup;
 mod command_line;
+mod compile;
 mod damage;
 mod disk;
 mod operator;

@@ -1,8 +1,12 @@
 //! Agents are uploaded, refused, listed and removed.
 
-use dormouse::{AgentError, NewSession, Refusal, StoreError};
+use dormouse::{AgentError, NewSession, Principal, Refusal, StoreError};
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use super::fuzz::wasm::{extended, many_functions};
 
 #[tokio::test]
 async fn an_agent_that_the_host_has_never_seen_is_uploaded_and_answers() {
@@ -73,5 +77,45 @@ async fn what_is_no_agent_is_refused_with_what_is_wrong() {
     let half = &guests::SPENDS_FUEL.bytes[..guests::SPENDS_FUEL.bytes.len() / 2];
     let truncated = refusal(half).await.to_string();
     assert!(!truncated.is_empty());
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_principal_with_many_uploads_delays_another_by_one_at_most() {
+    let test = TestHost::new().await;
+    let acting_as = |name: &str| test.host.acting_as(Principal(name.to_owned()));
+    let (many, few) = (acting_as("many").agents(), acting_as("few").agents());
+    // One is compiled, and takes long; as many wait as may; the last is told to come back.
+    let mut uploads: FuturesUnordered<_> = (0..18)
+        .map(|number| {
+            let slow = many_functions(40_000 + number);
+            let bytes = extended(guests::SPENDS_FUEL.bytes, &slow);
+            let (many, version) = (many.clone(), number.to_string());
+            async move { many.upload("slow", &version, bytes).await }
+        })
+        .collect();
+    let refused = uploads.next().await.unwrap();
+    let is_full = matches!(refused, Err(AgentError::Refused(Refusal::QueueFull { limit: 16 })));
+    assert!(is_full, "{refused:?}");
+
+    let small = few.upload("small", "1", guests::SPENDS_FUEL.bytes);
+    tokio::pin!(small);
+    let mut done = 0;
+    loop {
+        tokio::select! {
+            biased;
+            small = &mut small => {
+                small.unwrap();
+                break;
+            }
+            slow = uploads.next() => {
+                slow.unwrap().unwrap();
+                done += 1;
+            }
+        }
+    }
+    // The one that was compiled when it came, and at most one that was begun before it stood in line.
+    assert!(done <= 2, "{done} went before");
+    drop(uploads);
     test.shut_down().await;
 }

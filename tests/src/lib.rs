@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod component;
+pub mod fuzz;
 pub mod load;
 pub mod process;
 pub mod scripted;

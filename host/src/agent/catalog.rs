@@ -105,7 +105,7 @@ impl Catalog {
                 Err(StoreError::AgentExists(agent.reference).into())
             };
         }
-        let prepared = self.sandbox.prepare(component.clone()).await?;
+        let prepared = self.sandbox.prepare(component.clone(), owner.clone()).await?;
         let reference = AgentRef { name, version, digest: prepared.digest };
         let agent = Agent {
             owner,
@@ -201,12 +201,16 @@ impl Catalog {
     }
 
     /// The compiled form of an agent, loaded where it is not yet. Callers of one agent that come at
-    /// the same time load it once.
-    pub(crate) async fn code(&self, digest: Digest) -> Result<Arc<Code>, CodeError> {
+    /// the same time load it once. Where it has to be compiled again, that is this principal's turn.
+    pub(crate) async fn code(
+        &self,
+        digest: Digest,
+        caller: &Principal,
+    ) -> Result<Arc<Code>, CodeError> {
         let cell = self.cell(digest);
         let load = || async {
             let bytes = self.store.component(digest).await?.ok_or(CodeError::Missing(digest))?;
-            Ok::<_, CodeError>(self.sandbox.prepare(bytes).await?.code)
+            Ok::<_, CodeError>(self.sandbox.prepare(bytes, Some(caller.clone())).await?.code)
         };
         Ok(cell.get_or_try_init(load).await?.clone())
     }

@@ -259,6 +259,12 @@ impl From<Refusal> for ApiError {
             Refusal::CompileTimeout { .. } => refused("compile_timeout"),
             Refusal::CompileMemory { .. } => refused("compile_memory"),
             Refusal::DoesNotStart(_) => refused("does_not_start"),
+            Refusal::QueueFull { limit } => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_uploads", text)
+                    .with("waiting", *limit)
+                    .retry_later()
+            }
+            Refusal::ShuttingDown => ApiError::shutting_down(),
             Refusal::Busy => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text).retry_later()
             }

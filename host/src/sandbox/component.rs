@@ -2,20 +2,32 @@
 //!
 //! Compilation cannot be stopped once it runs, so everything that makes it long or large is bounded
 //! here first; and what cannot work for want of an import or an export is refused with the name of
-//! it. Inspection is linear in the size of the component. It takes bytes from strangers: it must
-//! not panic, recurse by their nesting, or allocate by their word.
+//! it. It takes bytes from strangers: it must not panic, recurse by their nesting, or allocate by their
+//! word.
+//!
+//! Two things are bounded: what stands in the component, counted here, and the work that it asks for, which
+//! is more than linear in it: `work` has the bounds, `scope` counts what is done for types and instances,
+//! `function` what is done for code. All of it is counted before it is done.
+
+mod function;
+mod scope;
+mod work;
 
 use wasmparser::component_types::{ComponentEntityType, ComponentItem};
 use wasmparser::types::TypesRef;
 use wasmparser::{
-    Encoding, FuncValidator, FuncValidatorAllocations, FunctionBody, Parser, Payload, ValidPayload,
-    Validator, ValidatorResources, WasmFeatures,
+    Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator, WasmFeatures,
 };
 
+use super::compile::MAX_NAMES;
 use super::entry::{HANDLER, RUN};
 use super::imports;
 use super::refusal::Refusal;
 use crate::agent::AgentKind;
+use scope::Scopes;
+#[cfg(test)]
+pub(super) use work::Work;
+use work::{add, bound};
 
 /// Components and modules inside one another.
 const MAX_NESTING: usize = 16;
@@ -23,27 +35,16 @@ const MAX_NESTING: usize = 16;
 const MAX_MODULES: u64 = 512;
 /// Functions in all. CPython with its libraries has about 30,000.
 const MAX_FUNCTIONS: u64 = 250_000;
-/// The code of one function, in bytes. The largest of CPython has about 100 KB.
-const MAX_BODY: u64 = 1 << 20;
-/// Blocks in one another within a function. A `match` of as many arms makes as many.
-const MAX_BLOCKS: u64 = 10_000;
-/// The locals of one function.
-const MAX_LOCALS: u64 = 20_000;
 /// Types in all, of modules and components.
 const MAX_TYPES: u64 = 200_000;
 /// Everything else that a section counts, in all: imports, exports, globals, segments, aliases, ….
 const MAX_ITEMS: u64 = 1_000_000;
 
-/// What kind of component this is, of those that the host can compile and link, by these rules of the
-/// engine.
+/// Whether this can be a component at all, from its size and its first bytes.
 ///
 /// # Errors
-/// A [`Refusal`] of any kind but those of the compiler.
-pub(super) fn inspect(
-    bytes: &[u8],
-    limit: u64,
-    features: WasmFeatures,
-) -> Result<AgentKind, Refusal> {
+/// [`Refusal::TooLarge`], [`Refusal::NotWasm`] and [`Refusal::CoreModule`].
+pub(super) fn look(bytes: &[u8], limit: u64) -> Result<(), Refusal> {
     if bytes.len() as u64 > limit {
         return Err(Refusal::TooLarge { limit });
     }
@@ -53,14 +54,35 @@ pub(super) fn inspect(
     if Parser::is_core_wasm(bytes) {
         return Err(Refusal::CoreModule);
     }
-    let mut inspection = Inspection::new(features);
+    Ok(())
+}
+
+/// What kind of component this is, of those that the host can compile and link, by these rules of the
+/// engine.
+///
+/// # Errors
+/// A [`Refusal`] of any kind but those of the compiler.
+pub(super) fn inspect(bytes: &[u8], features: WasmFeatures) -> Result<AgentKind, Refusal> {
+    read(bytes, features)?.finish()
+}
+
+/// How much work a component is, whatever it exports.
+#[cfg(test)]
+pub(super) fn measure(bytes: &[u8], features: WasmFeatures) -> Result<work::Work, Refusal> {
+    Ok(read(bytes, features)?.scopes.work())
+}
+
+fn read(bytes: &[u8], features: WasmFeatures) -> Result<Inspection<'_>, Refusal> {
+    look(bytes, u64::MAX)?;
+    let mut inspection = Inspection::new(bytes, features);
     for payload in Parser::new(0).parse_all(bytes) {
         inspection.payload(&payload.map_err(malformed)?)?;
     }
-    inspection.finish()
+    Ok(inspection)
 }
 
-struct Inspection {
+struct Inspection<'a> {
+    scopes: Scopes<'a>,
     validator: Validator,
     allocations: FuncValidatorAllocations,
     counts: Counts,
@@ -86,9 +108,10 @@ struct Counts {
     items: u64,
 }
 
-impl Inspection {
-    fn new(features: WasmFeatures) -> Inspection {
+impl<'a> Inspection<'a> {
+    fn new(bytes: &'a [u8], features: WasmFeatures) -> Inspection<'a> {
         Inspection {
+            scopes: Scopes::new(bytes),
             validator: Validator::new_with_features(features),
             allocations: FuncValidatorAllocations::default(),
             counts: Counts::default(),
@@ -100,8 +123,9 @@ impl Inspection {
     }
 
     /// Bound what this payload says it has, then validate it.
-    fn payload(&mut self, payload: &Payload<'_>) -> Result<(), Refusal> {
+    fn payload(&mut self, payload: &Payload<'a>) -> Result<(), Refusal> {
         self.bound(payload)?;
+        self.scopes.payload(payload)?;
         self.note_names(payload)?;
         match self.validator.payload(payload).map_err(malformed)? {
             ValidPayload::Ok => {}
@@ -110,10 +134,9 @@ impl Inspection {
                 bound("levels of nesting", self.nesting as u64, MAX_NESTING as u64)?;
             }
             ValidPayload::Func(function, body) => {
-                bound_body(&body)?;
                 let allocations = std::mem::take(&mut self.allocations);
                 let mut validator = function.into_validator(allocations);
-                validate(&mut validator, &body)?;
+                function::check(&mut validator, &body, &mut self.scopes.work)?;
                 self.allocations = validator.into_allocations();
             }
             ValidPayload::End(types) => match self.nesting.checked_sub(1) {
@@ -131,22 +154,24 @@ impl Inspection {
                 add("modules", &mut counts.modules, 1, MAX_MODULES)
             }
             Payload::FunctionSection(section) => {
-                add("functions", &mut counts.functions, section.count(), MAX_FUNCTIONS)
+                add("functions", &mut counts.functions, u64::from(section.count()), MAX_FUNCTIONS)
             }
             Payload::TypeSection(section) => {
-                add("types", &mut counts.types, section.count(), MAX_TYPES)
+                add("types", &mut counts.types, u64::from(section.count()), MAX_TYPES)
             }
             Payload::CoreTypeSection(section) => {
-                add("types", &mut counts.types, section.count(), MAX_TYPES)
+                add("types", &mut counts.types, u64::from(section.count()), MAX_TYPES)
             }
             Payload::ComponentTypeSection(section) => {
-                add("types", &mut counts.types, section.count(), MAX_TYPES)
+                add("types", &mut counts.types, u64::from(section.count()), MAX_TYPES)
             }
             Payload::ComponentStartSection { .. } => Err(Refusal::Malformed(
                 "it has a component start function, which the host does not support".to_owned(),
             )),
             other => match items(other) {
-                Some(count) => add("items in its sections", &mut counts.items, count, MAX_ITEMS),
+                Some(count) => {
+                    add("items in its sections", &mut counts.items, u64::from(count), MAX_ITEMS)
+                }
                 None => Ok(()),
             },
         }
@@ -246,48 +271,8 @@ fn missing(names: &[String], types: TypesRef<'_>) -> Vec<String> {
             ) => true,
         }
     };
-    names.iter().filter(is_missing).cloned().collect()
-}
-
-fn bound_body(body: &FunctionBody<'_>) -> Result<(), Refusal> {
-    let range = body.range();
-    bound("bytes in one function", (range.end - range.start) as u64, MAX_BODY)?;
-    let mut locals = 0;
-    for group in body.get_locals_reader().map_err(malformed)? {
-        let (count, _) = group.map_err(malformed)?;
-        add("locals in one function", &mut locals, count, MAX_LOCALS)?;
-    }
-    Ok(())
-}
-
-/// Validate a function, and bound how deep its blocks nest: the compiler's time grows faster than
-/// that depth.
-fn validate(
-    validator: &mut FuncValidator<ValidatorResources>,
-    body: &FunctionBody<'_>,
-) -> Result<(), Refusal> {
-    let mut reader = body.get_binary_reader();
-    validator.read_locals(&mut reader).map_err(malformed)?;
-    while !reader.eof() {
-        let at = reader.original_position();
-        reader
-            .visit_operator(&mut validator.visitor(at))
-            .and_then(|valid| valid)
-            .map_err(malformed)?;
-        let depth = u64::from(validator.control_stack_height());
-        bound("blocks in one another", depth, MAX_BLOCKS)?;
-    }
-    let end = reader.original_position();
-    reader.finish_expression(&validator.visitor(end)).map_err(malformed)
-}
-
-fn add(what: &'static str, sum: &mut u64, count: u32, limit: u64) -> Result<(), Refusal> {
-    *sum += u64::from(count);
-    bound(what, *sum, limit)
-}
-
-fn bound(what: &'static str, count: u64, limit: u64) -> Result<(), Refusal> {
-    if count > limit { Err(Refusal::TooComplex { what, limit }) } else { Ok(()) }
+    let missing = names.iter().filter(is_missing).take(MAX_NAMES);
+    missing.map(|name| super::fault::bounded(name.clone())).collect()
 }
 
 fn malformed(error: wasmparser::Error) -> Refusal {

@@ -52,6 +52,7 @@ pub use snapshot::Saved;
 use crate::agent::{AgentKind, Digest, Statefulness};
 use crate::clock::Clock;
 use crate::memory::MemoryBudget;
+use crate::session::id::Principal;
 use cache::Cache;
 use code::Shared;
 use compile::Compilation;
@@ -59,7 +60,8 @@ use engine::Engines;
 use guest::Guest;
 use ticker::Ticker;
 
-/// Threads for what blocks: inspection, hashing, compilation, the cache.
+/// Threads for what blocks, and is over soon: hashing, the cache, loading of compiled forms, images.
+/// Nothing whose time a component can choose runs there: agents are loaded however many are compiled.
 const BLOCKING_THREADS: usize = 8;
 
 /// After how many polls a guest thread looks for timers and for work from elsewhere. The usual 61
@@ -216,13 +218,25 @@ impl Sandbox {
         metrics.map_or(0, |pool| pool.unused_memory_bytes_resident() as u64)
     }
 
+    /// Kill what compiles, and compile nothing any more: the host shuts down. What is compiled already can
+    /// still be loaded and run.
+    pub fn stop_compiling(&self) {
+        self.0.compilation.stop();
+    }
+
     /// Inspect, compile and link a component, or take its compiled form from the cache. Runs on
     /// threads of the sandbox; when this future is dropped, a compiling child is killed.
     ///
+    /// Owners take turns where several compile. `None` is the host itself.
+    ///
     /// # Errors
     /// A [`Refusal`] that says what to change.
-    pub async fn prepare(&self, component: Bytes) -> Result<Prepared, Refusal> {
-        let task = prepare::prepare(self.0.clone(), component);
+    pub async fn prepare(
+        &self,
+        component: Bytes,
+        owner: Option<Principal>,
+    ) -> Result<Prepared, Refusal> {
+        let task = prepare::prepare(self.0.clone(), component, owner);
         let task = AbortOnDropHandle::new(self.0.handle.spawn(task));
         let prepared = task.await.map_err(|error| Refusal::Host(error.to_string()))??;
         let Prepared { digest, from_cache, .. } = &prepared;

@@ -4,14 +4,15 @@
 //! bytes ─ cached? ──yes──▶ load ─▶ link ─▶ code
 //!            │ no
 //!            ▼
-//!         inspect ─▶ instrument ─▶ compile ─▶ load ─▶ link ─▶ try ─▶ keep ─▶ code
+//!         compile ─▶ load ─▶ link ─▶ try ─▶ keep ─▶ code
 //! ```
 //!
 //! What is compiled is the instrumented form of a component, of which images can be taken; or the
 //! component itself where that cannot be or need not, with the reason. The digest is always that of the component.
 //!
-//! Everything that takes long runs on blocking threads. What is in the cache has been all the way
-//! before, with these very settings, and is not tried again.
+//! The time of what runs here is linear in the size of the component and of its compiled form. All else
+//! is done where it can be killed, by `compile`. What is in the cache has been all the way before, with
+//! these very settings, and is not tried again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,18 +22,21 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::code::{Code, Findings};
+use super::compile::{Compiled, Owner};
 use super::component;
 use super::fault::{Fault, bounded};
 use super::guest::Start;
 use super::instance::Grant;
 use super::refusal::Refusal;
-use super::snapshot;
 use super::{Inner, Prepared};
-use crate::agent::{AgentKind, Digest};
+use crate::agent::Digest;
 
-/// Prepare a component.
-pub(super) async fn prepare(inner: Arc<Inner>, bytes: Bytes) -> Result<Prepared, Refusal> {
-    let begun = inner.shared.clock.monotonic();
+/// Prepare a component of this owner.
+pub(super) async fn prepare(
+    inner: Arc<Inner>,
+    bytes: Bytes,
+    owner: Owner,
+) -> Result<Prepared, Refusal> {
     let (digest, cached) = {
         let (inner, bytes) = (inner.clone(), bytes.clone());
         blocking(move || {
@@ -45,26 +49,33 @@ pub(super) async fn prepare(inner: Arc<Inner>, bytes: Bytes) -> Result<Prepared,
         let code = link(&inner, &component, &findings)?;
         return Ok(prepared(digest, code, Duration::ZERO, true));
     }
+    inner.compilation.unless_stopped(make(&inner, digest, bytes, owner)).await
+}
 
-    let (bytes, unimaged) = match inspect(&inner, bytes.clone()).await? {
-        AgentKind::Agent => instrument(&inner, bytes).await?,
-        AgentKind::Command => (bytes, Some("it is a command".to_owned())),
-    };
-    let compiled = inner.compilation.compile(bytes).await?;
+/// Compile a component, try it, and keep its compiled form.
+async fn make(
+    inner: &Arc<Inner>,
+    digest: Digest,
+    bytes: Bytes,
+    owner: Owner,
+) -> Result<Prepared, Refusal> {
+    component::look(&bytes, inner.max_component_bytes)?;
+    let begun = inner.shared.clock.monotonic();
+    let Compiled { code, unimaged } = inner.compilation.compile(bytes, owner).await?;
     let compile_time = inner.shared.clock.monotonic().saturating_sub(begun);
     metrics::histogram!("dormouse_compile_seconds").record(compile_time.as_secs_f64());
 
     let (component, compiled) = {
         let inner = inner.clone();
         blocking(move || {
-            let loaded = load(&inner, &compiled);
+            let loaded = load(&inner, &code);
             loaded
-                .map(|component| (component, compiled))
+                .map(|component| (component, code))
                 .map_err(|error| Refusal::CompileFailed(bounded(format!("{error:#}"))))
         })
         .await??
     };
-    let (code, findings) = find_out(&inner, &component, unimaged).await?;
+    let (code, findings) = find_out(inner, &component, unimaged).await?;
     if inner.cache.is_some() {
         let inner = inner.clone();
         blocking(move || {
@@ -87,29 +98,6 @@ fn prepared(digest: Digest, code: Code, compile_time: Duration, from_cache: bool
         from_cache,
         code: Arc::new(code),
     }
-}
-
-async fn inspect(inner: &Arc<Inner>, bytes: Bytes) -> Result<AgentKind, Refusal> {
-    let limit = inner.max_component_bytes;
-    let features = inner.engines.on_demand.get_wasm_features();
-    // A panic of the inspection is a flaw of ours, and still no reason to take the component.
-    blocking(move || component::inspect(&bytes, limit, features)).await?
-}
-
-/// The form of a component that is compiled, and why no image can be taken of it, where that is so.
-async fn instrument(inner: &Arc<Inner>, bytes: Bytes) -> Result<(Bytes, Option<String>), Refusal> {
-    let features = inner.engines.on_demand.get_wasm_features();
-    let original = bytes.clone();
-    let instrumented = blocking(move || snapshot::instrument(&bytes, features)).await;
-    Ok(match instrumented {
-        Ok(Ok(bytes)) => (Bytes::from(bytes), None),
-        Ok(Err(reason)) => (original, Some(bounded(reason))),
-        // A panic of ours is no reason to refuse the component.
-        Err(error) => {
-            tracing::error!(%error, "a component could not be instrumented");
-            (original, Some("it could not be instrumented".to_owned()))
-        }
-    })
 }
 
 /// Link a component that was just compiled, and try it.

@@ -1,5 +1,7 @@
 //! Why a component was not taken. Each says what its author can do.
 
+use std::borrow::Cow;
+
 /// What was uploaded cannot be hosted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -31,7 +33,7 @@ pub enum Refusal {
     )]
     TooComplex {
         /// What there is too much of.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// The most that there may be.
         limit: u64,
     },
@@ -75,7 +77,16 @@ pub enum Refusal {
     /// It compiles, but does not start.
     #[error("the agent does not start: {0}")]
     DoesNotStart(String),
-    /// Too many uploads at a time. Trying later helps.
+    /// Too many components of the same principal wait to be compiled. Trying later helps.
+    #[error("{limit} of your components wait to be compiled; try again when one of them is done")]
+    QueueFull {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// The host shuts down. Trying again when it is back helps.
+    #[error("the host is shutting down; try again when it is back")]
+    ShuttingDown,
+    /// Too many components at a time. Trying later helps.
     #[error("the host is busy with other components; try again later")]
     Busy,
     /// Anything else that is not the component's fault.

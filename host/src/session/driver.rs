@@ -119,7 +119,8 @@ impl From<CodeError> for WakeError {
     fn from(error: CodeError) -> WakeError {
         match error {
             CodeError::Store(error) => WakeError::Store(error),
-            CodeError::Refused(Refusal::Busy) => WakeError::OutOfMemory,
+            CodeError::Refused(Refusal::Busy | Refusal::QueueFull { .. }) => WakeError::OutOfMemory,
+            CodeError::Refused(Refusal::ShuttingDown) => WakeError::ShuttingDown,
             CodeError::Missing(_) | CodeError::Refused(_) => WakeError::Host(error.to_string()),
         }
     }

@@ -4,7 +4,7 @@ use dormouse_tests::TestServer;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::random::Random;
+use super::Random;
 
 /// Values that a field does not expect.
 fn strange(random: &mut Random) -> Value {
@@ -27,7 +27,7 @@ fn strange(random: &mut Random) -> Value {
         15 => json!([null, [], {}, "a", 1]),
         16 => json!({ "__proto__": { "a": 1 }, "": "" }),
         17 => json!(["a", "a", "a"]),
-        18 => json!(random.next()),
+        18 => json!(random.number()),
         _ => (0..random.below(100)).fold(json!(1), |inner, _| json!([inner])),
     }
 }
@@ -196,7 +196,7 @@ async fn any_query_and_any_path_is_answered_and_none_is_the_hosts_fault() {
         }
         for (n, _) in (0..random.below(4)).enumerate() {
             let value = match random.below(4) {
-                0 => random.next().to_string(),
+                0 => random.number().to_string(),
                 1 => (0..random.below(20)).map(|_| format!("%{:02x}", random.byte())).collect(),
                 2 => "-1".to_owned(),
                 _ => "9".repeat(random.below(40)),

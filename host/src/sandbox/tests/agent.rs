@@ -16,7 +16,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// An agent whose `handle` runs these instructions and then answers with an empty reply.
-pub(super) fn doing(body: &str) -> Vec<u8> {
+pub(in crate::sandbox) fn doing(body: &str) -> Vec<u8> {
     component(Parts { body, ..Parts::default() })
 }
 

@@ -14,7 +14,7 @@ async fn comes_from_cache(dir: &Path, key: u8) -> bool {
     let cache = Some(CacheOptions { dir: dir.join("compiled"), key: [key; 32] });
     let options = crate::sandbox::SandboxOptions { cache, ..options(&MemoryBudget::new(1 << 30)) };
     let sandbox = Sandbox::new(options).expect("a sandbox");
-    let prepared = sandbox.prepare(Bytes::from(doing(""))).await.expect("it is taken");
+    let prepared = sandbox.prepare(Bytes::from(doing("")), None).await.expect("it is taken");
     let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
     assert!(instance.run(call(1_000_000)).await.result.is_ok());
     prepared.from_cache

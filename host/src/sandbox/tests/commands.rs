@@ -30,7 +30,8 @@ fn command(version: &str, body: &str) -> Vec<u8> {
 }
 
 async fn report(body: &str) -> Report {
-    let prepared = sandbox().prepare(command("0.2.3", body).into()).await.expect("it is taken");
+    let prepared =
+        sandbox().prepare(command("0.2.3", body).into(), None).await.expect("it is taken");
     let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
     let report = instance.run(call(1_000_000)).await;
     if report.result.is_ok() {
@@ -44,7 +45,7 @@ async fn report(body: &str) -> Report {
 #[tokio::test]
 async fn what_exports_run_in_any_version_of_wasi_0_2_is_a_command() {
     for version in ["0.2.0", "0.2.3", "0.2.12", "0.2.99"] {
-        let prepared = sandbox().prepare(command(version, "i32.const 0").into()).await;
+        let prepared = sandbox().prepare(command(version, "i32.const 0").into(), None).await;
         let prepared = prepared.expect("it is taken");
         assert_eq!(prepared.kind, AgentKind::Command, "{version}");
         assert_eq!(prepared.statefulness, Statefulness::Stateless);
@@ -59,7 +60,7 @@ async fn what_exports_run_in_any_version_of_wasi_0_2_is_a_command() {
 async fn what_exports_a_handler_as_well_is_an_agent() {
     let outer = exported("0.2.0", "i32.const 0");
     let both = agent::component(Parts { outer: &outer, ..Parts::default() });
-    let prepared = sandbox().prepare(both.into()).await.expect("it is taken");
+    let prepared = sandbox().prepare(both.into(), None).await.expect("it is taken");
     assert_eq!(prepared.kind, AgentKind::Agent);
     assert_eq!(prepared.statefulness, Statefulness::Image);
 }

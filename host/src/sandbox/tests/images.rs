@@ -598,7 +598,7 @@ async fn an_image_that_shrinks_is_one_piece_again() {
 async fn what_a_large_image_takes_is_charged_until_it_is_stored() {
     let budget = MemoryBudget::new(1 << 30);
     let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
-    let code = sandbox.prepare(large().into()).await.expect("it is taken").code;
+    let code = sandbox.prepare(large().into(), None).await.expect("it is taken").code;
     let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let before = budget.used();
@@ -612,7 +612,7 @@ async fn what_a_large_image_takes_is_charged_until_it_is_stored() {
 async fn a_large_image_is_saved_over_the_budget_where_it_must_be_and_not_restored() {
     let budget = MemoryBudget::new(1 << 30);
     let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
-    let code = sandbox.prepare(large().into()).await.expect("it is taken").code;
+    let code = sandbox.prepare(large().into(), None).await.expect("it is taken").code;
     let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let state = state(&mut instance).await;
@@ -644,7 +644,7 @@ async fn a_save_finds_out_by_the_way_what_the_instance_really_holds() {
     for (component, most) in [(small, 64 << 10), (large(), 1200 << 10)] {
         let budget = MemoryBudget::new(1 << 30);
         let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
-        let code = sandbox.prepare(component.into()).await.expect("it is taken").code;
+        let code = sandbox.prepare(component.into(), None).await.expect("it is taken").code;
         let mut instance = code.try_out(grant()).await.expect("it starts");
         turn(&mut instance).await;
         let awake = budget.used();
@@ -797,7 +797,7 @@ async fn a_component_with_state_out_of_reach_is_taken_and_told_why_it_cannot_sle
         ),
     ];
     for (component, reason) in refused {
-        let prepared = sandbox().prepare(component.into()).await.expect("it is taken");
+        let prepared = sandbox().prepare(component.into(), None).await.expect("it is taken");
         let Statefulness::Unsaved(why) = &prepared.statefulness else {
             panic!("{reason}: {:?}", prepared.statefulness);
         };

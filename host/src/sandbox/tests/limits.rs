@@ -45,7 +45,7 @@ async fn a_guest_that_loops_uses_all_of_its_fuel_and_is_never_called_again() {
 async fn a_call_can_be_dropped_and_what_it_used_is_known() {
     let budget = MemoryBudget::new(1 << 30);
     let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
-    let prepared = sandbox.prepare(Bytes::from(doing(LOOP))).await.expect("it is taken");
+    let prepared = sandbox.prepare(Bytes::from(doing(LOOP)), None).await.expect("it is taken");
     let without_instances = budget.used();
     for _ in 0..50 {
         let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
@@ -85,7 +85,7 @@ async fn the_budget_of_the_host_is_charged_and_given_back() {
     let budget = MemoryBudget::new(4 * 65_536 + OVERHEAD);
     let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");
     let body = "(if (i32.eq (memory.grow (i32.const 2)) (i32.const -1)) (then unreachable))";
-    let prepared = sandbox.prepare(Bytes::from(doing(body))).await.expect("it is taken");
+    let prepared = sandbox.prepare(Bytes::from(doing(body)), None).await.expect("it is taken");
     let image = budget.used();
     assert!((1..16_384).contains(&image), "the first image of the agent is charged: {image}");
     let mut first = prepared.code.try_out(grant()).await.expect("it starts");
@@ -177,7 +177,7 @@ async fn a_guest_that_hands_over_too_much_at_once_is_stopped_before_it_is_read()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sandbox_can_be_dropped_while_guests_run_and_inside_its_own_runtime() {
     let sandbox = sandbox();
-    let code = sandbox.prepare(Bytes::from(doing(LOOP))).await.expect("it is taken").code;
+    let code = sandbox.prepare(Bytes::from(doing(LOOP)), None).await.expect("it is taken").code;
     let (begun, wait) = tokio::sync::oneshot::channel();
     let own = sandbox.clone();
     let task = sandbox.runtime().spawn(async move {

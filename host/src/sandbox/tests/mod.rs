@@ -1,12 +1,13 @@
 //! The room as a whole: real components, compiled and run.
 
-mod agent;
+pub(super) mod agent;
 mod caching;
 mod commands;
 mod corpus;
 mod images;
 mod limits;
 mod uploads;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,11 +45,11 @@ fn sandbox() -> Sandbox {
 }
 
 async fn code(component: Vec<u8>) -> Arc<Code> {
-    sandbox().prepare(Bytes::from(component)).await.expect("it is taken").code
+    sandbox().prepare(Bytes::from(component), None).await.expect("it is taken").code
 }
 
 async fn refusal(component: Vec<u8>) -> Refusal {
-    sandbox().prepare(Bytes::from(component)).await.expect_err("it is refused")
+    sandbox().prepare(Bytes::from(component), None).await.expect_err("it is refused")
 }
 
 fn grant() -> Grant {

@@ -132,7 +132,8 @@ impl Driver<'_> {
         given: Option<(&Snapshot, &GuestState)>,
     ) -> Result<Guest, WakeError> {
         let manager = self.manager;
-        let code = manager.catalog.code(session.profile.agent.digest).await?;
+        let digest = session.profile.agent.digest;
+        let code = manager.catalog.code(digest, &session.owner).await?;
         let ticket = self.ticket.take().unwrap_or_else(|| manager.memory.line().ticket());
         let made = self.make_of(&code, session, given, &ticket).await;
         // Whoever has to come again stands where it stood.

@@ -13,18 +13,27 @@ use super::component::{Definition, Spaces};
 use super::module::State;
 use super::{Reason, access_name, name};
 
-/// Globals of one component.
-const MAX_GLOBALS: usize = 20_000;
+/// Memories and mutable globals of all core instances of one component.
+const MAX_ITEMS: usize = 20_000;
 
 /// Append what makes the state of this component and of those inside accessible. Returns how many
 /// accessors it exports.
 pub(super) fn append(out: &mut Component, mut spaces: Spaces) -> Result<u32, Reason> {
     let mut states: Vec<(u32, State)> = Vec::new();
+    let mut items = 0_usize;
     for (instance, module) in (0..).zip(&spaces.core_instances) {
         let Some(module) = module else { continue };
         match usize::try_from(*module).ok().and_then(|module| spaces.modules.get(module)) {
             Some(Definition::Own(Ok(state))) if state.is_empty() => {}
-            Some(Definition::Own(Ok(state))) => states.push((instance, state.clone())),
+            Some(Definition::Own(Ok(state))) => {
+                // Before it is copied: a small module can be instantiated a thousand times.
+                items = items.saturating_add(state.memories.len() + state.globals.len());
+                if items > MAX_ITEMS {
+                    let reason = "memories and mutable globals in its instances";
+                    return Err(format!("it has more than {MAX_ITEMS} {reason}"));
+                }
+                states.push((instance, state.clone()));
+            }
             Some(Definition::Own(Err(reason))) => return Err(reason.clone()),
             Some(Definition::Foreign) | None => {
                 return Err("it instantiates a module that is not its own".to_owned());
@@ -83,9 +92,6 @@ fn append_accessor(
             handles: &state.handles,
         })
         .collect();
-    if sources.iter().map(|source| source.globals.len()).sum::<usize>() > MAX_GLOBALS {
-        return Err(format!("it has more than {MAX_GLOBALS} mutable globals"));
-    }
     let module = accessor::accessor(&sources);
     out.section(&RawSection { id: ComponentSectionId::CoreModule as u8, data: &module });
     let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);

@@ -2,6 +2,7 @@
 //! does.
 
 mod agents;
+mod events;
 mod history;
 mod origin;
 mod session;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 pub use agents::Agents;
+pub use events::EventSlice;
 pub use history::{Fork, ForkError, MAX_FORKS, UpgradeError};
 pub use origin::Resumption;
 pub use session::{LookError, Message, Reply, SessionHandle, Streaming};
@@ -24,11 +26,10 @@ pub use templates::{NewTemplate, TemplateError, Templates};
 use crate::agent::catalog::Catalog;
 use crate::builder::{HostBuilder, HostOptions};
 use crate::clock::Clock;
-use crate::event::Cursor;
 use crate::memory::MemoryBudget;
 use crate::session::id::Principal;
 use crate::session::manager::Manager;
-use crate::store::{Logged, Store, StoreError, StoreStats};
+use crate::store::{Store, StoreError, StoreStats};
 
 /// A running host. Cheap to clone: all clones are the same host.
 ///
@@ -153,19 +154,6 @@ impl Host {
             memory_kept: self.inner.manager.sandbox.kept_bytes(),
             store: self.inner.store.stats(),
         }
-    }
-
-    /// Events after a cursor, over all sessions and agents, in the order of their commits; at most
-    /// `limit`.
-    ///
-    /// # Errors
-    /// [`StoreError`] where the store cannot be read.
-    pub async fn events_after(
-        &self,
-        cursor: Cursor,
-        limit: usize,
-    ) -> Result<Vec<Logged>, StoreError> {
-        self.inner.store.events_after(cursor, limit).await
     }
 
     /// Returns when the host cannot go on: the store has failed for good, or a task of the host has

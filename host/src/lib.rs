@@ -25,16 +25,16 @@ mod turn;
 
 pub use agent::catalog::{AgentError, Upload};
 pub use agent::{
-    Agent, AgentKind, AgentName, AgentRef, AgentSelector, Digest, InvalidName, Statefulness,
-    Version,
+    Agent, AgentKind, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, InvalidName,
+    Statefulness, Version, Visibility,
 };
 pub use builder::{BuildError, HostBuilder, HostOptions};
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use event::{Cursor, Event, EventKind, Subject};
 pub use host::{
-    Agents, CreateError, Created, Fork, ForkError, Host, HostStats, Listing, LookError, MAX_FORKS,
-    Message, NewTemplate, Reply, Resumption, SessionHandle, Sessions, Storage, Streaming,
-    TemplateError, Templates, UpgradeError,
+    Agents, CreateError, Created, EventSlice, Fork, ForkError, Host, HostStats, Listing, LookError,
+    MAX_FORKS, Message, NewTemplate, Reply, Resumption, SessionHandle, Sessions, Storage,
+    Streaming, TemplateError, Templates, UpgradeError,
 };
 pub use sandbox::{Refusal, SandboxError, compile_child};
 pub use session::creation::{DefaultLimits, InvalidField, NewSession, Start};

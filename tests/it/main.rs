@@ -14,6 +14,7 @@ mod images;
 mod limits;
 mod memory;
 mod misbehaviour;
+mod names;
 mod pressure;
 mod residency;
 mod restart;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 pub struct Client {
     http: reqwest::Client,
     base: String,
+    key: Option<String>,
 }
 
 impl Client {
@@ -17,12 +18,22 @@ impl Client {
     #[must_use]
     pub fn new(base: &str) -> Client {
         let http = reqwest::Client::builder().no_proxy().build().expect("a client without TLS");
-        Client { http, base: base.to_owned() }
+        Client { http, base: base.to_owned(), key: None }
+    }
+
+    /// The same client, which calls with this key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Client {
+        Client { key: Some(key.to_owned()), ..self.clone() }
     }
 
     /// A request to a path.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 
     /// GET a path: the status and the JSON of the answer.
@@ -33,6 +44,11 @@ impl Client {
     /// POST a JSON document: the status and the JSON of the answer.
     pub async fn post(&self, path: &str, body: &Value) -> Result<(StatusCode, Value)> {
         answer(self.request(Method::POST, path).json(body).send().await?).await
+    }
+
+    /// PATCH a path with a JSON document: the status and the JSON of the answer.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<(StatusCode, Value)> {
+        answer(self.request(Method::PATCH, path).json(body).send().await?).await
     }
 
     /// DELETE a path: the status and the JSON of the answer.

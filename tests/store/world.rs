@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use dormouse::store::{Creation, TurnCommit};
 use dormouse::{
-    AgentRef, Chunk, Digest, Durability, Event, EventKind, GuestState, Limits, NanoUsd, Object,
-    Part, Pattern, Principal, Profile, Sender, Session, SessionId, Snapshot, SnapshotId, State,
-    Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
+    AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventKind, GuestState, Limits, NanoUsd,
+    Object, Part, Pattern, Principal, Profile, Sender, Session, SessionId, Snapshot, SnapshotId,
+    State, Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
 };
 use uuid::{Builder, Uuid};
 
@@ -82,6 +82,7 @@ impl World {
     /// A world whose first session was created at `epoch`.
     pub fn new(epoch: Timestamp) -> World {
         let agent = AgentRef {
+            owner: AgentOwner::Host,
             name: "assistant".parse().expect("it is a name"),
             version: "1".parse().expect("it is a version"),
             digest: Digest::of(b"assistant"),

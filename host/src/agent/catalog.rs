@@ -8,12 +8,15 @@ use tokio::sync::{OnceCell, RwLock, RwLockReadGuard};
 
 use dormouse_agents::BundledAgent;
 
-use super::{Agent, AgentName, AgentRef, AgentSelector, Digest, InvalidName, Version};
+use super::{
+    Agent, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, InvalidName, Version,
+    Visibility, is_reserved,
+};
 use crate::clock::Clock;
 use crate::event::{Event, EventKind, Subject};
-use crate::sandbox::{Code, Refusal, Sandbox};
+use crate::sandbox::{Code, Prepared, Refusal, Sandbox};
 use crate::session::id::Principal;
-use crate::store::{Store, StoreError};
+use crate::store::{AgentQuery, Store, StoreError};
 
 /// Compiled agents that are kept loaded at most. One more lets go of one that no session holds.
 const MAX_LOADED: usize = 256;
@@ -27,15 +30,21 @@ pub enum AgentError {
     /// The name or the version is none.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// There is no such agent.
+    /// The name is kept for agents that come with the host.
+    #[error(
+        "the name '{0}' is reserved for agents that come with the host, or could be taken for one of \
+         theirs; choose another name"
+    )]
+    Reserved(AgentName),
+    /// There is no such agent, or none that the caller can name.
     #[error("there is no agent '{0}'; GET /api/agents lists those there are")]
     NotFound(AgentSelector),
-    /// Another principal uploaded it.
-    #[error("the agent was uploaded by somebody else")]
-    NotOwner,
+    /// The caller can use it and has not uploaded it.
+    #[error("the agent '{0}' was uploaded by somebody else, who alone can change or remove it")]
+    NotOwner(AgentRef),
     /// The agent comes with the host.
-    #[error("the agent comes with the host and cannot be removed or replaced")]
-    Bundled,
+    #[error("the agent '{0}' comes with the host and cannot be changed or removed")]
+    Bundled(AgentRef),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -59,24 +68,30 @@ pub(crate) struct Catalog {
     /// Held shared while a session is created and alone while an agent is removed: no session refers
     /// to an agent that is gone.
     referring: RwLock<()>,
-    /// Which of the agents that come with the host are in the store, in their order.
-    bundled: Vec<OnceCell<()>>,
+    /// The agents that come with this build of the host, as they are in the store, once they are.
+    bundled: Vec<Bundled>,
+}
+
+/// An agent that comes with this build.
+struct Bundled {
+    build: &'static BundledAgent,
+    stored: OnceCell<Agent>,
 }
 
 impl Catalog {
     pub(crate) fn new(sandbox: Sandbox, store: Arc<dyn Store>, clock: Clock) -> Catalog {
-        let bundled = dormouse_agents::ALL.iter().map(|_| OnceCell::new()).collect();
+        let bundled = |build| Bundled { build, stored: OnceCell::new() };
         Catalog {
             sandbox,
             store,
             clock,
             loaded: Mutex::default(),
             referring: RwLock::default(),
-            bundled,
+            bundled: dormouse_agents::ALL.iter().map(bundled).collect(),
         }
     }
 
-    /// Check, compile and keep a component under a name and a version.
+    /// Check, compile and keep a component under a name and a version of this owner.
     pub(crate) async fn upload(
         &self,
         name: AgentName,
@@ -84,19 +99,21 @@ impl Catalog {
         component: Bytes,
         owner: Principal,
     ) -> Result<Upload, AgentError> {
-        self.install_bundled(Some(&name)).await?;
-        self.install(name, version, component, Some(owner)).await
+        if is_reserved(&name) {
+            return Err(AgentError::Reserved(name));
+        }
+        self.install(AgentOwner::Principal(owner), name, version, component).await
     }
 
     async fn install(
         &self,
+        owner: AgentOwner,
         name: AgentName,
         version: Version,
         component: Bytes,
-        owner: Option<Principal>,
     ) -> Result<Upload, AgentError> {
-        let selector = AgentSelector::Exact(name.clone(), version.clone());
-        let known = self.store.agent(selector).await?;
+        let this = AgentQuery::Exact(owner.clone(), name.clone(), version.clone());
+        let known = self.store.agent(this).await?;
         let digest = digest_of(&component).await;
         if let Some(agent) = known {
             return if agent.reference.digest == digest {
@@ -105,10 +122,9 @@ impl Catalog {
                 Err(StoreError::AgentExists(agent.reference).into())
             };
         }
-        let prepared = self.sandbox.prepare(component.clone(), owner.clone()).await?;
-        let reference = AgentRef { name, version, digest: prepared.digest };
+        let prepared = self.prepare(digest, component.clone(), &owner).await?;
         let agent = Agent {
-            owner,
+            visibility: Visibility::default(),
             size: component.len() as u64,
             kind: prepared.kind,
             imports: prepared.imports,
@@ -116,7 +132,7 @@ impl Catalog {
             statefulness: prepared.statefulness,
             compile_ms: u64::try_from(prepared.compile_time.as_millis()).unwrap_or(u64::MAX),
             uploaded_at: self.clock.now(),
-            reference,
+            reference: AgentRef { owner, name, version, digest: prepared.digest },
         };
         let event = self.event(EventKind::AgentUploaded, &agent.reference);
         self.store.put_agent(agent.clone(), component, vec![event]).await?;
@@ -126,16 +142,114 @@ impl Catalog {
         Ok(Upload { agent, created: true })
     }
 
-    /// The agent that this text means.
-    pub(crate) async fn find(&self, selector: AgentSelector) -> Result<Agent, AgentError> {
-        match &selector {
-            AgentSelector::Latest(name) | AgentSelector::Exact(name, _) => {
-                self.install_bundled(Some(name)).await?;
+    /// Compile a component for this owner. What somebody else has uploaded is compiled once more
+    /// where the owner cannot know of it: neither an answer nor the time until it comes tells.
+    async fn prepare(
+        &self,
+        digest: Digest,
+        component: Bytes,
+        owner: &AgentOwner,
+    ) -> Result<Prepared, AgentError> {
+        let is_secret = match owner {
+            AgentOwner::Host => false,
+            AgentOwner::Principal(principal) => {
+                let usable = AgentQuery::Component(digest, principal.clone());
+                self.store.agent(usable).await?.is_none()
+                    && self.store.agent(AgentQuery::AnyComponent(digest)).await?.is_some()
             }
-            AgentSelector::Digest(_) => self.install_bundled(None).await?,
-        }
-        let found = self.store.agent(selector.clone()).await?;
+        };
+        let owner = owner.principal().cloned();
+        Ok(if is_secret {
+            self.sandbox.prepare_anew(component, owner).await?
+        } else {
+            self.sandbox.prepare(component, owner).await?
+        })
+    }
+
+    /// The agent that this text means when this principal says it.
+    pub(crate) async fn find(
+        &self,
+        selector: AgentSelector,
+        caller: &Principal,
+    ) -> Result<Agent, AgentError> {
+        let found = match &selector {
+            AgentSelector::Name { owner: None, name, version } => {
+                match self.bundled(name, version.as_ref()).await? {
+                    Some(agent) => Some(agent),
+                    None => self.named(caller, name, version.as_ref(), caller).await?,
+                }
+            }
+            AgentSelector::Name { owner: Some(owner), name, version } => {
+                self.named(owner, name, version.as_ref(), caller).await?
+            }
+            AgentSelector::Digest(digest) => {
+                let bundled = self.all_bundled().await?;
+                let bundled = bundled.into_iter().find(|it| it.reference.digest == *digest);
+                let usable = AgentQuery::Component(*digest, caller.clone());
+                match bundled {
+                    Some(agent) => Some(agent.clone()),
+                    // What an earlier build of the host has left cannot be named any more.
+                    None => self.store.agent(usable).await?.filter(|agent| !agent.is_bundled()),
+                }
+            }
+        };
         found.ok_or(AgentError::NotFound(selector))
+    }
+
+    /// The agent of this build that has this name, unless another version of it is asked for.
+    async fn bundled(
+        &self,
+        name: &AgentName,
+        version: Option<&Version>,
+    ) -> Result<Option<Agent>, AgentError> {
+        let Some(bundled) = self.bundled.iter().find(|it| it.build.name == name.as_str()) else {
+            return Ok(None);
+        };
+        let agent = self.stored(bundled).await?;
+        let is_meant = version.is_none_or(|version| {
+            *version == agent.reference.version || version.as_str() == bundled.build.version
+        });
+        Ok(is_meant.then(|| agent.clone()))
+    }
+
+    /// An agent that was uploaded by `owner`, where `caller` may name it.
+    async fn named(
+        &self,
+        owner: &Principal,
+        name: &AgentName,
+        version: Option<&Version>,
+        caller: &Principal,
+    ) -> Result<Option<Agent>, AgentError> {
+        let owner = AgentOwner::Principal(owner.clone());
+        let query = match version {
+            Some(version) => AgentQuery::Exact(owner, name.clone(), version.clone()),
+            None => AgentQuery::Latest(owner, name.clone(), caller.clone()),
+        };
+        let found = self.store.agent(query).await?;
+        Ok(found.filter(|agent| agent.is_usable_by(caller)))
+    }
+
+    /// The agent that a session or a template refers to, whoever can name it by now.
+    pub(crate) async fn referred(&self, agent: &AgentRef) -> Result<Agent, AgentError> {
+        let AgentRef { owner, name, version, digest } = agent.clone();
+        let found = self.store.agent(AgentQuery::Exact(owner, name, version)).await?;
+        let found = found.filter(|found| found.reference.digest == digest);
+        found.ok_or(AgentError::NotFound(AgentSelector::Digest(digest)))
+    }
+
+    /// The agent of a snapshot of this owner: the one that its session or template refers to, or where
+    /// that has been upgraded meanwhile, one that the owner may use, or that came with the host.
+    pub(crate) async fn of_snapshot(
+        &self,
+        digest: Digest,
+        referred: &AgentRef,
+        owner: &Principal,
+    ) -> Result<Agent, AgentError> {
+        if referred.digest == digest {
+            return self.referred(referred).await;
+        }
+        let found = self.store.agent(AgentQuery::Component(digest, owner.clone())).await?;
+        found.ok_or(AgentError::NotFound(AgentSelector::Digest(digest)))
     }
 
     /// Keep all agents where they are, until what refers to one is committed.
@@ -143,60 +257,96 @@ impl Catalog {
         self.referring.read().await
     }
 
-    /// All agents, those that come with the host included.
-    pub(crate) async fn list(&self) -> Result<Vec<Agent>, AgentError> {
-        self.install_bundled(None).await?;
-        Ok(self.store.agents().await?)
+    /// The agents that come with this build, those of the caller, and those that others have made
+    /// public: by name, and then in the order of upload.
+    pub(crate) async fn list(&self, caller: &Principal) -> Result<Vec<Agent>, AgentError> {
+        let mut all: Vec<Agent> = self.all_bundled().await?.into_iter().cloned().collect();
+        all.extend(self.store.agents(caller.clone()).await?);
+        // A stable sort: of one name, those of the host come first.
+        all.sort_by(|one, other| one.reference.name.cmp(&other.reference.name));
+        Ok(all)
     }
 
-    /// Keep the agents that come with the host, each when it is first asked for: all, or that of this
-    /// name.
-    async fn install_bundled(&self, name: Option<&AgentName>) -> Result<(), AgentError> {
-        for (agent, installed) in dormouse_agents::ALL.iter().zip(&self.bundled) {
-            if name.is_none_or(|name| name.as_str() == agent.name) {
-                installed.get_or_try_init(|| self.install_one(agent)).await?;
-            }
+    async fn all_bundled(&self) -> Result<Vec<&Agent>, AgentError> {
+        let mut all = Vec::with_capacity(self.bundled.len());
+        for bundled in &self.bundled {
+            all.push(self.stored(bundled).await?);
         }
-        Ok(())
+        Ok(all)
     }
 
-    async fn install_one(&self, agent: &BundledAgent) -> Result<(), AgentError> {
-        let component = Bytes::from_static(agent.bytes);
-        let name: AgentName = agent.name.parse()?;
-        let version: Version = agent.version.parse()?;
-        match self.install(name.clone(), version, component.clone(), None).await {
+    /// An agent that comes with this build, which is kept when it is first asked for.
+    async fn stored<'a>(&self, bundled: &'a Bundled) -> Result<&'a Agent, AgentError> {
+        bundled.stored.get_or_try_init(|| self.keep(bundled.build)).await
+    }
+
+    async fn keep(&self, build: &BundledAgent) -> Result<Agent, AgentError> {
+        let component = Bytes::from_static(build.bytes);
+        let name: AgentName = build.name.parse()?;
+        let version: Version = build.version.parse()?;
+        let host = AgentOwner::Host;
+        match self.install(host.clone(), name.clone(), version, component.clone()).await {
             Err(AgentError::Store(StoreError::AgentExists(_))) => {
                 // Another build of the host left another component under this version, and sessions
-                // may refer to it: this build's gets a version of its own, and is the latest.
+                // may refer to it: this build's gets a version of its own.
                 let digest = digest_of(&component).await.to_string();
-                let version = format!("{}-{}", agent.version, &digest[..8]).parse()?;
-                self.install(name, version, component, None).await?;
+                let version = format!("{}-{}", build.version, &digest[..8]).parse()?;
+                Ok(self.install(host, name, version, component).await?.agent)
             }
-            installed => {
-                installed?;
-            }
+            installed => Ok(installed?.agent),
         }
-        Ok(())
+    }
+
+    /// Say who can name an agent of the caller's.
+    pub(crate) async fn set_visibility(
+        &self,
+        selector: AgentSelector,
+        visibility: Visibility,
+        caller: &Principal,
+    ) -> Result<Agent, AgentError> {
+        let mut agent = self.own(selector.clone(), caller).await?;
+        if agent.visibility == visibility {
+            return Ok(agent);
+        }
+        agent.visibility = visibility;
+        let event = self.event(EventKind::AgentUpdated, &agent.reference);
+        let event = event.with("visibility", visibility.as_str());
+        if self.store.update_agent(agent.clone(), vec![event]).await? {
+            Ok(agent)
+        } else {
+            Err(AgentError::NotFound(selector))
+        }
     }
 
     /// Remove an agent that no session refers to.
     pub(crate) async fn remove(
         &self,
         selector: AgentSelector,
-        by: &Principal,
+        caller: &Principal,
     ) -> Result<Agent, AgentError> {
-        let agent = self.find(selector.clone()).await?;
-        match &agent.owner {
-            None => return Err(AgentError::Bundled),
-            Some(owner) if owner != by => return Err(AgentError::NotOwner),
-            Some(_) => {}
-        }
+        let agent = self.own(selector.clone(), caller).await?;
+        let digest = agent.reference.digest;
         let event = self.event(EventKind::AgentDeleted, &agent.reference);
         let _alone = self.referring.write().await;
         if !self.store.delete_agent(agent.reference.clone(), vec![event]).await? {
             return Err(AgentError::NotFound(selector));
         }
-        self.lock().remove(&agent.reference.digest);
+        if self.store.agent(AgentQuery::AnyComponent(digest)).await?.is_none() {
+            self.lock().remove(&digest);
+            self.sandbox.forget(digest).await;
+        }
+        Ok(agent)
+    }
+
+    /// An agent that the caller has uploaded.
+    async fn own(&self, selector: AgentSelector, caller: &Principal) -> Result<Agent, AgentError> {
+        let agent = self.find(selector, caller).await?;
+        if agent.is_bundled() {
+            return Err(AgentError::Bundled(agent.reference));
+        }
+        if !agent.is_owned_by(caller) {
+            return Err(AgentError::NotOwner(agent.reference));
+        }
         Ok(agent)
     }
 
@@ -233,7 +383,7 @@ impl Catalog {
     fn event(&self, kind: EventKind, agent: &AgentRef) -> Event {
         Event {
             kind,
-            subject: Subject::Agent(format!("{}@{}", agent.name, agent.version)),
+            subject: Subject::Agent { name: agent.to_string(), owner: Some(agent.owner.clone()) },
             occurred_at: self.clock.now(),
             payload: serde_json::Map::new(),
         }

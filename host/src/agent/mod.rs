@@ -1,7 +1,9 @@
-//! Uploaded agents: immutable components, named by the digest of their bytes.
+//! Agents: immutable components, named by the digest of their bytes.
 //!
-//! `name@version` points at a digest. What an agent is made of is for `sandbox/` to say; where its
-//! bytes lie, for `store/`.
+//! An owner, a name and a version point at a digest, and never change what they point at. The agents
+//! that come with the host belong to the host; all others to the principal that uploaded them, and
+//! nobody else can name one unless its owner has made it public. What an agent is made of is for
+//! `sandbox/` to say; where its bytes lie, for `store/`.
 
 pub mod catalog;
 mod reference;
@@ -9,6 +11,7 @@ mod reference;
 use std::fmt;
 use std::str::FromStr;
 
+pub(crate) use reference::is_reserved;
 pub use reference::{AgentName, AgentSelector, InvalidName, Version};
 
 use crate::clock::Timestamp;
@@ -47,15 +50,73 @@ impl FromStr for Digest {
     }
 }
 
-/// Which agent serves a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whose an agent is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AgentOwner {
+    /// The host: the agent comes with the build that runs, or came with an earlier one.
+    Host,
+    /// The principal that uploaded it.
+    Principal(Principal),
+}
+
+impl AgentOwner {
+    /// The principal, where it is one.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Principal> {
+        match self {
+            AgentOwner::Host => None,
+            AgentOwner::Principal(principal) => Some(principal),
+        }
+    }
+}
+
+/// One agent: what serves a session.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentRef {
-    /// The name it was asked for by.
+    /// Whose it is.
+    pub owner: AgentOwner,
+    /// Its name, among those of its owner.
     pub name: AgentName,
     /// The version under that name.
     pub version: Version,
     /// The component itself.
     pub digest: Digest,
+}
+
+/// `name@version` of an agent of the host, `owner/name@version` of one that was uploaded: text that
+/// selects it.
+impl fmt::Display for AgentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AgentRef { owner, name, version, .. } = self;
+        match owner {
+            AgentOwner::Host => write!(f, "{name}@{version}"),
+            AgentOwner::Principal(owner) => write!(f, "{owner}/{name}@{version}"),
+        }
+    }
+}
+
+/// Who can name an agent that was uploaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// Its owner alone.
+    #[default]
+    Private,
+    /// Everybody, as `owner/name`. To list, show and use it, not to change or remove it.
+    Public,
+}
+
+impl Visibility {
+    /// Both of them.
+    pub const ALL: [Visibility; 2] = [Visibility::Private, Visibility::Public];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Visibility::Private => "private",
+            Visibility::Public => "public",
+        }
+    }
 }
 
 /// How an agent can be called.
@@ -85,10 +146,10 @@ pub enum Statefulness {
 /// What is known of an uploaded agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
-    /// Its name, version and digest.
+    /// Its owner, name, version and digest.
     pub reference: AgentRef,
-    /// Who uploaded it; `None` for agents that come with the host.
-    pub owner: Option<Principal>,
+    /// Who can name it. Those of the host can be named by everybody, whatever this says.
+    pub visibility: Visibility,
     /// The size of the component, in bytes.
     pub size: u64,
     /// How it is called.
@@ -103,4 +164,24 @@ pub struct Agent {
     pub compile_ms: u64,
     /// When it was uploaded.
     pub uploaded_at: Timestamp,
+}
+
+impl Agent {
+    /// Whether it comes with the host.
+    #[must_use]
+    pub fn is_bundled(&self) -> bool {
+        self.reference.owner == AgentOwner::Host
+    }
+
+    /// Whether this principal uploaded it.
+    #[must_use]
+    pub fn is_owned_by(&self, principal: &Principal) -> bool {
+        self.reference.owner.principal() == Some(principal)
+    }
+
+    /// Whether it was uploaded, by this principal or by one that has made it public.
+    #[must_use]
+    pub(crate) fn is_usable_by(&self, principal: &Principal) -> bool {
+        self.is_owned_by(principal) || (!self.is_bundled() && self.visibility == Visibility::Public)
+    }
 }

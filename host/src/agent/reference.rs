@@ -1,9 +1,11 @@
 //! Names and versions of agents, and the text that selects one.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use super::Digest;
+use crate::session::id::Principal;
 
 /// The text is no name, version or reference of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,16 +20,18 @@ pub struct InvalidName {
     pub text: String,
 }
 
+impl InvalidName {
+    fn new(what: &'static str, text: &str) -> InvalidName {
+        InvalidName { what, text: text.chars().take(64).collect() }
+    }
+}
+
 fn checked(what: &'static str, text: &str) -> Result<String, InvalidName> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let good = (1..=64).contains(&text.len())
         && text.chars().all(allowed)
         && text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err(InvalidName { what, text: text.chars().take(64).collect() })
-    }
+    if good { Ok(text.to_owned()) } else { Err(InvalidName::new(what, text)) }
 }
 
 macro_rules! name {
@@ -66,19 +70,75 @@ name! {
 }
 
 name! {
-    /// A version of an agent: 1 to 64 characters of `a-z A-Z 0-9 . _ -`. Versions are not ordered:
-    /// a name alone means the version that was uploaded last.
+    /// A version of an agent: 1 to 64 characters of `a-z A-Z 0-9 . _ -`. A name alone means the latest:
+    /// see [`Version::precedence`].
     Version, "the version of an agent"
+}
+
+impl Version {
+    /// Which of two versions is the later one. Runs of digits compare as numbers and everything else as
+    /// characters, from the left: `1.9` comes before `1.10`, and `1.10` before `1.10-b`. Versions that
+    /// differ in leading zeros alone are equal here, and then the later upload counts.
+    #[must_use]
+    pub fn precedence(&self, other: &Version) -> Ordering {
+        pieces(&self.0).cmp(pieces(&other.0))
+    }
+}
+
+/// A version, piece by piece. A number is in the place among the characters that digits have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Piece<'a> {
+    /// A character that sorts before all digits.
+    Before(char),
+    /// The length and the digits of a number, without zeros before it.
+    Number(usize, &'a str),
+    /// A character that sorts after all digits.
+    After(char),
+}
+
+fn pieces(version: &str) -> impl Iterator<Item = Piece<'_>> {
+    let mut rest = version;
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        if !first.is_ascii_digit() {
+            rest = &rest[first.len_utf8()..];
+            return Some(if first < '0' { Piece::Before(first) } else { Piece::After(first) });
+        }
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (digits, after) = rest.split_at(end);
+        rest = after;
+        let digits = digits.trim_start_matches('0');
+        Some(Piece::Number(digits.len(), digits))
+    })
+}
+
+/// What a reserved name begins with, whatever follows.
+const RESERVED: &str = "dormouse";
+
+/// Whether nobody may upload an agent under this name: it is that of an agent of the host, or could be
+/// taken for one, because it differs in case and in `.`, `_` and `-` alone; it begins with the name of
+/// the host; or it reads as a digest, which would be found in its stead.
+pub(crate) fn is_reserved(name: &AgentName) -> bool {
+    let plain = |name: &str| name.replace(['.', '_', '-'], "").to_ascii_lowercase();
+    let wanted = plain(&name.0);
+    wanted.starts_with(RESERVED)
+        || name.0.parse::<Digest>().is_ok()
+        || dormouse_agents::ALL.iter().any(|bundled| plain(bundled.name) == wanted)
 }
 
 /// How a caller says which agent is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentSelector {
-    /// `name`: the version uploaded last.
-    Latest(AgentName),
-    /// `name@version`
-    Exact(AgentName, Version),
-    /// 64 hexadecimal digits.
+    /// `name`, `name@version`, `owner/name` or `owner/name@version`.
+    Name {
+        /// Whose agent it is. `None`: that of the host of this name, else the caller's own.
+        owner: Option<Principal>,
+        /// Its name.
+        name: AgentName,
+        /// Its version. `None`: the latest, see [`Version::precedence`].
+        version: Option<Version>,
+    },
+    /// 64 hexadecimal digits: any agent with this component that the caller could name.
     Digest(Digest),
 }
 
@@ -86,31 +146,48 @@ impl AgentSelector {
     /// The agent of sessions that name none, unless the host is configured otherwise.
     #[must_use]
     pub(crate) fn bundled_default() -> AgentSelector {
-        AgentSelector::Latest(AgentName(dormouse_agents::DEFAULT.name.to_owned()))
+        let name = AgentName(dormouse_agents::DEFAULT.name.to_owned());
+        AgentSelector::Name { owner: None, name, version: None }
     }
 }
+
+/// The most bytes of the name of an owner.
+const MAX_OWNER: usize = 256;
 
 impl FromStr for AgentSelector {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<AgentSelector, InvalidName> {
-        if let Some((name, version)) = text.split_once('@') {
-            return Ok(AgentSelector::Exact(name.parse()?, version.parse()?));
-        }
         if let Ok(digest) = text.parse() {
             return Ok(AgentSelector::Digest(digest));
         }
-        Ok(AgentSelector::Latest(text.parse()?))
+        // Names and versions have no slash, whatever owners have.
+        let (owner, rest) = match text.rsplit_once('/') {
+            Some((owner, rest)) if (1..=MAX_OWNER).contains(&owner.len()) => {
+                (Some(Principal(owner.to_owned())), rest)
+            }
+            Some(_) => return Err(InvalidName::new("the owner and the name of an agent", text)),
+            None => (None, text),
+        };
+        let (name, version) = match rest.split_once('@') {
+            Some((name, version)) => (name, Some(version.parse()?)),
+            None => (rest, None),
+        };
+        Ok(AgentSelector::Name { owner, name: name.parse()?, version })
     }
 }
 
 impl fmt::Display for AgentSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AgentSelector::Latest(name) => write!(f, "{name}"),
-            AgentSelector::Exact(name, version) => write!(f, "{name}@{version}"),
-            AgentSelector::Digest(digest) => write!(f, "{digest}"),
+        let (owner, name, version) = match self {
+            AgentSelector::Digest(digest) => return write!(f, "{digest}"),
+            AgentSelector::Name { owner, name, version } => (owner, name, version),
+        };
+        if let Some(owner) = owner {
+            write!(f, "{owner}/")?;
         }
+        write!(f, "{name}")?;
+        version.as_ref().map_or(Ok(()), |version| write!(f, "@{version}"))
     }
 }
 
@@ -119,17 +196,81 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reference_is_a_name_a_name_with_a_version_or_a_digest() {
+    fn a_reference_is_a_name_with_or_without_an_owner_and_a_version_or_a_digest() {
         let digest = Digest::of(b"agent").to_string();
-        for text in ["counter", "counter@0.1.0", digest.as_str()] {
+        let texts =
+            ["counter", "counter@0.1.0", "ann/counter", "a/b@c/mine@1", "ann/mine@1.0", &digest];
+        for text in texts {
             assert_eq!(text.parse::<AgentSelector>().expect("it parses").to_string(), text);
         }
+        let AgentSelector::Name { owner, name, version } = texts[3].parse().expect("it parses")
+        else {
+            panic!("it is a name");
+        };
+        assert_eq!(owner, Some(Principal("a/b@c".to_owned())));
+        assert_eq!((name.as_str(), version.as_ref().map(Version::as_str)), ("mine", Some("1")));
     }
 
     #[test]
     fn names_with_anything_else_in_them_are_refused() {
-        for text in ["", "a/b", "../up", "a@", "@1", ".hidden", "a b", "ä", &"x".repeat(65)] {
+        let long = ["x".repeat(65), format!("{}/a", "x".repeat(257))];
+        let texts = ["", "/a", "a/", "a/b/", "../.up", "a@", "@1", "a/@1", ".hidden", "a b", "ä"];
+        for text in texts.into_iter().chain(long.iter().map(String::as_str)) {
             assert!(text.parse::<AgentSelector>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn runs_of_digits_in_versions_compare_as_numbers() {
+        let version = |text: &str| text.parse::<Version>().expect("it is a version");
+        let rising = [
+            "0",
+            "0.9",
+            "1",
+            "1-rc",
+            "1.0",
+            "1.1",
+            "1.9",
+            "1.10",
+            "1.10-b",
+            "1.10.1",
+            "1a",
+            "2",
+            "10",
+            "99999999999999999999",
+            "100000000000000000000",
+            "a",
+            "a1",
+            "a9",
+            "a10",
+            "b",
+        ];
+        for (at, one) in rising.iter().enumerate() {
+            for (place, other) in rising.iter().enumerate() {
+                let found = version(one).precedence(&version(other));
+                assert_eq!(found, at.cmp(&place), "{one} and {other}");
+            }
+        }
+        assert_eq!(version("1.01").precedence(&version("1.1")), Ordering::Equal);
+        assert_eq!(version("0").precedence(&version("000")), Ordering::Equal);
+    }
+
+    #[test]
+    fn names_that_could_be_taken_for_those_of_the_host_are_reserved() {
+        let digest = Digest::of(b"agent").to_string();
+        for name in [
+            "counter",
+            "Counter",
+            "assis-tant",
+            "NOTE.PAD",
+            "dormouse",
+            "Dormouse-planner",
+            &digest,
+        ] {
+            assert!(is_reserved(&name.parse().expect("it is a name")), "{name}");
+        }
+        for name in ["counter2", "my-counter", "mine", "mouse", &digest[1..]] {
+            assert!(!is_reserved(&name.parse().expect("it is a name")), "{name}");
         }
     }
 }

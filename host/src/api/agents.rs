@@ -1,12 +1,12 @@
-//! `/api/agents`: upload, list, show, remove.
+//! `/api/agents`: upload, list, show, change who can name one, remove.
 
 use axum::Json;
 use axum::http::StatusCode;
 
 use super::error::ApiError;
 use super::model::agent::{AgentBody, AgentList};
-use super::request::{Caller, Component, OneAgent, Params};
-use crate::agent::{AgentSelector, InvalidName};
+use super::request::{Caller, Component, JsonBody, OneAgent, Params};
+use crate::agent::{AgentSelector, InvalidName, Visibility};
 
 /// `POST /api/agents?name=&version=`
 pub(super) async fn upload(
@@ -37,6 +37,19 @@ pub(super) async fn show(
     OneAgent(agent): OneAgent,
 ) -> Result<Json<AgentBody>, ApiError> {
     Ok(Json(host.agents().get(agent).await?.into()))
+}
+
+/// `PATCH /api/agents/{agent}`
+pub(super) async fn change(
+    Caller(host): Caller,
+    OneAgent(agent): OneAgent,
+    JsonBody(mut fields): JsonBody,
+) -> Result<Json<AgentBody>, ApiError> {
+    let words = &Visibility::ALL;
+    let visibility = fields.word("visibility", words, Visibility::as_str)?;
+    let visibility = visibility
+        .ok_or_else(|| ApiError::invalid_field("visibility", "is needed: `private` or `public`"))?;
+    Ok(Json(host.agents().set_visibility(agent, visibility).await?.into()))
 }
 
 /// `DELETE /api/agents/{agent}`

@@ -19,10 +19,9 @@ use super::model::turn::{TurnBody, TurnPage};
 use super::refusal::failed_turn;
 use super::request::{Caller, OneSession, Params};
 use super::sse::{self, Gone, Place, Writer};
-use crate::event::{Cursor, Subject};
-use crate::host::{Host, LookError, SessionHandle};
-use crate::session::id::SessionId;
-use crate::store::{Logged, StoreError};
+use crate::event::Cursor;
+use crate::host::{EventSlice, SessionHandle};
+use crate::store::Logged;
 use crate::turn::record::TurnOutcome;
 
 /// `GET …/turns?after=&limit=`
@@ -84,33 +83,17 @@ pub(super) async fn all_events(
     params: Params,
 ) -> Result<Json<EventPage>, ApiError> {
     let after = Cursor(params.count("after")?.unwrap_or(0));
-    let found = host.events_after(after, params.limit("limit")?).await?;
-    let next = found.last().map_or(after, |event| event.cursor);
-    let found = if api.options.keys.is_empty() { found } else { of_caller(&host, found).await? };
+    let limit = params.limit("limit")?;
+    // Where there are no keys, everybody who reaches the server operates it.
+    let (found, next) = if api.options.keys.is_empty() {
+        let found = host.store().events_after(after, limit).await?;
+        let next = found.last().map_or(after, |event| event.cursor);
+        (found, next)
+    } else {
+        let EventSlice { events, next } = host.events_after(after, limit).await?;
+        (events, next)
+    };
     Ok(Json(page(found, next)))
-}
-
-/// Without what happened to sessions of others. What is gone belongs to nobody.
-async fn of_caller(host: &Host, events: Vec<Logged>) -> Result<Vec<Logged>, StoreError> {
-    let mut known = HashMap::new();
-    let mut own = Vec::with_capacity(events.len());
-    for logged in events {
-        let is_own = match &logged.event.subject {
-            Subject::Agent(_) => true,
-            Subject::Session(id) => match known.get(id) {
-                Some(is_own) => *is_own,
-                None => match host.sessions().get(SessionId(*id)).look().await {
-                    Ok(_) => *known.entry(*id).or_insert(true),
-                    Err(LookError::NotFound(_)) => *known.entry(*id).or_insert(false),
-                    Err(LookError::Store(error)) => return Err(error),
-                },
-            },
-        };
-        if is_own {
-            own.push(logged);
-        }
-    }
-    Ok(own)
 }
 
 fn page(found: Vec<Logged>, next: Cursor) -> EventPage {

@@ -231,8 +231,16 @@ impl From<AgentError> for ApiError {
                 ApiError::new(StatusCode::NOT_FOUND, "agent_not_found", text)
                     .with("agent", selector.to_string())
             }
-            AgentError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, "not_owner", text),
-            AgentError::Bundled => ApiError::new(StatusCode::FORBIDDEN, "agent_bundled", text),
+            AgentError::Reserved(name) => {
+                ApiError::new(StatusCode::CONFLICT, "reserved_name", text)
+                    .with("name", name.as_str())
+            }
+            AgentError::NotOwner(agent) => ApiError::new(StatusCode::FORBIDDEN, "not_owner", text)
+                .with("agent", agent.to_string()),
+            AgentError::Bundled(agent) => {
+                ApiError::new(StatusCode::FORBIDDEN, "agent_bundled", text)
+                    .with("agent", agent.to_string())
+            }
             AgentError::Store(error) => error.into(),
         }
     }

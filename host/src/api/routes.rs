@@ -31,7 +31,7 @@ pub(super) fn router(api: Api) -> Router {
 fn under_api(api: &Api) -> Router<Api> {
     Router::new()
         .route("/agents", get(agents::list).post(agents::upload))
-        .route("/agents/{agent}", get(agents::show).delete(agents::remove))
+        .route("/agents/{*agent}", get(agents::show).patch(agents::change).delete(agents::remove))
         .route("/agent/stream", post(messages::stream_agent))
         .route("/events", get(history::all_events))
         .route("/sessions", get(sessions::list).post(sessions::create))

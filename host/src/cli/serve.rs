@@ -20,8 +20,10 @@ use super::control::Control;
 use super::settings::Config;
 use super::sources::Settings;
 use crate::agent::Agent;
+use crate::agent::catalog::AgentError;
 use crate::api;
 use crate::host::Host;
+use crate::session::id::Principal;
 use crate::telemetry::{self, Metrics};
 
 /// A process that was just killed may hold its port for a moment: how often, and after which pause,
@@ -74,7 +76,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         .build();
     let host = building.await?;
     // A machine that cannot run the bundled agents is found out now, and not by the first client.
-    let agents = host.agents().list().await.context("the bundled agents cannot be used")?;
+    let agents = agents(&host, &config).await.context("the bundled agents cannot be used")?;
     // Before anybody is told that the host is there.
     let control = open_control(&config.data_dir);
     greet(&config, address, &agents, host.stats().store.sessions)?;
@@ -191,8 +193,8 @@ fn greet(config: &Config, address: SocketAddr, agents: &[Agent], sessions: u64) 
     writeln!(out, "dormouse {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  listening on  http://{reachable}")?;
     writeln!(out, "  data in       {} ({sessions})", data_dir.display())?;
-    writeln!(out, "  agents        {}", names(agents, |agent| agent.owner.is_none()))?;
-    writeln!(out, "  uploaded      {}", names(agents, |agent| agent.owner.is_some()))?;
+    writeln!(out, "  agents        {}", names(agents, true))?;
+    writeln!(out, "  uploaded      {}", names(agents, false))?;
     writeln!(out, "\nTry it in a second terminal:\n")?;
     writeln!(
         out,
@@ -207,11 +209,30 @@ fn greet(config: &Config, address: SocketAddr, agents: &[Agent], sessions: u64) 
     out.flush()
 }
 
-/// The names of these agents, each once, as far as they fit a line.
-fn names(agents: &[Agent], wanted: fn(&Agent) -> bool) -> String {
-    let wanted = agents.iter().filter(|agent| wanted(agent));
-    let names: BTreeSet<&str> = wanted.map(|agent| agent.reference.name.as_str()).collect();
-    let shown: Vec<&str> = names.iter().copied().take(NAMED).collect();
+/// The agents that come with the host, and those of everybody who has a key.
+async fn agents(host: &Host, config: &Config) -> Result<Vec<Agent>, AgentError> {
+    let mut all = host.agents().list().await?;
+    for key in &config.api.keys {
+        let owner = key.principal();
+        let known = host.acting_as(owner.clone()).agents().list().await?;
+        let is_own = |agent: &Agent| agent.reference.owner.principal() == Some(owner);
+        all.extend(known.into_iter().filter(is_own));
+    }
+    Ok(all)
+}
+
+/// The names of the agents that are bundled or are not, each once, as far as they fit a line.
+fn names(agents: &[Agent], are_bundled: bool) -> String {
+    let wanted = agents.iter().filter(|agent| agent.is_bundled() == are_bundled);
+    let names: BTreeSet<String> = wanted
+        .map(|agent| match agent.reference.owner.principal() {
+            Some(owner) if *owner != Principal::local() => {
+                format!("{owner}/{}", agent.reference.name)
+            }
+            Some(_) | None => agent.reference.name.to_string(),
+        })
+        .collect();
+    let shown: Vec<&str> = names.iter().map(String::as_str).take(NAMED).collect();
     match names.len().saturating_sub(NAMED) {
         0 if names.is_empty() => "none".to_owned(),
         0 => shown.join(", "),

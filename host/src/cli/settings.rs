@@ -429,7 +429,9 @@ fn level(text: &str) -> Result<String, String> {
 }
 
 fn agent(text: &str) -> Result<crate::agent::AgentSelector, String> {
-    text.parse().map_err(|_| "must be the name of an agent, name@version or a digest".to_owned())
+    text.parse().map_err(|_| {
+        "must be the name of an agent, name@version, owner/name@version or a digest".to_owned()
+    })
 }
 
 fn money(text: &str) -> Result<NanoUsd, String> {

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::agent::AgentOwner;
 use crate::clock::Timestamp;
 
 /// The place of an event in the log of all events: counted from 1, without gaps.
@@ -30,8 +31,13 @@ pub struct Event {
 pub enum Subject {
     /// A session, by id.
     Session(Uuid),
-    /// An agent, by `name@version`.
-    Agent(String),
+    /// An agent.
+    Agent {
+        /// `name@version` of one of the host's, `owner/name@version` of one that was uploaded.
+        name: String,
+        /// Whose it is. `None` in events from before agents had owners.
+        owner: Option<AgentOwner>,
+    },
 }
 
 macro_rules! kinds {
@@ -77,6 +83,7 @@ kinds! {
     SessionUpgraded = "session.upgraded", "Another version of its agent has taken it over, or given it back.";
     ResumeAttempted = "session.resume-attempted", "Somebody asked for a session that goes on from a snapshot.";
     AgentUploaded = "agent.uploaded", "An agent was uploaded.";
+    AgentUpdated = "agent.updated", "Its owner has changed who can name it.";
     AgentDeleted = "agent.deleted", "An agent was removed.";
 }
 

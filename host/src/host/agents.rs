@@ -1,20 +1,26 @@
 //! The agents of a host, as a library.
+//!
+//! Names are those of the caller: a name alone means the agent of the host that has this name, else the
+//! caller's own; those that others have made public go by `owner/name`. What the caller cannot name is
+//! not there.
 
 use bytes::Bytes;
 
 use super::Host;
 use crate::agent::catalog::{AgentError, Upload};
-use crate::agent::{Agent, AgentSelector};
+use crate::agent::{Agent, AgentSelector, Visibility};
 
-/// The agents of a host.
+/// The agents of a host, as one caller sees them.
 #[derive(Clone)]
 pub struct Agents(pub(super) Host);
 
 impl Agents {
-    /// Check, compile and keep a component. The same name, version and bytes again change nothing.
+    /// Check, compile and keep a component as an agent of the caller's. The same name, version and bytes
+    /// again change nothing.
     ///
     /// # Errors
-    /// [`AgentError`]; a refusal says what is wrong with the component.
+    /// [`AgentError`]; a refusal says what is wrong with the component. [`AgentError::Reserved`] where
+    /// the name is that of an agent of the host, or could be taken for one.
     pub async fn upload(
         &self,
         name: &str,
@@ -26,12 +32,13 @@ impl Agents {
         self.0.inner.catalog.upload(name, version, component.into(), owner).await
     }
 
-    /// All agents, those that come with the host included.
+    /// Those that come with the host, the caller's own, and those that others have made public: by name,
+    /// and then in the order of upload.
     ///
     /// # Errors
     /// [`AgentError::Store`] where the store cannot be read.
     pub async fn list(&self) -> Result<Vec<Agent>, AgentError> {
-        self.0.inner.catalog.list().await
+        self.0.inner.catalog.list(&self.0.caller).await
     }
 
     /// The agent of this name, name and version, or digest.
@@ -39,13 +46,25 @@ impl Agents {
     /// # Errors
     /// [`AgentError::NotFound`]
     pub async fn get(&self, agent: AgentSelector) -> Result<Agent, AgentError> {
-        self.0.inner.catalog.find(agent).await
+        self.0.inner.catalog.find(agent, &self.0.caller).await
     }
 
-    /// Remove an agent that no session refers to.
+    /// Say who can name an agent of the caller's. Sessions that it serves go on, whosever they are.
     ///
     /// # Errors
-    /// [`AgentError`]: it is not there, belongs to somebody else, or is in use.
+    /// [`AgentError`]: it is not there, or belongs to somebody else or to the host.
+    pub async fn set_visibility(
+        &self,
+        agent: AgentSelector,
+        visibility: Visibility,
+    ) -> Result<Agent, AgentError> {
+        self.0.inner.catalog.set_visibility(agent, visibility, &self.0.caller).await
+    }
+
+    /// Remove an agent of the caller's that no session refers to, whosever the session is.
+    ///
+    /// # Errors
+    /// [`AgentError`]: it is not there, belongs to somebody else or to the host, or is in use.
     pub async fn remove(&self, agent: AgentSelector) -> Result<Agent, AgentError> {
         self.0.inner.catalog.remove(agent, &self.0.caller).await
     }

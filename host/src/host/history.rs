@@ -99,10 +99,9 @@ impl SessionHandle {
         profile.thread_key = None;
         let digest = from.as_ref().map_or(profile.agent.digest, |from| from.agent);
         // It has to be there still, whichever it is.
-        let agent = inner.catalog.find(AgentSelector::Digest(digest)).await?;
-        if digest != profile.agent.digest {
-            profile.agent = agent.reference;
-        }
+        let referred = &parent.profile.agent;
+        let agent = inner.catalog.of_snapshot(digest, referred, &self.host.caller).await?;
+        profile.agent = agent.reference;
         let now = inner.clock.now();
         let (mut forks, mut events) = (Vec::new(), Vec::new());
         for _ in 0..fork.count {
@@ -163,7 +162,7 @@ impl SessionHandle {
         let catalog = &self.host.inner.catalog;
         let _held = catalog.hold().await;
         self.look().await.map_err(OrderError::from)?;
-        let agent = catalog.find(agent).await?;
+        let agent = catalog.find(agent, &self.host.caller).await?;
         if agent.kind == AgentKind::Command {
             let why =
                 "the new version is a command, which keeps no state and takes no session over";

@@ -4,7 +4,7 @@ use super::origin::{self, Found, Origin};
 use super::templates::TemplateError;
 use super::{Host, Resumption, SessionHandle};
 use crate::agent::catalog::AgentError;
-use crate::agent::{Agent, AgentKind, AgentRef, AgentSelector, Digest, Statefulness};
+use crate::agent::{Agent, AgentKind, AgentRef, Digest, Statefulness};
 use crate::event::{Event, EventKind};
 use crate::session::creation::{self, InvalidField, NewSession, Start};
 use crate::session::environment;
@@ -12,6 +12,7 @@ use crate::session::id::{SessionId, SnapshotId};
 use crate::session::pattern::Pattern;
 use crate::session::request::{OrderError, Sight};
 use crate::session::snapshot::Snapshot;
+use crate::session::template::Template;
 use crate::store::{Creation, SessionQuery, StoreError};
 
 /// Why a session was not created.
@@ -28,10 +29,8 @@ pub enum CreateError {
     NotDurable(String),
     /// The agent is a command, which lives for one turn, and the session is to live longer.
     #[error(
-        "the agent '{}@{}' is a command: it runs once and keeps nothing, so it serves no {pattern} \
-         session; create an ephemeral one for each message",
-        agent.name,
-        agent.version
+        "the agent '{agent}' is a command: it runs once and keeps nothing, so it serves no {pattern} \
+         session; create an ephemeral one for each message"
     )]
     PatternUnsupported {
         /// The agent.
@@ -56,6 +55,13 @@ pub enum CreateError {
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What a new session starts from.
+struct StartingPoint {
+    snapshot: Snapshot,
+    /// The agent that the session or template refers to which the snapshot is of.
+    agent: AgentRef,
 }
 
 /// A session that was created.
@@ -120,7 +126,7 @@ impl Sessions {
         let owner = self.0.caller.clone();
         let defaults = &inner.options.limits;
         let mut session = creation::create(new, id, owner, agent.reference, defaults, now)?;
-        let head = from.map(|from| from.again(SnapshotId(inner.clock.new_id()), now));
+        let head = from.map(|from| from.snapshot.again(SnapshotId(inner.clock.new_id()), now));
         session.start_from(head.as_ref());
         let mut events = vec![creation::event(&session)];
         if let Some(resume) = resume {
@@ -144,12 +150,12 @@ impl Sessions {
     async fn start(
         &self,
         new: &mut NewSession,
-    ) -> Result<(Option<Snapshot>, Option<Resumption>), CreateError> {
+    ) -> Result<(Option<StartingPoint>, Option<Resumption>), CreateError> {
         let id = match &new.start {
             Start::Fresh => return Ok((None, None)),
             Start::Template(name) => {
-                let template = self.0.templates().get(name).await?;
-                return Ok((Some(template.snapshot), None));
+                let Template { snapshot, agent, .. } = self.0.templates().get(name).await?;
+                return Ok((Some(StartingPoint { snapshot, agent }), None));
             }
             Start::Resume(id) => id,
         };
@@ -169,22 +175,28 @@ impl Sessions {
             return Ok((None, Some(Resumption::Stale { from })));
         }
         new.project_id = new.project_id.take().or(session.profile.project_id);
-        Ok((Some(snapshot), Some(Resumption::Resumed { from })))
+        let agent = session.profile.agent;
+        Ok((Some(StartingPoint { snapshot, agent }), Some(Resumption::Resumed { from })))
     }
 
     /// The agent of a new session: the one that was asked for, and if it starts from a snapshot, no
     /// other than the snapshot's.
-    async fn agent(&self, new: &NewSession, from: Option<&Snapshot>) -> Result<Agent, CreateError> {
-        let inner = &self.0.inner;
-        let selector = match (&new.agent, from) {
-            (Some(selector), _) => selector.clone(),
-            (None, Some(from)) => AgentSelector::Digest(from.agent),
-            (None, None) => inner.options.default_agent.clone(),
+    async fn agent(
+        &self,
+        new: &NewSession,
+        from: Option<&StartingPoint>,
+    ) -> Result<Agent, CreateError> {
+        let (inner, caller) = (&self.0.inner, &self.0.caller);
+        let agent = match (&new.agent, from) {
+            (Some(selector), _) => inner.catalog.find(selector.clone(), caller).await?,
+            (None, Some(StartingPoint { snapshot, agent })) => {
+                inner.catalog.of_snapshot(snapshot.agent, agent, caller).await?
+            }
+            (None, None) => inner.catalog.find(inner.options.default_agent.clone(), caller).await?,
         };
-        let agent = inner.catalog.find(selector).await?;
         match from {
-            Some(from) if from.agent != agent.reference.digest => {
-                Err(CreateError::OtherAgent(from.agent))
+            Some(StartingPoint { snapshot, .. }) if snapshot.agent != agent.reference.digest => {
+                Err(CreateError::OtherAgent(snapshot.agent))
             }
             Some(_) | None => Ok(agent),
         }

@@ -2,7 +2,6 @@
 
 use super::Host;
 use super::origin::{self, Found, Origin};
-use crate::agent::AgentSelector;
 use crate::agent::catalog::AgentError;
 use crate::agent::{AgentName, InvalidName};
 use crate::session::creation::{InvalidField, MAX_DESCRIPTION};
@@ -77,23 +76,25 @@ impl Templates {
             return Err(InvalidField::new("description", problem).into());
         }
         let inner = &self.0.inner;
-        let Origin { snapshot, .. } = match origin::find(&self.0, &from).await.map_err(Box::new)? {
-            Found::Here(origin) => *origin,
-            Found::Nothing => return Err(TemplateError::NoSnapshot(from)),
-            Found::Foreign => return Err(TemplateError::NotOwner),
-        };
+        let Origin { snapshot, session } =
+            match origin::find(&self.0, &from).await.map_err(Box::new)? {
+                Found::Here(origin) => *origin,
+                Found::Nothing => return Err(TemplateError::NoSnapshot(from)),
+                Found::Foreign => return Err(TemplateError::NotOwner),
+            };
         let _held = inner.catalog.hold().await;
         let known = inner.store.templates(self.0.caller.clone()).await?;
         if known.len() >= MAX_TEMPLATES && known.iter().all(|known| known.name != name.as_str()) {
             return Err(TemplateError::TooMany);
         }
-        let agent = inner.catalog.find(AgentSelector::Digest(snapshot.agent)).await?.reference;
+        let referred = &session.profile.agent;
+        let agent = inner.catalog.of_snapshot(snapshot.agent, referred, &self.0.caller).await?;
         let now = inner.clock.now();
         let template = Template {
             name: name.to_string(),
             owner: self.0.caller.clone(),
             description,
-            agent,
+            agent: agent.reference,
             snapshot: snapshot.again(SnapshotId(inner.clock.new_id()), now),
             created_at: now,
         };

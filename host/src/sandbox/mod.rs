@@ -58,6 +58,7 @@ use code::Shared;
 use compile::Compilation;
 use engine::Engines;
 use guest::Guest;
+use prepare::Source;
 use ticker::Ticker;
 
 /// Threads for what blocks, and is over soon: hashing, the cache, loading of compiled forms, images.
@@ -236,7 +237,37 @@ impl Sandbox {
         component: Bytes,
         owner: Option<Principal>,
     ) -> Result<Prepared, Refusal> {
-        let task = prepare::prepare(self.0.clone(), component, owner);
+        self.prepare_from(Source::Cache, component, owner).await
+    }
+
+    /// The same without the cache: as long as a component takes that was never seen before.
+    ///
+    /// # Errors
+    /// As [`Sandbox::prepare`].
+    pub async fn prepare_anew(
+        &self,
+        component: Bytes,
+        owner: Option<Principal>,
+    ) -> Result<Prepared, Refusal> {
+        self.prepare_from(Source::Component, component, owner).await
+    }
+
+    /// Forget the compiled form of a component that no agent has any more.
+    pub async fn forget(&self, component: Digest) {
+        let inner = self.0.clone();
+        let forget = move || inner.cache.iter().for_each(|cache| cache.forget(component));
+        if let Err(error) = self.0.handle.spawn_blocking(forget).await {
+            tracing::warn!(%error, "a compiled form could not be deleted");
+        }
+    }
+
+    async fn prepare_from(
+        &self,
+        source: Source,
+        component: Bytes,
+        owner: Option<Principal>,
+    ) -> Result<Prepared, Refusal> {
+        let task = prepare::prepare(self.0.clone(), source, component, owner);
         let task = AbortOnDropHandle::new(self.0.handle.spawn(task));
         let prepared = task.await.map_err(|error| Refusal::Host(error.to_string()))??;
         let Prepared { digest, from_cache, .. } = &prepared;

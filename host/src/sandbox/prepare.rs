@@ -31,9 +31,19 @@ use super::refusal::Refusal;
 use super::{Inner, Prepared};
 use crate::agent::Digest;
 
+/// Where the code of a component may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The cache, where it is there.
+    Cache,
+    /// The component itself.
+    Component,
+}
+
 /// Prepare a component of this owner.
 pub(super) async fn prepare(
     inner: Arc<Inner>,
+    source: Source,
     bytes: Bytes,
     owner: Owner,
 ) -> Result<Prepared, Refusal> {
@@ -41,7 +51,11 @@ pub(super) async fn prepare(
         let (inner, bytes) = (inner.clone(), bytes.clone());
         blocking(move || {
             let digest = Digest::of(&bytes);
-            (digest, load_cached(&inner, digest))
+            let cached = match source {
+                Source::Cache => load_cached(&inner, digest),
+                Source::Component => None,
+            };
+            (digest, cached)
         })
         .await?
     };

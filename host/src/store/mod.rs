@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use self::retention::Retention;
-use crate::agent::{Agent, AgentRef, AgentSelector, Digest};
+use crate::agent::{Agent, AgentName, AgentOwner, AgentRef, Digest, Version};
 use crate::clock::Timestamp;
 use crate::event::{Cursor, Event};
 use crate::session::id::{Principal, SessionId, SnapshotId};
@@ -47,7 +47,7 @@ pub enum StoreError {
     #[error("there is no session {0}")]
     NotFound(SessionId),
     /// The name and version already point at other bytes: nothing was written.
-    #[error("{name}@{version} is already another component ({digest})", name = .0.name, version = .0.version, digest = .0.digest)]
+    #[error("{0} is already another component ({digest})", digest = .0.digest)]
     AgentExists(AgentRef),
     /// The agent still serves this many sessions and templates: nothing was written.
     #[error("sessions and templates refer to this agent: {0}; delete them first")]
@@ -179,6 +179,19 @@ pub struct SessionPage {
     pub sessions: Vec<Session>,
     /// How many match, over all pages.
     pub total: usize,
+}
+
+/// Which agent to look for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentQuery {
+    /// The one of this owner, name and version, whoever can name it.
+    Exact(AgentOwner, AgentName, Version),
+    /// The latest of this owner and name that this principal may use: see [`Version::precedence`].
+    Latest(AgentOwner, AgentName, Principal),
+    /// One with this component: this principal's, else a public one, else the host's.
+    Component(Digest, Principal),
+    /// One with this component, whosever it is and whoever can name it.
+    AnyComponent(Digest),
 }
 
 /// An event with its place in the log.
@@ -321,7 +334,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Logged>, StoreError>;
 
-    /// Keep an agent. The same name, version and bytes again change nothing.
+    /// Keep an agent. The same owner, name, version and bytes again change nothing.
     async fn put_agent(
         &self,
         agent: Agent,
@@ -329,11 +342,15 @@ pub trait Store: Send + Sync + 'static {
         events: Vec<Event>,
     ) -> Result<(), StoreError>;
 
-    /// The agent that a reference means.
-    async fn agent(&self, selector: AgentSelector) -> Result<Option<Agent>, StoreError>;
+    /// An agent.
+    async fn agent(&self, query: AgentQuery) -> Result<Option<Agent>, StoreError>;
 
-    /// All agents, by name and then in the order of upload.
-    async fn agents(&self) -> Result<Vec<Agent>, StoreError>;
+    /// The agents that this principal has uploaded, and those that others have made public: by name and
+    /// then in the order of upload.
+    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError>;
+
+    /// Replace what is known of an agent that is there. Returns whether it is.
+    async fn update_agent(&self, agent: Agent, events: Vec<Event>) -> Result<bool, StoreError>;
 
     /// The bytes of a component, checked against the digest.
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError>;

@@ -21,14 +21,17 @@ async fn an_upload_is_answered_with_what_is_known_of_the_agent() {
         "imports",
         "kind",
         "name",
+        "owner",
         "size",
         "statefulness",
         "unsavedReason",
         "uploadedAt",
         "version",
+        "visibility",
     ];
     assert_eq!(names(&agent), expected.into());
     assert_eq!((&agent["name"], &agent["version"]), (&json!("mine"), &json!("1.0")));
+    assert_eq!((&agent["owner"], &agent["visibility"]), (&json!("local"), &json!("private")));
     assert_eq!((&agent["kind"], &agent["size"]), (&json!("agent"), &json!(bytes.len())));
     assert_eq!(agent["digest"].as_str().unwrap().len(), 64);
     assert_eq!(

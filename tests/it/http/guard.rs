@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use dormouse::Principal;
 use dormouse::api::ApiKey;
-use dormouse_test_guests as guests;
 use dormouse_tests::TestServer;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -143,19 +142,6 @@ async fn the_sessions_of_one_key_do_not_exist_for_another() {
         assert_eq!(events.contains(&id), sessions == 1, "{key}: {events}");
     }
     assert_eq!(call("key-of-ann", get(&path)).await.body["numTurns"], 1);
-    server.shut_down().await;
-}
-
-#[tokio::test]
-async fn an_agent_is_removed_by_who_uploaded_it_alone() {
-    let server = with_keys().await;
-    let upload = server.client.request(Method::POST, "/api/agents?name=mine&version=1");
-    let upload = upload.header("content-type", "application/wasm").body(guests::SPENDS_FUEL.bytes);
-    assert_eq!(send(upload.bearer_auth("key-of-ann")).await.status, 201);
-    let remove = || server.client.request(Method::DELETE, "/api/agents/mine@1");
-    let refused = send(remove().bearer_auth("key-of-ben")).await;
-    is_error(&(refused.status, refused.body), 403, "not_owner");
-    assert_eq!(send(remove().bearer_auth("key-of-ann")).await.status, 200);
     server.shut_down().await;
 }
 

@@ -203,7 +203,7 @@ async fn the_log_of_all_events_has_sessions_and_agents() {
     let events = all["events"].as_array().unwrap();
     assert_eq!(
         (&events[0]["aggregate_type"], &events[0]["aggregate_id"]),
-        (&json!("agent"), &json!("spends_fuel@1"))
+        (&json!("agent"), &json!("local/spends_fuel@1"))
     );
     let rest = page(&server, &format!("/api/events?after={}&limit=2", events[1]["id"])).await;
     assert_eq!(rest["events"], json!(events[2..4]));

@@ -10,6 +10,7 @@ mod history;
 mod lifecycle;
 mod listing;
 mod messages;
+mod names;
 mod operations;
 mod reconnect;
 mod refused;

@@ -106,9 +106,10 @@ async fn an_agent_is_chosen_by_name_by_version_and_by_digest_and_must_be_there()
     let server = TestServer::new().await;
     let (_, agent) = server.client.upload("mine", "7", guests::SPENDS_FUEL.bytes).await.unwrap();
     let digest = agent["digest"].as_str().unwrap();
-    for reference in ["mine", "mine@7", digest] {
+    for reference in ["mine", "mine@7", "local/mine", "local/mine@7", digest] {
         let session = created(&server, &json!({ "agent": reference })).await;
-        let expected = json!({ "name": "mine", "version": "7", "digest": digest });
+        let expected =
+            json!({ "owner": "local", "name": "mine", "version": "7", "digest": digest });
         assert_eq!(session["agent"], expected, "{reference}");
     }
     for reference in ["nobody", "mine@8", "a b"] {

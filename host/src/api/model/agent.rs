@@ -2,12 +2,15 @@
 
 use serde::Serialize;
 
-use crate::agent::{Agent, AgentKind, Statefulness};
+use crate::agent::{Agent, AgentKind, AgentOwner, Statefulness, Visibility};
 
 /// An agent.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct AgentBody {
+    /// Who uploaded it: what stands before the name, as `owner/name`, where others use it. `null` for
+    /// those of the host.
+    owner: Option<String>,
     name: String,
     version: String,
     digest: String,
@@ -22,10 +25,13 @@ pub(in crate::api) struct AgentBody {
     compile_ms: u64,
     uploaded_at: String,
     bundled: bool,
+    /// Who can name it: `private`, its owner alone; `public`, everybody.
+    visibility: &'static str,
 }
 
 impl From<Agent> for AgentBody {
     fn from(agent: Agent) -> AgentBody {
+        let bundled = agent.is_bundled();
         let (statefulness, unsaved_reason) = match agent.statefulness {
             Statefulness::Portable => ("portable", None),
             Statefulness::Image => ("image", None),
@@ -33,6 +39,12 @@ impl From<Agent> for AgentBody {
             Statefulness::Stateless => ("stateless", None),
         };
         AgentBody {
+            bundled,
+            visibility: match &agent.reference.owner {
+                AgentOwner::Host => Visibility::Public.as_str(),
+                AgentOwner::Principal(_) => agent.visibility.as_str(),
+            },
+            owner: agent.reference.owner.principal().map(ToString::to_string),
             name: agent.reference.name.to_string(),
             version: agent.reference.version.to_string(),
             digest: agent.reference.digest.to_string(),
@@ -47,7 +59,6 @@ impl From<Agent> for AgentBody {
             unsaved_reason,
             compile_ms: agent.compile_ms,
             uploaded_at: agent.uploaded_at.to_string(),
-            bundled: agent.owner.is_none(),
         }
     }
 }

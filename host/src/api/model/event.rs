@@ -21,7 +21,7 @@ impl From<Logged> for EventBody {
     fn from(logged: Logged) -> EventBody {
         let (aggregate_type, aggregate_id) = match logged.event.subject {
             Subject::Session(id) => ("session", id.to_string()),
-            Subject::Agent(name) => ("agent", name),
+            Subject::Agent { name, .. } => ("agent", name),
         };
         EventBody {
             id: logged.cursor.0,

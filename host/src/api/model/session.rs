@@ -12,9 +12,10 @@ use crate::session::record::{Object, Residency, ResumeFallback, Session};
 use crate::session::request::{Ended, Sight};
 use crate::session::state::{State, Status};
 
-/// The name, version and digest of an agent.
+/// The owner, name, version and digest of an agent. The owner of those of the host is `null`.
 #[derive(Debug, Serialize)]
 pub(in crate::api) struct AgentName {
+    owner: Option<String>,
     name: String,
     version: String,
     digest: String,
@@ -23,6 +24,7 @@ pub(in crate::api) struct AgentName {
 impl From<&AgentRef> for AgentName {
     fn from(agent: &AgentRef) -> AgentName {
         AgentName {
+            owner: agent.owner.principal().map(ToString::to_string),
             name: agent.name.to_string(),
             version: agent.version.to_string(),
             digest: agent.digest.to_string(),

@@ -4,7 +4,7 @@ use minicbor::{CborLen, Decode, Encode};
 
 use super::session::AgentRefRow;
 use super::{CodecError, from_cbor, to_cbor};
-use crate::agent::{Agent, AgentKind, Statefulness};
+use crate::agent::{Agent, AgentKind, AgentOwner, Statefulness, Visibility};
 use crate::clock::Timestamp;
 use crate::session::id::Principal;
 
@@ -12,7 +12,7 @@ use crate::session::id::Principal;
 pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
     to_cbor(&AgentRow {
         reference: AgentRefRow::of(&agent.reference),
-        owner: agent.owner.as_ref().map(|owner| owner.0.as_str()),
+        uploader: None,
         size: agent.size,
         kind: match agent.kind {
             AgentKind::Agent => KindRow::Agent,
@@ -28,15 +28,23 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
         },
         compile_ms: agent.compile_ms,
         uploaded_at: agent.uploaded_at.0,
+        is_public: (agent.visibility == Visibility::Public).then_some(true),
     })
 }
 
 /// The agent of this row.
 pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
     let row: AgentRow<'_> = from_cbor(bytes)?;
+    let mut reference = row.reference.reference()?;
+    if let Some(uploader) = row.uploader {
+        reference.owner = AgentOwner::Principal(Principal(uploader.to_owned()));
+    }
     Ok(Agent {
-        reference: row.reference.reference()?,
-        owner: row.owner.map(|owner| Principal(owner.to_owned())),
+        reference,
+        visibility: match row.is_public {
+            Some(true) => Visibility::Public,
+            Some(false) | None => Visibility::Private,
+        },
         size: row.size,
         kind: match row.kind {
             KindRow::Agent => AgentKind::Agent,
@@ -59,8 +67,9 @@ pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
 struct AgentRow<'a> {
     #[b(0)]
     reference: AgentRefRow<'a>,
+    /// Whose it is, as format 2 had it. Now that is a part of the reference.
     #[b(1)]
-    owner: Option<&'a str>,
+    uploader: Option<&'a str>,
     #[n(2)]
     size: u64,
     #[n(3)]
@@ -75,6 +84,34 @@ struct AgentRow<'a> {
     compile_ms: u64,
     #[n(8)]
     uploaded_at: i64,
+    /// Absent: it is private.
+    #[n(9)]
+    is_public: Option<bool>,
+}
+
+/// Whose an agent is, where it may not be known.
+#[derive(Encode, Decode, CborLen)]
+pub(super) enum OwnerRow<'a> {
+    #[n(0)]
+    Host,
+    #[n(1)]
+    Principal(#[b(0)] &'a str),
+}
+
+impl OwnerRow<'_> {
+    pub(super) fn of(owner: &AgentOwner) -> OwnerRow<'_> {
+        match owner {
+            AgentOwner::Host => OwnerRow::Host,
+            AgentOwner::Principal(owner) => OwnerRow::Principal(&owner.0),
+        }
+    }
+
+    pub(super) fn owner(self) -> AgentOwner {
+        match self {
+            OwnerRow::Host => AgentOwner::Host,
+            OwnerRow::Principal(owner) => AgentOwner::Principal(Principal(owner.to_owned())),
+        }
+    }
 }
 
 #[derive(Encode, Decode, CborLen)]

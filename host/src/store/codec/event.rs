@@ -2,6 +2,7 @@
 
 use minicbor::{CborLen, Decode, Encode};
 
+use super::agent::OwnerRow;
 use super::{CodecError, IdRow, JsonRow, from_cbor, to_cbor};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, Subject};
@@ -12,7 +13,9 @@ pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
         kind: event.kind.as_str(),
         subject: match &event.subject {
             Subject::Session(id) => SubjectRow::Session((*id).into()),
-            Subject::Agent(name) => SubjectRow::Agent(name),
+            Subject::Agent { name, owner } => {
+                SubjectRow::Agent(name, owner.as_ref().map(OwnerRow::of))
+            }
         },
         occurred_at: event.occurred_at.0,
         payload: JsonRow::of_object(&event.payload),
@@ -27,7 +30,9 @@ pub(crate) fn decode_event(bytes: &[u8]) -> Result<Event, CodecError> {
         kind: EventKind::from_name(row.kind).ok_or_else(unknown)?,
         subject: match row.subject {
             SubjectRow::Session(id) => Subject::Session(id.into()),
-            SubjectRow::Agent(name) => Subject::Agent(name.to_owned()),
+            SubjectRow::Agent(name, owner) => {
+                Subject::Agent { name: name.to_owned(), owner: owner.map(OwnerRow::owner) }
+            }
         },
         occurred_at: Timestamp(row.occurred_at),
         payload: JsonRow::object(row.payload.as_ref())?,
@@ -51,5 +56,5 @@ enum SubjectRow<'a> {
     #[n(0)]
     Session(#[n(0)] IdRow),
     #[n(1)]
-    Agent(#[b(0)] &'a str),
+    Agent(#[b(0)] &'a str, #[b(1)] Option<OwnerRow<'a>>),
 }

@@ -1,6 +1,16 @@
 //! From the formats of earlier versions to the current one, a version at a time, on reading.
 //!
-//! Nothing is rewritten on the disk for it: a value takes the current format when it is next
+//! | format | written by | what it changed | what reading it takes |
+//! | --- | --- | --- | --- |
+//! | 1 | before 21 November 2026 | – | [`sessions_name_their_snapshots`] |
+//! | 2 | the release of 21 November 2026 | a session keeps several snapshots, and names them | [`agents_have_owners`] |
+//! | 3 | this version | agents have owners, and so have references to them | – |
+//!
+//! A format is the form of one value. Which keys there are, and what they are, is the *layout* of the
+//! directory (`embedded::recovery`), which is brought to the present one when the directory is opened.
+//! `docs/upgrades.md` tells operators of both.
+//!
+//! Nothing is rewritten on the disk for a new format: a value takes the current one when it is next
 //! written. To change the format: raise [`VERSION`], and add a [`Step`] to the end of [`STEPS`],
 //! which turns the payload of the version before into the new one. The type of the table makes
 //! sure that it is not forgotten.
@@ -16,7 +26,19 @@ const FIRST: u8 = 1;
 type Step = for<'a> fn(Kind, &'a [u8]) -> Result<Cow<'a, [u8]>, CodecError>;
 
 /// The step at `i` leads from version `FIRST + i` to the next.
-const STEPS: [Step; (VERSION - FIRST) as usize] = [sessions_name_their_snapshots];
+const STEPS: [Step; (VERSION - FIRST) as usize] = [
+    sessions_name_their_snapshots, // 1 to 2
+    agents_have_owners,            // 2 to 3
+];
+
+/// Format 2 knew agents by name and version alone. Its references lack an owner, which is read as the
+/// host; `embedded::owners` gives those their owners that were uploaded, when the directory is opened.
+/// An agent itself has always said who uploaded it. So no payload changes by itself; the version is
+/// what keeps a host that would pass over the owners, and over other fields of this format, from
+/// opening it.
+fn agents_have_owners(_: Kind, payload: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
+    Ok(Cow::Borrowed(payload))
+}
 
 /// Format 1 had the head in the value of its session, and no other snapshots. The value still ends
 /// with it: `embedded::upgrade` moves it where snapshots are kept.

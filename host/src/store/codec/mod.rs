@@ -35,7 +35,7 @@ pub(crate) use template::{decode_template, encode_template};
 pub(crate) use turn::{decode_turn, encode_turn};
 
 /// The version of the format that is written.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 
 /// How many bytes an envelope adds.
 pub(crate) const OVERHEAD: usize = 5;

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::agent::{Agent, AgentKind, AgentRef, Digest, Statefulness};
+use crate::agent::{Agent, AgentKind, AgentOwner, AgentRef, Digest, Statefulness, Visibility};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, Subject};
 use crate::session::id::{Principal, SessionId, SnapshotId, TurnId};
@@ -37,11 +37,18 @@ pub(crate) fn object() -> impl Strategy<Value = Map<String, Value>> {
 }
 
 pub(crate) fn reference() -> impl Strategy<Value = AgentRef> {
-    ("[a-c]", "[0-9]", any::<[u8; 32]>()).prop_map(|(name, version, digest)| AgentRef {
+    let parts = (owner(), "[a-c]", "[0-9]", any::<[u8; 32]>());
+    parts.prop_map(|(owner, name, version, digest)| AgentRef {
+        owner,
         name: name.parse().expect("it is a name"),
         version: version.parse().expect("it is a version"),
         digest: Digest(digest),
     })
+}
+
+fn owner() -> impl Strategy<Value = AgentOwner> {
+    let principal = ".{1,5}".prop_map(|name| AgentOwner::Principal(Principal(name)));
+    prop_oneof![Just(AgentOwner::Host), principal]
 }
 
 pub(crate) fn state() -> impl Strategy<Value = State> {
@@ -255,8 +262,9 @@ pub(crate) fn turn() -> impl Strategy<Value = TurnRecord> {
 }
 
 pub(crate) fn event() -> impl Strategy<Value = Event> {
-    let subject =
-        prop_oneof![id().prop_map(Subject::Session), "[a-z]@[0-9]".prop_map(Subject::Agent),];
+    let agent =
+        ("[a-z]@[0-9]", of(owner())).prop_map(|(name, owner)| Subject::Agent { name, owner });
+    let subject = prop_oneof![id().prop_map(Subject::Session), agent];
     (proptest::sample::select(EventKind::ALL), subject, time(), object()).prop_map(
         |(kind, subject, occurred_at, payload)| Event { kind, subject, occurred_at, payload },
     )
@@ -272,10 +280,11 @@ pub(crate) fn agent() -> impl Strategy<Value = Agent> {
     let words = || vec("[a-z:/]{1,9}", 0..4);
     let kind = prop_oneof![Just(AgentKind::Agent), Just(AgentKind::Command)];
     let called = (kind, statefulness);
-    (reference(), of("[p-r]"), any::<[u64; 2]>(), words(), words(), called, time()).prop_map(
-        |(reference, owner, numbers, imports, capabilities, called, uploaded_at)| Agent {
+    let visibility = proptest::sample::select(Visibility::ALL.as_slice());
+    (reference(), visibility, any::<[u64; 2]>(), words(), words(), called, time()).prop_map(
+        |(reference, visibility, numbers, imports, capabilities, called, uploaded_at)| Agent {
             reference,
-            owner: owner.map(Principal),
+            visibility,
             size: numbers[0],
             kind: called.0,
             imports,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use minicbor::{CborLen, Decode, Encode};
 
 use super::{CodecError, DigestRow, IdRow, JsonRow, from_cbor, to_cbor};
-use crate::agent::{AgentRef, Digest};
+use crate::agent::{AgentOwner, AgentRef, Digest};
 use crate::clock::Timestamp;
 use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::limits::{Limits, NanoUsd, Usage};
@@ -266,6 +266,10 @@ pub(super) struct AgentRefRow<'a> {
     version: &'a str,
     #[n(2)]
     digest: DigestRow,
+    /// The principal that uploaded it. Absent: it is the host's, or in a layout before 4 whoever's the
+    /// only agent of this name and version is (`embedded::owners`).
+    #[b(3)]
+    owner: Option<&'a str>,
 }
 
 impl FrontRow<'_> {
@@ -468,12 +472,15 @@ impl AgentRefRow<'_> {
             name: agent.name.as_str(),
             version: agent.version.as_str(),
             digest: DigestRow(agent.digest.0),
+            owner: agent.owner.principal().map(|owner| owner.0.as_str()),
         }
     }
 
     pub(super) fn reference(self) -> Result<AgentRef, CodecError> {
         let malformed = |e: crate::agent::InvalidName| CodecError::Malformed(e.to_string());
+        let owner = |owner: &str| AgentOwner::Principal(Principal(owner.to_owned()));
         Ok(AgentRef {
+            owner: self.owner.map_or(AgentOwner::Host, owner),
             name: self.name.parse().map_err(malformed)?,
             version: self.version.parse().map_err(malformed)?,
             digest: Digest(self.digest.0),

@@ -52,6 +52,8 @@ pub(super) enum Request {
     DeleteTemplate(Principal, String),
     /// Keep an agent.
     PutAgent(Agent, Bytes),
+    /// Replace what is known of an agent.
+    UpdateAgent(Box<Agent>),
     /// Remove an agent.
     DeleteAgent(AgentRef),
 }
@@ -67,6 +69,7 @@ impl Request {
             | Request::Delete(_)
             | Request::Expire(..)
             | Request::DeleteTemplate(..)
+            | Request::UpdateAgent(_)
             | Request::DeleteAgent(_) => false,
             Request::PutAgent(..) => true,
             // These may read: see `Places::known`.
@@ -112,6 +115,8 @@ pub(super) enum Change {
     DeleteTemplate(Vec<u8>),
     /// Keep an agent, with its component.
     PutAgent(Box<NewAgent>),
+    /// Replace what is known of an agent: the agent, and the same encoded.
+    UpdateAgent(Box<Agent>, Vec<u8>),
     /// Remove an agent.
     DeleteAgent(AgentRef),
 }
@@ -234,7 +239,10 @@ impl Commit {
     /// Whether it has to be in a group of its own. Agents are few, and whether one is in use
     /// must not change while it is removed.
     pub(super) fn is_alone(&self) -> bool {
-        matches!(self.change, Change::PutAgent(..) | Change::DeleteAgent(_))
+        matches!(
+            self.change,
+            Change::PutAgent(..) | Change::UpdateAgent(..) | Change::DeleteAgent(_)
+        )
     }
 }
 
@@ -255,6 +263,7 @@ impl Change {
             | Change::DeleteAgent(_) => 0,
             Change::PutTemplate(template) => template.value.len(),
             Change::PutAgent(agent) => agent.value.len(),
+            Change::UpdateAgent(_, value) => value.len(),
         }
     }
 }

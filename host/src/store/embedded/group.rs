@@ -134,6 +134,7 @@ impl<'a> Group<'a> {
             Change::PutTemplate(template) => self.put_template(template, shares)?,
             Change::DeleteTemplate(key) => self.delete_template(&key)?,
             Change::PutAgent(agent) => self.put_agent(*agent, events)?,
+            Change::UpdateAgent(agent, value) => self.update_agent(*agent, &value, events)?,
             Change::DeleteAgent(agent) => self.delete_agent(agent, events)?,
         })
     }
@@ -369,8 +370,8 @@ impl Then {
         }
         for change in self.agents {
             match change {
-                AgentChange::Put(uploaded) => index.put_agent(uploaded),
-                AgentChange::Removed(agent) => index.remove_agent(&agent),
+                AgentChange::Put(uploaded) => index.agents.put(uploaded),
+                AgentChange::Removed(agent) => index.agents.remove(&agent),
             }
         }
         for (key, agent) in self.templates {

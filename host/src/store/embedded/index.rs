@@ -3,12 +3,16 @@
 //!
 //! The committer changes it, under one lock, once a group is durable and the engine shows it.
 
+mod agents;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use self::agents::Agents;
+pub(super) use self::agents::Uploaded;
 use super::intern::{Id, Interner};
-use crate::agent::{Agent, AgentName, AgentRef, AgentSelector, Digest, Version};
+use crate::agent::AgentRef;
 use crate::clock::Timestamp;
 use crate::event::Cursor;
 use crate::session::deadline;
@@ -33,12 +37,7 @@ pub(super) struct Facts {
 }
 
 /// An agent, as the index counts what refers to it.
-pub(super) type AgentKey = Arc<(AgentName, Version, Digest)>;
-
-/// The key of this agent.
-pub(super) fn agent_key(agent: AgentRef) -> AgentKey {
-    Arc::new((agent.name, agent.version, agent.digest))
-}
+pub(super) type AgentKey = Arc<AgentRef>;
 
 impl Facts {
     /// What is to be kept of this record. Its front is enough for that.
@@ -51,21 +50,12 @@ impl Facts {
             owner: session.owner.0.into(),
             user: profile.user_id.map(Into::into),
             tags: profile.tags.into(),
-            agent: agent_key(profile.agent),
-            before_upgrade: session.before_upgrade.map(|before| agent_key(before.agent)),
+            agent: Arc::new(profile.agent),
+            before_upgrade: session.before_upgrade.map(|before| Arc::new(before.agent)),
             pattern: profile.pattern,
             status: session.state.status(),
         }
     }
-}
-
-/// An agent and its place in the order of upload.
-#[derive(Clone, Debug)]
-pub(super) struct Uploaded {
-    /// Counts from 1.
-    pub(super) sequence: u64,
-    /// The agent.
-    pub(super) agent: Agent,
 }
 
 #[derive(Debug)]
@@ -111,7 +101,8 @@ pub(super) struct Index {
     before_upgrade: HashMap<SessionId, Id>,
     /// By key, with their agents.
     templates: BTreeMap<Vec<u8>, Id>,
-    agents: BTreeMap<(AgentName, Version), Uploaded>,
+    /// The agents.
+    pub(super) agents: Agents,
     gone: HashSet<SessionId>,
     aside: BTreeMap<SessionId, String>,
     /// How many values have been set aside.
@@ -273,57 +264,9 @@ impl Index {
         self.due.range(later).next().map(|(at, _)| *at)
     }
 
-    /// The agent of this name and version.
-    pub(super) fn uploaded(&self, name: &AgentName, version: &Version) -> Option<&Uploaded> {
-        self.agents.get(&(name.clone(), version.clone()))
-    }
-
-    /// The agent that a reference means.
-    pub(super) fn agent(&self, selector: &AgentSelector) -> Option<&Agent> {
-        let all = self.agents.values();
-        let found = match selector {
-            AgentSelector::Exact(name, version) => self.uploaded(name, version),
-            AgentSelector::Latest(name) => all
-                .filter(|uploaded| uploaded.agent.reference.name == *name)
-                .max_by_key(|uploaded| uploaded.sequence),
-            AgentSelector::Digest(digest) => all
-                .filter(|uploaded| uploaded.agent.reference.digest == *digest)
-                .max_by_key(|uploaded| uploaded.sequence),
-        };
-        found.map(|uploaded| &uploaded.agent)
-    }
-
-    /// All agents, by name and then in the order of upload.
-    pub(super) fn agents(&self) -> Vec<Agent> {
-        let mut all: Vec<&Uploaded> = self.agents.values().collect();
-        all.sort_by_key(|uploaded| (&uploaded.agent.reference.name, uploaded.sequence));
-        all.into_iter().map(|uploaded| uploaded.agent.clone()).collect()
-    }
-
-    /// How many agents have this component.
-    pub(super) fn agents_with(&self, digest: Digest) -> usize {
-        self.agents.values().filter(|known| known.agent.reference.digest == digest).count()
-    }
-
-    /// The place in the order of upload that the next agent gets.
-    pub(super) fn next_sequence(&self) -> u64 {
-        self.agents.values().map(|uploaded| uploaded.sequence).max().unwrap_or(0) + 1
-    }
-
     /// How many sessions and templates refer to this agent.
     pub(super) fn serves(&self, agent: &AgentRef) -> u64 {
-        self.served_by.uses(&agent_key(agent.clone()))
-    }
-
-    /// Add an agent.
-    pub(super) fn put_agent(&mut self, uploaded: Uploaded) {
-        let reference = &uploaded.agent.reference;
-        self.agents.insert((reference.name.clone(), reference.version.clone()), uploaded);
-    }
-
-    /// Forget an agent.
-    pub(super) fn remove_agent(&mut self, agent: &AgentRef) {
-        self.agents.remove(&(agent.name.clone(), agent.version.clone()));
+        self.served_by.uses(&Arc::new(agent.clone()))
     }
 
     /// Bytes of memory, estimated: nodes of ordered sets are two thirds full.

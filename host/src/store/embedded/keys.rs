@@ -11,7 +11,8 @@
 //! | `c` kind digest | the bytes of a blob |
 //! | `t` length owner name | a template, as a snapshot |
 //! | `g` cursor | the events that end at this cursor |
-//! | `a` name `0` version | an agent |
+//! | `a` `0` name `0` version | an agent that comes with the host |
+//! | `a` `1` length owner name `0` version | an agent that was uploaded |
 //! | `o` digest | the bytes of a component |
 //! | `x` session | the session is gone, and what it left behind is being removed |
 //! | `q` key | nothing under this key could be read, and it has been set aside |
@@ -19,11 +20,13 @@
 //!
 //! Numbers are big-endian, so that keys are in the order of what they stand for. The rows of one
 //! session are neighbours, so that what belongs to it is found when it is removed. The owner of a
-//! template has its length before it, in two bytes: no owner and name are the key of others.
+//! template or an agent has its length before it, in two bytes: no owner and name are the key of others.
+//! Before agents had owners (layout 3) the key of one was `a` name `0` version, and names begin with a
+//! letter or a digit.
 
 use uuid::Uuid;
 
-use crate::agent::{AgentName, Digest, Version};
+use crate::agent::{AgentName, AgentOwner, AgentRef, Digest, Version};
 use crate::event::Cursor;
 use crate::session::id::{Principal, SessionId, SnapshotId};
 
@@ -50,6 +53,8 @@ pub(super) const FORMAT: &[u8] = b"mformat";
 /// The secret of the store.
 pub(super) const SECRET: &[u8] = b"msecret";
 
+const OF_HOST: u8 = 0;
+const OF_PRINCIPAL: u8 = 1;
 const ROWS: u8 = b'r';
 const TURN: u8 = b't';
 const PLACE: u8 = b'e';
@@ -186,9 +191,12 @@ pub(super) fn template(owner: &Principal, name: &str) -> Vec<u8> {
 
 /// The prefix of the templates of an owner.
 pub(super) fn templates(owner: &Principal) -> Vec<u8> {
+    [&[TEMPLATE], &length_of(owner)[..], owner.0.as_bytes()].concat()
+}
+
+fn length_of(owner: &Principal) -> [u8; 2] {
     // Longer ones are refused before they get here.
-    let length = u16::try_from(owner.0.len()).unwrap_or(u16::MAX).to_be_bytes();
-    [&[TEMPLATE], &length[..], owner.0.as_bytes()].concat()
+    u16::try_from(owner.0.len()).unwrap_or(u16::MAX).to_be_bytes()
 }
 
 /// A piece of the log, the last event of which has this cursor.
@@ -199,7 +207,19 @@ pub(super) fn events(last: Cursor) -> [u8; 9] {
 }
 
 /// An agent.
-pub(super) fn agent(name: &AgentName, version: &Version) -> Vec<u8> {
+pub(super) fn agent(agent: &AgentRef) -> Vec<u8> {
+    let AgentRef { owner, name, version, .. } = agent;
+    let owner = match owner {
+        AgentOwner::Host => vec![OF_HOST],
+        AgentOwner::Principal(owner) => {
+            [&[OF_PRINCIPAL], &length_of(owner)[..], owner.0.as_bytes()].concat()
+        }
+    };
+    [&[AGENT], &*owner, name.as_str().as_bytes(), &[0], version.as_str().as_bytes()].concat()
+}
+
+/// An agent, as layout 3 had it.
+pub(super) fn agent_without_owner(name: &AgentName, version: &Version) -> Vec<u8> {
     [&[AGENT], name.as_str().as_bytes(), &[0], version.as_str().as_bytes()].concat()
 }
 
@@ -255,7 +275,12 @@ pub(super) fn describe(key: &[u8]) -> String {
         [EVENTS, rest @ ..] if rest.len() == 8 => {
             format!("events/{}", number(rest).unwrap_or_default())
         }
-        [AGENT, rest @ ..] => format!("agent/{}", text(rest)),
+        [AGENT, OF_PRINCIPAL, a, b, rest @ ..] => {
+            let length = usize::from(u16::from_be_bytes([*a, *b])).min(rest.len());
+            let (owner, name) = rest.split_at(length);
+            format!("agent/{}/{}", text(owner), text(name))
+        }
+        [AGENT, OF_HOST, rest @ ..] | [AGENT, rest @ ..] => format!("agent/{}", text(rest)),
         [ASIDE, rest @ ..] => format!("aside/{}", describe(rest)),
         other => hex(other),
     }

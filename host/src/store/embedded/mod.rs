@@ -42,6 +42,7 @@ mod intern;
 mod keys;
 mod lock;
 mod options;
+mod owners;
 mod plain;
 mod query;
 mod recovery;
@@ -68,10 +69,10 @@ use self::lock::{Lock, Temporary};
 pub use self::options::{OpenError, Options};
 use super::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage};
 use super::{
-    Creation, Depth, Dormant, Kept, Logged, Retention, SessionPage, SessionQuery, SnapshotSummary,
-    Store, StoreError, StoreStats, TurnCommit,
+    AgentQuery, Creation, Depth, Dormant, Kept, Logged, Retention, SessionPage, SessionQuery,
+    SnapshotSummary, Store, StoreError, StoreStats, TurnCommit,
 };
-use crate::agent::{Agent, AgentRef, AgentSelector, Digest};
+use crate::agent::{Agent, AgentRef, Digest};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Cursor, Event};
 use crate::session::id::{Principal, SessionId, SnapshotId};
@@ -431,12 +432,16 @@ impl Store for Embedded {
         self.commit(Request::PutAgent(agent, component), events).await.map(drop)
     }
 
-    async fn agent(&self, selector: AgentSelector) -> Result<Option<Agent>, StoreError> {
-        self.read(move |shared| Ok(shared.index().agent(&selector).cloned())).await
+    async fn agent(&self, query: AgentQuery) -> Result<Option<Agent>, StoreError> {
+        self.read(move |shared| Ok(shared.index().agents.find(&query).cloned())).await
     }
 
-    async fn agents(&self) -> Result<Vec<Agent>, StoreError> {
-        self.read(|shared| Ok(shared.index().agents())).await
+    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError> {
+        self.read(move |shared| Ok(shared.index().agents.usable_by(&usable_by))).await
+    }
+
+    async fn update_agent(&self, agent: Agent, events: Vec<Event>) -> Result<bool, StoreError> {
+        self.commit(Request::UpdateAgent(Box::new(agent)), events).await
     }
 
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {

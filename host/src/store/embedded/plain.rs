@@ -1,5 +1,5 @@
-//! Data directories of the layouts before the engine. One is brought to the present layout when it is
-//! opened:
+//! Data directories of the layouts before the engine. One is brought to the first layout with it (3) when
+//! it is opened, and from there to the present one (`recovery`):
 //!
 //! ```text
 //!  sled/           records, snapshots, turns, events, agents, templates
@@ -7,7 +7,7 @@
 //!  components/     the bytes of agents, named by their digest
 //!      │
 //!      ▼           read [old], and written anew [copy]
-//!  store.new/      a store of the present layout; begun again where it was cut off
+//!  store.new/      a store of layout 3; begun again where it was cut off
 //!      │
 //!      ▼           closed, synced, renamed
 //!  store/          it opens; only then do the three folders go
@@ -48,7 +48,7 @@ const KEPT: &str = "earlier";
 /// Where the new store is made.
 const NEW: &str = "store.new";
 
-/// Bring the directory at `root` to the present layout, where it has one before. Who calls this has
+/// Bring the directory at `root` to layout 3, where it has one before. Who calls this has
 /// the directory to itself.
 ///
 /// # Errors
@@ -102,7 +102,7 @@ pub(super) fn convert_to(
         damaged,
         strays,
         seconds,
-        "the data directory has the present layout"
+        "the data directory has been written anew"
     );
     Ok(())
 }
@@ -156,7 +156,8 @@ fn make(
     open: impl FnOnce() -> Result<Disk, OpenError>,
 ) -> Result<Counts, OpenError> {
     let disk = open()?;
-    recovery::create(&disk, Some(secret))?;
+    // The next layouts are made when it is opened.
+    recovery::create(&disk, recovery::WITHOUT_OWNERS, Some(secret))?;
     let counts = copy::copy(old, &disk)?;
     disk.close()?;
     let new = root.join(NEW);

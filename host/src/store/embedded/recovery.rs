@@ -5,22 +5,32 @@
 //! is set aside under a key of its own and named in the log; everything else starts. Nothing is
 //! guessed: a value of a newer format is not damaged, and the store does not open at all.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::cell::{self, TemplateCell};
 use super::disk::{Disk, Read, WriteError};
 use super::engine::{Batch, Class};
-use super::index::{AgentKey, Facts, Index, Uploaded, agent_key};
-use super::{OpenError, keys};
+use super::index::{AgentKey, Facts, Index, Uploaded};
+use super::{OpenError, keys, owners};
 use crate::clock::Clock;
 use crate::event::Cursor;
 use crate::session::id::SessionId;
 use crate::store::StoreError;
 use crate::store::codec::{self, CodecError, Kind};
 
-/// The layout of keys and values, as `keys` and `cell` describe it. 1 and 2 had no engine: see
-/// [`plain`](super::plain).
-const LAYOUT: u8 = 3;
+/// The layout of keys and values, as `keys` and `cell` describe it.
+///
+/// | layout | what it has | how it is brought to the next |
+/// | --- | --- | --- |
+/// | 1, 2 | sled alone, and files | [`plain`](super::plain) writes a directory of layout 3 |
+/// | 3 | the engine | [`owners`] gives agents their owners |
+/// | 4 | agents by owner | it is the present one |
+const LAYOUT: u8 = 4;
+
+/// The layout in which agents had no owners: what [`owners`] begins with.
+pub(super) const WITHOUT_OWNERS: u8 = 3;
 
 /// What was found.
 pub(super) struct Recovered {
@@ -34,16 +44,13 @@ pub(super) struct Recovered {
 
 /// Rebuild what memory knows.
 pub(super) fn recover(disk: &Disk) -> Result<Recovered, OpenError> {
-    let secret = match note(disk, keys::FORMAT)? {
-        None => create(disk, None)?,
-        Some(layout) if *layout == [LAYOUT] => {
-            let secret = note(disk, keys::SECRET)?;
-            let secret = secret.and_then(|secret| <[u8; 32]>::try_from(&*secret).ok());
-            secret.ok_or_else(|| OpenError::Damaged("its secret is lost".to_owned()))?
-        }
-        Some(layout) => {
-            return Err(OpenError::NewerFormat(format!("its layout is {layout:?}")));
-        }
+    let secret = if note(disk, keys::FORMAT)?.is_none() {
+        create(disk, LAYOUT, None)?
+    } else {
+        bring_up(disk)?;
+        let secret = note(disk, keys::SECRET)?;
+        let secret = secret.and_then(|secret| <[u8; 32]>::try_from(&*secret).ok());
+        secret.ok_or_else(|| OpenError::Damaged("its secret is lost".to_owned()))?
     };
     let mut walk = Walk { disk, index: Index::default(), aside: Batch::default() };
     walk.sessions()?;
@@ -72,8 +79,25 @@ pub(super) fn recover(disk: &Disk) -> Result<Recovered, OpenError> {
     Ok(Recovered { index, secret, gone })
 }
 
-/// A store that has just been made. It takes over the secret of an earlier one.
-pub(super) fn create(disk: &Disk, secret: Option<[u8; 32]>) -> Result<[u8; 32], OpenError> {
+/// Bring what is there to the present layout, where it has an earlier one.
+pub(super) fn bring_up(disk: &Disk) -> Result<(), OpenError> {
+    match note(disk, keys::FORMAT)?.as_deref() {
+        // What does not say which layout it has is not opened, or is new.
+        None | Some([LAYOUT]) => Ok(()),
+        Some([WITHOUT_OWNERS]) => owners::give(disk, LAYOUT),
+        Some([layout]) => Err(OpenError::NewerFormat(format!(
+            "its layout is {layout}; this one reads up to {LAYOUT}"
+        ))),
+        Some(other) => Err(OpenError::NewerFormat(format!("its layout is {other:?}"))),
+    }
+}
+
+/// A store of this layout that has just been made. It takes over the secret of an earlier one.
+pub(super) fn create(
+    disk: &Disk,
+    layout: u8,
+    secret: Option<[u8; 32]>,
+) -> Result<[u8; 32], OpenError> {
     if disk.fronts(&[]).next().is_some() {
         return Err(OpenError::Damaged("it does not say which layout it has".to_owned()));
     }
@@ -81,7 +105,7 @@ pub(super) fn create(disk: &Disk, secret: Option<[u8; 32]>) -> Result<[u8; 32], 
     let random = [clock.random(), clock.random(), clock.random()].concat();
     let secret = secret.unwrap_or_else(|| *blake3::hash(&random).as_bytes());
     let mut batch = Batch::default();
-    batch.put(Class::Inline, keys::FORMAT, codec::seal(keys::FORMAT, &[&[LAYOUT]]));
+    batch.put(Class::Inline, keys::FORMAT, codec::seal(keys::FORMAT, &[&[layout]]));
     batch.put(Class::Inline, keys::SECRET, codec::seal(keys::SECRET, &[&secret]));
     write(disk, batch)?;
     Ok(secret)
@@ -139,7 +163,7 @@ impl Walk<'_> {
         for entry in self.disk.walk(&[keys::AGENT], Read::Whole) {
             let (key, value) = entry?;
             match value.ok_or(CodecError::Checksum).and_then(|value| agent(&key, &value)) {
-                Ok(uploaded) => self.index.put_agent(uploaded),
+                Ok(uploaded) => self.index.agents.put(uploaded),
                 Err(error) => self.move_aside(&key, &error)?,
             }
         }
@@ -192,11 +216,16 @@ fn template(key: &[u8], value: &[u8]) -> Result<AgentKey, CodecError> {
     let value = codec::unseal(Kind::Template, key, value)?;
     let cell = TemplateCell::read(&value)?;
     let outline = codec::decode_snapshot(&Bytes::copy_from_slice(cell.snapshot.outline))?;
-    Ok(agent_key(codec::decode_template(cell.template, outline)?.agent))
+    Ok(Arc::new(codec::decode_template(cell.template, outline)?.agent))
 }
 
 fn agent(key: &[u8], value: &[u8]) -> Result<Uploaded, CodecError> {
     let value = codec::unseal(Kind::Agent, key, value)?;
     let (sequence, agent) = cell::read_agent(&value)?;
-    Ok(Uploaded { sequence, agent: codec::decode_agent(agent)? })
+    let agent = codec::decode_agent(agent)?;
+    if keys::agent(&agent.reference) == key {
+        Ok(Uploaded { sequence, agent })
+    } else {
+        Err(CodecError::Malformed("it is another agent".to_owned()))
+    }
 }

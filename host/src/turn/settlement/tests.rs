@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::agent::{AgentRef, Digest};
+use crate::agent::{AgentOwner, AgentRef, Digest};
 use crate::session::creation::{self, DefaultLimits, NewSession};
 use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::limits::NanoUsd;
@@ -40,6 +40,7 @@ fn rules(price: i64) -> Rules {
 
 fn session(new: NewSession) -> Session {
     let agent = AgentRef {
+        owner: AgentOwner::Host,
         name: "counter".parse().expect("a name"),
         version: "1".parse().expect("a version"),
         digest: Digest::of(b"counter"),

@@ -1,6 +1,7 @@
 //! Encoding a request, and deciding what of it lies where.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,12 +10,12 @@ use tokio::sync::oneshot;
 use super::super::Shared;
 use super::super::blob::{BlobId, Contents};
 use super::super::cell::{self, Content, SnapshotCell, TemplateCell};
-use super::super::index::{Facts, agent_key};
+use super::super::index::Facts;
 use super::super::keys;
 use super::{
     Change, Commit, NewAgent, NewEvent, NewSnapshot, NewTemplate, Record, Request, Shares, Turn,
 };
-use crate::agent::{Agent, Digest};
+use crate::agent::{Agent, AgentOwner, Digest};
 use crate::event::{Event, Subject};
 use crate::session::id::{Principal, SessionId};
 use crate::session::record::Session;
@@ -24,6 +25,8 @@ use crate::store::{Creation, MAX_CREATIONS, StoreError, codec};
 
 /// The most bytes that the owner and the name of a template take: they are in its key.
 const TEMPLATE_NAME: usize = 512;
+/// The most bytes that the owner of an agent takes.
+const AGENT_OWNER: usize = 256;
 /// The most bytes that a commit takes in the log. The engine takes twice as much at once.
 const COMMIT: usize = 12 << 20;
 
@@ -57,13 +60,16 @@ impl Draft {
             places.known = store;
         }
         let change = match request {
-            Request::PutAgent(agent, component) => Drafted::Agent(agent, component),
+            Request::PutAgent(agent, component) => {
+                check_agent(&agent)?;
+                Drafted::Agent(agent, component)
+            }
             other => Drafted::Ready(places.change(other)?),
         };
         let event = |event: &Event| {
             let about = match event.subject {
                 Subject::Session(id) => Some(SessionId(id)),
-                Subject::Agent(_) => None,
+                Subject::Agent { .. } => None,
             };
             (about, codec::encode_event(event))
         };
@@ -182,6 +188,11 @@ impl Places<'_> {
                 Change::DeleteTemplate(keys::template(&owner, &name))
             }
             Request::PutAgent(..) => unreachable!("it is drafted apart, with its component"),
+            Request::UpdateAgent(agent) => {
+                check_agent(&agent)?;
+                let value = codec::encode_agent(&agent);
+                Change::UpdateAgent(agent, value)
+            }
             Request::DeleteAgent(agent) => Change::DeleteAgent(agent),
         })
     }
@@ -212,7 +223,7 @@ impl Places<'_> {
             TemplateCell { template: &row, snapshot }.write(&mut value);
         });
         let value = codec::seal(&key, &[&value]);
-        Ok(NewTemplate { key, value, agent: agent_key(template.agent) })
+        Ok(NewTemplate { key, value, agent: Arc::new(template.agent) })
     }
 
     /// Place the state of a snapshot, and count what it refers to, each once. Returns whether it
@@ -272,6 +283,17 @@ fn record(session: Session) -> Result<Record, StoreError> {
         body: codec::encode_body(&session),
         facts: Facts::of(session),
     })
+}
+
+/// The owner of an agent is in its key, and in every session that it serves.
+fn check_agent(agent: &Agent) -> Result<(), StoreError> {
+    match &agent.reference.owner {
+        AgentOwner::Principal(owner) if owner.0.len() > AGENT_OWNER => {
+            let what = "the owner of an agent in bytes";
+            Err(StoreError::TooLarge { what, limit: AGENT_OWNER })
+        }
+        AgentOwner::Principal(_) | AgentOwner::Host => Ok(()),
+    }
 }
 
 /// What is longer than this cannot be a template.

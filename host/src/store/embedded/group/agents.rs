@@ -14,8 +14,8 @@ impl Group<'_> {
     fn admit(&self, agent: &Agent) -> Result<Option<u64>, StoreError> {
         let index = self.shared.index();
         let reference = &agent.reference;
-        match index.uploaded(&reference.name, &reference.version) {
-            None => Ok(Some(index.next_sequence())),
+        match index.agents.exact(&reference.owner, &reference.name, &reference.version) {
+            None => Ok(Some(index.agents.next_sequence())),
             Some(known) if known.agent.reference.digest == reference.digest => Ok(None),
             Some(known) => Err(StoreError::AgentExists(known.agent.reference.clone())),
         }
@@ -29,10 +29,29 @@ impl Group<'_> {
     ) -> Result<bool, StoreError> {
         let NewAgent { agent, value, component } = new;
         let Some(sequence) = self.admit(&agent)? else { return Ok(false) };
-        let key = keys::agent(&agent.reference.name, &agent.reference.version);
+        let key = keys::agent(&agent.reference);
         self.rows.seal(Class::Rows, key, &cell::write_agent(sequence, &value));
         // Where another agent has the same, it is given the same bytes again.
         self.batch.put_staged(component, |_| true);
+        self.agents.push(AgentChange::Put(Uploaded { sequence, agent }));
+        self.log(events);
+        Ok(true)
+    }
+
+    /// Replace what is known of an agent that is there. Returns whether it is.
+    pub(super) fn update_agent(
+        &mut self,
+        agent: Agent,
+        value: &[u8],
+        events: &[NewEvent],
+    ) -> Result<bool, StoreError> {
+        let known = {
+            let index = self.shared.index();
+            index.agents.uploaded(&agent.reference).map(|known| known.sequence)
+        };
+        let Some(sequence) = known else { return Ok(false) };
+        let key = keys::agent(&agent.reference);
+        self.rows.seal(Class::Rows, key, &cell::write_agent(sequence, value));
         self.agents.push(AgentChange::Put(Uploaded { sequence, agent }));
         self.log(events);
         Ok(true)
@@ -47,20 +66,19 @@ impl Group<'_> {
     ) -> Result<bool, StoreError> {
         let is_shared = {
             let index = self.shared.index();
-            let known = index.uploaded(&agent.name, &agent.version);
-            if known.is_none_or(|known| known.agent.reference.digest != agent.digest) {
+            if index.agents.uploaded(&agent).is_none() {
                 return Ok(false);
             }
             match index.serves(&agent) {
                 0 => {}
                 count => return Err(StoreError::AgentInUse(count)),
             }
-            index.agents_with(agent.digest) > 1
+            index.agents.count_with(agent.digest) > 1
         };
         if !is_shared && self.shared.all_agents_are_known() {
             self.rows.remove(keys::component(agent.digest));
         }
-        self.rows.remove(keys::agent(&agent.name, &agent.version));
+        self.rows.remove(keys::agent(&agent));
         self.agents.push(AgentChange::Removed(agent));
         self.log(events);
         Ok(true)

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +15,8 @@ pub(crate) struct Faults {
     pub(crate) panic: AtomicBool,
     /// The next sync fails.
     pub(crate) fail: AtomicBool,
+    /// The sync of this number fails, counted from 1. 0: none does.
+    pub(crate) fail_in: AtomicU64,
     gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
 }
 
@@ -59,7 +61,9 @@ impl Faults {
             let _ = reached.send(());
             let _ = released.recv();
         }
-        if self.fail.swap(false, Ordering::SeqCst) {
+        let left = self.fail_in.load(Ordering::SeqCst);
+        self.fail_in.store(left.saturating_sub(1), Ordering::SeqCst);
+        if self.fail.swap(false, Ordering::SeqCst) || left == 1 {
             return Err(io::Error::other("the disk is on fire"));
         }
         Ok(())

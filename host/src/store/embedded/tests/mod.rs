@@ -9,6 +9,7 @@ mod durability;
 mod history;
 mod large;
 mod model;
+mod owners;
 mod plain;
 mod retention;
 mod space;
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Embedded, Options, Retention, Shared, held};
-use crate::agent::{AgentRef, Digest};
+use crate::agent::{AgentOwner, AgentRef, Digest};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
 use crate::session::id::{Principal, SessionId, SnapshotId, TurnId};
@@ -77,6 +78,7 @@ fn session_id(number: u64) -> SessionId {
 
 fn agent_ref(name: &str, version: &str, component: &[u8]) -> AgentRef {
     AgentRef {
+        owner: AgentOwner::Host,
         name: name.parse().expect("it is a name"),
         version: version.parse().expect("it is a version"),
         digest: Digest::of(component),

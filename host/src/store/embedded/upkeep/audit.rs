@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::super::blob::{self, BlobId};
 use super::super::cell::{self, Content, Places, SessionCell, SnapshotCell, TemplateCell, Turns};
 use super::super::keys::{self, Row};
-use crate::agent::{AgentName, AgentRef, Digest, Version};
+use crate::agent::{AgentName, AgentOwner, AgentRef, Digest, Version};
 use crate::session::id::{SessionId, SnapshotId};
 use crate::session::record::Session;
 use crate::session::state::Reason;
@@ -46,7 +46,9 @@ pub(super) struct Audit {
     unreadable: u64,
     /// The chunks of the lists that are blobs themselves.
     lists: HashMap<Digest, Vec<BlobId>>,
-    agents: HashMap<(AgentName, Version), Digest>,
+    agents: HashSet<AgentRef>,
+    /// Those of layout 3, which references without an owner mean.
+    without_owner: HashMap<(AgentName, Version), Digest>,
     /// Whether these are all agents.
     agents_are_known: bool,
     components: HashSet<Digest>,
@@ -106,7 +108,8 @@ impl Audit {
             exact,
             unreadable: 0,
             lists: HashMap::new(),
-            agents: HashMap::new(),
+            agents: HashSet::new(),
+            without_owner: HashMap::new(),
             agents_are_known: true,
             components: HashSet::new(),
             wanted: HashSet::new(),
@@ -272,11 +275,14 @@ impl Audit {
     fn agent(&mut self, key: &[u8], value: &[u8]) -> Result<(), CodecError> {
         let value = codec::unseal(Kind::Agent, key, value)?;
         let agent = codec::decode_agent(cell::read_agent(&value)?.1)?.reference;
-        if keys::agent(&agent.name, &agent.version) != key {
+        if keys::agent_without_owner(&agent.name, &agent.version) == key {
+            let name = (agent.name.clone(), agent.version.clone());
+            self.without_owner.insert(name, agent.digest);
+        } else if keys::agent(&agent) != key {
             return Err(malformed("it is another agent"));
         }
         self.found.report.read.agents += 1;
-        self.agents.insert((agent.name, agent.version), agent.digest);
+        self.agents.insert(agent);
         Ok(())
     }
 
@@ -406,13 +412,18 @@ impl Audit {
 
     fn check_agent(&mut self, session: Option<SessionId>, key: &[u8], agent: &AgentRef) {
         self.wanted.insert(agent.digest);
-        let known = self.agents.get(&(agent.name.clone(), agent.version.clone()));
-        if known != Some(&agent.digest) && self.exact && self.agents_are_known {
-            let AgentRef { name, version, digest } = agent;
-            let key = keys::describe(key);
-            let what = format!("{key}: its agent {name}@{version} ({digest}) is not there");
+        if !self.knows(agent) && self.exact && self.agents_are_known {
+            let (key, digest) = (keys::describe(key), agent.digest);
+            let what = format!("{key}: its agent {agent} ({digest}) is not there");
             self.add(Problem::Missing, session, what);
         }
+    }
+
+    fn knows(&self, agent: &AgentRef) -> bool {
+        let name = || (agent.name.clone(), agent.version.clone());
+        self.agents.contains(agent)
+            || (agent.owner == AgentOwner::Host
+                && self.without_owner.get(&name()) == Some(&agent.digest))
     }
 
     /// Count one use of each blob of this snapshot. Returns those that are not good.
@@ -486,16 +497,16 @@ impl Audit {
 
     fn compare_components(&mut self) {
         let Audited { report, useless, strays, .. } = &mut self.found;
-        for ((name, version), digest) in &self.agents {
-            if !self.components.contains(digest) {
-                let what = format!("agent/{name}@{version}: its component is not there");
+        for agent in &self.agents {
+            if !self.components.contains(&agent.digest) {
+                let what = format!("agent/{agent}: its component is not there");
                 report.add(Problem::Missing, None, what);
-                useless.push(keys::agent(name, version));
+                useless.push(keys::agent(agent));
             }
         }
         if self.agents_are_known {
             let mut used = std::mem::take(&mut self.wanted);
-            used.extend(self.agents.values());
+            used.extend(self.agents.iter().map(|agent| agent.digest));
             for digest in self.components.difference(&used) {
                 report.add(Problem::Stray, None, format!("no agent has the component {digest}"));
                 strays.push(*digest);

@@ -17,6 +17,7 @@ use super::super::disk::{Disk, Read, WriteError};
 use super::super::engine::{Batch, Class};
 use super::super::keys::{self, Row};
 use super::audit::{self, Audited, Blob, BlobBytes};
+use crate::agent::{AgentOwner, AgentRef};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Cursor, Event};
 use crate::session::id::{SessionId, SnapshotId};
@@ -207,6 +208,7 @@ impl Mender<'_> {
             Some(Ok(found)) => Some(found),
             Some(Err(_)) | None => front.and_then(|front| rebuild(id, front, &rows)),
         };
+        let found = found.map(|(record, cell)| (self.with_agent(record), cell));
         let Some((record, mut cell)) = found else {
             // Its rows stay until it is deleted.
             let is_known = self.disk.get(&keys::aside(&key))?.is_some();
@@ -244,6 +246,21 @@ impl Mender<'_> {
         self.kept.insert(id, kept);
         self.flush_if_large()?;
         Ok(Some(outcome))
+    }
+
+    /// The record with the agent that it refers to. One that could not be read when agents got owners
+    /// still refers to one of the host's: where there is none, it was the owner's own.
+    fn with_agent(&self, mut record: Session) -> Session {
+        let is_there =
+            |agent: &AgentRef| matches!(self.disk.get(&keys::agent(agent)), Ok(Some(_)) | Err(_));
+        if !is_there(&record.profile.agent) {
+            let owner = AgentOwner::Principal(record.owner.clone());
+            let own = AgentRef { owner, ..record.profile.agent.clone() };
+            if is_there(&own) {
+                record.profile.agent = own;
+            }
+        }
+        record
     }
 
     /// Write the record of a session anew. Where its head is gone, or something else of which the

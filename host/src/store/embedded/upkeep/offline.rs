@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::super::disk::{self, Disk};
 use super::super::engine::{self, Engine, Folder, Io, Tree};
 use super::super::lock::Lock;
-use super::super::{Embedded, OpenError, Options, keys};
+use super::super::{Embedded, OpenError, Options, keys, recovery};
 use super::audit::Audit;
 use super::{audit, compact_all, copy, finish, length_of, make_private, mend, usage_of};
 use crate::store::upkeep::{
@@ -126,6 +126,7 @@ pub fn repair(data_dir: &Path, options: Options) -> Result<RepairReport, UpkeepE
     };
     let disk = Disk::open(data_dir, &options, quiet());
     let disk = disk.map_err(|error| error.of_directory(data_dir))?;
+    recovery::bring_up(&disk).map_err(|error| error.of_directory(data_dir))?;
     let mut report = mend::mend(&disk, lost)?;
     tracing::info!(keys = repaired.lost, "what could not be read has been taken out of the store");
     report.quarantine = (!repaired.quarantined.is_empty()).then(|| folder.join(engine::QUARANTINE));

@@ -142,8 +142,10 @@ pub(super) fn age(from: &Path, to: &Path) {
             keys::EVENTS => plain.events(&key, &open(Kind::Events)),
             keys::AGENT => {
                 let value = open(Kind::Agent);
-                let (sequence, agent) = cell::read_agent(&value).expect("it decodes");
-                let agent = plain.part("agents", agent, AGENT);
+                let (sequence, agent_row) = cell::read_agent(&value).expect("it decodes");
+                let agent = plain.part("agents", agent_row, AGENT);
+                let reference = codec::decode_agent(agent_row).expect("it decodes").reference;
+                let key = keys::agent_without_owner(&reference.name, &reference.version);
                 plain.put(&key, &[&sequence.to_le_bytes(), &agent[..]].concat());
             }
             keys::COMPONENT => {

@@ -33,8 +33,8 @@ pub struct HostOptions {
     pub fuel_price: NanoUsd,
     /// Instances in memory at most. Each takes six memory maps of the kernel's `vm.max_map_count`.
     pub max_residents: u32,
-    /// Bytes that guests, their snapshots in flight, the first images of agents and messages in flight
-    /// may take together.
+    /// Bytes that guests, their snapshots in flight, the first images of agents, messages in flight and
+    /// the index of all sessions may take together; the index may take half of it.
     pub memory_budget: u64,
     /// The largest component that can be uploaded, in bytes.
     pub max_component_bytes: u64,
@@ -202,11 +202,13 @@ impl HostBuilder {
                 (tokio::task::spawn_blocking(open), Some(directory))
             }
         };
-        let store: Arc<dyn Store> = Arc::new(opening.await.map_err(|_| BuildError::Unexpected)??);
+        let store = opening.await.map_err(|_| BuildError::Unexpected)??;
+        let memory = MemoryBudget::new(options.memory_budget);
+        store.charge_to(&memory);
+        let store: Arc<dyn Store> = Arc::new(store);
         let cache = cache
             .or_else(|| data_dir.map(|directory| (directory.join("compiled"), store.secret())))
             .map(|(dir, key)| CacheOptions { dir, key });
-        let memory = MemoryBudget::new(options.memory_budget);
         let sandbox = Sandbox::new(SandboxOptions {
             max_instances: options.max_residents,
             max_memory_bytes: options.limits.max_memory_bytes,

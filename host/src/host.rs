@@ -78,7 +78,7 @@ pub struct HostStats {
     pub waiting: usize,
     /// Bytes that are charged: for instances (all that those at work may touch, and what idle ones
     /// really hold, with a fixed overhead each), snapshots in flight, first images of loaded agents,
-    /// and messages in flight.
+    /// messages in flight, and the index of all sessions.
     pub memory_used: u64,
     /// Bytes that these may take.
     pub memory_limit: u64,

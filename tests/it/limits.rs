@@ -151,6 +151,18 @@ async fn limits_out_of_bounds_are_refused_by_name() {
     assert!(create(|new| new.max_memory_bytes = Some(u64::MAX)).await.contains("maxMemoryBytes"));
     assert!(create(|new| new.tags = vec![String::new()]).await.contains("tags"));
     assert!(create(|new| new.tags = vec!["t".to_owned(); 33]).await.contains("tags"));
+    assert!(
+        create(|new| new.tags = vec![
+            "t".repeat(200),
+            "u".repeat(200),
+            "v".repeat(200),
+            "w".repeat(200),
+            "x".repeat(200),
+            "y".repeat(25)
+        ])
+        .await
+        .contains("tags")
+    );
     assert!(create(|new| new.user_id = Some("u".repeat(201))).await.contains("userId"));
     assert!(create(|new| new.conversation_id = Some(true.into())).await.contains("conversationId"));
     assert!(

@@ -311,6 +311,10 @@ impl From<StoreError> for ApiError {
             StoreError::TooLarge { limit, .. } => {
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text).with("limit", limit)
             }
+            StoreError::TooManySessions => {
+                ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "too_many_sessions", text)
+            }
+            StoreError::OutOfMemory => ApiError::out_of_memory(),
             StoreError::Full => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text),
             StoreError::Damaged(_) => ApiError::internal(text),
             StoreError::Unknown(cause) => {
@@ -351,6 +355,8 @@ mod tests {
         assert_eq!(told(SendError::Unusable(unusable())), (409, "snapshot_unusable"));
         assert_eq!(told(OrderError::Unusable(unusable())), (409, "snapshot_unusable"));
         assert_eq!(told(StoreError::Full), (507, "disk_full"));
+        assert_eq!(told(StoreError::TooManySessions), (507, "too_many_sessions"));
+        assert_eq!(told(StoreError::OutOfMemory), (503, "out_of_memory"));
         assert_eq!(told(StoreError::Unknown("sync".into())), (503, "commit_unknown"));
     }
 

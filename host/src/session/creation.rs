@@ -24,6 +24,9 @@ pub const MAX_LABEL: usize = 200;
 pub const MAX_DESCRIPTION: usize = 4_000;
 /// The most tags of a session.
 pub const MAX_TAGS: usize = 32;
+/// The most bytes that the tags of a session take together: the host keeps them in memory also while
+/// the session sleeps.
+pub const MAX_TAG_BYTES: usize = 1_024;
 
 /// A field of a request is out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -260,6 +263,10 @@ fn check(new: &NewSession) -> Result<(), InvalidField> {
     }
     for tag in &new.tags {
         length("tags", Some(tag), 1, MAX_LABEL)?;
+    }
+    if new.tags.iter().map(String::len).sum::<usize>() > MAX_TAG_BYTES {
+        let problem = format!("may take {MAX_TAG_BYTES} bytes together at most");
+        return Err(InvalidField::new("tags", problem));
     }
     length("description", new.description.as_deref(), 0, MAX_DESCRIPTION)?;
     let documents =

@@ -63,6 +63,15 @@ pub enum StoreError {
         /// How large it may be.
         limit: usize,
     },
+    /// The owner has all the sessions that the host has memory for, asleep or not: nothing was written.
+    #[error(
+        "the host has no memory for more sessions of yours, not even asleep; delete some, or let its \
+         operator raise `memory-budget`"
+    )]
+    TooManySessions,
+    /// There is no memory for it now: nothing was written.
+    #[error("the host has no memory for one more session now; try again later")]
+    OutOfMemory,
     /// The disk is full: nothing was written, and reads go on.
     #[error("the disk that holds the data directory is full; free some space")]
     Full,

@@ -384,6 +384,7 @@ impl Then {
             index.purged(id);
         }
         index.cursor = self.log.cursor;
+        index.pay();
         gone
     }
 }

@@ -2,25 +2,32 @@
 //! how far the log of events goes. Rebuilt when the store is opened.
 //!
 //! The committer changes it, under one lock, once a group is durable and the engine shows it.
+//!
+//! What it takes in memory is charged to the budget of the host. It grows with the sessions, which all
+//! have to be known, so new ones are refused where it would take more than its share of the budget, or
+//! its owner more than is left for others.
 
 mod agents;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use self::agents::Agents;
 pub(super) use self::agents::Uploaded;
 use super::intern::{Id, Interner};
+use super::tags::Tags;
 use crate::agent::AgentRef;
 use crate::clock::Timestamp;
 use crate::event::Cursor;
+use crate::memory::{Account, MemoryBudget};
 use crate::session::deadline;
-use crate::session::id::SessionId;
+use crate::session::id::{Principal, SessionId};
 use crate::session::pattern::Pattern;
 use crate::session::record::Session;
 use crate::session::state::Status;
-use crate::store::SessionQuery;
+use crate::store::{SessionQuery, StoreError};
 
 /// What the index keeps of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +36,12 @@ pub(super) struct Facts {
     due: Option<Timestamp>,
     owner: Arc<str>,
     user: Option<Arc<str>>,
-    tags: Arc<[String]>,
+    tags: Tags,
     agent: AgentKey,
     before_upgrade: Option<AgentKey>,
     pattern: Pattern,
     status: Status,
+    weight: u32,
 }
 
 /// An agent, as the index counts what refers to it.
@@ -43,19 +51,36 @@ impl Facts {
     /// What is to be kept of this record. Its front is enough for that.
     pub(super) fn of(session: Session) -> Facts {
         let due = deadline::next(&session).map(|(at, _)| at);
+        let weight = weight(&session);
         let profile = session.profile;
         Facts {
             revision: session.revision,
             due,
             owner: session.owner.0.into(),
             user: profile.user_id.map(Into::into),
-            tags: profile.tags.into(),
+            tags: Tags::new(&profile.tags),
             agent: Arc::new(profile.agent),
             before_upgrade: session.before_upgrade.map(|before| Arc::new(before.agent)),
             pattern: profile.pattern,
             status: session.state.status(),
+            weight,
         }
     }
+}
+
+/// Bytes that a session takes, with its labels as if no other had the same.
+fn weight(session: &Session) -> u32 {
+    let profile = &session.profile;
+    let user = profile.user_id.as_ref().map(|user| Interner::<Arc<str>>::ENTRY + text(user));
+    let tags =
+        (!profile.tags.is_empty()).then(|| Interner::<Tags>::ENTRY + Tags::bytes_of(&profile.tags));
+    let all = SESSION + DUE + user.unwrap_or(0) + tags.unwrap_or(0);
+    u32::try_from(all).unwrap_or(u32::MAX)
+}
+
+/// Bytes that a shared text takes beyond its pointer.
+fn text(text: &str) -> usize {
+    2 * size_of::<usize>() + text.len()
 }
 
 #[derive(Debug)]
@@ -68,7 +93,17 @@ struct Entry {
     agent: Id,
     pattern: Pattern,
     status: Status,
+    /// Bytes that it takes, with labels of its own, estimated.
+    weight: u32,
 }
+
+/// The part of the memory budget that the index may take: one half.
+const SHARE: u64 = 2;
+
+/// What a session takes besides its labels, with its place among those that are due: nodes of ordered
+/// sets are two thirds full.
+const SESSION: usize = size_of::<(SessionId, Entry)>() * 3 / 2 + 4;
+const DUE: usize = size_of::<(Timestamp, SessionId)>() * 3 / 2 + 4;
 
 /// How many sessions are looked at together for a listing.
 const LISTED_AT_ONCE: usize = if cfg!(test) { 3 } else { 64 << 10 };
@@ -87,7 +122,6 @@ pub(super) struct Listing {
 }
 
 /// The index.
-#[derive(Debug, Default)]
 pub(super) struct Index {
     /// The end of the durable log.
     pub(super) cursor: Cursor,
@@ -95,21 +129,109 @@ pub(super) struct Index {
     due: BTreeSet<(Timestamp, SessionId)>,
     owners: Interner<Arc<str>>,
     users: Interner<Arc<str>>,
-    tags: Interner<Arc<[String]>>,
+    tags: Interner<Tags>,
     served_by: Interner<AgentKey>,
     /// The agents that sessions may go back to: of few sessions, and not for long.
     before_upgrade: HashMap<SessionId, Id>,
+    /// What the sessions of each owner take together, in bytes.
+    weights: HashMap<Id, u64>,
     /// By key, with their agents.
     templates: BTreeMap<Vec<u8>, Id>,
+    /// Bytes of these keys.
+    template_bytes: usize,
     /// The agents.
     pub(super) agents: Agents,
     gone: HashSet<SessionId>,
     aside: BTreeMap<SessionId, String>,
     /// How many values have been set aside.
     pub(super) quarantined: u64,
+    /// Who pays for what it takes in memory. `None`: nobody, and it is not bounded.
+    account: Option<Account>,
+}
+
+impl Default for Index {
+    fn default() -> Index {
+        Index {
+            cursor: Cursor::default(),
+            sessions: BTreeMap::new(),
+            due: BTreeSet::new(),
+            owners: Interner::new(|owner| text(owner)),
+            users: Interner::new(|user| text(user)),
+            tags: Interner::new(Tags::bytes),
+            served_by: Interner::new(|agent| size_of_val(&**agent) + 32),
+            before_upgrade: HashMap::new(),
+            weights: HashMap::new(),
+            templates: BTreeMap::new(),
+            template_bytes: 0,
+            agents: Agents::default(),
+            gone: HashSet::new(),
+            aside: BTreeMap::new(),
+            quarantined: 0,
+            account: None,
+        }
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index").field("sessions", &self.sessions.len()).finish_non_exhaustive()
+    }
 }
 
 impl Index {
+    /// Charge all that it takes to this budget, from now on.
+    pub(super) fn charge_to(&mut self, memory: &MemoryBudget) {
+        self.account = Some(memory.account());
+        self.pay();
+    }
+
+    /// Pay for what it takes now. What is durable is known in any case, so this may go over the budget;
+    /// [`Index::room_for`] sees to it that there is room.
+    pub(super) fn pay(&mut self) {
+        let bytes = self.bytes();
+        let Some(account) = &mut self.account else { return };
+        match bytes.checked_sub(account.held()) {
+            Some(more) => account.overdraw(more),
+            None => account.give_back(account.held() - bytes),
+        }
+    }
+
+    /// Whether there is room for new sessions of one owner, and if so, an account that pays nothing yet
+    /// and what they take at most. `None`: the index is not bounded.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManySessions`] where the index would take more than its share, or the owner more
+    /// than it leaves for others.
+    pub(super) fn room_for<'s>(
+        &self,
+        sessions: impl Iterator<Item = &'s Session>,
+    ) -> Result<Option<(Account, u64)>, StoreError> {
+        let Some(account) = &self.account else { return Ok(None) };
+        let (mut more, mut owner) = (0, None);
+        for session in sessions {
+            more += u64::from(weight(session));
+            owner = Some(&session.owner);
+        }
+        let owner = owner.and_then(|owner| self.owners.id(&owner.0.as_str().into()));
+        let owned = owner.and_then(|owner| self.weights.get(&owner)).copied().unwrap_or(0);
+        let left = (account.budget().limit() / SHARE).saturating_sub(self.bytes());
+        if owned + more > left {
+            return Err(StoreError::TooManySessions);
+        }
+        Ok(Some((account.budget().account(), more)))
+    }
+
+    /// Whether this session belongs to this principal. Yes, where it is not known whose it is, because
+    /// its record is damaged.
+    pub(super) fn is_owner(&self, id: SessionId, principal: &Principal) -> bool {
+        match self.sessions.get(&id) {
+            Some(entry) => {
+                self.owners.value(entry.owner).is_some_and(|owner| **owner == *principal.0)
+            }
+            None => self.aside.contains_key(&id),
+        }
+    }
+
     /// The revision of a session.
     pub(super) fn revision(&self, id: SessionId) -> Option<u64> {
         self.sessions.get(&id).map(|entry| entry.revision)
@@ -119,6 +241,7 @@ impl Index {
     pub(super) fn put(&mut self, id: SessionId, facts: Facts) {
         // The new uses are counted before the old ones are released, so that what stays the same is
         // not thrown away and made again.
+        let weight = facts.weight;
         let entry = Entry {
             revision: facts.revision,
             due: facts.due,
@@ -128,7 +251,9 @@ impl Index {
             agent: self.served_by.take(facts.agent),
             pattern: facts.pattern,
             status: facts.status,
+            weight,
         };
+        *self.weights.entry(entry.owner).or_default() += u64::from(weight);
         let due = entry.due;
         let before = facts.before_upgrade.map(|agent| self.served_by.take(agent));
         self.set_before_upgrade(id, before);
@@ -177,14 +302,17 @@ impl Index {
     /// Add or replace a template.
     pub(super) fn put_template(&mut self, key: Vec<u8>, agent: AgentKey) {
         let agent = self.served_by.take(agent);
-        if let Some(old) = self.templates.insert(key, agent) {
-            self.served_by.release(old);
+        let size = template_size(&key);
+        match self.templates.insert(key, agent) {
+            Some(old) => self.served_by.release(old),
+            None => self.template_bytes += size,
         }
     }
 
     /// Forget a template.
     pub(super) fn remove_template(&mut self, key: &[u8]) {
         if let Some(old) = self.templates.remove(key) {
+            self.template_bytes -= template_size(key);
             self.served_by.release(old);
         }
     }
@@ -269,20 +397,14 @@ impl Index {
         self.served_by.uses(&Arc::new(agent.clone()))
     }
 
-    /// Bytes of memory, estimated: nodes of ordered sets are two thirds full.
+    /// Bytes of memory, estimated.
     pub(super) fn bytes(&self) -> u64 {
-        let session = size_of::<(SessionId, Entry)>() * 3 / 2 + 4;
-        let due = size_of::<(Timestamp, SessionId)>() * 3 / 2 + 4;
-        let text = |text: &Arc<str>| 16 + text.len();
-        let tags = |tags: &Arc<[String]>| {
-            16 + tags.iter().map(|tag| size_of::<String>() + tag.len()).sum::<usize>()
-        };
-        let shared = self.owners.bytes(text)
-            + self.users.bytes(text)
-            + self.tags.bytes(tags)
-            + self.served_by.bytes(|agent| size_of_val(&**agent) + 32)
-            + self.templates.keys().map(|key| 64 + key.len()).sum::<usize>();
-        let all = self.sessions.len() * session + self.due.len() * due + shared;
+        let shared = self.owners.bytes()
+            + self.users.bytes()
+            + self.tags.bytes()
+            + self.served_by.bytes()
+            + self.template_bytes;
+        let all = self.sessions.len() * SESSION + self.due.len() * DUE + shared;
         u64::try_from(all).unwrap_or(u64::MAX)
     }
 
@@ -297,6 +419,12 @@ impl Index {
     }
 
     fn release(&mut self, entry: &Entry) {
+        if let Some(weight) = self.weights.get_mut(&entry.owner) {
+            *weight -= u64::from(entry.weight);
+            if *weight == 0 {
+                self.weights.remove(&entry.owner);
+            }
+        }
         self.owners.release(entry.owner);
         if let Some(user) = entry.user {
             self.users.release(user);
@@ -318,11 +446,16 @@ impl Index {
             None => None,
         };
         let tags = (!query.tags.is_empty()).then(|| {
-            let wanted = |tags: &[String]| tags.iter().any(|tag| query.tags.contains(tag));
-            self.tags.iter().filter(|(tags, _)| wanted(tags)).map(|(_, id)| id).collect()
+            let wanted = self.tags.iter().filter(|(tags, _)| tags.any_of(&query.tags));
+            wanted.map(|(_, id)| id).collect()
         });
         Some(Filter { owner, user, tags, pattern: query.pattern, status: query.status })
     }
+}
+
+/// What a template takes in memory, besides its agent.
+fn template_size(key: &[u8]) -> usize {
+    64 + key.len()
 }
 
 struct Filter {

@@ -1,4 +1,4 @@
-//! Values that many sessions share, kept once and counted.
+//! Values that many sessions share, kept once and counted, with what they take in memory.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,12 +13,26 @@ pub(super) struct Interner<T> {
     ids: HashMap<T, Id>,
     slots: Vec<Option<(T, u32)>>,
     free: Vec<Id>,
+    /// What a value holds beyond itself, in bytes.
+    size: fn(&T) -> usize,
+    /// What all values hold beyond themselves, in bytes.
+    held: usize,
 }
 
-impl<T> Default for Interner<T> {
-    fn default() -> Interner<T> {
-        Interner { ids: HashMap::new(), slots: Vec::new(), free: Vec::new() }
+impl<T> Interner<T> {
+    /// An empty table of values that hold this many bytes beyond themselves.
+    pub(super) fn new(size: fn(&T) -> usize) -> Interner<T> {
+        let (ids, slots, free) = (HashMap::new(), Vec::new(), Vec::new());
+        Interner { ids, slots, free, size, held: 0 }
     }
+
+    /// Bytes of memory, estimated.
+    pub(super) fn bytes(&self) -> usize {
+        self.ids.len() * Interner::<T>::ENTRY + self.held
+    }
+
+    /// What a value takes in the two tables, estimated.
+    pub(super) const ENTRY: usize = 2 * size_of::<T>() + 24;
 }
 
 impl<T: Clone + Eq + Hash> Interner<T> {
@@ -30,6 +44,7 @@ impl<T: Clone + Eq + Hash> Interner<T> {
             }
             return id;
         }
+        self.held += (self.size)(&value);
         let slot = Some((value.clone(), 1));
         let id = match self.free.pop() {
             Some(id) => {
@@ -55,6 +70,7 @@ impl<T: Clone + Eq + Hash> Interner<T> {
             }
         }
         if let Some((value, _)) = slot.take() {
+            self.held -= (self.size)(&value);
             self.ids.remove(&value);
             self.free.push(id);
         }
@@ -76,10 +92,9 @@ impl<T: Clone + Eq + Hash> Interner<T> {
         self.ids.iter().map(|(value, id)| (value, *id))
     }
 
-    /// Bytes of memory, estimated; `size` is what a value holds beyond itself.
-    pub(super) fn bytes(&self, size: impl Fn(&T) -> usize) -> usize {
-        let entry = 2 * size_of::<T>() + 24;
-        self.ids.keys().map(|value| entry + size(value)).sum()
+    /// The value at this place.
+    pub(super) fn value(&self, id: Id) -> Option<&T> {
+        self.slots[id.index()].as_ref().map(|(value, _)| value)
     }
 }
 
@@ -95,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_value_goes_with_its_last_use_and_its_place_is_used_again() {
-        let mut table = Interner::default();
+        let mut table = Interner::new(|text: &&str| text.len());
         let (a, b) = (table.take("a"), table.take("b"));
         assert_eq!(table.take("a"), a);
         assert_eq!(table.uses(&"a"), 2);
@@ -105,5 +120,6 @@ mod tests {
         assert_eq!((table.id(&"a"), table.uses(&"a")), (None, 0));
         assert_eq!(table.take("c"), a);
         assert_eq!(table.id(&"b"), Some(b));
+        assert_eq!(table.bytes(), 2 * (Interner::<&str>::ENTRY + 1));
     }
 }

@@ -46,6 +46,7 @@ mod owners;
 mod plain;
 mod query;
 mod recovery;
+mod tags;
 pub mod upkeep;
 
 #[cfg(test)]
@@ -75,6 +76,7 @@ use super::{
 use crate::agent::{Agent, AgentRef, Digest};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Cursor, Event};
+use crate::memory::{Account, MemoryBudget, OutOfMemory};
 use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::record::Session;
 use crate::session::snapshot::Snapshot;
@@ -177,6 +179,23 @@ impl Embedded {
             failed: failure,
             secret: recovered.secret,
         })
+    }
+
+    /// Charge what the index takes in memory to this budget from now on, whatever it says: the sessions
+    /// that there are stay. New ones are refused that would take more than the index may.
+    pub(crate) fn charge_to(&self, memory: &MemoryBudget) {
+        if let Some(shared) = held(&self.shared).as_ref() {
+            shared.index_mut().charge_to(memory);
+        }
+    }
+
+    /// What new sessions will take in memory, charged until the index pays for it.
+    fn reserve(&self, sessions: &[Creation]) -> Result<Option<Account>, StoreError> {
+        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
+        let room = shared.index().room_for(sessions.iter().map(|creation| &creation.session))?;
+        let Some((mut account, bytes)) = room else { return Ok(None) };
+        account.charge(bytes).map_err(|OutOfMemory| StoreError::OutOfMemory)?;
+        Ok(Some(account))
     }
 
     /// Run a read where it may block.
@@ -299,6 +318,7 @@ impl Store for Embedded {
         sessions: Vec<Creation>,
         events: Vec<Event>,
     ) -> Result<(), StoreError> {
+        let _reserved = self.reserve(&sessions)?;
         self.commit(Request::Create(sessions), events).await.map(drop)
     }
 

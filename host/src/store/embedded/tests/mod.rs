@@ -7,6 +7,7 @@ mod audit;
 mod damage;
 mod durability;
 mod history;
+mod labels;
 mod large;
 mod model;
 mod owners;

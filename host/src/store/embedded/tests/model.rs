@@ -300,7 +300,7 @@ async fn take(
             session.revision = 1;
             session.head = None;
             session.before_upgrade = None;
-            session.usage.turns = 0;
+            (session.usage.turns, session.usage.uncounted) = (0, 0);
             let events = vec![event(&session, EventKind::SessionCreated)];
             store.create_sessions(new(session.clone()), events.clone()).await?;
             model.ever.push(session.id);

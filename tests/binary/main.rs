@@ -12,6 +12,7 @@ mod disk;
 mod operator;
 mod sync;
 mod torture;
+mod upgrades;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -22,3 +22,4 @@ mod scripting;
 mod streaming;
 mod tidy;
 mod transparency;
+mod upgrades;

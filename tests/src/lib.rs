@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod component;
+pub mod fixture;
 pub mod fuzz;
 pub mod load;
 pub mod process;
@@ -14,6 +15,7 @@ pub mod test_server;
 
 pub use client::Client;
 pub use component::unimaged;
+pub use fixture::unpack;
 pub use process::Server;
 pub use scripted::scripted;
 pub use test_host::TestHost;

@@ -81,10 +81,25 @@ pub(super) fn recover(disk: &Disk) -> Result<Recovered, OpenError> {
 
 /// Bring what is there to the present layout, where it has an earlier one.
 pub(super) fn bring_up(disk: &Disk) -> Result<(), OpenError> {
-    match note(disk, keys::FORMAT)?.as_deref() {
-        // What does not say which layout it has is not opened, or is new.
-        None | Some([LAYOUT]) => Ok(()),
-        Some([WITHOUT_OWNERS]) => owners::give(disk, LAYOUT),
+    refuse_later(disk)?;
+    if note(disk, keys::FORMAT)?.as_deref() == Some(&[WITHOUT_OWNERS]) {
+        owners::give(disk, LAYOUT)?;
+    }
+    Ok(())
+}
+
+/// Refuse what a later version has written: to this one much of it would seem damaged.
+///
+/// # Errors
+/// [`OpenError::NewerFormat`]
+pub(super) fn refuse_later(disk: &Disk) -> Result<(), OpenError> {
+    let layout = match note(disk, keys::FORMAT) {
+        // What does not say which layout it has is for others to find.
+        Err(OpenError::Damaged(_)) => return Ok(()),
+        layout => layout?,
+    };
+    match layout.as_deref() {
+        None | Some([WITHOUT_OWNERS | LAYOUT]) => Ok(()),
         Some([layout]) => Err(OpenError::NewerFormat(format!(
             "its layout is {layout}; this one reads up to {LAYOUT}"
         ))),

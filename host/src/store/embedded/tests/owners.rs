@@ -11,7 +11,7 @@ use crate::store::codec::{self, Kind};
 use crate::store::embedded::cell::{self, SessionCell, TemplateCell};
 use crate::store::embedded::disk::Disk;
 use crate::store::embedded::engine::{Batch, Class};
-use crate::store::embedded::{OpenError, keys, recovery, upkeep};
+use crate::store::embedded::{keys, recovery, upkeep};
 use crate::store::{AgentQuery, Depth, Store, StoreError};
 
 /// Sessions of two principals.
@@ -261,15 +261,47 @@ async fn a_repair_of_an_earlier_layout_brings_it_to_the_present_one() {
     has_its_owners(root.path()).await;
 }
 
-#[tokio::test]
-async fn a_layout_of_a_later_host_is_refused() {
-    let root = third_layout().await;
-    let disk = Disk::open(root.path(), &small(), Arc::new(|_| {})).expect("it opens");
+/// Give a key a value, whatever it says.
+fn set(root: &Path, key: &[u8], value: Vec<u8>) {
+    let disk = Disk::open(root, &small(), Arc::new(|_| {})).expect("it opens");
     let mut batch = Batch::default();
-    batch.put(Class::Inline, keys::FORMAT, codec::seal(keys::FORMAT, &[&[5]]));
+    batch.put(Class::Inline, key.to_vec(), value);
     disk.write(batch).expect("it is written");
     disk.close().expect("it closes");
-    let refused = Embedded::open(root.path(), small());
-    let Err(OpenError::NewerFormat(why)) = refused else { panic!("{refused:?}") };
-    assert_eq!(why, "its layout is 5; this one reads up to 4");
+}
+
+#[tokio::test]
+async fn what_a_later_host_has_written_is_refused_by_all_and_by_none_taken_for_damage() {
+    let root = third_layout().await;
+    let layout = codec::seal(keys::FORMAT, &[&[5]]);
+    let format = codec::seal_as(codec::VERSION + 1, keys::FORMAT, &[&[5]]);
+    let event = keys::events(crate::event::Cursor(99));
+    let newer = codec::seal_as(codec::VERSION + 1, &event, &[b"from tomorrow"]);
+    for (key, value, why) in [
+        (keys::FORMAT, layout, "its layout is 5; this one reads up to 4"),
+        (
+            keys::FORMAT,
+            format,
+            "it was written by a newer Dormouse (format 4; this one reads up to 3)",
+        ),
+        (&event[..], newer, "events/99: it was written by a newer Dormouse"),
+    ] {
+        let is_of_a_value = key != keys::FORMAT;
+        set(root.path(), key, value);
+        let before = keys_of(root.path());
+        let is_refused = |refused: String| {
+            let text = format!("the data directory was written by a newer Dormouse: {why}");
+            assert!(refused.starts_with(&text), "{refused}");
+        };
+        is_refused(upkeep::check(root.path(), small()).expect_err("refused").to_string());
+        is_refused(upkeep::repair(root.path(), small()).expect_err("refused").to_string());
+        if is_of_a_value {
+            break;
+        }
+        is_refused(upkeep::stat(root.path(), small()).expect_err("refused").to_string());
+        let opened = Embedded::open(root.path(), small());
+        is_refused(opened.expect_err("it is refused").to_string());
+        assert!(keys_of(root.path()) == before, "nothing has changed");
+        set(root.path(), keys::FORMAT, codec::seal(keys::FORMAT, &[&[3]]));
+    }
 }

@@ -30,6 +30,9 @@ pub(super) struct Audited {
     pub(super) sessions: BTreeSet<SessionId>,
     /// The keys of what is of no use, apart from sessions, their snapshots and blobs.
     pub(super) useless: Vec<Vec<u8>>,
+    /// The first value that a later version has written: it is not damaged, and all that is said of the
+    /// others may be wrong.
+    pub(super) newer: Option<String>,
     /// Components that no agent has.
     pub(super) strays: Vec<Digest>,
     /// All blobs.
@@ -130,6 +133,9 @@ impl Audit {
             }
         };
         if let Err(error) = seen {
+            if matches!(error, CodecError::Newer(_)) && self.found.newer.is_none() {
+                self.found.newer = Some(format!("{}: {error}", keys::describe(key)));
+            }
             self.lose(key);
             let what = match error {
                 CodecError::Malformed(what) => what,

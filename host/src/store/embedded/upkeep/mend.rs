@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 
+use super::super::OpenError;
 use super::super::blob::{self, BlobId};
 use super::super::cell::{
     self, Content, KeptSnapshot, Place, Places, SessionCell, SnapshotCell, Turns,
@@ -70,6 +71,9 @@ impl Lost {
 /// Mend what is wrong, apart from what the engine has mended.
 pub(super) fn mend(disk: &Disk, lost: Lost) -> Result<RepairReport, UpkeepError> {
     let mut audited = super::audit(disk, &|| false)?;
+    if let Some(newer) = audited.newer {
+        return Err(OpenError::NewerFormat(newer).into());
+    }
     let mut report = RepairReport { problems: lost.count, ..RepairReport::default() };
     report.problems += audited.report.problems;
     if report.problems == 0 {

@@ -28,7 +28,14 @@ const HARMLESS: [&str; 3] = ["lock", "control", "lost+found"];
 pub fn check(data_dir: &Path, options: Options) -> Result<CheckReport, UpkeepError> {
     let _lock = take(data_dir)?;
     match Disk::open(data_dir, &options, quiet()) {
-        Ok(disk) => Ok(audit(&disk, &|| false)?.report),
+        Ok(disk) => {
+            recovery::refuse_later(&disk)?;
+            let audited = audit(&disk, &|| false)?;
+            match audited.newer {
+                Some(newer) => Err(OpenError::NewerFormat(newer).into()),
+                None => Ok(audited.report),
+            }
+        }
         Err(OpenError::Refused(refused)) => inspect(data_dir, &options, &refused),
         Err(error) => Err(error.of_directory(data_dir).into()),
     }
@@ -191,7 +198,9 @@ fn with_disk<T>(
 ) -> Result<T, UpkeepError> {
     let _lock = take(data_dir)?;
     let disk = Disk::open(data_dir, options, quiet());
-    work(&disk.map_err(|error| error.of_directory(data_dir))?)
+    let disk = disk.map_err(|error| error.of_directory(data_dir))?;
+    recovery::refuse_later(&disk)?;
+    work(&disk)
 }
 
 /// The lock of a directory with a store. None is made.

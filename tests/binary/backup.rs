@@ -160,7 +160,7 @@ async fn a_damaged_backup_is_refused_before_anything_is_written() {
     let refused = operate(&data, &["restore", backup.to_str().unwrap()]);
     assert!(refused.complained.contains("not empty"), "{}", refused.complained);
     let refused = restore(&data);
-    assert!(refused.complained.contains("no backup"), "{}", refused.complained);
+    assert!(refused.complained.contains("is not a backup"), "{}", refused.complained);
     assert!(!restored.exists());
     assert_eq!(restore(&backup).code, 0);
 }

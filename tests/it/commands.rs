@@ -256,7 +256,7 @@ async fn a_program_is_sent_text_and_nothing_else() {
         panic!("it was answered");
     };
     let TurnOutcome::Failed(failure) = &ended.turn.outcome else { panic!("it was answered") };
-    assert_eq!(failure.code, FailureCode::AgentFailed);
+    assert_eq!(failure.code, FailureCode::AgentInvalid);
     assert!(failure.message.contains("reads text"), "{failure:?}");
     test.shut_down().await;
 }

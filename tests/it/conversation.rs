@@ -108,12 +108,13 @@ async fn what_an_agent_says_of_its_failure_reaches_the_caller_and_changes_nothin
     let test = TestHost::new().await;
     let session = test.session(&guests::FAILS_WHEN_TOLD).await;
     session.send("one").await.unwrap();
-    for (text, expected) in
-        [("invalid give me a number", "give me a number"), ("failed no ink", "no ink")]
-    {
+    for (text, code, expected) in [
+        ("invalid give me a number", FailureCode::AgentInvalid, "give me a number"),
+        ("failed no ink", FailureCode::AgentFailed, "no ink"),
+    ] {
         let Err(SendError::Failed(ended)) = session.send(text).await else { panic!("{text}") };
         let dormouse::TurnOutcome::Failed(failure) = &ended.turn.outcome else { panic!() };
-        assert_eq!(failure.code, FailureCode::AgentFailed);
+        assert_eq!(failure.code, code);
         assert!(failure.message.contains(expected), "{failure:?}");
     }
     assert_eq!(session.send("go on").await.unwrap().text(), "turn 2: go on");

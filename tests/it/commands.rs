@@ -65,6 +65,37 @@ async fn a_program_gets_the_prompt_as_input_and_argument_and_prints_its_reply() 
 }
 
 #[tokio::test]
+async fn a_long_prompt_is_the_input_alone_and_a_large_environment_is_refused_at_creation() {
+    let test = TestHost::new().await;
+    for (length, is_argument) in [(1024, true), (1025, false), (1 << 20, false)] {
+        let prompt = "x".repeat(length);
+        let text = session(&test, |_| {}).await.send(prompt.clone()).await;
+        let text = match text {
+            Ok(reply) => reply.text(),
+            // It prints more than it may.
+            Err(SendError::Failed(ended)) if length == 1 << 20 => {
+                let TurnOutcome::Failed(failure) = ended.turn.outcome else { unreachable!() };
+                assert_eq!(failure.code, FailureCode::AgentFailed, "{failure:?}");
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let input = format!("input {prompt:?}\n");
+        assert!(text.starts_with(&input), "the input is whole");
+        let arguments = text[input.len()..].lines().next().unwrap();
+        assert_eq!(arguments.contains(&prompt), is_argument, "{length}: {arguments}");
+    }
+    let agent = test.upload(&guests::PLAIN_PROGRAM).await;
+    let mut new = NewSession::with_agent(agent).pattern(Pattern::Ephemeral);
+    new.config.insert("env".to_owned(), json!({ "LONG": "x".repeat(1024) }));
+    let Err(CreateError::Invalid(error)) = test.host.sessions().create(new).await else {
+        panic!("it was created");
+    };
+    assert!(error.field == "config.env" && error.problem.contains("1024"), "{error:?}");
+    test.shut_down().await;
+}
+
+#[tokio::test]
 async fn an_ephemeral_session_of_a_program_completes_with_nothing_to_lose() {
     let test = TestHost::new().await;
     let session = session(&test, |_| {}).await;
@@ -175,8 +206,12 @@ async fn what_is_no_text_is_the_reply_as_a_blob() {
 async fn input_that_was_read_to_its_end_stays_at_its_end() {
     let test = TestHost::new().await;
     assert_eq!(answer(&test, "twice").await, "5 bytes, then 0");
-    let long = format!("twice {}", "x".repeat(1_000_000));
-    assert_eq!(answer(&test, &long).await, "1000006 bytes, then 0");
+    let long = session(&test, |new| {
+        new.config.insert("env".to_owned(), json!({ "ORDER": "twice" }));
+    })
+    .await;
+    let read = long.send("x".repeat(1_000_000)).await.unwrap().text();
+    assert_eq!(read, "1000000 bytes, then 0");
     assert_eq!(answer(&test, "time a b a").await, "2 words in 2030, in no 0 s");
     test.shut_down().await;
 }

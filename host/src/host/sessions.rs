@@ -115,7 +115,7 @@ impl Sessions {
         match agent.kind {
             AgentKind::Agent => {}
             AgentKind::Command if new.pattern == Pattern::Ephemeral => {
-                environment::of(&new.config)?;
+                environment::check(&new.config)?;
             }
             AgentKind::Command => {
                 let (agent, pattern) = (agent.reference, new.pattern);

@@ -1,7 +1,7 @@
 //! One turn of a command: a program that exports `wasi:cli/run` and knows nothing of the host.
 //!
-//! It runs from its start to its end with the prompt as its input and as its argument. What it prints
-//! is the reply; how it exits says whether there is one.
+//! It runs from its start to its end with the prompt as its input and, where it is short, as its argument.
+//! What it prints is the reply; how it exits says whether there is one.
 
 use std::sync::Arc;
 
@@ -17,6 +17,11 @@ use super::imports::wasi::{Printed, Program};
 use crate::session::environment;
 use crate::turn::record::{Part, text_of};
 
+/// The longest prompt that is an argument as well, in bytes. Programs that were built for WASI 0.1 get their
+/// arguments through an adapter, which traps where they take more than it has room for: the least that was
+/// seen to was 2,569 bytes in all, the name included.
+const MAX_ARGUMENT: usize = 1024;
+
 /// Run this program. Its instance is of no use afterwards.
 pub(super) async fn run(
     program: &run::Guest,
@@ -31,10 +36,14 @@ pub(super) async fn run(
     let prompt = text_of(&content);
     let environment = environment::of(&session.config)
         .map_err(|error| Fault::Failed(GuestFailure::Invalid(bounded(error.to_string()))))?;
+    let mut arguments = vec![session.agent.clone()];
+    if prompt.len() <= MAX_ARGUMENT {
+        arguments.push(prompt.clone());
+    }
     let output = TurnOutput::new(output);
     let printed = Printed::new(output.clone());
     store.data_mut().enter(Program {
-        arguments: vec![session.agent.clone(), prompt.clone()],
+        arguments,
         environment,
         input: prompt,
         output: printed.clone(),

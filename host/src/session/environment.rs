@@ -1,11 +1,34 @@
 //! The environment of a command: `env` of the session's configuration, an object of strings. Pure.
 //!
-//! It is bounded by what a configuration may take.
+//! Programs that were built for WASI 0.1 get it through an adapter, which traps where it takes more than
+//! the adapter has room for. So it is bounded when a session is created; what is stored is taken as it
+//! is.
 
 use serde_json::Value;
 
 use super::creation::InvalidField;
 use super::record::Object;
+
+/// The most that all variables may take, in bytes: each with its name, its value, and the two signs that
+/// C puts between and behind them.
+const MAX_BYTES: usize = 1024;
+
+/// Whether this configuration gives an environment that a new session may have.
+///
+/// # Errors
+/// As for [`of`], or there is too much of it.
+pub(crate) fn check(config: &Object) -> Result<(), InvalidField> {
+    let bytes: usize = of(config)?.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    if bytes > MAX_BYTES {
+        let problem = format!(
+            "takes {bytes} bytes, with two more for each variable; {MAX_BYTES} may be, because \
+             programs that were built for WASI 0.1 have no room for more: hand over the rest in the \
+             message"
+        );
+        return Err(InvalidField::new("config.env", problem));
+    }
+    Ok(())
+}
 
 /// The variables that this configuration gives, by name. None, where it has no `env`.
 ///
@@ -52,6 +75,21 @@ mod tests {
         assert_eq!(env(json!({ "A": "1=2", "b": "" })), Ok(expected));
         assert_eq!(env(Value::Null), Ok(Vec::new()));
         assert_eq!(of(&Object::new()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_a_program_may_have_no_room_for_is_refused_at_creation_alone() {
+        let config = |length: usize| {
+            let Value::Object(config) = json!({ "env": { "A": "x".repeat(length), "B": "" } })
+            else {
+                unreachable!()
+            };
+            config
+        };
+        assert_eq!(check(&config(MAX_BYTES - 6)), Ok(()));
+        let error = check(&config(MAX_BYTES - 5)).expect_err("it is too long");
+        assert!(error.field == "config.env" && error.problem.contains("1024"), "{error:?}");
+        assert!(of(&config(MAX_BYTES)).is_ok(), "a session that was created before goes on");
     }
 
     #[test]

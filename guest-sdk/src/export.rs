@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    io::{self, Write},
     thread::LocalKey,
     time::{Duration, SystemTime},
 };
@@ -38,20 +39,24 @@ impl<E: Exported> wire::Guest for E {
     fn handle(turn: wire::Turn) -> Result<wire::Reply, wire::Failure> {
         let turn = Turn::from(turn);
         let host = Host::new(host::Backend);
-        E::slot().with_borrow_mut(|slot| {
+        let answer = E::slot().with_borrow_mut(|slot| {
             let agent = slot.get_or_insert_with(Default::default);
             agent.dispatch(&turn, &host).map(wire::Reply::from).map_err(wire::Failure::from)
-        })
+        });
+        end_line();
+        answer
     }
 }
 
 impl<E: ExportedState> state_wire::Guest for E {
     fn save() -> Result<state_wire::Saved, state_wire::Error> {
-        E::slot().with_borrow_mut(|slot| {
+        let saved = E::slot().with_borrow_mut(|slot| {
             let agent = slot.get_or_insert_with(Default::default);
             let saved = state::save(agent).map_err(state_wire::Error::from)?;
             Ok(state_wire::Saved { version: saved.version, data: saved.data })
-        })
+        });
+        end_line();
+        saved
     }
 
     fn restore(saved: state_wire::Saved) -> Result<(), state_wire::Error> {
@@ -60,6 +65,13 @@ impl<E: ExportedState> state_wire::Guest for E {
         E::slot().set(Some(agent));
         Ok(())
     }
+}
+
+/// Hands over what was printed without the end of a line. It would stay in the memory of the component
+/// else, be copied with it into forks, and come out in the log of a later turn.
+fn end_line() {
+    // The standard output of a component never fails.
+    let _ = io::stdout().flush();
 }
 
 impl From<wire::Turn> for Turn {

@@ -1,7 +1,8 @@
 //! A session is created, spoken to, and keeps its state.
 
 use dormouse::{
-    FailureCode, NewSession, Part, Pattern, SendError, SessionId, SessionQuery, Status,
+    FailureCode, Fork, NewSession, Part, Pattern, SendError, SessionId, SessionQuery, Status,
+    TurnRecord,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -54,6 +55,26 @@ async fn each_turn_is_kept_with_its_input_its_answer_and_its_bill() {
 
     let spent: u64 = session.turns(0, 10).await.unwrap().iter().map(|turn| turn.fuel).sum();
     assert_eq!(session.look().await.unwrap().session.usage.fuel, spent);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_was_printed_without_the_end_of_a_line_is_in_the_log_of_its_own_turn() {
+    let test = TestHost::new().await;
+    let session = test.session(&guests::PRINTS_FOREVER).await;
+    let printed =
+        |turn: &TurnRecord| turn.log.iter().map(|line| line.message.clone()).collect::<Vec<_>>();
+    let begun = session.send("begin half").await.unwrap();
+    assert_eq!(printed(&begun.turn), ["half"]);
+    let Err(SendError::Failed(ended)) = session.send("begin fail").await else {
+        panic!("it was answered");
+    };
+    assert_eq!(printed(&ended.turn), ["fail"]);
+    let fork = session.fork(Fork::default()).await.unwrap().remove(0).session.id;
+    for session in [test.host.sessions().get(fork), session] {
+        let next = session.send("hello").await.unwrap();
+        assert_eq!(printed(&next.turn), Vec::<String>::new());
+    }
     test.shut_down().await;
 }
 

@@ -56,6 +56,6 @@ pub use store::{Logged, Retention, SessionQuery, SnapshotSummary, StoreError, St
 pub use turn::admission::Denied;
 pub use turn::output::{Delta, Output};
 pub use turn::record::{
-    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, TurnOutcome, TurnRecord,
-    text_of,
+    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, Startup, TurnOutcome,
+    TurnRecord, text_of,
 };

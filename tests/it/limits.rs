@@ -44,16 +44,17 @@ async fn a_turn_uses_no_more_fuel_than_it_is_allowed() {
     let probe = test.session(&guests::SPENDS_FUEL).await;
     let needed = probe.send("spend 100000").await.unwrap().turn.fuel;
 
-    let enough = test
-        .session_with(&guests::SPENDS_FUEL, |new| new.max_fuel_per_turn = Some(needed + 1))
-        .await;
+    let enough =
+        test.session_with(&guests::SPENDS_FUEL, |new| new.max_fuel_per_turn = Some(needed)).await;
     assert_eq!(enough.send("spend 100000").await.unwrap().turn.fuel, needed);
 
-    let short = test
-        .session_with(&guests::SPENDS_FUEL, |new| new.max_fuel_per_turn = Some(needed / 2))
-        .await;
-    let Err(SendError::Failed(ended)) = short.send("spend 100000").await else { panic!() };
-    assert_eq!(ended.turn.fuel, needed / 2);
+    for allowed in [needed - 1, needed - 20, needed / 2] {
+        let short = test
+            .session_with(&guests::SPENDS_FUEL, |new| new.max_fuel_per_turn = Some(allowed))
+            .await;
+        let Err(SendError::Failed(ended)) = short.send("spend 100000").await else { panic!() };
+        assert_eq!(ended.turn.fuel, allowed);
+    }
     test.shut_down().await;
 }
 
@@ -83,6 +84,55 @@ async fn a_session_never_costs_more_than_its_budget() {
     assert_eq!(failure(&session, "loop").await, FailureCode::BudgetExceeded);
     let spent = session.look().await.unwrap().session.usage.cost;
     assert!(spent <= budget && spent.0 > budget.0 - 10, "{spent:?} of {budget:?}");
+    assert_eq!(ended_as(&session).await, (Status::Terminated, "budget_exceeded".to_owned()));
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn each_start_is_a_line_of_its_own_on_the_bill_and_no_part_of_a_turn() {
+    let test = TestHost::new().await;
+    let agent = test.upload(&guests::KEEPS_BYTES).await;
+    let start = test.host.agents().get(agent).await.unwrap().start_fuel;
+    assert!(start > 500, "it asks the host for its streams: {start}");
+
+    let session = test.session(&guests::KEEPS_BYTES).await;
+    let mut turns = Vec::new();
+    for (sleeps, text) in [(false, "text 1"), (false, "text 1"), (true, "text 1"), (true, "text 1")]
+    {
+        if sleeps {
+            session.sleep().await.unwrap();
+        }
+        turns.push(session.send(text).await.unwrap().turn);
+    }
+    let started: Vec<_> = turns.iter().map(|turn| turn.start.map(|start| start.fuel)).collect();
+    assert_eq!(started, [Some(start), None, Some(start), Some(start)]);
+    let mut kept = session.turns(0, 10).await.unwrap();
+    assert_eq!(kept, turns);
+
+    let usage = session.look().await.unwrap().session.usage;
+    assert_eq!((usage.starts, usage.start_fuel), (3, 3 * start));
+    assert_eq!(usage.fuel, turns.iter().map(|turn| turn.fuel).sum::<u64>());
+    let costs =
+        kept.drain(..).map(|turn| (turn.cost.0, turn.start.map_or(0, |start| start.cost.0)));
+    let (turns, starts) = costs.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+    assert!(starts > 0, "it was free");
+    assert_eq!((usage.cost.0, usage.start_cost.0), (turns + starts, starts));
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn money_for_a_start_is_money_of_the_session() {
+    let price = NanoUsd(1_000_000_000);
+    let test = TestHost::with(|options| options.fuel_price = price).await;
+    let agent = test.upload(&guests::SPENDS_FUEL).await;
+    // A unit costs a nano-USD: this buys the start, and nothing more than a few instructions.
+    let start = test.host.agents().get(agent).await.unwrap().start_fuel;
+    let budget = NanoUsd(i64::try_from(start).unwrap() + 10);
+    let session =
+        test.session_with(&guests::SPENDS_FUEL, |new| new.max_budget = Some(budget)).await;
+    assert_eq!(failure(&session, "one").await, FailureCode::BudgetExceeded);
+    let usage = session.look().await.unwrap().session.usage;
+    assert_eq!((usage.cost, usage.start_fuel), (budget, start));
     assert_eq!(ended_as(&session).await, (Status::Terminated, "budget_exceeded".to_owned()));
     test.shut_down().await;
 }

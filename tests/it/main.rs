@@ -9,6 +9,7 @@ mod documents;
 mod ends;
 mod fuzz;
 mod history;
+mod hostile;
 mod http;
 mod images;
 mod limits;

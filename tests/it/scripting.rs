@@ -65,7 +65,10 @@ async fn upload(test: &TestHost, name: &'static str) -> AgentSelector {
     static COMPILING: Mutex<()> = Mutex::const_new(());
 
     let _compiling = COMPILING.lock().await;
-    test.upload(&built(name)).await
+    let agent = test.upload(&built(name)).await;
+    let start = test.host.agents().get(agent.clone()).await.unwrap().start_fuel;
+    println!("{name} uses {start} units to start");
+    agent
 }
 
 async fn session(test: &TestHost, name: &'static str) -> SessionHandle {

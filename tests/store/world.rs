@@ -256,6 +256,7 @@ impl World {
             },
             fuel: 1_234_567,
             cost: NanoUsd(1_250),
+            start: None,
             started_at: at,
             duration: Duration::from_micros(900),
             log: Vec::new(),

@@ -130,6 +130,7 @@ impl Catalog {
             imports: prepared.imports,
             capabilities: prepared.capabilities,
             statefulness: prepared.statefulness,
+            start_fuel: prepared.start_fuel,
             compile_ms: u64::try_from(prepared.compile_time.as_millis()).unwrap_or(u64::MAX),
             uploaded_at: self.clock.now(),
             reference: AgentRef { owner, name, version, digest: prepared.digest },

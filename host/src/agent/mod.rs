@@ -160,6 +160,9 @@ pub struct Agent {
     pub capabilities: Vec<String>,
     /// How its state outlives its instance.
     pub statefulness: Statefulness,
+    /// The fuel that an instance of it used to start, when it was uploaded. 0: it was uploaded before that
+    /// was measured, or needs none.
+    pub start_fuel: u64,
     /// How long it took to compile, in milliseconds.
     pub compile_ms: u64,
     /// When it was uploaded.

@@ -273,6 +273,7 @@ impl From<Refusal> for ApiError {
                     .retry_later()
             }
             Refusal::ShuttingDown => ApiError::shutting_down(),
+            Refusal::StartTooLong { limit } => refused("start_too_long").with("limit", *limit),
             Refusal::Busy => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text).retry_later()
             }

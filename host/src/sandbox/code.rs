@@ -7,18 +7,23 @@ use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Link
 use wasmtime::{Engine, Store};
 
 use super::bindings::exports::dormouse::agent::{handler, state};
-use super::entry::{EntryIndices, HANDLER, RUN};
+use super::entry::{Entry, EntryIndices, HANDLER, RUN};
 use super::fault::{Fault, bounded};
 use super::fuel;
 use super::guest::{Guest, MAX_RESOURCES, Start};
 use super::imports;
 use super::instance::{Grant, Instance, MAX_TRANSFER};
 use super::refusal::Refusal;
-use super::snapshot::{Form, STATE, starts_alone};
+use super::snapshot::{Form, Keeper, STATE, starts_alone};
 use super::ticker::Ticker;
 use crate::agent::{AgentKind, Statefulness};
 use crate::clock::Clock;
 use crate::memory::{Account, MemoryBudget};
+
+/// The fuel that a new instance may use to start, each time that a session wakes. The components of
+/// `agents/build` use 2,126 units with StarlingMonkey, 5,032 with QuickJS and 11,573 with CPython: what takes
+/// long in them was done when they were built.
+pub(super) const MAX_START: u64 = 100_000_000;
 
 /// What all instances of a sandbox share.
 pub(super) struct Shared {
@@ -35,6 +40,7 @@ pub struct Code {
     entry: EntryIndices,
     form: Form,
     start: Start,
+    start_fuel: u64,
     shared: Arc<Shared>,
 }
 
@@ -45,6 +51,8 @@ pub(super) struct Findings {
     pub(super) unimaged: Option<String>,
     /// In which world its instances start.
     pub(super) start: Start,
+    /// The fuel that they use to start.
+    pub(super) start_fuel: u64,
 }
 
 impl std::fmt::Debug for Code {
@@ -64,15 +72,28 @@ impl Code {
         let shared = &self.shared;
         let begun = shared.clock.monotonic();
         let mut store = self.store(&grant, account)?;
-        let made = shared.ticker.watch(self.agent.instantiate_async(&mut store)).await;
-        let instance = made.map_err(|error| store.data_mut().fault(&error))?;
-        let entry = self.entry.load(&mut store, &instance);
-        let entry = entry.map_err(|error| Fault::Host(format!("{error:#}")))?;
-        let keeper = shared.ticker.watch(self.form.start(&mut store, instance)).await?;
+        let (entry, keeper) = match shared.ticker.watch(self.start(&mut store)).await {
+            Ok(_) if fuel::is_overdrawn(&store) => Err(Fault::FuelExhausted),
+            started => started,
+        }
+        .map_err(|fault| match fault {
+            Fault::FuelExhausted => Fault::StartTooLong { limit: MAX_START },
+            fault => fault,
+        })?;
+        let start_fuel = fuel::used(&store, MAX_START);
         store.data_mut().enter_session();
         metrics::histogram!("dormouse_instantiate_seconds")
             .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
-        Ok(Instance::new(store, entry, keeper, shared.clone()))
+        Ok(Instance::new(store, entry, keeper, shared.clone(), start_fuel))
+    }
+
+    async fn start(&self, store: &mut Store<Guest>) -> Result<(Entry, Keeper), Fault> {
+        let made = self.agent.instantiate_async(&mut *store).await;
+        let instance = made.map_err(|error| store.data_mut().fault(&error))?;
+        let entry = self.entry.load(store, &instance);
+        let entry = entry.map_err(|error| Fault::Host(format!("{error:#}")))?;
+        let keeper = self.form.start(store, instance).await?;
+        Ok((entry, keeper))
     }
 
     /// Make an instance that only tries whether one can be made.
@@ -93,7 +114,9 @@ impl Code {
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(MAX_TRANSFER);
         store.set_max_component_handles(MAX_RESOURCES);
-        fuel::configure(&mut store).map_err(|error| Fault::Host(format!("{error:#}")))?;
+        fuel::configure(&mut store)
+            .and_then(|()| fuel::fill(&mut store, MAX_START))
+            .map_err(|error| Fault::Host(format!("{error:#}")))?;
         Ok(store)
     }
 
@@ -143,7 +166,14 @@ impl Code {
         let entry = EntryIndices::of(&agent, kind).map_err(|error| wrong(&error))?;
         let form = Form::of(&agent, findings.unimaged.as_deref(), &shared.clock)
             .map_err(|error| wrong(&error))?;
-        Ok(Code { agent, entry, form, start: findings.start, shared })
+        let Findings { start, start_fuel, .. } = *findings;
+        Ok(Code { agent, entry, form, start, start_fuel, shared })
+    }
+
+    /// The fuel that an instance used to start when the agent was prepared: each does, where images can
+    /// be taken of it.
+    pub(super) fn start_fuel(&self) -> u64 {
+        self.start_fuel
     }
 
     /// The names of what the agent imports, in the order of the component.

@@ -23,6 +23,12 @@ pub enum Fault {
     /// It used all the fuel that it was given.
     #[error("the agent used all the fuel that it was given")]
     FuelExhausted,
+    /// It used more fuel to start than any agent may: before it was called, and not in the turn's fuel.
+    #[error("the agent uses more than {limit} units of fuel to start, before it is called")]
+    StartTooLong {
+        /// The most that it may use.
+        limit: u64,
+    },
     /// It asked for more memory than it may have, and did not cope with less.
     #[error("the agent needs more than the {limit} bytes of memory that it may have")]
     MemoryExceeded {

@@ -7,6 +7,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::call::SessionView;
 use super::fault::Fault;
+use super::fuel::Pace;
 use super::imports::log::TurnLog;
 use super::imports::output::TurnOutput;
 use super::imports::wasi::{self, GuestClock, Program, RandomStream};
@@ -24,6 +25,8 @@ pub(super) struct Guest {
     pub(super) clock: GuestClock,
     pub(super) random: RandomStream,
     pub(super) log: SharedLog,
+    /// When it makes room for others.
+    pub(super) pace: Pace,
     /// What belongs to the call that runs. `None` while the guest starts, restores or rests.
     pub(super) turn: Option<Turn>,
     seed: [u8; 32],
@@ -85,6 +88,7 @@ impl Guest {
             clock,
             random,
             log,
+            pace: Pace::default(),
             turn: None,
             resources,
         }
@@ -105,6 +109,17 @@ impl Guest {
     /// What the guest holds open.
     pub(super) fn resources(&mut self) -> &mut ResourceTable {
         &mut self.resources
+    }
+
+    /// Pay for the memory in which the host keeps what the guest has logged, streamed and printed since
+    /// its call began.
+    ///
+    /// # Errors
+    /// A trap, where the host has no memory left.
+    pub(super) fn pay_for_kept(&mut self) -> wasmtime::Result<()> {
+        let streamed = self.turn.as_ref().map_or(0, |turn| turn.output.kept());
+        let kept = self.log.lock().kept().saturating_add(streamed);
+        self.memory.hold_for_call(kept).map_err(wasmtime::Error::new)
     }
 
     /// What an error that came out of the guest means.

@@ -54,6 +54,10 @@ pub struct Instance {
     poisoned: bool,
     /// The state that the agent itself has saved in its last call.
     own: Option<GuestState>,
+    /// The fuel that it used to start.
+    start_fuel: u64,
+    /// Nobody has been billed for the start yet.
+    start_is_due: bool,
 }
 
 impl std::fmt::Debug for Instance {
@@ -68,8 +72,27 @@ impl Instance {
         entry: Entry,
         keeper: Keeper,
         shared: Arc<Shared>,
+        start_fuel: u64,
     ) -> Instance {
-        Instance { store, entry, keeper, shared, given: 0, poisoned: false, own: None }
+        let (given, poisoned, own, start_is_due) = (0, false, None, true);
+        Instance { store, entry, keeper, shared, given, poisoned, own, start_fuel, start_is_due }
+    }
+
+    /// The fuel that the guest used to start: before any call, and in none.
+    #[must_use]
+    pub fn start_fuel(&self) -> u64 {
+        self.start_fuel
+    }
+
+    /// The fuel of the start, for the bill: once.
+    pub fn take_start(&mut self) -> Option<u64> {
+        std::mem::take(&mut self.start_is_due).then_some(self.start_fuel)
+    }
+
+    /// The fuel of the start, as long as nobody was billed for it.
+    #[must_use]
+    pub fn start_due(&self) -> u64 {
+        if self.start_is_due { self.start_fuel } else { 0 }
     }
 
     /// Give a new instance a saved state. Returns the fuel that it used.
@@ -85,6 +108,7 @@ impl Instance {
         let begun = shared.clock.monotonic();
         let restored = self.keeper.restore(&mut self.store, state);
         shared.ticker.watch(restored).instrument(span).await?;
+        self.within_limit()?;
         self.store.data_mut().memory.keep(0);
         self.poisoned = false;
         metrics::histogram!("dormouse_restore_seconds")
@@ -151,6 +175,7 @@ impl Instance {
         let shared = self.shared.clone();
         let saving = self.keeper.save_portable(&mut self.store);
         let saved = shared.ticker.watch(saving).instrument(span).await?;
+        self.within_limit()?;
         self.poisoned = false;
         Ok(saved)
     }
@@ -237,6 +262,7 @@ impl Instance {
             Ok(()) => shared.ticker.watch(self.answer(call)).instrument(span).await,
             Err(fault) => Err(fault),
         };
+        let result = result.and_then(|answer| self.within_limit().map(|()| answer));
         self.store.data_mut().turn = None;
         self.poisoned |= result.is_err();
         let Abandoned { fuel, log, log_dropped } = self.account();
@@ -280,12 +306,17 @@ impl Instance {
             return Err(Fault::Host("the instance was called again after a fault".to_owned()));
         }
         let memory = &mut self.store.data_mut().memory;
-        memory.forget_denials();
+        memory.begin_call();
         memory.keep(0);
         memory.wake()?;
         fuel::fill(&mut self.store, fuel).map_err(|error| Fault::Host(format!("{error:#}")))?;
         self.given = fuel;
         Ok(())
+    }
+
+    /// Whether the call that has returned kept to its fuel.
+    fn within_limit(&self) -> Result<(), Fault> {
+        if fuel::is_overdrawn(&self.store) { Err(Fault::FuelExhausted) } else { Ok(()) }
     }
 
     async fn answer(&mut self, call: Call) -> Result<Answer, Fault> {

@@ -41,6 +41,8 @@ pub(super) struct Limiter {
     before: Grown,
     /// What the host holds for it.
     buffers: u64,
+    /// What the host keeps of what it has handed over in the call that runs, or ran last.
+    handed_over: u64,
     /// Bytes of its memories that are really there, where the kernel has told since the last call.
     present: Option<u64>,
     /// What the account was given beforehand, for growths that are to come. It stays until the
@@ -93,6 +95,7 @@ impl Limiter {
             grown,
             before,
             buffers: 0,
+            handed_over: 0,
             present: None,
             reserved: account.held(),
             account,
@@ -113,6 +116,12 @@ impl Limiter {
         self.denied = None;
     }
 
+    /// A new call begins, and nothing was handed over in it.
+    pub(super) fn begin_call(&mut self) {
+        self.forget_denials();
+        self.account.give_back(std::mem::take(&mut self.handed_over));
+    }
+
     /// Why the guest trapped, if it did after it was denied memory.
     pub(super) fn fault(&self) -> Option<Fault> {
         self.denied.map(|denied| match denied {
@@ -126,7 +135,7 @@ impl Limiter {
     /// # Errors
     /// [`Fault::HostOutOfMemory`] where the budget is spent. It goes on paying for what it holds.
     pub(super) fn wake(&mut self) -> Result<(), Fault> {
-        self.pay(self.grown.all().saturating_add(self.buffers))?;
+        self.pay(self.all(self.grown))?;
         self.present = None;
         Ok(())
     }
@@ -146,7 +155,8 @@ impl Limiter {
 
     /// Pay for what is really held, until the next call.
     pub(super) fn rest(&mut self) {
-        (self.buffers, self.reserved, self.growth) = (0, 0, Growth::Denied);
+        (self.buffers, self.handed_over, self.reserved) = (0, 0, 0);
+        self.growth = Growth::Denied;
         let memories = self.present.map_or(self.grown.memories, |is| is.min(self.grown.memories));
         let full = self.full(memories.saturating_add(self.grown.tables));
         self.account.give_back(self.account.held().saturating_sub(full));
@@ -169,8 +179,21 @@ impl Limiter {
     /// [`Fault::HostOutOfMemory`] where the budget is spent.
     pub(super) fn hold(&mut self, bytes: u64) -> Result<(), Fault> {
         let buffers = self.buffers.max(bytes);
-        self.pay(self.grown.all().saturating_add(buffers))?;
+        self.pay(self.all(self.grown).saturating_sub(self.buffers).saturating_add(buffers))?;
         self.buffers = buffers;
+        Ok(())
+    }
+
+    /// Pay for what the guest has handed over to the host in this call, this much in all, until the next
+    /// call or until it rests.
+    ///
+    /// # Errors
+    /// [`Fault::HostOutOfMemory`] where the budget is spent.
+    pub(super) fn hold_for_call(&mut self, bytes: u64) -> Result<(), Fault> {
+        if bytes > self.handed_over {
+            self.pay(self.all(self.grown).saturating_add(bytes - self.handed_over))?;
+            self.handed_over = bytes;
+        }
         Ok(())
     }
 
@@ -183,13 +206,18 @@ impl Limiter {
     pub(super) fn keep(&mut self, bytes: u64) {
         let less = self.buffers.saturating_sub(bytes);
         self.buffers -= less;
-        let needed = self.full(self.grown.all().saturating_add(self.buffers)).max(self.reserved);
+        let needed = self.full(self.all(self.grown)).max(self.reserved);
         self.account.give_back(less.min(self.account.held().saturating_sub(needed)));
     }
 
     /// What the host holds for the instance outlives it, on an account of its own.
     pub(super) fn detach(&mut self) -> Account {
         self.account.split(std::mem::take(&mut self.buffers))
+    }
+
+    /// What the guest has with these memories and tables, and what the host holds for it.
+    fn all(&self, grown: Grown) -> u64 {
+        grown.all().saturating_add(self.buffers).saturating_add(self.handed_over)
     }
 
     fn full(&self, bytes: u64) -> u64 {
@@ -241,7 +269,7 @@ impl Limiter {
             // It fails in any case, by a bound of the agent's own: nobody denied it anything.
             return Ok(false);
         }
-        self.pay(wanted.all().saturating_add(self.buffers))?;
+        self.pay(self.all(wanted))?;
         self.grown = wanted;
         Ok(true)
     }

@@ -156,6 +156,8 @@ pub struct Prepared {
     pub capabilities: Vec<String>,
     /// How its state outlives its instance.
     pub statefulness: Statefulness,
+    /// The fuel that an instance uses to start.
+    pub start_fuel: u64,
     /// How long it took to inspect and to compile. Zero where its compiled form was at hand.
     pub compile_time: Duration,
     /// Whether its compiled form came from the cache.

@@ -108,6 +108,7 @@ fn prepared(digest: Digest, code: Code, compile_time: Duration, from_cache: bool
         imports: code.imports(),
         capabilities: code.capabilities(),
         statefulness: code.statefulness(),
+        start_fuel: code.start_fuel(),
         compile_time,
         from_cache,
         code: Arc::new(code),
@@ -120,7 +121,7 @@ async fn find_out(
     component: &Component,
     unimaged: Option<String>,
 ) -> Result<(Code, Findings), Refusal> {
-    let mut findings = Findings { unimaged, start: Start::Session };
+    let mut findings = Findings { unimaged, start: Start::Session, start_fuel: 0 };
     let mut code = link(inner, component, &findings)?;
     if findings.unimaged.is_none() {
         let grant = trial(inner, 0);
@@ -129,7 +130,10 @@ async fn find_out(
             code = link(inner, component, &findings)?;
         }
     }
-    code.try_out(trial(inner, 0)).await.map_err(unstarted)?;
+    let first = code.try_out(trial(inner, 0)).await.map_err(unstarted)?;
+    findings.start_fuel = first.start_fuel();
+    drop(first);
+    code = link(inner, component, &findings)?;
     if findings.unimaged.is_none() {
         let mut other = code.try_out(trial(inner, 1)).await.map_err(unstarted)?;
         if !other.is_pristine().await.map_err(unstarted)? {
@@ -191,6 +195,7 @@ fn unstarted(fault: Fault) -> Refusal {
     match fault {
         Fault::Busy | Fault::HostOutOfMemory { .. } => Refusal::Busy,
         Fault::Host(error) => Refusal::Host(error),
+        Fault::StartTooLong { limit } => Refusal::StartTooLong { limit },
         Fault::Failed(_)
         | Fault::Trapped(_)
         | Fault::FuelExhausted
@@ -209,10 +214,12 @@ impl Findings {
     fn before(&self, compiled: &[u8]) -> Vec<u8> {
         let reason = self.unimaged.as_deref().unwrap_or_default();
         let mut kept = Vec::with_capacity(compiled.len() + reason.len() + HEAD);
+        // 0 and 1 were those of a form without the fuel.
         kept.push(match self.start {
-            Start::Session => 0,
-            Start::Alike => 1,
+            Start::Session => 2,
+            Start::Alike => 3,
         });
+        kept.extend(self.start_fuel.to_le_bytes());
         let length = u16::try_from(reason.len()).unwrap_or(0);
         kept.extend(length.to_le_bytes());
         kept.extend(&reason.as_bytes()[..usize::from(length)]);
@@ -223,21 +230,24 @@ impl Findings {
     /// The findings and the compiled form that were kept together.
     fn split(kept: &[u8]) -> Option<(Findings, &[u8])> {
         let (head, rest) = kept.split_at_checked(HEAD)?;
-        let start = match head[0] {
-            0 => Start::Session,
-            1 => Start::Alike,
+        let (start, head) = head.split_first()?;
+        let start = match start {
+            2 => Start::Session,
+            3 => Start::Alike,
             _ => return None,
         };
-        let length = u16::from_le_bytes([head[1], head[2]]);
+        let (fuel, length) = head.split_first_chunk()?;
+        let start_fuel = u64::from_le_bytes(*fuel);
+        let length = u16::from_le_bytes(length.try_into().ok()?);
         let (reason, compiled) = rest.split_at_checked(usize::from(length))?;
         let reason = std::str::from_utf8(reason).ok()?;
         let unimaged = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
-        Some((Findings { unimaged, start }, compiled))
+        Some((Findings { unimaged, start, start_fuel }, compiled))
     }
 }
 
-/// The length of what stands before the reason: the start, and how long the reason is.
-const HEAD: usize = 3;
+/// The length of what stands before the reason: the start, its fuel, and how long the reason is.
+const HEAD: usize = 1 + 8 + 2;
 
 /// Run this on a blocking thread. A panic there is a refusal.
 async fn blocking<T: Send + 'static>(

@@ -77,6 +77,16 @@ pub enum Refusal {
     /// It compiles, but does not start.
     #[error("the agent does not start: {0}")]
     DoesNotStart(String),
+    /// It uses too much fuel to start.
+    #[error(
+        "the agent uses more than {limit} units of fuel to start, which it does again each time that a \
+         session wakes; do the work in the first turn, or when the component is built (`componentize-py` \
+         and `componentize-js` initialise the interpreter then, `wizer` any other program)"
+    )]
+    StartTooLong {
+        /// The most that it may use.
+        limit: u64,
+    },
     /// Too many components of the same principal wait to be compiled. Trying later helps.
     #[error("{limit} of your components wait to be compiled; try again when one of them is done")]
     QueueFull {

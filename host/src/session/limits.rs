@@ -1,7 +1,7 @@
 //! What a session may spend, and what it has spent.
 
 use std::fmt;
-use std::ops::{Add, AddAssign};
+use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
 /// An amount of money in billionths of a US dollar.
@@ -32,6 +32,14 @@ impl Add for NanoUsd {
 
     fn add(self, other: NanoUsd) -> NanoUsd {
         NanoUsd(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sub for NanoUsd {
+    type Output = NanoUsd;
+
+    fn sub(self, other: NanoUsd) -> NanoUsd {
+        NanoUsd(self.0.saturating_sub(other.0))
     }
 }
 
@@ -102,10 +110,16 @@ pub struct Usage {
     /// Turns that were begun and do not count: the agent found the message invalid or declined it, or
     /// the host had no memory for the turn. Each has its number and its record all the same.
     pub uncounted: u64,
-    /// Money.
+    /// Money, with that for the starts.
     pub cost: NanoUsd,
-    /// Fuel.
+    /// Fuel of its turns.
     pub fuel: u64,
+    /// Instances that were started for its turns: for the first, and for each after a sleep.
+    pub starts: u64,
+    /// Fuel of the starts: in no turn's fuel, because a session that never sleeps uses none of it.
+    pub start_fuel: u64,
+    /// Money for the starts.
+    pub start_cost: NanoUsd,
     /// Tokens that models have read.
     pub input_tokens: u64,
     /// Tokens that models have written.

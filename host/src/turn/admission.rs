@@ -38,6 +38,20 @@ pub(crate) struct Grant {
     pub(crate) deadline: Timestamp,
 }
 
+impl Grant {
+    /// What is left of it once the money for the start of the instance is spent. It may be nothing.
+    pub(crate) fn after_start(self, session: &Session, price: FuelPrice, start_fuel: u64) -> Grant {
+        let mut session = session.clone();
+        session.usage.cost += price.cost(start_fuel);
+        match affordable(&session, price) {
+            Some(left) if left < self.fuel => {
+                Grant { fuel: left, exhausted: FailureCode::BudgetExceeded, ..self }
+            }
+            Some(_) | None => self,
+        }
+    }
+}
+
 /// Decide whether a turn of this session may run now.
 pub(crate) fn admit(session: &Session, price: FuelPrice, now: Timestamp) -> Result<Grant, Denied> {
     match session.state.status() {

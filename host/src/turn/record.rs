@@ -73,8 +73,10 @@ pub struct TurnRecord {
     pub outcome: TurnOutcome,
     /// The fuel that it used.
     pub fuel: u64,
-    /// What it cost.
+    /// What it cost, without the start.
     pub cost: NanoUsd,
+    /// The start of the instance that ran it. `None`: the instance was there.
+    pub start: Option<Startup>,
     /// When the guest was called.
     pub started_at: Timestamp,
     /// How long it took.
@@ -83,6 +85,16 @@ pub struct TurnRecord {
     pub log: Vec<LogLine>,
     /// How many bytes of log were dropped, because the turn wrote more than is kept.
     pub log_dropped: u64,
+}
+
+/// What it took to start an instance: a line of the bill of its own, because how often a session sleeps is
+/// no matter of its turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Startup {
+    /// The fuel that it used.
+    pub fuel: u64,
+    /// What it cost.
+    pub cost: NanoUsd,
 }
 
 /// What came of a turn.

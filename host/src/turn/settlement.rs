@@ -13,7 +13,9 @@ use crate::session::state::{Move, Reason, State, Status};
 use crate::store::TurnCommit;
 
 use super::admission::affordable;
-use super::record::{Failure, FailureCode, LogLine, Part, Sender, TurnOutcome, TurnRecord};
+use super::record::{
+    Failure, FailureCode, LogLine, Part, Sender, Startup, TurnOutcome, TurnRecord,
+};
 
 /// A turn that was begun.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct Ended {
     pub(crate) result: Result<Answer, Failure>,
     /// The fuel that it used.
     pub(crate) fuel: u64,
+    /// The fuel that its instance used to start, where one was started for it.
+    pub(crate) start_fuel: Option<u64>,
     /// What it logged.
     pub(crate) log: Vec<LogLine>,
     /// How much of the log was dropped, in bytes.
@@ -71,12 +75,19 @@ pub(crate) struct Rules {
 pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules) -> TurnCommit {
     let mut session = before.clone();
     let cost = rules.price.cost(ended.fuel);
+    let start = ended.start_fuel.map(|fuel| startup(&session, fuel, rules.price));
     session.revision += 1;
     let counts = ended.result.as_ref().err().is_none_or(|failure| failure.code.counts());
     let counter = if counts { &mut session.usage.turns } else { &mut session.usage.uncounted };
     *counter += 1;
     session.usage.fuel = session.usage.fuel.saturating_add(ended.fuel);
     session.usage.cost += cost;
+    if let Some(Startup { fuel, cost }) = start {
+        session.usage.starts += 1;
+        session.usage.start_fuel = session.usage.start_fuel.saturating_add(fuel);
+        session.usage.start_cost += cost;
+        session.usage.cost += cost;
+    }
     session.last_activity_at = ended.ended_at;
 
     let number = session.usage.last_turn();
@@ -125,12 +136,20 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules)
         outcome,
         fuel: ended.fuel,
         cost,
+        start,
         started_at: begun.started_at,
         duration: ended.duration,
         log: ended.log,
         log_dropped: ended.log_dropped,
     };
     TurnCommit { session, turn, snapshot, events }
+}
+
+/// The bill for a start: never more than the session has left.
+fn startup(before: &Session, fuel: u64, price: FuelPrice) -> Startup {
+    let cost = price.cost(fuel);
+    let left = before.profile.limits.max_budget.map(|max| max - before.usage.cost);
+    Startup { fuel, cost: left.map_or(cost, |left| cost.min(left)) }
 }
 
 /// The event that tells of a new state, with the time of the end noted where it is one.

@@ -23,6 +23,7 @@ async fn an_upload_is_answered_with_what_is_known_of_the_agent() {
         "name",
         "owner",
         "size",
+        "startFuel",
         "statefulness",
         "unsavedReason",
         "uploadedAt",

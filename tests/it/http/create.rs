@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{names, send};
 
-const FIELDS: [&str; 48] = [
+const FIELDS: [&str; 50] = [
     "abortRequested",
     "agent",
     "checkpoint",
@@ -30,6 +30,7 @@ const FIELDS: [&str; 48] = [
     "maxMemoryBytes",
     "maxTurns",
     "metadata",
+    "numStarts",
     "numTurns",
     "parent",
     "pattern",
@@ -51,6 +52,7 @@ const FIELDS: [&str; 48] = [
     "totalFuel",
     "totalInputTokens",
     "totalOutputTokens",
+    "totalStartFuel",
     "totalTokens",
     "turnTimeoutMs",
     "unsavedTurns",

@@ -61,6 +61,10 @@ async fn the_session_adds_up_what_its_turns_have_used() {
     let (_, turns) = server.client.get(&format!("/api/sessions/{id}/turns")).await.unwrap();
     let turns = turns["turns"].as_array().unwrap();
     let cost: f64 = turns.iter().map(|turn| turn["cost"].as_f64().unwrap()).sum();
+    // The instance was started once, which is a line of its own.
+    assert_eq!((&session["numStarts"], &turns[1]["startFuel"]), (&json!(1), &Value::Null));
+    assert_eq!(session["totalStartFuel"], turns[0]["startFuel"]);
+    let cost = cost + turns[0]["startCost"].as_f64().unwrap();
     assert!((session["totalCost"].as_f64().unwrap() - cost).abs() < 1e-12);
     heads.dedup();
     assert_eq!(heads.len(), 3, "sessionId changes with every turn");

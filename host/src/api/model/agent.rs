@@ -22,6 +22,7 @@ pub(in crate::api) struct AgentBody {
     /// `stateless`.
     statefulness: &'static str,
     unsaved_reason: Option<String>,
+    start_fuel: u64,
     compile_ms: u64,
     uploaded_at: String,
     bundled: bool,
@@ -57,6 +58,7 @@ impl From<Agent> for AgentBody {
             capabilities: agent.capabilities,
             statefulness,
             unsaved_reason,
+            start_fuel: agent.start_fuel,
             compile_ms: agent.compile_ms,
             uploaded_at: agent.uploaded_at.to_string(),
         }

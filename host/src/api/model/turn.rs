@@ -21,6 +21,9 @@ pub(in crate::api) struct TurnBody {
     snapshot_id: Option<String>,
     durable: bool,
     cost: f64,
+    /// What it took to start the instance, besides. `null`: the instance was there.
+    start_fuel: Option<u64>,
+    start_cost: Option<f64>,
     usage: UsageBody,
     started_at: String,
     duration_ms: u64,
@@ -68,6 +71,8 @@ impl From<TurnRecord> for TurnBody {
             snapshot_id: snapshot.map(|id| id.to_string()),
             durable,
             cost: turn.cost.as_usd(),
+            start_fuel: turn.start.map(|start| start.fuel),
+            start_cost: turn.start.map(|start| start.cost.as_usd()),
             usage: UsageBody::from(&turn),
             started_at: turn.started_at.to_string(),
             duration_ms: millis(turn.duration),

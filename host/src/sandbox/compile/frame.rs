@@ -91,6 +91,7 @@ impl Verdict {
                 | Refusal::CompileTimeout { .. }
                 | Refusal::CompileMemory { .. }
                 | Refusal::DoesNotStart(_)
+                | Refusal::StartTooLong { .. }
                 | Refusal::QueueFull { .. }
                 | Refusal::Busy
                 | Refusal::ShuttingDown),

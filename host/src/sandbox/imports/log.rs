@@ -1,9 +1,15 @@
 //! `dormouse:agent/log`, and the log that standard output and standard error go to as well.
 //!
-//! A guest never waits for its log and never gets an error from it: what is beyond the bounds is
-//! counted and dropped.
+//! A guest never gets an error from its log: what is beyond the bounds is counted and dropped, unread.
 
-use super::contract::log::{Host, Level};
+use wasmtime::StoreContextMut;
+use wasmtime::component::WasmList;
+
+use super::contract::log::Level;
+use super::interface::{Interface, Work};
+use super::price;
+use super::text::Text;
+use crate::sandbox::fuel::charge;
 use crate::sandbox::guest::Guest;
 use crate::turn::record::{LogLevel, LogLine, LogSource};
 
@@ -11,6 +17,10 @@ use crate::turn::record::{LogLevel, LogLine, LogSource};
 pub(in crate::sandbox) const MAX_BYTES: usize = 64 << 10;
 /// The most that is kept of one line: message, names and values together.
 const MAX_LINE: usize = 8 << 10;
+/// The longest message that is read for its beginning. Of a longer one nothing is kept.
+const MAX_READ: usize = 1 << 20;
+/// Fields that are looked at at a time.
+const FIELDS: usize = 1_000;
 /// What a stack of Python begins with.
 const TRACEBACK: &str = "Traceback (most recent call last):";
 /// What the lines begin with that libraries write whenever they end a guest.
@@ -19,13 +29,18 @@ const NOISE: [&str; 3] =
 /// What each line and each field counts besides its bytes, so that empty ones are not without end.
 const LINE: usize = 32;
 
-impl Host for Guest {
-    fn log(
-        &mut self,
-        level: Level,
-        message: String,
-        fields: Vec<(String, String)>,
-    ) -> wasmtime::Result<()> {
+/// Link the interface.
+pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
+    interface.metered("log", log)
+}
+
+type Fields = WasmList<(Text, Text)>;
+
+fn log(
+    mut store: StoreContextMut<'_, Guest>,
+    (level, message, fields): (Level, Text, Fields),
+) -> Work<'_, ()> {
+    Box::pin(async move {
         let level = match level {
             Level::Trace => LogLevel::Trace,
             Level::Debug => LogLevel::Debug,
@@ -33,9 +48,41 @@ impl Host for Guest {
             Level::Warn => LogLevel::Warn,
             Level::Error => LogLevel::Error,
         };
-        self.log.lock().push(LogSource::Log(level), message, fields);
-        Ok(())
-    }
+        let (message, mut dropped) = match message.len() {
+            length @ ..=MAX_READ => {
+                charge(&mut store, price::of(length, price::BYTE)).await?;
+                let message = message.read(&store)?;
+                let kept = message.floor_char_boundary(MAX_LINE);
+                (message[..kept].to_owned(), message.len() - kept)
+            }
+            length => (String::new(), length),
+        };
+        let mut room = MAX_LINE - message.len();
+        let mut kept = Vec::new();
+        for first in (0..fields.len()).step_by(FIELDS) {
+            let last = fields.len().min(first + FIELDS);
+            charge(&mut store, price::of(last - first, price::FIELD)).await?;
+            for place in first..last {
+                let Some(field) = fields.get(&mut store, place) else { break };
+                let (name, value) = field?;
+                let size = name.len().saturating_add(value.len());
+                match room.checked_sub(size.saturating_add(LINE)) {
+                    Some(left) => {
+                        room = left;
+                        kept.push((name.read(&store)?.into(), value.read(&store)?.into()));
+                    }
+                    None => dropped += size,
+                }
+            }
+        }
+        let guest = store.data_mut();
+        {
+            let mut log = guest.log.lock();
+            log.dropped += dropped as u64;
+            log.push(LogSource::Log(level), message, kept);
+        }
+        guest.pay_for_kept()
+    })
 }
 
 /// What a guest has written since the log was last taken.
@@ -64,28 +111,8 @@ pub(in crate::sandbox) enum Stream {
 }
 
 impl TurnLog {
-    /// Keep a line, or as much of it as the bounds leave.
-    pub(super) fn push(
-        &mut self,
-        source: LogSource,
-        mut message: String,
-        mut fields: Vec<(String, String)>,
-    ) {
-        self.dropped += cut(&mut message, MAX_LINE);
-        let mut room = MAX_LINE - message.len();
-        fields.retain(|(name, value)| {
-            let size = name.len() + value.len();
-            match room.checked_sub(size + LINE) {
-                Some(left) => {
-                    room = left;
-                    true
-                }
-                None => {
-                    self.dropped += size as u64;
-                    false
-                }
-            }
-        });
+    /// Keep a line, where there is room for it.
+    fn push(&mut self, source: LogSource, message: String, fields: Vec<(String, String)>) {
         let size: usize = message.len()
             + fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         let counted = size + LINE * (1 + fields.len());
@@ -94,13 +121,26 @@ impl TurnLog {
             return;
         }
         self.kept += counted;
-        message.shrink_to_fit();
         self.lines.push(LogLine { source, message, fields });
+    }
+
+    /// Whether no line will be kept any more.
+    fn is_full(&self) -> bool {
+        self.kept + LINE > MAX_BYTES
+    }
+
+    /// Bytes of memory that it takes.
+    pub(in crate::sandbox) fn kept(&self) -> u64 {
+        (self.kept + self.stdout.bytes.len() + self.stderr.bytes.len()) as u64
     }
 
     /// Take bytes that the guest wrote to a standard stream.
     pub(super) fn write(&mut self, stream: Stream, mut bytes: &[u8]) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            if self.is_full() {
+                self.dropped += bytes.iter().filter(|byte| **byte != b'\n').count() as u64;
+                return;
+            }
             self.continue_line(stream, &bytes[..end]);
             self.end_line(stream);
             bytes = &bytes[end + 1..];
@@ -155,18 +195,20 @@ impl TurnLog {
     }
 
     fn end_line(&mut self, stream: Stream) {
-        let Unfinished { mut bytes, cut } = std::mem::take(self.unfinished(stream));
+        let Unfinished { mut bytes, cut: beyond } = std::mem::take(self.unfinished(stream));
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
         }
-        self.dropped += cut;
+        self.dropped += beyond;
         let source = match stream {
             Stream::Stdout => LogSource::Stdout,
             Stream::Stderr => LogSource::Stderr,
         };
         // A line that is cut inside a character, or is no text, shows it.
-        let message = String::from_utf8(bytes)
+        let mut message = String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        self.dropped += cut(&mut message, MAX_LINE);
+        message.shrink_to_fit();
         self.push(source, message, Vec::new());
     }
 
@@ -226,16 +268,17 @@ mod tests {
             );
         }
         assert!(log.lines.len() <= MAX_BYTES / LINE);
+        let before = log.take().1;
+        assert_eq!(before, 0, "there was nothing in those lines");
+    }
 
+    #[test]
+    fn of_a_full_log_the_bytes_are_counted_and_nothing_else_is_done() {
         let mut log = TurnLog::default();
-        log.push(
-            LogSource::Log(LogLevel::Info),
-            "ä".repeat(1 << 20),
-            vec![("k".into(), "v".repeat(9_000))],
-        );
-        let (lines, dropped) = log.take();
-        assert_eq!(lines[0].message.len() as u64 + dropped, (2 << 20) + 9_001);
-        assert!(lines[0].fields.is_empty());
+        let lines = "a line\n".repeat(20_000);
+        log.write(Stream::Stdout, lines.as_bytes());
+        let kept = log.lines.len();
+        assert_eq!(log.take().1, (20_000 - kept as u64) * 6);
     }
 
     #[test]

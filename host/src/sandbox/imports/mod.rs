@@ -1,18 +1,28 @@
 //! The interfaces that a guest may import, one a file.
 //!
-//! Invariants: an import answers from values and waits for nothing but time; what a guest hands in
-//! is bounded before it is kept; no import reaches a file, a variable or a socket of the host.
+//! Invariants: an import answers from values and waits for nothing but time; it is paid for before it
+//! works, by what it carries, and refuses what is too large before it reads it; it works in pieces of a
+//! millisecond at most, and makes room for others between them; what a guest hands in is bounded before
+//! it is kept, and what is kept is charged to the budget of the guest's memory; no import reaches a
+//! file, a variable or a socket of the host.
+//!
+//! Generated bindings read strings and lists before any code of ours runs, and know no fuel. So every
+//! function that a guest can call is linked by hand, through an [`interface`] that takes its [`price`].
 
+mod interface;
 pub(super) mod log;
 pub(super) mod output;
+mod price;
 pub(super) mod session;
+mod text;
 pub(super) mod wasi;
 
 use wasmtime::Engine;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::Linker;
 
 use super::bindings::dormouse::agent as contract;
 use super::guest::Guest;
+use interface::Interface;
 
 /// Interfaces of our own, by name.
 const OWN: [&str; 3] =
@@ -21,9 +31,10 @@ const OWN: [&str; 3] =
 /// A linker with everything that a guest may import.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    contract::session::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
-    contract::output::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
-    contract::log::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    let [session, output, log] = OWN;
+    session::link(&mut Interface::new(&mut linker, session)?)?;
+    output::link(&mut Interface::new(&mut linker, output)?)?;
+    log::link(&mut Interface::new(&mut linker, log)?)?;
     wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }

@@ -4,56 +4,91 @@
 //! same answers when the turn is run again.
 
 use serde_json::Value as Json;
+use wasmtime::StoreContextMut;
 
-use super::contract::session::{Host, Limits, Pattern, Usage, Value};
+use super::contract::session::{Limits, Pattern, Usage, Value};
+use super::interface::{Interface, Work};
+use super::price;
+use super::text::Text;
+use crate::sandbox::fuel::charge;
 use crate::sandbox::guest::Guest;
 use crate::session::limits::NanoUsd;
 use crate::session::pattern;
 
-impl Host for Guest {
-    fn get_id(&mut self) -> wasmtime::Result<String> {
-        Ok(self.turn()?.session.id.clone())
-    }
+/// The longest key that is looked for, in bytes: a configuration has no more in all.
+const MAX_KEY: usize = 64 << 10;
 
-    fn get_pattern(&mut self) -> wasmtime::Result<Pattern> {
-        Ok(match self.turn()?.session.pattern {
+/// Link the interface.
+pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
+    interface.simple("get-id", 0, |guest, (): ()| Ok((guest.turn()?.session.id.clone(),)))?;
+    interface.simple("get-pattern", 0, |guest, (): ()| {
+        Ok((match guest.turn()?.session.pattern {
             pattern::Pattern::Ephemeral => Pattern::Ephemeral,
             pattern::Pattern::LongRunning => Pattern::LongRunning,
             pattern::Pattern::Hybrid => Pattern::Hybrid,
             pattern::Pattern::SingleContainer => Pattern::SingleContainer,
-        })
-    }
+        },))
+    })?;
+    interface.simple("get-limits", 0, |guest, (): ()| Ok((limits(guest)?,)))?;
+    interface.simple("get-usage", 0, |guest, (): ()| Ok((usage(guest)?,)))?;
+    interface.metered("get-config", get_config)?;
+    interface.metered("get-context", get_context)
+}
 
-    fn get_config(&mut self, key: String) -> wasmtime::Result<Option<Value>> {
-        Ok(self.turn()?.session.config.get(&key).map(value))
-    }
+fn limits(guest: &mut Guest) -> wasmtime::Result<Limits> {
+    let limits = &guest.turn()?.session.limits;
+    Ok(Limits {
+        turns: limits.max_turns,
+        cost: limits.max_budget.map(nano_usd),
+        fuel: limits.max_fuel,
+        fuel_per_turn: limits.max_fuel_per_turn,
+        memory: limits.max_memory_bytes,
+    })
+}
 
-    fn get_limits(&mut self) -> wasmtime::Result<Limits> {
-        let limits = &self.turn()?.session.limits;
-        Ok(Limits {
-            turns: limits.max_turns,
-            cost: limits.max_budget.map(nano_usd),
-            fuel: limits.max_fuel,
-            fuel_per_turn: limits.max_fuel_per_turn,
-            memory: limits.max_memory_bytes,
-        })
-    }
+fn usage(guest: &mut Guest) -> wasmtime::Result<Usage> {
+    let usage = &guest.turn()?.session.usage;
+    Ok(Usage {
+        turns: usage.turns,
+        cost: nano_usd(usage.cost),
+        fuel: usage.fuel,
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cached_tokens: usage.cached_tokens,
+    })
+}
 
-    fn get_usage(&mut self) -> wasmtime::Result<Usage> {
-        let usage = &self.turn()?.session.usage;
-        Ok(Usage {
-            turns: usage.turns,
-            cost: nano_usd(usage.cost),
-            fuel: usage.fuel,
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            cached_tokens: usage.cached_tokens,
-        })
-    }
+fn get_config(
+    mut store: StoreContextMut<'_, Guest>,
+    (key,): (Text,),
+) -> Work<'_, (Option<Value>,)> {
+    Box::pin(async move {
+        if key.len() > MAX_KEY {
+            return Ok((None,));
+        }
+        charge(&mut store, price::of(key.len(), price::BYTE)).await?;
+        let key = key.read(&store)?.into_owned();
+        let found = store.data_mut().turn()?.session.config.get(&key).map(value);
+        // What a configuration may hold bounds what was made for it.
+        let bytes = match &found {
+            Some(Value::Text(text)) => price::of(text.len(), price::BYTE),
+            Some(Value::Json(json)) => price::of(json.len(), price::JSON_BYTE),
+            Some(Value::Null | Value::Boolean(_) | Value::Integer(_) | Value::Number(_)) | None => {
+                0
+            }
+        };
+        charge(&mut store, bytes).await?;
+        Ok((found,))
+    })
+}
 
-    fn get_context(&mut self) -> wasmtime::Result<String> {
-        Ok(serde_json::to_string(&self.turn()?.session.context)?)
-    }
+fn get_context(mut store: StoreContextMut<'_, Guest>, (): ()) -> Work<'_, (String,)> {
+    Box::pin(async move {
+        let context = serde_json::to_string(&store.data_mut().turn()?.session.context)?;
+        // What a context document may hold bounds what was made of it.
+        charge(&mut store, price::of(context.len(), price::JSON_BYTE)).await?;
+        Ok((context,))
+    })
 }
 
 fn nano_usd(amount: NanoUsd) -> u64 {

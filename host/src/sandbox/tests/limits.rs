@@ -42,6 +42,27 @@ async fn a_guest_that_loops_uses_all_of_its_fuel_and_is_never_called_again() {
 }
 
 #[tokio::test]
+async fn a_call_that_needs_all_of_its_fuel_is_answered_and_one_that_needs_a_unit_more_is_not() {
+    // The engine looks at the fuel where a function begins and at loops: not in what comes after.
+    let after = "(i32.store (i32.const 0) (i32.add (i32.const 1) (i32.const 2)))".repeat(50);
+    let parts = Parts { inner: "(func $f)", body: &format!("call $f {after}"), ..Parts::default() };
+    let code = code(agent::component(parts)).await;
+    let run = async |fuel| {
+        let mut instance = code.try_out(grant()).await.expect("it starts");
+        let report = instance.run(call(fuel)).await;
+        (report.result.map(drop), report.fuel)
+    };
+    let (answered, needed) = run(FUEL).await;
+    assert_eq!(answered, Ok(()));
+    assert!(needed > 200, "{needed}");
+    assert_eq!(run(needed).await, (Ok(()), needed));
+    for less in [1, 20, 100, needed - 1] {
+        let fuel = needed - less;
+        assert_eq!(run(fuel).await, (Err(Fault::FuelExhausted), fuel));
+    }
+}
+
+#[tokio::test]
 async fn a_call_can_be_dropped_and_what_it_used_is_known() {
     let budget = MemoryBudget::new(1 << 30);
     let sandbox = Sandbox::new(options(&budget)).expect("a sandbox");

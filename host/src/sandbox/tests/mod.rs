@@ -5,6 +5,7 @@ mod caching;
 mod commands;
 mod corpus;
 mod images;
+mod imports;
 mod limits;
 mod uploads;
 mod work;

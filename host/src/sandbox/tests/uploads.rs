@@ -33,6 +33,26 @@ async fn what_is_no_component_is_told_what_it_is() {
 }
 
 #[tokio::test]
+async fn an_agent_that_takes_long_to_start_is_refused_with_the_limit() {
+    let starting = |times: u64| {
+        let inner = format!(
+            "(func $s (local $n i64)
+               (loop
+                 (local.set $n (i64.add (local.get $n) (i64.const 1)))
+                 (br_if 0 (i64.lt_u (local.get $n) (i64.const {times})))))
+             (start $s)"
+        );
+        agent::component(Parts { inner: &inner, ..Parts::default() })
+    };
+    // Seven units each time around.
+    let prepared = sandbox().prepare(starting(10_000).into(), None).await.expect("it is taken");
+    assert!((50_000..100_000).contains(&prepared.start_fuel), "{}", prepared.start_fuel);
+    let refused = refusal(starting(u64::MAX)).await;
+    let Refusal::StartTooLong { limit } = refused else { panic!("{refused}") };
+    assert!(refused.to_string().contains(&limit.to_string()), "{refused}");
+}
+
+#[tokio::test]
 async fn a_component_for_another_abi_is_told_which_one_to_build_for() {
     let cancels = r#"(core func (canon task.cancel))"#;
     let refused = refusal(agent::component(Parts { outer: cancels, ..Parts::default() })).await;

@@ -73,20 +73,20 @@ impl Driver<'_> {
         }
         let mut session = self.session.clone().ok_or(SendError::NotFound(self.id))?;
         let rules = self.manager.options.rules;
-        let grant = admission::admit(&session, rules.price, begun.started_at)?;
+        let mut grant = admission::admit(&session, rules.price, begun.started_at)?;
 
         self.manager.note_running(self.id, session.usage.next_turn(), output);
         let started = self.manager.clock.monotonic();
         let mut attempt = 1;
         let mut ending = loop {
-            let mut ending = self.call(&session, &begun, output, grant, interrupt).await;
+            let mut ending = self.call(&session, &begun, output, &mut grant, interrupt).await;
             if let Outcome::Returned(Err(WakeError::Damaged(why))) = &ending {
                 session = self.mend(why.clone()).await.map_err(|error| match error {
                     OrderError::Damaged(damaged) => SendError::Damaged(damaged),
                     OrderError::Store(error) => SendError::Store(error),
                     error => SendError::Host(error.to_string()),
                 })?;
-                ending = self.call(&session, &begun, output, grant, interrupt).await;
+                ending = self.call(&session, &begun, output, &mut grant, interrupt).await;
             }
             match self.lacking(&ending) {
                 Some(needed) if attempt < ATTEMPTS && self.may_start_again(output) => {
@@ -161,17 +161,19 @@ impl Driver<'_> {
         session: &Session,
         begun: &Begun,
         output: &Output,
-        grant: Grant,
+        grant: &mut Grant,
         interrupt: &mut watch::Receiver<Running>,
     ) -> Outcome {
         let clock = self.manager.clock.clone();
         let grace = self.manager.options.stop_grace;
-        let call = Call {
+        let price = self.manager.options.rules.price;
+        let deadline = grant.deadline;
+        let mut call = Call {
             id: begun.id.to_string(),
             number: session.usage.next_turn(),
             sender: begun.sender.clone(),
             content: begun.input.clone(),
-            deadline: grant.deadline,
+            deadline,
             fuel: grant.fuel,
             session: Arc::new(view(session)),
             output: Box::new(Sink(output.clone())),
@@ -182,11 +184,13 @@ impl Driver<'_> {
             if session.unsaved_turns > 0 {
                 guest.instance.keep_at_any_price();
             }
+            *grant = grant.after_start(session, price, guest.instance.start_due());
+            call.fuel = grant.fuel;
             output.begin(call.number);
             Ok((guest.instance.run(call).await, None))
         };
         tokio::pin!(run);
-        let mut time_up = Box::pin(clock.sleep_until(grant.deadline));
+        let mut time_up = Box::pin(clock.sleep_until(deadline));
         let mut patience = None;
         loop {
             let stopped = async {
@@ -259,6 +263,7 @@ impl Driver<'_> {
         let memory = self.manager.memory.limit();
         let lacking = self.lacking(&ending).is_some();
         let waited = matches!(ending, Outcome::TimedOut) && std::mem::take(&mut self.in_line);
+        let mut start_fuel = self.guest.as_mut().and_then(|guest| guest.instance.take_start());
         let (result, fuel, log, log_dropped) = match ending {
             // Not billed: it is the host that could not go on.
             Outcome::Returned(Ok((report, _))) if lacking => {
@@ -272,6 +277,9 @@ impl Driver<'_> {
                 (result, report.fuel, report.log, report.log_dropped)
             }
             Outcome::Returned(Err(WakeError::Guest(fault))) => {
+                if let Fault::StartTooLong { limit } = fault {
+                    start_fuel = Some(limit);
+                }
                 (Err(failure(fault, grant, memory)), 0, Vec::new(), 0)
             }
             // It was begun before, and has waited in vain to be begun again.
@@ -306,8 +314,12 @@ impl Driver<'_> {
                 }
             }
         };
+        if result.as_ref().is_err_and(|failure| failure.code == FailureCode::OutOfMemory) {
+            // Nothing of it is billed.
+            start_fuel = None;
+        }
         let ended_at = self.manager.clock.now();
-        Ok(settlement::Ended { result, fuel, log, log_dropped, ended_at, duration })
+        Ok(settlement::Ended { result, fuel, start_fuel, log, log_dropped, ended_at, duration })
     }
 
     fn answer(
@@ -319,7 +331,7 @@ impl Driver<'_> {
         let stateless = kept == Some(Saved::Nothing);
         let snapshot = match (kept, &self.guest) {
             (Some(Saved::State(state)), Some(guest)) => {
-                Some(self.snapshot(session, session.usage.turns + 1, &guest.instance, state))
+                Some(self.snapshot(session, session.usage.next_turn(), &guest.instance, state))
             }
             (None | Some(Saved::Nothing | Saved::Held(_) | Saved::Never), _) | (_, None) => None,
         };
@@ -381,15 +393,18 @@ impl OutputSink for Sink {
     }
 }
 
-/// What the agent may know of its session.
+/// What the agent may know of its session: nothing that depends on how often the session has slept.
 fn view(session: &Session) -> SessionView {
+    let mut usage = session.usage;
+    usage.cost = usage.cost - std::mem::take(&mut usage.start_cost);
+    (usage.starts, usage.start_fuel) = (0, 0);
     SessionView {
         id: session.id.to_string(),
         agent: session.profile.agent.name.to_string(),
         pattern: session.profile.pattern,
         config: session.profile.config.clone(),
         limits: session.profile.limits.clone(),
-        usage: session.usage,
+        usage,
         context: session.context.clone(),
     }
 }
@@ -419,6 +434,7 @@ fn failure(fault: Fault, grant: Grant, memory: u64) -> Failure {
         | Fault::RestoreFailed(_) => FailureCode::AgentFailed,
         Fault::Trapped(_) => FailureCode::AgentTrapped,
         Fault::FuelExhausted => grant.exhausted,
+        Fault::StartTooLong { .. } => FailureCode::FuelExhausted,
         Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory { .. } => FailureCode::MemoryExceeded,
         Fault::Busy | Fault::Host(_) | Fault::SnapshotUnusable(_) | Fault::SnapshotDamaged(_) => {
             FailureCode::HostFault

@@ -29,6 +29,7 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
         compile_ms: agent.compile_ms,
         uploaded_at: agent.uploaded_at.0,
         is_public: (agent.visibility == Visibility::Public).then_some(true),
+        start_fuel: Some(agent.start_fuel).filter(|fuel| *fuel > 0),
     })
 }
 
@@ -60,6 +61,7 @@ pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
         },
         compile_ms: row.compile_ms,
         uploaded_at: Timestamp(row.uploaded_at),
+        start_fuel: row.start_fuel.unwrap_or(0),
     })
 }
 
@@ -87,6 +89,9 @@ struct AgentRow<'a> {
     /// Absent: it is private.
     #[n(9)]
     is_public: Option<bool>,
+    /// Absent: none.
+    #[n(10)]
+    start_fuel: Option<u64>,
 }
 
 /// Whose an agent is, where it may not be known.

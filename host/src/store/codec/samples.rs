@@ -20,7 +20,8 @@ use crate::session::snapshot::{Chunk, GuestState, Snapshot};
 use crate::session::state::{Reason, Resumable, State};
 use crate::session::template::Template;
 use crate::turn::record::{
-    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, TurnOutcome, TurnRecord,
+    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, Startup, TurnOutcome,
+    TurnRecord,
 };
 
 pub(crate) fn id() -> impl Strategy<Value = Uuid> {
@@ -127,7 +128,7 @@ pub(crate) fn session() -> impl Strategy<Value = Session> {
     });
     let names = (id(), "[p-r]", any::<u64>(), of(id()), of(id()), of(id()), of(before));
     let times = (time(), of(time()), time(), of(time()));
-    let counts = (any::<[u32; 7]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
+    let counts = (any::<[u32; 10]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
     (names, state(), profile(), times, counts, object()).prop_map(
         |(names, state, profile, times, (counts, failures, tools_used), context)| Session {
             id: SessionId(names.0),
@@ -137,12 +138,16 @@ pub(crate) fn session() -> impl Strategy<Value = Session> {
             profile,
             usage: Usage {
                 turns: counts[0].into(),
-                uncounted: counts[6].into(),
+                uncounted: counts[9].into(),
                 cost: NanoUsd(counts[1].into()),
                 fuel: counts[2].into(),
                 input_tokens: counts[3].into(),
                 output_tokens: counts[4].into(),
                 cached_tokens: counts[5].into(),
+                // None of them leave nothing behind.
+                starts: u64::from(counts[6]),
+                start_fuel: if counts[6] > 0 { counts[7].into() } else { 0 },
+                start_cost: NanoUsd(if counts[6] > 0 { counts[8].into() } else { 0 }),
             },
             created_at: times.0,
             started_at: times.1,
@@ -254,6 +259,10 @@ pub(crate) fn turn() -> impl Strategy<Value = TurnRecord> {
             outcome,
             fuel: numbers.1,
             cost: NanoUsd(numbers.2),
+            start: numbers
+                .3
+                .is_multiple_of(2)
+                .then_some(Startup { fuel: numbers.3, cost: NanoUsd(numbers.2) }),
             started_at,
             duration,
             log,
@@ -290,6 +299,7 @@ pub(crate) fn agent() -> impl Strategy<Value = Agent> {
             imports,
             capabilities,
             statefulness: called.1,
+            start_fuel: numbers[0],
             compile_ms: numbers[1],
             uploaded_at,
         },

@@ -51,6 +51,11 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
         input_tokens: usage.input_tokens,
         output_tokens: usage.output_tokens,
         cached_tokens: usage.cached_tokens,
+        starts: (usage.starts > 0).then_some(StartsRow {
+            count: usage.starts,
+            fuel: usage.start_fuel,
+            cost: usage.start_cost.0,
+        }),
         started_at: session.started_at.map(|at| at.0),
         unsaved_turns: session.unsaved_turns,
         consecutive_failures: session.consecutive_failures,
@@ -162,6 +167,20 @@ struct BodyRow<'a> {
     /// Absent: none.
     #[n(21)]
     uncounted: Option<u64>,
+    /// Absent: none were counted.
+    #[n(22)]
+    starts: Option<StartsRow>,
+}
+
+/// What was started for a session.
+#[derive(Encode, Decode, CborLen)]
+struct StartsRow {
+    #[n(0)]
+    count: u64,
+    #[n(1)]
+    fuel: u64,
+    #[n(2)]
+    cost: i64,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -313,7 +332,11 @@ impl FrontRow<'_> {
 
 impl BodyRow<'_> {
     fn complete(self, session: &mut Session) -> Result<(), CodecError> {
+        let starts = self.starts.unwrap_or(StartsRow { count: 0, fuel: 0, cost: 0 });
         session.usage = Usage {
+            starts: starts.count,
+            start_fuel: starts.fuel,
+            start_cost: NanoUsd(starts.cost),
             turns: self.turns,
             uncounted: self.uncounted.unwrap_or(0),
             cost: NanoUsd(self.cost),

@@ -5,7 +5,9 @@ use minicbor::Encoder;
 use proptest::prelude::*;
 
 use super::*;
+use crate::agent::Visibility;
 use crate::session::deadline;
+use crate::session::limits::NanoUsd;
 use crate::session::record::Durability;
 use crate::session::snapshot::{GuestState, Snapshot};
 
@@ -121,15 +123,25 @@ proptest! {
         let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 9));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
         let front = with_two_more_fields(&encode_front(&session), 14);
-        let body = with_two_more_fields(&encode_body(&session), 22);
+        let body = with_two_more_fields(&encode_body(&session), 23);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
-        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 12)), Ok(turn));
+        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 13)), Ok(turn));
     }
 
     #[test]
     fn optional_fields_that_an_earlier_host_did_not_write_are_none(
         mut session in samples::session(),
+        mut turn in samples::turn(),
+        mut agent in samples::agent(),
     ) {
+        let earlier = decode_turn(&with_fields(&encode_turn(&turn), 12));
+        turn.start = None;
+        prop_assert_eq!(earlier, Ok(turn));
+        let earlier = decode_agent(&with_fields(&encode_agent(&agent), 9));
+        agent.visibility = Visibility::default();
+        agent.start_fuel = 0;
+        prop_assert_eq!(earlier, Ok(agent));
+
         let front = with_fields(&encode_front(&session), 11);
         let body = with_fields(&encode_body(&session), 10);
         session.ended_at = None;
@@ -141,6 +153,8 @@ proptest! {
         session.profile.durability = Durability::Turn;
         session.profile.resume_fallback = None;
         session.context.clear();
+        (session.usage.starts, session.usage.start_fuel) = (0, 0);
+        session.usage.start_cost = NanoUsd(0);
         session.profile.config.clear();
         session.profile.metadata.clear();
         session.profile.conversation_id = None;

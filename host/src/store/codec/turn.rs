@@ -9,7 +9,8 @@ use crate::clock::Timestamp;
 use crate::session::id::{SessionId, SnapshotId, TurnId};
 use crate::session::limits::NanoUsd;
 use crate::turn::record::{
-    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, TurnOutcome, TurnRecord,
+    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, Startup, TurnOutcome,
+    TurnRecord,
 };
 
 /// The row of this turn.
@@ -29,6 +30,7 @@ pub(crate) fn encode_turn(turn: &TurnRecord) -> Vec<u8> {
         duration: turn.duration,
         log: turn.log.iter().map(LogRow::of).collect(),
         log_dropped: turn.log_dropped,
+        start: turn.start.map(|Startup { fuel, cost }| StartRow { fuel, cost: cost.0 }),
     })
 }
 
@@ -50,6 +52,7 @@ pub(crate) fn decode_turn(bytes: &[u8]) -> Result<TurnRecord, CodecError> {
         duration: row.duration,
         log: row.log.into_iter().map(LogRow::line).collect(),
         log_dropped: row.log_dropped,
+        start: row.start.map(|StartRow { fuel, cost }| Startup { fuel, cost: NanoUsd(cost) }),
     })
 }
 
@@ -79,6 +82,16 @@ struct TurnRow<'a> {
     log: Vec<LogRow<'a>>,
     #[n(11)]
     log_dropped: u64,
+    #[n(12)]
+    start: Option<StartRow>,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct StartRow {
+    #[n(0)]
+    fuel: u64,
+    #[n(1)]
+    cost: i64,
 }
 
 #[derive(Encode, Decode, CborLen)]

@@ -14,6 +14,18 @@ use crate::session::snapshot::GuestState;
 use crate::turn::admission::{self, Denied, is_open};
 use crate::turn::record::FailureCode;
 
+/// A turn: the fuel that its instance used to start, if one was started, and what it does then.
+#[derive(Clone, Debug)]
+struct Turn {
+    start_fuel: Option<u64>,
+    deed: Deed,
+}
+
+fn any_turn() -> impl Strategy<Value = Turn> {
+    (prop::option::of(0..5_000_u64), any_deed())
+        .prop_map(|(start_fuel, deed)| Turn { start_fuel, deed })
+}
+
 /// What a turn does with what it is granted.
 #[derive(Clone, Debug)]
 enum Deed {
@@ -52,6 +64,11 @@ fn session(new: NewSession) -> Session {
 }
 
 fn settled(session: &Session, deed: &Deed, fuel: u64, rules: Rules) -> TurnCommit {
+    started(session, &Turn { start_fuel: None, deed: deed.clone() }, fuel, rules)
+}
+
+fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommit {
+    let Turn { start_fuel, deed } = turn;
     let begun = Begun {
         id: TurnId(Uuid::from_u128(u128::from(session.revision))),
         sender: Sender::User,
@@ -86,6 +103,7 @@ fn settled(session: &Session, deed: &Deed, fuel: u64, rules: Rules) -> TurnCommi
     let ended = Ended {
         result,
         fuel,
+        start_fuel: *start_fuel,
         log: Vec::new(),
         log_dropped: 0,
         ended_at: Timestamp(2),
@@ -102,7 +120,7 @@ proptest! {
         max_budget in prop::option::of(1..10_000_i64),
         max_fuel_per_turn in 1..2_000_u64,
         price in 0..5_000_000_000_i64,
-        deeds in prop::collection::vec(any_deed(), 0..60),
+        turns in prop::collection::vec(any_turn(), 0..60),
     ) {
         let rules = rules(price);
         let mut session = session(NewSession {
@@ -113,7 +131,7 @@ proptest! {
             max_fuel_per_turn: Some(max_fuel_per_turn),
             ..NewSession::default()
         });
-        for deed in deeds {
+        for turn in turns {
             let granted = match admission::admit(&session, rules.price, Timestamp(1)) {
                 Ok(granted) => granted,
                 Err(Denied::NotActive(status)) => {
@@ -128,25 +146,28 @@ proptest! {
                 Err(other) => panic!("a session that has reached a limit has ended: {other}"),
             };
             prop_assert!(granted.fuel >= 1 && granted.fuel <= max_fuel_per_turn);
+            let granted = granted.after_start(&session, rules.price, turn.start_fuel.unwrap_or(0));
             let before = session.clone();
-            let commit = settled(&session, &deed, granted.fuel, rules);
+            let commit = started(&session, &turn, granted.fuel, rules);
             session = commit.session;
 
             prop_assert_eq!(session.revision, before.revision + 1);
-            let counted = u64::from(!matches!(deed, Deed::Decline { .. }));
+            let counted = u64::from(!matches!(turn.deed, Deed::Decline { .. }));
             prop_assert_eq!(session.usage.turns, before.usage.turns + counted);
             prop_assert_eq!(commit.turn.number, before.usage.last_turn() + 1);
             prop_assert_eq!(session.usage.last_turn(), commit.turn.number);
             prop_assert_eq!(session.usage.fuel, before.usage.fuel + commit.turn.fuel);
-            prop_assert_eq!(session.usage.cost, before.usage.cost + commit.turn.cost);
+            let start = commit.turn.start.map_or(NanoUsd(0), |start| start.cost);
+            prop_assert_eq!(session.usage.cost, before.usage.cost + commit.turn.cost + start);
+            prop_assert_eq!(session.usage.start_cost, before.usage.start_cost + start);
             prop_assert!(max_turns.is_none_or(|max| session.usage.turns <= max));
             prop_assert!(max_fuel.is_none_or(|max| session.usage.fuel <= max));
             prop_assert!(max_budget.is_none_or(|max| session.usage.cost.0 <= max));
             prop_assert_eq!(session.state.status().is_final(), session.ended_at.is_some());
-            if let Deed::Decline { .. } = deed {
+            if let Deed::Decline { .. } = turn.deed {
                 prop_assert_eq!(session.consecutive_failures, before.consecutive_failures);
             }
-            if matches!(deed, Deed::Fail { .. } | Deed::Decline { .. }) {
+            if matches!(turn.deed, Deed::Fail { .. } | Deed::Decline { .. }) {
                 prop_assert_eq!(session.head, before.head);
                 prop_assert!(commit.snapshot.is_none());
             }

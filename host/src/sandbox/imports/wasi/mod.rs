@@ -6,6 +6,7 @@
 //! A guest that sleeps waits in real time, whatever clock the host has: its deadline is the caller's.
 
 mod clock;
+mod linked;
 mod printed;
 mod random;
 mod stdio;
@@ -59,7 +60,11 @@ pub(super) const INTERFACES: [&str; 27] = [
 
 /// Add all interfaces of [`INTERFACES`].
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    linker.allow_shadowing(true);
+    linked::link(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// The world that every instance of an agent starts in, where starting asks for one at all: its clocks

@@ -71,6 +71,7 @@ impl State {
     fn write(&mut self, bytes: &[u8]) -> bool {
         self.is_too_much |= !self.output.reserve(bytes.len());
         if !self.is_too_much {
+            self.output.note_printed(bytes.len());
             self.bytes.extend_from_slice(bytes);
             self.stream((self.streamed / SHARE).max(1));
         }

@@ -117,12 +117,15 @@ impl Image {
     ) -> Result<Keeper, Fault> {
         let mut live = Live::of(&self.access, instance);
         let started = async {
-            fuel::fill(store, FUEL)?;
+            // Within the fuel of the start: it is what the agent imports that is asked for.
             live.pin(&self.access, store).await?;
             match self.pristine.get() {
                 Some(pristine) => Ok(pristine.clone()),
                 None => {
+                    let left = store.get_fuel()?;
+                    fuel::fill(store, FUEL)?;
                     let pristine = Arc::new(read(&self.access, &mut live, store).await?);
+                    store.set_fuel(left)?;
                     // Whoever came first: both are the same.
                     Ok(self.pristine.get_or_init(|| pristine).clone())
                 }

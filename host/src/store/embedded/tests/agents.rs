@@ -15,6 +15,7 @@ pub(super) fn agent(name: &str, version: &str, component: &[u8]) -> Agent {
         imports: Vec::new(),
         capabilities: Vec::new(),
         statefulness: Statefulness::Portable,
+        start_fuel: 0,
         compile_ms: 1,
         uploaded_at: Timestamp(1),
     }

@@ -166,6 +166,7 @@ fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
         },
         fuel: 1,
         cost: NanoUsd(1),
+        start: None,
         started_at: Timestamp(1),
         duration: std::time::Duration::from_millis(1),
         log: Vec::new(),

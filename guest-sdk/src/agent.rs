@@ -79,6 +79,7 @@ pub trait Agent: Default + 'static {
     #[doc(hidden)]
     fn dispatch(&mut self, turn: &Turn, host: &Host) -> Result<Reply> {
         use crate::handler::{Request, Sender};
+        crate::random::begin_turn();
         match turn.sender {
             Sender::Host(Request::Compact) => self.compact(host),
             Sender::User | Sender::Agent(_) | Sender::Timer(_) => self.handle(turn, host),

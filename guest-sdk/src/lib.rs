@@ -19,6 +19,7 @@ pub mod host;
 pub mod log;
 pub mod output;
 pub mod prelude;
+pub mod random;
 pub mod session;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]

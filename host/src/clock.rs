@@ -152,6 +152,19 @@ impl Clock {
         }
     }
 
+    /// A salt: 16 bytes that never come again. From the operating system, or with a clock that is turned by
+    /// hand, the first of those that `twin` makes: what must be the same for two hosts that do the same.
+    #[must_use]
+    pub fn salt(&self, twin: impl FnOnce() -> [u8; 32]) -> [u8; 16] {
+        match &self.0 {
+            Source::Real(_) => self.random(),
+            Source::Manual(_) => {
+                let [salt @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = twin();
+                salt
+            }
+        }
+    }
+
     /// Unpredictable bytes from the operating system, for keys and for guests that ask for them.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one source of randomness")]

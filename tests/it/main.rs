@@ -17,6 +17,7 @@ mod memory;
 mod misbehaviour;
 mod names;
 mod pressure;
+mod random;
 mod residency;
 mod restart;
 mod scripting;

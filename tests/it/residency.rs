@@ -193,7 +193,7 @@ async fn a_session_whose_unsaved_state_is_lost_goes_into_error_and_never_on() {
 }
 
 #[tokio::test]
-async fn the_clocks_and_the_randomness_of_a_guest_go_on_over_a_sleep() {
+async fn the_clocks_of_a_guest_go_on_over_a_sleep_and_its_random_bytes_do_not_come_again() {
     let test = TestHost::new().await;
     let session = test.session(&guests::TELLS_THE_TIME).await;
     let tell = async || {

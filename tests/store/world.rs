@@ -230,7 +230,6 @@ impl World {
             agent: self.agent.digest,
             taken_at: self.time(step.serial),
             monotonic_ns: u64::from(step.turn) * 1_000_000,
-            random_position: u64::from(step.turn) * 16,
             state,
         }
     }

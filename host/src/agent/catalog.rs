@@ -131,6 +131,7 @@ impl Catalog {
             capabilities: prepared.capabilities,
             statefulness: prepared.statefulness,
             start_fuel: prepared.start_fuel,
+            start_randomness: prepared.start_randomness,
             compile_ms: u64::try_from(prepared.compile_time.as_millis()).unwrap_or(u64::MAX),
             uploaded_at: self.clock.now(),
             reference: AgentRef { owner, name, version, digest: prepared.digest },

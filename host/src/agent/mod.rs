@@ -143,6 +143,28 @@ pub enum Statefulness {
     Stateless,
 }
 
+/// Which random bytes the instances of an agent draw while they start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartRandomness {
+    /// They draw none, or each its own.
+    #[default]
+    None,
+    /// Each draws the same, in every session of every host: nothing that is made of them is a secret or
+    /// unique.
+    Shared,
+}
+
+impl StartRandomness {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StartRandomness::None => "none",
+            StartRandomness::Shared => "shared",
+        }
+    }
+}
+
 /// What is known of an uploaded agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
@@ -163,6 +185,8 @@ pub struct Agent {
     /// The fuel that an instance of it used to start, when it was uploaded. 0: it was uploaded before that
     /// was measured, or needs none.
     pub start_fuel: u64,
+    /// Which random bytes its instances draw while they start.
+    pub start_randomness: StartRandomness,
     /// How long it took to compile, in milliseconds.
     pub compile_ms: u64,
     /// When it was uploaded.

@@ -25,6 +25,8 @@ pub struct Call {
     pub id: String,
     /// Its number within the session.
     pub number: u64,
+    /// How often it was begun before without a record of it.
+    pub attempt: u32,
     /// Who sent it.
     pub sender: Sender,
     /// What was sent.

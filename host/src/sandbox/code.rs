@@ -16,7 +16,7 @@ use super::instance::{Grant, Instance, MAX_TRANSFER};
 use super::refusal::Refusal;
 use super::snapshot::{Form, Keeper, STATE, starts_alone};
 use super::ticker::Ticker;
-use crate::agent::{AgentKind, Statefulness};
+use crate::agent::{AgentKind, StartRandomness, Statefulness};
 use crate::clock::Clock;
 use crate::memory::{Account, MemoryBudget};
 
@@ -41,6 +41,7 @@ pub struct Code {
     form: Form,
     start: Start,
     start_fuel: u64,
+    start_randomness: StartRandomness,
     shared: Arc<Shared>,
 }
 
@@ -53,6 +54,8 @@ pub(super) struct Findings {
     pub(super) start: Start,
     /// The fuel that they use to start.
     pub(super) start_fuel: u64,
+    /// Whether they draw random bytes there that are the same in all sessions.
+    pub(super) start_randomness: StartRandomness,
 }
 
 impl std::fmt::Debug for Code {
@@ -166,14 +169,19 @@ impl Code {
         let entry = EntryIndices::of(&agent, kind).map_err(|error| wrong(&error))?;
         let form = Form::of(&agent, findings.unimaged.as_deref(), &shared.clock)
             .map_err(|error| wrong(&error))?;
-        let Findings { start, start_fuel, .. } = *findings;
-        Ok(Code { agent, entry, form, start, start_fuel, shared })
+        let Findings { start, start_fuel, start_randomness, .. } = *findings;
+        Ok(Code { agent, entry, form, start, start_fuel, start_randomness, shared })
     }
 
     /// The fuel that an instance used to start when the agent was prepared: each does, where images can
     /// be taken of it.
     pub(super) fn start_fuel(&self) -> u64 {
         self.start_fuel
+    }
+
+    /// Whether instances draw random bytes while they start that are the same in all sessions.
+    pub(super) fn start_randomness(&self) -> StartRandomness {
+        self.start_randomness
     }
 
     /// The names of what the agent imports, in the order of the component.

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::fuel::Pace;
 use super::imports::log::TurnLog;
 use super::imports::output::TurnOutput;
-use super::imports::wasi::{self, GuestClock, Program, RandomStream};
+use super::imports::wasi::{self, GuestClock, Moment, Occasion, Program, RandomStream};
 use super::instance::Grant;
 use super::memory::Limiter;
 use crate::clock::Clock;
@@ -24,12 +24,13 @@ pub(super) struct Guest {
     pub(super) memory: Limiter,
     pub(super) clock: GuestClock,
     pub(super) random: RandomStream,
+    /// The random bytes that it starts with, where these are the same for all instances of its agent.
+    start_random: Option<RandomStream>,
     pub(super) log: SharedLog,
     /// When it makes room for others.
     pub(super) pace: Pace,
     /// What belongs to the call that runs. `None` while the guest starts, restores or rests.
     pub(super) turn: Option<Turn>,
-    seed: [u8; 32],
     wasi: WasiCtx,
     /// The world of the session, while the guest starts in that of its agent.
     later: Option<WasiCtx>,
@@ -70,23 +71,35 @@ impl Guest {
         account: Account,
         clock: &Clock,
     ) -> Guest {
+        let random = RandomStream::of_session(
+            grant.seed,
+            clock.clone(),
+            Occasion {
+                turn: grant.turn,
+                attempt: grant.attempt,
+                moment: Moment::Start,
+                segment: 0,
+            },
+        );
         let clock = GuestClock::new(clock.clone(), grant.monotonic_ns);
-        let random = RandomStream::new(&grant.seed, grant.random_position);
         let log = SharedLog::default();
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(MAX_RESOURCES);
-        let session = wasi::context(&grant.seed, &clock, &random, &log);
-        let (wasi, later) = match start {
-            Start::Session => (session, None),
-            Start::Alike => (wasi::same_for_all(&log), Some(session)),
+        let session = wasi::context(&clock, &random, &log);
+        let (wasi, later, start_random) = match start {
+            Start::Session => (session, None, None),
+            Start::Alike => {
+                let same = RandomStream::same_for_all();
+                (wasi::same_for_all(&same, &log), Some(session), Some(same))
+            }
         };
         Guest {
             memory: Limiter::new(limit, account),
-            seed: grant.seed,
             wasi,
             later,
             clock,
             random,
+            start_random,
             log,
             pace: Pace::default(),
             turn: None,
@@ -103,7 +116,25 @@ impl Guest {
 
     /// The guest is a command, and this is what it is started with.
     pub(super) fn enter(&mut self, program: Program) {
-        self.wasi = wasi::context_of(program, &self.seed, &self.clock, &self.random, &self.log);
+        self.wasi = wasi::context_of(program, &self.clock, &self.random, &self.log);
+    }
+
+    /// A turn of the guest begins.
+    pub(super) fn begin_turn(&mut self, turn: u64, attempt: u32) {
+        self.random.enter(Occasion { turn, attempt, moment: Moment::Turn, segment: 0 });
+    }
+
+    /// Whether it drew random bytes while it started that all instances of its agent draw.
+    pub(super) fn has_drawn_alike(&self) -> bool {
+        self.start_random.as_ref().is_some_and(RandomStream::is_drawn)
+    }
+
+    /// The number that it may seed its hash tables with.
+    pub(super) fn hash_seed(&self) -> u128 {
+        match &self.start_random {
+            Some(same) if self.later.is_some() => same.insecure_seed(),
+            Some(_) | None => self.random.insecure_seed(),
+        }
     }
 
     /// What the guest holds open.

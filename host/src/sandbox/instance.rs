@@ -36,8 +36,10 @@ pub struct Grant {
     pub max_memory_bytes: u64,
     /// What its randomness comes from. Fixed for a session.
     pub seed: [u8; 32],
-    /// How many random bytes the session has drawn.
-    pub random_position: u64,
+    /// The number of the turn that comes next.
+    pub turn: u64,
+    /// How often that turn was begun before without a record of it.
+    pub attempt: u32,
     /// What the session's monotonic clock says, in nanoseconds.
     pub monotonic_ns: u64,
 }
@@ -258,6 +260,7 @@ impl Instance {
     pub async fn run(&mut self, call: Call) -> Report {
         let span = tracing::debug_span!("call", turn = %call.id, number = call.number);
         let shared = self.shared.clone();
+        self.store.data_mut().begin_turn(call.number, call.attempt);
         let result = match self.begin(call.fuel) {
             Ok(()) => shared.ticker.watch(self.answer(call)).instrument(span).await,
             Err(fault) => Err(fault),
@@ -293,10 +296,9 @@ impl Instance {
         self.store.data().clock.monotonic_ns()
     }
 
-    /// How many random bytes the session has drawn.
-    #[must_use]
-    pub fn random_position(&self) -> u64 {
-        self.store.data().random.position()
+    /// Whether it drew random bytes while it started that are the same in all sessions.
+    pub(super) fn has_drawn_alike(&self) -> bool {
+        self.store.data().has_drawn_alike()
     }
 
     /// Begin a call. Until it has ended well the instance counts as poisoned.
@@ -343,7 +345,7 @@ async fn handle(
     store: &mut Store<Guest>,
     call: Call,
 ) -> Result<Answer, Fault> {
-    let Call { id, number, sender, content, deadline, fuel, session, output } = call;
+    let Call { id, number, attempt: _, sender, content, deadline, fuel, session, output } = call;
     store.data_mut().turn = Some(Turn { session, output: TurnOutput::new(output) });
     let parts: Vec<handler::PartParam<'_>> = content.iter().map(lower).collect();
     let turn = handler::Turn {

@@ -49,7 +49,7 @@ pub use memory::OVERHEAD;
 pub use refusal::Refusal;
 pub use snapshot::Saved;
 
-use crate::agent::{AgentKind, Digest, Statefulness};
+use crate::agent::{AgentKind, Digest, StartRandomness, Statefulness};
 use crate::clock::Clock;
 use crate::memory::MemoryBudget;
 use crate::session::id::Principal;
@@ -158,6 +158,8 @@ pub struct Prepared {
     pub statefulness: Statefulness,
     /// The fuel that an instance uses to start.
     pub start_fuel: u64,
+    /// Whether its instances draw the same random bytes while they start.
+    pub start_randomness: StartRandomness,
     /// How long it took to inspect and to compile. Zero where its compiled form was at hand.
     pub compile_time: Duration,
     /// Whether its compiled form came from the cache.

@@ -29,7 +29,7 @@ use super::guest::Start;
 use super::instance::Grant;
 use super::refusal::Refusal;
 use super::{Inner, Prepared};
-use crate::agent::Digest;
+use crate::agent::{Digest, StartRandomness};
 
 /// Where the code of a component may come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,7 @@ fn prepared(digest: Digest, code: Code, compile_time: Duration, from_cache: bool
         capabilities: code.capabilities(),
         statefulness: code.statefulness(),
         start_fuel: code.start_fuel(),
+        start_randomness: code.start_randomness(),
         compile_time,
         from_cache,
         code: Arc::new(code),
@@ -121,7 +122,12 @@ async fn find_out(
     component: &Component,
     unimaged: Option<String>,
 ) -> Result<(Code, Findings), Refusal> {
-    let mut findings = Findings { unimaged, start: Start::Session, start_fuel: 0 };
+    let mut findings = Findings {
+        unimaged,
+        start: Start::Session,
+        start_fuel: 0,
+        start_randomness: StartRandomness::None,
+    };
     let mut code = link(inner, component, &findings)?;
     if findings.unimaged.is_none() {
         let grant = trial(inner, 0);
@@ -132,6 +138,9 @@ async fn find_out(
     }
     let first = code.try_out(trial(inner, 0)).await.map_err(unstarted)?;
     findings.start_fuel = first.start_fuel();
+    if first.has_drawn_alike() {
+        findings.start_randomness = StartRandomness::Shared;
+    }
     drop(first);
     code = link(inner, component, &findings)?;
     if findings.unimaged.is_none() {
@@ -185,7 +194,8 @@ fn trial(inner: &Inner, number: u8) -> Grant {
     Grant {
         max_memory_bytes: inner.shared.max_memory_bytes,
         seed: [number; 32],
-        random_position: u64::from(number),
+        turn: u64::from(number),
+        attempt: 0,
         monotonic_ns: u64::from(number),
     }
 }
@@ -214,10 +224,11 @@ impl Findings {
     fn before(&self, compiled: &[u8]) -> Vec<u8> {
         let reason = self.unimaged.as_deref().unwrap_or_default();
         let mut kept = Vec::with_capacity(compiled.len() + reason.len() + HEAD);
-        // 0 and 1 were those of a form without the fuel.
-        kept.push(match self.start {
-            Start::Session => 2,
-            Start::Alike => 3,
+        // 0 and 1 were those of a form that told neither the fuel of the start nor what is drawn there.
+        kept.push(match (self.start, self.start_randomness) {
+            (Start::Session, _) => 2,
+            (Start::Alike, StartRandomness::None) => 3,
+            (Start::Alike, StartRandomness::Shared) => 4,
         });
         kept.extend(self.start_fuel.to_le_bytes());
         let length = u16::try_from(reason.len()).unwrap_or(0);
@@ -231,9 +242,10 @@ impl Findings {
     fn split(kept: &[u8]) -> Option<(Findings, &[u8])> {
         let (head, rest) = kept.split_at_checked(HEAD)?;
         let (start, head) = head.split_first()?;
-        let start = match start {
-            2 => Start::Session,
-            3 => Start::Alike,
+        let (start, start_randomness) = match start {
+            2 => (Start::Session, StartRandomness::None),
+            3 => (Start::Alike, StartRandomness::None),
+            4 => (Start::Alike, StartRandomness::Shared),
             _ => return None,
         };
         let (fuel, length) = head.split_first_chunk()?;
@@ -242,7 +254,7 @@ impl Findings {
         let (reason, compiled) = rest.split_at_checked(usize::from(length))?;
         let reason = std::str::from_utf8(reason).ok()?;
         let unimaged = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
-        Some((Findings { unimaged, start, start_fuel }, compiled))
+        Some((Findings { unimaged, start, start_fuel, start_randomness }, compiled))
     }
 }
 

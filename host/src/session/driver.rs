@@ -89,6 +89,8 @@ struct Driver<'a> {
     woken: bool,
     /// The state could not be saved out of turn, and no turn has come since.
     stuck: bool,
+    /// How often the next turn has been begun without a record of it.
+    attempts: u32,
 }
 
 /// Why a session could not be loaded or woken.
@@ -148,6 +150,7 @@ impl<'a> Driver<'a> {
             used_at: manager.clock.now(),
             woken: false,
             stuck: false,
+            attempts: 0,
         };
         if let Some(resident) = resident {
             let Resident { session, guest, used_at, stuck } = *resident;

@@ -24,8 +24,6 @@ pub struct Snapshot {
     /// What the guest's monotonic clock said, in nanoseconds. It goes on from there, with the time
     /// that has passed since: whether the session slept, the guest cannot tell.
     pub monotonic_ns: u64,
-    /// How many bytes the guest had drawn from its stream of random bytes: it goes on from there.
-    pub random_position: u64,
     /// The state itself.
     pub state: GuestState,
 }
@@ -53,7 +51,6 @@ impl Snapshot {
             agent: self.agent,
             taken_at: now,
             monotonic_ns: self.monotonic_at(now),
-            random_position: self.random_position,
             state,
         }
     }

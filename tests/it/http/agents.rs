@@ -24,6 +24,7 @@ async fn an_upload_is_answered_with_what_is_known_of_the_agent() {
         "owner",
         "size",
         "startFuel",
+        "startRandomness",
         "statefulness",
         "unsavedReason",
         "uploadedAt",
@@ -39,6 +40,7 @@ async fn an_upload_is_answered_with_what_is_known_of_the_agent() {
         (&agent["statefulness"], &agent["unsavedReason"]),
         (&json!("portable"), &json!(null))
     );
+    assert_eq!(agent["startRandomness"], "none");
     assert_eq!(
         (&agent["bundled"], &agent["uploadedAt"]),
         (&json!(false), &json!("2030-01-01T00:00:00.000Z"))

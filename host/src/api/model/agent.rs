@@ -23,6 +23,8 @@ pub(in crate::api) struct AgentBody {
     statefulness: &'static str,
     unsaved_reason: Option<String>,
     start_fuel: u64,
+    /// Whether its instances draw the same random bytes while they start: `shared` or `none`.
+    start_randomness: &'static str,
     compile_ms: u64,
     uploaded_at: String,
     bundled: bool,
@@ -59,6 +61,7 @@ impl From<Agent> for AgentBody {
             statefulness,
             unsaved_reason,
             start_fuel: agent.start_fuel,
+            start_randomness: agent.start_randomness.as_str(),
             compile_ms: agent.compile_ms,
             uploaded_at: agent.uploaded_at.to_string(),
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::agent::{self, Parts, assemble, component};
 use super::{call, code, grant, options, sandbox};
-use crate::agent::{Digest, Statefulness};
+use crate::agent::{Digest, StartRandomness, Statefulness};
 use crate::memory::MemoryBudget;
 use crate::sandbox::engine;
 use crate::sandbox::memory::OVERHEAD;
@@ -291,20 +291,20 @@ async fn an_agent_that_asks_the_host_while_it_starts_starts_alike_everywhere() {
             (import "o" "first" (func $first (result i64)))"#,
         ..Parts::default()
     };
-    // In its turns it draws from the stream of its session, and so each instance from its beginning:
-    // nobody here tells it where it was. What it drew at its start is the same in all sessions.
+    // In its turns it draws from the stream of the turn. What it drew at its start is the same in all
+    // sessions.
     let code = code(telling(parts, "(i64.add (call $bump) (call $first))")).await;
     assert_eq!(code.statefulness(), Statefulness::Image);
     let first = code.try_out(grant()).await.expect("it starts");
-    assert_eq!(first.random_position(), 0);
+    assert!(first.has_drawn_alike());
+    assert_eq!(code.start_randomness(), StartRandomness::Shared);
     let mut asked = Vec::new();
     for seed in [1, 1, 2] {
         let grant = Grant { seed: [seed; 32], ..grant() };
         let mut instance = code.try_out(grant).await.expect("it starts");
         asked.push(turn(&mut instance).await);
-        assert_eq!(instance.random_position(), 8);
         let state = state(&mut instance).await;
-        let grant = Grant { seed: [seed; 32], random_position: 8, ..self::grant() };
+        let grant = Grant { seed: [seed; 32], ..self::grant() };
         let mut again = code.try_out(grant).await.expect("it starts");
         again.restore(&state, FUEL).await.expect("it is restored");
         assert_eq!(turn(&mut again).await, turn(&mut instance).await);

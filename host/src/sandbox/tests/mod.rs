@@ -54,13 +54,14 @@ async fn refusal(component: Vec<u8>) -> Refusal {
 }
 
 fn grant() -> Grant {
-    Grant { max_memory_bytes: MEMORY, seed: [7; 32], random_position: 0, monotonic_ns: 0 }
+    Grant { max_memory_bytes: MEMORY, seed: [7; 32], turn: 1, attempt: 0, monotonic_ns: 0 }
 }
 
 fn call(fuel: u64) -> Call {
     Call {
         id: "turn".to_owned(),
         number: 1,
+        attempt: 0,
         sender: Sender::User,
         content: vec![Part::Text("hello".to_owned())],
         deadline: Timestamp::NEVER,

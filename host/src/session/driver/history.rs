@@ -32,7 +32,6 @@ impl Driver<'_> {
             agent: session.profile.agent.digest,
             taken_at: self.manager.clock.now(),
             monotonic_ns: instance.monotonic_ns(),
-            random_position: instance.random_position(),
             state,
         }
     }

@@ -109,6 +109,7 @@ impl Driver<'_> {
             self.forget();
             return Err(error.into());
         }
+        self.attempts = 0;
         if let Some(guest) = &mut self.guest {
             guest.instance.stored();
         }
@@ -171,6 +172,7 @@ impl Driver<'_> {
         let mut call = Call {
             id: begun.id.to_string(),
             number: session.usage.next_turn(),
+            attempt: self.attempts,
             sender: begun.sender.clone(),
             content: begun.input.clone(),
             deadline,
@@ -178,6 +180,7 @@ impl Driver<'_> {
             session: Arc::new(view(session)),
             output: Box::new(Sink(output.clone())),
         };
+        self.attempts += 1;
         let run = async {
             self.wake().await?;
             let Some(guest) = &mut self.guest else { return Err(WakeError::NotFound) };

@@ -125,7 +125,7 @@ impl Driver<'_> {
     }
 
     /// Make an instance of the session's agent: in the state of its head, or in one that is given and
-    /// is to follow that head. Its clock and its randomness go on from the head.
+    /// is to follow that head. Its clock goes on from the head.
     pub(super) async fn make(
         &mut self,
         session: &Session,
@@ -177,7 +177,8 @@ impl Driver<'_> {
             let grant = sandbox::Grant {
                 max_memory_bytes: session.profile.limits.max_memory_bytes,
                 seed: manager.seed(session.id),
-                random_position: head.map_or(0, |head| head.random_position),
+                turn: session.usage.next_turn(),
+                attempt: self.attempts,
                 monotonic_ns: monotonic_ns(session, head, manager.clock.now()),
             };
             match revive(code, grant, account, state).await {

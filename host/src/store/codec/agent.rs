@@ -4,7 +4,7 @@ use minicbor::{CborLen, Decode, Encode};
 
 use super::session::AgentRefRow;
 use super::{CodecError, from_cbor, to_cbor};
-use crate::agent::{Agent, AgentKind, AgentOwner, Statefulness, Visibility};
+use crate::agent::{Agent, AgentKind, AgentOwner, StartRandomness, Statefulness, Visibility};
 use crate::clock::Timestamp;
 use crate::session::id::Principal;
 
@@ -30,6 +30,8 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
         uploaded_at: agent.uploaded_at.0,
         is_public: (agent.visibility == Visibility::Public).then_some(true),
         start_fuel: Some(agent.start_fuel).filter(|fuel| *fuel > 0),
+        shares_start_randomness: (agent.start_randomness == StartRandomness::Shared)
+            .then_some(true),
     })
 }
 
@@ -62,6 +64,10 @@ pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
         compile_ms: row.compile_ms,
         uploaded_at: Timestamp(row.uploaded_at),
         start_fuel: row.start_fuel.unwrap_or(0),
+        start_randomness: match row.shares_start_randomness {
+            Some(true) => StartRandomness::Shared,
+            Some(false) | None => StartRandomness::None,
+        },
     })
 }
 
@@ -92,6 +98,9 @@ struct AgentRow<'a> {
     /// Absent: none.
     #[n(10)]
     start_fuel: Option<u64>,
+    /// Absent where its instances draw none.
+    #[n(11)]
+    shares_start_randomness: Option<bool>,
 }
 
 /// Whose an agent is, where it may not be known.

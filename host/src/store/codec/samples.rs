@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::agent::{Agent, AgentKind, AgentOwner, AgentRef, Digest, Statefulness, Visibility};
+use crate::agent::{
+    Agent, AgentKind, AgentOwner, AgentRef, Digest, StartRandomness, Statefulness, Visibility,
+};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, Subject};
 use crate::session::id::{Principal, SessionId, SnapshotId, TurnId};
@@ -166,7 +168,7 @@ pub(crate) fn session() -> impl Strategy<Value = Session> {
 }
 
 pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
-    let numbers = any::<[u64; 3]>();
+    let numbers = any::<[u64; 2]>();
     let state = (any::<u32>(), vec(any::<u8>(), 0..200), vec(chunk(), 0..4));
     (id(), of(id()), numbers, any::<[u8; 32]>(), time(), state).prop_map(
         |(id, parent, numbers, agent, taken_at, (version, data, chunks))| Snapshot {
@@ -176,7 +178,6 @@ pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
             agent: Digest(agent),
             taken_at,
             monotonic_ns: numbers[1],
-            random_position: numbers[2],
             state: match version % 2 {
                 0 => GuestState::Portable { version, data: Bytes::from(data) },
                 _ => GuestState::Image { data: Bytes::from(data), chunks },
@@ -300,6 +301,10 @@ pub(crate) fn agent() -> impl Strategy<Value = Agent> {
             capabilities,
             statefulness: called.1,
             start_fuel: numbers[0],
+            start_randomness: match numbers[1] % 2 {
+                0 => StartRandomness::None,
+                _ => StartRandomness::Shared,
+            },
             compile_ms: numbers[1],
             uploaded_at,
         },

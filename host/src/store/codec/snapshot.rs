@@ -22,7 +22,6 @@ pub(crate) fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
         agent: DigestRow(snapshot.agent.0),
         taken_at: snapshot.taken_at.0,
         monotonic_ns: snapshot.monotonic_ns,
-        random_position: snapshot.random_position,
         state: match &snapshot.state {
             GuestState::Portable { version, .. } => {
                 GuestStateRow::Portable { version: *version, data: &[] }
@@ -44,7 +43,6 @@ pub(crate) fn decode_snapshot(bytes: &Bytes) -> Result<Snapshot, CodecError> {
         agent: Digest(row.agent.0),
         taken_at: Timestamp(row.taken_at),
         monotonic_ns: row.monotonic_ns,
-        random_position: row.random_position,
         state: match row.state {
             GuestStateRow::Portable { version, data } => {
                 GuestState::Portable { version, data: bytes.slice_ref(data) }
@@ -107,8 +105,7 @@ struct SnapshotRow<'a> {
     taken_at: i64,
     #[n(5)]
     monotonic_ns: u64,
-    #[n(6)]
-    random_position: u64,
+    // 6 was the position in a stream of random bytes, which no snapshot knows any more.
     #[b(7)]
     state: GuestStateRow<'a>,
     #[n(8)]

@@ -84,7 +84,6 @@ fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommi
                 agent: session.profile.agent.digest,
                 taken_at: Timestamp(2),
                 monotonic_ns: 0,
-                random_position: 0,
                 state: GuestState::Portable { version: 1, data: bytes::Bytes::new() },
             });
             let (complete, durable) = (*complete, *saved);

@@ -2,7 +2,8 @@
 //! empty world. No arguments, no variables, no directories, no network; standard input is at its end.
 //! A command has arguments, variables and an input for each turn, and prints its reply.
 //!
-//! The monotonic clock and the random stream go on where the last instance of the session stopped.
+//! The monotonic clock goes on where the last instance of the session stopped; random bytes never come
+//! again.
 //! A guest that sleeps waits in real time, whatever clock the host has: its deadline is the caller's.
 
 mod clock;
@@ -17,7 +18,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 pub(in crate::sandbox) use clock::GuestClock;
 pub(in crate::sandbox) use printed::Printed;
-pub(in crate::sandbox) use random::RandomStream;
+pub(in crate::sandbox) use random::{Moment, Occasion, RandomStream};
 
 use super::log::Stream;
 use crate::sandbox::guest::{Guest, SharedLog};
@@ -69,8 +70,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 
 /// The world that every instance of an agent starts in, where starting asks for one at all: its clocks
 /// stand still, and its randomness is no secret.
-pub(in crate::sandbox) fn same_for_all(log: &SharedLog) -> WasiCtx {
-    let random = RandomStream::new(&SAME_SEED, 0);
+pub(in crate::sandbox) fn same_for_all(random: &RandomStream, log: &SharedLog) -> WasiCtx {
     WasiCtxBuilder::new()
         .allow_tcp(false)
         .allow_udp(false)
@@ -80,23 +80,18 @@ pub(in crate::sandbox) fn same_for_all(log: &SharedLog) -> WasiCtx {
         .wall_clock(StandingClock)
         .monotonic_clock(StandingClock)
         .secure_random(random.clone())
-        .insecure_random(random)
-        .insecure_random_seed(random::insecure_seed(&SAME_SEED))
+        .insecure_random(random.clone())
         .max_random_size(MAX_RANDOM)
         .build()
 }
 
-/// What the randomness of [`same_for_all`] comes from. Snapshots depend on it: it never changes.
-const SAME_SEED: [u8; 32] = *b"dormouse: all instances as one!!";
-
 /// The world of one instance.
 pub(in crate::sandbox) fn context(
-    seed: &[u8; 32],
     clock: &GuestClock,
     random: &RandomStream,
     log: &SharedLog,
 ) -> WasiCtx {
-    world(seed, clock, random, log).build()
+    world(clock, random, log).build()
 }
 
 /// What a command is started with.
@@ -114,12 +109,11 @@ pub(in crate::sandbox) struct Program {
 /// The world of one instance in which a command runs.
 pub(in crate::sandbox) fn context_of(
     program: Program,
-    seed: &[u8; 32],
     clock: &GuestClock,
     random: &RandomStream,
     log: &SharedLog,
 ) -> WasiCtx {
-    world(seed, clock, random, log)
+    world(clock, random, log)
         .args(&program.arguments)
         .envs(&program.environment)
         .stdin(MemoryInputPipe::new(program.input))
@@ -127,12 +121,7 @@ pub(in crate::sandbox) fn context_of(
         .build()
 }
 
-fn world(
-    seed: &[u8; 32],
-    clock: &GuestClock,
-    random: &RandomStream,
-    log: &SharedLog,
-) -> WasiCtxBuilder {
+fn world(clock: &GuestClock, random: &RandomStream, log: &SharedLog) -> WasiCtxBuilder {
     let mut builder = WasiCtxBuilder::new();
     builder
         .allow_tcp(false)
@@ -142,10 +131,9 @@ fn world(
         .stderr(Output::new(Stream::Stderr, log.clone()))
         .wall_clock(clock.clone())
         .monotonic_clock(clock.clone())
-        // One stream for both, so that one position tells where both go on.
+        // One stream for both: what comes from one never comes from the other.
         .secure_random(random.clone())
         .insecure_random(random.clone())
-        .insecure_random_seed(random::insecure_seed(seed))
         .max_random_size(MAX_RANDOM);
     builder
 }

@@ -1,7 +1,7 @@
 //! Agents and their components.
 
 use super::*;
-use crate::agent::{Agent, AgentKind, Statefulness, Visibility};
+use crate::agent::{Agent, AgentKind, StartRandomness, Statefulness, Visibility};
 use crate::store::embedded::engine::{Batch, Class};
 use crate::store::embedded::keys;
 use crate::store::{AgentQuery, Store, StoreError};
@@ -16,6 +16,7 @@ pub(super) fn agent(name: &str, version: &str, component: &[u8]) -> Agent {
         capabilities: Vec::new(),
         statefulness: Statefulness::Portable,
         start_fuel: 0,
+        start_randomness: StartRandomness::None,
         compile_ms: 1,
         uploaded_at: Timestamp(1),
     }

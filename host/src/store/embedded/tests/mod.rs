@@ -179,7 +179,6 @@ fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
         agent: session.profile.agent.digest,
         taken_at: Timestamp(1),
         monotonic_ns: number,
-        random_position: number,
         state: GuestState::Portable { version: 1, data: Bytes::from(vec![7; head]) },
     };
     let events = vec![event(&session, EventKind::TurnCompleted).with("number", number)];

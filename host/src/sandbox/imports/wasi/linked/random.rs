@@ -1,7 +1,7 @@
 //! `wasi:random`, from the stream of the session, or while a guest starts, of its agent.
 
 use wasmtime::StoreContextMut;
-use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
+use wasmtime_wasi::p2::bindings::random::{insecure, random};
 use wasmtime_wasi::random::{WasiRandomCtx, WasiRandomView};
 
 use super::super::super::interface::{Interface, Work};
@@ -34,8 +34,11 @@ pub(super) fn insecure(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
 }
 
 pub(super) fn insecure_seed(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
-    interface.simple("insecure-seed", 0, |guest, (): ()| {
-        Ok((insecure_seed::Host::insecure_seed(guest.random())?,))
+    // The library has one number for the whole life of an instance.
+    interface.simple("insecure-seed", price::of(16, price::RANDOM_BYTE), |guest, (): ()| {
+        let seed = guest.hash_seed();
+        #[expect(clippy::cast_possible_truncation, reason = "its two halves")]
+        Ok((((seed as u64), (seed >> 64) as u64),))
     })
 }
 

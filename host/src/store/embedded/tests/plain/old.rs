@@ -108,7 +108,7 @@ pub(super) fn row_with_data(snapshot: &Snapshot) -> Vec<u8> {
         .and_then(|row| row.bytes(&snapshot.agent.0))
         .and_then(|row| row.i64(snapshot.taken_at.0))
         .and_then(|row| row.u64(snapshot.monotonic_ns))
-        .and_then(|row| row.u64(snapshot.random_position))
+        .and_then(|row| row.u64(snapshot.turn))
         .expect("it can be written");
     match &snapshot.state {
         GuestState::Portable { version, data } => row

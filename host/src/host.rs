@@ -142,6 +142,11 @@ impl Host {
         &self.inner.options
     }
 
+    /// What everything of this host is charged to.
+    pub(crate) fn memory(&self) -> &MemoryBudget {
+        &self.inner.memory
+    }
+
     /// Numbers of this moment.
     #[must_use]
     pub fn stats(&self) -> HostStats {

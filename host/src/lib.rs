@@ -52,7 +52,9 @@ pub use session::state::{InvalidTransition, Reason, Resumable, State, Status};
 pub use session::template::Template;
 pub use store::embedded::{OpenError, Options as StoreOptions};
 pub use store::upkeep::{self, BackupError, BackupSummary, CheckReport, StoreUsage};
-pub use store::{Logged, Retention, SessionQuery, SnapshotSummary, StoreError, StoreStats};
+pub use store::{
+    Logged, PAGE_BYTES, Page, Retention, SessionQuery, SnapshotSummary, StoreError, StoreStats,
+};
 pub use turn::admission::Denied;
 pub use turn::output::{Delta, Output};
 pub use turn::record::{

@@ -46,14 +46,14 @@ async fn each_turn_is_kept_with_its_input_its_answer_and_its_bill() {
     for text in ["one", "two", "three"] {
         session.send(text).await.unwrap();
     }
-    let turns = session.turns(1, 10).await.unwrap();
+    let turns = session.turns(1, 10).await.unwrap().entries;
     assert_eq!(turns.iter().map(|turn| turn.number).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(turns[0].input, [Part::Text("two".to_owned())]);
     assert!(turns[0].fuel > 0 && turns[0].cost.0 > 0);
     assert_eq!(session.turn(3).await.unwrap().unwrap(), turns[1]);
     assert_eq!(session.turn(4).await.unwrap(), None);
 
-    let spent: u64 = session.turns(0, 10).await.unwrap().iter().map(|turn| turn.fuel).sum();
+    let spent: u64 = session.turns(0, 10).await.unwrap().entries.iter().map(|turn| turn.fuel).sum();
     assert_eq!(session.look().await.unwrap().session.usage.fuel, spent);
     test.shut_down().await;
 }

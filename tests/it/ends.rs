@@ -187,7 +187,7 @@ async fn what_is_over_cannot_be_ended_again_and_says_what_can_be_done() {
         assert_eq!(refused.from, Status::Terminated);
         assert_eq!(refused.allowed, Vec::<&str>::new());
     }
-    assert_eq!(session.turns(0, 10).await.unwrap(), []);
+    assert_eq!(session.turns(0, 10).await.unwrap().entries, []);
     test.shut_down().await;
 }
 

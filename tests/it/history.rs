@@ -55,7 +55,7 @@ async fn a_hundred_forks_start_from_one_snapshot_and_each_goes_its_own_way() {
     }
     let answer = session.send("parent").await.unwrap().text();
     assert!(answer.starts_with("turn 4: parent") && !answer.contains("own"), "{answer}");
-    let events = session.events(Cursor(0), 200).await.unwrap();
+    let events = session.events(Cursor(0), 200).await.unwrap().entries;
     let told = events.iter().find(|logged| logged.event.kind == EventKind::SessionForked);
     assert_eq!(told.expect("it is told").event.payload["count"], 100);
     test.shut_down().await;
@@ -209,7 +209,7 @@ async fn a_session_resumes_from_a_snapshot_or_from_a_session() {
     assert_eq!(created.session.session.parent, Some(first));
     let resumed = sessions.get(created.session.session.id);
     says(&resumed, "again", "turn 2: again").await;
-    let audit = resumed.audit(Cursor(0), 10).await.unwrap();
+    let audit = resumed.audit(Cursor(0), 10).await.unwrap().entries;
     assert_eq!(audit.len(), 1);
     assert_eq!(audit[0].event.payload["outcome"], "resumed");
 
@@ -263,7 +263,7 @@ async fn what_belongs_to_others_is_neither_resumed_nor_forked_and_its_owner_is_t
     let foreign = stranger.sessions().get(session.id());
     assert!(foreign.fork(Fork::default()).await.is_err());
     assert!(foreign.rewind(from).await.is_err());
-    let audit = session.audit(Cursor(0), 10).await.unwrap();
+    let audit = session.audit(Cursor(0), 10).await.unwrap().entries;
     assert_eq!(audit.len(), 4);
     assert!(audit.iter().all(|logged| logged.event.payload["outcome"] == "not_owner"));
     assert!(audit.iter().all(|logged| logged.event.payload["by"] == "stranger"));
@@ -274,7 +274,7 @@ async fn what_belongs_to_others_is_neither_resumed_nor_forked_and_its_owner_is_t
     let theirs = NewSession { project_id: Some("theirs".to_owned()), ..resuming(ours.id()) };
     let refused = test.host.sessions().create_seen(theirs).await;
     assert!(matches!(refused, Err(CreateError::NotOwner)), "{refused:?}");
-    let told = ours.audit(Cursor(0), 10).await.unwrap();
+    let told = ours.audit(Cursor(0), 10).await.unwrap().entries;
     let outcomes: Vec<_> = told.iter().map(|logged| &logged.event.payload["outcome"]).collect();
     assert_eq!(outcomes, ["resumed", "not_owner"]);
     let on = test.host.sessions().create_seen(resuming(ours.id())).await.unwrap();
@@ -419,7 +419,7 @@ async fn a_version_whose_first_turn_fails_gives_the_session_back() {
     assert_eq!(ended.session.profile.agent, before.profile.agent);
     assert_eq!(ended.session.head, before.head);
     says(&session, "two", "turn 2: two").await;
-    let events = session.events(Cursor(0), 100).await.unwrap();
+    let events = session.events(Cursor(0), 100).await.unwrap().entries;
     let told: Vec<_> = events
         .iter()
         .filter(|logged| logged.event.kind == EventKind::SessionUpgraded)
@@ -581,7 +581,7 @@ async fn a_session_goes_on_by_itself_where_it_was_created_to() {
         let fall_back = |new: &mut NewSession| new.resume_fallback = Some(fallback);
         let (test, session, [_, bad]) = damaged(directory.path(), fall_back).await;
         says(&session, "grow 1", answer).await;
-        let events = session.events(Cursor(0), 200).await.unwrap();
+        let events = session.events(Cursor(0), 200).await.unwrap().entries;
         let told = events.iter().rfind(|logged| logged.event.kind == EventKind::SessionResumed);
         let payload = &told.expect("it is told").event.payload;
         assert_eq!(payload["fallback"], fallback.as_str());

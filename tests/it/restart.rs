@@ -23,7 +23,7 @@ async fn sessions_go_on_where_they_were_after_a_restart() {
     let test = TestHost::on(directory.path(), &clock).await;
     for (n, id) in ids.into_iter().enumerate() {
         let session = test.host.sessions().get(id);
-        assert_eq!(session.turns(0, 100).await.unwrap().len(), n + 1);
+        assert_eq!(session.turns(0, 100).await.unwrap().entries.len(), n + 1);
         assert_eq!(session.send("again").await.unwrap().text(), format!("turn {}: again", n + 2));
     }
     test.shut_down().await;

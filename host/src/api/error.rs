@@ -120,6 +120,11 @@ impl ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", error).retry_later()
     }
 
+    pub(super) fn overloaded() -> ApiError {
+        let error = "the server has too many requests under way; try again later";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error).retry_later()
+    }
+
     pub(super) fn out_of_memory() -> ApiError {
         let error = "the host has no memory for this now; try again later";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "out_of_memory", error).retry_later()

@@ -1,26 +1,23 @@
-//! Who may ask: a request for this server, from no foreign page, with a key where there are keys,
-//! and not one too many.
+//! Who may ask: a request for this server, from no foreign page, with a key where there are keys.
 //!
 //! A browser must not become a way in. A page of somebody else's that has this server's address
 //! under a name of its own is told by the `Host` header, any other foreign page by its `Origin`.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Api;
 use super::error::ApiError;
 use super::options::ApiKey;
+use super::server::Reserved;
 use crate::session::id::Principal;
 
-/// The place of a request among those under way. Who goes on after the answer keeps it.
-#[derive(Clone, Debug)]
-pub(super) struct Slot(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+/// What the connections that are reserved for operators serve.
+const OPERATORS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Only requests that are meant for this server, and from no foreign page.
 pub(super) async fn ours(
@@ -28,6 +25,10 @@ pub(super) async fn ours(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    let reserved = request.extensions().get::<Reserved>().is_some();
+    if reserved && !OPERATORS.contains(&request.uri().path()) {
+        return Err(ApiError::overloaded());
+    }
     let host = host_of(request.headers(), request.uri()).unwrap_or_default();
     if !answers_to(&host, &api.names, &api.options.allowed_hosts) {
         let error = "this server does not go by the name in the Host header; \
@@ -56,28 +57,6 @@ pub(super) async fn known(
     };
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
-}
-
-/// Not more than there is room for.
-pub(super) async fn bounded(
-    State(api): State<Api>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    if api.closing.begun.is_cancelled() {
-        return Err(ApiError::shutting_down());
-    }
-    let Ok(permit) = api.slots.clone().try_acquire_owned() else {
-        let error = "the server has too many requests under way; try again later";
-        return Err(
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error).retry_later()
-        );
-    };
-    let slot = Slot(Arc::new(permit));
-    request.extensions_mut().insert(slot.clone());
-    let response = next.run(request).await;
-    drop(slot);
-    Ok(response)
 }
 
 fn unauthorized() -> ApiError {

@@ -10,7 +10,7 @@ use axum::{Extension, Json};
 use super::Api;
 use super::error::ApiError;
 use super::frame::RequestId;
-use super::guard::Slot;
+use super::intake::Slot;
 use super::model::event::{EventBody, EventPage};
 use super::model::fields::Ignored;
 use super::model::message::StreamEvent;
@@ -18,10 +18,11 @@ use super::model::session::SessionBody;
 use super::model::turn::{TurnBody, TurnPage};
 use super::refusal::failed_turn;
 use super::request::{Caller, OneSession, Params};
+use super::shares::Admitted;
 use super::sse::{self, Gone, Place, Writer};
 use crate::event::Cursor;
 use crate::host::{EventSlice, SessionHandle};
-use crate::store::Logged;
+use crate::store::{Logged, Page};
 use crate::turn::record::TurnOutcome;
 
 /// `GET …/turns?after=&limit=`
@@ -30,9 +31,8 @@ pub(super) async fn turns(
     params: Params,
 ) -> Result<Json<TurnPage>, ApiError> {
     let (after, limit) = (params.count("after")?.unwrap_or(0), params.limit("limit")?);
-    let found = session.turns(after, limit).await?;
-    let next = found.last().filter(|_| found.len() == limit).map(|turn| turn.number);
-    let turns: Vec<TurnBody> = found.into_iter().map(TurnBody::from).collect();
+    let Page { entries, next } = session.turns(after, limit).await?;
+    let turns: Vec<TurnBody> = entries.into_iter().map(TurnBody::from).collect();
     Ok(Json(TurnPage { count: turns.len(), turns, next }))
 }
 
@@ -61,8 +61,7 @@ pub(super) async fn session_events(
     }
     let after = Cursor(params.count("after")?.unwrap_or(0));
     let found = session.events(after, params.limit("limit")?).await?;
-    let next = found.last().map_or(after, |event| event.cursor);
-    Ok(Json(page(found, next)).into_response())
+    Ok(Json(page(found, after)).into_response())
 }
 
 /// `GET …/audit?after=&limit=`: who has asked to resume, and what came of it.
@@ -72,8 +71,7 @@ pub(super) async fn audit(
 ) -> Result<Json<EventPage>, ApiError> {
     let after = Cursor(params.count("after")?.unwrap_or(0));
     let found = session.audit(after, params.limit("limit")?).await?;
-    let next = found.last().map_or(after, |event| event.cursor);
-    Ok(Json(page(found, next)))
+    Ok(Json(page(found, after)))
 }
 
 /// `GET /api/events`
@@ -85,20 +83,18 @@ pub(super) async fn all_events(
     let after = Cursor(params.count("after")?.unwrap_or(0));
     let limit = params.limit("limit")?;
     // Where there are no keys, everybody who reaches the server operates it.
-    let (found, next) = if api.options.keys.is_empty() {
-        let found = host.store().events_after(after, limit).await?;
-        let next = found.last().map_or(after, |event| event.cursor);
-        (found, next)
-    } else {
-        let EventSlice { events, next } = host.events_after(after, limit).await?;
-        (events, next)
-    };
-    Ok(Json(page(found, next)))
+    if api.options.keys.is_empty() {
+        return Ok(Json(page(host.store().events_after(after, limit).await?, after)));
+    }
+    let EventSlice { events, next, more } = host.events_after(after, limit).await?;
+    let events: Vec<EventBody> = events.into_iter().map(EventBody::from).collect();
+    Ok(Json(EventPage { count: events.len(), events, next: next.0, more }))
 }
 
-fn page(found: Vec<Logged>, next: Cursor) -> EventPage {
-    let events: Vec<EventBody> = found.into_iter().map(EventBody::from).collect();
-    EventPage { count: events.len(), events, next: next.0 }
+fn page(found: Page<Logged, Cursor>, after: Cursor) -> EventPage {
+    let (next, more) = (found.end().unwrap_or(after), found.next.is_some());
+    let events: Vec<EventBody> = found.entries.into_iter().map(EventBody::from).collect();
+    EventPage { count: events.len(), events, next: next.0, more }
 }
 
 /// The rest of a stream: of the turn that the client names, or of the one that runs.
@@ -124,11 +120,13 @@ async fn stream(
     if output.is_none() && session.turn(from.turn).await?.is_none() {
         return Err(turn_not_found());
     }
+    let (principal, shared) = (slot.principal().clone(), api.clone());
     Ok(sse::respond(&api, slot, from, |mut writer| async move {
         if let Some(output) = output {
             writer.follow(&output).await?;
         }
-        conclude(&session, from.turn, writer, &id).await
+        let admitted = shared.readers.wait(&principal).await;
+        conclude(&session, from.turn, writer, &id, admitted).await
     }))
 }
 
@@ -138,21 +136,22 @@ async fn conclude(
     number: u64,
     mut writer: Writer,
     id: &RequestId,
+    admitted: Admitted,
 ) -> Result<(), Gone> {
     let ended = async {
         let turn = session.turn(number).await?.ok_or_else(turn_not_found)?;
         let after = session.look().await?;
         match &turn.outcome {
-            TurnOutcome::Answered { content, .. } => {
-                Ok((StreamEvent::message(content), turn, after))
-            }
+            TurnOutcome::Answered { .. } => Ok((turn, after)),
             TurnOutcome::Failed(_) => Err(failed_turn(&turn, &SessionBody::from(after))),
         }
     };
     match ended.await {
-        Ok((message, turn, after)) => {
-            writer.write(&message).await?;
-            writer.write(&StreamEvent::done(&turn, after, turn.duration, Ignored::default())).await
+        Ok((turn, after)) => {
+            // A reader that is slow keeps nobody from reading something else.
+            drop(admitted);
+            let duration = turn.duration;
+            writer.conclude(session, turn, after, duration, Ignored::default()).await
         }
         Err(error) => writer.write(&StreamEvent::error(&error, &id.0)).await,
     }

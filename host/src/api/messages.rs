@@ -5,21 +5,22 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
 
 use super::Api;
+use super::answers::{self, SMALL};
 use super::error::ApiError;
 use super::frame::RequestId;
-use super::guard::Slot;
+use super::intake::Slot;
 use super::model::create::Create;
 use super::model::fields::{Answered, Fields, Ignored};
 use super::model::message::ReplyBody;
 use super::request::{Caller, JsonBody, OneSession, session_of};
 use super::sse::{self, Answering};
-use crate::host::SessionHandle;
+use crate::host::{Reply, SessionHandle};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 
@@ -57,7 +58,52 @@ pub(super) async fn send(
     }
     let reply = session.send(prompt).await?;
     let latency = asked.api.host.clock().monotonic().saturating_sub(asked.since);
-    Ok(Json(Answered { answer: ReplyBody::new(reply, latency), ignored }).into_response())
+    answer(&asked, &session, reply, latency, ignored).await
+}
+
+/// Answer with a reply. The turn is over and paid: where there is no memory for a large one, it is
+/// dropped until there is, and read again.
+async fn answer(
+    asked: &Asked,
+    session: &SessionHandle,
+    reply: Reply,
+    latency: Duration,
+    ignored: Ignored,
+) -> Result<Response, ApiError> {
+    let (number, sight) = (reply.turn.number, reply.session.clone());
+    let rendered = json(ReplyBody::new(reply, latency), ignored.clone())?;
+    let (principal, answers) = (asked.slot.principal(), &asked.api.answers);
+    let length = rendered.len() as u64;
+    let mut charge = answers.of(principal);
+    let fits = if length <= SMALL {
+        charge.force(length);
+        true
+    } else {
+        charge.grow(length).is_ok()
+    };
+    if fits {
+        return Ok(answers::respond(rendered, charge));
+    }
+    drop(rendered);
+    let patience = asked.api.options.stall_timeout;
+    let charge = answers.afford(principal, length, patience).await;
+    let turn = match charge.is_some() {
+        true => session.turn(number).await?,
+        false => None,
+    };
+    let (Some(charge), Some(turn)) = (charge, turn) else {
+        let error = "the turn was answered, and the host has no memory for the answer now: do not \
+                     send the message again, but GET the turn later";
+        let busy = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "answer_not_sent", error);
+        return Err(busy.with("turn", number).with("id", session.id().to_string()));
+    };
+    let again = json(ReplyBody::new(Reply { turn, session: sight }, latency), ignored)?;
+    Ok(answers::respond(again, charge))
+}
+
+fn json(answer: ReplyBody, ignored: Ignored) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(&Answered { answer, ignored })
+        .map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// `POST /api/agent/stream`
@@ -102,7 +148,15 @@ async fn stream(
         return Err(never_begun(reply.await.err().map(ApiError::from)));
     };
     let clock = api.host.clock().clone();
-    let answering = Answering { output, reply, clock, since, request_id: id, ignored };
+    let answering = Answering {
+        output,
+        session: session.clone(),
+        reply,
+        clock,
+        since,
+        request_id: id,
+        ignored,
+    };
     let mut response =
         sse::respond(&api, slot, sse::Place::start(turn), |writer| answering.write(writer));
     if let Ok(value) = HeaderValue::try_from(session.id().to_string()) {

@@ -3,16 +3,20 @@
 //! [`serve`] listens; [`router`] is the same without a socket, for tests and for programs that have
 //! a server of their own. A file a resource; what goes over the wire is in `model/`, what goes wrong
 //! in `error.rs` and `refusal.rs`. From the outside in, a request passes `frame.rs` (its id, its
-//! span, the shape of errors), `guard.rs` (who may ask), and its handler.
+//! span, the shape of errors), `guard.rs` (who may ask), `intake.rs` (its body, and its place among the
+//! others), `answers.rs` (the memory that its answer takes), and its handler.
 //!
 //! No rule of a session is decided here, and nothing below is known but the host.
 
 mod agents;
+mod answers;
 mod error;
 mod frame;
 mod guard;
 mod health;
+mod held;
 mod history;
+mod intake;
 mod lifecycle;
 mod messages;
 mod model;
@@ -22,6 +26,7 @@ mod request;
 mod routes;
 mod server;
 mod sessions;
+mod shares;
 mod snapshots;
 mod sse;
 mod templates;
@@ -29,16 +34,24 @@ mod templates;
 use std::sync::Arc;
 
 use axum::Router;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use options::{ApiKey, ApiOptions, InvalidKey};
 pub use server::serve;
 
+use self::held::Pool;
+use self::shares::{Callers, FairQueue, Shares};
 use crate::host::Host;
+use crate::turn::record::MAX_REPLY_BYTES;
 
-/// Uploads in memory at a time; the others wait.
+/// Uploads that are worked on at a time; the others wait.
 const UPLOADS: usize = 4;
+
+/// Large answers that are read and rendered at a time; the others wait.
+const READERS: usize = 8;
+
+/// How much larger than what it tells an answer can be: JSON has six bytes for a control character.
+const ESCAPED: u64 = 6;
 
 /// All routes of the API, for requests that come by another way than [`serve`].
 pub fn router(host: Host, options: ApiOptions) -> Router {
@@ -55,10 +68,16 @@ struct Shared {
     /// What this server calls itself, besides the configured names: `host` or `host:port`.
     names: Vec<String>,
     closing: Closing,
+    /// One for each request whose body is on its way.
+    arriving: Shares,
     /// One for each request under way.
-    slots: Arc<Semaphore>,
-    /// One for each upload in memory.
-    uploads: Arc<Semaphore>,
+    slots: Shares,
+    /// Memory for bodies.
+    bodies: Pool,
+    /// Memory for answers.
+    answers: Pool,
+    uploads: FairQueue,
+    readers: FairQueue,
 }
 
 /// How the server comes to its end.
@@ -72,9 +91,20 @@ struct Closing {
 
 impl Api {
     fn new(host: Host, options: ApiOptions, names: Vec<String>, closing: Closing) -> Api {
-        let slots = Arc::new(Semaphore::new(options.max_requests));
-        let uploads = Arc::new(Semaphore::new(UPLOADS));
-        Api(Arc::new(Shared { host, options, names, closing, slots, uploads }))
+        let callers = if options.keys.len() > 1 { Callers::Several } else { Callers::One };
+        let largest_body = host.options().max_component_bytes.max(options.max_body as u64);
+        Api(Arc::new(Shared {
+            arriving: Shares::new(options.max_connections as u64, callers),
+            slots: Shares::new(options.max_requests as u64, callers),
+            bodies: Pool::new(host.memory(), largest_body, callers),
+            answers: Pool::new(host.memory(), MAX_REPLY_BYTES * ESCAPED, callers),
+            uploads: FairQueue::new(UPLOADS, callers),
+            readers: FairQueue::new(READERS, callers),
+            host,
+            options,
+            names,
+            closing,
+        }))
     }
 }
 

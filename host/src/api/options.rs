@@ -23,11 +23,20 @@ pub struct ApiOptions {
     pub body_timeout: Duration,
     /// Requests under way at a time, open streams included; one more is answered `503`.
     pub max_requests: usize,
-    /// Connections at a time; one more waits.
+    /// Connections at a time. One more takes the place of the client that has left the server waiting
+    /// for the longest; where all clients wait for the server, it is served what operators ask for, and
+    /// nothing else.
     pub max_connections: usize,
+    /// How long a client may take to send the head of a request, and from its connection to the first
+    /// one.
+    pub head_timeout: Duration,
+    /// How long a connection without a request stays open: longer than proxies keep theirs, or they
+    /// would send requests to one that is being closed.
+    pub keep_alive: Duration,
     /// How often an open stream that has nothing to say says so.
     pub heartbeat: Duration,
-    /// How long a client may take to read one event of a stream before it is disconnected.
+    /// How long a client may take to read the next piece of an answer (64 KiB, or one event of a
+    /// stream) before it is disconnected.
     pub stall_timeout: Duration,
     /// How long requests and streams may go on once the server shuts down.
     pub drain: Duration,
@@ -44,6 +53,8 @@ impl Default for ApiOptions {
             body_timeout: Duration::from_secs(30),
             max_requests: 4_096,
             max_connections: 10_000,
+            head_timeout: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(90),
             heartbeat: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(5),

@@ -2,29 +2,32 @@
 
 use std::str::FromStr;
 
-use axum::body::BodyDataStream;
+use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Api;
 use super::agents::selector;
 use super::error::ApiError;
 use super::model::fields::Fields;
+use super::shares::Admitted;
 use crate::agent::AgentSelector;
 use crate::host::{Host, SessionHandle};
 use crate::session::id::{Principal, SessionId};
+use crate::session::record::Object;
 
 /// The most entries of a page, and those of one that is not asked for.
 pub(super) const MAX_PAGE: u64 = 200;
 const DEFAULT_PAGE: u64 = 50;
 
-/// The most bytes that are read of a body after it was found to be too large.
-const MAX_DISCARDED: usize = 256 << 20;
+/// What some programs write before a text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// What a value takes in memory besides its text, at most, in bytes.
+const VALUE: usize = 96;
 
 /// The host, as the caller of this request sees it.
 pub(super) struct Caller(pub(super) Host);
@@ -33,9 +36,7 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Caller, ApiError> {
-        let principal = parts.extensions.get::<Principal>().cloned();
-        let principal = principal.ok_or_else(|| ApiError::internal("nobody looked who asks"))?;
-        Ok(Caller(api.host.acting_as(principal)))
+        Ok(Caller(api.host.acting_as(principal_of(&parts.extensions)?.clone())))
     }
 }
 
@@ -96,6 +97,11 @@ impl Params {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// All parameters of this name.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// An integer that is not negative.
     pub(super) fn count(&self, name: &'static str) -> Result<Option<u64>, ApiError> {
         let invalid = |_| ApiError::invalid_field(name, "must be an integer, 0 or more");
@@ -116,13 +122,14 @@ impl FromRequest<Api> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<JsonBody, ApiError> {
-        if !is_json(request.headers()) {
+        if media_type(request.headers()) != Some(MediaType::Json) {
             return Err(wrong_type("application/json"));
         }
-        let options = &api.options;
-        let reading = read(request, options.max_body);
-        let body = tokio::time::timeout(options.body_timeout, reading).await;
-        object(&body.map_err(|_| too_slow())??).map(JsonBody)
+        is_utf8(request.headers())?;
+        let mut charge = api.bodies.of(principal_of(request.extensions())?);
+        let body = whole(request).await?;
+        charge.grow(weight(&body))?;
+        Ok(JsonBody(Fields::charged(object(&body)?, charge)))
     }
 }
 
@@ -130,91 +137,54 @@ impl OptionalFromRequest<Api> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Option<JsonBody>, ApiError> {
-        let headers = request.headers();
-        let length = headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
-        if length && !headers.contains_key(header::TRANSFER_ENCODING) && no_type(headers) {
-            return Ok(None);
-        }
-        if length && axum::body::HttpBody::is_end_stream(request.body()) {
+        if axum::body::HttpBody::is_end_stream(request.body()) {
             return Ok(None);
         }
         <JsonBody as FromRequest<Api>>::from_request(request, api).await.map(Some)
     }
 }
 
-/// A body that is a component. While it lives, it counts among the uploads in memory.
+/// A body that is a component. While it lives, it counts among the uploads that are worked on.
 pub(super) struct Component {
     pub(super) bytes: Bytes,
-    _turn: Option<OwnedSemaphorePermit>,
+    _admitted: Admitted,
 }
 
 impl FromRequest<Api> for Component {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Component, ApiError> {
-        if media_type(request.headers()) != Some("application/wasm") {
+        if media_type(request.headers()) != Some(MediaType::Wasm) {
             return Err(wrong_type("application/wasm"));
         }
-        let limit = api.host.options().max_component_bytes;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let reading = async {
-            // The semaphore is never closed.
-            let _turn = api.uploads.clone().acquire_owned().await.ok();
-            let bytes = read(request, limit).await?;
-            Ok(Component { bytes, _turn })
-        };
-        let body = tokio::time::timeout(api.options.body_timeout * 10, reading).await;
-        body.map_err(|_| too_slow())?
+        let _admitted = api.uploads.wait(principal_of(request.extensions())?).await;
+        Ok(Component { bytes: whole(request).await?, _admitted })
     }
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        let error = format!("the body may take {limit} bytes at most");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error).with("limit", limit)
-    };
-    let told = request.headers().get(header::CONTENT_LENGTH);
-    let told = told.and_then(|length| length.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
-    // Who asks first is told at once, and sends nothing.
-    let asks_first = request.headers().contains_key(header::EXPECT);
-    let mut pieces = request.into_body().into_data_stream();
-    if told > limit as u64 {
-        if !asks_first {
-            discard(pieces).await;
-        }
-        return Err(too_large());
-    }
-    let mut body = BytesMut::new();
-    while let Some(piece) = pieces.next().await {
-        let broken = "the body ended before it was whole";
-        let piece =
-            piece.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "broken_body", broken))?;
-        if body.len() + piece.len() > limit {
-            drop(body);
-            discard(pieces).await;
-            return Err(too_large());
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body.freeze())
+/// Who asks.
+pub(super) fn principal_of(extensions: &Extensions) -> Result<&Principal, ApiError> {
+    extensions.get().ok_or_else(|| ApiError::internal("nobody looked who asks"))
 }
 
-/// Read what is left of a body that is refused, within bounds, and keep nothing: many clients send
-/// everything before they read an answer, and would find a broken connection in place of it.
-async fn discard(mut pieces: BodyDataStream) {
-    let mut left = MAX_DISCARDED;
-    while let Some(Ok(piece)) = pieces.next().await {
-        match left.checked_sub(piece.len()) {
-            Some(less) => left = less,
-            None => return,
-        }
-    }
+/// The body, which has been taken in.
+async fn whole(request: Request) -> Result<Bytes, ApiError> {
+    let whole = to_bytes(request.into_body(), usize::MAX).await;
+    whole.map_err(|error| ApiError::internal(error.to_string()))
 }
 
-fn object(body: &[u8]) -> Result<Fields, ApiError> {
+/// How many bytes the values of a document take at most: each but the first comes after one of these.
+fn weight(body: &[u8]) -> u64 {
+    let values = body.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
+    (body.len() + (values + 1) * VALUE) as u64
+}
+
+fn object(body: &[u8]) -> Result<Object, ApiError> {
     let invalid = |error: String| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", error);
+    // A byte order mark says nothing of a text that is UTF-8.
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(Fields::new(object)),
+        Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(invalid("the body must be a JSON object".to_owned())),
         Err(error) => Err(invalid(format!("the body is not valid JSON: {error}"))
             .with("line", error.line())
@@ -222,31 +192,41 @@ fn object(body: &[u8]) -> Result<Fields, ApiError> {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    media_type(headers) == Some("application/json")
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MediaType {
+    Json,
+    Wasm,
 }
 
-fn no_type(headers: &HeaderMap) -> bool {
-    !headers.contains_key(header::CONTENT_TYPE)
-}
-
-/// The content type without its parameters.
-fn media_type(headers: &HeaderMap) -> Option<&str> {
+/// What the body is said to be; `None` where that is nothing that any route takes.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     let whole = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let bare = whole.split(';').next().unwrap_or(whole).trim();
-    ["application/json", "application/wasm"]
-        .into_iter()
-        .find(|known| bare.eq_ignore_ascii_case(known))
+    let known = [("application/json", MediaType::Json), ("application/wasm", MediaType::Wasm)];
+    known.into_iter().find(|(name, _)| bare.eq_ignore_ascii_case(name)).map(|(_, kind)| kind)
+}
+
+/// JSON is UTF-8: who says that it is something else has to be told that it was not read as that.
+fn is_utf8(headers: &HeaderMap) -> Result<(), ApiError> {
+    let whole = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let parameters = whole.unwrap_or_default().split(';').skip(1);
+    let charset = parameters.filter_map(|parameter| parameter.split_once('='));
+    let mut charset = charset.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    let known = |value: &str| {
+        let value = value.trim().trim_matches('"');
+        ["utf-8", "utf8", "us-ascii"].iter().any(|known| value.eq_ignore_ascii_case(known))
+    };
+    if charset.all(|(_, value)| known(value)) {
+        return Ok(());
+    }
+    let error = "the body must be in UTF-8: JSON knows no other charset";
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_charset", error))
 }
 
 fn wrong_type(wanted: &'static str) -> ApiError {
     let error = format!("the body must come with `Content-Type: {wanted}`");
     ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", error)
-}
-
-fn too_slow() -> ApiError {
-    let error = "the body did not arrive in time";
-    ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", error)
 }
 
 #[cfg(test)]
@@ -256,10 +236,10 @@ mod tests {
     #[test]
     fn a_body_that_is_no_json_object_says_where() {
         for body in ["", "{", "[1]", "7", "{\"a\": nan}"] {
-            let error = object(body.as_bytes()).err().expect("it is refused");
+            let error = object(body.as_bytes()).expect_err("it is refused");
             assert_eq!(error.code(), "invalid_json", "{body}");
         }
-        let error = object(b"{\n\"a\": x}").err().expect("it is refused");
+        let error = object(b"{\n\"a\": x}").expect_err("it is refused");
         assert_eq!(error.body("r").more["line"], 2);
     }
 

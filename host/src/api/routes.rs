@@ -9,7 +9,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
 use super::{
-    Api, agents, frame, guard, health, history, lifecycle, messages, sessions, snapshots, templates,
+    Api, agents, answers, frame, guard, health, history, intake, lifecycle, messages, sessions,
+    snapshots, templates,
 };
 
 pub(super) fn router(api: Api) -> Router {
@@ -30,11 +31,35 @@ pub(super) fn router(api: Api) -> Router {
 
 fn under_api(api: &Api) -> Router<Api> {
     Router::new()
-        .route("/agents", get(agents::list).post(agents::upload))
+        .merge(large(api))
+        .merge(small(api))
+        .fallback(no_such_route)
+        .layer(from_fn_with_state(api.clone(), intake::bounded))
+        .layer(from_fn_with_state(api.clone(), guard::known))
+}
+
+/// What may be answered with many things, or with a large one.
+fn large(api: &Api) -> Router<Api> {
+    Router::new()
+        .route("/agents", get(agents::list))
+        .route("/events", get(history::all_events))
+        .route("/sessions", get(sessions::list))
+        .route("/sessions/{id}/audit", get(history::audit))
+        .route("/sessions/{id}/fork", post(snapshots::fork))
+        .route("/sessions/{id}/snapshots", get(snapshots::list))
+        .route("/sessions/{id}/turns", get(history::turns))
+        .route("/sessions/{id}/turns/{turn}", get(history::turn))
+        .route("/sessions/{id}/events", get(history::session_events))
+        .route("/templates", get(templates::list))
+        .layer(from_fn_with_state(api.clone(), answers::large))
+}
+
+fn small(api: &Api) -> Router<Api> {
+    Router::new()
+        .route("/agents", post(agents::upload))
         .route("/agents/{*agent}", get(agents::show).patch(agents::change).delete(agents::remove))
         .route("/agent/stream", post(messages::stream_agent))
-        .route("/events", get(history::all_events))
-        .route("/sessions", get(sessions::list).post(sessions::create))
+        .route("/sessions", post(sessions::create))
         .route("/sessions/{id}", get(sessions::show).delete(sessions::remove))
         .route("/sessions/{id}/message", post(messages::send))
         .route("/sessions/{id}/status", get(lifecycle::status))
@@ -46,18 +71,10 @@ fn under_api(api: &Api) -> Router<Api> {
         .route("/sessions/{id}/pause", post(lifecycle::pause))
         .route("/sessions/{id}/resume", post(lifecycle::resume))
         .route("/sessions/{id}/upgrade", post(lifecycle::upgrade))
-        .route("/sessions/{id}/fork", post(snapshots::fork))
         .route("/sessions/{id}/rewind", post(snapshots::rewind))
-        .route("/sessions/{id}/snapshots", get(snapshots::list))
-        .route("/sessions/{id}/audit", get(history::audit))
-        .route("/sessions/{id}/turns", get(history::turns))
-        .route("/sessions/{id}/turns/{turn}", get(history::turn))
-        .route("/sessions/{id}/events", get(history::session_events))
-        .route("/templates", get(templates::list).post(templates::create))
+        .route("/templates", post(templates::create))
         .route("/templates/{name}", get(templates::show).delete(templates::remove))
-        .fallback(no_such_route)
-        .layer(from_fn_with_state(api.clone(), guard::known))
-        .layer(from_fn_with_state(api.clone(), guard::bounded))
+        .layer(from_fn_with_state(api.clone(), answers::charged))
 }
 
 async fn no_such_route() -> ApiError {

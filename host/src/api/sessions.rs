@@ -7,6 +7,7 @@ use super::error::ApiError;
 use super::model::create::Create;
 use super::model::session::{Created, Deleted, Resume, SessionBody, SessionList};
 use super::request::{Caller, JsonBody, OneSession, Params};
+use crate::session::id::SessionId;
 use crate::store::SessionQuery;
 
 /// `POST /api/sessions`
@@ -32,7 +33,8 @@ pub(super) async fn list(
     let found = host.sessions().list(query(&params, page, page_size)?).await?;
     let sessions: Vec<SessionBody> = found.sessions.into_iter().map(SessionBody::from).collect();
     let (total, count) = (found.total, sessions.len());
-    Ok(Json(SessionList { sessions, total, page, page_size, count }))
+    let next = found.next.map(|id| id.to_string());
+    Ok(Json(SessionList { sessions, total, page, page_size, count, next }))
 }
 
 fn query(params: &Params, page: usize, page_size: usize) -> Result<SessionQuery, ApiError> {
@@ -40,16 +42,27 @@ fn query(params: &Params, page: usize, page_size: usize) -> Result<SessionQuery,
         params.text("pattern").map(|text| text.parse().map_err(|_| ApiError::invalid_pattern()));
     let status =
         params.text("status").map(|text| text.parse().map_err(|_| ApiError::invalid_status()));
-    let tags = params.text("tags").unwrap_or_default().split(',').map(str::trim);
+    let after = params.text("after").map(|id| {
+        let problem = "must be the `next` of a page: the id of a session";
+        id.parse::<SessionId>().map_err(|_| ApiError::invalid_field("after", problem))
+    });
     Ok(SessionQuery {
         owner: None,
         pattern: pattern.transpose()?,
         status: status.transpose()?,
         user_id: params.text("userId").map(str::to_owned),
-        tags: tags.filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+        tags: tags(params),
+        after: after.transpose()?,
         offset: (page - 1).saturating_mul(page_size),
         limit: page_size,
     })
+}
+
+/// The tags to look for: `tags=a,b` names two, and `tag=a,b` one that has a comma in it. Each may come
+/// several times.
+fn tags(params: &Params) -> Vec<String> {
+    let listed = params.all("tags").flat_map(|list| list.split(',')).map(str::trim);
+    listed.chain(params.all("tag")).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 
 /// `GET /api/sessions/{id}`

@@ -3,10 +3,14 @@
 //! Known clients take each network chunk apart at line breaks and read each line by itself: so an
 //! event is one chunk, written whole, and small. A task of its own writes; a reader that does not
 //! keep up is disconnected, and slows nobody. A turn does not end with its reader.
+//!
+//! What waits for a reader is bounded in events and bytes, and charged as all answers are until it is
+//! written.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,24 +18,30 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::Api;
 use super::error::ApiError;
 use super::frame::RequestId;
-use super::guard::Slot;
+use super::held::{Charge, Pool};
+use super::intake::Slot;
 use super::model::fields::Ignored;
 use super::model::message::StreamEvent;
 use crate::clock::Clock;
-use crate::host::Reply;
-use crate::session::request::SendError;
+use crate::host::{Reply, SessionHandle};
+use crate::session::id::Principal;
+use crate::session::request::{SendError, Sight};
 use crate::turn::output::{Delta, Output};
+use crate::turn::record::{Part, TurnOutcome, TurnRecord};
 
 /// The most bytes of text in one event.
 const MAX_DELTA: usize = 4 * 1024;
 
 /// Events that wait for a reader at most.
 const WAITING: usize = 32;
+
+/// Bytes that wait for a reader at most, unless one event alone has more.
+const WAITING_BYTES: u32 = 64 << 10;
 
 /// A comment, which tells proxies that the stream is alive.
 const HEARTBEAT: &[u8] = b": alive\n\n";
@@ -72,8 +82,18 @@ where
     F: Future<Output = Result<(), Gone>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(WAITING);
-    let stall = api.options.stall_timeout;
-    let writer = Writer { sender: sender.clone(), turn: from.turn, seq: 0, seen: from.seq, stall };
+    let writer = Writer {
+        waiting: Waiting {
+            sender: sender.clone(),
+            room: Arc::new(Semaphore::new(WAITING_BYTES as usize)),
+            answers: api.answers.clone(),
+            principal: slot.principal().clone(),
+            stall: api.options.stall_timeout,
+        },
+        turn: from.turn,
+        seq: 0,
+        seen: from.seq,
+    };
     let writing = write(writer);
     let (heartbeat, cut) = (api.options.heartbeat, api.closing.streams.clone());
     tokio::spawn(async move {
@@ -106,12 +126,74 @@ where
 
 /// Writes the events of one turn, and counts them.
 pub(super) struct Writer {
-    sender: mpsc::Sender<Bytes>,
+    waiting: Waiting,
     turn: u64,
     seq: u64,
     /// The number of the last event that the reader has already.
     seen: u64,
+}
+
+/// What waits for a reader.
+struct Waiting {
+    sender: mpsc::Sender<Bytes>,
+    /// One for each byte that may wait.
+    room: Arc<Semaphore>,
+    answers: Pool,
+    principal: Principal,
+    /// How long a reader may take for an event.
     stall: Duration,
+}
+
+impl Waiting {
+    /// Add a small event, once there is room for it. What all of these take is bounded by the number of
+    /// streams, and charged whatever there is.
+    async fn push(&self, event: String) -> Result<(), Gone> {
+        let mut charge = self.answers.of(&self.principal);
+        charge.force(event.len() as u64);
+        self.queue(event, charge).await
+    }
+
+    /// Add an event that may be large, once there is memory and room for it. If it has to wait for
+    /// memory, it is not kept meanwhile, but made again.
+    async fn push_large(
+        &self,
+        event: String,
+        again: impl Future<Output = Option<String>>,
+    ) -> Result<(), Gone> {
+        let length = event.len() as u64;
+        if length <= u64::from(WAITING_BYTES) {
+            return self.push(event).await;
+        }
+        let mut charge = self.answers.of(&self.principal);
+        if charge.grow(length).is_ok() {
+            return self.queue(event, charge).await;
+        }
+        drop(event);
+        let charge = self.answers.afford(&self.principal, length, self.stall).await.ok_or(Gone)?;
+        self.queue(again.await.ok_or(Gone)?, charge).await
+    }
+
+    async fn queue(&self, event: String, charge: Charge) -> Result<(), Gone> {
+        let bytes = u32::try_from(event.len()).unwrap_or(u32::MAX).min(WAITING_BYTES);
+        let queueing = async {
+            let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.map_err(|_| Gone)?;
+            let event = Event { bytes: charge.within(event.into()), _room: room };
+            self.sender.send(Bytes::from_owner(event)).await.map_err(|_| Gone)
+        };
+        tokio::time::timeout(self.stall, queueing).await.map_err(|_| Gone)?
+    }
+}
+
+/// An event that waits for its reader.
+struct Event {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Event {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Writer {
@@ -150,19 +232,58 @@ impl Writer {
 
     /// An event that the reader gets in any case.
     pub(super) async fn write(&mut self, event: &StreamEvent<'_>) -> Result<(), Gone> {
+        let event = self.rendered(event);
+        self.waiting.push(event).await
+    }
+
+    /// The last two events of a turn of this session that was answered. What they are made of may be
+    /// large: it is dropped before they wait for their reader.
+    pub(super) async fn conclude(
+        mut self,
+        session: &SessionHandle,
+        turn: TurnRecord,
+        after: Sight,
+        latency: Duration,
+        ignored: Ignored,
+    ) -> Result<(), Gone> {
+        let number = turn.number;
+        let message = self.rendered(&StreamEvent::message(content_of(&turn)));
+        let seq = self.seq;
+        let done = self.rendered(&StreamEvent::done(&turn, after, latency, ignored));
+        drop(turn);
+        let again = async {
+            let turn = session.turn(number).await.ok()??;
+            Some(numbered(number, seq, &StreamEvent::message(content_of(&turn))))
+        };
+        self.waiting.push_large(message, again).await?;
+        self.waiting.push(done).await
+    }
+
+    /// The next event, as it is written.
+    fn rendered(&mut self, event: &StreamEvent<'_>) -> String {
         // Where a reader is said to be is its own word.
         self.seq = self.seq.max(self.seen).saturating_add(1);
-        // Strings, numbers and maps with string keys: there is nothing that JSON cannot hold.
-        let event = serde_json::to_string(event).unwrap_or_default();
-        let whole = format!("id: {}.1.{}\ndata: {event}\n\n", self.turn, self.seq);
-        let sent = self.sender.send_timeout(whole.into(), self.stall).await;
-        sent.map_err(|_| Gone)
+        numbered(self.turn, self.seq, event)
+    }
+}
+
+fn numbered(turn: u64, seq: u64, event: &StreamEvent<'_>) -> String {
+    // Strings, numbers and maps with string keys: there is nothing that JSON cannot hold.
+    let event = serde_json::to_string(event).unwrap_or_default();
+    format!("id: {turn}.1.{seq}\ndata: {event}\n\n")
+}
+
+fn content_of(turn: &TurnRecord) -> &[Part] {
+    match &turn.outcome {
+        TurnOutcome::Answered { content, .. } => content,
+        TurnOutcome::Failed(_) => &[],
     }
 }
 
 /// A turn that somebody waits for.
 pub(super) struct Answering {
     pub(super) output: Output,
+    pub(super) session: SessionHandle,
     pub(super) reply: Pin<Box<dyn Future<Output = Result<Reply, SendError>> + Send>>,
     pub(super) clock: Clock,
     pub(super) since: Duration,
@@ -192,24 +313,24 @@ impl Answering {
             writer.delta(delta).await?;
             place += 1;
         }
+        let Answering { output, reply, session: handle, clock, since, request_id, ignored } = self;
+        drop(output);
         let ended = match ended {
             Some(ended) => ended,
-            None => self.reply.await,
+            None => reply.await,
         };
         match ended {
-            Ok(reply) => {
-                let latency = self.clock.monotonic().saturating_sub(self.since);
-                writer.write(&StreamEvent::message(reply.content())).await?;
-                let done = StreamEvent::done(&reply.turn, reply.session, latency, self.ignored);
-                writer.write(&done).await
+            Ok(Reply { turn, session }) => {
+                let latency = clock.monotonic().saturating_sub(since);
+                writer.conclude(&handle, turn, session, latency, ignored).await
             }
             Err(error) => {
                 let error = ApiError::from(error);
                 if let Some(cause) = error.cause() {
-                    let request = &*self.request_id.0;
+                    let request = &*request_id.0;
                     tracing::error!(request, code = error.code(), cause, "a stream has failed");
                 }
-                writer.write(&StreamEvent::error(&error, &self.request_id.0)).await
+                writer.write(&StreamEvent::error(&error, &request_id.0)).await
             }
         }
     }
@@ -228,6 +349,8 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::shares::Callers;
+    use crate::memory::MemoryBudget;
 
     #[test]
     fn long_text_is_cut_between_characters_and_nothing_is_lost() {
@@ -249,8 +372,14 @@ mod tests {
 
     fn writer(seen: u64) -> (Writer, mpsc::Receiver<Bytes>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let stall = Duration::from_secs(1);
-        (Writer { sender, turn: 2, seq: 0, seen, stall }, receiver)
+        let waiting = Waiting {
+            sender,
+            room: Arc::new(Semaphore::new(WAITING_BYTES as usize)),
+            answers: Pool::new(&MemoryBudget::new(1 << 30), 0, Callers::One),
+            principal: Principal::local(),
+            stall: Duration::from_secs(1),
+        };
+        (Writer { waiting, turn: 2, seq: 0, seen }, receiver)
     }
 
     #[tokio::test]

@@ -172,6 +172,24 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         Server,
+        "keep-alive",
+        "TIME",
+        "How long a connection without a request stays open",
+        api.keep_alive,
+        value::positive_duration,
+        time
+    ),
+    setting!(
+        Server,
+        "stall-timeout",
+        "TIME",
+        "How long a client may take to read 64 KiB of an answer",
+        api.stall_timeout,
+        value::positive_duration,
+        time
+    ),
+    setting!(
+        Server,
         "max-requests",
         "COUNT",
         "Most requests at a time",
@@ -183,7 +201,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         Server,
         "max-connections",
         "COUNT",
-        "Most connections at a time",
+        "Most connections at a time, as far as the limit of open files allows",
         api.max_connections,
         requests,
         show

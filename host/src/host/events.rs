@@ -6,7 +6,7 @@ use super::{Host, LookError, Storage};
 use crate::agent::AgentOwner;
 use crate::event::{Cursor, Subject};
 use crate::session::id::SessionId;
-use crate::store::{Logged, StoreError};
+use crate::store::{Bound, Logged, Page, StoreError};
 
 /// A part of the log of events, as one caller sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,12 +15,14 @@ pub struct EventSlice {
     pub events: Vec<Logged>,
     /// The cursor of the last event that was looked at, seen or not: what to go on after.
     pub next: Cursor,
+    /// Whether there are more behind it already.
+    pub more: bool,
 }
 
 impl Host {
     /// What happened after a cursor to the caller's sessions and agents, and to the agents that come
-    /// with the host. Looks at `limit` events at most, those of others included. What is gone belongs to
-    /// nobody: the events of a session that was deleted are for [`Storage::events_after`] alone.
+    /// with the host. Looks at `limit` events at most, and no more of them than
+    /// [`PAGE_BYTES`](crate::PAGE_BYTES), those of others included. What is gone belongs to nobody: the events of a session that was deleted are for [`Storage::events_after`] alone.
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
@@ -30,10 +32,10 @@ impl Host {
         limit: usize,
     ) -> Result<EventSlice, StoreError> {
         let found = self.store().events_after(cursor, limit).await?;
-        let next = found.last().map_or(cursor, |logged| logged.cursor);
+        let (next, more) = (found.end().unwrap_or(cursor), found.next.is_some());
         let mut known = HashMap::new();
-        let mut events = Vec::with_capacity(found.len());
-        for logged in found {
+        let mut events = Vec::with_capacity(found.entries.len());
+        for logged in found.entries {
             let is_seen = match &logged.event.subject {
                 Subject::Agent { owner: Some(AgentOwner::Host), .. } => true,
                 Subject::Agent { owner: Some(AgentOwner::Principal(owner)), .. } => {
@@ -49,7 +51,7 @@ impl Host {
                 events.push(logged);
             }
         }
-        Ok(EventSlice { events, next })
+        Ok(EventSlice { events, next, more })
     }
 
     async fn owns(&self, session: SessionId) -> Result<bool, StoreError> {
@@ -63,7 +65,7 @@ impl Host {
 
 impl Storage {
     /// All events after a cursor, over all sessions and agents, in the order of their commits; at most
-    /// `limit`.
+    /// `limit`. A page ends before it has more than [`PAGE_BYTES`](crate::PAGE_BYTES).
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
@@ -71,7 +73,7 @@ impl Storage {
         &self,
         cursor: Cursor,
         limit: usize,
-    ) -> Result<Vec<Logged>, StoreError> {
-        self.0.inner.store.events_after(cursor, limit).await
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
+        self.0.inner.store.events_after(cursor, Bound::entries(limit)).await
     }
 }

@@ -12,13 +12,15 @@ use crate::session::record::Session;
 use crate::session::request::{Order, OrderError, Running, Sight};
 use crate::session::snapshot::Snapshot;
 use crate::session::state::Move;
-use crate::store::{Creation, Depth, Logged, SnapshotSummary, StoreError};
+use crate::store::{Bound, Creation, Depth, Logged, Page, SnapshotSummary, StoreError};
 use crate::turn::admission::Denied;
 
 /// The most sessions that one fork makes.
 pub const MAX_FORKS: u32 = 256;
 /// Events that are looked through at a time.
-const PAGE: usize = 500;
+const LOOKED_THROUGH: usize = 500;
+/// How often events are looked through for one page.
+const PAGES: usize = 20;
 
 /// What to fork.
 #[derive(Clone, Copy, Debug)]
@@ -172,23 +174,33 @@ impl SessionHandle {
     }
 
     /// Who has asked to go on from the session's snapshots, or of it to go on from another's, and
-    /// what came of it: events after a cursor, in order, at most `limit`.
+    /// what came of it: events after a cursor, in order, at most `limit`. At most 10,000 of the
+    /// session's events are looked through at a time: a page may have few entries, or none, and a
+    /// `next`.
     ///
     /// # Errors
     /// [`LookError::NotFound`]
-    pub async fn audit(&self, after: Cursor, limit: usize) -> Result<Vec<Logged>, LookError> {
+    pub async fn audit(
+        &self,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Page<Logged, Cursor>, LookError> {
         self.look().await?;
-        let (mut cursor, mut found) = (after, Vec::new());
-        loop {
-            let page = self.host.inner.store.session_events(self.id, cursor, PAGE).await?;
-            let Some(last) = page.last().map(|logged| logged.cursor) else { return Ok(found) };
-            cursor = last;
-            let more = page.into_iter().filter(|logged| logged.event.kind.is_audited());
-            found.extend(more.take(limit - found.len()));
-            if found.len() == limit {
-                return Ok(found);
+        let mut audit = Page { entries: Vec::new(), next: Some(after) };
+        for _ in 0..PAGES {
+            let Some(cursor) = audit.next else { break };
+            let bound = Bound::entries(LOOKED_THROUGH);
+            let page = self.host.inner.store.session_events(self.id, cursor, bound).await?;
+            audit.next = page.next;
+            for logged in page.entries.into_iter().filter(|logged| logged.event.kind.is_audited()) {
+                if audit.entries.len() == limit {
+                    audit.next = audit.entries.last().map(|last: &Logged| last.cursor);
+                    return Ok(audit);
+                }
+                audit.entries.push(logged);
             }
         }
+        Ok(audit)
     }
 
     /// A snapshot of this session, without the data of its chunks.

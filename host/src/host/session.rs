@@ -12,7 +12,7 @@ use crate::session::request::{
     Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, Order, OrderError, Running, SendError, Sight,
 };
 use crate::session::state::{Move, Reason};
-use crate::store::{Logged, StoreError};
+use crate::store::{Bound, Logged, Page, StoreError};
 use crate::turn::output::{Delta, Output};
 use crate::turn::record::{Part, TurnOutcome, TurnRecord, text_of};
 
@@ -251,13 +251,18 @@ impl SessionHandle {
         Ok(())
     }
 
-    /// Turns with numbers above `after`, in order, at most `limit`.
+    /// Turns with numbers above `after`, in order, at most `limit`. A page ends before it has more than
+    /// [`PAGE_BYTES`](crate::PAGE_BYTES); its `next` is the `after` of the one behind it.
     ///
     /// # Errors
     /// [`LookError::NotFound`]
-    pub async fn turns(&self, after: u64, limit: usize) -> Result<Vec<TurnRecord>, LookError> {
+    pub async fn turns(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Page<TurnRecord, u64>, LookError> {
         self.look().await?;
-        Ok(self.host.inner.store.turns(self.id, after, limit).await?)
+        Ok(self.host.inner.store.turns(self.id, after, Bound::entries(limit)).await?)
     }
 
     /// One turn.
@@ -269,13 +274,18 @@ impl SessionHandle {
         Ok(self.host.inner.store.turn(self.id, number).await?)
     }
 
-    /// What happened to the session after a cursor, in order, at most `limit`.
+    /// What happened to the session after a cursor, in order, at most `limit`. A page ends before it has
+    /// more than [`PAGE_BYTES`](crate::PAGE_BYTES).
     ///
     /// # Errors
     /// [`LookError::NotFound`]
-    pub async fn events(&self, after: Cursor, limit: usize) -> Result<Vec<Logged>, LookError> {
+    pub async fn events(
+        &self,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Page<Logged, Cursor>, LookError> {
         self.look().await?;
-        Ok(self.host.inner.store.session_events(self.id, after, limit).await?)
+        Ok(self.host.inner.store.session_events(self.id, after, Bound::entries(limit)).await?)
     }
 
     /// Give an order that asks nothing of the running turn: the driver checks whose it is.

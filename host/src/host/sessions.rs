@@ -84,6 +84,8 @@ pub struct Listing {
     pub sessions: Vec<Sight>,
     /// How many match, over all pages.
     pub total: usize,
+    /// The session behind which the list goes on, for `after` of the next query; `None` at its end.
+    pub next: Option<SessionId>,
 }
 
 impl Sessions {
@@ -208,7 +210,9 @@ impl Sessions {
         SessionHandle::new(self.0.clone(), id)
     }
 
-    /// The caller's sessions that match, newest first.
+    /// The caller's sessions that match, newest first. A page ends before it has more than
+    /// [`PAGE_BYTES`](crate::PAGE_BYTES): then it may have fewer than were asked for, and `next` says
+    /// where the list goes on.
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
@@ -216,6 +220,7 @@ impl Sessions {
         query.owner = Some(self.0.caller.clone());
         let page = self.0.inner.store.sessions(query).await?;
         let sight = |session| self.0.inner.manager.sight(session);
-        Ok(Listing { sessions: page.sessions.into_iter().map(sight).collect(), total: page.total })
+        let sessions = page.sessions.into_iter().map(sight).collect();
+        Ok(Listing { sessions, total: page.total, next: page.next })
     }
 }

@@ -129,7 +129,7 @@ impl Manager {
         let mut account = self.memory.account();
         account.charge(bytes as u64).map_err(|OutOfMemory| SendError::OutOfMemory)?;
         let (answer, receiver) = oneshot::channel();
-        let output = Output::default();
+        let output = Output::charged(self.memory.account());
         let letter = Letter {
             caller,
             sender: Sender::User,

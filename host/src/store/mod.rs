@@ -175,10 +175,52 @@ pub struct SessionQuery {
     pub user_id: Option<String>,
     /// Only those with one of these tags. Empty: all.
     pub tags: Vec<String>,
-    /// How many to pass over, newest first.
+    /// Only those behind this one, newest first.
+    pub after: Option<SessionId>,
+    /// How many of these to pass over.
     pub offset: usize,
     /// How many to return.
     pub limit: usize,
+}
+
+/// The most bytes of a page of a list, unless its first entry alone has more: as the entries lie in
+/// the store, which is about what they take in memory.
+pub const PAGE_BYTES: usize = 4 << 20;
+
+/// How much of a list is read at once. A page ends with whichever comes first, but never before its
+/// first entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// How many entries.
+    pub entries: usize,
+    /// How many bytes, as they lie in the store.
+    pub bytes: usize,
+}
+
+impl Bound {
+    /// So many entries, and [`PAGE_BYTES`].
+    #[must_use]
+    pub fn entries(entries: usize) -> Bound {
+        Bound { entries, bytes: PAGE_BYTES }
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T, C> {
+    /// The entries, in order.
+    pub entries: Vec<T>,
+    /// What the list goes on behind; `None` at its end.
+    pub next: Option<C>,
+}
+
+impl Page<Logged, Cursor> {
+    /// What to ask for behind this page: also where nothing is left, for what comes later. `None`: it is
+    /// empty.
+    #[must_use]
+    pub fn end(&self) -> Option<Cursor> {
+        self.next.or_else(|| self.entries.last().map(|event| event.cursor))
+    }
 }
 
 /// One page of a listing.
@@ -188,6 +230,8 @@ pub struct SessionPage {
     pub sessions: Vec<Session>,
     /// How many match, over all pages.
     pub total: usize,
+    /// The session behind which the list goes on; `None` at its end.
+    pub next: Option<SessionId>,
 }
 
 /// Which agent to look for.
@@ -305,7 +349,8 @@ pub trait Store: Send + Sync + 'static {
     /// Remove a template. Returns whether it was there.
     async fn delete_template(&self, owner: Principal, name: String) -> Result<bool, StoreError>;
 
-    /// A page of the sessions that match, newest first.
+    /// A page of the sessions that match, newest first. It ends before it has more than
+    /// [`PAGE_BYTES`].
     async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError>;
 
     /// Sessions for which something is due at `now`, the longest due first, at most `limit`; only
@@ -320,28 +365,32 @@ pub trait Store: Send + Sync + 'static {
     /// When something is due next, over all sessions, later than `now`.
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Turns of a session with numbers above `after`, in order, at most `limit`.
+    /// Turns of a session with numbers above `after`, in order.
     async fn turns(
         &self,
         session: SessionId,
         after: u64,
-        limit: usize,
-    ) -> Result<Vec<TurnRecord>, StoreError>;
+        bound: Bound,
+    ) -> Result<Page<TurnRecord, u64>, StoreError>;
 
     /// One turn of a session.
     async fn turn(&self, session: SessionId, number: u64)
     -> Result<Option<TurnRecord>, StoreError>;
 
-    /// Events after `cursor`, in the order of their commits, at most `limit`.
-    async fn events_after(&self, cursor: Cursor, limit: usize) -> Result<Vec<Logged>, StoreError>;
+    /// Events after `cursor`, in the order of their commits.
+    async fn events_after(
+        &self,
+        cursor: Cursor,
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError>;
 
-    /// Events of one session after `cursor`, in order, at most `limit`.
+    /// Events of one session after `cursor`, in order.
     async fn session_events(
         &self,
         session: SessionId,
         cursor: Cursor,
-        limit: usize,
-    ) -> Result<Vec<Logged>, StoreError>;
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError>;
 
     /// Keep an agent. The same owner, name, version and bytes again change nothing.
     async fn put_agent(

@@ -1,12 +1,17 @@
 //! What a running turn has streamed so far, for any number of readers.
 //!
 //! The guest appends and never waits; each reader follows at its own pace. All of it is provisional
-//! until the turn has committed. It is bounded by what one turn may stream, and goes with the last
-//! reader.
+//! until the turn has committed. It is bounded by what one turn may stream, charged to the host's
+//! memory, and goes with the last reader.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use crate::memory::Account;
+
+/// What a piece takes besides its text, at most, in bytes.
+const PIECE: usize = 96;
 
 /// A piece of a reply, streamed while the turn runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +27,16 @@ pub enum Delta {
     },
 }
 
+impl Delta {
+    /// Bytes of what it says.
+    fn len(&self) -> usize {
+        match self {
+            Delta::Text(text) => text.len(),
+            Delta::Event { name, data } => name.len() + data.len(),
+        }
+    }
+}
+
 /// The stream of one turn.
 #[derive(Clone, Default)]
 pub struct Output(Arc<Shared>);
@@ -35,11 +50,21 @@ struct Shared {
 #[derive(Default)]
 struct Buffer {
     deltas: Vec<Delta>,
+    /// What they are charged to.
+    account: Option<Account>,
     begun: Option<u64>,
     ended: bool,
 }
 
 impl Output {
+    /// A stream that is charged to this account. A turn that runs is not refused what it streams: it
+    /// may go over the budget, and then nothing else begins.
+    pub(crate) fn charged(account: Account) -> Output {
+        let output = Output::default();
+        output.lock().account = Some(account);
+        output
+    }
+
     /// The guest is being called, for the turn of this number.
     pub(crate) fn begin(&self, turn: u64) {
         self.lock().begun = Some(turn);
@@ -48,7 +73,12 @@ impl Output {
 
     /// Append a piece.
     pub(crate) fn push(&self, delta: Delta) {
-        self.lock().deltas.push(delta);
+        let mut buffer = self.lock();
+        if let Some(account) = &mut buffer.account {
+            account.overdraw((delta.len() + PIECE) as u64);
+        }
+        buffer.deltas.push(delta);
+        drop(buffer);
         self.0.changed.notify_waiters();
     }
 

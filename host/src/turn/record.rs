@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+pub use crate::sandbox::MAX_REPLY_BYTES;
 use crate::session::id::{SessionId, SnapshotId, TurnId};
 use crate::session::limits::NanoUsd;
 

@@ -148,7 +148,7 @@ async fn what_happened_to_a_session_is_told_in_order_and_in_pages() {
     server.client.post(&format!("/api/sessions/{id}/terminate"), &json!({})).await.unwrap();
     let events = format!("/api/sessions/{id}/events");
     let all = page(&server, &events).await;
-    assert_eq!(names(&all), ["count", "events", "next"].into());
+    assert_eq!(names(&all), ["count", "events", "more", "next"].into());
     let expected = [
         "session.created",
         "session.turn.started",

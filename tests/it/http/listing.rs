@@ -25,7 +25,7 @@ async fn the_newest_session_comes_first_in_the_shape_of_a_single_one() {
     }
     created.reverse();
     let found = list(&server, "").await;
-    assert_eq!(names(&found), ["count", "page", "pageSize", "sessions", "total"].into());
+    assert_eq!(names(&found), ["count", "next", "page", "pageSize", "sessions", "total"].into());
     assert_eq!(ids(&found), created);
     assert_eq!((&found["total"], &found["count"]), (&json!(3), &json!(3)));
     assert_eq!((&found["page"], &found["pageSize"]), (&json!(1), &json!(50)));

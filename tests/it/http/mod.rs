@@ -2,6 +2,7 @@
 
 mod agents;
 mod commands;
+mod connections;
 mod create;
 mod failures;
 mod guard;
@@ -9,6 +10,7 @@ mod health;
 mod history;
 mod lifecycle;
 mod listing;
+mod memory;
 mod messages;
 mod names;
 mod operations;

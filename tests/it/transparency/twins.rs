@@ -171,7 +171,7 @@ impl Twins {
     pub(super) async fn compare_records(&self, pair: Pair) -> Result<(), TestCaseError> {
         let [waker, sleeper] = self.both(pair);
         let kept = async |session: SessionHandle| {
-            let turns = session.turns(0, 1_000).await.unwrap();
+            let turns = session.turns(0, 1_000).await.unwrap().entries;
             let Session { usage, state, consecutive_failures, .. } =
                 session.look().await.unwrap().session;
             // All of the bill, but for the line that is of sleeping itself.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use dormouse::Retention;
+use dormouse::store::Bound;
 use dormouse_tests::load::report::{Aim, Figure, float};
 
 use super::Stand;
@@ -174,7 +175,7 @@ async fn rows(store: &Dormouse, session: u32, turns: u32) -> Result<()> {
     let first = last.saturating_sub(store.kept().turns);
     let mut seen = first;
     while seen < last {
-        let page = store.store.turns(id, seen, PAGE).await?;
+        let page = store.store.turns(id, seen, Bound::entries(PAGE)).await?.entries;
         ensure!(!page.is_empty(), "turn {} of session {session} is lost", seen + 1);
         for turn in page {
             seen += 1;

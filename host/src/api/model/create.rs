@@ -104,7 +104,7 @@ mod tests {
 
     fn create(value: Value) -> Result<Create, ApiError> {
         let Value::Object(object) = value else { panic!("tests write objects") };
-        Create::from_fields(Fields::new(object))
+        Create::from_fields(Fields::within("", object))
     }
 
     #[test]

@@ -35,10 +35,12 @@ impl From<Logged> for EventBody {
 }
 
 /// Some events, in order. `next` is what to ask for as `after`: also where nothing is left, for what
-/// comes later.
+/// comes later. `more` says whether something is left: a page ends with its bytes as well as with its
+/// number, and without what belongs to others.
 #[derive(Debug, Serialize)]
 pub(in crate::api) struct EventPage {
     pub(in crate::api) events: Vec<EventBody>,
     pub(in crate::api) count: usize,
     pub(in crate::api) next: u64,
+    pub(in crate::api) more: bool,
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Number, Value};
 
 use crate::api::error::ApiError;
+use crate::api::held::Charge;
 use crate::session::id::SnapshotId;
 use crate::session::limits::NanoUsd;
 use crate::session::record::Object;
@@ -25,6 +26,8 @@ const MAX_NAME: usize = 64;
 #[derive(Default)]
 pub(in crate::api) struct Fields {
     object: Object,
+    /// What a whole body takes of the host's memory.
+    _charge: Option<Charge>,
     /// What stands before the names of these fields in messages: `config.` or nothing.
     prefix: &'static str,
     /// The names that were asked for.
@@ -56,9 +59,9 @@ pub(in crate::api) struct Answered<T> {
 }
 
 impl Fields {
-    /// The fields of a whole body.
-    pub(in crate::api) fn new(object: Object) -> Fields {
-        Fields { object, ..Fields::default() }
+    /// The fields of a whole body, with what they take of the host's memory.
+    pub(in crate::api) fn charged(object: Object, charge: Charge) -> Fields {
+        Fields { object, _charge: Some(charge), ..Fields::default() }
     }
 
     /// The fields of an object within a body, which is named for messages.
@@ -235,7 +238,7 @@ mod tests {
 
     fn fields(value: Value) -> Fields {
         let Value::Object(object) = value else { panic!("tests write objects") };
-        Fields::new(object)
+        Fields::within("", object)
     }
 
     #[test]
@@ -308,7 +311,7 @@ mod tests {
     fn of_many_unknown_names_and_long_ones_a_part_is_told() {
         let many: Object =
             (0..1000).map(|n| (format!("{n}{}", "x".repeat(999)), json!(1))).collect();
-        let Ignored(names) = Fields::new(many).finish().unwrap();
+        let Ignored(names) = Fields::within("", many).finish().unwrap();
         assert_eq!(names.len(), MAX_IGNORED);
         assert!(names.iter().all(|name| name.len() == MAX_NAME));
     }

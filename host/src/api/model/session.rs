@@ -238,6 +238,8 @@ pub(in crate::api) struct SessionList {
     pub(in crate::api) page: usize,
     pub(in crate::api) page_size: usize,
     pub(in crate::api) count: usize,
+    /// What to ask for as `after`, where the list goes on; `null` at its end.
+    pub(in crate::api) next: Option<String>,
 }
 
 /// The answer to an order.

@@ -111,12 +111,14 @@ const LISTED_AT_ONCE: usize = if cfg!(test) { 3 } else { 64 << 10 };
 /// A page of a listing, as far as it has been made.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// The sessions of the page, newest first.
+    /// The sessions of the page, newest first, and one more where there is one.
     pub(super) ids: Vec<SessionId>,
     /// How many match, over all pages.
     pub(super) total: usize,
     /// Whether all have been looked at.
     pub(super) done: bool,
+    /// How many match behind where the page may begin.
+    passed: usize,
     /// The last that has been looked at.
     before: Option<SessionId>,
 }
@@ -349,8 +351,10 @@ impl Index {
     pub(super) fn list(&self, query: &SessionQuery, listing: &mut Listing) {
         let filter = self.filter(query);
         if filter.as_ref().is_some_and(Filter::is_empty) {
-            let newest_first = self.sessions.keys().rev();
-            listing.ids = newest_first.skip(query.offset).take(query.limit).copied().collect();
+            let end = query.after.map_or(Bound::Unbounded, Bound::Excluded);
+            let newest_first = self.sessions.range((Bound::Unbounded, end)).rev();
+            let page = newest_first.skip(query.offset).take(query.limit.saturating_add(1));
+            listing.ids = page.map(|(id, _)| *id).collect();
             listing.total = self.sessions.len();
         }
         let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
@@ -364,10 +368,14 @@ impl Index {
             seen += 1;
             listing.before = Some(*id);
             if filter.matches(entry) {
-                if listing.total >= query.offset && listing.ids.len() < query.limit {
+                listing.total += 1;
+                if query.after.is_some_and(|after| *id >= after) {
+                    continue;
+                }
+                listing.passed += 1;
+                if listing.passed > query.offset && listing.ids.len() <= query.limit {
                     listing.ids.push(*id);
                 }
-                listing.total += 1;
             }
         }
         listing.done = seen < LISTED_AT_ONCE;

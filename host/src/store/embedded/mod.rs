@@ -70,8 +70,8 @@ use self::lock::{Lock, Temporary};
 pub use self::options::{OpenError, Options};
 use super::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage};
 use super::{
-    AgentQuery, Creation, Depth, Dormant, Kept, Logged, Retention, SessionPage, SessionQuery,
-    SnapshotSummary, Store, StoreError, StoreStats, TurnCommit,
+    AgentQuery, Bound, Creation, Depth, Dormant, Kept, Logged, Page, Retention, SessionPage,
+    SessionQuery, SnapshotSummary, Store, StoreError, StoreStats, TurnCommit,
 };
 use crate::agent::{Agent, AgentRef, Digest};
 use crate::clock::{Clock, Timestamp};
@@ -417,9 +417,9 @@ impl Store for Embedded {
         &self,
         session: SessionId,
         after: u64,
-        limit: usize,
-    ) -> Result<Vec<TurnRecord>, StoreError> {
-        self.read(move |shared| shared.turns(session, after, limit)).await
+        bound: Bound,
+    ) -> Result<Page<TurnRecord, u64>, StoreError> {
+        self.read(move |shared| shared.turns(session, after, bound)).await
     }
 
     async fn turn(
@@ -430,17 +430,21 @@ impl Store for Embedded {
         self.read(move |shared| shared.turn(session, number)).await
     }
 
-    async fn events_after(&self, cursor: Cursor, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        self.read(move |shared| shared.events_after(cursor, limit)).await
+    async fn events_after(
+        &self,
+        cursor: Cursor,
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
+        self.read(move |shared| shared.events_after(cursor, bound)).await
     }
 
     async fn session_events(
         &self,
         session: SessionId,
         cursor: Cursor,
-        limit: usize,
-    ) -> Result<Vec<Logged>, StoreError> {
-        self.read(move |shared| shared.session_events(session, cursor, limit)).await
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
+        self.read(move |shared| shared.session_events(session, cursor, bound)).await
     }
 
     async fn put_agent(

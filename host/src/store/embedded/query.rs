@@ -8,12 +8,14 @@
 //!   being read is not there.
 //! - Events are read up to the end that the index in memory knows.
 
+mod filling;
 mod snapshots;
 
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
+use self::filling::Filling;
 use super::Shared;
 use super::cell::{self, Place, Places, SessionCell, Turns};
 use super::commit::is_about;
@@ -26,7 +28,7 @@ use crate::session::id::SessionId;
 use crate::session::record::Session;
 use crate::session::state::{Reason, State};
 use crate::store::codec::{self, CodecError, Kind};
-use crate::store::{Logged, SessionPage, SessionQuery, StoreError};
+use crate::store::{Bound, Logged, PAGE_BYTES, Page, SessionPage, SessionQuery, StoreError};
 use crate::turn::record::TurnRecord;
 
 /// How often a value is read again, because what it named has been replaced meanwhile.
@@ -63,14 +65,22 @@ impl Shared {
     /// The record of a session. One that is damaged is in `error`, and only what it is listed by is
     /// known of it.
     pub(super) fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
-        let record = |cell: &SessionCell| codec::decode_session(&cell.front, &cell.body);
+        Ok(self.measured_session(id)?.map(|(session, _)| session))
+    }
+
+    /// The same with the bytes that it takes.
+    fn measured_session(&self, id: SessionId) -> Result<Option<(Session, usize)>, StoreError> {
+        let record = |cell: &SessionCell| {
+            let bytes = cell.front.len() + cell.body.len();
+            Ok((codec::decode_session(&cell.front, &cell.body)?, bytes))
+        };
         let found = self.cell(id).and_then(|cell| {
             let decoded = cell.as_ref().map(record).transpose();
             decoded.map_err(|error| self.damaged(&keys::session(id), &error))
         });
         match found {
             Err(damaged @ StoreError::Damaged(_)) => match self.front(id) {
-                Some(session) => Ok(Some(session)),
+                Some(session) => Ok(Some((session, 0))),
                 None => Err(damaged),
             },
             found => found,
@@ -85,18 +95,25 @@ impl Shared {
             self.index().list(query, &mut listing);
         }
         let Listing { ids, total, .. } = listing;
-        let mut sessions = Vec::with_capacity(ids.len());
+        let (last, goes_on) = (ids.last().copied(), ids.len() > query.limit && query.limit > 0);
+        let mut sessions = Filling::new(Bound { entries: query.limit, bytes: PAGE_BYTES });
         for id in ids {
             let matches =
                 |session: &Session| query.status.is_none_or(|it| session.state.status() == it);
-            match self.session(id) {
-                Ok(session) => sessions.extend(session.filter(matches)),
+            match self.measured_session(id) {
+                Ok(Some((session, bytes))) if matches(&session) => {
+                    if !sessions.take(id, bytes, session) {
+                        break;
+                    }
+                }
                 // It has been named in the log; the others can be listed all the same.
-                Err(StoreError::Damaged(_)) => {}
+                Ok(_) | Err(StoreError::Damaged(_)) => sessions.pass_over(id),
                 Err(error) => return Err(error),
             }
         }
-        Ok(SessionPage { sessions, total })
+        let Page { entries, next } = sessions.page();
+        // Where some have changed meanwhile, the page is not full and the list may go on all the same.
+        Ok(SessionPage { sessions: entries, total, next: next.or(last.filter(|_| goes_on)) })
     }
 
     /// Turns of a session above `after`.
@@ -104,23 +121,23 @@ impl Shared {
         &self,
         id: SessionId,
         after: u64,
-        limit: usize,
-    ) -> Result<Vec<TurnRecord>, StoreError> {
-        let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
-        let Some(tail) = self.tail(id, |cell| cell.turns)? else { return Ok(Vec::new()) };
+        bound: Bound,
+    ) -> Result<Page<TurnRecord, u64>, StoreError> {
+        let mut turns = Filling::new(bound);
+        let Some(first) = after.checked_add(1) else { return Ok(turns.page()) };
+        let Some(tail) = self.tail(id, |cell| cell.turns)? else { return Ok(turns.page()) };
         // What the tail had when it was read may be in a row by now.
         let end = tail.first().unwrap_or(u64::MAX);
-        let mut turns = Vec::new();
         for entry in self.disk.from(&keys::turn(id, first), &keys::turns(id)) {
-            if turns.len() >= limit {
-                return Ok(turns);
-            }
             let (key, sealed) = entry?;
             let row = self.read_turns(&key, &sealed)?;
-            self.take_turns(&key, &row, first..=end - 1, limit, &mut turns)?;
+            self.take_turns(&key, &row, first..=end - 1, &mut turns)?;
+            if turns.is_full() {
+                return Ok(turns.page());
+            }
         }
-        self.take_turns(&keys::session(id), &tail, first..=u64::MAX, limit, &mut turns)?;
-        Ok(turns)
+        self.take_turns(&keys::session(id), &tail, first..=u64::MAX, &mut turns)?;
+        Ok(turns.page())
     }
 
     /// One turn of a session.
@@ -130,33 +147,30 @@ impl Shared {
         number: u64,
     ) -> Result<Option<TurnRecord>, StoreError> {
         let Some(tail) = self.tail(id, |cell| cell.turns)? else { return Ok(None) };
-        let mut turns = Vec::new();
+        let mut turns = Filling::new(Bound::entries(1));
         if tail.first().is_some_and(|first| number >= first) {
-            self.take_turns(&keys::session(id), &tail, number..=number, 1, &mut turns)?;
+            self.take_turns(&keys::session(id), &tail, number..=number, &mut turns)?;
         } else if let Some(entry) = self.disk.from(&keys::turn(id, number), &keys::turns(id)).next()
         {
             let (key, sealed) = entry?;
             let row = self.read_turns(&key, &sealed)?;
-            self.take_turns(&key, &row, number..=number, 1, &mut turns)?;
+            self.take_turns(&key, &row, number..=number, &mut turns)?;
         }
-        Ok(turns.pop())
+        Ok(turns.page().entries.pop())
     }
 
     /// Events after `cursor`.
     pub(super) fn events_after(
         &self,
         cursor: Cursor,
-        limit: usize,
-    ) -> Result<Vec<Logged>, StoreError> {
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
         let end = self.index().cursor;
-        let mut events = Vec::new();
-        if limit > 0 {
-            self.each_event(cursor.0.saturating_add(1)..=end.0, |event| {
-                events.push(event);
-                events.len() < limit
-            })?;
-        }
-        Ok(events)
+        let mut events = Filling::new(bound);
+        self.each_event(cursor.0.saturating_add(1)..=end.0, |event, bytes| {
+            events.take(event.cursor, bytes, event)
+        })?;
+        Ok(events.page())
     }
 
     /// Events of one session after `cursor`.
@@ -164,29 +178,26 @@ impl Shared {
         &self,
         id: SessionId,
         cursor: Cursor,
-        limit: usize,
-    ) -> Result<Vec<Logged>, StoreError> {
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
+        let mut events = Filling::new(bound);
         let first = cursor.0.saturating_add(1);
-        let Some(tail) = self.tail(id, |cell| cell.places)? else { return Ok(Vec::new()) };
+        let Some(tail) = self.tail(id, |cell| cell.places)? else { return Ok(events.page()) };
         // After the tail, so that nothing in it lies beyond.
         let end = self.index().cursor;
-        let mut events: Vec<Logged> = Vec::new();
         let mut done = first;
         let mut read = |places: &Places| {
             for Place { last, count } in places.iter() {
-                if last < done || last > end.0 || events.len() >= limit {
+                if last < done || last > end.0 || events.is_full() {
                     continue;
                 }
                 let from = (last + 1).saturating_sub(u64::from(count)).max(done);
-                self.each_event(from..=last, |event| {
-                    if is_about(&event.event, id) {
-                        events.push(event);
-                    }
-                    events.len() < limit
+                self.each_event(from..=last, |event, bytes| {
+                    !is_about(&event.event, id) || events.take(event.cursor, bytes, event)
                 })?;
                 done = last + 1;
             }
-            Ok::<bool, StoreError>(events.len() < limit)
+            Ok::<bool, StoreError>(!events.is_full())
         };
         for entry in self.disk.from(&keys::place(id, Cursor(first)), &keys::places(id)) {
             let (key, sealed) = entry?;
@@ -197,7 +208,7 @@ impl Shared {
             }
         }
         read(&tail)?;
-        Ok(events)
+        Ok(events.page())
     }
 
     /// The bytes of a component, checked against the digest.
@@ -262,25 +273,26 @@ impl Shared {
         key: &[u8],
         from: &Turns,
         numbers: RangeInclusive<u64>,
-        limit: usize,
-        turns: &mut Vec<TurnRecord>,
+        turns: &mut Filling<TurnRecord, u64>,
     ) -> Result<(), StoreError> {
         for turn in from.iter() {
             let (number, turn) = turn.map_err(|error| self.damaged(key, &error))?;
-            if numbers.contains(&number) && turns.len() < limit {
-                let turn = codec::decode_turn(turn);
-                turns.push(turn.map_err(|error| self.damaged(key, &error))?);
+            if numbers.contains(&number) && turns.takes(turn.len()) {
+                let decoded = codec::decode_turn(turn);
+                let decoded = decoded.map_err(|error| self.damaged(key, &error))?;
+                turns.take(number, turn.len(), decoded);
             }
         }
         Ok(())
     }
 
-    /// Calls `each` for every event of the range, in order, until it says that this is enough.
+    /// Calls `each` for every event of the range and the bytes that it takes, in order, until it says
+    /// that this is enough.
     /// Damaged ones are passed over: nobody who follows the log could ever get past them.
     fn each_event(
         &self,
         range: RangeInclusive<u64>,
-        mut each: impl FnMut(Logged) -> bool,
+        mut each: impl FnMut(Logged, usize) -> bool,
     ) -> Result<(), StoreError> {
         for entry in self.disk.from(&keys::events(Cursor(*range.start())), &[keys::EVENTS]) {
             let (key, sealed) = match entry {
@@ -310,8 +322,9 @@ impl Shared {
                     continue;
                 }
                 match codec::decode_event(event) {
-                    Ok(event) => {
-                        if !each(Logged { cursor: Cursor(cursor), event }) {
+                    Ok(decoded) => {
+                        let logged = Logged { cursor: Cursor(cursor), event: decoded };
+                        if !each(logged, event.len()) {
                             return Ok(());
                         }
                     }

@@ -140,14 +140,17 @@ async fn damaged_turns_are_named_and_damaged_events_are_passed_over() {
     let name = format!("session/{}/turns/8", session_id(1));
     let damaged = store.turn(session_id(1), 1).await;
     assert!(matches!(damaged, Err(StoreError::Damaged(key)) if key == name));
-    assert!(matches!(store.turns(now.id, 0, 99).await, Err(StoreError::Damaged(_))));
-    assert_eq!(store.turns(now.id, 8, 99).await.expect("it reads").len(), 2);
+    assert!(matches!(store.turns(now.id, 0, most(99)).await, Err(StoreError::Damaged(_))));
+    assert_eq!(store.turns(now.id, 8, most(99)).await.expect("it reads").entries.len(), 2);
     assert!(store.turn(now.id, 10).await.expect("it reads").is_some());
-    assert_eq!(store.events_after(Cursor(0), 9).await.expect("it reads"), []);
+    assert_eq!(store.events_after(Cursor(0), most(9)).await.expect("it reads").entries, []);
     store.commit_turn(turn(&now, 1, 1)).await.expect("it goes on");
-    let events = store.events_after(Cursor(3), 9).await.expect("it reads");
+    let events = store.events_after(Cursor(3), most(9)).await.expect("it reads").entries;
     assert_eq!(events.iter().map(|logged| logged.cursor.0).collect::<Vec<_>>(), [11]);
-    assert_eq!(store.session_events(now.id, Cursor(0), 9).await.expect("it reads"), events);
+    assert_eq!(
+        store.session_events(now.id, Cursor(0), most(9)).await.expect("it reads").entries,
+        events
+    );
 }
 
 #[tokio::test]

@@ -39,9 +39,12 @@ async fn what_is_not_synced_is_visible_to_no_reader() {
     assert_eq!(store.session(id).await.expect("it reads"), Some(first.clone()));
     assert!(store.dormant(id).await.expect("it reads").expect("it is there").head.is_none());
     assert_eq!(store.turn(id, 1).await.expect("it reads"), None);
-    assert_eq!(store.turns(id, 0, 9).await.expect("it reads"), []);
-    assert_eq!(store.events_after(Cursor(0), 9).await.expect("it reads").len(), 1);
-    assert_eq!(store.session_events(id, Cursor(0), 9).await.expect("it reads").len(), 1);
+    assert_eq!(store.turns(id, 0, most(9)).await.expect("it reads").entries, []);
+    assert_eq!(store.events_after(Cursor(0), most(9)).await.expect("it reads").entries.len(), 1);
+    assert_eq!(
+        store.session_events(id, Cursor(0), most(9)).await.expect("it reads").entries.len(),
+        1
+    );
     let active = SessionQuery {
         status: Some(commit.session.state.status()),
         limit: 9,
@@ -53,8 +56,11 @@ async fn what_is_not_synced_is_visible_to_no_reader() {
     committing.await.expect("no panic").expect("it is committed");
     let dormant = store.dormant(id).await.expect("it reads").expect("it is there");
     assert_eq!((dormant.session, dormant.head), (commit.session, commit.snapshot));
-    assert_eq!(store.turns(id, 0, 9).await.expect("it reads"), [commit.turn]);
-    assert_eq!(store.session_events(id, Cursor(0), 9).await.expect("it reads").len(), 2);
+    assert_eq!(store.turns(id, 0, most(9)).await.expect("it reads").entries, [commit.turn]);
+    assert_eq!(
+        store.session_events(id, Cursor(0), most(9)).await.expect("it reads").entries.len(),
+        2
+    );
     assert_eq!(store.sessions(active).await.expect("it reads").total, 1);
 }
 
@@ -170,9 +176,9 @@ async fn one_group_takes_many_commits_of_a_session_and_refuses_just_those_that_c
     let after = store.stats();
     assert_eq!((after.commits - before.commits, after.groups - before.groups), (6, 2));
     assert_eq!(store.session(now.id).await.expect("it reads"), Some(now.clone()));
-    let kept = store.turns(now.id, 0, 9).await.expect("it reads");
+    let kept = store.turns(now.id, 0, most(9)).await.expect("it reads").entries;
     assert_eq!(kept, turns.into_iter().map(|commit| commit.turn).collect::<Vec<_>>());
-    let cursors = store.events_after(Cursor(0), 99).await.expect("it reads");
+    let cursors = store.events_after(Cursor(0), most(99)).await.expect("it reads").entries;
     let cursors: Vec<u64> = cursors.iter().map(|logged| logged.cursor.0).collect();
     assert_eq!(cursors, [1, 2, 3, 4, 5]);
 }
@@ -191,7 +197,7 @@ async fn after_a_failed_sync_nothing_is_written_and_what_was_durable_is_read() {
     assert!(matches!(large, Err(StoreError::Unknown(_))));
     assert!(matches!(store.failed().await, StoreError::Unknown(_)));
     assert_eq!(store.session(first.id).await.expect("it reads"), Some(first.clone()));
-    assert_eq!(store.turns(first.id, 0, 9).await.expect("it reads"), []);
+    assert_eq!(store.turns(first.id, 0, most(9)).await.expect("it reads").entries, []);
     assert!(matches!(store.close().await, Err(StoreError::Unknown(_))));
 }
 

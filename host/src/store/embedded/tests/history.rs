@@ -256,9 +256,13 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
     assert_eq!((census.snapshots, census.blobs), (1 + MAX_CREATIONS, 3));
 
     // Each has its own events, and goes on by itself without what it came from.
-    let own = store.session_events(forks[7].session.id, Cursor(0), 9).await.expect("it reads");
+    let own = store
+        .session_events(forks[7].session.id, Cursor(0), most(9))
+        .await
+        .expect("it reads")
+        .entries;
     assert_eq!(own.len(), 1);
-    let own = store.session_events(now.id, Cursor(0), 9).await.expect("it reads");
+    let own = store.session_events(now.id, Cursor(0), most(9)).await.expect("it reads").entries;
     assert_eq!(own.last().map(|logged| logged.event.kind), Some(EventKind::SessionForked));
     store.delete_session(now.id, Vec::new()).await.expect("it is deleted");
     assert_eq!(whole(&store, head.id).await, None, "from that moment on");
@@ -351,7 +355,7 @@ async fn what_happens_without_a_change_is_logged_too() {
     let now = created(&store, 1).await;
     let attempt = event(&now, EventKind::ResumeAttempted);
     store.log(now.id, vec![attempt.clone()]).await.expect("it is logged");
-    let events = store.session_events(now.id, Cursor(0), 9).await.expect("it reads");
+    let events = store.session_events(now.id, Cursor(0), most(9)).await.expect("it reads").entries;
     assert_eq!(events.into_iter().map(|logged| logged.event).collect::<Vec<_>>(), [attempt]);
     assert_eq!(store.session(now.id).await.expect("it reads"), Some(now));
     let missing = store.log(session_id(9), Vec::new()).await;

@@ -39,7 +39,10 @@ async fn large_heads_and_turns_are_kept_and_go_when_nothing_points_to_them() {
     assert_eq!(large_packs(&store), 1, "the first head is gone");
     let dormant = store.dormant(first.id).await.expect("it reads").expect("it is there");
     assert_eq!(dormant.head, larger.snapshot);
-    assert_eq!(store.turns(first.id, 0, 9).await.expect("it reads"), [large.turn, larger.turn]);
+    assert_eq!(
+        store.turns(first.id, 0, most(9)).await.expect("it reads").entries,
+        [large.turn, larger.turn]
+    );
     let small = turn(&larger.session, 1, 1);
     store.commit_turn(small.clone()).await.expect("it is committed");
     let mut fresh = next(&small.session);
@@ -65,7 +68,8 @@ async fn a_large_record_and_large_events_are_kept_too() {
     store.close().await.expect("it closes");
     let store = open(root.path());
     assert_eq!(store.session(first.id).await.expect("it reads"), Some(first.clone()));
-    let events = store.session_events(first.id, Cursor(0), 9).await.expect("it reads");
+    let events =
+        store.session_events(first.id, Cursor(0), most(9)).await.expect("it reads").entries;
     assert_eq!(events.into_iter().map(|logged| logged.event).collect::<Vec<_>>(), [large]);
     let mut labels = next(&first);
     labels.profile.tags = vec!["z".repeat(cell::FRONT)];
@@ -143,10 +147,12 @@ async fn a_session_with_very_many_turns_is_removed_bit_by_bit_also_across_a_rest
         let done = futures::future::join_all(some.iter().map(|c| store.commit_turn(c.clone())));
         assert!(done.await.iter().all(Result::is_ok));
     }
-    let all = store.events_after(Cursor(0), usize::MAX).await.expect("it reads").len();
+    let all =
+        store.events_after(Cursor(0), most(usize::MAX)).await.expect("it reads").entries.len();
     store.delete_session(id, Vec::new()).await.expect("it is deleted");
-    assert_eq!(store.turns(id, 0, usize::MAX).await.expect("it reads"), []);
-    let events = store.session_events(id, Cursor(0), usize::MAX).await.expect("it reads");
+    assert_eq!(store.turns(id, 0, most(usize::MAX)).await.expect("it reads").entries, []);
+    let events =
+        store.session_events(id, Cursor(0), most(usize::MAX)).await.expect("it reads").entries;
     assert_eq!(events, []);
     let taken = store.create_sessions(new(session(1)), Vec::new()).await;
     assert!(matches!(taken, Ok(()) | Err(StoreError::Conflict(_))));
@@ -156,7 +162,8 @@ async fn a_session_with_very_many_turns_is_removed_bit_by_bit_also_across_a_rest
     settle(&store).await;
     let left: Vec<_> = inside(&store).disk.prefix(&keys::rows(id)).collect();
     assert_eq!(left.len(), 0);
-    assert_eq!(store.turns(other.id, 0, 9).await.expect("it reads").len(), 1);
-    let kept = store.events_after(Cursor(0), usize::MAX).await.expect("it reads").len();
+    assert_eq!(store.turns(other.id, 0, most(9)).await.expect("it reads").entries.len(), 1);
+    let kept =
+        store.events_after(Cursor(0), most(usize::MAX)).await.expect("it reads").entries.len();
     assert_eq!(kept, all, "the log keeps the events of deleted sessions");
 }

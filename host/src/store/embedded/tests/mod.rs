@@ -32,7 +32,7 @@ use crate::session::record::{Durability, Object, Profile, Session};
 use crate::session::snapshot::{GuestState, Snapshot};
 use crate::session::state::State;
 use crate::session::template::Template;
-use crate::store::{Creation, TurnCommit};
+use crate::store::{Bound, Creation, TurnCommit};
 use crate::turn::record::{Part, Sender, TurnOutcome, TurnRecord};
 
 /// With little memory, and a small log.
@@ -49,6 +49,11 @@ fn small() -> Options {
 /// The same, keeping so many snapshots of each session.
 fn keeping_snapshots(snapshots: usize) -> Options {
     Options { retention: Retention { snapshots, ..Retention::default() }, ..small() }
+}
+
+/// So many entries, however many bytes they have.
+fn most(entries: usize) -> Bound {
+    Bound { entries, bytes: usize::MAX }
 }
 
 /// A store in this directory.

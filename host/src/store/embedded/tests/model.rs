@@ -14,7 +14,7 @@ use crate::session::deadline;
 use crate::session::record::BeforeUpgrade;
 use crate::session::snapshot::Chunk;
 use crate::store::codec::samples;
-use crate::store::{Depth, Logged, SessionQuery, Store, StoreError};
+use crate::store::{Depth, Logged, Page, SessionQuery, Store, StoreError};
 
 /// One step of a random history. Sessions are picked among those that were ever created.
 #[derive(Clone, Debug)]
@@ -447,6 +447,7 @@ async fn take(
                 status: query.status.map(|state| state.status()),
                 user_id: query.user,
                 tags: query.tags,
+                after: None,
                 offset,
                 limit,
             };
@@ -454,8 +455,15 @@ async fn take(
             let all = model.sessions.values().rev().map(|(session, _)| session);
             let all: Vec<_> = all.filter(|session| matches(&query, session)).cloned().collect();
             assert_eq!(page.total, all.len());
-            let expected: Vec<_> = all.into_iter().skip(offset).take(limit).collect();
+            let expected: Vec<_> = all.iter().skip(offset).take(limit).cloned().collect();
             assert_eq!(page.sessions, expected);
+            let behind: Vec<_> = all.into_iter().skip(offset + expected.len()).collect();
+            let goes_on = !behind.is_empty() && limit > 0;
+            assert_eq!(page.next, expected.last().map(|last| last.id).filter(|_| goes_on));
+            if page.next.is_some() {
+                let rest = SessionQuery { after: page.next, offset: 0, limit: 99, ..query };
+                assert_eq!(store.sessions(rest).await?.sessions, behind);
+            }
         }
         Step::Due { now, limit } => {
             let now = Timestamp(now);
@@ -471,23 +479,25 @@ async fn take(
         }
         Step::Rows { at, after, limit } => {
             let id = model.pick(at);
-            let turns = model.turns.range((id, after + 1)..=(id, u64::MAX)).take(limit);
-            let turns: Vec<_> = turns.map(|(_, turn)| turn.clone()).collect();
-            assert_eq!(store.turns(id, after, limit).await?, turns);
+            let all = model.turns.range((id, after + 1)..=(id, u64::MAX));
+            let turns: Vec<_> = all.clone().take(limit).map(|(_, turn)| turn.clone()).collect();
+            let next = turns.last().map(|last| last.number).filter(|_| all.count() > limit);
+            assert_eq!(store.turns(id, after, most(limit)).await?, Page { entries: turns, next });
             let one = model.turns.get(&(id, after)).cloned();
             assert_eq!(store.turn(id, after).await?, one);
             let alive = model.sessions.contains_key(&id);
             let events = model.logged(after * 3);
             let own =
                 events.filter(|l| alive && l.event.subject == crate::event::Subject::Session(id.0));
-            let own: Vec<_> = own.take(limit).collect();
-            assert_eq!(store.session_events(id, Cursor(after * 3), limit).await?, own);
+            let own: Vec<_> = own.collect();
+            let found = store.session_events(id, Cursor(after * 3), most(limit)).await?;
+            assert_eq!(found, page_of(own, limit));
             let dormant = store.dormant(id).await?.map(|dormant| (dormant.session, dormant.head));
             assert_eq!(dormant, model.dormant(id));
         }
         Step::Events { after, limit } => {
-            let expected: Vec<_> = model.logged(after).take(limit).collect();
-            assert_eq!(store.events_after(Cursor(after), limit).await?, expected);
+            let expected = page_of(model.logged(after).collect(), limit);
+            assert_eq!(store.events_after(Cursor(after), most(limit)).await?, expected);
         }
         Step::Reopen { close } => {
             if close {
@@ -512,7 +522,7 @@ async fn compare(store: &Embedded, model: &Model) -> Result<(), StoreError> {
         assert_eq!(names, kept.iter().map(|snapshot| snapshot.id).collect::<Vec<_>>());
         let turns = model.turns.range((*id, 0)..=(*id, u64::MAX));
         let turns: Vec<_> = turns.map(|(_, turn)| turn.clone()).collect();
-        assert_eq!(store.turns(*id, 0, usize::MAX).await?, turns);
+        assert_eq!(store.turns(*id, 0, most(usize::MAX)).await?.entries, turns);
     }
     let kept = model.sessions.iter().flat_map(|(id, (_, kept))| kept.iter().map(|one| (*id, one)));
     let kept: BTreeMap<_, _> = kept.map(|(id, one)| (one.id, (id, one.clone()))).collect();
@@ -532,7 +542,7 @@ async fn compare(store: &Embedded, model: &Model) -> Result<(), StoreError> {
     }
     assert_eq!(templates, model.templates.values().cloned().collect::<Vec<_>>());
     let log: Vec<_> = model.logged(0).collect();
-    assert_eq!(store.events_after(Cursor(0), usize::MAX).await?, log);
+    assert_eq!(store.events_after(Cursor(0), most(usize::MAX)).await?.entries, log);
     let due = model.due();
     assert_eq!(store.due(None, Timestamp::NEVER, usize::MAX).await?, due);
     assert_eq!(store.stats().sessions, model.sessions.len() as u64);
@@ -577,4 +587,12 @@ proptest! {
         prop_assert!(done.is_ok(), "{:?}", done);
         runtime.shutdown_timeout(Duration::from_secs(5));
     }
+}
+
+/// The first of these, as a page.
+fn page_of(all: Vec<Logged>, limit: usize) -> Page<Logged, Cursor> {
+    let goes_on = all.len() > limit;
+    let entries: Vec<_> = all.into_iter().take(limit).collect();
+    let next = entries.last().map(|last| last.cursor).filter(|_| goes_on);
+    Page { entries, next }
 }

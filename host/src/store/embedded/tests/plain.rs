@@ -167,14 +167,19 @@ async fn damaged_records_and_turns_are_set_aside_and_the_others_are_there() {
         // A session, two turns, a place.
         assert_eq!((store.stats().sessions, store.stats().quarantined), (2, 4), "{round}");
         assert!(matches!(store.session(session_id(2)).await, Err(StoreError::Damaged(_))));
-        let turns = store.turns(session_id(2), 0, 99).await.expect("it reads");
+        let turns = store.turns(session_id(2), 0, most(99)).await.expect("it reads").entries;
         assert_eq!(turns.len(), 11, "its turns can be read still");
-        let events = store.session_events(session_id(2), Cursor(0), 99).await.expect("it reads");
-        assert_eq!(events.len(), 11, "and its events");
-        let numbers: Vec<u64> = store
-            .turns(session_id(1), 0, 99)
+        let events = store
+            .session_events(session_id(2), Cursor(0), most(99))
             .await
             .expect("it reads")
+            .entries;
+        assert_eq!(events.len(), 11, "and its events");
+        let numbers: Vec<u64> = store
+            .turns(session_id(1), 0, most(99))
+            .await
+            .expect("it reads")
+            .entries
             .iter()
             .map(|turn| turn.number)
             .collect();
@@ -190,8 +195,11 @@ async fn damaged_records_and_turns_are_set_aside_and_the_others_are_there() {
         let update = store.update_session(next(three), None, Vec::new()).await;
         assert!(matches!(update, Err(StoreError::Damaged(_))));
         // Nothing of the log is missing.
-        let events = store.events_after(Cursor(0), 999).await.expect("it reads");
-        assert_eq!(events, before.events_after(Cursor(0), 999).await.expect("it reads"));
+        let events = store.events_after(Cursor(0), most(999)).await.expect("it reads").entries;
+        assert_eq!(
+            events,
+            before.events_after(Cursor(0), most(999)).await.expect("it reads").entries
+        );
         store.close().await.expect("it closes");
     }
     assert!(!OLD.iter().any(|name| has(old.path(), name)));
@@ -268,7 +276,8 @@ async fn damaged_events_are_passed_over_and_the_next_have_the_cursors_after_them
     });
     assert_eq!(log.map(std::fs::remove_file).filter(Result::is_ok).count(), 1);
     drop(plain);
-    let mut should = open(present.path()).events_after(Cursor(0), 999).await.expect("it reads");
+    let mut should =
+        open(present.path()).events_after(Cursor(0), most(999)).await.expect("it reads").entries;
     let apart = |logged: &Logged| {
         let name = logged.event.payload.get("name").and_then(|name| name.as_str());
         name.is_some_and(|name| name.len() == 300_000)
@@ -277,14 +286,15 @@ async fn damaged_events_are_passed_over_and_the_next_have_the_cursors_after_them
     assert!(lost.len() >= 3 && should.len() as u64 == end);
     should.retain(|logged| !lost.contains(&logged.cursor.0));
     let store = open(old.path());
-    assert_eq!(store.events_after(Cursor(0), 999).await.expect("it reads"), should);
+    assert_eq!(store.events_after(Cursor(0), most(999)).await.expect("it reads").entries, should);
     store
         .log(session_id(3), vec![event(&session(3), EventKind::TurnCompleted)])
         .await
         .expect("it goes on");
-    let more = store.events_after(Cursor(end - 2), 9).await.expect("it reads");
+    let more = store.events_after(Cursor(end - 2), most(9)).await.expect("it reads").entries;
     assert_eq!(more.last().map(|event| event.cursor), Some(Cursor(end + 1)));
-    let own = store.session_events(session_id(3), Cursor(0), 9).await.expect("it reads");
+    let own =
+        store.session_events(session_id(3), Cursor(0), most(9)).await.expect("it reads").entries;
     assert_eq!(own.len(), 1);
 }
 

@@ -38,17 +38,17 @@ async fn turns(store: &Embedded, mut now: Session, times: impl Iterator<Item = i
 }
 
 async fn numbers(store: &Embedded, id: SessionId) -> Vec<u64> {
-    let turns = store.turns(id, 0, 999).await.expect("it reads");
+    let turns = store.turns(id, 0, most(999)).await.expect("it reads").entries;
     turns.into_iter().map(|turn| turn.number).collect()
 }
 
 async fn cursors(store: &Embedded) -> Vec<u64> {
-    let events = store.events_after(Cursor(0), 9999).await.expect("it reads");
+    let events = store.events_after(Cursor(0), most(9999)).await.expect("it reads").entries;
     events.into_iter().map(|logged| logged.cursor.0).collect()
 }
 
 async fn of_session(store: &Embedded, id: SessionId) -> Vec<u64> {
-    let events = store.session_events(id, Cursor(0), 9999).await.expect("it reads");
+    let events = store.session_events(id, Cursor(0), most(9999)).await.expect("it reads").entries;
     events.into_iter().map(|logged| logged.cursor.0).collect()
 }
 

@@ -8,6 +8,7 @@ mod backup;
 mod command_line;
 mod compile;
 mod damage;
+mod descriptors;
 mod disk;
 mod operator;
 mod sync;

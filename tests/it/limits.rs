@@ -106,7 +106,7 @@ async fn each_start_is_a_line_of_its_own_on_the_bill_and_no_part_of_a_turn() {
     }
     let started: Vec<_> = turns.iter().map(|turn| turn.start.map(|start| start.fuel)).collect();
     assert_eq!(started, [Some(start), None, Some(start), Some(start)]);
-    let mut kept = session.turns(0, 10).await.unwrap();
+    let mut kept = session.turns(0, 10).await.unwrap().entries;
     assert_eq!(kept, turns);
 
     let usage = session.look().await.unwrap().session.usage;

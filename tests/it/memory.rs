@@ -104,7 +104,7 @@ async fn a_turn_that_finds_no_memory_in_time_is_not_billed_and_does_not_count() 
     assert_eq!(reply.session.session.usage.turns, 2);
     assert_eq!(reply.session.session.state.status(), Status::Terminated);
     let numbers: Vec<u64> =
-        session.turns(0, 100).await.unwrap().iter().map(|turn| turn.number).collect();
+        session.turns(0, 100).await.unwrap().entries.iter().map(|turn| turn.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
     assert!(test.host.store().check().await.unwrap().is_well());
     test.shut_down().await;

@@ -159,7 +159,7 @@ async fn a_caller_sees_the_events_of_its_own_agents_and_sessions() {
         (own.map(|logged| logged.event.kind).collect::<Vec<_>>(), slice.next)
     };
     let all = test.host.store().events_after(Cursor(0), 100).await.unwrap();
-    let end = all.last().unwrap().cursor;
+    let end = all.end().unwrap();
     let (uploaded, created) = (EventKind::AgentUploaded, EventKind::SessionCreated);
     assert_eq!(kinds(&ann).await, (vec![uploaded, created], end));
     assert_eq!(kinds(&ben).await, (vec![created], end));

@@ -50,7 +50,7 @@ impl Earlier {
         let session = self.session(name);
         let record = session.look().await.unwrap().session;
         assert_eq!(record.profile.agent.to_string(), agent, "{name}");
-        let turns = session.turns(0, 100).await.unwrap();
+        let turns = session.turns(0, 100).await.unwrap().entries;
         assert_eq!(turns.len(), self.answers(name).len(), "{name}");
         let found = session.send(prompt).await.unwrap().text();
         assert_eq!(found, answer, "{name}");
@@ -110,7 +110,7 @@ async fn sessions_of_the_release_of_november_go_on_where_they_were() {
     assert_eq!(unspoken.profile.pattern, Pattern::Ephemeral);
 
     let dice = earlier.session("dice");
-    let turns = dice.turns(0, 100).await.unwrap();
+    let turns = dice.turns(0, 100).await.unwrap().entries;
     let failed =
         turns.iter().filter(|turn| matches!(turn.outcome, dormouse::TurnOutcome::Failed(_)));
     assert_eq!((turns.len(), failed.count()), (3, 1));
@@ -190,8 +190,8 @@ async fn agents_of_the_release_of_november_belong_to_who_uploaded_them() {
     }
     let all = earlier.test.host.store().events_after(Cursor(0), 10_000).await.unwrap();
     let anns = ann.events_after(Cursor(0), 10_000).await.unwrap();
-    assert_eq!(anns.next, all.last().unwrap().cursor);
-    assert!(anns.events.len() > 50 && anns.events.len() < all.len());
+    assert_eq!(anns.next, all.end().unwrap());
+    assert!(anns.events.len() > 50 && anns.events.len() < all.entries.len());
     earlier.shut_down().await;
 }
 
@@ -199,7 +199,7 @@ async fn agents_of_the_release_of_november_belong_to_who_uploaded_them() {
 async fn what_a_killed_host_of_november_has_answered_is_there() {
     let earlier = Earlier::open(NOVEMBER, "killed").await;
     for (name, agent) in [("first", "ben/mine@1"), ("second", "counter@0.1.0")] {
-        let turns = earlier.session(name).turns(0, 100).await.unwrap();
+        let turns = earlier.session(name).turns(0, 100).await.unwrap().entries;
         let told: Vec<_> = turns
             .iter()
             .map(|turn| match &turn.outcome {

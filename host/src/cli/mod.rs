@@ -7,6 +7,7 @@
 
 mod config;
 mod control;
+mod files;
 mod key;
 mod serve;
 mod settings;

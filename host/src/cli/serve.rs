@@ -10,13 +10,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::complain;
 use super::control::Control;
+use super::files;
 use super::settings::Config;
 use super::sources::Settings;
 use crate::agent::Agent;
@@ -41,11 +41,25 @@ const INTERRUPTED: i32 = 130;
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 pub(super) fn run(settings: Settings) -> ExitCode {
-    let config = settings.config;
+    let mut config = settings.config;
     if let Err(error) = telemetry::install_log(config.log, &config.log_level) {
         return complain(&error);
     }
-    raise_file_limit();
+    let limit = files::raise_limit();
+    let wanted = config.api.max_connections;
+    config.api.max_connections = match files::connections(wanted, limit) {
+        Ok(connections) => connections,
+        Err(error) => return complain(&error.to_string()),
+    };
+    if config.api.max_connections < wanted {
+        let connections = config.api.max_connections;
+        tracing::warn!(
+            connections,
+            wanted,
+            limit,
+            "fewer connections than max-connections are served: the limit of open files is low"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let served = match runtime {
         Ok(runtime) => {
@@ -195,6 +209,7 @@ fn greet(config: &Config, address: SocketAddr, agents: &[Agent], sessions: u64) 
     writeln!(out, "  data in       {} ({sessions})", data_dir.display())?;
     writeln!(out, "  agents        {}", names(agents, true))?;
     writeln!(out, "  uploaded      {}", names(agents, false))?;
+    writeln!(out, "  connections   {} at most", config.api.max_connections)?;
     writeln!(out, "\nTry it in a second terminal:\n")?;
     writeln!(
         out,
@@ -237,15 +252,6 @@ fn names(agents: &[Agent], are_bundled: bool) -> String {
         0 if names.is_empty() => "none".to_owned(),
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-/// Each connection and each file takes a descriptor; the soft limit is often low.
-fn raise_file_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    if let Err(error) = raised {
-        tracing::warn!(%error, ?current, "the limit of open files stays where it is");
     }
 }
 

@@ -163,7 +163,7 @@ impl Disk {
             CommitError::TooLarge { limit, .. } => {
                 WriteError::Refused(StoreError::TooLarge { what: "a commit in bytes", limit })
             }
-            CommitError::Key | CommitError::Front { .. } => {
+            CommitError::Key | CommitError::Front { .. } | CommitError::Unopened(_) => {
                 WriteError::Refused(StoreError::Io(error.to_string().into()))
             }
             CommitError::Unknown(reason) | CommitError::Failed(reason) => {
@@ -181,7 +181,7 @@ impl Disk {
                 let limit = u32::MAX as usize;
                 StoreError::TooLarge { what: "the large values of a commit in bytes", limit }
             }
-            StageError::Key => StoreError::Io(error.to_string().into()),
+            StageError::Key | StageError::Unopened(_) => StoreError::Io(error.to_string().into()),
             StageError::Failed(reason) => StoreError::Unknown(reason),
         })
     }

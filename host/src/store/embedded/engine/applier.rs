@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::batch::Change;
 use super::compact::Wanted;
-use super::core::{Core, Next, held};
+use super::core::{Core, Next, Want, held};
 use super::index::{self, Applied, Changes};
-use super::io::is_full;
+use super::io::{is_full, is_unchanged};
 use super::overlay::Generation;
 use super::packs::Packs;
 use super::value::{self, Kind, Pointer, Stored};
@@ -51,6 +51,8 @@ pub(super) struct Applier {
 pub(super) enum RoundError {
     /// There is no space. All is as before.
     Full,
+    /// A file could not be opened or read. All is as before.
+    Unopened(String),
     /// Nobody knows what is on the disk.
     Failed(String),
 }
@@ -105,7 +107,11 @@ impl Core {
             match done {
                 Ok(()) => self.make_spare(),
                 Err(RoundError::Full) => {
-                    self.set_full(true);
+                    self.wait_for(Want::Space);
+                    std::thread::sleep(WAIT);
+                }
+                Err(RoundError::Unopened(reason)) => {
+                    self.wait_for(Want::Files(reason.into()));
                     std::thread::sleep(WAIT);
                 }
                 Err(RoundError::Failed(reason)) => drop(self.fail(&reason)),
@@ -159,7 +165,7 @@ impl Core {
 
     /// The index must not meet a full disk: it would be of no use from then on.
     pub(super) fn need_space(&self, bytes: u64) -> Result<(), RoundError> {
-        let free = self.io.free().map_err(|error| failed(&error))?;
+        let free = self.io.free().map_err(|error| trouble(&error))?;
         let enough = free >= bytes.saturating_add(self.options.floor_bytes);
         if enough { Ok(()) } else { Err(RoundError::Full) }
     }
@@ -167,11 +173,25 @@ impl Core {
     /// Leave the packs that were being written. Nothing points to what has not been synced.
     pub(super) fn give_up(&self, applier: &mut Applier, error: &io::Error) -> RoundError {
         applier.writers().into_iter().for_each(Writer::end);
-        if is_full(error) {
+        let trouble = trouble(error);
+        if !matches!(trouble, RoundError::Failed(_)) {
             self.sweep(applier);
-            return RoundError::Full;
         }
-        failed(error)
+        trouble
+    }
+
+    /// Do what changes nothing until it works, or the store is to stop. A round that has begun to
+    /// change the index comes to its end.
+    fn patiently<T>(&self, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match act() {
+                Err(error) if is_unchanged(&error) && !self.is_over() => {
+                    self.wait_for(Want::Files(error.to_string().into()));
+                    std::thread::sleep(WAIT);
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Append the values to packs, and sync these.
@@ -213,7 +233,10 @@ impl Core {
             let mut counts = Counts::default();
             for ((key, change), placed) in some {
                 let is_new = frozen.fresh.contains::<[u8]>(key);
-                let before = if is_new { None } else { self.index.get(key)? };
+                let before = match is_new {
+                    true => None,
+                    false => self.patiently(|| self.index.get(key))?,
+                };
                 let (new, pointer) = match (placed, change) {
                     (Placed::At(pointer), change) => {
                         (Some(pointer.write(key, change.front())), Some(*pointer))
@@ -240,7 +263,7 @@ impl Core {
         self.advance(&COPY, 0, 1);
         let applied = Applied { sequence: frozen.sequence, next_pack: self.packs.next() };
         self.index.apply(vec![(index::APPLIED.to_vec(), Some(applied.write()))])?;
-        self.index.flush()?;
+        self.patiently(|| self.index.flush())?;
         Ok(written)
     }
 
@@ -286,7 +309,7 @@ impl Core {
         match self.round() {
             Ok(_) => Ok(()),
             // It stays in the log.
-            Err(RoundError::Full) => Ok(()),
+            Err(RoundError::Full | RoundError::Unopened(_)) => Ok(()),
             Err(RoundError::Failed(reason)) => Err(CommitError::Failed(self.fail(&reason))),
         }
     }
@@ -312,4 +335,15 @@ impl Counts {
 
 pub(super) fn failed(error: &io::Error) -> RoundError {
     RoundError::Failed(format!("applying the log: {error}"))
+}
+
+/// What has come of an error before the index was changed.
+fn trouble(error: &io::Error) -> RoundError {
+    if is_full(error) {
+        RoundError::Full
+    } else if is_unchanged(error) {
+        RoundError::Unopened(error.to_string())
+    } else {
+        failed(error)
+    }
 }

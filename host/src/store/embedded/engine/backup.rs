@@ -81,6 +81,9 @@ impl Core {
             match self.apply_all(&mut applier) {
                 Ok(_) => {}
                 Err(RoundError::Full) => return Err(BackupError::Full),
+                Err(RoundError::Unopened(reason)) => {
+                    return Err(BackupError::Store(CommitError::Unopened(reason.into())));
+                }
                 Err(RoundError::Failed(reason)) => {
                     return Err(BackupError::Store(CommitError::Failed(self.fail(&reason))));
                 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::applier::RoundError;
 use super::core::{Core, held};
 use super::index::{self, APPLIED, IDENTITY, Index, PACKS, REPAIR, is_own, read_count};
-use super::io::{Handle, Io, is_full};
+use super::io::{Handle, Io, is_full, number_of};
 use super::packs::{self, FrameError, Pack, Packs, Pinned, pack_name, pack_of};
 use super::recovery;
 use super::value::{Kind, Pointer, Stored};
@@ -91,6 +91,7 @@ impl Core {
         let out = match self.apply_all(&mut applier) {
             Ok(_) => self.write_out(),
             Err(RoundError::Full) => Err(io::ErrorKind::StorageFull.into()),
+            Err(RoundError::Unopened(reason)) => Err(io::Error::other(reason)),
             Err(RoundError::Failed(reason)) => {
                 Err(io::Error::other(self.fail(&reason).to_string()))
             }
@@ -213,7 +214,7 @@ fn read_entry(
 }
 
 fn is_bad_disk(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+    number_of(error) == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// A check of the entries of an index.

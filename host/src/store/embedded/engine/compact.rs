@@ -69,14 +69,14 @@ impl Core {
         }
         let live = victims.values().map(|victim| victim.1).sum();
         match self.need_space(live) {
-            Err(RoundError::Full) => return Ok(false),
+            Err(RoundError::Full | RoundError::Unopened(_)) => return Ok(false),
             enough => enough?,
         }
         match self.copy(applier, &victims) {
             Ok(moved) => self.redirect(&moved).map_err(|error| failed(&error))?,
             Err(error) => match self.give_up(applier, &error) {
                 // Nothing has come of it.
-                RoundError::Full => return Ok(false),
+                RoundError::Full | RoundError::Unopened(_) => return Ok(false),
                 failed => return Err(failed),
             },
         }
@@ -225,6 +225,7 @@ impl Core {
         match done {
             Ok(()) => Ok(()),
             Err(RoundError::Full) => Err(CommitError::Full),
+            Err(RoundError::Unopened(reason)) => Err(CommitError::Unopened(reason.into())),
             Err(RoundError::Failed(reason)) => Err(CommitError::Failed(self.fail(&reason))),
         }
     }

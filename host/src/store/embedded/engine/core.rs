@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::applier::Applier;
 use super::batch::{Batch, Change, Class};
 use super::index::{Index, OWN};
-use super::io::{Io, is_full};
+use super::io::{Io, is_full, is_unchanged};
 use super::log::{AppendError, Log, Slot};
 use super::overlay::{Generation, Overlay};
 use super::packs::{FrameError, Packs};
@@ -61,9 +61,18 @@ pub(super) struct Core {
 #[derive(Debug, Default)]
 struct State {
     failed: Option<Arc<str>>,
-    /// The applier waits for space on the disk.
-    full: bool,
+    /// What the applier waits for.
+    waits: Option<Want>,
     stop: bool,
+}
+
+/// What the applier can wait for, without which nothing is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Space on the disk.
+    Space,
+    /// Files that can be opened and read; why they cannot.
+    Files(Arc<str>),
 }
 
 /// What the applier is to do next.
@@ -137,6 +146,9 @@ impl Core {
         let (sequence, room) = match log.append(&batch, self.applied()) {
             Ok(appended) => appended,
             Err(AppendError::Full) => return Err(CommitError::Full),
+            Err(AppendError::Unopened(error)) => {
+                return Err(CommitError::Unopened(error.to_string().into()));
+            }
             Err(AppendError::Unknown(error)) => {
                 staged.into_iter().for_each(Staged::keep);
                 let reason = self.fail(&format!("writing the log: {error}"));
@@ -171,8 +183,10 @@ impl Core {
             if self.has_room(log, bytes) {
                 return Ok(());
             }
-            if state.full {
-                return Err(CommitError::Full);
+            match &state.waits {
+                None => {}
+                Some(Want::Space) => return Err(CommitError::Full),
+                Some(Want::Files(why)) => return Err(CommitError::Unopened(Arc::clone(why))),
             }
             self.work.notify_one();
             state = self.room.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
@@ -248,7 +262,7 @@ impl Core {
     }
 
     pub(super) fn stat(&self) -> Stat {
-        let waits_for_space = self.state().full;
+        let waits_for_space = self.state().waits == Some(Want::Space);
         let (sequence, (slots, log_bytes)) = *held(&self.logged);
         let overlay = self.overlay();
         let frozen = overlay.frozen.as_deref();
@@ -317,21 +331,33 @@ impl Core {
         self.applied.store(sequence, Ordering::SeqCst);
         // It is dropped after the lock: it may be large.
         let _frozen = self.overlay_mut().frozen.take();
-        self.state().full = false;
+        self.state().waits = None;
         self.room.notify_all();
     }
 
-    /// There is no space to apply anything, or there is again.
-    pub(super) fn set_full(&self, full: bool) {
+    /// Nothing is applied until this is there.
+    pub(super) fn wait_for(&self, want: Want) {
         let mut state = self.state();
-        if full && !state.full {
-            tracing::warn!(
-                "the disk of the store is full: nothing is applied until there is space"
-            );
+        if state.waits.as_ref() != Some(&want) {
+            match &want {
+                Want::Space => tracing::warn!(
+                    "the disk of the store is full: nothing is applied until there is space"
+                ),
+                Want::Files(why) => tracing::warn!(
+                    %why,
+                    "the store cannot open or read its files: nothing is applied until it can"
+                ),
+            }
         }
-        state.full = full;
+        state.waits = Some(want);
         drop(state);
         self.room.notify_all();
+    }
+
+    /// Whether nothing more is to be done.
+    pub(super) fn is_over(&self) -> bool {
+        let state = self.state();
+        state.stop || state.failed.is_some()
     }
 
     /// Wait until there is something to do.
@@ -346,7 +372,7 @@ impl Core {
                 let overlay = self.overlay();
                 let frozen = overlay.frozen.is_some();
                 let full = self.fill(&overlay.active) >= BEGIN;
-                (overlay.active.is_empty() && !frozen, full && !state.full)
+                (overlay.active.is_empty() && !frozen, full && state.waits.is_none())
             };
             if empty {
                 waited = false;
@@ -376,7 +402,7 @@ impl Core {
         let Options { slot_bytes, floor_bytes, .. } = self.options;
         match Slot::make(&*self.io, number, slot_bytes, floor_bytes) {
             Ok(slot) => *held(&self.spare) = Some(slot),
-            Err(error) if is_full(&error) => {}
+            Err(error) if is_full(&error) || is_unchanged(&error) => {}
             Err(error) => drop(self.fail(&format!("making a slot of the log: {error}"))),
         }
     }

@@ -139,6 +139,9 @@ pub(crate) enum CommitError {
     /// The disk is full, and so is what can be kept without it. Nothing was written.
     #[error("the disk that holds the store is full; free some space")]
     Full,
+    /// A file that is needed could not be opened. Nothing was written.
+    #[error("the store cannot open or read one of its files ({0}); nothing was written, try again")]
+    Unopened(Arc<str>),
     /// The write or the sync failed: it may be durable or not. Nothing more is written.
     #[error("the outcome of a commit is unknown: {0}")]
     Unknown(Arc<str>),
@@ -184,6 +187,9 @@ pub(crate) enum StageError {
     /// A value has more bytes than a pack can have.
     #[error("a value of {0} bytes is too large")]
     TooLarge(usize),
+    /// A file could not be opened. Nothing was kept.
+    #[error("the store cannot open or read one of its files ({0}); nothing was written, try again")]
+    Unopened(Arc<str>),
     /// A write or a sync has failed, now or before. Nothing more is written.
     #[error("the store takes no more writes: {0}")]
     Failed(Arc<str>),

@@ -51,6 +51,28 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// What a file operation failed with before it changed anything: a file could not be opened, or not
+/// be read. Nobody has to ask what is on the disk; it can be tried again.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Unchanged(io::Error);
+
+/// Note that nothing has been changed.
+pub(super) fn unchanged(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), Unchanged(error))
+}
+
+/// Whether nothing has been changed.
+pub(super) fn is_unchanged(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Unchanged>())
+}
+
+/// The number of an error, where it comes from the system.
+pub(super) fn number_of(error: &io::Error) -> Option<i32> {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Unchanged>());
+    inner.map_or(error, |Unchanged(error)| error).raw_os_error()
+}
+
 /// Read a whole file, which has at most `limit` bytes.
 pub(super) fn read_whole(file: &dyn Handle, limit: u64) -> io::Result<Vec<u8>> {
     let size = file.size()?;
@@ -85,11 +107,12 @@ impl Folder {
     }
 
     fn dir(&self, folder: &str) -> io::Result<Dir> {
-        if folder.is_empty() { self.dir.try_clone() } else { self.dir.open_dir(folder) }
+        let dir = if folder.is_empty() { self.dir.try_clone() } else { self.dir.open_dir(folder) };
+        dir.map_err(unchanged)
     }
 
     fn file(&self, name: &str, options: &OpenOptions) -> io::Result<Arc<dyn Handle>> {
-        Ok(Arc::new(self.dir.open_with(name, options)?.into_std()))
+        Ok(Arc::new(self.dir.open_with(name, options).map_err(unchanged)?.into_std()))
     }
 }
 
@@ -135,9 +158,9 @@ impl Io for Folder {
 
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
         let mut files = Vec::new();
-        for entry in self.dir(folder)?.entries()? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
+        for entry in self.dir(folder)?.entries().map_err(unchanged)? {
+            let entry = entry.map_err(unchanged)?;
+            let metadata = entry.metadata().map_err(unchanged)?;
             if metadata.is_file() {
                 files.push((entry.file_name().to_string_lossy().into_owned(), metadata.len()));
             }
@@ -147,18 +170,18 @@ impl Io for Folder {
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         // A handle of a folder as such cannot be synced: one that is opened for reading can.
-        self.dir(folder)?.open(".")?.sync_all()
+        self.dir(folder)?.open(".").map_err(unchanged)?.sync_all()
     }
 
     fn free(&self) -> io::Result<u64> {
-        let file_system = rustix::fs::fstatvfs(&self.dir)?;
+        let file_system = rustix::fs::fstatvfs(&self.dir).map_err(|e| unchanged(e.into()))?;
         Ok(file_system.f_bavail.saturating_mul(file_system.f_frsize))
     }
 }
 
 impl Handle for File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.read_exact_at(buffer, offset)
+        self.read_exact_at(buffer, offset).map_err(unchanged)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -170,6 +193,6 @@ impl Handle for File {
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        Ok(self.metadata().map_err(unchanged)?.len())
     }
 }

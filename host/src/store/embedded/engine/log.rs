@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::batch::{Batch, Change};
 use super::group::{self, Header};
-use super::io::{Handle, Io, is_full};
+use super::io::{Handle, Io, is_full, is_unchanged};
 
 /// The folder.
 pub(super) const FOLDER: &str = "log";
@@ -60,6 +60,8 @@ pub(super) struct Log {
 pub(super) enum AppendError {
     /// Nothing was written: a slot is needed, and the disk is full.
     Full,
+    /// Nothing was written: a slot is needed, and its file could not be opened.
+    Unopened(io::Error),
     /// Nobody knows what has been written.
     Unknown(io::Error),
 }
@@ -129,6 +131,7 @@ impl Log {
             match self.turn(buffer.len(), applied) {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => return Err(AppendError::Full),
+                Err(error) if is_unchanged(&error) => return Err(AppendError::Unopened(error)),
                 Err(error) => return Err(AppendError::Unknown(error)),
             }
         }
@@ -201,11 +204,12 @@ impl Slot {
             Ok(Slot { number, file, size, last: 0 })
         });
         if let Err(error) = &made
-            && is_full(error)
+            && (is_full(error) || is_unchanged(error))
             && let Err(error) = io.remove(&unready)
+            && error.kind() != io::ErrorKind::NotFound
         {
             // It is removed when the store is opened again.
-            tracing::warn!(%unready, %error, "a part of a slot of the log stays on the full disk");
+            tracing::warn!(%unready, %error, "a part of a slot of the log stays on the disk");
         }
         made
     }

@@ -140,7 +140,11 @@ impl Packs {
         if let Some(file) = known {
             return Ok(file);
         }
-        let file = open(&*self.io, pointer)?;
+        let file = match open(&*self.io, pointer) {
+            // Those that are kept open may be what it lacks.
+            Err(FrameError::Io(_)) if self.let_go() => open(&*self.io, pointer)?,
+            file => file?,
+        };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= OPEN {
             open.clear();
@@ -150,6 +154,12 @@ impl Packs {
             open.insert(number, Arc::clone(&file));
         }
         Ok(file)
+    }
+
+    /// Close the files that are kept open. Returns whether there were any.
+    fn let_go(&self) -> bool {
+        let files = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        !files.is_empty()
     }
 
     /// Remove a pack to which nothing durable points: at once, or when it is not pinned any more.

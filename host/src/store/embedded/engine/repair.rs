@@ -360,6 +360,6 @@ impl Quarantine<'_> {
 fn round_error(error: RoundError) -> OpenError {
     OpenError::Io(match error {
         RoundError::Full => io::ErrorKind::StorageFull.into(),
-        RoundError::Failed(reason) => io::Error::other(reason),
+        RoundError::Unopened(reason) | RoundError::Failed(reason) => io::Error::other(reason),
     })
 }

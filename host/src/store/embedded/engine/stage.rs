@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::core::Core;
 use super::frame::{FRAME, HEADER};
-use super::io::is_full;
+use super::io::{is_full, is_unchanged};
 use super::packs::Packs;
 use super::value::{Kind, Pointer};
 use super::writer::Writer;
@@ -62,6 +62,8 @@ impl Core {
         staged.map_err(|error| {
             if is_full(&error) {
                 StageError::Full
+            } else if is_unchanged(&error) {
+                StageError::Unopened(error.to_string().into())
             } else {
                 // The folder is that of all packs: what else was not synced, nobody knows.
                 StageError::Failed(self.fail(&format!("staging large values: {error}")))

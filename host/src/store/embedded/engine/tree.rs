@@ -21,6 +21,7 @@ use std::time::Duration;
 use sled::{Batch, Db};
 
 use super::index::{Changes, Entries, Entry, Index};
+use super::io::unchanged;
 use super::{OpenError, reserve};
 
 /// The unit in which sled writes, in bytes. Fixed once a store has been created.
@@ -94,16 +95,16 @@ impl Tree {
 
     fn sync_blobs(&self) -> io::Result<()> {
         let mut any = false;
-        for blob in std::fs::read_dir(&self.blobs)? {
+        for blob in std::fs::read_dir(&self.blobs).map_err(unchanged)? {
             any = true;
-            match File::open(blob?.path()) {
+            match File::open(blob.map_err(unchanged)?.path()) {
                 Ok(file) => file.sync_all()?,
                 // sled has let go of it meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(unchanged(error)),
             }
         }
-        if any { File::open(&self.blobs)?.sync_all() } else { Ok(()) }
+        if any { File::open(&self.blobs).map_err(unchanged)?.sync_all() } else { Ok(()) }
     }
 }
 
@@ -114,7 +115,11 @@ fn is_locked(error: &io::Error) -> bool {
 
 impl Index for Tree {
     fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        guarded(|| Ok(self.db().get(key)?.map(|value| value.to_vec())))
+        guarded(|| match self.db().get(key) {
+            Ok(value) => Ok(value.map(|value| value.to_vec())),
+            Err(sled::Error::Io(error)) => Err(unchanged(error)),
+            Err(other) => Err(other.into()),
+        })
     }
 
     fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> io::Result<Entries> {

@@ -189,8 +189,9 @@ fn commit_error(error: CommitError) -> StoreError {
         CommitError::Full => StoreError::Full,
         CommitError::Unknown(reason) | CommitError::Failed(reason) => StoreError::Unknown(reason),
         CommitError::Closed => StoreError::Closed,
-        CommitError::Key | CommitError::Front { .. } | CommitError::TooLarge { .. } => {
-            StoreError::Io(error.to_string().into())
-        }
+        CommitError::Key
+        | CommitError::Front { .. }
+        | CommitError::TooLarge { .. }
+        | CommitError::Unopened(_) => StoreError::Io(error.to_string().into()),
     }
 }

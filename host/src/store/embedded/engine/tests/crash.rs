@@ -279,7 +279,7 @@ impl Run {
             return Err(failure);
         }
         match done {
-            Ok(()) | Err(RoundError::Full) => Ok(core.failed().is_none()),
+            Ok(()) | Err(RoundError::Full | RoundError::Unopened(_)) => Ok(core.failed().is_none()),
             Err(RoundError::Failed(reason)) => {
                 core.fail(&reason);
                 Ok(false)

@@ -8,6 +8,7 @@ mod fuzz;
 mod model;
 mod repair;
 mod sim;
+mod unopened;
 
 use std::collections::BTreeMap;
 use std::path::Path;

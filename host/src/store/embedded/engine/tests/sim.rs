@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::index::{Changes, Entries, Entry, Index};
-use super::super::io::{Handle, Io};
+use super::super::io::{Handle, Io, unchanged};
 use super::Random;
 
 const SECTOR: usize = 512;
@@ -49,6 +49,8 @@ struct State {
     crash_at: Option<u64>,
     crashed: bool,
     error_at: Option<(u64, ErrorKind)>,
+    /// No file can be opened or read.
+    closed: bool,
     hook_at: Option<(u64, Hook)>,
     omit: Omit,
     capacity: u64,
@@ -94,6 +96,7 @@ impl Sim {
             crash_at: None,
             crashed: false,
             error_at: None,
+            closed: false,
             hook_at: None,
             omit,
             capacity: u64::MAX,
@@ -131,6 +134,11 @@ impl Sim {
     pub(super) fn fail_in(&self, calls: u64, kind: ErrorKind) {
         let mut state = self.state();
         state.error_at = Some((state.calls + calls, kind));
+    }
+
+    /// From now on no file can be opened or read, nor the index; or all can again.
+    pub(super) fn set_closed(&self, closed: bool) {
+        self.state().closed = closed;
     }
 
     /// Something else happens just before the call that comes after so many others.
@@ -273,6 +281,11 @@ impl Sim {
 }
 
 impl State {
+    fn is_open(&self) -> io::Result<()> {
+        let refused = || unchanged(io::Error::other("there are too many open files"));
+        if self.closed { Err(refused()) } else { Ok(()) }
+    }
+
     fn used(&self) -> u64 {
         self.names.values().map(|file| self.files[*file].now.len() as u64).sum()
     }
@@ -374,12 +387,14 @@ impl Io for Sim {
     fn open(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
         let mut state = self.state();
         state.opens += 1;
+        state.is_open()?;
         let Some(&file) = state.names.get(name) else { return missing() };
         let (sim, life) = (self.clone(), state.life);
         Ok(Arc::new(SimHandle { sim, life, file, name: name.to_owned() }))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
+        self.state().is_open()?;
         self.change(|state| {
             if state.names.contains_key(name) {
                 return Err(ErrorKind::AlreadyExists.into());
@@ -420,6 +435,7 @@ impl Io for Sim {
 
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
         let state = self.state();
+        state.is_open()?;
         let within = state.names.iter().filter(|(name, _)| folder_of(name) == folder);
         let file = |(name, file): (&String, &usize)| {
             let name = name.rsplit('/').next().unwrap_or(name).to_owned();
@@ -429,6 +445,7 @@ impl Io for Sim {
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        self.state().is_open()?;
         if let Call::Fail(error) = self.begin()? {
             return Err(error);
         }
@@ -457,6 +474,7 @@ impl Io for Sim {
 
     fn free(&self) -> io::Result<u64> {
         let state = self.state();
+        state.is_open()?;
         Ok(state.capacity.saturating_sub(state.used()))
     }
 }
@@ -472,6 +490,7 @@ impl Handle for SimHandle {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.check()?;
         let state = self.sim.state();
+        state.is_open()?;
         let from = usize::try_from(offset).map_err(io::Error::other)?;
         let bytes = state.files[self.file].now.get(from..from + buffer.len());
         buffer.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);
@@ -539,7 +558,9 @@ impl SimIndex {
 
 impl Index for SimIndex {
     fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.state()?.index.get(key).cloned())
+        let state = self.state()?;
+        state.is_open()?;
+        Ok(state.index.get(key).cloned())
     }
 
     fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> io::Result<Entries> {
@@ -567,7 +588,7 @@ impl Index for SimIndex {
     }
 
     fn flush(&self) -> io::Result<()> {
-        drop(self.state()?);
+        self.state()?.is_open()?;
         if let Call::Fail(error) = self.0.begin()? {
             return Err(error);
         }

@@ -20,6 +20,15 @@ impl Timestamp {
     /// The latest point in time: what never comes.
     pub const NEVER: Timestamp = Timestamp(i64::MAX);
 
+    /// This time of the machine, which may be set to one before 1970.
+    fn of(time: SystemTime) -> Timestamp {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => Timestamp(millis(since)),
+            Err(before) => Timestamp(-millis(before.duration())),
+        }
+    }
+
     /// This point in time, later by `duration` (whole milliseconds; never wraps).
     #[must_use]
     pub fn after(self, duration: Duration) -> Timestamp {
@@ -49,6 +58,16 @@ impl fmt::Display for Timestamp {
             Err(_) => write!(f, "{}ms", self.0),
         }
     }
+}
+
+/// Counts the ids of one millisecond of the machine's clock.
+static IDS: Mutex<uuid::ContextV7> = Mutex::new(uuid::ContextV7::new());
+
+/// An id that was made at this time. Ids have no time before 1970: those are of its first moment.
+fn id_at(counter: impl uuid::ClockSequence<Output = impl Into<u128>>, time: Timestamp) -> Uuid {
+    let millis = u64::try_from(time.0).unwrap_or(0);
+    let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+    Uuid::new_v7(uuid::Timestamp::from_unix(counter, millis / 1000, nanos))
 }
 
 /// The clock of a host: the machine's, or one that is turned by hand.
@@ -89,10 +108,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::Real(_) => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH);
-                Timestamp(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
-            }
+            Source::Real(_) => Timestamp::of(SystemTime::now()),
             Source::Manual(clock) => clock.now(),
         }
     }
@@ -142,13 +158,8 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that makes ids")]
     pub fn new_id(&self) -> Uuid {
         match &self.0 {
-            Source::Real(_) => Uuid::now_v7(),
-            Source::Manual(clock) => {
-                let millis = u64::try_from(clock.now().0).unwrap_or(0);
-                let seconds = millis / 1000;
-                let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
-                Uuid::new_v7(uuid::Timestamp::from_unix(clock.counter(), seconds, nanos))
-            }
+            Source::Real(_) => id_at(&IDS, Timestamp::of(SystemTime::now())),
+            Source::Manual(clock) => id_at(clock.counter(), clock.now()),
         }
     }
 
@@ -269,6 +280,15 @@ mod tests {
     #[test]
     fn a_timestamp_prints_as_rfc_3339_with_milliseconds() {
         assert_eq!(Timestamp(1_893_456_000_042).to_string(), "2030-01-01T00:00:00.042Z");
+    }
+
+    #[test]
+    fn a_machine_whose_clock_is_set_before_1970_has_times_and_ids() {
+        let time = |before| Timestamp::of(UNIX_EPOCH - Duration::from_millis(before));
+        assert_eq!((time(0), time(1_500)), (Timestamp(0), Timestamp(-1_500)));
+        assert_eq!(time(1).to_string(), "1969-12-31T23:59:59.999Z");
+        let ids: Vec<_> = (0..1000).map(|before| id_at(&IDS, time(before))).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::held::Charge;
 use crate::session::id::Principal;
 
 /// Answers that have no more bytes are bounded by their number alone.
-pub(super) const SMALL: u64 = 4 << 10;
+const SMALL: u64 = 4 << 10;
 
 /// Charge what the answer holds.
 pub(super) async fn charged(

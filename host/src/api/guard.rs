@@ -70,13 +70,14 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
-/// The server that the request is meant for. With HTTP/2 that is a part of the address.
+/// The server that the request is meant for. What stands in the address wins over the header: with
+/// HTTP/2, and where a client writes the whole address (RFC 9112, 3.2.2).
 fn host_of(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     let mut named = headers.get_all(header::HOST).iter();
-    let host = match (named.next(), named.next()) {
-        (Some(host), None) => host.to_str().ok()?,
-        (None, _) => uri.authority()?.as_str(),
-        (Some(_), Some(_)) => return None,
+    let host = match (uri.authority(), named.next(), named.next()) {
+        (_, _, Some(_)) | (None, None, None) => return None,
+        (Some(authority), _, None) => authority.as_str(),
+        (None, Some(host), None) => host.to_str().ok()?,
     };
     Some(host.to_ascii_lowercase())
 }
@@ -187,6 +188,15 @@ mod tests {
         assert_eq!(host_of(&headers, &Uri::from_static("/")), None);
         let absolute = Uri::from_static("http://localhost:3333/");
         assert_eq!(host_of(&HeaderMap::new(), &absolute).as_deref(), Some("localhost:3333"));
+        assert_eq!(host_of(&headers, &absolute), None);
+    }
+
+    #[test]
+    fn a_whole_address_wins_over_the_header() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        let absolute = Uri::from_static("http://evil.example/");
+        assert_eq!(host_of(&headers, &absolute).as_deref(), Some("evil.example"));
     }
 
     #[test]

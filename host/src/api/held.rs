@@ -16,6 +16,10 @@ use crate::session::id::Principal;
 /// Of how much of the budget bodies, or answers, take one part at most.
 const PART: u64 = 4;
 
+/// What is not larger is charged whatever there is, in bytes: it is bounded by the number of requests,
+/// and a host whose memory is spent still takes orders.
+const SMALL: u64 = 16 << 10;
+
 /// How often one looks whether there is memory for what waits for it.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -70,6 +74,10 @@ pub(super) struct Charge {
 impl Charge {
     /// Charge so many bytes more.
     pub(super) fn grow(&mut self, bytes: u64) -> Result<(), ApiError> {
+        if self.account.held().saturating_add(bytes) <= SMALL {
+            self.force(bytes);
+            return Ok(());
+        }
         if !self.share.grow(bytes) {
             return Err(ApiError::overloaded());
         }

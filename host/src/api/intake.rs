@@ -73,21 +73,29 @@ pub(super) async fn bounded(
     Ok(next.run(request).await)
 }
 
-/// Take in a body that is on its way.
+/// Take in a body that is on its way, or what comes of it in the time that it has.
 async fn take(
     api: &Api,
     parts: &Parts,
     body: Body,
     principal: &Principal,
 ) -> Result<Bytes, ApiError> {
-    let bounds = bounds(api, &parts.headers);
-    // A client that asks first is refused before it sends anything.
-    let asks_first = parts.headers.contains_key(header::EXPECT);
     let _arriving = api.arriving.take(principal, 1).ok_or_else(ApiError::overloaded)?;
+    let Bounds { bytes, time } = bounds(api, &parts.headers);
     let growing = Growing::new(api.bodies.of(principal));
-    let reading =
-        read(growing, told(&parts.headers), body.into_data_stream(), bounds.bytes, asks_first);
-    tokio::time::timeout(bounds.time, reading).await.map_err(|_| too_slow())?
+    let mut pieces = body.into_data_stream();
+    let taking = async {
+        let refused = match read(growing, &parts.headers, &mut pieces, bytes).await {
+            Ok(whole) => return Ok(whole),
+            Err(refused) => refused,
+        };
+        // A client that asks first is refused before it sends anything.
+        if !parts.headers.contains_key(header::EXPECT) {
+            discard(&mut pieces).await;
+        }
+        Err(refused)
+    };
+    tokio::time::timeout(time, taking).await.map_err(|_| too_slow())?
 }
 
 fn bounds(api: &Api, headers: &HeaderMap) -> Bounds {
@@ -103,19 +111,22 @@ fn bounds(api: &Api, headers: &HeaderMap) -> Bounds {
 
 async fn read(
     mut growing: Growing,
-    told: Option<u64>,
-    mut pieces: BodyDataStream,
+    headers: &HeaderMap,
+    pieces: &mut BodyDataStream,
     limit: usize,
-    asks_first: bool,
 ) -> Result<Bytes, ApiError> {
+    if is_encoded(headers) {
+        let error = "the body must come as it is, without a Content-Encoding";
+        let code = "unsupported_content_encoding";
+        let refused = ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, error);
+        return Err(refused.header(header::ACCEPT_ENCODING, "identity"));
+    }
     let too_large = || {
         let error = format!("the body may take {limit} bytes at most");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error).with("limit", limit)
     };
+    let told = told(headers);
     if told.is_some_and(|told| told > limit as u64) {
-        if !asks_first {
-            discard(pieces).await;
-        }
         return Err(too_large());
     }
     let most = told.and_then(|told| usize::try_from(told).ok()).unwrap_or(limit);
@@ -123,23 +134,17 @@ async fn read(
         let broken = "the body ended before it was whole";
         let piece =
             piece.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "broken_body", broken))?;
-        let refused = if growing.len() + piece.len() > limit {
-            Some(too_large())
-        } else {
-            growing.push(&piece, most).err()
-        };
-        if let Some(refused) = refused {
-            drop(growing);
-            discard(pieces).await;
-            return Err(refused);
+        if growing.len() + piece.len() > limit {
+            return Err(too_large());
         }
+        growing.push(&piece, most)?;
     }
     Ok(growing.whole())
 }
 
 /// Read what is left of a body that is refused, within bounds, and keep nothing: many clients send
 /// everything before they read an answer, and would find a broken connection in place of it.
-async fn discard(mut pieces: BodyDataStream) {
+async fn discard(pieces: &mut BodyDataStream) {
     let mut left = MAX_DISCARDED;
     while let Some(Ok(piece)) = pieces.next().await {
         match left.checked_sub(piece.len()) {
@@ -147,6 +152,15 @@ async fn discard(mut pieces: BodyDataStream) {
             None => return,
         }
     }
+}
+
+/// Whether the body has been compressed, or the like.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut names = encodings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names.any(|name| {
+        !matches!(name.trim_ascii(), b"") && !name.trim_ascii().eq_ignore_ascii_case(b"identity")
+    })
 }
 
 /// How long the client says that the body is.

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 
 use super::Api;
-use super::answers::{self, SMALL};
+use super::answers;
 use super::error::ApiError;
 use super::frame::RequestId;
 use super::intake::Slot;
@@ -75,13 +75,7 @@ async fn answer(
     let (principal, answers) = (asked.slot.principal(), &asked.api.answers);
     let length = rendered.len() as u64;
     let mut charge = answers.of(principal);
-    let fits = if length <= SMALL {
-        charge.force(length);
-        true
-    } else {
-        charge.grow(length).is_ok()
-    };
-    if fits {
+    if charge.grow(length).is_ok() {
         return Ok(answers::respond(rendered, charge));
     }
     drop(rendered);

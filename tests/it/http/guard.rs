@@ -63,6 +63,50 @@ async fn a_page_of_another_origin_may_not_call() {
     server.shut_down().await;
 }
 
+#[tokio::test]
+async fn a_whole_address_wins_over_the_host_header() {
+    let server = TestServer::new().await;
+    let ask = async |address: &str, host: &str| {
+        let head = format!("GET http://{address}/healthz HTTP/1.1\r\nhost: {host}\r\n");
+        server.raw(format!("{head}connection: close\r\n\r\n").as_bytes()).await
+    };
+    let own = server.address();
+    let misdirected = ask("evil.example", own).await;
+    assert!(misdirected.starts_with("HTTP/1.1 421"), "{misdirected}");
+    let answer = ask(own, "evil.example").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_as_it_is_says_so() {
+    let server = TestServer::new().await;
+    let post = async |name: &str, value: &str, body: &'static [u8]| {
+        let request = server.client.request(Method::POST, "/api/sessions");
+        let kind = if name == "content-type" { value } else { "application/json" };
+        let request = request.header("content-type", kind).body(body);
+        send(if name == "content-type" { request } else { request.header(name, value) }).await
+    };
+    for encoding in ["gzip", "br", "identity, gzip"] {
+        let refused = post("content-encoding", encoding, b"\x1f\x8b\x08").await;
+        assert_eq!(refused.headers["accept-encoding"], "identity");
+        is_error(&(refused.status, refused.body), 415, "unsupported_content_encoding");
+    }
+    assert_eq!(post("content-encoding", "identity", b"{}").await.status, 201);
+    for charset in ["utf-16", "iso-8859-1", "\"latin1\""] {
+        let kind = format!("application/json; charset={charset}");
+        let refused = post("content-type", &kind, b"{}").await;
+        is_error(&(refused.status, refused.body), 415, "unsupported_charset");
+    }
+    for charset in ["utf-8", "\"UTF-8\"", "US-ASCII"] {
+        let kind = format!("application/json;charset={charset}");
+        assert_eq!(post("content-type", &kind, b"{}").await.status, 201, "{charset}");
+    }
+    // What some programs write before a text.
+    assert_eq!(post("accept", "*/*", b"\xef\xbb\xbf{}").await.status, 201);
+    server.shut_down().await;
+}
+
 async fn with_keys() -> TestServer {
     let key = |name: &str, key: &str| ApiKey::new(Principal(name.to_owned()), key);
     let keys = vec![key("ann", "key-of-ann"), key("ben", "key-of-ben")];

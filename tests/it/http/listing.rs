@@ -73,6 +73,26 @@ async fn each_filter_finds_what_matches_and_together_they_find_what_matches_all(
 }
 
 #[tokio::test]
+async fn a_tag_with_a_comma_in_it_is_found() {
+    let server = TestServer::new().await;
+    let comma = server.counter(json!({ "tags": ["a,b"] })).await;
+    let plain = server.counter(json!({ "tags": ["a"] })).await;
+    let other = server.counter(json!({ "tags": ["c", "d"] })).await;
+    for (query, expected) in [
+        ("?tag=a,b", vec![comma.as_str()]),
+        ("?tag=a%2Cb", vec![comma.as_str()]),
+        ("?tags=a,b", vec![plain.as_str()]),
+        ("?tags=a,b&tag=a,b", vec![plain.as_str(), comma.as_str()]),
+        ("?tag=a&tag=d", vec![other.as_str(), plain.as_str()]),
+        ("?tags=a&tags=x,c", vec![other.as_str(), plain.as_str()]),
+    ] {
+        let found = list(&server, query).await;
+        assert_eq!(ids(&found), expected, "{query}");
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
 async fn the_pages_of_a_list_have_every_session_once() {
     let server = TestServer::new().await;
     let mut created = Vec::new();

@@ -49,7 +49,7 @@ pub use session::request::{
 };
 pub use session::snapshot::{Chunk, GuestState, Snapshot};
 pub use session::state::{InvalidTransition, Reason, Resumable, State, Status};
-pub use session::template::Template;
+pub use session::template::{Template, TemplateSummary};
 pub use store::embedded::{OpenError, Options as StoreOptions};
 pub use store::upkeep::{self, BackupError, BackupSummary, CheckReport, StoreUsage};
 pub use store::{

@@ -309,7 +309,7 @@ async fn a_template_starts_sessions_warm_and_outlives_what_it_was_made_from() {
         assert!(answer.starts_with("turn 2: more; first learnt"), "{answer}");
         started.delete().await.unwrap();
     }
-    assert_eq!(test.host.templates().list().await.unwrap(), [template]);
+    assert_eq!(test.host.templates().list().await.unwrap(), [template.into()]);
     test.host.templates().delete("warm").await.unwrap();
     let new = NewSession { start: Start::Template("warm".to_owned()), ..NewSession::default() };
     let refused = test.host.sessions().create_seen(new).await;

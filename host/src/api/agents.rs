@@ -5,8 +5,13 @@ use axum::http::StatusCode;
 
 use super::error::ApiError;
 use super::model::agent::{AgentBody, AgentList};
+use super::model::fields::Answered;
 use super::request::{Caller, Component, JsonBody, OneAgent, Params};
-use crate::agent::{AgentSelector, InvalidName, Visibility};
+use crate::agent::{Agent, AgentSelector, InvalidName, Visibility};
+use crate::store::PAGE_BYTES;
+
+/// The most agents of a page.
+const MAX_LISTED: u64 = 1_000;
 
 /// `POST /api/agents?name=&version=`
 pub(super) async fn upload(
@@ -18,17 +23,44 @@ pub(super) async fn upload(
         let missing = || ApiError::invalid_field(name, "is needed, as a parameter of the query");
         params.text(name).ok_or_else(missing)
     };
-    let (name, version) = (needed("name")?, needed("version")?);
-    let upload = host.agents().upload(name, version, component.bytes.clone()).await?;
+    let (name, version) = (needed("name")?.to_owned(), needed("version")?.to_owned());
+    // In a task of its own: a client that goes away finds the agent when it comes back.
+    let working = tokio::spawn(async move {
+        let bytes = component.bytes.clone();
+        let upload = host.agents().upload(&name, &version, bytes).await;
+        drop(component);
+        upload
+    });
+    let upload = working.await.map_err(|error| ApiError::internal(error.to_string()))??;
     let status = if upload.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(upload.agent.into())))
 }
 
-/// `GET /api/agents`
-pub(super) async fn list(Caller(host): Caller) -> Result<Json<AgentList>, ApiError> {
-    let agents: Vec<AgentBody> =
-        host.agents().list().await?.into_iter().map(AgentBody::from).collect();
-    Ok(Json(AgentList { count: agents.len(), agents }))
+/// `GET /api/agents?after=&limit=`: all of them, as far as a page has room.
+pub(super) async fn list(
+    Caller(host): Caller,
+    params: Params,
+) -> Result<Json<AgentList>, ApiError> {
+    let after = usize::try_from(params.count("after")?.unwrap_or(0)).unwrap_or(usize::MAX);
+    let limit = params.count("limit")?.unwrap_or(MAX_LISTED).clamp(1, MAX_LISTED);
+    let all = host.agents().list().await?;
+    let (mut agents, mut bytes) = (Vec::new(), 0);
+    for agent in all.iter().skip(after) {
+        bytes += size_of(agent);
+        if agents.len() as u64 == limit || (bytes > PAGE_BYTES && !agents.is_empty()) {
+            break;
+        }
+        agents.push(AgentBody::from(agent.clone()));
+    }
+    let count = agents.len();
+    let end = after.saturating_add(count);
+    Ok(Json(AgentList { agents, count, next: (end < all.len()).then_some(end) }))
+}
+
+/// About how many bytes an agent takes in a list.
+fn size_of(agent: &Agent) -> usize {
+    let texts = agent.imports.iter().chain(&agent.capabilities).map(|text| text.len() + 4);
+    texts.sum::<usize>() + 1_024
 }
 
 /// `GET /api/agents/{agent}`
@@ -44,12 +76,14 @@ pub(super) async fn change(
     Caller(host): Caller,
     OneAgent(agent): OneAgent,
     JsonBody(mut fields): JsonBody,
-) -> Result<Json<AgentBody>, ApiError> {
+) -> Result<Json<Answered<AgentBody>>, ApiError> {
     let words = &Visibility::ALL;
     let visibility = fields.word("visibility", words, Visibility::as_str)?;
+    let ignored = fields.finish()?;
     let visibility = visibility
         .ok_or_else(|| ApiError::invalid_field("visibility", "is needed: `private` or `public`"))?;
-    Ok(Json(host.agents().set_visibility(agent, visibility).await?.into()))
+    let answer = host.agents().set_visibility(agent, visibility).await?.into();
+    Ok(Json(Answered { answer, ignored }))
 }
 
 /// `DELETE /api/agents/{agent}`

@@ -7,7 +7,7 @@ use crate::agent::{AgentName, InvalidName};
 use crate::session::creation::{InvalidField, MAX_DESCRIPTION};
 use crate::session::id::SnapshotId;
 use crate::session::request::OrderError;
-use crate::session::template::Template;
+use crate::session::template::{Template, TemplateSummary};
 use crate::store::StoreError;
 
 /// The most templates of one owner.
@@ -106,7 +106,7 @@ impl Templates {
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
-    pub async fn list(&self) -> Result<Vec<Template>, StoreError> {
+    pub async fn list(&self) -> Result<Vec<TemplateSummary>, StoreError> {
         self.0.inner.store.templates(self.0.caller.clone()).await
     }
 

@@ -32,7 +32,7 @@ use crate::session::pattern::Pattern;
 use crate::session::record::Session;
 use crate::session::snapshot::Snapshot;
 use crate::session::state::Status;
-use crate::session::template::Template;
+use crate::session::template::{Template, TemplateSummary};
 use crate::turn::record::TurnRecord;
 
 use self::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage};
@@ -343,8 +343,8 @@ pub trait Store: Send + Sync + 'static {
         name: String,
     ) -> Result<Option<Template>, StoreError>;
 
-    /// The templates of an owner, by name, with the outlines of their snapshots.
-    async fn templates(&self, owner: Principal) -> Result<Vec<Template>, StoreError>;
+    /// The templates of an owner, by name.
+    async fn templates(&self, owner: Principal) -> Result<Vec<TemplateSummary>, StoreError>;
 
     /// Remove a template. Returns whether it was there.
     async fn delete_template(&self, owner: Principal, name: String) -> Result<bool, StoreError>;

@@ -227,3 +227,24 @@ async fn an_upload_of_another_content_type_is_refused() {
     }
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn the_pages_of_agents_have_every_agent_once() {
+    let server = TestServer::new().await;
+    for version in ["1", "2", "3"] {
+        server.client.upload("mine", version, guests::SPENDS_FUEL.bytes).await.unwrap();
+    }
+    let (_, whole) = server.client.get("/api/agents").await.unwrap();
+    assert_eq!(whole["next"], json!(null));
+    let (mut found, mut after) = (Vec::new(), json!(0));
+    while !after.is_null() {
+        let path = format!("/api/agents?limit=2&after={after}");
+        let (_, page) = server.client.get(&path).await.unwrap();
+        let agents = page["agents"].as_array().unwrap();
+        assert!((1..=2).contains(&agents.len()));
+        found.extend(agents.iter().cloned());
+        after = page["next"].clone();
+    }
+    assert_eq!(&found, whole["agents"].as_array().unwrap());
+    server.shut_down().await;
+}

@@ -68,9 +68,11 @@ impl From<Agent> for AgentBody {
     }
 }
 
-/// All agents.
+/// Agents, by name and then in the order of upload.
 #[derive(Debug, Serialize)]
 pub(in crate::api) struct AgentList {
     pub(in crate::api) agents: Vec<AgentBody>,
     pub(in crate::api) count: usize,
+    /// What to ask for as `after`, where the list goes on; `null` at its end.
+    pub(in crate::api) next: Option<usize>,
 }

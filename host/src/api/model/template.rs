@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::session::AgentName;
-use crate::session::template::Template;
+use crate::session::template::{Template, TemplateSummary};
 
 /// A template.
 #[derive(Debug, Serialize)]
@@ -20,12 +20,18 @@ pub(in crate::api) struct TemplateBody {
 
 impl From<Template> for TemplateBody {
     fn from(template: Template) -> TemplateBody {
+        TemplateSummary::from(template).into()
+    }
+}
+
+impl From<TemplateSummary> for TemplateBody {
+    fn from(template: TemplateSummary) -> TemplateBody {
         TemplateBody {
             agent: AgentName::from(&template.agent),
             name: template.name,
             description: template.description,
-            from: template.snapshot.parent.map(|from| from.to_string()),
-            bytes: template.snapshot.state.size(),
+            from: template.from.map(|from| from.to_string()),
+            bytes: template.size,
             created_at: template.created_at.to_string(),
         }
     }

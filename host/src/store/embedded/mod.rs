@@ -80,7 +80,7 @@ use crate::memory::{Account, MemoryBudget, OutOfMemory};
 use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::record::Session;
 use crate::session::snapshot::Snapshot;
-use crate::session::template::Template;
+use crate::session::template::{Template, TemplateSummary};
 use crate::turn::record::TurnRecord;
 
 /// How many sessions are looked at together for what is too old.
@@ -388,7 +388,7 @@ impl Store for Embedded {
         self.read(move |shared| shared.template(&owner, &name)).await
     }
 
-    async fn templates(&self, owner: Principal) -> Result<Vec<Template>, StoreError> {
+    async fn templates(&self, owner: Principal) -> Result<Vec<TemplateSummary>, StoreError> {
         self.read(move |shared| shared.templates(&owner)).await
     }
 

@@ -13,7 +13,7 @@ use crate::agent::Digest;
 use crate::session::id::{Principal, SessionId, SnapshotId};
 use crate::session::record::Session;
 use crate::session::snapshot::{Chunk, GuestState, Snapshot};
-use crate::session::template::Template;
+use crate::session::template::{Template, TemplateSummary};
 use crate::store::codec::{self, CodecError, Kind};
 use crate::store::{Depth, Dormant, Kept, SnapshotSummary, StoreError};
 
@@ -101,12 +101,13 @@ impl Shared {
     pub(in super::super) fn templates(
         &self,
         owner: &Principal,
-    ) -> Result<Vec<Template>, StoreError> {
+    ) -> Result<Vec<TemplateSummary>, StoreError> {
         let keys = self.index().templates(&keys::templates(owner));
         let mut templates = Vec::with_capacity(keys.len());
         for key in keys {
             match self.read_template(&key) {
-                Ok(template) => templates.extend(template),
+                // One at a time: the list of the chunks of a state may be large.
+                Ok(template) => templates.extend(template.map(TemplateSummary::from)),
                 Err(StoreError::Damaged(_)) => {}
                 Err(error) => return Err(error),
             }

@@ -305,7 +305,7 @@ async fn a_template_outlives_its_session_and_holds_its_agent() {
     store.put_template(cold.clone()).await.expect("it is kept");
     assert_eq!(
         store.templates(local.clone()).await.expect("it reads"),
-        [cold.clone(), warm.clone()]
+        [cold.clone().into(), warm.clone().into()]
     );
     assert_eq!(store.templates(Principal("oth".to_owned())).await.expect("it reads"), []);
     let used = store.delete_agent(agent.reference.clone(), Vec::new()).await;

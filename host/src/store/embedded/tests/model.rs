@@ -13,6 +13,7 @@ use crate::event::Cursor;
 use crate::session::deadline;
 use crate::session::record::BeforeUpgrade;
 use crate::session::snapshot::Chunk;
+use crate::session::template::TemplateSummary;
 use crate::store::codec::samples;
 use crate::store::{Depth, Logged, Page, SessionQuery, Store, StoreError};
 
@@ -531,16 +532,18 @@ async fn compare(store: &Embedded, model: &Model) -> Result<(), StoreError> {
         let found = found.map(|found| (found.session, found.snapshot));
         assert_eq!(found, kept.get(id).cloned());
     }
-    let mut templates = store.templates(Principal::local()).await?;
-    for template in &mut templates {
-        let known = &model.templates[&template.name];
+    for (name, known) in &model.templates {
+        let template = store.template(Principal::local(), name.clone()).await?;
+        let mut template = template.expect("it is kept");
         assert_eq!(
             template.snapshot.state,
             lean(known.snapshot.state.clone(), Some(&known.snapshot))
         );
         template.snapshot = known.snapshot.clone();
+        assert_eq!(&template, known);
     }
-    assert_eq!(templates, model.templates.values().cloned().collect::<Vec<_>>());
+    let summaries: Vec<_> = model.templates.values().cloned().map(TemplateSummary::from).collect();
+    assert_eq!(store.templates(Principal::local()).await?, summaries);
     let log: Vec<_> = model.logged(0).collect();
     assert_eq!(store.events_after(Cursor(0), most(usize::MAX)).await?.entries, log);
     let due = model.due();

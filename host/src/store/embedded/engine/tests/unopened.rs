@@ -14,6 +14,18 @@ fn put(number: u64, length: usize) -> Batch {
     batch
 }
 
+/// More keys than the index takes in at a time.
+const MANY: u64 = 400;
+
+/// All of these keys.
+fn all(length: usize) -> Batch {
+    let mut batch = Batch::default();
+    for number in 0..MANY {
+        batch.put(Class::Rows, key(number), vec![number as u8; length]);
+    }
+    batch
+}
+
 #[test]
 fn files_that_cannot_be_opened_are_waited_for_and_nothing_is_lost() {
     let sim = Sim::new(1, Omit::Nothing);
@@ -60,16 +72,12 @@ fn files_that_cannot_be_opened_are_waited_for_and_nothing_is_lost() {
 #[test]
 fn a_round_that_has_begun_to_change_the_index_comes_to_its_end() {
     // The files close at each of the calls of a round in turn, and open again a little later.
-    for call in 0..40 {
+    for call in 0..12 {
         let sim = Sim::new(call, Omit::Nothing);
         let core = Core::open(sim.io(), sim.index(), small()).unwrap();
-        for number in 0..600 {
-            core.commit(put(number, 700)).unwrap();
-        }
+        core.commit(all(60)).unwrap();
         core.round().unwrap();
-        for number in 0..600 {
-            core.commit(put(number, 800)).unwrap();
-        }
+        core.commit(all(70)).unwrap();
         let (closing, opening) = (sim.clone(), sim.clone());
         sim.before_call_in(call, move || {
             closing.set_closed(true);
@@ -85,7 +93,7 @@ fn a_round_that_has_begun_to_change_the_index_comes_to_its_end() {
         sim.forget_hook();
         sim.set_closed(false);
         let model: Model =
-            (0..600).map(|number| (key(number).to_vec(), vec![number as u8; 800])).collect();
+            (0..MANY).map(|number| (key(number).to_vec(), vec![number as u8; 70])).collect();
         assert_eq!(contents(&core).unwrap(), model);
         assert_eq!(core.check(&mut |_, _| true).unwrap().count, 0);
     }

@@ -170,6 +170,7 @@ fn describe() {
     describe_counter!("dormouse_turns_total", "Turns that are over, by outcome");
     describe_histogram!("dormouse_turn_seconds", Unit::Seconds, "How long turns took");
     describe_counter!("dormouse_fuel_total", "Fuel that turns have used");
+    describe_counter!("dormouse_start_fuel_total", "Fuel that instances have used to start");
     describe_counter!("dormouse_wakes_total", "Sessions woken from a snapshot");
     describe_histogram!("dormouse_wake_seconds", Unit::Seconds, "How long waking took");
     describe_counter!("dormouse_sleeps_total", "Instances dropped, by cause");

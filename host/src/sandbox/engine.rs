@@ -6,8 +6,8 @@
 //! NaN bits and relaxed SIMD are canonical, and no limit that replays depends on time.
 
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, OptLevel,
+    PoolingAllocationConfig, VariableOperatorCost, WasmBacktraceDetails,
 };
 
 use super::SandboxError;
@@ -90,6 +90,7 @@ fn config() -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)
+        .operator_cost(costs())
         .epoch_interruption(true)
         .concurrency_support(false)
         .memory_init_cow(true)
@@ -112,6 +113,24 @@ fn config() -> Config {
         .debug_symbols(false)
         .native_unwind_info(false);
     config
+}
+
+/// What instructions cost: a unit each, but for those that are calls of the host in disguise, and for what
+/// these do by the page and by the element.
+fn costs() -> OperatorCost {
+    OperatorCost {
+        MemoryGrow: 250,
+        TableGrow: 250,
+        variable: VariableOperatorCost {
+            // It may then touch all 16 pages of the system's, and each is a fault.
+            memory_grow_per_page: u8::MAX,
+            table_grow_per_element: 4,
+            // An element may be a function that is not there yet.
+            table_init_per_element: 20,
+            ..VariableOperatorCost::default()
+        },
+        ..OperatorCost::default()
+    }
 }
 
 fn pool(max_instances: u32, max_memory_bytes: u64) -> PoolingAllocationConfig {

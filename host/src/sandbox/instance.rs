@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use tracing::Instrument;
-use wasmtime::Store;
+use wasmtime::{AsContextMut, Store};
 
 use super::bindings::exports::dormouse::agent::handler;
 use super::call::{Abandoned, Answer, Call, MAX_REPLY_BYTES, MAX_REPLY_PARTS, Report};
@@ -19,6 +19,7 @@ use super::fault::{Fault, GuestFailure, bounded};
 use super::fuel;
 use super::guest::{Guest, Turn};
 use super::imports::output::TurnOutput;
+use super::imports::price::{self, Carried};
 use super::snapshot::{Keeper, Saved};
 use crate::session::snapshot::GuestState;
 use crate::turn::record::{Part, Sender};
@@ -26,6 +27,8 @@ use crate::turn::record::{Part, Sender};
 /// Bytes that a guest may hand to the host in one call of an import, or as a result. It bounds what
 /// the host reads before it can look at it; what may be kept is less.
 pub(super) const MAX_TRANSFER: usize = 32 << 20;
+/// JSON of a reply that is checked where the guest runs, in bytes.
+const SMALL_REPLY: usize = 64 << 10;
 /// The longest media type that a reply may have.
 const MAX_MEDIA_TYPE: usize = 255;
 
@@ -359,10 +362,45 @@ async fn handle(
         fuel,
     };
     match handler.call_handle(&mut *store, turn).await {
-        Ok(Ok(reply)) => Ok(Answer { content: lift(reply.content)?, complete: reply.complete }),
+        Ok(Ok(reply)) => {
+            pay_for_reply(store, &reply.content).await?;
+            let complete = reply.complete;
+            Ok(Answer { content: take(reply.content).await?, complete })
+        }
         Ok(Err(failure)) => Err(Fault::Failed(failure.into())),
         Err(error) => Err(store.data_mut().fault(&error)),
     }
+}
+
+/// Charge for reading and checking a reply.
+async fn pay_for_reply(
+    store: &mut Store<Guest>,
+    parts: &[handler::PartResult],
+) -> Result<(), Fault> {
+    let cost = price::reply(parts.iter().map(|part| match part {
+        handler::PartResult::Text(text) => Carried::Bytes(text.len()),
+        handler::PartResult::Json(json) => Carried::Json(json.len()),
+        handler::PartResult::Blob(blob) => Carried::Bytes(blob.media_type.len() + blob.data.len()),
+    }));
+    let charged = fuel::charge(&mut store.as_context_mut(), cost).await;
+    charged.map_err(|error| store.data_mut().fault(&error))
+}
+
+/// The parts of a reply, checked where the guest runs or, where that takes long, on a thread that may
+/// block.
+async fn take(parts: Vec<handler::PartResult>) -> Result<Vec<Part>, Fault> {
+    let bytes: usize = parts
+        .iter()
+        .map(|part| match part {
+            handler::PartResult::Json(json) => json.len(),
+            handler::PartResult::Text(_) | handler::PartResult::Blob(_) => 0,
+        })
+        .sum();
+    if bytes <= SMALL_REPLY {
+        return lift(parts);
+    }
+    let lifted = tokio::task::spawn_blocking(move || lift(parts)).await;
+    lifted.map_err(|error| Fault::Host(error.to_string()))?
 }
 
 /// Whether a guest handed over more than [`MAX_TRANSFER`] at once.

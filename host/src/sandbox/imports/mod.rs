@@ -12,7 +12,7 @@
 mod interface;
 pub(super) mod log;
 pub(super) mod output;
-mod price;
+pub(super) mod price;
 pub(super) mod session;
 mod text;
 pub(super) mod wasi;

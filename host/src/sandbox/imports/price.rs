@@ -1,4 +1,4 @@
-//! What each import costs, in units of fuel.
+//! What each import costs, in units of fuel, and what an export hands over.
 //!
 //! A unit of the host's work is a nanosecond of it, measured on a release build and rounded up: as
 //! much as an instruction of the guest takes at most. So a loop around any import costs its session no
@@ -15,7 +15,7 @@ pub(super) const CALL: u64 = 500;
 pub(super) const HANDLE: u64 = 200;
 
 /// A byte that is checked and copied: of a string or a list, either way.
-pub(super) const BYTE: u64 = 1;
+pub(in crate::sandbox) const BYTE: u64 = 1;
 
 /// A byte of a JSON document that is checked, or written.
 pub(super) const JSON_BYTE: u64 = 8;
@@ -36,6 +36,27 @@ pub(super) const PIECE: u64 = 1_000;
 pub(super) const POLLABLE: u64 = 400;
 
 /// The price of so many of something.
-pub(super) fn of(count: usize, each: u64) -> u64 {
+pub(in crate::sandbox) fn of(count: usize, each: u64) -> u64 {
     (count as u64).saturating_mul(each)
+}
+
+/// A part of a reply.
+#[derive(Clone, Copy)]
+pub(in crate::sandbox) enum Carried {
+    /// So many bytes.
+    Bytes(usize),
+    /// A JSON document of so many bytes.
+    Json(usize),
+}
+
+/// The price of a reply: more than there may be of it has been read by then, and is paid for.
+pub(in crate::sandbox) fn reply(parts: impl Iterator<Item = Carried>) -> u64 {
+    let each = |part| {
+        FIELD
+            + match part {
+                Carried::Bytes(bytes) => of(bytes, BYTE),
+                Carried::Json(bytes) => of(bytes, JSON_BYTE),
+            }
+    };
+    parts.map(each).sum()
 }

@@ -1,15 +1,17 @@
 //! Portable state: the agent's own bytes, by its own `save` and `restore`.
 
 use bytes::Bytes;
-use wasmtime::Store;
 use wasmtime::component::InstancePre;
+use wasmtime::{AsContextMut, Store};
 
 use crate::sandbox::bindings::exports::dormouse::agent::state::{
     Error, Guest as State, GuestIndices, SavedParam,
 };
 use crate::sandbox::call::MAX_STATE_BYTES;
 use crate::sandbox::fault::{Fault, bounded};
+use crate::sandbox::fuel;
 use crate::sandbox::guest::Guest;
+use crate::sandbox::imports::price;
 use crate::sandbox::instance::{MAX_TRANSFER, is_too_much};
 use crate::session::snapshot::GuestState;
 
@@ -36,6 +38,9 @@ pub(super) async fn save(guest: &State, store: &mut Store<Guest>) -> Result<Gues
             Err(Fault::StateTooLarge { limit: MAX_STATE_BYTES })
         }
         Ok(Ok(saved)) => {
+            let cost = price::of(saved.data.len(), price::BYTE);
+            let charged = fuel::charge(&mut store.as_context_mut(), cost).await;
+            charged.map_err(|error| store.data_mut().fault(&error))?;
             Ok(GuestState::Portable { version: saved.version, data: Bytes::from(saved.data) })
         }
         Ok(Err(error)) => Err(Fault::SaveFailed(explain(error))),

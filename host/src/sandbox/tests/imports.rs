@@ -177,3 +177,31 @@ async fn what_a_turn_streams_is_paid_for_in_fuel_and_in_memory_and_refused_unrea
     let (refused, unread) = held(1 << 21).await;
     assert!(refused < 1_000 && unread < cheap, "{refused} {unread} {cheap}");
 }
+
+#[tokio::test]
+async fn a_reply_is_paid_for_by_its_bytes() {
+    const FUEL: u64 = 100_000_000;
+    // One part of zeros at 2048: its kind, where it is and how long it is.
+    let replying = |kind: u32, length: u32| {
+        agent::doing(&format!(
+            "(i32.store (i32.const 64) (i32.const {kind}))
+             (i32.store (i32.const 68) (i32.const 2048))
+             (i32.store (i32.const 72) (i32.const {length}))
+             (i32.store (i32.const 12) (i32.const 64))
+             (i32.store (i32.const 16) (i32.const 1))"
+        ))
+    };
+    let mut used = Vec::new();
+    for (kind, length) in [(0, 0), (0, 60_000), (1, 60_000)] {
+        let code = code(replying(kind, length)).await;
+        let mut instance = code.try_out(grant()).await.expect("it starts");
+        let report = instance.run(call(FUEL)).await;
+        assert_eq!(report.result.is_ok(), kind == 0, "zeros are no JSON: {:?}", report.result);
+        used.push(report.fuel);
+        let mut instance = code.try_out(grant()).await.expect("it starts");
+        let short = instance.run(call(report.fuel - 1)).await;
+        assert_eq!(short.result, Err(Fault::FuelExhausted));
+    }
+    let [nothing, text, json] = used[..] else { unreachable!() };
+    assert_eq!((text - nothing, json - nothing), (60_000, 8 * 60_000));
+}

@@ -13,7 +13,9 @@ use crate::session::request::{Ended, Letter, OrderError, Running, SendError};
 use crate::session::state::{Move, Reason, Status};
 use crate::turn::admission::{self, Denied, Grant};
 use crate::turn::output::{Delta, Output};
-use crate::turn::record::{Failure, FailureCode, LogLevel, LogLine, LogSource, TurnOutcome};
+use crate::turn::record::{
+    Failure, FailureCode, LogLevel, LogLine, LogSource, TurnOutcome, TurnRecord,
+};
 use crate::turn::settlement::{self, Answer, Begun};
 
 use super::{Driver, WakeError};
@@ -118,7 +120,7 @@ impl Driver<'_> {
         if failed || status.is_final() || status == Status::Error {
             self.drop_guest();
         }
-        count(&turn.outcome, turn.fuel, duration);
+        count(&turn, duration);
         self.manager.note_deadline(&after);
         self.used_at = after.last_activity_at;
         self.session = Some(after.clone());
@@ -266,13 +268,14 @@ impl Driver<'_> {
         let memory = self.manager.memory.limit();
         let lacking = self.lacking(&ending).is_some();
         let waited = matches!(ending, Outcome::TimedOut) && std::mem::take(&mut self.in_line);
-        let mut start_fuel = self.guest.as_mut().and_then(|guest| guest.instance.take_start());
+        let mut start_fuel = None;
         let (result, fuel, log, log_dropped) = match ending {
             // Not billed: it is the host that could not go on.
             Outcome::Returned(Ok((report, _))) if lacking => {
                 (Err(out_of_memory()), 0, report.log, report.log_dropped)
             }
             Outcome::Returned(Ok((report, kept))) => {
+                start_fuel = self.guest.as_mut().and_then(|guest| guest.instance.take_start());
                 let result = match report.result {
                     Ok(answer) => Ok(self.answer(session, answer, kept)),
                     Err(fault) => Err(failure(fault, grant, memory)),
@@ -309,7 +312,8 @@ impl Driver<'_> {
                     },
                 };
                 match self.guest.take() {
-                    Some(guest) => {
+                    Some(mut guest) => {
+                        start_fuel = guest.instance.take_start();
                         let abandoned = guest.instance.abandon();
                         (Err(failure), abandoned.fuel, abandoned.log, abandoned.log_dropped)
                     }
@@ -317,10 +321,6 @@ impl Driver<'_> {
                 }
             }
         };
-        if result.as_ref().is_err_and(|failure| failure.code == FailureCode::OutOfMemory) {
-            // Nothing of it is billed.
-            start_fuel = None;
-        }
         let ended_at = self.manager.clock.now();
         Ok(settlement::Ended { result, fuel, start_fuel, log, log_dropped, ended_at, duration })
     }
@@ -446,12 +446,15 @@ fn failure(fault: Fault, grant: Grant, memory: u64) -> Failure {
     Failure { code, message }
 }
 
-fn count(outcome: &TurnOutcome, fuel: u64, duration: Duration) {
-    let outcome = match outcome {
+fn count(turn: &TurnRecord, duration: Duration) {
+    let outcome = match &turn.outcome {
         TurnOutcome::Answered { .. } => "answered",
         TurnOutcome::Failed(failure) => failure.code.as_str(),
     };
     metrics::counter!("dormouse_turns_total", "outcome" => outcome).increment(1);
-    metrics::counter!("dormouse_fuel_total").increment(fuel);
+    metrics::counter!("dormouse_fuel_total").increment(turn.fuel);
+    if let Some(start) = turn.start {
+        metrics::counter!("dormouse_start_fuel_total").increment(start.fuel);
+    }
     metrics::histogram!("dormouse_turn_seconds").record(duration.as_secs_f64());
 }

@@ -5,7 +5,7 @@ use minicbor::Encoder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::agent::Visibility;
+use crate::agent::{StartRandomness, Visibility};
 use crate::session::deadline;
 use crate::session::limits::NanoUsd;
 use crate::session::record::Durability;
@@ -140,6 +140,7 @@ proptest! {
         let earlier = decode_agent(&with_fields(&encode_agent(&agent), 9));
         agent.visibility = Visibility::default();
         agent.start_fuel = 0;
+        agent.start_randomness = StartRandomness::None;
         prop_assert_eq!(earlier, Ok(agent));
 
         let front = with_fields(&encode_front(&session), 11);

@@ -33,6 +33,7 @@ impl From<SendError> for ApiError {
             SendError::TooLarge => {
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", text)
             }
+            SendError::Invalid(error) => error.into(),
             SendError::Damaged(damaged) => damaged.into(),
             SendError::Unusable(_) => ApiError::snapshot_unusable(text),
             SendError::OutOfMemory => ApiError::out_of_memory(),

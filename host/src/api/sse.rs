@@ -269,7 +269,7 @@ impl Writer {
 
 fn numbered(turn: u64, seq: u64, event: &StreamEvent<'_>) -> String {
     // Strings, numbers and maps with string keys: there is nothing that JSON cannot hold.
-    let event = serde_json::to_string(event).unwrap_or_default();
+    let event = in_one_line(serde_json::to_string(event).unwrap_or_default());
     format!("id: {turn}.1.{seq}\ndata: {event}\n\n")
 }
 
@@ -336,6 +336,32 @@ impl Answering {
     }
 }
 
+/// A JSON document without anything that some reader takes for the end of a line. Line breaks stand
+/// between the tokens of a document that an agent wrote, where a space says the same; the others of
+/// Unicode, which only strings can have, are escaped.
+fn in_one_line(document: String) -> String {
+    const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+    if !document.contains(BREAKS) {
+        return document;
+    }
+    let mut line = String::with_capacity(document.len() + 64);
+    let mut rest = document.as_str();
+    while let Some(at) = rest.find(BREAKS) {
+        let (before, broken) = rest.split_at(at);
+        let mut after = broken.chars();
+        line.push_str(before);
+        line.push_str(match after.next() {
+            Some('\u{85}') => "\\u0085",
+            Some('\u{2028}') => "\\u2028",
+            Some('\u{2029}') => "\\u2029",
+            _ => " ",
+        });
+        rest = after.as_str();
+    }
+    line.push_str(rest);
+    line
+}
+
 /// A text in pieces that are small enough for one event, none of them cut within a character.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
@@ -359,6 +385,25 @@ mod tests {
             assert_eq!(cut.concat(), text);
             assert!(cut.iter().all(|piece| (1..=MAX_DELTA).contains(&piece.len())));
             assert!(cut.len() <= text.len() / (MAX_DELTA - 3) + 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_event_has_a_line_break_of_any_kind_in_its_data() {
+        let (mut writer, mut chunks) = writer(0);
+        let breaks = "a\u{2028}b\u{2029}c\u{85}d\r\ne";
+        let data = format!("{{\n \"x\" :\r\n[ {} ]}}", serde_json::to_string(breaks).unwrap());
+        let name = breaks.to_owned();
+        writer.delta(Delta::Text(breaks.to_owned())).await.unwrap();
+        writer.delta(Delta::Event { name, data: data.clone() }).await.unwrap();
+        let content = [crate::turn::record::Part::Json(data.clone())];
+        writer.write(&StreamEvent::message(&content)).await.unwrap();
+        for field in ["/data/event/delta/text", "/data/x/0", "/data/parts/0/json/x/0"] {
+            let chunk = String::from_utf8(chunks.recv().await.unwrap().to_vec()).unwrap();
+            let (_, data) = chunk.strip_suffix("\n\n").unwrap().split_once("\ndata: ").unwrap();
+            assert!(!data.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']), "{data}");
+            let told: serde_json::Value = serde_json::from_str(data).unwrap();
+            assert_eq!(told.pointer(field).unwrap(), breaks, "{data}");
         }
     }
 

@@ -6,6 +6,7 @@ use futures::Stream;
 
 use super::Host;
 use crate::event::Cursor;
+use crate::session::creation::InvalidField;
 use crate::session::id::{Principal, SessionId};
 use crate::session::manager::Manager;
 use crate::session::request::{
@@ -13,6 +14,7 @@ use crate::session::request::{
 };
 use crate::session::state::{Move, Reason};
 use crate::store::{Bound, Logged, Page, StoreError};
+use crate::turn::json;
 use crate::turn::output::{Delta, Output};
 use crate::turn::record::{Part, TurnOutcome, TurnRecord, text_of};
 
@@ -176,6 +178,14 @@ impl SessionHandle {
         let bytes: usize = content.iter().map(Part::len).sum();
         if bytes > MAX_MESSAGE || content.len() > MAX_PARTS || content.is_empty() {
             return Err(SendError::TooLarge);
+        }
+        for (place, part) in (1..).zip(&content) {
+            if let Part::Json(text) = part {
+                json::check(text).map_err(|error| {
+                    let problem = format!("part {place} is no JSON document: {error}");
+                    InvalidField::new("content", problem)
+                })?;
+            }
         }
         let (answer, output) = self.manager().send(self.id, self.host.caller.clone(), content)?;
         Ok(Streaming { output, answer, manager: self.manager().clone() })

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use serde::de::IgnoredAny;
 use tracing::Instrument;
 use wasmtime::{AsContextMut, Store};
 
@@ -22,6 +21,7 @@ use super::imports::output::TurnOutput;
 use super::imports::price::{self, Carried};
 use super::snapshot::{Keeper, Saved};
 use crate::session::snapshot::GuestState;
+use crate::turn::json;
 use crate::turn::record::{Part, Sender};
 
 /// Bytes that a guest may hand to the host in one call of an import, or as a result. It bounds what
@@ -461,9 +461,9 @@ fn lift(parts: Vec<handler::PartResult>) -> Result<Vec<Part>, Fault> {
 fn check(part: &Part) -> Result<(), String> {
     match part {
         Part::Text(_) => Ok(()),
-        Part::Json(json) => serde_json::from_str::<IgnoredAny>(json)
-            .map(|_| ())
-            .map_err(|error| format!("it is no JSON document: {error}")),
+        Part::Json(text) => {
+            json::check(text).map_err(|error| format!("it is no JSON document: {error}"))
+        }
         Part::Blob { media_type, .. } => {
             // It becomes a header of an answer one day.
             let plain = media_type.bytes().all(|byte| matches!(byte, b' '..=b'~'));

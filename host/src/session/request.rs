@@ -12,6 +12,7 @@ use crate::turn::admission::Denied;
 use crate::turn::output::Output;
 use crate::turn::record::{Part, Sender, TurnOutcome, TurnRecord};
 
+use super::creation::InvalidField;
 use super::id::{Principal, SessionId, SnapshotId};
 use super::queue::Next;
 use super::record::{Residency, Session};
@@ -44,6 +45,9 @@ pub enum SendError {
     /// The message has no parts, too many, or too many bytes.
     #[error("a message has 1 to {} parts and {} bytes at most", MAX_PARTS, MAX_MESSAGE)]
     TooLarge,
+    /// A part of the message is not what it says. Nothing was begun.
+    #[error(transparent)]
+    Invalid(#[from] InvalidField),
     /// The state that the turn would start from is damaged. The session is in `error` now.
     #[error(transparent)]
     Damaged(#[from] Damaged),

@@ -5,6 +5,7 @@
 //! session calls the guest between the two.
 
 pub(crate) mod admission;
+pub(crate) mod json;
 pub mod output;
 pub mod record;
 pub(crate) mod settlement;

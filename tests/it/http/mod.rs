@@ -8,6 +8,7 @@ mod failures;
 mod guard;
 mod health;
 mod history;
+mod json;
 mod lifecycle;
 mod listing;
 mod memory;

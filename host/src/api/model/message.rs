@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::error::ErrorBody;
 use super::fields::Ignored;
@@ -108,7 +108,7 @@ pub(in crate::api) enum StreamEvent<'a> {
     #[serde(rename = "stream_event")]
     Delta { data: Wrapped<'a> },
     /// A named event of the agent. Clients that know only the contract pass over it.
-    AgentEvent { name: &'a str, data: Value },
+    AgentEvent { name: &'a str, data: Box<RawValue> },
     /// The whole answer, which is valid once it is followed by `done`.
     Message { data: Said },
     /// The end, where the turn was answered.

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::turn::record::Part;
 
@@ -15,7 +15,7 @@ pub(in crate::api) enum PartBody {
         text: String,
     },
     Json {
-        json: Value,
+        json: Box<RawValue>,
     },
     #[serde(rename_all = "camelCase")]
     Blob {
@@ -37,7 +37,27 @@ impl From<&Part> for PartBody {
     }
 }
 
-/// A JSON document that an agent wrote; what is none is told as the string that it is.
-pub(super) fn document(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+/// A JSON document that an agent wrote, as the very text that it is: it was checked when the host took
+/// it. What an earlier version has kept and is none is told as a string.
+pub(super) fn document(text: &str) -> Box<RawValue> {
+    // A string always has a form in JSON.
+    let string = |_| to_raw_value(text).unwrap_or_default();
+    RawValue::from_string(text.to_owned()).unwrap_or_else(string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_told_as_it_was_written() {
+        for text in ["1e999", "123456789012345678901234567890", r#"{"b":0.10,"a":1,"a": [ 2 ]}"#] {
+            let part = PartBody::from(&Part::Json(text.to_owned()));
+            let told = serde_json::to_string(&part).unwrap();
+            assert_eq!(told, format!("{{\"type\":\"json\",\"json\":{text}}}"));
+        }
+        let none = PartBody::from(&Part::Json("no \"document".to_owned()));
+        let told = serde_json::to_string(&none).unwrap();
+        assert_eq!(told, r#"{"type":"json","json":"no \"document"}"#);
+    }
 }

@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::de::IgnoredAny;
 use wasmtime::StoreContextMut;
 
 use super::contract::output::Error;
@@ -15,6 +14,7 @@ use super::text::Text;
 use crate::sandbox::call::{MAX_OUTPUT_BYTES, OutputSink};
 use crate::sandbox::fuel::charge;
 use crate::sandbox::guest::Guest;
+use crate::turn::json;
 
 /// What each piece counts besides its bytes, so that empty ones are not without end.
 const PIECE: usize = 16;
@@ -90,8 +90,8 @@ fn count(
 /// Whether this is a JSON document, with what is wrong with it where it is none.
 async fn check(data: String) -> wasmtime::Result<(String, Result<(), String>)> {
     let check = |data: String| {
-        let checked = serde_json::from_str::<IgnoredAny>(&data);
-        (data, checked.map(drop).map_err(|error| error.to_string()))
+        let checked = json::check(&data);
+        (data, checked.map_err(|error| error.to_string()))
     };
     if data.len() <= SMALL {
         return Ok(check(data));

@@ -39,7 +39,8 @@ pub use host::{
 pub use sandbox::{Refusal, SandboxError, compile_child};
 pub use session::creation::{DefaultLimits, InvalidField, NewSession, Start};
 pub use session::id::{Principal, SessionId, SnapshotId, TurnId};
-pub use session::limits::{FuelPrice, Limits, NanoUsd, Usage};
+pub use session::inactive::NotActive;
+pub use session::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
 pub use session::pattern::Pattern;
 pub use session::record::{
     BeforeUpgrade, Durability, Object, Profile, Residency, ResumeFallback, Session,
@@ -48,7 +49,7 @@ pub use session::request::{
     Damaged, Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight,
 };
 pub use session::snapshot::{Chunk, GuestState, Snapshot};
-pub use session::state::{InvalidTransition, Reason, Resumable, State, Status};
+pub use session::state::{Cause, InvalidTransition, Reason, Resumable, State, Status};
 pub use session::template::{Template, TemplateSummary};
 pub use store::embedded::{OpenError, Options as StoreOptions};
 pub use store::upkeep::{self, BackupError, BackupSummary, CheckReport, StoreUsage};

@@ -132,6 +132,7 @@ async fn what_an_agent_says_of_its_failure_reaches_the_caller_and_changes_nothin
     for (text, code, expected) in [
         ("invalid give me a number", FailureCode::AgentInvalid, "give me a number"),
         ("failed no ink", FailureCode::AgentFailed, "no ink"),
+        ("declined", FailureCode::AgentDeclined, "declined"),
     ] {
         let Err(SendError::Failed(ended)) = session.send(text).await else { panic!("{text}") };
         let dormouse::TurnOutcome::Failed(failure) = &ended.turn.outcome else { panic!() };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dormouse::{
     AgentSelector, CreateError, Cursor, Damaged, Denied, Durability, EventKind, Fork, ForkError,
-    ManualClock, NewSession, NewTemplate, OrderError, Pattern, Principal, Residency,
+    ManualClock, NewSession, NewTemplate, NotActive, OrderError, Pattern, Principal, Residency,
     ResumeFallback, Resumption, SendError, SessionHandle, SessionId, Sight, SnapshotId, Start,
     Status, TemplateError, UpgradeError,
 };
@@ -107,7 +107,7 @@ async fn a_fork_may_spend_what_its_parent_has_left_and_no_more() {
     says(&fork, "three", "turn 3: three").await;
     assert_eq!(fork.look().await.unwrap().session.state.status(), Status::Terminated);
     let spent = fork.fork(Fork::default()).await;
-    assert!(matches!(spent, Err(ForkError::Spent(Denied::TurnsExceeded))), "{spent:?}");
+    assert!(matches!(spent, Err(ForkError::Spent(Denied::TurnsExceeded(_)))), "{spent:?}");
     assert_eq!(session.fork(Fork { snapshot: None, count: 256 }).await.unwrap().len(), 256);
     for count in [0, 257] {
         let refused = session.fork(Fork { snapshot: None, count }).await;
@@ -191,7 +191,10 @@ async fn nobody_goes_back_while_a_turn_runs() {
     session.force_kill().await.unwrap();
     assert!(running.reply().await.is_err());
     let over = session.rewind(before).await;
-    assert!(matches!(over, Err(OrderError::NotActive(Status::Terminated))), "{over:?}");
+    assert!(
+        matches!(over, Err(OrderError::NotActive(NotActive { status: Status::Terminated, .. }))),
+        "{over:?}"
+    );
     test.shut_down().await;
 }
 
@@ -474,7 +477,13 @@ async fn a_session_that_saves_on_sleep_says_what_a_crash_would_cost() {
     let test = TestHost::on(directory.path(), &clock).await;
     let session = test.host.sessions().get(id);
     let lost = session.send("four").await;
-    assert!(matches!(lost, Err(SendError::Denied(Denied::NotActive(Status::Error)))), "{lost:?}");
+    assert!(
+        matches!(
+            lost,
+            Err(SendError::Denied(Denied::NotActive(NotActive { status: Status::Error, .. })))
+        ),
+        "{lost:?}"
+    );
     session.resume(None).await.unwrap();
     says(&session, "three again", "turn 3: three again").await;
     test.shut_down().await;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dormouse::{
-    Denied, FailureCode, NanoUsd, Pattern, SendError, SessionHandle, Status, TurnOutcome,
+    Cause, Denied, FailureCode, Limit, NanoUsd, NotActive, Pattern, SendError, SessionHandle,
+    Status, TurnOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -33,7 +34,10 @@ async fn the_last_turn_that_is_allowed_is_answered_and_ends_the_session() {
     assert_eq!(session.send("three").await.unwrap().text(), "turn 2: three");
     assert_eq!(ended_as(&session).await, (Status::Terminated, "max_turns".to_owned()));
     let refused = session.send("four").await;
-    assert!(matches!(refused, Err(SendError::Denied(Denied::NotActive(Status::Terminated)))));
+    assert!(matches!(
+        refused,
+        Err(SendError::Denied(Denied::NotActive(NotActive { status: Status::Terminated, .. })))
+    ));
     assert_eq!(session.look().await.unwrap().session.usage.turns, 3);
     test.shut_down().await;
 }
@@ -174,6 +178,33 @@ async fn a_turn_that_takes_too_long_is_ended_by_the_clock() {
 }
 
 #[tokio::test]
+async fn a_running_turn_ends_with_the_life_of_its_session() {
+    let test = TestHost::new().await;
+    let session = test
+        .session_with(&guests::SLEEPS_IN_TURN, |new| {
+            new.turn_timeout = Some(Duration::from_secs(3600));
+            new.max_lifetime = Some(Duration::from_secs(60));
+        })
+        .await;
+    let sleeping = session.stream("sleep 86400000").unwrap();
+    assert_eq!(sleeping.output().begun().await, Some(1));
+    let waiting = session.stream("hello").unwrap();
+    test.advance(Duration::from_secs(60));
+    let Err(SendError::Failed(ended)) = sleeping.reply().await else { panic!() };
+    let TurnOutcome::Failed(failure) = ended.turn.outcome else { panic!() };
+    assert_eq!(failure.code, FailureCode::TurnKilled);
+    assert!(failure.message.contains("maxLifetimeMs of 60000"), "{}", failure.message);
+    assert!(ended.turn.fuel > 0, "it is billed");
+    assert_eq!(ended.session.usage.turns, 1);
+    assert_eq!(ended.session.state.reason().unwrap().cause(), Some(Cause::LifetimeExceeded));
+    let Err(SendError::Denied(Denied::NotActive(inactive))) = waiting.reply().await else {
+        panic!()
+    };
+    assert_eq!(inactive.limit, Some(Limit::Lifetime(Duration::from_secs(60))));
+    test.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_turn_that_sleeps_is_ended_by_the_clock_as_well() {
     let test = TestHost::new().await;
     let session = test
@@ -232,6 +263,9 @@ async fn an_ephemeral_session_takes_one_message() {
     assert_eq!(session.send("only").await.unwrap().text(), "turn 1: only");
     assert_eq!(ended_as(&session).await.0, Status::Completed);
     let refused = session.send("again").await;
-    assert!(matches!(refused, Err(SendError::Denied(Denied::NotActive(Status::Completed)))));
+    assert!(matches!(
+        refused,
+        Err(SendError::Denied(Denied::NotActive(NotActive { status: Status::Completed, .. })))
+    ));
     test.shut_down().await;
 }

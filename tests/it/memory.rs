@@ -173,3 +173,32 @@ async fn want_of_memory_is_503_with_a_time_to_try_again() {
     hog.end().await;
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn sessions_that_sleep_are_charged_for_what_is_kept_of_them_in_memory() {
+    let server = TestServer::with(|options| options.memory_budget = 4 << 20, |_| {}).await;
+    let host = &server.test.host;
+    let label = |place: usize, session: usize| format!("{session:028}{place:04}");
+    let mut created = Vec::new();
+    let refused = loop {
+        let tags: Vec<String> = (0..32).map(|place| label(place, created.len())).collect();
+        let body = json!({ "agent": "counter", "tags": tags });
+        let (status, body) = server.client.post("/api/sessions", &body).await.unwrap();
+        if status != 201 {
+            break (status, body);
+        }
+        created.push(body["id"].as_str().unwrap().to_owned());
+    };
+    assert_eq!((refused.0.as_u16(), &refused.1["code"]), (507, &json!("too_many_sessions")));
+    assert!((600..1_000).contains(&created.len()), "{}", created.len());
+    let stats = host.stats();
+    assert!(stats.memory_used >= stats.store.index_bytes, "{stats:?}");
+    assert!(stats.store.index_bytes <= 1 << 20, "{stats:?}");
+    for id in &created[..100] {
+        server.client.delete(&format!("/api/sessions/{id}")).await.unwrap();
+    }
+    let after = host.stats();
+    assert!(after.store.index_bytes < stats.store.index_bytes - 100 * 1_024, "{after:?}");
+    server.counter(json!({})).await;
+    server.shut_down().await;
+}

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use dormouse::{
-    EventKind, FailureCode, Host, OrderError, Pattern, Residency, SendError, SessionHandle, Status,
-    Streaming, TurnOutcome,
+    EventKind, FailureCode, Host, NotActive, OrderError, Pattern, Residency, SendError,
+    SessionHandle, Status, Streaming, TurnOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -210,7 +210,10 @@ async fn who_is_killed_stopped_or_deleted_leaves_the_line() {
     deleted.delete().await.unwrap();
     waiting(&test.host, 2).await;
     woken.terminate("enough").await.unwrap();
-    assert!(matches!(by_hand.await.unwrap(), Err(OrderError::NotActive(Status::Stopping))));
+    assert!(matches!(
+        by_hand.await.unwrap(),
+        Err(OrderError::NotActive(NotActive { status: Status::Stopping, .. }))
+    ));
     waiting(&test.host, 1).await;
     stopped.stop().await.unwrap();
     waiting(&test.host, 0).await;

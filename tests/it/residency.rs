@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dormouse::{
-    Cursor, Denied, EventKind, OrderError, Pattern, Residency, SendError, Statefulness, Status,
+    Cursor, Denied, EventKind, NotActive, OrderError, Pattern, Residency, SendError, Statefulness,
+    Status,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::test_host::eventually;
@@ -186,7 +187,10 @@ async fn a_session_whose_unsaved_state_is_lost_goes_into_error_and_never_on() {
     let test = TestHost::on(directory.path(), &clock).await;
     let session = test.host.sessions().get(id);
     let refused = session.send("two").await;
-    assert!(matches!(refused, Err(SendError::Denied(Denied::NotActive(Status::Error)))));
+    assert!(matches!(
+        refused,
+        Err(SendError::Denied(Denied::NotActive(NotActive { status: Status::Error, .. })))
+    ));
     let state = session.look().await.unwrap().session.state;
     assert_eq!(state.reason().unwrap().0, "state_lost");
     test.shut_down().await;

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 use super::model::error::ErrorBody;
+use crate::session::inactive::NotActive;
 use crate::session::pattern::Pattern;
 use crate::session::state::Status;
 
@@ -106,9 +107,11 @@ impl ApiError {
             .with("id", id)
     }
 
-    pub(super) fn not_active(status: Status) -> ApiError {
-        ApiError::new(StatusCode::CONFLICT, "session_not_active", "Session is not active")
-            .with("status", status.as_str())
+    pub(super) fn not_active(inactive: &NotActive) -> ApiError {
+        let text = inactive.to_string();
+        ApiError::new(StatusCode::CONFLICT, "session_not_active", text)
+            .with("status", inactive.status.as_str())
+            .with("reason", inactive.reason.as_ref().map(|reason| reason.0.as_str()))
     }
 
     pub(super) fn snapshot_unusable(text: String) -> ApiError {

@@ -74,13 +74,13 @@ impl From<Denied> for ApiError {
     fn from(denied: Denied) -> ApiError {
         let text = denied.to_string();
         match denied {
-            Denied::NotActive(status) => ApiError::not_active(status),
+            Denied::NotActive(inactive) => ApiError::not_active(&inactive),
             Denied::Paused => ApiError::new(StatusCode::CONFLICT, "session_paused", text),
-            Denied::BudgetExceeded => {
+            Denied::BudgetExceeded(_) => {
                 ApiError::new(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", text)
             }
-            Denied::TurnsExceeded => ApiError::new(StatusCode::CONFLICT, "max_turns", text),
-            Denied::FuelExceeded => {
+            Denied::TurnsExceeded(_) => ApiError::new(StatusCode::CONFLICT, "max_turns", text),
+            Denied::FuelExceeded(_) => {
                 ApiError::new(StatusCode::PAYMENT_REQUIRED, "fuel_exhausted", text)
             }
         }
@@ -97,7 +97,7 @@ impl From<OrderError> for ApiError {
                 ApiError::new(StatusCode::CONFLICT, "state_unsaved", text)
                     .with("unsavedTurns", turns)
             }
-            OrderError::NotActive(status) => ApiError::not_active(status),
+            OrderError::NotActive(inactive) => ApiError::not_active(&inactive),
             OrderError::TurnInProgress => {
                 ApiError::new(StatusCode::CONFLICT, "turn_in_progress", text).retry_later()
             }
@@ -335,6 +335,8 @@ impl From<StoreError> for ApiError {
 mod tests {
     use super::*;
     use crate::session::id::SessionId;
+    use crate::session::inactive::NotActive;
+    use crate::session::limits::{Limit, NanoUsd};
     use crate::session::state::Status;
 
     fn told(error: impl Into<ApiError>) -> (u16, &'static str) {
@@ -346,10 +348,14 @@ mod tests {
     fn what_a_session_refuses_has_its_status_and_its_code() {
         let id = SessionId(uuid::Uuid::nil());
         assert_eq!(told(SendError::NotFound(id)), (404, "session_not_found"));
-        let over = SendError::Denied(Denied::NotActive(Status::Completed));
-        assert_eq!(told(over), (409, "session_not_active"));
+        let (status, reason, limit) = (Status::Completed, None, None);
+        let over = Denied::NotActive(NotActive { status, reason, limit });
+        assert_eq!(told(SendError::Denied(over)), (409, "session_not_active"));
         assert_eq!(told(SendError::Denied(Denied::Paused)), (409, "session_paused"));
-        assert_eq!(told(SendError::Denied(Denied::BudgetExceeded)), (402, "budget_exceeded"));
+        assert_eq!(
+            told(SendError::Denied(Denied::BudgetExceeded(Limit::Budget(NanoUsd(1))))),
+            (402, "budget_exceeded")
+        );
         assert_eq!(told(SendError::QueueFull(64)), (429, "queue_full"));
         assert_eq!(told(SendError::OutOfMemory), (503, "out_of_memory"));
         assert_eq!(told(OrderError::Unsaved(1)), (409, "state_unsaved"));

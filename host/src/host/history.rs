@@ -7,7 +7,7 @@ use crate::agent::{AgentKind, AgentSelector};
 use crate::event::{Cursor, Event, EventKind};
 use crate::session::creation;
 use crate::session::id::{SessionId, SnapshotId};
-use crate::session::limits::{Limits, NanoUsd};
+use crate::session::limits::{Limit, Limits, NanoUsd};
 use crate::session::record::Session;
 use crate::session::request::{Order, OrderError, Running, Sight};
 use crate::session::snapshot::Snapshot;
@@ -227,17 +227,19 @@ pub enum UpgradeError {
 fn left(session: &Session) -> Result<Limits, Denied> {
     let Session { usage, profile, .. } = session;
     let mut limits = profile.limits.clone();
-    let less = |max: Option<u64>, used: u64, denied: Denied| match max
-        .map(|max| max.saturating_sub(used))
-    {
-        Some(0) => Err(denied),
-        left => Ok(left),
+    let less = |max: Option<u64>, used: u64, denied: fn(u64) -> Denied| match max {
+        Some(max) if max <= used => Err(denied(max)),
+        max => Ok(max.map(|max| max - used)),
     };
-    limits.max_turns = less(limits.max_turns, usage.turns, Denied::TurnsExceeded)?;
-    limits.max_fuel = less(limits.max_fuel, usage.fuel, Denied::FuelExceeded)?;
-    limits.max_budget = match limits.max_budget.map(|max| max.0.saturating_sub(usage.cost.0)) {
-        Some(left) if left <= 0 => return Err(Denied::BudgetExceeded),
-        left => left.map(NanoUsd),
+    limits.max_turns =
+        less(limits.max_turns, usage.turns, |max| Denied::TurnsExceeded(Limit::Turns(max)))?;
+    limits.max_fuel =
+        less(limits.max_fuel, usage.fuel, |max| Denied::FuelExceeded(Limit::Fuel(max)))?;
+    limits.max_budget = match limits.max_budget {
+        Some(max) if max <= usage.cost => {
+            return Err(Denied::BudgetExceeded(Limit::Budget(max)));
+        }
+        max => max.map(|max| NanoUsd(max.0.saturating_sub(usage.cost.0))),
     };
     Ok(limits)
 }

@@ -12,7 +12,7 @@ use crate::session::manager::Manager;
 use crate::session::request::{
     Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, Order, OrderError, Running, SendError, Sight,
 };
-use crate::session::state::{Move, Reason};
+use crate::session::state::{Cause, Move, Reason};
 use crate::store::{Bound, Logged, Page, StoreError};
 use crate::turn::json;
 use crate::turn::output::{Delta, Output};
@@ -154,10 +154,11 @@ impl SessionHandle {
     /// # Errors
     /// [`LookError::NotFound`]
     pub async fn look(&self) -> Result<Sight, LookError> {
-        match self.manager().look(self.id).await? {
-            Some(sight) if sight.session.owner == self.host.caller => Ok(sight),
-            Some(_) | None => Err(LookError::NotFound(self.id)),
+        // Before it is read: to a stranger a session answers as fast as one that is not there.
+        if !self.host.inner.store.is_owner(self.id, &self.host.caller)? {
+            return Err(LookError::NotFound(self.id));
         }
+        self.manager().look(self.id).await?.ok_or(LookError::NotFound(self.id))
     }
 
     /// Send a message and wait for the reply. The turn goes on if the caller does not wait.
@@ -223,8 +224,7 @@ impl SessionHandle {
     /// [`OrderError::InvalidTransition`] where the session is over.
     pub async fn stop(&self) -> Result<Sight, OrderError> {
         let sight = self.look().await?;
-        let reason = Reason::new("stopped");
-        let step = Move::Stop(reason);
+        let step = Move::Stop(Cause::Stopped.into());
         sight.session.state.after(step.clone())?;
         let done = self.manager().post(self.id, None, Order::Move(step, Running::Finishes))?;
         if sight.running_turn.is_some() {
@@ -239,7 +239,7 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError::InvalidTransition`] where the session is over.
     pub async fn force_kill(&self) -> Result<Sight, OrderError> {
-        self.end(Move::Terminate(Reason::new("force_killed"))).await
+        self.end(Move::Terminate(Cause::ForceKilled.into())).await
     }
 
     /// End the session for a reason of the caller's. The running turn is killed.
@@ -298,7 +298,7 @@ impl SessionHandle {
         Ok(self.host.inner.store.session_events(self.id, after, Bound::entries(limit)).await?)
     }
 
-    /// Give an order that asks nothing of the running turn: the driver checks whose it is.
+    /// Give an order that asks nothing of the running turn.
     pub(super) async fn ask(&self, order: Order) -> Result<Sight, OrderError> {
         self.give(Some(self.host.caller.clone()), order).await
     }

@@ -30,7 +30,7 @@ pub enum Fault {
         limit: u64,
     },
     /// It asked for more memory than it may have, and did not cope with less.
-    #[error("the agent needs more than the {limit} bytes of memory that it may have")]
+    #[error("the agent needs more memory than its maxMemoryBytes of {limit}")]
     MemoryExceeded {
         /// The most that it may have, in bytes.
         limit: u64,

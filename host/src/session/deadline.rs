@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::pattern::Pattern;
 use super::record::Session;
-use super::state::{Move, Reason, State, Status};
+use super::state::{Cause, Move, State, Status};
 use crate::clock::Timestamp;
 
 /// How long an ephemeral session is kept after its end.
@@ -27,12 +27,10 @@ pub enum Due {
 pub fn next(session: &Session) -> Option<(Timestamp, Due)> {
     let limits = &session.profile.limits;
     let hybrid = session.profile.pattern == Pattern::Hybrid;
-    let lifetime = limits.max_lifetime.map(|lifetime| {
-        let reason = Reason::new("lifetime_exceeded");
-        (session.created_at.after(lifetime), Due::Move(Move::Terminate(reason)))
-    });
+    let lifetime = end_of_life(session)
+        .map(|(end, _)| (end, Due::Move(Move::Terminate(Cause::LifetimeExceeded.into()))));
     let idle = limits.max_idle.map(|idle| {
-        let step = if hybrid { Move::Rest } else { Move::Terminate(Reason::new("idle_timeout")) };
+        let step = if hybrid { Move::Rest } else { Move::Terminate(Cause::IdleTimeout.into()) };
         (session.last_activity_at.after(idle), Due::Move(step))
     });
     match session.state {
@@ -40,13 +38,20 @@ pub fn next(session: &Session) -> Option<(Timestamp, Due)> {
         // resume: it ends.
         State::Initializing if hybrid && session.head.is_none() => earlier(
             lifetime,
-            idle.map(|(at, _)| (at, Due::Move(Move::Terminate(Reason::new("idle_timeout"))))),
+            idle.map(|(at, _)| (at, Due::Move(Move::Terminate(Cause::IdleTimeout.into())))),
         ),
         State::Initializing | State::Active => earlier(lifetime, idle),
         State::Idle | State::Paused(_) | State::Stopping(_) => lifetime,
         State::Error(_) => earlier(lifetime, removal(session)),
         State::Completed | State::Terminated(_) => removal(session),
     }
+}
+
+/// When this session ends, whatever it does, and how long it may live in all.
+#[must_use]
+pub fn end_of_life(session: &Session) -> Option<(Timestamp, Duration)> {
+    let lifetime = session.profile.limits.max_lifetime?;
+    Some((session.created_at.after(lifetime), lifetime))
 }
 
 fn removal(session: &Session) -> Option<(Timestamp, Due)> {

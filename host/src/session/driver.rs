@@ -39,8 +39,8 @@ pub(super) async fn drive(
     let mut driver = Driver::new(manager, id, resident, interrupt.clone());
     while let Some(work) = manager.next(id, || driver.leave()) {
         match work {
-            Next::Order(Commission { caller, order, answer }) => {
-                let done = driver.order(caller, order).await;
+            Next::Order(Commission { order, answer }) => {
+                let done = driver.order(order).await;
                 driver.let_go();
                 // Who gave the order may have gone; it is carried out all the same.
                 let _ = answer.send(done);

@@ -102,6 +102,40 @@ pub struct Limits {
     pub sleep_after: Option<Duration>,
 }
 
+/// A limit of a session, with its value: as it is named where it was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// [`Limits::max_turns`]
+    Turns(u64),
+    /// [`Limits::max_budget`]
+    Budget(NanoUsd),
+    /// [`Limits::max_fuel`]
+    Fuel(u64),
+    /// [`Limits::max_fuel_per_turn`]
+    FuelPerTurn(u64),
+    /// [`Limits::turn_timeout`]
+    TurnTimeout(Duration),
+    /// [`Limits::max_idle`]
+    Idle(Duration),
+    /// [`Limits::max_lifetime`]
+    Lifetime(Duration),
+}
+
+/// `maxTurns of 3`: the name as in the API.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Turns(turns) => write!(f, "maxTurns of {turns}"),
+            Limit::Budget(money) => write!(f, "maxBudgetUsd of {}", money.as_usd()),
+            Limit::Fuel(fuel) => write!(f, "maxFuel of {fuel}"),
+            Limit::FuelPerTurn(fuel) => write!(f, "maxFuelPerTurn of {fuel}"),
+            Limit::TurnTimeout(time) => write!(f, "turnTimeoutMs of {}", time.as_millis()),
+            Limit::Idle(time) => write!(f, "maxIdleTimeMs of {}", time.as_millis()),
+            Limit::Lifetime(time) => write!(f, "maxLifetimeMs of {}", time.as_millis()),
+        }
+    }
+}
+
 /// What a session has spent. It only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {

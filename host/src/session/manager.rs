@@ -54,6 +54,8 @@ pub(crate) struct ManagerOptions {
 }
 
 struct Entry {
+    /// Whose the session is, where that is known without asking the store.
+    owner: Option<Principal>,
     queue: Queue<Letter, Commission>,
     /// What is to happen to the running turn.
     interrupt: watch::Sender<Running>,
@@ -131,18 +133,19 @@ impl Manager {
         let (answer, receiver) = oneshot::channel();
         let output = Output::charged(self.memory.account());
         let letter = Letter {
-            caller,
             sender: Sender::User,
             content,
             output: output.clone(),
             answer,
             _account: account,
         };
-        self.add(id, |entry| {
+        self.add(id, Some(&caller), |entry| {
             entry.queue.push_message(letter).map_err(|(_, full)| Refused::Full(full))
         })
         .map_err(|refused| match refused {
             Refused::Full(full) => SendError::QueueFull(full.waiting),
+            Refused::NotFound => SendError::NotFound(id),
+            Refused::Store(error) => SendError::Store(error),
             Refused::Closed | Refused::InTurn => SendError::ShuttingDown,
         })?;
         Ok((receiver, output))
@@ -180,13 +183,13 @@ impl Manager {
         let between_turns =
             matches!(order, Order::Rewind(_) | Order::Resume(_) | Order::Upgrade(_));
         let (answer, receiver) = oneshot::channel();
-        self.add(id, |entry| {
+        self.add(id, caller.as_ref(), |entry| {
             if between_turns && entry.in_turn {
                 return Err(Refused::InTurn);
             }
             entry
                 .queue
-                .push_order(Commission { caller, order, answer })
+                .push_order(Commission { order, answer })
                 .map_err(|(_, full)| Refused::Full(full))?;
             entry.interrupt.send_if_modified(|now| {
                 let stronger = running > *now;
@@ -197,6 +200,8 @@ impl Manager {
         })
         .map_err(|refused| match refused {
             Refused::Full(_) => OrderError::QueueFull,
+            Refused::NotFound => OrderError::NotFound(id),
+            Refused::Store(error) => OrderError::Store(error),
             Refused::InTurn => OrderError::TurnInProgress,
             Refused::Closed => OrderError::ShuttingDown,
         })?;
@@ -421,9 +426,12 @@ impl Manager {
         }
     }
 
+    /// Queue work for a session. To a caller who is not its owner there is no such session: what that
+    /// caller sends takes no place in the queue, and starts nothing. `None`: the host itself.
     fn add(
         self: &Arc<Self>,
         id: SessionId,
+        caller: Option<&Principal>,
         push: impl FnOnce(&mut Entry) -> Result<(), Refused>,
     ) -> Result<(), Refused> {
         let mut shard = self.shard(id);
@@ -431,12 +439,27 @@ impl Manager {
         if self.liveness.is_closed() {
             return Err(Refused::Closed);
         }
-        if let Some(entry) = shard.get_mut(&id) {
+        let mut entry = shard.get_mut(&id);
+        if let Some(caller) = caller {
+            let known = match &entry {
+                Some(entry) => entry.owner.as_ref().map(|owner| owner == caller),
+                None => self.residents.is_owner(id, caller),
+            };
+            let is_owner = match known {
+                Some(is_owner) => is_owner,
+                None => self.store.is_owner(id, caller).map_err(Refused::Store)?,
+            };
+            if !is_owner {
+                return Err(Refused::NotFound);
+            }
+        }
+        if let Some(entry) = &mut entry {
             return push(entry);
         }
         let resident = self.residents.take(id);
         let (interrupt, interrupted) = watch::channel(Running::Continues);
         let mut entry = Entry {
+            owner: caller.cloned(),
             queue: Queue::new(self.options.max_queued_messages),
             interrupt,
             residency: if resident.is_some() { Residency::Resident } else { Residency::Asleep },
@@ -472,6 +495,9 @@ enum Refused {
     Full(QueueFull),
     /// It has to wait for the end of a turn, and does not.
     InTurn,
+    /// There is no such session, or it is somebody else's.
+    NotFound,
+    Store(StoreError),
     Closed,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`record`], [`state`], [`limits`], [`pattern`], [`creation`], [`deadline`]: the session as data, and the pure
 //!   rules of its life.
+//! - [`inactive`]: why a session takes no messages, and the way out.
 //! - `environment`: the variables that a session gives to a command; pure.
 //! - [`request`]: what can be asked of a session, and what comes back. `queue`: what waits; pure.
 //! - `manager`: finds or starts the driver of a session. Look-up-or-start and
@@ -20,6 +21,7 @@ pub(crate) mod driver;
 pub(crate) mod environment;
 pub(crate) mod expiry;
 pub mod id;
+pub mod inactive;
 pub mod limits;
 pub(crate) mod liveness;
 pub(crate) mod manager;

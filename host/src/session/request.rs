@@ -13,10 +13,11 @@ use crate::turn::output::Output;
 use crate::turn::record::{Part, Sender, TurnOutcome, TurnRecord};
 
 use super::creation::InvalidField;
-use super::id::{Principal, SessionId, SnapshotId};
+use super::id::{SessionId, SnapshotId};
+use super::inactive::NotActive;
 use super::queue::Next;
 use super::record::{Residency, Session};
-use super::state::{InvalidTransition, Move, Status};
+use super::state::{InvalidTransition, Move};
 
 /// The most bytes of one message, all parts together.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
@@ -91,9 +92,9 @@ pub enum OrderError {
          does not save its state"
     )]
     Unsaved(u64),
-    /// It cannot be woken.
-    #[error("the session is {0}: it cannot be woken")]
-    NotActive(Status),
+    /// It is over, about to end, or in error.
+    #[error(transparent)]
+    NotActive(#[from] NotActive),
     /// A turn runs or waits, and it would end on another state.
     #[error("a turn of the session is running; try again when it is over")]
     TurnInProgress,
@@ -216,8 +217,6 @@ pub(crate) enum Running {
 
 /// A message with whom to answer.
 pub(crate) struct Letter {
-    /// Who sends it: to anybody but the owner the session does not exist.
-    pub(crate) caller: Principal,
     pub(crate) sender: Sender,
     pub(crate) content: Vec<Part>,
     pub(crate) output: Output,
@@ -228,9 +227,6 @@ pub(crate) struct Letter {
 
 /// An order with whom to answer.
 pub(crate) struct Commission {
-    /// Who gives it: to anybody but the owner the session does not exist. `None`: the host itself, or
-    /// a caller who was checked before.
-    pub(crate) caller: Option<Principal>,
     pub(crate) order: Order,
     /// Told of the session after it; of none where it was removed.
     pub(crate) answer: oneshot::Sender<Result<Option<Session>, OrderError>>,

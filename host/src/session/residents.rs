@@ -12,7 +12,7 @@ use crate::event::{Event, EventKind};
 use crate::line::Line;
 use crate::sandbox::Instance;
 
-use super::id::SessionId;
+use super::id::{Principal, SessionId};
 use super::record::{Durability, Session};
 
 /// An instance with the record that it belongs to, so that the next turn needs no read.
@@ -160,6 +160,12 @@ impl Residents {
     /// Take the instance of a session, for its driver.
     pub(crate) fn take(&self, id: SessionId) -> Option<Box<Resident>> {
         self.lock().take(id)
+    }
+
+    /// Whether a session whose instance is here belongs to this principal. `None`: it is not here.
+    pub(crate) fn is_owner(&self, id: SessionId, principal: &Principal) -> Option<bool> {
+        let idle = self.lock();
+        idle.parked.get(&id).map(|parked| parked.resident.session.owner == *principal)
     }
 
     /// Whether the instance of this session is here.

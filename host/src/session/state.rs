@@ -54,10 +54,94 @@ pub enum Resumable {
 pub struct Reason(pub String);
 
 impl Reason {
-    /// A reason of the host's own.
+    /// This word, whosever it is.
     #[must_use]
     pub fn new(word: &str) -> Reason {
         Reason(word.to_owned())
+    }
+
+    /// The reason of the host's own that this is, if it is one.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        Cause::ALL.into_iter().find(|cause| cause.as_str() == self.0)
+    }
+}
+
+impl From<Cause> for Reason {
+    fn from(cause: Cause) -> Reason {
+        Reason::new(cause.as_str())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The host's own reasons to end a session or to put it into `error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// All turns are used.
+    MaxTurns,
+    /// The money is spent.
+    BudgetExceeded,
+    /// The fuel is used.
+    FuelExhausted,
+    /// It has lived for as long as it may.
+    LifetimeExceeded,
+    /// Nobody has sent a message for too long.
+    IdleTimeout,
+    /// A caller stopped it.
+    Stopped,
+    /// A caller killed it.
+    ForceKilled,
+    /// The one turn of an ephemeral session has failed.
+    TurnFailed,
+    /// Too many turns in a row have failed.
+    ConsecutiveFailures,
+    /// State that no snapshot held was lost with its instance.
+    StateLost,
+    /// Its head is damaged.
+    SnapshotCorrupt,
+    /// Its record is damaged, but for what a listing needs.
+    RecordDamaged,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Cause; 12] = [
+        Cause::MaxTurns,
+        Cause::BudgetExceeded,
+        Cause::FuelExhausted,
+        Cause::LifetimeExceeded,
+        Cause::IdleTimeout,
+        Cause::Stopped,
+        Cause::ForceKilled,
+        Cause::TurnFailed,
+        Cause::ConsecutiveFailures,
+        Cause::StateLost,
+        Cause::SnapshotCorrupt,
+        Cause::RecordDamaged,
+    ];
+
+    /// The stable word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Cause::MaxTurns => "max_turns",
+            Cause::BudgetExceeded => "budget_exceeded",
+            Cause::FuelExhausted => "fuel_exhausted",
+            Cause::LifetimeExceeded => "lifetime_exceeded",
+            Cause::IdleTimeout => "idle_timeout",
+            Cause::Stopped => "stopped",
+            Cause::ForceKilled => "force_killed",
+            Cause::TurnFailed => "turn_failed",
+            Cause::ConsecutiveFailures => "consecutive_failures",
+            Cause::StateLost => "state_lost",
+            Cause::SnapshotCorrupt => "snapshot_corrupt",
+            Cause::RecordDamaged => "record_damaged",
+        }
     }
 }
 

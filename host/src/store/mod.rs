@@ -320,6 +320,14 @@ pub trait Store: Send + Sync + 'static {
         after: Option<SessionId>,
     ) -> Result<Option<SessionId>, StoreError>;
 
+    /// Whether there is a session of this id that belongs to this principal, as memory knows it: it
+    /// reads nothing. Where a record is so damaged that it is not known whose it is, it is anybody's,
+    /// and reading it says that it is damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`]
+    fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError>;
+
     /// The record of a session.
     async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError>;
 

@@ -1,30 +1,30 @@
 //! Whether a turn may run, and what it may spend. Pure.
 
 use crate::clock::Timestamp;
-use crate::session::limits::FuelPrice;
+use crate::session::deadline;
+use crate::session::inactive::NotActive;
+use crate::session::limits::{FuelPrice, Limit, NanoUsd};
 use crate::session::record::Session;
 use crate::session::state::Status;
-
-use super::record::FailureCode;
 
 /// Why no turn is begun. Nothing was spent and nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The session is over, about to end, or in error.
-    #[error("the session is {0}: it takes no messages")]
-    NotActive(Status),
+    #[error(transparent)]
+    NotActive(#[from] NotActive),
     /// The session takes no messages until it is resumed.
     #[error("the session is paused: resume it first")]
     Paused,
     /// The money that is left buys no fuel.
-    #[error("the session has spent its budget")]
-    BudgetExceeded,
+    #[error("the session has spent its {0}")]
+    BudgetExceeded(Limit),
     /// All turns are used, although the session has not ended.
-    #[error("the session has used all its turns")]
-    TurnsExceeded,
+    #[error("the session has used its {0}")]
+    TurnsExceeded(Limit),
     /// All fuel is used, although the session has not ended.
-    #[error("the session has used all its fuel")]
-    FuelExceeded,
+    #[error("the session has used its {0}")]
+    FuelExceeded(Limit),
 }
 
 /// What a turn may spend.
@@ -32,22 +32,23 @@ pub enum Denied {
 pub(crate) struct Grant {
     /// The fuel it may use.
     pub(crate) fuel: u64,
-    /// What it means when the turn uses it up.
-    pub(crate) exhausted: FailureCode,
+    /// Which limit the turn has reached when it uses that up.
+    pub(crate) fuel_limit: Limit,
     /// When it must be over.
     pub(crate) deadline: Timestamp,
+    /// Which limit it has reached then.
+    pub(crate) time_limit: Limit,
 }
 
 impl Grant {
     /// What is left of it once the money for the start of the instance is spent. It may be nothing.
     pub(crate) fn after_start(self, session: &Session, price: FuelPrice, start_fuel: u64) -> Grant {
-        let mut session = session.clone();
-        session.usage.cost += price.cost(start_fuel);
-        match affordable(&session, price) {
-            Some(left) if left < self.fuel => {
-                Grant { fuel: left, exhausted: FailureCode::BudgetExceeded, ..self }
+        let spent = session.usage.cost + price.cost(start_fuel);
+        match (affordable_after(session, price, spent), session.profile.limits.max_budget) {
+            (Some(left), Some(max)) if left < self.fuel => {
+                Grant { fuel: left, fuel_limit: Limit::Budget(max), ..self }
             }
-            Some(_) | None => self,
+            (Some(_) | None, _) => self,
         }
     }
 }
@@ -58,30 +59,40 @@ pub(crate) fn admit(session: &Session, price: FuelPrice, now: Timestamp) -> Resu
         Status::Initializing | Status::Active | Status::Idle => {}
         Status::Paused => return Err(Denied::Paused),
         status @ (Status::Stopping | Status::Completed | Status::Error | Status::Terminated) => {
-            return Err(Denied::NotActive(status));
+            return Err(NotActive::of(session, status).into());
         }
     }
     let limits = &session.profile.limits;
-    if limits.max_turns.is_some_and(|max| session.usage.turns >= max) {
-        return Err(Denied::TurnsExceeded);
+    if let Some(max) = limits.max_turns.filter(|max| session.usage.turns >= *max) {
+        return Err(Denied::TurnsExceeded(Limit::Turns(max)));
     }
-    let (mut fuel, mut exhausted) = (limits.max_fuel_per_turn, FailureCode::FuelExhausted);
+    let mut fuel = limits.max_fuel_per_turn;
+    let mut fuel_limit = Limit::FuelPerTurn(fuel);
     if let Some(max) = limits.max_fuel {
         let left = max.saturating_sub(session.usage.fuel);
         if left == 0 {
-            return Err(Denied::FuelExceeded);
-        }
-        fuel = fuel.min(left);
-    }
-    if let Some(left) = affordable(session, price) {
-        if left == 0 {
-            return Err(Denied::BudgetExceeded);
+            return Err(Denied::FuelExceeded(Limit::Fuel(max)));
         }
         if left < fuel {
-            (fuel, exhausted) = (left, FailureCode::BudgetExceeded);
+            (fuel, fuel_limit) = (left, Limit::Fuel(max));
         }
     }
-    Ok(Grant { fuel, exhausted, deadline: now.after(limits.turn_timeout) })
+    if let (Some(left), Some(max)) = (affordable(session, price), limits.max_budget) {
+        if left == 0 {
+            return Err(Denied::BudgetExceeded(Limit::Budget(max)));
+        }
+        if left < fuel {
+            (fuel, fuel_limit) = (left, Limit::Budget(max));
+        }
+    }
+    let timeout = limits.turn_timeout;
+    let (mut deadline, mut time_limit) = (now.after(timeout), Limit::TurnTimeout(timeout));
+    if let Some((end, lifetime)) = deadline::end_of_life(session)
+        && end < deadline
+    {
+        (deadline, time_limit) = (end, Limit::Lifetime(lifetime));
+    }
+    Ok(Grant { fuel, fuel_limit, deadline, time_limit })
 }
 
 /// Whether a session of this status takes messages.
@@ -91,10 +102,15 @@ pub(crate) fn is_open(status: Status) -> bool {
 
 /// The fuel that the money which is left buys. `None`: money does not bound it.
 pub(crate) fn affordable(session: &Session, price: FuelPrice) -> Option<u64> {
+    affordable_after(session, price, session.usage.cost)
+}
+
+/// The same once the session has spent this much.
+fn affordable_after(session: &Session, price: FuelPrice, spent: NanoUsd) -> Option<u64> {
     let max = session.profile.limits.max_budget?;
-    let left = max.0.saturating_sub(session.usage.cost.0);
+    let left = max.0.saturating_sub(spent.0);
     if price.0.0 == 0 && left > 0 {
         return None;
     }
-    Some(if left <= 0 { 0 } else { price.affordable(crate::session::limits::NanoUsd(left)) })
+    Some(if left <= 0 { 0 } else { price.affordable(NanoUsd(left)) })
 }

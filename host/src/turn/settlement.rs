@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
+use crate::session::deadline;
 use crate::session::id::TurnId;
 use crate::session::limits::FuelPrice;
 use crate::session::pattern::Pattern;
 use crate::session::record::{BeforeUpgrade, Session};
 use crate::session::snapshot::Snapshot;
-use crate::session::state::{Move, Reason, State, Status};
+use crate::session::state::{Cause, Move, State, Status};
 use crate::store::TurnCommit;
 
 use super::admission::affordable;
@@ -124,7 +125,7 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules)
             (TurnOutcome::Failed(failure), None)
         }
     };
-    apply_limits(&mut session, rules.price);
+    apply_limits(&mut session, rules.price, ended.ended_at);
     events.extend(ending(before, &mut session, ended.ended_at));
 
     let turn = TurnRecord {
@@ -228,32 +229,34 @@ fn failed(session: &mut Session, code: FailureCode, max_consecutive_failures: u3
     }
     if session.unsaved_turns > 0 {
         // The instance goes with the failed turn, and with it what no snapshot holds.
-        make(session, Move::Fail(Reason::new("state_lost")));
+        make(session, Move::Fail(Cause::StateLost.into()));
     } else if !code.counts() {
         // An ephemeral session, too, waits for a message that can be handled.
     } else if session.profile.pattern == Pattern::Ephemeral {
-        make(session, Move::Fail(Reason::new("turn_failed")));
+        make(session, Move::Fail(Cause::TurnFailed.into()));
     } else if session.consecutive_failures >= max_consecutive_failures {
-        make(session, Move::Fail(Reason::new("consecutive_failures")));
+        make(session, Move::Fail(Cause::ConsecutiveFailures.into()));
     }
 }
 
 /// End the session where it has reached a limit. Completion wins over a limit.
-fn apply_limits(session: &mut Session, price: FuelPrice) {
+fn apply_limits(session: &mut Session, price: FuelPrice, now: Timestamp) {
     let limits = &session.profile.limits;
-    let reached = if limits.max_turns.is_some_and(|max| session.usage.turns >= max) {
-        Some("max_turns")
+    let reached = if deadline::end_of_life(session).is_some_and(|(end, _)| end <= now) {
+        Some(Cause::LifetimeExceeded)
+    } else if limits.max_turns.is_some_and(|max| session.usage.turns >= max) {
+        Some(Cause::MaxTurns)
     } else if affordable(session, price) == Some(0) {
-        Some("budget_exceeded")
+        Some(Cause::BudgetExceeded)
     } else if limits.max_fuel.is_some_and(|max| session.usage.fuel >= max) {
-        Some("fuel_exhausted")
+        Some(Cause::FuelExhausted)
     } else {
         None
     };
-    if let Some(word) = reached
+    if let Some(cause) = reached
         && session.state.status() != Status::Completed
     {
-        make(session, Move::Terminate(Reason::new(word)));
+        make(session, Move::Terminate(cause.into()));
     }
 }
 

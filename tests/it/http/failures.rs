@@ -21,6 +21,12 @@ fn is_failure(answer: &(StatusCode, Value), status: u16, code: &str, turn: u64) 
     assert_eq!(body.get("discarded"), None, "{body}");
 }
 
+/// That a sentence names this limit with its value.
+#[track_caller]
+fn names(answer: &(StatusCode, Value), limit: &str) {
+    assert!(answer.1["error"].as_str().unwrap().contains(limit), "{}", answer.1);
+}
+
 /// The second turn of a session fails: so there is something that must stay as it was.
 async fn fails(
     server: &TestServer,
@@ -109,6 +115,7 @@ async fn a_turn_that_takes_too_long_is_504() {
     server.advance(Duration::from_secs(30));
     let failed = looping.await.unwrap();
     is_failure(&failed, 504, "turn_timeout", 2);
+    names(&failed, "turnTimeoutMs of 30000");
     assert_eq!(server.client.ask(&id, "two").await.unwrap(), "turn 2: two");
     server.shut_down().await;
 }
@@ -119,6 +126,7 @@ async fn a_turn_that_uses_its_fuel_is_402_and_the_session_goes_on() {
     let limits = json!({ "maxFuelPerTurn": 50_000_000 });
     let (id, failed) = fails(&server, &guests::LOOPS_FOREVER, limits, "loop").await;
     is_failure(&failed, 402, "fuel_exhausted", 2);
+    names(&failed, "maxFuelPerTurn of 50000000");
     assert_eq!(server.client.ask(&id, "two").await.unwrap(), "turn 2: two");
     server.shut_down().await;
 }
@@ -135,7 +143,10 @@ async fn a_turn_that_uses_the_fuel_of_its_session_is_402_and_ends_it() {
         (&json!("terminated"), &json!("fuel_exhausted"))
     );
     assert_eq!(session["totalFuel"], 50_000_000);
-    is_error(&server.client.message(&id, "more").await.unwrap(), 409, "session_not_active");
+    names(&failed, "maxFuel of 50000000");
+    let refused = server.client.message(&id, "more").await.unwrap();
+    is_error(&refused, 409, "session_not_active");
+    names(&refused, "terminated (fuel_exhausted: it has reached its maxFuel of 50000000)");
     server.shut_down().await;
 }
 
@@ -151,7 +162,10 @@ async fn a_turn_that_uses_the_money_of_its_session_is_402_and_ends_it() {
         (&json!("terminated"), &json!("budget_exceeded"))
     );
     assert!(session["totalCost"].as_f64().unwrap() <= 0.005, "{session}");
-    is_error(&server.client.message(&id, "more").await.unwrap(), 409, "session_not_active");
+    names(&failed, "maxBudgetUsd of 0.005");
+    let refused = server.client.message(&id, "more").await.unwrap();
+    is_error(&refused, 409, "session_not_active");
+    names(&refused, "maxBudgetUsd of 0.005");
     server.shut_down().await;
 }
 
@@ -161,6 +175,7 @@ async fn a_turn_that_needs_too_much_memory_is_413() {
     let limits = json!({ "maxMemoryBytes": 25_165_824 });
     let (id, failed) = fails(&server, &guests::ALLOCATES_FOREVER, limits, "allocate").await;
     is_failure(&failed, 413, "memory_exceeded", 2);
+    names(&failed, "maxMemoryBytes of 25165824");
     assert_eq!(server.client.ask(&id, "two").await.unwrap(), "turn 2: two");
     server.shut_down().await;
 }
@@ -215,11 +230,20 @@ async fn the_fifth_failure_in_a_row_puts_the_session_into_error() {
     }
     let refused = server.client.message(&id, "hello").await.unwrap();
     is_error(&refused, 409, "session_not_active");
-    assert_eq!(refused.1["status"], "error");
+    assert_eq!(
+        (&refused.1["status"], &refused.1["reason"]),
+        (&json!("error"), &json!("consecutive_failures"))
+    );
+    names(&refused, "Session is not active: it is error (consecutive_failures); POST …/resume");
+    let (_, status) = server.client.get(&format!("/api/sessions/{id}/status")).await.unwrap();
+    assert_eq!(status["reason"], "consecutive_failures");
     let (_, session) = server.client.get(&format!("/api/sessions/{id}")).await.unwrap();
     assert_eq!(
         (&session["errorReason"], &session["terminationReason"]),
         (&json!("consecutive_failures"), &Value::Null)
     );
+    // The way out that the refusal names is one.
+    server.client.post(&format!("/api/sessions/{id}/resume"), &json!({})).await.unwrap();
+    assert_eq!(server.client.ask(&id, "hello").await.unwrap(), "turn 1: hello");
     server.shut_down().await;
 }

@@ -33,6 +33,7 @@ async fn the_status_of_a_session_has_what_a_client_polls_for() {
         "forceKillRequested",
         "lastActivityAt",
         "numTurns",
+        "reason",
         "residency",
         "runningTurn",
         "status",
@@ -42,7 +43,7 @@ async fn the_status_of_a_session_has_what_a_client_polls_for() {
     ];
     assert_eq!(names(&found), expected.into());
     let (_, session) = server.client.get(&format!("/api/sessions/{id}")).await.unwrap();
-    for field in expected.into_iter().filter(|field| *field != "success") {
+    for field in expected.into_iter().filter(|field| !["reason", "success"].contains(field)) {
         assert_eq!(found[field], session[field], "{field}");
     }
     assert_eq!((&found["success"], &found["status"]), (&json!(true), &json!("active")));
@@ -152,9 +153,12 @@ async fn what_is_over_takes_no_message_and_cannot_be_ended_again() {
     for (id, status) in [(&terminated, "terminated"), (&completed, "completed")] {
         let (code, mut refused) = server.client.message(id, "more").await.unwrap();
         refused.as_object_mut().unwrap().remove("requestId").unwrap();
-        let expected = json!({
-            "error": "Session is not active", "code": "session_not_active", "status": status,
-        });
+        let reason = if status == "terminated" { json!("user_requested") } else { json!(null) };
+        let error = refused.as_object_mut().unwrap().remove("error").unwrap();
+        let error = error.as_str().unwrap();
+        assert!(error.starts_with("Session is not active: it is "), "{error}");
+        assert!(error.contains("create another session"), "{error}");
+        let expected = json!({ "code": "session_not_active", "status": status, "reason": reason });
         assert_eq!((code.as_u16(), refused), (409, expected));
         for way in ["stop", "terminate", "force-kill"] {
             let path = format!("/api/sessions/{id}/{way}");

@@ -18,6 +18,7 @@ mod operations;
 mod reconnect;
 mod refused;
 mod snapshots;
+mod strangers;
 mod streams;
 mod unknown;
 

@@ -270,6 +270,8 @@ pub(in crate::api) struct Deleted {
 pub(in crate::api) struct StatusBody {
     success: bool,
     status: &'static str,
+    /// Why it is in error, ends or has ended.
+    reason: Option<String>,
     residency: &'static str,
     current_tool: Option<String>,
     running_turn: Option<u64>,
@@ -287,6 +289,7 @@ impl From<Sight> for StatusBody {
         StatusBody {
             success: true,
             status: session.status,
+            reason: session.termination_reason.or(session.error_reason),
             residency: session.residency,
             current_tool: session.current_tool,
             running_turn: session.running_turn,

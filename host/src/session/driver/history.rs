@@ -3,18 +3,16 @@
 use crate::event::{Event, EventKind};
 use crate::sandbox::{Instance, Saved};
 use crate::session::id::SnapshotId;
+use crate::session::inactive::NotActive;
 use crate::session::record::{ResumeFallback, Session};
 use crate::session::request::{Damaged, OrderError};
 use crate::session::snapshot::{GuestState, Snapshot};
-use crate::session::state::{Move, Reason, Status};
+use crate::session::state::{Cause, Move, Status};
 use crate::store::{Depth, StoreError};
 use crate::turn::admission;
 use crate::turn::settlement;
 
 use super::{Driver, WakeError};
-
-/// Why a session is in `error` whose head is damaged.
-const CORRUPT: &str = "snapshot_corrupt";
 
 impl Driver<'_> {
     /// The snapshot of this state of an instance, after this many turns.
@@ -72,7 +70,7 @@ impl Driver<'_> {
         let Some(session) = &self.session else { return Err(OrderError::NotFound(self.id)) };
         let status = session.state.status();
         if !admission::is_open(status) && status != Status::Paused {
-            return Err(OrderError::NotActive(status));
+            return Err(NotActive::of(session, status).into());
         }
         let mut after = session.clone();
         let head = self.go_back(&mut after, target).await?;
@@ -164,7 +162,7 @@ impl Driver<'_> {
                 Some(good.again(SnapshotId(self.manager.clock.new_id()), now))
             }
             (Some(ResumeFallback::Parent), None) | (None, _) => {
-                after.state = before.state.after(Move::Fail(Reason::new(CORRUPT)))?;
+                after.state = before.state.after(Move::Fail(Cause::SnapshotCorrupt.into()))?;
                 let event = settlement::ending(&before, &mut after, now);
                 let event = event.map(|event| event.with("damage", tell(&damaged)));
                 self.commit(after, None, event).await?;
@@ -174,7 +172,7 @@ impl Driver<'_> {
         };
         after.set_head(head.as_ref());
         let event = Event::session(EventKind::SessionResumed, self.id.0, now)
-            .with("reason", CORRUPT)
+            .with("reason", Cause::SnapshotCorrupt.as_str())
             .with("fallback", before.profile.resume_fallback.map(ResumeFallback::as_str))
             .with("damage", tell(&damaged));
         self.commit(after.clone(), head, [event]).await?;

@@ -2,7 +2,7 @@
 
 use crate::event::{Event, EventKind};
 use crate::session::deadline::{self, Due};
-use crate::session::id::Principal;
+use crate::session::inactive::NotActive;
 use crate::session::record::{Residency, Session};
 use crate::session::request::{Order, OrderError};
 use crate::session::snapshot::Snapshot;
@@ -29,11 +29,7 @@ impl From<MoveError> for OrderError {
 
 impl Driver<'_> {
     /// Carry out an order. Answers with the session after it; `None` where it was removed.
-    pub(super) async fn order(
-        &mut self,
-        caller: Option<Principal>,
-        order: Order,
-    ) -> Result<Option<Session>, OrderError> {
+    pub(super) async fn order(&mut self, order: Order) -> Result<Option<Session>, OrderError> {
         let loaded = match order {
             Order::Wake => self.load().await.map(drop),
             Order::Sleep(_)
@@ -47,10 +43,6 @@ impl Driver<'_> {
         };
         if let Err(error) = loaded {
             return Err(self.order_refusal(error));
-        }
-        let owner = self.session.as_ref().map(|session| &session.owner);
-        if caller.is_some() && caller.as_ref() != owner {
-            return Err(OrderError::NotFound(self.id));
         }
         match order {
             Order::Sleep(cause) => self.sleep(cause).await?,
@@ -129,7 +121,7 @@ impl Driver<'_> {
         let status = session.state.status();
         let open = crate::turn::admission::is_open(status) || status == Status::Paused;
         if !open || (session.unsaved_turns > 0 && self.guest.is_none()) {
-            return Err(OrderError::NotActive(status));
+            return Err(NotActive::of(session, status).into());
         }
         let woken = match self.wake().await {
             Err(WakeError::Damaged(why)) => {
@@ -185,7 +177,10 @@ impl Driver<'_> {
             WakeError::NotFound => OrderError::NotFound(self.id),
             WakeError::OutOfMemory => OrderError::OutOfMemory,
             WakeError::ShuttingDown => OrderError::ShuttingDown,
-            WakeError::Ended => OrderError::NotActive(Status::Stopping),
+            WakeError::Ended => {
+                let (reason, limit) = (None, None);
+                NotActive { status: Status::Stopping, reason, limit }.into()
+            }
             WakeError::Guest(fault) => OrderError::Guest(fault.to_string()),
             WakeError::Damaged(why) => OrderError::Guest(why),
             WakeError::Unusable(why) => OrderError::Unusable(why),

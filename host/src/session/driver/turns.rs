@@ -6,12 +6,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::Instrument;
 
+use crate::clock::Timestamp;
 use crate::sandbox::{Call, Fault, GuestFailure, OVERHEAD, OutputSink, Report, Saved, SessionView};
-use crate::session::id::{Principal, TurnId};
+use crate::session::deadline;
+use crate::session::id::TurnId;
+use crate::session::limits::Limit;
 use crate::session::record::{Durability, Residency, Session};
 use crate::session::request::{Ended, Letter, OrderError, Running, SendError};
-use crate::session::state::{Move, Reason, Status};
-use crate::turn::admission::{self, Denied, Grant};
+use crate::session::state::{Cause, Move, Status};
+use crate::turn::admission::{self, Grant};
 use crate::turn::output::{Delta, Output};
 use crate::turn::record::{
     Failure, FailureCode, LogLevel, LogLine, LogSource, TurnOutcome, TurnRecord,
@@ -38,13 +41,13 @@ impl Driver<'_> {
         letter: Letter,
         interrupt: &mut watch::Receiver<Running>,
     ) {
-        let Letter { caller, sender, content, output, answer, _account } = letter;
+        let Letter { sender, content, output, answer, _account } = letter;
         self.stuck = false;
         let id = TurnId(self.manager.clock.new_id());
         let begun = Begun { id, sender, input: content, started_at: self.manager.clock.now() };
         let span = tracing::debug_span!("turn", session = %self.id, turn = %id);
         let ending = Ending(output);
-        let result = self.turn(&caller, begun, &ending.0, interrupt).instrument(span).await;
+        let result = self.turn(begun, &ending.0, interrupt).instrument(span).await;
         // Before the answer: who has it finds no turn that still runs.
         self.manager.note_turn_over(self.id);
         // After the commit: who reads the stream to its end finds the outcome.
@@ -55,7 +58,6 @@ impl Driver<'_> {
 
     async fn turn(
         &mut self,
-        caller: &Principal,
         begun: Begun,
         output: &Output,
         interrupt: &mut watch::Receiver<Running>,
@@ -66,12 +68,10 @@ impl Driver<'_> {
         if let Err(error) = self.load().await {
             return Err(self.refusal(error));
         }
-        if self.session.as_ref().is_none_or(|session| session.owner != *caller) {
-            return Err(SendError::NotFound(self.id));
-        }
         if self.has_lost_state() {
-            self.give_up(Reason::new("state_lost")).await?;
-            return Err(Denied::NotActive(Status::Error).into());
+            self.make_move(Move::Fail(Cause::StateLost.into())).await?;
+        } else if self.has_outlived(begun.started_at) {
+            self.make_move(Move::Terminate(Cause::LifetimeExceeded.into())).await?;
         }
         let mut session = self.session.clone().ok_or(SendError::NotFound(self.id))?;
         let rules = self.manager.options.rules;
@@ -303,13 +303,7 @@ impl Driver<'_> {
                         code: FailureCode::TurnKilled,
                         message: "the turn was ended before the agent had answered".to_owned(),
                     },
-                    Outcome::Returned(_) | Outcome::TimedOut => Failure {
-                        code: FailureCode::TurnTimeout,
-                        message: format!(
-                            "the agent did not answer within {} ms",
-                            session.profile.limits.turn_timeout.as_millis()
-                        ),
-                    },
+                    Outcome::Returned(_) | Outcome::TimedOut => out_of_time(grant.time_limit),
                 };
                 match self.guest.take() {
                     Some(mut guest) => {
@@ -350,9 +344,16 @@ impl Driver<'_> {
         unsaved && open && self.guest.is_none()
     }
 
-    /// Put the session into `error`.
-    async fn give_up(&mut self, reason: Reason) -> Result<(), SendError> {
-        self.make_moves(vec![Move::Fail(reason)]).await.map_err(|error| match error {
+    /// Whether the session has lived for as long as it may, although nobody has ended it yet.
+    fn has_outlived(&self, now: Timestamp) -> bool {
+        self.session.as_ref().is_some_and(|session| {
+            let end = deadline::end_of_life(session);
+            admission::is_open(session.state.status()) && end.is_some_and(|(end, _)| end <= now)
+        })
+    }
+
+    async fn make_move(&mut self, step: Move) -> Result<(), SendError> {
+        self.make_moves(vec![step]).await.map_err(|error| match error {
             super::orders::MoveError::Store(error) => SendError::Store(error),
             super::orders::MoveError::Invalid(error) => SendError::Host(error.to_string()),
         })?;
@@ -419,12 +420,27 @@ fn out_of_memory() -> Failure {
     Failure { code: FailureCode::OutOfMemory, message: message.to_owned() }
 }
 
+/// The time of a turn was up.
+fn out_of_time(limit: Limit) -> Failure {
+    let code = match limit {
+        // It is the session that has come to its end.
+        Limit::Lifetime(_) => FailureCode::TurnKilled,
+        _ => FailureCode::TurnTimeout,
+    };
+    let message = format!("the agent did not answer in time: it has reached the {limit}");
+    Failure { code, message }
+}
+
 /// What a fault of the guest is called, and told to its author, where the host has this much memory.
 fn failure(fault: Fault, grant: Grant, memory: u64) -> Failure {
     let message = match fault {
         Fault::HostOutOfMemory { needed } => format!(
             "the agent needs {needed} bytes of memory; this host has {memory} bytes for all agents"
         ),
+        Fault::FuelExhausted => {
+            let limit = grant.fuel_limit;
+            format!("the agent used all the fuel that it was given: it has reached the {limit}")
+        }
         _ => fault.to_string(),
     };
     let code = match fault {
@@ -436,7 +452,10 @@ fn failure(fault: Fault, grant: Grant, memory: u64) -> Failure {
         | Fault::SaveFailed(_)
         | Fault::RestoreFailed(_) => FailureCode::AgentFailed,
         Fault::Trapped(_) => FailureCode::AgentTrapped,
-        Fault::FuelExhausted => grant.exhausted,
+        Fault::FuelExhausted => match grant.fuel_limit {
+            Limit::Budget(_) => FailureCode::BudgetExceeded,
+            _ => FailureCode::FuelExhausted,
+        },
         Fault::StartTooLong { .. } => FailureCode::FuelExhausted,
         Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory { .. } => FailureCode::MemoryExceeded,
         Fault::Busy | Fault::Host(_) | Fault::SnapshotUnusable(_) | Fault::SnapshotDamaged(_) => {

@@ -8,6 +8,7 @@
 use crate::agent::AgentRef;
 use crate::event::{Event, EventKind};
 use crate::sandbox::{Fault, Saved};
+use crate::session::inactive::NotActive;
 use crate::session::record::{BeforeUpgrade, Session};
 use crate::session::request::OrderError;
 use crate::session::snapshot::{GuestState, Snapshot};
@@ -23,7 +24,7 @@ impl Driver<'_> {
         let Some(before) = self.session.clone() else { return Err(OrderError::NotFound(self.id)) };
         let status = before.state.status();
         if !admission::is_open(status) && status != Status::Paused {
-            return Err(OrderError::NotActive(status));
+            return Err(NotActive::of(&before, status).into());
         }
         if before.unsaved_turns > 0 {
             return Err(OrderError::Unsaved(before.unsaved_turns));

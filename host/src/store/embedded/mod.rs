@@ -360,6 +360,12 @@ impl Store for Embedded {
         Ok(last)
     }
 
+    fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError> {
+        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
+        let index = shared.index();
+        Ok(index.is_owner(id, principal))
+    }
+
     async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
         self.read(move |shared| shared.session(id)).await
     }

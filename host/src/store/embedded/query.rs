@@ -26,16 +26,13 @@ use crate::agent::Digest;
 use crate::event::Cursor;
 use crate::session::id::SessionId;
 use crate::session::record::Session;
-use crate::session::state::{Reason, State};
+use crate::session::state::{Cause, State};
 use crate::store::codec::{self, CodecError, Kind};
 use crate::store::{Bound, Logged, PAGE_BYTES, Page, SessionPage, SessionQuery, StoreError};
 use crate::turn::record::TurnRecord;
 
 /// How often a value is read again, because what it named has been replaced meanwhile.
 const TRIES: usize = 16;
-/// Why a session is in `error` of whose record only the front can be read.
-const DAMAGED: &str = "record_damaged";
-
 /// Why a value could not be read.
 pub(super) enum Unreadable {
     /// Something that it names is not there: it may have been replaced since.
@@ -244,7 +241,7 @@ impl Shared {
     fn front(&self, id: SessionId) -> Option<Session> {
         let (_, front) = self.disk.first_fronts(&keys::session(id), 1).next()?.ok()?;
         let mut session = codec::decode_front(cell::read_front(&front).ok()?).ok()?;
-        session.state = State::Error(Reason::new(DAMAGED));
+        session.state = State::Error(Cause::RecordDamaged.into());
         Some(session)
     }
 

@@ -133,12 +133,12 @@ proptest! {
         for turn in turns {
             let granted = match admission::admit(&session, rules.price, Timestamp(1)) {
                 Ok(granted) => granted,
-                Err(Denied::NotActive(status)) => {
-                    prop_assert!(!is_open(status));
+                Err(Denied::NotActive(inactive)) => {
+                    prop_assert!(!is_open(inactive.status));
                     break;
                 }
                 // Nothing that a fresh session can afford, and the session has not ended by a turn.
-                Err(Denied::BudgetExceeded) => {
+                Err(Denied::BudgetExceeded(_)) => {
                     prop_assert_eq!(session.usage.turns, 0);
                     break;
                 }
@@ -192,5 +192,5 @@ fn a_failed_turn_of_a_session_with_unsaved_state_loses_it_and_says_so() {
     let second = settled(&first, &answered, 1000, rules(1)).session;
     assert_eq!(second.unsaved_turns, 1);
     let third = settled(&second, &Deed::Fail { share: 1 }, 1000, rules(1)).session;
-    assert_eq!(third.state, State::Error(Reason::new("state_lost")));
+    assert_eq!(third.state, State::Error(Cause::StateLost.into()));
 }

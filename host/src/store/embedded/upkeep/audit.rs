@@ -14,12 +14,12 @@ use super::super::keys::{self, Row};
 use crate::agent::{AgentName, AgentOwner, AgentRef, Digest, Version};
 use crate::session::id::{SessionId, SnapshotId};
 use crate::session::record::Session;
-use crate::session::state::Reason;
+use crate::session::state::{Cause, Reason};
 use crate::store::codec::{self, CodecError, Kind};
 use crate::store::upkeep::{CheckReport, Problem};
 
 /// Why a session is in `error` whose head is not there any more.
-pub(super) const CORRUPT: &str = "snapshot_corrupt";
+pub(super) const CORRUPT: &str = Cause::SnapshotCorrupt.as_str();
 
 /// What is wrong, for whoever mends it.
 #[derive(Debug, Default)]

@@ -23,14 +23,14 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{Cursor, Event};
 use crate::session::id::{SessionId, SnapshotId};
 use crate::session::record::Session;
-use crate::session::state::{Move, Reason};
+use crate::session::state::{Cause, Move, Reason};
 use crate::store::StoreError;
 use crate::store::codec::{self, CodecError, Kind};
 use crate::store::upkeep::{MAX_FINDINGS, Mended, Outcome, RepairReport, UpkeepError};
 use crate::turn::settlement;
 
 /// Why a session is in `error` whose last turns are lost.
-const LOST: &str = "state_lost";
+const LOST: &str = Cause::StateLost.as_str();
 
 /// Why a session is in `error` of whose record little is left: what its index had.
 const RECORD: &str = "record_damaged";

@@ -13,7 +13,7 @@ use crate::sandbox::{CacheOptions, Compiler, Sandbox, SandboxError, SandboxOptio
 use crate::session::creation::DefaultLimits;
 use crate::session::limits::{FuelPrice, NanoUsd};
 use crate::session::manager::{Manager, ManagerOptions};
-use crate::session::{expiry, timekeeper};
+use crate::session::{expiry, slept, timekeeper};
 use crate::store::embedded::{self, Embedded, OpenError};
 use crate::store::{Retention, Store};
 use crate::turn::settlement::Rules;
@@ -242,7 +242,9 @@ impl HostBuilder {
         );
         let keeping = expiry::keep(manager.clone(), options.retention);
         let timekeeper = timekeeper::keep(manager.clone());
-        let timekeeper = sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping).0 });
+        let telling = slept::tell(manager.clone());
+        let timekeeper =
+            sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping, telling).0 });
         Ok(Host::new(Inner { options, clock, store, catalog, manager, memory, timekeeper }))
     }
 }

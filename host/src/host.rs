@@ -2,6 +2,7 @@
 //! does.
 
 mod agents;
+pub(crate) mod code;
 mod events;
 mod history;
 mod origin;
@@ -38,7 +39,7 @@ use crate::store::{Store, StoreError, StoreStats};
 /// use dormouse::{Host, NewSession, Pattern};
 ///
 /// let host = Host::builder().in_memory().build().await?;
-/// let counter = NewSession::with_agent("counter".parse()?).pattern(Pattern::Hybrid);
+/// let counter = NewSession::agent("counter").pattern(Pattern::Hybrid);
 /// let session = host.sessions().create(counter).await?;
 /// assert_eq!(session.send("hello").await?.text(), "turn 1: hello");
 /// host.shut_down().await?;
@@ -169,6 +170,30 @@ impl Host {
             error = self.inner.store.failed() => error.to_string(),
             () = self.inner.manager.liveness.task_died() => "a task of the host has died".to_owned(),
         }
+    }
+
+    /// Returns when nothing is left to be done before the clock goes on: what is due has been done, down
+    /// to its last commit, and no message or order is being handled, except for turns that run and have
+    /// time left. For tests that turn the clock:
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// use dormouse::{Host, ManualClock, NewSession, Pattern, Residency};
+    ///
+    /// let clock = ManualClock::new();
+    /// let host = Host::builder().in_memory().manual_clock(&clock).build().await?;
+    /// let counter = NewSession::agent("counter").pattern(Pattern::Hybrid);
+    /// let session = host.sessions().create(counter).await?;
+    /// session.send("hello").await?;
+    /// clock.advance(Duration::from_secs(61));
+    /// host.settle().await;
+    /// assert_eq!(session.look().await?.residency, Residency::Asleep);
+    /// # Ok(()) }
+    /// ```
+    pub async fn settle(&self) {
+        self.inner.manager.settle().await;
     }
 
     /// Let running turns finish, put everything to sleep, and let go of the files. Turns that run on

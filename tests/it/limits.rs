@@ -269,3 +269,20 @@ async fn an_ephemeral_session_takes_one_message() {
     ));
     test.shut_down().await;
 }
+
+#[tokio::test]
+async fn an_error_has_the_word_that_the_api_has_for_it() {
+    let test = TestHost::new().await;
+    let session = test.session_with(&guests::TRAPS_WHEN_TOLD, |new| new.max_turns = Some(1)).await;
+    let code = async |text: &str| session.send(text).await.map(|_| ()).unwrap_err().code();
+    assert_eq!(code("trap").await, "agent_trapped");
+    assert_eq!(code("hello").await, "session_not_active");
+    assert_eq!(session.pause().await.map(|_| ()).unwrap_err().code(), "invalid_transition");
+    assert_eq!(session.status().await.unwrap(), Status::Terminated);
+    session.delete().await.unwrap();
+    assert_eq!(session.look().await.map(|_| ()).unwrap_err().code(), "session_not_found");
+    let nobody = dormouse::NewSession::agent("nobody");
+    let refused = test.host.sessions().create(nobody).await.map(|_| ()).unwrap_err();
+    assert_eq!(refused.code(), "agent_not_found");
+    test.shut_down().await;
+}

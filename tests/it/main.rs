@@ -21,6 +21,7 @@ mod random;
 mod residency;
 mod restart;
 mod scripting;
+mod settling;
 mod streaming;
 mod tidy;
 mod transparency;

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 use super::model::error::ErrorBody;
+use crate::host::code;
 use crate::session::inactive::NotActive;
 use crate::session::pattern::Pattern;
 use crate::session::state::Status;
@@ -61,7 +62,7 @@ impl ApiError {
     /// A defect of the host or its machine. The cause is logged and not told.
     pub(super) fn internal(cause: impl Into<String>) -> ApiError {
         let error = "the host could not do this; its log has the reason under the requestId";
-        let mut internal = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error);
+        let mut internal = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, error);
         internal.cause = Some(cause.into());
         internal
     }
@@ -103,24 +104,24 @@ impl ApiError {
     }
 
     pub(super) fn session_not_found(id: &str) -> ApiError {
-        ApiError::new(StatusCode::NOT_FOUND, "session_not_found", "Session not found")
+        ApiError::new(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, "Session not found")
             .with("id", id)
     }
 
     pub(super) fn not_active(inactive: &NotActive) -> ApiError {
         let text = inactive.to_string();
-        ApiError::new(StatusCode::CONFLICT, "session_not_active", text)
+        ApiError::new(StatusCode::CONFLICT, code::NOT_ACTIVE, text)
             .with("status", inactive.status.as_str())
             .with("reason", inactive.reason.as_ref().map(|reason| reason.0.as_str()))
     }
 
     pub(super) fn snapshot_unusable(text: String) -> ApiError {
-        ApiError::new(StatusCode::CONFLICT, "snapshot_unusable", text)
+        ApiError::new(StatusCode::CONFLICT, code::UNUSABLE, text)
     }
 
     pub(super) fn shutting_down() -> ApiError {
         let error = "the host is shutting down; try again when it is back";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", error).retry_later()
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code::SHUTTING_DOWN, error).retry_later()
     }
 
     pub(super) fn overloaded() -> ApiError {
@@ -130,7 +131,7 @@ impl ApiError {
 
     pub(super) fn out_of_memory() -> ApiError {
         let error = "the host has no memory for this now; try again later";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "out_of_memory", error).retry_later()
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code::OUT_OF_MEMORY, error).retry_later()
     }
 
     pub(super) fn status(&self) -> StatusCode {

@@ -17,12 +17,12 @@ use crate::turn::record::{FailureCode, TurnOutcome, TurnRecord};
 
 impl From<SendError> for ApiError {
     fn from(error: SendError) -> ApiError {
-        let text = error.to_string();
+        let (text, code) = (error.to_string(), error.code());
         match error {
             SendError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
             SendError::Denied(denied) => denied.into(),
             SendError::QueueFull(waiting) => {
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", text)
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text)
                     .with("waiting", waiting)
                     .retry_later()
             }
@@ -30,9 +30,7 @@ impl From<SendError> for ApiError {
                 let session = SessionBody::after(&ended);
                 failed_turn(&ended.turn, &session)
             }
-            SendError::TooLarge => {
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", text)
-            }
+            SendError::TooLarge => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text),
             SendError::Invalid(error) => error.into(),
             SendError::Damaged(damaged) => damaged.into(),
             SendError::Unusable(_) => ApiError::snapshot_unusable(text),
@@ -72,51 +70,43 @@ fn status_of(code: FailureCode) -> StatusCode {
 
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> ApiError {
-        let text = denied.to_string();
+        let (text, code) = (denied.to_string(), denied.code());
         match denied {
             Denied::NotActive(inactive) => ApiError::not_active(&inactive),
-            Denied::Paused => ApiError::new(StatusCode::CONFLICT, "session_paused", text),
-            Denied::BudgetExceeded(_) => {
-                ApiError::new(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", text)
-            }
-            Denied::TurnsExceeded(_) => ApiError::new(StatusCode::CONFLICT, "max_turns", text),
-            Denied::FuelExceeded(_) => {
-                ApiError::new(StatusCode::PAYMENT_REQUIRED, "fuel_exhausted", text)
-            }
+            Denied::Paused => ApiError::new(StatusCode::CONFLICT, code, text),
+            Denied::BudgetExceeded(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),
+            Denied::TurnsExceeded(_) => ApiError::new(StatusCode::CONFLICT, code, text),
+            Denied::FuelExceeded(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),
         }
     }
 }
 
 impl From<OrderError> for ApiError {
     fn from(error: OrderError) -> ApiError {
-        let text = error.to_string();
+        let (text, code) = (error.to_string(), error.code());
         match error {
             OrderError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
             OrderError::InvalidTransition(error) => error.into(),
             OrderError::Unsaved(turns) => {
-                ApiError::new(StatusCode::CONFLICT, "state_unsaved", text)
-                    .with("unsavedTurns", turns)
+                ApiError::new(StatusCode::CONFLICT, code, text).with("unsavedTurns", turns)
             }
             OrderError::NotActive(inactive) => ApiError::not_active(&inactive),
             OrderError::TurnInProgress => {
-                ApiError::new(StatusCode::CONFLICT, "turn_in_progress", text).retry_later()
+                ApiError::new(StatusCode::CONFLICT, code, text).retry_later()
             }
             OrderError::NoSnapshot(id) => {
-                ApiError::new(StatusCode::NOT_FOUND, "snapshot_not_found", text)
-                    .with("snapshotId", id.to_string())
+                ApiError::new(StatusCode::NOT_FOUND, code, text).with("snapshotId", id.to_string())
             }
-            OrderError::OtherAgent(digest) => {
-                ApiError::new(StatusCode::CONFLICT, "other_agent", text)
-                    .with("agentDigest", digest.to_string())
-            }
+            OrderError::OtherAgent(digest) => ApiError::new(StatusCode::CONFLICT, code, text)
+                .with("agentDigest", digest.to_string()),
             OrderError::Damaged(damaged) => damaged.into(),
             OrderError::NotUpgraded(_) => {
-                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "upgrade_failed", text)
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
             }
             OrderError::Unusable(_) => ApiError::snapshot_unusable(text),
-            OrderError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, "wake_failed", text),
+            OrderError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, code, text),
             OrderError::QueueFull => {
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", text).retry_later()
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }
             OrderError::OutOfMemory => ApiError::out_of_memory(),
             OrderError::ShuttingDown => ApiError::shutting_down(),
@@ -128,7 +118,8 @@ impl From<OrderError> for ApiError {
 
 impl From<Damaged> for ApiError {
     fn from(damaged: Damaged) -> ApiError {
-        ApiError::new(StatusCode::CONFLICT, "snapshot_corrupt", damaged.to_string())
+        let code = damaged.code();
+        ApiError::new(StatusCode::CONFLICT, code, damaged.to_string())
             .with("snapshotId", damaged.snapshot.to_string())
             .with("newestGood", damaged.newest_good.map(|good| good.to_string()))
     }
@@ -157,19 +148,17 @@ impl From<UpgradeError> for ApiError {
 
 impl From<TemplateError> for ApiError {
     fn from(error: TemplateError) -> ApiError {
-        let text = error.to_string();
-        let named = |code, name: String| {
+        let (text, code) = (error.to_string(), error.code());
+        let named = |name: String| {
             ApiError::new(StatusCode::NOT_FOUND, code, text.as_str()).with("id", name)
         };
         match error {
             TemplateError::Invalid(error) => error.into(),
-            TemplateError::Name(_) => ApiError::new(StatusCode::BAD_REQUEST, "invalid_name", text),
-            TemplateError::NotFound(name) => named("template_not_found", name),
-            TemplateError::NoSnapshot(id) => named("snapshot_not_found", id),
-            TemplateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, "not_owner", text),
-            TemplateError::TooMany => {
-                ApiError::new(StatusCode::CONFLICT, "too_many_templates", text)
-            }
+            TemplateError::Name(_) => ApiError::new(StatusCode::BAD_REQUEST, code, text),
+            TemplateError::NotFound(name) => named(name),
+            TemplateError::NoSnapshot(id) => named(id),
+            TemplateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, code, text),
+            TemplateError::TooMany => ApiError::new(StatusCode::CONFLICT, code, text),
             TemplateError::Agent(error) => error.into(),
             TemplateError::Order(error) => (*error).into(),
             TemplateError::Store(error) => error.into(),
@@ -179,12 +168,13 @@ impl From<TemplateError> for ApiError {
 
 impl From<InvalidTransition> for ApiError {
     fn from(error: InvalidTransition) -> ApiError {
+        let code = error.code();
         let text = if error.allowed.is_empty() {
             format!("the session is {}: it is over and cannot {}", error.from, error.attempted)
         } else {
             error.to_string()
         };
-        ApiError::new(StatusCode::CONFLICT, "invalid_transition", text)
+        ApiError::new(StatusCode::CONFLICT, code, text)
             .with("status", error.from.as_str())
             .with("allowed", error.allowed)
     }
@@ -198,22 +188,20 @@ impl From<InvalidField> for ApiError {
 
 impl From<CreateError> for ApiError {
     fn from(error: CreateError) -> ApiError {
-        let text = error.to_string();
+        let (text, code) = (error.to_string(), error.code());
         match error {
             CreateError::Invalid(error) => error.into(),
             CreateError::Agent(error) => error.into(),
             CreateError::NotDurable(_) => {
-                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "not_durable", text)
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
             }
-            CreateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, "not_owner", text),
-            CreateError::OtherAgent(digest) => {
-                ApiError::new(StatusCode::CONFLICT, "other_agent", text)
-                    .with("agentDigest", digest.to_string())
-            }
+            CreateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, code, text),
+            CreateError::OtherAgent(digest) => ApiError::new(StatusCode::CONFLICT, code, text)
+                .with("agentDigest", digest.to_string()),
             CreateError::Template(error) => error.into(),
             CreateError::Origin(error) => error.into(),
             CreateError::PatternUnsupported { pattern, .. } => {
-                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "pattern_unsupported", text)
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
                     .with("pattern", pattern.as_str())
                     .with("validPatterns", [Pattern::Ephemeral.as_str()].as_slice())
             }
@@ -224,23 +212,18 @@ impl From<CreateError> for ApiError {
 
 impl From<AgentError> for ApiError {
     fn from(error: AgentError) -> ApiError {
-        let text = error.to_string();
+        let (text, code) = (error.to_string(), error.code());
         match error {
             AgentError::Refused(refusal) => refusal.into(),
-            AgentError::Name(_) => ApiError::new(StatusCode::BAD_REQUEST, "invalid_name", text),
+            AgentError::Name(_) => ApiError::new(StatusCode::BAD_REQUEST, code, text),
             AgentError::NotFound(selector) => {
-                ApiError::new(StatusCode::NOT_FOUND, "agent_not_found", text)
-                    .with("agent", selector.to_string())
+                ApiError::new(StatusCode::NOT_FOUND, code, text).with("agent", selector.to_string())
             }
             AgentError::Reserved(name) => {
-                ApiError::new(StatusCode::CONFLICT, "reserved_name", text)
-                    .with("name", name.as_str())
+                ApiError::new(StatusCode::CONFLICT, code, text).with("name", name.as_str())
             }
-            AgentError::NotOwner(agent) => ApiError::new(StatusCode::FORBIDDEN, "not_owner", text)
-                .with("agent", agent.to_string()),
-            AgentError::Bundled(agent) => {
-                ApiError::new(StatusCode::FORBIDDEN, "agent_bundled", text)
-                    .with("agent", agent.to_string())
+            AgentError::NotOwner(agent) | AgentError::Bundled(agent) => {
+                ApiError::new(StatusCode::FORBIDDEN, code, text).with("agent", agent.to_string())
             }
             AgentError::Store(error) => error.into(),
         }
@@ -249,34 +232,35 @@ impl From<AgentError> for ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
-        let text = refusal.to_string();
-        let refused = |code| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text.as_str());
+        let (text, code) = (refusal.to_string(), refusal.code());
+        let refused = || ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text.as_str());
         match &refusal {
             Refusal::TooLarge { limit } => {
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "component_too_large", text)
-                    .with("limit", *limit)
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text).with("limit", *limit)
             }
-            Refusal::NotWasm | Refusal::CoreModule => refused("not_a_component"),
-            Refusal::Malformed(_) => refused("invalid_component"),
-            Refusal::TooComplex { .. } => refused("too_complex"),
-            Refusal::NoHandler | Refusal::OnlyPreviews => refused("not_an_agent"),
-            Refusal::WrongSignature(_) => refused("wrong_signature"),
             Refusal::MissingImports(missing) => {
-                refused("missing_imports").with("missingImports", missing.as_slice())
+                refused().with("missingImports", missing.as_slice())
             }
-            Refusal::CompileFailed(_) => refused("compile_failed"),
-            Refusal::CompileTimeout { .. } => refused("compile_timeout"),
-            Refusal::CompileMemory { .. } => refused("compile_memory"),
-            Refusal::DoesNotStart(_) => refused("does_not_start"),
             Refusal::QueueFull { limit } => {
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_uploads", text)
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text)
                     .with("waiting", *limit)
                     .retry_later()
             }
             Refusal::ShuttingDown => ApiError::shutting_down(),
-            Refusal::StartTooLong { limit } => refused("start_too_long").with("limit", *limit),
+            Refusal::StartTooLong { limit } => refused().with("limit", *limit),
+            Refusal::NotWasm
+            | Refusal::CoreModule
+            | Refusal::Malformed(_)
+            | Refusal::TooComplex { .. }
+            | Refusal::NoHandler
+            | Refusal::OnlyPreviews
+            | Refusal::WrongSignature(_)
+            | Refusal::CompileFailed(_)
+            | Refusal::CompileTimeout { .. }
+            | Refusal::CompileMemory { .. }
+            | Refusal::DoesNotStart(_) => refused(),
             Refusal::Busy => {
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text).retry_later()
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, text).retry_later()
             }
             Refusal::Host(cause) => ApiError::internal(cause.as_str()),
         }
@@ -294,36 +278,36 @@ impl From<LookError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
-        let text = error.to_string();
+        let (text, code) = (error.to_string(), error.code());
         match error {
             StoreError::Conflict(_) => {
-                ApiError::new(StatusCode::CONFLICT, "conflict", text).retry_later()
+                ApiError::new(StatusCode::CONFLICT, code, text).retry_later()
             }
             StoreError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
             StoreError::AgentExists(agent) => {
                 let text = format!("{text}; upload under another version");
-                ApiError::new(StatusCode::CONFLICT, "agent_exists", text)
+                ApiError::new(StatusCode::CONFLICT, code, text)
                     .with("digest", agent.digest.to_string())
             }
             StoreError::AgentInUse(sessions) => {
                 let text = format!("{text}; delete them first");
-                ApiError::new(StatusCode::CONFLICT, "agent_in_use", text).with("sessions", sessions)
+                ApiError::new(StatusCode::CONFLICT, code, text).with("sessions", sessions)
             }
-            StoreError::SnapshotGone => ApiError::new(StatusCode::CONFLICT, "snapshot_gone", text),
+            StoreError::SnapshotGone => ApiError::new(StatusCode::CONFLICT, code, text),
             StoreError::TooLarge { limit, .. } => {
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text).with("limit", limit)
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text).with("limit", limit)
             }
             StoreError::TooManySessions => {
-                ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "too_many_sessions", text)
+                ApiError::new(StatusCode::INSUFFICIENT_STORAGE, code, text)
             }
             StoreError::OutOfMemory => ApiError::out_of_memory(),
-            StoreError::Full => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text),
+            StoreError::Full => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, code, text),
             StoreError::Damaged(_) => ApiError::internal(text),
             StoreError::Unknown(cause) => {
                 // The cause may name a file.
                 let text = "whether this is durable is not known; the host must be started again";
                 tracing::error!(%cause, "the outcome of a commit is unknown");
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "commit_unknown", text).retry_later()
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, text).retry_later()
             }
             StoreError::Closed => ApiError::shutting_down(),
             StoreError::Io(cause) => ApiError::internal(cause.as_ref()),

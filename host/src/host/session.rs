@@ -12,7 +12,7 @@ use crate::session::manager::Manager;
 use crate::session::request::{
     Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, Order, OrderError, Running, SendError, Sight,
 };
-use crate::session::state::{Cause, Move, Reason};
+use crate::session::state::{Cause, Move, Reason, Status};
 use crate::store::{Bound, Logged, Page, StoreError};
 use crate::turn::json;
 use crate::turn::output::{Delta, Output};
@@ -159,6 +159,14 @@ impl SessionHandle {
             return Err(LookError::NotFound(self.id));
         }
         self.manager().look(self.id).await?.ok_or(LookError::NotFound(self.id))
+    }
+
+    /// Where the session is in its life.
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`]
+    pub async fn status(&self) -> Result<Status, LookError> {
+        Ok(self.look().await?.session.state.status())
     }
 
     /// Send a message and wait for the reply. The turn goes on if the caller does not wait.

@@ -103,3 +103,28 @@ pub enum Refusal {
     #[error("the component could not be prepared: {0}")]
     Host(String),
 }
+
+impl Refusal {
+    /// The stable word for it, as the API has it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::TooLarge { .. } => "component_too_large",
+            Refusal::NotWasm | Refusal::CoreModule => "not_a_component",
+            Refusal::Malformed(_) => "invalid_component",
+            Refusal::TooComplex { .. } => "too_complex",
+            Refusal::NoHandler | Refusal::OnlyPreviews => "not_an_agent",
+            Refusal::WrongSignature(_) => "wrong_signature",
+            Refusal::MissingImports(_) => "missing_imports",
+            Refusal::CompileFailed(_) => "compile_failed",
+            Refusal::CompileTimeout { .. } => "compile_timeout",
+            Refusal::CompileMemory { .. } => "compile_memory",
+            Refusal::DoesNotStart(_) => "does_not_start",
+            Refusal::StartTooLong { .. } => "start_too_long",
+            Refusal::QueueFull { .. } => "too_many_uploads",
+            Refusal::ShuttingDown => "shutting_down",
+            Refusal::Busy => "busy",
+            Refusal::Host(_) => "internal",
+        }
+    }
+}

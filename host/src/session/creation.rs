@@ -109,9 +109,24 @@ pub struct NewSession {
     pub sleep_after: Option<Duration>,
     /// Refuse agents whose state would not outlive the process.
     pub require_durable: bool,
+    /// What is wrong with it already: it is refused with that.
+    pub invalid: Option<InvalidField>,
 }
 
 impl NewSession {
+    /// A session with this agent: `counter`, `counter@1.0` or a digest. Text that names no agent is refused
+    /// when the session is created.
+    #[must_use]
+    pub fn agent(name: &str) -> NewSession {
+        match name.parse() {
+            Ok(agent) => NewSession::with_agent(agent),
+            Err(error) => {
+                let invalid = InvalidField::new("agent", format!("is '{name}', and {error}"));
+                NewSession { invalid: Some(invalid), ..NewSession::default() }
+            }
+        }
+    }
+
     /// A session with this agent: `name`, `name@version` or a digest, in words that parse.
     #[must_use]
     pub fn with_agent(agent: AgentSelector) -> NewSession {
@@ -246,6 +261,9 @@ pub(crate) fn begin(
 }
 
 fn check(new: &NewSession) -> Result<(), InvalidField> {
+    if let Some(invalid) = &new.invalid {
+        return Err(invalid.clone());
+    }
     if new.tags.len() > MAX_TAGS {
         return Err(InvalidField::new("tags", format!("may have {MAX_TAGS} entries at most")));
     }

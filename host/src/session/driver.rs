@@ -206,9 +206,9 @@ impl Driver<'_> {
     }
 
     /// Events that wait for the next commit.
-    fn pending_events(&mut self) -> Vec<Event> {
+    async fn pending_events(&mut self) -> Vec<Event> {
         if std::mem::take(&mut self.woken) {
-            self.manager.slept.woken_events(self.id, self.manager.clock.now())
+            self.manager.slept.woken_events(self.id, self.manager.clock.now()).await
         } else {
             Vec::new()
         }

@@ -31,7 +31,9 @@ use super::record::{Residency, Session};
 use super::request::{
     Commission, Ended, Letter, Order, OrderError, Running, SendError, Sight, Work,
 };
-use super::residents::{Going, Resident, Residents, Seat, Slept};
+use super::residents::{Going, Resident, Residents, Seat};
+use super::settling::Settling;
+use super::slept::{Sleep, Slept};
 
 const SHARDS: usize = 32;
 
@@ -63,6 +65,9 @@ struct Entry {
     running: Option<(u64, Output)>,
     /// A message is being answered.
     in_turn: bool,
+    /// The time that its driver waits for, by the clock, if nothing else ends the wait. `None`: the
+    /// driver is at work.
+    waits_until: Option<Timestamp>,
 }
 
 /// All sessions that have work.
@@ -83,6 +88,7 @@ pub(crate) struct Manager {
     shards: Vec<Mutex<HashMap<SessionId, Entry>>>,
     hasher: RandomState,
     pub(crate) liveness: Liveness,
+    pub(crate) settling: Settling,
 }
 
 impl Manager {
@@ -111,6 +117,7 @@ impl Manager {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             liveness: Liveness::default(),
+            settling: Settling::default(),
         });
         let weak = Arc::downgrade(&manager);
         manager.memory.set_reclaimer(Box::new(move || {
@@ -265,6 +272,8 @@ impl Manager {
                 done.await;
             }
         }
+        // What has slept until now is told before the store closes.
+        self.slept.hurry().await;
         let mut saving = JoinSet::new();
         for resident in self.residents.take_all() {
             if !resident.is_saved() {
@@ -328,6 +337,8 @@ impl Manager {
             }
         }
         shard.remove(&id);
+        drop(shard);
+        self.settling.note_change();
         None
     }
 
@@ -343,20 +354,80 @@ impl Manager {
         if let Some(entry) = self.shard(id).get_mut(&id) {
             entry.running = None;
             entry.in_turn = false;
+            entry.waits_until = None;
         }
+        self.settling.note_change();
     }
 
-    /// Note that a turn runs.
-    pub(crate) fn note_running(&self, id: SessionId, number: u64, output: &Output) {
+    /// Note that a turn runs, and when it must be over.
+    pub(crate) fn note_running(
+        &self,
+        id: SessionId,
+        number: u64,
+        output: &Output,
+        deadline: Timestamp,
+    ) {
         if let Some(entry) = self.shard(id).get_mut(&id) {
             entry.running = Some((number, output.clone()));
+            entry.waits_until = Some(deadline);
+        }
+        self.settling.note_change();
+    }
+
+    /// Note that the driver of a session waits until this time at most. Answers with what it waited for
+    /// before, for [`Manager::note_waited`].
+    pub(crate) fn note_waiting(&self, id: SessionId, until: Timestamp) -> Option<Timestamp> {
+        let mut shard = self.shard(id);
+        let before = shard.get_mut(&id).and_then(|entry| {
+            let sooner = entry.waits_until.map_or(until, |time| time.min(until));
+            entry.waits_until.replace(sooner)
+        });
+        drop(shard);
+        self.settling.note_change();
+        before
+    }
+
+    /// Note that the driver waits no longer for what it waited for last.
+    pub(crate) fn note_waited(&self, id: SessionId, before: Option<Timestamp>) {
+        if let Some(entry) = self.shard(id).get_mut(&id) {
+            entry.waits_until = before;
+        }
+        self.settling.note_change();
+    }
+
+    /// Whether no driver is at work, or waits for a time that has come.
+    fn nobody_is_due(&self) -> bool {
+        let now = self.clock.now();
+        self.shards.iter().all(|shard| {
+            lock(shard).values().all(|entry| entry.waits_until.is_some_and(|time| time > now))
+        })
+    }
+
+    /// Returns when nothing is left to be done before the clock goes on: what is due has been done, and
+    /// no driver is at work but those whose turn runs and has time left.
+    pub(crate) async fn settle(&self) {
+        let _settling = self.settling.begin();
+        loop {
+            let seen = self.settling.seen();
+            if !self.nobody_is_due() {
+                self.settling.changed_since(seen).await;
+                continue;
+            }
+            let Some(next) = self.settling.whole_round(&self.deadlines).await else { return };
+            self.slept.hurry().await;
+            let nothing_is_due = next > self.clock.now() && self.nobody_is_due();
+            if nothing_is_due && self.settling.seen() == seen {
+                return;
+            }
         }
     }
 
-    /// Note that a session has gone to sleep. Its instance is dropped by the caller.
-    pub(crate) fn note_slept(&self, id: SessionId, cause: &'static str) {
+    /// Note that a session has gone to sleep, which was last of use at this time. Its instance is dropped
+    /// by the caller.
+    pub(crate) fn note_slept(&self, id: SessionId, cause: &'static str, used_at: Timestamp) {
         metrics::counter!("dormouse_sleeps_total", "cause" => cause).increment(1);
-        self.slept.note(id, self.clock.now(), cause);
+        let at = self.clock.now();
+        self.slept.note(id, Sleep { at, cause, idle: at.since(used_at) });
     }
 
     /// Note what the record says of the next deadline, so that the timekeeper wakes in time.
@@ -408,7 +479,7 @@ impl Manager {
             tracing::debug!(session = %id, %error, "a session could not be told to sleep");
         }
         if let Some(resident) = &gone {
-            self.note_slept(resident.session.id, cause);
+            self.note_slept(resident.session.id, cause, resident.used_at);
         }
         gone.is_some()
     }
@@ -465,6 +536,7 @@ impl Manager {
             residency: if resident.is_some() { Residency::Resident } else { Residency::Asleep },
             running: None,
             in_turn: false,
+            waits_until: None,
         };
         if let Err(refused) = push(&mut entry) {
             // Only where the bound is zero: nobody gets in at all.
@@ -476,6 +548,7 @@ impl Manager {
         shard.insert(id, entry);
         self.liveness.driver_started();
         drop(shard);
+        self.settling.note_change();
         let leaving = Leaving { manager: self.clone(), id };
         self.sandbox.runtime().spawn(async move {
             driver::drive(&leaving.manager, id, resident, interrupted).await;
@@ -517,6 +590,7 @@ impl Drop for Leaving {
             // What waits is answered by the drop of its channels.
             let entry = self.manager.shard(self.id).remove(&self.id);
             drop(entry);
+            self.manager.settling.note_change();
         }
         self.manager.liveness.driver_left();
     }

@@ -11,6 +11,7 @@
 //!   instance, and commits before it tells anybody. Without memory or a place for an instance it waits
 //!   in line.
 //! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
+//! - `slept`: tells of sleeps in the background. `settling`: whether anything is left to be done.
 //! - `liveness`: whether the host takes work, and whether a task of it has died.
 //! - `timekeeper`: sees to it that what is due happens, without walking the sessions.
 //! - `expiry`: removes what is too old of what is kept for a time only.
@@ -30,6 +31,8 @@ pub(crate) mod queue;
 pub mod record;
 pub mod request;
 pub(crate) mod residents;
+pub(crate) mod settling;
+pub(crate) mod slept;
 pub mod snapshot;
 pub mod state;
 pub mod template;

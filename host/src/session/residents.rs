@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
-use crate::event::{Event, EventKind};
 use crate::line::Line;
 use crate::sandbox::Instance;
 
@@ -240,34 +239,5 @@ impl Residents {
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Sessions whose sleep no event tells of yet. It is told when they wake, with the next commit: a
-/// sleep must not wait for a disk. Bounded; what a crash or the bound loses is just the event.
-#[derive(Default)]
-pub(crate) struct Slept(Mutex<HashMap<SessionId, (Timestamp, &'static str)>>);
-
-/// How many sleeps are remembered. A wake of a session that is not tells of no sleep.
-const MAX_SLEPT: usize = 10_000;
-
-impl Slept {
-    /// Remember that a session has gone to sleep.
-    pub(crate) fn note(&self, id: SessionId, at: Timestamp, cause: &'static str) {
-        let mut slept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if slept.len() < MAX_SLEPT {
-            slept.insert(id, (at, cause));
-        }
-    }
-
-    /// The events of a wake, with that of the sleep before it.
-    pub(crate) fn woken_events(&self, id: SessionId, now: Timestamp) -> Vec<Event> {
-        let slept = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        let mut events = Vec::new();
-        if let Some((at, cause)) = slept {
-            events.push(Event::session(EventKind::SessionSlept, id.0, at).with("cause", cause));
-        }
-        events.push(Event::session(EventKind::SessionWoken, id.0, now));
-        events
     }
 }

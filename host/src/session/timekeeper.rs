@@ -24,12 +24,14 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Do what is due, for ever. Ends when it is dropped.
 pub(crate) async fn keep(manager: Arc<Manager>) {
     let _dying = Dying(manager.clone());
+    let Some(teller) = manager.settling.teller() else { return };
     loop {
         // Registered before the look: a deadline that appears meanwhile is not missed.
         let nearer = manager.deadlines.notified();
         tokio::pin!(nearer);
         nearer.as_mut().enable();
         manager.next_look.store(Timestamp::NEVER.0, Ordering::SeqCst);
+        teller.begin();
         let next = match round(&manager).await {
             Ok(next) => next,
             Err(error) => {
@@ -39,6 +41,7 @@ pub(crate) async fn keep(manager: Arc<Manager>) {
         };
         let next = next.unwrap_or(Timestamp::NEVER);
         manager.next_look.store(next.0, Ordering::SeqCst);
+        teller.end(next);
         tokio::select! {
             () = nearer => {}
             () = manager.clock.sleep_until(next) => {}

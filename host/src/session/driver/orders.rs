@@ -95,7 +95,7 @@ impl Driver<'_> {
         head: Option<Snapshot>,
         more: impl IntoIterator<Item = Event>,
     ) -> Result<(), StoreError> {
-        let mut events = self.pending_events();
+        let mut events = self.pending_events().await;
         events.extend(more);
         after.revision += 1;
         if let Err(error) = self.manager.store.update_session(after.clone(), head, events).await {
@@ -110,7 +110,7 @@ impl Driver<'_> {
     async fn sleep(&mut self, cause: &'static str) -> Result<(), OrderError> {
         self.save_now().await?;
         if self.guest.take().is_some() {
-            self.manager.note_slept(self.id, cause);
+            self.manager.note_slept(self.id, cause, self.used_at);
             self.manager.note_residency(self.id, Residency::Asleep);
         }
         Ok(())

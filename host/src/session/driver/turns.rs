@@ -77,7 +77,7 @@ impl Driver<'_> {
         let rules = self.manager.options.rules;
         let mut grant = admission::admit(&session, rules.price, begun.started_at)?;
 
-        self.manager.note_running(self.id, session.usage.next_turn(), output);
+        self.manager.note_running(self.id, session.usage.next_turn(), output, grant.deadline);
         let started = self.manager.clock.monotonic();
         let mut attempt = 1;
         let mut ending = loop {
@@ -103,7 +103,7 @@ impl Driver<'_> {
         let ended = self.judge(&session, ending, grant, attempt, duration)?;
 
         let mut commit = settlement::settle(&session, begun, ended, rules);
-        let mut events = self.pending_events();
+        let mut events = self.pending_events().await;
         events.append(&mut commit.events);
         commit.events = events;
         let (after, turn) = (commit.session.clone(), commit.turn.clone());
@@ -167,6 +167,7 @@ impl Driver<'_> {
         grant: &mut Grant,
         interrupt: &mut watch::Receiver<Running>,
     ) -> Outcome {
+        let (manager, id) = (self.manager, self.id);
         let clock = self.manager.clock.clone();
         let grace = self.manager.options.stop_grace;
         let price = self.manager.options.rules.price;
@@ -213,7 +214,10 @@ impl Driver<'_> {
                 Ok(()) = interrupt.changed() => match *interrupt.borrow_and_update() {
                     Running::Continues => {}
                     Running::Finishes => {
-                        patience = Some(Box::pin(clock.sleep_until(clock.now().after(grace))));
+                        let until = clock.now().after(grace);
+                        // Until the turn is over.
+                        let _ = manager.note_waiting(id, until);
+                        patience = Some(Box::pin(clock.sleep_until(until)));
                     }
                     Running::Dies => return Outcome::Killed,
                 },

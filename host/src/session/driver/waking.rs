@@ -110,7 +110,7 @@ impl Driver<'_> {
         }
         if self.session.as_ref().is_none_or(|session| session.unsaved_turns == 0) {
             self.drop_guest();
-            self.manager.note_slept(self.id, "memory");
+            self.manager.note_slept(self.id, "memory", self.used_at);
             return Ok(false);
         }
         let ticket = line.ticket();
@@ -119,8 +119,12 @@ impl Driver<'_> {
             roused.map_err(|_| line.note_lack_of_memory()).ok()
         });
         let clock = &self.manager.clock;
-        let mut patience = std::pin::pin!(clock.sleep_until(clock.now().after(PATIENCE)));
-        stand(&mut self.in_line, &self.interrupt, first, patience.as_mut()).await?;
+        let until = clock.now().after(PATIENCE);
+        let mut patience = std::pin::pin!(clock.sleep_until(until));
+        let before = self.manager.note_waiting(self.id, until);
+        let stood = stand(&mut self.in_line, &self.interrupt, first, patience.as_mut()).await;
+        self.manager.note_waited(self.id, before);
+        stood?;
         Ok(true)
     }
 
@@ -149,8 +153,8 @@ impl Driver<'_> {
         ticket: &Ticket,
     ) -> Result<Guest, WakeError> {
         let manager = self.manager;
-        let patience = manager.clock.sleep_until(manager.clock.now().after(PATIENCE));
-        let mut patience = std::pin::pin!(patience);
+        let until = manager.clock.now().after(PATIENCE);
+        let mut patience = std::pin::pin!(manager.clock.sleep_until(until));
         let needed = self.reserve;
         let mut means = Means { making: self.making.take(), place: None, needed };
         let mut gathered = ticket.at_once(|| means.gather(manager));
@@ -164,7 +168,11 @@ impl Driver<'_> {
                 None => {
                     self.head = None;
                     let first = ticket.first(|| means.gather(manager));
-                    stand(&mut self.in_line, &self.interrupt, first, patience.as_mut()).await?
+                    let before = manager.note_waiting(self.id, until);
+                    let interrupt = &self.interrupt;
+                    let stood = stand(&mut self.in_line, interrupt, first, patience.as_mut()).await;
+                    manager.note_waited(self.id, before);
+                    stood?
                 }
             };
             let (head, state) = match given {

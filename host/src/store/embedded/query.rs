@@ -33,6 +33,7 @@ use crate::turn::record::TurnRecord;
 
 /// How often a value is read again, because what it named has been replaced meanwhile.
 const TRIES: usize = 16;
+
 /// Why a value could not be read.
 pub(super) enum Unreadable {
     /// Something that it names is not there: it may have been replaced since.

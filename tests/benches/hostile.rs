@@ -106,6 +106,7 @@ async fn run(
 async fn fill(stage: &Stage) -> Result<Duration> {
     let session = stage.attacker().await?;
     let mut taken = [Duration::ZERO; 2];
+    session.send("fill 1").await?;
     for (fills, taken) in [1_u32, 11].into_iter().zip(&mut taken) {
         let begun = Instant::now();
         session.send(format!("fill {fills}")).await?;

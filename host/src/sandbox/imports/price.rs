@@ -20,8 +20,8 @@ pub(in crate::sandbox) const BYTE: u64 = 1;
 /// A byte of a JSON document that is checked, or written.
 pub(super) const JSON_BYTE: u64 = 8;
 
-/// A random byte.
-pub(super) const RANDOM_BYTE: u64 = 4;
+/// A random byte: `wasmtime-wasi` draws them one by one.
+pub(super) const RANDOM_BYTE: u64 = 50;
 
 /// A byte that is printed: it is searched for the end of a line.
 pub(super) const PRINTED_BYTE: u64 = 8;
@@ -33,7 +33,10 @@ pub(super) const FIELD: u64 = 100;
 pub(super) const PIECE: u64 = 1_000;
 
 /// A pollable that is waited for.
-pub(super) const POLLABLE: u64 = 400;
+pub(super) const POLLABLE: u64 = 1_000;
+
+/// A stream that is read, skipped, passed on or flushed.
+pub(super) const STREAM: u64 = 500;
 
 /// The price of so many of something.
 pub(in crate::sandbox) fn of(count: usize, each: u64) -> u64 {

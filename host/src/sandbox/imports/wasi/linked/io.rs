@@ -100,7 +100,7 @@ fn output(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
         |store, (stream, length)| write_zeroes(store, stream, length, BLOCKING),
     )?;
     for name in ["[method]output-stream.flush", "[method]output-stream.blocking-flush"] {
-        interface.simple(name, 0, |guest, (stream,)| {
+        interface.simple(name, price::STREAM, |guest, (stream,)| {
             let flushed = HostOutputStream::flush(guest.resources(), stream);
             answer(guest.resources(), flushed)
         })?;
@@ -124,6 +124,7 @@ fn delete<T: Send + 'static>(
 
 fn read(mut store: Store<'_>, (stream, length): (Input, u64)) -> Work<'_, Answer<Vec<u8>>> {
     Box::pin(async move {
+        charge(&mut store, price::STREAM).await?;
         let resources = store.data_mut().resources();
         let read = HostInputStream::blocking_read(resources, stream, length.min(PIECE)).await;
         let bytes = read.as_ref().map_or(0, Vec::len);
@@ -135,6 +136,7 @@ fn read(mut store: Store<'_>, (stream, length): (Input, u64)) -> Work<'_, Answer
 
 fn skip(mut store: Store<'_>, (stream, length): (Input, u64)) -> Work<'_, Answer<u64>> {
     Box::pin(async move {
+        charge(&mut store, price::STREAM).await?;
         let resources = store.data_mut().resources();
         let skipped = HostInputStream::blocking_skip(resources, stream, length.min(PIECE)).await;
         answer(resources, skipped)
@@ -192,6 +194,7 @@ fn splice(
 ) -> Work<'_, Answer<u64>> {
     Box::pin(async move {
         let length = length.min(PIECE);
+        charge(&mut store, price::STREAM).await?;
         let resources = store.data_mut().resources();
         let read = HostInputStream::blocking_read(resources, input, length).await;
         let bytes = match read {

@@ -11,7 +11,7 @@ use crate::sandbox::fuel::charge;
 use crate::sandbox::guest::Guest;
 
 /// Bytes that are drawn at a time.
-const PIECE: u64 = 64 << 10;
+const PIECE: u64 = 16 << 10;
 
 pub(super) fn random(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.metered("get-random-bytes", |store, (length,): (u64,)| {

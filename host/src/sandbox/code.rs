@@ -14,7 +14,7 @@ use super::guest::{Guest, MAX_RESOURCES, Start};
 use super::imports;
 use super::instance::{Grant, Instance, MAX_TRANSFER};
 use super::refusal::Refusal;
-use super::snapshot::{Form, Keeper, STATE, starts_alone};
+use super::snapshot::{Form, Keeper, STATE, Unpinned, starts_alone};
 use super::ticker::Ticker;
 use crate::agent::{AgentKind, StartRandomness, Statefulness};
 use crate::clock::Clock;
@@ -56,6 +56,8 @@ pub(super) struct Findings {
     pub(super) start_fuel: u64,
     /// Whether they draw random bytes there that are the same in all sessions.
     pub(super) start_randomness: StartRandomness,
+    /// Handles that they do not take there, because to ask for them traps.
+    pub(super) unpinned: Unpinned,
 }
 
 impl std::fmt::Debug for Code {
@@ -136,6 +138,21 @@ impl Code {
         }
     }
 
+    /// The first handle that an instance is to take when it starts for which it traps.
+    ///
+    /// # Errors
+    /// As [`Code::instantiate`].
+    pub(super) async fn failing_pin(&self, grant: &Grant) -> Result<Option<u32>, Fault> {
+        if !self.form.has_pins() {
+            return Ok(None);
+        }
+        let watch = &self.shared.ticker;
+        let mut store = self.store(grant, self.shared.memory.account())?;
+        let made = watch.watch(self.agent.instantiate_async(&mut store)).await;
+        let instance = made.map_err(|error| store.data_mut().fault(&error))?;
+        watch.watch(self.form.failing_pin(&mut store, instance)).await
+    }
+
     /// How the state of the agent outlives an instance.
     #[must_use]
     pub fn statefulness(&self) -> Statefulness {
@@ -167,7 +184,7 @@ impl Code {
         };
         check(&agent, kind)?;
         let entry = EntryIndices::of(&agent, kind).map_err(|error| wrong(&error))?;
-        let form = Form::of(&agent, findings.unimaged.as_deref(), &shared.clock)
+        let form = Form::of(&agent, findings.unimaged.as_deref(), findings.unpinned, &shared.clock)
             .map_err(|error| wrong(&error))?;
         let Findings { start, start_fuel, start_randomness, .. } = *findings;
         Ok(Code { agent, entry, form, start, start_fuel, start_randomness, shared })

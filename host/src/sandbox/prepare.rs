@@ -28,6 +28,7 @@ use super::fault::{Fault, bounded};
 use super::guest::Start;
 use super::instance::Grant;
 use super::refusal::Refusal;
+use super::snapshot::Unpinned;
 use super::{Inner, Prepared};
 use crate::agent::{Digest, StartRandomness};
 
@@ -127,12 +128,18 @@ async fn find_out(
         start: Start::Session,
         start_fuel: 0,
         start_randomness: StartRandomness::None,
+        unpinned: Unpinned::default(),
     };
     let mut code = link(inner, component, &findings)?;
     if findings.unimaged.is_none() {
         let grant = trial(inner, 0);
         if !code.starts_alone(&grant).await.map_err(unstarted)? {
             findings.start = Start::Alike;
+            code = link(inner, component, &findings)?;
+        }
+        // Each is found once: it is left out from then on.
+        while let Some(pin) = code.failing_pin(&grant).await.map_err(unstarted)? {
+            findings.unpinned.insert(pin);
             code = link(inner, component, &findings)?;
         }
     }
@@ -224,13 +231,14 @@ impl Findings {
     fn before(&self, compiled: &[u8]) -> Vec<u8> {
         let reason = self.unimaged.as_deref().unwrap_or_default();
         let mut kept = Vec::with_capacity(compiled.len() + reason.len() + HEAD);
-        // 0 and 1 were those of a form that told neither the fuel of the start nor what is drawn there.
+        // 0 and 1 were those of a form that told less.
         kept.push(match (self.start, self.start_randomness) {
             (Start::Session, _) => 2,
             (Start::Alike, StartRandomness::None) => 3,
             (Start::Alike, StartRandomness::Shared) => 4,
         });
         kept.extend(self.start_fuel.to_le_bytes());
+        kept.extend(self.unpinned.bits().to_le_bytes());
         let length = u16::try_from(reason.len()).unwrap_or(0);
         kept.extend(length.to_le_bytes());
         kept.extend(&reason.as_bytes()[..usize::from(length)]);
@@ -241,25 +249,28 @@ impl Findings {
     /// The findings and the compiled form that were kept together.
     fn split(kept: &[u8]) -> Option<(Findings, &[u8])> {
         let (head, rest) = kept.split_at_checked(HEAD)?;
-        let (start, head) = head.split_first()?;
-        let (start, start_randomness) = match start {
+        let (kind, head) = head.split_first()?;
+        let (start, start_randomness) = match kind {
             2 => (Start::Session, StartRandomness::None),
             3 => (Start::Alike, StartRandomness::None),
             4 => (Start::Alike, StartRandomness::Shared),
             _ => return None,
         };
-        let (fuel, length) = head.split_first_chunk()?;
+        let (fuel, head) = head.split_first_chunk()?;
         let start_fuel = u64::from_le_bytes(*fuel);
+        let (unpinned, length) = head.split_first_chunk()?;
+        let unpinned = Unpinned::of_bits(u64::from_le_bytes(*unpinned));
         let length = u16::from_le_bytes(length.try_into().ok()?);
         let (reason, compiled) = rest.split_at_checked(usize::from(length))?;
         let reason = std::str::from_utf8(reason).ok()?;
         let unimaged = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
-        Some((Findings { unimaged, start, start_fuel, start_randomness }, compiled))
+        Some((Findings { unimaged, start, start_fuel, start_randomness, unpinned }, compiled))
     }
 }
 
-/// The length of what stands before the reason: the start, its fuel, and how long the reason is.
-const HEAD: usize = 1 + 8 + 2;
+/// The length of what stands before the reason: the start, its fuel, the pins that are left out, and how
+/// long the reason is.
+const HEAD: usize = 1 + 8 + 8 + 2;
 
 /// Run this on a blocking thread. A panic there is a refusal.
 async fn blocking<T: Send + 'static>(

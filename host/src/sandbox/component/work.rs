@@ -7,19 +7,19 @@
 use crate::sandbox::refusal::Refusal;
 
 /// The most steps to check its types: the parts of each import, export, argument and type where it is
-/// named. The largest known component, CPython with a hundred libraries, takes about a hundred thousand.
+/// named. CPython takes about 20,000.
 pub(super) const MAX_TYPE_STEPS: u64 = 10_000_000;
 /// The most instances of modules and components, where those within components count as often as these
-/// are instantiated.
+/// are instantiated. CPython has about a hundred.
 pub(super) const MAX_INSTANCES: u64 = 5_000;
 /// The most that all those instances have: imports, exports, aliases, functions, globals, …. The host
-/// does something for each of them whenever it makes an instance.
+/// does something for each of them whenever it makes an instance. CPython has about 30,000.
 pub(super) const MAX_PARTS: u64 = 1_000_000;
 /// The most values that the instructions of all functions move to and from the stack where they call
-/// and branch.
+/// and branch. Those of SpiderMonkey move about 700,000.
 pub(super) const MAX_MOVES: u64 = 200_000_000;
 /// The most places where a local may have to be carried into a block, over all functions: the locals of
-/// each, times how deep its blocks nest.
+/// each, times how deep its blocks nest. SpiderMonkey has about 800,000.
 pub(super) const MAX_CARRIES: u64 = 40_000_000;
 
 /// What has been counted so far.

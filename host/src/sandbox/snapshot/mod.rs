@@ -16,7 +16,7 @@ use wasmtime::component::{Instance, InstancePre};
 
 #[cfg(test)]
 pub(super) use image::{Image, Keeper as ImageKeeper};
-pub(super) use image::{RECIPE, instrument, starts_alone};
+pub(super) use image::{RECIPE, Unpinned, instrument, starts_alone};
 pub(super) use portable::STATE;
 
 use super::bindings::exports::dormouse::agent::state;
@@ -42,17 +42,38 @@ impl Form {
     pub(super) fn of(
         agent: &InstancePre<Guest>,
         unimaged: Option<&str>,
+        unpinned: Unpinned,
         clock: &Clock,
     ) -> wasmtime::Result<Form> {
         let image = match unimaged {
             None => {
                 let [a, b, c, d, e, f, g, h, ..] = clock.random();
                 let key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-                Ok(Arc::new(image::Image::of(agent.component(), key)))
+                Ok(Arc::new(image::Image::of(agent.component(), unpinned, key)))
             }
             Some(reason) => Err(reason.to_owned()),
         };
         Ok(Form { portable: portable::indices(agent)?, image })
+    }
+
+    /// The first pin that traps in this new instance, which is of no use afterwards.
+    ///
+    /// # Errors
+    /// A pin failed, and not because of the agent.
+    pub(super) async fn failing_pin(
+        &self,
+        store: &mut Store<Guest>,
+        instance: Instance,
+    ) -> Result<Option<u32>, Fault> {
+        match &self.image {
+            Ok(image) => image.failing_pin(store, instance).await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether instances take handles when they start.
+    pub(super) fn has_pins(&self) -> bool {
+        self.image.as_ref().is_ok_and(|image| image.has_pins())
     }
 
     /// What clients are told of it.

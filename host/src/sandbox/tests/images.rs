@@ -313,6 +313,63 @@ async fn an_agent_that_asks_the_host_while_it_starts_starts_alike_everywhere() {
     assert_ne!(asked[0], asked[2]);
 }
 
+/// A module that answers for WASI in the component itself, and traps.
+const STUB: &str = r#"
+    (core module $stubs
+      (func (export "get-stdout") (result i32) unreachable)
+      (func (export "get-stderr") (result i32) unreachable))
+    (core instance $stub (instantiate $stubs))"#;
+
+#[tokio::test]
+async fn an_agent_whose_streams_are_stubs_that_trap() {
+    let parts = Parts {
+        outer: STUB,
+        with: r#"(with "wasi:cli/stdout@0.2.0" (instance $stub))
+            (with "wasi:cli/stderr@0.2.0" (instance $stub))"#,
+        imports: r#"(import "wasi:cli/stdout@0.2.0" "get-stdout" (func $out (result i32)))
+            (import "wasi:cli/stderr@0.2.0" "get-stderr" (func $err (result i32)))"#,
+        inner: "(global $count (mut i64) (i64.const 0))",
+        ..Parts::default()
+    };
+    let counts =
+        "(global.set $count (i64.add (global.get $count) (i64.const 1))) (global.get $count)";
+    sleeps_like_it_stays_awake(telling(parts, counts)).await;
+}
+
+#[tokio::test]
+async fn an_agent_one_module_of_which_has_stubs_and_another_the_streams_of_the_host() {
+    let outer = format!(
+        r#"{STUB}
+        (import "wasi:io/error@0.2.0" (instance $error (export "error" (type (sub resource)))))
+        (alias export $error "error" (type $error))
+        (import "wasi:io/streams@0.2.0" (instance $streams
+          (alias outer 1 $error (type $e))
+          (export "output-stream" (type (sub resource)))))
+        (alias export $streams "output-stream" (type $stream))
+        (import "wasi:cli/stdout@0.2.0" (instance $stdout
+          (alias outer 1 $stream (type $s))
+          (export "output-stream" (type $o (eq $s)))
+          (export "get-stdout" (func (result (own $o))))))
+        (core func $get (canon lower (func $stdout "get-stdout")))
+        (core module $other (import "wasi:cli/stdout@0.2.0" "get-stdout" (func $get (result i32)))
+          (func (export "get") (result i64) (i64.extend_i32_u (call $get))))
+        (core instance $o (instantiate $other
+          (with "wasi:cli/stdout@0.2.0" (instance (export "get-stdout" (func $get))))))"#
+    );
+    let parts = Parts {
+        outer: &outer,
+        with: r#"(with "wasi:cli/stdout@0.2.0" (instance $stub)) (with "o" (instance $o))"#,
+        imports: r#"(import "wasi:cli/stdout@0.2.0" "get-stdout" (func $out (result i32)))
+            (import "o" "get" (func $get (result i64)))"#,
+        inner: "(global $count (mut i64) (i64.const 0))",
+        ..Parts::default()
+    };
+    // The handle is that of the start, in each turn and after each sleep.
+    let asks = "(global.set $count (i64.add (global.get $count) (i64.const 1000)))
+        (i64.add (call $get) (global.get $count))";
+    sleeps_like_it_stays_awake(telling(parts, asks)).await;
+}
+
 const POLLABLE: &str = r#"
     (import "wasi:io/poll@0.2.0" (instance $poll (export "pollable" (type (sub resource)))))
     (alias export $poll "pollable" (type $pollable))

@@ -10,6 +10,7 @@ use wasmtime::component::{
 
 use super::instrument::{GROUP, LISTS, access_name, name};
 use super::keeper::YIELD;
+use super::unpinned::Unpinned;
 use crate::sandbox::guest::Guest;
 use crate::sandbox::instance::MAX_TRANSFER;
 
@@ -118,6 +119,11 @@ impl Access {
         Access { memories: memories.collect(), accessors }
     }
 
+    /// The functions that take handles, in their order.
+    pub(super) fn pins(&self) -> impl Iterator<Item = &ComponentExportIndex> {
+        self.accessors.iter().flat_map(|accessor| &accessor.pins)
+    }
+
     fn memory(&self, memory: usize) -> Option<(MemoryAt, &Memory)> {
         let at = *self.memories.get(memory)?;
         Some((at, self.accessors.get(at.accessor)?.memories.get(at.number)?))
@@ -153,14 +159,20 @@ impl Live {
         }
     }
 
-    /// Take the handles that are pinned.
+    /// Take the handles that are pinned, but for those that are left out.
+    ///
+    /// # Errors
+    /// The number of the pin that failed, and how.
     pub(super) async fn pin(
         &self,
         access: &Access,
+        unpinned: Unpinned,
         store: &mut Store<Guest>,
-    ) -> wasmtime::Result<()> {
-        for pin in access.accessors.iter().flat_map(|accessor| &accessor.pins) {
-            self.call::<(), ()>(store, pin, ()).await?;
+    ) -> Result<(), (u32, wasmtime::Error)> {
+        for (number, pin) in (0..).zip(access.pins()) {
+            if !unpinned.contains(number) {
+                self.call::<(), ()>(store, pin, ()).await.map_err(|error| (number, error))?;
+            }
         }
         Ok(())
     }

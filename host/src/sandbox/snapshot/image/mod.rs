@@ -54,6 +54,7 @@ mod pages;
 mod pristine;
 mod restore;
 mod save;
+mod unpinned;
 
 use std::sync::{Arc, OnceLock};
 
@@ -62,6 +63,7 @@ use wasmtime::component::{Component, Instance, Linker};
 
 pub(in crate::sandbox) use instrument::{RECIPE, instrument};
 pub(in crate::sandbox) use keeper::Keeper;
+pub(in crate::sandbox) use unpinned::Unpinned;
 
 use crate::sandbox::fault::Fault;
 use crate::sandbox::fuel;
@@ -79,6 +81,8 @@ const FUEL: u64 = 1_000_000_000;
 /// The images of an agent.
 pub(in crate::sandbox) struct Image {
     access: Access,
+    /// Handles that its instances do not take when they start.
+    unpinned: Unpinned,
     /// How its instances know again what they have saved.
     recognition: Recognition,
     /// Read from the first instance.
@@ -101,12 +105,38 @@ pub(in crate::sandbox) async fn starts_alone(
 
 impl Image {
     /// For an agent whose component was instrumented. The key is random.
-    pub(in crate::sandbox) fn of(component: &Component, key: u64) -> Image {
+    pub(in crate::sandbox) fn of(component: &Component, unpinned: Unpinned, key: u64) -> Image {
         Image {
+            unpinned,
             access: Access::of(component),
             recognition: Recognition::new(key),
             pristine: OnceLock::new(),
         }
+    }
+
+    /// The first of its pins that traps in this new instance, which is of no use afterwards.
+    ///
+    /// # Errors
+    /// A pin failed, and not because of the agent.
+    pub(in crate::sandbox) async fn failing_pin(
+        &self,
+        store: &mut Store<Guest>,
+        instance: Instance,
+    ) -> Result<Option<u32>, Fault> {
+        let live = Live::of(&self.access, instance);
+        fuel::fill(store, FUEL).map_err(|error| Fault::Host(format!("{error:#}")))?;
+        match live.pin(&self.access, self.unpinned, store).await {
+            Ok(()) => Ok(None),
+            Err((number, error)) => match store.data_mut().fault(&error) {
+                Fault::Trapped(_) => Ok(Some(number)),
+                fault => Err(fault),
+            },
+        }
+    }
+
+    /// Whether its instances take any handles when they start.
+    pub(in crate::sandbox) fn has_pins(&self) -> bool {
+        self.access.pins().next().is_some()
     }
 
     /// Make a new instance ready for its first turn, or for what it is restored to.
@@ -118,7 +148,7 @@ impl Image {
         let mut live = Live::of(&self.access, instance);
         let started = async {
             // Within the fuel of the start: it is what the agent imports that is asked for.
-            live.pin(&self.access, store).await?;
+            live.pin(&self.access, self.unpinned, store).await.map_err(|(_, error)| error)?;
             match self.pristine.get() {
                 Some(pristine) => Ok(pristine.clone()),
                 None => {

@@ -11,7 +11,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::memory::MemoryBudget;
 use crate::sandbox::engine;
 use crate::sandbox::guest::{Guest, Start};
-use crate::sandbox::snapshot::{Image, ImageKeeper, Saved};
+use crate::sandbox::snapshot::{Image, ImageKeeper, Saved, Unpinned};
 use crate::sandbox::tests::grant;
 use crate::sandbox::{fuel, imports};
 use crate::session::snapshot::GuestState;
@@ -77,7 +77,7 @@ impl Forms {
             (Err(error), Ok(_)) => return Err(format!("it compiles once instrumented: {error}")),
             (Ok(_), Err(error)) => return Err(format!("it compiles no more: {error}")),
         };
-        let image = Some(Arc::new(Image::of(&instrumented, 7)));
+        let image = Some(Arc::new(Image::of(&instrumented, Unpinned::default(), 7)));
         let form = |component, image| Form { forms: self, component, image, live: None };
         let mut plain = form(plain, None);
         let mut awake = form(instrumented.clone(), image.clone());

@@ -3,7 +3,8 @@
 //! For each import that gives such a handle there is a function that remembers it in a global; for
 //! each that drops one, a function that lets pinned handles be. `pin` takes all handles at once,
 //! right after the module was instantiated, always in the same order: so they have the same numbers
-//! in each instance.
+//! in each instance. Where that traps, because what answers is not the host, it is not called
+//! (`unpinned`).
 
 use std::collections::HashMap;
 
@@ -80,6 +81,10 @@ const DROPS: [(&str, &str, Kind); 4] = [
 ];
 const STREAMS: &str = "wasi:io/streams@0.2";
 
+/// Handles of one module, and imports that do one thing to them: what is added is a product of both. A
+/// module that has more is left alone; real ones have four and one.
+const MAX_EACH: usize = 16;
+
 /// Types of what is added, by their place.
 const TYPES: [(u32, u32); 4] = [(0, 1), (1, 0), (1, 1), (0, 0)];
 
@@ -91,6 +96,14 @@ pub(super) fn pins(imports: &[Import<'_>], ends: Ends) -> Option<Pins> {
         });
         wanted.map(|import| import.index).collect()
     };
+    let subscribers = SUBSCRIBERS.iter().map(|(name, _)| (STREAMS, *name, Shape::Subscribe));
+    let drops = DROPS.iter().map(|(module, name, _)| (*module, *name, Shape::Drop));
+    if subscribers
+        .chain(drops)
+        .any(|(module, name, shape)| find(module, name, shape).len() > MAX_EACH)
+    {
+        return None;
+    }
     let mut next_global = ends.globals;
     let mut global = || {
         next_global += 1;
@@ -104,7 +117,7 @@ pub(super) fn pins(imports: &[Import<'_>], ends: Ends) -> Option<Pins> {
             handles.push((kind, import, global()));
         }
     }
-    if handles.is_empty() {
+    if handles.is_empty() || handles.len() > MAX_EACH {
         return None;
     }
     // One pollable for each of those streams: the import, and pairs of stream and pollable.

@@ -3,7 +3,7 @@
 //! [`Host`] is the whole product; the HTTP API and the command line are clients of it. See its
 //! example, and `examples/` in the repository.
 //!
-//! Rooms, and what each must not know: `ARCHITECTURE.md`.
+//! `ARCHITECTURE.md` in the repository describes the modules and their boundaries.
 
 #![deny(missing_docs)]
 

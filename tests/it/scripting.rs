@@ -176,8 +176,8 @@ async fn an_exception_that_nobody_catches_fails_the_turn_and_says_what_it_was() 
         ),
         (
             "notepad-python",
-            "it last wrote: json.decoder.JSONDecodeError: Expecting value: line 1 column 2 (char 1)",
-            "it last wrote: AttributeError: 'int' object has no attribute 'strip'",
+            "json.decoder.JSONDecodeError: Expecting value: line 1 column 2 (char 1)",
+            "AttributeError: 'int' object has no attribute 'strip'",
         ),
     ] {
         let session = session(&test, name).await;

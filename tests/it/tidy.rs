@@ -36,7 +36,7 @@ const RULES: &[Rule] = &[
     Rule { name: "println!", rooms: &["cli/"], files: &[] },
     Rule { name: "Instant::now", rooms: &[], files: &["clock.rs"] },
     Rule { name: "SystemTime::now", rooms: &[], files: &["clock.rs"] },
-    Rule { name: "Uuid::now_v7", rooms: &[], files: &["clock.rs"] },
+    Rule { name: "Uuid::new_v7", rooms: &[], files: &["clock.rs"] },
     Rule { name: "anyhow", rooms: &["cli/"], files: &[] },
 ];
 

@@ -290,7 +290,6 @@ impl From<StoreError> for ApiError {
                     .with("digest", agent.digest.to_string())
             }
             StoreError::AgentInUse(sessions) => {
-                let text = format!("{text}; delete them first");
                 ApiError::new(StatusCode::CONFLICT, code, text).with("sessions", sessions)
             }
             StoreError::SnapshotGone => ApiError::new(StatusCode::CONFLICT, code, text),

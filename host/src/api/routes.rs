@@ -78,6 +78,6 @@ fn small(api: &Api) -> Router<Api> {
 }
 
 async fn no_such_route() -> ApiError {
-    let error = "there is nothing here; GET / names what there is";
+    let error = "no such path; see GET /";
     ApiError::new(StatusCode::NOT_FOUND, "not_found", error)
 }

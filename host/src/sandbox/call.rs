@@ -10,8 +10,6 @@ use crate::session::limits::{Limits, Usage};
 use crate::session::pattern::Pattern;
 use crate::turn::record::{LogLine, Part, Sender};
 
-/// The most that the parts of a reply may hold together, in bytes.
-pub const MAX_REPLY_BYTES: u64 = 4 << 20;
 /// The most parts that a reply may have.
 pub const MAX_REPLY_PARTS: usize = 1_000;
 /// The most that a saved state may hold, in bytes.

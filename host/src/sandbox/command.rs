@@ -72,7 +72,7 @@ pub(super) async fn run(
 fn failed(status: i32, store: &mut Store<Guest>) -> String {
     let what = format!("the command exited with status {status}");
     bounded(match store.data_mut().log.lock().last_words() {
-        Some(words) => format!("{what}; it last wrote: {words}"),
+        Some(words) => format!("{words} ({what})"),
         None => what,
     })
 }

@@ -117,7 +117,8 @@ impl Fault {
             format!("the agent trapped: {:#}", error)
         };
         Fault::Trapped(bounded(match last_words {
-            Some(words) => format!("{what}; it last wrote: {words}"),
+            // An exception or a panic says more than that it ended in a trap.
+            Some(words) => format!("{words} ({what})"),
             None => what,
         }))
     }
@@ -148,8 +149,7 @@ mod tests {
         let fault = Fault::of(&error, &limiter(), Some("panicked: no luck"));
         assert_eq!(
             fault.to_string(),
-            "the agent trapped: wasm `unreachable` instruction executed; it last wrote: panicked: \
-             no luck"
+            "panicked: no luck (the agent trapped: wasm `unreachable` instruction executed)"
         );
     }
 

@@ -10,7 +10,7 @@ use tracing::Instrument;
 use wasmtime::{AsContextMut, Store};
 
 use super::bindings::exports::dormouse::agent::handler;
-use super::call::{Abandoned, Answer, Call, MAX_REPLY_BYTES, MAX_REPLY_PARTS, Report};
+use super::call::{Abandoned, Answer, Call, MAX_REPLY_PARTS, Report};
 use super::code::Shared;
 use super::command;
 use super::entry::Entry;
@@ -22,7 +22,7 @@ use super::imports::price::{self, Carried};
 use super::snapshot::{Keeper, Saved};
 use crate::session::snapshot::GuestState;
 use crate::turn::json;
-use crate::turn::record::{Part, Sender};
+use crate::turn::record::{MAX_REPLY_BYTES, Part, Sender};
 
 /// Bytes that a guest may hand to the host in one call of an import, or as a result. It bounds what
 /// the host reads before it can look at it; what may be kept is less.

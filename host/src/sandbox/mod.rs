@@ -40,7 +40,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Linker;
 
 pub use cache::CacheOptions;
-pub use call::{Answer, Call, MAX_REPLY_BYTES, OutputSink, Report, SessionView};
+pub use call::{Answer, Call, OutputSink, Report, SessionView};
 pub use code::Code;
 pub use compile::{Compiler, compile_child};
 pub use fault::{Fault, GuestFailure};

@@ -15,7 +15,7 @@ pub enum Refusal {
         limit: u64,
     },
     /// It is no WebAssembly.
-    #[error("this is no WebAssembly component: it does not begin with `\\0asm`")]
+    #[error("this is not a WebAssembly component: it does not begin with `\\0asm`")]
     NotWasm,
     /// It is a core module.
     #[error(

@@ -178,7 +178,10 @@ pub(crate) fn create(
     let max_memory_bytes = new.max_memory_bytes.unwrap_or(defaults.max_memory_bytes);
     if max_memory_bytes > defaults.max_memory_bytes {
         let most = defaults.max_memory_bytes;
-        return Err(InvalidField::new("maxMemoryBytes", format!("may be {most} at most")));
+        return Err(InvalidField::new(
+            "maxMemoryBytes",
+            format!("must be at most {most} ({} MiB)", most >> 20),
+        ));
     }
     let sleep_after = match new.pattern {
         Pattern::Hybrid => Some(new.sleep_after.unwrap_or(defaults.hybrid_sleep_after)),
@@ -265,7 +268,7 @@ fn check(new: &NewSession) -> Result<(), InvalidField> {
         return Err(invalid.clone());
     }
     if new.tags.len() > MAX_TAGS {
-        return Err(InvalidField::new("tags", format!("may have {MAX_TAGS} entries at most")));
+        return Err(InvalidField::new("tags", format!("must have at most {MAX_TAGS} entries")));
     }
     let labels =
         [("userId", &new.user_id), ("threadKey", &new.thread_key), ("projectId", &new.project_id)];
@@ -283,7 +286,7 @@ fn check(new: &NewSession) -> Result<(), InvalidField> {
         length("tags", Some(tag), 1, MAX_LABEL)?;
     }
     if new.tags.iter().map(String::len).sum::<usize>() > MAX_TAG_BYTES {
-        let problem = format!("may take {MAX_TAG_BYTES} bytes together at most");
+        let problem = format!("must take at most {MAX_TAG_BYTES} bytes together");
         return Err(InvalidField::new("tags", problem));
     }
     length("description", new.description.as_deref(), 0, MAX_DESCRIPTION)?;
@@ -293,7 +296,10 @@ fn check(new: &NewSession) -> Result<(), InvalidField> {
         // A map of JSON values always prints; what is measured is what is stored.
         let size = serde_json::to_vec(document).map_or(usize::MAX, |text| text.len());
         if size > MAX_DOCUMENT {
-            return Err(InvalidField::new(field, format!("may take {MAX_DOCUMENT} bytes at most")));
+            return Err(InvalidField::new(
+                field,
+                format!("must take at most {MAX_DOCUMENT} bytes"),
+            ));
         }
     }
     match &new.conversation_id {

@@ -277,17 +277,15 @@ impl Manager {
         let mut saving = JoinSet::new();
         for resident in self.residents.take_all() {
             if !resident.is_saved() {
+                let id = resident.session.id;
                 let save = driver::save_and_leave(self.clone(), resident);
-                saving.spawn_on(save, self.sandbox.runtime());
+                saving.spawn_on(async move { (id, save.await) }, self.sandbox.runtime());
             }
         }
-        let saved = saving.join_all().await;
-        let lost = saved.iter().filter(|saved| !**saved).count();
-        if lost > 0 {
-            tracing::warn!(
-                sessions = lost,
-                "sessions whose state could not be saved have lost what was in memory"
-            );
+        for (session, saved) in saving.join_all().await {
+            if !saved {
+                tracing::warn!(%session, "the state of a session could not be saved, and is lost");
+            }
         }
     }
 

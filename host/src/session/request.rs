@@ -88,8 +88,8 @@ pub enum OrderError {
     InvalidTransition(#[from] InvalidTransition),
     /// Its state would be lost: no snapshot holds it.
     #[error(
-        "the session cannot sleep: {0} turns of its state are in memory alone, because its agent \
-         does not save its state"
+        "the session cannot do this now: no snapshot holds its state since {0} turn(s); the log of its last \
+         turn says why"
     )]
     Unsaved(u64),
     /// It is over, about to end, or in error.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-pub use crate::sandbox::MAX_REPLY_BYTES;
 use crate::session::id::{SessionId, SnapshotId, TurnId};
 use crate::session::limits::NanoUsd;
+
+/// The most that the parts of a reply may hold together, in bytes.
+pub const MAX_REPLY_BYTES: u64 = 4 << 20;
 
 /// One part of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +100,7 @@ pub struct Startup {
     pub cost: NanoUsd,
 }
 
-/// What came of a turn.
+/// The outcome of a turn.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TurnOutcome {
     /// It was answered, and the state after it is the session's.

@@ -51,6 +51,9 @@ pub(crate) enum BackupError {
     /// A value of the store, or its copy, is damaged.
     #[error("the value of key {} is damaged or was not copied well", .0.escape_ascii())]
     Damaged(Vec<u8>),
+    /// The list of its keys is damaged, or something is missing.
+    #[error("the list of keys is damaged, or something is missing")]
+    Incomplete,
     /// Reading or writing failed.
     #[error("the backup could not be made: {0}")]
     Io(#[source] io::Error),
@@ -179,7 +182,7 @@ fn copy(from: &dyn Handle, to: &dyn Handle, end: u64) -> io::Result<()> {
 /// Read a backup that has just been made.
 fn verify(target: &Arc<dyn Io>, ends: &Ends, keys: u64) -> Result<(), BackupError> {
     let (read, found) = verify_values(target, UNREADY)?;
-    if read == keys && found == *ends { Ok(()) } else { Err(BackupError::Damaged(Vec::new())) }
+    if read == keys && found == *ends { Ok(()) } else { Err(BackupError::Incomplete) }
 }
 
 /// Read a backup whole: also what lies in its packs and is not in use. Returns its files, the one last
@@ -190,6 +193,7 @@ pub(super) fn verify_whole(io: &Arc<dyn Io>) -> Result<Vec<String>, OpenError> {
     }
     let (_, ends) = verify_values(io, KEYS).map_err(|error| match error {
         BackupError::Io(error) => OpenError::Io(error),
+        BackupError::Damaged(key) => OpenError::BackupValueDamaged(key),
         error => OpenError::BackupDamaged(error.to_string()),
     })?;
     let mut files = Vec::with_capacity(ends.len() + 1);
@@ -230,7 +234,7 @@ fn verify_values(io: &Arc<dyn Io>, name: &str) -> Result<(u64, Ends), BackupErro
             Err(FrameError::NoPack | FrameError::Damaged) => Err(damaged()),
         }
     })?;
-    if all == Some(read) { Ok((read, ends)) } else { Err(BackupError::Damaged(name.into())) }
+    if all == Some(read) { Ok((read, ends)) } else { Err(BackupError::Incomplete) }
 }
 
 /// All keys of a backup, with their entries. Returns how many there should be; `None` where the file

@@ -96,6 +96,9 @@ pub(crate) enum OpenError {
     /// A backup does not read back.
     #[error("the backup in this directory is damaged ({0}); use another one")]
     BackupDamaged(String),
+    /// The value of this key of a backup is damaged.
+    #[error("the backup in this directory is damaged (a value cannot be read); use another one")]
+    BackupValueDamaged(Vec<u8>),
     /// Reading or writing failed.
     #[error("the store cannot be used: {0}")]
     Io(#[source] std::io::Error),

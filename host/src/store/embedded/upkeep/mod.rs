@@ -134,6 +134,7 @@ fn copy(
         engine::BackupError::Full => BackupError::Full(directory.to_owned()),
         engine::BackupError::Store(error) => BackupError::Store(commit_error(error)),
         engine::BackupError::Damaged(key) => BackupError::Damaged(keys::describe(&key)),
+        engine::BackupError::Incomplete => BackupError::Damaged("the list of keys".to_owned()),
         engine::BackupError::Over => BackupError::Store(StoreError::Closed),
         engine::BackupError::Io(error) => failed(error),
     })?;

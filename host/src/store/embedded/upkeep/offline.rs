@@ -89,6 +89,9 @@ pub fn restore(
     let folder: Arc<dyn Io> = Arc::new(folder);
     let files = Engine::verify_backup(&folder).map_err(|error| match error {
         engine::OpenError::BackupDamaged(what) => UpkeepError::BackupDamaged(what),
+        engine::OpenError::BackupValueDamaged(key) => {
+            UpkeepError::BackupDamaged(format!("{} cannot be read", keys::describe(&key)))
+        }
         engine::OpenError::IndexMissing(_) => UpkeepError::NoBackup(backup.to_owned()),
         engine::OpenError::Io(error) => UpkeepError::Io { path: from.clone(), error },
         other => UpkeepError::BackupDamaged(other.to_string()),

@@ -13,16 +13,15 @@ async fn main() -> anyhow::Result<()> {
     let host = Host::builder().in_memory().manual_clock(&clock).build().await?;
 
     // A session of an agent that comes with the host. Your own: `host.agents().upload(…)`.
-    let notepad = NewSession::with_agent("notepad".parse()?).pattern(Pattern::Hybrid);
+    let notepad = NewSession::agent("notepad").pattern(Pattern::Hybrid);
     let session = host.sessions().create(notepad).await?;
     println!("{}", session.send("add milk").await?.text());
     println!("{}", session.send("add bread").await?.text());
 
     // A minute later it is asleep: its instance is gone, its state is in the store.
     clock.advance(Duration::from_secs(61));
-    while session.look().await?.residency != Residency::Asleep {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    host.settle().await;
+    assert_eq!(session.look().await?.residency, Residency::Asleep);
 
     // The next message wakes it where it was. This one is followed while it is answered.
     let streaming = session.stream("list")?;

@@ -12,7 +12,7 @@ async fn main() -> anyhow::Result<()> {
     let create = |_| {
         let host = host.clone();
         async move {
-            let counter = NewSession::with_agent("counter".parse()?).pattern(Pattern::Hybrid);
+            let counter = NewSession::agent("counter").pattern(Pattern::Hybrid);
             anyhow::Ok(host.sessions().create(counter).await?)
         }
     };

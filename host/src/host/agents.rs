@@ -18,6 +18,17 @@ impl Agents {
     /// Check, compile and keep a component as an agent of the caller's. The same name, version and bytes
     /// again change nothing.
     ///
+    /// ```no_run
+    /// # async fn example(host: dormouse::Host) -> Result<(), Box<dyn std::error::Error>> {
+    /// use dormouse::NewSession;
+    ///
+    /// let component = std::fs::read("target/wasm32-wasip2/release/my_agent.wasm")?;
+    /// let upload = host.agents().upload("mine", "1", component).await?;
+    /// println!("{} was compiled in {} ms", upload.agent.reference, upload.agent.compile_ms);
+    /// let session = host.sessions().create(NewSession::agent("mine")).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`AgentError`]; a refusal says what is wrong with the component. [`AgentError::Reserved`] where
     /// the name is that of an agent of the host, or could be taken for one.

@@ -79,6 +79,23 @@ impl SessionHandle {
     /// Make sessions that start from a snapshot of this one, all of them or none. They have spent
     /// nothing and may spend what this one has left; its thread stays its own.
     ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use dormouse::{Fork, Host, NewSession, Pattern};
+    ///
+    /// let host = Host::builder().in_memory().build().await?;
+    /// let notepad = NewSession::agent("notepad").pattern(Pattern::Hybrid);
+    /// let session = host.sessions().create(notepad).await?;
+    /// session.send("add milk").await?;
+    /// for fork in session.fork(Fork { snapshot: None, count: 2 }).await? {
+    ///     let fork = host.sessions().get(fork.session.id);
+    ///     assert!(fork.send("list").await?.text().contains("milk"));
+    /// }
+    /// # host.shut_down().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ForkError`]
     pub async fn fork(&self, fork: Fork) -> Result<Vec<Sight>, ForkError> {

@@ -59,6 +59,24 @@ pub enum Start {
 }
 
 /// What a caller asks for. Everything has a default.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use dormouse::{Host, NanoUsd, NewSession, Pattern, Status};
+///
+/// let host = Host::builder().in_memory().build().await?;
+/// let limited = NewSession {
+///     max_turns: Some(1),
+///     max_budget: NanoUsd::from_usd(0.01),
+///     ..NewSession::agent("counter").pattern(Pattern::Hybrid)
+/// };
+/// let session = host.sessions().create(limited).await?;
+/// session.send("the only message").await?;
+/// assert_eq!(session.status().await?, Status::Terminated);
+/// # host.shut_down().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct NewSession {
     /// Where it starts from.

@@ -82,7 +82,7 @@ struct Driver<'a> {
     ticket: Option<Ticket>,
     /// Bytes that the next instance holds from its start, because one before it found no memory for
     /// as many.
-    reserve: u64,
+    reserve: Reserve,
     /// When the instance was last of use.
     used_at: Timestamp,
     /// The instance was made since the last commit, and no event tells of it yet.
@@ -91,6 +91,15 @@ struct Driver<'a> {
     stuck: bool,
     /// How often the next turn has been begun without a record of it.
     attempts: u32,
+}
+
+/// Memory that the next instance holds from its start, in bytes.
+#[derive(Clone, Copy, Default)]
+struct Reserve {
+    /// What it should hold.
+    wanted: u64,
+    /// What will do where there is no other instance that could give anything back. At most as much.
+    least: u64,
 }
 
 /// Why a session could not be loaded or woken.
@@ -146,7 +155,7 @@ impl<'a> Driver<'a> {
             interrupt,
             in_line: false,
             ticket: None,
-            reserve: 0,
+            reserve: Reserve::default(),
             used_at: manager.clock.now(),
             woken: false,
             stuck: false,
@@ -181,7 +190,7 @@ impl Driver<'_> {
     fn let_go(&mut self) {
         (self.head, self.damage) = (None, None);
         self.making = None;
-        (self.ticket, self.reserve) = (None, 0);
+        (self.ticket, self.reserve) = (None, Reserve::default());
     }
 
     /// Drop the instance that could not be woken; but not one that goes on resting, because there was

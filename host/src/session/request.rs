@@ -26,7 +26,22 @@ pub const MAX_PARTS: usize = 100;
 /// The most characters of a reason that a caller gives.
 pub const MAX_REASON: usize = 200;
 
-/// Why a message got no reply.
+/// Why a message got no reply. Each error has a [`code`](SendError::code), the stable word that the HTTP API
+/// answers with.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use dormouse::{Host, NewSession};
+///
+/// let host = Host::builder().in_memory().build().await?;
+/// let starving = NewSession { max_fuel_per_turn: Some(10), ..NewSession::agent("counter") };
+/// let session = host.sessions().create(starving).await?;
+/// let error = session.send("hello").await.expect_err("ten units of fuel are not enough");
+/// assert_eq!(error.code(), "fuel_exhausted");
+/// # host.shut_down().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// There is no such session.

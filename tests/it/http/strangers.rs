@@ -98,13 +98,13 @@ async fn a_session_of_somebody_else_answers_as_one_that_does_not_exist() {
 #[tokio::test]
 async fn a_stranger_takes_no_place_in_the_queue_of_a_session() {
     let test = TestHost::with(|options| options.max_queued_messages = 2).await;
-    test.upload(&guests::SLEEPS_IN_TURN).await;
+    let ann = test.host.acting_as(Principal("ann".to_owned()));
+    ann.agents().upload("sleeps_in_turn", "1", guests::SLEEPS_IN_TURN.bytes).await.unwrap();
     let server = with_keys(test).await;
     let new = json!({ "agent": "sleeps_in_turn@1", "pattern": "long-running" });
     let (status, session) = ask(&server, "key-of-ann", Method::POST, "/api/sessions", &new).await;
     assert_eq!(status, 201, "{session}");
     let id = session["id"].as_str().unwrap().to_owned();
-    let ann = server.test.host.acting_as(Principal("ann".to_owned()));
     let handle = ann.sessions().get(id.parse().unwrap());
     let busy = handle.stream("sleep 86400000").unwrap();
     assert_eq!(busy.output().begun().await, Some(1));

@@ -21,7 +21,7 @@ use crate::turn::record::{
 };
 use crate::turn::settlement::{self, Answer, Begun};
 
-use super::{Driver, WakeError};
+use super::{Driver, Reserve, WakeError};
 
 /// How often a turn is tried for which the host has no memory: as it comes, with what it was denied
 /// reserved beforehand, and with all reserved that its session may have.
@@ -154,8 +154,9 @@ impl Driver<'_> {
         metrics::counter!("dormouse_turns_restarted_total").increment(1);
         tracing::debug!(session = %self.id, attempt, needed, "a turn waits for memory");
         let all = session.profile.limits.max_memory_bytes.saturating_add(OVERHEAD);
-        let reserve = if attempt == 1 { needed } else { needed.max(all) };
-        self.reserve = reserve.min(self.manager.memory.limit());
+        let wanted = if attempt == 1 { needed } else { needed.max(all) };
+        let wanted = wanted.min(self.manager.memory.limit());
+        self.reserve = Reserve { wanted, least: needed };
     }
 
     /// Wake the guest and call it, until it returns, its time is up, or somebody ends it.

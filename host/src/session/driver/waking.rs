@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Driver, WakeError};
+use super::{Driver, Reserve, WakeError};
 use crate::clock::Timestamp;
 use crate::line::Ticket;
-use crate::memory::{Account, OutOfMemory};
+use crate::memory::Account;
 use crate::sandbox::{self, Fault};
 use crate::session::manager::Manager;
 use crate::session::record::{Residency, Session};
@@ -37,7 +37,7 @@ struct Means {
     making: Option<Seat>,
     place: Option<Seat>,
     /// Bytes that are needed at once. Zero: not known yet.
-    needed: u64,
+    needed: Reserve,
 }
 
 impl Driver<'_> {
@@ -195,7 +195,7 @@ impl Driver<'_> {
                     return Ok(Guest { instance, _seat: seat });
                 }
                 Err(Fault::HostOutOfMemory { needed }) if needed <= manager.memory.limit() => {
-                    means.needed = needed;
+                    means.needed = Reserve { wanted: needed, least: needed };
                 }
                 Err(Fault::HostOutOfMemory { .. }) => return Err(WakeError::OutOfMemory),
                 Err(Fault::Busy) => tokio::select! {
@@ -247,13 +247,18 @@ impl Means {
         let memory = &manager.memory;
         // The last: an attempt that fails here has taken nothing that it would have to give back.
         let mut account = memory.account();
-        match account.charge(self.needed) {
-            Ok(()) => Some(account),
-            Err(OutOfMemory) => {
-                memory.line().note_lack_of_memory();
-                None
-            }
+        let Reserve { wanted, least } = self.needed;
+        if account.charge(wanted).is_ok() {
+            return Some(account);
         }
+        // The one instance that there is would be its own: more than is left now it cannot have.
+        let left = memory.limit().saturating_sub(memory.used());
+        let alone = manager.residents.instances() <= 1 && left >= least;
+        if alone && account.charge(left).is_ok() {
+            return Some(account);
+        }
+        memory.line().note_lack_of_memory();
+        None
     }
 }
 

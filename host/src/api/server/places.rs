@@ -82,11 +82,14 @@ impl Places {
     /// Dismiss those who have left the host waiting for the longest. Returns whether there are any.
     fn dismiss(&self) -> bool {
         let taken = self.taken();
-        let waiting = taken.links.values().filter_map(|link| Some((link.waits_since()?, link)));
-        let mut waiting: Vec<_> = waiting.collect();
+        // Of those that came in one millisecond, the one that came first.
+        let mut waiting = Vec::new();
+        for (name, link) in &taken.links {
+            waiting.extend(link.waits_since().map(|since| ((since, *name), link)));
+        }
         let count = (taken.links.len() / AT_ONCE).max(1);
         if waiting.len() > count {
-            waiting.select_nth_unstable_by_key(count - 1, |(since, _)| *since);
+            waiting.select_nth_unstable_by_key(count - 1, |(age, _)| *age);
         }
         waiting.iter().take(count).for_each(|(_, link)| link.dismiss());
         !waiting.is_empty()

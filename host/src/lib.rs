@@ -16,6 +16,7 @@ mod event;
 mod host;
 mod line;
 mod memory;
+mod round_robin;
 mod sandbox;
 mod session;
 mod spelling;

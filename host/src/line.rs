@@ -1,9 +1,11 @@
-//! The line of those who were denied memory or a place: served in the order in which they came.
+//! The line of those who were denied memory or a place: principals are served in turns, and what one
+//! principal wants in the order in which it came.
 //!
 //! Who wants something takes a [`Ticket`] and stands in line with it. Only the first may try to get
-//! what it wants, and tries again whenever something was given back; so nobody who comes later
-//! overtakes, and nobody is woken in vain but the first. Who leaves keeps the ticket, and whoever has
-//! to stand in line again stands where the ticket says: before all who came later.
+//! what it wants, and tries again whenever something was given back; so nobody is woken in vain but
+//! the first. However many tickets one principal has, another waits for one of them at most: see
+//! [`RoundRobin`]. Who was served keeps the ticket, and whoever has to stand in line again, because
+//! what it got did not do, stands before all who were not served yet: it may hold what they lack.
 //!
 //! Nobody waits here by time: to give up is to drop the future.
 
@@ -12,6 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use crate::round_robin::RoundRobin;
+use crate::session::id::Principal;
 
 /// A line. Cheap to clone: all clones are the same line.
 #[derive(Clone, Default)]
@@ -28,34 +33,51 @@ struct Inner {
 
 #[derive(Default)]
 struct Queue {
-    standing: BTreeMap<u64, Arc<Notify>>,
-    next: u64,
+    /// Who was served and stands in line again, in the order in which they were served.
+    again: BTreeMap<u64, Arc<Notify>>,
+    /// Who was not served yet. Both are numbered by this one.
+    waiting: RoundRobin<Arc<Principal>, Arc<Notify>>,
     closed: bool,
 }
 
 impl Queue {
+    fn first(&self) -> Option<(u64, &Notify)> {
+        let again = self.again.first_key_value().map(|(number, told)| (*number, &**told));
+        again.or_else(|| self.waiting.first().map(|(number, told)| (number, &**told)))
+    }
+
+    fn is_first(&self, number: u64) -> bool {
+        self.first().is_some_and(|(first, _)| first == number)
+    }
+
     fn tell_first(&self) {
-        if let Some((_, first)) = self.standing.first_key_value() {
+        if let Some((_, first)) = self.first() {
             first.notify_one();
         }
     }
+
+    fn len(&self) -> usize {
+        self.again.len() + self.waiting.len()
+    }
 }
 
-/// A place in the order of arrival.
+/// A place in the line.
 pub struct Ticket {
     line: Line,
+    principal: Arc<Principal>,
+    /// Among the tickets of its principal, or among those that were served.
     number: u64,
+    served: bool,
     told: Arc<Notify>,
 }
 
 impl Line {
-    /// Take a ticket. It comes after all that were taken before.
+    /// Take a ticket for this principal. It comes after all that the principal has taken before.
     #[must_use]
-    pub fn ticket(&self) -> Ticket {
-        let mut queue = self.lock();
-        let number = queue.next;
-        queue.next += 1;
-        Ticket { line: self.clone(), number, told: Arc::default() }
+    pub fn ticket(&self, principal: &Principal) -> Ticket {
+        let number = self.lock().waiting.number();
+        let principal = Arc::new(principal.clone());
+        Ticket { line: self.clone(), principal, number, served: false, told: Arc::default() }
     }
 
     /// Something was given back: the first in line tries again.
@@ -94,7 +116,7 @@ impl Line {
     pub fn close(&self) {
         let mut queue = self.lock();
         queue.closed = true;
-        queue.standing.values().for_each(|told| told.notify_one());
+        queue.again.values().chain(queue.waiting.iter()).for_each(|told| told.notify_one());
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -110,11 +132,11 @@ enum Turn {
 }
 
 impl Ticket {
-    /// Make this attempt if nobody would be overtaken, and do not wait.
-    pub fn at_once<T>(&self, attempt: impl FnOnce() -> Option<T>) -> Option<T> {
-        let standing = self.stand();
+    /// Make this attempt if it is this ticket's turn, and do not wait.
+    pub fn at_once<T>(&mut self, attempt: impl FnOnce() -> Option<T>) -> Option<T> {
+        let mut standing = self.stand();
         match standing.turn() {
-            Turn::Try => attempt(),
+            Turn::Try => standing.attempt(attempt),
             Turn::Wait | Turn::Leave => None,
         }
     }
@@ -122,54 +144,77 @@ impl Ticket {
     /// Stand in line until `attempt`, which only the first makes, brings something. An attempt that
     /// brings nothing must give nothing back, or it would tell itself to try again. `None`: the line
     /// is closed.
-    pub async fn first<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-        let standing = self.stand();
+    pub async fn first<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut standing = self.stand();
         loop {
             match standing.turn() {
                 Turn::Leave => return None,
                 Turn::Wait => {}
                 Turn::Try => {
-                    if let Some(got) = attempt() {
+                    if let Some(got) = standing.attempt(&mut attempt) {
                         return Some(got);
                     }
                 }
             }
             // What came since the look is remembered, and this returns at once.
-            self.told.notified().await;
+            standing.ticket.told.notified().await;
         }
     }
 
-    fn stand(&self) -> Standing<'_> {
+    fn stand(&mut self) -> Standing<'_> {
         let mut queue = self.line.lock();
-        queue.standing.insert(self.number, self.told.clone());
-        self.line.0.length.store(queue.standing.len(), Ordering::SeqCst);
-        Standing(self)
+        let told = self.told.clone();
+        if self.served {
+            queue.again.insert(self.number, told);
+        } else {
+            queue.waiting.enter(&self.principal, self.number, told);
+        }
+        self.line.0.length.store(queue.len(), Ordering::SeqCst);
+        drop(queue);
+        Standing { ticket: self, is_served: false }
     }
 }
 
 /// While it lives, its ticket stands in line.
-struct Standing<'t>(&'t Ticket);
+struct Standing<'t> {
+    ticket: &'t mut Ticket,
+    is_served: bool,
+}
 
 impl Standing<'_> {
     fn turn(&self) -> Turn {
-        let queue = self.0.line.lock();
-        let first = queue.standing.first_key_value().map(|(number, _)| *number);
-        match (queue.closed, first) {
+        let queue = self.ticket.line.lock();
+        match (queue.closed, queue.is_first(self.ticket.number)) {
             (true, _) => Turn::Leave,
-            (false, first) if first == Some(self.0.number) => Turn::Try,
-            (false, _) => Turn::Wait,
+            (false, true) => Turn::Try,
+            (false, false) => Turn::Wait,
         }
+    }
+
+    fn attempt<T>(&mut self, attempt: impl FnOnce() -> Option<T>) -> Option<T> {
+        let got = attempt();
+        self.is_served = got.is_some();
+        got
     }
 }
 
 impl Drop for Standing<'_> {
     fn drop(&mut self) {
-        let mut queue = self.0.line.lock();
-        let first = queue.standing.first_key_value().map(|(number, _)| *number);
-        queue.standing.remove(&self.0.number);
-        let inner = &self.0.line.0;
-        inner.length.store(queue.standing.len(), Ordering::SeqCst);
-        if first == Some(self.0.number) {
+        let ticket = &mut *self.ticket;
+        let inner = &ticket.line.0;
+        let mut queue = ticket.line.lock();
+        let was_first = queue.is_first(ticket.number);
+        if ticket.served {
+            queue.again.remove(&ticket.number);
+        } else {
+            queue.waiting.leave(&ticket.principal, ticket.number);
+        }
+        if self.is_served && !ticket.served {
+            ticket.served = true;
+            ticket.number = queue.waiting.number();
+        }
+        inner.length.store(queue.len(), Ordering::SeqCst);
+        if was_first {
             // The next finds out for itself what it lacks.
             inner.lacks_memory.store(false, Ordering::SeqCst);
             queue.tell_first();
@@ -205,8 +250,16 @@ mod tests {
 
     type Customer = Pin<Box<dyn Future<Output = Option<()>>>>;
 
+    fn named(name: &str) -> Principal {
+        Principal(name.to_owned())
+    }
+
     fn customer(line: &Line, things: &Things) -> Customer {
-        let (ticket, things) = (line.ticket(), things.clone());
+        customer_of("local", line, things)
+    }
+
+    fn customer_of(principal: &str, line: &Line, things: &Things) -> Customer {
+        let (mut ticket, things) = (line.ticket(&named(principal)), things.clone());
         Box::pin(async move { ticket.first(|| things.take()).await })
     }
 
@@ -234,7 +287,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_came_first_is_served_first_whoever_leaves(
+        fn of_one_principal_who_came_first_is_served_first_whoever_leaves(
             steps in proptest::collection::vec(step(), 0..120),
         ) {
             let (line, things) = (Line::default(), Things::default());
@@ -273,10 +326,11 @@ mod tests {
         let (line, things) = (Line::default(), Things::default());
         things.give(&line);
         let tasks: Vec<_> = (0..2_000)
-            .map(|_| {
+            .map(|n| {
                 let (line, things) = (line.clone(), things.clone());
                 tokio::spawn(async move {
-                    let got = line.ticket().first(|| things.take()).await;
+                    let got =
+                        line.ticket(&named(&(n % 7).to_string())).first(|| things.take()).await;
                     things.give(&line);
                     got
                 })
@@ -291,7 +345,7 @@ mod tests {
     #[test]
     fn who_stands_in_line_again_comes_before_all_who_came_later() {
         let (line, things) = (Line::default(), Things::default());
-        let early = line.ticket();
+        let mut early = line.ticket(&Principal::local());
         let mut late = customer(&line, &things);
         assert!(!is_served(&mut late));
         let again = things.clone();
@@ -300,6 +354,43 @@ mod tests {
         things.give(&line);
         assert!(!is_served(&mut late));
         assert!(is_served(&mut early));
+    }
+
+    #[test]
+    fn one_principal_that_stands_in_line_many_times_is_passed_by_another() {
+        let (line, things) = (Line::default(), Things::default());
+        let mut many: Vec<Customer> =
+            (0..100).map(|_| customer_of("ann", &line, &things)).collect();
+        assert!(many.iter_mut().all(|customer| !is_served(customer)));
+        let mut other = customer_of("ben", &line, &things);
+        assert!(!is_served(&mut other));
+        things.give(&line);
+        assert!(is_served(&mut many[0]));
+        things.give(&line);
+        assert!(!is_served(&mut many[1]));
+        assert!(is_served(&mut other));
+        things.give(&line);
+        assert!(is_served(&mut many[1]));
+    }
+
+    #[test]
+    fn who_was_served_and_needs_more_comes_before_all_who_were_not() {
+        let (line, things) = (Line::default(), Things::default());
+        things.give(&line);
+        let mut served = line.ticket(&named("ann"));
+        assert_eq!(served.at_once(|| things.take()), Some(()));
+        let mut others = ["ann", "ben"].map(|name| customer_of(name, &line, &things));
+        assert!(others.iter_mut().all(|customer| !is_served(customer)));
+        let more = things.clone();
+        let mut again: Customer = Box::pin(async move { served.first(|| more.take()).await });
+        assert!(!is_served(&mut again));
+        things.give(&line);
+        assert!(others.iter_mut().all(|customer| !is_served(customer)));
+        assert!(is_served(&mut again));
+        for other in &mut others {
+            things.give(&line);
+            assert!(is_served(other));
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! More sessions than places, and more than there is memory for: everybody is served, in the order
-//! in which they came, or told to try again.
+//! More sessions than places, and more than there is memory for: everybody is served, principals in
+//! turns and the sessions of one in the order in which they came, or told to try again.
 
 use std::time::Duration;
 
@@ -142,6 +142,42 @@ async fn who_came_first_gets_the_first_place_that_is_free() {
     assert_eq!(last.turn.output().begun().await, Some(1));
     assert_eq!(idle.look().await.unwrap().residency, Residency::Asleep);
     last.end().await;
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_principal_with_many_sessions_in_line_is_passed_by_another_with_one() {
+    let test = with_places(1).await;
+    let (hog, other) = (test.acting_as("hog"), test.acting_as("other"));
+    for principal in [&hog, &other] {
+        principal.upload(&guests::SLEEPS_IN_TURN).await;
+    }
+    let holder = Busy::begin(&test).await;
+    let mut many = Vec::new();
+    for n in 0..12 {
+        many.push(Busy::speak(&hog).await);
+        waiting(&test.host, n + 1).await;
+    }
+    let one = Busy::speak(&other).await;
+    waiting(&test.host, 13).await;
+    let first = many.remove(0);
+    holder.end().await;
+    assert_eq!(first.turn.output().begun().await, Some(1));
+    first.end().await;
+    let (its, next) = (one.turn.output(), many[0].turn.output());
+    tokio::select! {
+        begun = its.begun() => assert_eq!(begun, Some(1)),
+        _ = next.begun() => panic!("the other was left out"),
+    }
+    waiting(&test.host, 11).await;
+    // The others are served as before, in the order in which they came.
+    let mut holder = one;
+    for next in many {
+        holder.end().await;
+        assert_eq!(next.turn.output().begun().await, Some(1));
+        holder = next;
+    }
+    holder.end().await;
     test.shut_down().await;
 }
 

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dormouse::{AgentSelector, Host, HostOptions, ManualClock, NewSession, Pattern, SessionHandle};
+use dormouse::{
+    AgentSelector, Host, HostOptions, ManualClock, NewSession, Pattern, Principal, SessionHandle,
+};
 use dormouse_test_guests::TestGuest;
 
 /// A host with an in-memory store, a clock that is turned by hand, and fixture guests by name.
@@ -58,6 +60,13 @@ impl TestHost {
             .await
             .expect("the host starts");
         TestHost { host, clock: clock.clone() }
+    }
+
+    /// The same host, for another principal.
+    #[must_use]
+    pub fn acting_as(&self, principal: &str) -> TestHost {
+        let host = self.host.acting_as(Principal(principal.to_owned()));
+        TestHost { host, clock: self.clock.clone() }
     }
 
     /// Upload a fixture under its name.

@@ -108,12 +108,13 @@ impl Driver<'_> {
         if guest.instance.is_awake() || (!line.lacks_memory() && guest.instance.wake().is_ok()) {
             return Ok(true);
         }
-        if self.session.as_ref().is_none_or(|session| session.unsaved_turns == 0) {
+        let Some(session) = self.session.as_ref().filter(|session| session.unsaved_turns > 0)
+        else {
             self.drop_guest();
             self.manager.note_slept(self.id, "memory", self.used_at);
             return Ok(false);
-        }
-        let ticket = line.ticket();
+        };
+        let mut ticket = line.ticket(&session.owner);
         let first = ticket.first(|| {
             let roused = guest.instance.wake();
             roused.map_err(|_| line.note_lack_of_memory()).ok()
@@ -138,8 +139,9 @@ impl Driver<'_> {
         let manager = self.manager;
         let digest = session.profile.agent.digest;
         let code = manager.catalog.code(digest, &session.owner).await?;
-        let ticket = self.ticket.take().unwrap_or_else(|| manager.memory.line().ticket());
-        let made = self.make_of(&code, session, given, &ticket).await;
+        let ticket = self.ticket.take();
+        let mut ticket = ticket.unwrap_or_else(|| manager.memory.line().ticket(&session.owner));
+        let made = self.make_of(&code, session, given, &mut ticket).await;
         // Whoever has to come again stands where it stood.
         self.ticket = Some(ticket);
         made
@@ -150,7 +152,7 @@ impl Driver<'_> {
         code: &sandbox::Code,
         session: &Session,
         given: Option<(&Snapshot, &GuestState)>,
-        ticket: &Ticket,
+        ticket: &mut Ticket,
     ) -> Result<Guest, WakeError> {
         let manager = self.manager;
         let until = manager.clock.now().after(PATIENCE);

@@ -368,6 +368,8 @@ async fn handle(
             Ok(Answer { content: take(reply.content).await?, complete })
         }
         Ok(Err(failure)) => Err(Fault::Failed(failure.into())),
+        // What an import takes is bounded before it is read: this is the reply.
+        Err(error) if is_too_much(&error) => Err(Fault::ReplyTooLarge { limit: MAX_REPLY_BYTES }),
         Err(error) => Err(store.data_mut().fault(&error)),
     }
 }

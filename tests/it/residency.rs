@@ -117,6 +117,44 @@ async fn when_places_run_short_the_longest_idle_session_sleeps_first() {
 }
 
 #[tokio::test]
+async fn when_places_run_short_the_principal_that_has_the_most_of_them_makes_room() {
+    let test = TestHost::with(|options| options.max_residents = 4).await;
+    let (small, large) = (test.acting_as("small"), test.acting_as("large"));
+    let few = small.bundled("counter", Pattern::LongRunning).await;
+    few.send("one").await.unwrap();
+    let at_work = async || {
+        let session = large.session(&guests::SLEEPS_IN_TURN).await;
+        let turn = session.stream("sleep 86400000").unwrap();
+        assert_eq!(turn.output().begun().await, Some(1));
+        (session, turn)
+    };
+    // Of its three, two are at work and one is idle: as few as the other has, and for a shorter time.
+    let mut busy = vec![at_work().await, at_work().await];
+    let mut idle = Vec::new();
+    for _ in 0..5 {
+        let session = large.bundled("counter", Pattern::LongRunning).await;
+        session.send("one").await.unwrap();
+        idle.push(session);
+    }
+    assert_eq!(test.host.stats().residents, 4);
+    assert_eq!(few.look().await.unwrap().residency, Residency::Resident);
+    let residency = async |n: usize| idle[n].look().await.unwrap().residency;
+    assert_eq!(residency(3).await, Residency::Asleep);
+    assert_eq!(residency(4).await, Residency::Resident);
+    // Where nothing else can go, the idle one of the smaller goes all the same.
+    busy.push(at_work().await);
+    assert_eq!(few.look().await.unwrap().residency, Residency::Resident);
+    busy.push(at_work().await);
+    assert_eq!(few.look().await.unwrap().residency, Residency::Asleep);
+    for (session, turn) in busy {
+        session.terminate("enough").await.unwrap();
+        assert!(turn.reply().await.is_err());
+    }
+    assert_eq!(few.send("two").await.unwrap().text(), "turn 2: two");
+    test.shut_down().await;
+}
+
+#[tokio::test]
 async fn when_memory_runs_short_idle_sessions_sleep_and_everybody_is_served() {
     let test = TestHost::with(|options| options.memory_budget = 64 << 20).await;
     let mut sessions = Vec::new();

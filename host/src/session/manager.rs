@@ -31,7 +31,7 @@ use super::record::{Residency, Session};
 use super::request::{
     Commission, Ended, Letter, Order, OrderError, Running, SendError, Sight, Work,
 };
-use super::residents::{Going, Resident, Residents, Seat};
+use super::residents::{Going, Place, Resident, Residents};
 use super::settling::Settling;
 use super::slept::{Sleep, Slept};
 
@@ -461,10 +461,10 @@ impl Manager {
         blake3::derive_key("dormouse 0.1 session random stream", &material)
     }
 
-    /// Make room: drop the instance that has been idle the longest. Answers whether there was one. One
-    /// that has been idle for longer and is not saved is told to sleep, and makes room later.
+    /// Make room: drop the idle instance that goes first. Answers whether there was one. One that
+    /// would go before it and is not saved is told to sleep, and makes room later.
     fn evict(self: &Arc<Self>, cause: &'static str) -> bool {
-        let going = self.residents.longest_idle();
+        let going = self.residents.evict();
         self.let_go(going, cause)
     }
 
@@ -482,11 +482,11 @@ impl Manager {
         gone.is_some()
     }
 
-    /// A place for one more instance, made free where none is. `None`: all are taken by sessions that
-    /// cannot go now.
-    pub(crate) fn place(self: &Arc<Self>) -> Option<Seat> {
+    /// A place for one more instance of this principal, made free where none is. `None`: all are taken
+    /// by sessions that cannot go now.
+    pub(crate) fn place(self: &Arc<Self>, owner: &Principal) -> Option<Place> {
         loop {
-            if let Some(place) = self.residents.place() {
+            if let Some(place) = self.residents.place(owner) {
                 return Some(place);
             }
             if !self.evict("places") {

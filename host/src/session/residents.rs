@@ -1,10 +1,13 @@
 //! Idle instances, kept in memory while it lasts.
 //!
-//! A session is here only while it has an instance and no driver. The longest idle goes first when
-//! memory or places run short; those whose state no snapshot holds stay until they are ended.
+//! A session is here only while it has an instance and no driver. When memory or places run short,
+//! the longest idle of the principal that has the most places goes first ([`eviction`]); those whose
+//! state no snapshot holds stay until they are ended.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod eviction;
+mod places;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
@@ -13,6 +16,9 @@ use crate::sandbox::Instance;
 
 use super::id::{Principal, SessionId};
 use super::record::{Durability, Session};
+use eviction::{Evictable, Order};
+pub(crate) use places::{Place, Seat};
+use places::{Places, Seats};
 
 /// An instance with the record that it belongs to, so that the next turn needs no read.
 pub(crate) struct Resident {
@@ -40,37 +46,7 @@ pub(crate) struct Guest {
     /// The instance.
     pub(crate) instance: Instance,
     /// Its place. Free again once the instance is dropped.
-    pub(crate) _seat: Seat,
-}
-
-/// A number of things to be had: places for instances, or leaves to make one.
-struct Seats {
-    taken: AtomicUsize,
-    max: usize,
-    line: Line,
-}
-
-/// One of them. Free again when it is dropped.
-pub(crate) struct Seat(Arc<Seats>);
-
-impl Seats {
-    fn new(max: usize, line: &Line) -> Arc<Seats> {
-        Arc::new(Seats { taken: AtomicUsize::new(0), max, line: line.clone() })
-    }
-
-    fn take(self: &Arc<Seats>) -> Option<Seat> {
-        let free = |taken: usize| (taken < self.max).then_some(taken + 1);
-        // In one order with the line: see `Line::given_back`.
-        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok()?;
-        Some(Seat(self.clone()))
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::SeqCst);
-        self.0.line.given_back();
-    }
+    pub(crate) place: Place,
 }
 
 impl Resident {
@@ -90,7 +66,7 @@ impl Resident {
 pub(crate) struct Residents {
     idle: Mutex<Idle>,
     /// Places for instances: for those here, and for those that drivers hold.
-    places: Arc<Seats>,
+    places: Places,
     /// Leaves to read the state of a session and to make an instance of it.
     making: Arc<Seats>,
     /// Where those wait who were denied one of either, or memory.
@@ -100,23 +76,30 @@ pub(crate) struct Residents {
 #[derive(Default)]
 struct Idle {
     parked: HashMap<SessionId, Parked>,
-    /// Those that may go, the longest idle first.
-    order: BTreeMap<u64, SessionId>,
+    /// Those that may go at once.
+    saved: Evictable,
+    /// Those that may go once they are saved, and were not told yet.
+    unsaved: Evictable,
     /// Those that go by themselves, by time.
     bedtimes: BTreeSet<(Timestamp, SessionId)>,
-    next: u64,
+    next: Order,
 }
 
 struct Parked {
     resident: Box<Resident>,
-    place: u64,
+    since: Order,
     bedtime: Option<Timestamp>,
 }
 
 impl Idle {
     fn take(&mut self, id: SessionId) -> Option<Box<Resident>> {
         let parked = self.parked.remove(&id)?;
-        self.order.remove(&parked.place);
+        let tenant = parked.resident.guest.place.tenant();
+        if parked.resident.is_saved() {
+            self.saved.remove(tenant, parked.since);
+        } else {
+            self.unsaved.remove(tenant, parked.since);
+        }
         if let Some(bedtime) = parked.bedtime {
             self.bedtimes.remove(&(bedtime, id));
         }
@@ -130,7 +113,7 @@ impl Residents {
     pub(crate) fn new(max: usize, max_making: usize, line: &Line) -> Residents {
         Residents {
             idle: Mutex::default(),
-            places: Seats::new(max, line),
+            places: Places::new(max, line),
             making: Seats::new(max_making, line),
             line: line.clone(),
         }
@@ -139,18 +122,21 @@ impl Residents {
     /// Keep an instance that has nothing to do, until `bedtime` at most.
     pub(crate) fn park(&self, resident: Box<Resident>, bedtime: Option<Timestamp>) {
         let id = resident.session.id;
+        let tenant = resident.guest.place.tenant();
         let may_go = resident.may_go();
         let bedtime = bedtime.filter(|_| may_go);
         let mut idle = self.lock();
-        let place = idle.next;
+        let since = idle.next;
         idle.next += 1;
-        if may_go {
-            idle.order.insert(place, id);
+        if resident.is_saved() {
+            idle.saved.insert(tenant, since, id);
+        } else if may_go {
+            idle.unsaved.insert(tenant, since, id);
         }
         if let Some(bedtime) = bedtime {
             idle.bedtimes.insert((bedtime, id));
         }
-        idle.parked.insert(id, Parked { resident, place, bedtime });
+        idle.parked.insert(id, Parked { resident, since, bedtime });
         drop(idle);
         // It can be evicted now, for the first in line.
         self.line.given_back();
@@ -172,27 +158,21 @@ impl Residents {
         self.lock().parked.contains_key(&id)
     }
 
-    /// The sessions that have been idle the longest: one that is saved, out of the list, and one that
-    /// is not and has been idle for longer.
-    pub(crate) fn longest_idle(&self) -> Going {
+    /// The sessions that go first: one that is saved, out of the list, and one that is not and goes
+    /// before it.
+    pub(crate) fn evict(&self) -> Going {
         let mut idle = self.lock();
-        let mut unsaved = None;
-        let mut saved = None;
-        for (place, id) in &idle.order {
-            match idle.parked.get(id) {
-                Some(parked) if parked.resident.is_saved() => {
-                    saved = Some(*id);
-                    break;
-                }
-                Some(_) => unsaved = unsaved.or(Some((*place, *id))),
-                None => {}
-            }
+        let places = |id: SessionId| {
+            idle.parked.get(&id).map_or(0, |parked| parked.resident.guest.place.of_tenant())
+        };
+        let saved = idle.saved.first(places);
+        let unsaved = idle.unsaved.first(places);
+        let unsaved = unsaved.filter(|one| saved.is_none_or(|saved| one.is_before(&saved)));
+        if let Some(told) = unsaved {
+            idle.unsaved.remove(told.tenant, told.since);
         }
-        if let Some((place, _)) = unsaved {
-            idle.order.remove(&place);
-        }
-        let gone = saved.and_then(|id| idle.take(id));
-        Going { gone, unsaved: unsaved.map(|(_, id)| id) }
+        let gone = saved.and_then(|saved| idle.take(saved.id));
+        Going { gone, unsaved: unsaved.map(|told| told.id) }
     }
 
     /// A session whose bedtime has come.
@@ -222,9 +202,9 @@ impl Residents {
         idle.parked.drain().map(|(_, parked)| *parked.resident).collect()
     }
 
-    /// A place for one more instance, if one is free.
-    pub(crate) fn place(&self) -> Option<Seat> {
-        self.places.take()
+    /// A place for one more instance of this principal, if one is free.
+    pub(crate) fn place(&self, owner: &Principal) -> Option<Place> {
+        self.places.take(owner)
     }
 
     /// Leave to hold the state of one more session in memory, and to make an instance of it.
@@ -234,7 +214,7 @@ impl Residents {
 
     /// How many instances exist, idle and at work.
     pub(crate) fn instances(&self) -> usize {
-        self.places.taken.load(Ordering::SeqCst)
+        self.places.taken()
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {

@@ -16,10 +16,11 @@ use crate::clock::Timestamp;
 use crate::line::Ticket;
 use crate::memory::Account;
 use crate::sandbox::{self, Fault};
+use crate::session::id::Principal;
 use crate::session::manager::Manager;
 use crate::session::record::{Residency, Session};
 use crate::session::request::Running;
-use crate::session::residents::{Guest, Seat};
+use crate::session::residents::{Guest, Place, Seat};
 use crate::session::snapshot::{GuestState, Snapshot};
 
 /// How long to stand in line at most. A turn whose time is up before leaves earlier.
@@ -35,7 +36,7 @@ const RESTORE_FUEL: u64 = 10_000_000_000;
 /// attempt that brings nothing gives nothing back.
 struct Means {
     making: Option<Seat>,
-    place: Option<Seat>,
+    place: Option<Place>,
     /// Bytes that are needed at once. Zero: not known yet.
     needed: Reserve,
 }
@@ -159,7 +160,7 @@ impl Driver<'_> {
         let mut patience = std::pin::pin!(manager.clock.sleep_until(until));
         let needed = self.reserve;
         let mut means = Means { making: self.making.take(), place: None, needed };
-        let mut gathered = ticket.at_once(|| means.gather(manager));
+        let mut gathered = ticket.at_once(|| means.gather(manager, &session.owner));
         if gathered.is_none() {
             // Whoever waits holds nothing, until it is the first.
             means = Means { making: None, place: None, needed };
@@ -169,7 +170,7 @@ impl Driver<'_> {
                 Some(account) => account,
                 None => {
                     self.head = None;
-                    let first = ticket.first(|| means.gather(manager));
+                    let first = ticket.first(|| means.gather(manager, &session.owner));
                     let before = manager.note_waiting(self.id, until);
                     let interrupt = &self.interrupt;
                     let stood = stand(&mut self.in_line, interrupt, first, patience.as_mut()).await;
@@ -193,8 +194,8 @@ impl Driver<'_> {
             };
             match revive(code, grant, account, state).await {
                 Ok(instance) => {
-                    let seat = means.place.take().ok_or(WakeError::OutOfMemory)?;
-                    return Ok(Guest { instance, _seat: seat });
+                    let place = means.place.take().ok_or(WakeError::OutOfMemory)?;
+                    return Ok(Guest { instance, place });
                 }
                 Err(Fault::HostOutOfMemory { needed }) if needed <= manager.memory.limit() => {
                     means.needed = Reserve { wanted: needed, least: needed };
@@ -238,12 +239,12 @@ async fn stand<T>(
 
 impl Means {
     /// Get what is still missing. Answers with an account that holds the bytes that are needed.
-    fn gather(&mut self, manager: &Arc<Manager>) -> Option<Account> {
+    fn gather(&mut self, manager: &Arc<Manager>, owner: &Principal) -> Option<Account> {
         if self.making.is_none() {
             self.making = manager.residents.leave_to_make();
         }
         if self.place.is_none() && self.making.is_some() {
-            self.place = manager.place();
+            self.place = manager.place(owner);
         }
         self.place.as_ref()?;
         let memory = &manager.memory;

@@ -54,7 +54,10 @@ async fn labels_are_charged_and_an_owner_gets_no_more_than_is_left_for_others() 
         limit: 9,
         ..SessionQuery::default()
     };
-    assert_eq!(store.sessions(query).await.expect("it lists").sessions, [wanted.clone()]);
+    assert_eq!(
+        store.sessions(query).await.expect("it lists").sessions,
+        std::slice::from_ref(&wanted)
+    );
     store.update_session(next(&wanted), None, Vec::new()).await.expect("it is there");
     assert_eq!(memory.used(), store.stats().index_bytes);
 

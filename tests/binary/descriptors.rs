@@ -5,6 +5,7 @@ use std::process::Command;
 
 use dormouse_tests::Server;
 use dormouse_tests::process::without_settings;
+use dormouse_tests::test_host::eventually;
 use serde_json::json;
 
 use crate::DORMOUSE;
@@ -22,8 +23,8 @@ async fn more_clients_than_there_are_descriptors_end_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let server = Server::spawn(limited(600), &data).unwrap();
-    let banner = server.printed().join("\n");
-    assert!(banner.contains("connections   88 at most"), "{banner}");
+    let told = "connections   88 at most";
+    eventually("the banner tells", async || server.printed().join("\n").contains(told)).await;
     let address = server.base().strip_prefix("http://").unwrap().to_owned();
     let client = server.client();
     let id = client.create(&json!({ "agent": "counter", "pattern": "hybrid" })).await.unwrap();

@@ -188,7 +188,7 @@ async fn an_exception_that_nobody_catches_fails_the_turn_and_says_what_it_was() 
             assert!(message.contains(expected), "{name}: {text}: {message}");
             assert_eq!(ask(&session, "list").await.unwrap(), "1. one", "{name}");
         }
-        let failed = (FailureCode::AgentFailed, "there is no note `2`".to_owned());
+        let failed = (FailureCode::AgentInvalid, "there is no note `2`".to_owned());
         assert_eq!(ask(&session, "remove 2").await, Err(failed), "{name}");
     }
     test.shut_down().await;

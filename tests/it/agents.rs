@@ -88,7 +88,7 @@ async fn a_principal_with_many_uploads_delays_another_by_one_at_most() {
     // One is compiled, and takes long; as many wait as may; the last is told to come back.
     let mut uploads: FuturesUnordered<_> = (0..18)
         .map(|number| {
-            let slow = many_functions(40_000 + number);
+            let slow = many_functions(120_000 + number);
             let bytes = extended(guests::SPENDS_FUEL.bytes, &slow);
             let (many, version) = (many.clone(), number.to_string());
             async move { many.upload("slow", &version, bytes).await }

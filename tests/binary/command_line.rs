@@ -1,5 +1,6 @@
 //! The command line as a newcomer meets it.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -215,7 +216,15 @@ fn a_directory_that_another_user_has_is_named_with_the_cause_and_once() {
         if command == ["serve"] {
             refused.args(["--listen", "127.0.0.1:0"]);
         }
-        let output = refused.output().unwrap();
+        // A process that another test has just started may still hold the file open that was written.
+        let output = loop {
+            match refused.output() {
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                    std::thread::yield_now();
+                }
+                output => break output.unwrap(),
+            }
+        };
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{said}");
         assert!(said.contains(data.to_str().unwrap()), "{said}");

@@ -210,7 +210,6 @@ impl Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     /// An answer with a compiled form of this length in words of a shell, without it.
     const HEAD: &str = r"printf '\004\000\000\000\202\000\201\366'";
@@ -219,21 +218,19 @@ mod tests {
     async fn run(script: &str, component: &'static [u8]) -> Result<Compiled, Refusal> {
         let directory = tempfile::tempdir().expect("a directory");
         let compilation = compilation(directory.path(), script);
-        loop {
-            match compilation.compile(Bytes::from_static(component), None).await {
-                // A process that another test has just started may still hold the script open.
-                Err(Refusal::Host(why)) if why.contains("Text file busy") => {
-                    tokio::task::yield_now().await;
-                }
-                made => break made,
-            }
-        }
+        compilation.compile(Bytes::from_static(component), None).await
     }
 
     fn compilation(directory: &Path, script: &str) -> Compilation {
         let program = directory.join("compiler");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("set");
+        // Written by another process: a child that another test starts meanwhile would keep a file open
+        // that this one writes, and what is open for writing cannot be run.
+        let written = std::process::Command::new("/bin/sh")
+            .args(["-c", r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod 700 "$0""#])
+            .arg(&program)
+            .arg(script)
+            .status();
+        assert!(written.expect("a shell").success());
         let compiler = Compiler::Child { program };
         Compilation::new(compiler, super::super::engine::compiler().expect("an engine"))
     }

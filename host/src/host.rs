@@ -77,6 +77,8 @@ pub struct HostStats {
     pub queued: usize,
     /// Sessions that wait for memory or for a place.
     pub waiting: usize,
+    /// Components that are compiled or wait for it.
+    pub compiling: usize,
     /// Bytes that are charged: for instances (all that those at work may touch, and what idle ones
     /// really hold, with a fixed overhead each), snapshots in flight, first images of loaded agents,
     /// messages in flight, and the index of all sessions.
@@ -155,6 +157,7 @@ impl Host {
             residents: self.inner.manager.residents.instances(),
             queued: self.inner.manager.queued(),
             waiting: self.inner.memory.line().len(),
+            compiling: self.inner.manager.sandbox.compiling(),
             memory_used: self.inner.memory.used(),
             memory_limit: self.inner.memory.limit(),
             memory_kept: self.inner.manager.sandbox.kept_bytes(),

@@ -82,6 +82,11 @@ impl<K: Clone + Eq + Hash, T> RoundRobin<K, T> {
         self.len
     }
 
+    /// How many entries this key has.
+    pub(crate) fn count(&self, key: &K) -> usize {
+        self.entries.get(key).map_or(0, |own| own.entries.len())
+    }
+
     /// All entries, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries.values().flat_map(|own| own.entries.values())

@@ -143,11 +143,12 @@ impl Metrics {
 
 /// Note the numbers of a host that are read, not counted.
 pub(crate) fn note(stats: &HostStats) {
-    let HostStats { residents, queued, waiting, memory_used, memory_limit, memory_kept, store } =
-        *stats;
+    let HostStats { residents, queued, waiting, compiling, .. } = *stats;
+    let HostStats { memory_used, memory_limit, memory_kept, store, .. } = *stats;
     gauge!("dormouse_residents").set(residents as f64);
     gauge!("dormouse_queued_messages").set(queued as f64);
     gauge!("dormouse_waiting_sessions").set(waiting as f64);
+    gauge!("dormouse_compiling_components").set(compiling as f64);
     gauge!("dormouse_memory_used_bytes").set(float(memory_used));
     gauge!("dormouse_memory_limit_bytes").set(float(memory_limit));
     gauge!("dormouse_memory_kept_bytes").set(float(memory_kept));
@@ -176,6 +177,7 @@ fn describe() {
     describe_counter!("dormouse_sleeps_total", "Instances dropped, by cause");
     describe_gauge!("dormouse_residents", "Instances in memory");
     describe_histogram!("dormouse_compile_seconds", Unit::Seconds, "How long compiling took");
+    describe_gauge!("dormouse_compiling_components", "Components that are compiled or wait for it");
     describe_histogram!("dormouse_instantiate_seconds", Unit::Seconds, "Making an instance");
     describe_histogram!("dormouse_store_commit_seconds", Unit::Seconds, "Making a group durable");
     describe_histogram!("dormouse_store_group_size", "Commits that share a sync");

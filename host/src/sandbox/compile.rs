@@ -3,7 +3,7 @@
 //! All that is more than linear in the bytes of a stranger happens here, in `make`: inspection,
 //! instrumentation, compilation. None of it can be cancelled once it runs, and all of it takes the time
 //! that the component makes it take. So a server gives it to a child of its own binary, which has limits of
-//! its own and is killed when nobody waits for it any more, when it takes too long, or when the host
+//! its own and is killed when its future is dropped, when it takes too long, or when the host
 //! shuts down. A host that compiles in its own process has the bounds of `component` alone.
 //!
 //! One compiles at a time, and principals take turns: `queue`. The child is a bound on processor time
@@ -91,6 +91,11 @@ impl Compilation {
                 in_child(program, component).await
             }
         }
+    }
+
+    /// Components that are compiled or wait for it.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
     }
 
     /// Kill what compiles, and compile nothing any more.

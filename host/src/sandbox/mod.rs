@@ -223,6 +223,12 @@ impl Sandbox {
         metrics.map_or(0, |pool| pool.unused_memory_bytes_resident() as u64)
     }
 
+    /// Components that are compiled or wait for it.
+    #[must_use]
+    pub fn compiling(&self) -> usize {
+        self.0.compilation.len()
+    }
+
     /// Kill what compiles, and compile nothing any more: the host shuts down. What is compiled already can
     /// still be loaded and run.
     pub fn stop_compiling(&self) {

@@ -1,20 +1,20 @@
 //! Who waits to compile. One compiles at a time, and the principals take turns.
 //!
-//! Invariants: the principal that has just compiled comes after all others that wait, so however many
-//! components one principal uploads, another waits for one of them at most. What a principal may have
-//! waiting is bounded, and a principal that has nothing waiting is always let in: the memory that
-//! waiting takes is bounded by the number of principals, and no principal can lock others out.
+//! Invariants: whose component stands first in the [`RoundRobin`] compiles, and stays there until that is
+//! over; so however many components one principal uploads, another waits for one of them at most. What a
+//! principal may have in the queue is bounded, and a principal that has nothing in it is always let in: the
+//! memory that waiting takes is bounded by the number of principals, and no principal can lock others out.
 //!
 //! Nobody waits here by time. To give up is to drop the future.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 
+use crate::round_robin::RoundRobin;
 use crate::session::id::Principal;
 
-/// Components of one principal that wait. One more is refused.
+/// Components of one principal that wait, the one that is compiled included. One more is refused.
 pub(super) const MAX_WAITING_EACH: usize = 16;
 /// Components of all principals that wait. A principal that has none waiting may add one all the same.
 const MAX_WAITING: usize = 64;
@@ -24,7 +24,7 @@ pub(in crate::sandbox) type Owner = Option<Principal>;
 
 /// The queue. Cheap to clone: all clones are the same queue.
 #[derive(Clone, Default)]
-pub(super) struct FairQueue(Arc<Mutex<State>>);
+pub(super) struct FairQueue(Arc<Mutex<RoundRobin<Owner, Arc<Notify>>>>);
 
 /// Why there is no place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,25 +35,13 @@ pub(super) enum Full {
     Everybody,
 }
 
-#[derive(Default)]
-struct State {
-    /// Whose component is compiled, or was compiled last.
-    last: Owner,
-    running: bool,
-    /// The principals that wait, in the order of their turns. Each stands here once.
-    turns: VecDeque<Owner>,
-    waiting: HashMap<Owner, VecDeque<Waiter>>,
-    count: usize,
-    next: u64,
-}
-
-struct Waiter {
+/// A place in the queue: once it is the first, leave to compile. The next one gets it when this is
+/// dropped.
+pub(super) struct Leave {
+    queue: FairQueue,
+    owner: Owner,
     number: u64,
-    told: oneshot::Sender<Leave>,
 }
-
-/// Leave to compile. The next one gets it when this is dropped.
-pub(super) struct Leave(Option<FairQueue>);
 
 impl FairQueue {
     /// Wait until it is the turn of one of this owner's components.
@@ -61,117 +49,45 @@ impl FairQueue {
     /// # Errors
     /// [`Full`], at once.
     pub(super) async fn leave(&self, owner: Owner) -> Result<Leave, Full> {
-        let (standing, leave) = {
-            let mut state = self.lock();
-            if !state.running {
-                state.running = true;
-                state.last = owner;
-                return Ok(Leave(Some(self.clone())));
-            }
-            let own = state.waiting.get(&owner).map_or(0, VecDeque::len);
+        let told = Arc::new(Notify::new());
+        let leave = {
+            let mut queue = self.lock();
+            let own = queue.count(&owner);
             if own >= MAX_WAITING_EACH {
                 return Err(Full::Principal);
             }
-            if own > 0 && state.count >= MAX_WAITING {
+            if own > 0 && queue.len() >= MAX_WAITING {
                 return Err(Full::Everybody);
             }
-            let (told, leave) = oneshot::channel();
-            let number = state.enter(owner.clone(), told);
-            (Standing { queue: self, owner, number }, leave)
+            let number = queue.number();
+            if queue.len() == 0 {
+                told.notify_one();
+            }
+            queue.enter(&owner, number, told.clone());
+            Leave { queue: self.clone(), owner, number }
         };
-        let leave = leave.await;
-        drop(standing);
-        // The sender lives in the queue, which this future holds, until it has sent.
-        leave.map_err(|_| Full::Everybody)
+        told.notified().await;
+        Ok(leave)
     }
 
-    /// Let the next one compile.
-    fn pass_on(&self) {
-        let told = {
-            let mut state = self.lock();
-            let told = state.take_next();
-            state.running = told.is_some();
-            told
-        };
-        if let Some(told) = told {
-            // Whoever has given up meanwhile drops it, and with that passes it on.
-            drop(told.send(Leave(Some(self.clone()))));
-        }
+    /// Components that are compiled or wait for it.
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RoundRobin<Owner, Arc<Notify>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    #[cfg(test)]
-    fn waiting(&self) -> usize {
-        self.lock().count
     }
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        if let Some(queue) = self.0.take() {
-            queue.pass_on();
+        let mut queue = self.queue.lock();
+        let was_first = queue.first().is_some_and(|(first, _)| first == self.number);
+        queue.leave(&self.owner, self.number);
+        if let Some((_, told)) = queue.first().filter(|_| was_first) {
+            told.notify_one();
         }
-    }
-}
-
-impl State {
-    fn enter(&mut self, owner: Owner, told: oneshot::Sender<Leave>) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.count += 1;
-        let own = self.waiting.entry(owner.clone()).or_default();
-        if own.is_empty() {
-            self.turns.push_back(owner);
-        }
-        own.push_back(Waiter { number, told });
-        number
-    }
-
-    /// Take out who comes next: of the principal whose turn it is, the component that came first.
-    fn take_next(&mut self) -> Option<oneshot::Sender<Leave>> {
-        // Whoever has just compiled comes after all others that wait.
-        if let Some(place) = self.turns.iter().position(|owner| *owner == self.last) {
-            self.turns.remove(place);
-            self.turns.push_back(self.last.clone());
-        }
-        let owner = self.turns.pop_front()?;
-        let own = self.waiting.get_mut(&owner)?;
-        let waiter = own.pop_front()?;
-        self.count -= 1;
-        if own.is_empty() {
-            self.waiting.remove(&owner);
-        } else {
-            self.turns.push_back(owner.clone());
-        }
-        self.last = owner;
-        Some(waiter.told)
-    }
-
-    fn give_up(&mut self, owner: &Owner, number: u64) {
-        let Some(own) = self.waiting.get_mut(owner) else { return };
-        let before = own.len();
-        own.retain(|waiter| waiter.number != number);
-        self.count -= before - own.len();
-        if own.is_empty() {
-            self.waiting.remove(owner);
-            self.turns.retain(|other| other != owner);
-        }
-    }
-}
-
-/// While it lives, its owner stands in the queue, or has just been told.
-struct Standing<'q> {
-    queue: &'q FairQueue,
-    owner: Owner,
-    number: u64,
-}
-
-impl Drop for Standing<'_> {
-    fn drop(&mut self) {
-        self.queue.lock().give_up(&self.owner, self.number);
     }
 }
 
@@ -226,7 +142,7 @@ mod tests {
                 order.push_str(waits.remove(next).0);
             }
         }
-        assert_eq!(queue.waiting(), 0);
+        assert_eq!(queue.len(), 0);
         order
     }
 
@@ -244,17 +160,17 @@ mod tests {
         let queue = FairQueue::default();
         let _running = queue.leave(owner("a")).await.expect("nobody is there");
         let mut waits = Vec::new();
-        for name in ["a", "b", "c", "d"] {
-            waits.extend((0..MAX_WAITING_EACH).map(|_| come(&queue, name)));
+        for (name, most) in [("a", MAX_WAITING_EACH - 1), ("b", 16), ("c", 16), ("d", 16)] {
+            waits.extend((0..most).map(|_| come(&queue, name)));
         }
         assert_eq!(queue.leave(owner("a")).await.err(), Some(Full::Principal));
-        assert_eq!(queue.waiting(), MAX_WAITING);
+        assert_eq!(queue.len(), MAX_WAITING);
         let e = come(&queue, "e");
         assert_eq!(queue.leave(owner("e")).await.err(), Some(Full::Everybody));
         drop(e);
         drop(waits.remove(0));
         let _again = come(&queue, "a");
-        assert_eq!(queue.waiting(), MAX_WAITING);
+        assert_eq!(queue.len(), MAX_WAITING);
     }
 
     #[tokio::test]
@@ -285,7 +201,8 @@ mod tests {
                 let first = queue.leave(owner("a")).await.expect("nobody is there");
                 let mut waits = Vec::new();
                 for name in &names {
-                    if waits.iter().filter(|(other, _)| other == name).count() < MAX_WAITING_EACH {
+                    let own = waits.iter().filter(|(other, _)| other == name).count();
+                    if own < MAX_WAITING_EACH - 1 {
                         waits.push((*name, come(&queue, name)));
                     }
                 }

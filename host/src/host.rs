@@ -63,6 +63,8 @@ pub(crate) struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // Uploads that are under way hold what the host was made of.
+        self.manager.sandbox.stop_compiling();
         self.manager.abandon();
         self.timekeeper.abort();
     }

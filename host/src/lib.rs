@@ -25,6 +25,7 @@ pub mod telemetry;
 mod turn;
 
 pub use agent::catalog::{AgentError, Upload};
+pub use agent::uploads::{UploadState, UploadStatus};
 pub use agent::{
     Agent, AgentKind, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, InvalidName,
     Statefulness, Version, Visibility,

@@ -93,18 +93,3 @@ async fn a_host_that_compiles_answers_others_and_ends_at_once_when_it_is_told() 
     assert_eq!((status.as_u16(), &body["code"]), (503, &json!("shutting_down")), "{body}");
     assert!(!std::path::Path::new(&format!("/proc/{compiler}")).exists(), "the compiler lives on");
 }
-
-#[tokio::test]
-async fn the_compiler_of_an_upload_that_nobody_waits_for_is_killed() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let server = Server::start(DORMOUSE, &data, &[]).unwrap();
-    let slow = hostile::slow(guests::SPENDS_FUEL.bytes);
-    let client = server.client();
-    let upload = tokio::spawn(async move { client.upload("slow", "1", slow).await });
-    eventually("the compiler runs", async || !children(server.pid()).is_empty()).await;
-    upload.abort();
-    eventually("the compiler is gone", async || children(server.pid()).is_empty()).await;
-    assert_eq!(server.client().get("/api/agents/slow").await.unwrap().0, 404);
-    assert_eq!(server.terminate().unwrap(), Some(0));
-}

@@ -14,6 +14,7 @@ mod operator;
 mod sync;
 mod torture;
 mod upgrades;
+mod uploads;
 
 use std::path::Path;
 use std::process::{Command, Output};

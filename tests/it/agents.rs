@@ -1,12 +1,11 @@
 //! Agents are uploaded, refused, listed and removed.
 
-use dormouse::{AgentError, NewSession, Principal, Refusal, StoreError};
+use std::time::Duration;
+
+use dormouse::{AgentError, NewSession, Refusal, StoreError, UploadState};
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-
-use super::fuzz::wasm::{extended, many_functions};
+use dormouse_tests::test_host::eventually;
 
 #[tokio::test]
 async fn an_agent_that_the_host_has_never_seen_is_uploaded_and_answers() {
@@ -81,41 +80,31 @@ async fn what_is_no_agent_is_refused_with_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_principal_with_many_uploads_delays_another_by_one_at_most() {
+async fn why_an_upload_in_the_background_was_refused_is_remembered_for_ten_minutes() {
     let test = TestHost::new().await;
-    let acting_as = |name: &str| test.host.acting_as(Principal(name.to_owned()));
-    let (many, few) = (acting_as("many").agents(), acting_as("few").agents());
-    // One is compiled, and takes long; as many wait as may; the last is told to come back.
-    let mut uploads: FuturesUnordered<_> = (0..18)
-        .map(|number| {
-            let slow = many_functions(120_000 + number);
-            let bytes = extended(guests::SPENDS_FUEL.bytes, &slow);
-            let (many, version) = (many.clone(), number.to_string());
-            async move { many.upload("slow", &version, bytes).await }
-        })
-        .collect();
-    let refused = uploads.next().await.unwrap();
-    let is_full = matches!(refused, Err(AgentError::Refused(Refusal::QueueFull { limit: 16 })));
-    assert!(is_full, "{refused:?}");
+    let agents = test.host.agents();
+    let bad: dormouse::AgentSelector = "bad@1".parse().unwrap();
+    agents.upload_in_background("bad", "1", b"#!/bin/sh".as_slice()).await.unwrap();
+    eventually("it is refused", async || {
+        let state = agents.upload_status(bad.clone()).await.unwrap().state;
+        matches!(state, UploadState::Refused(AgentError::Refused(Refusal::NotWasm)))
+    })
+    .await;
+    let reserved = agents.upload_in_background("counter", "1", guests::SPENDS_FUEL.bytes).await;
+    assert!(matches!(reserved, Err(AgentError::Reserved(_))), "{reserved:?}");
 
-    let small = few.upload("small", "1", guests::SPENDS_FUEL.bytes);
-    tokio::pin!(small);
-    let mut done = 0;
-    loop {
-        tokio::select! {
-            biased;
-            small = &mut small => {
-                small.unwrap();
-                break;
-            }
-            slow = uploads.next() => {
-                slow.unwrap().unwrap();
-                done += 1;
-            }
-        }
-    }
-    // The one that was compiled when it came, and at most one that was begun before it stood in line.
-    assert!(done <= 2, "{done} went before");
-    drop(uploads);
+    // What is right goes in its place.
+    agents.upload_in_background("bad", "1", guests::SPENDS_FUEL.bytes).await.unwrap();
+    let uploaded = agents.upload("bad", "1", guests::SPENDS_FUEL.bytes).await.unwrap();
+    let status = agents.upload_status(bad).await.unwrap();
+    assert!(matches!(status.state, UploadState::Ready(agent) if *agent == uploaded.agent));
+
+    let worse: dormouse::AgentSelector = "worse".parse().unwrap();
+    assert!(agents.upload("worse", "1", b"#!/bin/sh".as_slice()).await.is_err());
+    let status = agents.upload_status(worse.clone()).await.unwrap();
+    assert!(matches!(status.state, UploadState::Refused(_)), "{status:?}");
+    test.advance(Duration::from_secs(600));
+    let gone = agents.upload_status(worse).await;
+    assert!(matches!(gone, Err(AgentError::NotFound(_))), "{gone:?}");
     test.shut_down().await;
 }

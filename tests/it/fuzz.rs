@@ -4,6 +4,6 @@
 
 mod components;
 mod documents;
-pub(super) mod wasm;
+mod wasm;
 
 pub(super) use dormouse_tests::fuzz::{Random, cases};

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use futures::StreamExt;
+use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -63,9 +64,26 @@ impl Client {
         version: &str,
         component: impl Into<reqwest::Body>,
     ) -> Result<(StatusCode, Value)> {
+        answer(self.uploading(name, version).body(component).send().await?).await
+    }
+
+    /// Upload a component, and do not wait until it is compiled. Returns the headers as well.
+    pub async fn upload_async(
+        &self,
+        name: &str,
+        version: &str,
+        component: impl Into<reqwest::Body>,
+    ) -> Result<(StatusCode, HeaderMap, Value)> {
+        let request = self.uploading(name, version).header("prefer", "wait=10, Respond-Async");
+        let response = request.body(component).send().await?;
+        let headers = response.headers().clone();
+        let (status, body) = answer(response).await?;
+        Ok((status, headers, body))
+    }
+
+    fn uploading(&self, name: &str, version: &str) -> RequestBuilder {
         let path = format!("/api/agents?name={name}&version={version}");
-        let request = self.request(Method::POST, &path).header("content-type", "application/wasm");
-        answer(request.body(component).send().await?).await
+        self.request(Method::POST, &path).header("content-type", "application/wasm")
     }
 
     /// Create a session and return its id.

@@ -8,9 +8,9 @@ use tokio::sync::{OnceCell, RwLock, RwLockReadGuard};
 
 use dormouse_agents::BundledAgent;
 
+use super::uploads::Table;
 use super::{
-    Agent, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, InvalidName, Version,
-    Visibility, is_reserved,
+    Agent, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, InvalidName, Version, Visibility,
 };
 use crate::clock::Clock;
 use crate::event::{Event, EventKind, Subject};
@@ -22,7 +22,7 @@ use crate::store::{AgentQuery, Store, StoreError};
 const MAX_LOADED: usize = 256;
 
 /// Why an agent could not be uploaded, found or removed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum AgentError {
     /// What was uploaded is no agent.
     #[error(transparent)]
@@ -61,9 +61,10 @@ pub struct Upload {
 
 /// All agents of a host.
 pub(crate) struct Catalog {
-    sandbox: Sandbox,
+    pub(super) sandbox: Sandbox,
     store: Arc<dyn Store>,
-    clock: Clock,
+    pub(super) clock: Clock,
+    pub(super) uploads: Table,
     loaded: Mutex<HashMap<Digest, Arc<OnceCell<Arc<Code>>>>>,
     /// Held shared while a session is created and alone while an agent is removed: no session refers
     /// to an agent that is gone.
@@ -85,44 +86,36 @@ impl Catalog {
             sandbox,
             store,
             clock,
+            uploads: Table::default(),
             loaded: Mutex::default(),
             referring: RwLock::default(),
             bundled: dormouse_agents::ALL.iter().map(bundled).collect(),
         }
     }
 
-    /// Check, compile and keep a component under a name and a version of this owner.
-    pub(crate) async fn upload(
-        &self,
-        name: AgentName,
-        version: Version,
-        component: Bytes,
-        owner: Principal,
-    ) -> Result<Upload, AgentError> {
-        if is_reserved(&name) {
-            return Err(AgentError::Reserved(name));
+    /// The agent of this reference, where it is there. Another component under its name and version is
+    /// an error.
+    pub(super) async fn there(&self, reference: &AgentRef) -> Result<Option<Agent>, AgentError> {
+        let AgentRef { owner, name, version, digest } = reference.clone();
+        match self.store.agent(AgentQuery::Exact(owner, name, version)).await? {
+            Some(agent) if agent.reference.digest != digest => {
+                Err(StoreError::AgentExists(agent.reference).into())
+            }
+            found => Ok(found),
         }
-        self.install(AgentOwner::Principal(owner), name, version, component).await
     }
 
-    async fn install(
+    /// Check, compile and keep the component of this reference.
+    pub(super) async fn install(
         &self,
-        owner: AgentOwner,
-        name: AgentName,
-        version: Version,
+        reference: AgentRef,
         component: Bytes,
     ) -> Result<Upload, AgentError> {
-        let this = AgentQuery::Exact(owner.clone(), name.clone(), version.clone());
-        let known = self.store.agent(this).await?;
-        let digest = digest_of(&component).await;
-        if let Some(agent) = known {
-            return if agent.reference.digest == digest {
-                Ok(Upload { agent, created: false })
-            } else {
-                Err(StoreError::AgentExists(agent.reference).into())
-            };
+        if let Some(agent) = self.there(&reference).await? {
+            return Ok(Upload { agent, created: false });
         }
-        let prepared = self.prepare(digest, component.clone(), &owner).await?;
+        let AgentRef { owner, digest, .. } = &reference;
+        let prepared = self.prepare(*digest, component.clone(), owner).await?;
         let agent = Agent {
             visibility: Visibility::default(),
             size: component.len() as u64,
@@ -134,11 +127,11 @@ impl Catalog {
             start_randomness: prepared.start_randomness,
             compile_ms: u64::try_from(prepared.compile_time.as_millis()).unwrap_or(u64::MAX),
             uploaded_at: self.clock.now(),
-            reference: AgentRef { owner, name, version, digest: prepared.digest },
+            reference,
         };
         let event = self.event(EventKind::AgentUploaded, &agent.reference);
         self.store.put_agent(agent.clone(), component, vec![event]).await?;
-        // A race of two uploads of the same bytes: both compiled, one set of code is kept.
+        // Two uploads of the same bytes under two names: both compiled, one set of code is kept.
         let cell = self.cell(agent.reference.digest);
         cell.get_or_init(|| async { prepared.code }).await;
         Ok(Upload { agent, created: true })
@@ -286,14 +279,15 @@ impl Catalog {
         let component = Bytes::from_static(build.bytes);
         let name: AgentName = build.name.parse()?;
         let version: Version = build.version.parse()?;
-        let host = AgentOwner::Host;
-        match self.install(host.clone(), name.clone(), version, component.clone()).await {
+        let digest = digest_of(&component).await;
+        let mut reference = AgentRef { owner: AgentOwner::Host, name, version, digest };
+        match self.install(reference.clone(), component.clone()).await {
             Err(AgentError::Store(StoreError::AgentExists(_))) => {
                 // Another build of the host left another component under this version, and sessions
                 // may refer to it: this build's gets a version of its own.
-                let digest = digest_of(&component).await.to_string();
-                let version = format!("{}-{}", build.version, &digest[..8]).parse()?;
-                Ok(self.install(host, name, version, component).await?.agent)
+                let digest = digest.to_string();
+                reference.version = format!("{}-{}", build.version, &digest[..8]).parse()?;
+                Ok(self.install(reference, component).await?.agent)
             }
             installed => Ok(installed?.agent),
         }
@@ -410,7 +404,7 @@ pub(crate) enum CodeError {
 }
 
 /// Hash off the async threads: a component may have a hundred megabytes.
-async fn digest_of(component: &Bytes) -> Digest {
+pub(super) async fn digest_of(component: &Bytes) -> Digest {
     let bytes = component.clone();
     let hashed = tokio::task::spawn_blocking(move || Digest::of(&bytes)).await;
     // The task does not panic, and blocking tasks that run are not cancelled; hash here if it was.

@@ -7,6 +7,7 @@
 
 pub mod catalog;
 mod reference;
+pub mod uploads;
 
 use std::fmt;
 use std::str::FromStr;

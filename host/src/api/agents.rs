@@ -1,39 +1,69 @@
 //! `/api/agents`: upload, list, show, change who can name one, remove.
 
-use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 use super::error::ApiError;
-use super::model::agent::{AgentBody, AgentList};
+use super::frame::RequestId;
+use super::model::agent::{AgentBody, AgentList, UploadBody};
 use super::model::fields::Answered;
 use super::request::{Caller, Component, JsonBody, OneAgent, Params};
-use crate::agent::{Agent, AgentSelector, InvalidName, Visibility};
+use crate::agent::uploads::{UploadState, UploadStatus};
+use crate::agent::{Agent, AgentRef, AgentSelector, InvalidName, Visibility};
 use crate::store::PAGE_BYTES;
 
 /// The most agents of a page.
 const MAX_LISTED: u64 = 1_000;
 
+/// RFC 7240.
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// The preference for an answer before the work is done.
+const RESPOND_ASYNC: &str = "respond-async";
+
 /// `POST /api/agents?name=&version=`
 pub(super) async fn upload(
     Caller(host): Caller,
+    Extension(id): Extension<RequestId>,
     params: Params,
-    component: Component,
-) -> Result<(StatusCode, Json<AgentBody>), ApiError> {
+    headers: HeaderMap,
+    Component(bytes): Component,
+) -> Result<Response, ApiError> {
     let needed = |name| {
         let missing = || ApiError::invalid_field(name, "is needed, as a parameter of the query");
         params.text(name).ok_or_else(missing)
     };
     let (name, version) = (needed("name")?.to_owned(), needed("version")?.to_owned());
-    // In a task of its own: a client that goes away finds the agent when it comes back.
+    // In a task of its own: a client that goes away before the host has begun loses nothing either.
     let working = tokio::spawn(async move {
-        let bytes = component.bytes.clone();
-        let upload = host.agents().upload(&name, &version, bytes).await;
-        drop(component);
-        upload
+        let agents = host.agents();
+        if prefers_async(&headers) {
+            return Ok(accepted(agents.upload_in_background(&name, &version, bytes).await?, &id));
+        }
+        let upload = agents.upload(&name, &version, bytes).await?;
+        let status = if upload.created { StatusCode::CREATED } else { StatusCode::OK };
+        Ok((status, Json(AgentBody::from(upload.agent))).into_response())
     });
-    let upload = working.await.map_err(|error| ApiError::internal(error.to_string()))??;
-    let status = if upload.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(upload.agent.into())))
+    working.await.map_err(|error| ApiError::internal(error.to_string()))?
+}
+
+/// The answer to an upload that is not waited for.
+fn accepted(status: UploadStatus, id: &RequestId) -> Response {
+    let AgentRef { name, version, .. } = &status.reference;
+    let location = format!("/api/agents/{name}@{version}");
+    let headers = [(PREFERENCE_APPLIED, RESPOND_ASYNC.to_owned()), (header::LOCATION, location)];
+    (StatusCode::ACCEPTED, headers, Json(status_body(status, id))).into_response()
+}
+
+/// Whether the client asks for an answer before the work is done.
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let all = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = all.flat_map(|value| value.split(','));
+    preferences.any(|preference| {
+        let name = preference.split(';').next().unwrap_or(preference);
+        name.trim().eq_ignore_ascii_case(RESPOND_ASYNC)
+    })
 }
 
 /// `GET /api/agents?after=&limit=`: all of them, as far as a page has room.
@@ -63,12 +93,35 @@ fn size_of(agent: &Agent) -> usize {
     texts.sum::<usize>() + 1_024
 }
 
-/// `GET /api/agents/{agent}`
+/// `GET /api/agents/{agent}`: the agent, or how far the caller's upload of it has come.
 pub(super) async fn show(
     Caller(host): Caller,
+    Extension(id): Extension<RequestId>,
     OneAgent(agent): OneAgent,
-) -> Result<Json<AgentBody>, ApiError> {
-    Ok(Json(host.agents().get(agent).await?.into()))
+) -> Result<Response, ApiError> {
+    Ok(match host.agents().upload_status(agent).await? {
+        UploadStatus { state: UploadState::Ready(agent), .. } => {
+            Json(AgentBody::from(*agent)).into_response()
+        }
+        status => Json(status_body(status, &id)).into_response(),
+    })
+}
+
+/// What is told of an upload: of one that was refused, what the upload itself would have been answered.
+fn status_body(status: UploadStatus, id: &RequestId) -> UploadBody {
+    let UploadStatus { reference, state } = status;
+    let word = state.as_str();
+    let refusal = match state {
+        UploadState::Compiling | UploadState::Ready(_) => None,
+        UploadState::Refused(error) => {
+            let error = ApiError::from(error);
+            if let Some(cause) = error.cause() {
+                tracing::error!(code = error.code(), cause, "an upload has failed");
+            }
+            Some(error.body(&id.0))
+        }
+    };
+    UploadBody::new(&reference, word, refusal)
 }
 
 /// `PATCH /api/agents/{agent}`

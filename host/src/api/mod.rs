@@ -44,9 +44,6 @@ use self::shares::{Callers, FairQueue, Shares};
 use crate::host::Host;
 use crate::turn::record::MAX_REPLY_BYTES;
 
-/// Uploads that are worked on at a time; the others wait.
-const UPLOADS: usize = 4;
-
 /// Large answers that are read and rendered at a time; the others wait.
 const READERS: usize = 8;
 
@@ -76,7 +73,6 @@ struct Shared {
     bodies: Pool,
     /// Memory for answers.
     answers: Pool,
-    uploads: FairQueue,
     readers: FairQueue,
 }
 
@@ -98,7 +94,6 @@ impl Api {
             slots: Shares::new(options.max_requests as u64, callers),
             bodies: Pool::new(host.memory(), largest_body, callers),
             answers: Pool::new(host.memory(), MAX_REPLY_BYTES * ESCAPED, callers),
-            uploads: FairQueue::new(UPLOADS, callers),
             readers: FairQueue::new(READERS, callers),
             host,
             options,

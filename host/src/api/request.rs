@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::Api;
 use super::agents::selector;
 use super::error::ApiError;
+use super::intake::Slot;
 use super::model::fields::Fields;
-use super::shares::Admitted;
 use crate::agent::AgentSelector;
 use crate::host::{Host, SessionHandle};
 use crate::session::id::{Principal, SessionId};
@@ -144,21 +144,32 @@ impl OptionalFromRequest<Api> for JsonBody {
     }
 }
 
-/// A body that is a component. While it lives, it counts among the uploads that are worked on.
-pub(super) struct Component {
-    pub(super) bytes: Bytes,
-    _admitted: Admitted,
-}
+/// A body that is a component. While its bytes live, they are charged to their principal, and their
+/// request counts among those under way, answered or not.
+pub(super) struct Component(pub(super) Bytes);
 
 impl FromRequest<Api> for Component {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Component, ApiError> {
+    async fn from_request(request: Request, _api: &Api) -> Result<Component, ApiError> {
         if media_type(request.headers()) != Some(MediaType::Wasm) {
             return Err(wrong_type("application/wasm"));
         }
-        let _admitted = api.uploads.wait(principal_of(request.extensions())?).await;
-        Ok(Component { bytes: whole(request).await?, _admitted })
+        let slot = request.extensions().get::<Slot>().cloned();
+        let bytes = whole(request).await?;
+        Ok(Component(Bytes::from_owner(Uploaded { bytes, _slot: slot })))
+    }
+}
+
+/// A component with the place of its request.
+struct Uploaded {
+    bytes: Bytes,
+    _slot: Option<Slot>,
+}
+
+impl AsRef<[u8]> for Uploaded {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn nested(levels: usize) -> Vec<u8> {
 }
 
 /// A component with a module of this many functions that do nothing.
-pub(in super::super) fn many_functions(count: usize) -> Vec<u8> {
+pub(super) fn many_functions(count: usize) -> Vec<u8> {
     let types = section(1, &[1, 0x60, 0, 0]);
     let functions = section(3, &[leb(count as u64), vec![0; count]].concat());
     let code = section(10, &[leb(count as u64), [2, 0, 0x0b].repeat(count)].concat());
@@ -100,7 +100,7 @@ pub(super) fn deep_type(levels: usize) -> Vec<u8> {
 }
 
 /// The same component with more sections at its end.
-pub(in super::super) fn extended(whole: &[u8], more: &[u8]) -> Vec<u8> {
+pub(super) fn extended(whole: &[u8], more: &[u8]) -> Vec<u8> {
     [whole, &more[COMPONENT.len()..]].concat()
 }
 

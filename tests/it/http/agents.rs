@@ -1,7 +1,10 @@
 //! `/api/agents`: upload, refuse, list, show, remove.
 
+use std::time::Duration;
+
 use dormouse_test_guests as guests;
 use dormouse_tests::TestServer;
+use dormouse_tests::test_host::eventually;
 use reqwest::Method;
 use serde_json::json;
 
@@ -25,6 +28,7 @@ async fn an_upload_is_answered_with_what_is_known_of_the_agent() {
         "size",
         "startFuel",
         "startRandomness",
+        "state",
         "statefulness",
         "unsavedReason",
         "uploadedAt",
@@ -40,7 +44,7 @@ async fn an_upload_is_answered_with_what_is_known_of_the_agent() {
         (&agent["statefulness"], &agent["unsavedReason"]),
         (&json!("portable"), &json!(null))
     );
-    assert_eq!(agent["startRandomness"], "none");
+    assert_eq!((&agent["startRandomness"], &agent["state"]), (&json!("none"), &json!("ready")));
     assert_eq!(
         (&agent["bundled"], &agent["uploadedAt"]),
         (&json!(false), &json!("2030-01-01T00:00:00.000Z"))
@@ -167,7 +171,31 @@ async fn what_is_no_agent_is_refused_for_what_it_lacks() {
     for (bytes, code) in cases {
         is_error(&server.client.upload("bad", "1", bytes).await.unwrap(), 422, code);
     }
+    // For some minutes the host remembers why.
+    let (status, told) = server.client.get("/api/agents/bad").await.unwrap();
+    assert_eq!((status.as_u16(), &told["state"]), (200, &json!("refused")), "{told}");
+    server.advance(Duration::from_secs(600));
     is_error(&server.client.get("/api/agents/bad").await.unwrap(), 404, "agent_not_found");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_waits_for_is_refused_as_one_that_somebody_waits_for() {
+    let server = TestServer::new().await;
+    let (status, mut waited) = server.client.upload("bad", "1", "#!/bin/sh").await.unwrap();
+    assert_eq!(status, 422, "{waited}");
+    let (status, _, begun) = server.client.upload_async("bad", "2", "#!/bin/sh").await.unwrap();
+    assert_eq!(status, 202, "{begun}");
+    let look = async || server.client.get("/api/agents/bad@2").await.unwrap();
+    eventually("it is refused", async || look().await.1["state"] == "refused").await;
+    let (status, mut told) = look().await;
+    assert_eq!(status, 200);
+    for field in ["error", "code"] {
+        assert_eq!(told[field], waited[field].take(), "{told}");
+        assert!(told[field].take().is_string());
+    }
+    assert_eq!((&told["name"], &told["version"]), (&json!("bad"), &json!("2")));
+    assert_eq!(told["digest"], begun["digest"]);
     server.shut_down().await;
 }
 

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::agent::{Agent, AgentKind, AgentOwner, Statefulness, Visibility};
+use super::error::ErrorBody;
+use crate::agent::uploads::UploadState;
+use crate::agent::{Agent, AgentKind, AgentOwner, AgentRef, Statefulness, Visibility};
 
 /// An agent.
 #[derive(Debug, Serialize)]
@@ -30,6 +32,8 @@ pub(in crate::api) struct AgentBody {
     bundled: bool,
     /// Who can name it: `private`, its owner alone; `public`, everybody.
     visibility: &'static str,
+    /// `ready`: an upload that is not has an [`UploadBody`].
+    state: &'static str,
 }
 
 impl From<Agent> for AgentBody {
@@ -43,6 +47,7 @@ impl From<Agent> for AgentBody {
         };
         AgentBody {
             bundled,
+            state: UploadState::READY,
             visibility: match &agent.reference.owner {
                 AgentOwner::Host => Visibility::Public.as_str(),
                 AgentOwner::Principal(_) => agent.visibility.as_str(),
@@ -64,6 +69,35 @@ impl From<Agent> for AgentBody {
             start_randomness: agent.start_randomness.as_str(),
             compile_ms: agent.compile_ms,
             uploaded_at: agent.uploaded_at.to_string(),
+        }
+    }
+}
+
+/// An upload that is not done, or one that was begun.
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct UploadBody {
+    name: String,
+    version: String,
+    digest: String,
+    /// `compiling`, `ready` or `refused`.
+    state: &'static str,
+    /// Of a refused one, what the upload is answered where it is waited for.
+    #[serde(flatten)]
+    refusal: Option<ErrorBody>,
+}
+
+impl UploadBody {
+    pub(in crate::api) fn new(
+        agent: &AgentRef,
+        state: &'static str,
+        refusal: Option<ErrorBody>,
+    ) -> UploadBody {
+        UploadBody {
+            name: agent.name.to_string(),
+            version: agent.version.to_string(),
+            digest: agent.digest.to_string(),
+            state,
+            refusal,
         }
     }
 }

@@ -1,117 +1,76 @@
-//! What guests that behave as badly as they can do to their neighbours.
+//! What guests and clients that behave as badly as they can do to their neighbours.
 //!
-//! Each attack runs in as many sessions as there are threads for guests, and meanwhile a few ordinary
-//! sessions take turns. The figures are how long these turns take, as ratios to the same beside plain
-//! loops, measured just before; the memory that the process takes more than before, beside what is
-//! charged for it; and what a second of the attack costs its session.
+//! A few ordinary sessions take turns, beside one attack after the other. Hostile guests run in a host
+//! inside this process, in as many sessions as there are threads for guests; hostile clients, and their
+//! neighbours, speak HTTP with the binary, which is started anew for each attack. A row has
 //!
-//! A loop that calls nothing is an attack as well: its ratio is 1, and as far as it is not, the others
-//! say nothing.
+//! - how long half of the neighbours' turns took at most, and 99 of 100; each also as a ratio to the same
+//!   beside something harmless, measured just before: plain loops for guests, and for clients nothing, or
+//!   as many clients that ask for something small as fast as they can (marked `*`);
+//! - how many turns of the neighbours were not answered;
+//! - the memory that the process took more than before, at most, and as a part of the memory budget;
+//! - how much more was charged to the budget, at most;
+//! - what a second of the attack costs those who attack, where guests run for them.
 //!
-//! `tests/bench --only hostile [--quick] [NAME…]`: of the attacks only those with such a name.
+//! The harmless is an attack as well: the ratio of `nothing` is 1, and as far as it is not, the others
+//! say nothing. `plain requests` and `plain turns` tell what it is to share two processors with clients
+//! that do no harm.
+//!
+//! `tests/bench --only hostile [--quick] [NAME…]`: of the attacks only those with such a name. With
+//! `guests` or `clients` in place of a name, only those.
 
 #![expect(clippy::disallowed_methods, reason = "to read the clock is what measuring is")]
 
-#[path = "hostile/attack.rs"]
-mod attack;
-#[path = "hostile/neighbours.rs"]
-mod neighbours;
+#[path = "hostile/clients.rs"]
+mod clients;
+#[path = "hostile/guests.rs"]
+mod guests;
 #[path = "hostile/table.rs"]
 mod table;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
-use dormouse::{Host, NanoUsd};
-use dormouse_tests::load::report::Figure;
-use dormouse_tests::test_host::compiled_cache;
 
-use attack::{Attack, Stage};
-use neighbours::Neighbours;
-use table::{Row, Table};
+/// What is to be measured, and for how long.
+struct Wanted {
+    names: Vec<String>,
+    time: Duration,
+}
 
-/// What fuel costs, in nano-USD for a billion units: the default of the host.
-const PRICE: NanoUsd = NanoUsd(1_000_000);
-/// How long each attack runs before it is measured.
-const WARM_UP: Duration = Duration::from_millis(200);
+impl Wanted {
+    fn from_command_line() -> Wanted {
+        let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+        let quick = arguments.iter().any(|argument| argument == "--quick");
+        let names = arguments.into_iter().filter(|a| !a.starts_with("--")).collect();
+        let time = if quick { Duration::from_millis(700) } else { Duration::from_secs(2) };
+        Wanted { names, time }
+    }
+
+    /// Whether attacks of this kind are wanted, all or some.
+    fn has(&self, kind: &str) -> bool {
+        let other = |name: &String| KINDS.contains(&name.as_str()) && name != kind;
+        !self.names.iter().any(other)
+    }
+
+    fn has_attack(&self, attack: &str) -> bool {
+        let mut names = self.names.iter().filter(|name| !KINDS.contains(&name.as_str())).peekable();
+        names.peek().is_none() || names.any(|name| attack.contains(name.as_str()))
+    }
+}
+
+/// What attacks come from.
+const KINDS: [&str; 2] = ["guests", "clients"];
 
 fn main() -> Result<()> {
-    tokio::runtime::Runtime::new()?.block_on(measure())
-}
-
-async fn measure() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let wanted: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
-    let time = if quick { Duration::from_millis(700) } else { Duration::from_secs(2) };
-
-    let directory = tempfile::tempdir()?;
-    let host = Host::builder()
-        .data_dir(directory.path())
-        .compiled_cache(compiled_cache(), [7; 32])
-        .configure(|options| {
-            options.max_residents = 64;
-            options.fuel_price = PRICE;
-            options.limits.max_fuel_per_turn = u64::MAX / 4;
-            options.limits.max_memory_bytes = 1 << 30;
-        })
-        .build()
-        .await?;
-    let stage = Stage::new(host).await?;
-    println!("one fill of 256 MiB takes {}", Figure::Time(fill(&stage).await?).show());
-    let neighbours = Neighbours::begin(&stage.host).await?;
-    let table = Table::begin();
-    for attack in stage.attacks().await? {
-        let name = attack.name();
-        if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
-            let beside_loops = run(&stage, &neighbours, &Attack::NOTHING, time).await?;
-            let beside_it = run(&stage, &neighbours, &attack, time).await?;
-            table.row(name, &beside_it, &beside_loops);
+    let wanted = Wanted::from_command_line();
+    tokio::runtime::Runtime::new()?.block_on(async {
+        if wanted.has("guests") {
+            guests::measure(&wanted).await?;
         }
-    }
-    neighbours.end().await;
-    stage.host.shut_down().await?;
-    Ok(())
-}
-
-/// Let an attack run for so long.
-async fn run(
-    stage: &Stage,
-    neighbours: &Neighbours,
-    attack: &Attack,
-    time: Duration,
-) -> Result<Row> {
-    let (before, charged) = (table::resident_bytes()?, stage.host.stats().memory_used);
-    let running = attack.begin(stage).await?;
-    tokio::time::sleep(WARM_UP).await;
-    let begun = Instant::now();
-    neighbours.take();
-    let (mut most, mut most_charged) = (before, charged);
-    while begun.elapsed() < time {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        most = most.max(table::resident_bytes()?);
-        most_charged = most_charged.max(stage.host.stats().memory_used);
-    }
-    let times = neighbours.take();
-    let bill = running.end().await?;
-    Ok(Row {
-        times,
-        taken: most.saturating_sub(before),
-        charged: most_charged.saturating_sub(charged),
-        bill,
+        if wanted.has("clients") {
+            clients::measure(&wanted).await?;
+        }
+        Ok(())
     })
-}
-
-/// How long one `memory.fill` of 256 MiB takes, once the memory is there.
-async fn fill(stage: &Stage) -> Result<Duration> {
-    let session = stage.attacker().await?;
-    let mut taken = [Duration::ZERO; 2];
-    session.send("fill 1").await?;
-    for (fills, taken) in [1_u32, 11].into_iter().zip(&mut taken) {
-        let begun = Instant::now();
-        session.send(format!("fill {fills}")).await?;
-        *taken = begun.elapsed();
-    }
-    session.force_kill().await?;
-    Ok(taken[1].saturating_sub(taken[0]) / 10)
 }

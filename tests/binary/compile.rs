@@ -1,12 +1,11 @@
 //! Components that are compiled in a child: whatever they are, the host goes on, and ends when it is told.
 
-mod hostile;
-
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 use dormouse_test_guests as guests;
 use dormouse_tests::Server;
+use dormouse_tests::costly;
 use dormouse_tests::fuzz::cases;
 use dormouse_tests::test_host::eventually;
 use serde_json::json;
@@ -45,7 +44,7 @@ fn is_answered(what: &str, component: &[u8]) {
 fn the_compiler_answers_for_every_component_before_its_time_is_up() {
     let (cases, mut random) = cases("work", 60);
     for case in 0..cases {
-        let (what, component) = hostile::component(&mut random);
+        let (what, component) = costly::component(&mut random);
         let what = format!("case {case}, {what}, {} bytes", component.len());
         is_answered(&what, &component);
     }
@@ -53,7 +52,7 @@ fn the_compiler_answers_for_every_component_before_its_time_is_up() {
 
 #[test]
 fn the_compiler_answers_for_the_worst_of_each_kind() {
-    for (what, component) in hostile::worst() {
+    for (what, component) in costly::worst() {
         is_answered(what, &component);
     }
 }
@@ -75,7 +74,7 @@ async fn a_host_that_compiles_answers_others_and_ends_at_once_when_it_is_told() 
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let server = Server::start(DORMOUSE, &data, &[]).unwrap();
-    let slow = hostile::slow(guests::SPENDS_FUEL.bytes);
+    let slow = costly::slow(guests::SPENDS_FUEL.bytes);
     let client = server.client();
     let upload = tokio::spawn(async move { client.upload("slow", "1", slow).await });
     eventually("the compiler runs", async || !children(server.pid()).is_empty()).await;

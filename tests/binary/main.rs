@@ -10,6 +10,7 @@ mod compile;
 mod damage;
 mod descriptors;
 mod disk;
+mod hostile;
 mod operator;
 mod sync;
 mod torture;

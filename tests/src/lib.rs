@@ -1,13 +1,16 @@
 //! What the tests of the whole host share: a host in this process, and the real binary in another.
 //!
 //! Nothing of Dormouse is faked: real agents, a real store in a temporary directory. The clock of a
-//! [`TestHost`] is turned by hand. [`load`] is no test: it measures.
+//! [`TestHost`] is turned by hand. [`load`] is no test: it measures. [`hostile`] is
+//! what both tests and benchmarks let clients do to a host.
 
 pub mod client;
 pub mod component;
+pub mod costly;
 pub mod fixture;
 pub mod fuzz;
 pub mod gate;
+pub mod hostile;
 pub mod load;
 pub mod process;
 pub mod scripted;

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use dormouse_tests::hostile::Noted;
 use dormouse_tests::load::report::{Figure, float};
 
 /// What was measured beside an attack.
 pub(super) struct Row {
-    /// How long the turns of others took, in order.
-    pub(super) times: Vec<Duration>,
+    /// What neighbours have noticed.
+    pub(super) noted: Noted,
     /// Bytes of memory that the process took more than before, at most,
     pub(super) taken: u64,
-    /// and how many more were charged to the budget.
+    /// and how many more were charged to the budget,
     pub(super) charged: u64,
+    /// which is this.
+    pub(super) budget: u64,
     /// What a second costs, in nano-USD. `None`: nobody is billed.
     pub(super) bill: Option<f64>,
 }
@@ -26,24 +28,26 @@ impl Row {
             clippy::cast_precision_loss,
             reason = "a place in a list"
         )]
-        let place = (self.times.len() as f64 * part) as usize;
-        let last = self.times.len().saturating_sub(1);
-        self.times.get(place.min(last)).copied().unwrap_or_default()
+        let place = (self.noted.times.len() as f64 * part) as usize;
+        let last = self.noted.times.len().saturating_sub(1);
+        self.noted.times.get(place.min(last)).copied().unwrap_or_default()
     }
 }
 
 pub(super) struct Table;
 
 impl Table {
-    pub(super) fn begin() -> Table {
+    /// Begin it, with what stands above the names.
+    pub(super) fn begin(title: &str) -> Table {
         println!(
-            "{:<48} {:>10} {:>8} {:>10} {:>8} {:>10} {:>10} {:>14}",
-            "neighbours beside",
+            "{title:<48} {:>10} {:>8} {:>10} {:>8} {:>6} {:>10} {:>9} {:>10} {:>14}",
             "p50",
             "ratio",
             "p99",
             "ratio",
+            "failed",
             "RSS +",
+            "of budget",
             "charged +",
             "nano-USD / s"
         );
@@ -59,22 +63,16 @@ impl Table {
         let time = |part: f64| Figure::Time(row.at(part)).show();
         let bytes = |bytes: u64| Figure::Bytes(float(bytes)).show();
         println!(
-            "{name:<48} {:>10} {:>8} {:>10} {:>8} {:>10} {:>10} {:>14}",
+            "{name:<48} {:>10} {:>8} {:>10} {:>8} {:>6} {:>10} {:>9} {:>10} {:>14}",
             time(0.5),
             ratio(0.5),
             time(0.99),
             ratio(0.99),
+            row.noted.failures.len(),
             bytes(row.taken),
+            Figure::Times(float(row.taken) / float(row.budget)).show(),
             bytes(row.charged),
             row.bill.map_or_else(|| "-".to_owned(), |bill| format!("{bill:.0}")),
         );
     }
-}
-
-/// Bytes of memory that this process takes.
-pub(super) fn resident_bytes() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    let kibibytes = line.split_whitespace().nth(1).context("no figure")?.parse::<u64>()?;
-    Ok(kibibytes << 10)
 }

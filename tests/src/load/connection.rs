@@ -16,9 +16,10 @@ const MAX_ANSWER: usize = 32 << 20;
 const MAX_HEADERS: usize = 32;
 
 /// A connection that is kept.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
-    host: String,
+    /// What each request begins with, after its first line.
+    headers: String,
     request: String,
     answer: Vec<u8>,
 }
@@ -33,33 +34,57 @@ struct Head {
 }
 
 impl Connection {
-    pub(super) async fn open(address: SocketAddr) -> Result<Connection> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Connection> {
+        Connection::with_headers(address, format!("host: {address}\r\n")).await
+    }
+
+    /// A connection whose requests have this key.
+    pub(crate) async fn open_with_key(address: SocketAddr, key: &str) -> Result<Connection> {
+        let headers = format!("host: {address}\r\nauthorization: Bearer {key}\r\n");
+        Connection::with_headers(address, headers).await
+    }
+
+    async fn with_headers(address: SocketAddr, headers: String) -> Result<Connection> {
         let stream = TcpStream::connect(address).await.context("the host accepts connections")?;
         stream.set_nodelay(true)?;
         let (request, answer) = (String::new(), Vec::with_capacity(4096));
-        Ok(Connection { stream, host: address.to_string(), request, answer })
+        Ok(Connection { stream, headers, request, answer })
     }
 
     /// GET this path. The body of the answer.
-    pub(super) async fn get(&mut self, path: &str) -> Result<&[u8]> {
+    pub(crate) async fn get(&mut self, path: &str) -> Result<&[u8]> {
         self.ask("GET", path, "").await
     }
 
     /// POST a JSON document to this path, or nothing. The body of the answer.
-    pub(super) async fn post(&mut self, path: &str, json: &str) -> Result<&[u8]> {
+    pub(crate) async fn post(&mut self, path: &str, json: &str) -> Result<&[u8]> {
         self.ask("POST", path, json).await
     }
 
     /// Create a session. Its id.
-    pub(super) async fn create(&mut self, json: &str) -> Result<String> {
+    pub(crate) async fn create(&mut self, json: &str) -> Result<String> {
         let body = self.ask("POST", "/api/sessions", json).await?;
         let session: Value = serde_json::from_slice(body)?;
         Ok(session["id"].as_str().context("a session has an id")?.to_owned())
     }
 
+    /// Send a JSON document, or nothing. The status of the answer, whatever it is.
+    pub(crate) async fn status(&mut self, method: &str, path: &str, json: &str) -> Result<u16> {
+        Ok(self.answered(method, path, json).await?.status)
+    }
+
     async fn ask(&mut self, method: &str, path: &str, json: &str) -> Result<&[u8]> {
+        let head = self.answered(method, path, json).await?;
+        let body = &self.answer[head.start..head.end];
+        if !(200..300).contains(&head.status) {
+            bail!("{method} {path}: {} {}", head.status, String::from_utf8_lossy(body));
+        }
+        Ok(body)
+    }
+
+    async fn answered(&mut self, method: &str, path: &str, json: &str) -> Result<Head> {
         self.request.clear();
-        write!(self.request, "{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host)?;
+        write!(self.request, "{method} {path} HTTP/1.1\r\n{}", self.headers)?;
         if !json.is_empty() {
             self.request.push_str("content-type: application/json\r\n");
         }
@@ -69,12 +94,7 @@ impl Connection {
         write!(self.request, "\r\n{json}")?;
         let exchange = self.exchange();
         let head = tokio::time::timeout(PATIENCE, exchange).await;
-        let head = head.with_context(|| format!("{method} {path} is not answered"))??;
-        let body = &self.answer[head.start..head.end];
-        if !(200..300).contains(&head.status) {
-            bail!("{method} {path}: {} {}", head.status, String::from_utf8_lossy(body));
-        }
-        Ok(body)
+        head.with_context(|| format!("{method} {path} is not answered"))?
     }
 
     async fn exchange(&mut self) -> Result<Head> {

@@ -8,7 +8,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "to read the clock is what measuring is")]
 
-mod connection;
+pub(crate) mod connection;
 mod disk;
 mod history;
 mod memory;

@@ -3,7 +3,9 @@
 //! Each is made of kinds of things that multiply: components in one another, instances, imports, exports,
 //! aliases, types; and in code functions, blocks, branches, locals, segments and names.
 
-use dormouse_tests::fuzz::Random;
+#![expect(clippy::unwrap_used, reason = "sizes are small, and a test that cannot go on fails")]
+
+use crate::fuzz::Random;
 use wasm_encoder::{
     Alias, BlockType, CodeSection, Component, ComponentAliasSection, ComponentExportKind,
     ComponentExportSection, ComponentImportSection, ComponentInstanceSection,
@@ -45,8 +47,9 @@ const KINDS: [Kind; 14] = [
     ("names", names),
 ];
 
-/// A component of one of these kinds, small or large.
-pub(super) fn component(random: &mut Random) -> (String, Vec<u8>) {
+/// A component of one of these kinds, small or large, and what it is.
+#[must_use]
+pub fn component(random: &mut Random) -> (String, Vec<u8>) {
     let mut size = |most: usize| {
         // As often small as large.
         let most = if random.one_in(2) { most } else { most.div_ceil(30) };
@@ -66,7 +69,7 @@ pub(super) fn component(random: &mut Random) -> (String, Vec<u8>) {
 }
 
 /// The largest of each kind.
-pub(super) fn worst() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+pub fn worst() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     let sizes = Sizes {
         components: 500,
         levels: 16,
@@ -80,7 +83,8 @@ pub(super) fn worst() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
 }
 
 /// This agent, with a module that takes the compiler long.
-pub(super) fn slow(agent: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn slow(agent: &[u8]) -> Vec<u8> {
     let module = code(0, 60_000, |code| {
         for n in 0..60 {
             code.i32_const(n).i32_const(n).i32_load(memory(0)).i32_add();

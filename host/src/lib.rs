@@ -19,6 +19,7 @@ mod memory;
 mod round_robin;
 mod sandbox;
 mod session;
+mod shares;
 mod spelling;
 pub mod store;
 pub mod telemetry;

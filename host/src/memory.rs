@@ -7,6 +7,8 @@
 //! wait for others that are: one at a time may go over the budget, and give back all the more. So may
 //! one guest at a time whose state could not be made again.
 
+pub(crate) mod pool;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 

@@ -26,3 +26,4 @@ mod streaming;
 mod tidy;
 mod transparency;
 mod upgrades;
+mod waiting;

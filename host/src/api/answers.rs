@@ -14,7 +14,8 @@ use futures::FutureExt;
 
 use super::Api;
 use super::error::ApiError;
-use super::held::Charge;
+use super::held;
+use crate::memory::pool::Charge;
 use crate::session::id::Principal;
 
 /// Answers that have no more bytes are bounded by their number alone.
@@ -49,7 +50,7 @@ struct Charged;
 
 /// Answer with a JSON document that is charged.
 pub(super) fn respond(rendered: Vec<u8>, charge: Charge) -> Response {
-    let mut response = Response::new(Body::from(charge.within(rendered.into())));
+    let mut response = Response::new(Body::from(held::charged(rendered.into(), charge)));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response.extensions_mut().insert(Charged);
@@ -90,5 +91,5 @@ fn charge(
     let (head, body) = response.into_parts();
     let whole = to_bytes(body, usize::MAX).now_or_never().and_then(Result::ok);
     let whole = whole.ok_or_else(|| ApiError::internal("an answer was rendered and not there"))?;
-    Ok(Response::from_parts(head, Body::from(charge.within(whole))))
+    Ok(Response::from_parts(head, Body::from(held::charged(whole, charge))))
 }

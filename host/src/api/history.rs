@@ -18,10 +18,10 @@ use super::model::session::SessionBody;
 use super::model::turn::{TurnBody, TurnPage};
 use super::refusal::failed_turn;
 use super::request::{Caller, OneSession, Params};
-use super::shares::Admitted;
 use super::sse::{self, Gone, Place, Writer};
 use crate::event::Cursor;
 use crate::host::{EventSlice, SessionHandle};
+use crate::shares::Admitted;
 use crate::store::{Logged, Page};
 use crate::turn::record::TurnOutcome;
 

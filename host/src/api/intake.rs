@@ -20,8 +20,8 @@ use super::Api;
 use super::error::ApiError;
 use super::held::Growing;
 use super::request::{MediaType, media_type};
-use super::shares::Share;
 use crate::session::id::Principal;
+use crate::shares::Share;
 
 /// The most bytes that are read of a body after it was found to be too large.
 const MAX_DISCARDED: usize = 256 << 20;

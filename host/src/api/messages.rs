@@ -14,6 +14,7 @@ use super::Api;
 use super::answers;
 use super::error::ApiError;
 use super::frame::RequestId;
+use super::held;
 use super::intake::Slot;
 use super::model::create::Create;
 use super::model::fields::{Answered, Fields, Ignored};
@@ -80,7 +81,7 @@ async fn answer(
     }
     drop(rendered);
     let patience = asked.api.options.stall_timeout;
-    let charge = answers.afford(principal, length, patience).await;
+    let charge = held::afford(answers, principal, length, patience).await;
     let turn = match charge.is_some() {
         true => session.turn(number).await?,
         false => None,

@@ -26,7 +26,6 @@ mod request;
 mod routes;
 mod server;
 mod sessions;
-mod shares;
 mod snapshots;
 mod sse;
 mod templates;
@@ -39,9 +38,10 @@ use tokio_util::sync::CancellationToken;
 pub use options::{ApiKey, ApiOptions, InvalidKey};
 pub use server::serve;
 
-use self::held::Pool;
-use self::shares::{Callers, FairQueue, Shares};
+use self::held::pool;
 use crate::host::Host;
+use crate::memory::pool::Pool;
+use crate::shares::{Callers, FairQueue, Shares};
 use crate::turn::record::MAX_REPLY_BYTES;
 
 /// Large answers that are read and rendered at a time; the others wait.
@@ -92,8 +92,8 @@ impl Api {
         Api(Arc::new(Shared {
             arriving: Shares::new(options.max_connections as u64, callers),
             slots: Shares::new(options.max_requests as u64, callers),
-            bodies: Pool::new(host.memory(), largest_body, callers),
-            answers: Pool::new(host.memory(), MAX_REPLY_BYTES * ESCAPED, callers),
+            bodies: pool(host.memory(), largest_body, callers),
+            answers: pool(host.memory(), MAX_REPLY_BYTES * ESCAPED, callers),
             readers: FairQueue::new(READERS, callers),
             host,
             options,

@@ -7,6 +7,7 @@ use super::model::session::SessionBody;
 use crate::Refusal;
 use crate::agent::catalog::AgentError;
 use crate::host::{CreateError, ForkError, LookError, TemplateError, UpgradeError};
+use crate::memory::pool::Refused;
 use crate::session::creation::InvalidField;
 use crate::session::pattern::Pattern;
 use crate::session::request::{Damaged, OrderError, SendError};
@@ -14,6 +15,15 @@ use crate::session::state::InvalidTransition;
 use crate::store::StoreError;
 use crate::turn::admission::Denied;
 use crate::turn::record::{FailureCode, TurnOutcome, TurnRecord};
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> ApiError {
+        match refused {
+            Refused::Share => ApiError::overloaded(),
+            Refused::Budget => ApiError::out_of_memory(),
+        }
+    }
+}
 
 impl From<SendError> for ApiError {
     fn from(error: SendError) -> ApiError {
@@ -25,6 +35,9 @@ impl From<SendError> for ApiError {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text)
                     .with("waiting", waiting)
                     .retry_later()
+            }
+            SendError::ShareSpent => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }
             SendError::Failed(ended) => {
                 let session = SessionBody::after(&ended);
@@ -340,6 +353,7 @@ mod tests {
             (402, "budget_exceeded")
         );
         assert_eq!(told(SendError::QueueFull(64)), (429, "queue_full"));
+        assert_eq!(told(SendError::ShareSpent), (429, "share_spent"));
         assert_eq!(told(SendError::OutOfMemory), (503, "out_of_memory"));
         assert_eq!(told(OrderError::Unsaved(1)), (409, "state_unsaved"));
         let unusable = || "it has format 1".to_owned();

@@ -18,6 +18,8 @@ use crate::agent::AgentSelector;
 use crate::host::{Host, SessionHandle};
 use crate::session::id::{Principal, SessionId};
 use crate::session::record::Object;
+use crate::shares::Admitted;
+use crate::spelling::near_miss;
 
 /// The most entries of a page, and those of one that is not asked for.
 pub(super) const MAX_PAGE: u64 = 200;

@@ -23,12 +23,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::Api;
 use super::error::ApiError;
 use super::frame::RequestId;
-use super::held::{Charge, Pool};
+use super::held;
 use super::intake::Slot;
 use super::model::fields::Ignored;
 use super::model::message::StreamEvent;
 use crate::clock::Clock;
 use crate::host::{Reply, SessionHandle};
+use crate::memory::pool::{Charge, Pool};
 use crate::session::id::Principal;
 use crate::session::request::{SendError, Sight};
 use crate::turn::output::{Delta, Output};
@@ -169,7 +170,8 @@ impl Waiting {
             return self.queue(event, charge).await;
         }
         drop(event);
-        let charge = self.answers.afford(&self.principal, length, self.stall).await.ok_or(Gone)?;
+        let charge =
+            held::afford(&self.answers, &self.principal, length, self.stall).await.ok_or(Gone)?;
         self.queue(again.await.ok_or(Gone)?, charge).await
     }
 
@@ -177,7 +179,7 @@ impl Waiting {
         let bytes = u32::try_from(event.len()).unwrap_or(u32::MAX).min(WAITING_BYTES);
         let queueing = async {
             let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.map_err(|_| Gone)?;
-            let event = Event { bytes: charge.within(event.into()), _room: room };
+            let event = Event { bytes: held::charged(event.into(), charge), _room: room };
             self.sender.send(Bytes::from_owner(event)).await.map_err(|_| Gone)
         };
         tokio::time::timeout(self.stall, queueing).await.map_err(|_| Gone)?
@@ -375,8 +377,8 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::shares::Callers;
     use crate::memory::MemoryBudget;
+    use crate::shares::Callers;
 
     #[test]
     fn long_text_is_cut_between_characters_and_nothing_is_lost() {

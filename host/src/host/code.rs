@@ -36,6 +36,7 @@ impl SendError {
             SendError::NotFound(_) => SESSION_NOT_FOUND,
             SendError::Denied(denied) => denied.code(),
             SendError::QueueFull(_) => "queue_full",
+            SendError::ShareSpent => "share_spent",
             SendError::Failed(ended) => match &ended.turn.outcome {
                 TurnOutcome::Failed(failure) => failure.code.as_str(),
                 TurnOutcome::Answered { .. } => INTERNAL,

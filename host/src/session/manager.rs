@@ -15,8 +15,10 @@ use tokio::task::JoinSet;
 
 use crate::agent::catalog::Catalog;
 use crate::clock::{Clock, Timestamp};
-use crate::memory::{MemoryBudget, OutOfMemory};
+use crate::memory::MemoryBudget;
+use crate::memory::pool::{Pool, Refused as Uncharged};
 use crate::sandbox::Sandbox;
+use crate::shares::Callers;
 use crate::store::{Store, StoreError};
 use crate::turn::output::Output;
 use crate::turn::record::{Part, Sender};
@@ -29,7 +31,7 @@ use super::liveness::Liveness;
 use super::queue::{Next, Queue, QueueFull};
 use super::record::{Residency, Session};
 use super::request::{
-    Commission, Ended, Letter, Order, OrderError, Running, SendError, Sight, Work,
+    Commission, Ended, Letter, MAX_WEIGHT, Order, OrderError, Running, SendError, Sight, Work,
 };
 use super::residents::{Going, Place, Resident, Residents};
 use super::settling::Settling;
@@ -79,6 +81,8 @@ pub(crate) struct Manager {
     pub(crate) memory: MemoryBudget,
     pub(crate) options: ManagerOptions,
     pub(crate) residents: Residents,
+    /// Memory for messages until they are answered.
+    messages: Pool,
     pub(crate) slept: Slept,
     /// Told when a deadline may have come nearer.
     pub(crate) deadlines: Notify,
@@ -102,6 +106,8 @@ impl Manager {
     ) -> Arc<Manager> {
         let started_at = clock.now();
         let line = memory.line().clone();
+        // Nobody knows who will come: one principal alone leaves room for another, too.
+        let messages = Pool::new(&memory, MAX_WEIGHT, Callers::Several);
         let manager = Arc::new(Manager {
             store,
             sandbox,
@@ -110,6 +116,7 @@ impl Manager {
             memory,
             options,
             residents: Residents::new(options.max_residents, options.max_making, &line),
+            messages,
             slept: Slept::default(),
             deadlines: Notify::new(),
             next_look: AtomicI64::new(Timestamp::NEVER.0),
@@ -127,16 +134,19 @@ impl Manager {
     }
 
     /// Send a message. The answer comes through the channel; a receiver that goes away does not
-    /// stop the turn.
+    /// stop the turn. Until then its caller, who is the owner of the session or is refused, has a share
+    /// of the memory that there is for messages.
     pub(crate) fn send(
         self: &Arc<Self>,
         id: SessionId,
         caller: Principal,
         content: Vec<Part>,
     ) -> Result<(oneshot::Receiver<Result<Ended, SendError>>, Output), SendError> {
-        let bytes: usize = content.iter().map(Part::len).sum();
-        let mut account = self.memory.account();
-        account.charge(bytes as u64).map_err(|OutOfMemory| SendError::OutOfMemory)?;
+        let mut charge = self.messages.of(&caller);
+        charge.grow(Letter::weight(&content)).map_err(|uncharged| match uncharged {
+            Uncharged::Share => SendError::ShareSpent,
+            Uncharged::Budget => SendError::OutOfMemory,
+        })?;
         let (answer, receiver) = oneshot::channel();
         let output = Output::charged(self.memory.account());
         let letter = Letter {
@@ -144,7 +154,7 @@ impl Manager {
             content,
             output: output.clone(),
             answer,
-            _account: account,
+            _charge: charge,
         };
         self.add(id, Some(&caller), |entry| {
             entry.queue.push_message(letter).map_err(|(_, full)| Refused::Full(full))

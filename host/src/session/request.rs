@@ -6,7 +6,7 @@
 use tokio::sync::oneshot;
 
 use crate::agent::{AgentRef, Digest};
-use crate::memory::Account;
+use crate::memory::pool::Charge;
 use crate::store::StoreError;
 use crate::turn::admission::Denied;
 use crate::turn::output::Output;
@@ -58,6 +58,13 @@ pub enum SendError {
     /// The turn was begun and failed. It is recorded, and what it cost is spent.
     #[error("{}", describe(.0))]
     Failed(Box<Ended>),
+    /// The messages of this principal that are not answered yet, over all its sessions, take as much of
+    /// the host's memory as one principal may have now. Nothing was begun.
+    #[error(
+        "your messages that are not answered yet take as much memory as one principal may have now; send \
+         this one again when some are answered"
+    )]
+    ShareSpent,
     /// The message has no parts, too many, or too many bytes.
     #[error("a message has 1 to {} parts and {} bytes at most", MAX_PARTS, MAX_MESSAGE)]
     TooLarge,
@@ -233,11 +240,29 @@ pub(crate) enum Running {
 /// A message with whom to answer.
 pub(crate) struct Letter {
     pub(crate) sender: Sender,
+/// What a message takes besides its parts, at most, in bytes: its place in the queue, the channels of
+/// its answer, and the driver of its session, which waits as well: 11 KiB, measured.
+const MESSAGE: usize = 12 << 10;
+
+/// The most that one message takes of the host's memory, in bytes.
+pub(crate) const MAX_WEIGHT: u64 = weight(MAX_PARTS, MAX_MESSAGE);
+
+const fn weight(parts: usize, bytes: usize) -> u64 {
+    (MESSAGE + parts * size_of::<Part>() + bytes) as u64
+}
+
     pub(crate) content: Vec<Part>,
     pub(crate) output: Output,
     pub(crate) answer: oneshot::Sender<Result<Ended, SendError>>,
     /// The memory that the message takes; released with it.
-    pub(crate) _account: Account,
+    pub(crate) _charge: Charge,
+}
+
+impl Letter {
+    /// What a message takes of the host's memory until it is answered, in bytes.
+    pub(crate) fn weight(content: &[Part]) -> u64 {
+        weight(content.len(), content.iter().map(Part::len).sum())
+    }
 }
 
 /// An order with whom to answer.

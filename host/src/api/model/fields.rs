@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Number, Value};
 
 use crate::api::error::ApiError;
-use crate::api::held::Charge;
+use crate::memory::pool::Charge;
 use crate::session::id::SnapshotId;
 use crate::session::limits::NanoUsd;
 use crate::session::record::Object;

@@ -41,7 +41,7 @@ impl Driver<'_> {
         letter: Letter,
         interrupt: &mut watch::Receiver<Running>,
     ) {
-        let Letter { sender, content, output, answer, _account } = letter;
+        let Letter { sender, content, output, answer, _charge } = letter;
         self.stuck = false;
         let id = TurnId(self.manager.clock.new_id());
         let begun = Begun { id, sender, input: content, started_at: self.manager.clock.now() };

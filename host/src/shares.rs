@@ -1,4 +1,5 @@
-//! What callers share, so that none of them can take it from the others.
+//! What principals share, so that none of them can take it from the others: places of requests, and
+//! memory for bodies, answers and waiting messages (`memory/pool`).
 //!
 //! The rule: *a principal may hold as much as is free.* Who takes something must find at least as much
 //! free, when it has it, as it then holds itself; so whatever one principal does, another finds half of
@@ -18,7 +19,7 @@ use crate::session::id::Principal;
 
 /// Who is there to share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Callers {
+pub(crate) enum Callers {
     /// One principal.
     One,
     /// Several, each with a key of its own.
@@ -27,7 +28,7 @@ pub(super) enum Callers {
 
 /// A number of places or bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Shares(Arc<Inner>);
+pub(crate) struct Shares(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -43,23 +44,23 @@ struct Held {
 }
 
 impl Shares {
-    pub(super) fn new(all: u64, callers: Callers) -> Shares {
+    pub(crate) fn new(all: u64, callers: Callers) -> Shares {
         Shares(Arc::new(Inner { all, callers, held: Mutex::default() }))
     }
 
     /// Nothing yet, for this principal.
-    pub(super) fn of(&self, principal: &Principal) -> Share {
+    pub(crate) fn of(&self, principal: &Principal) -> Share {
         Share { shares: self.clone(), principal: principal.clone(), held: 0 }
     }
 
     /// So much for this principal. `None` where that is more than its part.
-    pub(super) fn take(&self, principal: &Principal, amount: u64) -> Option<Share> {
+    pub(crate) fn take(&self, principal: &Principal, amount: u64) -> Option<Share> {
         let mut share = self.of(principal);
         share.grow(amount).then_some(share)
     }
 
     /// Whether this principal would get anything.
-    pub(super) fn has_some(&self, principal: &Principal) -> bool {
+    pub(crate) fn has_some(&self, principal: &Principal) -> bool {
         self.allows(&self.0.lock(), principal, 1)
     }
 
@@ -84,7 +85,7 @@ impl Inner {
 
 /// What a principal holds. Given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     shares: Shares,
     principal: Principal,
     held: u64,
@@ -92,7 +93,7 @@ pub(super) struct Share {
 
 impl Share {
     /// Hold so much more. Returns whether that is within the principal's part.
-    pub(super) fn grow(&mut self, amount: u64) -> bool {
+    pub(crate) fn grow(&mut self, amount: u64) -> bool {
         let mut held = self.shares.0.lock();
         let allowed = self.shares.allows(&held, &self.principal, amount);
         if allowed {
@@ -103,20 +104,20 @@ impl Share {
     }
 
     /// Hold so much more, whatever the principal's part is: what is there already must be counted.
-    pub(super) fn force(&mut self, amount: u64) {
+    pub(crate) fn force(&mut self, amount: u64) {
         self.shares.0.lock().add(&self.principal, amount);
         self.held = self.held.saturating_add(amount);
     }
 
     /// Hold so much less.
-    pub(super) fn shrink(&mut self, amount: u64) {
+    pub(crate) fn shrink(&mut self, amount: u64) {
         let amount = amount.min(self.held);
         self.held -= amount;
         self.shares.0.lock().remove(&self.principal, amount);
     }
 
     /// Who holds it.
-    pub(super) fn principal(&self) -> &Principal {
+    pub(crate) fn principal(&self) -> &Principal {
         &self.principal
     }
 }
@@ -150,7 +151,7 @@ impl Drop for Share {
 /// A few places for which one waits, in the order of arrival. Of one principal no more wait among the
 /// others than it may have places; the rest of them wait for each other.
 #[derive(Debug)]
-pub(super) struct FairQueue {
+pub(crate) struct FairQueue {
     each: usize,
     all: Arc<Semaphore>,
     by: Mutex<HashMap<Principal, Weak<Semaphore>>>,
@@ -158,14 +159,14 @@ pub(super) struct FairQueue {
 
 /// A place in a [`FairQueue`] that has come to its turn.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(crate) struct Admitted {
     _all: Option<OwnedSemaphorePermit>,
     _own: Option<OwnedSemaphorePermit>,
 }
 
 impl FairQueue {
     /// So many places, of which each of several principals has half.
-    pub(super) fn new(places: usize, callers: Callers) -> FairQueue {
+    pub(crate) fn new(places: usize, callers: Callers) -> FairQueue {
         let each = match callers {
             Callers::One => places,
             Callers::Several => (places / 2).max(1),
@@ -174,7 +175,7 @@ impl FairQueue {
     }
 
     /// Wait for a place.
-    pub(super) async fn wait(&self, principal: &Principal) -> Admitted {
+    pub(crate) async fn wait(&self, principal: &Principal) -> Admitted {
         let own = self.own(principal);
         // They are never closed.
         let _own = own.acquire_owned().await.ok();

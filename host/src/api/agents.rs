@@ -26,15 +26,18 @@ const RESPOND_ASYNC: &str = "respond-async";
 pub(super) async fn upload(
     Caller(host): Caller,
     Extension(id): Extension<RequestId>,
-    params: Params,
+    mut params: Params,
     headers: HeaderMap,
     Component(bytes): Component,
 ) -> Result<Response, ApiError> {
-    let needed = |name| {
+    let mut needed = |name| {
         let missing = || ApiError::invalid_field(name, "is needed, as a parameter of the query");
-        params.text(name).ok_or_else(missing)
+        params.text(name)?.map(str::to_owned).ok_or_else(missing)
     };
-    let (name, version) = (needed("name")?.to_owned(), needed("version")?.to_owned());
+    let (name, version) = (needed("name"), needed("version"));
+    // A name that is misspelt is told before one that is missing.
+    params.finish()?;
+    let (name, version) = (name?, version?);
     // In a task of its own: a client that goes away before the host has begun loses nothing either.
     let working = tokio::spawn(async move {
         let agents = host.agents();
@@ -69,10 +72,11 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 /// `GET /api/agents?after=&limit=`: all of them, as far as a page has room.
 pub(super) async fn list(
     Caller(host): Caller,
-    params: Params,
+    mut params: Params,
 ) -> Result<Json<AgentList>, ApiError> {
     let after = usize::try_from(params.count("after")?.unwrap_or(0)).unwrap_or(usize::MAX);
     let limit = params.count("limit")?.unwrap_or(MAX_LISTED).clamp(1, MAX_LISTED);
+    params.finish()?;
     let all = host.agents().list().await?;
     let (mut agents, mut bytes) = (Vec::new(), 0);
     for agent in all.iter().skip(after) {

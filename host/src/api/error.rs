@@ -85,7 +85,16 @@ impl ApiError {
 
     /// A field that the host does not know, and that was probably meant to be another.
     pub(super) fn unknown_field(field: String, meant: String) -> ApiError {
-        let error = format!("there is no field {field}: did you mean {meant}?");
+        ApiError::unknown("field", field, meant)
+    }
+
+    /// The same, of a parameter of the query.
+    pub(super) fn unknown_parameter(name: &str, meant: &str) -> ApiError {
+        ApiError::unknown("parameter", name.to_owned(), meant.to_owned())
+    }
+
+    fn unknown(what: &str, field: String, meant: String) -> ApiError {
+        let error = format!("there is no {what} {field}: did you mean {meant}?");
         ApiError::new(StatusCode::BAD_REQUEST, "unknown_field", error)
             .with("field", field)
             .with("meant", meant)

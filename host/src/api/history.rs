@@ -28,9 +28,10 @@ use crate::turn::record::TurnOutcome;
 /// `GET …/turns?after=&limit=`
 pub(super) async fn turns(
     OneSession(session): OneSession,
-    params: Params,
+    mut params: Params,
 ) -> Result<Json<TurnPage>, ApiError> {
     let (after, limit) = (params.count("after")?.unwrap_or(0), params.limit("limit")?);
+    params.finish()?;
     let Page { entries, next } = session.turns(after, limit).await?;
     let turns: Vec<TurnBody> = entries.into_iter().map(TurnBody::from).collect();
     Ok(Json(TurnPage { count: turns.len(), turns, next }))
@@ -54,23 +55,27 @@ pub(super) async fn session_events(
     Extension(id): Extension<RequestId>,
     OneSession(session): OneSession,
     headers: HeaderMap,
-    params: Params,
+    mut params: Params,
 ) -> Result<Response, ApiError> {
     if wants_stream(&headers) {
         return stream(api, slot, id, session, &headers).await;
     }
     let after = Cursor(params.count("after")?.unwrap_or(0));
-    let found = session.events(after, params.limit("limit")?).await?;
+    let limit = params.limit("limit")?;
+    params.finish()?;
+    let found = session.events(after, limit).await?;
     Ok(Json(page(found, after)).into_response())
 }
 
 /// `GET …/audit?after=&limit=`: who has asked to resume, and what came of it.
 pub(super) async fn audit(
     OneSession(session): OneSession,
-    params: Params,
+    mut params: Params,
 ) -> Result<Json<EventPage>, ApiError> {
     let after = Cursor(params.count("after")?.unwrap_or(0));
-    let found = session.audit(after, params.limit("limit")?).await?;
+    let limit = params.limit("limit")?;
+    params.finish()?;
+    let found = session.audit(after, limit).await?;
     Ok(Json(page(found, after)))
 }
 
@@ -78,10 +83,11 @@ pub(super) async fn audit(
 pub(super) async fn all_events(
     State(api): State<Api>,
     Caller(host): Caller,
-    params: Params,
+    mut params: Params,
 ) -> Result<Json<EventPage>, ApiError> {
     let after = Cursor(params.count("after")?.unwrap_or(0));
     let limit = params.limit("limit")?;
+    params.finish()?;
     // Where there are no keys, everybody who reaches the server operates it.
     if api.options.keys.is_empty() {
         return Ok(Json(page(host.store().events_after(after, limit).await?, after)));

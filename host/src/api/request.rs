@@ -78,42 +78,72 @@ pub(super) fn session_of(host: &Host, id: &str) -> Result<SessionHandle, ApiErro
     parsed.map(|id| host.sessions().get(id)).ok_or_else(|| ApiError::session_not_found(&shown))
 }
 
-/// The parameters of the query. The last of a name counts.
-pub(super) struct Params(Vec<(String, String)>);
+/// The parameters of the query. An empty one is as good as none. A handler asks for each that it knows, and
+/// [`Params::finish`] refuses near misses of these; other unknown ones are ignored.
+pub(super) struct Params {
+    pairs: Vec<(String, String)>,
+    /// The names that were asked for.
+    known: Vec<&'static str>,
+}
 
 impl FromRequestParts<Api> for Params {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Params, ApiError> {
         match Query::<Vec<(String, String)>>::from_request_parts(parts, api).await {
-            Ok(Query(pairs)) => Ok(Params(pairs)),
+            Ok(Query(pairs)) => Ok(Params::of(pairs)),
             Err(_) => Err(ApiError::invalid_field("query", "is not valid")),
         }
     }
 }
 
 impl Params {
-    /// The parameter of this name. An empty one is as good as none.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().rev().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    fn of(mut pairs: Vec<(String, String)>) -> Params {
+        pairs.retain(|(_, value)| !value.is_empty());
+        Params { pairs, known: Vec::new() }
+    }
+
+    /// The parameter of this name.
+    ///
+    /// # Errors
+    /// It was given more than once: it is not for the server to choose.
+    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<&str>, ApiError> {
+        let mut found = self.all(name);
+        let (first, second) = (found.next(), found.next());
+        match second {
+            Some(_) => Err(ApiError::invalid_field(name, "is given more than once in the query")),
+            None => Ok(first),
+        }
     }
 
     /// All parameters of this name.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    pub(super) fn all(&mut self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.known.push(name);
+        self.pairs.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// An integer that is not negative.
-    pub(super) fn count(&self, name: &'static str) -> Result<Option<u64>, ApiError> {
+    pub(super) fn count(&mut self, name: &'static str) -> Result<Option<u64>, ApiError> {
         let invalid = |_| ApiError::invalid_field(name, "must be an integer, 0 or more");
-        self.text(name).map(|text| text.parse().map_err(invalid)).transpose()
+        self.text(name)?.map(|text| text.parse().map_err(invalid)).transpose()
     }
 
     /// How many entries to return: bounded, and never none.
-    pub(super) fn limit(&self, name: &'static str) -> Result<usize, ApiError> {
+    pub(super) fn limit(&mut self, name: &'static str) -> Result<usize, ApiError> {
         let limit = self.count(name)?.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
         Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    /// All parameters that are known have been asked for.
+    ///
+    /// # Errors
+    /// Another is a near miss of one of them.
+    pub(super) fn finish(self) -> Result<(), ApiError> {
+        let names = self.pairs.iter().map(|(name, _)| name.as_str());
+        let mut unknown = names.filter(|name| !self.known.contains(name));
+        let missed =
+            unknown.find_map(|name| Some((name, near_miss(name, self.known.iter().copied())?)));
+        missed.map_or(Ok(()), |(name, meant)| Err(ApiError::unknown_parameter(name, meant)))
     }
 }
 
@@ -256,18 +286,57 @@ mod tests {
         assert_eq!(error.body("r").more["line"], 2);
     }
 
+    fn params(query: &str) -> Params {
+        let uri = format!("http://localhost/?{query}").parse().unwrap();
+        let Query(pairs) = Query::try_from_uri(&uri).unwrap();
+        Params::of(pairs)
+    }
+
     #[test]
     fn parameters_that_are_no_counts_are_named() {
-        let params = Params(vec![("page".to_owned(), "-1".to_owned())]);
+        let mut params = params("page=-1");
         assert_eq!(params.count("page").unwrap_err().body("r").more["field"], "page");
         assert_eq!(params.count("other").unwrap(), None);
     }
 
     #[test]
     fn a_page_has_a_bounded_size() {
-        let limit = |text: &str| {
-            Params(vec![("limit".to_owned(), text.to_owned())]).limit("limit").unwrap()
-        };
+        let limit = |text: &str| params(&format!("limit={text}")).limit("limit").unwrap();
         assert_eq!((limit("0"), limit(""), limit("7"), limit("1000")), (1, 50, 7, 200));
+    }
+
+    #[test]
+    fn one_value_is_given_once_and_a_list_as_often_as_one_likes() {
+        let mut params = params("limit=3&limit=3&tag=a&after=&after=7&tag=&tag=b");
+        let error = params.count("limit").unwrap_err();
+        assert_eq!(
+            (error.code(), &error.body("r").more["field"]),
+            ("invalid_field", &"limit".into())
+        );
+        assert_eq!(params.count("after").unwrap(), Some(7), "an empty one is none");
+        assert_eq!(params.all("tag").collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_near_miss_of_a_parameter_is_refused_and_other_unknown_ones_are_ignored() {
+        let finish = |query: &str| {
+            let mut params = params(query);
+            params.limit("pageSize").unwrap();
+            params.count("page").unwrap();
+            params.finish()
+        };
+        for (query, name) in [("pagesize=3", "pagesize"), ("page=1&page_size=3", "page_size")] {
+            let error = finish(query).unwrap_err();
+            let body = error.body("r");
+            assert_eq!(error.code(), "unknown_field");
+            assert_eq!(body.error, format!("there is no parameter {name}: did you mean pageSize?"));
+            assert_eq!(
+                (&body.more["field"], &body.more["meant"]),
+                (&name.into(), &"pageSize".into())
+            );
+        }
+        for query in ["", "page=1&pageSize=3", "_=123&utm=x", "pagesize="] {
+            assert!(finish(query).is_ok(), "{query}");
+        }
     }
 }

@@ -26,23 +26,25 @@ pub(super) async fn create(
 /// `GET /api/sessions`
 pub(super) async fn list(
     Caller(host): Caller,
-    params: Params,
+    mut params: Params,
 ) -> Result<Json<SessionList>, ApiError> {
     let page = usize::try_from(params.count("page")?.unwrap_or(1).max(1)).unwrap_or(usize::MAX);
     let page_size = params.limit("pageSize")?;
-    let found = host.sessions().list(query(&params, page, page_size)?).await?;
+    let query = query(&mut params, page, page_size)?;
+    params.finish()?;
+    let found = host.sessions().list(query).await?;
     let sessions: Vec<SessionBody> = found.sessions.into_iter().map(SessionBody::from).collect();
     let (total, count) = (found.total, sessions.len());
     let next = found.next.map(|id| id.to_string());
     Ok(Json(SessionList { sessions, total, page, page_size, count, next }))
 }
 
-fn query(params: &Params, page: usize, page_size: usize) -> Result<SessionQuery, ApiError> {
+fn query(params: &mut Params, page: usize, page_size: usize) -> Result<SessionQuery, ApiError> {
     let pattern =
-        params.text("pattern").map(|text| text.parse().map_err(|_| ApiError::invalid_pattern()));
+        params.text("pattern")?.map(|text| text.parse().map_err(|_| ApiError::invalid_pattern()));
     let status =
-        params.text("status").map(|text| text.parse().map_err(|_| ApiError::invalid_status()));
-    let after = params.text("after").map(|id| {
+        params.text("status")?.map(|text| text.parse().map_err(|_| ApiError::invalid_status()));
+    let after = params.text("after")?.map(|id| {
         let problem = "must be the `next` of a page: the id of a session";
         id.parse::<SessionId>().map_err(|_| ApiError::invalid_field("after", problem))
     });
@@ -50,7 +52,7 @@ fn query(params: &Params, page: usize, page_size: usize) -> Result<SessionQuery,
         owner: None,
         pattern: pattern.transpose()?,
         status: status.transpose()?,
-        user_id: params.text("userId").map(str::to_owned),
+        user_id: params.text("userId")?.map(str::to_owned),
         tags: tags(params),
         after: after.transpose()?,
         offset: (page - 1).saturating_mul(page_size),
@@ -60,9 +62,11 @@ fn query(params: &Params, page: usize, page_size: usize) -> Result<SessionQuery,
 
 /// The tags to look for: `tags=a,b` names two, and `tag=a,b` one that has a comma in it. Each may come
 /// several times.
-fn tags(params: &Params) -> Vec<String> {
+fn tags(params: &mut Params) -> Vec<String> {
     let listed = params.all("tags").flat_map(|list| list.split(',')).map(str::trim);
-    listed.chain(params.all("tag")).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
+    let mut tags: Vec<String> = listed.filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+    tags.extend(params.all("tag").map(str::to_owned));
+    tags
 }
 
 /// `GET /api/sessions/{id}`

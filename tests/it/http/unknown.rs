@@ -83,3 +83,50 @@ async fn what_is_unknown_otherwise_is_told_in_the_answer() {
     assert_eq!(answer.get("ignored"), None);
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_misspelt_parameter_of_a_query_is_refused_on_every_route_that_takes_some() {
+    let server = TestServer::new().await;
+    let client = &server.client;
+    let id = server.counter(json!({})).await;
+    let of = |rest: &str| format!("/api/sessions/{id}/{rest}");
+    for (path, field, meant) in [
+        ("/api/sessions?statuss=active".to_owned(), "statuss", "status"),
+        ("/api/sessions?page_size=1".to_owned(), "page_size", "pageSize"),
+        ("/api/agents?limti=1".to_owned(), "limti", "limit"),
+        ("/api/events?After=1".to_owned(), "After", "after"),
+        (of("turns?limits=1"), "limits", "limit"),
+        (of("events?aftr=1&limit=2&afterr=1"), "afterr", "after"),
+        (of("audit?lim-it=1"), "lim-it", "limit"),
+    ] {
+        let (status, answer) = client.get(&path).await.unwrap();
+        assert_eq!((status.as_u16(), &answer["code"]), (400, &json!("unknown_field")), "{answer}");
+        assert_eq!((&answer["field"], &answer["meant"]), (&json!(field), &json!(meant)), "{path}");
+    }
+    let upload = client
+        .request(Method::POST, "/api/agents?name=mine&verson=1")
+        .header("content-type", "application/wasm");
+    let answer = super::send(upload.body("x")).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["meant"]), (400, &json!("version")));
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn parameters_that_say_nothing_are_ignored_and_those_that_say_two_things_refused() {
+    let server = TestServer::new().await;
+    let id = server.counter(json!({ "tags": ["a", "b"] })).await;
+    for query in
+        ["?_=123&utm_source=x", "?status=&pageSize=", "?tags=a&tag=b&tags=", "?tag=a&tag=b"]
+    {
+        let (status, list) = server.client.get(&format!("/api/sessions{query}")).await.unwrap();
+        assert_eq!((status.as_u16(), &list["total"]), (200, &json!(1)), "{query}: {list}");
+    }
+    for path in [
+        "/api/sessions?pageSize=1&pageSize=2".to_owned(),
+        format!("/api/sessions/{id}/turns?limit=1&limit=1"),
+    ] {
+        let answer = server.client.get(&path).await.unwrap();
+        super::is_error(&answer, 400, "invalid_field");
+    }
+    server.shut_down().await;
+}

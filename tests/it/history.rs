@@ -220,12 +220,12 @@ async fn a_session_resumes_from_a_snapshot_or_from_a_session() {
     says(&sessions.get(created.session.session.id), "on", "turn 3: on").await;
 
     for nobody in ["0190f4c6-0000-7000-8000-000000000000", "no id at all"] {
-        let new = NewSession { agent: Some("counter".parse().unwrap()), ..resuming(nobody) };
+        let new = NewSession { agent: Some("counter".to_owned()), ..resuming(nobody) };
         let created = sessions.create_seen(new).await.unwrap();
         assert_eq!(created.resume, Some(Resumption::NotFound));
         says(&sessions.get(created.session.session.id), "new", "turn 1: new").await;
     }
-    let other = NewSession { agent: Some("echo".parse().unwrap()), ..resuming(first) };
+    let other = NewSession { agent: Some("echo".to_owned()), ..resuming(first) };
     let refused = sessions.create_seen(other).await;
     assert!(matches!(refused, Err(CreateError::OtherAgent(_))), "{refused:?}");
     test.shut_down().await;

@@ -202,7 +202,7 @@ async fn an_agent_that_does_not_save_its_state_works_stays_resident_and_says_so(
         .host
         .sessions()
         .create(dormouse::NewSession {
-            agent: Some("unsaved@1".parse().unwrap()),
+            agent: Some("unsaved@1".to_owned()),
             require_durable: true,
             ..dormouse::NewSession::default()
         })

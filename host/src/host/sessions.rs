@@ -190,7 +190,7 @@ impl Sessions {
     ) -> Result<Agent, CreateError> {
         let (inner, caller) = (&self.0.inner, &self.0.caller);
         let agent = match (&new.agent, from) {
-            (Some(selector), _) => inner.catalog.find(selector.clone(), caller).await?,
+            (Some(agent), _) => inner.catalog.find(creation::selected(agent)?, caller).await?,
             (None, Some(StartingPoint { snapshot, agent })) => {
                 inner.catalog.of_snapshot(snapshot.agent, agent, caller).await?
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::agent::{AgentRef, AgentSelector};
+use crate::agent::{AgentRef, AgentSelector, InvalidName};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
 
@@ -81,8 +81,9 @@ pub enum Start {
 pub struct NewSession {
     /// Where it starts from.
     pub start: Start,
-    /// The agent. Default: that of what it starts from, else the host's default agent.
-    pub agent: Option<AgentSelector>,
+    /// The agent: `name`, `name@version`, `owner/name`, `owner/name@version` or a digest. Default: that of
+    /// what the session starts from, else the host's default agent.
+    pub agent: Option<String>,
     /// How it is hosted. Default: ephemeral.
     pub pattern: Pattern,
     /// Kept as it is, and readable by the agent.
@@ -127,8 +128,6 @@ pub struct NewSession {
     pub sleep_after: Option<Duration>,
     /// Refuse agents whose state would not outlive the process.
     pub require_durable: bool,
-    /// What is wrong with it already: it is refused with that.
-    pub invalid: Option<InvalidField>,
 }
 
 impl NewSession {
@@ -136,19 +135,13 @@ impl NewSession {
     /// when the session is created.
     #[must_use]
     pub fn agent(name: &str) -> NewSession {
-        match name.parse() {
-            Ok(agent) => NewSession::with_agent(agent),
-            Err(error) => {
-                let invalid = InvalidField::new("agent", format!("is '{name}', and {error}"));
-                NewSession { invalid: Some(invalid), ..NewSession::default() }
-            }
-        }
+        NewSession { agent: Some(name.to_owned()), ..NewSession::default() }
     }
 
-    /// A session with this agent: `name`, `name@version` or a digest, in words that parse.
+    /// A session with the agent that this selects.
     #[must_use]
     pub fn with_agent(agent: AgentSelector) -> NewSession {
-        NewSession { agent: Some(agent), ..NewSession::default() }
+        NewSession::agent(&agent.to_string())
     }
 
     /// The same, hosted in this way.
@@ -181,6 +174,12 @@ impl Default for DefaultLimits {
             hybrid_sleep_after: Duration::from_secs(60),
         }
     }
+}
+
+/// The agent that this text selects.
+pub(crate) fn selected(agent: &str) -> Result<AgentSelector, InvalidField> {
+    let invalid = |error| InvalidField::new("agent", format!("is '{agent}', and {error}"));
+    agent.parse().map_err(|error: InvalidName| invalid(error))
 }
 
 /// Make the record of a new session.
@@ -282,9 +281,6 @@ pub(crate) fn begin(
 }
 
 fn check(new: &NewSession) -> Result<(), InvalidField> {
-    if let Some(invalid) = &new.invalid {
-        return Err(invalid.clone());
-    }
     if new.tags.len() > MAX_TAGS {
         return Err(InvalidField::new("tags", format!("must have at most {MAX_TAGS} entries")));
     }

@@ -36,9 +36,11 @@ impl Create {
         let config = body.object("config")?;
         let mut configured = Fields::within("config.", config.clone());
         let agent = body.text("agent")?;
+        // A text that can name no agent names none.
+        agent.as_deref().map(selector).transpose()?;
         let mut new = NewSession {
             start: start(&mut body, &mut configured)?,
-            agent: agent.map(|text| selector(&text)).transpose()?,
+            agent,
             pattern,
             conversation_id: body.any("conversationId"),
             durability: body

@@ -34,7 +34,8 @@ pub struct HostOptions {
     /// Instances in memory at most. Each takes six memory maps of the kernel's `vm.max_map_count`.
     pub max_residents: u32,
     /// Bytes that guests, their snapshots in flight, the first images of agents, messages in flight and
-    /// the index of all sessions may take together; the index may take half of it.
+    /// the index of all sessions may take together; the index may take half of it, and messages a
+    /// quarter. At least [`HostOptions::MIN_MEMORY_BUDGET`].
     pub memory_budget: u64,
     /// The largest component that can be uploaded, in bytes.
     pub max_component_bytes: u64,
@@ -78,6 +79,9 @@ impl Default for HostOptions {
 }
 
 impl HostOptions {
+    /// The smallest memory budget, in bytes: in less, not even the smallest agent starts.
+    pub const MIN_MEMORY_BUDGET: u64 = 4 << 20;
+
     /// How the store of such a host is opened.
     pub(crate) fn store_options(&self) -> embedded::Options {
         embedded::Options {
@@ -97,6 +101,16 @@ pub enum BuildError {
     /// The machine does not allow what the sandbox needs.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// [`HostOptions::memory_budget`] is below its minimum.
+    #[error(
+        "a memory budget of {given} bytes is too small for any agent: give the host at least {least} bytes, \
+         and more where it has many sessions",
+        least = HostOptions::MIN_MEMORY_BUDGET
+    )]
+    MemoryBudget {
+        /// What the host was given, in bytes.
+        given: u64,
+    },
     /// Opening the store has panicked: a defect, or a damaged disk.
     #[error("opening the store has failed unexpectedly")]
     Unexpected,
@@ -191,6 +205,9 @@ impl HostBuilder {
     /// [`BuildError`], which says what to do.
     pub async fn build(self) -> Result<Host, BuildError> {
         let HostBuilder { data, clock, compiler, cache, options } = self;
+        if options.memory_budget < HostOptions::MIN_MEMORY_BUDGET {
+            return Err(BuildError::MemoryBudget { given: options.memory_budget });
+        }
         let store_options = options.store_options();
         let (opening, data_dir) = match data {
             Data::Temporary => {

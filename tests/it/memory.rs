@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use dormouse::{
-    Durability, FailureCode, NanoUsd, SendError, SessionHandle, Status, Streaming, TurnOutcome,
+    BuildError, Durability, FailureCode, Host, HostOptions, NanoUsd, NewSession, Pattern,
+    SendError, SessionHandle, Status, Streaming, TurnOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::test_host::eventually;
@@ -200,5 +201,53 @@ async fn sessions_that_sleep_are_charged_for_what_is_kept_of_them_in_memory() {
     let after = host.stats();
     assert!(after.store.index_bytes < stats.store.index_bytes - 100 * 1_024, "{after:?}");
     server.counter(json!({})).await;
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_host_without_memory_for_any_agent_says_so_when_it_is_to_start() {
+    let least = HostOptions::MIN_MEMORY_BUDGET;
+    let small = |options: &mut HostOptions| options.memory_budget = least - 1;
+    let refused = Host::builder().in_memory().configure(small).build().await.err().unwrap();
+    assert!(matches!(refused, BuildError::MemoryBudget { .. }), "{refused}");
+    assert!(refused.to_string().contains(&format!("at least {least} bytes")), "{refused}");
+
+    let test = TestHost::with(|options| options.memory_budget = least).await;
+    let session = test.bundled("counter", Pattern::LongRunning).await;
+    for turn in 1..=3 {
+        assert_eq!(session.send("hello").await.unwrap().text(), format!("turn {turn}: hello"));
+    }
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_message_is_refused_at_once_where_the_index_leaves_no_memory_for_its_agent() {
+    let least = HostOptions::MIN_MEMORY_BUDGET;
+    let server = TestServer::with(|options| options.memory_budget = least, |_| {}).await;
+    let local = server.test.bundled("counter", Pattern::LongRunning).await;
+    let mut created = Vec::new();
+    for owner in ["ann", "ben"] {
+        let host = server.test.acting_as(owner).host;
+        let tags = |number| (0..32).map(|tag| format!("{owner}{number:020}{tag:08}")).collect();
+        let new = |number| NewSession { tags: tags(number), ..NewSession::agent("counter") };
+        loop {
+            match host.sessions().create(new(created.len())).await {
+                Ok(session) => created.push(session),
+                Err(error) => break assert_eq!(error.code(), "too_many_sessions"),
+            }
+        }
+    }
+    // The clock stands: to wait for memory would be to wait for ever.
+    let refused = local.send("hello").await.unwrap_err();
+    assert!(matches!(refused, SendError::OutOfMemory), "{refused}");
+    assert!(refused.to_string().contains("raise `memory-budget`"), "{refused}");
+    let id = local.id().to_string();
+    let (status, body) = server.client.message(&id, "hello").await.unwrap();
+    assert_eq!((status.as_u16(), &body["code"]), (503, &json!("out_of_memory")), "{body}");
+
+    for session in &created {
+        session.delete().await.unwrap();
+    }
+    assert_eq!(server.client.ask(&id, "hello").await.unwrap(), "turn 1: hello");
     server.shut_down().await;
 }

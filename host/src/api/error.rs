@@ -139,7 +139,8 @@ impl ApiError {
     }
 
     pub(super) fn out_of_memory() -> ApiError {
-        let error = "the host has no memory for this now; try again later";
+        let error = "the host has no memory for this now; try again later, or let its operator raise \
+                     `memory-budget`";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code::OUT_OF_MEMORY, error).retry_later()
     }
 

@@ -329,7 +329,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "SIZE",
         "Memory budget for guests, snapshots and messages",
         host.memory_budget,
-        value::size,
+        budget,
         size
     ),
     setting!(
@@ -463,6 +463,12 @@ fn requests(text: &str) -> Result<usize, String> {
     if count > 1_000_000 { Err("must be at most 1000000".to_owned()) } else { Ok(count) }
 }
 
+fn budget(text: &str) -> Result<u64, String> {
+    let (bytes, least) = (value::size(text)?, HostOptions::MIN_MEMORY_BUDGET);
+    let problem = || format!("must be at least {}", value::show_size(least));
+    if bytes < least { Err(problem()) } else { Ok(bytes) }
+}
+
 fn snapshots(text: &str) -> Result<usize, String> {
     let count = value::positive(text)?;
     if count > 256 { Err("must be at most 256".to_owned()) } else { Ok(count) }
@@ -529,6 +535,12 @@ mod tests {
             }
             assert_eq!((setting.show)(&config), shown, "{}", setting.name);
         }
+    }
+
+    #[test]
+    fn a_memory_budget_is_enough_for_an_agent() {
+        assert_eq!(budget("4MiB"), Ok(4 << 20));
+        assert_eq!(budget("3MiB"), Err("must be at least 4MiB".to_owned()));
     }
 
     #[test]

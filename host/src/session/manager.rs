@@ -492,6 +492,12 @@ impl Manager {
         gone.is_some()
     }
 
+    /// Bytes that instances can have together at most: what the index of all sessions takes, it never
+    /// gives back to them.
+    pub(crate) fn memory_of_instances(&self) -> u64 {
+        self.memory.limit().saturating_sub(self.store.stats().index_bytes)
+    }
+
     /// A place for one more instance of this principal, made free where none is. `None`: all are taken
     /// by sessions that cannot go now.
     pub(crate) fn place(self: &Arc<Self>, owner: &Principal) -> Option<Place> {

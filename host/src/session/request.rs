@@ -26,6 +26,9 @@ pub const MAX_PARTS: usize = 100;
 /// The most characters of a reason that a caller gives.
 pub const MAX_REASON: usize = 200;
 
+const NO_ROOM: &str = "the host has no memory or place for one more instance; try again later, or let its \
+                       operator raise `memory-budget` or `max-residents`";
+
 /// Why a message got no reply. Each error has a [`code`](SendError::code), the stable word that the HTTP API
 /// answers with.
 ///
@@ -55,9 +58,6 @@ pub enum SendError {
         "the queue of the session is full: {0} messages wait; try again when some are answered"
     )]
     QueueFull(usize),
-    /// The turn was begun and failed. It is recorded, and what it cost is spent.
-    #[error("{}", describe(.0))]
-    Failed(Box<Ended>),
     /// The messages of this principal that are not answered yet, over all its sessions, take as much of
     /// the host's memory as one principal may have now. Nothing was begun.
     #[error(
@@ -65,6 +65,9 @@ pub enum SendError {
          this one again when some are answered"
     )]
     ShareSpent,
+    /// The turn was begun and failed. It is recorded, and what it cost is spent.
+    #[error("{}", describe(.0))]
+    Failed(Box<Ended>),
     /// The message has no parts, too many, or too many bytes.
     #[error("a message has 1 to {} parts and {} bytes at most", MAX_PARTS, MAX_MESSAGE)]
     TooLarge,
@@ -79,7 +82,7 @@ pub enum SendError {
     Unusable(String),
     /// The host has had no memory or no place for one more instance, for as long as one may wait;
     /// nothing was changed.
-    #[error("the host has no memory or place for one more instance; try again later")]
+    #[error("{}", NO_ROOM)]
     OutOfMemory,
     /// The host is shutting down, or the session was removed while the message waited.
     #[error("the host is shutting down: the message was not handled")]
@@ -144,7 +147,7 @@ pub enum OrderError {
     #[error("too many requests wait for this session; try again later")]
     QueueFull,
     /// The host has had no memory or no place for one more instance, for as long as one may wait.
-    #[error("the host has no memory or place for one more instance; try again later")]
+    #[error("{}", NO_ROOM)]
     OutOfMemory,
     /// The host is shutting down.
     #[error("the host is shutting down")]
@@ -237,9 +240,6 @@ pub(crate) enum Running {
     Dies,
 }
 
-/// A message with whom to answer.
-pub(crate) struct Letter {
-    pub(crate) sender: Sender,
 /// What a message takes besides its parts, at most, in bytes: its place in the queue, the channels of
 /// its answer, and the driver of its session, which waits as well: 11 KiB, measured.
 const MESSAGE: usize = 12 << 10;
@@ -251,6 +251,9 @@ const fn weight(parts: usize, bytes: usize) -> u64 {
     (MESSAGE + parts * size_of::<Part>() + bytes) as u64
 }
 
+/// A message with whom to answer.
+pub(crate) struct Letter {
+    pub(crate) sender: Sender,
     pub(crate) content: Vec<Part>,
     pub(crate) output: Output,
     pub(crate) answer: oneshot::Sender<Result<Ended, SendError>>,

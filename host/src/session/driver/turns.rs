@@ -134,7 +134,7 @@ impl Driver<'_> {
         let Outcome::Returned(Ok((report, _))) = ending else { return None };
         match report.result {
             Err(Fault::HostOutOfMemory { needed }) => {
-                (needed <= self.manager.memory.limit()).then_some(needed)
+                (needed <= self.manager.memory_of_instances()).then_some(needed)
             }
             Ok(_) | Err(_) => None,
         }
@@ -155,7 +155,7 @@ impl Driver<'_> {
         tracing::debug!(session = %self.id, attempt, needed, "a turn waits for memory");
         let all = session.profile.limits.max_memory_bytes.saturating_add(OVERHEAD);
         let wanted = if attempt == 1 { needed } else { needed.max(all) };
-        let wanted = wanted.min(self.manager.memory.limit());
+        let wanted = wanted.min(self.manager.memory_of_instances());
         self.reserve = Reserve { wanted, least: needed };
     }
 
@@ -270,7 +270,7 @@ impl Driver<'_> {
         attempt: u32,
         duration: Duration,
     ) -> Result<settlement::Ended, SendError> {
-        let memory = self.manager.memory.limit();
+        let memory = self.manager.memory_of_instances();
         let lacking = self.lacking(&ending).is_some();
         let waited = matches!(ending, Outcome::TimedOut) && std::mem::take(&mut self.in_line);
         let mut start_fuel = None;

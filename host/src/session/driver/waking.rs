@@ -197,10 +197,15 @@ impl Driver<'_> {
                     let place = means.place.take().ok_or(WakeError::OutOfMemory)?;
                     return Ok(Guest { instance, place });
                 }
-                Err(Fault::HostOutOfMemory { needed }) if needed <= manager.memory.limit() => {
+                Err(Fault::HostOutOfMemory { needed }) => {
+                    let most = manager.memory_of_instances();
+                    if needed > most {
+                        // To wait for it would be to wait in vain.
+                        tracing::warn!(session = %self.id, needed, most, "the memory budget is too small");
+                        return Err(WakeError::OutOfMemory);
+                    }
                     means.needed = Reserve { wanted: needed, least: needed };
                 }
-                Err(Fault::HostOutOfMemory { .. }) => return Err(WakeError::OutOfMemory),
                 Err(Fault::Busy) => tokio::select! {
                     () = manager.clock.back_off(ENGINE_BUSY) => {}
                     () = patience.as_mut() => return Err(WakeError::OutOfMemory),

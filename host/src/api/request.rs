@@ -18,7 +18,6 @@ use crate::agent::AgentSelector;
 use crate::host::{Host, SessionHandle};
 use crate::session::id::{Principal, SessionId};
 use crate::session::record::Object;
-use crate::shares::Admitted;
 use crate::spelling::near_miss;
 
 /// The most entries of a page, and those of one that is not asked for.

@@ -28,7 +28,7 @@ const SCRIPTED: &str = "target/agents/notepad-quickjs.wasm";
 
 /// The blocks of the README that talk to a host.
 fn blocks_of_the_readme() -> Vec<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
     let blocks = readme
         .split("\n```sh\n")

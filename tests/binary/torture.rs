@@ -1,7 +1,7 @@
 //! `kill -9` at random moments under load: every answered turn is there afterwards, each session
 //! goes on, and what was not answered is there whole or not at all.
 //!
-//! `DORMOUSE_TORTURE_KILLS=500 cargo test -p dormouse --test binary torture -- --nocapture` for a
+//! `DORMOUSE_TORTURE_KILLS=500 cargo test -p dormouse-cli --test binary torture -- --nocapture` for a
 //! long run; `DORMOUSE_TORTURE_SEED` repeats one.
 
 use std::collections::BTreeMap;

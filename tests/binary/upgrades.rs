@@ -28,7 +28,7 @@ async fn an_earlier_directory_is_checked_and_backed_up_as_it_is_and_then_served_
     is_well(&restored);
 
     let key = |name: &str| {
-        let hash = dormouse::api::ApiKey::new(dormouse::Principal(name.to_owned()), name);
+        let hash = dormouse_http::ApiKey::new(dormouse::Principal(name.to_owned()), name);
         hash.to_string()
     };
     let keys = [key("ann"), key("ben")].join(",");

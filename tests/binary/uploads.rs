@@ -1,7 +1,7 @@
 //! Uploads whose compilation takes as long as the test wants: by a compiler that waits behind a gate.
 
-use dormouse::api::ApiKey;
 use dormouse::{AgentError, Principal, Refusal, StoreError, UploadState};
+use dormouse_http::ApiKey;
 use dormouse_test_guests as guests;
 use dormouse_tests::test_host::eventually;
 use dormouse_tests::{Client, Gate, TestServer};

@@ -6,7 +6,8 @@
 use dormouse::{FailureCode, SendError, SessionHandle, TurnOutcome};
 use dormouse_test_guests as guests;
 use dormouse_test_guests::TestGuest;
-use dormouse_tests::{TestHost, unimaged};
+use dormouse_test_guests::unimaged;
+use dormouse_tests::TestHost;
 
 /// What any call costs at least.
 const CALL: u64 = 500;

@@ -8,7 +8,8 @@ use dormouse::{
     SessionId, Statefulness, TurnOutcome, TurnRecord,
 };
 use dormouse_test_guests as guests;
-use dormouse_tests::{TestHost, unimaged};
+use dormouse_test_guests::unimaged;
+use dormouse_tests::TestHost;
 
 /// What is sent to every agent. Some of them take one or the other for an order.
 const MESSAGES: [&str; 12] = [

@@ -3,7 +3,8 @@
 
 use dormouse::{Ended, FailureCode, Pattern, SendError, SessionHandle, TurnOutcome};
 use dormouse_test_guests as guests;
-use dormouse_tests::{TestHost, unimaged};
+use dormouse_test_guests::unimaged;
+use dormouse_tests::TestHost;
 
 async fn fails(session: &SessionHandle, text: &str) -> Ended {
     match session.send(text).await {

@@ -7,8 +7,9 @@ use dormouse::{
     Status,
 };
 use dormouse_test_guests as guests;
+use dormouse_test_guests::unimaged;
+use dormouse_tests::TestHost;
 use dormouse_tests::test_host::eventually;
-use dormouse_tests::{TestHost, unimaged};
 
 #[tokio::test]
 async fn a_session_that_is_put_to_sleep_has_no_instance_and_goes_on_where_it_was() {

@@ -1,8 +1,8 @@
 //! Messages that wait: what they take of the host's memory is shared among principals, so whatever one
 //! principal sends, over however many sessions, a message of another is taken.
 
-use dormouse::api::ApiKey;
 use dormouse::{Pattern, Principal, SendError, SessionHandle, Streaming};
+use dormouse_http::ApiKey;
 use dormouse_test_guests as guests;
 use dormouse_tests::test_host::eventually;
 use dormouse_tests::{Client, TestHost, TestServer};

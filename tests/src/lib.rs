@@ -5,7 +5,6 @@
 //! what both tests and benchmarks let clients do to a host.
 
 pub mod client;
-pub mod component;
 pub mod costly;
 pub mod fixture;
 pub mod fuzz;
@@ -18,7 +17,6 @@ pub mod test_host;
 pub mod test_server;
 
 pub use client::Client;
-pub use component::unimaged;
 pub use fixture::unpack;
 pub use gate::Gate;
 pub use process::Server;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse::HostOptions;
-use dormouse::api::{ApiOptions, serve};
+use dormouse_http::{ApiOptions, serve};
 use dormouse_test_guests::TestGuest;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use dormouse::store::Store;
-use dormouse::store::embedded::{Embedded, Options};
 use dormouse::{GuestState, Retention, TurnOutcome};
+use dormouse_store::Store;
+use dormouse_store::embedded::{Embedded, Options};
 
 use crate::world::{Step, World};
 

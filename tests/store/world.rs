@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dormouse::store::{Creation, TurnCommit};
 use dormouse::{
     AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventKind, GuestState, Limits, NanoUsd,
     Object, Part, Pattern, Principal, Profile, Sender, Session, SessionId, Snapshot, SnapshotId,
     State, Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
 };
+use dormouse_store::{Creation, TurnCommit};
 use uuid::{Builder, Uuid};
 
 /// Bytes of a record, as the host encodes what is made here.

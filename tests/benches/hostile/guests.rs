@@ -7,10 +7,10 @@ use dormouse::{
     AgentSelector, Durability, Host, NanoUsd, NewSession, Pattern, Reply, SendError, SessionHandle,
 };
 use dormouse_test_guests as guests;
+use dormouse_test_guests::unimaged;
 use dormouse_tests::hostile::{Neighbour, Neighbours, resident_bytes};
 use dormouse_tests::load::report::Figure;
 use dormouse_tests::test_host::compiled_cache;
-use dormouse_tests::unimaged;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 

@@ -6,6 +6,10 @@
 
 #![deny(missing_docs)]
 
+mod unimaged;
+
+pub use unimaged::unimaged;
+
 /// A guest for tests.
 #[derive(Clone, Copy)]
 pub struct TestGuest {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse::Principal;
-use dormouse::api::ApiKey;
+use dormouse_http::ApiKey;
 use dormouse_tests::TestServer;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! What operators ask for.
 
-use dormouse::telemetry::Metrics;
+use dormouse_base::telemetry::Metrics;
 use dormouse_tests::TestServer;
 use dormouse_tests::test_host::eventually;
 use reqwest::Method;

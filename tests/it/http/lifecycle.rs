@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use dormouse_test_guests as guests;
+use dormouse_test_guests::unimaged;
+use dormouse_tests::TestServer;
 use dormouse_tests::test_host::eventually;
-use dormouse_tests::{TestServer, unimaged};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -117,7 +117,7 @@ async fn readers_that_do_not_read_hold_a_part_of_the_memory_and_no_more() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_disconnected_and_its_answer_forgotten() {
-    let patient = |api: &mut dormouse::api::ApiOptions| {
+    let patient = |api: &mut dormouse_http::ApiOptions| {
         (api.stall_timeout, api.keep_alive, api.heartbeat) = (SOON, HOUR, HOUR);
     };
     let server = TestServer::with(|_| {}, patient).await;

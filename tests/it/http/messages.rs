@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dormouse_test_guests as guests;
-use dormouse_tests::{TestServer, unimaged};
+use dormouse_test_guests::unimaged;
+use dormouse_tests::TestServer;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! What a name means depends on who says it: two keys, and agents of the same names.
 
 use dormouse::Principal;
-use dormouse::api::ApiKey;
+use dormouse_http::ApiKey;
 use dormouse_test_guests as guests;
 use dormouse_tests::{Client, TestServer};
 use serde_json::{Value, json};

@@ -1,7 +1,8 @@
 //! `POST /api/sessions`: what is refused, and by what name.
 
 use dormouse_test_guests as guests;
-use dormouse_tests::{TestServer, unimaged};
+use dormouse_test_guests::unimaged;
+use dormouse_tests::TestServer;
 use serde_json::{Value, json};
 
 use super::is_error;

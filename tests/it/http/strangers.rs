@@ -2,7 +2,7 @@
 //! stranger sends takes nothing from the owner.
 
 use dormouse::Principal;
-use dormouse::api::ApiKey;
+use dormouse_http::ApiKey;
 use dormouse_test_guests as guests;
 use dormouse_tests::{TestHost, TestServer};
 use reqwest::{Method, StatusCode};

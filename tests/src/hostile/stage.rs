@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use dormouse::Principal;
-use dormouse::api::ApiKey;
+use dormouse_http::ApiKey;
 use dormouse_test_guests as guests;
 use reqwest::StatusCode;
 use serde_json::{Value, json};

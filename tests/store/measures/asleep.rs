@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use dormouse::store::{Dormant, SessionQuery, Store};
 use dormouse::{Pattern, Status, Timestamp};
+use dormouse_store::{Dormant, SessionQuery, Store};
 use dormouse_tests::load::report::{Aim, Figure, Times, float};
 
 use super::Stand;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use dormouse::Retention;
-use dormouse::store::embedded;
+use dormouse_store::embedded;
 use dormouse_tests::load::report::{Figure, float};
 
 use super::{Stand, WIDTHS, check, live};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use dormouse::Retention;
-use dormouse::store::Bound;
+use dormouse_store::Bound;
 use dormouse_tests::load::report::{Aim, Figure, float};
 
 use super::Stand;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use dormouse::Timestamp;
-use dormouse::store::embedded;
+use dormouse_store::embedded;
 use dormouse_tests::load::report::Report;
 use rustix::process::{Signal, set_parent_process_death_signal};
 

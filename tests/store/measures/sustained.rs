@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use dormouse::Retention;
-use dormouse::store::embedded;
+use dormouse_store::embedded;
 use dormouse_tests::load::report::{Aim, Figure, float};
 
 use super::{REST, Stand, check, live};

@@ -1,0 +1,11 @@
+//! What all parts of a host share: the clock, the memory budget, the fair queue, and what the process
+//! tells of itself.
+
+#![deny(missing_docs)]
+
+pub mod clock;
+pub mod line;
+pub mod memory;
+pub mod round_robin;
+pub mod shares;
+pub mod telemetry;

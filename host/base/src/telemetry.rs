@@ -1,0 +1,208 @@
+//! What the process tells of itself: log lines to standard error, and metrics for Prometheus.
+//!
+//! A program that embeds the host sees neither unless it asks: [`install_log`] and [`Metrics::install`]
+//! are for the process as a whole, and may be called any number of times.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::str::FromStr;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogFormat::Human => "human",
+            LogFormat::Json => "json",
+        })
+    }
+}
+
+/// The text names no format of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be human or json")]
+pub struct UnknownFormat;
+
+impl FromStr for LogFormat {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<LogFormat, UnknownFormat> {
+        match text {
+            "human" => Ok(LogFormat::Human),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(UnknownFormat),
+        }
+    }
+}
+
+/// Check the text of a log level: `info`, or `info,dormouse_store=debug`.
+///
+/// # Errors
+/// Where it is none.
+pub fn check_level(level: &str) -> Result<(), ParseError> {
+    EnvFilter::builder().parse(level).map(drop)
+}
+
+/// Write log lines to standard error from now on. Only the first call of a process has an effect.
+///
+/// # Errors
+/// Where `level` is none, see [`check_level`].
+pub fn install_log(format: LogFormat, level: &str) -> Result<(), ParseError> {
+    // What others log is for those who ask for it by name.
+    let filter = EnvFilter::builder().parse(format!("sled=warn,h2=info,hyper=info,{level}"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An error says that there is a subscriber: that of an earlier call, or of the program.
+    let _ = match format {
+        LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    Ok(())
+}
+
+/// The metrics of this process.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Bounds of the histograms of what takes microseconds when all is well.
+const FAST: [f64; 12] =
+    [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 5e-3, 2.5e-2, 0.1, 1.0, 10.0];
+/// Bounds of the histograms of turns and compilations.
+const SLOW: [f64; 12] = [1e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
+/// Bounds of the histogram of group sizes.
+const SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// Which histogram has which bounds.
+const HISTOGRAMS: [(&str, &[f64]); 6] = [
+    ("dormouse_turn_seconds", &SLOW),
+    ("dormouse_compile_seconds", &SLOW),
+    ("dormouse_wake_seconds", &FAST),
+    ("dormouse_instantiate_seconds", &FAST),
+    ("dormouse_store_commit_seconds", &FAST),
+    ("dormouse_store_group_size", &SIZES),
+];
+
+impl Metrics {
+    /// Collect metrics from now on. All calls of a process return the same. `None`: the program has
+    /// installed another recorder.
+    #[must_use]
+    pub fn install() -> Option<Metrics> {
+        static INSTALLED: OnceLock<Metrics> = OnceLock::new();
+        static INSTALLING: Mutex<()> = Mutex::new(());
+        let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(metrics) = INSTALLED.get() {
+            return Some(metrics.clone());
+        }
+        let mut builder = PrometheusBuilder::new();
+        for (name, bounds) in HISTOGRAMS {
+            let matcher = Matcher::Full(name.to_owned());
+            builder = builder.set_buckets_for_metric(matcher, bounds).ok()?;
+        }
+        let metrics = Metrics(builder.install_recorder().ok()?);
+        describe();
+        Some(INSTALLED.get_or_init(|| metrics).clone())
+    }
+
+    /// All metrics, as Prometheus reads them.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Fold what was measured into the histograms every few seconds, so that nothing piles up where
+    /// nobody reads. Never returns.
+    pub async fn keep_up(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            self.0.run_upkeep();
+        }
+    }
+}
+
+fn describe() {
+    describe_counter!("dormouse_turns_total", "Turns that are over, by outcome");
+    describe_histogram!("dormouse_turn_seconds", Unit::Seconds, "How long turns took");
+    describe_counter!("dormouse_fuel_total", "Fuel that turns have used");
+    describe_counter!("dormouse_start_fuel_total", "Fuel that instances have used to start");
+    describe_counter!("dormouse_wakes_total", "Sessions woken from a snapshot");
+    describe_histogram!("dormouse_wake_seconds", Unit::Seconds, "How long waking took");
+    describe_counter!("dormouse_sleeps_total", "Instances dropped, by cause");
+    describe_gauge!("dormouse_residents", "Instances in memory");
+    describe_histogram!("dormouse_compile_seconds", Unit::Seconds, "How long compiling took");
+    describe_gauge!("dormouse_compiling_components", "Components that are compiled or wait for it");
+    describe_histogram!("dormouse_instantiate_seconds", Unit::Seconds, "Making an instance");
+    describe_histogram!("dormouse_store_commit_seconds", Unit::Seconds, "Making a group durable");
+    describe_histogram!("dormouse_store_group_size", "Commits that share a sync");
+    describe_counter!("dormouse_store_commits_total", "Commits of the store");
+    describe_counter!("dormouse_driver_panics_total", "Defects of the host; should be 0");
+    describe_gauge!("dormouse_queued_messages", "Messages that wait, over all sessions");
+    describe_gauge!("dormouse_waiting_sessions", "Sessions that wait for memory or a place");
+    describe_gauge!(
+        "dormouse_memory_used_bytes",
+        Unit::Bytes,
+        "Charged for instances, snapshots, images of agents and messages"
+    );
+    describe_gauge!("dormouse_memory_limit_bytes", Unit::Bytes, "What these may take together");
+    describe_gauge!(
+        "dormouse_memory_kept_bytes",
+        Unit::Bytes,
+        "Kept by free places for the next instances; not charged"
+    );
+    describe_gauge!("dormouse_store_sessions", "Sessions stored");
+    describe_gauge!("dormouse_store_disk_bytes", Unit::Bytes, "What the store takes on disk");
+    describe_gauge!(
+        "dormouse_store_value_bytes",
+        Unit::Bytes,
+        "Values on disk, dead ones included"
+    );
+    describe_gauge!("dormouse_store_live_bytes", Unit::Bytes, "Values on disk that are in use");
+    describe_gauge!(
+        "dormouse_store_overlay_bytes",
+        Unit::Bytes,
+        "Commits that are not applied yet"
+    );
+    describe_gauge!("dormouse_store_waits_for_space", "1 while the disk is full; should be 0");
+    describe_gauge!("dormouse_store_index_bytes", Unit::Bytes, "Indexes in memory, estimated");
+    describe_gauge!("dormouse_store_quarantined", "Records set aside as damaged; should be 0");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn installing_twice_is_installing_once() {
+        let one = Metrics::install().expect("no other recorder");
+        let two = Metrics::install().expect("the same recorder");
+        metrics::counter!("dormouse_turns_total", "outcome" => "test").increment(1);
+        assert!(one.render().contains("dormouse_turns_total{outcome=\"test\"} 1"));
+        assert_eq!(one.render().is_empty(), two.render().is_empty());
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_refused() {
+        assert!(check_level("info").is_ok());
+        assert!(check_level("info,dormouse_store=debug").is_ok());
+        assert!(check_level("dormouse=loud").is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! The program `dormouse`: which command, and what it is told.
+//!
+//! `serve` is what the program does unless told otherwise; `config` shows the settings that are in
+//! force; `key` makes a key for callers; `store`, `backup` and `restore` look after the data
+//! directory; `compile` is for the program itself, which calls it in a
+//! child process to compile what is uploaded.
+
+mod config;
+mod control;
+mod files;
+mod key;
+mod serve;
+mod settings;
+mod sources;
+mod store;
+mod value;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command};
+
+use settings::{Config, Group, SETTINGS, Setting};
+use sources::{Settings, Sources};
+
+/// The command that the program gives to its children.
+const COMPILE: &str = "compile";
+
+/// The option that names the file with settings.
+const FILE: &str = "config";
+
+/// Small allocations on many threads are a fifth of the processor time of a busy host.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // Before anything else is started: a child that compiles has little memory, and needs none of it.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == COMPILE) {
+        return dormouse::compile_child();
+    }
+    let matches = command().get_matches();
+    match matches.subcommand() {
+        Some(("key", given)) => key::run(given),
+        Some(("config", given)) => with_settings(&matches, |settings| config::run(given, settings)),
+        Some(("store", given)) => with_settings(&matches, |settings| store::store(given, settings)),
+        Some(("backup", given)) => {
+            with_settings(&matches, |settings| store::backup(given, settings))
+        }
+        Some(("restore", given)) => {
+            with_settings(&matches, |settings| store::restore(given, settings))
+        }
+        Some(_) | None => with_settings(&matches, serve::run),
+    }
+}
+
+fn with_settings(matches: &ArgMatches, run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
+    match sources(matches).merge() {
+        Ok(settings) => run(settings),
+        Err(error) => complain(&error),
+    }
+}
+
+/// Say what went wrong, where no log is written yet.
+fn complain(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("dormouse: {error}");
+    ExitCode::FAILURE
+}
+
+/// What the command line says: options after the command win over those before it.
+fn sources(matches: &ArgMatches) -> Sources {
+    let mut levels = vec![matches];
+    while let Some((_, inner)) = levels[levels.len() - 1].subcommand() {
+        levels.push(inner);
+    }
+    // A command that has no such option says nothing of it.
+    let option = |setting: &Setting| {
+        let given =
+            |level: &&ArgMatches| level.try_get_one::<String>(setting.name).ok().flatten().cloned();
+        levels.iter().rev().find_map(given).map(|value| (setting.name, value))
+    };
+    let file = |level: &&ArgMatches| level.try_get_one::<PathBuf>(FILE).ok().flatten().cloned();
+    Sources {
+        options: SETTINGS.iter().filter_map(option).collect(),
+        file: levels.iter().rev().find_map(file),
+        variables: Sources::own_variables(),
+    }
+}
+
+fn command() -> Command {
+    let defaults = Config::default();
+    let all = || with_options(&defaults, |_| true);
+    let of_store = |command: Command| {
+        command.args(with_options(&defaults, Group::is_of_store).map(|option| option.global(true)))
+    };
+    Command::new("dormouse")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A host for AI-agent sessions in WebAssembly: sandboxed, metered, asleep when idle")
+        .after_help(
+            "Each option is also a variable (--data-dir: DORMOUSE_DATA_DIR) and a key of the file \
+             (data-dir = \"…\").\nSizes have units (512MiB, 2GiB), and so have times (500ms, 30s, 5m).",
+        )
+        .args(all())
+        .subcommand(Command::new("serve").about("Serve the HTTP API (default)").args(all()))
+        .subcommand(config::command().args(all()))
+        .subcommand(key::command())
+        .subcommand(of_store(store::command()))
+        .subcommand(of_store(store::backup_command()))
+        .subcommand(of_store(store::restore_command()))
+        .subcommand(Command::new(COMPILE).hide(true))
+}
+
+/// The options of a command that goes by the settings of these groups.
+fn with_options(
+    defaults: &Config,
+    applies: fn(Group) -> bool,
+) -> impl Iterator<Item = Arg> + use<'_> {
+    let file = Arg::new(FILE)
+        .long(FILE)
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help_heading(Group::Common.heading())
+        .help("File with settings [default: ./dormouse.toml, if it exists]");
+    let settings = SETTINGS.iter().filter(move |setting| applies(setting.group));
+    std::iter::once(file).chain(settings.map(|setting| option(setting, defaults)))
+}
+
+fn option(setting: &'static Setting, defaults: &Config) -> Arg {
+    Arg::new(setting.name)
+        .long(setting.name)
+        .value_name(setting.value)
+        // So that a number below zero is refused in the words of its setting.
+        .allow_negative_numbers(true)
+        .help_heading(setting.group.heading())
+        .help(format!("{} [default: {}]", setting.doc, (setting.show)(defaults)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn options_come_before_or_after_the_command() {
+        for line in [["dormouse", "--log", "json", "serve"], ["dormouse", "serve", "--log", "json"]]
+        {
+            let matches = command().get_matches_from(line);
+            assert_eq!(sources(&matches).options.get("log").map(String::as_str), Some("json"));
+        }
+        let line =
+            ["dormouse", "--log", "json", "--data-dir", "a", "store", "--log", "human", "stat"];
+        let options = sources(&command().get_matches_from(line)).options;
+        assert_eq!((options["log"].as_str(), options["data-dir"].as_str()), ("human", "a"));
+    }
+
+    #[test]
+    fn a_command_has_the_options_that_it_goes_by() {
+        let mut command = command();
+        command.build();
+        let options = |path: &[&str]| {
+            let of = |command: &Command, name: &&str| {
+                command.find_subcommand(name).expect("there is such a command").clone()
+            };
+            let command = path.iter().fold(command.clone(), |command, name| of(&command, name));
+            command.get_arguments().map(|option| option.get_id().to_string()).collect::<Vec<_>>()
+        };
+        for path in [&[][..], &["serve"], &["config"]] {
+            let options = options(path);
+            assert!(SETTINGS.iter().all(|s| options.iter().any(|o| o == s.name)), "{path:?}");
+        }
+        for path in [&["store", "check"][..], &["backup"], &["restore"]] {
+            let options = options(path);
+            assert!(options.iter().any(|option| option == "data-dir"), "{path:?}");
+            assert!(!options.iter().any(|option| option == "listen"), "{path:?}");
+        }
+        assert!(!options(&["key"]).iter().any(|option| option == "data-dir"));
+    }
+}

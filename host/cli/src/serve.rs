@@ -1,0 +1,273 @@
+//! `dormouse serve`: start the host, serve the API, and end in order.
+//!
+//! The first signal lets running turns finish; the second ends the process at once.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::complain;
+use super::control::Control;
+use super::files;
+use super::settings::Config;
+use super::sources::Settings;
+use dormouse::{Agent, AgentError, Host, Principal};
+use dormouse_base::telemetry::{self, Metrics};
+
+/// A process that was just killed may hold its port for a moment: how often, and after which pause,
+/// to ask for it again.
+const PORT_TRIES: u32 = 5;
+const PORT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Agents of the same owner that the banner names at most.
+const NAMED: usize = 10;
+
+/// What a shell calls an exit by the second signal.
+const INTERRUPTED: i32 = 130;
+
+/// How long answers may take to leave once the host has shut down.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+pub(super) fn run(settings: Settings) -> ExitCode {
+    let mut config = settings.config;
+    if let Err(error) = telemetry::install_log(config.log, &config.log_level) {
+        return complain(&error);
+    }
+    let limit = files::raise_limit();
+    let wanted = config.api.max_connections;
+    config.api.max_connections = match files::connections(wanted, limit) {
+        Ok(connections) => connections,
+        Err(error) => return complain(&error.to_string()),
+    };
+    if config.api.max_connections < wanted {
+        let connections = config.api.max_connections;
+        tracing::warn!(
+            connections,
+            wanted,
+            limit,
+            "fewer connections than max-connections are served: the limit of open files is low"
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let served = match runtime {
+        Ok(runtime) => {
+            let served = runtime.block_on(serve(config));
+            // What still runs has nobody left to answer.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            served
+        }
+        Err(error) => Err(error.into()),
+    };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("{error:#}")),
+    }
+}
+
+async fn serve(mut config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    config.api.metrics = Metrics::install();
+    config.api.drain = config.host.shutdown_grace + LAST_ANSWERS;
+    let listener = listen(&config).await?;
+    let address = listener.local_addr()?;
+    let program = std::env::current_exe().context("where this program lies cannot be found out")?;
+    let building = Host::builder()
+        .data_dir(&config.data_dir)
+        .options(config.host.clone())
+        .compile_in_child(program)
+        .build();
+    let host = building.await?;
+    // A machine that cannot run the bundled agents is found out now, and not by the first client.
+    let agents = agents(&host, &config).await.context("the bundled agents cannot be used")?;
+    // Before anybody is told that the host is there.
+    let control = open_control(&config.data_dir);
+    greet(&config, address, &agents, host.stats().store.sessions)?;
+    run_until_told(host, listener, control, config, &mut signals).await
+}
+
+async fn run_until_told(
+    host: Host,
+    listener: TcpListener,
+    control: Option<Control>,
+    config: Config,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let ending = CancellationToken::new();
+    let metrics = config.api.metrics.clone();
+    let server =
+        tokio::spawn(dormouse_http::serve(host.clone(), listener, config.api, ending.clone()));
+    let control = control.map(|control| tokio::spawn(control.serve(host.clone(), ending.clone())));
+    let keeping_up = tokio::spawn(async move {
+        if let Some(metrics) = metrics {
+            metrics.keep_up().await;
+        }
+    });
+    let failed = tokio::select! {
+        () = signals.next() => None,
+        reason = host.failed() => Some(reason),
+    };
+    ending.cancel();
+    if let Some(control) = control {
+        // It has nothing to wait for; its socket goes with it.
+        let _ = control.await;
+    }
+    keeping_up.abort();
+    if let Some(reason) = failed {
+        tracing::error!(reason, "the host cannot go on");
+        bail!("the host cannot go on: {reason}");
+    }
+    tracing::info!("shutting down; a second signal ends the process at once");
+    let in_order = async {
+        host.shut_down().await.context("the store was not closed cleanly")?;
+        tracing::debug!("the host has put everything to sleep");
+        // Whoever waits for a turn is answered by now.
+        let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+        tracing::debug!("the server has ended");
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        ended = in_order => ended,
+        () = signals.next() => std::process::exit(INTERRUPTED),
+    }
+}
+
+/// The host serves also where there can be no socket: on some file systems.
+fn open_control(data_dir: &Path) -> Option<Control> {
+    let failed = |error: &io::Error| {
+        tracing::warn!(
+            %error,
+            "there is no control socket: `dormouse store` and `dormouse backup` will not reach this \
+             host"
+        );
+    };
+    Control::open(data_dir).inspect_err(failed).ok()
+}
+
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let address = config.listen;
+    if !address.ip().is_loopback() && config.api.keys.is_empty() {
+        bail!(
+            "to listen on {address}, which others can reach, needs keys: make one with \
+             `dormouse key` and set api-keys, or listen on 127.0.0.1:{}",
+            address.port()
+        );
+    }
+    let mut tries = 0..PORT_TRIES;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if tries.next().is_none() {
+                    bail!("{}", in_use(address));
+                }
+                tokio::time::sleep(PORT_PAUSE).await;
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot listen on {address}")),
+        }
+    }
+}
+
+/// What to do about a port that somebody else has.
+fn in_use(address: SocketAddr) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    let other = SocketAddr::new(ip, port.checked_add(1).unwrap_or(port - 1));
+    format!(
+        "port {port} of {ip} is in use: is another dormouse running? Choose another port: \
+         `dormouse --listen {other}` (with cargo: `cargo run --release -- --listen {other}`)"
+    )
+}
+
+/// Say where the server is and how to try it. For people, also where the log is not.
+fn greet(config: &Config, address: SocketAddr, agents: &[Agent], sessions: u64) -> io::Result<()> {
+    let reachable = if address.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], address.port()))
+    } else {
+        address
+    };
+    let url = format!("http://{reachable}/api/sessions");
+    let key = if config.api.keys.is_empty() { "" } else { " -H \"authorization: Bearer $KEY\"" };
+    let json = "-H 'content-type: application/json'";
+    let data_dir = std::path::absolute(&config.data_dir).unwrap_or(config.data_dir.clone());
+    let sessions = match sessions {
+        1 => "1 session".to_owned(),
+        count => format!("{count} sessions"),
+    };
+    let mut out = io::stdout().lock();
+    writeln!(out, "dormouse {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  listening on  http://{reachable}")?;
+    writeln!(out, "  data in       {} ({sessions})", data_dir.display())?;
+    writeln!(out, "  agents        {}", names(agents, true))?;
+    writeln!(out, "  uploaded      {}", names(agents, false))?;
+    writeln!(out, "  connections   {} at most", config.api.max_connections)?;
+    writeln!(out, "\nTry it in a second terminal:\n")?;
+    writeln!(
+        out,
+        r#"  ID=$(curl -s {url}{key} {json} -d '{{"agent":"counter","pattern":"hybrid"}}' | sed 's/^{{"id":"\([^"]*\)".*/\1/')"#
+    )?;
+    writeln!(
+        out,
+        r#"  curl -s {url}/$ID/message{key} {json} -d '{{"prompt":"hello","streaming":false}}'; echo"#
+    )?;
+    writeln!(out, "  curl -s -X POST {url}/$ID/sleep{key}; echo")?;
+    writeln!(out)?;
+    out.flush()
+}
+
+/// The agents that come with the host, and those of everybody who has a key.
+async fn agents(host: &Host, config: &Config) -> Result<Vec<Agent>, AgentError> {
+    let mut all = host.agents().list().await?;
+    for key in &config.api.keys {
+        let owner = key.principal();
+        let known = host.acting_as(owner.clone()).agents().list().await?;
+        let is_own = |agent: &Agent| agent.reference.owner.principal() == Some(owner);
+        all.extend(known.into_iter().filter(is_own));
+    }
+    Ok(all)
+}
+
+/// The names of the agents that are bundled or are not, each once, as far as they fit a line.
+fn names(agents: &[Agent], are_bundled: bool) -> String {
+    let wanted = agents.iter().filter(|agent| agent.is_bundled() == are_bundled);
+    let names: BTreeSet<String> = wanted
+        .map(|agent| match agent.reference.owner.principal() {
+            Some(owner) if *owner != Principal::local() => {
+                format!("{owner}/{}", agent.reference.name)
+            }
+            Some(_) | None => agent.reference.name.to_string(),
+        })
+        .collect();
+    let shown: Vec<&str> = names.iter().map(String::as_str).take(NAMED).collect();
+    match names.len().saturating_sub(NAMED) {
+        0 if names.is_empty() => "none".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// What asks the process to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Ok(Signals { interrupt: signal(interrupt)?, terminate: signal(terminate)? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Where settings come from: the command line over `DORMOUSE_*` variables over the file over the
+//! defaults. Each value keeps its origin, so that an error names it and `dormouse config` shows it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::settings::{Config, SETTINGS, Setting};
+use dormouse_domain::spelling::near_miss;
+
+/// The file that is read where it is there and no other is named.
+const FILE: &str = "dormouse.toml";
+
+/// The variable that names the file.
+const FILE_VARIABLE: &str = "DORMOUSE_CONFIG";
+
+const PREFIX: &str = "DORMOUSE_";
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nobody has said anything.
+    Default,
+    /// The file of this name.
+    File(String),
+    /// The variable of this name.
+    Variable(String),
+    /// The option of this name, without its dashes.
+    Option(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(name) | Origin::Variable(name) => f.write_str(name),
+            Origin::Option(name) => write!(f, "--{name}"),
+        }
+    }
+}
+
+/// Why the settings cannot be used. Each names what is to be changed, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("{file} cannot be read: {error}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{file} is not valid TOML: {error}")]
+    NotToml {
+        /// The file.
+        file: String,
+        /// Where it is not.
+        error: String,
+    },
+    /// There is a setting that the program does not know.
+    #[error("unknown setting {name} in {origin}: {}`dormouse --help` lists all settings", did_you_mean(.meant.as_ref()))]
+    Unknown {
+        /// Where it is set.
+        origin: String,
+        /// Its name.
+        name: String,
+        /// What it was probably meant to be.
+        meant: Option<String>,
+    },
+    /// A key of the file holds what no setting can be.
+    #[error("{name} in {file} {problem}")]
+    NotASetting {
+        /// The file.
+        file: String,
+        /// The key.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A value is not what it must be.
+    #[error("{name} (from {origin}) {problem}")]
+    Invalid {
+        /// The setting.
+        name: &'static str,
+        /// Where the value comes from.
+        origin: String,
+        /// What it must be.
+        problem: String,
+    },
+}
+
+/// All settings, with the origin of each in the order of the table.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) config: Config,
+    pub(super) origins: Vec<Origin>,
+}
+
+/// What settings are read from.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    /// The options of the command line, by name.
+    pub(super) options: BTreeMap<&'static str, String>,
+    /// The file that the command line names.
+    pub(super) file: Option<PathBuf>,
+    /// The variables of the environment that are this program's.
+    pub(super) variables: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// The variables that are meant for this program, out of those of the process.
+    pub(super) fn own_variables() -> BTreeMap<String, String> {
+        let own = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        };
+        std::env::vars_os().filter_map(own).collect()
+    }
+
+    /// Merge everything.
+    pub(super) fn merge(mut self) -> Result<Settings, SettingsError> {
+        let named = self.variables.remove(FILE_VARIABLE).map(PathBuf::from);
+        let (file, name) = match self.file.take().or(named) {
+            Some(path) => (read(&path)?, path.display().to_string()),
+            None if Path::new(FILE).exists() => (read(Path::new(FILE))?, FILE.to_owned()),
+            None => (BTreeMap::new(), FILE.to_owned()),
+        };
+        self.with_file(file, &name)
+    }
+
+    fn with_file(
+        mut self,
+        mut file: BTreeMap<String, String>,
+        name: &str,
+    ) -> Result<Settings, SettingsError> {
+        let mut config = Config::default();
+        let mut origins = Vec::with_capacity(SETTINGS.len());
+        for setting in SETTINGS {
+            let variable = setting.variable();
+            let values = [
+                (file.remove(setting.name), Origin::File(name.to_owned())),
+                (self.variables.remove(&variable), Origin::Variable(variable)),
+                (self.options.remove(setting.name), Origin::Option(setting.name)),
+            ];
+            origins.push(take(&mut config, setting, values)?);
+        }
+        nothing_left(file.into_keys(), name, |setting| setting.name.to_owned())?;
+        nothing_left(self.variables.into_keys(), "the environment", Setting::variable)?;
+        Ok(Settings { config, origins })
+    }
+}
+
+/// Take the last of these values that is there. Also what it overrides must be right: nobody keeps a
+/// mistake for later.
+fn take(
+    config: &mut Config,
+    setting: &Setting,
+    values: [(Option<String>, Origin); 3],
+) -> Result<Origin, SettingsError> {
+    let mut last = Origin::Default;
+    for (value, origin) in values {
+        let Some(value) = value else { continue };
+        (setting.set)(config, &value).map_err(|problem| SettingsError::Invalid {
+            name: setting.name,
+            origin: origin.to_string(),
+            problem,
+        })?;
+        last = origin;
+    }
+    Ok(last)
+}
+
+fn nothing_left(
+    mut unknown: impl Iterator<Item = String>,
+    origin: &str,
+    spelt: fn(&Setting) -> String,
+) -> Result<(), SettingsError> {
+    let Some(name) = unknown.next() else { return Ok(()) };
+    let known: Vec<String> = SETTINGS.iter().map(spelt).collect();
+    let meant = near_miss(&name, known.iter().map(String::as_str)).map(str::to_owned);
+    Err(SettingsError::Unknown { origin: origin.to_owned(), name, meant })
+}
+
+fn did_you_mean(meant: Option<&String>) -> String {
+    meant.map_or_else(String::new, |meant| format!("did you mean {meant}? "))
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text, &file),
+        Err(error) => Err(SettingsError::Unreadable { file, error }),
+    }
+}
+
+/// The keys of a file, each with the text of its value.
+fn parse(text: &str, file: &str) -> Result<BTreeMap<String, String>, SettingsError> {
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        SettingsError::NotToml { file: file.to_owned(), error: error.to_string() }
+    })?;
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        let problem = match &value {
+            toml::Value::Table(_) => {
+                "is a section, and there are none: put its keys at the top level"
+            }
+            _ => "must be a string, a number, or a list of strings",
+        };
+        let not_one =
+            || SettingsError::NotASetting { file: file.to_owned(), name: key.clone(), problem };
+        let text = text_of(&value).ok_or_else(not_one)?;
+        values.insert(key, text);
+    }
+    Ok(values)
+}
+
+fn text_of(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Array(items) => {
+            let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+            texts.map(|texts| texts.join(","))
+        }
+        toml::Value::Table(_) | toml::Value::Datetime(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merge(
+        options: &[(&'static str, &str)],
+        variables: &[(&str, &str)],
+        file: &str,
+    ) -> Result<Settings, SettingsError> {
+        let options = options.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let sources =
+            Sources { options: options.collect(), file: None, variables: variables.collect() };
+        sources.with_file(parse(file, FILE)?, FILE)
+    }
+
+    fn origin(settings: &Settings, name: &str) -> String {
+        let place = SETTINGS.iter().position(|setting| setting.name == name);
+        settings.origins[place.expect("there is such a setting")].to_string()
+    }
+
+    #[test]
+    fn the_command_line_wins_over_variables_over_the_file_over_the_defaults() {
+        let settings = merge(
+            &[("listen", "127.0.0.1:1")],
+            &[("DORMOUSE_LISTEN", "127.0.0.1:2"), ("DORMOUSE_MAX_RESIDENTS", "7")],
+            "listen = \"127.0.0.1:3\"\nmax-residents = 8\nmemory-budget = \"1GiB\"",
+        )
+        .expect("it is right");
+        assert_eq!(settings.config.listen.port(), 1);
+        assert_eq!(settings.config.host.max_residents, 7);
+        assert_eq!(settings.config.host.memory_budget, 1 << 30);
+        assert_eq!(origin(&settings, "listen"), "--listen");
+        assert_eq!(origin(&settings, "max-residents"), "DORMOUSE_MAX_RESIDENTS");
+        assert_eq!(origin(&settings, "memory-budget"), "dormouse.toml");
+        assert_eq!(origin(&settings, "log"), "default");
+    }
+
+    #[test]
+    fn a_setting_that_there_is_not_is_named() {
+        let error = merge(&[], &[("DORMOUSE_LISTENN", "x")], "").unwrap_err().to_string();
+        let expected = "unknown setting DORMOUSE_LISTENN in the environment: did you mean \
+                        DORMOUSE_LISTEN? `dormouse --help` lists all settings";
+        assert_eq!(error, expected);
+        let error = merge(&[], &[], "max_residents = 1").unwrap_err().to_string();
+        assert!(error.contains("in dormouse.toml: did you mean max-residents?"), "{error}");
+        let error = merge(&[], &[], "foo = 2").unwrap_err().to_string();
+        assert!(error.starts_with("unknown setting foo in dormouse.toml: `dormouse"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_names_its_origin_also_where_it_is_overridden() {
+        let error = merge(&[], &[("DORMOUSE_TURN_TIMEOUT", "soon")], "").unwrap_err().to_string();
+        assert!(error.starts_with("turn-timeout (from DORMOUSE_TURN_TIMEOUT) must"), "{error}");
+        let error = merge(&[("log", "json")], &[], "log = \"xml\"").unwrap_err().to_string();
+        assert!(error.starts_with("log (from dormouse.toml) must"), "{error}");
+    }
+
+    #[test]
+    fn lists_of_the_file_are_lists_of_strings() {
+        let settings = merge(&[], &[], "allowed-hosts = [\"a.org\", \"b.org\"]").expect("right");
+        assert_eq!(settings.config.api.allowed_hosts, ["a.org", "b.org"]);
+        assert!(merge(&[], &[], "allowed-hosts = [1]").is_err());
+        let error = merge(&[], &[], "[host]\nlog = \"json\"").unwrap_err().to_string();
+        assert!(error.starts_with("host in dormouse.toml is a section"), "{error}");
+    }
+}

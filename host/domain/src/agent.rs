@@ -1,0 +1,212 @@
+//! Agents: immutable components, named by the digest of their bytes.
+//!
+//! An owner, a name and a version point at a digest, and never change what they point at. The agents
+//! that come with the host belong to the host; all others to the principal that uploaded them, and
+//! nobody else can name one unless its owner has made it public. What an agent is made of is for
+//! the sandbox to say; where its bytes lie, for the store.
+
+mod reference;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use reference::{AgentName, AgentSelector, InvalidName, Version};
+
+use crate::id::Principal;
+use crate::time::Timestamp;
+
+/// The BLAKE3 digest of a component's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+/// 64 hexadecimal digits.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = blake3::HexError;
+
+    fn from_str(text: &str) -> Result<Digest, blake3::HexError> {
+        Ok(Digest(*blake3::Hash::from_hex(text)?.as_bytes()))
+    }
+}
+
+/// Whose an agent is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AgentOwner {
+    /// The host: the agent comes with the build that runs, or came with an earlier one.
+    Host,
+    /// The principal that uploaded it.
+    Principal(Principal),
+}
+
+impl AgentOwner {
+    /// The principal, where it is one.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Principal> {
+        match self {
+            AgentOwner::Host => None,
+            AgentOwner::Principal(principal) => Some(principal),
+        }
+    }
+}
+
+/// One agent: what serves a session.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentRef {
+    /// Whose it is.
+    pub owner: AgentOwner,
+    /// Its name, among those of its owner.
+    pub name: AgentName,
+    /// The version under that name.
+    pub version: Version,
+    /// The component itself.
+    pub digest: Digest,
+}
+
+/// `name@version` of an agent of the host, `owner/name@version` of one that was uploaded: text that
+/// selects it.
+impl fmt::Display for AgentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AgentRef { owner, name, version, .. } = self;
+        match owner {
+            AgentOwner::Host => write!(f, "{name}@{version}"),
+            AgentOwner::Principal(owner) => write!(f, "{owner}/{name}@{version}"),
+        }
+    }
+}
+
+/// Who can name an agent that was uploaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// Its owner alone.
+    #[default]
+    Private,
+    /// Everybody, as `owner/name`. To list, show and use it, not to change or remove it.
+    Public,
+}
+
+impl Visibility {
+    /// Both of them.
+    pub const ALL: [Visibility; 2] = [Visibility::Private, Visibility::Public];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Visibility::Private => "private",
+            Visibility::Public => "public",
+        }
+    }
+}
+
+/// How an agent can be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentKind {
+    /// It exports `dormouse:agent/handler`.
+    Agent,
+    /// It exports `wasi:cli/run`: a program that knows nothing of the host. It runs once, from its start
+    /// to its end, in an ephemeral session: the prompt is its input, and what it prints is the reply.
+    Command,
+}
+
+/// How the guest state of an agent outlives its instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statefulness {
+    /// It exports `dormouse:agent/state`: its state can be taken to other versions of it. Between turns
+    /// it sleeps as an image all the same, where one can be taken.
+    Portable,
+    /// It knows nothing of its state. The host takes an image of its memory.
+    Image,
+    /// Its state is lost with the instance. Says why nothing saves it.
+    Unsaved(String),
+    /// It has none from one turn to the next: each turn runs it anew, and nothing can be lost.
+    Stateless,
+}
+
+/// Which random bytes the instances of an agent draw while they start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartRandomness {
+    /// They draw none, or each its own.
+    #[default]
+    None,
+    /// Each draws the same, in every session of every host: nothing that is made of them is a secret or
+    /// unique.
+    Shared,
+}
+
+impl StartRandomness {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StartRandomness::None => "none",
+            StartRandomness::Shared => "shared",
+        }
+    }
+}
+
+/// What is known of an uploaded agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Its owner, name, version and digest.
+    pub reference: AgentRef,
+    /// Who can name it. Those of the host can be named by everybody, whatever this says.
+    pub visibility: Visibility,
+    /// The size of the component, in bytes.
+    pub size: u64,
+    /// How it is called.
+    pub kind: AgentKind,
+    /// The interfaces it imports, in the order of the component.
+    pub imports: Vec<String>,
+    /// What a session needs to grant for these imports: a word for each.
+    pub capabilities: Vec<String>,
+    /// How its state outlives its instance.
+    pub statefulness: Statefulness,
+    /// The fuel that an instance of it used to start, when it was uploaded. 0: it was uploaded before that
+    /// was measured, or needs none.
+    pub start_fuel: u64,
+    /// Which random bytes its instances draw while they start.
+    pub start_randomness: StartRandomness,
+    /// How long it took to compile, in milliseconds.
+    pub compile_ms: u64,
+    /// When it was uploaded.
+    pub uploaded_at: Timestamp,
+}
+
+impl Agent {
+    /// Whether it comes with the host.
+    #[must_use]
+    pub fn is_bundled(&self) -> bool {
+        self.reference.owner == AgentOwner::Host
+    }
+
+    /// Whether this principal uploaded it.
+    #[must_use]
+    pub fn is_owned_by(&self, principal: &Principal) -> bool {
+        self.reference.owner.principal() == Some(principal)
+    }
+
+    /// Whether it was uploaded, by this principal or by one that has made it public.
+    #[must_use]
+    pub fn is_usable_by(&self, principal: &Principal) -> bool {
+        self.is_owned_by(principal) || (!self.is_bundled() && self.visibility == Visibility::Public)
+    }
+}

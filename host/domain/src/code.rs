@@ -1,0 +1,18 @@
+//! Stable words of errors that several errors have: the same through the library and over HTTP.
+//!
+//! A word stays what it is from version to version, so that programs and tests can go by it.
+
+/// What is told of a defect of the host: its log says more.
+pub const INTERNAL: &str = "internal";
+/// There is no such session.
+pub const SESSION_NOT_FOUND: &str = "session_not_found";
+/// The session is over, about to end, or in error.
+pub const NOT_ACTIVE: &str = "session_not_active";
+/// The host has no memory now.
+pub const OUT_OF_MEMORY: &str = "out_of_memory";
+/// The host is shutting down.
+pub const SHUTTING_DOWN: &str = "shutting_down";
+/// A field is out of its bounds, or of another type.
+pub const INVALID_FIELD: &str = "invalid_field";
+/// This host does not read the state of the session.
+pub const UNUSABLE: &str = "snapshot_unusable";

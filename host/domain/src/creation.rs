@@ -1,0 +1,351 @@
+//! What a new session is made from: what the caller asks for, checked and filled with defaults.
+//!
+//! Every field has a bound, because a record is read at each wake. What is out of bounds is named.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::agent::{AgentRef, AgentSelector, InvalidName};
+use crate::code;
+use crate::event::{Event, EventKind};
+use crate::time::Timestamp;
+
+use super::id::{Principal, SessionId};
+use super::limits::{Limits, NanoUsd, Usage};
+use super::pattern::Pattern;
+use super::session::{Durability, Object, Profile, ResumeFallback, Session};
+use super::state::State;
+
+/// The most bytes that `config`, `context` and `metadata` take as JSON, each.
+pub const MAX_DOCUMENT: usize = 64 * 1024;
+/// The most characters of a label: `userId`, `threadKey`, `projectId`, a tag.
+pub const MAX_LABEL: usize = 200;
+/// The most characters of a description.
+pub const MAX_DESCRIPTION: usize = 4_000;
+/// The most tags of a session.
+pub const MAX_TAGS: usize = 32;
+/// The most bytes that the tags of a session take together: the host keeps them in memory also while
+/// the session sleeps.
+pub const MAX_TAG_BYTES: usize = 1_024;
+
+/// A field of a request is out of bounds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct InvalidField {
+    /// The name of the field, as in the API.
+    pub field: &'static str,
+    /// What is wrong with it, and what it may be.
+    pub problem: String,
+}
+
+impl InvalidField {
+    /// This field has this problem.
+    pub fn new(field: &'static str, problem: impl Into<String>) -> InvalidField {
+        InvalidField { field, problem: problem.into() }
+    }
+}
+
+impl InvalidField {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        code::INVALID_FIELD
+    }
+}
+
+/// Where a new session starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Its agent's first state.
+    #[default]
+    Fresh,
+    /// The snapshot of this id, or the head of the session of this id. An id that nobody has starts
+    /// fresh, and says so.
+    Resume(String),
+    /// The caller's template of this name.
+    Template(String),
+}
+
+/// What a caller asks for. Everything has a default.
+#[derive(Clone, Debug, Default)]
+pub struct NewSession {
+    /// Where it starts from.
+    pub start: Start,
+    /// The agent: `name`, `name@version`, `owner/name`, `owner/name@version` or a digest. Default: that of
+    /// what the session starts from, else the host's default agent.
+    pub agent: Option<String>,
+    /// How it is hosted. Default: ephemeral.
+    pub pattern: Pattern,
+    /// Kept as it is, and readable by the agent.
+    pub config: Object,
+    /// The caller's id of the conversation, a string or a number.
+    pub conversation_id: Option<Value>,
+    /// When its state is saved.
+    pub durability: Durability,
+    /// What it does by itself when its head is damaged. Default: it goes into `error`.
+    pub resume_fallback: Option<ResumeFallback>,
+    /// Labels for filtering.
+    pub tags: Vec<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// A label for the user it serves.
+    pub user_id: Option<String>,
+    /// The conversation that it continues.
+    pub thread_key: Option<String>,
+    /// The project it belongs to.
+    pub project_id: Option<String>,
+    /// A document for the agent to read.
+    pub context: Object,
+    /// Anything else to keep.
+    pub metadata: Object,
+    /// Turns over the whole life.
+    pub max_turns: Option<u64>,
+    /// Money over the whole life.
+    pub max_budget: Option<NanoUsd>,
+    /// Fuel over the whole life.
+    pub max_fuel: Option<u64>,
+    /// Fuel of one turn.
+    pub max_fuel_per_turn: Option<u64>,
+    /// Memory of the agent, in bytes.
+    pub max_memory_bytes: Option<u64>,
+    /// How long one turn may take.
+    pub turn_timeout: Option<Duration>,
+    /// How long it may go without a message.
+    pub max_idle: Option<Duration>,
+    /// How long it may live.
+    pub max_lifetime: Option<Duration>,
+    /// How long after a turn the instance stays in memory.
+    pub sleep_after: Option<Duration>,
+    /// Refuse agents whose state would not outlive the process.
+    pub require_durable: bool,
+}
+
+impl NewSession {
+    /// A session with this agent: `counter`, `counter@1.0` or a digest. Text that names no agent is refused
+    /// when the session is created.
+    #[must_use]
+    pub fn agent(name: &str) -> NewSession {
+        NewSession { agent: Some(name.to_owned()), ..NewSession::default() }
+    }
+
+    /// A session with the agent that this selects.
+    #[must_use]
+    pub fn with_agent(agent: AgentSelector) -> NewSession {
+        NewSession::agent(&agent.to_string())
+    }
+
+    /// The same, hosted in this way.
+    #[must_use]
+    pub fn pattern(mut self, pattern: Pattern) -> NewSession {
+        self.pattern = pattern;
+        self
+    }
+}
+
+/// The limits of a session that asks for none, and the most it may ask for.
+#[derive(Clone, Debug)]
+pub struct DefaultLimits {
+    /// Fuel of one turn.
+    pub max_fuel_per_turn: u64,
+    /// Memory of an agent, in bytes; more is refused.
+    pub max_memory_bytes: u64,
+    /// How long one turn may take.
+    pub turn_timeout: Duration,
+    /// How long after a turn the instance of a hybrid session stays in memory.
+    pub hybrid_sleep_after: Duration,
+}
+
+impl Default for DefaultLimits {
+    fn default() -> DefaultLimits {
+        DefaultLimits {
+            max_fuel_per_turn: 10_000_000_000,
+            max_memory_bytes: 256 * 1024 * 1024,
+            turn_timeout: Duration::from_secs(120),
+            hybrid_sleep_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The agent that this text selects.
+pub fn selected(agent: &str) -> Result<AgentSelector, InvalidField> {
+    let invalid = |error| InvalidField::new("agent", format!("is '{agent}', and {error}"));
+    agent.parse().map_err(|error: InvalidName| invalid(error))
+}
+
+/// Make the record of a new session.
+pub fn create(
+    new: NewSession,
+    id: SessionId,
+    owner: Principal,
+    agent: AgentRef,
+    defaults: &DefaultLimits,
+    now: Timestamp,
+) -> Result<Session, InvalidField> {
+    check(&new)?;
+    let max_memory_bytes = new.max_memory_bytes.unwrap_or(defaults.max_memory_bytes);
+    if max_memory_bytes > defaults.max_memory_bytes {
+        let most = defaults.max_memory_bytes;
+        return Err(InvalidField::new(
+            "maxMemoryBytes",
+            format!("must be at most {most} ({} MiB)", most >> 20),
+        ));
+    }
+    let sleep_after = match new.pattern {
+        Pattern::Hybrid => Some(new.sleep_after.unwrap_or(defaults.hybrid_sleep_after)),
+        Pattern::Ephemeral | Pattern::LongRunning | Pattern::SingleContainer => new.sleep_after,
+    };
+    let limits = Limits {
+        max_turns: new.max_turns,
+        max_budget: new.max_budget,
+        max_fuel: new.max_fuel,
+        max_fuel_per_turn: new.max_fuel_per_turn.unwrap_or(defaults.max_fuel_per_turn),
+        max_memory_bytes,
+        turn_timeout: new.turn_timeout.unwrap_or(defaults.turn_timeout),
+        max_idle: new.max_idle,
+        max_lifetime: new.max_lifetime,
+        sleep_after,
+    };
+    let mut tags = Vec::with_capacity(new.tags.len());
+    for tag in new.tags {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    let profile = Profile {
+        agent,
+        pattern: new.pattern,
+        limits,
+        config: new.config,
+        conversation_id: new.conversation_id,
+        durability: new.durability,
+        resume_fallback: new.resume_fallback,
+        tags,
+        description: new.description,
+        user_id: new.user_id,
+        thread_key: new.thread_key,
+        project_id: new.project_id,
+        metadata: new.metadata,
+    };
+    Ok(begin(id, owner, profile, new.context, now))
+}
+
+/// What is told of a new session.
+pub fn event(session: &Session) -> Event {
+    let event = Event::session(EventKind::SessionCreated, session.id.0, session.created_at)
+        .with("pattern", session.profile.pattern.as_str())
+        .with("agent", session.profile.agent.name.as_str());
+    match session.parent {
+        Some(parent) => event.with("parent", parent.to_string()),
+        None => event,
+    }
+}
+
+/// The record of a session that has done nothing yet.
+pub fn begin(
+    id: SessionId,
+    owner: Principal,
+    profile: Profile,
+    context: Object,
+    now: Timestamp,
+) -> Session {
+    Session {
+        id,
+        owner,
+        revision: 1,
+        state: State::Initializing,
+        profile,
+        usage: Usage::default(),
+        created_at: now,
+        started_at: None,
+        last_activity_at: now,
+        ended_at: None,
+        head: None,
+        head_parent: None,
+        parent: None,
+        before_upgrade: None,
+        unsaved_turns: 0,
+        consecutive_failures: 0,
+        tools_used: Vec::new(),
+        context,
+    }
+}
+
+fn check(new: &NewSession) -> Result<(), InvalidField> {
+    if new.tags.len() > MAX_TAGS {
+        return Err(InvalidField::new("tags", format!("must have at most {MAX_TAGS} entries")));
+    }
+    let labels =
+        [("userId", &new.user_id), ("threadKey", &new.thread_key), ("projectId", &new.project_id)];
+    if let Start::Resume(id) = &new.start {
+        length("config.resumeSessionId", Some(id), 1, MAX_LABEL)?;
+    }
+    if new.require_durable && new.durability == Durability::Sleep {
+        let problem = "cannot be `sleep` where requireDurable is set";
+        return Err(InvalidField::new("durability", problem));
+    }
+    for (field, text) in labels {
+        length(field, text.as_deref(), 1, MAX_LABEL)?;
+    }
+    for tag in &new.tags {
+        length("tags", Some(tag), 1, MAX_LABEL)?;
+    }
+    if new.tags.iter().map(String::len).sum::<usize>() > MAX_TAG_BYTES {
+        let problem = format!("must take at most {MAX_TAG_BYTES} bytes together");
+        return Err(InvalidField::new("tags", problem));
+    }
+    length("description", new.description.as_deref(), 0, MAX_DESCRIPTION)?;
+    let documents =
+        [("config", &new.config), ("context", &new.context), ("metadata", &new.metadata)];
+    for (field, document) in documents {
+        // A map of JSON values always prints; what is measured is what is stored.
+        let size = serde_json::to_vec(document).map_or(usize::MAX, |text| text.len());
+        if size > MAX_DOCUMENT {
+            return Err(InvalidField::new(
+                field,
+                format!("must take at most {MAX_DOCUMENT} bytes"),
+            ));
+        }
+    }
+    match &new.conversation_id {
+        None | Some(Value::Number(_)) => {}
+        Some(Value::String(text)) => length("conversationId", Some(text), 1, MAX_LABEL)?,
+        Some(_) => return Err(InvalidField::new("conversationId", "must be a string or a number")),
+    }
+    let positive = [
+        ("maxTurns", new.max_turns),
+        ("maxFuel", new.max_fuel),
+        ("maxFuelPerTurn", new.max_fuel_per_turn),
+        ("maxMemoryBytes", new.max_memory_bytes),
+        ("turnTimeoutMs", new.turn_timeout.map(millis)),
+        ("maxIdleTimeMs", new.max_idle.map(millis)),
+        ("maxLifetimeMs", new.max_lifetime.map(millis)),
+    ];
+    for (field, value) in positive {
+        if value == Some(0) {
+            return Err(InvalidField::new(field, "must be at least 1"));
+        }
+    }
+    if new.max_budget == Some(NanoUsd(0)) {
+        return Err(InvalidField::new("maxBudgetUsd", "must be more than 0"));
+    }
+    Ok(())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn length(
+    field: &'static str,
+    text: Option<&str>,
+    least: usize,
+    most: usize,
+) -> Result<(), InvalidField> {
+    match text.map(|text| text.chars().count()) {
+        Some(count) if !(least..=most).contains(&count) => {
+            Err(InvalidField::new(field, format!("must have {least} to {most} characters")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}

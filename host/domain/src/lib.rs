@@ -1,0 +1,25 @@
+//! What everybody needs to know: plain data and pure rules.
+//!
+//! Nothing here waits, reads a clock, or knows of a store, of a sandbox or of HTTP. The store and the
+//! sandbox stand beside each other on it.
+
+#![deny(missing_docs)]
+
+pub mod agent;
+pub mod code;
+pub mod creation;
+pub mod deadline;
+pub mod event;
+pub mod id;
+pub mod inactive;
+pub mod json;
+pub mod limits;
+pub mod pattern;
+pub mod session;
+pub mod snapshot;
+pub mod spelling;
+pub mod state;
+pub mod template;
+pub mod time;
+pub mod transition;
+pub mod turn;

@@ -1,0 +1,177 @@
+//! What is known of a session: the record that the store keeps and the driver changes.
+
+use serde_json::{Map, Value};
+
+use super::id::{Principal, SessionId, SnapshotId};
+use super::limits::{Limits, Usage};
+use super::pattern::Pattern;
+use super::snapshot::Snapshot;
+use super::state::State;
+use crate::agent::AgentRef;
+use crate::time::Timestamp;
+
+/// A JSON object.
+pub type Object = Map<String, Value>;
+
+/// A session: one durable conversation with one agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// Who created it.
+    pub owner: Principal,
+    /// Counts the commits of this record, from 1. Each commit compares it.
+    pub revision: u64,
+    /// Where it is in its life.
+    pub state: State,
+    /// What was fixed when it was created.
+    pub profile: Profile,
+    /// What it has spent.
+    pub usage: Usage,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its first turn committed.
+    pub started_at: Option<Timestamp>,
+    /// When it was last spoken to: creation, or the end of the last turn.
+    pub last_activity_at: Timestamp,
+    /// When it reached a final state.
+    pub ended_at: Option<Timestamp>,
+    /// The guest state that the next turn starts from. `None` until a turn has saved one.
+    pub head: Option<SnapshotId>,
+    /// The snapshot that the head came from: what to look at if the head is damaged.
+    pub head_parent: Option<SnapshotId>,
+    /// The snapshot that it started from, of whatever session that was.
+    pub parent: Option<SnapshotId>,
+    /// What it goes back to if its first turn with a new version of its agent fails.
+    pub before_upgrade: Option<BeforeUpgrade>,
+    /// Turns that have committed since the head was saved, and would be lost with the instance.
+    pub unsaved_turns: u64,
+    /// Failed turns since the last good one.
+    pub consecutive_failures: u32,
+    /// The names of the tools that it has used, each once.
+    pub tools_used: Vec<String>,
+    /// A document that its clients keep up to date, and the agent may read.
+    pub context: Object,
+}
+
+impl Session {
+    /// Start from this snapshot, of whatever session it is.
+    pub fn start_from(&mut self, head: Option<&Snapshot>) {
+        self.set_head(head);
+        self.parent = self.head_parent;
+    }
+
+    /// Go on from this snapshot: whatever was in memory alone is not counted any more.
+    pub fn set_head(&mut self, head: Option<&Snapshot>) {
+        self.head = head.map(|head| head.id);
+        self.head_parent = head.and_then(|head| head.parent);
+        self.unsaved_turns = 0;
+    }
+}
+
+/// What is fixed when a session is created. An upgrade changes the agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// The agent that serves it.
+    pub agent: AgentRef,
+    /// How it is hosted.
+    pub pattern: Pattern,
+    /// What it may spend.
+    pub limits: Limits,
+    /// The caller's configuration, kept as it was sent.
+    pub config: Object,
+    /// The caller's own id of the conversation: a string or a number, kept as it was sent.
+    pub conversation_id: Option<Value>,
+    /// When its state is saved.
+    pub durability: Durability,
+    /// What it does by itself when its head is damaged.
+    pub resume_fallback: Option<ResumeFallback>,
+    /// Labels for filtering.
+    pub tags: Vec<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// A label for the user it serves.
+    pub user_id: Option<String>,
+    /// The conversation that it continues.
+    pub thread_key: Option<String>,
+    /// The project it belongs to.
+    pub project_id: Option<String>,
+    /// Anything else that the caller wants kept.
+    pub metadata: Object,
+}
+
+/// What a session was before its agent was upgraded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeforeUpgrade {
+    /// The agent that served it.
+    pub agent: AgentRef,
+    /// Its head.
+    pub head: Option<SnapshotId>,
+    /// What the head came from.
+    pub head_parent: Option<SnapshotId>,
+}
+
+/// When the state of a session is saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// With each turn, in the same commit: a crash costs nothing.
+    #[default]
+    Turn,
+    /// When it goes to sleep. A crash costs the state of all turns since then, and the session goes
+    /// into `error` rather than on without them.
+    Sleep,
+}
+
+impl Durability {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Turn => "turn",
+            Durability::Sleep => "sleep",
+        }
+    }
+}
+
+/// What a session does by itself when its head is damaged, instead of going into `error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeFallback {
+    /// It goes on from the newest snapshot that is good.
+    Parent,
+    /// It starts again as if it were new.
+    Fresh,
+}
+
+impl ResumeFallback {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ResumeFallback::Parent => "parent",
+            ResumeFallback::Fresh => "fresh",
+        }
+    }
+}
+
+/// Whether the guest state of a session is in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residency {
+    /// It is in the store alone.
+    Asleep,
+    /// It is on its way into memory.
+    Waking,
+    /// There is a live instance.
+    Resident,
+}
+
+impl Residency {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Residency::Asleep => "asleep",
+            Residency::Waking => "waking",
+            Residency::Resident => "resident",
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A snapshot: the guest state after a turn. Immutable; the newest is the head of its session.
+//!
+//! How the state is taken and put back is for the sandbox (`snapshot/`); this is what is kept of it.
+
+use bytes::Bytes;
+
+use super::id::SnapshotId;
+use crate::agent::Digest;
+use crate::time::Timestamp;
+
+/// The guest state of a session after one of its turns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its name: what the API calls `sessionId`.
+    pub id: SnapshotId,
+    /// The snapshot that the turn started from.
+    pub parent: Option<SnapshotId>,
+    /// The number of the turn that it was taken after.
+    pub turn: u64,
+    /// The agent whose state it is. Another agent cannot be woken from it.
+    pub agent: Digest,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// What the guest's monotonic clock said, in nanoseconds. It goes on from there, with the time
+    /// that has passed since: whether the session slept, the guest cannot tell.
+    pub monotonic_ns: u64,
+    /// The state itself.
+    pub state: GuestState,
+}
+
+impl Snapshot {
+    /// What the guest's monotonic clock says when it wakes at `now`: it has gone on meanwhile.
+    #[must_use]
+    pub fn monotonic_at(&self, now: Timestamp) -> u64 {
+        let slept = now.since(self.taken_at).as_nanos();
+        self.monotonic_ns.saturating_add(u64::try_from(slept).unwrap_or(u64::MAX))
+    }
+
+    /// The same state under a new name, as a fork, a rewind or a template keeps it. The data of its
+    /// chunks is left to the store, which has it.
+    #[must_use]
+    pub fn again(&self, id: SnapshotId, now: Timestamp) -> Snapshot {
+        let mut state = self.state.clone();
+        if let GuestState::Image { chunks, .. } = &mut state {
+            chunks.iter_mut().for_each(|chunk| chunk.data = None);
+        }
+        Snapshot {
+            id,
+            parent: Some(self.id),
+            turn: self.turn,
+            agent: self.agent,
+            taken_at: now,
+            monotonic_ns: self.monotonic_at(now),
+            state,
+        }
+    }
+}
+
+/// The state of a guest, in one of the forms that outlive an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuestState {
+    /// What the agent's own `save` returned.
+    Portable {
+        /// The version of the agent's encoding.
+        version: u32,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// The memories and globals of the instance, as the sandbox (`snapshot/image/`) writes them.
+    Image {
+        /// All of a small image. Of a large one, what puts its chunks together.
+        data: Bytes,
+        /// The chunks of a large image, in order. Empty for a small one.
+        chunks: Vec<Chunk>,
+    },
+}
+
+/// A piece of a large image, named by its contents: snapshots with the same bytes share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The digest of what it holds, before it is compressed.
+    pub digest: Digest,
+    /// How many bytes it takes, compressed.
+    pub size: u32,
+    /// These bytes. `None`: the store has them, from an earlier snapshot that still refers to them.
+    pub data: Option<Bytes>,
+}
+
+impl GuestState {
+    /// How many bytes it takes, those of its chunks included.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            GuestState::Portable { data, .. } => data.len(),
+            GuestState::Image { data, chunks } => {
+                let size = |chunk: &Chunk| usize::try_from(chunk.size).unwrap_or(usize::MAX);
+                chunks.iter().map(size).fold(data.len(), usize::saturating_add)
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What is known of a turn once it is over.
+
+use std::time::Duration;
+
+use crate::id::{SessionId, SnapshotId, TurnId};
+use crate::limits::NanoUsd;
+use crate::time::Timestamp;
+
+/// The most that the parts of a reply may hold together, in bytes.
+pub const MAX_REPLY_BYTES: u64 = 4 << 20;
+
+/// One part of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Plain text or Markdown.
+    Text(String),
+    /// One JSON document, as text.
+    Json(String),
+    /// Bytes with a media type.
+    Blob {
+        /// Such as `image/png`.
+        media_type: String,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+}
+
+impl Part {
+    /// How many bytes this part holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Part::Text(text) | Part::Json(text) => text.len(),
+            Part::Blob { media_type, data } => media_type.len() + data.len(),
+        }
+    }
+
+    /// Whether this part holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The text of a message: its text and JSON parts, one after the other, a line break between.
+#[must_use]
+pub fn text_of(content: &[Part]) -> String {
+    let texts = content.iter().filter_map(|part| match part {
+        Part::Text(text) | Part::Json(text) => Some(text.as_str()),
+        Part::Blob { .. } => None,
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+/// Who sent a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// A client of the API, or the program that embeds the host.
+    User,
+}
+
+/// One turn of a session, as it is kept: answered or failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnRecord {
+    /// Its name, unique among all turns.
+    pub id: TurnId,
+    /// The session it belongs to.
+    pub session: SessionId,
+    /// Its number within the session, from 1.
+    pub number: u64,
+    /// Who sent it.
+    pub sender: Sender,
+    /// What was sent.
+    pub input: Vec<Part>,
+    /// What came of it.
+    pub outcome: TurnOutcome,
+    /// The fuel that it used.
+    pub fuel: u64,
+    /// What it cost, without the start.
+    pub cost: NanoUsd,
+    /// The start of the instance that ran it. `None`: the instance was there.
+    pub start: Option<Startup>,
+    /// When the guest was called.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration: Duration,
+    /// What the agent wrote to its log, standard output and standard error.
+    pub log: Vec<LogLine>,
+    /// How many bytes of log were dropped, because the turn wrote more than is kept.
+    pub log_dropped: u64,
+}
+
+/// What it took to start an instance: a line of the bill of its own, because how often a session sleeps is
+/// no matter of its turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Startup {
+    /// The fuel that it used.
+    pub fuel: u64,
+    /// What it cost.
+    pub cost: NanoUsd,
+}
+
+/// The outcome of a turn.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TurnOutcome {
+    /// It was answered, and the state after it is the session's.
+    Answered {
+        /// The answer.
+        content: Vec<Part>,
+        /// The guest state after it. `None`: it could not be saved.
+        snapshot: Option<SnapshotId>,
+        /// Whether nothing is lost with the instance: the snapshot holds the state, or there is none.
+        durable: bool,
+    },
+    /// It left no trace but its bill.
+    Failed(Failure),
+}
+
+/// Why a turn failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure.
+    pub code: FailureCode,
+    /// What happened, for the author of the agent.
+    pub message: String,
+}
+
+/// The kinds of failure of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureCode {
+    /// The agent said that it failed.
+    AgentFailed,
+    /// The agent said that the message cannot be handled as it is: the sender has to change it.
+    AgentInvalid,
+    /// The agent said that it does not do what it was asked for.
+    AgentDeclined,
+    /// The agent trapped, panicked or exited.
+    AgentTrapped,
+    /// It took longer than the session allows.
+    TurnTimeout,
+    /// It used all the fuel that it was allowed.
+    FuelExhausted,
+    /// It used all the money that the session had left.
+    BudgetExceeded,
+    /// It asked for more memory than it is allowed.
+    MemoryExceeded,
+    /// Somebody ended it.
+    TurnKilled,
+    /// The host had no memory for what the agent needed, in all the time that a turn may wait for it.
+    OutOfMemory,
+    /// The host could not run it: the agent could not be started, or its saved state not restored.
+    HostFault,
+}
+
+impl FailureCode {
+    /// All of them.
+    pub const ALL: [FailureCode; 11] = [
+        FailureCode::AgentFailed,
+        FailureCode::AgentInvalid,
+        FailureCode::AgentDeclined,
+        FailureCode::AgentTrapped,
+        FailureCode::TurnTimeout,
+        FailureCode::FuelExhausted,
+        FailureCode::BudgetExceeded,
+        FailureCode::MemoryExceeded,
+        FailureCode::TurnKilled,
+        FailureCode::OutOfMemory,
+        FailureCode::HostFault,
+    ];
+
+    /// The stable word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FailureCode::AgentFailed => "agent_failed",
+            FailureCode::AgentInvalid => "agent_invalid",
+            FailureCode::AgentDeclined => "agent_declined",
+            FailureCode::AgentTrapped => "agent_trapped",
+            FailureCode::TurnTimeout => "turn_timeout",
+            FailureCode::FuelExhausted => "fuel_exhausted",
+            FailureCode::BudgetExceeded => "budget_exceeded",
+            FailureCode::MemoryExceeded => "memory_exceeded",
+            FailureCode::TurnKilled => "turn_killed",
+            FailureCode::OutOfMemory => "out_of_memory",
+            FailureCode::HostFault => "host_fault",
+        }
+    }
+
+    /// Whether the turn counts: as one of `max_turns`, and as one of the failures in a row that put a
+    /// session into `error`. A turn does not count that failed because the message could not be
+    /// handled, or because the host had no memory: nothing is wrong with the agent then.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        match self {
+            FailureCode::AgentInvalid | FailureCode::AgentDeclined | FailureCode::OutOfMemory => {
+                false
+            }
+            FailureCode::AgentFailed
+            | FailureCode::AgentTrapped
+            | FailureCode::TurnTimeout
+            | FailureCode::FuelExhausted
+            | FailureCode::BudgetExceeded
+            | FailureCode::MemoryExceeded
+            | FailureCode::TurnKilled
+            | FailureCode::HostFault => true,
+        }
+    }
+}
+
+/// How much a line of log matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// Every step.
+    Trace,
+    /// For the author of the agent.
+    Debug,
+    /// What happened.
+    Info,
+    /// Something to look at.
+    Warn,
+    /// Something is broken.
+    Error,
+}
+
+/// Where a line of log came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogSource {
+    /// `dormouse:agent/log`
+    Log(LogLevel),
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One line that an agent wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Where it came from.
+    pub source: LogSource,
+    /// The text, without the line break.
+    pub message: String,
+    /// Names and values that belong to it.
+    pub fields: Vec<(String, String)>,
+}

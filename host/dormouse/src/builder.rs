@@ -1,0 +1,268 @@
+//! Configure a host and start it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::catalog::{self, Catalog};
+use crate::host::{Host, Inner};
+use crate::session::manager::{Manager, ManagerOptions};
+use crate::session::{expiry, slept, timekeeper};
+use crate::turn::settlement::Rules;
+use dormouse_base::clock::{Clock, ManualClock};
+use dormouse_base::memory::MemoryBudget;
+use dormouse_domain::agent::AgentSelector;
+use dormouse_domain::creation::DefaultLimits;
+use dormouse_domain::limits::{FuelPrice, NanoUsd};
+use dormouse_sandbox::{CacheOptions, Compiler, Sandbox, SandboxError, SandboxOptions};
+use dormouse_store::embedded::{self, Embedded, OpenError};
+use dormouse_store::{Retention, Store};
+
+/// Instances that are made at the same time, for each thread that runs guests. More would only hold
+/// more states in memory: some are read from the disk while others are written to their instances.
+const MAKING_PER_THREAD: usize = 8;
+
+/// What a host is configured with. Every value has a default.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// The agent of sessions that name none.
+    pub default_agent: AgentSelector,
+    /// Limits of sessions that ask for none, and the most memory that one may ask for.
+    pub limits: DefaultLimits,
+    /// What fuel costs, for 10⁹ units.
+    pub fuel_price: NanoUsd,
+    /// Instances in memory at most. Each takes six memory maps of the kernel's `vm.max_map_count`.
+    pub max_residents: u32,
+    /// Bytes that guests, their snapshots in flight, the first images of agents, messages in flight and
+    /// the index of all sessions may take together; the index may take half of it, and messages a
+    /// quarter. At least [`HostOptions::MIN_MEMORY_BUDGET`].
+    pub memory_budget: u64,
+    /// The largest component that can be uploaded, in bytes.
+    pub max_component_bytes: u64,
+    /// Snapshots that are older than this are not resumed from, except those of threads.
+    pub stale_after: Duration,
+    /// Messages that wait for one session at most; one more is refused.
+    pub max_queued_messages: usize,
+    /// Failed turns in a row that put a session into `error`.
+    pub max_consecutive_failures: u32,
+    /// How long the running turn of a session may go on once the session is stopped.
+    pub stop_grace: Duration,
+    /// How long running turns may go on once the host is shut down.
+    pub shutdown_grace: Duration,
+    /// Threads that run guests.
+    pub guest_threads: usize,
+    /// Bytes of disk that must stay free; below it, changes are refused and reads go on.
+    pub min_free_disk: u64,
+    /// What is kept of the past of sessions.
+    pub retention: Retention,
+}
+
+impl Default for HostOptions {
+    fn default() -> HostOptions {
+        HostOptions {
+            default_agent: catalog::default_agent(),
+            limits: DefaultLimits::default(),
+            fuel_price: NanoUsd(1_000_000),
+            max_residents: 2_000,
+            memory_budget: MemoryBudget::default_limit(),
+            max_component_bytes: 64 << 20,
+            stale_after: Duration::from_secs(24 * 3600),
+            max_queued_messages: 64,
+            max_consecutive_failures: 5,
+            stop_grace: Duration::from_secs(5),
+            shutdown_grace: Duration::from_secs(30),
+            guest_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            min_free_disk: 64 * 1024 * 1024,
+            retention: Retention::default(),
+        }
+    }
+}
+
+impl HostOptions {
+    /// The smallest memory budget, in bytes: in less, not even the smallest agent starts.
+    pub const MIN_MEMORY_BUDGET: u64 = 4 << 20;
+
+    /// How the store of such a host is opened.
+    #[must_use]
+    pub fn store_options(&self) -> embedded::Options {
+        embedded::Options {
+            reserve_bytes: Arc::new(self.min_free_disk.into()),
+            retention: self.retention,
+            ..embedded::Options::default()
+        }
+    }
+}
+
+/// Why a host did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The machine does not allow what the sandbox needs.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// [`HostOptions::memory_budget`] is below its minimum.
+    #[error(
+        "a memory budget of {given} bytes is too small for any agent: give the host at least {least} bytes, \
+         and more where it has many sessions",
+        least = HostOptions::MIN_MEMORY_BUDGET
+    )]
+    MemoryBudget {
+        /// What the host was given, in bytes.
+        given: u64,
+    },
+    /// Opening the store has panicked: a defect, or a damaged disk.
+    #[error("opening the store has failed unexpectedly")]
+    Unexpected,
+}
+
+enum Data {
+    Temporary,
+    Directory(PathBuf),
+}
+
+/// Configures a host. Made by [`Host::builder`].
+pub struct HostBuilder {
+    data: Data,
+    clock: Clock,
+    compiler: Compiler,
+    cache: Option<(PathBuf, [u8; 32])>,
+    options: HostOptions,
+}
+
+impl Default for HostBuilder {
+    fn default() -> HostBuilder {
+        HostBuilder {
+            data: Data::Directory(PathBuf::from("data")),
+            clock: Clock::real(),
+            compiler: Compiler::InProcess,
+            cache: None,
+            options: HostOptions::default(),
+        }
+    }
+}
+
+impl HostBuilder {
+    /// Keep everything in a temporary directory that goes with the host: for tests. Room for 256
+    /// instances unless [`HostBuilder::configure`] says otherwise, because each takes four gibibytes
+    /// of address space, and a test program may have many hosts.
+    #[must_use]
+    pub fn in_memory(mut self) -> HostBuilder {
+        self.data = Data::Temporary;
+        self.options.max_residents = 256;
+        self
+    }
+
+    /// Keep everything in this directory. It is made where it is not there. Default: `data`.
+    #[must_use]
+    pub fn data_dir(mut self, directory: impl AsRef<Path>) -> HostBuilder {
+        self.data = Data::Directory(directory.as_ref().to_owned());
+        self
+    }
+
+    /// Go by a clock that is turned by hand: for tests.
+    #[must_use]
+    pub fn manual_clock(mut self, clock: &ManualClock) -> HostBuilder {
+        self.clock = Clock::manual(clock);
+        self
+    }
+
+    /// Compile uploads in a child process of this program, so that a hostile component can take
+    /// neither memory nor time from the host. The program is called with the argument `compile` and
+    /// must then call [`crate::compile_child`]. Default: in this process.
+    #[must_use]
+    pub fn compile_in_child(mut self, program: impl AsRef<Path>) -> HostBuilder {
+        self.compiler = Compiler::Child { program: program.as_ref().to_owned() };
+        self
+    }
+
+    /// Keep compiled agents in this directory instead of the data directory, for hosts that share
+    /// them: tests above all. Whoever knows the key and can write to the directory can run code as
+    /// this process.
+    #[must_use]
+    pub fn compiled_cache(mut self, directory: impl AsRef<Path>, key: [u8; 32]) -> HostBuilder {
+        self.cache = Some((directory.as_ref().to_owned(), key));
+        self
+    }
+
+    /// Replace all options.
+    #[must_use]
+    pub fn options(mut self, options: HostOptions) -> HostBuilder {
+        self.options = options;
+        self
+    }
+
+    /// Change some options.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut HostOptions)) -> HostBuilder {
+        change(&mut self.options);
+        self
+    }
+
+    /// Open the store and start the host.
+    ///
+    /// # Errors
+    /// [`BuildError`], which says what to do.
+    pub async fn build(self) -> Result<Host, BuildError> {
+        let HostBuilder { data, clock, compiler, cache, options } = self;
+        if options.memory_budget < HostOptions::MIN_MEMORY_BUDGET {
+            return Err(BuildError::MemoryBudget { given: options.memory_budget });
+        }
+        let store_options = options.store_options();
+        let (opening, data_dir) = match data {
+            Data::Temporary => {
+                (tokio::task::spawn_blocking(move || Embedded::temporary(store_options)), None)
+            }
+            Data::Directory(directory) => {
+                let path = directory.clone();
+                let open = move || Embedded::open(&path, store_options);
+                (tokio::task::spawn_blocking(open), Some(directory))
+            }
+        };
+        let store = opening.await.map_err(|_| BuildError::Unexpected)??;
+        let memory = MemoryBudget::new(options.memory_budget);
+        store.charge_to(&memory);
+        let store: Arc<dyn Store> = Arc::new(store);
+        let cache = cache
+            .or_else(|| data_dir.map(|directory| (directory.join("compiled"), store.secret())))
+            .map(|(dir, key)| CacheOptions { dir, key });
+        let sandbox = Sandbox::new(SandboxOptions {
+            max_instances: options.max_residents,
+            max_memory_bytes: options.limits.max_memory_bytes,
+            max_component_bytes: options.max_component_bytes,
+            guest_threads: options.guest_threads,
+            memory: memory.clone(),
+            clock: clock.clone(),
+            compiler,
+            cache,
+        })?;
+        let catalog = Arc::new(Catalog::new(sandbox.clone(), store.clone(), clock.clone()));
+        let manager = Manager::new(
+            store.clone(),
+            sandbox.clone(),
+            catalog.clone(),
+            clock.clone(),
+            memory.clone(),
+            ManagerOptions {
+                max_residents: usize::try_from(options.max_residents).unwrap_or(usize::MAX),
+                max_making: options
+                    .guest_threads
+                    .saturating_mul(MAKING_PER_THREAD)
+                    .max(MAKING_PER_THREAD),
+                max_queued_messages: options.max_queued_messages,
+                stop_grace: options.stop_grace,
+                rules: Rules {
+                    price: FuelPrice(options.fuel_price),
+                    max_consecutive_failures: options.max_consecutive_failures,
+                },
+            },
+        );
+        let keeping = expiry::keep(manager.clone(), options.retention);
+        let timekeeper = timekeeper::keep(manager.clone());
+        let telling = slept::tell(manager.clone());
+        let timekeeper =
+            sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping, telling).0 });
+        Ok(Host::new(Inner { options, clock, store, catalog, manager, memory, timekeeper }))
+    }
+}

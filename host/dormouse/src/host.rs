@@ -1,0 +1,202 @@
+//! The host as a library: everything that the API and the command line can do, and nothing else
+//! does.
+
+mod agents;
+pub(crate) mod code;
+mod events;
+mod history;
+mod origin;
+mod session;
+mod sessions;
+mod stats;
+mod storage;
+mod templates;
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+pub use agents::Agents;
+pub use events::EventSlice;
+pub use history::{Fork, ForkError, MAX_FORKS, UpgradeError};
+pub use origin::Resumption;
+pub use session::{LookError, Message, Reply, SessionHandle, Streaming};
+pub use sessions::{CreateError, Created, Listing, Sessions};
+pub use stats::HostStats;
+pub use storage::Storage;
+pub use templates::{NewTemplate, TemplateError, Templates};
+
+use crate::builder::{HostBuilder, HostOptions};
+use crate::catalog::Catalog;
+use crate::session::manager::Manager;
+use dormouse_base::clock::Clock;
+use dormouse_base::memory::MemoryBudget;
+use dormouse_domain::id::Principal;
+use dormouse_store::{Store, StoreError};
+
+/// A running host. Cheap to clone: all clones are the same host.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use dormouse::{Host, NewSession, Pattern};
+///
+/// let host = Host::builder().in_memory().build().await?;
+/// let counter = NewSession::agent("counter").pattern(Pattern::Hybrid);
+/// let session = host.sessions().create(counter).await?;
+/// assert_eq!(session.send("hello").await?.text(), "turn 1: hello");
+/// host.shut_down().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+    caller: Principal,
+}
+
+pub(crate) struct Inner {
+    pub(crate) options: HostOptions,
+    pub(crate) clock: Clock,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) manager: Arc<Manager>,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) timekeeper: JoinHandle<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Uploads that are under way hold what the host was made of.
+        self.manager.sandbox.stop_compiling();
+        self.manager.abandon();
+        self.timekeeper.abort();
+    }
+}
+
+impl Host {
+    /// Configure a host.
+    #[must_use]
+    pub fn builder() -> HostBuilder {
+        HostBuilder::default()
+    }
+
+    pub(crate) fn new(inner: Inner) -> Host {
+        Host { inner: Arc::new(inner), caller: Principal::local() }
+    }
+
+    /// The same host, called by somebody else: what is created belongs to that principal, and what
+    /// belongs to others does not exist.
+    #[must_use]
+    pub fn acting_as(&self, caller: Principal) -> Host {
+        Host { inner: self.inner.clone(), caller }
+    }
+
+    /// The agents.
+    #[must_use]
+    pub fn agents(&self) -> Agents {
+        Agents(self.clone())
+    }
+
+    /// The sessions.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        Sessions(self.clone())
+    }
+
+    /// The caller's templates.
+    #[must_use]
+    pub fn templates(&self) -> Templates {
+        Templates(self.clone())
+    }
+
+    /// The store: for who operates the host, not for its callers.
+    #[must_use]
+    pub fn store(&self) -> Storage {
+        Storage(self.clone())
+    }
+
+    /// The clock of this host.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// What this host was configured with.
+    #[must_use]
+    pub fn options(&self) -> &HostOptions {
+        &self.inner.options
+    }
+
+    /// What everything of this host is charged to.
+    pub fn memory(&self) -> &MemoryBudget {
+        &self.inner.memory
+    }
+
+    /// Numbers of this moment.
+    #[must_use]
+    pub fn stats(&self) -> HostStats {
+        HostStats {
+            residents: self.inner.manager.residents.instances(),
+            queued: self.inner.manager.queued(),
+            waiting: self.inner.memory.line().len(),
+            compiling: self.inner.manager.sandbox.compiling(),
+            memory_used: self.inner.memory.used(),
+            memory_limit: self.inner.memory.limit(),
+            memory_kept: self.inner.manager.sandbox.kept_bytes(),
+            store: self.inner.store.stats(),
+        }
+    }
+
+    /// Returns when the host cannot go on: the store has failed for good, or a task of the host has
+    /// died. Pending for ever otherwise. The process should then end; the next start goes on from
+    /// what is on the disk.
+    pub async fn failed(&self) -> String {
+        tokio::select! {
+            error = self.inner.store.failed() => error.to_string(),
+            () = self.inner.manager.liveness.task_died() => "a task of the host has died".to_owned(),
+        }
+    }
+
+    /// Returns when nothing is left to be done before the clock goes on: what is due has been done, down
+    /// to its last commit, and no message or order is being handled, except for turns that run and have
+    /// time left. For tests that turn the clock:
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// use dormouse::{Host, ManualClock, NewSession, Pattern, Residency};
+    ///
+    /// let clock = ManualClock::new();
+    /// let host = Host::builder().in_memory().manual_clock(&clock).build().await?;
+    /// let counter = NewSession::agent("counter").pattern(Pattern::Hybrid);
+    /// let session = host.sessions().create(counter).await?;
+    /// session.send("hello").await?;
+    /// clock.advance(Duration::from_secs(61));
+    /// host.settle().await;
+    /// assert_eq!(session.look().await?.residency, Residency::Asleep);
+    /// # Ok(()) }
+    /// ```
+    pub async fn settle(&self) {
+        self.inner.manager.settle().await;
+    }
+
+    /// Let running turns finish, put everything to sleep, and let go of the files. Turns that run on
+    /// for longer than the configured grace are killed.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store could not be closed cleanly.
+    ///
+    /// # Panics
+    /// If a task of the host has died of a panic, so that a test that caused it fails.
+    pub async fn shut_down(&self) -> Result<(), StoreError> {
+        self.inner.manager.sandbox.stop_compiling();
+        self.inner.manager.shut_down(self.inner.options.shutdown_grace).await;
+        self.inner.timekeeper.abort();
+        let closed = self.inner.store.close().await;
+        assert!(
+            !self.inner.manager.liveness.has_panicked(),
+            "a task of the host has died of a panic"
+        );
+        closed
+    }
+}

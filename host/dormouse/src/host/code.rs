@@ -1,0 +1,173 @@
+//! The stable word of each error: the same through the library and over HTTP.
+//!
+//! A word stays what it is from version to version, so that programs and tests can go by it. The API adds
+//! a status to each (`refusal.rs` of the crate `dormouse-http`), and takes the words from here.
+
+use super::{CreateError, ForkError, LookError, TemplateError, UpgradeError};
+use crate::catalog::AgentError;
+use crate::session::request::{Damaged, OrderError, SendError};
+use crate::turn::admission::Denied;
+use dormouse_domain::code::{
+    INTERNAL, INVALID_FIELD, NOT_ACTIVE, OUT_OF_MEMORY, SESSION_NOT_FOUND, SHUTTING_DOWN, UNUSABLE,
+};
+use dormouse_domain::turn::TurnOutcome;
+
+impl SendError {
+    /// The stable word for it, such as `session_not_active`; of a turn that failed, the word of its
+    /// failure, such as `agent_trapped`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            SendError::NotFound(_) => SESSION_NOT_FOUND,
+            SendError::Denied(denied) => denied.code(),
+            SendError::QueueFull(_) => "queue_full",
+            SendError::ShareSpent => "share_spent",
+            SendError::Failed(ended) => match &ended.turn.outcome {
+                TurnOutcome::Failed(failure) => failure.code.as_str(),
+                TurnOutcome::Answered { .. } => INTERNAL,
+            },
+            SendError::TooLarge => "message_too_large",
+            SendError::Invalid(_) => INVALID_FIELD,
+            SendError::Damaged(damaged) => damaged.code(),
+            SendError::Unusable(_) => UNUSABLE,
+            SendError::OutOfMemory => OUT_OF_MEMORY,
+            SendError::ShuttingDown => SHUTTING_DOWN,
+            SendError::Store(error) => error.code(),
+            SendError::Host(_) => INTERNAL,
+        }
+    }
+}
+
+impl Denied {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Denied::NotActive(_) => NOT_ACTIVE,
+            Denied::Paused => "session_paused",
+            Denied::BudgetExceeded(_) => "budget_exceeded",
+            Denied::TurnsExceeded(_) => "max_turns",
+            Denied::FuelExceeded(_) => "fuel_exhausted",
+        }
+    }
+}
+
+impl OrderError {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            OrderError::NotFound(_) => SESSION_NOT_FOUND,
+            OrderError::InvalidTransition(error) => error.code(),
+            OrderError::Unsaved(_) => "state_unsaved",
+            OrderError::NotActive(_) => NOT_ACTIVE,
+            OrderError::TurnInProgress => "turn_in_progress",
+            OrderError::NoSnapshot(_) => "snapshot_not_found",
+            OrderError::OtherAgent(_) => "other_agent",
+            OrderError::Damaged(damaged) => damaged.code(),
+            OrderError::NotUpgraded(_) => "upgrade_failed",
+            OrderError::Unusable(_) => UNUSABLE,
+            OrderError::Guest(_) => "wake_failed",
+            OrderError::QueueFull => "queue_full",
+            OrderError::OutOfMemory => OUT_OF_MEMORY,
+            OrderError::ShuttingDown => SHUTTING_DOWN,
+            OrderError::Store(error) => error.code(),
+            OrderError::Host(_) => INTERNAL,
+        }
+    }
+}
+
+impl Damaged {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        "snapshot_corrupt"
+    }
+}
+
+impl LookError {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            LookError::NotFound(_) => SESSION_NOT_FOUND,
+            LookError::Store(error) => error.code(),
+        }
+    }
+}
+
+impl CreateError {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            CreateError::Invalid(error) => error.code(),
+            CreateError::Agent(error) => error.code(),
+            CreateError::NotDurable(_) => "not_durable",
+            CreateError::PatternUnsupported { .. } => "pattern_unsupported",
+            CreateError::NotOwner => "not_owner",
+            CreateError::OtherAgent(_) => "other_agent",
+            CreateError::Template(error) => error.code(),
+            CreateError::Origin(error) => error.code(),
+            CreateError::Store(error) => error.code(),
+        }
+    }
+}
+
+impl ForkError {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            ForkError::Count => INVALID_FIELD,
+            ForkError::Spent(denied) => denied.code(),
+            ForkError::Agent(error) => error.code(),
+            ForkError::Order(error) => error.code(),
+        }
+    }
+}
+
+impl UpgradeError {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            UpgradeError::Agent(error) => error.code(),
+            UpgradeError::Order(error) => error.code(),
+        }
+    }
+}
+
+impl TemplateError {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            TemplateError::Invalid(error) => error.code(),
+            TemplateError::Name(_) => "invalid_name",
+            TemplateError::NotFound(_) => "template_not_found",
+            TemplateError::NoSnapshot(_) => "snapshot_not_found",
+            TemplateError::NotOwner => "not_owner",
+            TemplateError::TooMany => "too_many_templates",
+            TemplateError::Agent(error) => error.code(),
+            TemplateError::Order(error) => error.code(),
+            TemplateError::Store(error) => error.code(),
+        }
+    }
+}
+
+impl AgentError {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            AgentError::Refused(refusal) => refusal.code(),
+            AgentError::Name(_) => "invalid_name",
+            AgentError::NotFound(_) => "agent_not_found",
+            AgentError::Reserved(_) => "reserved_name",
+            AgentError::NotOwner(_) => "not_owner",
+            AgentError::Bundled(_) => "agent_bundled",
+            AgentError::Store(error) => error.code(),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The history of a session: its snapshots, and what can be started from them.
+
+use super::origin;
+use super::session::{LookError, SessionHandle};
+use crate::catalog::AgentError;
+use crate::session::request::{Order, OrderError, Running, Sight};
+use crate::turn::admission::Denied;
+use dormouse_domain::agent::{AgentKind, AgentSelector};
+use dormouse_domain::creation;
+use dormouse_domain::event::{Cursor, Event, EventKind};
+use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::limits::{Limit, Limits, NanoUsd};
+use dormouse_domain::session::Session;
+use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::state::Move;
+use dormouse_store::{Bound, Creation, Depth, Logged, Page, SnapshotSummary, StoreError};
+
+/// The most sessions that one fork makes.
+pub const MAX_FORKS: u32 = 256;
+/// Events that are looked through at a time.
+const LOOKED_THROUGH: usize = 500;
+/// How often events are looked through for one page.
+const PAGES: usize = 20;
+
+/// What to fork.
+#[derive(Clone, Copy, Debug)]
+pub struct Fork {
+    /// The snapshot to start from. `None`: the state after the last turn.
+    pub snapshot: Option<SnapshotId>,
+    /// How many sessions to make: 1 to 256.
+    pub count: u32,
+}
+
+impl Default for Fork {
+    fn default() -> Fork {
+        Fork { snapshot: None, count: 1 }
+    }
+}
+
+/// Why a session was not forked. Nothing was created.
+#[derive(Debug, thiserror::Error)]
+pub enum ForkError {
+    /// The number of forks is out of bounds.
+    #[error("count must be 1 to {MAX_FORKS}")]
+    Count,
+    /// The session has nothing left that a fork could spend.
+    #[error("a fork has the limits that are left: {0}")]
+    Spent(Denied),
+    /// The agent of the snapshot has been removed.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The session or the snapshot is not there, or its state could not be saved.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+}
+
+impl From<StoreError> for ForkError {
+    fn from(error: StoreError) -> ForkError {
+        ForkError::Order(error.into())
+    }
+}
+
+impl From<LookError> for ForkError {
+    fn from(error: LookError) -> ForkError {
+        ForkError::Order(error.into())
+    }
+}
+
+impl SessionHandle {
+    /// The snapshots that are kept of the session, newest first.
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`]
+    pub async fn snapshots(&self) -> Result<Vec<SnapshotSummary>, LookError> {
+        self.look().await?;
+        Ok(self.host.inner.store.snapshots(self.id).await?)
+    }
+
+    /// Make sessions that start from a snapshot of this one, all of them or none. They have spent
+    /// nothing and may spend what this one has left; its thread stays its own.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use dormouse::{Fork, Host, NewSession, Pattern};
+    ///
+    /// let host = Host::builder().in_memory().build().await?;
+    /// let notepad = NewSession::agent("notepad").pattern(Pattern::Hybrid);
+    /// let session = host.sessions().create(notepad).await?;
+    /// session.send("add milk").await?;
+    /// for fork in session.fork(Fork { snapshot: None, count: 2 }).await? {
+    ///     let fork = host.sessions().get(fork.session.id);
+    ///     assert!(fork.send("list").await?.text().contains("milk"));
+    /// }
+    /// # host.shut_down().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ForkError`]
+    pub async fn fork(&self, fork: Fork) -> Result<Vec<Sight>, ForkError> {
+        if !(1..=MAX_FORKS).contains(&fork.count) {
+            return Err(ForkError::Count);
+        }
+        let inner = &self.host.inner;
+        let parent = self.look().await?.session;
+        let from = match fork.snapshot {
+            Some(id) => Some(self.own(id).await?),
+            None => match origin::head(&self.host, parent.clone()).await? {
+                Some(id) => Some(self.own(id).await?),
+                None => None,
+            },
+        };
+        // What came before may have waited for a turn.
+        let _held = inner.catalog.hold().await;
+        let mut profile = parent.profile.clone();
+        profile.limits = left(&parent).map_err(ForkError::Spent)?;
+        profile.thread_key = None;
+        let digest = from.as_ref().map_or(profile.agent.digest, |from| from.agent);
+        // It has to be there still, whichever it is.
+        let referred = &parent.profile.agent;
+        let agent = inner.catalog.of_snapshot(digest, referred, &self.host.caller).await?;
+        profile.agent = agent.reference;
+        let now = inner.clock.now();
+        let (mut forks, mut events) = (Vec::new(), Vec::new());
+        for _ in 0..fork.count {
+            let id = SessionId(inner.clock.new_id());
+            let head = from.as_ref().map(|from| from.again(SnapshotId(inner.clock.new_id()), now));
+            let (owner, context) = (parent.owner.clone(), parent.context.clone());
+            let mut session = creation::begin(id, owner, profile.clone(), context, now);
+            session.start_from(head.as_ref());
+            events.push(creation::event(&session).with("forkOf", parent.id.to_string()));
+            forks.push(Creation { session, head });
+        }
+        events.push(
+            Event::session(EventKind::SessionForked, parent.id.0, now)
+                .with("count", fork.count)
+                .with("from", from.map(|from| from.id.to_string())),
+        );
+        let sessions: Vec<Session> = forks.iter().map(|fork| fork.session.clone()).collect();
+        inner.store.create_sessions(forks, events).await?;
+        metrics::counter!("dormouse_forks_total").increment(sessions.len() as u64);
+        for session in &sessions {
+            inner.manager.note_deadline(session);
+        }
+        Ok(sessions.into_iter().map(|session| inner.manager.sight(session)).collect())
+    }
+
+    /// Go back to a snapshot. What came after it stays among the snapshots, and what was spent stays
+    /// spent.
+    ///
+    /// # Errors
+    /// [`OrderError::TurnInProgress`] while a turn runs; [`OrderError::NoSnapshot`].
+    pub async fn rewind(&self, snapshot: SnapshotId) -> Result<Sight, OrderError> {
+        self.ask(Order::Rewind(snapshot)).await
+    }
+
+    /// Take no messages until the session is resumed.
+    ///
+    /// # Errors
+    /// [`OrderError::InvalidTransition`]
+    pub async fn pause(&self) -> Result<Sight, OrderError> {
+        self.ask(Order::Move(Move::Pause, Running::Continues)).await
+    }
+
+    /// Take messages again, after a pause or an error: from where the session is, or from a snapshot.
+    ///
+    /// # Errors
+    /// [`OrderError::InvalidTransition`]; [`OrderError::Damaged`] names the snapshot to resume from.
+    pub async fn resume(&self, snapshot: Option<SnapshotId>) -> Result<Sight, OrderError> {
+        self.ask(Order::Resume(snapshot)).await
+    }
+
+    /// Let another version of the agent take the session over, with the state that the old one saves
+    /// by its own `state` export. It is tried on a copy first, and if the first turn with the new
+    /// version fails, the session goes back to the old one by itself.
+    ///
+    /// # Errors
+    /// [`OrderError::NotUpgraded`] says what went wrong; the session is as it was.
+    pub async fn upgrade(&self, agent: AgentSelector) -> Result<Sight, UpgradeError> {
+        let catalog = &self.host.inner.catalog;
+        let _held = catalog.hold().await;
+        self.look().await.map_err(OrderError::from)?;
+        let agent = catalog.find(agent, &self.host.caller).await?;
+        if agent.kind == AgentKind::Command {
+            let why =
+                "the new version is a command, which keeps no state and takes no session over";
+            return Err(OrderError::NotUpgraded(why.to_owned()).into());
+        }
+        Ok(self.ask(Order::Upgrade(agent.reference)).await?)
+    }
+
+    /// Who has asked to go on from the session's snapshots, or of it to go on from another's, and
+    /// what came of it: events after a cursor, in order, at most `limit`. At most 10,000 of the
+    /// session's events are looked through at a time: a page may have few entries, or none, and a
+    /// `next`.
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`]
+    pub async fn audit(
+        &self,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Page<Logged, Cursor>, LookError> {
+        self.look().await?;
+        let mut audit = Page { entries: Vec::new(), next: Some(after) };
+        for _ in 0..PAGES {
+            let Some(cursor) = audit.next else { break };
+            let bound = Bound::entries(LOOKED_THROUGH);
+            let page = self.host.inner.store.session_events(self.id, cursor, bound).await?;
+            audit.next = page.next;
+            for logged in page.entries.into_iter().filter(|logged| logged.event.kind.is_audited()) {
+                if audit.entries.len() == limit {
+                    audit.next = audit.entries.last().map(|last: &Logged| last.cursor);
+                    return Ok(audit);
+                }
+                audit.entries.push(logged);
+            }
+        }
+        Ok(audit)
+    }
+
+    /// A snapshot of this session, without the data of its chunks.
+    async fn own(&self, id: SnapshotId) -> Result<Snapshot, OrderError> {
+        match self.host.inner.store.snapshot(id, Depth::Outline).await? {
+            Some(kept) if kept.session == self.id => Ok(kept.snapshot),
+            Some(_) | None => Err(OrderError::NoSnapshot(id)),
+        }
+    }
+}
+
+/// Why a session was not upgraded. It is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// The new agent is not there.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// It was not carried out.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+}
+
+/// What a session has left of its limits.
+fn left(session: &Session) -> Result<Limits, Denied> {
+    let Session { usage, profile, .. } = session;
+    let mut limits = profile.limits.clone();
+    let less = |max: Option<u64>, used: u64, denied: fn(u64) -> Denied| match max {
+        Some(max) if max <= used => Err(denied(max)),
+        max => Ok(max.map(|max| max - used)),
+    };
+    limits.max_turns =
+        less(limits.max_turns, usage.turns, |max| Denied::TurnsExceeded(Limit::Turns(max)))?;
+    limits.max_fuel =
+        less(limits.max_fuel, usage.fuel, |max| Denied::FuelExceeded(Limit::Fuel(max)))?;
+    limits.max_budget = match limits.max_budget {
+        Some(max) if max <= usage.cost => {
+            return Err(Denied::BudgetExceeded(Limit::Budget(max)));
+        }
+        max => max.map(|max| NanoUsd(max.0.saturating_sub(usage.cost.0))),
+    };
+    Ok(limits)
+}

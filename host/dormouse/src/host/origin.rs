@@ -1,0 +1,119 @@
+//! Where a session, a fork or a template starts from: a snapshot, found by its id or by its session's.
+
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+use super::Host;
+use crate::session::request::{Order, OrderError};
+use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::session::Session;
+use dormouse_domain::snapshot::Snapshot;
+use dormouse_store::{Depth, StoreError};
+
+/// What became of the wish to go on from a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumption {
+    /// The session goes on from this snapshot.
+    Resumed {
+        /// The snapshot.
+        from: SnapshotId,
+    },
+    /// Nobody has such an id, or retention has removed it: the session starts fresh.
+    NotFound,
+    /// The snapshot is older than the host resumes from: the session starts fresh.
+    Stale {
+        /// The snapshot.
+        from: SnapshotId,
+    },
+}
+
+impl Resumption {
+    /// The outcome as a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Resumption::Resumed { .. } => "resumed",
+            Resumption::NotFound => "not_found",
+            Resumption::Stale { .. } => "stale",
+        }
+    }
+
+    /// The snapshot that was found.
+    #[must_use]
+    pub fn from(self) -> Option<SnapshotId> {
+        match self {
+            Resumption::Resumed { from } | Resumption::Stale { from } => Some(from),
+            Resumption::NotFound => None,
+        }
+    }
+}
+
+/// A snapshot, without the data of its chunks, and the session that it belongs to.
+pub(super) struct Origin {
+    pub(super) snapshot: Snapshot,
+    pub(super) session: Session,
+}
+
+/// What an id leads to.
+pub(super) enum Found {
+    Here(Box<Origin>),
+    Nothing,
+    /// It belongs to somebody else, who has been told.
+    Foreign,
+}
+
+/// The snapshot of this id, or the head of the session of this id. What no snapshot holds yet of a
+/// session that is named is saved first.
+pub(super) async fn find(host: &Host, id: &str) -> Result<Found, OrderError> {
+    let Ok(id) = Uuid::from_str(id) else { return Ok(Found::Nothing) };
+    let store = &host.inner.store;
+    let session = SessionId(id);
+    let kept = match store.session(session).await? {
+        Some(found) if found.owner != host.caller => return foreign(host, found.id).await,
+        Some(found) => match head(host, found).await? {
+            Some(head) => store.snapshot(head, Depth::Outline).await?,
+            None => None,
+        },
+        None => store.snapshot(SnapshotId(id), Depth::Outline).await?,
+    };
+    let Some(kept) = kept else { return Ok(Found::Nothing) };
+    let Some(session) = store.session(kept.session).await? else { return Ok(Found::Nothing) };
+    if session.owner != host.caller {
+        return foreign(host, session.id).await;
+    }
+    Ok(Found::Here(Box::new(Origin { snapshot: kept.snapshot, session })))
+}
+
+/// The head of a session, with all its turns in it.
+pub(super) async fn head(host: &Host, session: Session) -> Result<Option<SnapshotId>, OrderError> {
+    if session.unsaved_turns == 0 {
+        return Ok(session.head);
+    }
+    let manager = &host.inner.manager;
+    let after = manager.order(session.id, Some(host.caller.clone()), Order::Save).await?;
+    match after {
+        Some(after) if after.unsaved_turns > 0 => Err(OrderError::Unsaved(after.unsaved_turns)),
+        Some(after) => Ok(after.head),
+        None => Ok(None),
+    }
+}
+
+async fn foreign(host: &Host, session: SessionId) -> Result<Found, OrderError> {
+    tell_owner(host, session).await?;
+    Ok(Found::Foreign)
+}
+
+/// Tell the owner of a session, in its audit trail, that somebody asked for what is not theirs.
+pub(super) async fn tell_owner(host: &Host, session: SessionId) -> Result<(), OrderError> {
+    let event = Event::session(EventKind::ResumeAttempted, session.0, host.inner.clock.now())
+        .with("outcome", "not_owner")
+        .with("by", host.caller.0.as_str());
+    metrics::counter!("dormouse_resumes_total", "outcome" => "not_owner").increment(1);
+    match host.inner.store.log(session, vec![event]).await {
+        // It has been deleted meanwhile: then there is nobody to be told.
+        Ok(()) | Err(StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

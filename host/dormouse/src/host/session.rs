@@ -1,0 +1,329 @@
+//! A session of a host: what can be said to it and asked of it.
+
+use std::sync::Arc;
+
+use futures::Stream;
+
+use super::Host;
+use crate::session::manager::Manager;
+use crate::session::request::{
+    Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, Order, OrderError, Running, SendError, Sight,
+};
+use crate::turn::output::{Delta, Output};
+use dormouse_domain::creation::InvalidField;
+use dormouse_domain::event::Cursor;
+use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::json;
+use dormouse_domain::state::{Cause, Move, Reason, Status};
+use dormouse_domain::turn::{Part, TurnOutcome, TurnRecord, text_of};
+use dormouse_store::{Bound, Logged, Page, StoreError};
+
+/// A handle on a session.
+#[derive(Clone)]
+pub struct SessionHandle {
+    pub(super) host: Host,
+    pub(super) id: SessionId,
+}
+
+/// What was asked for is not there, or the store cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// There is no such session, or it belongs to somebody else.
+    #[error("Session not found")]
+    NotFound(SessionId),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<LookError> for OrderError {
+    fn from(error: LookError) -> OrderError {
+        match error {
+            LookError::NotFound(id) => OrderError::NotFound(id),
+            LookError::Store(error) => OrderError::Store(error),
+        }
+    }
+}
+
+/// The answer to a message.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The turn that answered it.
+    pub turn: TurnRecord,
+    /// The session after it.
+    pub session: Sight,
+}
+
+impl Reply {
+    /// What was answered.
+    #[must_use]
+    pub fn content(&self) -> &[Part] {
+        match &self.turn.outcome {
+            TurnOutcome::Answered { content, .. } => content,
+            TurnOutcome::Failed(_) => &[],
+        }
+    }
+
+    /// The text of the answer.
+    #[must_use]
+    pub fn text(&self) -> String {
+        text_of(self.content())
+    }
+
+    /// Whether the state after the turn outlives the process, or there is none.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        matches!(self.turn.outcome, TurnOutcome::Answered { durable: true, .. })
+    }
+}
+
+/// A message that is under way, or was refused for what it holds.
+pub struct Message {
+    /// Its parts.
+    pub content: Vec<Part>,
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Message {
+        Message { content: vec![Part::Text(text.to_owned())] }
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Message {
+        Message { content: vec![Part::Text(text)] }
+    }
+}
+
+impl From<Vec<Part>> for Message {
+    fn from(content: Vec<Part>) -> Message {
+        Message { content }
+    }
+}
+
+/// A turn under way: what it streams, and in the end its reply.
+pub struct Streaming {
+    output: Output,
+    manager: Arc<Manager>,
+    answer: tokio::sync::oneshot::Receiver<Result<Ended, SendError>>,
+}
+
+impl Streaming {
+    /// What the agent streams, from the beginning. Provisional until [`Streaming::reply`] is there.
+    pub fn deltas(&self) -> impl Stream<Item = Delta> + Send + 'static {
+        let output = self.output.clone();
+        futures::stream::unfold((output, 0), |(output, place)| async move {
+            let delta = output.get(place).await?;
+            Some((delta, (output, place + 1)))
+        })
+    }
+
+    /// The buffer that [`Streaming::deltas`] reads: it also tells when the agent is being called.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        self.output.clone()
+    }
+
+    /// Wait for the reply.
+    ///
+    /// # Errors
+    /// [`SendError`], as [`SessionHandle::send`].
+    pub async fn reply(self) -> Result<Reply, SendError> {
+        let ended = match self.answer.await {
+            Ok(ended) => ended?,
+            Err(_) if self.manager.liveness.is_closed() => return Err(SendError::ShuttingDown),
+            Err(_) => return Err(SendError::Host("its task has died".to_owned())),
+        };
+        Ok(Reply { session: self.manager.sight(ended.session), turn: ended.turn })
+    }
+}
+
+impl SessionHandle {
+    pub(super) fn new(host: Host, id: SessionId) -> SessionHandle {
+        SessionHandle { host, id }
+    }
+
+    /// The name of the session.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The session as it is.
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`]
+    pub async fn look(&self) -> Result<Sight, LookError> {
+        // Before it is read: to a stranger a session answers as fast as one that is not there.
+        if !self.host.inner.store.is_owner(self.id, &self.host.caller)? {
+            return Err(LookError::NotFound(self.id));
+        }
+        self.manager().look(self.id).await?.ok_or(LookError::NotFound(self.id))
+    }
+
+    /// Where the session is in its life.
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`]
+    pub async fn status(&self) -> Result<Status, LookError> {
+        Ok(self.look().await?.session.state.status())
+    }
+
+    /// Send a message and wait for the reply. The turn goes on if the caller does not wait.
+    ///
+    /// # Errors
+    /// [`SendError`]: a message that begun no turn has left nothing behind; a turn that failed has
+    /// left its bill and its record.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<Reply, SendError> {
+        self.stream(message)?.reply().await
+    }
+
+    /// Send a message and follow what the agent streams.
+    ///
+    /// # Errors
+    /// [`SendError`] where the message is not taken.
+    pub fn stream(&self, message: impl Into<Message>) -> Result<Streaming, SendError> {
+        let content = message.into().content;
+        let bytes: usize = content.iter().map(Part::len).sum();
+        if bytes > MAX_MESSAGE || content.len() > MAX_PARTS || content.is_empty() {
+            return Err(SendError::TooLarge);
+        }
+        for (place, part) in (1..).zip(&content) {
+            if let Part::Json(text) = part {
+                json::check(text).map_err(|error| {
+                    let problem = format!("part {place} is no JSON document: {error}");
+                    InvalidField::new("content", problem)
+                })?;
+            }
+        }
+        let (answer, output) = self.manager().send(self.id, self.host.caller.clone(), content)?;
+        Ok(Streaming { output, answer, manager: self.manager().clone() })
+    }
+
+    /// What the running turn has streamed so far and will stream, with the number of the turn.
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`]
+    pub async fn running(&self) -> Result<Option<(u64, Output)>, LookError> {
+        self.look().await?;
+        Ok(self.manager().running(self.id))
+    }
+
+    /// Drop the instance, once the running turn is over. The next message wakes the session where it
+    /// was.
+    ///
+    /// # Errors
+    /// [`OrderError::Unsaved`] where that would lose the state.
+    pub async fn sleep(&self) -> Result<Sight, OrderError> {
+        self.ask(Order::Sleep("asked")).await
+    }
+
+    /// Make the instance now, so that the next message finds it.
+    ///
+    /// # Errors
+    /// [`OrderError`]
+    pub async fn wake(&self) -> Result<Sight, OrderError> {
+        self.ask(Order::Wake).await
+    }
+
+    /// End the session. The running turn may finish within the grace period; this returns before.
+    ///
+    /// # Errors
+    /// [`OrderError::InvalidTransition`] where the session is over.
+    pub async fn stop(&self) -> Result<Sight, OrderError> {
+        let sight = self.look().await?;
+        let step = Move::Stop(Cause::Stopped.into());
+        sight.session.state.after(step.clone())?;
+        let done = self.manager().post(self.id, None, Order::Move(step, Running::Finishes))?;
+        if sight.running_turn.is_some() {
+            return Ok(self.look().await?);
+        }
+        done.await.unwrap_or(Err(OrderError::ShuttingDown))?;
+        Ok(self.look().await?)
+    }
+
+    /// End the session at once. The running turn is killed, and recorded as killed.
+    ///
+    /// # Errors
+    /// [`OrderError::InvalidTransition`] where the session is over.
+    pub async fn force_kill(&self) -> Result<Sight, OrderError> {
+        self.end(Move::Terminate(Cause::ForceKilled.into())).await
+    }
+
+    /// End the session for a reason of the caller's. The running turn is killed.
+    ///
+    /// # Errors
+    /// [`OrderError::InvalidTransition`] where the session is over.
+    pub async fn terminate(&self, reason: &str) -> Result<Sight, OrderError> {
+        let reason = Reason(reason.chars().take(MAX_REASON).collect());
+        self.end(Move::Terminate(reason)).await
+    }
+
+    /// Remove the session with all its turns. A running turn is killed.
+    ///
+    /// # Errors
+    /// [`OrderError::NotFound`]
+    pub async fn delete(&self) -> Result<(), OrderError> {
+        self.look().await?;
+        self.manager().order(self.id, None, Order::Delete).await?;
+        Ok(())
+    }
+
+    /// Turns with numbers above `after`, in order, at most `limit`. A page ends before it has more than
+    /// [`PAGE_BYTES`](crate::PAGE_BYTES); its `next` is the `after` of the one behind it.
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`]
+    pub async fn turns(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Page<TurnRecord, u64>, LookError> {
+        self.look().await?;
+        Ok(self.host.inner.store.turns(self.id, after, Bound::entries(limit)).await?)
+    }
+
+    /// One turn.
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`] where there is no such session.
+    pub async fn turn(&self, number: u64) -> Result<Option<TurnRecord>, LookError> {
+        self.look().await?;
+        Ok(self.host.inner.store.turn(self.id, number).await?)
+    }
+
+    /// What happened to the session after a cursor, in order, at most `limit`. A page ends before it has
+    /// more than [`PAGE_BYTES`](crate::PAGE_BYTES).
+    ///
+    /// # Errors
+    /// [`LookError::NotFound`]
+    pub async fn events(
+        &self,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Page<Logged, Cursor>, LookError> {
+        self.look().await?;
+        Ok(self.host.inner.store.session_events(self.id, after, Bound::entries(limit)).await?)
+    }
+
+    /// Give an order that asks nothing of the running turn.
+    pub(super) async fn ask(&self, order: Order) -> Result<Sight, OrderError> {
+        self.give(Some(self.host.caller.clone()), order).await
+    }
+
+    /// Give an order that ends the running turn. Checked before it is given, because one that is
+    /// refused must kill nothing.
+    async fn end(&self, step: Move) -> Result<Sight, OrderError> {
+        self.look().await?.session.state.after(step.clone())?;
+        self.give(None, Order::Move(step, Running::Dies)).await
+    }
+
+    async fn give(&self, caller: Option<Principal>, order: Order) -> Result<Sight, OrderError> {
+        let session = self.manager().order(self.id, caller, order).await?;
+        session.map(|session| self.manager().sight(session)).ok_or(OrderError::NotFound(self.id))
+    }
+
+    fn manager(&self) -> &Arc<Manager> {
+        &self.host.inner.manager
+    }
+}

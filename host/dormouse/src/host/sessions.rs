@@ -1,0 +1,244 @@
+//! The sessions of a host: created, found, listed.
+
+use super::origin::{self, Found, Origin};
+use super::templates::TemplateError;
+use super::{Host, Resumption, SessionHandle};
+use crate::catalog::AgentError;
+use crate::session::request::{OrderError, Sight};
+use dormouse_domain::agent::{Agent, AgentKind, AgentRef, Digest, Statefulness};
+use dormouse_domain::creation::{self, InvalidField, NewSession, Start};
+use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::pattern::Pattern;
+use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::template::Template;
+use dormouse_sandbox::environment;
+use dormouse_store::{Creation, SessionQuery, StoreError};
+
+/// Why a session was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// A field is out of bounds.
+    #[error(transparent)]
+    Invalid(#[from] InvalidField),
+    /// The agent is not there.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// `require_durable`, but the agent's state does not outlive the process.
+    #[error("the agent does not save its state ({0}), and the session is required to be durable")]
+    NotDurable(String),
+    /// The agent is a command, which lives for one turn, and the session is to live longer.
+    #[error(
+        "the agent '{agent}' is a command: it runs once and keeps nothing, so it serves no {pattern} \
+         session; create an ephemeral one for each message"
+    )]
+    PatternUnsupported {
+        /// The agent.
+        agent: AgentRef,
+        /// What was asked for.
+        pattern: Pattern,
+    },
+    /// The snapshot to resume from belongs to somebody else, or to another project.
+    #[error("the snapshot to resume from belongs to another owner or project")]
+    NotOwner,
+    /// The snapshot is of another agent than the one that was asked for.
+    #[error(
+        "the snapshot is of another agent ({0}): name no agent, or upgrade the session that it is of"
+    )]
+    OtherAgent(Digest),
+    /// The template is not there.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// What it should start from could not be saved or read.
+    #[error(transparent)]
+    Origin(#[from] OrderError),
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a new session starts from.
+struct StartingPoint {
+    snapshot: Snapshot,
+    /// The agent that the session or template refers to which the snapshot is of.
+    agent: AgentRef,
+}
+
+/// A session that was created.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// The session.
+    pub session: Sight,
+    /// What became of the wish to resume, where there was one.
+    pub resume: Option<Resumption>,
+}
+
+/// The sessions of a host.
+#[derive(Clone)]
+pub struct Sessions(pub(super) Host);
+
+/// One page of a listing.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The sessions, newest first.
+    pub sessions: Vec<Sight>,
+    /// How many match, over all pages.
+    pub total: usize,
+    /// The session behind which the list goes on, for `after` of the next query; `None` at its end.
+    pub next: Option<SessionId>,
+}
+
+impl Sessions {
+    /// Create a session. No instance is made before its first message.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use dormouse::{Host, NanoUsd, NewSession, Pattern, Status};
+    ///
+    /// let host = Host::builder().in_memory().build().await?;
+    /// let limited = NewSession {
+    ///     max_turns: Some(1),
+    ///     max_budget: NanoUsd::from_usd(0.01),
+    ///     ..NewSession::agent("counter").pattern(Pattern::Hybrid)
+    /// };
+    /// let session = host.sessions().create(limited).await?;
+    /// session.send("the only message").await?;
+    /// assert_eq!(session.status().await?, Status::Terminated);
+    /// # host.shut_down().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CreateError`] names the field that is out of bounds.
+    pub async fn create(&self, new: NewSession) -> Result<SessionHandle, CreateError> {
+        Ok(self.get(self.create_seen(new).await?.session.session.id))
+    }
+
+    /// Create a session, and return it as it is then instead of a handle, with what became of the
+    /// wish to resume.
+    ///
+    /// # Errors
+    /// As [`Sessions::create`].
+    pub async fn create_seen(&self, mut new: NewSession) -> Result<Created, CreateError> {
+        let inner = &self.0.inner;
+        // Before the agents are held: this may wait for a turn.
+        let (from, resume) = self.start(&mut new).await?;
+        let _held = inner.catalog.hold().await;
+        let now = inner.clock.now();
+        let agent = self.agent(&new, from.as_ref()).await?;
+        if let Statefulness::Unsaved(why) = &agent.statefulness
+            && new.require_durable
+        {
+            return Err(CreateError::NotDurable(why.clone()));
+        }
+        match agent.kind {
+            AgentKind::Agent => {}
+            AgentKind::Command if new.pattern == Pattern::Ephemeral => {
+                environment::check(&new.config)?;
+            }
+            AgentKind::Command => {
+                let (agent, pattern) = (agent.reference, new.pattern);
+                return Err(CreateError::PatternUnsupported { agent, pattern });
+            }
+        }
+        let id = SessionId(inner.clock.new_id());
+        let owner = self.0.caller.clone();
+        let defaults = &inner.options.limits;
+        let mut session = creation::create(new, id, owner, agent.reference, defaults, now)?;
+        let head = from.map(|from| from.snapshot.again(SnapshotId(inner.clock.new_id()), now));
+        session.start_from(head.as_ref());
+        let mut events = vec![creation::event(&session)];
+        if let Some(resume) = resume {
+            metrics::counter!("dormouse_resumes_total", "outcome" => resume.as_str()).increment(1);
+            let mut event = Event::session(EventKind::ResumeAttempted, id.0, now)
+                .with("outcome", resume.as_str())
+                .with("by", self.0.caller.0.as_str());
+            if let Some(from) = resume.from() {
+                event = event.with("from", from.to_string());
+            }
+            events.push(event);
+        }
+        let creation = Creation { session: session.clone(), head };
+        inner.store.create_sessions(vec![creation], events).await?;
+        inner.manager.note_deadline(&session);
+        Ok(Created { session: inner.manager.sight(session), resume })
+    }
+
+    /// The snapshot that a session starts from, and what became of the wish to resume. What goes on
+    /// from a project's session belongs to that project.
+    async fn start(
+        &self,
+        new: &mut NewSession,
+    ) -> Result<(Option<StartingPoint>, Option<Resumption>), CreateError> {
+        let id = match &new.start {
+            Start::Fresh => return Ok((None, None)),
+            Start::Template(name) => {
+                let Template { snapshot, agent, .. } = self.0.templates().get(name).await?;
+                return Ok((Some(StartingPoint { snapshot, agent }), None));
+            }
+            Start::Resume(id) => id,
+        };
+        let Origin { snapshot, session } = match origin::find(&self.0, id).await? {
+            Found::Here(origin) => *origin,
+            Found::Nothing => return Ok((None, Some(Resumption::NotFound))),
+            Found::Foreign => return Err(CreateError::NotOwner),
+        };
+        let project = &session.profile.project_id;
+        if project.is_some() && new.project_id.is_some() && *project != new.project_id {
+            origin::tell_owner(&self.0, session.id).await?;
+            return Err(CreateError::NotOwner);
+        }
+        let from = snapshot.id;
+        let age = self.0.inner.clock.now().since(snapshot.taken_at);
+        if session.profile.thread_key.is_none() && age > self.0.inner.options.stale_after {
+            return Ok((None, Some(Resumption::Stale { from })));
+        }
+        new.project_id = new.project_id.take().or(session.profile.project_id);
+        let agent = session.profile.agent;
+        Ok((Some(StartingPoint { snapshot, agent }), Some(Resumption::Resumed { from })))
+    }
+
+    /// The agent of a new session: the one that was asked for, and if it starts from a snapshot, no
+    /// other than the snapshot's.
+    async fn agent(
+        &self,
+        new: &NewSession,
+        from: Option<&StartingPoint>,
+    ) -> Result<Agent, CreateError> {
+        let (inner, caller) = (&self.0.inner, &self.0.caller);
+        let agent = match (&new.agent, from) {
+            (Some(agent), _) => inner.catalog.find(creation::selected(agent)?, caller).await?,
+            (None, Some(StartingPoint { snapshot, agent })) => {
+                inner.catalog.of_snapshot(snapshot.agent, agent, caller).await?
+            }
+            (None, None) => inner.catalog.find(inner.options.default_agent.clone(), caller).await?,
+        };
+        match from {
+            Some(StartingPoint { snapshot, .. }) if snapshot.agent != agent.reference.digest => {
+                Err(CreateError::OtherAgent(snapshot.agent))
+            }
+            Some(_) | None => Ok(agent),
+        }
+    }
+
+    /// A handle on a session. Whether there is one shows at the first use.
+    #[must_use]
+    pub fn get(&self, id: SessionId) -> SessionHandle {
+        SessionHandle::new(self.0.clone(), id)
+    }
+
+    /// The caller's sessions that match, newest first. A page ends before it has more than
+    /// [`PAGE_BYTES`](crate::PAGE_BYTES): then it may have fewer than were asked for, and `next` says
+    /// where the list goes on.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub async fn list(&self, mut query: SessionQuery) -> Result<Listing, StoreError> {
+        query.owner = Some(self.0.caller.clone());
+        let page = self.0.inner.store.sessions(query).await?;
+        let sight = |session| self.0.inner.manager.sight(session);
+        let sessions = page.sessions.into_iter().map(sight).collect();
+        Ok(Listing { sessions, total: page.total, next: page.next })
+    }
+}

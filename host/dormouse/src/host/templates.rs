@@ -1,0 +1,134 @@
+//! Templates: snapshots under a name, from which sessions start warm.
+
+use super::Host;
+use super::origin::{self, Found, Origin};
+use crate::catalog::AgentError;
+use crate::session::request::OrderError;
+use dormouse_domain::agent::{AgentName, InvalidName};
+use dormouse_domain::creation::{InvalidField, MAX_DESCRIPTION};
+use dormouse_domain::id::SnapshotId;
+use dormouse_domain::template::{Template, TemplateSummary};
+use dormouse_store::StoreError;
+
+/// The most templates of one owner.
+pub const MAX_TEMPLATES: usize = 256;
+
+/// A template to make.
+#[derive(Clone, Debug)]
+pub struct NewTemplate {
+    /// Its name: 1 to 64 characters, as those of agents.
+    pub name: String,
+    /// The snapshot of this id, or the head of the session of this id.
+    pub from: String,
+    /// What it is for.
+    pub description: Option<String>,
+}
+
+/// What is wrong with a template.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// A field is out of bounds.
+    #[error(transparent)]
+    Invalid(#[from] InvalidField),
+    /// The name is none.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// There is no such template.
+    #[error("there is no template '{0}'; GET /api/templates lists those there are")]
+    NotFound(String),
+    /// There is nothing to make it from.
+    #[error("there is no snapshot and no session with a snapshot of the id '{0}'")]
+    NoSnapshot(String),
+    /// What it should be made from belongs to somebody else.
+    #[error("the snapshot belongs to another owner")]
+    NotOwner,
+    /// There are too many.
+    #[error("an owner has {MAX_TEMPLATES} templates at most; delete one first")]
+    TooMany,
+    /// The agent of the snapshot has been removed.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// What no snapshot holds yet of the session could not be saved.
+    #[error(transparent)]
+    Order(#[from] Box<OrderError>),
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The templates of one caller.
+#[derive(Clone)]
+pub struct Templates(pub(super) Host);
+
+impl Templates {
+    /// Keep a snapshot under a name, whatever becomes of its session. One of the same name is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`TemplateError`]
+    pub async fn create(&self, new: NewTemplate) -> Result<Template, TemplateError> {
+        let NewTemplate { name, from, description } = new;
+        let name: AgentName = name
+            .parse::<AgentName>()
+            .map_err(|error: InvalidName| InvalidName { what: "a name of a template", ..error })?;
+        if description.as_ref().is_some_and(|text| text.chars().count() > MAX_DESCRIPTION) {
+            let problem = format!("may have {MAX_DESCRIPTION} characters at most");
+            return Err(InvalidField::new("description", problem).into());
+        }
+        let inner = &self.0.inner;
+        let Origin { snapshot, session } =
+            match origin::find(&self.0, &from).await.map_err(Box::new)? {
+                Found::Here(origin) => *origin,
+                Found::Nothing => return Err(TemplateError::NoSnapshot(from)),
+                Found::Foreign => return Err(TemplateError::NotOwner),
+            };
+        let _held = inner.catalog.hold().await;
+        let known = inner.store.templates(self.0.caller.clone()).await?;
+        if known.len() >= MAX_TEMPLATES && known.iter().all(|known| known.name != name.as_str()) {
+            return Err(TemplateError::TooMany);
+        }
+        let referred = &session.profile.agent;
+        let agent = inner.catalog.of_snapshot(snapshot.agent, referred, &self.0.caller).await?;
+        let now = inner.clock.now();
+        let template = Template {
+            name: name.to_string(),
+            owner: self.0.caller.clone(),
+            description,
+            agent: agent.reference,
+            snapshot: snapshot.again(SnapshotId(inner.clock.new_id()), now),
+            created_at: now,
+        };
+        inner.store.put_template(template.clone()).await?;
+        Ok(template)
+    }
+
+    /// All of them, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub async fn list(&self) -> Result<Vec<TemplateSummary>, StoreError> {
+        self.0.inner.store.templates(self.0.caller.clone()).await
+    }
+
+    /// The template of this name.
+    ///
+    /// # Errors
+    /// [`TemplateError::NotFound`]
+    pub async fn get(&self, name: &str) -> Result<Template, TemplateError> {
+        let found = self.0.inner.store.template(self.0.caller.clone(), name.to_owned()).await?;
+        found.ok_or_else(|| TemplateError::NotFound(name.to_owned()))
+    }
+
+    /// Remove a template. Sessions that started from it stay as they are.
+    ///
+    /// # Errors
+    /// [`TemplateError::NotFound`]
+    pub async fn delete(&self, name: &str) -> Result<(), TemplateError> {
+        let owner = self.0.caller.clone();
+        if self.0.inner.store.delete_template(owner, name.to_owned()).await? {
+            Ok(())
+        } else {
+            Err(TemplateError::NotFound(name.to_owned()))
+        }
+    }
+}

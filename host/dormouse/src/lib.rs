@@ -1,0 +1,58 @@
+//! Dormouse hosts AI-agent sessions in WebAssembly: sandboxed, metered, asleep when idle.
+//!
+//! [`Host`] is the whole product; the HTTP API and the command line are clients of it. See its
+//! example, and `examples/` in the repository.
+//!
+//! `ARCHITECTURE.md` in the repository describes the modules and their boundaries.
+
+#![deny(missing_docs)]
+
+mod builder;
+mod catalog;
+mod host;
+mod session;
+mod turn;
+mod uploads;
+
+pub use builder::{BuildError, HostBuilder, HostOptions};
+pub use catalog::{AgentError, Upload};
+pub use dormouse_base::clock::{Clock, ManualClock};
+pub use dormouse_base::memory::MemoryBudget;
+pub use dormouse_domain::agent::{
+    Agent, AgentKind, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, InvalidName,
+    StartRandomness, Statefulness, Version, Visibility,
+};
+pub use dormouse_domain::creation::{DefaultLimits, InvalidField, NewSession, Start};
+pub use dormouse_domain::event::{Cursor, Event, EventKind, Subject};
+pub use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
+pub use dormouse_domain::inactive::NotActive;
+pub use dormouse_domain::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
+pub use dormouse_domain::pattern::Pattern;
+pub use dormouse_domain::session::{
+    BeforeUpgrade, Durability, Object, Profile, Residency, ResumeFallback, Session,
+};
+pub use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
+pub use dormouse_domain::state::{Cause, InvalidTransition, Reason, Resumable, State, Status};
+pub use dormouse_domain::template::{Template, TemplateSummary};
+pub use dormouse_domain::time::Timestamp;
+pub use dormouse_domain::turn::{
+    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, Startup, TurnOutcome,
+    TurnRecord, text_of,
+};
+pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
+pub use dormouse_store::embedded::{OpenError, Options as StoreOptions};
+pub use dormouse_store::upkeep::{self, BackupError, BackupSummary, CheckReport, StoreUsage};
+pub use dormouse_store::{
+    Logged, PAGE_BYTES, Page, Retention, SessionQuery, SnapshotSummary, StoreError, StoreStats,
+};
+pub use host::{
+    Agents, CreateError, Created, EventSlice, Fork, ForkError, Host, HostStats, Listing, LookError,
+    MAX_FORKS, Message, NewTemplate, Reply, Resumption, SessionHandle, Sessions, Storage,
+    Streaming, TemplateError, Templates, UpgradeError,
+};
+pub use session::request::{
+    Damaged, Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight,
+};
+pub use turn::admission::Denied;
+pub use turn::output::{Delta, Output};
+pub use uploads::{UploadState, UploadStatus};

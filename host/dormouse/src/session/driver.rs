@@ -1,0 +1,225 @@
+//! The driver of a session: the one task that changes it.
+//!
+//! It takes what waits, one after the other: an order changes the record, a message becomes a turn.
+//! Each change is committed before memory follows and before anybody is told. When a commit does not
+//! succeed, everything in memory is dropped, and the next work starts from what the store has.
+
+mod history;
+mod orders;
+mod turns;
+mod upgrade;
+mod waking;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::catalog::CodeError;
+use dormouse_base::line::Ticket;
+use dormouse_domain::event::Event;
+use dormouse_domain::time::Timestamp;
+use dormouse_sandbox::{Fault, Refusal};
+use dormouse_store::StoreError;
+
+use super::manager::Manager;
+use super::queue::Next;
+use super::request::{Commission, Running};
+use super::residents::{Guest, Resident, Seat};
+use dormouse_domain::id::SessionId;
+use dormouse_domain::session::{Residency, Session};
+use dormouse_domain::snapshot::Snapshot;
+
+/// Work for this session until there is none.
+pub(super) async fn drive(
+    manager: &Arc<Manager>,
+    id: SessionId,
+    resident: Option<Box<Resident>>,
+    mut interrupt: watch::Receiver<Running>,
+) {
+    let mut driver = Driver::new(manager, id, resident, interrupt.clone());
+    while let Some(work) = manager.next(id, || driver.leave()) {
+        match work {
+            Next::Order(Commission { order, answer }) => {
+                let done = driver.order(order).await;
+                driver.let_go();
+                // Who gave the order may have gone; it is carried out all the same.
+                let _ = answer.send(done);
+            }
+            Next::Message(letter) => {
+                driver.message(letter, &mut interrupt).await;
+                driver.let_go();
+            }
+        }
+    }
+}
+
+/// Save an idle instance whose state no snapshot holds, and drop it: the host is shutting down.
+/// Answers whether it was saved.
+pub(super) async fn save_and_leave(manager: Arc<Manager>, resident: Resident) -> bool {
+    let (_running, interrupt) = watch::channel(Running::Continues);
+    let id = resident.session.id;
+    let mut driver = Driver::new(&manager, id, Some(Box::new(resident)), interrupt);
+    driver.save_now().await.is_ok()
+}
+
+struct Driver<'a> {
+    manager: &'a Arc<Manager>,
+    id: SessionId,
+    /// The record as it was last committed. `None`: not read yet, or not to be trusted.
+    session: Option<Session>,
+    /// The head, where it was read with the record and not yet put into an instance.
+    head: Option<Snapshot>,
+    /// Why the head could not be read.
+    damage: Option<Arc<str>>,
+    /// Leave to hold a head, and to make an instance of it.
+    making: Option<Seat>,
+    guest: Option<Guest>,
+    /// Whether somebody ends the session while it stands in line.
+    interrupt: watch::Receiver<Running>,
+    /// It stands in line for memory or a place.
+    in_line: bool,
+    /// Its place in that line, for as long as its work goes on.
+    ticket: Option<Ticket>,
+    /// Bytes that the next instance holds from its start, because one before it found no memory for
+    /// as many.
+    reserve: Reserve,
+    /// When the instance was last of use.
+    used_at: Timestamp,
+    /// The instance was made since the last commit, and no event tells of it yet.
+    woken: bool,
+    /// The state could not be saved out of turn, and no turn has come since.
+    stuck: bool,
+    /// How often the next turn has been begun without a record of it.
+    attempts: u32,
+}
+
+/// Memory that the next instance holds from its start, in bytes.
+#[derive(Clone, Copy, Default)]
+struct Reserve {
+    /// What it should hold.
+    wanted: u64,
+    /// What will do where there is no other instance that could give anything back. At most as much.
+    least: u64,
+}
+
+/// Why a session could not be loaded or woken.
+enum WakeError {
+    NotFound,
+    /// There was no memory or no place in all the time that one may wait.
+    OutOfMemory,
+    ShuttingDown,
+    /// It was stopped, killed or deleted while it stood in line.
+    Ended,
+    /// The saved state could not be put back: a fault of the guest.
+    Guest(Fault),
+    /// The head is damaged. Says how.
+    Damaged(String),
+    /// This host does not read the head. Says why.
+    Unusable(String),
+    Host(String),
+    Store(StoreError),
+}
+
+impl From<StoreError> for WakeError {
+    fn from(error: StoreError) -> WakeError {
+        WakeError::Store(error)
+    }
+}
+
+impl From<CodeError> for WakeError {
+    fn from(error: CodeError) -> WakeError {
+        match error {
+            CodeError::Store(error) => WakeError::Store(error),
+            CodeError::Refused(Refusal::Busy | Refusal::QueueFull { .. }) => WakeError::OutOfMemory,
+            CodeError::Refused(Refusal::ShuttingDown) => WakeError::ShuttingDown,
+            CodeError::Missing(_) | CodeError::Refused(_) => WakeError::Host(error.to_string()),
+        }
+    }
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        manager: &'a Arc<Manager>,
+        id: SessionId,
+        resident: Option<Box<Resident>>,
+        interrupt: watch::Receiver<Running>,
+    ) -> Driver<'a> {
+        let mut driver = Driver {
+            manager,
+            id,
+            session: None,
+            head: None,
+            damage: None,
+            making: None,
+            guest: None,
+            interrupt,
+            in_line: false,
+            ticket: None,
+            reserve: Reserve::default(),
+            used_at: manager.clock.now(),
+            woken: false,
+            stuck: false,
+            attempts: 0,
+        };
+        if let Some(resident) = resident {
+            let Resident { session, guest, used_at, stuck } = *resident;
+            (driver.session, driver.guest) = (Some(session), Some(guest));
+            (driver.used_at, driver.stuck) = (used_at, stuck);
+        }
+        driver
+    }
+}
+
+impl Driver<'_> {
+    /// What is left in memory when there is no more work.
+    fn leave(&mut self) -> Option<Box<Resident>> {
+        let mut guest = self.guest.take()?;
+        let session = self.session.take()?;
+        guest.instance.rest();
+        Some(Box::new(Resident { session, guest, used_at: self.used_at, stuck: self.stuck }))
+    }
+
+    /// Forget everything: the store knows better.
+    fn forget(&mut self) {
+        self.session = None;
+        self.let_go();
+        self.drop_guest();
+    }
+
+    /// Hold no state that is not in an instance.
+    fn let_go(&mut self) {
+        (self.head, self.damage) = (None, None);
+        self.making = None;
+        (self.ticket, self.reserve) = (None, Reserve::default());
+    }
+
+    /// Drop the instance that could not be woken; but not one that goes on resting, because there was
+    /// no memory to call it.
+    fn give_up_guest(&mut self, error: &WakeError) {
+        match error {
+            WakeError::OutOfMemory | WakeError::ShuttingDown => {}
+            WakeError::NotFound
+            | WakeError::Ended
+            | WakeError::Guest(_)
+            | WakeError::Damaged(_)
+            | WakeError::Unusable(_)
+            | WakeError::Host(_)
+            | WakeError::Store(_) => self.drop_guest(),
+        }
+    }
+
+    fn drop_guest(&mut self) {
+        if self.guest.take().is_some() {
+            self.manager.note_residency(self.id, Residency::Asleep);
+        }
+    }
+
+    /// Events that wait for the next commit.
+    async fn pending_events(&mut self) -> Vec<Event> {
+        if std::mem::take(&mut self.woken) {
+            self.manager.slept.woken_events(self.id, self.manager.clock.now()).await
+        } else {
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The history of a session: saving out of turn, going back, and what is done about damage.
+
+use crate::session::request::{Damaged, OrderError};
+use crate::turn::admission;
+use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::id::SnapshotId;
+use dormouse_domain::inactive::NotActive;
+use dormouse_domain::session::{ResumeFallback, Session};
+use dormouse_domain::snapshot::{GuestState, Snapshot};
+use dormouse_domain::state::{Cause, Move, Status};
+use dormouse_domain::transition;
+use dormouse_sandbox::{Instance, Saved};
+use dormouse_store::{Depth, StoreError};
+
+use super::{Driver, WakeError};
+
+impl Driver<'_> {
+    /// The snapshot of this state of an instance, after this many turns.
+    pub(super) fn snapshot(
+        &self,
+        session: &Session,
+        turn: u64,
+        instance: &Instance,
+        state: GuestState,
+    ) -> Snapshot {
+        Snapshot {
+            id: SnapshotId(self.manager.clock.new_id()),
+            parent: session.head,
+            turn,
+            agent: session.profile.agent.digest,
+            taken_at: self.manager.clock.now(),
+            monotonic_ns: instance.monotonic_ns(),
+            state,
+        }
+    }
+
+    /// Save the state of turns that were not saved when they ended, where there are any and the
+    /// instance is here.
+    pub(super) async fn save_now(&mut self) -> Result<(), OrderError> {
+        let (Some(session), Some(guest)) = (&self.session, &mut self.guest) else { return Ok(()) };
+        if session.unsaved_turns == 0 {
+            return Ok(());
+        }
+        let state = match guest.instance.save().await {
+            Ok(Saved::State(state)) => state,
+            Ok(Saved::Nothing) => return Ok(()),
+            Ok(Saved::Held(_) | Saved::Never) => {
+                self.stuck = true;
+                return Err(OrderError::Unsaved(session.unsaved_turns));
+            }
+            Err(fault) => {
+                // The instance is good for nothing any more, and what it held is lost.
+                self.drop_guest();
+                return Err(OrderError::Guest(fault.to_string()));
+            }
+        };
+        let mut after = session.clone();
+        let Some(guest) = &self.guest else { return Ok(()) };
+        let snapshot = self.snapshot(&after, after.usage.last_turn(), &guest.instance, state);
+        after.set_head(Some(&snapshot));
+        self.commit(after, Some(snapshot), None).await?;
+        if let Some(guest) = &mut self.guest {
+            guest.instance.stored();
+        }
+        Ok(())
+    }
+
+    /// Go back to a snapshot. What came after it stays in the history.
+    pub(super) async fn rewind(&mut self, target: SnapshotId) -> Result<(), OrderError> {
+        let Some(session) = &self.session else { return Err(OrderError::NotFound(self.id)) };
+        let status = session.state.status();
+        if !admission::is_open(status) && status != Status::Paused {
+            return Err(NotActive::of(session, status).into());
+        }
+        let mut after = session.clone();
+        let head = self.go_back(&mut after, target).await?;
+        let event = Event::session(EventKind::SessionUpdated, self.id.0, head.taken_at)
+            .with("updates", vec!["sessionId"])
+            .with("rewoundTo", target.to_string());
+        self.commit(after, Some(head), [event]).await?;
+        self.drop_guest();
+        Ok(())
+    }
+
+    /// Take messages again, from a snapshot on where one is named, else from the head.
+    pub(super) async fn resume(&mut self, target: Option<SnapshotId>) -> Result<(), OrderError> {
+        let Some(before) = self.session.clone() else { return Err(OrderError::NotFound(self.id)) };
+        let mut after = before.clone();
+        after.state = before.state.after(Move::Resume)?;
+        let failed = before.state.status() == Status::Error;
+        let head = match target {
+            Some(target) => Some(self.go_back(&mut after, target).await?),
+            None => {
+                if let Some(snapshot) = before.head.filter(|_| failed)
+                    && matches!(self.wake().await, Err(WakeError::Damaged(_)))
+                {
+                    let newest_good = self.newest_good(&before).await?.map(|good| good.id);
+                    return Err(Damaged { snapshot, newest_good }.into());
+                }
+                None
+            }
+        };
+        if failed {
+            // It goes on from its head, whatever was lost, and has all its tries again.
+            after.unsaved_turns = 0;
+            after.consecutive_failures = 0;
+        }
+        let now = self.manager.clock.now();
+        let event = transition::ending(&before, &mut after, now).map(|event| match &head {
+            Some(Snapshot { parent: Some(from), .. }) => event.with("from", from.to_string()),
+            Some(_) | None => event,
+        });
+        let moved = head.is_some();
+        self.commit(after, head, event).await?;
+        if moved {
+            self.drop_guest();
+        }
+        Ok(())
+    }
+
+    /// Give a record a new head with the state of this snapshot, once it is known to be good.
+    async fn go_back(
+        &mut self,
+        after: &mut Session,
+        target: SnapshotId,
+    ) -> Result<Snapshot, OrderError> {
+        let kept = match self.manager.store.snapshot(target, Depth::Whole).await {
+            Ok(Some(kept)) if kept.session == self.id => kept,
+            Ok(_) => return Err(OrderError::NoSnapshot(target)),
+            Err(StoreError::Damaged(_)) => {
+                let newest_good = self.newest_good(after).await?.map(|good| good.id);
+                return Err(Damaged { snapshot: target, newest_good }.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if kept.snapshot.agent != after.profile.agent.digest {
+            return Err(OrderError::OtherAgent(kept.snapshot.agent));
+        }
+        let clock = &self.manager.clock;
+        let head = kept.snapshot.again(SnapshotId(clock.new_id()), clock.now());
+        after.set_head(Some(&head));
+        after.before_upgrade = None;
+        after.consecutive_failures = 0;
+        Ok(head)
+    }
+
+    /// The head is damaged: do what the session was created to do then, or put it into `error`.
+    /// Returns the record that a turn can start from.
+    pub(super) async fn mend(&mut self, why: String) -> Result<Session, OrderError> {
+        let before = self.session.clone().ok_or(OrderError::NotFound(self.id))?;
+        let snapshot = before.head.ok_or_else(|| OrderError::Host(why.clone()))?;
+        tracing::error!(session = %self.id, %snapshot, why, "the head of a session is damaged");
+        metrics::counter!("dormouse_damaged_heads_total").increment(1);
+        let good = self.newest_good(&before).await?;
+        let newest_good = good.as_ref().map(|good| good.id);
+        let damaged = Damaged { snapshot, newest_good };
+        let now = self.manager.clock.now();
+        let mut after = before.clone();
+        let head = match (before.profile.resume_fallback, good) {
+            (Some(ResumeFallback::Fresh), _) => None,
+            (Some(ResumeFallback::Parent), Some(good)) => {
+                Some(good.again(SnapshotId(self.manager.clock.new_id()), now))
+            }
+            (Some(ResumeFallback::Parent), None) | (None, _) => {
+                after.state = before.state.after(Move::Fail(Cause::SnapshotCorrupt.into()))?;
+                let event = transition::ending(&before, &mut after, now);
+                let event = event.map(|event| event.with("damage", tell(&damaged)));
+                self.commit(after, None, event).await?;
+                self.drop_guest();
+                return Err(damaged.into());
+            }
+        };
+        after.set_head(head.as_ref());
+        let event = Event::session(EventKind::SessionResumed, self.id.0, now)
+            .with("reason", Cause::SnapshotCorrupt.as_str())
+            .with("fallback", before.profile.resume_fallback.map(ResumeFallback::as_str))
+            .with("damage", tell(&damaged));
+        self.commit(after.clone(), head, [event]).await?;
+        (self.head, self.damage) = (None, None);
+        self.session.clone().ok_or(OrderError::NotFound(self.id))
+    }
+
+    /// The newest of the snapshots that the head comes from which is good, and of the same agent.
+    async fn newest_good(&mut self, session: &Session) -> Result<Option<Snapshot>, StoreError> {
+        let store = &self.manager.store;
+        let known = store.snapshots(self.id).await?;
+        let mut next = session.head_parent;
+        while let Some(id) = next {
+            match store.snapshot(id, Depth::Whole).await {
+                Ok(Some(kept)) => {
+                    // Those of the session it was forked from are as good, as long as they are kept.
+                    let same = kept.snapshot.agent == session.profile.agent.digest;
+                    return Ok(same.then_some(kept.snapshot));
+                }
+                Ok(None) => return Ok(None),
+                Err(StoreError::Damaged(_)) => {
+                    let damaged = known.iter().find(|summary| summary.id == id);
+                    next = damaged.and_then(|summary| summary.parent);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn tell(damaged: &Damaged) -> serde_json::Value {
+    serde_json::json!({
+        "snapshotId": damaged.snapshot.to_string(),
+        "newestGood": damaged.newest_good.map(|good| good.to_string()),
+    })
+}

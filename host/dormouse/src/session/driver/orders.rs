@@ -1,0 +1,191 @@
+//! Orders: changes of a session that are not turns. Each is one commit.
+
+use crate::session::request::{Order, OrderError};
+use dormouse_domain::deadline::{self, Due};
+use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::inactive::NotActive;
+use dormouse_domain::session::{Residency, Session};
+use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::state::{InvalidTransition, Move, State, Status};
+use dormouse_domain::transition;
+use dormouse_store::StoreError;
+
+use super::{Driver, WakeError};
+
+/// Why a move was not made.
+pub(super) enum MoveError {
+    Invalid(InvalidTransition),
+    Store(StoreError),
+}
+
+impl From<MoveError> for OrderError {
+    fn from(error: MoveError) -> OrderError {
+        match error {
+            MoveError::Invalid(error) => OrderError::InvalidTransition(error),
+            MoveError::Store(error) => OrderError::Store(error),
+        }
+    }
+}
+
+impl Driver<'_> {
+    /// Carry out an order. Answers with the session after it; `None` where it was removed.
+    pub(super) async fn order(&mut self, order: Order) -> Result<Option<Session>, OrderError> {
+        let loaded = match order {
+            Order::Wake => self.load().await.map(drop),
+            Order::Sleep(_)
+            | Order::Save
+            | Order::Rewind(_)
+            | Order::Resume(_)
+            | Order::Upgrade(_)
+            | Order::Move(..)
+            | Order::Due
+            | Order::Delete => self.load_record().await.map(drop),
+        };
+        if let Err(error) = loaded {
+            return Err(self.order_refusal(error));
+        }
+        match order {
+            Order::Sleep(cause) => self.sleep(cause).await?,
+            Order::Save => self.save_now().await?,
+            Order::Rewind(snapshot) => self.rewind(snapshot).await?,
+            Order::Resume(snapshot) => self.resume(snapshot).await?,
+            Order::Upgrade(agent) => self.upgrade(agent).await?,
+            Order::Wake => self.wake_by_hand().await?,
+            Order::Move(Move::Stop(reason), _) => {
+                // The running turn is over by now: nothing is left to wait for.
+                let moves = vec![Move::Stop(reason.clone()), Move::Terminate(reason)];
+                self.make_moves(moves).await?;
+            }
+            Order::Move(step, _) => self.make_moves(vec![step]).await?,
+            Order::Due => return self.do_what_is_due().await,
+            Order::Delete => {
+                self.delete().await?;
+                return Ok(None);
+            }
+        }
+        Ok(self.session.clone())
+    }
+
+    /// Make these moves in one commit.
+    pub(super) async fn make_moves(&mut self, moves: Vec<Move>) -> Result<(), MoveError> {
+        let Some(before) = self.session.clone() else { return Ok(()) };
+        let mut after = before.clone();
+        for step in moves {
+            after.state = after.state.after(step).map_err(MoveError::Invalid)?;
+        }
+        let now = self.manager.clock.now();
+        let ending = transition::ending(&before, &mut after, now);
+        self.commit(after.clone(), None, ending).await.map_err(MoveError::Store)?;
+        match after.state {
+            State::Completed | State::Terminated(_) | State::Error(_) => self.drop_guest(),
+            State::Idle if after.unsaved_turns == 0 => self.drop_guest(),
+            State::Initializing
+            | State::Active
+            | State::Idle
+            | State::Paused(_)
+            | State::Stopping(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Commit a new record, and with it a new head where there is one. Memory follows.
+    pub(super) async fn commit(
+        &mut self,
+        mut after: Session,
+        head: Option<Snapshot>,
+        more: impl IntoIterator<Item = Event>,
+    ) -> Result<(), StoreError> {
+        let mut events = self.pending_events().await;
+        events.extend(more);
+        after.revision += 1;
+        if let Err(error) = self.manager.store.update_session(after.clone(), head, events).await {
+            self.forget();
+            return Err(error);
+        }
+        self.manager.note_deadline(&after);
+        self.session = Some(after);
+        Ok(())
+    }
+
+    async fn sleep(&mut self, cause: &'static str) -> Result<(), OrderError> {
+        self.save_now().await?;
+        if self.guest.take().is_some() {
+            self.manager.note_slept(self.id, cause, self.used_at);
+            self.manager.note_residency(self.id, Residency::Asleep);
+        }
+        Ok(())
+    }
+
+    async fn wake_by_hand(&mut self) -> Result<(), OrderError> {
+        let Some(session) = &self.session else { return Err(OrderError::NotFound(self.id)) };
+        let status = session.state.status();
+        let open = crate::turn::admission::is_open(status) || status == Status::Paused;
+        if !open || (session.unsaved_turns > 0 && self.guest.is_none()) {
+            return Err(NotActive::of(session, status).into());
+        }
+        let woken = match self.wake().await {
+            Err(WakeError::Damaged(why)) => {
+                self.mend(why).await?;
+                self.wake().await
+            }
+            woken => woken,
+        };
+        if let Err(error) = woken {
+            return Err(self.order_refusal(error));
+        }
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        match guest.instance.measure().await {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.order_refusal(WakeError::Guest(fault))),
+        }
+    }
+
+    async fn do_what_is_due(&mut self) -> Result<Option<Session>, OrderError> {
+        let now = self.manager.clock.now();
+        // A move may bring the next deadline nearer, and that may have come as well.
+        while let Some(session) = &self.session
+            && let Some((at, due)) = deadline::next(session)
+            && at <= now
+        {
+            match due {
+                Due::Move(step) => self.make_moves(vec![step]).await?,
+                Due::Removal if self.manager.may_remove(at) => {
+                    self.delete().await?;
+                    return Ok(None);
+                }
+                Due::Removal => break,
+            }
+        }
+        Ok(self.session.clone())
+    }
+
+    async fn delete(&mut self) -> Result<(), OrderError> {
+        self.drop_guest();
+        let now = self.manager.clock.now();
+        let event = Event::session(EventKind::SessionDeleted, self.id.0, now);
+        let deleted = self.manager.store.delete_session(self.id, vec![event]).await;
+        self.forget();
+        deleted.map_err(|error| match error {
+            StoreError::NotFound(id) => OrderError::NotFound(id),
+            error => OrderError::Store(error),
+        })
+    }
+
+    pub(super) fn order_refusal(&mut self, error: WakeError) -> OrderError {
+        self.give_up_guest(&error);
+        match error {
+            WakeError::NotFound => OrderError::NotFound(self.id),
+            WakeError::OutOfMemory => OrderError::OutOfMemory,
+            WakeError::ShuttingDown => OrderError::ShuttingDown,
+            WakeError::Ended => {
+                let (reason, limit) = (None, None);
+                NotActive { status: Status::Stopping, reason, limit }.into()
+            }
+            WakeError::Guest(fault) => OrderError::Guest(fault.to_string()),
+            WakeError::Damaged(why) => OrderError::Guest(why),
+            WakeError::Unusable(why) => OrderError::Unusable(why),
+            WakeError::Host(error) => OrderError::Host(error),
+            WakeError::Store(error) => OrderError::Store(error),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Another version of the agent takes a session over.
+//!
+//! The old version saves its portable state, the new one takes it: in instances that belong to no
+//! session, so that what goes wrong changes nothing. Only what could be saved and put back once more
+//! is committed. Until the new version has answered its first turn the record remembers what it was
+//! before, and a first turn that fails goes back to that (`turn/settlement`).
+
+use crate::session::request::OrderError;
+use crate::turn::admission;
+use dormouse_domain::agent::AgentRef;
+use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::inactive::NotActive;
+use dormouse_domain::session::{BeforeUpgrade, Session};
+use dormouse_domain::snapshot::{GuestState, Snapshot};
+use dormouse_domain::state::Status;
+use dormouse_sandbox::{Fault, Saved};
+
+use super::{Driver, Guest, WakeError};
+
+impl Driver<'_> {
+    /// Let this agent take the session over, once that has been rehearsed.
+    pub(super) async fn upgrade(&mut self, agent: AgentRef) -> Result<(), OrderError> {
+        self.save_now().await?;
+        let Some(before) = self.session.clone() else { return Err(OrderError::NotFound(self.id)) };
+        let status = before.state.status();
+        if !admission::is_open(status) && status != Status::Paused {
+            return Err(NotActive::of(&before, status).into());
+        }
+        if before.unsaved_turns > 0 {
+            return Err(OrderError::Unsaved(before.unsaved_turns));
+        }
+        if agent.digest == before.profile.agent.digest {
+            return Err(OrderError::NotUpgraded("it has this very agent already".to_owned()));
+        }
+        let mut after = before.clone();
+        after.profile.agent = agent;
+        after.consecutive_failures = 0;
+        after.before_upgrade = Some(BeforeUpgrade {
+            agent: before.profile.agent.clone(),
+            head: before.head,
+            head_parent: before.head_parent,
+        });
+        // All of it is saved, and the rehearsal may need its place.
+        self.drop_guest();
+        let head = match before.head {
+            Some(_) => Some(self.carry(&before, &after).await?),
+            None => None,
+        };
+        after.set_head(head.as_ref());
+        let event = Event::session(EventKind::SessionUpgraded, self.id.0, self.manager.clock.now())
+            .with("outcome", "upgraded")
+            .with("from", before.profile.agent.digest.to_string())
+            .with("to", after.profile.agent.digest.to_string());
+        self.commit(after, head, [event]).await?;
+        Ok(())
+    }
+
+    /// The head of the new version: the state of the old one, taken by it, and saved again.
+    async fn carry(&mut self, before: &Session, after: &Session) -> Result<Snapshot, OrderError> {
+        let fuel = before.profile.limits.max_fuel_per_turn;
+        let dormant = self.manager.store.dormant(self.id).await?;
+        let head = dormant.and_then(|dormant| dormant.head);
+        let head = head.ok_or_else(|| refused("its state cannot be read"))?;
+
+        let mut old = self.rehearse(before, &head, &head.state, "the old version").await?;
+        let state = old.instance.save_portable(fuel).await;
+        drop(old);
+        let state = state.map_err(|fault| unsaved("old", fault))?.ok_or_else(|| {
+            refused(
+                "its agent does not export `dormouse:agent/state`, and the image of one version \
+                     is of no use to another",
+            )
+        })?;
+
+        let mut new = self.rehearse(after, &head, &state, "the new version").await?;
+        let unsaved = |fault| unsaved("new", fault);
+        let saved = match new.instance.save().await.map_err(unsaved)? {
+            Saved::State(saved) => saved,
+            Saved::Held(what) => {
+                return Err(refused(format!("the new version cannot sleep: {what}")));
+            }
+            Saved::Never | Saved::Nothing => {
+                let saved = new.instance.save_portable(fuel).await.map_err(unsaved)?;
+                saved.ok_or_else(|| refused("the new version cannot save its state"))?
+            }
+        };
+        let carried = self.snapshot(after, before.usage.last_turn(), &new.instance, saved);
+        drop(new);
+        // It must also wake from what was saved.
+        self.rehearse(after, &carried, &carried.state, "the new version").await?;
+        Ok(carried)
+    }
+
+    /// An instance in this state that belongs to no session.
+    async fn rehearse(
+        &mut self,
+        session: &Session,
+        head: &Snapshot,
+        state: &GuestState,
+        who: &str,
+    ) -> Result<Guest, OrderError> {
+        match self.make(session, Some((head, state))).await {
+            Ok(guest) => Ok(guest),
+            Err(WakeError::Guest(fault)) => {
+                Err(refused(format!("{who} does not take the state: {fault}")))
+            }
+            Err(error) => Err(self.order_refusal(error)),
+        }
+    }
+}
+
+fn unsaved(which: &str, fault: Fault) -> OrderError {
+    match fault {
+        Fault::HostOutOfMemory { .. } => OrderError::OutOfMemory,
+        fault => refused(format!("the {which} version does not save its state: {fault}")),
+    }
+}
+
+fn refused(why: impl Into<String>) -> OrderError {
+    OrderError::NotUpgraded(why.into())
+}

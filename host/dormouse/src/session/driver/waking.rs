@@ -1,0 +1,292 @@
+//! A session comes into memory: its record, its head, its instance, and what they take.
+//!
+//! Who finds no memory or no place stands in line, and holds neither the head nor anything else that
+//! others could use; so however many wake at once, only so many states are in memory as instances are
+//! made at the same time. Whoever is denied again, because its state needs more than was free, keeps
+//! its turn. What waiting takes is no fuel.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Driver, Reserve, WakeError};
+use crate::session::manager::Manager;
+use crate::session::request::Running;
+use crate::session::residents::{Guest, Place, Seat};
+use dormouse_base::line::Ticket;
+use dormouse_base::memory::Account;
+use dormouse_domain::id::Principal;
+use dormouse_domain::session::{Residency, Session};
+use dormouse_domain::snapshot::{GuestState, Snapshot};
+use dormouse_domain::time::Timestamp;
+use dormouse_sandbox::{Code, Fault, Grant, Instance};
+
+/// How long to stand in line at most. A turn whose time is up before leaves earlier.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long to wait where the engine has no room although there is a place: an upload is tried out.
+const ENGINE_BUSY: Duration = Duration::from_millis(10);
+
+/// Fuel for putting a saved state back. Not billed: it is the host that dropped the instance.
+const RESTORE_FUEL: u64 = 10_000_000_000;
+
+/// What an instance is made with. Whoever stands in line keeps what it has got already, so that an
+/// attempt that brings nothing gives nothing back.
+struct Means {
+    making: Option<Seat>,
+    place: Option<Place>,
+    /// Bytes that are needed at once. Zero: not known yet.
+    needed: Reserve,
+}
+
+impl Driver<'_> {
+    /// The record alone, read where it is not in memory yet.
+    pub(super) async fn load_record(&mut self) -> Result<&Session, WakeError> {
+        if self.session.is_none() {
+            self.session = self.manager.store.session(self.id).await?;
+        }
+        self.session.as_ref().ok_or(WakeError::NotFound)
+    }
+
+    /// The record, for a wake: with the head in one read, where that may be held now.
+    pub(super) async fn load(&mut self) -> Result<&Session, WakeError> {
+        if self.session.is_none() && self.manager.memory.line().is_empty() {
+            self.making = self.manager.residents.leave_to_make();
+            if self.making.is_some() {
+                let dormant = self.manager.store.dormant(self.id).await?;
+                let dormant = dormant.ok_or(WakeError::NotFound)?;
+                (self.head, self.damage) = (dormant.head, dormant.damage);
+                self.session = Some(dormant.session);
+            }
+        }
+        self.load_record().await
+    }
+
+    /// The head of this record, read where it is not in memory.
+    async fn load_head(&mut self, session: &Session) -> Result<(), WakeError> {
+        let here = self.head.as_ref().map(|head| head.id);
+        if here != session.head {
+            let dormant = self.manager.store.dormant(self.id).await?.ok_or(WakeError::NotFound)?;
+            (self.head, self.damage) = (dormant.head, dormant.damage);
+        }
+        match &self.damage {
+            Some(damage) => Err(WakeError::Damaged(damage.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// Make the instance where there is none, in the state of the head, and pay for all that it has.
+    pub(super) async fn wake(&mut self) -> Result<(), WakeError> {
+        if self.guest.is_some() && self.rouse().await? {
+            return Ok(());
+        }
+        let session = self.load().await?.clone();
+        self.manager.note_residency(self.id, Residency::Waking);
+        let begun = self.manager.clock.monotonic();
+        let made = self.make(&session, None).await;
+        self.let_go();
+        let residency = if made.is_ok() { Residency::Resident } else { Residency::Asleep };
+        self.manager.note_residency(self.id, residency);
+        let guest = made?;
+        if session.head.is_some() {
+            self.woken = true;
+            metrics::counter!("dormouse_wakes_total").increment(1);
+            metrics::histogram!("dormouse_wake_seconds")
+                .record(self.manager.clock.monotonic().saturating_sub(begun).as_secs_f64());
+        }
+        self.guest = Some(guest);
+        self.used_at = self.manager.clock.now();
+        Ok(())
+    }
+
+    /// Let the idle instance pay for all that it has. Answers whether there still is one: where memory
+    /// is short, one whose state is saved gives up what it has, and stands in line like any other.
+    async fn rouse(&mut self) -> Result<bool, WakeError> {
+        let Some(guest) = &mut self.guest else { return Ok(false) };
+        let line = self.manager.memory.line();
+        if guest.instance.is_awake() || (!line.lacks_memory() && guest.instance.wake().is_ok()) {
+            return Ok(true);
+        }
+        let Some(session) = self.session.as_ref().filter(|session| session.unsaved_turns > 0)
+        else {
+            self.drop_guest();
+            self.manager.note_slept(self.id, "memory", self.used_at);
+            return Ok(false);
+        };
+        let mut ticket = line.ticket(&session.owner);
+        let first = ticket.first(|| {
+            let roused = guest.instance.wake();
+            roused.map_err(|_| line.note_lack_of_memory()).ok()
+        });
+        let clock = &self.manager.clock;
+        let until = clock.now().after(PATIENCE);
+        let mut patience = std::pin::pin!(clock.sleep_until(until));
+        let before = self.manager.note_waiting(self.id, until);
+        let stood = stand(&mut self.in_line, &self.interrupt, first, patience.as_mut()).await;
+        self.manager.note_waited(self.id, before);
+        stood?;
+        Ok(true)
+    }
+
+    /// Make an instance of the session's agent: in the state of its head, or in one that is given and
+    /// is to follow that head. Its clock goes on from the head.
+    pub(super) async fn make(
+        &mut self,
+        session: &Session,
+        given: Option<(&Snapshot, &GuestState)>,
+    ) -> Result<Guest, WakeError> {
+        let manager = self.manager;
+        let digest = session.profile.agent.digest;
+        let code = manager.catalog.code(digest, &session.owner).await?;
+        let ticket = self.ticket.take();
+        let mut ticket = ticket.unwrap_or_else(|| manager.memory.line().ticket(&session.owner));
+        let made = self.make_of(&code, session, given, &mut ticket).await;
+        // Whoever has to come again stands where it stood.
+        self.ticket = Some(ticket);
+        made
+    }
+
+    async fn make_of(
+        &mut self,
+        code: &Code,
+        session: &Session,
+        given: Option<(&Snapshot, &GuestState)>,
+        ticket: &mut Ticket,
+    ) -> Result<Guest, WakeError> {
+        let manager = self.manager;
+        let until = manager.clock.now().after(PATIENCE);
+        let mut patience = std::pin::pin!(manager.clock.sleep_until(until));
+        let needed = self.reserve;
+        let mut means = Means { making: self.making.take(), place: None, needed };
+        let mut gathered = ticket.at_once(|| means.gather(manager, &session.owner));
+        if gathered.is_none() {
+            // Whoever waits holds nothing, until it is the first.
+            means = Means { making: None, place: None, needed };
+        }
+        loop {
+            let account = match gathered.take() {
+                Some(account) => account,
+                None => {
+                    self.head = None;
+                    let first = ticket.first(|| means.gather(manager, &session.owner));
+                    let before = manager.note_waiting(self.id, until);
+                    let interrupt = &self.interrupt;
+                    let stood = stand(&mut self.in_line, interrupt, first, patience.as_mut()).await;
+                    manager.note_waited(self.id, before);
+                    stood?
+                }
+            };
+            let (head, state) = match given {
+                Some((head, state)) => (Some(head), Some(state)),
+                None => {
+                    self.load_head(session).await?;
+                    (self.head.as_ref(), self.head.as_ref().map(|head| &head.state))
+                }
+            };
+            let grant = Grant {
+                max_memory_bytes: session.profile.limits.max_memory_bytes,
+                seed: manager.seed(session.id),
+                turn: session.usage.next_turn(),
+                attempt: self.attempts,
+                monotonic_ns: monotonic_ns(session, head, manager.clock.now()),
+            };
+            match revive(code, grant, account, state).await {
+                Ok(instance) => {
+                    let place = means.place.take().ok_or(WakeError::OutOfMemory)?;
+                    return Ok(Guest { instance, place });
+                }
+                Err(Fault::HostOutOfMemory { needed }) => {
+                    let most = manager.memory_of_instances();
+                    if needed > most {
+                        // To wait for it would be to wait in vain.
+                        tracing::warn!(session = %self.id, needed, most, "the memory budget is too small");
+                        return Err(WakeError::OutOfMemory);
+                    }
+                    means.needed = Reserve { wanted: needed, least: needed };
+                }
+                Err(Fault::Busy) => tokio::select! {
+                    () = manager.clock.back_off(ENGINE_BUSY) => {}
+                    () = patience.as_mut() => return Err(WakeError::OutOfMemory),
+                },
+                Err(Fault::SnapshotDamaged(why)) => return Err(WakeError::Damaged(why)),
+                Err(Fault::SnapshotUnusable(why)) => return Err(WakeError::Unusable(why)),
+                Err(fault) => return Err(WakeError::Guest(fault)),
+            }
+        }
+    }
+}
+
+/// Stand in line until it brings something, or there is no more patience, or somebody ends the
+/// session.
+async fn stand<T>(
+    in_line: &mut bool,
+    interrupt: &watch::Receiver<Running>,
+    first: impl Future<Output = Option<T>>,
+    patience: Pin<&mut impl Future<Output = ()>>,
+) -> Result<T, WakeError> {
+    let mut interrupt = interrupt.clone();
+    let ended = async move {
+        let _ = interrupt.wait_for(|now| *now >= Running::Finishes).await;
+    };
+    // It stays so where the time of the turn is up and this future is dropped.
+    *in_line = true;
+    let got = tokio::select! {
+        biased;
+        got = first => got.ok_or(WakeError::ShuttingDown),
+        () = ended => Err(WakeError::Ended),
+        () = patience => Err(WakeError::OutOfMemory),
+    };
+    *in_line = false;
+    got
+}
+
+impl Means {
+    /// Get what is still missing. Answers with an account that holds the bytes that are needed.
+    fn gather(&mut self, manager: &Arc<Manager>, owner: &Principal) -> Option<Account> {
+        if self.making.is_none() {
+            self.making = manager.residents.leave_to_make();
+        }
+        if self.place.is_none() && self.making.is_some() {
+            self.place = manager.place(owner);
+        }
+        self.place.as_ref()?;
+        let memory = &manager.memory;
+        // The last: an attempt that fails here has taken nothing that it would have to give back.
+        let mut account = memory.account();
+        let Reserve { wanted, least } = self.needed;
+        if account.charge(wanted).is_ok() {
+            return Some(account);
+        }
+        // The one instance that there is would be its own: more than is left now it cannot have.
+        let left = memory.limit().saturating_sub(memory.used());
+        let alone = manager.residents.instances() <= 1 && left >= least;
+        if alone && account.charge(left).is_ok() {
+            return Some(account);
+        }
+        memory.line().note_lack_of_memory();
+        None
+    }
+}
+
+/// What the guest's monotonic clock says now. It goes from the creation of the session on, also while it
+/// sleeps, so that it does not depend on when an instance was made.
+fn monotonic_ns(session: &Session, head: Option<&Snapshot>, now: Timestamp) -> u64 {
+    let age = || u64::try_from(now.since(session.created_at).as_nanos()).unwrap_or(u64::MAX);
+    head.map_or_else(age, |head| head.monotonic_at(now))
+}
+
+/// An instance in this state, or in its first.
+async fn revive(
+    code: &Code,
+    grant: Grant,
+    account: Account,
+    state: Option<&GuestState>,
+) -> Result<Instance, Fault> {
+    let mut instance = code.instantiate(grant, account).await?;
+    if let Some(state) = state {
+        instance.restore(state, RESTORE_FUEL).await?;
+    }
+    Ok(instance)
+}

@@ -1,0 +1,37 @@
+//! Removes what is too old, where things are kept for a time only: snapshots, turns and events.
+//!
+//! One task. It walks all sessions a few at a time, eight times in the shortest of these times, so
+//! that nothing stays much longer than it should. Where nothing goes by its age, there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::manager::Manager;
+use dormouse_store::Retention;
+
+/// The longest and the shortest time between two walks.
+const OFTEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+
+/// Remove what is too old, for ever. Ends when it is dropped.
+pub(crate) async fn keep(manager: Arc<Manager>, retention: Retention) {
+    let Retention { snapshots_for, turns_for, events_for, .. } = retention;
+    let Some(shortest) = [snapshots_for, turns_for, events_for].into_iter().flatten().min() else {
+        return;
+    };
+    let pause = (shortest / 8).clamp(OFTEN.0, OFTEN.1);
+    loop {
+        manager.clock.sleep_until(manager.clock.now().after(pause)).await;
+        let now = manager.clock.now();
+        let mut after = None;
+        loop {
+            match manager.store.expire(now, after).await {
+                Ok(None) => break,
+                Ok(last) => after = last,
+                Err(error) => {
+                    tracing::warn!(%error, "what is too old could not be removed");
+                    break;
+                }
+            }
+        }
+    }
+}

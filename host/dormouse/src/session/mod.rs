@@ -1,0 +1,25 @@
+//! What is done to a session, and the one task that may change it. What a session *is*, and the pure
+//! rules of its life, is in the crate `dormouse-domain`.
+//!
+//! - [`request`]: what can be asked of a session, and what comes back. `queue`: what waits; pure.
+//! - `manager`: finds or starts the driver of a session. Look-up-or-start and
+//!   remove-when-idle are one critical section, so that two drivers never meet.
+//! - `driver`: the only mutator of a session. It lives while there is work, with or without an
+//!   instance, and commits before it tells anybody. Without memory or a place for an instance it waits
+//!   in line.
+//! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
+//! - `slept`: tells of sleeps in the background. `settling`: whether anything is left to be done.
+//! - `liveness`: whether the host takes work, and whether a task of it has died.
+//! - `timekeeper`: sees to it that what is due happens, without walking the sessions.
+//! - `expiry`: removes what is too old of what is kept for a time only.
+
+pub(crate) mod driver;
+pub(crate) mod expiry;
+pub(crate) mod liveness;
+pub(crate) mod manager;
+pub(crate) mod queue;
+pub mod request;
+pub(crate) mod residents;
+pub(crate) mod settling;
+pub(crate) mod slept;
+pub(crate) mod timekeeper;

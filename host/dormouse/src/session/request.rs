@@ -1,0 +1,278 @@
+//! What can be asked of a session, and what comes back.
+//!
+//! A [`Letter`] becomes a turn; an [`Order`] changes the session in another way. Both wait in the
+//! queue of the session's driver, each with a channel for its answer.
+
+use tokio::sync::oneshot;
+
+use crate::turn::admission::Denied;
+use crate::turn::output::Output;
+use dormouse_base::memory::pool::Charge;
+use dormouse_domain::agent::{AgentRef, Digest};
+use dormouse_domain::turn::{Part, Sender, TurnOutcome, TurnRecord};
+use dormouse_store::StoreError;
+
+use super::queue::Next;
+use dormouse_domain::creation::InvalidField;
+use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::inactive::NotActive;
+use dormouse_domain::session::{Residency, Session};
+use dormouse_domain::state::{InvalidTransition, Move};
+
+/// The most bytes of one message, all parts together.
+pub const MAX_MESSAGE: usize = 1024 * 1024;
+/// The most parts of one message.
+pub const MAX_PARTS: usize = 100;
+/// The most characters of a reason that a caller gives.
+pub const MAX_REASON: usize = 200;
+
+const NO_ROOM: &str = "the host has no memory or place for one more instance; try again later, or let its \
+                       operator raise `memory-budget` or `max-residents`";
+
+/// Why a message got no reply. Each error has a [`code`](SendError::code), the stable word that the HTTP API
+/// answers with.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use dormouse::{Host, NewSession};
+///
+/// let host = Host::builder().in_memory().build().await?;
+/// let starving = NewSession { max_fuel_per_turn: Some(10), ..NewSession::agent("counter") };
+/// let session = host.sessions().create(starving).await?;
+/// let error = session.send("hello").await.expect_err("ten units of fuel are not enough");
+/// assert_eq!(error.code(), "fuel_exhausted");
+/// # host.shut_down().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// There is no such session.
+    #[error("Session not found")]
+    NotFound(SessionId),
+    /// No turn was begun.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Too many messages wait for this session.
+    #[error(
+        "the queue of the session is full: {0} messages wait; try again when some are answered"
+    )]
+    QueueFull(usize),
+    /// The messages of this principal that are not answered yet, over all its sessions, take as much of
+    /// the host's memory as one principal may have now. Nothing was begun.
+    #[error(
+        "your messages that are not answered yet take as much memory as one principal may have now; send \
+         this one again when some are answered"
+    )]
+    ShareSpent,
+    /// The turn was begun and failed. It is recorded, and what it cost is spent.
+    #[error("{}", describe(.0))]
+    Failed(Box<Ended>),
+    /// The message has no parts, too many, or too many bytes.
+    #[error("a message has 1 to {} parts and {} bytes at most", MAX_PARTS, MAX_MESSAGE)]
+    TooLarge,
+    /// A part of the message is not what it says. Nothing was begun.
+    #[error(transparent)]
+    Invalid(#[from] InvalidField),
+    /// The state that the turn would start from is damaged. The session is in `error` now.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// This host cannot read the state that the turn would start from. Nothing was changed.
+    #[error("the session cannot be woken by this version of the host: {0}")]
+    Unusable(String),
+    /// The host has had no memory or no place for one more instance, for as long as one may wait;
+    /// nothing was changed.
+    #[error("{}", NO_ROOM)]
+    OutOfMemory,
+    /// The host is shutting down, or the session was removed while the message waited.
+    #[error("the host is shutting down: the message was not handled")]
+    ShuttingDown,
+    /// The store did not take the turn, or could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The host has a defect, or the agent is gone.
+    #[error("the host could not run the turn: {0}")]
+    Host(String),
+}
+
+fn describe(ended: &Ended) -> &str {
+    match &ended.turn.outcome {
+        TurnOutcome::Failed(failure) => &failure.message,
+        TurnOutcome::Answered { .. } => "the turn was answered",
+    }
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// There is no such session.
+    #[error("Session not found")]
+    NotFound(SessionId),
+    /// The state of the session does not allow it.
+    #[error(transparent)]
+    InvalidTransition(#[from] InvalidTransition),
+    /// Its state would be lost: no snapshot holds it.
+    #[error(
+        "the session cannot do this now: no snapshot holds its state since {0} turn(s); the log of its last \
+         turn says why"
+    )]
+    Unsaved(u64),
+    /// It is over, about to end, or in error.
+    #[error(transparent)]
+    NotActive(#[from] NotActive),
+    /// A turn runs or waits, and it would end on another state.
+    #[error("a turn of the session is running; try again when it is over")]
+    TurnInProgress,
+    /// No snapshot of the session has this name, or retention has removed it.
+    #[error("the session has no snapshot {0}; GET its /snapshots lists those it has")]
+    NoSnapshot(SnapshotId),
+    /// The snapshot is of another version of the agent.
+    #[error(
+        "the snapshot is of another version of the agent ({0}); fork it, or upgrade the session to that version first"
+    )]
+    OtherAgent(Digest),
+    /// The snapshot is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// The new agent did not take the session over. The session is as it was.
+    #[error("the session was not upgraded: {0}")]
+    NotUpgraded(String),
+    /// This host cannot read the state of the session. Nothing was changed.
+    #[error("the session cannot be woken by this version of the host: {0}")]
+    Unusable(String),
+    /// The agent could not take its saved state back.
+    #[error("the agent could not be woken: {0}")]
+    Guest(String),
+    /// Too many orders wait for this session.
+    #[error("too many requests wait for this session; try again later")]
+    QueueFull,
+    /// The host has had no memory or no place for one more instance, for as long as one may wait.
+    #[error("{}", NO_ROOM)]
+    OutOfMemory,
+    /// The host is shutting down.
+    #[error("the host is shutting down")]
+    ShuttingDown,
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The host has a defect, or the agent is gone.
+    #[error("the host could not do it: {0}")]
+    Host(String),
+}
+
+/// A snapshot does not pass its checksums. Nothing of it has reached a guest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", describe_damage(.snapshot, .newest_good.as_ref()))]
+pub struct Damaged {
+    /// Which one.
+    pub snapshot: SnapshotId,
+    /// The newest of those that the session can go on from.
+    pub newest_good: Option<SnapshotId>,
+}
+
+fn describe_damage(snapshot: &SnapshotId, newest_good: Option<&SnapshotId>) -> String {
+    match newest_good {
+        Some(good) => format!(
+            "the snapshot {snapshot} is damaged; the newest good one is {good}: resume the session \
+             with that snapshotId"
+        ),
+        None => format!("the snapshot {snapshot} is damaged, and the session has no good one"),
+    }
+}
+
+/// A turn that is over, with the session after it.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The turn.
+    pub turn: TurnRecord,
+    /// The session after it.
+    pub session: Session,
+    /// Whether the instance is in memory after it.
+    pub residency: Residency,
+}
+
+/// A session as it is seen from outside: the committed record, and what memory knows besides.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// The record as it was last committed.
+    pub session: Session,
+    /// Where the guest state is.
+    pub residency: Residency,
+    /// The number of the turn that runs, if one does.
+    pub running_turn: Option<u64>,
+    /// Somebody has asked it to stop, and it has not yet.
+    pub abort_requested: bool,
+    /// Somebody has asked it to end at once, and it has not yet.
+    pub force_kill_requested: bool,
+}
+
+/// What a driver is asked to do besides turns.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    /// Drop the instance, once its state is saved. Says what for.
+    Sleep(&'static str),
+    /// Make the instance.
+    Wake,
+    /// Make this move. The running turn goes on, ends within the grace period, or is killed.
+    Move(Move, Running),
+    /// Save what no snapshot holds yet. The instance stays.
+    Save,
+    /// Go back to this snapshot.
+    Rewind(SnapshotId),
+    /// Take messages again, from this snapshot on where one is named.
+    Resume(Option<SnapshotId>),
+    /// Let this agent take the session over.
+    Upgrade(AgentRef),
+    /// Do what is due.
+    Due,
+    /// Remove the session.
+    Delete,
+}
+
+/// What happens to the turn that runs when an order comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Running {
+    /// It goes on.
+    Continues,
+    /// It may finish within the grace period.
+    Finishes,
+    /// It ends now.
+    Dies,
+}
+
+/// What a message takes besides its parts, at most, in bytes: its place in the queue, the channels of
+/// its answer, and the driver of its session, which waits as well: 11 KiB, measured.
+const MESSAGE: usize = 12 << 10;
+
+/// The most that one message takes of the host's memory, in bytes.
+pub(crate) const MAX_WEIGHT: u64 = weight(MAX_PARTS, MAX_MESSAGE);
+
+const fn weight(parts: usize, bytes: usize) -> u64 {
+    (MESSAGE + parts * size_of::<Part>() + bytes) as u64
+}
+
+/// A message with whom to answer.
+pub(crate) struct Letter {
+    pub(crate) sender: Sender,
+    pub(crate) content: Vec<Part>,
+    pub(crate) output: Output,
+    pub(crate) answer: oneshot::Sender<Result<Ended, SendError>>,
+    /// The memory that the message takes; released with it.
+    pub(crate) _charge: Charge,
+}
+
+impl Letter {
+    /// What a message takes of the host's memory until it is answered, in bytes.
+    pub(crate) fn weight(content: &[Part]) -> u64 {
+        weight(content.len(), content.iter().map(Part::len).sum())
+    }
+}
+
+/// An order with whom to answer.
+pub(crate) struct Commission {
+    pub(crate) order: Order,
+    /// Told of the session after it; of none where it was removed.
+    pub(crate) answer: oneshot::Sender<Result<Option<Session>, OrderError>>,
+}
+
+pub(crate) type Work = Next<Letter, Commission>;

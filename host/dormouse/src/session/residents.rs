@@ -1,0 +1,223 @@
+//! Idle instances, kept in memory while it lasts.
+//!
+//! A session is here only while it has an instance and no driver. When memory or places run short,
+//! the longest idle of the principal that has the most places goes first ([`eviction`]); those whose
+//! state no snapshot holds stay until they are ended.
+
+mod eviction;
+mod places;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dormouse_base::line::Line;
+use dormouse_domain::time::Timestamp;
+use dormouse_sandbox::Instance;
+
+use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::session::{Durability, Session};
+use eviction::{Evictable, Order};
+pub(crate) use places::{Place, Seat};
+use places::{Places, Seats};
+
+/// An instance with the record that it belongs to, so that the next turn needs no read.
+pub(crate) struct Resident {
+    /// The record as it was last committed.
+    pub(crate) session: Session,
+    /// The guest, between two turns.
+    pub(crate) guest: Guest,
+    /// When it was last of use: the end of its last turn, or its wake.
+    pub(crate) used_at: Timestamp,
+    /// Its state could not be saved when that was last tried.
+    pub(crate) stuck: bool,
+}
+
+/// Idle instances that make room.
+#[derive(Default)]
+pub(crate) struct Going {
+    /// Dropping this one loses nothing.
+    pub(crate) gone: Option<Box<Resident>>,
+    /// The driver of this one has to save it first. It is told once.
+    pub(crate) unsaved: Option<SessionId>,
+}
+
+/// An instance, with the place that it takes.
+pub(crate) struct Guest {
+    /// The instance.
+    pub(crate) instance: Instance,
+    /// Its place. Free again once the instance is dropped.
+    pub(crate) place: Place,
+}
+
+impl Resident {
+    /// Whether its state lies in the store, so that dropping the instance loses nothing.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.session.unsaved_turns == 0
+    }
+
+    /// Whether it can be put to sleep, if need be once it is saved.
+    fn may_go(&self) -> bool {
+        let on_sleep = self.session.profile.durability == Durability::Sleep;
+        self.is_saved() || (on_sleep && !self.stuck)
+    }
+}
+
+/// All idle instances of a host.
+pub(crate) struct Residents {
+    idle: Mutex<Idle>,
+    /// Places for instances: for those here, and for those that drivers hold.
+    places: Places,
+    /// Leaves to read the state of a session and to make an instance of it.
+    making: Arc<Seats>,
+    /// Where those wait who were denied one of either, or memory.
+    line: Line,
+}
+
+#[derive(Default)]
+struct Idle {
+    parked: HashMap<SessionId, Parked>,
+    /// Those that may go at once.
+    saved: Evictable,
+    /// Those that may go once they are saved, and were not told yet.
+    unsaved: Evictable,
+    /// Those that go by themselves, by time.
+    bedtimes: BTreeSet<(Timestamp, SessionId)>,
+    next: Order,
+}
+
+struct Parked {
+    resident: Box<Resident>,
+    since: Order,
+    bedtime: Option<Timestamp>,
+}
+
+impl Idle {
+    fn take(&mut self, id: SessionId) -> Option<Box<Resident>> {
+        let parked = self.parked.remove(&id)?;
+        let tenant = parked.resident.guest.place.tenant();
+        if parked.resident.is_saved() {
+            self.saved.remove(tenant, parked.since);
+        } else {
+            self.unsaved.remove(tenant, parked.since);
+        }
+        if let Some(bedtime) = parked.bedtime {
+            self.bedtimes.remove(&(bedtime, id));
+        }
+        Some(parked.resident)
+    }
+}
+
+impl Residents {
+    /// Room for this many instances, of which so many are made at the same time. What comes free is
+    /// told to the line.
+    pub(crate) fn new(max: usize, max_making: usize, line: &Line) -> Residents {
+        Residents {
+            idle: Mutex::default(),
+            places: Places::new(max, line),
+            making: Seats::new(max_making, line),
+            line: line.clone(),
+        }
+    }
+
+    /// Keep an instance that has nothing to do, until `bedtime` at most.
+    pub(crate) fn park(&self, resident: Box<Resident>, bedtime: Option<Timestamp>) {
+        let id = resident.session.id;
+        let tenant = resident.guest.place.tenant();
+        let may_go = resident.may_go();
+        let bedtime = bedtime.filter(|_| may_go);
+        let mut idle = self.lock();
+        let since = idle.next;
+        idle.next += 1;
+        if resident.is_saved() {
+            idle.saved.insert(tenant, since, id);
+        } else if may_go {
+            idle.unsaved.insert(tenant, since, id);
+        }
+        if let Some(bedtime) = bedtime {
+            idle.bedtimes.insert((bedtime, id));
+        }
+        idle.parked.insert(id, Parked { resident, since, bedtime });
+        drop(idle);
+        // It can be evicted now, for the first in line.
+        self.line.given_back();
+    }
+
+    /// Take the instance of a session, for its driver.
+    pub(crate) fn take(&self, id: SessionId) -> Option<Box<Resident>> {
+        self.lock().take(id)
+    }
+
+    /// Whether a session whose instance is here belongs to this principal. `None`: it is not here.
+    pub(crate) fn is_owner(&self, id: SessionId, principal: &Principal) -> Option<bool> {
+        let idle = self.lock();
+        idle.parked.get(&id).map(|parked| parked.resident.session.owner == *principal)
+    }
+
+    /// Whether the instance of this session is here.
+    pub(crate) fn contains(&self, id: SessionId) -> bool {
+        self.lock().parked.contains_key(&id)
+    }
+
+    /// The sessions that go first: one that is saved, out of the list, and one that is not and goes
+    /// before it.
+    pub(crate) fn evict(&self) -> Going {
+        let mut idle = self.lock();
+        let places = |id: SessionId| {
+            idle.parked.get(&id).map_or(0, |parked| parked.resident.guest.place.of_tenant())
+        };
+        let saved = idle.saved.first(places);
+        let unsaved = idle.unsaved.first(places);
+        let unsaved = unsaved.filter(|one| saved.is_none_or(|saved| one.is_before(&saved)));
+        if let Some(told) = unsaved {
+            idle.unsaved.remove(told.tenant, told.since);
+        }
+        let gone = saved.and_then(|saved| idle.take(saved.id));
+        Going { gone, unsaved: unsaved.map(|told| told.id) }
+    }
+
+    /// A session whose bedtime has come.
+    pub(crate) fn due(&self, now: Timestamp) -> Option<Going> {
+        let mut idle = self.lock();
+        let (bedtime, id) = *idle.bedtimes.first()?;
+        if bedtime > now {
+            return None;
+        }
+        idle.bedtimes.pop_first();
+        let saved = idle.parked.get(&id).is_some_and(|parked| parked.resident.is_saved());
+        Some(if saved {
+            Going { gone: idle.take(id), unsaved: None }
+        } else {
+            Going { gone: None, unsaved: Some(id) }
+        })
+    }
+
+    /// When the next bedtime is.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.lock().bedtimes.first().map(|(bedtime, _)| *bedtime)
+    }
+
+    /// All of them, out of the list.
+    pub(crate) fn take_all(&self) -> Vec<Resident> {
+        let mut idle = std::mem::take(&mut *self.lock());
+        idle.parked.drain().map(|(_, parked)| *parked.resident).collect()
+    }
+
+    /// A place for one more instance of this principal, if one is free.
+    pub(crate) fn place(&self, owner: &Principal) -> Option<Place> {
+        self.places.take(owner)
+    }
+
+    /// Leave to hold the state of one more session in memory, and to make an instance of it.
+    pub(crate) fn leave_to_make(&self) -> Option<Seat> {
+        self.making.take()
+    }
+
+    /// How many instances exist, idle and at work.
+    pub(crate) fn instances(&self) -> usize {
+        self.places.taken()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,144 @@
+//! Sessions that have gone to sleep, of which no event tells yet.
+//!
+//! A sleep must not wait for a disk: it is noted here, and told in the background, many at a time. A
+//! session that wakes before that tells of it with its next commit. Bounded; what a crash or the bound
+//! loses is the event and nothing else.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::Notify;
+
+use super::manager::Manager;
+use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::id::SessionId;
+use dormouse_domain::time::Timestamp;
+
+/// How many sleeps are remembered. A wake of a session that is not tells of no sleep.
+const MAX_SLEPT: usize = 10_000;
+/// How many are told together.
+const BATCH: usize = 256;
+/// How long to gather, in real time: whoever wakes at once tells of it in a commit that comes anyway.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// How a session went to sleep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sleep {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// Why.
+    pub(crate) cause: &'static str,
+    /// How long it had been of no use.
+    pub(crate) idle: Duration,
+}
+
+impl Sleep {
+    fn event(self, id: SessionId) -> Event {
+        Event::session(EventKind::SessionSlept, id.0, self.at)
+            .with("cause", self.cause)
+            .with("idleMinutes", self.idle.as_secs() / 60)
+    }
+}
+
+#[derive(Default)]
+struct Notes {
+    waiting: HashMap<SessionId, Sleep>,
+    /// Those that are being told now.
+    telling: HashSet<SessionId>,
+}
+
+/// Sessions whose sleep no event tells of yet.
+#[derive(Default)]
+pub(crate) struct Slept {
+    notes: Mutex<Notes>,
+    /// There is something to tell.
+    noted: Notify,
+    /// Somebody waits for it to be told.
+    hurried: Notify,
+    /// Something was told.
+    told: Notify,
+}
+
+impl Slept {
+    /// Remember that a session has gone to sleep.
+    pub(crate) fn note(&self, id: SessionId, sleep: Sleep) {
+        let mut notes = self.lock();
+        if notes.waiting.len() < MAX_SLEPT {
+            notes.waiting.insert(id, sleep);
+            drop(notes);
+            self.noted.notify_one();
+        }
+    }
+
+    /// The events of a wake, with that of the sleep before it where nothing has told of it. Waits while
+    /// that is being told, so that they stay in order.
+    pub(crate) async fn woken_events(&self, id: SessionId, now: Timestamp) -> Vec<Event> {
+        self.until(|notes| !notes.telling.contains(&id)).await;
+        let slept = self.lock().waiting.remove(&id);
+        let mut events: Vec<Event> = slept.into_iter().map(|sleep| sleep.event(id)).collect();
+        events.push(Event::session(EventKind::SessionWoken, id.0, now));
+        events
+    }
+
+    /// Returns when all that was noted is told.
+    pub(crate) async fn hurry(&self) {
+        self.hurried.notify_one();
+        self.until(|notes| notes.waiting.is_empty() && notes.telling.is_empty()).await;
+    }
+
+    async fn until(&self, mut done: impl FnMut(&Notes) -> bool) {
+        loop {
+            let told = self.told.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            if done(&self.lock()) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    fn take(&self) -> Vec<(SessionId, Sleep)> {
+        let mut notes = self.lock();
+        let batch: Vec<_> =
+            notes.waiting.iter().take(BATCH).map(|(id, sleep)| (*id, *sleep)).collect();
+        for (id, _) in &batch {
+            notes.waiting.remove(id);
+            notes.telling.insert(*id);
+        }
+        batch
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tell of sleeps, for ever. Ends when it is dropped.
+pub(crate) async fn tell(manager: Arc<Manager>) {
+    let slept = &manager.slept;
+    loop {
+        slept.noted.notified().await;
+        tokio::select! {
+            () = manager.clock.back_off(GATHER) => {}
+            () = slept.hurried.notified() => {}
+        }
+        loop {
+            let batch = slept.take();
+            if batch.is_empty() {
+                break;
+            }
+            let logs =
+                batch.iter().map(|(id, sleep)| manager.store.log(*id, vec![sleep.event(*id)]));
+            for error in join_all(logs).await.into_iter().filter_map(Result::err) {
+                // Deleted meanwhile, or the disk is full: the sleep itself is as good as any.
+                tracing::debug!(%error, "a sleep could not be told of");
+            }
+            slept.lock().telling.clear();
+            slept.told.notify_waiters();
+        }
+        slept.told.notify_waiters();
+    }
+}

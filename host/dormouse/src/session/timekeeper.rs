@@ -1,0 +1,102 @@
+//! Sees to it that what is due happens: deadlines of the records, and bedtimes of residents.
+//!
+//! One task. It sleeps until the earliest of all due times and is told when an earlier one appears,
+//! so that a host whose sessions sleep uses no processor time. It walks no sessions: the store and
+//! the residents keep what is due in order.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use dormouse_domain::time::Timestamp;
+use dormouse_store::StoreError;
+
+use super::manager::Manager;
+use super::request::{Order, OrderError};
+use dormouse_domain::id::SessionId;
+
+/// Due sessions that are handled at the same time.
+const BATCH: usize = 256;
+
+/// Wait this long after the store has failed to say what is due.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Do what is due, for ever. Ends when it is dropped.
+pub(crate) async fn keep(manager: Arc<Manager>) {
+    let _dying = Dying(manager.clone());
+    let Some(teller) = manager.settling.teller() else { return };
+    loop {
+        // Registered before the look: a deadline that appears meanwhile is not missed.
+        let nearer = manager.deadlines.notified();
+        tokio::pin!(nearer);
+        nearer.as_mut().enable();
+        manager.next_look.store(Timestamp::NEVER.0, Ordering::SeqCst);
+        teller.begin();
+        let next = match round(&manager).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(%error, "what is due could not be found out");
+                Some(manager.clock.now().after(RETRY))
+            }
+        };
+        let next = next.unwrap_or(Timestamp::NEVER);
+        manager.next_look.store(next.0, Ordering::SeqCst);
+        teller.end(next);
+        tokio::select! {
+            () = nearer => {}
+            () = manager.clock.sleep_until(next) => {}
+        }
+    }
+}
+
+/// Do what is due now. Returns when something is due next.
+async fn round(manager: &Arc<Manager>) -> Result<Option<Timestamp>, StoreError> {
+    let now = manager.clock.now();
+    // Asked before the removals are: one that is left alone now is looked at again then.
+    let held_until = manager.removals_held_until();
+    while let Some(going) = manager.residents.due(now) {
+        manager.let_go(going, "idle");
+    }
+    let mut after: Option<(Timestamp, SessionId)> = None;
+    let mut again = None;
+    loop {
+        let due = manager.store.due(after, now, BATCH).await?;
+        let Some(last) = due.last() else { break };
+        after = Some(*last);
+        // Given in the order of their deadlines; each driver commits for itself, grouped.
+        let orders: Vec<_> =
+            due.iter().map(|(_, id)| manager.post(*id, None, Order::Due)).collect();
+        for order in orders.into_iter().flatten() {
+            match order.await {
+                Ok(Ok(_)) | Err(_) => {}
+                // Deleted by its owner meanwhile.
+                Ok(Err(OrderError::NotFound(_))) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "what was due for a session could not be done");
+                    again = Some(now.after(RETRY));
+                }
+            }
+        }
+    }
+    let stored = manager.store.next_due(now).await?;
+    let next = earlier(stored, manager.residents.next_due());
+    Ok(earlier(earlier(next, again), held_until))
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Tells the host if the timekeeper panics: nothing would be due any more.
+struct Dying(Arc<Manager>);
+
+impl Drop for Dying {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.liveness.note_panic();
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What a running turn has streamed so far, for any number of readers.
+//!
+//! The guest appends and never waits; each reader follows at its own pace. All of it is provisional
+//! until the turn has committed. It is bounded by what one turn may stream, charged to the host's
+//! memory, and goes with the last reader.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use dormouse_base::memory::Account;
+
+/// What a piece takes besides its text, at most, in bytes.
+const PIECE: usize = 96;
+
+/// A piece of a reply, streamed while the turn runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delta {
+    /// A piece of text.
+    Text(String),
+    /// A named event with a JSON document.
+    Event {
+        /// The name.
+        name: String,
+        /// The document.
+        data: String,
+    },
+}
+
+impl Delta {
+    /// Bytes of what it says.
+    fn len(&self) -> usize {
+        match self {
+            Delta::Text(text) => text.len(),
+            Delta::Event { name, data } => name.len() + data.len(),
+        }
+    }
+}
+
+/// The stream of one turn.
+#[derive(Clone, Default)]
+pub struct Output(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    buffer: Mutex<Buffer>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Buffer {
+    deltas: Vec<Delta>,
+    /// What they are charged to.
+    account: Option<Account>,
+    begun: Option<u64>,
+    ended: bool,
+}
+
+impl Output {
+    /// A stream that is charged to this account. A turn that runs is not refused what it streams: it
+    /// may go over the budget, and then nothing else begins.
+    pub(crate) fn charged(account: Account) -> Output {
+        let output = Output::default();
+        output.lock().account = Some(account);
+        output
+    }
+
+    /// The guest is being called, for the turn of this number.
+    pub(crate) fn begin(&self, turn: u64) {
+        self.lock().begun = Some(turn);
+        self.0.changed.notify_waiters();
+    }
+
+    /// Append a piece.
+    pub(crate) fn push(&self, delta: Delta) {
+        let mut buffer = self.lock();
+        if let Some(account) = &mut buffer.account {
+            account.overdraw((delta.len() + PIECE) as u64);
+        }
+        buffer.deltas.push(delta);
+        drop(buffer);
+        self.0.changed.notify_waiters();
+    }
+
+    /// Whether anything was streamed.
+    pub(crate) fn has_deltas(&self) -> bool {
+        !self.lock().deltas.is_empty()
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&self) {
+        self.lock().ended = true;
+        self.0.changed.notify_waiters();
+    }
+
+    /// The piece at this place, counted from 0. Waits for it; `None` once the turn is over and there
+    /// is none.
+    pub async fn get(&self, place: usize) -> Option<Delta> {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the look: what is pushed in between is not missed.
+            changed.as_mut().enable();
+            {
+                let buffer = self.lock();
+                if let Some(delta) = buffer.deltas.get(place) {
+                    return Some(delta.clone());
+                }
+                if buffer.ended {
+                    return None;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// The number of the turn, once the guest is being called. Waits for it; `None` where it was over
+    /// before that.
+    pub async fn begun(&self) -> Option<u64> {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let buffer = self.lock();
+                if buffer.begun.is_some() || buffer.ended {
+                    return buffer.begun;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.0.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_that_was_refused_never_begins() {
+        let output = Output::default();
+        let waiting = output.clone();
+        let begun = tokio::spawn(async move { waiting.begun().await });
+        tokio::task::yield_now().await;
+        output.end();
+        assert_eq!(begun.await.expect("no panic"), None);
+    }
+
+    #[tokio::test]
+    async fn readers_that_come_late_get_everything() {
+        let output = Output::default();
+        output.push(Delta::Text("one".to_owned()));
+        let reader = output.clone();
+        let late =
+            tokio::spawn(
+                async move { (reader.get(0).await, reader.get(1).await, reader.get(2).await) },
+            );
+        tokio::task::yield_now().await;
+        output.push(Delta::Text("two".to_owned()));
+        output.end();
+        let (one, two, three) = late.await.expect("no panic");
+        assert_eq!(one, Some(Delta::Text("one".to_owned())));
+        assert_eq!(two, Some(Delta::Text("two".to_owned())));
+        assert_eq!(three, None);
+    }
+}

@@ -1,0 +1,237 @@
+//! What a turn leaves behind: the record after it, the turn itself, and the events. Pure.
+
+use std::time::Duration;
+
+use dormouse_domain::deadline;
+use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::id::TurnId;
+use dormouse_domain::limits::FuelPrice;
+use dormouse_domain::pattern::Pattern;
+use dormouse_domain::session::{BeforeUpgrade, Session};
+use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::state::{Cause, Move, State, Status};
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::transition;
+use dormouse_store::TurnCommit;
+
+use super::admission::affordable;
+use dormouse_domain::turn::{
+    Failure, FailureCode, LogLine, Part, Sender, Startup, TurnOutcome, TurnRecord,
+};
+
+/// A turn that was begun.
+#[derive(Clone, Debug)]
+pub(crate) struct Begun {
+    /// Its name.
+    pub(crate) id: TurnId,
+    /// Who sent it.
+    pub(crate) sender: Sender,
+    /// What was sent.
+    pub(crate) input: Vec<Part>,
+    /// When the guest was called.
+    pub(crate) started_at: Timestamp,
+}
+
+/// A turn that is over.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    /// What came of it.
+    pub(crate) result: Result<Answer, Failure>,
+    /// The fuel that it used.
+    pub(crate) fuel: u64,
+    /// The fuel that its instance used to start, where one was started for it.
+    pub(crate) start_fuel: Option<u64>,
+    /// What it logged.
+    pub(crate) log: Vec<LogLine>,
+    /// How much of the log was dropped, in bytes.
+    pub(crate) log_dropped: u64,
+    /// When it was over.
+    pub(crate) ended_at: Timestamp,
+    /// How long it took.
+    pub(crate) duration: Duration,
+}
+
+/// What the guest answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// The answer.
+    pub(crate) content: Vec<Part>,
+    /// Whether the session has done what it was for.
+    pub(crate) complete: bool,
+    /// The state after the turn, where it could be saved.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// Whether nothing is lost with the instance: the snapshot holds the state, or there is none.
+    pub(crate) durable: bool,
+}
+
+/// The rules of the host that a settlement needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// What fuel costs.
+    pub(crate) price: FuelPrice,
+    /// Failures in a row that put a session into `error`.
+    pub(crate) max_consecutive_failures: u32,
+}
+
+/// Work out what this turn leaves behind in this session.
+pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules) -> TurnCommit {
+    let mut session = before.clone();
+    let cost = rules.price.cost(ended.fuel);
+    let start = ended.start_fuel.map(|fuel| startup(&session, fuel, rules.price));
+    session.revision += 1;
+    let counts = ended.result.as_ref().err().is_none_or(|failure| failure.code.counts());
+    let counter = if counts { &mut session.usage.turns } else { &mut session.usage.uncounted };
+    *counter += 1;
+    session.usage.fuel = session.usage.fuel.saturating_add(ended.fuel);
+    session.usage.cost += cost;
+    if let Some(Startup { fuel, cost }) = start {
+        session.usage.starts += 1;
+        session.usage.start_fuel = session.usage.start_fuel.saturating_add(fuel);
+        session.usage.start_cost += cost;
+        session.usage.cost += cost;
+    }
+    session.last_activity_at = ended.ended_at;
+
+    let number = session.usage.last_turn();
+    let subject = session.id.0;
+    let mut events = vec![
+        Event::session(EventKind::TurnStarted, subject, begun.started_at).with("turn", number),
+    ];
+    let (outcome, snapshot) = match ended.result {
+        Ok(answer) => {
+            let event = Event::session(EventKind::TurnCompleted, subject, ended.ended_at)
+                .with("turn", number)
+                .with("fuel", ended.fuel)
+                .with("cost", cost.as_usd());
+            if session.started_at.is_none() {
+                session.started_at = Some(ended.ended_at);
+                events.push(Event::session(EventKind::SessionStarted, subject, ended.ended_at));
+            }
+            events.push(event);
+            answered(&mut session, &answer);
+            let Answer { content, snapshot, durable, complete: _ } = answer;
+            let id = snapshot.as_ref().map(|snapshot| snapshot.id);
+            (TurnOutcome::Answered { content, snapshot: id, durable }, snapshot)
+        }
+        Err(failure) => {
+            events.push(
+                Event::session(EventKind::TurnFailed, subject, ended.ended_at)
+                    .with("turn", number)
+                    .with("code", failure.code.as_str())
+                    .with("fuel", ended.fuel)
+                    .with("cost", cost.as_usd()),
+            );
+            events.extend(return_to_before(&mut session, &failure, ended.ended_at));
+            failed(&mut session, failure.code, rules.max_consecutive_failures);
+            (TurnOutcome::Failed(failure), None)
+        }
+    };
+    apply_limits(&mut session, rules.price, ended.ended_at);
+    events.extend(transition::ending(before, &mut session, ended.ended_at));
+
+    let turn = TurnRecord {
+        id: begun.id,
+        session: session.id,
+        number,
+        sender: begun.sender,
+        input: begun.input,
+        outcome,
+        fuel: ended.fuel,
+        cost,
+        start,
+        started_at: begun.started_at,
+        duration: ended.duration,
+        log: ended.log,
+        log_dropped: ended.log_dropped,
+    };
+    TurnCommit { session, turn, snapshot, events }
+}
+
+/// The bill for a start: never more than the session has left.
+fn startup(before: &Session, fuel: u64, price: FuelPrice) -> Startup {
+    let cost = price.cost(fuel);
+    let left = before.profile.limits.max_budget.map(|max| max - before.usage.cost);
+    Startup { fuel, cost: left.map_or(cost, |left| cost.min(left)) }
+}
+
+/// The first turn after an upgrade has failed: the old version takes the session back, where it was.
+/// A turn that somebody killed says nothing of the new version, nor does one that does not count.
+fn return_to_before(session: &mut Session, failure: &Failure, now: Timestamp) -> Option<Event> {
+    if failure.code == FailureCode::TurnKilled || !failure.code.counts() {
+        return None;
+    }
+    let BeforeUpgrade { agent, head, head_parent } = session.before_upgrade.take()?;
+    let event = Event::session(EventKind::SessionUpgraded, session.id.0, now)
+        .with("outcome", "returned")
+        .with("reason", failure.code.as_str())
+        .with("from", session.profile.agent.digest.to_string())
+        .with("to", agent.digest.to_string());
+    session.profile.agent = agent;
+    (session.head, session.head_parent) = (head, head_parent);
+    Some(event)
+}
+
+fn answered(session: &mut Session, answer: &Answer) {
+    session.consecutive_failures = 0;
+    session.before_upgrade = None;
+    match &answer.snapshot {
+        Some(snapshot) => session.set_head(Some(snapshot)),
+        None if answer.durable => {}
+        None => session.unsaved_turns += 1,
+    }
+    make(session, Move::Turn);
+    if answer.complete || session.profile.pattern == Pattern::Ephemeral {
+        make(session, Move::Complete);
+    }
+}
+
+fn failed(session: &mut Session, code: FailureCode, max_consecutive_failures: u32) {
+    if session.state == State::Idle {
+        make(session, Move::Turn);
+    }
+    if code.counts() {
+        session.consecutive_failures += 1;
+    }
+    if session.unsaved_turns > 0 {
+        // The instance goes with the failed turn, and with it what no snapshot holds.
+        make(session, Move::Fail(Cause::StateLost.into()));
+    } else if !code.counts() {
+        // An ephemeral session, too, waits for a message that can be handled.
+    } else if session.profile.pattern == Pattern::Ephemeral {
+        make(session, Move::Fail(Cause::TurnFailed.into()));
+    } else if session.consecutive_failures >= max_consecutive_failures {
+        make(session, Move::Fail(Cause::ConsecutiveFailures.into()));
+    }
+}
+
+/// End the session where it has reached a limit. Completion wins over a limit.
+fn apply_limits(session: &mut Session, price: FuelPrice, now: Timestamp) {
+    let limits = &session.profile.limits;
+    let reached = if deadline::end_of_life(session).is_some_and(|(end, _)| end <= now) {
+        Some(Cause::LifetimeExceeded)
+    } else if limits.max_turns.is_some_and(|max| session.usage.turns >= max) {
+        Some(Cause::MaxTurns)
+    } else if affordable(session, price) == Some(0) {
+        Some(Cause::BudgetExceeded)
+    } else if limits.max_fuel.is_some_and(|max| session.usage.fuel >= max) {
+        Some(Cause::FuelExhausted)
+    } else {
+        None
+    };
+    if let Some(cause) = reached
+        && session.state.status() != Status::Completed
+    {
+        make(session, Move::Terminate(cause.into()));
+    }
+}
+
+/// Make a move that follows from a turn. One that the state does not allow changes nothing: a
+/// session that has ended stays ended.
+fn make(session: &mut Session, step: Move) {
+    if let Ok(next) = session.state.after(step) {
+        session.state = next;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Who may ask: a request for this server, from no foreign page, with a key where there are keys.
+//!
+//! A browser must not become a way in. A page of somebody else's that has this server's address
+//! under a name of its own is told by the `Host` header, any other foreign page by its `Origin`.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::Api;
+use super::error::ApiError;
+use super::options::ApiKey;
+use super::server::Reserved;
+use dormouse::Principal;
+
+/// What the connections that are reserved for operators serve.
+const OPERATORS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// Only requests that are meant for this server, and from no foreign page.
+pub(super) async fn ours(
+    State(api): State<Api>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let reserved = request.extensions().get::<Reserved>().is_some();
+    if reserved && !OPERATORS.contains(&request.uri().path()) {
+        return Err(ApiError::overloaded());
+    }
+    let host = host_of(request.headers(), request.uri()).unwrap_or_default();
+    if !answers_to(&host, &api.names, &api.options.allowed_hosts) {
+        let error = "this server does not go by the name in the Host header; \
+                     its operator can allow it with allowed-hosts";
+        return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", error));
+    }
+    if is_foreign(request.headers(), &host) {
+        let error = "pages of other origins may not call this server";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", error));
+    }
+    Ok(next.run(request).await)
+}
+
+/// Only callers that are known, where keys are configured.
+pub(super) async fn known(
+    State(api): State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let keys = &api.options.keys;
+    let principal = if keys.is_empty() {
+        Principal::local()
+    } else {
+        let found = bearer(request.headers()).and_then(|key| ApiKey::find(keys, key));
+        found.cloned().ok_or_else(unauthorized)?
+    };
+    request.extensions_mut().insert(principal);
+    Ok(next.run(request).await)
+}
+
+fn unauthorized() -> ApiError {
+    let error = "this server needs a key: send it as `Authorization: Bearer …`";
+    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", error)
+        .header(header::WWW_AUTHENTICATE, "Bearer")
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// The server that the request is meant for. What stands in the address wins over the header: with
+/// HTTP/2, and where a client writes the whole address (RFC 9112, 3.2.2).
+fn host_of(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let mut named = headers.get_all(header::HOST).iter();
+    let host = match (uri.authority(), named.next(), named.next()) {
+        (_, _, Some(_)) | (None, None, None) => return None,
+        (Some(authority), _, None) => authority.as_str(),
+        (None, Some(host), None) => host.to_str().ok()?,
+    };
+    Some(host.to_ascii_lowercase())
+}
+
+/// Whether `host`, a name with or without a port, is one of the server's own or of the configured
+/// names. A name without a port is meant with any port.
+fn answers_to(host: &str, own: &[String], configured: &[String]) -> bool {
+    let name = without_port(host);
+    if own.is_empty() && is_loopback(name) {
+        return true;
+    }
+    let all = own.iter().chain(configured);
+    all.map(|known| known.to_ascii_lowercase()).any(|known| known == host || known == name)
+}
+
+fn is_loopback(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// `name:80` and `[::1]:80` without the port.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() => {
+            // An IPv6 address without a port ends with a bracket, not with digits.
+            name
+        }
+        Some(_) | None => host,
+    }
+}
+
+/// Whether a page of another origin sends this. A client that is no browser sends no `Origin`.
+fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
+    headers.get_all(header::ORIGIN).iter().any(|origin| {
+        let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        authority != Some(host)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn own() -> Vec<String> {
+        super::super::server::names_of("127.0.0.1:3333".parse().unwrap())
+    }
+
+    #[test]
+    fn a_server_answers_to_the_loopback_with_its_port() {
+        for host in ["localhost:3333", "127.0.0.1:3333", "[::1]:3333"] {
+            assert!(answers_to(host, &own(), &[]), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:3333",
+            "localhost:80",
+            "localhost.evil.example:3333",
+            "127.0.0.1.evil.example:3333",
+            "10.0.0.1:3333",
+            ":3333",
+        ] {
+            assert!(!answers_to(host, &own(), &[]), "{host}");
+        }
+    }
+
+    #[test]
+    fn without_a_socket_any_port_of_the_loopback_will_do() {
+        for host in ["localhost", "localhost:1", "127.0.0.1", "[::1]:5", "[::1]"] {
+            assert!(answers_to(host, &[], &[]), "{host}");
+        }
+        assert!(!answers_to("evil.example", &[], &[]));
+    }
+
+    #[test]
+    fn configured_names_are_meant_with_any_port_or_with_theirs() {
+        let configured = ["Example.org".to_owned(), "other.org:80".to_owned()];
+        assert!(answers_to("example.org:9", &own(), &configured));
+        assert!(answers_to("example.org", &own(), &configured));
+        assert!(answers_to("other.org:80", &own(), &configured));
+        assert!(!answers_to("other.org:81", &own(), &configured));
+    }
+
+    #[test]
+    fn only_the_pages_of_this_server_may_call_it() {
+        let foreign = |origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            is_foreign(&headers, "localhost:3333")
+        };
+        assert!(!foreign(None));
+        assert!(!foreign(Some("http://localhost:3333")));
+        for origin in ["null", "http://localhost:8080", "http://evil.example", "http://localhost"] {
+            assert!(foreign(Some(origin)), "{origin}");
+        }
+    }
+
+    #[test]
+    fn two_host_headers_are_none() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        assert_eq!(host_of(&headers, &Uri::from_static("/")).as_deref(), Some("localhost"));
+        headers.append(header::HOST, HeaderValue::from_static("evil.example"));
+        assert_eq!(host_of(&headers, &Uri::from_static("/")), None);
+        let absolute = Uri::from_static("http://localhost:3333/");
+        assert_eq!(host_of(&HeaderMap::new(), &absolute).as_deref(), Some("localhost:3333"));
+        assert_eq!(host_of(&headers, &absolute), None);
+    }
+
+    #[test]
+    fn a_whole_address_wins_over_the_header() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        let absolute = Uri::from_static("http://evil.example/");
+        assert_eq!(host_of(&headers, &absolute).as_deref(), Some("evil.example"));
+    }
+
+    #[test]
+    fn a_key_comes_as_a_bearer_token() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(bearer(&headers), None);
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("bearer abc"));
+        assert_eq!(bearer(&headers), Some("abc"));
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic abc"));
+        assert_eq!(bearer(&headers), None);
+    }
+}

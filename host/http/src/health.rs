@@ -1,0 +1,57 @@
+//! Whether the server lives, whether it takes work, and its numbers.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::error::ApiError;
+
+/// `GET /`: what there is.
+pub(super) async fn root() -> Json<Value> {
+    Json(json!({
+        "name": "dormouse",
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": "A host for AI-agent sessions in WebAssembly",
+        "api": {
+            "agents": "/api/agents",
+            "sessions": "/api/sessions",
+            "message": "/api/sessions/{id}/message",
+            "stream": "/api/agent/stream",
+            "events": "/api/events",
+        },
+        "health": ["/healthz", "/readyz", "/metrics"],
+    }))
+}
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn alive() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `GET /readyz`: it takes work.
+pub(super) async fn ready(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+    if api.closing.begun.is_cancelled() {
+        return Err(ApiError::shutting_down());
+    }
+    if let Some(cause) = api.host.failed().now_or_never() {
+        tracing::error!(cause, "the host cannot go on");
+        let error = "the host cannot go on and must be started again; its log has the reason";
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "host_failed", error));
+    }
+    Ok(Json(json!({ "status": "ready" })))
+}
+
+/// `GET /metrics`, for Prometheus.
+pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError> {
+    let Some(metrics) = &api.options.metrics else {
+        let error = "this host collects no metrics";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "not_found", error));
+    };
+    api.host.stats().record();
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], metrics.render()).into_response())
+}

@@ -1,0 +1,171 @@
+//! What has happened: turns and events, in pages, and the stream of a turn for who lost it.
+
+use std::collections::HashMap;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+
+use super::Api;
+use super::error::ApiError;
+use super::frame::RequestId;
+use super::intake::Slot;
+use super::model::event::{EventBody, EventPage};
+use super::model::fields::Ignored;
+use super::model::message::StreamEvent;
+use super::model::session::SessionBody;
+use super::model::turn::{TurnBody, TurnPage};
+use super::refusal::failed_turn;
+use super::request::{Caller, OneSession, Params};
+use super::sse::{self, Gone, Place, Writer};
+use dormouse::{Cursor, EventSlice, Logged, Page, SessionHandle, TurnOutcome};
+use dormouse_base::shares::Admitted;
+
+/// `GET …/turns?after=&limit=`
+pub(super) async fn turns(
+    OneSession(session): OneSession,
+    mut params: Params,
+) -> Result<Json<TurnPage>, ApiError> {
+    let (after, limit) = (params.count("after")?.unwrap_or(0), params.limit("limit")?);
+    params.finish()?;
+    let Page { entries, next } = session.turns(after, limit).await?;
+    let turns: Vec<TurnBody> = entries.into_iter().map(TurnBody::from).collect();
+    Ok(Json(TurnPage { count: turns.len(), turns, next }))
+}
+
+/// `GET …/turns/{turn}`
+pub(super) async fn turn(
+    OneSession(session): OneSession,
+    path: Path<HashMap<String, String>>,
+) -> Result<Json<TurnBody>, ApiError> {
+    let number = path.get("turn").and_then(|text| text.parse::<u64>().ok());
+    // Number 0 is never given: a session that is not there is told before a turn that is not.
+    let turn = session.turn(number.unwrap_or(0)).await?;
+    turn.map(|turn| Json(turn.into())).ok_or_else(turn_not_found)
+}
+
+/// `GET …/events`: a page of what happened to a session, or the stream of its running turn.
+pub(super) async fn session_events(
+    State(api): State<Api>,
+    Extension(slot): Extension<Slot>,
+    Extension(id): Extension<RequestId>,
+    OneSession(session): OneSession,
+    headers: HeaderMap,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    if wants_stream(&headers) {
+        return stream(api, slot, id, session, &headers).await;
+    }
+    let after = Cursor(params.count("after")?.unwrap_or(0));
+    let limit = params.limit("limit")?;
+    params.finish()?;
+    let found = session.events(after, limit).await?;
+    Ok(Json(page(found, after)).into_response())
+}
+
+/// `GET …/audit?after=&limit=`: who has asked to resume, and what came of it.
+pub(super) async fn audit(
+    OneSession(session): OneSession,
+    mut params: Params,
+) -> Result<Json<EventPage>, ApiError> {
+    let after = Cursor(params.count("after")?.unwrap_or(0));
+    let limit = params.limit("limit")?;
+    params.finish()?;
+    let found = session.audit(after, limit).await?;
+    Ok(Json(page(found, after)))
+}
+
+/// `GET /api/events`
+pub(super) async fn all_events(
+    State(api): State<Api>,
+    Caller(host): Caller,
+    mut params: Params,
+) -> Result<Json<EventPage>, ApiError> {
+    let after = Cursor(params.count("after")?.unwrap_or(0));
+    let limit = params.limit("limit")?;
+    params.finish()?;
+    // Where there are no keys, everybody who reaches the server operates it.
+    if api.options.keys.is_empty() {
+        return Ok(Json(page(host.store().events_after(after, limit).await?, after)));
+    }
+    let EventSlice { events, next, more } = host.events_after(after, limit).await?;
+    let events: Vec<EventBody> = events.into_iter().map(EventBody::from).collect();
+    Ok(Json(EventPage { count: events.len(), events, next: next.0, more }))
+}
+
+fn page(found: Page<Logged, Cursor>, after: Cursor) -> EventPage {
+    let (next, more) = (found.end().unwrap_or(after), found.next.is_some());
+    let events: Vec<EventBody> = found.entries.into_iter().map(EventBody::from).collect();
+    EventPage { count: events.len(), events, next: next.0, more }
+}
+
+/// The rest of a stream: of the turn that the client names, or of the one that runs.
+async fn stream(
+    api: Api,
+    slot: Slot,
+    id: RequestId,
+    session: SessionHandle,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let running = session.running().await?;
+    let from = match (headers.get("last-event-id"), &running) {
+        (Some(last), _) => {
+            let place = last.to_str().ok().and_then(Place::parse);
+            let problem = "must be the id of an event of a stream: turn.attempt.seq";
+            place.ok_or_else(|| ApiError::invalid_field("Last-Event-ID", problem))?
+        }
+        (None, Some((turn, _))) => Place::start(*turn),
+        // A client that reconnects by itself stops when it is told that there is no content.
+        (None, None) => return Ok(StatusCode::NO_CONTENT.into_response()),
+    };
+    let output = running.filter(|(turn, _)| *turn == from.turn).map(|(_, output)| output);
+    if output.is_none() && session.turn(from.turn).await?.is_none() {
+        return Err(turn_not_found());
+    }
+    let (principal, shared) = (slot.principal().clone(), api.clone());
+    Ok(sse::respond(&api, slot, from, |mut writer| async move {
+        if let Some(output) = output {
+            writer.follow(&output).await?;
+        }
+        let admitted = shared.readers.wait(&principal).await;
+        conclude(&session, from.turn, writer, &id, admitted).await
+    }))
+}
+
+/// Write what came of a turn that is over.
+async fn conclude(
+    session: &SessionHandle,
+    number: u64,
+    mut writer: Writer,
+    id: &RequestId,
+    admitted: Admitted,
+) -> Result<(), Gone> {
+    let ended = async {
+        let turn = session.turn(number).await?.ok_or_else(turn_not_found)?;
+        let after = session.look().await?;
+        match &turn.outcome {
+            TurnOutcome::Answered { .. } => Ok((turn, after)),
+            TurnOutcome::Failed(_) => Err(failed_turn(&turn, &SessionBody::from(after))),
+        }
+    };
+    match ended.await {
+        Ok((turn, after)) => {
+            // A reader that is slow keeps nobody from reading something else.
+            drop(admitted);
+            let duration = turn.duration;
+            writer.conclude(session, turn, after, duration, Ignored::default()).await
+        }
+        Err(error) => writer.write(&StreamEvent::error(&error, &id.0)).await,
+    }
+}
+
+fn turn_not_found() -> ApiError {
+    let error = "the session has no such turn, or it left nothing behind";
+    ApiError::new(StatusCode::NOT_FOUND, "turn_not_found", error)
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accepted.is_some_and(|accept| accept.contains("text/event-stream"))
+}

@@ -1,0 +1,222 @@
+//! The answer to a message, whole and as events of a stream.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::error::ErrorBody;
+use super::fields::Ignored;
+use super::part::{PartBody, document};
+use super::session::{SessionBody, millis};
+use crate::error::ApiError;
+use dormouse::{Part, Reply, Sight, TurnOutcome, TurnRecord, text_of};
+
+/// What an agent has said.
+#[derive(Debug, Serialize)]
+pub(crate) struct Said {
+    role: &'static str,
+    content: String,
+    /// All parts, where text alone does not tell everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<PartBody>,
+}
+
+impl Said {
+    /// From the parts of an answer.
+    pub(crate) fn by_agent(content: &[Part]) -> Said {
+        let all_text = content.iter().all(|part| matches!(part, Part::Text(_)));
+        let parts = if all_text { &[] } else { content };
+        Said {
+            role: "assistant",
+            content: text_of(content),
+            parts: parts.iter().map(PartBody::from).collect(),
+        }
+    }
+}
+
+/// What one turn has used.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct UsageBody {
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_read_input_tokens: u64,
+    fuel: u64,
+}
+
+impl From<&TurnRecord> for UsageBody {
+    fn from(turn: &TurnRecord) -> UsageBody {
+        UsageBody { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, fuel: turn.fuel }
+    }
+}
+
+/// The particulars of an answer. The names are those of the agent SDK that clients know.
+#[derive(Debug, Serialize)]
+struct ResultBody {
+    uuid: String,
+    turn: u64,
+    total_cost_usd: f64,
+    num_turns: u64,
+    usage: UsageBody,
+    #[serde(rename = "snapshotId")]
+    snapshot_id: Option<String>,
+    durable: bool,
+}
+
+/// The answer to a message, as one document.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReplyBody {
+    response: Said,
+    result: ResultBody,
+    /// In milliseconds.
+    latency: u64,
+    session: SessionBody,
+}
+
+impl ReplyBody {
+    /// The answer that took this long.
+    pub(crate) fn new(reply: Reply, latency: Duration) -> ReplyBody {
+        let (turn, durable) = (&reply.turn, reply.is_durable());
+        let snapshot_id = match &turn.outcome {
+            TurnOutcome::Answered { snapshot, .. } => snapshot.map(|id| id.to_string()),
+            TurnOutcome::Failed(_) => None,
+        };
+        ReplyBody {
+            response: Said::by_agent(reply.content()),
+            result: ResultBody {
+                uuid: turn.id.to_string(),
+                turn: turn.number,
+                total_cost_usd: turn.cost.as_usd(),
+                num_turns: 1,
+                usage: UsageBody::from(turn),
+                snapshot_id,
+                durable,
+            },
+            latency: millis(latency),
+            session: reply.session.into(),
+        }
+    }
+}
+
+/// An event of a stream.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum StreamEvent<'a> {
+    /// A piece of text, while the turn runs.
+    #[serde(rename = "stream_event")]
+    Delta { data: Wrapped<'a> },
+    /// A named event of the agent. Clients that know only the contract pass over it.
+    AgentEvent { name: &'a str, data: Box<RawValue> },
+    /// The whole answer, which is valid once it is followed by `done`.
+    Message { data: Said },
+    /// The end, where the turn was answered.
+    Done(Box<Done>),
+    /// The end, where the turn failed: what was streamed does not count.
+    Error {
+        #[serde(flatten)]
+        error: ErrorBody,
+        discarded: bool,
+    },
+}
+
+/// A piece of text, wrapped as the agent SDK does that clients know.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "stream_event")]
+pub(crate) struct Wrapped<'a> {
+    event: Block<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "content_block_delta")]
+struct Block<'a> {
+    index: u32,
+    delta: Text<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "text_delta")]
+struct Text<'a> {
+    text: &'a str,
+}
+
+/// What an answered turn has taken, and the session after it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Done {
+    turn: u64,
+    latency: u64,
+    usage: UsageBody,
+    cost: f64,
+    session: SessionBody,
+    #[serde(skip_serializing_if = "Ignored::is_empty")]
+    ignored: Ignored,
+}
+
+impl StreamEvent<'_> {
+    /// A piece of text.
+    pub(crate) fn text(text: &str) -> StreamEvent<'_> {
+        let event = Block { index: 0, delta: Text { text } };
+        StreamEvent::Delta { data: Wrapped { event } }
+    }
+
+    /// A named event of the agent, with its JSON document.
+    pub(crate) fn named<'a>(name: &'a str, data: &str) -> StreamEvent<'a> {
+        StreamEvent::AgentEvent { name, data: document(data) }
+    }
+
+    /// The whole answer.
+    pub(crate) fn message(content: &[Part]) -> StreamEvent<'static> {
+        StreamEvent::Message { data: Said::by_agent(content) }
+    }
+
+    /// The end of a turn that was answered.
+    pub(crate) fn done(
+        turn: &TurnRecord,
+        session: Sight,
+        latency: Duration,
+        ignored: Ignored,
+    ) -> StreamEvent<'static> {
+        StreamEvent::Done(Box::new(Done {
+            turn: turn.number,
+            latency: millis(latency),
+            usage: UsageBody::from(turn),
+            cost: turn.cost.as_usd(),
+            session: session.into(),
+            ignored,
+        }))
+    }
+
+    /// The end of a turn that failed.
+    pub(crate) fn error(error: &ApiError, request_id: &str) -> StreamEvent<'static> {
+        StreamEvent::Error { error: error.body(request_id), discarded: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_of_text_is_wrapped_as_the_contract_has_it() {
+        assert_eq!(
+            serde_json::to_string(&StreamEvent::text("hi")).unwrap(),
+            "{\"type\":\"stream_event\",\"data\":{\"type\":\"stream_event\",\"event\":{\"type\":\
+             \"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}}}"
+        );
+    }
+
+    #[test]
+    fn the_answer_and_a_failure_name_their_type() {
+        let message = StreamEvent::message(&[Part::Text("hi".to_owned())]);
+        assert_eq!(
+            serde_json::to_string(&message).unwrap(),
+            "{\"type\":\"message\",\"data\":{\"role\":\"assistant\",\"content\":\"hi\"}}"
+        );
+        let failure = StreamEvent::error(&ApiError::shutting_down(), "r");
+        let failure = serde_json::to_value(&failure).unwrap();
+        assert_eq!(failure["type"], "error");
+        assert_eq!(
+            (&failure["discarded"], &failure["code"]),
+            (&true.into(), &"shutting_down".into())
+        );
+    }
+}

@@ -1,0 +1,305 @@
+//! A session as clients see it.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::fields::Ignored;
+use dormouse::{
+    AgentRef, Ended, Limits, NanoUsd, Object, Residency, ResumeFallback, Resumption, Session,
+    Sight, State, Status, Timestamp,
+};
+
+/// The owner, name, version and digest of an agent. The owner of those of the host is `null`.
+#[derive(Debug, Serialize)]
+pub(crate) struct AgentName {
+    owner: Option<String>,
+    name: String,
+    version: String,
+    digest: String,
+}
+
+impl From<&AgentRef> for AgentName {
+    fn from(agent: &AgentRef) -> AgentName {
+        AgentName {
+            owner: agent.owner.principal().map(ToString::to_string),
+            name: agent.name.to_string(),
+            version: agent.version.to_string(),
+            digest: agent.digest.to_string(),
+        }
+    }
+}
+
+/// A session. `id` comes first, so that a shell finds it without a JSON parser.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SessionBody {
+    id: String,
+    session_id: String,
+    pattern: &'static str,
+    status: &'static str,
+    residency: &'static str,
+    agent: AgentName,
+    conversation_id: Option<Value>,
+    config: Object,
+    created_at: String,
+    started_at: Option<String>,
+    last_activity_at: String,
+    completed_at: Option<String>,
+    terminated_at: Option<String>,
+    termination_reason: Option<String>,
+    error_reason: Option<String>,
+    total_cost: f64,
+    total_tokens: u64,
+    total_input_tokens: u64,
+    total_output_tokens: u64,
+    total_cached_tokens: u64,
+    total_fuel: u64,
+    total_start_fuel: u64,
+    num_starts: u64,
+    num_turns: u64,
+    unsaved_turns: u64,
+    running_turn: Option<u64>,
+    tools_used: Vec<String>,
+    current_tool: Option<String>,
+    #[serde(flatten)]
+    limits: LimitsBody,
+    tags: Vec<String>,
+    description: Option<String>,
+    user_id: Option<String>,
+    thread_key: Option<String>,
+    project_id: Option<String>,
+    context: Object,
+    metadata: Object,
+    checkpoint: Option<Value>,
+    /// The snapshot that it started from.
+    parent: Option<String>,
+    durability: &'static str,
+    resume_fallback: Option<&'static str>,
+    abort_requested: bool,
+    force_kill_requested: bool,
+}
+
+/// What a session may spend.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LimitsBody {
+    max_idle_time_ms: Option<u64>,
+    max_lifetime_ms: Option<u64>,
+    max_budget_usd: Option<f64>,
+    max_turns: Option<u64>,
+    max_fuel: Option<u64>,
+    max_fuel_per_turn: u64,
+    max_memory_bytes: u64,
+    turn_timeout_ms: u64,
+    sleep_after_ms: Option<u64>,
+}
+
+impl From<&Limits> for LimitsBody {
+    fn from(limits: &Limits) -> LimitsBody {
+        LimitsBody {
+            max_idle_time_ms: limits.max_idle.map(millis),
+            max_lifetime_ms: limits.max_lifetime.map(millis),
+            max_budget_usd: limits.max_budget.map(NanoUsd::as_usd),
+            max_turns: limits.max_turns,
+            max_fuel: limits.max_fuel,
+            max_fuel_per_turn: limits.max_fuel_per_turn,
+            max_memory_bytes: limits.max_memory_bytes,
+            turn_timeout_ms: millis(limits.turn_timeout),
+            sleep_after_ms: limits.sleep_after.map(millis),
+        }
+    }
+}
+
+impl From<Sight> for SessionBody {
+    fn from(sight: Sight) -> SessionBody {
+        let mut body = SessionBody::of(sight.session, sight.residency);
+        body.running_turn = sight.running_turn;
+        body.abort_requested = sight.abort_requested;
+        body.force_kill_requested = sight.force_kill_requested;
+        body
+    }
+}
+
+impl SessionBody {
+    /// The session after a turn.
+    pub(crate) fn after(ended: &Ended) -> SessionBody {
+        SessionBody::of(ended.session.clone(), ended.residency)
+    }
+
+    /// As a JSON document.
+    pub(crate) fn to_value(&self) -> Value {
+        // Strings, numbers and maps with string keys: there is nothing that JSON cannot hold.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn of(session: Session, residency: Residency) -> SessionBody {
+        let Session { profile, usage, state, .. } = session;
+        let status = state.status();
+        let ended = session.ended_at.map(|at| at.to_string());
+        let (termination_reason, error_reason) = reasons(&state);
+        SessionBody {
+            id: session.id.to_string(),
+            session_id: session.head.map(|head| head.to_string()).unwrap_or_default(),
+            pattern: profile.pattern.as_str(),
+            status: status.as_str(),
+            residency: residency.as_str(),
+            agent: AgentName::from(&profile.agent),
+            conversation_id: profile.conversation_id,
+            config: profile.config,
+            created_at: session.created_at.to_string(),
+            started_at: session.started_at.map(|at: Timestamp| at.to_string()),
+            last_activity_at: session.last_activity_at.to_string(),
+            completed_at: ended.clone().filter(|_| status == Status::Completed),
+            terminated_at: ended.filter(|_| status == Status::Terminated),
+            termination_reason,
+            error_reason,
+            total_cost: usage.cost.as_usd(),
+            total_tokens: usage.input_tokens.saturating_add(usage.output_tokens),
+            total_input_tokens: usage.input_tokens,
+            total_output_tokens: usage.output_tokens,
+            total_cached_tokens: usage.cached_tokens,
+            total_fuel: usage.fuel,
+            total_start_fuel: usage.start_fuel,
+            num_starts: usage.starts,
+            num_turns: usage.turns,
+            unsaved_turns: session.unsaved_turns,
+            running_turn: None,
+            tools_used: session.tools_used,
+            current_tool: None,
+            limits: LimitsBody::from(&profile.limits),
+            tags: profile.tags,
+            description: profile.description,
+            user_id: profile.user_id,
+            thread_key: profile.thread_key,
+            project_id: profile.project_id,
+            context: session.context,
+            metadata: profile.metadata,
+            checkpoint: None,
+            parent: session.parent.map(|parent| parent.to_string()),
+            durability: profile.durability.as_str(),
+            resume_fallback: profile.resume_fallback.map(ResumeFallback::as_str),
+            abort_requested: false,
+            force_kill_requested: false,
+        }
+    }
+}
+
+/// Why it ends or has ended, and why it is in error.
+fn reasons(state: &State) -> (Option<String>, Option<String>) {
+    let reason = state.reason().map(|reason| reason.0.clone());
+    match state {
+        State::Error(_) => (None, reason),
+        State::Initializing
+        | State::Active
+        | State::Idle
+        | State::Paused(_)
+        | State::Stopping(_)
+        | State::Completed
+        | State::Terminated(_) => (reason, None),
+    }
+}
+
+/// A new session, with what became of the state that it should have started from.
+#[derive(Debug, Serialize)]
+pub(crate) struct Created {
+    #[serde(flatten)]
+    pub(crate) session: SessionBody,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resume: Option<Resume>,
+    #[serde(skip_serializing_if = "Ignored::is_empty")]
+    pub(crate) ignored: Ignored,
+}
+
+/// What became of `config.resumeSessionId`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Resume {
+    outcome: &'static str,
+    /// The snapshot that was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+}
+
+impl From<Resumption> for Resume {
+    fn from(resumption: Resumption) -> Resume {
+        let from = resumption.from().map(|from| from.to_string());
+        Resume { outcome: resumption.as_str(), from }
+    }
+}
+
+/// One page of a listing.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SessionList {
+    pub(crate) sessions: Vec<SessionBody>,
+    pub(crate) total: usize,
+    pub(crate) page: usize,
+    pub(crate) page_size: usize,
+    pub(crate) count: usize,
+    /// What to ask for as `after`, where the list goes on; `null` at its end.
+    pub(crate) next: Option<String>,
+}
+
+/// The answer to an order.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ordered {
+    pub(crate) success: bool,
+    pub(crate) message: &'static str,
+    pub(crate) session: SessionBody,
+}
+
+/// The answer to `terminate`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Terminated {
+    pub(crate) session: SessionBody,
+    pub(crate) reason: String,
+}
+
+/// The answer to a removal.
+#[derive(Debug, Serialize)]
+pub(crate) struct Deleted {
+    pub(crate) success: bool,
+    pub(crate) id: String,
+}
+
+/// What a client polls while it waits.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StatusBody {
+    success: bool,
+    status: &'static str,
+    /// Why it is in error, ends or has ended.
+    reason: Option<String>,
+    residency: &'static str,
+    current_tool: Option<String>,
+    running_turn: Option<u64>,
+    total_cost: f64,
+    total_tokens: u64,
+    num_turns: u64,
+    last_activity_at: String,
+    abort_requested: bool,
+    force_kill_requested: bool,
+}
+
+impl From<Sight> for StatusBody {
+    fn from(sight: Sight) -> StatusBody {
+        let session = SessionBody::from(sight);
+        StatusBody {
+            success: true,
+            status: session.status,
+            reason: session.termination_reason.or(session.error_reason),
+            residency: session.residency,
+            current_tool: session.current_tool,
+            running_turn: session.running_turn,
+            total_cost: session.total_cost,
+            total_tokens: session.total_tokens,
+            num_turns: session.num_turns,
+            last_activity_at: session.last_activity_at,
+            abort_requested: session.abort_requested,
+            force_kill_requested: session.force_kill_requested,
+        }
+    }
+}
+
+pub(crate) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

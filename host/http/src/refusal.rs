@@ -1,0 +1,387 @@
+//! What the host refuses, as answers of the API. Exhaustive, so that a new reason gets its status.
+
+use axum::http::StatusCode;
+
+use super::error::ApiError;
+use super::model::session::SessionBody;
+use dormouse::{
+    AgentError, CreateError, Damaged, Denied, FailureCode, ForkError, InvalidField,
+    InvalidTransition, LookError, OrderError, Pattern, Refusal, SendError, StoreError,
+    TemplateError, TurnOutcome, TurnRecord, UpgradeError,
+};
+use dormouse_base::memory::pool::Refused;
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> ApiError {
+        match refused {
+            Refused::Share => ApiError::overloaded(),
+            Refused::Budget => ApiError::out_of_memory(),
+        }
+    }
+}
+
+impl From<SendError> for ApiError {
+    fn from(error: SendError) -> ApiError {
+        let (text, code) = (error.to_string(), error.code());
+        match error {
+            SendError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            SendError::Denied(denied) => denied.into(),
+            SendError::QueueFull(waiting) => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text)
+                    .with("waiting", waiting)
+                    .retry_later()
+            }
+            SendError::ShareSpent => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
+            }
+            SendError::Failed(ended) => {
+                let session = SessionBody::after(&ended);
+                failed_turn(&ended.turn, &session)
+            }
+            SendError::TooLarge => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text),
+            SendError::Invalid(error) => error.into(),
+            SendError::Damaged(damaged) => damaged.into(),
+            SendError::Unusable(_) => ApiError::snapshot_unusable(text),
+            SendError::OutOfMemory => ApiError::out_of_memory(),
+            SendError::ShuttingDown => ApiError::shutting_down(),
+            SendError::Store(error) => error.into(),
+            SendError::Host(cause) => ApiError::internal(cause),
+        }
+    }
+}
+
+/// A turn that was begun and failed: recorded, billed, and told with both.
+pub(super) fn failed_turn(turn: &TurnRecord, session: &SessionBody) -> ApiError {
+    let TurnOutcome::Failed(failure) = &turn.outcome else {
+        return ApiError::internal("a turn that was answered was taken for a failed one");
+    };
+    let error =
+        ApiError::new(status_of(failure.code), failure.code.as_str(), failure.message.as_str())
+            .with("turn", turn.number)
+            .with("cost", turn.cost.as_usd())
+            .with("session", session.to_value());
+    if failure.code == FailureCode::OutOfMemory { error.retry_later() } else { error }
+}
+
+fn status_of(code: FailureCode) -> StatusCode {
+    match code {
+        FailureCode::AgentFailed | FailureCode::AgentInvalid => StatusCode::UNPROCESSABLE_ENTITY,
+        FailureCode::AgentTrapped => StatusCode::BAD_GATEWAY,
+        FailureCode::TurnTimeout => StatusCode::GATEWAY_TIMEOUT,
+        FailureCode::FuelExhausted | FailureCode::BudgetExceeded => StatusCode::PAYMENT_REQUIRED,
+        FailureCode::MemoryExceeded => StatusCode::PAYLOAD_TOO_LARGE,
+        FailureCode::AgentDeclined | FailureCode::TurnKilled => StatusCode::CONFLICT,
+        FailureCode::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
+        FailureCode::HostFault => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> ApiError {
+        let (text, code) = (denied.to_string(), denied.code());
+        match denied {
+            Denied::NotActive(inactive) => ApiError::not_active(&inactive),
+            Denied::Paused => ApiError::new(StatusCode::CONFLICT, code, text),
+            Denied::BudgetExceeded(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),
+            Denied::TurnsExceeded(_) => ApiError::new(StatusCode::CONFLICT, code, text),
+            Denied::FuelExceeded(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),
+        }
+    }
+}
+
+impl From<OrderError> for ApiError {
+    fn from(error: OrderError) -> ApiError {
+        let (text, code) = (error.to_string(), error.code());
+        match error {
+            OrderError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            OrderError::InvalidTransition(error) => error.into(),
+            OrderError::Unsaved(turns) => {
+                ApiError::new(StatusCode::CONFLICT, code, text).with("unsavedTurns", turns)
+            }
+            OrderError::NotActive(inactive) => ApiError::not_active(&inactive),
+            OrderError::TurnInProgress => {
+                ApiError::new(StatusCode::CONFLICT, code, text).retry_later()
+            }
+            OrderError::NoSnapshot(id) => {
+                ApiError::new(StatusCode::NOT_FOUND, code, text).with("snapshotId", id.to_string())
+            }
+            OrderError::OtherAgent(digest) => ApiError::new(StatusCode::CONFLICT, code, text)
+                .with("agentDigest", digest.to_string()),
+            OrderError::Damaged(damaged) => damaged.into(),
+            OrderError::NotUpgraded(_) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
+            }
+            OrderError::Unusable(_) => ApiError::snapshot_unusable(text),
+            OrderError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, code, text),
+            OrderError::QueueFull => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
+            }
+            OrderError::OutOfMemory => ApiError::out_of_memory(),
+            OrderError::ShuttingDown => ApiError::shutting_down(),
+            OrderError::Store(error) => error.into(),
+            OrderError::Host(cause) => ApiError::internal(cause),
+        }
+    }
+}
+
+impl From<Damaged> for ApiError {
+    fn from(damaged: Damaged) -> ApiError {
+        let code = damaged.code();
+        ApiError::new(StatusCode::CONFLICT, code, damaged.to_string())
+            .with("snapshotId", damaged.snapshot.to_string())
+            .with("newestGood", damaged.newest_good.map(|good| good.to_string()))
+    }
+}
+
+impl From<ForkError> for ApiError {
+    fn from(error: ForkError) -> ApiError {
+        let text = error.to_string();
+        match error {
+            ForkError::Count => ApiError::invalid_field("count", text.trim_start_matches("count ")),
+            ForkError::Spent(denied) => denied.into(),
+            ForkError::Agent(error) => error.into(),
+            ForkError::Order(error) => error.into(),
+        }
+    }
+}
+
+impl From<UpgradeError> for ApiError {
+    fn from(error: UpgradeError) -> ApiError {
+        match error {
+            UpgradeError::Agent(error) => error.into(),
+            UpgradeError::Order(error) => error.into(),
+        }
+    }
+}
+
+impl From<TemplateError> for ApiError {
+    fn from(error: TemplateError) -> ApiError {
+        let (text, code) = (error.to_string(), error.code());
+        let named = |name: String| {
+            ApiError::new(StatusCode::NOT_FOUND, code, text.as_str()).with("id", name)
+        };
+        match error {
+            TemplateError::Invalid(error) => error.into(),
+            TemplateError::Name(_) => ApiError::new(StatusCode::BAD_REQUEST, code, text),
+            TemplateError::NotFound(name) => named(name),
+            TemplateError::NoSnapshot(id) => named(id),
+            TemplateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, code, text),
+            TemplateError::TooMany => ApiError::new(StatusCode::CONFLICT, code, text),
+            TemplateError::Agent(error) => error.into(),
+            TemplateError::Order(error) => (*error).into(),
+            TemplateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<InvalidTransition> for ApiError {
+    fn from(error: InvalidTransition) -> ApiError {
+        let code = error.code();
+        let text = if error.allowed.is_empty() {
+            format!("the session is {}: it is over and cannot {}", error.from, error.attempted)
+        } else {
+            error.to_string()
+        };
+        ApiError::new(StatusCode::CONFLICT, code, text)
+            .with("status", error.from.as_str())
+            .with("allowed", error.allowed)
+    }
+}
+
+impl From<InvalidField> for ApiError {
+    fn from(error: InvalidField) -> ApiError {
+        ApiError::invalid_field(error.field, error.problem)
+    }
+}
+
+impl From<CreateError> for ApiError {
+    fn from(error: CreateError) -> ApiError {
+        let (text, code) = (error.to_string(), error.code());
+        match error {
+            CreateError::Invalid(error) => error.into(),
+            CreateError::Agent(error) => error.into(),
+            CreateError::NotDurable(_) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
+            }
+            CreateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, code, text),
+            CreateError::OtherAgent(digest) => ApiError::new(StatusCode::CONFLICT, code, text)
+                .with("agentDigest", digest.to_string()),
+            CreateError::Template(error) => error.into(),
+            CreateError::Origin(error) => error.into(),
+            CreateError::PatternUnsupported { pattern, .. } => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
+                    .with("pattern", pattern.as_str())
+                    .with("validPatterns", [Pattern::Ephemeral.as_str()].as_slice())
+            }
+            CreateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AgentError> for ApiError {
+    fn from(error: AgentError) -> ApiError {
+        let (text, code) = (error.to_string(), error.code());
+        match error {
+            AgentError::Refused(refusal) => refusal.into(),
+            AgentError::Name(_) => ApiError::new(StatusCode::BAD_REQUEST, code, text),
+            AgentError::NotFound(selector) => {
+                ApiError::new(StatusCode::NOT_FOUND, code, text).with("agent", selector.to_string())
+            }
+            AgentError::Reserved(name) => {
+                ApiError::new(StatusCode::CONFLICT, code, text).with("name", name.as_str())
+            }
+            AgentError::NotOwner(agent) | AgentError::Bundled(agent) => {
+                ApiError::new(StatusCode::FORBIDDEN, code, text).with("agent", agent.to_string())
+            }
+            AgentError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
+        let (text, code) = (refusal.to_string(), refusal.code());
+        let refused = || ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text.as_str());
+        match &refusal {
+            Refusal::TooLarge { limit } => {
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text).with("limit", *limit)
+            }
+            Refusal::MissingImports(missing) => {
+                refused().with("missingImports", missing.as_slice())
+            }
+            Refusal::QueueFull { limit } => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text)
+                    .with("waiting", *limit)
+                    .retry_later()
+            }
+            Refusal::ShuttingDown => ApiError::shutting_down(),
+            Refusal::StartTooLong { limit } => refused().with("limit", *limit),
+            Refusal::NotWasm
+            | Refusal::CoreModule
+            | Refusal::Malformed(_)
+            | Refusal::TooComplex { .. }
+            | Refusal::NoHandler
+            | Refusal::OnlyPreviews
+            | Refusal::WrongSignature(_)
+            | Refusal::CompileFailed(_)
+            | Refusal::CompileTimeout { .. }
+            | Refusal::CompileMemory { .. }
+            | Refusal::DoesNotStart(_) => refused(),
+            Refusal::Busy => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, text).retry_later()
+            }
+            Refusal::Host(cause) => ApiError::internal(cause.as_str()),
+        }
+    }
+}
+
+impl From<LookError> for ApiError {
+    fn from(error: LookError) -> ApiError {
+        match error {
+            LookError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            LookError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        let (text, code) = (error.to_string(), error.code());
+        match error {
+            StoreError::Conflict(_) => {
+                ApiError::new(StatusCode::CONFLICT, code, text).retry_later()
+            }
+            StoreError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            StoreError::AgentExists(agent) => {
+                let text = format!("{text}; upload under another version");
+                ApiError::new(StatusCode::CONFLICT, code, text)
+                    .with("digest", agent.digest.to_string())
+            }
+            StoreError::AgentInUse(sessions) => {
+                ApiError::new(StatusCode::CONFLICT, code, text).with("sessions", sessions)
+            }
+            StoreError::SnapshotGone => ApiError::new(StatusCode::CONFLICT, code, text),
+            StoreError::TooLarge { limit, .. } => {
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text).with("limit", limit)
+            }
+            StoreError::TooManySessions => {
+                ApiError::new(StatusCode::INSUFFICIENT_STORAGE, code, text)
+            }
+            StoreError::OutOfMemory => ApiError::out_of_memory(),
+            StoreError::Full => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, code, text),
+            StoreError::Damaged(_) => ApiError::internal(text),
+            StoreError::Unknown(cause) => {
+                // The cause may name a file.
+                let text = "whether this is durable is not known; the host must be started again";
+                tracing::error!(%cause, "the outcome of a commit is unknown");
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, text).retry_later()
+            }
+            StoreError::Closed => ApiError::shutting_down(),
+            StoreError::Io(cause) => ApiError::internal(cause.as_ref()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dormouse::NotActive;
+    use dormouse::SessionId;
+    use dormouse::Status;
+    use dormouse_domain::limits::{Limit, NanoUsd};
+
+    fn told(error: impl Into<ApiError>) -> (u16, &'static str) {
+        let error = error.into();
+        (error.status().as_u16(), error.code())
+    }
+
+    #[test]
+    fn what_a_session_refuses_has_its_status_and_its_code() {
+        let id = SessionId(uuid::Uuid::nil());
+        assert_eq!(told(SendError::NotFound(id)), (404, "session_not_found"));
+        let (status, reason, limit) = (Status::Completed, None, None);
+        let over = Denied::NotActive(NotActive { status, reason, limit });
+        assert_eq!(told(SendError::Denied(over)), (409, "session_not_active"));
+        assert_eq!(told(SendError::Denied(Denied::Paused)), (409, "session_paused"));
+        assert_eq!(
+            told(SendError::Denied(Denied::BudgetExceeded(Limit::Budget(NanoUsd(1))))),
+            (402, "budget_exceeded")
+        );
+        assert_eq!(told(SendError::QueueFull(64)), (429, "queue_full"));
+        assert_eq!(told(SendError::ShareSpent), (429, "share_spent"));
+        assert_eq!(told(SendError::OutOfMemory), (503, "out_of_memory"));
+        assert_eq!(told(OrderError::Unsaved(1)), (409, "state_unsaved"));
+        let unusable = || "it has format 1".to_owned();
+        assert_eq!(told(SendError::Unusable(unusable())), (409, "snapshot_unusable"));
+        assert_eq!(told(OrderError::Unusable(unusable())), (409, "snapshot_unusable"));
+        assert_eq!(told(StoreError::Full), (507, "disk_full"));
+        assert_eq!(told(StoreError::TooManySessions), (507, "too_many_sessions"));
+        assert_eq!(told(StoreError::OutOfMemory), (503, "out_of_memory"));
+        assert_eq!(told(StoreError::Unknown("sync".into())), (503, "commit_unknown"));
+    }
+
+    #[test]
+    fn each_failure_of_a_turn_has_the_status_of_the_contract() {
+        let expected = [422, 422, 409, 502, 504, 402, 402, 413, 409, 503, 500];
+        for (code, status) in FailureCode::ALL.into_iter().zip(expected) {
+            assert_eq!(status_of(code).as_u16(), status, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn missing_imports_are_named() {
+        let refusal = Refusal::MissingImports(vec!["wasi:sockets/tcp@0.2.0".to_owned()]);
+        let error = ApiError::from(refusal);
+        assert_eq!(told(error.clone()), (422, "missing_imports"));
+        let body = error.body("r");
+        assert_eq!(body.more["missingImports"], serde_json::json!(["wasi:sockets/tcp@0.2.0"]));
+    }
+
+    #[test]
+    fn what_is_the_hosts_fault_is_told_to_the_log_alone() {
+        let error = ApiError::from(StoreError::Io("/var/lib/dormouse/sled: broken".into()));
+        assert_eq!(told(error.clone()), (500, "internal"));
+        assert!(!format!("{:?}", error.body("r")).contains("/var"));
+        assert!(error.cause().is_some_and(|cause| cause.contains("/var")));
+    }
+}

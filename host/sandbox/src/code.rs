@@ -1,0 +1,273 @@
+//! Code: an agent that is compiled and linked, from which instances are made.
+
+use std::sync::Arc;
+
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Linker, Lower};
+use wasmtime::{Engine, Store};
+
+use super::bindings::exports::dormouse::agent::{handler, state};
+use super::entry::{Entry, EntryIndices, HANDLER, RUN};
+use super::fault::{Fault, bounded};
+use super::fuel;
+use super::guest::{Guest, MAX_RESOURCES, Start};
+use super::imports;
+use super::instance::{Grant, Instance, MAX_TRANSFER};
+use super::refusal::Refusal;
+use super::snapshot::{Form, Keeper, STATE, Unpinned, starts_alone};
+use super::ticker::Ticker;
+use dormouse_base::clock::Clock;
+use dormouse_base::memory::{Account, MemoryBudget};
+use dormouse_domain::agent::{AgentKind, StartRandomness, Statefulness};
+
+/// The fuel that a new instance may use to start, each time that a session wakes. The components of
+/// `agents/build` use 2,126 units with StarlingMonkey, 5,032 with QuickJS and 11,573 with CPython: what takes
+/// long in them was done when they were built.
+pub(super) const MAX_START: u64 = 100_000_000;
+
+/// What all instances of a sandbox share.
+pub(super) struct Shared {
+    pub(super) ticker: Ticker,
+    pub(super) memory: MemoryBudget,
+    pub(super) clock: Clock,
+    /// The largest memory of one instance, whatever it is granted.
+    pub(super) max_memory_bytes: u64,
+}
+
+/// An agent that is compiled and linked.
+pub struct Code {
+    agent: InstancePre<Guest>,
+    entry: EntryIndices,
+    form: Form,
+    start: Start,
+    start_fuel: u64,
+    start_randomness: StartRandomness,
+    shared: Arc<Shared>,
+}
+
+/// What was found out about a component when it was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Findings {
+    /// Why no image can be taken of its instances. `None`: it is instrumented.
+    pub(super) unimaged: Option<String>,
+    /// In which world its instances start.
+    pub(super) start: Start,
+    /// The fuel that they use to start.
+    pub(super) start_fuel: u64,
+    /// Whether they draw random bytes there that are the same in all sessions.
+    pub(super) start_randomness: StartRandomness,
+    /// Handles that they do not take there, because to ask for them traps.
+    pub(super) unpinned: Unpinned,
+}
+
+impl std::fmt::Debug for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Code").field("statefulness", &self.statefulness()).finish_non_exhaustive()
+    }
+}
+
+impl Code {
+    /// Make an instance in its first state, whose memory is paid with this account: with what is
+    /// reserved there, and what it needs besides.
+    ///
+    /// # Errors
+    /// [`Fault::Busy`] where all places are taken, [`Fault::HostOutOfMemory`] where the budget is
+    /// spent, and otherwise what the agent did wrong while it started.
+    pub async fn instantiate(&self, grant: Grant, account: Account) -> Result<Instance, Fault> {
+        let shared = &self.shared;
+        let begun = shared.clock.monotonic();
+        let mut store = self.store(&grant, account)?;
+        let (entry, keeper) = match shared.ticker.watch(self.start(&mut store)).await {
+            Ok(_) if fuel::is_overdrawn(&store) => Err(Fault::FuelExhausted),
+            started => started,
+        }
+        .map_err(|fault| match fault {
+            Fault::FuelExhausted => Fault::StartTooLong { limit: MAX_START },
+            fault => fault,
+        })?;
+        let start_fuel = fuel::used(&store, MAX_START);
+        store.data_mut().enter_session();
+        metrics::histogram!("dormouse_instantiate_seconds")
+            .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
+        Ok(Instance::new(store, entry, keeper, shared.clone(), start_fuel))
+    }
+
+    async fn start(&self, store: &mut Store<Guest>) -> Result<(Entry, Keeper), Fault> {
+        let made = self.agent.instantiate_async(&mut *store).await;
+        let instance = made.map_err(|error| store.data_mut().fault(&error))?;
+        let entry = self.entry.load(store, &instance);
+        let entry = entry.map_err(|error| Fault::Host(format!("{error:#}")))?;
+        let keeper = self.form.start(store, instance).await?;
+        Ok((entry, keeper))
+    }
+
+    /// Make an instance that only tries whether one can be made.
+    ///
+    /// # Errors
+    /// As [`Code::instantiate`].
+    pub(super) async fn try_out(&self, grant: Grant) -> Result<Instance, Fault> {
+        self.instantiate(grant, self.shared.memory.account()).await
+    }
+
+    /// A store for one instance, with fuel to start it.
+    fn store(&self, grant: &Grant, account: Account) -> Result<Store<Guest>, Fault> {
+        let shared = &self.shared;
+        let limit = grant.max_memory_bytes.min(shared.max_memory_bytes);
+        let mut guest = Guest::new(grant, self.start, limit, account, &shared.clock);
+        guest.memory.wake()?;
+        let mut store = Store::new(self.agent.engine(), guest);
+        store.limiter(|guest| &mut guest.memory);
+        store.set_hostcall_fuel(MAX_TRANSFER);
+        store.set_max_component_handles(MAX_RESOURCES);
+        fuel::configure(&mut store)
+            .and_then(|()| fuel::fill(&mut store, MAX_START))
+            .map_err(|error| Fault::Host(format!("{error:#}")))?;
+        Ok(store)
+    }
+
+    /// Whether instances start without asking the host for anything.
+    ///
+    /// # Errors
+    /// There was no place to try it.
+    pub(super) async fn starts_alone(&self, grant: &Grant) -> Result<bool, Fault> {
+        let mut store = self.store(grant, self.shared.memory.account())?;
+        let alone = starts_alone(self.agent.component(), &mut store);
+        match self.shared.ticker.watch(alone).await {
+            Ok(alone) => Ok(alone),
+            Err(error) => Err(store.data_mut().fault(&error)),
+        }
+    }
+
+    /// The first handle that an instance is to take when it starts for which it traps.
+    ///
+    /// # Errors
+    /// As [`Code::instantiate`].
+    pub(super) async fn failing_pin(&self, grant: &Grant) -> Result<Option<u32>, Fault> {
+        if !self.form.has_pins() {
+            return Ok(None);
+        }
+        let watch = &self.shared.ticker;
+        let mut store = self.store(grant, self.shared.memory.account())?;
+        let made = watch.watch(self.agent.instantiate_async(&mut store)).await;
+        let instance = made.map_err(|error| store.data_mut().fault(&error))?;
+        watch.watch(self.form.failing_pin(&mut store, instance)).await
+    }
+
+    /// How the state of the agent outlives an instance.
+    #[must_use]
+    pub fn statefulness(&self) -> Statefulness {
+        match self.kind() {
+            AgentKind::Agent => self.form.statefulness(),
+            AgentKind::Command => Statefulness::Stateless,
+        }
+    }
+
+    /// How the agent is called.
+    pub(super) fn kind(&self) -> AgentKind {
+        self.entry.kind()
+    }
+
+    /// Link a component.
+    ///
+    /// # Errors
+    /// It imports or exports what the host knows under another type.
+    pub(super) fn link(
+        component: &Component,
+        linker: &Linker<Guest>,
+        shared: Arc<Shared>,
+        findings: &Findings,
+    ) -> Result<Code, Refusal> {
+        let agent = linker.instantiate_pre(component).map_err(|error| unlinked(&error))?;
+        let kind = match component.get_export_index(None, HANDLER) {
+            Some(_) => AgentKind::Agent,
+            None => AgentKind::Command,
+        };
+        check(&agent, kind)?;
+        let entry = EntryIndices::of(&agent, kind).map_err(|error| wrong(&error))?;
+        let form = Form::of(&agent, findings.unimaged.as_deref(), findings.unpinned, &shared.clock)
+            .map_err(|error| wrong(&error))?;
+        let Findings { start, start_fuel, start_randomness, .. } = *findings;
+        Ok(Code { agent, entry, form, start, start_fuel, start_randomness, shared })
+    }
+
+    /// The fuel that an instance used to start when the agent was prepared: each does, where images can
+    /// be taken of it.
+    pub(super) fn start_fuel(&self) -> u64 {
+        self.start_fuel
+    }
+
+    /// Whether instances draw random bytes while they start that are the same in all sessions.
+    pub(super) fn start_randomness(&self) -> StartRandomness {
+        self.start_randomness
+    }
+
+    /// The names of what the agent imports, in the order of the component.
+    pub(super) fn imports(&self) -> Vec<String> {
+        let engine: &Engine = self.agent.engine();
+        let component = self.agent.component().component_type();
+        component.imports(engine).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// What a session has to grant to the agent, a word each.
+    pub(super) fn capabilities(&self) -> Vec<String> {
+        let imports = self.imports();
+        let mut words: Vec<String> = imports
+            .iter()
+            .filter_map(|name| imports::capability(name))
+            .map(str::to_owned)
+            .collect();
+        words.sort_unstable();
+        words.dedup();
+        words
+    }
+}
+
+/// Whether the exports have the types that they are called with.
+fn check(agent: &InstancePre<Guest>, kind: AgentKind) -> Result<(), Refusal> {
+    type Handled = Result<handler::Reply, handler::Failure>;
+    type Saved = Result<state::SavedResult, state::Error>;
+
+    match kind {
+        AgentKind::Agent => {
+            check_function::<(handler::Turn<'_>,), (Handled,)>(agent, HANDLER, "handle")?;
+        }
+        AgentKind::Command => check_function::<(), (Result<(), ()>,)>(agent, RUN, "run")?,
+    }
+    if agent.component().get_export_index(None, STATE).is_some() {
+        check_function::<(), (Saved,)>(agent, STATE, "save")?;
+        check_function::<(state::SavedParam<'_>,), (Result<(), state::Error>,)>(
+            agent, STATE, "restore",
+        )?;
+    }
+    Ok(())
+}
+
+fn check_function<Parameters, Results>(
+    agent: &InstancePre<Guest>,
+    interface: &str,
+    name: &str,
+) -> Result<(), Refusal>
+where
+    Parameters: ComponentNamedList + Lower,
+    Results: ComponentNamedList + Lift,
+{
+    let component = agent.component();
+    let instance = component.get_export_index(None, interface);
+    let export = instance.and_then(|instance| component.get_export(Some(&instance), name));
+    let checked = match export {
+        Some((ComponentItem::ComponentFunc(function), _)) => {
+            function.typecheck::<Parameters, Results>(&agent.instance_type())
+        }
+        Some(_) | None => Err(wasmtime::Error::msg("there is no such function")),
+    };
+    checked.map_err(|error| wrong(&format!("`{interface}` `{name}`: {error:#}")))
+}
+
+/// An import of ours under another type, or of a function that ours does not have.
+fn unlinked(error: &wasmtime::Error) -> Refusal {
+    Refusal::MissingImports(vec![bounded(format!("{error:#}"))])
+}
+
+fn wrong(error: &impl std::fmt::Display) -> Refusal {
+    Refusal::WrongSignature(bounded(format!("{error:#}")))
+}

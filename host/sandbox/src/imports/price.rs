@@ -1,0 +1,65 @@
+//! What each import costs, in units of fuel, and what an export hands over.
+//!
+//! A unit of the host's work is a nanosecond of it, measured on a release build and rounded up: as
+//! much as an instruction of the guest takes at most. So a loop around any import costs its session no
+//! less, and keeps its neighbours waiting no longer, than a loop around nothing. The prices are part of
+//! what a turn uses: with other prices the same turn uses other fuel.
+//!
+//! Every call costs [`CALL`]. What it carries is charged before it is read, where its size is known
+//! before, and before it is handed over where it is not; then what is made at a time is bounded.
+
+/// Any call of the host: the way there and back, and what takes no time to speak of.
+pub(super) const CALL: u64 = 500;
+
+/// A handle that is made or dropped, besides [`CALL`].
+pub(super) const HANDLE: u64 = 200;
+
+/// A byte that is checked and copied: of a string or a list, either way.
+pub(crate) const BYTE: u64 = 1;
+
+/// A byte of a JSON document that is checked, or written.
+pub(super) const JSON_BYTE: u64 = 8;
+
+/// A random byte: `wasmtime-wasi` draws them one by one.
+pub(super) const RANDOM_BYTE: u64 = 50;
+
+/// A byte that is printed: it is searched for the end of a line.
+pub(super) const PRINTED_BYTE: u64 = 8;
+
+/// A field of a line of the log.
+pub(super) const FIELD: u64 = 100;
+
+/// A piece of a reply that is streamed, besides its bytes: it is kept, and readers are told.
+pub(super) const PIECE: u64 = 1_000;
+
+/// A pollable that is waited for.
+pub(super) const POLLABLE: u64 = 1_000;
+
+/// A stream that is read, skipped, passed on or flushed.
+pub(super) const STREAM: u64 = 500;
+
+/// The price of so many of something.
+pub(crate) fn of(count: usize, each: u64) -> u64 {
+    (count as u64).saturating_mul(each)
+}
+
+/// A part of a reply.
+#[derive(Clone, Copy)]
+pub(crate) enum Carried {
+    /// So many bytes.
+    Bytes(usize),
+    /// A JSON document of so many bytes.
+    Json(usize),
+}
+
+/// The price of a reply: more than there may be of it has been read by then, and is paid for.
+pub(crate) fn reply(parts: impl Iterator<Item = Carried>) -> u64 {
+    let each = |part| {
+        FIELD
+            + match part {
+                Carried::Bytes(bytes) => of(bytes, BYTE),
+                Carried::Json(bytes) => of(bytes, JSON_BYTE),
+            }
+    };
+    parts.map(each).sum()
+}

@@ -1,0 +1,135 @@
+//! WASI 0.2, with nothing granted: clocks, randomness and output of the guest's own, and otherwise an
+//! empty world. No arguments, no variables, no directories, no network; standard input is at its end.
+//! A command has arguments, variables and an input for each turn, and prints its reply.
+//!
+//! The monotonic clock goes on where the last instance of the session stopped; random bytes never come
+//! again.
+//! A guest that sleeps waits in real time, whatever clock the host has: its deadline is the caller's.
+
+mod clock;
+mod linked;
+mod printed;
+mod random;
+mod stdio;
+
+use wasmtime::component::Linker;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+
+pub(crate) use clock::GuestClock;
+pub(crate) use printed::Printed;
+pub(crate) use random::{Moment, Occasion, RandomStream};
+
+use super::log::Stream;
+use crate::guest::{Guest, SharedLog};
+use clock::StandingClock;
+use stdio::Output;
+
+/// Random bytes that a guest may ask for at once.
+const MAX_RANDOM: u64 = 1 << 20;
+
+/// What [`add_to_linker`] adds, by name.
+pub(super) const INTERFACES: [&str; 27] = [
+    "wasi:cli/environment@0.2.12",
+    "wasi:cli/exit@0.2.12",
+    "wasi:cli/stdin@0.2.12",
+    "wasi:cli/stdout@0.2.12",
+    "wasi:cli/stderr@0.2.12",
+    "wasi:cli/terminal-input@0.2.12",
+    "wasi:cli/terminal-output@0.2.12",
+    "wasi:cli/terminal-stdin@0.2.12",
+    "wasi:cli/terminal-stdout@0.2.12",
+    "wasi:cli/terminal-stderr@0.2.12",
+    "wasi:clocks/monotonic-clock@0.2.12",
+    "wasi:clocks/wall-clock@0.2.12",
+    "wasi:filesystem/preopens@0.2.12",
+    "wasi:filesystem/types@0.2.12",
+    "wasi:io/error@0.2.12",
+    "wasi:io/poll@0.2.12",
+    "wasi:io/streams@0.2.12",
+    "wasi:random/insecure-seed@0.2.12",
+    "wasi:random/insecure@0.2.12",
+    "wasi:random/random@0.2.12",
+    "wasi:sockets/instance-network@0.2.12",
+    "wasi:sockets/ip-name-lookup@0.2.12",
+    "wasi:sockets/network@0.2.12",
+    "wasi:sockets/tcp-create-socket@0.2.12",
+    "wasi:sockets/tcp@0.2.12",
+    "wasi:sockets/udp-create-socket@0.2.12",
+    "wasi:sockets/udp@0.2.12",
+];
+
+/// Add all interfaces of [`INTERFACES`].
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    linker.allow_shadowing(true);
+    linked::link(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The world that every instance of an agent starts in, where starting asks for one at all: its clocks
+/// stand still, and its randomness is no secret.
+pub(crate) fn same_for_all(random: &RandomStream, log: &SharedLog) -> WasiCtx {
+    WasiCtxBuilder::new()
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .stdout(Output::new(Stream::Stdout, log.clone()))
+        .stderr(Output::new(Stream::Stderr, log.clone()))
+        .wall_clock(StandingClock)
+        .monotonic_clock(StandingClock)
+        .secure_random(random.clone())
+        .insecure_random(random.clone())
+        .max_random_size(MAX_RANDOM)
+        .build()
+}
+
+/// The world of one instance.
+pub(crate) fn context(clock: &GuestClock, random: &RandomStream, log: &SharedLog) -> WasiCtx {
+    world(clock, random, log).build()
+}
+
+/// What a command is started with.
+pub(crate) struct Program {
+    /// Its name, and what follows it.
+    pub(crate) arguments: Vec<String>,
+    /// Its variables, by name.
+    pub(crate) environment: Vec<(String, String)>,
+    /// What it can read.
+    pub(crate) input: String,
+    /// Where it prints to.
+    pub(crate) output: Printed,
+}
+
+/// The world of one instance in which a command runs.
+pub(crate) fn context_of(
+    program: Program,
+    clock: &GuestClock,
+    random: &RandomStream,
+    log: &SharedLog,
+) -> WasiCtx {
+    world(clock, random, log)
+        .args(&program.arguments)
+        .envs(&program.environment)
+        .stdin(MemoryInputPipe::new(program.input))
+        .stdout(program.output)
+        .build()
+}
+
+fn world(clock: &GuestClock, random: &RandomStream, log: &SharedLog) -> WasiCtxBuilder {
+    let mut builder = WasiCtxBuilder::new();
+    builder
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .stdout(Output::new(Stream::Stdout, log.clone()))
+        .stderr(Output::new(Stream::Stderr, log.clone()))
+        .wall_clock(clock.clone())
+        .monotonic_clock(clock.clone())
+        // One stream for both: what comes from one never comes from the other.
+        .secure_random(random.clone())
+        .insecure_random(random.clone())
+        .max_random_size(MAX_RANDOM);
+    builder
+}

@@ -1,0 +1,520 @@
+//! An instance: one live guest, from its first state to its last call.
+//!
+//! Invariant: a call that does not end well poisons the instance. A trap leaves the guest in the
+//! middle of something, and so does a future that is dropped; whoever holds the instance drops it, and
+//! wakes another from the last snapshot. Dropping the future of [`Instance::run`] at any time is safe.
+
+use std::sync::Arc;
+
+use tracing::Instrument;
+use wasmtime::{AsContextMut, Store};
+
+use super::bindings::exports::dormouse::agent::handler;
+use super::call::{Abandoned, Answer, Call, MAX_REPLY_PARTS, Report};
+use super::code::Shared;
+use super::command;
+use super::entry::Entry;
+use super::fault::{Fault, GuestFailure, bounded};
+use super::fuel;
+use super::guest::{Guest, Turn};
+use super::imports::output::TurnOutput;
+use super::imports::price::{self, Carried};
+use super::snapshot::{Keeper, Saved};
+use dormouse_domain::json;
+use dormouse_domain::snapshot::GuestState;
+use dormouse_domain::turn::{MAX_REPLY_BYTES, Part, Sender};
+
+/// Bytes that a guest may hand to the host in one call of an import, or as a result. It bounds what
+/// the host reads before it can look at it; what may be kept is less.
+pub(super) const MAX_TRANSFER: usize = 32 << 20;
+/// JSON of a reply that is checked where the guest runs, in bytes.
+const SMALL_REPLY: usize = 64 << 10;
+/// The longest media type that a reply may have.
+const MAX_MEDIA_TYPE: usize = 255;
+
+/// What an instance is given when it is made.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The most memory that it may hold, in bytes, tables included.
+    pub max_memory_bytes: u64,
+    /// What its randomness comes from. Fixed for a session.
+    pub seed: [u8; 32],
+    /// The number of the turn that comes next.
+    pub turn: u64,
+    /// How often that turn was begun before without a record of it.
+    pub attempt: u32,
+    /// What the session's monotonic clock says, in nanoseconds.
+    pub monotonic_ns: u64,
+}
+
+/// A live guest.
+pub struct Instance {
+    store: Store<Guest>,
+    entry: Entry,
+    keeper: Keeper,
+    shared: Arc<Shared>,
+    /// The fuel that the guest was given for the call that runs, or ran last.
+    given: u64,
+    /// A call was begun, and has not ended well.
+    poisoned: bool,
+    /// The state that the agent itself has saved in its last call.
+    own: Option<GuestState>,
+    /// The fuel that it used to start.
+    start_fuel: u64,
+    /// Nobody has been billed for the start yet.
+    start_is_due: bool,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("poisoned", &self.poisoned).finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    pub(super) fn new(
+        store: Store<Guest>,
+        entry: Entry,
+        keeper: Keeper,
+        shared: Arc<Shared>,
+        start_fuel: u64,
+    ) -> Instance {
+        let (given, poisoned, own, start_is_due) = (0, false, None, true);
+        Instance { store, entry, keeper, shared, given, poisoned, own, start_fuel, start_is_due }
+    }
+
+    /// The fuel that the guest used to start: before any call, and in none.
+    #[must_use]
+    pub fn start_fuel(&self) -> u64 {
+        self.start_fuel
+    }
+
+    /// The fuel of the start, for the bill: once.
+    pub fn take_start(&mut self) -> Option<u64> {
+        std::mem::take(&mut self.start_is_due).then_some(self.start_fuel)
+    }
+
+    /// The fuel of the start, as long as nobody was billed for it.
+    #[must_use]
+    pub fn start_due(&self) -> u64 {
+        if self.start_is_due { self.start_fuel } else { 0 }
+    }
+
+    /// Give a new instance a saved state. Returns the fuel that it used.
+    ///
+    /// # Errors
+    /// [`Fault::RestoreFailed`] where the agent does not take the state, [`Fault::SnapshotDamaged`] and
+    /// [`Fault::SnapshotUnusable`] where the host does not; then, and after any other fault, the
+    /// instance must be dropped.
+    pub async fn restore(&mut self, state: &GuestState, fuel: u64) -> Result<u64, Fault> {
+        let span = tracing::debug_span!("restore", bytes = state.size());
+        self.begin(fuel)?;
+        let shared = self.shared.clone();
+        let begun = shared.clock.monotonic();
+        let restored = self.keeper.restore(&mut self.store, state);
+        shared.ticker.watch(restored).instrument(span).await?;
+        self.within_limit()?;
+        self.store.data_mut().memory.keep(0);
+        self.poisoned = false;
+        metrics::histogram!("dormouse_restore_seconds")
+            .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
+        // What it wrote while it started, it has written before.
+        let _ = self.store.data_mut().log.lock().take();
+        Ok(fuel::used(&self.store, self.given))
+    }
+
+    /// Whether this instance, which has not been called yet, started as the first of its agent did.
+    ///
+    /// # Errors
+    /// Its state could not be read.
+    pub(super) async fn is_pristine(&mut self) -> Result<bool, Fault> {
+        let shared = self.shared.clone();
+        let pristine = shared.ticker.watch(self.keeper.is_pristine(&mut self.store)).await;
+        pristine.map_err(|error| self.store.data_mut().fault(&error))
+    }
+
+    /// The state after a call that was answered. Takes no fuel of the call, and its time is the host's.
+    ///
+    /// The state may leave out what the state before it had: it is to be stored, and then
+    /// [`stored`](Instance::stored) called, or the instance to be dropped. What it takes in memory
+    /// is charged until then.
+    ///
+    /// # Errors
+    /// After a fault the instance must be dropped.
+    pub async fn save(&mut self) -> Result<Saved, Fault> {
+        if self.is_stateless() {
+            return Ok(Saved::Nothing);
+        }
+        if let Some(state) = self.own.take() {
+            return Ok(Saved::State(state));
+        }
+        if std::mem::replace(&mut self.poisoned, true) {
+            return Err(Fault::Host("the instance was saved after a fault".to_owned()));
+        }
+        self.given = 0;
+        let shared = self.shared.clone();
+        let begun = shared.clock.monotonic();
+        let span = tracing::debug_span!("save");
+        let saved = shared.ticker.watch(self.save_in_any_case()).instrument(span).await?;
+        self.poisoned = false;
+        if matches!(saved, Saved::Held(_)) {
+            self.measure().await?;
+        }
+        if let Saved::State(state) = &saved {
+            metrics::histogram!("dormouse_save_seconds")
+                .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
+            #[expect(clippy::cast_precision_loss, reason = "a state is far smaller than 2^52")]
+            metrics::histogram!("dormouse_snapshot_bytes").record(state.size() as f64);
+        }
+        Ok(saved)
+    }
+
+    /// What the agent itself saves of its state, for another version of it. `None`: it does not export
+    /// `state`. The instance may have changed by it.
+    ///
+    /// # Errors
+    /// After a fault the instance must be dropped.
+    pub async fn save_portable(&mut self, fuel: u64) -> Result<Option<GuestState>, Fault> {
+        let span = tracing::debug_span!("save_portable");
+        self.begin(fuel)?;
+        let shared = self.shared.clone();
+        let saving = self.keeper.save_portable(&mut self.store);
+        let saved = shared.ticker.watch(saving).instrument(span).await?;
+        self.within_limit()?;
+        self.poisoned = false;
+        Ok(saved)
+    }
+
+    /// What was saved is stored: what it took in memory is let go.
+    pub fn stored(&mut self) {
+        self.store.data_mut().memory.keep(0);
+    }
+
+    /// Save, and where the host has no memory for it, over the budget, but then one after the other:
+    /// others may be at their end, too, and to wait for them would be to wait for each other.
+    async fn save_in_any_case(&mut self) -> Result<Saved, Fault> {
+        self.store.data_mut().memory.forget_denials();
+        match self.keeper.save_after_turn(&mut self.store).await {
+            Err(Fault::HostOutOfMemory { .. }) => {}
+            saved => return saved,
+        }
+        self.store.data_mut().memory.keep(0);
+        let shared = self.shared.clone();
+        let _alone = shared.memory.overdraft().await;
+        self.store.data_mut().memory.set_overdraft(true);
+        let saved = self.keeper.save_after_turn(&mut self.store).await;
+        self.store.data_mut().memory.set_overdraft(false);
+        saved
+    }
+
+    /// Pay for all that the guest has, so that it can be called: see [`Instance::rest`].
+    ///
+    /// # Errors
+    /// [`Fault::HostOutOfMemory`]; nothing has changed then.
+    pub fn wake(&mut self) -> Result<(), Fault> {
+        self.store.data_mut().memory.wake()
+    }
+
+    /// Let the guest of the next call grow over the budget, where the host has no memory and no other
+    /// guest does: no snapshot holds its state, so that the call could not be made again.
+    pub fn keep_at_any_price(&mut self) {
+        self.store.data_mut().memory.keep_at_any_price();
+    }
+
+    /// Whether it pays for all that the guest has.
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        self.store.data().memory.is_awake()
+    }
+
+    /// Pay only for what the guest really holds, from now on until the next call. That is known where
+    /// its state was saved, or [`Instance::measure`] has found it out, since the last.
+    pub fn rest(&mut self) {
+        self.store.data_mut().memory.rest();
+    }
+
+    /// Find out what the guest really holds, where that is not known.
+    ///
+    /// # Errors
+    /// After a fault the instance must be dropped.
+    pub async fn measure(&mut self) -> Result<(), Fault> {
+        if self.poisoned || self.store.data().memory.is_measured() {
+            return Ok(());
+        }
+        let shared = self.shared.clone();
+        self.poisoned = true;
+        let present = shared.ticker.watch(self.keeper.present(&mut self.store)).await;
+        match present {
+            Ok(present) => {
+                let memory = &mut self.store.data_mut().memory;
+                present.into_iter().for_each(|bytes| memory.note_present(bytes));
+                self.poisoned = false;
+                Ok(())
+            }
+            Err(error) => Err(self.store.data_mut().fault(&error)),
+        }
+    }
+
+    /// Answer one turn: `handle`, and where the agent saves its own state, `save`, both within the
+    /// call's fuel.
+    ///
+    /// After a report with a fault, and after this future was dropped, the instance must not be
+    /// called again. Another call is then answered with [`Fault::Host`].
+    pub async fn run(&mut self, call: Call) -> Report {
+        let span = tracing::debug_span!("call", turn = %call.id, number = call.number);
+        let shared = self.shared.clone();
+        self.store.data_mut().begin_turn(call.number, call.attempt);
+        let result = match self.begin(call.fuel) {
+            Ok(()) => shared.ticker.watch(self.answer(call)).instrument(span).await,
+            Err(fault) => Err(fault),
+        };
+        let result = result.and_then(|answer| self.within_limit().map(|()| answer));
+        self.store.data_mut().turn = None;
+        self.poisoned |= result.is_err();
+        let Abandoned { fuel, log, log_dropped } = self.account();
+        Report { result, fuel, log, log_dropped }
+    }
+
+    /// What is known of a call whose future was dropped.
+    #[must_use]
+    pub fn abandon(mut self) -> Abandoned {
+        self.account()
+    }
+
+    /// Whether it is a command, of which nothing is kept.
+    #[must_use]
+    pub fn is_stateless(&self) -> bool {
+        matches!(self.entry, Entry::Command(_))
+    }
+
+    /// Bytes of memories and tables that the guest has.
+    #[cfg(test)]
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.store.data().memory.held()
+    }
+
+    /// What the guest's monotonic clock says, in nanoseconds.
+    #[must_use]
+    pub fn monotonic_ns(&self) -> u64 {
+        self.store.data().clock.monotonic_ns()
+    }
+
+    /// Whether it drew random bytes while it started that are the same in all sessions.
+    pub(super) fn has_drawn_alike(&self) -> bool {
+        self.store.data().has_drawn_alike()
+    }
+
+    /// Begin a call. Until it has ended well the instance counts as poisoned.
+    fn begin(&mut self, fuel: u64) -> Result<(), Fault> {
+        self.given = 0;
+        if std::mem::replace(&mut self.poisoned, true) {
+            return Err(Fault::Host("the instance was called again after a fault".to_owned()));
+        }
+        let memory = &mut self.store.data_mut().memory;
+        memory.begin_call();
+        memory.keep(0);
+        memory.wake()?;
+        fuel::fill(&mut self.store, fuel).map_err(|error| Fault::Host(format!("{error:#}")))?;
+        self.given = fuel;
+        Ok(())
+    }
+
+    /// Whether the call that has returned kept to its fuel.
+    fn within_limit(&self) -> Result<(), Fault> {
+        if fuel::is_overdrawn(&self.store) { Err(Fault::FuelExhausted) } else { Ok(()) }
+    }
+
+    async fn answer(&mut self, call: Call) -> Result<Answer, Fault> {
+        let answer = match &self.entry {
+            Entry::Handler(handler) => handle(handler, &mut self.store, call).await?,
+            // It has come to its end, and the instance stays as poisoned as it is.
+            Entry::Command(program) => return command::run(program, &mut self.store, call).await,
+        };
+        self.own = self.keeper.save_within_turn(&mut self.store).await?;
+        self.poisoned = false;
+        Ok(answer)
+    }
+
+    fn account(&mut self) -> Abandoned {
+        let fuel = fuel::used(&self.store, self.given);
+        let (log, log_dropped) = self.store.data_mut().log.lock().take();
+        Abandoned { fuel, log, log_dropped }
+    }
+}
+
+/// Call the agent, and take its reply as far as it is one.
+async fn handle(
+    handler: &handler::Guest,
+    store: &mut Store<Guest>,
+    call: Call,
+) -> Result<Answer, Fault> {
+    let Call { id, number, attempt: _, sender, content, deadline, fuel, session, output } = call;
+    store.data_mut().turn = Some(Turn { session, output: TurnOutput::new(output) });
+    let parts: Vec<handler::PartParam<'_>> = content.iter().map(lower).collect();
+    let turn = handler::Turn {
+        id: &id,
+        number,
+        sender: match sender {
+            Sender::User => handler::Sender::User,
+        },
+        content: &parts,
+        deadline: u64::try_from(deadline.0).unwrap_or(0),
+        fuel,
+    };
+    match handler.call_handle(&mut *store, turn).await {
+        Ok(Ok(reply)) => {
+            pay_for_reply(store, &reply.content).await?;
+            let complete = reply.complete;
+            Ok(Answer { content: take(reply.content).await?, complete })
+        }
+        Ok(Err(failure)) => Err(Fault::Failed(failure.into())),
+        // What an import takes is bounded before it is read: this is the reply.
+        Err(error) if is_too_much(&error) => Err(Fault::ReplyTooLarge { limit: MAX_REPLY_BYTES }),
+        Err(error) => Err(store.data_mut().fault(&error)),
+    }
+}
+
+/// Charge for reading and checking a reply.
+async fn pay_for_reply(
+    store: &mut Store<Guest>,
+    parts: &[handler::PartResult],
+) -> Result<(), Fault> {
+    let cost = price::reply(parts.iter().map(|part| match part {
+        handler::PartResult::Text(text) => Carried::Bytes(text.len()),
+        handler::PartResult::Json(json) => Carried::Json(json.len()),
+        handler::PartResult::Blob(blob) => Carried::Bytes(blob.media_type.len() + blob.data.len()),
+    }));
+    let charged = fuel::charge(&mut store.as_context_mut(), cost).await;
+    charged.map_err(|error| store.data_mut().fault(&error))
+}
+
+/// The parts of a reply, checked where the guest runs or, where that takes long, on a thread that may
+/// block.
+async fn take(parts: Vec<handler::PartResult>) -> Result<Vec<Part>, Fault> {
+    let bytes: usize = parts
+        .iter()
+        .map(|part| match part {
+            handler::PartResult::Json(json) => json.len(),
+            handler::PartResult::Text(_) | handler::PartResult::Blob(_) => 0,
+        })
+        .sum();
+    if bytes <= SMALL_REPLY {
+        return lift(parts);
+    }
+    let lifted = tokio::task::spawn_blocking(move || lift(parts)).await;
+    lifted.map_err(|error| Fault::Host(error.to_string()))?
+}
+
+/// Whether a guest handed over more than [`MAX_TRANSFER`] at once.
+pub(super) fn is_too_much(error: &wasmtime::Error) -> bool {
+    // The type of this error is private; its text is fixed with the version.
+    error.chain().any(|cause| cause.to_string().contains("fuel allocated for hostcalls"))
+}
+
+impl From<handler::Failure> for GuestFailure {
+    fn from(failure: handler::Failure) -> GuestFailure {
+        match failure {
+            handler::Failure::Invalid(why) => GuestFailure::Invalid(bounded(why)),
+            handler::Failure::Declined => GuestFailure::Declined,
+            handler::Failure::Failed(why) => GuestFailure::Failed(bounded(why)),
+        }
+    }
+}
+
+fn lower(part: &Part) -> handler::PartParam<'_> {
+    match part {
+        Part::Text(text) => handler::PartParam::Text(text),
+        Part::Json(json) => handler::PartParam::Json(json),
+        Part::Blob { media_type, data } => {
+            handler::PartParam::Blob(handler::BlobParam { media_type, data })
+        }
+    }
+}
+
+/// The parts of a reply, once they are what they say and no more than may be kept.
+fn lift(parts: Vec<handler::PartResult>) -> Result<Vec<Part>, Fault> {
+    if parts.len() > MAX_REPLY_PARTS {
+        let why = format!("it has {} parts; {MAX_REPLY_PARTS} may be", parts.len());
+        return Err(Fault::Failed(GuestFailure::InvalidReply(why)));
+    }
+    let parts: Vec<Part> = parts
+        .into_iter()
+        .map(|part| match part {
+            handler::PartResult::Text(text) => Part::Text(text),
+            handler::PartResult::Json(json) => Part::Json(json),
+            handler::PartResult::Blob(handler::BlobResult { media_type, data }) => {
+                Part::Blob { media_type, data }
+            }
+        })
+        .collect();
+    let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
+    if bytes > MAX_REPLY_BYTES {
+        return Err(Fault::ReplyTooLarge { limit: MAX_REPLY_BYTES });
+    }
+    for (place, part) in (1..).zip(&parts) {
+        check(part).map_err(|why| {
+            let why: String = format!("part {place}: {why}");
+            Fault::Failed(GuestFailure::InvalidReply(bounded(why)))
+        })?;
+    }
+    Ok(parts)
+}
+
+fn check(part: &Part) -> Result<(), String> {
+    match part {
+        Part::Text(_) => Ok(()),
+        Part::Json(text) => {
+            json::check(text).map_err(|error| format!("it is no JSON document: {error}"))
+        }
+        Part::Blob { media_type, .. } => {
+            // It becomes a header of an answer one day.
+            let plain = media_type.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+            if plain && media_type.contains('/') && media_type.len() <= MAX_MEDIA_TYPE {
+                Ok(())
+            } else {
+                Err("its media type is none, such as `image/png` is".to_owned())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use handler::{BlobResult, PartResult};
+
+    #[test]
+    fn a_reply_is_taken_only_if_each_part_is_what_it_says() {
+        let taken = lift(vec![PartResult::Text("hello".into()), PartResult::Json("[1]".into())]);
+        assert_eq!(taken, Ok(vec![Part::Text("hello".into()), Part::Json("[1]".into())]));
+
+        let refused = lift(vec![PartResult::Text(String::new()), PartResult::Json("[1".into())]);
+        let Err(Fault::Failed(GuestFailure::InvalidReply(why))) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(why.starts_with("part 2: it is no JSON document"), "{why}");
+
+        for media_type in ["", "png", "image/png\r\nset-cookie: a=b", "bild/größe"] {
+            let blob = BlobResult { media_type: media_type.into(), data: Vec::new() };
+            let refused = lift(vec![PartResult::Blob(blob)]);
+            assert!(matches!(refused, Err(Fault::Failed(GuestFailure::InvalidReply(_)))));
+        }
+    }
+
+    #[test]
+    fn a_reply_is_bounded_in_bytes_and_in_parts() {
+        let large = "x".repeat(usize::try_from(MAX_REPLY_BYTES).expect("small") + 1);
+        assert_eq!(
+            lift(vec![PartResult::Text(large)]),
+            Err(Fault::ReplyTooLarge { limit: MAX_REPLY_BYTES })
+        );
+        let many = vec![PartResult::Text(String::new()); MAX_REPLY_PARTS + 1];
+        assert!(matches!(lift(many), Err(Fault::Failed(GuestFailure::InvalidReply(_)))));
+    }
+
+    #[test]
+    fn json_that_nests_without_end_is_refused_and_not_followed() {
+        let deep = "[".repeat(1 << 20);
+        assert!(lift(vec![PartResult::Json(deep)]).is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! The state of an agent's instances before their first turn: the same in each of them.
+//!
+//! It is read from the first instance that is made, and every snapshot is a difference to it. Its
+//! fingerprint stands in each snapshot, so that none is ever put onto another state.
+
+use std::any::TypeId;
+
+use super::access::Counts;
+use super::pages::Image;
+use dormouse_base::memory::Account;
+
+/// What an instance is before its first turn.
+pub(super) struct Pristine {
+    /// Its memories, in the order of the accessors.
+    pub(super) memories: Vec<Image>,
+    /// The bits of its globals, those of pinned handles last.
+    pub(super) globals: Vec<u64>,
+    /// How many of them there are, and how many are pinned handles.
+    pub(super) counts: Counts,
+    /// What it holds of the host.
+    pub(super) held: Vec<TypeId>,
+    /// A hash of all but what it holds.
+    pub(super) fingerprint: [u8; 16],
+    /// What pays for its memory, as long as the agent is loaded.
+    pub(super) _account: Account,
+}
+
+impl Pristine {
+    /// An instance with these memories and globals, that holds this. The account pays for the copy.
+    pub(super) fn new(
+        memories: Vec<Image>,
+        globals: Vec<u64>,
+        counts: Counts,
+        held: Vec<TypeId>,
+        account: Account,
+    ) -> Pristine {
+        let (_, pinned) = counts.totals();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(memories.len() as u64).to_le_bytes());
+        memories.iter().for_each(|memory| memory.hash(&mut hasher));
+        for number in [pinned, held.len()] {
+            hasher.update(&(number as u64).to_le_bytes());
+        }
+        for bits in &globals {
+            hasher.update(&bits.to_le_bytes());
+        }
+        let mut fingerprint = [0; 16];
+        fingerprint.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Pristine { memories, globals, counts, held, fingerprint, _account: account }
+    }
+
+    /// Its globals, but for pinned handles.
+    pub(super) fn ordinary(&self) -> &[u64] {
+        let (all, pinned) = self.counts.totals();
+        self.globals.get(..all - pinned).unwrap_or_default()
+    }
+
+    /// Its pinned handles.
+    pub(super) fn handles(&self) -> &[u64] {
+        self.globals.get(self.ordinary().len()..).unwrap_or_default()
+    }
+}

@@ -1,0 +1,312 @@
+//! Values of every kind, for property tests.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use dormouse_domain::agent::{
+    Agent, AgentKind, AgentOwner, AgentRef, Digest, StartRandomness, Statefulness, Visibility,
+};
+use dormouse_domain::event::{Event, EventKind, Subject};
+use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
+use dormouse_domain::limits::{Limits, NanoUsd, Usage};
+use dormouse_domain::pattern::Pattern;
+use dormouse_domain::session::{BeforeUpgrade, Durability, Profile, ResumeFallback, Session};
+use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
+use dormouse_domain::state::{Reason, Resumable, State};
+use dormouse_domain::template::Template;
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::{
+    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, Startup, TurnOutcome,
+    TurnRecord,
+};
+
+pub(crate) fn id() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+pub(crate) fn object() -> impl Strategy<Value = Map<String, Value>> {
+    let value = prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+    ];
+    vec(("[a-z]{1,4}", value), 0..3).prop_map(Map::from_iter)
+}
+
+pub(crate) fn reference() -> impl Strategy<Value = AgentRef> {
+    let parts = (owner(), "[a-c]", "[0-9]", any::<[u8; 32]>());
+    parts.prop_map(|(owner, name, version, digest)| AgentRef {
+        owner,
+        name: name.parse().expect("it is a name"),
+        version: version.parse().expect("it is a version"),
+        digest: Digest(digest),
+    })
+}
+
+fn owner() -> impl Strategy<Value = AgentOwner> {
+    let principal = ".{1,5}".prop_map(|name| AgentOwner::Principal(Principal(name)));
+    prop_oneof![Just(AgentOwner::Host), principal]
+}
+
+pub(crate) fn state() -> impl Strategy<Value = State> {
+    let reason = || "[a-z]{0,6}".prop_map(|word| Reason::new(&word));
+    prop_oneof![
+        Just(State::Initializing),
+        Just(State::Active),
+        Just(State::Idle),
+        Just(State::Paused(Resumable::Initializing)),
+        Just(State::Paused(Resumable::Active)),
+        Just(State::Paused(Resumable::Idle)),
+        Just(State::Completed),
+        reason().prop_map(State::Stopping),
+        reason().prop_map(State::Error),
+        reason().prop_map(State::Terminated),
+    ]
+}
+
+pub(crate) fn pattern() -> impl Strategy<Value = Pattern> {
+    proptest::sample::select(Pattern::ALL.as_slice())
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (0..100_000_u64, 0..1_000_000_000_u32).prop_map(|(s, ns)| Duration::new(s, ns))
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    (0..10_000_000_i64).prop_map(Timestamp)
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let counts = (of(any::<u64>()), of(any::<i64>()), of(any::<u64>()));
+    let sizes = (any::<u64>(), any::<u64>(), duration());
+    let times = (of(duration()), of(duration()), of(duration()));
+    (counts, sizes, times).prop_map(|(counts, sizes, times)| Limits {
+        max_turns: counts.0,
+        max_budget: counts.1.map(NanoUsd),
+        max_fuel: counts.2,
+        max_fuel_per_turn: sizes.0,
+        max_memory_bytes: sizes.1,
+        turn_timeout: sizes.2,
+        max_idle: times.0,
+        max_lifetime: times.1,
+        sleep_after: times.2,
+    })
+}
+
+fn profile() -> impl Strategy<Value = Profile> {
+    let labels = (vec("[a-c]", 0..3), of(".{0,9}"), of("[u-w]"), of("[a-z]"), of("[a-z]"));
+    let objects = (object(), of("[a-z]{1,4}".prop_map(Value::from)), object());
+    let fallback = prop_oneof![Just(ResumeFallback::Parent), Just(ResumeFallback::Fresh)];
+    let durability = prop_oneof![Just(Durability::Turn), Just(Durability::Sleep)];
+    let saving = (durability, of(fallback));
+    (reference(), pattern(), limits(), labels, objects, saving).prop_map(
+        |(agent, pattern, limits, labels, objects, saving)| Profile {
+            agent,
+            durability: saving.0,
+            resume_fallback: saving.1,
+            pattern,
+            limits,
+            config: objects.0,
+            conversation_id: objects.1,
+            tags: labels.0,
+            description: labels.1,
+            user_id: labels.2,
+            thread_key: labels.3,
+            project_id: labels.4,
+            metadata: objects.2,
+        },
+    )
+}
+
+pub(crate) fn session() -> impl Strategy<Value = Session> {
+    let before = (reference(), of(id()), of(id())).prop_map(|(agent, head, parent)| {
+        BeforeUpgrade { agent, head: head.map(SnapshotId), head_parent: parent.map(SnapshotId) }
+    });
+    let names = (id(), "[p-r]", any::<u64>(), of(id()), of(id()), of(id()), of(before));
+    let times = (time(), of(time()), time(), of(time()));
+    let counts = (any::<[u32; 10]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
+    (names, state(), profile(), times, counts, object()).prop_map(
+        |(names, state, profile, times, (counts, failures, tools_used), context)| Session {
+            id: SessionId(names.0),
+            owner: Principal(names.1),
+            revision: names.2,
+            state,
+            profile,
+            usage: Usage {
+                turns: counts[0].into(),
+                uncounted: counts[9].into(),
+                cost: NanoUsd(counts[1].into()),
+                fuel: counts[2].into(),
+                input_tokens: counts[3].into(),
+                output_tokens: counts[4].into(),
+                cached_tokens: counts[5].into(),
+                // None of them leave nothing behind.
+                starts: u64::from(counts[6]),
+                start_fuel: if counts[6] > 0 { counts[7].into() } else { 0 },
+                start_cost: NanoUsd(if counts[6] > 0 { counts[8].into() } else { 0 }),
+            },
+            created_at: times.0,
+            started_at: times.1,
+            last_activity_at: times.2,
+            ended_at: times.3,
+            head: names.3.map(SnapshotId),
+            head_parent: names.4.map(SnapshotId),
+            parent: names.5.map(SnapshotId),
+            before_upgrade: names.6,
+            unsaved_turns: counts[5].into(),
+            consecutive_failures: failures,
+            tools_used,
+            context,
+        },
+    )
+}
+
+pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
+    let numbers = any::<[u64; 2]>();
+    let state = (any::<u32>(), vec(any::<u8>(), 0..200), vec(chunk(), 0..4));
+    (id(), of(id()), numbers, any::<[u8; 32]>(), time(), state).prop_map(
+        |(id, parent, numbers, agent, taken_at, (version, data, chunks))| Snapshot {
+            id: SnapshotId(id),
+            parent: parent.map(SnapshotId),
+            turn: numbers[0],
+            agent: Digest(agent),
+            taken_at,
+            monotonic_ns: numbers[1],
+            state: match version % 2 {
+                0 => GuestState::Portable { version, data: Bytes::from(data) },
+                _ => GuestState::Image { data: Bytes::from(data), chunks },
+            },
+        },
+    )
+}
+
+fn chunk() -> impl Strategy<Value = Chunk> {
+    (any::<[u8; 32]>(), vec(any::<u8>(), 0..60)).prop_map(|(digest, data)| Chunk {
+        digest: Digest(digest),
+        size: u32::try_from(data.len()).expect("it is small"),
+        data: Some(Bytes::from(data)),
+    })
+}
+
+pub(crate) fn template() -> impl Strategy<Value = Template> {
+    (".{0,9}", "[p-r]", of(".{0,9}"), reference(), snapshot(), time()).prop_map(
+        |(name, owner, description, agent, snapshot, created_at)| Template {
+            name,
+            owner: Principal(owner),
+            description,
+            agent,
+            snapshot,
+            created_at,
+        },
+    )
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        ".{0,20}".prop_map(Part::Text),
+        ".{0,20}".prop_map(Part::Json),
+        ("[a-z]{1,5}", vec(any::<u8>(), 0..40))
+            .prop_map(|(media_type, data)| Part::Blob { media_type, data }),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = TurnOutcome> {
+    let code = proptest::sample::select(FailureCode::ALL.as_slice());
+    prop_oneof![
+        (vec(part(), 0..3), of(id()), any::<bool>()).prop_map(|(content, snapshot, stateless)| {
+            TurnOutcome::Answered {
+                content,
+                snapshot: snapshot.map(SnapshotId),
+                durable: snapshot.is_some() || stateless,
+            }
+        }),
+        (code, ".{0,9}").prop_map(|(code, message)| TurnOutcome::Failed(Failure { code, message })),
+    ]
+}
+
+fn line() -> impl Strategy<Value = LogLine> {
+    let source = proptest::sample::select(vec![
+        LogSource::Log(LogLevel::Trace),
+        LogSource::Log(LogLevel::Debug),
+        LogSource::Log(LogLevel::Info),
+        LogSource::Log(LogLevel::Warn),
+        LogSource::Log(LogLevel::Error),
+        LogSource::Stdout,
+        LogSource::Stderr,
+    ]);
+    let fields = vec(("[a-z]", "[a-z]"), 0..2);
+    (source, ".{0,9}", fields).prop_map(|(source, message, fields)| LogLine {
+        source,
+        message,
+        fields,
+    })
+}
+
+pub(crate) fn turn() -> impl Strategy<Value = TurnRecord> {
+    let numbers = (any::<u64>(), any::<u64>(), any::<i64>(), any::<u64>());
+    (id(), id(), numbers, vec(part(), 0..3), outcome(), time(), duration(), vec(line(), 0..3))
+        .prop_map(|(id, session, numbers, input, outcome, started_at, duration, log)| TurnRecord {
+            id: TurnId(id),
+            session: SessionId(session),
+            number: numbers.0,
+            sender: Sender::User,
+            input,
+            outcome,
+            fuel: numbers.1,
+            cost: NanoUsd(numbers.2),
+            start: numbers
+                .3
+                .is_multiple_of(2)
+                .then_some(Startup { fuel: numbers.3, cost: NanoUsd(numbers.2) }),
+            started_at,
+            duration,
+            log,
+            log_dropped: numbers.3,
+        })
+}
+
+pub(crate) fn event() -> impl Strategy<Value = Event> {
+    let agent =
+        ("[a-z]@[0-9]", of(owner())).prop_map(|(name, owner)| Subject::Agent { name, owner });
+    let subject = prop_oneof![id().prop_map(Subject::Session), agent];
+    (proptest::sample::select(EventKind::ALL), subject, time(), object()).prop_map(
+        |(kind, subject, occurred_at, payload)| Event { kind, subject, occurred_at, payload },
+    )
+}
+
+pub(crate) fn agent() -> impl Strategy<Value = Agent> {
+    let statefulness = prop_oneof![
+        Just(Statefulness::Portable),
+        Just(Statefulness::Image),
+        ".{0,9}".prop_map(Statefulness::Unsaved),
+        Just(Statefulness::Stateless),
+    ];
+    let words = || vec("[a-z:/]{1,9}", 0..4);
+    let kind = prop_oneof![Just(AgentKind::Agent), Just(AgentKind::Command)];
+    let called = (kind, statefulness);
+    let visibility = proptest::sample::select(Visibility::ALL.as_slice());
+    (reference(), visibility, any::<[u64; 2]>(), words(), words(), called, time()).prop_map(
+        |(reference, visibility, numbers, imports, capabilities, called, uploaded_at)| Agent {
+            reference,
+            visibility,
+            size: numbers[0],
+            kind: called.0,
+            imports,
+            capabilities,
+            statefulness: called.1,
+            start_fuel: numbers[0],
+            start_randomness: match numbers[1] % 2 {
+                0 => StartRandomness::None,
+                _ => StartRandomness::Shared,
+            },
+            compile_ms: numbers[1],
+            uploaded_at,
+        },
+    )
+}

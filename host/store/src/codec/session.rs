@@ -1,0 +1,515 @@
+//! The record of a session, in two rows.
+//!
+//! The *front* holds what the indexes and the deadlines are made of, so that opening the store
+//! decodes nothing else; the *body* holds the rest.
+
+use std::time::Duration;
+
+use minicbor::{CborLen, Decode, Encode};
+
+use super::{CodecError, DigestRow, IdRow, JsonRow, from_cbor, to_cbor};
+use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::limits::{Limits, NanoUsd, Usage};
+use dormouse_domain::pattern::Pattern;
+use dormouse_domain::session::{
+    BeforeUpgrade, Durability, Object, Profile, ResumeFallback, Session,
+};
+use dormouse_domain::state::{Reason, Resumable, State};
+use dormouse_domain::time::Timestamp;
+
+/// The front of this record.
+pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
+    let profile = &session.profile;
+    to_cbor(&FrontRow {
+        id: session.id.0.into(),
+        revision: session.revision,
+        owner: &session.owner.0,
+        state: StateRow::of(&session.state),
+        agent: AgentRefRow::of(&profile.agent),
+        pattern: PatternRow::of(profile.pattern),
+        limits: LimitsRow::of(&profile.limits),
+        tags: profile.tags.iter().map(String::as_str).collect(),
+        user_id: profile.user_id.as_deref(),
+        created_at: session.created_at.0,
+        last_activity_at: session.last_activity_at.0,
+        ended_at: session.ended_at.map(|at| at.0),
+        head: session.head.map(|head| head.0.into()),
+        before_upgrade: session.before_upgrade.as_ref().map(|before| BeforeUpgradeRow {
+            agent: AgentRefRow::of(&before.agent),
+            head: before.head.map(|head| head.0.into()),
+            head_parent: before.head_parent.map(|parent| parent.0.into()),
+        }),
+    })
+}
+
+/// The body of this record.
+pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
+    let (profile, usage) = (&session.profile, &session.usage);
+    to_cbor(&BodyRow {
+        turns: usage.turns,
+        cost: usage.cost.0,
+        fuel: usage.fuel,
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cached_tokens: usage.cached_tokens,
+        starts: (usage.starts > 0).then_some(StartsRow {
+            count: usage.starts,
+            fuel: usage.start_fuel,
+            cost: usage.start_cost.0,
+        }),
+        started_at: session.started_at.map(|at| at.0),
+        unsaved_turns: session.unsaved_turns,
+        consecutive_failures: session.consecutive_failures,
+        tools_used: session.tools_used.iter().map(String::as_str).collect(),
+        context: JsonRow::of_object(&session.context),
+        config: JsonRow::of_object(&profile.config),
+        conversation_id: profile.conversation_id.as_ref().map(JsonRow::of),
+        description: profile.description.as_deref(),
+        thread_key: profile.thread_key.as_deref(),
+        project_id: profile.project_id.as_deref(),
+        metadata: JsonRow::of_object(&profile.metadata),
+        durability: DurabilityRow::of(profile.durability),
+        resume_fallback: profile.resume_fallback.map(ResumeFallbackRow::of),
+        parent: session.parent.map(|parent| parent.0.into()),
+        head_parent: session.head_parent.map(|parent| parent.0.into()),
+        uncounted: (usage.uncounted > 0).then_some(usage.uncounted),
+    })
+}
+
+/// The record with this front, and nothing of its body: enough for indexes and deadlines.
+pub(crate) fn decode_front(front: &[u8]) -> Result<Session, CodecError> {
+    from_cbor::<FrontRow<'_>>(front)?.session()
+}
+
+/// The record of this front and body.
+pub(crate) fn decode_session(front: &[u8], body: &[u8]) -> Result<Session, CodecError> {
+    let mut session = decode_front(front)?;
+    from_cbor::<BodyRow<'_>>(body)?.complete(&mut session)?;
+    Ok(session)
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct FrontRow<'a> {
+    #[n(0)]
+    id: IdRow,
+    #[n(1)]
+    revision: u64,
+    #[b(2)]
+    owner: &'a str,
+    #[b(3)]
+    state: StateRow<'a>,
+    #[b(4)]
+    agent: AgentRefRow<'a>,
+    #[n(5)]
+    pattern: PatternRow,
+    #[n(6)]
+    limits: LimitsRow,
+    #[b(7)]
+    tags: Vec<&'a str>,
+    #[b(8)]
+    user_id: Option<&'a str>,
+    #[n(9)]
+    created_at: i64,
+    #[n(10)]
+    last_activity_at: i64,
+    #[n(11)]
+    ended_at: Option<i64>,
+    #[n(12)]
+    head: Option<IdRow>,
+    #[b(13)]
+    before_upgrade: Option<BeforeUpgradeRow<'a>>,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct BodyRow<'a> {
+    #[n(0)]
+    turns: u64,
+    #[n(1)]
+    cost: i64,
+    #[n(2)]
+    fuel: u64,
+    #[n(3)]
+    input_tokens: u64,
+    #[n(4)]
+    output_tokens: u64,
+    #[n(5)]
+    cached_tokens: u64,
+    #[n(6)]
+    started_at: Option<i64>,
+    #[n(7)]
+    unsaved_turns: u64,
+    #[n(8)]
+    consecutive_failures: u32,
+    #[b(9)]
+    tools_used: Vec<&'a str>,
+    #[n(10)]
+    context: Option<JsonRow>,
+    #[n(11)]
+    config: Option<JsonRow>,
+    #[n(12)]
+    conversation_id: Option<JsonRow>,
+    #[b(13)]
+    description: Option<&'a str>,
+    #[b(14)]
+    thread_key: Option<&'a str>,
+    #[b(15)]
+    project_id: Option<&'a str>,
+    #[n(16)]
+    metadata: Option<JsonRow>,
+    /// Absent: the default.
+    #[n(17)]
+    durability: Option<DurabilityRow>,
+    #[n(18)]
+    resume_fallback: Option<ResumeFallbackRow>,
+    #[n(19)]
+    parent: Option<IdRow>,
+    #[n(20)]
+    head_parent: Option<IdRow>,
+    /// Absent: none.
+    #[n(21)]
+    uncounted: Option<u64>,
+    /// Absent: none were counted.
+    #[n(22)]
+    starts: Option<StartsRow>,
+}
+
+/// What was started for a session.
+#[derive(Encode, Decode, CborLen)]
+struct StartsRow {
+    #[n(0)]
+    count: u64,
+    #[n(1)]
+    fuel: u64,
+    #[n(2)]
+    cost: i64,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct BeforeUpgradeRow<'a> {
+    #[b(0)]
+    agent: AgentRefRow<'a>,
+    #[n(1)]
+    head: Option<IdRow>,
+    #[n(2)]
+    head_parent: Option<IdRow>,
+}
+
+/// What is not the default.
+#[derive(Encode, Decode, CborLen)]
+#[cbor(index_only)]
+enum DurabilityRow {
+    #[n(1)]
+    Sleep,
+}
+
+#[derive(Encode, Decode, CborLen)]
+#[cbor(index_only)]
+enum ResumeFallbackRow {
+    #[n(0)]
+    Parent,
+    #[n(1)]
+    Fresh,
+}
+
+#[derive(Encode, Decode, CborLen)]
+enum StateRow<'a> {
+    #[n(0)]
+    Initializing,
+    #[n(1)]
+    Active,
+    #[n(2)]
+    Idle,
+    #[n(3)]
+    Paused(#[n(0)] ResumableRow),
+    #[n(4)]
+    Stopping(#[b(0)] &'a str),
+    #[n(5)]
+    Error(#[b(0)] &'a str),
+    #[n(6)]
+    Completed,
+    #[n(7)]
+    Terminated(#[b(0)] &'a str),
+}
+
+#[derive(Encode, Decode, CborLen)]
+#[cbor(index_only)]
+enum ResumableRow {
+    #[n(0)]
+    Initializing,
+    #[n(1)]
+    Active,
+    #[n(2)]
+    Idle,
+}
+
+#[derive(Encode, Decode, CborLen)]
+#[cbor(index_only)]
+enum PatternRow {
+    #[n(0)]
+    Ephemeral,
+    #[n(1)]
+    LongRunning,
+    #[n(2)]
+    Hybrid,
+    #[n(3)]
+    SingleContainer,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct LimitsRow {
+    #[n(0)]
+    max_turns: Option<u64>,
+    #[n(1)]
+    max_budget: Option<i64>,
+    #[n(2)]
+    max_fuel: Option<u64>,
+    #[n(3)]
+    max_fuel_per_turn: u64,
+    #[n(4)]
+    max_memory_bytes: u64,
+    #[n(5)]
+    turn_timeout: Duration,
+    #[n(6)]
+    max_idle: Option<Duration>,
+    #[n(7)]
+    max_lifetime: Option<Duration>,
+    #[n(8)]
+    sleep_after: Option<Duration>,
+}
+
+/// A reference to an agent. Agents themselves are kept under it too.
+#[derive(Encode, Decode, CborLen)]
+pub(super) struct AgentRefRow<'a> {
+    #[b(0)]
+    name: &'a str,
+    #[b(1)]
+    version: &'a str,
+    #[n(2)]
+    digest: DigestRow,
+    /// The principal that uploaded it. Absent: it is the host's, or in a layout before 4 whoever's the
+    /// only agent of this name and version is (`embedded::owners`).
+    #[b(3)]
+    owner: Option<&'a str>,
+}
+
+impl FrontRow<'_> {
+    fn session(self) -> Result<Session, CodecError> {
+        Ok(Session {
+            id: SessionId(self.id.into()),
+            owner: Principal(self.owner.to_owned()),
+            revision: self.revision,
+            state: self.state.state(),
+            profile: Profile {
+                agent: self.agent.reference()?,
+                pattern: self.pattern.pattern(),
+                limits: self.limits.limits(),
+                config: Object::new(),
+                conversation_id: None,
+                durability: Durability::default(),
+                resume_fallback: None,
+                tags: self.tags.into_iter().map(str::to_owned).collect(),
+                description: None,
+                user_id: self.user_id.map(str::to_owned),
+                thread_key: None,
+                project_id: None,
+                metadata: Object::new(),
+            },
+            usage: Usage::default(),
+            created_at: Timestamp(self.created_at),
+            started_at: None,
+            last_activity_at: Timestamp(self.last_activity_at),
+            ended_at: self.ended_at.map(Timestamp),
+            head: self.head.map(|head| SnapshotId(head.into())),
+            parent: None,
+            head_parent: None,
+            before_upgrade: self.before_upgrade.map(BeforeUpgradeRow::before).transpose()?,
+            unsaved_turns: 0,
+            consecutive_failures: 0,
+            tools_used: Vec::new(),
+            context: Object::new(),
+        })
+    }
+}
+
+impl BodyRow<'_> {
+    fn complete(self, session: &mut Session) -> Result<(), CodecError> {
+        let starts = self.starts.unwrap_or(StartsRow { count: 0, fuel: 0, cost: 0 });
+        session.usage = Usage {
+            starts: starts.count,
+            start_fuel: starts.fuel,
+            start_cost: NanoUsd(starts.cost),
+            turns: self.turns,
+            uncounted: self.uncounted.unwrap_or(0),
+            cost: NanoUsd(self.cost),
+            fuel: self.fuel,
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            cached_tokens: self.cached_tokens,
+        };
+        session.started_at = self.started_at.map(Timestamp);
+        session.unsaved_turns = self.unsaved_turns;
+        session.consecutive_failures = self.consecutive_failures;
+        session.tools_used = self.tools_used.into_iter().map(str::to_owned).collect();
+        session.context = JsonRow::object(self.context.as_ref())?;
+        let profile = &mut session.profile;
+        profile.config = JsonRow::object(self.config.as_ref())?;
+        profile.conversation_id = self.conversation_id.map(|row| row.value()).transpose()?;
+        profile.description = self.description.map(str::to_owned);
+        profile.thread_key = self.thread_key.map(str::to_owned);
+        profile.project_id = self.project_id.map(str::to_owned);
+        profile.metadata = JsonRow::object(self.metadata.as_ref())?;
+        profile.durability = DurabilityRow::durability(self.durability.as_ref());
+        profile.resume_fallback = self.resume_fallback.map(ResumeFallbackRow::fallback);
+        session.parent = self.parent.map(|parent| SnapshotId(parent.into()));
+        session.head_parent = self.head_parent.map(|parent| SnapshotId(parent.into()));
+        Ok(())
+    }
+}
+
+impl BeforeUpgradeRow<'_> {
+    fn before(self) -> Result<BeforeUpgrade, CodecError> {
+        Ok(BeforeUpgrade {
+            agent: self.agent.reference()?,
+            head: self.head.map(|head| SnapshotId(head.into())),
+            head_parent: self.head_parent.map(|parent| SnapshotId(parent.into())),
+        })
+    }
+}
+
+impl DurabilityRow {
+    fn of(durability: Durability) -> Option<DurabilityRow> {
+        match durability {
+            Durability::Turn => None,
+            Durability::Sleep => Some(DurabilityRow::Sleep),
+        }
+    }
+
+    fn durability(row: Option<&DurabilityRow>) -> Durability {
+        match row {
+            None => Durability::Turn,
+            Some(DurabilityRow::Sleep) => Durability::Sleep,
+        }
+    }
+}
+
+impl ResumeFallbackRow {
+    fn of(fallback: ResumeFallback) -> ResumeFallbackRow {
+        match fallback {
+            ResumeFallback::Parent => ResumeFallbackRow::Parent,
+            ResumeFallback::Fresh => ResumeFallbackRow::Fresh,
+        }
+    }
+
+    fn fallback(self) -> ResumeFallback {
+        match self {
+            ResumeFallbackRow::Parent => ResumeFallback::Parent,
+            ResumeFallbackRow::Fresh => ResumeFallback::Fresh,
+        }
+    }
+}
+
+impl StateRow<'_> {
+    fn of(state: &State) -> StateRow<'_> {
+        match state {
+            State::Initializing => StateRow::Initializing,
+            State::Active => StateRow::Active,
+            State::Idle => StateRow::Idle,
+            State::Paused(Resumable::Initializing) => StateRow::Paused(ResumableRow::Initializing),
+            State::Paused(Resumable::Active) => StateRow::Paused(ResumableRow::Active),
+            State::Paused(Resumable::Idle) => StateRow::Paused(ResumableRow::Idle),
+            State::Stopping(reason) => StateRow::Stopping(&reason.0),
+            State::Error(reason) => StateRow::Error(&reason.0),
+            State::Completed => StateRow::Completed,
+            State::Terminated(reason) => StateRow::Terminated(&reason.0),
+        }
+    }
+
+    fn state(self) -> State {
+        match self {
+            StateRow::Initializing => State::Initializing,
+            StateRow::Active => State::Active,
+            StateRow::Idle => State::Idle,
+            StateRow::Paused(ResumableRow::Initializing) => State::Paused(Resumable::Initializing),
+            StateRow::Paused(ResumableRow::Active) => State::Paused(Resumable::Active),
+            StateRow::Paused(ResumableRow::Idle) => State::Paused(Resumable::Idle),
+            StateRow::Stopping(reason) => State::Stopping(Reason::new(reason)),
+            StateRow::Error(reason) => State::Error(Reason::new(reason)),
+            StateRow::Completed => State::Completed,
+            StateRow::Terminated(reason) => State::Terminated(Reason::new(reason)),
+        }
+    }
+}
+
+impl PatternRow {
+    fn of(pattern: Pattern) -> PatternRow {
+        match pattern {
+            Pattern::Ephemeral => PatternRow::Ephemeral,
+            Pattern::LongRunning => PatternRow::LongRunning,
+            Pattern::Hybrid => PatternRow::Hybrid,
+            Pattern::SingleContainer => PatternRow::SingleContainer,
+        }
+    }
+
+    fn pattern(self) -> Pattern {
+        match self {
+            PatternRow::Ephemeral => Pattern::Ephemeral,
+            PatternRow::LongRunning => Pattern::LongRunning,
+            PatternRow::Hybrid => Pattern::Hybrid,
+            PatternRow::SingleContainer => Pattern::SingleContainer,
+        }
+    }
+}
+
+impl LimitsRow {
+    fn of(limits: &Limits) -> LimitsRow {
+        LimitsRow {
+            max_turns: limits.max_turns,
+            max_budget: limits.max_budget.map(|budget| budget.0),
+            max_fuel: limits.max_fuel,
+            max_fuel_per_turn: limits.max_fuel_per_turn,
+            max_memory_bytes: limits.max_memory_bytes,
+            turn_timeout: limits.turn_timeout,
+            max_idle: limits.max_idle,
+            max_lifetime: limits.max_lifetime,
+            sleep_after: limits.sleep_after,
+        }
+    }
+
+    fn limits(self) -> Limits {
+        Limits {
+            max_turns: self.max_turns,
+            max_budget: self.max_budget.map(NanoUsd),
+            max_fuel: self.max_fuel,
+            max_fuel_per_turn: self.max_fuel_per_turn,
+            max_memory_bytes: self.max_memory_bytes,
+            turn_timeout: self.turn_timeout,
+            max_idle: self.max_idle,
+            max_lifetime: self.max_lifetime,
+            sleep_after: self.sleep_after,
+        }
+    }
+}
+
+impl AgentRefRow<'_> {
+    pub(super) fn of(agent: &AgentRef) -> AgentRefRow<'_> {
+        AgentRefRow {
+            name: agent.name.as_str(),
+            version: agent.version.as_str(),
+            digest: DigestRow(agent.digest.0),
+            owner: agent.owner.principal().map(|owner| owner.0.as_str()),
+        }
+    }
+
+    pub(super) fn reference(self) -> Result<AgentRef, CodecError> {
+        let malformed =
+            |e: dormouse_domain::agent::InvalidName| CodecError::Malformed(e.to_string());
+        let owner = |owner: &str| AgentOwner::Principal(Principal(owner.to_owned()));
+        Ok(AgentRef {
+            owner: self.owner.map_or(AgentOwner::Host, owner),
+            name: self.name.parse().map_err(malformed)?,
+            version: self.version.parse().map_err(malformed)?,
+            digest: Digest(self.digest.0),
+        })
+    }
+}

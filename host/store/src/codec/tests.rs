@@ -1,0 +1,242 @@
+//! Every record survives the disk, and nothing damaged passes unnoticed.
+
+use bytes::Bytes;
+use minicbor::Encoder;
+use proptest::prelude::*;
+
+use super::*;
+use dormouse_domain::agent::{StartRandomness, Visibility};
+use dormouse_domain::deadline;
+use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::session::Durability;
+use dormouse_domain::snapshot::{GuestState, Snapshot};
+
+const KEY: &[u8] = b"s0123";
+
+fn read(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CodecError> {
+    unseal(Kind::Session, key, sealed).map(Cow::into_owned)
+}
+
+/// The same row with more fields than the `known` ones that this version has.
+fn with_two_more_fields(row: &[u8], known: u64) -> Vec<u8> {
+    let mut decoder = minicbor::Decoder::new(row);
+    let fields = decoder.array().expect("a row is an array").expect("of known length");
+    let mut longer = Encoder::new(Vec::new());
+    longer.array(known + 2).expect("it can be written");
+    longer.writer_mut().extend_from_slice(&row[decoder.position()..]);
+    // Absent fields at the end are not written at all.
+    for _ in fields..known {
+        longer.null().expect("it can be written");
+    }
+    longer.str("what comes next").expect("it can be written");
+    longer.map(1).and_then(|map| map.u8(1)?.u8(2)).expect("it can be written");
+    longer.into_writer()
+}
+
+/// The same row without its last fields.
+fn with_fields(row: &[u8], kept: u64) -> Vec<u8> {
+    let mut decoder = minicbor::Decoder::new(row);
+    decoder.array().expect("a row is an array");
+    let start = decoder.position();
+    for _ in 0..kept {
+        decoder.skip().expect("there are more fields");
+    }
+    let mut shorter = Encoder::new(Vec::new());
+    shorter.array(kept).expect("it can be written");
+    shorter.writer_mut().extend_from_slice(&row[start..decoder.position()]);
+    shorter.into_writer()
+}
+
+/// The snapshot as its row has it.
+fn without_state(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.state = match snapshot.state {
+        GuestState::Portable { version, .. } => {
+            GuestState::Portable { version, data: Bytes::new() }
+        }
+        GuestState::Image { .. } => GuestState::Image { data: Bytes::new(), chunks: Vec::new() },
+    };
+    snapshot
+}
+
+proptest! {
+    #[test]
+    fn a_session_is_read_as_it_was_written(session in samples::session()) {
+        let (front, body) = (encode_front(&session), encode_body(&session));
+        prop_assert_eq!(decode_session(&front, &body), Ok(session));
+    }
+
+    #[test]
+    fn the_front_of_a_session_is_enough_for_its_deadline(session in samples::session()) {
+        let front = decode_front(&encode_front(&session)).expect("it decodes");
+        prop_assert_eq!(deadline::next(&front), deadline::next(&session));
+        prop_assert_eq!(front.state.status(), session.state.status());
+        prop_assert_eq!(front.profile.tags, session.profile.tags);
+    }
+
+    #[test]
+    fn a_turn_is_read_as_it_was_written(turn in samples::turn()) {
+        prop_assert_eq!(decode_turn(&encode_turn(&turn)), Ok(turn));
+    }
+
+    #[test]
+    fn a_snapshot_is_read_as_it_was_written_but_for_its_state(snapshot in samples::snapshot()) {
+        let bytes = Bytes::from(encode_snapshot(&snapshot));
+        let summary = decode_summary(&bytes).expect("it decodes");
+        prop_assert_eq!((summary.id, summary.turn), (snapshot.id, snapshot.turn));
+        prop_assert_eq!(summary.size, snapshot.state.size() as u64);
+        prop_assert_eq!(decode_snapshot(&bytes), Ok(without_state(snapshot)));
+    }
+
+    #[test]
+    fn the_list_of_chunks_is_read_as_it_was_written(snapshot in samples::snapshot()) {
+        let GuestState::Image { mut chunks, .. } = snapshot.state else { return Ok(()) };
+        chunks.iter_mut().for_each(|chunk| chunk.data = None);
+        let list = encode_chunks(&chunks);
+        prop_assert_eq!(decode_chunks(&list), Ok(chunks));
+        if let [_, shorter @ ..] = list.as_slice() {
+            prop_assert!(decode_chunks(shorter).is_err());
+        }
+    }
+
+    #[test]
+    fn a_template_is_read_as_it_was_written_but_for_its_snapshot(template in samples::template()) {
+        let bytes = encode_template(&template);
+        prop_assert_eq!(decode_template(&bytes, template.snapshot.clone()), Ok(template));
+    }
+
+    #[test]
+    fn an_event_is_read_as_it_was_written(event in samples::event()) {
+        prop_assert_eq!(decode_event(&encode_event(&event)), Ok(event));
+    }
+
+    #[test]
+    fn an_agent_is_read_as_it_was_written(agent in samples::agent()) {
+        prop_assert_eq!(decode_agent(&encode_agent(&agent)), Ok(agent));
+    }
+
+    #[test]
+    fn fields_of_a_later_host_are_passed_over(
+        session in samples::session(),
+        turn in samples::turn(),
+        snapshot in samples::snapshot(),
+    ) {
+        let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 9));
+        prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
+        let front = with_two_more_fields(&encode_front(&session), 14);
+        let body = with_two_more_fields(&encode_body(&session), 23);
+        prop_assert_eq!(decode_session(&front, &body), Ok(session));
+        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 13)), Ok(turn));
+    }
+
+    #[test]
+    fn optional_fields_that_an_earlier_host_did_not_write_are_none(
+        mut session in samples::session(),
+        mut turn in samples::turn(),
+        mut agent in samples::agent(),
+    ) {
+        let earlier = decode_turn(&with_fields(&encode_turn(&turn), 12));
+        turn.start = None;
+        prop_assert_eq!(earlier, Ok(turn));
+        let earlier = decode_agent(&with_fields(&encode_agent(&agent), 9));
+        agent.visibility = Visibility::default();
+        agent.start_fuel = 0;
+        agent.start_randomness = StartRandomness::None;
+        prop_assert_eq!(earlier, Ok(agent));
+
+        let front = with_fields(&encode_front(&session), 11);
+        let body = with_fields(&encode_body(&session), 10);
+        session.ended_at = None;
+        session.usage.uncounted = 0;
+        session.head = None;
+        session.head_parent = None;
+        session.parent = None;
+        session.before_upgrade = None;
+        session.profile.durability = Durability::Turn;
+        session.profile.resume_fallback = None;
+        session.context.clear();
+        (session.usage.starts, session.usage.start_fuel) = (0, 0);
+        session.usage.start_cost = NanoUsd(0);
+        session.profile.config.clear();
+        session.profile.metadata.clear();
+        session.profile.conversation_id = None;
+        session.profile.description = None;
+        session.profile.thread_key = None;
+        session.profile.project_id = None;
+        prop_assert_eq!(decode_session(&front, &body), Ok(session));
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed(
+        payload in proptest::collection::vec(any::<u8>(), 0..300),
+        at in any::<proptest::sample::Index>(),
+        bits in 1..=255_u8,
+    ) {
+        let mut sealed = seal(KEY, &[&payload]);
+        prop_assert_eq!(read(KEY, &sealed), Ok(payload));
+        let at = at.index(sealed.len());
+        sealed[at] ^= bits;
+        prop_assert_eq!(read(KEY, &sealed), Err(CodecError::Checksum));
+    }
+
+    #[test]
+    fn a_value_that_is_cut_short_or_goes_on_is_noticed(
+        payload in proptest::collection::vec(any::<u8>(), 0..300),
+        more in proptest::collection::vec(any::<u8>(), 1..20),
+        kept in any::<proptest::sample::Index>(),
+    ) {
+        let sealed = seal(KEY, &[&payload]);
+        let longer = [&sealed[..], &more].concat();
+        prop_assert_eq!(read(KEY, &longer), Err(CodecError::Checksum));
+        let shorter = &sealed[..kept.index(sealed.len())];
+        prop_assert_eq!(read(KEY, shorter), Err(CodecError::Checksum));
+    }
+
+    #[test]
+    fn bytes_that_are_no_rows_are_refused_without_a_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let _ = (decode_session(&bytes, &bytes), decode_turn(&bytes), decode_event(&bytes));
+        let _ = (decode_agent(&bytes), decode_snapshot(&Bytes::from(bytes.clone())));
+        let _ = (decode_summary(&bytes), decode_chunks(&bytes));
+        let _ = unseal(Kind::Session, KEY, &seal_as(1, KEY, &[&bytes]));
+        let _ = read(KEY, &bytes);
+    }
+
+    #[test]
+    fn changed_rows_are_read_or_refused_without_a_panic(
+        turn in samples::turn(),
+        session in samples::session(),
+        template in samples::template(),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let change = |mut row: Vec<u8>| {
+            for (at, byte) in &changes {
+                let at = at.index(row.len());
+                row[at] = *byte;
+            }
+            row
+        };
+        let outline = Bytes::from(change(encode_snapshot(&template.snapshot)));
+        let _ = (decode_snapshot(&outline), decode_summary(&outline));
+        let _ = decode_template(&change(encode_template(&template)), template.snapshot);
+        let _ = decode_turn(&change(encode_turn(&turn)));
+        let _ = decode_session(&change(encode_front(&session)), &change(encode_body(&session)));
+    }
+}
+
+#[test]
+fn a_value_under_another_key_is_noticed() {
+    let sealed = seal(b"s0123", &[b"4value"]);
+    assert_eq!(read(b"s0124", &sealed), Err(CodecError::Checksum));
+    // Also where the two together are the same bytes.
+    let sealed_longer_key = seal(b"s01234", &[b"value"]);
+    assert_ne!(sealed[1..OVERHEAD], sealed_longer_key[1..OVERHEAD]);
+}
+
+#[test]
+fn a_value_of_a_newer_format_says_so() {
+    let sealed = seal_as(VERSION + 1, KEY, &[b"value"]);
+    let error = read(KEY, &sealed).expect_err("it is refused");
+    assert_eq!(error, CodecError::Newer(VERSION + 1));
+    assert!(error.to_string().contains("written by a newer Dormouse"), "{error}");
+}

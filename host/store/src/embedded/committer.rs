@@ -1,0 +1,226 @@
+//! The one thread that writes: it makes what waits durable, group by group.
+//!
+//! ```text
+//!  take what waits ─▶ check against what is there ─▶ one batch of the engine: write, sync
+//!                                                             │
+//!                             answer ◀─ index, under one lock ┘
+//! ```
+//!
+//! While one group is being synced the next one gathers, so that a busy store has large groups and
+//! an idle one answers after a single sync. What deleted sessions have left behind is removed a
+//! bounded number of keys at a time, in the same batches.
+//!
+//! Once a write or a sync has failed, nobody knows what is durable, and nothing is written any more.
+//! A full disk is no such failure: the group is refused, and the next one is tried.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::commit::Commit;
+use super::disk::WriteError;
+use super::group::{Group, LogEnds, Sealed};
+use crate::StoreError;
+use dormouse_base::clock::Clock;
+use dormouse_domain::id::SessionId;
+
+/// How many commits can wait before callers have to.
+const QUEUE: usize = 1024;
+/// The most sessions that commits of one group change. One commit may go beyond it.
+const SESSIONS: usize = 1024;
+/// A group takes no more commits when it has become larger than this, in bytes.
+const BYTES: usize = 4 << 20;
+/// The most keys of deleted sessions that are removed with one group.
+const PURGED: usize = 1024;
+
+/// Start the thread. It ends when all senders are gone and what they sent is durable.
+/// `gone` are the sessions that an earlier process has deleted and not cleaned up after.
+pub(super) fn start(
+    shared: Arc<Shared>,
+    gone: Vec<SessionId>,
+) -> std::io::Result<(Sender<Commit>, JoinHandle<()>)> {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let thread = thread::Builder::new().name("store-committer".to_owned()).spawn(move || {
+        let clock = Clock::real();
+        let log = LogEnds::at(shared.index().cursor);
+        let gone = gone.into();
+        let mut committer =
+            Committer { shared, queue, clock, next: VecDeque::new(), gone, rests: false, log };
+        // Nothing here should panic. Callers must get their answers all the same.
+        if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
+            committer.shared.fail("the committer panicked".into());
+        }
+        committer.refuse_the_rest();
+    })?;
+    Ok((sender, thread))
+}
+
+struct Committer {
+    shared: Arc<Shared>,
+    queue: Receiver<Commit>,
+    clock: Clock,
+    /// Taken from the queue, and left for the next group.
+    next: VecDeque<Commit>,
+    gone: VecDeque<SessionId>,
+    /// The last group was not written: before there is more to clean up, another one has to be.
+    rests: bool,
+    log: LogEnds,
+}
+
+/// A commit that is in a group, and what became of it there.
+struct Pending {
+    answer: oneshot::Sender<Result<bool, StoreError>>,
+    since: std::time::Duration,
+    done: Result<bool, StoreError>,
+}
+
+impl Committer {
+    /// Until the queue is closed and empty, or the store has failed.
+    fn run(&mut self) {
+        while let Some(commits) = self.gather() {
+            if self.write(commits).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Wait for the first commit, unless there is something to clean up, and take what else waits.
+    fn gather(&mut self) -> Option<Vec<Commit>> {
+        let first = match self.next.pop_front() {
+            Some(commit) => Some(commit),
+            None if self.gone.is_empty() || self.rests => Some(self.queue.blocking_recv()?),
+            None => match self.queue.try_recv() {
+                Ok(commit) => Some(commit),
+                Err(TryRecvError::Empty) => None,
+                // What is left is removed after the next start.
+                Err(TryRecvError::Disconnected) => return None,
+            },
+        };
+        let Some(first) = first else { return Some(Vec::new()) };
+        let mut bytes = first.size;
+        let mut sessions = first.sessions();
+        let mut alone = first.is_alone();
+        let mut commits = vec![first];
+        while sessions < SESSIONS && bytes < BYTES && !alone {
+            let waiting = self.next.pop_front().or_else(|| self.queue.try_recv().ok());
+            let Some(commit) = waiting else { break };
+            alone = commit.is_alone();
+            if alone {
+                self.next.push_front(commit);
+            } else {
+                bytes += commit.size;
+                sessions += commit.sessions();
+                commits.push(commit);
+            }
+        }
+        Some(commits)
+    }
+
+    /// Make a group durable, and answer.
+    fn write(&mut self, commits: Vec<Commit>) -> Result<(), Arc<str>> {
+        let shared = Arc::clone(&self.shared);
+        let bytes = commits.iter().map(|commit| commit.size).sum();
+        let is_full = shared.is_full(bytes);
+        let mut group = Group::new(&shared, self.log.clone());
+        let mut pending = Vec::with_capacity(commits.len());
+        let mut commits = commits.into_iter();
+        for commit in commits.by_ref() {
+            let full = is_full && commit.needs_space();
+            let Commit { change, events, shares, since, answer, size: _ } = commit;
+            let done =
+                if full { Err(StoreError::Full) } else { group.add(change, &events, shares) };
+            pending.push(Pending { answer, since, done });
+            if group.is_large() {
+                break;
+            }
+        }
+        commits.rev().for_each(|commit| self.next.push_front(commit));
+        self.purge(&mut group);
+        let Sealed { batch, then } = group.seal();
+        let written = if batch.is_empty() { Ok(()) } else { shared.disk.write(batch) };
+        match written {
+            Ok(()) => {
+                self.rests = false;
+                self.log = then.log.clone();
+                then.purged.iter().for_each(|id| self.gone.retain(|gone| gone != id));
+                let gone = then.apply(&mut shared.index_mut());
+                self.gone.extend(gone);
+            }
+            Err(WriteError::Full) => {
+                self.rests = true;
+                refuse(&mut pending, &StoreError::Full);
+            }
+            Err(WriteError::Refused(why)) => {
+                // Cleaning up at once again would be refused again.
+                self.rests = true;
+                refuse(&mut pending, &why);
+            }
+            Err(WriteError::Failed(reason)) => {
+                shared.fail(Arc::clone(&reason));
+                refuse(&mut pending, &StoreError::Unknown(Arc::clone(&reason)));
+                pending.into_iter().for_each(Pending::answer);
+                return Err(reason);
+            }
+        }
+        self.account(&pending);
+        pending.into_iter().for_each(Pending::answer);
+        Ok(())
+    }
+
+    /// Remove something of a deleted session. Its removal has been durable since an earlier group.
+    fn purge(&mut self, group: &mut Group<'_>) {
+        let Some(&id) = self.gone.front() else { return };
+        if let Err(error) = group.purge(id, PURGED) {
+            tracing::error!(session = %id, %error, "what a deleted session left is not removed");
+            self.gone.pop_front();
+        }
+    }
+
+    fn account(&self, pending: &[Pending]) {
+        let now = self.clock.monotonic();
+        let committed = pending.iter().filter(|one| matches!(one.done, Ok(true)));
+        let mut count: u32 = 0;
+        for one in committed {
+            count += 1;
+            metrics::histogram!("dormouse_store_commit_seconds")
+                .record(now.saturating_sub(one.since));
+        }
+        if count > 0 {
+            metrics::histogram!("dormouse_store_group_size").record(count);
+            metrics::counter!("dormouse_store_commits_total").increment(count.into());
+            self.shared.commits.fetch_add(count.into(), Ordering::Relaxed);
+            self.shared.groups.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Answer all that still comes, until nobody can send any more.
+    fn refuse_the_rest(&mut self) {
+        let reason = self.shared.failure();
+        let reason = || reason.clone().unwrap_or(StoreError::Closed);
+        while let Some(commit) = self.next.pop_front().or_else(|| self.queue.blocking_recv()) {
+            // Whoever asked may have gone away.
+            let _ = commit.answer.send(Err(reason()));
+        }
+    }
+}
+
+impl Pending {
+    fn answer(self) {
+        // Whoever asked may have gone away: what is committed stays committed.
+        let _ = self.answer.send(self.done);
+    }
+}
+
+/// None of these was written. What had been refused before keeps its reason.
+fn refuse(pending: &mut [Pending], why: &StoreError) {
+    for one in pending.iter_mut().filter(|one| one.done.is_ok()) {
+        one.done = Err(why.clone());
+    }
+}

@@ -1,0 +1,553 @@
+//! The store that comes with the host: one directory, nothing to set up.
+//!
+//! ```text
+//!  lock            who uses the directory
+//!  store/          the engine: log/ makes commits durable, packs/ have the values, and sled/ is
+//!                  the index of where they lie                                     [engine, disk]
+//! ```
+//! What lies in the engine: sessions with their snapshots and turns, events, templates, agents and
+//! their components. `keys` says under which keys, `cell` in which form.
+//!
+//! ```text
+//!  caller:     encode [commit] ─▶ stage what is large [blob] ─▶ queue, bounded
+//!  committer:  what waits is one group ─▶ check [group] ─▶ engine: one write, one sync
+//!                                                  answers ◀─ index in memory ◀─┘
+//!  reader:     engine [query], or the index for lists, deadlines and agents
+//! ```
+//! A commit is encoded by its caller, and queued for the one thread that writes (`committer`). The
+//! queue is bounded: where the disk is too slow, callers wait. What is large is made durable before
+//! that, by its caller too.
+//!
+//! A session keeps its newest snapshots and turns ([`Retention`]); its record says which snapshot is
+//! the head. What is large in snapshots lies in blobs (`blob`), which all snapshots and templates
+//! share that have it, and which go with the last of them. So a fork is a few small keys, whatever
+//! the size of its state.
+//!
+//! The engine shows a change once it is durable. Readers therefore see what is durable and nothing
+//! else. The index in memory follows a moment later, and the answer after that.
+//!
+//! When a write fails nobody can know what of it is durable: from then on every commit is answered
+//! with [`StoreError::Unknown`], reads go on with what was durable, and [`Store::failed`] returns. How
+//! the engine orders its syncs and goes on from what it finds stands in `engine`.
+
+mod blob;
+mod cell;
+mod commit;
+mod committer;
+mod disk;
+mod engine;
+mod group;
+mod index;
+mod intern;
+mod keys;
+mod lock;
+mod options;
+mod owners;
+mod plain;
+mod query;
+mod recovery;
+mod tags;
+pub mod upkeep;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{oneshot, watch};
+
+use self::commit::{Commit, Draft, Request};
+use self::disk::Disk;
+use self::index::Index;
+use self::lock::{Lock, Temporary};
+pub use self::options::{OpenError, Options};
+use super::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage};
+use super::{
+    AgentQuery, Bound, Creation, Depth, Dormant, Kept, Logged, Page, Retention, SessionPage,
+    SessionQuery, SnapshotSummary, Store, StoreError, StoreStats, TurnCommit,
+};
+use dormouse_base::clock::Clock;
+use dormouse_base::memory::{Account, MemoryBudget, OutOfMemory};
+use dormouse_domain::agent::{Agent, AgentRef, Digest};
+use dormouse_domain::event::{Cursor, Event};
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::session::Session;
+use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::template::{Template, TemplateSummary};
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::TurnRecord;
+
+/// How many sessions are looked at together for what is too old.
+const EXPIRED_AT_ONCE: usize = 256;
+
+/// The store in a directory.
+///
+/// Dropping it without [`Store::close`] loses nothing that was acknowledged: the committer finishes
+/// what waits and then lets go of the files, a moment later.
+#[derive(Debug)]
+pub struct Embedded {
+    // Dropped before the queue: while it can be sent to, the committer holds `Shared`, so that this
+    // is never the last to hold it. The last one closes sled, which blocks.
+    shared: Mutex<Option<Arc<Shared>>>,
+    queue: Mutex<Option<Sender<Commit>>>,
+    closing: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
+    clock: Clock,
+    failed: watch::Receiver<Option<StoreError>>,
+    secret: [u8; 32],
+}
+
+/// What the committer and the readers share. Fields are dropped in this order.
+#[derive(Debug)]
+struct Shared {
+    disk: Disk,
+    index: RwLock<Index>,
+    reserve: Arc<AtomicU64>,
+    keep: Retention,
+    commits: AtomicU64,
+    groups: AtomicU64,
+    failed: Arc<watch::Sender<Option<StoreError>>>,
+    /// Whether nobody waits any more for what takes long.
+    closing: AtomicBool,
+    _lock: Lock,
+    _temporary: Option<Temporary>,
+    /// Dropped when everything else is.
+    _released: oneshot::Sender<()>,
+}
+
+impl Embedded {
+    /// Open the store in this directory, or make one there. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the directory. Damaged records are none of it: they
+    /// are set aside and counted in [`StoreStats::quarantined`].
+    pub fn open(root: &Path, options: Options) -> Result<Embedded, OpenError> {
+        Embedded::start(root, None, options).map_err(|error| error.of_directory(root))
+    }
+
+    /// A store in a directory of its own, which is removed when the store has closed. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Embedded::open`].
+    pub fn temporary(options: Options) -> Result<Embedded, OpenError> {
+        let failed = |error: OpenError| error.of_directory(&std::env::temp_dir());
+        let temporary = Temporary::new().map_err(|error| failed(error.into()))?;
+        let root = temporary.path().to_owned();
+        Embedded::start(&root, Some(temporary), options.small()).map_err(failed)
+    }
+
+    fn start(
+        root: &Path,
+        temporary: Option<Temporary>,
+        options: Options,
+    ) -> Result<Embedded, OpenError> {
+        let lock = Lock::take(root)?;
+        plain::convert(root, &options)?;
+        let (failed, failure) = watch::channel(None);
+        let failed = Arc::new(failed);
+        let tell = Arc::clone(&failed);
+        let disk = Disk::open(root, &options, Arc::new(move |reason| fail(&tell, reason)))
+            .map_err(|error| upkeep::with_sessions(error, root, &options))?;
+        let recovered = recovery::recover(&disk)?;
+        plain::remove(root);
+        let (released, closed) = oneshot::channel();
+        let keep = options.retention;
+        let shared = Arc::new(Shared {
+            disk,
+            index: RwLock::new(recovered.index),
+            reserve: options.reserve_bytes,
+            keep: Retention { snapshots: keep.snapshots.clamp(1, cell::SNAPSHOTS), ..keep },
+            commits: AtomicU64::new(0),
+            groups: AtomicU64::new(0),
+            failed,
+            closing: AtomicBool::new(false),
+            _lock: lock,
+            _temporary: temporary,
+            _released: released,
+        });
+        let (queue, thread) = committer::start(Arc::clone(&shared), recovered.gone)?;
+        Ok(Embedded {
+            shared: Mutex::new(Some(shared)),
+            queue: Mutex::new(Some(queue)),
+            closing: Mutex::new(Some((closed, thread))),
+            clock: Clock::real(),
+            failed: failure,
+            secret: recovered.secret,
+        })
+    }
+
+    /// Charge what the index takes in memory to this budget from now on, whatever it says: the sessions
+    /// that there are stay. New ones are refused that would take more than the index may.
+    pub fn charge_to(&self, memory: &MemoryBudget) {
+        if let Some(shared) = held(&self.shared).as_ref() {
+            shared.index_mut().charge_to(memory);
+        }
+    }
+
+    /// What new sessions will take in memory, charged until the index pays for it.
+    fn reserve(&self, sessions: &[Creation]) -> Result<Option<Account>, StoreError> {
+        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
+        let room = shared.index().room_for(sessions.iter().map(|creation| &creation.session))?;
+        let Some((mut account, bytes)) = room else { return Ok(None) };
+        account.charge(bytes).map_err(|OutOfMemory| StoreError::OutOfMemory)?;
+        Ok(Some(account))
+    }
+
+    /// Run a read where it may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
+        // sled panics where it finds its own files damaged.
+        let panicked = |error: tokio::task::JoinError| StoreError::Io(error.to_string().into());
+        tokio::task::spawn_blocking(move || read(&shared)).await.map_err(panicked)?
+    }
+
+    /// Queue a commit and wait until it is durable. Returns whether there was something to do.
+    async fn commit(&self, request: Request, events: Vec<Event>) -> Result<bool, StoreError> {
+        let queue = held(&self.queue).clone().ok_or(StoreError::Closed)?;
+        let since = self.clock.monotonic();
+        let (answer, answered) = oneshot::channel();
+        if request.is_heavy() {
+            let draft = move |shared: &_| Draft::new(request, &events, Some(shared));
+            self.queue_blocking(queue, draft, since, answer).await?;
+        } else {
+            let draft = Draft::new(request, &events, None)?;
+            if draft.has_large() {
+                self.queue_blocking(queue, |_| Ok(draft), since, answer).await?;
+            } else {
+                let commit = draft.into_commit(None, since, answer)?;
+                queue.send(commit).await.map_err(|_| self.gone())?;
+            }
+        }
+        answered.await.map_err(|_| self.gone())?
+    }
+
+    /// Stage what is large of a commit and queue it. Once begun it is done to the end, whether or not
+    /// the caller is still there.
+    async fn queue_blocking(
+        &self,
+        queue: Sender<Commit>,
+        draft: impl FnOnce(&Shared) -> Result<Draft, StoreError> + Send + 'static,
+        since: Duration,
+        answer: oneshot::Sender<Result<bool, StoreError>>,
+    ) -> Result<(), StoreError> {
+        let gone = self.gone();
+        self.read(move |shared| {
+            let draft = draft(shared)?;
+            if let Some(failure) = shared.failure() {
+                return Err(failure);
+            }
+            if shared.is_full(draft.large_bytes()) {
+                return Err(StoreError::Full);
+            }
+            let commit = draft.into_commit(Some(shared), since, answer)?;
+            queue.blocking_send(commit).map_err(|_| gone)
+        })
+        .await
+    }
+
+    /// Why nobody answers.
+    fn gone(&self) -> StoreError {
+        self.failed.borrow().clone().unwrap_or(StoreError::Closed)
+    }
+}
+
+impl Shared {
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Take no more writes.
+    fn fail(&self, reason: Arc<str>) {
+        fail(&self.failed, reason);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    fn failure(&self) -> Option<StoreError> {
+        self.failed.borrow().clone()
+    }
+
+    /// Whether there is no room for this many bytes. Asked each time: space may have come back.
+    fn is_full(&self, bytes: usize) -> bool {
+        let needed = self.reserve.load(Ordering::Relaxed).saturating_add(bytes as u64);
+        match self.disk.free() {
+            Ok(free) => free < needed,
+            Err(error) => {
+                tracing::warn!(%error, "it cannot be learned how full the disk is");
+                false
+            }
+        }
+    }
+
+    fn stats(&self) -> StoreStats {
+        let stat = self.disk.stat();
+        let index = self.index();
+        StoreStats {
+            sessions: index.len() as u64,
+            disk_bytes: stat.bytes(),
+            value_bytes: stat.kinds.values().map(|kind| kind.bytes).sum(),
+            live_bytes: stat.kinds.values().map(|kind| kind.live).sum(),
+            overlay_bytes: stat.overlay_bytes as u64,
+            waits_for_space: stat.waits_for_space,
+            index_bytes: index.bytes(),
+            quarantined: index.quarantined,
+            commits: self.commits.load(Ordering::Relaxed),
+            groups: self.groups.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn create_sessions(
+        &self,
+        sessions: Vec<Creation>,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError> {
+        let _reserved = self.reserve(&sessions)?;
+        self.commit(Request::Create(sessions), events).await.map(drop)
+    }
+
+    async fn commit_turn(&self, commit: TurnCommit) -> Result<(), StoreError> {
+        let TurnCommit { session, turn, snapshot, events } = commit;
+        self.commit(Request::Turn(Box::new((session, turn, snapshot))), events).await.map(drop)
+    }
+
+    async fn update_session(
+        &self,
+        session: Session,
+        head: Option<Snapshot>,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError> {
+        self.commit(Request::Update(Box::new((session, head))), events).await.map(drop)
+    }
+
+    async fn log(&self, session: SessionId, events: Vec<Event>) -> Result<(), StoreError> {
+        self.commit(Request::Log(session), events).await.map(drop)
+    }
+
+    async fn delete_session(&self, id: SessionId, events: Vec<Event>) -> Result<(), StoreError> {
+        self.commit(Request::Delete(id), events).await.map(drop)
+    }
+
+    async fn expire(
+        &self,
+        now: Timestamp,
+        after: Option<SessionId>,
+    ) -> Result<Option<SessionId>, StoreError> {
+        let some = self.read(move |shared| {
+            let by_age = shared.keep.by_age();
+            Ok(by_age.then(|| shared.index().sessions_after(after, EXPIRED_AT_ONCE)))
+        });
+        let Some(sessions) = some.await? else { return Ok(None) };
+        let all = sessions.len() < EXPIRED_AT_ONCE;
+        let last = sessions.last().copied().filter(|_| !all);
+        self.commit(Request::Expire(now, sessions), Vec::new()).await?;
+        Ok(last)
+    }
+
+    fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError> {
+        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
+        let index = shared.index();
+        Ok(index.is_owner(id, principal))
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
+        self.read(move |shared| shared.session(id)).await
+    }
+
+    async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
+        self.read(move |shared| shared.dormant(id)).await
+    }
+
+    async fn snapshots(&self, session: SessionId) -> Result<Vec<SnapshotSummary>, StoreError> {
+        self.read(move |shared| shared.snapshots(session)).await
+    }
+
+    async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError> {
+        self.read(move |shared| shared.snapshot(id, depth)).await
+    }
+
+    async fn put_template(&self, template: Template) -> Result<(), StoreError> {
+        self.commit(Request::PutTemplate(Box::new(template)), Vec::new()).await.map(drop)
+    }
+
+    async fn template(
+        &self,
+        owner: Principal,
+        name: String,
+    ) -> Result<Option<Template>, StoreError> {
+        self.read(move |shared| shared.template(&owner, &name)).await
+    }
+
+    async fn templates(&self, owner: Principal) -> Result<Vec<TemplateSummary>, StoreError> {
+        self.read(move |shared| shared.templates(&owner)).await
+    }
+
+    async fn delete_template(&self, owner: Principal, name: String) -> Result<bool, StoreError> {
+        self.commit(Request::DeleteTemplate(owner, name), Vec::new()).await
+    }
+
+    async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError> {
+        self.read(move |shared| shared.page(&query)).await
+    }
+
+    async fn due(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
+        self.read(move |shared| Ok(shared.index().due(after, now, limit))).await
+    }
+
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read(move |shared| Ok(shared.index().next_due(now))).await
+    }
+
+    async fn turns(
+        &self,
+        session: SessionId,
+        after: u64,
+        bound: Bound,
+    ) -> Result<Page<TurnRecord, u64>, StoreError> {
+        self.read(move |shared| shared.turns(session, after, bound)).await
+    }
+
+    async fn turn(
+        &self,
+        session: SessionId,
+        number: u64,
+    ) -> Result<Option<TurnRecord>, StoreError> {
+        self.read(move |shared| shared.turn(session, number)).await
+    }
+
+    async fn events_after(
+        &self,
+        cursor: Cursor,
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
+        self.read(move |shared| shared.events_after(cursor, bound)).await
+    }
+
+    async fn session_events(
+        &self,
+        session: SessionId,
+        cursor: Cursor,
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
+        self.read(move |shared| shared.session_events(session, cursor, bound)).await
+    }
+
+    async fn put_agent(
+        &self,
+        agent: Agent,
+        component: Bytes,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError> {
+        self.commit(Request::PutAgent(agent, component), events).await.map(drop)
+    }
+
+    async fn agent(&self, query: AgentQuery) -> Result<Option<Agent>, StoreError> {
+        self.read(move |shared| Ok(shared.index().agents.find(&query).cloned())).await
+    }
+
+    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError> {
+        self.read(move |shared| Ok(shared.index().agents.usable_by(&usable_by))).await
+    }
+
+    async fn update_agent(&self, agent: Agent, events: Vec<Event>) -> Result<bool, StoreError> {
+        self.commit(Request::UpdateAgent(Box::new(agent)), events).await
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        self.read(move |shared| shared.component(digest)).await
+    }
+
+    async fn delete_agent(&self, agent: AgentRef, events: Vec<Event>) -> Result<bool, StoreError> {
+        self.commit(Request::DeleteAgent(agent), events).await
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    fn stats(&self) -> StoreStats {
+        held(&self.shared).as_ref().map_or_else(StoreStats::default, |shared| shared.stats())
+    }
+
+    async fn usage(&self) -> Result<StoreUsage, StoreError> {
+        self.read(|shared| Ok(shared.usage())).await
+    }
+
+    async fn check(&self) -> Result<CheckReport, StoreError> {
+        self.read(Shared::check).await
+    }
+
+    async fn compact(&self) -> Result<(), StoreError> {
+        self.read(Shared::compact).await
+    }
+
+    async fn backup(&self, directory: PathBuf) -> Result<BackupSummary, BackupError> {
+        self.read(move |shared| Ok(shared.backup(&directory))).await?
+    }
+
+    async fn failed(&self) -> StoreError {
+        let mut failed = self.failed.clone();
+        let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
+            // It has closed, and cannot fail any more.
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        // In this order, as when it is dropped.
+        if let Some(shared) = held(&self.shared).take() {
+            shared.closing.store(true, Ordering::Relaxed);
+        }
+        drop(held(&self.queue).take());
+        let closing = held(&self.closing).take();
+        if let Some((released, thread)) = closing {
+            // It is never sent to: that it is dropped says that all is released.
+            let _ = released.await;
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                return Err(StoreError::Io("the committer panicked".into()));
+            }
+        }
+        self.failed.borrow().clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Say that nothing more is written, unless that has been said.
+fn fail(failed: &watch::Sender<Option<StoreError>>, reason: Arc<str>) {
+    failed.send_if_modified(|failed| {
+        let first = failed.is_none();
+        if first {
+            tracing::error!(%reason, "the store has failed and takes no more writes");
+        }
+        failed.get_or_insert(StoreError::Unknown(reason));
+        first
+    });
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

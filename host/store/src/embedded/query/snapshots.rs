@@ -1,0 +1,221 @@
+//! Reading snapshots and templates, and putting together what lies in blobs.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::super::Shared;
+use super::super::blob::BlobId;
+use super::super::cell::{Content, SnapshotCell, TemplateCell};
+use super::super::keys;
+use super::{TRIES, Unreadable, lost};
+use crate::codec::{self, CodecError, Kind};
+use crate::{Depth, Dormant, Kept, SnapshotSummary, StoreError};
+use dormouse_domain::agent::Digest;
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::session::Session;
+use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
+use dormouse_domain::template::{Template, TemplateSummary};
+
+impl Shared {
+    /// The record of a session with its head.
+    pub(in super::super) fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
+        for _ in 0..TRIES {
+            let Some(session) = self.session(id)? else { return Ok(None) };
+            let Some(head) = session.head else {
+                return Ok(Some(Dormant { session, head: None, damage: None }));
+            };
+            let damage = match self.snapshot_of(id, head, Depth::Whole) {
+                Ok(head) => {
+                    return Ok(Some(Dormant { session, head: Some(head), damage: None }));
+                }
+                Err(Unreadable::Failed(error)) => return Err(error),
+                // It may have another head by now.
+                Err(Unreadable::Stale) if !self.is_unchanged(&session)? => continue,
+                Err(Unreadable::Stale) => lost(),
+                Err(Unreadable::Damaged(error)) => error,
+            };
+            self.damaged(&keys::snapshot(id, head), &damage);
+            let damage = Some(damage.to_string().into());
+            return Ok(Some(Dormant { session, head: None, damage }));
+        }
+        Err(self.damaged(&keys::session(id), &lost()))
+    }
+
+    /// The snapshots of a session, newest first. Damaged ones are left out, and named in the log.
+    pub(in super::super) fn snapshots(
+        &self,
+        id: SessionId,
+    ) -> Result<Vec<SnapshotSummary>, StoreError> {
+        let kept = self.cell(id)?.map(|cell| cell.snapshots).unwrap_or_default();
+        let mut snapshots = Vec::new();
+        for name in kept.into_iter().rev() {
+            let key = keys::snapshot(id, name.id);
+            let value = match self.disk.get(&key) {
+                Ok(Some(value)) => value,
+                Ok(None) | Err(StoreError::Damaged(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let summary = codec::unseal(Kind::Snapshot, &key, &value)
+                .and_then(|value| codec::decode_summary(SnapshotCell::read(&value)?.outline));
+            match summary {
+                Ok(summary) => snapshots.push(summary),
+                Err(error) => {
+                    self.damaged(&key, &error);
+                }
+            }
+        }
+        Ok(snapshots)
+    }
+
+    /// A snapshot, whosever it is.
+    pub(in super::super) fn snapshot(
+        &self,
+        id: SnapshotId,
+        depth: Depth,
+    ) -> Result<Option<Kept>, StoreError> {
+        let key = keys::holder(id);
+        let Some(session) = self.holder(&key)? else { return Ok(None) };
+        match self.snapshot_of(session, id, depth) {
+            Ok(snapshot) => Ok(Some(Kept { session, snapshot })),
+            Err(Unreadable::Failed(error)) => Err(error),
+            // It may have gone while it was read.
+            Err(Unreadable::Stale) if self.holder(&key)?.is_none() => Ok(None),
+            Err(Unreadable::Stale) => Err(self.damaged(&keys::snapshot(session, id), &lost())),
+            Err(Unreadable::Damaged(error)) => {
+                Err(self.damaged(&keys::snapshot(session, id), &error))
+            }
+        }
+    }
+
+    /// A template.
+    pub(in super::super) fn template(
+        &self,
+        owner: &Principal,
+        name: &str,
+    ) -> Result<Option<Template>, StoreError> {
+        self.read_template(&keys::template(owner, name))
+    }
+
+    /// The templates of an owner, by name. Damaged ones are left out, and named in the log.
+    pub(in super::super) fn templates(
+        &self,
+        owner: &Principal,
+    ) -> Result<Vec<TemplateSummary>, StoreError> {
+        let keys = self.index().templates(&keys::templates(owner));
+        let mut templates = Vec::with_capacity(keys.len());
+        for key in keys {
+            match self.read_template(&key) {
+                // One at a time: the list of the chunks of a state may be large.
+                Ok(template) => templates.extend(template.map(TemplateSummary::from)),
+                Err(StoreError::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(templates)
+    }
+
+    fn read_template(&self, key: &[u8]) -> Result<Option<Template>, StoreError> {
+        for _ in 0..TRIES {
+            let Some(value) = self.disk.get(key)? else { return Ok(None) };
+            let read = codec::unseal(Kind::Template, key, &value)
+                .map_err(Unreadable::from)
+                .and_then(|value| {
+                    let cell = TemplateCell::read(&value)?;
+                    let snapshot = self.contents(&cell.snapshot, Depth::Outline)?;
+                    Ok(codec::decode_template(cell.template, snapshot)?)
+                });
+            match read {
+                Ok(template) => return Ok(Some(template)),
+                Err(Unreadable::Failed(error)) => return Err(error),
+                Err(Unreadable::Damaged(error)) => return Err(self.damaged(key, &error)),
+                // It may have been replaced while it was read.
+                Err(Unreadable::Stale) if self.disk.get(key)?.as_ref() != Some(&value) => {}
+                Err(Unreadable::Stale) => break,
+            }
+        }
+        Err(self.damaged(key, &lost()))
+    }
+
+    /// Whether this blob is there.
+    pub(in super::super) fn has_blob(&self, id: &BlobId) -> Result<bool, StoreError> {
+        self.disk.get(&keys::blob(id)).map(|found| found.is_some())
+    }
+
+    /// Whether the session has the same record still.
+    fn is_unchanged(&self, session: &Session) -> Result<bool, StoreError> {
+        let now = self.session(session.id)?;
+        Ok(now.is_some_and(|now| now.revision == session.revision))
+    }
+
+    /// The session that holds a snapshot, while it is there.
+    fn holder(&self, key: &[u8]) -> Result<Option<SessionId>, StoreError> {
+        let Some(value) = self.disk.get(key)? else { return Ok(None) };
+        let holder = codec::unseal(Kind::Note, key, &value).and_then(|value| {
+            let id: Option<[u8; 16]> = value.as_ref().try_into().ok();
+            let id = id.ok_or_else(|| CodecError::Malformed("it is no session".to_owned()))?;
+            Ok(SessionId(uuid::Uuid::from_bytes(id)))
+        });
+        let id = holder.map_err(|error| self.damaged(key, &error))?;
+        // What a deleted session has left behind is being removed.
+        let index = self.index();
+        let is_there = index.revision(id).is_some() || index.aside(id).is_some();
+        Ok(is_there.then_some(id))
+    }
+
+    fn snapshot_of(
+        &self,
+        session: SessionId,
+        id: SnapshotId,
+        depth: Depth,
+    ) -> Result<Snapshot, Unreadable> {
+        let key = keys::snapshot(session, id);
+        let value = self.disk.get(&key)?.ok_or(Unreadable::Stale)?;
+        let value = codec::unseal(Kind::Snapshot, &key, &value)?;
+        self.contents(&SnapshotCell::read(&value)?, depth)
+    }
+
+    /// A snapshot with what it has in blobs.
+    fn contents(&self, cell: &SnapshotCell<'_>, depth: Depth) -> Result<Snapshot, Unreadable> {
+        let mut snapshot = codec::decode_snapshot(&Bytes::copy_from_slice(cell.outline))?;
+        let content = |content: &Content<'_>, name: fn(_) -> BlobId| match content {
+            Content::Inline(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+            Content::Blob(digest) => self.blob(&name(*digest)),
+        };
+        let whole = content(&cell.data, BlobId::Data)?;
+        let list = codec::decode_chunks(&content(&cell.chunks, BlobId::List)?)?;
+        match &mut snapshot.state {
+            GuestState::Portable { data, .. } => *data = whole,
+            GuestState::Image { data, chunks } => {
+                *data = whole;
+                *chunks = list;
+                if depth == Depth::Whole {
+                    self.fill(chunks)?;
+                }
+            }
+        }
+        Ok(snapshot)
+    }
+
+    /// Read the data of chunks. A chunk that comes several times is read once.
+    fn fill(&self, chunks: &mut [Chunk]) -> Result<(), Unreadable> {
+        let mut known: HashMap<Digest, Bytes> = HashMap::new();
+        for chunk in chunks {
+            let data = match known.get(&chunk.digest) {
+                Some(data) => data.clone(),
+                None => self.blob(&BlobId::Chunk(chunk.digest))?,
+            };
+            if usize::try_from(chunk.size) != Ok(data.len()) {
+                return Err(CodecError::Malformed("a chunk has another size".to_owned()).into());
+            }
+            known.insert(chunk.digest, data.clone());
+            chunk.data = Some(data);
+        }
+        Ok(())
+    }
+
+    /// The bytes of a blob.
+    fn blob(&self, id: &BlobId) -> Result<Bytes, Unreadable> {
+        self.disk.get(&keys::content(id))?.ok_or(Unreadable::Stale)
+    }
+}

@@ -1,0 +1,117 @@
+//! Counts again what the store counts, from everything that it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::codec::{self, Kind};
+use crate::embedded::blob::{self, BlobId};
+use crate::embedded::cell::{Content, SessionCell, SnapshotCell, TemplateCell};
+use crate::embedded::keys;
+
+/// What there is of history.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    pub(super) snapshots: usize,
+    pub(super) templates: usize,
+    pub(super) blobs: usize,
+    /// Keys of sessions that are being removed, and what they have left.
+    pub(super) remains: usize,
+}
+
+/// Panics where a number is wrong, something is missing, or something is left over. Nothing may be
+/// under way.
+pub(super) fn audit(store: &Embedded) -> Census {
+    audit_with(store, 0)
+}
+
+/// The same where so many snapshots are damaged, and refer to nothing.
+pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
+    let shared = inside(store);
+    let all = |prefix: &[u8]| {
+        let entries: Result<Vec<_>, _> = shared.disk.prefix(prefix).collect();
+        entries.expect("it reads")
+    };
+    let mut census = Census::default();
+    let blobs: BTreeMap<Vec<u8>, u64> = all(b"b")
+        .into_iter()
+        .map(|(key, value)| {
+            let value = codec::unseal(Kind::Note, &key, &value).expect("it is whole");
+            (key.to_vec(), blob::read_uses(&value).expect("it decodes"))
+        })
+        .collect();
+    census.blobs = blobs.len();
+
+    let mut uses: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let mut count = |cell: &SnapshotCell<'_>| {
+        let mut own = BTreeSet::new();
+        if let Content::Blob(digest) = cell.data {
+            own.insert(BlobId::Data(digest));
+        }
+        let list = match cell.chunks {
+            Content::Inline(list) => list.to_vec(),
+            Content::Blob(digest) => {
+                let id = BlobId::List(digest);
+                own.insert(id);
+                let list = shared.disk.get(&keys::content(&id)).expect("it reads");
+                list.unwrap_or_else(|| panic!("{id:?} is lost")).to_vec()
+            }
+        };
+        let chunks = codec::decode_chunks(&list).expect("it decodes");
+        own.extend(chunks.into_iter().map(|chunk| BlobId::Chunk(chunk.digest)));
+        for id in own {
+            *uses.entry(keys::blob(&id).to_vec()).or_default() += 1;
+        }
+    };
+    let mut kept = BTreeSet::new();
+    for (key, value) in all(b"s") {
+        let value = codec::unseal(Kind::Session, &key, &value).expect("it is whole");
+        let id = keys::session_of(keys::SESSION, &key).expect("it is a session");
+        let cell = SessionCell::read(&value.into_owned().into()).expect("it decodes");
+        kept.extend(cell.snapshots.into_iter().map(|kept| (id, kept.id)));
+    }
+    let mut rows = BTreeSet::new();
+    let mut unreadable = 0;
+    for (key, value) in all(b"r") {
+        let id = SessionId(Uuid::from_slice(&key[1..17]).expect("it is an id"));
+        census.remains += usize::from(shared.index().revision(id).is_none());
+        let Some(snapshot) = keys::snapshot_of(&key) else { continue };
+        let value = codec::unseal(Kind::Snapshot, &key, &value).expect("it is whole");
+        rows.insert((id, snapshot));
+        match SnapshotCell::read(&value) {
+            Ok(cell) => count(&cell),
+            Err(_) => unreadable += 1,
+        }
+    }
+    assert_eq!(unreadable, damaged, "snapshots that do not decode");
+    census.snapshots = rows.len();
+    census.remains += all(b"x").len();
+    assert_eq!(rows, kept, "a session names the snapshots that it has");
+    let holders: BTreeSet<_> = all(b"h").into_iter().map(|(key, _)| key.to_vec()).collect();
+    let expected = rows.iter().map(|(_, snapshot)| keys::holder(*snapshot).to_vec()).collect();
+    assert_eq!(holders, expected, "each snapshot is found by its name, and no other");
+    for (key, value) in all(b"t") {
+        census.templates += 1;
+        let value = codec::unseal(Kind::Template, &key, &value).expect("it is whole");
+        count(&TemplateCell::read(&value).expect("it decodes").snapshot);
+    }
+    assert_eq!(uses, blobs, "each use of a blob is counted");
+    let contents = shared.disk.fronts(&[keys::CONTENT]).map(|entry| {
+        let key = entry.expect("it reads").0;
+        [&[keys::BLOB], &key[1..]].concat()
+    });
+    assert!(contents.eq(blobs.keys().cloned()), "the bytes of each blob are there, and no others");
+    if damaged == 0 {
+        // What operators are told says the same. Few tests keep the agents of their sessions.
+        let report = shared.check().expect("it reads");
+        let told = report.findings.iter().filter(|finding| !finding.what.contains("its agent"));
+        assert_eq!(told.collect::<Vec<_>>(), Vec::<&crate::upkeep::Finding>::new());
+    }
+    census
+}
+
+/// Wait until the committer has removed what deleted sessions have left behind.
+pub(super) async fn settle(store: &Embedded) {
+    while held(&store.shared).as_ref().is_some_and(|shared| shared.index().any_gone()) {
+        tokio::task::yield_now().await;
+    }
+}

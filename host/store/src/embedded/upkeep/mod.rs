@@ -1,0 +1,198 @@
+//! What an operator asks of the store: on the engine that is open (`Shared`), and on directories
+//! that no host has open (`offline`).
+
+mod audit;
+mod mend;
+mod offline;
+mod refusal;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use self::offline::{backup, check, compact, repair, restore, stat};
+pub(super) use self::refusal::with_sessions;
+
+use self::audit::{Audit, Audited};
+use super::disk::Disk;
+use super::engine::{self, CommitError, Folder, Io};
+use super::{Shared, disk, keys};
+use crate::StoreError;
+use crate::upkeep::{
+    BackupError, BackupSummary, CheckReport, LogUsage, OverlayUsage, PackUsage, Problem, StoreUsage,
+};
+
+impl Shared {
+    /// What everything takes.
+    pub(super) fn usage(&self) -> StoreUsage {
+        let (sessions, set_aside) = {
+            let index = self.index();
+            (index.len() as u64, index.quarantined)
+        };
+        usage_of(&self.disk, sessions, set_aside)
+    }
+
+    /// Read everything that is durable.
+    pub(super) fn check(&self) -> Result<CheckReport, StoreError> {
+        Ok(audit(&self.disk, &|| self.is_closing())?.report)
+    }
+
+    /// Give back the space of what is not in use.
+    pub(super) fn compact(&self) -> Result<(), StoreError> {
+        compact_all(&self.disk)
+    }
+
+    /// Copy what is durable now to a directory.
+    pub(super) fn backup(&self, directory: &Path) -> Result<BackupSummary, BackupError> {
+        copy(&self.disk, directory, &|| self.is_closing())
+    }
+}
+
+fn usage_of(disk: &Disk, sessions: u64, set_aside: u64) -> StoreUsage {
+    let stat = disk.stat();
+    let packs = |kind| {
+        let kind = stat.kinds.get(&kind).copied().unwrap_or_default();
+        PackUsage { packs: kind.packs, bytes: kind.bytes, live: kind.live }
+    };
+    StoreUsage {
+        sessions,
+        heads: packs(engine::Kind::Head),
+        rows: packs(engine::Kind::Rows),
+        large: packs(engine::Kind::Large),
+        index_bytes: stat.index_bytes,
+        log: LogUsage {
+            slots: stat.slots as u64,
+            bytes: stat.log_bytes,
+            last: stat.sequence,
+            applied: stat.applied,
+        },
+        overlay: OverlayUsage { keys: stat.overlay_keys as u64, bytes: stat.overlay_bytes as u64 },
+        waits_for_space: stat.waits_for_space,
+        set_aside,
+        free_bytes: disk.free().unwrap_or(0),
+    }
+}
+
+fn compact_all(disk: &Disk) -> Result<(), StoreError> {
+    disk.engine().compact().map_err(commit_error)
+}
+
+/// Check everything, until `is_over` says that nobody waits for it any more.
+fn audit(disk: &Disk, is_over: &dyn Fn() -> bool) -> Result<Audited, StoreError> {
+    let mut audit = Audit::new(true);
+    let report = disk.engine().check(&mut |key, value| {
+        audit.see(key, value);
+        !is_over()
+    });
+    let report = report.map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted => StoreError::Closed,
+        io::ErrorKind::StorageFull => StoreError::Full,
+        _ => StoreError::Io(error.to_string().into()),
+    })?;
+    Ok(finish(audit, report))
+}
+
+/// Bring together what the engine has found, and what is wrong with what it keeps.
+fn finish(audit: Audit, engine: engine::Report) -> Audited {
+    // These have been told by their keys.
+    let unreadable = audit.unreadable();
+    let mut audited = audit.finish();
+    let report = &mut audited.report;
+    report.read.keys = engine.keys;
+    report.read.bytes = engine.live;
+    let mut listed = 0;
+    for finding in &engine.findings {
+        let problem = match finding {
+            engine::Finding::Value { key, .. } if !engine::is_own(key) => continue,
+            engine::Finding::Value { .. } | engine::Finding::Header(_) => Problem::Damaged,
+            engine::Finding::Refused(_) => Problem::Refused,
+            engine::Finding::Count { .. } => Problem::Miscounted,
+            engine::Finding::Stray(_) => Problem::Stray,
+        };
+        listed += 1;
+        report.add(problem, None, finding.to_string());
+    }
+    // The engine counts more than it lists.
+    report.problems += engine.count.saturating_sub(unreadable + listed);
+    audited
+}
+
+/// Copy what is durable to a directory, until `is_over` says that nobody waits for it any more.
+fn copy(
+    disk: &Disk,
+    directory: &Path,
+    is_over: &dyn Fn() -> bool,
+) -> Result<BackupSummary, BackupError> {
+    let failed =
+        |error| BackupError::Io { directory: directory.to_owned(), error: Arc::new(error) };
+    make_empty(directory)?;
+    let folder = directory.join(disk::FOLDER);
+    make_private(&folder).map_err(failed)?;
+    let target: Arc<dyn Io> = Arc::new(Folder::open(&folder).map_err(failed)?);
+    let keys = disk.engine().backup(&target, is_over).map_err(|error| match error {
+        engine::BackupError::NotEmpty => BackupError::NotEmpty(directory.to_owned()),
+        engine::BackupError::Full => BackupError::Full(directory.to_owned()),
+        engine::BackupError::Store(error) => BackupError::Store(commit_error(error)),
+        engine::BackupError::Damaged(key) => BackupError::Damaged(keys::describe(&key)),
+        engine::BackupError::Incomplete => BackupError::Damaged("the list of keys".to_owned()),
+        engine::BackupError::Over => BackupError::Store(StoreError::Closed),
+        engine::BackupError::Io(error) => failed(error),
+    })?;
+    // The name of the folder, and that of the directory.
+    let above = directory.parent().filter(|above| !above.as_os_str().is_empty());
+    for folder in [directory, above.unwrap_or(Path::new("."))] {
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    }
+    let (files, bytes) = length_of(&folder).map_err(failed)?;
+    Ok(BackupSummary { keys, files, bytes })
+}
+
+/// Make a directory, where there may be an empty one.
+fn make_empty(directory: &Path) -> Result<(), BackupError> {
+    let failed =
+        |error| BackupError::Io { directory: directory.to_owned(), error: Arc::new(error) };
+    match std::fs::read_dir(directory).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(BackupError::NotEmpty(directory.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_private(directory).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// What agents and their users say is nobody else's business.
+fn make_private(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(directory)
+}
+
+/// How many files there are below a directory, and how long they are together.
+fn length_of(directory: &Path) -> io::Result<(u64, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            let (more, longer) = length_of(&entry.path())?;
+            files += more;
+            bytes += longer;
+        } else {
+            files += 1;
+            bytes += metadata.len();
+        }
+    }
+    Ok((files, bytes))
+}
+
+fn commit_error(error: CommitError) -> StoreError {
+    match error {
+        CommitError::Full => StoreError::Full,
+        CommitError::Unknown(reason) | CommitError::Failed(reason) => StoreError::Unknown(reason),
+        CommitError::Closed => StoreError::Closed,
+        CommitError::Key
+        | CommitError::Front { .. }
+        | CommitError::TooLarge { .. }
+        | CommitError::Unopened(_) => StoreError::Io(error.to_string().into()),
+    }
+}

@@ -285,9 +285,6 @@ pub enum UpkeepError {
     /// There is nothing there.
     #[error("{} is not a data directory: it holds no store; name the data directory with --data-dir", .0.display())]
     NoStore(PathBuf),
-    /// There is a store there that has no engine.
-    #[error("{} was written by an earlier Dormouse; start a host on it once, which converts it", .0.display())]
-    Earlier(PathBuf),
     /// There is no backup there.
     #[error("{} is not a backup; `dormouse backup` makes one", .0.display())]
     NoBackup(PathBuf),

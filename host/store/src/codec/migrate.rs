@@ -2,8 +2,7 @@
 //!
 //! | format | written by | what it changed | what reading it takes |
 //! | --- | --- | --- | --- |
-//! | 1 | before 21 November 2026 | – | [`sessions_name_their_snapshots`] |
-//! | 2 | the release of 21 November 2026 | a session keeps several snapshots, and names them | [`agents_have_owners`] |
+//! | 2 | the release of 21 November 2026 | – | [`agents_have_owners`] |
 //! | 3 | this version | agents have owners, and so have references to them | – |
 //!
 //! A format is the form of one value. Which keys there are, and what they are, is the *layout* of the
@@ -19,16 +18,15 @@ use std::borrow::Cow;
 
 use super::{CodecError, Kind, VERSION};
 
-/// The first version that was ever written.
-const FIRST: u8 = 1;
+/// The first version that a release has written.
+const FIRST: u8 = 2;
 
 /// Turns a payload of one version into one of the next. Kinds that did not change are borrowed.
 type Step = for<'a> fn(Kind, &'a [u8]) -> Result<Cow<'a, [u8]>, CodecError>;
 
 /// The step at `i` leads from version `FIRST + i` to the next.
 const STEPS: [Step; (VERSION - FIRST) as usize] = [
-    sessions_name_their_snapshots, // 1 to 2
-    agents_have_owners,            // 2 to 3
+    agents_have_owners, // 2 to 3
 ];
 
 /// Format 2 knew agents by name and version alone. Its references lack an owner, which is read as the
@@ -38,28 +36,6 @@ const STEPS: [Step; (VERSION - FIRST) as usize] = [
 /// opening it.
 fn agents_have_owners(_: Kind, payload: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
     Ok(Cow::Borrowed(payload))
-}
-
-/// Format 1 had the head in the value of its session, and no other snapshots. The value still ends
-/// with it: `embedded::upgrade` moves it where snapshots are kept.
-fn sessions_name_their_snapshots(kind: Kind, payload: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
-    match kind {
-        Kind::Session => {
-            let length = |at: usize| {
-                let length = payload.get(at..)?.first_chunk()?;
-                usize::try_from(u32::from_le_bytes(*length)).ok()
-            };
-            let cut_short = || CodecError::Malformed("a value is cut short".to_owned());
-            let after = |at: usize| at.checked_add(4)?.checked_add(length(at)?);
-            let end = after(0).and_then(after).ok_or_else(cut_short)?;
-            let (record, head) = payload.split_at_checked(end).ok_or_else(cut_short)?;
-            let id = head.get(..16).unwrap_or_default();
-            let names = if id.is_empty() { [0; 4] } else { 16_u32.to_le_bytes() };
-            let part = head.get(id.len()..).unwrap_or_default();
-            Ok(Cow::Owned([record, &names, id, part].concat()))
-        }
-        _ => Ok(Cow::Borrowed(payload)),
-    }
 }
 
 /// The payload in the current format.
@@ -78,7 +54,7 @@ fn through<'a>(
     payload: &'a [u8],
 ) -> Result<Cow<'a, [u8]>, CodecError> {
     let Some(done) = version.checked_sub(FIRST) else {
-        return Err(CodecError::Malformed(format!("there has never been a format {version}")));
+        return Err(CodecError::Malformed(format!("no release has written format {version}")));
     };
     let Some(steps) = steps.get(usize::from(done)..) else {
         return Err(CodecError::Newer(version));
@@ -109,15 +85,15 @@ mod tests {
     #[test]
     fn an_old_value_takes_every_step_that_came_after_it() {
         let read = |kind, version| through(&THREE, kind, version, &[0]).map(Cow::into_owned);
-        assert_eq!(read(Kind::Turn, 1), Ok(vec![0, 1, 2]));
-        assert_eq!(read(Kind::Turn, 2), Ok(vec![0, 2]));
-        assert_eq!(read(Kind::Turn, 3), Ok(vec![0]));
-        assert_eq!(read(Kind::Agent, 1), Ok(vec![0, 1]));
+        assert_eq!(read(Kind::Turn, 2), Ok(vec![0, 1, 2]));
+        assert_eq!(read(Kind::Turn, 3), Ok(vec![0, 2]));
+        assert_eq!(read(Kind::Turn, 4), Ok(vec![0]));
+        assert_eq!(read(Kind::Agent, 2), Ok(vec![0, 1]));
     }
 
     #[test]
-    fn a_value_of_a_newer_version_is_refused_and_one_of_version_zero_too() {
-        assert_eq!(through(&THREE, Kind::Turn, 4, &[0]), Err(CodecError::Newer(4)));
-        assert!(matches!(through(&THREE, Kind::Turn, 0, &[0]), Err(CodecError::Malformed(_))));
+    fn a_value_of_a_newer_version_is_refused_and_one_before_the_first_release_too() {
+        assert_eq!(through(&THREE, Kind::Turn, 5, &[0]), Err(CodecError::Newer(5)));
+        assert!(matches!(through(&THREE, Kind::Turn, 1, &[0]), Err(CodecError::Malformed(_))));
     }
 }

@@ -45,30 +45,18 @@ pub(crate) const OVERHEAD: usize = 5;
 pub(crate) enum Kind {
     /// A session: see `embedded::cell`.
     Session,
-    /// A body of a session, kept apart.
-    Body,
-    /// A head of a session, kept apart, as format 1 had it.
-    Head,
     /// A snapshot without what lies in blobs: see `embedded::cell`.
     Snapshot,
-    /// A blob.
-    Blob,
     /// A template: see `embedded::cell`.
     Template,
     /// A turn with the place of its events.
     Turn,
-    /// A turn, kept apart.
-    TurnApart,
     /// A piece of the log of events.
     Events,
-    /// An event, kept apart.
-    EventApart,
     /// The place of some events of one session.
     Places,
     /// An agent with its place in the order of upload.
     Agent,
-    /// An agent, kept apart.
-    AgentApart,
     /// A few bytes about the store itself, one of its files or blobs, or whose a snapshot is.
     Note,
 }

@@ -198,7 +198,7 @@ proptest! {
         let _ = (decode_session(&bytes, &bytes), decode_turn(&bytes), decode_event(&bytes));
         let _ = (decode_agent(&bytes), decode_snapshot(&Bytes::from(bytes.clone())));
         let _ = (decode_summary(&bytes), decode_chunks(&bytes));
-        let _ = unseal(Kind::Session, KEY, &seal_as(1, KEY, &[&bytes]));
+        let _ = unseal(Kind::Session, KEY, &seal_as(2, KEY, &[&bytes]));
         let _ = read(KEY, &bytes);
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-pub(super) use self::draft::{Draft, Places};
+pub(super) use self::draft::Draft;
 use super::blob::{BlobId, Contents};
 use super::cell;
 use super::engine::Staged;

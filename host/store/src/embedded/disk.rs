@@ -59,19 +59,9 @@ impl Disk {
         options: &Options,
         on_failure: engine::OnFailure,
     ) -> Result<Disk, OpenError> {
-        Disk::open_in(root, FOLDER, options, on_failure)
-    }
-
-    /// The same in a folder of this name.
-    pub(super) fn open_in(
-        root: &Path,
-        folder: &str,
-        options: &Options,
-        on_failure: engine::OnFailure,
-    ) -> Result<Disk, OpenError> {
         let cache = options.cache_bytes;
         let options = options.engine(Some(on_failure));
-        let folder = root.join(folder);
+        let folder = root.join(FOLDER);
         std::fs::create_dir_all(&folder)?;
         let root = File::open(root)?;
         root.sync_all()?;
@@ -195,12 +185,6 @@ impl Disk {
     pub(super) fn free(&self) -> io::Result<u64> {
         let file_system = rustix::fs::fstatvfs(&self.root)?;
         Ok(file_system.f_bavail.saturating_mul(file_system.f_frsize))
-    }
-
-    /// Apply what is durable, as far as there is space, and let go of the files.
-    pub(super) fn close(mut self) -> Result<(), WriteError> {
-        let closed = self.engine.take().map_or(Ok(()), Engine::close);
-        closed.map_err(|error| WriteError::Failed(error.to_string().into()))
     }
 
     /// The engine itself: for `upkeep`.

@@ -43,7 +43,6 @@ mod keys;
 mod lock;
 mod options;
 mod owners;
-mod plain;
 mod query;
 mod recovery;
 mod tags;
@@ -148,14 +147,13 @@ impl Embedded {
         options: Options,
     ) -> Result<Embedded, OpenError> {
         let lock = Lock::take(root)?;
-        plain::convert(root, &options)?;
+        recovery::refuse_earlier(root)?;
         let (failed, failure) = watch::channel(None);
         let failed = Arc::new(failed);
         let tell = Arc::clone(&failed);
         let disk = Disk::open(root, &options, Arc::new(move |reason| fail(&tell, reason)))
             .map_err(|error| upkeep::with_sessions(error, root, &options))?;
         let recovered = recovery::recover(&disk)?;
-        plain::remove(root);
         let (released, closed) = oneshot::channel();
         let keep = options.retention;
         let shared = Arc::new(Shared {

@@ -35,6 +35,12 @@ pub enum OpenError {
         /// The name of something in it.
         found: String,
     },
+    /// It has a layout that no release has had.
+    #[error(
+        "the data directory was written before 21 November 2026, which this version does not read; \
+         start the release of 21 November 2026 on it once, which brings it to a layout that it reads"
+    )]
+    Earlier,
     /// A later version of the host has written it.
     #[error("the data directory was written by a newer Dormouse: {0}")]
     NewerFormat(String),

@@ -5,12 +5,13 @@
 //! is set aside under a key of its own and named in the log; everything else starts. Nothing is
 //! guessed: a value of a newer format is not damaged, and the store does not open at all.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::cell::{self, TemplateCell};
-use super::disk::{Disk, Read, WriteError};
+use super::disk::{self, Disk, Read, WriteError};
 use super::engine::{Batch, Class};
 use super::index::{AgentKey, Facts, Index, Uploaded};
 use super::{OpenError, keys, owners};
@@ -24,7 +25,7 @@ use dormouse_domain::id::SessionId;
 ///
 /// | layout | what it has | how it is brought to the next |
 /// | --- | --- | --- |
-/// | 1, 2 | sled alone, and files | [`plain`](super::plain) writes a directory of layout 3 |
+/// | 1, 2 | sled alone, and files | no release had them: refused |
 /// | 3 | the engine | [`owners`] gives agents their owners |
 /// | 4 | agents by owner | it is the present one |
 const LAYOUT: u8 = 4;
@@ -45,7 +46,7 @@ pub(super) struct Recovered {
 /// Rebuild what memory knows.
 pub(super) fn recover(disk: &Disk) -> Result<Recovered, OpenError> {
     let secret = if note(disk, keys::FORMAT)?.is_none() {
-        create(disk, LAYOUT, None)?
+        create(disk)?
     } else {
         bring_up(disk)?;
         let secret = note(disk, keys::SECRET)?;
@@ -107,20 +108,16 @@ pub(super) fn refuse_later(disk: &Disk) -> Result<(), OpenError> {
     }
 }
 
-/// A store of this layout that has just been made. It takes over the secret of an earlier one.
-pub(super) fn create(
-    disk: &Disk,
-    layout: u8,
-    secret: Option<[u8; 32]>,
-) -> Result<[u8; 32], OpenError> {
+/// A store that has just been made.
+fn create(disk: &Disk) -> Result<[u8; 32], OpenError> {
     if disk.fronts(&[]).next().is_some() {
         return Err(OpenError::Damaged("it does not say which layout it has".to_owned()));
     }
     let clock = Clock::real();
     let random = [clock.random(), clock.random(), clock.random()].concat();
-    let secret = secret.unwrap_or_else(|| *blake3::hash(&random).as_bytes());
+    let secret = *blake3::hash(&random).as_bytes();
     let mut batch = Batch::default();
-    batch.put(Class::Inline, keys::FORMAT, codec::seal(keys::FORMAT, &[&[layout]]));
+    batch.put(Class::Inline, keys::FORMAT, codec::seal(keys::FORMAT, &[&[LAYOUT]]));
     batch.put(Class::Inline, keys::SECRET, codec::seal(keys::SECRET, &[&secret]));
     write(disk, batch)?;
     Ok(secret)
@@ -154,6 +151,15 @@ impl From<StoreError> for OpenError {
     fn from(error: StoreError) -> OpenError {
         OpenError::from(std::io::Error::other(error.to_string()))
     }
+}
+
+/// Refuse a directory of the layouts before the engine: it would seem to be an empty one.
+///
+/// # Errors
+/// [`OpenError::Earlier`]
+pub(super) fn refuse_earlier(root: &Path) -> Result<(), OpenError> {
+    let is_there = |folder: &str| root.join(folder).is_dir();
+    if is_there("sled") && !is_there(disk::FOLDER) { Err(OpenError::Earlier) } else { Ok(()) }
 }
 
 struct Walk<'a> {

@@ -11,7 +11,6 @@ mod labels;
 mod large;
 mod model;
 mod owners;
-mod plain;
 mod retention;
 mod space;
 mod upkeep;

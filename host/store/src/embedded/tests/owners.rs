@@ -116,7 +116,7 @@ fn age(root: &Path) {
         }
     }
     disk.write(batch).expect("it is written");
-    disk.close().expect("it closes");
+    drop(disk);
 }
 
 /// The row of an agent as format 2 had it: who uploaded it stands beside the reference.
@@ -216,7 +216,7 @@ async fn a_record_that_cannot_be_read_stops_nothing_and_a_repair_gives_it_its_ag
     let mut batch = Batch::default();
     batch.put(SessionCell::class(&cell.front), key.to_vec(), value.clone());
     disk.write(batch).expect("it is written");
-    disk.close().expect("it closes");
+    drop(disk);
     // Its front is in the index, and well; the rest is not.
     let packs = std::fs::read_dir(root.path().join("store/packs")).expect("it reads");
     let mut damaged = 0;
@@ -253,7 +253,7 @@ async fn a_repair_of_an_earlier_layout_brings_it_to_the_present_one() {
     let snapshot = disk.fronts(&keys::rows(session_id(2))).next().expect("it has one");
     batch.put(Class::Rows, snapshot.expect("it reads").0, "nothing");
     disk.write(batch).expect("it is written");
-    disk.close().expect("it closes");
+    drop(disk);
     let repaired = upkeep::repair(root.path(), small()).expect("it is done");
     assert!(repaired.left.is_empty(), "{:?}", repaired.left);
     let changed: Vec<_> = repaired.sessions.iter().map(|mended| mended.session).collect();
@@ -267,7 +267,7 @@ fn set(root: &Path, key: &[u8], value: Vec<u8>) {
     let mut batch = Batch::default();
     batch.put(Class::Inline, key.to_vec(), value);
     disk.write(batch).expect("it is written");
-    disk.close().expect("it closes");
+    drop(disk);
 }
 
 #[tokio::test]

@@ -84,13 +84,17 @@ async fn of_a_whole_store_all_is_counted_and_nothing_is_wrong() {
 }
 
 #[test]
-fn a_directory_without_an_engine_is_to_be_converted_first() {
+fn a_directory_of_a_layout_that_is_not_read_any_more_is_refused_and_stays() {
     let root = tempfile::tempdir().expect("there is room");
     let refused = upkeep::check(root.path(), small()).expect_err("there is no store");
     assert!(matches!(refused, UpkeepError::NoStore(_)), "{refused}");
     std::fs::create_dir(root.path().join("sled")).expect("it is made");
     let refused = upkeep::check(root.path(), small()).expect_err("it has another layout");
-    assert!(matches!(refused, UpkeepError::Earlier(_)), "{refused}");
+    assert!(matches!(refused, UpkeepError::Open(crate::embedded::OpenError::Earlier)), "{refused}");
+    let refused = Embedded::open(root.path(), small()).map(drop).expect_err("a host cannot either");
+    assert!(refused.to_string().contains("before 21 November 2026"), "{refused}");
+    let left: Vec<_> = std::fs::read_dir(root.path()).expect("it reads").collect();
+    assert!(left.iter().flatten().all(|entry| entry.file_name() != "store"), "{left:?}");
 }
 
 /// How something is damaged, what a check finds then, and what a repair makes of the session.

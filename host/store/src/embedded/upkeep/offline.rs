@@ -209,12 +209,8 @@ fn with_disk<T>(
 /// The lock of a directory with a store. None is made.
 fn take(data_dir: &Path) -> Result<Lock, UpkeepError> {
     if !is_folder(&data_dir.join(disk::FOLDER))? {
-        let path = data_dir.to_owned();
-        return Err(if is_folder(&data_dir.join("sled"))? {
-            UpkeepError::Earlier(path)
-        } else {
-            UpkeepError::NoStore(path)
-        });
+        recovery::refuse_earlier(data_dir).map_err(|error| error.of_directory(data_dir))?;
+        return Err(UpkeepError::NoStore(data_dir.to_owned()));
     }
     Lock::take(data_dir).map_err(|error| error.of_directory(data_dir).into())
 }

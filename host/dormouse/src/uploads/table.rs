@@ -282,17 +282,15 @@ mod tests {
         work.expect("it is new").end(Err(Refusal::NotWasm.into()), now);
     }
 
-    /// The versions that are refused of this owner, by their numbers.
+    /// The versions that are refused of this owner, in the order of numbers.
     fn refused(table: &Table, owner: usize) -> Vec<usize> {
-        let found = |version: &usize| {
-            let selector = AgentSelector::Name {
-                owner: None,
-                name: "mine".parse().expect("a name"),
-                version: Some(version.to_string().parse().expect("a version")),
-            };
-            table.find(&selector, &Principal(owner.to_string()), Timestamp(0)).is_some()
-        };
-        (0..100).filter(found).collect()
+        let entries = table.lock();
+        let own = entries.by.get(&reference(owner, 0, b"").owner).into_iter().flatten();
+        let refused = own.filter(|(_, entry)| !entry.is_under_way());
+        let mut versions: Vec<usize> =
+            refused.map(|((_, version), _)| version.as_str().parse().expect("a number")).collect();
+        versions.sort_unstable();
+        versions
     }
 
     #[test]

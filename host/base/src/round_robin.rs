@@ -82,6 +82,11 @@ impl<K: Clone + Eq + Hash, T> RoundRobin<K, T> {
         self.len
     }
 
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// How many entries this key has.
     pub fn count(&self, key: &K) -> usize {
         self.entries.get(key).map_or(0, |own| own.entries.len())

@@ -60,7 +60,7 @@ impl FairQueue {
                 return Err(Full::Everybody);
             }
             let number = queue.number();
-            if queue.len() == 0 {
+            if queue.is_empty() {
                 told.notify_one();
             }
             queue.enter(&owner, number, told.clone());

@@ -8,7 +8,7 @@ use dormouse::{
     Statefulness, TurnOutcome,
 };
 use dormouse_test_guests::TestGuest;
-use dormouse_tests::scripted::{NAMES, QUICKJS, scripted};
+use dormouse_tests::scripted::{NAMES, QUICKJS, STUBBED, scripted};
 use dormouse_tests::{TestHost, TestServer};
 use reqwest::Method;
 use serde_json::json;
@@ -233,5 +233,36 @@ async fn a_script_is_uploaded_and_used_over_http() {
         let (_, turn) = server.client.get(&format!("/api/sessions/{id}/turns/2")).await.unwrap();
         assert_eq!(turn["durable"], true, "{turn}");
     }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+#[ignore = "needs `agents/build`"]
+async fn a_script_whose_wasi_is_stubs_that_trap_sleeps_and_wakes_like_any_other() {
+    let test = TestHost::new().await;
+    let session = session(&test, STUBBED).await;
+    assert_eq!(ask(&session, "one").await.unwrap(), "one");
+    assert_eq!(ask(&session, "two").await.unwrap(), "one, two");
+    let (code, _) = ask(&session, "time").await.unwrap_err();
+    assert_eq!(code, FailureCode::AgentTrapped, "it has asked a stub");
+    assert_eq!(ask(&session, "three").await.unwrap(), "one, two, three");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+#[ignore = "needs `agents/build`"]
+async fn a_script_whose_wasi_is_stubs_is_uploaded_and_used_over_http() {
+    let server = TestServer::new().await;
+    // Compiled, if that has not been done before.
+    upload(&server.test, STUBBED).await;
+    let (status, agent) = server.client.upload("stubbed", "2", built(STUBBED).bytes).await.unwrap();
+    assert_eq!((status.as_u16(), &agent["statefulness"]), (201, &json!("image")), "{agent}");
+    let new = json!({ "agent": "stubbed@2", "pattern": "hybrid", "requireDurable": true });
+    let id = server.client.create(&new).await.unwrap();
+    assert_eq!(server.client.ask(&id, "one").await.unwrap(), "one");
+    let path = format!("/api/sessions/{id}/sleep");
+    let slept = server.client.request(Method::POST, &path).send().await.unwrap();
+    assert_eq!(slept.status(), 200);
+    assert_eq!(server.client.ask(&id, "two").await.unwrap(), "one, two");
     server.shut_down().await;
 }

@@ -1,4 +1,4 @@
-//! The agents in JavaScript and Python, as `agents/build` has built them.
+//! Agents in JavaScript and Python, as `agents/build` has built them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,8 +11,11 @@ const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/agents")
 
 /// In JavaScript, with QuickJS.
 pub const QUICKJS: &str = "notepad-quickjs";
-/// All of them, each a file of `target/agents`.
+/// The notepads, each a file of `target/agents`.
 pub const NAMES: [&str; 3] = [QUICKJS, "notepad-starlingmonkey", "notepad-python"];
+/// In Python, with stubs that trap in the place of WASI. It answers with all that it was ever told, and
+/// asks for the time when it is told `time`.
+pub const STUBBED: &str = "remembers-stubbed";
 
 /// One of them.
 ///

@@ -27,4 +27,12 @@ impl std::fmt::Debug for TestGuest {
     }
 }
 
+/// A program for WASI 0.1, over the adapter that comes with wasmtime. It prints how many arguments and
+/// variables it gets, each number as a digit, and then its input.
+pub const PRINTS_WHAT_IT_GETS: TestGuest = TestGuest {
+    name: "prints_what_it_gets",
+    version: "1",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/prints_what_it_gets.wasm")),
+};
+
 include!(concat!(env!("OUT_DIR"), "/guests.rs"));

@@ -6,6 +6,7 @@
 //! files stay as they are, and what was not synced is still not durable. A sync that fails has
 //! forgotten what it should have written, though reading shows it: so kernels do.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -49,8 +50,8 @@ struct State {
     crash_at: Option<u64>,
     crashed: bool,
     error_at: Option<(u64, ErrorKind)>,
-    /// No file can be opened or read.
-    closed: bool,
+    /// How often from now on no file can be opened or read.
+    closed: Cell<u64>,
     hook_at: Option<(u64, Hook)>,
     omit: Omit,
     capacity: u64,
@@ -96,7 +97,7 @@ impl Sim {
             crash_at: None,
             crashed: false,
             error_at: None,
-            closed: false,
+            closed: Cell::new(0),
             hook_at: None,
             omit,
             capacity: u64::MAX,
@@ -138,7 +139,12 @@ impl Sim {
 
     /// From now on no file can be opened or read, nor the index; or all can again.
     pub(super) fn set_closed(&self, closed: bool) {
-        self.state().closed = closed;
+        self.refuse(if closed { u64::MAX } else { 0 });
+    }
+
+    /// So many times from now on a file, or the index, cannot be opened or read.
+    pub(super) fn refuse(&self, times: u64) {
+        self.state().closed.set(times);
     }
 
     /// Something else happens just before the call that comes after so many others.
@@ -283,7 +289,13 @@ impl Sim {
 impl State {
     fn is_open(&self) -> io::Result<()> {
         let refused = || unchanged(io::Error::other("there are too many open files"));
-        if self.closed { Err(refused()) } else { Ok(()) }
+        match self.closed.get().checked_sub(1) {
+            None => Ok(()),
+            Some(left) => {
+                self.closed.set(left);
+                Err(refused())
+            }
+        }
     }
 
     fn used(&self) -> u64 {

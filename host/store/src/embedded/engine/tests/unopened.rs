@@ -1,7 +1,11 @@
 //! Files that cannot be opened or read for a while: what nobody has written, nobody has to doubt.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 
+use super::super::applier::RoundError;
 use super::super::batch::{Batch, Class};
 use super::super::core::Core;
 use super::super::{CommitError, Engine, StageError};
@@ -71,25 +75,26 @@ fn files_that_cannot_be_opened_are_waited_for_and_nothing_is_lost() {
 
 #[test]
 fn a_round_that_has_begun_to_change_the_index_comes_to_its_end() {
-    // The files close at each of the calls of a round in turn, and open again a little later.
-    for call in 0..12 {
+    // From each of the calls of a round in turn, two files cannot be opened or read.
+    let (mut call, mut is_within) = (0, true);
+    while is_within {
         let sim = Sim::new(call, Omit::Nothing);
         let core = Core::open(sim.io(), sim.index(), small()).unwrap();
         core.commit(all(60)).unwrap();
         core.round().unwrap();
         core.commit(all(70)).unwrap();
-        let (closing, opening) = (sim.clone(), sim.clone());
+        let refusing = sim.clone();
+        let refused = Arc::new(AtomicBool::new(false));
+        let refuses = Arc::clone(&refused);
         sim.before_call_in(call, move || {
-            closing.set_closed(true);
-            std::thread::spawn(move || {
-                std::thread::yield_now();
-                opening.set_closed(false);
-            });
+            refuses.store(true, Ordering::SeqCst);
+            refusing.refuse(2);
         });
-        while core.round().is_err() {
-            assert!(core.failed().is_none());
-            std::thread::yield_now();
+        while let Err(error) = core.round() {
+            assert!(matches!(error, RoundError::Unopened(_)), "{error:?}");
         }
+        is_within = refused.load(Ordering::SeqCst);
+        call += 1;
         sim.forget_hook();
         sim.set_closed(false);
         let model: Model =

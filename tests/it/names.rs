@@ -2,7 +2,7 @@
 
 use dormouse::{
     AgentError, AgentOwner, AgentSelector, CreateError, Cursor, EventKind, Host, ManualClock,
-    NewSession, Pattern, Principal, SessionHandle, StoreError, Subject, Visibility,
+    NewSession, Pattern, Principal, SessionHandle, StoreError, Subject, UpgradeError, Visibility,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -134,6 +134,9 @@ async fn an_upgrade_takes_an_agent_that_the_caller_can_name_and_goes_back_withou
     session.send("one").await.unwrap();
     let refused = ann.sessions().get(session.id()).upgrade(named("mine")).await;
     assert!(refused.is_err(), "it is ben's");
+    ann.agents().upload("hers", "1", guests::TRAPS_WHEN_TOLD.bytes).await.unwrap();
+    let refused = session.upgrade(named("ann/hers@1")).await;
+    assert!(matches!(refused, Err(UpgradeError::Agent(AgentError::NotFound(_)))), "{refused:?}");
     session.upgrade(named("next")).await.unwrap();
     ann.agents().set_visibility(named("mine"), Visibility::Private).await.unwrap();
     session.send("trap").await.unwrap_err();

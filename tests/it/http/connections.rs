@@ -28,11 +28,14 @@ async fn connect(server: &TestServer, begin: &[u8]) -> TcpStream {
     stream
 }
 
-/// Wait until the server ends the connection, whatever it says before.
+/// Wait until the server ends the connection, whatever it says before. Gives up after two minutes, by
+/// panicking.
 async fn ends(mut stream: TcpStream) {
     let mut rest = Vec::new();
+    let reading = stream.read_to_end(&mut rest);
     // A reset ends it as well.
-    let _ = stream.read_to_end(&mut rest).await;
+    let ended = tokio::time::timeout(Duration::from_secs(120), reading).await;
+    assert!(ended.is_ok(), "the server has not ended the connection");
 }
 
 fn get(server: &TestServer, path: &str) -> String {

@@ -1,6 +1,8 @@
 //! To everybody but its owner a session answers in all respects as one that does not exist, and what a
 //! stranger sends takes nothing from the owner.
 
+use std::time::Duration;
+
 use dormouse::Principal;
 use dormouse_http::ApiKey;
 use dormouse_test_guests as guests;
@@ -16,6 +18,9 @@ async fn with_keys(test: TestHost) -> TestServer {
     TestServer::of(test, |api| api.keys = keys).await
 }
 
+/// How long an answer may take: a message that waits for a turn without end was taken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The answer to this caller, without the id of the request.
 async fn ask(
     server: &TestServer,
@@ -25,7 +30,8 @@ async fn ask(
     body: &Value,
 ) -> (StatusCode, Value) {
     let request = server.client.request(method, path).json(body).bearer_auth(caller);
-    let answer = send(request).await;
+    let answer = tokio::time::timeout(PATIENCE, send(request)).await;
+    let answer = answer.unwrap_or_else(|_| panic!("{caller} has got no answer of {path}"));
     let mut body = answer.body;
     body.as_object_mut().and_then(|body| body.remove("requestId"));
     (answer.status, body)
@@ -122,7 +128,7 @@ async fn a_stranger_takes_no_place_in_the_queue_of_a_session() {
     let one = handle.stream("one").unwrap();
     let two = handle.stream("two").unwrap();
     assert!(handle.stream("three").is_err());
-    server.advance(std::time::Duration::from_secs(120));
+    server.advance(Duration::from_secs(120));
     assert!(busy.reply().await.is_err());
     assert_eq!(one.reply().await.unwrap().text(), "turn 1: one");
     assert_eq!(two.reply().await.unwrap().text(), "turn 2: two");

@@ -52,6 +52,37 @@ pub fn text_of(content: &[Part]) -> String {
     texts.collect::<Vec<_>>().join("\n")
 }
 
+/// A piece of a reply, streamed while the turn runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delta {
+    /// A piece of text.
+    Text(String),
+    /// A named event with a JSON document.
+    Event {
+        /// The name.
+        name: String,
+        /// The document.
+        data: String,
+    },
+}
+
+impl Delta {
+    /// How many bytes this piece holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Delta::Text(text) => text.len(),
+            Delta::Event { name, data } => name.len() + data.len(),
+        }
+    }
+
+    /// Whether this piece holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Who sent a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sender {

@@ -36,7 +36,7 @@ pub use dormouse_domain::state::{Cause, InvalidTransition, Reason, Resumable, St
 pub use dormouse_domain::template::{Template, TemplateSummary};
 pub use dormouse_domain::time::Timestamp;
 pub use dormouse_domain::turn::{
-    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, Startup, TurnOutcome,
+    Delta, Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, Startup, TurnOutcome,
     TurnRecord, text_of,
 };
 pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
@@ -54,5 +54,5 @@ pub use session::request::{
     Damaged, Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight,
 };
 pub use turn::admission::Denied;
-pub use turn::output::{Delta, Output};
+pub use turn::output::Output;
 pub use uploads::{UploadState, UploadStatus};

@@ -1,12 +1,7 @@
 //! One call of a guest: what goes in, and what comes out.
 
-use std::sync::Arc;
-
-use serde_json::{Map, Value};
-
 use super::fault::Fault;
-use dormouse_domain::limits::{Limits, Usage};
-use dormouse_domain::pattern::Pattern;
+use super::world::World;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{LogLine, Part, Sender};
 
@@ -18,6 +13,7 @@ pub const MAX_STATE_BYTES: u64 = 64 << 20;
 pub const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 
 /// A turn, as the guest is called with it.
+#[derive(Clone, Debug)]
 pub struct Call {
     /// The id of the turn.
     pub id: String,
@@ -33,51 +29,17 @@ pub struct Call {
     pub deadline: Timestamp,
     /// The fuel that it may use, with that for `save` where the agent saves its own state.
     pub fuel: u64,
-    /// What the agent may know of its session.
-    pub session: Arc<SessionView>,
-    /// Where parts of the reply go while the turn runs.
-    pub output: Box<dyn OutputSink>,
 }
 
-/// What an agent may know of its session, when a turn begins.
-#[derive(Clone, Debug)]
-pub struct SessionView {
-    /// Its id.
-    pub id: String,
-    /// The name of its agent.
-    pub agent: String,
-    /// How it is hosted.
-    pub pattern: Pattern,
-    /// Its configuration.
-    pub config: Map<String, Value>,
-    /// What it may spend.
-    pub limits: Limits,
-    /// What it has spent.
-    pub usage: Usage,
-    /// Its context document.
-    pub context: Map<String, Value>,
-}
-
-/// Takes what a turn streams. It must not block: the guest waits for no reader. All calls of one
-/// turn together carry [`MAX_OUTPUT_BYTES`] at most.
-pub trait OutputSink: Send {
-    /// A piece of text.
-    fn text(&mut self, delta: String);
-    /// A named event with a JSON document.
-    fn event(&mut self, name: String, data: String);
-}
-
-/// What came of a call.
+/// What came of a call that has returned.
 #[derive(Debug)]
-pub struct Report {
+pub struct GuestResult {
     /// The answer, or why there is none. After a fault the instance must be dropped.
-    pub result: Result<Answer, Fault>,
-    /// The fuel that was used.
-    pub fuel: u64,
-    /// What the guest wrote to its log and standard streams, in order.
-    pub log: Vec<LogLine>,
-    /// Bytes of log beyond what is kept.
-    pub log_dropped: u64,
+    pub answer: Result<Answer, Fault>,
+    /// What the call has used and left behind.
+    pub trace: CallTrace,
+    /// The world that the call was made in.
+    pub world: Box<dyn World>,
 }
 
 /// The answer of an agent.
@@ -89,12 +51,12 @@ pub struct Answer {
     pub complete: bool,
 }
 
-/// What is known of a call whose future was dropped.
-#[derive(Debug)]
-pub struct Abandoned {
-    /// The fuel that was used, but for that of the last millisecond.
+/// What a call has used and left behind, however it came to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallTrace {
+    /// The fuel that was used; but for that of the last millisecond, where the future was dropped.
     pub fuel: u64,
-    /// What the guest wrote until then.
+    /// What the guest wrote to its log and standard streams, in order.
     pub log: Vec<LogLine>,
     /// Bytes of log beyond what is kept.
     pub log_dropped: u64,

@@ -3,16 +3,13 @@
 //! It runs from its start to its end with the prompt as its input and, where it is short, as its argument.
 //! What it prints is the reply; how it exits says whether there is one.
 
-use std::sync::Arc;
-
 use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::exports::wasi::cli::run;
 
 use super::call::{Answer, Call, MAX_OUTPUT_BYTES};
 use super::fault::{Fault, GuestFailure, bounded};
-use super::guest::{Guest, Turn};
-use super::imports::output::TurnOutput;
+use super::guest::Guest;
 use super::imports::wasi::{Printed, Program};
 use crate::environment;
 use dormouse_domain::turn::{Part, text_of};
@@ -28,30 +25,12 @@ pub(super) async fn run(
     store: &mut Store<Guest>,
     call: Call,
 ) -> Result<Answer, Fault> {
-    let Call { content, session, output, .. } = call;
-    if content.iter().any(|part| matches!(part, Part::Blob { .. })) {
-        let why = "the agent is a command, which reads text; send it no other parts";
-        return Err(Fault::Failed(GuestFailure::Invalid(why.to_owned())));
-    }
-    let prompt = text_of(&content);
-    let environment = environment::of(&session.config)
-        .map_err(|error| Fault::Failed(GuestFailure::Invalid(bounded(error.to_string()))))?;
-    let mut arguments = vec![session.agent.clone()];
-    if prompt.len() <= MAX_ARGUMENT {
-        arguments.push(prompt.clone());
-    }
-    let output = TurnOutput::new(output);
-    let printed = Printed::new(output.clone());
-    store.data_mut().enter(Program {
-        arguments,
-        environment,
-        input: prompt,
-        output: printed.clone(),
-    });
-    store.data_mut().turn = Some(Turn { session: Arc::clone(&session), output });
+    let with = start(store.data_mut(), &call.content)?;
+    let entered = store.data_mut().enter(with);
+    entered.map_err(|error| Fault::Host(format!("{error:#}")))?;
 
     let returned = program.call_run(&mut *store).await;
-    if printed.is_too_much() {
+    if store.data().has_printed_too_much() {
         return Err(Fault::ReplyTooLarge { limit: MAX_OUTPUT_BYTES });
     }
     let status = match returned {
@@ -63,10 +42,29 @@ pub(super) async fn run(
         },
     };
     if status == 0 {
-        Ok(Answer { content: vec![printed.finish()], complete: true })
+        Ok(Answer { content: store.data_mut().finish_printed(), complete: true })
     } else {
         Err(Fault::Failed(GuestFailure::Failed(failed(status, store))))
     }
+}
+
+/// What a command is started with in the turn that was begun.
+fn start(guest: &mut Guest, content: &[Part]) -> Result<Program, Fault> {
+    let invalid = |why: String| Fault::Failed(GuestFailure::Invalid(why));
+    if content.iter().any(|part| matches!(part, Part::Blob { .. })) {
+        let why = "the agent is a command, which reads text; send it no other parts";
+        return Err(invalid(why.to_owned()));
+    }
+    let input = text_of(content);
+    let turn = guest.turn().map_err(|error| Fault::Host(format!("{error:#}")))?;
+    let session = turn.session();
+    let environment =
+        environment::of(session.config).map_err(|error| invalid(bounded(error.to_string())))?;
+    let mut arguments = vec![session.agent.to_owned()];
+    if input.len() <= MAX_ARGUMENT {
+        arguments.push(input.clone());
+    }
+    Ok(Program { arguments, environment, input, output: Printed::default() })
 }
 
 fn failed(status: i32, store: &mut Store<Guest>) -> String {

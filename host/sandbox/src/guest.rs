@@ -5,16 +5,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::call::SessionView;
 use super::fault::Fault;
 use super::fuel::Pace;
 use super::imports::log::TurnLog;
-use super::imports::output::TurnOutput;
-use super::imports::wasi::{self, GuestClock, Moment, Occasion, Program, RandomStream};
+use super::imports::output::Streamed;
+use super::imports::wasi::{
+    self, GuestClock, Moment, Occasion, PrintedReply, Program, RandomStream, StandingClock,
+};
 use super::instance::Grant;
 use super::memory::Limiter;
+use super::world::{SessionView, World};
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::Account;
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::{Delta, Part};
 
 /// Resources that a guest may hold at a time. Rust programs need about ten.
 pub(super) const MAX_RESOURCES: usize = 1_000;
@@ -30,26 +34,42 @@ pub(super) struct Guest {
     /// When it makes room for others.
     pub(super) pace: Pace,
     /// What belongs to the call that runs. `None` while the guest starts, restores or rests.
-    pub(super) turn: Option<Turn>,
+    turn: Option<Turn>,
     wasi: WasiCtx,
-    /// The world of the session, while the guest starts in that of its agent.
+    /// What the session has of WASI, while the guest starts with what is the same for its agent.
     later: Option<WasiCtx>,
     resources: ResourceTable,
 }
 
-/// In which world a guest starts. From its first call on it lives in that of its session.
+/// Which clocks and which randomness a guest starts with. Once it has started it has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
-    /// In that of its session.
+    /// Its own.
     Session,
-    /// In one that is the same for all instances, so that they start alike.
+    /// Those that are the same for all instances, so that they start alike.
     Alike,
 }
 
 /// The host's side of one call.
 pub(super) struct Turn {
-    pub(super) session: Arc<SessionView>,
-    pub(super) output: TurnOutput,
+    world: Box<dyn World>,
+    /// How much the call has streamed and printed.
+    pub(super) streamed: Streamed,
+    /// What the call prints, where the guest is a command.
+    printed: Option<PrintedReply>,
+}
+
+impl Turn {
+    /// What the agent may know of its session.
+    pub(super) fn session(&self) -> SessionView<'_> {
+        self.world.session()
+    }
+
+    /// Stream a piece that was counted.
+    pub(super) fn emit(&mut self, delta: Delta) {
+        self.streamed.note_piece();
+        self.world.emit(delta);
+    }
 }
 
 /// The log, which the standard streams of a guest write to as well.
@@ -81,16 +101,16 @@ impl Guest {
                 segment: 0,
             },
         );
-        let clock = GuestClock::new(clock.clone(), grant.monotonic_ns);
+        let clock = GuestClock::new(clock.clone(), grant.now, grant.monotonic_ns);
         let log = SharedLog::default();
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(MAX_RESOURCES);
-        let session = wasi::context(&clock, &random, &log);
+        let session = wasi::context(&random, &log);
         let (wasi, later, start_random) = match start {
             Start::Session => (session, None, None),
             Start::Alike => {
                 let same = RandomStream::same_for_all();
-                (wasi::same_for_all(&same, &log), Some(session), Some(same))
+                (wasi::context(&same, &log), Some(session), Some(same))
             }
         };
         Guest {
@@ -107,7 +127,7 @@ impl Guest {
         }
     }
 
-    /// The guest has started: from now on it lives in the world of its session.
+    /// The guest has started: from now on it has the clocks and the randomness of its session.
     pub(super) fn enter_session(&mut self) {
         if let Some(session) = self.later.take() {
             self.wasi = session;
@@ -115,13 +135,43 @@ impl Guest {
     }
 
     /// The guest is a command, and this is what it is started with.
-    pub(super) fn enter(&mut self, program: Program) {
-        self.wasi = wasi::context_of(program, &self.clock, &self.random, &self.log);
+    pub(super) fn enter(&mut self, program: Program) -> wasmtime::Result<()> {
+        self.turn()?.printed = Some(PrintedReply::new(program.output.clone()));
+        self.wasi = wasi::context_of(program, &self.random, &self.log);
+        Ok(())
     }
 
-    /// A turn of the guest begins.
-    pub(super) fn begin_turn(&mut self, turn: u64, attempt: u32) {
+    /// A turn of the guest begins, in this world.
+    pub(super) fn begin_turn(&mut self, turn: u64, attempt: u32, world: Box<dyn World>) {
         self.random.enter(Occasion { turn, attempt, moment: Moment::Turn, segment: 0 });
+        self.turn = Some(Turn { world, streamed: Streamed::default(), printed: None });
+    }
+
+    /// The turn of the guest is over, or given up. Answers with its world, where a turn was begun.
+    pub(super) fn end_turn(&mut self) -> Option<Box<dyn World>> {
+        self.turn.take().map(|turn| turn.world)
+    }
+
+    /// What the wall clock of the guest says: that of the world in a call, and otherwise its own.
+    pub(super) fn now(&mut self) -> Timestamp {
+        match &mut self.turn {
+            Some(turn) => turn.world.now(),
+            None if self.later.is_some() => StandingClock::NOW,
+            None => self.clock.now(),
+        }
+    }
+
+    /// What the monotonic clock of the guest says, in nanoseconds.
+    pub(super) fn monotonic_ns(&mut self) -> u64 {
+        match &mut self.turn {
+            Some(turn) => {
+                let told = turn.world.monotonic_ns();
+                self.clock.note_told(told);
+                told
+            }
+            None if self.later.is_some() => StandingClock::MONOTONIC_NS,
+            None => self.clock.monotonic_ns(),
+        }
     }
 
     /// Whether it drew random bytes while it started that all instances of its agent draw.
@@ -148,9 +198,45 @@ impl Guest {
     /// # Errors
     /// A trap, where the host has no memory left.
     pub(super) fn pay_for_kept(&mut self) -> wasmtime::Result<()> {
-        let streamed = self.turn.as_ref().map_or(0, |turn| turn.output.kept());
+        let streamed = self.turn.as_ref().map_or(0, |turn| turn.streamed.kept());
         let kept = self.log.lock().kept().saturating_add(streamed);
         self.memory.hold_for_call(kept).map_err(wasmtime::Error::new)
+    }
+
+    /// Count what the guest has printed since the last time, where that is its reply, and stream it.
+    ///
+    /// # Errors
+    /// A trap, where it has printed more than a turn may.
+    pub(super) fn stream_printed(&mut self) -> wasmtime::Result<()> {
+        let Some(turn) = &mut self.turn else { return Ok(()) };
+        let Some(reply) = &mut turn.printed else { return Ok(()) };
+        let bytes = reply.take_printed();
+        if reply.is_too_much() || !turn.streamed.reserve(bytes.len()) {
+            reply.note_too_much();
+            // An error of the stream could be overlooked, and the reply be cut without a word.
+            return Err(wasmtime::Error::msg("the command printed more than a turn may"));
+        }
+        turn.streamed.note_printed(bytes.len());
+        if let Some(piece) = reply.add(&bytes) {
+            turn.emit(Delta::Text(piece));
+        }
+        Ok(())
+    }
+
+    /// Whether the guest has printed more than a turn may.
+    pub(super) fn has_printed_too_much(&self) -> bool {
+        let reply = self.turn.as_ref().and_then(|turn| turn.printed.as_ref());
+        reply.is_some_and(PrintedReply::is_too_much)
+    }
+
+    /// What the guest has printed, once that is the whole of its reply.
+    pub(super) fn finish_printed(&mut self) -> Vec<Part> {
+        let Some(turn) = &mut self.turn else { return Vec::new() };
+        let Some(mut reply) = turn.printed.take() else { return Vec::new() };
+        if let Some(piece) = reply.last_piece() {
+            turn.emit(Delta::Text(piece));
+        }
+        vec![reply.into_part()]
     }
 
     /// What an error that came out of the guest means.

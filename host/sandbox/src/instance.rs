@@ -10,18 +10,19 @@ use tracing::Instrument;
 use wasmtime::{AsContextMut, Store};
 
 use super::bindings::exports::dormouse::agent::handler;
-use super::call::{Abandoned, Answer, Call, MAX_REPLY_PARTS, Report};
+use super::call::{Answer, Call, CallTrace, GuestResult, MAX_REPLY_PARTS};
 use super::code::Shared;
 use super::command;
 use super::entry::Entry;
 use super::fault::{Fault, GuestFailure, bounded};
 use super::fuel;
-use super::guest::{Guest, Turn};
-use super::imports::output::TurnOutput;
+use super::guest::Guest;
 use super::imports::price::{self, Carried};
 use super::snapshot::{Keeper, Saved};
+use super::world::World;
 use dormouse_domain::json;
 use dormouse_domain::snapshot::GuestState;
+use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{MAX_REPLY_BYTES, Part, Sender};
 
 /// Bytes that a guest may hand to the host in one call of an import, or as a result. It bounds what
@@ -43,7 +44,9 @@ pub struct Grant {
     pub turn: u64,
     /// How often that turn was begun before without a record of it.
     pub attempt: u32,
-    /// What the session's monotonic clock says, in nanoseconds.
+    /// What its wall clock says when it is made, and goes on from outside of calls.
+    pub now: Timestamp,
+    /// The same of its monotonic clock, in nanoseconds.
     pub monotonic_ns: u64,
 }
 
@@ -255,30 +258,42 @@ impl Instance {
         }
     }
 
-    /// Answer one turn: `handle`, and where the agent saves its own state, `save`, both within the
-    /// call's fuel.
+    /// Answer one turn in this world: `handle`, and where the agent saves its own state, `save`, both
+    /// within the call's fuel.
     ///
-    /// After a report with a fault, and after this future was dropped, the instance must not be
-    /// called again. Another call is then answered with [`Fault::Host`].
-    pub async fn run(&mut self, call: Call) -> Report {
-        let span = tracing::debug_span!("call", turn = %call.id, number = call.number);
-        let shared = self.shared.clone();
-        self.store.data_mut().begin_turn(call.number, call.attempt);
-        let result = match self.begin(call.fuel) {
-            Ok(()) => shared.ticker.watch(self.answer(call)).instrument(span).await,
-            Err(fault) => Err(fault),
-        };
-        let result = result.and_then(|answer| self.within_limit().map(|()| answer));
-        self.store.data_mut().turn = None;
-        self.poisoned |= result.is_err();
-        let Abandoned { fuel, log, log_dropped } = self.account();
-        Report { result, fuel, log, log_dropped }
+    /// The call has begun when this method returns, and the world lies in the instance from then on. So a
+    /// future that is dropped, even one that was never polled, leaves the world for
+    /// [`Instance::abandon`].
+    ///
+    /// After a fault, and after this future was dropped, the instance must not be called again.
+    /// Another call is then answered with [`Fault::Host`].
+    pub fn run(
+        &mut self,
+        call: Call,
+        world: Box<dyn World>,
+    ) -> impl Future<Output = GuestResult> + Send + use<'_> {
+        let begun = self.begin(call.fuel);
+        self.store.data_mut().begin_turn(call.number, call.attempt, world);
+        async move {
+            let span = tracing::debug_span!("call", turn = %call.id, number = call.number);
+            let shared = self.shared.clone();
+            let answer = match begun {
+                Ok(()) => shared.ticker.watch(self.answer(call)).instrument(span).await,
+                Err(fault) => Err(fault),
+            };
+            let answer = answer.and_then(|answer| self.within_limit().map(|()| answer));
+            self.poisoned |= answer.is_err();
+            let (trace, world) = self.end();
+            GuestResult { answer, trace, world: world.expect("the call was begun in a world") }
+        }
     }
 
-    /// What is known of a call whose future was dropped.
+    /// Give up a call whose future was dropped: what is known of it, and the world that it was made in,
+    /// which has what the guest has streamed. No world: no call was begun, or its result has it.
     #[must_use]
-    pub fn abandon(mut self) -> Abandoned {
-        self.account()
+    pub fn abandon(&mut self) -> (CallTrace, Option<Box<dyn World>>) {
+        self.poisoned = true;
+        self.end()
     }
 
     /// Whether it is a command, of which nothing is kept.
@@ -335,10 +350,13 @@ impl Instance {
         Ok(answer)
     }
 
-    fn account(&mut self) -> Abandoned {
+    /// The call that was begun is over.
+    fn end(&mut self) -> (CallTrace, Option<Box<dyn World>>) {
         let fuel = fuel::used(&self.store, self.given);
+        // Whatever is asked of it later, this call is told of once.
+        self.given = 0;
         let (log, log_dropped) = self.store.data_mut().log.lock().take();
-        Abandoned { fuel, log, log_dropped }
+        (CallTrace { fuel, log, log_dropped }, self.store.data_mut().end_turn())
     }
 }
 
@@ -348,8 +366,7 @@ async fn handle(
     store: &mut Store<Guest>,
     call: Call,
 ) -> Result<Answer, Fault> {
-    let Call { id, number, attempt: _, sender, content, deadline, fuel, session, output } = call;
-    store.data_mut().turn = Some(Turn { session, output: TurnOutput::new(output) });
+    let Call { id, number, attempt: _, sender, content, deadline, fuel } = call;
     let parts: Vec<handler::PartParam<'_>> = content.iter().map(lower).collect();
     let turn = handler::Turn {
         id: &id,

@@ -1,8 +1,8 @@
 //! The sandbox: everything that knows wasmtime.
 //!
 //! A [`Sandbox`] turns a component into [`Code`], code into [`Instance`]s, and calls those. It knows
-//! nothing of sessions, of HTTP or of the store: what a guest may know and do is handed in with each
-//! [`Grant`] and each [`Call`].
+//! nothing of sessions, of HTTP or of the store: an instance is made with a [`Grant`] and called with a
+//! [`Call`], and what its guest may know and do besides goes through the [`World`] of the call.
 //!
 //! Invariants: no name of wasmtime leaves this room; a guest reaches nothing that is not an import in
 //! `imports/`; what a guest uses is bounded and accounted for, in fuel, memory, handles and bytes; no
@@ -30,6 +30,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Linker;
 
 pub use cache::CacheOptions;
-pub use call::{Answer, Call, OutputSink, Report, SessionView};
+pub use call::{Answer, Call, CallTrace, GuestResult};
 pub use code::Code;
 pub use compile::{Compiler, compile_child};
 pub use fault::{Fault, GuestFailure};
@@ -49,6 +50,7 @@ pub use instance::{Grant, Instance};
 pub use memory::OVERHEAD;
 pub use refusal::Refusal;
 pub use snapshot::Saved;
+pub use world::{SessionView, World};
 
 use cache::Cache;
 use code::Shared;

@@ -31,6 +31,7 @@ use super::refusal::Refusal;
 use super::snapshot::Unpinned;
 use super::{Inner, Prepared};
 use dormouse_domain::agent::{Digest, StartRandomness};
+use dormouse_domain::time::Timestamp;
 
 /// Where the code of a component may come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +204,7 @@ fn trial(inner: &Inner, number: u8) -> Grant {
         seed: [number; 32],
         turn: u64::from(number),
         attempt: 0,
+        now: Timestamp(i64::from(number)),
         monotonic_ns: u64::from(number),
     }
 }

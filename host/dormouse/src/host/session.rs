@@ -9,13 +9,13 @@ use crate::session::manager::Manager;
 use crate::session::request::{
     Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, Order, OrderError, Running, SendError, Sight,
 };
-use crate::turn::output::{Delta, Output};
+use crate::turn::output::Output;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::json;
 use dormouse_domain::state::{Cause, Move, Reason, Status};
-use dormouse_domain::turn::{Part, TurnOutcome, TurnRecord, text_of};
+use dormouse_domain::turn::{Delta, Part, TurnOutcome, TurnRecord, text_of};
 use dormouse_store::{Bound, Logged, Page, StoreError};
 
 /// A handle on a session.

@@ -4,6 +4,7 @@
 //! Each change is committed before memory follows and before anybody is told. When a commit does not
 //! succeed, everything in memory is dropped, and the next work starts from what the store has.
 
+mod cuts;
 mod history;
 mod orders;
 mod turns;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::catalog::CodeError;
+use crate::turn::execution::Cut;
 use dormouse_base::line::Ticket;
 use dormouse_domain::event::Event;
 use dormouse_domain::time::Timestamp;
@@ -34,9 +36,9 @@ pub(super) async fn drive(
     manager: &Arc<Manager>,
     id: SessionId,
     resident: Option<Box<Resident>>,
-    mut interrupt: watch::Receiver<Running>,
+    interrupt: watch::Receiver<Running>,
 ) {
-    let mut driver = Driver::new(manager, id, resident, interrupt.clone());
+    let mut driver = Driver::new(manager, id, resident, interrupt);
     while let Some(work) = manager.next(id, || driver.leave()) {
         match work {
             Next::Order(Commission { order, answer }) => {
@@ -46,7 +48,7 @@ pub(super) async fn drive(
                 let _ = answer.send(done);
             }
             Next::Message(letter) => {
-                driver.message(letter, &mut interrupt).await;
+                driver.message(letter).await;
                 driver.let_go();
             }
         }
@@ -74,11 +76,9 @@ struct Driver<'a> {
     /// Leave to hold a head, and to make an instance of it.
     making: Option<Seat>,
     guest: Option<Guest>,
-    /// Whether somebody ends the session while it stands in line.
+    /// Whether somebody ends what it does.
     interrupt: watch::Receiver<Running>,
-    /// It stands in line for memory or a place.
-    in_line: bool,
-    /// Its place in that line, for as long as its work goes on.
+    /// Its place in the line for memory or a place, for as long as its work goes on.
     ticket: Option<Ticket>,
     /// Bytes that the next instance holds from its start, because one before it found no memory for
     /// as many.
@@ -105,11 +105,11 @@ struct Reserve {
 /// Why a session could not be loaded or woken.
 enum WakeError {
     NotFound,
-    /// There was no memory or no place in all the time that one may wait.
+    /// There was no memory or no place in all the time that one may wait, or that the turn has.
     OutOfMemory,
     ShuttingDown,
-    /// It was stopped, killed or deleted while it stood in line.
-    Ended,
+    /// The turn has to end, or the session was stopped, killed or deleted while it stood in line.
+    Cut(Cut),
     /// The saved state could not be put back: a fault of the guest.
     Guest(Fault),
     /// The head is damaged. Says how.
@@ -153,7 +153,6 @@ impl<'a> Driver<'a> {
             making: None,
             guest: None,
             interrupt,
-            in_line: false,
             ticket: None,
             reserve: Reserve::default(),
             used_at: manager.clock.now(),
@@ -199,7 +198,7 @@ impl Driver<'_> {
         match error {
             WakeError::OutOfMemory | WakeError::ShuttingDown => {}
             WakeError::NotFound
-            | WakeError::Ended
+            | WakeError::Cut(_)
             | WakeError::Guest(_)
             | WakeError::Damaged(_)
             | WakeError::Unusable(_)

@@ -9,33 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use dormouse_base::memory::Account;
+use dormouse_domain::turn::Delta;
 
 /// What a piece takes besides its text, at most, in bytes.
 const PIECE: usize = 96;
-
-/// A piece of a reply, streamed while the turn runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delta {
-    /// A piece of text.
-    Text(String),
-    /// A named event with a JSON document.
-    Event {
-        /// The name.
-        name: String,
-        /// The document.
-        data: String,
-    },
-}
-
-impl Delta {
-    /// Bytes of what it says.
-    fn len(&self) -> usize {
-        match self {
-            Delta::Text(text) => text.len(),
-            Delta::Event { name, data } => name.len() + data.len(),
-        }
-    }
-}
 
 /// The stream of one turn.
 #[derive(Clone, Default)]

@@ -1,9 +1,7 @@
 //! `dormouse:agent/output`: parts of the answer while the turn runs.
 //!
-//! What one turn streams is bounded here, before it is read and before the sink sees it, so that a sink
-//! may keep all of it. An event counts its name and its document.
-
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+//! What one turn streams is bounded here, before it is read and before the world of the call sees it, so
+//! that a world may keep all of it. An event counts its name and its document.
 
 use wasmtime::StoreContextMut;
 
@@ -11,10 +9,11 @@ use super::contract::output::Error;
 use super::interface::{Interface, Work};
 use super::price;
 use super::text::Text;
-use crate::call::{MAX_OUTPUT_BYTES, OutputSink};
+use crate::call::MAX_OUTPUT_BYTES;
 use crate::fuel::charge;
 use crate::guest::Guest;
 use dormouse_domain::json;
+use dormouse_domain::turn::Delta;
 
 /// What each piece counts besides its bytes, so that empty ones are not without end.
 const PIECE: usize = 16;
@@ -38,8 +37,7 @@ fn text(mut store: StoreContextMut<'_, Guest>, (delta,): (Text,)) -> Work<'_, An
             return Ok((Err(error),));
         }
         let delta = delta.read(&store)?.into_owned();
-        let output = store.data_mut().turn()?.output.clone();
-        Ok((count(&mut store, &output, delta.len())?.map(|()| output.text(delta)),))
+        Ok((emit(&mut store, Delta::Text(delta))?,))
     })
 }
 
@@ -51,13 +49,11 @@ fn event(mut store: StoreContextMut<'_, Guest>, (name, data): (Text, Text)) -> W
         }
         let name = name.read(&store)?.into_owned();
         let data = data.read(&store)?.into_owned();
-        let output = store.data_mut().turn()?.output.clone();
         let (data, checked) = check(data).await?;
         if let Err(error) = checked {
             return Ok((Err(Error::Invalid(error)),));
         }
-        let counted = count(&mut store, &output, name.len() + data.len())?;
-        Ok((counted.map(|()| output.event(name, data)),))
+        Ok((emit(&mut store, Delta::Event { name, data })?,))
     })
 }
 
@@ -67,23 +63,24 @@ async fn admit(
     bytes: usize,
     each: u64,
 ) -> wasmtime::Result<Result<(), Error>> {
-    if !store.data_mut().turn()?.output.has_room(bytes) {
+    if !store.data_mut().turn()?.streamed.has_room(bytes) {
         return Ok(Err(Error::TooLarge(MAX_OUTPUT_BYTES)));
     }
     charge(store, price::PIECE + price::of(bytes, each)).await?;
     Ok(Ok(()))
 }
 
-/// Count a piece of this many bytes, and pay for the memory that it will be kept in.
-fn count(
+/// Count a piece, pay for the memory that it will be kept in, and hand it to the world of the call.
+fn emit(
     store: &mut StoreContextMut<'_, Guest>,
-    output: &TurnOutput,
-    bytes: usize,
+    delta: Delta,
 ) -> wasmtime::Result<Result<(), Error>> {
-    if !output.reserve(bytes.saturating_add(PIECE)) {
+    let guest = store.data_mut();
+    if !guest.turn()?.streamed.reserve(delta.len().saturating_add(PIECE)) {
         return Ok(Err(Error::TooLarge(MAX_OUTPUT_BYTES)));
     }
-    store.data_mut().pay_for_kept()?;
+    guest.pay_for_kept()?;
+    guest.turn()?.emit(delta);
     Ok(Ok(()))
 }
 
@@ -99,12 +96,9 @@ async fn check(data: String) -> wasmtime::Result<(String, Result<(), String>)> {
     Ok(tokio::task::spawn_blocking(move || check(data)).await?)
 }
 
-/// Where a turn streams to, and how much it has streamed. Clones are the same.
-#[derive(Clone)]
-pub(crate) struct TurnOutput(Arc<Mutex<Stream>>);
-
-struct Stream {
-    sink: Box<dyn OutputSink>,
+/// How much a turn has streamed and printed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Streamed {
     /// Bytes that have been counted.
     counted: u64,
     /// Pieces that have been streamed.
@@ -113,56 +107,37 @@ struct Stream {
     printed: u64,
 }
 
-impl TurnOutput {
-    /// To this sink, nothing yet.
-    pub(crate) fn new(sink: Box<dyn OutputSink>) -> TurnOutput {
-        TurnOutput(Arc::new(Mutex::new(Stream { sink, counted: 0, pieces: 0, printed: 0 })))
-    }
-
+impl Streamed {
     /// Count this many bytes. `false`: the turn may not stream as many, and none are counted.
-    pub(super) fn reserve(&self, bytes: usize) -> bool {
-        let mut stream = self.lock();
-        let counted = stream.counted.saturating_add(bytes as u64);
+    pub(crate) fn reserve(&mut self, bytes: usize) -> bool {
+        let counted = self.counted.saturating_add(bytes as u64);
         let fits = counted <= MAX_OUTPUT_BYTES;
         if fits {
-            stream.counted = counted;
+            self.counted = counted;
         }
         fits
     }
 
     /// Whether the turn may stream as many bytes more.
-    fn has_room(&self, bytes: usize) -> bool {
+    fn has_room(self, bytes: usize) -> bool {
         let bytes = bytes.saturating_add(PIECE) as u64;
-        self.lock().counted.saturating_add(bytes) <= MAX_OUTPUT_BYTES
+        self.counted.saturating_add(bytes) <= MAX_OUTPUT_BYTES
     }
 
     /// Bytes of memory that what was streamed takes, and one piece more: at least as long as the turn
     /// runs.
-    pub(crate) fn kept(&self) -> u64 {
-        let stream = self.lock();
-        let pieces = (stream.pieces + 1).saturating_mul(KEPT_PIECE);
-        stream.counted.saturating_add(stream.printed).saturating_add(pieces)
+    pub(crate) fn kept(self) -> u64 {
+        let pieces = (self.pieces + 1).saturating_mul(KEPT_PIECE);
+        self.counted.saturating_add(self.printed).saturating_add(pieces)
     }
 
     /// Note that so many bytes more are kept as what a command has printed.
-    pub(super) fn note_printed(&self, bytes: usize) {
-        self.lock().printed += bytes as u64;
+    pub(crate) fn note_printed(&mut self, bytes: usize) {
+        self.printed += bytes as u64;
     }
 
-    /// Stream a piece of text that was counted.
-    pub(super) fn text(&self, delta: String) {
-        let mut stream = self.lock();
-        stream.pieces += 1;
-        stream.sink.text(delta);
-    }
-
-    fn event(&self, name: String, data: String) {
-        let mut stream = self.lock();
-        stream.pieces += 1;
-        stream.sink.event(name, data);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Stream> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Note that a piece was streamed.
+    pub(crate) fn note_piece(&mut self) {
+        self.pieces += 1;
     }
 }

@@ -1,7 +1,7 @@
 //! `dormouse:agent/session`: what an agent may know of the session that it serves.
 //!
-//! It answers from a view that was taken when the turn began, so it waits for nothing and gives the
-//! same answers when the turn is run again.
+//! The world of the call answers with a view that stays the same for all of the call, so this waits for
+//! nothing and gives the same answers when the turn is run again.
 
 use serde_json::Value as Json;
 use wasmtime::StoreContextMut;
@@ -20,9 +20,9 @@ const MAX_KEY: usize = 64 << 10;
 
 /// Link the interface.
 pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
-    interface.simple("get-id", 0, |guest, (): ()| Ok((guest.turn()?.session.id.clone(),)))?;
+    interface.simple("get-id", 0, |guest, (): ()| Ok((guest.turn()?.session().id.to_owned(),)))?;
     interface.simple("get-pattern", 0, |guest, (): ()| {
-        Ok((match guest.turn()?.session.pattern {
+        Ok((match guest.turn()?.session().pattern {
             pattern::Pattern::Ephemeral => Pattern::Ephemeral,
             pattern::Pattern::LongRunning => Pattern::LongRunning,
             pattern::Pattern::Hybrid => Pattern::Hybrid,
@@ -36,7 +36,7 @@ pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
 }
 
 fn limits(guest: &mut Guest) -> wasmtime::Result<Limits> {
-    let limits = &guest.turn()?.session.limits;
+    let limits = guest.turn()?.session().limits;
     Ok(Limits {
         turns: limits.max_turns,
         cost: limits.max_budget.map(nano_usd),
@@ -47,7 +47,7 @@ fn limits(guest: &mut Guest) -> wasmtime::Result<Limits> {
 }
 
 fn usage(guest: &mut Guest) -> wasmtime::Result<Usage> {
-    let usage = &guest.turn()?.session.usage;
+    let usage = guest.turn()?.session().usage;
     Ok(Usage {
         turns: usage.turns,
         cost: nano_usd(usage.cost),
@@ -68,7 +68,7 @@ fn get_config(
         }
         charge(&mut store, price::of(key.len(), price::BYTE)).await?;
         let key = key.read(&store)?.into_owned();
-        let found = store.data_mut().turn()?.session.config.get(&key).map(value);
+        let found = store.data_mut().turn()?.session().config.get(&key).map(value);
         // What a configuration may hold bounds what was made for it.
         let bytes = match &found {
             Some(Value::Text(text)) => price::of(text.len(), price::BYTE),
@@ -84,7 +84,7 @@ fn get_config(
 
 fn get_context(mut store: StoreContextMut<'_, Guest>, (): ()) -> Work<'_, (String,)> {
     Box::pin(async move {
-        let context = serde_json::to_string(&store.data_mut().turn()?.session.context)?;
+        let context = serde_json::to_string(store.data_mut().turn()?.session().context)?;
         // What a context document may hold bounds what was made of it.
         charge(&mut store, price::of(context.len(), price::JSON_BYTE)).await?;
         Ok((context,))

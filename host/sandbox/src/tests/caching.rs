@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::agent::doing;
-use super::{call, grant, options};
+use super::{call, grant, options, world};
 use crate::{CacheOptions, Sandbox};
 use dormouse_base::memory::MemoryBudget;
 
@@ -16,7 +16,7 @@ async fn comes_from_cache(dir: &Path, key: u8) -> bool {
     let sandbox = Sandbox::new(options).expect("a sandbox");
     let prepared = sandbox.prepare(Bytes::from(doing("")), None).await.expect("it is taken");
     let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
-    assert!(instance.run(call(1_000_000)).await.result.is_ok());
+    assert!(instance.run(call(1_000_000), world()).await.answer.is_ok());
     prepared.from_cache
 }
 

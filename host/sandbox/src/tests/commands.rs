@@ -2,9 +2,9 @@
 //! come to their end.
 
 use super::agent::{self, Parts, assemble};
-use super::{call, grant, refusal, sandbox};
+use super::{call, grant, refusal, sandbox, world};
 use crate::fault::GuestFailure;
-use crate::{Answer, Fault, Refusal, Report, Saved};
+use crate::{Answer, Fault, GuestResult, Refusal, Saved};
 use dormouse_domain::agent::{AgentKind, Statefulness};
 use dormouse_domain::turn::Part;
 
@@ -29,15 +29,15 @@ fn command(version: &str, body: &str) -> Vec<u8> {
     assemble(&format!("(component {})", exported(version, body)))
 }
 
-async fn report(body: &str) -> Report {
+async fn report(body: &str) -> GuestResult {
     let prepared =
         sandbox().prepare(command("0.2.3", body).into(), None).await.expect("it is taken");
     let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
-    let report = instance.run(call(1_000_000)).await;
-    if report.result.is_ok() {
+    let report = instance.run(call(1_000_000), world()).await;
+    if report.answer.is_ok() {
         assert_eq!(instance.save().await, Ok(Saved::Nothing));
         // It runs once.
-        assert!(matches!(instance.run(call(1_000_000)).await.result, Err(Fault::Host(_))));
+        assert!(matches!(instance.run(call(1_000_000), world()).await.answer, Err(Fault::Host(_))));
     }
     report
 }
@@ -96,7 +96,7 @@ async fn a_run_of_another_type_is_refused() {
 async fn a_command_that_returns_well_or_exits_with_zero_has_answered() {
     for body in ["i32.const 0", "i32.const 0 call $exit unreachable"] {
         let content = vec![Part::Text(String::new())];
-        assert_eq!(report(body).await.result, Ok(Answer { content, complete: true }), "{body}");
+        assert_eq!(report(body).await.answer, Ok(Answer { content, complete: true }), "{body}");
     }
 }
 
@@ -109,10 +109,10 @@ async fn a_command_that_returns_an_error_or_exits_with_another_status_has_failed
     ] {
         let why = format!("the command exited with status {status}");
         let failed = Err(Fault::Failed(GuestFailure::Failed(why)));
-        assert_eq!(report(body).await.result, failed, "{body}");
+        assert_eq!(report(body).await.answer, failed, "{body}");
     }
-    let trapped = report("unreachable").await.result;
+    let trapped = report("unreachable").await.answer;
     assert!(matches!(trapped, Err(Fault::Trapped(_))), "{trapped:?}");
     let endless = report("(loop (br 0)) unreachable").await;
-    assert_eq!((endless.result, endless.fuel), (Err(Fault::FuelExhausted), 1_000_000));
+    assert_eq!((endless.answer, endless.trace.fuel), (Err(Fault::FuelExhausted), 1_000_000));
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::agent::{self, Parts, assemble, component};
-use super::{call, code, grant, options, sandbox};
+use super::{call, code, grant, options, sandbox, world};
 use crate::engine;
 use crate::memory::OVERHEAD;
 use crate::snapshot::instrument;
@@ -45,10 +45,10 @@ fn telling_text(parts: Parts<'_>, expression: &str) -> String {
 }
 
 async fn turn(instance: &mut Instance) -> (String, u64) {
-    let report = instance.run(call(FUEL)).await;
-    let answer = report.result.expect("it answers");
+    let report = instance.run(call(FUEL), world()).await;
+    let answer = report.answer.expect("it answers");
     let [Part::Text(text)] = answer.content.as_slice() else { panic!("{answer:?}") };
-    (text.clone(), report.fuel)
+    (text.clone(), report.trace.fuel)
 }
 
 async fn state(instance: &mut Instance) -> GuestState {
@@ -77,8 +77,8 @@ async fn is_not_given_to_a_guest(code: &Code, state: GuestState) {
     let restored = fresh.restore(&state, FUEL).await;
     let refused = matches!(restored, Err(Fault::SnapshotUnusable(_) | Fault::SnapshotDamaged(_)));
     assert!(refused, "{restored:?}");
-    let report = fresh.run(call(FUEL)).await;
-    assert!(matches!(report.result, Err(Fault::Host(_))), "it is poisoned: {report:?}");
+    let report = fresh.run(call(FUEL), world()).await;
+    assert!(matches!(report.answer, Err(Fault::Host(_))), "it is poisoned: {report:?}");
     assert!(matches!(fresh.save().await, Err(Fault::Host(_))), "it is poisoned");
 }
 
@@ -421,9 +421,9 @@ async fn a_turn_that_spent_its_last_fuel_is_saved() {
     let code = code(telling(Parts { inner, ..Parts::default() }, "(call $step)")).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
     let (_, fuel) = turn(&mut instance).await;
-    let report = instance.run(call(fuel)).await;
-    assert!(report.result.is_ok());
-    assert_eq!(report.fuel, fuel);
+    let report = instance.run(call(fuel), world()).await;
+    assert!(report.answer.is_ok());
+    assert_eq!(report.trace.fuel, fuel);
     let state = state(&mut instance).await;
     let mut again = woken(&code, &state).await;
     assert_eq!(turn(&mut again).await, turn(&mut instance).await);
@@ -860,7 +860,7 @@ async fn a_component_with_state_out_of_reach_is_taken_and_told_why_it_cannot_sle
         };
         assert!(why.contains(reason), "{reason}: {why}");
         let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
-        assert!(instance.run(call(FUEL)).await.result.is_ok());
+        assert!(instance.run(call(FUEL), world()).await.answer.is_ok());
         assert_eq!(instance.save().await, Ok(Saved::Never));
     }
 }

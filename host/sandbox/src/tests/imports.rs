@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::agent::{self, Parts};
-use super::{call, code, grant, options};
-use crate::{Fault, Report, Sandbox};
+use super::{call, code, grant, options, world};
+use crate::{Fault, GuestResult, Sandbox};
 use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::turn::LogLine;
 
@@ -20,13 +20,13 @@ const RANDOM: Function<'_> = Function {
     interface: "wasi:random/random@0.2.12",
     items: r#"(export "get-random-bytes" (func (param "len" u64) (result (list u8))))"#,
     name: "get-random-bytes",
-    parameters: "i64 i32",
+    signature: "(param i64 i32)",
 };
 const SEED: Function<'_> = Function {
     interface: "wasi:random/insecure-seed@0.2.12",
     items: r#"(export "insecure-seed" (func (result (tuple u64 u64))))"#,
     name: "insecure-seed",
-    parameters: "i32",
+    signature: "(param i32)",
 };
 const LOG: Function<'_> = Function {
     interface: "dormouse:agent/log@0.1.0",
@@ -35,28 +35,28 @@ const LOG: Function<'_> = Function {
         (export "log" (func (param "level" $level) (param "message" string)
           (param "fields" (list (tuple string string)))))"#,
     name: "log",
-    parameters: "i32 i32 i32 i32 i32",
+    signature: "(param i32 i32 i32 i32 i32)",
 };
-const TEXT: Function<'_> = Function {
+pub(super) const TEXT: Function<'_> = Function {
     interface: "dormouse:agent/output@0.1.0",
     items: r#"(type $e (variant (case "too-large" u64) (case "invalid" string)))
         (export "error" (type $error (eq $e)))
         (export "text" (func (param "delta" string) (result (result (error $error)))))"#,
     name: "text",
-    parameters: "i32 i32 i32",
+    signature: "(param i32 i32 i32)",
 };
 
 /// A function of the host.
-struct Function<'a> {
-    interface: &'a str,
-    items: &'a str,
-    name: &'a str,
-    parameters: &'a str,
+pub(super) struct Function<'a> {
+    pub(super) interface: &'a str,
+    pub(super) items: &'a str,
+    pub(super) name: &'a str,
+    pub(super) signature: &'a str,
 }
 
 /// An agent that calls a function of the host as `$f`. What it hands over lies in a memory of its own.
-fn calling(function: &Function<'_>, body: &str) -> Vec<u8> {
-    let Function { interface, items, name, parameters } = function;
+pub(super) fn calling(function: &Function<'_>, body: &str) -> Vec<u8> {
+    let Function { interface, items, name, signature } = function;
     let outer = format!(
         r#"(import "{interface}" (instance $host {items}))
            (core module $shared
@@ -67,13 +67,13 @@ fn calling(function: &Function<'_>, body: &str) -> Vec<u8> {
              (realloc (core func $shared "realloc"))))"#
     );
     let with = r#"(with "host" (instance (export "f" (func $f))))"#;
-    let imports = format!(r#"(import "host" "f" (func $f (param {parameters})))"#);
+    let imports = format!(r#"(import "host" "f" (func $f {signature}))"#);
     agent::component(Parts { outer: &outer, with, imports: &imports, body, ..Parts::default() })
 }
 
-async fn report(function: &Function<'_>, body: &str, fuel: u64) -> Report {
+async fn report(function: &Function<'_>, body: &str, fuel: u64) -> GuestResult {
     let code = code(calling(function, body)).await;
-    code.try_out(grant()).await.expect("it starts").run(call(fuel)).await
+    code.try_out(grant()).await.expect("it starts").run(call(fuel), world()).await
 }
 
 #[tokio::test]
@@ -82,16 +82,21 @@ async fn random_bytes_cost_their_number_and_too_many_are_refused_unmade() {
     let some = |count: u64| format!("(call $f (i64.const {count}) (i32.const 8))");
     let one = report(&RANDOM, &some(1), FUEL).await;
     let many = report(&RANDOM, &some(1 << 20), FUEL).await;
-    assert_eq!((&one.result.is_ok(), &many.result.is_ok()), (&true, &true));
-    assert!(many.fuel - one.fuel >= (1 << 20) - 1, "{} {}", one.fuel, many.fuel);
+    assert_eq!((&one.answer.is_ok(), &many.answer.is_ok()), (&true, &true));
+    assert!(
+        many.trace.fuel - one.trace.fuel >= (1 << 20) - 1,
+        "{} {}",
+        one.trace.fuel,
+        many.trace.fuel
+    );
 
     let short = report(&RANDOM, &some(1 << 20), 1 << 20).await;
-    assert_eq!((short.result, short.fuel), (Err(Fault::FuelExhausted), 1 << 20));
+    assert_eq!((short.answer, short.trace.fuel), (Err(Fault::FuelExhausted), 1 << 20));
     for count in [(1 << 20) + 1, u64::MAX >> 1] {
         let refused = report(&RANDOM, &some(count), FUEL).await;
-        let Err(Fault::Trapped(why)) = refused.result else { panic!("{refused:?}") };
+        let Err(Fault::Trapped(why)) = refused.answer else { panic!("{refused:?}") };
         assert!(why.contains("random bytes at once; 1048576 may be"), "{why}");
-        assert!(refused.fuel < 10_000, "{}", refused.fuel);
+        assert!(refused.trace.fuel < 10_000, "{}", refused.trace.fuel);
     }
 }
 
@@ -103,7 +108,7 @@ async fn a_loop_around_a_call_of_the_host_makes_room_for_others_as_often_as_any_
     for (component, least) in [(agent::doing("(loop br 0)"), 45), (seed, 22), (random, 22)] {
         let code = code(component).await;
         let mut instance = code.try_out(grant()).await.expect("it starts");
-        let mut run = pin!(instance.run(call(FUEL)));
+        let mut run = pin!(instance.run(call(FUEL), world()));
         let mut context = Context::from_waker(Waker::noop());
         let mut yields = 0;
         let report = loop {
@@ -112,7 +117,7 @@ async fn a_loop_around_a_call_of_the_host_makes_room_for_others_as_often_as_any_
                 Poll::Ready(report) => break report,
             }
         };
-        assert_eq!((report.result, report.fuel), (Err(Fault::FuelExhausted), FUEL));
+        assert_eq!((report.answer, report.trace.fuel), (Err(Fault::FuelExhausted), FUEL));
         assert!(yields >= least, "{yields} times");
     }
 }
@@ -131,23 +136,26 @@ async fn of_a_line_of_the_log_only_what_may_be_kept_is_read_and_all_of_it_is_pai
         sizes.collect::<Vec<_>>()
     };
     let short = report(&LOG, &log(100, 3), FUEL).await;
-    assert_eq!((lines(&short.log), short.log_dropped), (vec![(100, 3)], 0));
+    assert_eq!((lines(&short.trace.log), short.trace.log_dropped), (vec![(100, 3)], 0));
 
     // Read to its bound, and cut.
     let long = report(&LOG, &log(1 << 20, 0), FUEL).await;
-    assert_eq!((lines(&long.log), long.log_dropped), (vec![(8_192, 0)], (1 << 20) - 8_192));
-    assert!(long.fuel > 1 << 20, "{}", long.fuel);
+    assert_eq!(
+        (lines(&long.trace.log), long.trace.log_dropped),
+        (vec![(8_192, 0)], (1 << 20) - 8_192)
+    );
+    assert!(long.trace.fuel > 1 << 20, "{}", long.trace.fuel);
 
     // Not read at all.
     let longer = report(&LOG, &log((1 << 20) + 1, 0), FUEL).await;
-    assert_eq!((lines(&longer.log), longer.log_dropped), (vec![(0, 0)], (1 << 20) + 1));
-    assert!(longer.fuel < 10_000, "{}", longer.fuel);
+    assert_eq!((lines(&longer.trace.log), longer.trace.log_dropped), (vec![(0, 0)], (1 << 20) + 1));
+    assert!(longer.trace.fuel < 10_000, "{}", longer.trace.fuel);
 
     let fields = SHARED / 16;
     let many = report(&LOG, &log(0, fields), FUEL).await;
-    let [(0, kept)] = lines(&many.log)[..] else { panic!("{:?}", many.log) };
-    assert_eq!((kept, many.log_dropped), (8_192 / 32, 0));
-    assert!(many.fuel > 50 * fields, "{}", many.fuel);
+    let [(0, kept)] = lines(&many.trace.log)[..] else { panic!("{:?}", many.trace.log) };
+    assert_eq!((kept, many.trace.log_dropped), (8_192 / 32, 0));
+    assert!(many.trace.fuel > 50 * fields, "{}", many.trace.fuel);
 }
 
 #[tokio::test]
@@ -163,12 +171,12 @@ async fn what_a_turn_streams_is_paid_for_in_fuel_and_in_memory_and_refused_unrea
         let prepared = sandbox.prepare(component, None).await.expect("it is taken");
         let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
         let before = budget.used();
-        let report = instance.run(call(FUEL)).await;
-        assert!(report.result.is_ok(), "{:?}", report.result);
+        let report = instance.run(call(FUEL), world()).await;
+        assert!(report.answer.is_ok(), "{:?}", report.answer);
         let held = budget.used() - before;
         instance.rest();
         assert!(budget.used() <= before, "it rests");
-        (held, report.fuel)
+        (held, report.trace.fuel)
     };
     let (little, cheap) = held(1).await;
     let (much, dear) = held(1 << 19).await;
@@ -195,12 +203,12 @@ async fn a_reply_is_paid_for_by_its_bytes() {
     for (kind, length) in [(0, 0), (0, 60_000), (1, 60_000)] {
         let code = code(replying(kind, length)).await;
         let mut instance = code.try_out(grant()).await.expect("it starts");
-        let report = instance.run(call(FUEL)).await;
-        assert_eq!(report.result.is_ok(), kind == 0, "zeros are no JSON: {:?}", report.result);
-        used.push(report.fuel);
+        let report = instance.run(call(FUEL), world()).await;
+        assert_eq!(report.answer.is_ok(), kind == 0, "zeros are no JSON: {:?}", report.answer);
+        used.push(report.trace.fuel);
         let mut instance = code.try_out(grant()).await.expect("it starts");
-        let short = instance.run(call(report.fuel - 1)).await;
-        assert_eq!(short.result, Err(Fault::FuelExhausted));
+        let short = instance.run(call(report.trace.fuel - 1), world()).await;
+        assert_eq!(short.answer, Err(Fault::FuelExhausted));
     }
     let [nothing, text, json] = used[..] else { unreachable!() };
     assert_eq!((text - nothing, json - nothing), (60_000, 8 * 60_000));

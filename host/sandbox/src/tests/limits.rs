@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use bytes::Bytes;
 
 use super::agent::{self, Parts, doing};
-use super::{MEMORY, call, code, grant, options, sandbox};
+use super::{MEMORY, call, code, grant, options, sandbox, world};
 use crate::memory::OVERHEAD;
 use crate::{Fault, Sandbox};
 use dormouse_base::memory::MemoryBudget;
@@ -19,13 +19,13 @@ const LOOP: &str = "(loop br 0)";
 async fn a_call_is_answered_and_the_instance_can_be_called_again() {
     let code = code(doing("")).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
-    let first = instance.run(call(FUEL)).await;
-    let answer = first.result.expect("it answers");
+    let first = instance.run(call(FUEL), world()).await;
+    let answer = first.answer.expect("it answers");
     assert_eq!((answer.content.len(), answer.complete), (0, false));
-    assert!(first.fuel > 0);
-    let second = instance.run(call(FUEL)).await;
-    assert!(second.result.is_ok());
-    assert_eq!(second.fuel, first.fuel);
+    assert!(first.trace.fuel > 0);
+    let second = instance.run(call(FUEL), world()).await;
+    assert!(second.answer.is_ok());
+    assert_eq!(second.trace.fuel, first.trace.fuel);
     assert_eq!(instance.memory_bytes(), 65_536);
 }
 
@@ -33,12 +33,12 @@ async fn a_call_is_answered_and_the_instance_can_be_called_again() {
 async fn a_guest_that_loops_uses_all_of_its_fuel_and_is_never_called_again() {
     let code = code(doing(LOOP)).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
-    let report = instance.run(call(FUEL)).await;
-    assert_eq!(report.result, Err(Fault::FuelExhausted));
-    assert_eq!(report.fuel, FUEL);
-    let again = instance.run(call(FUEL)).await;
-    assert!(matches!(again.result, Err(Fault::Host(_))));
-    assert_eq!(again.fuel, 0);
+    let report = instance.run(call(FUEL), world()).await;
+    assert_eq!(report.answer, Err(Fault::FuelExhausted));
+    assert_eq!(report.trace.fuel, FUEL);
+    let again = instance.run(call(FUEL), world()).await;
+    assert!(matches!(again.answer, Err(Fault::Host(_))));
+    assert_eq!(again.trace.fuel, 0);
 }
 
 #[tokio::test]
@@ -49,8 +49,8 @@ async fn a_call_that_needs_all_of_its_fuel_is_answered_and_one_that_needs_a_unit
     let code = code(agent::component(parts)).await;
     let run = async |fuel| {
         let mut instance = code.try_out(grant()).await.expect("it starts");
-        let report = instance.run(call(fuel)).await;
-        (report.result.map(drop), report.fuel)
+        let report = instance.run(call(fuel), world()).await;
+        (report.answer.map(drop), report.trace.fuel)
     };
     let (answered, needed) = run(FUEL).await;
     assert_eq!(answered, Ok(()));
@@ -71,13 +71,13 @@ async fn a_call_can_be_dropped_and_what_it_used_is_known() {
     for _ in 0..50 {
         let mut instance = prepared.code.try_out(grant()).await.expect("it starts");
         {
-            let mut run = pin!(instance.run(call(u64::MAX)));
+            let mut run = pin!(instance.run(call(u64::MAX), world()));
             let mut context = Context::from_waker(Waker::noop());
             for _ in 0..10 {
                 assert!(run.as_mut().poll(&mut context).is_pending());
             }
         }
-        assert!((1..u64::MAX).contains(&instance.abandon().fuel));
+        assert!((1..u64::MAX).contains(&instance.abandon().0.fuel));
     }
     assert_eq!(budget.used(), without_instances);
     drop((prepared, sandbox));
@@ -89,15 +89,15 @@ async fn a_guest_that_traps_after_it_was_denied_memory_has_too_little_memory() {
     let body = "(if (i32.eq (memory.grow (i32.const 64)) (i32.const -1)) (then unreachable))";
     let code = code(doing(body)).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
-    let report = instance.run(call(FUEL)).await;
-    assert_eq!(report.result, Err(Fault::MemoryExceeded { limit: MEMORY }));
+    let report = instance.run(call(FUEL), world()).await;
+    assert_eq!(report.answer, Err(Fault::MemoryExceeded { limit: MEMORY }));
 }
 
 #[tokio::test]
 async fn a_guest_that_copes_with_little_memory_goes_on() {
     let code = code(doing("(drop (memory.grow (i32.const 64)))")).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
-    assert!(instance.run(call(FUEL)).await.result.is_ok());
+    assert!(instance.run(call(FUEL), world()).await.answer.is_ok());
     assert_eq!(instance.memory_bytes(), 65_536);
 }
 
@@ -110,7 +110,7 @@ async fn the_budget_of_the_host_is_charged_and_given_back() {
     let image = budget.used();
     assert!((1..16_384).contains(&image), "the first image of the agent is charged: {image}");
     let mut first = prepared.code.try_out(grant()).await.expect("it starts");
-    assert!(first.run(call(FUEL)).await.result.is_ok());
+    assert!(first.run(call(FUEL), world()).await.answer.is_ok());
     assert_eq!(budget.used(), 3 * 65_536 + OVERHEAD + image);
     let second = prepared.code.try_out(grant()).await.expect_err("there is no memory");
     assert_eq!(second, Fault::HostOutOfMemory { needed: 65_536 + OVERHEAD });
@@ -123,7 +123,7 @@ async fn a_guest_that_recurses_traps() {
     let parts = Parts { inner: "(func $f call $f)", body: "call $f", ..Parts::default() };
     let code = code(agent::component(parts)).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
-    let fault = instance.run(call(FUEL)).await.result.expect_err("it traps");
+    let fault = instance.run(call(FUEL), world()).await.answer.expect_err("it traps");
     assert_eq!(fault, Fault::Trapped("the agent trapped: call stack exhausted".to_owned()));
 }
 
@@ -144,7 +144,7 @@ async fn an_agent_that_does_not_fit_the_pool_runs_all_the_same() {
     let tables = "(table 100000 funcref)";
     let code = code(agent::component(Parts { inner: tables, ..Parts::default() })).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
-    assert!(instance.run(call(FUEL)).await.result.is_ok());
+    assert!(instance.run(call(FUEL), world()).await.answer.is_ok());
     assert_eq!(instance.memory_bytes(), 65_536 + 800_000);
 }
 
@@ -158,7 +158,7 @@ async fn a_table_cannot_grow_beyond_what_the_instance_may_hold() {
     };
     let code = code(agent::component(parts)).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
-    assert!(instance.run(call(FUEL)).await.result.is_ok());
+    assert!(instance.run(call(FUEL), world()).await.answer.is_ok());
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn a_reply_that_points_outside_of_memory_is_a_trap_that_says_so() {
                 (i32.store (i32.const 16) (i32.const 1000))";
     let code = code(doing(body)).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
-    let fault = instance.run(call(FUEL)).await.result.expect_err("it is no reply");
+    let fault = instance.run(call(FUEL), world()).await.answer.expect_err("it is no reply");
     assert!(matches!(&fault, Fault::Trapped(why) if why.contains("out of bounds")), "{fault}");
 }
 
@@ -191,7 +191,7 @@ async fn a_guest_that_hands_over_too_much_at_once_is_stopped_before_it_is_read()
     };
     let code = code(agent::component(parts)).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
-    let fault = instance.run(call(FUEL)).await.result.expect_err("it is too much");
+    let fault = instance.run(call(FUEL), world()).await.answer.expect_err("it is too much");
     assert!(matches!(&fault, Fault::ReplyTooLarge { .. }), "{fault}");
 }
 
@@ -205,7 +205,7 @@ async fn the_sandbox_can_be_dropped_while_guests_run_and_inside_its_own_runtime(
         let mut instance = code.try_out(grant()).await.expect("it starts");
         drop(own);
         begun.send(()).expect("the test waits");
-        instance.run(call(u64::MAX)).await
+        instance.run(call(u64::MAX), world()).await
     });
     wait.await.expect("it began");
     drop(sandbox);

@@ -9,22 +9,22 @@ mod imports;
 mod limits;
 mod uploads;
 mod work;
+mod worlds;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
-use super::{
-    Call, Code, Compiler, Grant, OutputSink, Refusal, Sandbox, SandboxOptions, SessionView,
-};
+use super::{Call, Code, Compiler, Grant, Refusal, Sandbox, SandboxOptions, SessionView, World};
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::limits::{Limits, Usage};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{Part, Sender};
+use dormouse_domain::turn::{Delta, Part, Sender};
 
 /// The most memory that an instance may have in these tests.
 const MEMORY: u64 = 4 << 20;
@@ -55,7 +55,14 @@ async fn refusal(component: Vec<u8>) -> Refusal {
 }
 
 fn grant() -> Grant {
-    Grant { max_memory_bytes: MEMORY, seed: [7; 32], turn: 1, attempt: 0, monotonic_ns: 0 }
+    Grant {
+        max_memory_bytes: MEMORY,
+        seed: [7; 32],
+        turn: 1,
+        attempt: 0,
+        now: Timestamp(0),
+        monotonic_ns: 0,
+    }
 }
 
 fn call(fuel: u64) -> Call {
@@ -67,17 +74,24 @@ fn call(fuel: u64) -> Call {
         content: vec![Part::Text("hello".to_owned())],
         deadline: Timestamp::NEVER,
         fuel,
-        session: Arc::new(view()),
-        output: Box::new(Nowhere),
     }
 }
 
-fn view() -> SessionView {
-    SessionView {
-        id: "session".to_owned(),
-        agent: "agent".to_owned(),
-        pattern: Pattern::Hybrid,
-        config: Map::new(),
+/// A world that keeps what is streamed, and whose clocks go on by a step with each look.
+struct TestWorld {
+    document: Map<String, Value>,
+    limits: Limits,
+    now: Timestamp,
+    monotonic_ns: u64,
+    deltas: Vec<Delta>,
+}
+
+/// How far the clocks of a [`TestWorld`] go on with each look.
+const STEP: Duration = Duration::from_secs(60);
+
+fn world() -> Box<TestWorld> {
+    Box::new(TestWorld {
+        document: Map::new(),
         limits: Limits {
             max_turns: None,
             max_budget: None,
@@ -89,15 +103,42 @@ fn view() -> SessionView {
             max_lifetime: None,
             sleep_after: None,
         },
-        usage: Usage::default(),
-        context: Map::new(),
-    }
+        now: Timestamp(0),
+        monotonic_ns: 0,
+        deltas: Vec::new(),
+    })
 }
 
-struct Nowhere;
+/// The world of a call that is over.
+fn returned(world: Box<dyn World>) -> TestWorld {
+    let world: Box<dyn Any> = world;
+    *world.downcast().expect("it is the world that was handed in")
+}
 
-impl OutputSink for Nowhere {
-    fn text(&mut self, _: String) {}
+impl World for TestWorld {
+    fn session(&self) -> SessionView<'_> {
+        SessionView {
+            id: "session",
+            agent: "agent",
+            pattern: Pattern::Hybrid,
+            config: &self.document,
+            limits: &self.limits,
+            usage: Usage::default(),
+            context: &self.document,
+        }
+    }
 
-    fn event(&mut self, _: String, _: String) {}
+    fn now(&mut self) -> Timestamp {
+        self.now = self.now.after(STEP);
+        self.now
+    }
+
+    fn monotonic_ns(&mut self) -> u64 {
+        self.monotonic_ns += u64::try_from(STEP.as_nanos()).expect("small");
+        self.monotonic_ns
+    }
+
+    fn emit(&mut self, delta: Delta) {
+        self.deltas.push(delta);
+    }
 }

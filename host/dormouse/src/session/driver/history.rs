@@ -92,7 +92,8 @@ impl Driver<'_> {
             Some(target) => Some(self.go_back(&mut after, target).await?),
             None => {
                 if let Some(snapshot) = before.head.filter(|_| failed)
-                    && matches!(self.wake().await, Err(WakeError::Damaged(_)))
+                    && let mut cuts = self.cuts_of_order()
+                    && matches!(self.wake(&mut cuts).await, Err(WakeError::Damaged(_)))
                 {
                     let newest_good = self.newest_good(&before).await?.map(|good| good.id);
                     return Err(Damaged { snapshot, newest_good }.into());

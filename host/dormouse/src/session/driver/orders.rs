@@ -123,10 +123,11 @@ impl Driver<'_> {
         if !open || (session.unsaved_turns > 0 && self.guest.is_none()) {
             return Err(NotActive::of(session, status).into());
         }
-        let woken = match self.wake().await {
+        let mut cuts = self.cuts_of_order();
+        let woken = match self.wake(&mut cuts).await {
             Err(WakeError::Damaged(why)) => {
                 self.mend(why).await?;
-                self.wake().await
+                self.wake(&mut cuts).await
             }
             woken => woken,
         };
@@ -177,7 +178,7 @@ impl Driver<'_> {
             WakeError::NotFound => OrderError::NotFound(self.id),
             WakeError::OutOfMemory => OrderError::OutOfMemory,
             WakeError::ShuttingDown => OrderError::ShuttingDown,
-            WakeError::Ended => {
+            WakeError::Cut(_) => {
                 let (reason, limit) = (None, None);
                 NotActive { status: Status::Stopping, reason, limit }.into()
             }

@@ -3,25 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::session::request::{Ended, Letter, OrderError, Running, SendError};
+use super::cuts::Cuts;
+use crate::session::request::{Ended, Letter, OrderError, SendError};
 use crate::turn::admission::{self, Grant};
-use crate::turn::output::{Delta, Output};
+use crate::turn::execution::{self, GuestAnswer, TurnCall, TurnResult};
+use crate::turn::output::Output;
 use crate::turn::settlement::{self, Answer, Begun};
+use crate::turn::world::SessionWorld;
 use dormouse_domain::deadline;
 use dormouse_domain::id::TurnId;
-use dormouse_domain::limits::Limit;
-use dormouse_domain::session::{Durability, Residency, Session};
+use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::state::{Cause, Move, Status};
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{
-    Failure, FailureCode, LogLevel, LogLine, LogSource, TurnOutcome, TurnRecord,
-};
-use dormouse_sandbox::{
-    Call, Fault, GuestFailure, OVERHEAD, OutputSink, Report, Saved, SessionView,
-};
+use dormouse_domain::turn::{TurnOutcome, TurnRecord};
+use dormouse_sandbox::{Call, Fault, OVERHEAD};
 
 use super::{Driver, Reserve, WakeError};
 
@@ -29,27 +26,24 @@ use super::{Driver, Reserve, WakeError};
 /// reserved beforehand, and with all reserved that its session may have.
 const ATTEMPTS: u32 = 3;
 
-/// How the call of the guest came to its end.
+/// How an attempt at a turn came to its end.
 enum Outcome {
-    Returned(Result<(Report, Option<Saved>), WakeError>),
-    TimedOut,
-    Killed,
+    /// The guest was called.
+    Called(TurnResult<SessionWorld>),
+    /// The guest was not called: its session was not woken.
+    NeverBegun(WakeError),
 }
 
 impl Driver<'_> {
     /// Answer one message.
-    pub(super) async fn message(
-        &mut self,
-        letter: Letter,
-        interrupt: &mut watch::Receiver<Running>,
-    ) {
+    pub(super) async fn message(&mut self, letter: Letter) {
         let Letter { sender, content, output, answer, _charge } = letter;
         self.stuck = false;
         let id = TurnId(self.manager.clock.new_id());
         let begun = Begun { id, sender, input: content, started_at: self.manager.clock.now() };
         let span = tracing::debug_span!("turn", session = %self.id, turn = %id);
         let ending = Ending(output);
-        let result = self.turn(begun, &ending.0, interrupt).instrument(span).await;
+        let result = self.turn(begun, &ending.0).instrument(span).await;
         // Before the answer: who has it finds no turn that still runs.
         self.manager.note_turn_over(self.id);
         // After the commit: who reads the stream to its end finds the outcome.
@@ -58,12 +52,7 @@ impl Driver<'_> {
         let _ = answer.send(result);
     }
 
-    async fn turn(
-        &mut self,
-        begun: Begun,
-        output: &Output,
-        interrupt: &mut watch::Receiver<Running>,
-    ) -> Result<Ended, SendError> {
+    async fn turn(&mut self, begun: Begun, output: &Output) -> Result<Ended, SendError> {
         if self.manager.liveness.is_closed() {
             return Err(SendError::ShuttingDown);
         }
@@ -75,34 +64,37 @@ impl Driver<'_> {
         } else if self.has_outlived(begun.started_at) {
             self.make_move(Move::Terminate(Cause::LifetimeExceeded.into())).await?;
         }
-        let mut session = self.session.clone().ok_or(SendError::NotFound(self.id))?;
+        let mut session = Arc::new(self.session.clone().ok_or(SendError::NotFound(self.id))?);
         let rules = self.manager.options.rules;
         let mut grant = admission::admit(&session, rules.price, begun.started_at)?;
 
         self.manager.note_running(self.id, session.usage.next_turn(), output, grant.deadline);
+        let mut cuts = self.cuts_of_turn(grant.deadline);
         let started = self.manager.clock.monotonic();
         let mut attempt = 1;
-        let mut ending = loop {
-            let mut ending = self.call(&session, &begun, output, &mut grant, interrupt).await;
-            if let Outcome::Returned(Err(WakeError::Damaged(why))) = &ending {
-                session = self.mend(why.clone()).await.map_err(|error| match error {
+        let outcome = loop {
+            let mut outcome = self.attempt(&session, &begun, output, &mut grant, &mut cuts).await;
+            if let Outcome::NeverBegun(WakeError::Damaged(why)) = &outcome {
+                let mended = self.mend(why.clone()).await.map_err(|error| match error {
                     OrderError::Damaged(damaged) => SendError::Damaged(damaged),
                     OrderError::Store(error) => SendError::Store(error),
                     error => SendError::Host(error.to_string()),
                 })?;
-                ending = self.call(&session, &begun, output, &mut grant, interrupt).await;
+                session = Arc::new(mended);
+                outcome = self.attempt(&session, &begun, output, &mut grant, &mut cuts).await;
             }
-            match self.lacking(&ending) {
-                Some(needed) if attempt < ATTEMPTS && self.may_start_again(output) => {
-                    self.start_again(&session, attempt, needed);
+            match &outcome {
+                Outcome::Called(TurnResult { lacks: Some(needed), world, .. })
+                    if attempt < ATTEMPTS && self.may_start_again(world) =>
+                {
+                    self.start_again(&session, attempt, *needed);
                     attempt += 1;
                 }
-                Some(_) | None => break ending,
+                Outcome::Called(_) | Outcome::NeverBegun(_) => break outcome,
             }
         };
-        self.save(&mut ending).await;
         let duration = self.manager.clock.monotonic().saturating_sub(started);
-        let ended = self.judge(&session, ending, grant, attempt, duration)?;
+        let ended = self.judge(&session, outcome, grant, attempt, duration)?;
 
         let mut commit = settlement::settle(&session, begun, ended, rules);
         let mut events = self.pending_events().await;
@@ -131,22 +123,11 @@ impl Driver<'_> {
         if failed { Err(SendError::Failed(Box::new(ended))) } else { Ok(ended) }
     }
 
-    /// What the guest needed to hold, where its call ended because the host had no memory for it now.
-    fn lacking(&self, ending: &Outcome) -> Option<u64> {
-        let Outcome::Returned(Ok((report, _))) = ending else { return None };
-        match report.result {
-            Err(Fault::HostOutOfMemory { needed }) => {
-                (needed <= self.manager.memory_of_instances()).then_some(needed)
-            }
-            Ok(_) | Err(_) => None,
-        }
-    }
-
     /// Whether the turn can be tried again, so that nobody sees that it was tried before: no reader has
     /// anything of it, and the state that it started from is in a snapshot.
-    fn may_start_again(&self, output: &Output) -> bool {
+    fn may_start_again(&self, world: &SessionWorld) -> bool {
         let saved = self.session.as_ref().is_some_and(|session| session.unsaved_turns == 0);
-        saved && !output.has_deltas()
+        saved && !world.has_streamed()
     }
 
     /// Take back an attempt for which the host had no memory. The next waits for that memory, holds
@@ -161,186 +142,115 @@ impl Driver<'_> {
         self.reserve = Reserve { wanted, least: needed };
     }
 
-    /// Wake the guest and call it, until it returns, its time is up, or somebody ends it.
-    async fn call(
+    /// Wake the guest and call it, until it returns or the turn is cut off.
+    async fn attempt(
         &mut self,
-        session: &Session,
+        session: &Arc<Session>,
         begun: &Begun,
         output: &Output,
         grant: &mut Grant,
-        interrupt: &mut watch::Receiver<Running>,
+        cuts: &mut Cuts<'_>,
     ) -> Outcome {
-        let (manager, id) = (self.manager, self.id);
-        let clock = self.manager.clock.clone();
-        let grace = self.manager.options.stop_grace;
-        let price = self.manager.options.rules.price;
-        let deadline = grant.deadline;
         let mut call = Call {
             id: begun.id.to_string(),
             number: session.usage.next_turn(),
             attempt: self.attempts,
             sender: begun.sender.clone(),
             content: begun.input.clone(),
-            deadline,
+            deadline: grant.deadline,
             fuel: grant.fuel,
-            session: Arc::new(view(session)),
-            output: Box::new(Sink(output.clone())),
         };
         self.attempts += 1;
-        let run = async {
-            self.wake().await?;
-            let Some(guest) = &mut self.guest else { return Err(WakeError::NotFound) };
-            if session.unsaved_turns > 0 {
-                guest.instance.keep_at_any_price();
-            }
-            *grant = grant.after_start(session, price, guest.instance.start_due());
-            call.fuel = grant.fuel;
-            output.begin(call.number);
-            Ok((guest.instance.run(call).await, None))
-        };
-        tokio::pin!(run);
-        let mut time_up = Box::pin(clock.sleep_until(deadline));
-        let mut patience = None;
-        loop {
-            let stopped = async {
-                match &mut patience {
-                    Some(timer) => std::pin::Pin::as_mut(timer).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                report = &mut run => return match report {
-                    Err(WakeError::Ended) => Outcome::Killed,
-                    report => Outcome::Returned(report),
-                },
-                Ok(()) = interrupt.changed() => match *interrupt.borrow_and_update() {
-                    Running::Continues => {}
-                    Running::Finishes => {
-                        let until = clock.now().after(grace);
-                        // Until the turn is over.
-                        let _ = manager.note_waiting(id, until);
-                        patience = Some(Box::pin(clock.sleep_until(until)));
-                    }
-                    Running::Dies => return Outcome::Killed,
-                },
-                () = &mut time_up => return Outcome::TimedOut,
-                () = stopped => return Outcome::Killed,
-            }
+        if let Err(error) = self.wake(cuts).await {
+            return Outcome::NeverBegun(error);
         }
+        let Some(guest) = &mut self.guest else {
+            return Outcome::NeverBegun(WakeError::NotFound);
+        };
+        if session.unsaved_turns > 0 {
+            guest.instance.keep_at_any_price();
+        }
+        let price = self.manager.options.rules.price;
+        *grant = grant.after_start(session, price, guest.instance.start_due());
+        call.fuel = grant.fuel;
+        output.begin(call.number);
+        let world = SessionWorld::new(
+            Arc::clone(session),
+            self.manager.clock.clone(),
+            guest.instance.monotonic_ns(),
+            output.clone(),
+        );
+        let turn = TurnCall {
+            call,
+            world: Box::new(world),
+            grant: *grant,
+            durability: session.profile.durability,
+            host_memory: self.manager.memory_of_instances(),
+        };
+        Outcome::Called(execution::run(&mut guest.instance, turn, cuts.next()).await)
     }
 
-    /// Save the state after a call that was answered. Outside of the turn's time and fuel: a turn that
-    /// has spent all of either is as good as any other.
-    async fn save(&mut self, ending: &mut Outcome) {
-        let (Outcome::Returned(Ok((report, kept))), Some(guest)) = (ending, &mut self.guest) else {
-            return;
-        };
-        if report.result.is_err() {
-            return;
-        }
-        let later =
-            self.session.as_ref().is_some_and(|s| s.profile.durability == Durability::Sleep);
-        if later && !guest.instance.is_stateless() {
-            // A save would have found out by the way what it holds.
-            if let Err(fault) = guest.instance.measure().await {
-                report.result = Err(fault);
-            }
-            return;
-        }
-        match guest.instance.save().await {
-            Ok(saved @ (Saved::State(_) | Saved::Nothing)) => *kept = Some(saved),
-            Ok(Saved::Held(what)) => {
-                tracing::debug!(session = %self.id, what, "a turn is not saved");
-                report.log.push(LogLine {
-                    source: LogSource::Log(LogLevel::Warn),
-                    message: format!("the session cannot sleep after this turn: {what}"),
-                    fields: Vec::new(),
-                });
-            }
-            Ok(Saved::Never) => {}
-            Err(fault) => report.result = Err(fault),
-        }
-    }
-
-    /// Say what came of the call. An error: the turn was not begun, and nothing is recorded.
+    /// Say what came of the attempts. An error: the turn was not begun, and nothing is recorded.
     fn judge(
         &mut self,
         session: &Session,
-        ending: Outcome,
+        outcome: Outcome,
         grant: Grant,
         attempt: u32,
         duration: Duration,
     ) -> Result<settlement::Ended, SendError> {
-        let memory = self.manager.memory_of_instances();
-        let lacking = self.lacking(&ending).is_some();
-        let waited = matches!(ending, Outcome::TimedOut) && std::mem::take(&mut self.in_line);
-        let mut start_fuel = None;
-        let (result, fuel, log, log_dropped) = match ending {
-            // Not billed: it is the host that could not go on.
-            Outcome::Returned(Ok((report, _))) if lacking => {
-                (Err(out_of_memory()), 0, report.log, report.log_dropped)
-            }
-            Outcome::Returned(Ok((report, kept))) => {
-                start_fuel = self.guest.as_mut().and_then(|guest| guest.instance.take_start());
-                let result = match report.result {
-                    Ok(answer) => Ok(self.answer(session, answer, kept)),
-                    Err(fault) => Err(failure(fault, grant, memory)),
-                };
-                (result, report.fuel, report.log, report.log_dropped)
-            }
-            Outcome::Returned(Err(WakeError::Guest(fault))) => {
-                if let Fault::StartTooLong { limit } = fault {
-                    start_fuel = Some(limit);
-                }
-                (Err(failure(fault, grant, memory)), 0, Vec::new(), 0)
-            }
-            // It was begun before, and has waited in vain to be begun again.
-            Outcome::Returned(Err(WakeError::OutOfMemory)) if attempt > 1 => {
-                (Err(out_of_memory()), 0, Vec::new(), 0)
-            }
-            Outcome::TimedOut if waited && attempt > 1 => (Err(out_of_memory()), 0, Vec::new(), 0),
-            Outcome::Returned(Err(error)) => return Err(self.refusal(error)),
-            // The turn was never begun: it waited for memory or a place for all of its time.
-            Outcome::TimedOut if waited => return Err(self.refusal(WakeError::OutOfMemory)),
-            ending @ (Outcome::TimedOut | Outcome::Killed) => {
-                self.in_line = false;
-                let failure = match ending {
-                    Outcome::Killed => Failure {
-                        code: FailureCode::TurnKilled,
-                        message: "the turn was ended before the agent had answered".to_owned(),
-                    },
-                    Outcome::Returned(_) | Outcome::TimedOut => out_of_time(grant.time_limit),
-                };
-                match self.guest.take() {
-                    Some(mut guest) => {
-                        start_fuel = guest.instance.take_start();
-                        let abandoned = guest.instance.abandon();
-                        (Err(failure), abandoned.fuel, abandoned.log, abandoned.log_dropped)
-                    }
-                    None => (Err(failure), 0, Vec::new(), 0),
-                }
-            }
-        };
         let ended_at = self.manager.clock.now();
-        Ok(settlement::Ended { result, fuel, start_fuel, log, log_dropped, ended_at, duration })
+        let failed = |failure, start_fuel| settlement::Ended {
+            result: Err(failure),
+            fuel: 0,
+            start_fuel,
+            log: Vec::new(),
+            log_dropped: 0,
+            ended_at,
+            duration,
+        };
+        match outcome {
+            Outcome::Called(TurnResult { result, fuel, start_fuel, log, log_dropped, .. }) => {
+                let result = result.map(|answer| self.answer(session, answer));
+                Ok(settlement::Ended {
+                    result,
+                    fuel,
+                    start_fuel,
+                    log,
+                    log_dropped,
+                    ended_at,
+                    duration,
+                })
+            }
+            Outcome::NeverBegun(WakeError::Guest(fault)) => {
+                let start_fuel = match fault {
+                    Fault::StartTooLong { limit } => Some(limit),
+                    _ => None,
+                };
+                let memory = self.manager.memory_of_instances();
+                Ok(failed(execution::failure(fault, grant, memory), start_fuel))
+            }
+            // An attempt was begun before, and the next one has waited in vain.
+            Outcome::NeverBegun(WakeError::OutOfMemory) if attempt > 1 => {
+                Ok(failed(execution::out_of_memory(), None))
+            }
+            Outcome::NeverBegun(WakeError::Cut(cut)) => {
+                let start_fuel = self.guest.as_mut().and_then(|guest| guest.instance.take_start());
+                Ok(failed(cut.failure(grant), start_fuel))
+            }
+            Outcome::NeverBegun(error) => Err(self.refusal(error)),
+        }
     }
 
-    fn answer(
-        &mut self,
-        session: &Session,
-        answer: dormouse_sandbox::Answer,
-        kept: Option<Saved>,
-    ) -> Answer {
-        let stateless = kept == Some(Saved::Nothing);
-        let snapshot = match (kept, &self.guest) {
-            (Some(Saved::State(state)), Some(guest)) => {
+    fn answer(&self, session: &Session, answer: GuestAnswer) -> Answer {
+        let GuestAnswer { content, complete, state, durable } = answer;
+        let snapshot = match (state, &self.guest) {
+            (Some(state), Some(guest)) => {
                 Some(self.snapshot(session, session.usage.next_turn(), &guest.instance, state))
             }
-            (None | Some(Saved::Nothing | Saved::Held(_) | Saved::Never), _) | (_, None) => None,
+            (None, _) | (_, None) => None,
         };
-        let durable = stateless || snapshot.is_some();
-        Answer { content: answer.content, complete: answer.complete, snapshot, durable }
+        Answer { content, complete, snapshot, durable }
     }
 
     /// Whether turns have committed whose state no snapshot holds and no instance either.
@@ -372,7 +282,7 @@ impl Driver<'_> {
         match error {
             WakeError::NotFound => SendError::NotFound(self.id),
             WakeError::OutOfMemory => SendError::OutOfMemory,
-            WakeError::ShuttingDown | WakeError::Ended => SendError::ShuttingDown,
+            WakeError::ShuttingDown | WakeError::Cut(_) => SendError::ShuttingDown,
             WakeError::Guest(fault) => SendError::Host(fault.to_string()),
             WakeError::Damaged(why) => SendError::Host(why),
             WakeError::Unusable(why) => SendError::Unusable(why),
@@ -389,87 +299,6 @@ impl Drop for Ending {
     fn drop(&mut self) {
         self.0.end();
     }
-}
-
-/// Streams what the guest writes to whoever reads.
-struct Sink(Output);
-
-impl OutputSink for Sink {
-    fn text(&mut self, delta: String) {
-        self.0.push(Delta::Text(delta));
-    }
-
-    fn event(&mut self, name: String, data: String) {
-        self.0.push(Delta::Event { name, data });
-    }
-}
-
-/// What the agent may know of its session: nothing that depends on how often the session has slept.
-fn view(session: &Session) -> SessionView {
-    let mut usage = session.usage;
-    usage.cost = usage.cost - std::mem::take(&mut usage.start_cost);
-    (usage.starts, usage.start_fuel) = (0, 0);
-    SessionView {
-        id: session.id.to_string(),
-        agent: session.profile.agent.name.to_string(),
-        pattern: session.profile.pattern,
-        config: session.profile.config.clone(),
-        limits: session.profile.limits.clone(),
-        usage,
-        context: session.context.clone(),
-    }
-}
-
-/// The host had no memory for what the agent needed.
-fn out_of_memory() -> Failure {
-    let message = "the host has had no memory for what the agent needs; nothing of the turn is kept \
-                   or billed; try again later";
-    Failure { code: FailureCode::OutOfMemory, message: message.to_owned() }
-}
-
-/// The time of a turn was up.
-fn out_of_time(limit: Limit) -> Failure {
-    let code = match limit {
-        // It is the session that has come to its end.
-        Limit::Lifetime(_) => FailureCode::TurnKilled,
-        _ => FailureCode::TurnTimeout,
-    };
-    let message = format!("the agent did not answer in time: it has reached the {limit}");
-    Failure { code, message }
-}
-
-/// What a fault of the guest is called, and told to its author, where the host has this much memory.
-fn failure(fault: Fault, grant: Grant, memory: u64) -> Failure {
-    let message = match fault {
-        Fault::HostOutOfMemory { needed } => format!(
-            "the agent needs {needed} bytes of memory; this host has {memory} bytes for all agents"
-        ),
-        Fault::FuelExhausted => {
-            let limit = grant.fuel_limit;
-            format!("the agent used all the fuel that it was given: it has reached the {limit}")
-        }
-        _ => fault.to_string(),
-    };
-    let code = match fault {
-        Fault::Failed(GuestFailure::Invalid(_)) => FailureCode::AgentInvalid,
-        Fault::Failed(GuestFailure::Declined) => FailureCode::AgentDeclined,
-        Fault::Failed(GuestFailure::Failed(_) | GuestFailure::InvalidReply(_))
-        | Fault::ReplyTooLarge { .. }
-        | Fault::StateTooLarge { .. }
-        | Fault::SaveFailed(_)
-        | Fault::RestoreFailed(_) => FailureCode::AgentFailed,
-        Fault::Trapped(_) => FailureCode::AgentTrapped,
-        Fault::FuelExhausted => match grant.fuel_limit {
-            Limit::Budget(_) => FailureCode::BudgetExceeded,
-            _ => FailureCode::FuelExhausted,
-        },
-        Fault::StartTooLong { .. } => FailureCode::FuelExhausted,
-        Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory { .. } => FailureCode::MemoryExceeded,
-        Fault::Busy | Fault::Host(_) | Fault::SnapshotUnusable(_) | Fault::SnapshotDamaged(_) => {
-            FailureCode::HostFault
-        }
-    };
-    Failure { code, message }
 }
 
 fn count(turn: &TurnRecord, duration: Duration) {

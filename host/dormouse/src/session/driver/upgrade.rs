@@ -99,7 +99,7 @@ impl Driver<'_> {
         state: &GuestState,
         who: &str,
     ) -> Result<Guest, OrderError> {
-        match self.make(session, Some((head, state))).await {
+        match self.make(session, Some((head, state)), &mut self.cuts_of_order()).await {
             Ok(guest) => Ok(guest),
             Err(WakeError::Guest(fault)) => {
                 Err(refused(format!("{who} does not take the state: {fault}")))

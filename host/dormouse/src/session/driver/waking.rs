@@ -9,11 +9,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
+use super::cuts::Cuts;
 use super::{Driver, Reserve, WakeError};
 use crate::session::manager::Manager;
-use crate::session::request::Running;
 use crate::session::residents::{Guest, Place, Seat};
 use dormouse_base::line::Ticket;
 use dormouse_base::memory::Account;
@@ -78,14 +76,14 @@ impl Driver<'_> {
     }
 
     /// Make the instance where there is none, in the state of the head, and pay for all that it has.
-    pub(super) async fn wake(&mut self) -> Result<(), WakeError> {
-        if self.guest.is_some() && self.rouse().await? {
+    pub(super) async fn wake(&mut self, cuts: &mut Cuts<'_>) -> Result<(), WakeError> {
+        if self.guest.is_some() && self.rouse(cuts).await? {
             return Ok(());
         }
-        let session = self.load().await?.clone();
+        let session = cuts.bound(self.load()).await??.clone();
         self.manager.note_residency(self.id, Residency::Waking);
         let begun = self.manager.clock.monotonic();
-        let made = self.make(&session, None).await;
+        let made = self.make(&session, None, cuts).await;
         self.let_go();
         let residency = if made.is_ok() { Residency::Resident } else { Residency::Asleep };
         self.manager.note_residency(self.id, residency);
@@ -103,7 +101,7 @@ impl Driver<'_> {
 
     /// Let the idle instance pay for all that it has. Answers whether there still is one: where memory
     /// is short, one whose state is saved gives up what it has, and stands in line like any other.
-    async fn rouse(&mut self) -> Result<bool, WakeError> {
+    async fn rouse(&mut self, cuts: &mut Cuts<'_>) -> Result<bool, WakeError> {
         let Some(guest) = &mut self.guest else { return Ok(false) };
         let line = self.manager.memory.line();
         if guest.instance.is_awake() || (!line.lacks_memory() && guest.instance.wake().is_ok()) {
@@ -124,7 +122,7 @@ impl Driver<'_> {
         let until = clock.now().after(PATIENCE);
         let mut patience = std::pin::pin!(clock.sleep_until(until));
         let before = self.manager.note_waiting(self.id, until);
-        let stood = stand(&mut self.in_line, &self.interrupt, first, patience.as_mut()).await;
+        let stood = stand(cuts, first, patience.as_mut()).await;
         self.manager.note_waited(self.id, before);
         stood?;
         Ok(true)
@@ -136,13 +134,14 @@ impl Driver<'_> {
         &mut self,
         session: &Session,
         given: Option<(&Snapshot, &GuestState)>,
+        cuts: &mut Cuts<'_>,
     ) -> Result<Guest, WakeError> {
         let manager = self.manager;
         let digest = session.profile.agent.digest;
-        let code = manager.catalog.code(digest, &session.owner).await?;
+        let code = cuts.bound(manager.catalog.code(digest, &session.owner)).await??;
         let ticket = self.ticket.take();
         let mut ticket = ticket.unwrap_or_else(|| manager.memory.line().ticket(&session.owner));
-        let made = self.make_of(&code, session, given, &mut ticket).await;
+        let made = self.make_of(&code, session, given, &mut ticket, cuts).await;
         // Whoever has to come again stands where it stood.
         self.ticket = Some(ticket);
         made
@@ -154,6 +153,7 @@ impl Driver<'_> {
         session: &Session,
         given: Option<(&Snapshot, &GuestState)>,
         ticket: &mut Ticket,
+        cuts: &mut Cuts<'_>,
     ) -> Result<Guest, WakeError> {
         let manager = self.manager;
         let until = manager.clock.now().after(PATIENCE);
@@ -172,8 +172,7 @@ impl Driver<'_> {
                     self.head = None;
                     let first = ticket.first(|| means.gather(manager, &session.owner));
                     let before = manager.note_waiting(self.id, until);
-                    let interrupt = &self.interrupt;
-                    let stood = stand(&mut self.in_line, interrupt, first, patience.as_mut()).await;
+                    let stood = stand(cuts, first, patience.as_mut()).await;
                     manager.note_waited(self.id, before);
                     stood?
                 }
@@ -181,18 +180,20 @@ impl Driver<'_> {
             let (head, state) = match given {
                 Some((head, state)) => (Some(head), Some(state)),
                 None => {
-                    self.load_head(session).await?;
+                    cuts.bound(self.load_head(session)).await??;
                     (self.head.as_ref(), self.head.as_ref().map(|head| &head.state))
                 }
             };
+            let now = manager.clock.now();
             let grant = Grant {
                 max_memory_bytes: session.profile.limits.max_memory_bytes,
                 seed: manager.seed(session.id),
                 turn: session.usage.next_turn(),
                 attempt: self.attempts,
-                monotonic_ns: monotonic_ns(session, head, manager.clock.now()),
+                now,
+                monotonic_ns: monotonic_ns(session, head, now),
             };
-            match revive(code, grant, account, state).await {
+            match cuts.bound(revive(code, grant, account, state)).await? {
                 Ok(instance) => {
                     let place = means.place.take().ok_or(WakeError::OutOfMemory)?;
                     return Ok(Guest { instance, place });
@@ -209,6 +210,7 @@ impl Driver<'_> {
                 Err(Fault::Busy) => tokio::select! {
                     () = manager.clock.back_off(ENGINE_BUSY) => {}
                     () = patience.as_mut() => return Err(WakeError::OutOfMemory),
+                    cut = cuts.next() => return Err(WakeError::Cut(cut)),
                 },
                 Err(Fault::SnapshotDamaged(why)) => return Err(WakeError::Damaged(why)),
                 Err(Fault::SnapshotUnusable(why)) => return Err(WakeError::Unusable(why)),
@@ -218,28 +220,18 @@ impl Driver<'_> {
     }
 }
 
-/// Stand in line until it brings something, or there is no more patience, or somebody ends the
-/// session.
+/// Stand in line until it brings something, or there is no more patience, or the wait has to end.
 async fn stand<T>(
-    in_line: &mut bool,
-    interrupt: &watch::Receiver<Running>,
+    cuts: &mut Cuts<'_>,
     first: impl Future<Output = Option<T>>,
     patience: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<T, WakeError> {
-    let mut interrupt = interrupt.clone();
-    let ended = async move {
-        let _ = interrupt.wait_for(|now| *now >= Running::Finishes).await;
-    };
-    // It stays so where the time of the turn is up and this future is dropped.
-    *in_line = true;
-    let got = tokio::select! {
+    tokio::select! {
         biased;
         got = first => got.ok_or(WakeError::ShuttingDown),
-        () = ended => Err(WakeError::Ended),
+        end = cuts.end_of_waiting() => Err(end),
         () = patience => Err(WakeError::OutOfMemory),
-    };
-    *in_line = false;
-    got
+    }
 }
 
 impl Means {

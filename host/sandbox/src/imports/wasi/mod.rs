@@ -2,9 +2,8 @@
 //! empty world. No arguments, no variables, no directories, no network; standard input is at its end.
 //! A command has arguments, variables and an input for each turn, and prints its reply.
 //!
-//! The monotonic clock goes on where the last instance of the session stopped; random bytes never come
-//! again.
-//! A guest that sleeps waits in real time, whatever clock the host has: its deadline is the caller's.
+//! The clocks are those of the call that runs, and between calls those of the instance; random bytes never
+//! come again. A guest that sleeps waits in real time, whatever clock the host has: its deadline is the caller's.
 
 mod clock;
 mod linked;
@@ -16,13 +15,12 @@ use wasmtime::component::Linker;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-pub(crate) use clock::GuestClock;
-pub(crate) use printed::Printed;
+pub(crate) use clock::{GuestClock, StandingClock};
+pub(crate) use printed::{Printed, PrintedReply};
 pub(crate) use random::{Moment, Occasion, RandomStream};
 
 use super::log::Stream;
 use crate::guest::{Guest, SharedLog};
-use clock::StandingClock;
 use stdio::Output;
 
 /// Random bytes that a guest may ask for at once.
@@ -68,26 +66,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// The world that every instance of an agent starts in, where starting asks for one at all: its clocks
-/// stand still, and its randomness is no secret.
-pub(crate) fn same_for_all(random: &RandomStream, log: &SharedLog) -> WasiCtx {
-    WasiCtxBuilder::new()
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .stdout(Output::new(Stream::Stdout, log.clone()))
-        .stderr(Output::new(Stream::Stderr, log.clone()))
-        .wall_clock(StandingClock)
-        .monotonic_clock(StandingClock)
-        .secure_random(random.clone())
-        .insecure_random(random.clone())
-        .max_random_size(MAX_RANDOM)
-        .build()
-}
-
-/// The world of one instance.
-pub(crate) fn context(clock: &GuestClock, random: &RandomStream, log: &SharedLog) -> WasiCtx {
-    world(clock, random, log).build()
+/// What one instance may use of WASI, with this randomness: that of its session, or the one that all
+/// instances of an agent start with.
+pub(crate) fn context(random: &RandomStream, log: &SharedLog) -> WasiCtx {
+    builder(random, log).build()
 }
 
 /// What a command is started with.
@@ -102,14 +84,9 @@ pub(crate) struct Program {
     pub(crate) output: Printed,
 }
 
-/// The world of one instance in which a command runs.
-pub(crate) fn context_of(
-    program: Program,
-    clock: &GuestClock,
-    random: &RandomStream,
-    log: &SharedLog,
-) -> WasiCtx {
-    world(clock, random, log)
+/// What a command may use of WASI.
+pub(crate) fn context_of(program: Program, random: &RandomStream, log: &SharedLog) -> WasiCtx {
+    builder(random, log)
         .args(&program.arguments)
         .envs(&program.environment)
         .stdin(MemoryInputPipe::new(program.input))
@@ -117,7 +94,7 @@ pub(crate) fn context_of(
         .build()
 }
 
-fn world(clock: &GuestClock, random: &RandomStream, log: &SharedLog) -> WasiCtxBuilder {
+fn builder(random: &RandomStream, log: &SharedLog) -> WasiCtxBuilder {
     let mut builder = WasiCtxBuilder::new();
     builder
         .allow_tcp(false)
@@ -125,8 +102,8 @@ fn world(clock: &GuestClock, random: &RandomStream, log: &SharedLog) -> WasiCtxB
         .allow_ip_name_lookup(false)
         .stdout(Output::new(Stream::Stdout, log.clone()))
         .stderr(Output::new(Stream::Stderr, log.clone()))
-        .wall_clock(clock.clone())
-        .monotonic_clock(clock.clone())
+        .wall_clock(StandingClock)
+        .monotonic_clock(StandingClock)
         // One stream for both: what comes from one never comes from the other.
         .secure_random(random.clone())
         .insecure_random(random.clone())

@@ -179,11 +179,12 @@ async fn pay_for_writing(store: &mut Store<'_>, length: u64, limit: u64) -> wasm
     charge(store, length.saturating_mul(price::PRINTED_BYTE)).await
 }
 
-/// Write to a stream, and pay for the memory that what was written is kept in.
+/// Write to a stream, stream what that was where it is a reply, and pay for the memory that it is kept in.
 fn print(store: &mut Store<'_>, stream: Output, bytes: Vec<u8>) -> wasmtime::Result<Answer<()>> {
     let resources = store.data_mut().resources();
     let written = HostOutputStream::write(resources, stream, bytes);
     let answer = answer(resources, written)?;
+    store.data_mut().stream_printed()?;
     store.data_mut().pay_for_kept()?;
     Ok(answer)
 }

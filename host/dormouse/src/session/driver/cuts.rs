@@ -1,0 +1,105 @@
+//! What ends the work of a driver before it is done: the deadline of a turn, and whoever stops or kills the
+//! session.
+
+use std::pin::Pin;
+
+use tokio::sync::watch;
+
+use super::{Driver, WakeError};
+use crate::session::manager::Manager;
+use crate::session::request::Running;
+use crate::turn::execution::Cut;
+use dormouse_domain::id::SessionId;
+use dormouse_domain::time::Timestamp;
+
+type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What may end one piece of work, and for how long it may go on.
+pub(super) struct Cuts<'a> {
+    interrupt: watch::Receiver<Running>,
+    /// What ends a turn. `None`: the work is an order, which is carried out once it has its instance.
+    turn: Option<TurnCuts<'a>>,
+}
+
+struct TurnCuts<'a> {
+    manager: &'a Manager,
+    id: SessionId,
+    time_up: Timer,
+    /// The turn may finish until then.
+    grace: Option<Timer>,
+}
+
+impl<'a> Driver<'a> {
+    /// What may end a turn that has this deadline.
+    pub(super) fn cuts_of_turn(&self, deadline: Timestamp) -> Cuts<'a> {
+        let time_up: Timer = Box::pin(self.manager.clock.sleep_until(deadline));
+        let turn = TurnCuts { manager: self.manager, id: self.id, time_up, grace: None };
+        Cuts { interrupt: self.interrupt.clone(), turn: Some(turn) }
+    }
+
+    /// What may end the wait of an order for its instance.
+    pub(super) fn cuts_of_order(&self) -> Cuts<'a> {
+        Cuts { interrupt: self.interrupt.clone(), turn: None }
+    }
+}
+
+impl Cuts<'_> {
+    /// Wait until the turn has to end: its time is up, or somebody ends it, at once or with a grace period
+    /// that is over. An order never has to.
+    pub(super) async fn next(&mut self) -> Cut {
+        let Cuts { interrupt, turn: Some(turn) } = self else {
+            return std::future::pending().await;
+        };
+        loop {
+            let TurnCuts { manager, id, time_up, grace } = &mut *turn;
+            let stopped = async {
+                match grace {
+                    Some(timer) => timer.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Ok(()) = interrupt.changed() => match *interrupt.borrow_and_update() {
+                    Running::Continues => {}
+                    Running::Finishes => {
+                        let until = manager.clock.now().after(manager.options.stop_grace);
+                        // Until the turn is over.
+                        let _ = manager.note_waiting(*id, until);
+                        turn.grace = Some(Box::pin(manager.clock.sleep_until(until)));
+                    }
+                    Running::Dies => return Cut::Killed,
+                },
+                () = time_up => return Cut::TimedOut,
+                () = stopped => return Cut::Killed,
+            }
+        }
+    }
+
+    /// Wait until whoever stands in line for memory or a place has to leave it. A stop ends that wait at
+    /// once, because nothing has begun that could finish. Answers with what the wait comes to.
+    pub(super) async fn end_of_waiting(&mut self) -> WakeError {
+        let time_up = async {
+            match &mut self.turn {
+                Some(turn) => (&mut turn.time_up).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.interrupt.wait_for(|now| *now >= Running::Finishes) => {
+                WakeError::Cut(Cut::Killed)
+            }
+            () = time_up => WakeError::OutOfMemory,
+        }
+    }
+
+    /// Do this work, unless the turn has to end before it is done.
+    pub(super) async fn bound<T>(&mut self, work: impl Future<Output = T>) -> Result<T, WakeError> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            cut = self.next() => Err(WakeError::Cut(cut)),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! However a turn ends, its world comes back, and what was streamed can be read from it.
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::*;
+use crate::turn::admission;
+use crate::turn::output::Output;
+use crate::turn::world::SessionWorld;
+use dormouse_base::clock::{Clock, ManualClock};
+use dormouse_base::memory::MemoryBudget;
+use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
+use dormouse_domain::creation::{self, DefaultLimits, NewSession};
+use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::limits::{FuelPrice, NanoUsd};
+use dormouse_domain::session::Session;
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::{Delta, Sender};
+use dormouse_sandbox::{self as sandbox, Compiler, Sandbox, SandboxOptions};
+use dormouse_test_guests::{TRAPS_WHEN_TOLD, TestGuest, WAITS_FOR_THE_CLOCK};
+
+const MEMORY: u64 = 256 << 20;
+
+async fn instance(guest: TestGuest) -> Instance {
+    let memory = MemoryBudget::new(1 << 30);
+    let sandbox = Sandbox::new(SandboxOptions {
+        max_instances: 2,
+        max_memory_bytes: MEMORY,
+        max_component_bytes: 64 << 20,
+        guest_threads: 1,
+        memory: memory.clone(),
+        clock: Clock::manual(&ManualClock::new()),
+        compiler: Compiler::InProcess,
+        cache: None,
+    });
+    let prepared = sandbox.expect("a sandbox").prepare(Bytes::from_static(guest.bytes), None).await;
+    let grant = sandbox::Grant {
+        max_memory_bytes: MEMORY,
+        seed: [7; 32],
+        turn: 1,
+        attempt: 0,
+        now: Timestamp(0),
+        monotonic_ns: 0,
+    };
+    let code = prepared.expect("it is taken").code;
+    code.instantiate(grant, memory.account()).await.expect("it starts")
+}
+
+fn session() -> Arc<Session> {
+    let agent = AgentRef {
+        owner: AgentOwner::Host,
+        name: "agent".parse().expect("a name"),
+        version: "1".parse().expect("a version"),
+        digest: Digest::of(b"agent"),
+    };
+    let (new, id) = (NewSession::agent("agent"), SessionId(Uuid::from_u128(7)));
+    let limits = DefaultLimits::default();
+    let session = creation::create(new, id, Principal::local(), agent, &limits, Timestamp(0));
+    Arc::new(session.expect("the limits are within bounds"))
+}
+
+/// A turn that says this, in a world whose clock stands.
+fn turn(text: &str, output: &Output) -> TurnCall<SessionWorld> {
+    let session = session();
+    let price = FuelPrice(NanoUsd(0));
+    let grant = admission::admit(&session, price, Timestamp(0)).expect("it may run");
+    let clock = Clock::manual(&ManualClock::new());
+    let durability = session.profile.durability;
+    TurnCall {
+        call: Call {
+            id: "turn".to_owned(),
+            number: 1,
+            attempt: 0,
+            sender: Sender::User,
+            content: vec![Part::Text(text.to_owned())],
+            deadline: grant.deadline,
+            fuel: u64::MAX,
+        },
+        world: Box::new(SessionWorld::new(session, clock, 0, output.clone())),
+        grant,
+        durability,
+        host_memory: MEMORY,
+    }
+}
+
+/// Everything that the world of a turn that is over has streamed.
+async fn streamed(world: Box<SessionWorld>) -> Vec<Delta> {
+    world.output.end();
+    let mut deltas = Vec::new();
+    while let Some(delta) = world.output.get(deltas.len()).await {
+        deltas.push(delta);
+    }
+    deltas
+}
+
+fn three_words() -> Vec<Delta> {
+    ["one ", "two ", "three "].map(|word| Delta::Text(word.to_owned())).to_vec()
+}
+
+#[tokio::test]
+async fn a_turn_that_is_cut_off_says_why_and_gives_its_world_back() {
+    for (cut, code) in
+        [(Cut::Killed, FailureCode::TurnKilled), (Cut::TimedOut, FailureCode::TurnTimeout)]
+    {
+        let mut instance = instance(WAITS_FOR_THE_CLOCK).await;
+        let output = Output::default();
+        let cut = async {
+            output.get(2).await;
+            cut
+        };
+        let result = run(&mut instance, turn("wait", &output), cut).await;
+        assert_eq!(result.result.expect_err("it was cut off").code, code);
+        assert!(result.fuel > 0 && result.start_fuel.is_some() && result.lacks.is_none());
+        assert_eq!(streamed(result.world).await, three_words());
+    }
+}
+
+#[tokio::test]
+async fn a_turn_whose_future_is_dropped_leaves_its_world_in_the_instance() {
+    let mut instance = instance(WAITS_FOR_THE_CLOCK).await;
+    let output = Output::default();
+    {
+        let run = pin!(run(&mut instance, turn("wait", &output), pending()));
+        tokio::select! {
+            biased;
+            _ = run => panic!("the clock stands"),
+            _ = output.get(2) => {}
+        }
+    }
+    let (trace, world) = instance.abandon();
+    assert!(trace.fuel > 0);
+    assert_eq!(streamed(typed(world.expect("the call was begun"))).await, three_words());
+}
+
+#[tokio::test]
+async fn a_turn_that_traps_gives_its_world_back_and_one_that_is_answered_does() {
+    let mut instance = instance(TRAPS_WHEN_TOLD).await;
+    let output = Output::default();
+    let answered = run(&mut instance, turn("hello", &output), pending()).await;
+    let answer = answered.result.expect("it is answered");
+    assert!(answer.durable && answer.state.is_some());
+    assert!(streamed(answered.world).await.is_empty());
+    let trapped = run(&mut instance, turn("trap", &output), pending()).await;
+    assert_eq!(trapped.result.expect_err("it traps").code, FailureCode::AgentTrapped);
+    assert!(streamed(trapped.world).await.is_empty());
+}

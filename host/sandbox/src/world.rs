@@ -1,0 +1,64 @@
+//! The world of a call: the one gate between a guest and what lies outside of its instance.
+//!
+//! Whatever a guest learns from outside while it is called, and whatever it does there, goes through
+//! the [`World`] that its caller hands in; random bytes follow from the grant of the instance. So a
+//! caller decides what a guest sees: a session that is served, a turn that is run again, a simulation.
+//!
+//! Invariants: the sandbox owns a world for exactly as long as a call lasts, and gives it back with the
+//! result of the call or, where the future of the call was dropped, with
+//! [`Instance::abandon`](crate::Instance::abandon). An import borrows the world from the store of its
+//! instance, and so it may wait for the world: a future that is dropped in the middle of that leaves the
+//! world where it was.
+
+use std::any::Any;
+
+use serde_json::{Map, Value};
+
+use dormouse_domain::limits::{Limits, Usage};
+use dormouse_domain::pattern::Pattern;
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::Delta;
+
+/// What a guest may know and do in one call. No method blocks: the guest runs on the thread that asks.
+///
+/// A caller that needs its own type back converts a `Box<dyn World>` to a `Box<dyn Any>` first.
+pub trait World: Any + Send {
+    /// What the agent may know of its session. The same for all of the call.
+    fn session(&self) -> SessionView<'_>;
+
+    /// What the wall clock of the guest says.
+    fn now(&mut self) -> Timestamp;
+
+    /// What the monotonic clock of the guest says, in nanoseconds. It never goes back within a call, and
+    /// begins with no less than [`Instance::monotonic_ns`](crate::Instance::monotonic_ns) says before.
+    fn monotonic_ns(&mut self) -> u64;
+
+    /// Take a piece of what the turn streams. All pieces of a call together carry
+    /// [`MAX_OUTPUT_BYTES`](crate::call::MAX_OUTPUT_BYTES) at most.
+    fn emit(&mut self, delta: Delta);
+}
+
+impl std::fmt::Debug for dyn World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+/// What an agent may know of its session, when a turn begins.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionView<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// The name of its agent.
+    pub agent: &'a str,
+    /// How it is hosted.
+    pub pattern: Pattern,
+    /// Its configuration.
+    pub config: &'a Map<String, Value>,
+    /// What it may spend.
+    pub limits: &'a Limits,
+    /// What it has spent.
+    pub usage: Usage,
+    /// Its context document.
+    pub context: &'a Map<String, Value>,
+}

@@ -8,7 +8,7 @@ use dormouse_tests::TestHost;
 use dormouse_tests::test_host::eventually;
 
 async fn status(session: &SessionHandle) -> (Status, String) {
-    let state = session.look().await.unwrap().session.state;
+    let state = session.look().await.unwrap().session.state.clone();
     (state.status(), state.reason().map(|reason| reason.0.clone()).unwrap_or_default())
 }
 

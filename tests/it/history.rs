@@ -366,7 +366,7 @@ async fn an_upgrade_carries_the_state_to_another_version() {
     assert!(matches!(refused, Err(OrderError::OtherAgent(_))), "{refused:?}");
     let fork = Fork { snapshot: Some(head(&old)), count: 1 };
     let fork = test.host.sessions().get(session.fork(fork).await.unwrap()[0].session.id);
-    let fork_agent = fork.look().await.unwrap().session.profile.agent;
+    let fork_agent = fork.look().await.unwrap().session.profile.agent.clone();
     assert_eq!(fork_agent, old.session.profile.agent);
     says(&fork, "also two", "turn 2: also two").await;
     let same = upgraded(&session, to).await;

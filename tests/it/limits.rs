@@ -21,7 +21,7 @@ async fn failure(session: &SessionHandle, text: &str) -> FailureCode {
 }
 
 async fn ended_as(session: &SessionHandle) -> (Status, String) {
-    let state = session.look().await.unwrap().session.state;
+    let state = session.look().await.unwrap().session.state.clone();
     (state.status(), state.reason().map(|reason| reason.0.clone()).unwrap_or_default())
 }
 

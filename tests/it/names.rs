@@ -32,7 +32,7 @@ async fn uploads_of_another_principal_are_never_meant() {
     ben.agents().upload("mine", "2", guests::LOOPS_FOREVER.bytes).await.unwrap();
     assert_eq!(ann.agents().get(named("mine")).await.unwrap(), anns);
     let session = ann.sessions().create(NewSession::default()).await.unwrap();
-    let agent = session.look().await.unwrap().session.profile.agent;
+    let agent = session.look().await.unwrap().session.profile.agent.clone();
     assert_eq!((agent.owner, agent.name.as_str()), (AgentOwner::Host, "assistant"));
     let digest = anns.reference.digest.to_string();
     for reference in ["ann/mine", "ann/mine@1", "mine@1", &digest] {
@@ -140,7 +140,7 @@ async fn an_upgrade_takes_an_agent_that_the_caller_can_name_and_goes_back_withou
     session.upgrade(named("next")).await.unwrap();
     ann.agents().set_visibility(named("mine"), Visibility::Private).await.unwrap();
     session.send("trap").await.unwrap_err();
-    let after = session.look().await.unwrap().session.profile.agent;
+    let after = session.look().await.unwrap().session.profile.agent.clone();
     assert_eq!(after.to_string(), "ann/mine@1");
     assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
     test.shut_down().await;

@@ -230,7 +230,7 @@ async fn a_session_whose_unsaved_state_is_lost_goes_into_error_and_never_on() {
         refused,
         Err(SendError::Denied(Denied::NotActive(NotActive { status: Status::Error, .. })))
     ));
-    let state = session.look().await.unwrap().session.state;
+    let state = session.look().await.unwrap().session.state.clone();
     assert_eq!(state.reason().unwrap().0, "state_lost");
     test.shut_down().await;
 }

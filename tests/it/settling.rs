@@ -61,7 +61,7 @@ async fn what_is_due_is_done_for_many_sessions_and_for_turns_whose_time_is_up() 
     test.advance(Duration::from_secs(30));
     test.host.settle().await;
     for session in &idle {
-        let state = session.look().await.unwrap().session.state;
+        let state = session.look().await.unwrap().session.state.clone();
         assert_eq!(state.status(), Status::Terminated);
         assert_eq!(state.reason().and_then(|reason| reason.cause()), Some(Cause::IdleTimeout));
     }

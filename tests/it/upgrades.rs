@@ -104,7 +104,7 @@ async fn sessions_of_the_release_of_november_go_on_where_they_were() {
     }
     let unspoken = earlier.session("unspoken").look().await.unwrap().session;
     assert_eq!(
-        (unspoken.profile.tags, unspoken.profile.user_id),
+        (unspoken.profile.tags.clone(), unspoken.profile.user_id.clone()),
         (vec!["t".into()], Some("u".into()))
     );
     assert_eq!(unspoken.profile.pattern, Pattern::Ephemeral);
@@ -124,7 +124,7 @@ async fn sessions_of_the_release_of_november_go_on_where_they_were() {
 
     let upgraded = earlier.session("upgraded");
     let record = upgraded.look().await.unwrap().session;
-    let before = record.before_upgrade.unwrap().agent.to_string();
+    let before = record.before_upgrade.as_ref().unwrap().agent.to_string();
     assert_eq!(
         (record.profile.agent.to_string().as_str(), before.as_str()),
         ("ann/next@1.10", "ann/next@1.9")
@@ -132,7 +132,7 @@ async fn sessions_of_the_release_of_november_go_on_where_they_were() {
     assert_eq!(upgraded.send("x").await.unwrap().text(), "turn 3: x");
 
     let ended = earlier.session("ended");
-    let state = ended.look().await.unwrap().session.state;
+    let state = ended.look().await.unwrap().session.state.clone();
     assert_eq!(
         (state.status(), state.reason().unwrap().0.as_str()),
         (Status::Terminated, "enough")
@@ -163,7 +163,7 @@ async fn agents_of_the_release_of_november_belong_to_who_uploaded_them() {
         }
     }
     let session = ann.sessions().create(NewSession::default()).await.unwrap();
-    let agent = session.look().await.unwrap().session.profile.agent;
+    let agent = session.look().await.unwrap().session.profile.agent.clone();
     assert_eq!((agent.owner, agent.name.as_str()), (AgentOwner::Host, "assistant"));
     ben.agents().get(named("ben/counter@999")).await.unwrap();
     for reference in ["counter@999", "ben/counter@999", "ben/counter", "memo", "mine@2"] {

@@ -140,8 +140,8 @@ impl World {
                 .with("cost", turn.cost.as_usd()),
         ];
         TurnCommit {
-            session: self.session(step),
-            turn,
+            session: self.session(step).into(),
+            turn: turn.into(),
             snapshot: Some(self.snapshot(step)),
             events,
         }

@@ -120,9 +120,9 @@ pub const MAX_CREATIONS: usize = 256;
 #[derive(Clone, Debug)]
 pub struct TurnCommit {
     /// The record after the turn. Its revision is one above the stored one.
-    pub session: Session,
+    pub session: Arc<Session>,
     /// The turn.
-    pub turn: TurnRecord,
+    pub turn: Arc<TurnRecord>,
     /// The new head, where the turn saved one.
     pub snapshot: Option<Snapshot>,
     /// What happened, in order.

@@ -4,6 +4,7 @@
 //! hosts go by one clock.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse::{
@@ -173,7 +174,7 @@ impl Twins {
         let kept = async |session: SessionHandle| {
             let turns = session.turns(0, 1_000).await.unwrap().entries;
             let Session { usage, state, consecutive_failures, .. } =
-                session.look().await.unwrap().session;
+                Arc::unwrap_or_clone(session.look().await.unwrap().session);
             // All of the bill, but for the line that is of sleeping itself.
             let usage = (usage.turns, usage.fuel, usage.cost - usage.start_cost);
             (turns.iter().map(seen).collect::<Vec<_>>(), usage, state, consecutive_failures)

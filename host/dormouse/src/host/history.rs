@@ -106,7 +106,7 @@ impl SessionHandle {
         let parent = self.look().await?.session;
         let from = match fork.snapshot {
             Some(id) => Some(self.own(id).await?),
-            None => match origin::head(&self.host, parent.clone()).await? {
+            None => match origin::head(&self.host, &parent).await? {
                 Some(id) => Some(self.own(id).await?),
                 None => None,
             },

@@ -72,7 +72,7 @@ pub(super) async fn find(host: &Host, id: &str) -> Result<Found, OrderError> {
     let session = SessionId(id);
     let kept = match store.session(session).await? {
         Some(found) if found.owner != host.caller => return foreign(host, found.id).await,
-        Some(found) => match head(host, found).await? {
+        Some(found) => match head(host, &found).await? {
             Some(head) => store.snapshot(head, Depth::Outline).await?,
             None => None,
         },
@@ -87,7 +87,7 @@ pub(super) async fn find(host: &Host, id: &str) -> Result<Found, OrderError> {
 }
 
 /// The head of a session, with all its turns in it.
-pub(super) async fn head(host: &Host, session: Session) -> Result<Option<SnapshotId>, OrderError> {
+pub(super) async fn head(host: &Host, session: &Session) -> Result<Option<SnapshotId>, OrderError> {
     if session.unsaved_turns == 0 {
         return Ok(session.head);
     }

@@ -237,8 +237,8 @@ impl Sessions {
     pub async fn list(&self, mut query: SessionQuery) -> Result<Listing, StoreError> {
         query.owner = Some(self.0.caller.clone());
         let page = self.0.inner.store.sessions(query).await?;
-        let sight = |session| self.0.inner.manager.sight(session);
-        let sessions = page.sessions.into_iter().map(sight).collect();
+        let manager = &self.0.inner.manager;
+        let sessions = page.sessions.into_iter().map(|session| manager.sight(session)).collect();
         Ok(Listing { sessions, total: page.total, next: page.next })
     }
 }

@@ -68,7 +68,7 @@ struct Driver<'a> {
     manager: &'a Arc<Manager>,
     id: SessionId,
     /// The record as it was last committed. `None`: not read yet, or not to be trusted.
-    session: Option<Session>,
+    session: Option<Arc<Session>>,
     /// The head, where it was read with the record and not yet put into an instance.
     head: Option<Snapshot>,
     /// Why the head could not be read.

@@ -29,7 +29,8 @@ use super::driver;
 use super::liveness::Liveness;
 use super::queue::{Next, Queue, QueueFull};
 use super::request::{
-    Commission, Ended, Letter, MAX_WEIGHT, Order, OrderError, Running, SendError, Sight, Work,
+    Commission, Ended, Letter, MAX_WEIGHT, Order, OrderError, OrderResult, Running, SendError,
+    Sight, Work,
 };
 use super::residents::{Going, Place, Resident, Residents};
 use super::settling::Settling;
@@ -175,7 +176,7 @@ impl Manager {
         id: SessionId,
         caller: Option<Principal>,
         order: Order,
-    ) -> Result<Option<Session>, OrderError> {
+    ) -> OrderResult {
         let receiver = self.post(id, caller, order)?;
         receiver.await.unwrap_or(Err(OrderError::ShuttingDown))
     }
@@ -186,7 +187,7 @@ impl Manager {
         id: SessionId,
         caller: Option<Principal>,
         order: Order,
-    ) -> Result<oneshot::Receiver<Result<Option<Session>, OrderError>>, OrderError> {
+    ) -> Result<oneshot::Receiver<OrderResult>, OrderError> {
         let running = match &order {
             Order::Move(_, running) => *running,
             Order::Delete => Running::Dies,
@@ -232,7 +233,8 @@ impl Manager {
     }
 
     /// What memory knows of this session besides its record.
-    pub(crate) fn sight(&self, session: Session) -> Sight {
+    pub(crate) fn sight(&self, session: impl Into<Arc<Session>>) -> Sight {
+        let session = session.into();
         let id = session.id;
         let shard = self.shard(id);
         let (residency, running_turn, interrupt) = match shard.get(&id) {

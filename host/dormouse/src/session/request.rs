@@ -3,6 +3,8 @@
 //! A [`Letter`] becomes a turn; an [`Order`] changes the session in another way. Both wait in the
 //! queue of the session's driver, each with a channel for its answer.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use crate::turn::admission::Denied;
@@ -186,7 +188,7 @@ pub struct Ended {
     /// The turn.
     pub turn: TurnRecord,
     /// The session after it.
-    pub session: Session,
+    pub session: Arc<Session>,
     /// Whether the instance is in memory after it.
     pub residency: Residency,
 }
@@ -195,7 +197,7 @@ pub struct Ended {
 #[derive(Clone, Debug)]
 pub struct Sight {
     /// The record as it was last committed.
-    pub session: Session,
+    pub session: Arc<Session>,
     /// Where the guest state is.
     pub residency: Residency,
     /// The number of the turn that runs, if one does.
@@ -268,11 +270,13 @@ impl Letter {
     }
 }
 
+/// What comes of an order: the session after it, and none where it was removed.
+pub(crate) type OrderResult = Result<Option<Arc<Session>>, OrderError>;
+
 /// An order with whom to answer.
 pub(crate) struct Commission {
     pub(crate) order: Order,
-    /// Told of the session after it; of none where it was removed.
-    pub(crate) answer: oneshot::Sender<Result<Option<Session>, OrderError>>,
+    pub(crate) answer: oneshot::Sender<OrderResult>,
 }
 
 pub(crate) type Work = Next<Letter, Commission>;

@@ -23,7 +23,7 @@ use places::{Places, Seats};
 /// An instance with the record that it belongs to, so that the next turn needs no read.
 pub(crate) struct Resident {
     /// The record as it was last committed.
-    pub(crate) session: Session,
+    pub(crate) session: Arc<Session>,
     /// The guest, between two turns.
     pub(crate) guest: Guest,
     /// When it was last of use: the end of its last turn, or its wake.

@@ -1,5 +1,6 @@
 //! What a turn leaves behind: the record after it, the turn itself, and the events. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_domain::deadline;
@@ -144,7 +145,7 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules)
         log: ended.log,
         log_dropped: ended.log_dropped,
     };
-    TurnCommit { session, turn, snapshot, events }
+    TurnCommit { session: Arc::new(session), turn: Arc::new(turn), snapshot, events }
 }
 
 /// The bill for a start: never more than the session has left.

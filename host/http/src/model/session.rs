@@ -1,5 +1,7 @@
 //! A session as clients see it.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -112,7 +114,7 @@ impl From<&Limits> for LimitsBody {
 
 impl From<Sight> for SessionBody {
     fn from(sight: Sight) -> SessionBody {
-        let mut body = SessionBody::of(sight.session, sight.residency);
+        let mut body = SessionBody::of(Arc::unwrap_or_clone(sight.session), sight.residency);
         body.running_turn = sight.running_turn;
         body.abort_requested = sight.abort_requested;
         body.force_kill_requested = sight.force_kill_requested;
@@ -123,7 +125,7 @@ impl From<Sight> for SessionBody {
 impl SessionBody {
     /// The session after a turn.
     pub(crate) fn after(ended: &Ended) -> SessionBody {
-        SessionBody::of(ended.session.clone(), ended.residency)
+        SessionBody::of(Session::clone(&ended.session), ended.residency)
     }
 
     /// As a JSON document.

@@ -6,6 +6,7 @@
 mod draft;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,7 +40,7 @@ pub(super) enum Request {
     /// Replace a record, and with it the head.
     Update(Box<(Session, Option<Snapshot>)>),
     /// Write what a turn leaves behind.
-    Turn(Box<(Session, TurnRecord, Option<Snapshot>)>),
+    Turn(Box<(Arc<Session>, Arc<TurnRecord>, Option<Snapshot>)>),
     /// Log what happened to a session.
     Log(SessionId),
     /// Remove a session.

@@ -49,18 +49,21 @@ pub(super) type AgentKey = Arc<AgentRef>;
 
 impl Facts {
     /// What is to be kept of this record. Its front is enough for that.
-    pub(super) fn of(session: Session) -> Facts {
-        let due = deadline::next(&session).map(|(at, _)| at);
-        let weight = weight(&session);
-        let profile = session.profile;
+    pub(super) fn of(session: &Session) -> Facts {
+        let due = deadline::next(session).map(|(at, _)| at);
+        let weight = weight(session);
+        let profile = &session.profile;
         Facts {
             revision: session.revision,
             due,
-            owner: session.owner.0.into(),
-            user: profile.user_id.map(Into::into),
+            owner: session.owner.0.as_str().into(),
+            user: profile.user_id.as_deref().map(Into::into),
             tags: Tags::new(&profile.tags),
-            agent: Arc::new(profile.agent),
-            before_upgrade: session.before_upgrade.map(|before| Arc::new(before.agent)),
+            agent: Arc::new(profile.agent.clone()),
+            before_upgrade: session
+                .before_upgrade
+                .as_ref()
+                .map(|before| Arc::new(before.agent.clone())),
             pattern: profile.pattern,
             status: session.state.status(),
             weight,

@@ -227,7 +227,7 @@ fn facts(key: &[u8], value: &[u8]) -> Result<(SessionId, Facts), CodecError> {
     let session = codec::decode_front(cell::read_front(value)?)?;
     let id = session.id;
     if keys::session_of(keys::SESSION, key) == Some(id) {
-        Ok((id, Facts::of(session)))
+        Ok((id, Facts::of(&session)))
     } else {
         Err(CodecError::Malformed("it is another session".to_owned()))
     }

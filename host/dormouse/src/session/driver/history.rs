@@ -1,5 +1,7 @@
 //! The history of a session: saving out of turn, going back, and what is done about damage.
 
+use std::sync::Arc;
+
 use crate::session::request::{Damaged, OrderError};
 use crate::turn::admission;
 use dormouse_domain::event::{Event, EventKind};
@@ -54,7 +56,7 @@ impl Driver<'_> {
                 return Err(OrderError::Guest(fault.to_string()));
             }
         };
-        let mut after = session.clone();
+        let mut after = Session::clone(session);
         let Some(guest) = &self.guest else { return Ok(()) };
         let snapshot = self.snapshot(&after, after.usage.last_turn(), &guest.instance, state);
         after.set_head(Some(&snapshot));
@@ -72,7 +74,7 @@ impl Driver<'_> {
         if !admission::is_open(status) && status != Status::Paused {
             return Err(NotActive::of(session, status).into());
         }
-        let mut after = session.clone();
+        let mut after = Session::clone(session);
         let head = self.go_back(&mut after, target).await?;
         let event = Event::session(EventKind::SessionUpdated, self.id.0, head.taken_at)
             .with("updates", vec!["sessionId"])
@@ -85,7 +87,7 @@ impl Driver<'_> {
     /// Take messages again, from a snapshot on where one is named, else from the head.
     pub(super) async fn resume(&mut self, target: Option<SnapshotId>) -> Result<(), OrderError> {
         let Some(before) = self.session.clone() else { return Err(OrderError::NotFound(self.id)) };
-        let mut after = before.clone();
+        let mut after = Session::clone(&before);
         after.state = before.state.after(Move::Resume)?;
         let failed = before.state.status() == Status::Error;
         let head = match target {
@@ -147,7 +149,7 @@ impl Driver<'_> {
 
     /// The head is damaged: do what the session was created to do then, or put it into `error`.
     /// Returns the record that a turn can start from.
-    pub(super) async fn mend(&mut self, why: String) -> Result<Session, OrderError> {
+    pub(super) async fn mend(&mut self, why: String) -> Result<Arc<Session>, OrderError> {
         let before = self.session.clone().ok_or(OrderError::NotFound(self.id))?;
         let snapshot = before.head.ok_or_else(|| OrderError::Host(why.clone()))?;
         tracing::error!(session = %self.id, %snapshot, why, "the head of a session is damaged");
@@ -156,7 +158,7 @@ impl Driver<'_> {
         let newest_good = good.as_ref().map(|good| good.id);
         let damaged = Damaged { snapshot, newest_good };
         let now = self.manager.clock.now();
-        let mut after = before.clone();
+        let mut after = Session::clone(&before);
         let head = match (before.profile.resume_fallback, good) {
             (Some(ResumeFallback::Fresh), _) => None,
             (Some(ResumeFallback::Parent), Some(good)) => {
@@ -176,7 +178,7 @@ impl Driver<'_> {
             .with("reason", Cause::SnapshotCorrupt.as_str())
             .with("fallback", before.profile.resume_fallback.map(ResumeFallback::as_str))
             .with("damage", tell(&damaged));
-        self.commit(after.clone(), head, [event]).await?;
+        self.commit(after, head, [event]).await?;
         (self.head, self.damage) = (None, None);
         self.session.clone().ok_or(OrderError::NotFound(self.id))
     }

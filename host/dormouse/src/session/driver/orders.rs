@@ -1,6 +1,8 @@
 //! Orders: changes of a session that are not turns. Each is one commit.
 
-use crate::session::request::{Order, OrderError};
+use std::sync::Arc;
+
+use crate::session::request::{Order, OrderError, OrderResult};
 use dormouse_domain::deadline::{self, Due};
 use dormouse_domain::event::{Event, EventKind};
 use dormouse_domain::inactive::NotActive;
@@ -29,7 +31,7 @@ impl From<MoveError> for OrderError {
 
 impl Driver<'_> {
     /// Carry out an order. Answers with the session after it; `None` where it was removed.
-    pub(super) async fn order(&mut self, order: Order) -> Result<Option<Session>, OrderError> {
+    pub(super) async fn order(&mut self, order: Order) -> OrderResult {
         let loaded = match order {
             Order::Wake => self.load().await.map(drop),
             Order::Sleep(_)
@@ -69,16 +71,17 @@ impl Driver<'_> {
     /// Make these moves in one commit.
     pub(super) async fn make_moves(&mut self, moves: Vec<Move>) -> Result<(), MoveError> {
         let Some(before) = self.session.clone() else { return Ok(()) };
-        let mut after = before.clone();
+        let mut after = Session::clone(&before);
         for step in moves {
             after.state = after.state.after(step).map_err(MoveError::Invalid)?;
         }
         let now = self.manager.clock.now();
         let ending = transition::ending(&before, &mut after, now);
-        self.commit(after.clone(), None, ending).await.map_err(MoveError::Store)?;
-        match after.state {
+        let (state, unsaved_turns) = (after.state.clone(), after.unsaved_turns);
+        self.commit(after, None, ending).await.map_err(MoveError::Store)?;
+        match state {
             State::Completed | State::Terminated(_) | State::Error(_) => self.drop_guest(),
-            State::Idle if after.unsaved_turns == 0 => self.drop_guest(),
+            State::Idle if unsaved_turns == 0 => self.drop_guest(),
             State::Initializing
             | State::Active
             | State::Idle
@@ -103,7 +106,7 @@ impl Driver<'_> {
             return Err(error);
         }
         self.manager.note_deadline(&after);
-        self.session = Some(after);
+        self.session = Some(Arc::new(after));
         Ok(())
     }
 
@@ -141,7 +144,7 @@ impl Driver<'_> {
         }
     }
 
-    async fn do_what_is_due(&mut self) -> Result<Option<Session>, OrderError> {
+    async fn do_what_is_due(&mut self) -> OrderResult {
         let now = self.manager.clock.now();
         // A move may bring the next deadline nearer, and that may have come as well.
         while let Some(session) = &self.session

@@ -64,7 +64,7 @@ impl Driver<'_> {
         } else if self.has_outlived(begun.started_at) {
             self.make_move(Move::Terminate(Cause::LifetimeExceeded.into())).await?;
         }
-        let mut session = Arc::new(self.session.clone().ok_or(SendError::NotFound(self.id))?);
+        let mut session = self.session.clone().ok_or(SendError::NotFound(self.id))?;
         let rules = self.manager.options.rules;
         let mut grant = admission::admit(&session, rules.price, begun.started_at)?;
 
@@ -75,12 +75,11 @@ impl Driver<'_> {
         let outcome = loop {
             let mut outcome = self.attempt(&session, &begun, output, &mut grant, &mut cuts).await;
             if let Outcome::NeverBegun(WakeError::Damaged(why)) = &outcome {
-                let mended = self.mend(why.clone()).await.map_err(|error| match error {
+                session = self.mend(why.clone()).await.map_err(|error| match error {
                     OrderError::Damaged(damaged) => SendError::Damaged(damaged),
                     OrderError::Store(error) => SendError::Store(error),
                     error => SendError::Host(error.to_string()),
                 })?;
-                session = Arc::new(mended);
                 outcome = self.attempt(&session, &begun, output, &mut grant, &mut cuts).await;
             }
             match &outcome {
@@ -100,7 +99,7 @@ impl Driver<'_> {
         let mut events = self.pending_events().await;
         events.append(&mut commit.events);
         commit.events = events;
-        let (after, turn) = (commit.session.clone(), commit.turn.clone());
+        let (after, turn) = (Arc::clone(&commit.session), Arc::clone(&commit.turn));
         if let Err(error) = self.manager.store.commit_turn(commit).await {
             self.forget();
             return Err(error.into());
@@ -117,8 +116,10 @@ impl Driver<'_> {
         count(&turn, duration);
         self.manager.note_deadline(&after);
         self.used_at = after.last_activity_at;
-        self.session = Some(after.clone());
+        self.session = Some(Arc::clone(&after));
         let residency = if self.guest.is_some() { Residency::Resident } else { Residency::Asleep };
+        // The store has let go of it: nothing is copied.
+        let turn = Arc::unwrap_or_clone(turn);
         let ended = Ended { turn, session: after, residency };
         if failed { Err(SendError::Failed(Box::new(ended))) } else { Ok(ended) }
     }

@@ -32,7 +32,7 @@ impl Driver<'_> {
         if agent.digest == before.profile.agent.digest {
             return Err(OrderError::NotUpgraded("it has this very agent already".to_owned()));
         }
-        let mut after = before.clone();
+        let mut after = Session::clone(&before);
         after.profile.agent = agent;
         after.consecutive_failures = 0;
         after.before_upgrade = Some(BeforeUpgrade {

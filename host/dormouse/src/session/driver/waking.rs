@@ -41,22 +41,22 @@ struct Means {
 
 impl Driver<'_> {
     /// The record alone, read where it is not in memory yet.
-    pub(super) async fn load_record(&mut self) -> Result<&Session, WakeError> {
+    pub(super) async fn load_record(&mut self) -> Result<&Arc<Session>, WakeError> {
         if self.session.is_none() {
-            self.session = self.manager.store.session(self.id).await?;
+            self.session = self.manager.store.session(self.id).await?.map(Arc::new);
         }
         self.session.as_ref().ok_or(WakeError::NotFound)
     }
 
     /// The record, for a wake: with the head in one read, where that may be held now.
-    pub(super) async fn load(&mut self) -> Result<&Session, WakeError> {
+    pub(super) async fn load(&mut self) -> Result<&Arc<Session>, WakeError> {
         if self.session.is_none() && self.manager.memory.line().is_empty() {
             self.making = self.manager.residents.leave_to_make();
             if self.making.is_some() {
                 let dormant = self.manager.store.dormant(self.id).await?;
                 let dormant = dormant.ok_or(WakeError::NotFound)?;
                 (self.head, self.damage) = (dormant.head, dormant.damage);
-                self.session = Some(dormant.session);
+                self.session = Some(Arc::new(dormant.session));
             }
         }
         self.load_record().await
@@ -80,7 +80,7 @@ impl Driver<'_> {
         if self.guest.is_some() && self.rouse(cuts).await? {
             return Ok(());
         }
-        let session = cuts.bound(self.load()).await??.clone();
+        let session = Arc::clone(cuts.bound(self.load()).await??);
         self.manager.note_residency(self.id, Residency::Waking);
         let begun = self.manager.clock.monotonic();
         let made = self.make(&session, None, cuts).await;

@@ -148,7 +148,7 @@ proptest! {
             let granted = granted.after_start(&session, rules.price, turn.start_fuel.unwrap_or(0));
             let before = session.clone();
             let commit = started(&session, &turn, granted.fuel, rules);
-            session = commit.session;
+            session = Arc::unwrap_or_clone(commit.session);
 
             prop_assert_eq!(session.revision, before.revision + 1);
             let counted = u64::from(!matches!(turn.deed, Deed::Decline { .. }));

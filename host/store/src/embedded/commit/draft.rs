@@ -163,21 +163,21 @@ impl Places<'_> {
                 }
                 let create = |Creation { session, head }| {
                     let head = head.map(|head| self.snapshot(session.id, head));
-                    Ok((record(session)?, head))
+                    Ok((record(&session)?, head))
                 };
                 Change::Create(all.into_iter().map(create).collect::<Result<_, StoreError>>()?)
             }
             Request::Update(update) => {
                 let (session, head) = *update;
                 let head = head.map(|head| self.snapshot(session.id, head));
-                Change::Update(record(session)?, head)
+                Change::Update(record(&session)?, head)
             }
             Request::Turn(turn) => {
                 let (session, turn, snapshot) = *turn;
                 let head = snapshot.map(|snapshot| self.snapshot(session.id, snapshot));
                 let number = turn.number;
                 let turn = codec::encode_turn(&turn);
-                Change::Turn(Turn { record: record(session)?, number, turn, head })
+                Change::Turn(Turn { record: record(&session)?, number, turn, head })
             }
             Request::Log(id) => Change::Log(id),
             Request::Delete(id) => Change::Delete(id),
@@ -268,8 +268,8 @@ impl Places<'_> {
     }
 }
 
-fn record(session: Session) -> Result<Record, StoreError> {
-    let front = codec::encode_front(&session);
+fn record(session: &Session) -> Result<Record, StoreError> {
+    let front = codec::encode_front(session);
     if front.len() > cell::FRONT {
         let what = "the owner, the agent, the labels and the state of a session in bytes";
         return Err(StoreError::TooLarge { what, limit: cell::FRONT });
@@ -280,7 +280,7 @@ fn record(session: Session) -> Result<Record, StoreError> {
         head: session.head,
         pinned: session.before_upgrade.as_ref().and_then(|before| before.head),
         front,
-        body: codec::encode_body(&session),
+        body: codec::encode_body(session),
         facts: Facts::of(session),
     })
 }

@@ -124,7 +124,7 @@ async fn damaged_turns_are_named_and_damaged_events_are_passed_over() {
     store.create_sessions(new(now.clone()), Vec::new()).await.expect("it is created");
     for _ in 0..10 {
         let commit = turn(&now, 10, 10);
-        now = commit.session.clone();
+        now = Session::clone(&commit.session);
         store.commit_turn(commit).await.expect("it is committed");
     }
     store.close().await.expect("it closes");
@@ -196,7 +196,11 @@ async fn a_damaged_head_leaves_the_record_and_the_snapshots_before_it() {
         });
         let store = open(root.path());
         let dormant = store.dormant(first.id).await.expect("it reads").expect("it is there");
-        assert_eq!((dormant.session, dormant.head), (bad.session.clone(), None), "{damage}");
+        assert_eq!(
+            (dormant.session, dormant.head),
+            (Session::clone(&bad.session), None),
+            "{damage}"
+        );
         assert!(dormant.damage.is_some(), "{damage}");
         let read = store.snapshot(head, Depth::Whole).await;
         assert!(matches!(read, Err(StoreError::Damaged(_))), "{damage}: {read:?}");

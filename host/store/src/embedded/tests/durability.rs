@@ -1,5 +1,6 @@
 //! What readers see and when, what survives, and who may write.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
@@ -55,8 +56,11 @@ async fn what_is_not_synced_is_visible_to_no_reader() {
     release.send(()).expect("the committer waits");
     committing.await.expect("no panic").expect("it is committed");
     let dormant = store.dormant(id).await.expect("it reads").expect("it is there");
-    assert_eq!((dormant.session, dormant.head), (commit.session, commit.snapshot));
-    assert_eq!(store.turns(id, 0, most(9)).await.expect("it reads").entries, [commit.turn]);
+    assert_eq!((dormant.session, dormant.head), (Session::clone(&commit.session), commit.snapshot));
+    assert_eq!(
+        store.turns(id, 0, most(9)).await.expect("it reads").entries,
+        [Arc::unwrap_or_clone(commit.turn)]
+    );
     assert_eq!(
         store.session_events(id, Cursor(0), most(9)).await.expect("it reads").entries.len(),
         2
@@ -84,7 +88,7 @@ async fn what_is_being_removed_is_there_until_its_removal_is_durable() {
     let release = reached(gate).await;
 
     let dormant = store.dormant(id).await.expect("it reads").expect("it is there");
-    assert_eq!((dormant.session, dormant.head), (before.session.clone(), head.clone()));
+    assert_eq!((dormant.session, dormant.head), (Session::clone(&before.session), head.clone()));
     let kept = store.snapshot(old, Depth::Whole).await.expect("it reads");
     assert_eq!(kept.map(|kept| kept.snapshot), head);
     assert!(store.snapshot(new_head, Depth::Whole).await.expect("it reads").is_none());
@@ -156,7 +160,7 @@ async fn one_group_takes_many_commits_of_a_session_and_refuses_just_those_that_c
     let turns: Vec<TurnCommit> = (0..5)
         .map(|_| {
             let commit = turn(&now, 10, 10);
-            now = commit.session.clone();
+            now = Session::clone(&commit.session);
             commit
         })
         .collect();
@@ -177,7 +181,10 @@ async fn one_group_takes_many_commits_of_a_session_and_refuses_just_those_that_c
     assert_eq!((after.commits - before.commits, after.groups - before.groups), (6, 2));
     assert_eq!(store.session(now.id).await.expect("it reads"), Some(now.clone()));
     let kept = store.turns(now.id, 0, most(9)).await.expect("it reads").entries;
-    assert_eq!(kept, turns.into_iter().map(|commit| commit.turn).collect::<Vec<_>>());
+    assert_eq!(
+        kept,
+        turns.into_iter().map(|commit| Arc::unwrap_or_clone(commit.turn)).collect::<Vec<_>>()
+    );
     let cursors = store.events_after(Cursor(0), most(99)).await.expect("it reads").entries;
     let cursors: Vec<u64> = cursors.iter().map(|logged| logged.cursor.0).collect();
     assert_eq!(cursors, [1, 2, 3, 4, 5]);
@@ -259,7 +266,7 @@ async fn what_was_acknowledged_is_there_when_the_store_was_dropped_without_closi
         let store = open(root.path());
         assert_eq!(store.session(last.id).await.expect("it reads"), Some(last.clone()));
         let commit = turn(&last, 100, 100);
-        last = commit.session.clone();
+        last = Session::clone(&commit.session);
         store.commit_turn(commit).await.expect("it is committed");
         drop(store);
     }

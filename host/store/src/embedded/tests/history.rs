@@ -66,7 +66,7 @@ async fn created(store: &Embedded, number: u64) -> Session {
 
 async fn take(store: &Embedded, commit: TurnCommit) -> (Session, Snapshot) {
     store.commit_turn(commit.clone()).await.expect("it is committed");
-    (commit.session, commit.snapshot.expect("it has one"))
+    (Session::clone(&commit.session), commit.snapshot.expect("it has one"))
 }
 
 async fn whole(store: &Embedded, id: SnapshotId) -> Option<Snapshot> {

@@ -16,6 +16,7 @@ mod space;
 mod upkeep;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -186,7 +187,8 @@ fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
         state: GuestState::Portable { version: 1, data: Bytes::from(vec![7; head]) },
     };
     let events = vec![event(&session, EventKind::TurnCompleted).with("number", number)];
-    TurnCommit { session, turn: record, snapshot: Some(snapshot), events }
+    let (session, turn) = (Arc::new(session), Arc::new(record));
+    TurnCommit { session, turn, snapshot: Some(snapshot), events }
 }
 
 fn event(session: &Session, kind: EventKind) -> Event {

@@ -1,6 +1,7 @@
 //! The store against a model of it: a few ordered maps that say what it must answer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::option::weighted;
@@ -316,7 +317,7 @@ async fn take(
                 return Ok(());
             };
             let mut commit = turn(&before, answer, 0);
-            commit.session.state = state;
+            Arc::make_mut(&mut commit.session).state = state;
             let mut whole = None;
             if let (Some(contents), Some(snapshot)) = (&head, &mut commit.snapshot) {
                 snapshot.state = state_of(contents);
@@ -325,13 +326,13 @@ async fn take(
                     snapshot.state = lean(snapshot.state.clone(), old_head.as_ref());
                 }
             } else {
-                commit.session.head = before.head;
+                Arc::make_mut(&mut commit.session).head = before.head;
                 commit.snapshot = None;
             }
             store.commit_turn(commit.clone()).await?;
-            model.turns.insert((id, commit.turn.number), commit.turn);
+            model.turns.insert((id, commit.turn.number), Arc::unwrap_or_clone(commit.turn));
             model.log.extend(commit.events);
-            model.change(commit.session, whole);
+            model.change(Arc::unwrap_or_clone(commit.session), whole);
         }
         Step::Update { at, state, context, active, drop_head } => {
             let id = model.pick(at);

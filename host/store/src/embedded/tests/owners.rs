@@ -54,7 +54,7 @@ async fn third_layout() -> tempfile::TempDir {
         store.create_sessions(new(new_one.clone()), Vec::new()).await.expect("it is created");
         let mut commit = turn(&new_one, 10, 10);
         let before = BeforeUpgrade { agent: serving(number + 1), head: None, head_parent: None };
-        commit.session.before_upgrade = (number == 3).then_some(before);
+        Arc::make_mut(&mut commit.session).before_upgrade = (number == 3).then_some(before);
         store.commit_turn(commit.clone()).await.expect("it is committed");
         if number < 2 {
             let snapshot = commit.snapshot.expect("it has one");

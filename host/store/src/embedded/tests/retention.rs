@@ -1,5 +1,6 @@
 //! What goes by number and by age, and what stays all the same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::audit::audit;
@@ -17,13 +18,13 @@ fn keeping(retention: Retention) -> Embedded {
 /// A turn at this time, with a snapshot whose name was made then.
 fn turn_at(before: &Session, time: i64) -> TurnCommit {
     let mut commit = turn(before, 100, 100);
-    commit.turn.started_at = Timestamp(time);
+    Arc::make_mut(&mut commit.turn).started_at = Timestamp(time);
     commit.events[0].occurred_at = Timestamp(time);
     let seconds = u64::try_from(time / 1000).expect("it is not negative");
     let low = u128::from(commit.session.usage.turns) << 64 | before.id.0.as_u128() & 0xffff;
     let moment = uuid::Timestamp::from_unix_time(seconds, 0, low, 75);
     let name = SnapshotId(Uuid::new_v7(moment));
-    commit.session.head = Some(name);
+    Arc::make_mut(&mut commit.session).head = Some(name);
     commit.snapshot.as_mut().expect("it has one").id = name;
     commit
 }
@@ -31,7 +32,7 @@ fn turn_at(before: &Session, time: i64) -> TurnCommit {
 async fn turns(store: &Embedded, mut now: Session, times: impl Iterator<Item = i64>) -> Session {
     for time in times {
         let commit = turn_at(&now, time);
-        now = commit.session.clone();
+        now = Session::clone(&commit.session);
         store.commit_turn(commit).await.expect("it is committed");
     }
     now

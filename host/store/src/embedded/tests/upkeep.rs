@@ -25,7 +25,7 @@ async fn prepared() -> tempfile::TempDir {
         store.create_sessions(new(now.clone()), Vec::new()).await.expect("it is created");
         for _ in 0..20 {
             let commit = turn(&now, 10, 10);
-            now = commit.session.clone();
+            now = Session::clone(&commit.session);
             store.commit_turn(commit).await.expect("it is committed");
         }
         if number == 3 {

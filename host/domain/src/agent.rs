@@ -117,14 +117,78 @@ impl Visibility {
     }
 }
 
-/// How an agent can be called.
+/// Something that a component exports and a host can call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AgentKind {
-    /// It exports `dormouse:agent/handler`.
-    Agent,
-    /// It exports `wasi:cli/run`: a program that knows nothing of the host. It runs once, from its start
-    /// to its end, in an ephemeral session: the prompt is its input, and what it prints is the reply.
+pub enum Export {
+    /// `dormouse:agent/handler`: it answers turns.
+    Handler,
+    /// `wasi:cli/run`: a program that knows nothing of the host. It runs once, from its start to its end,
+    /// in an ephemeral session: the prompt is its input, and what it prints is the reply.
     Command,
+    /// `dormouse:agent/state`: it saves its state by itself, so that another version can take it.
+    State,
+    /// `wasi:http/incoming-handler`: it answers requests of HTTP. No host calls that yet.
+    IncomingHandler,
+}
+
+/// What a component exports of what a host can call: any of it, together.
+///
+/// ```
+/// use dormouse_domain::agent::{Export, Exports};
+///
+/// let exports = Exports::from_iter([Export::Command, Export::State]);
+/// assert!(exports.has(Export::State) && exports.is_command());
+/// assert!(!exports.with(Export::Handler).is_command());
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exports(u8);
+
+impl Export {
+    /// All of them.
+    pub const ALL: [Export; 4] =
+        [Export::Handler, Export::Command, Export::State, Export::IncomingHandler];
+
+    fn bit(self) -> u8 {
+        match self {
+            Export::Handler => 1,
+            Export::Command => 2,
+            Export::State => 4,
+            Export::IncomingHandler => 8,
+        }
+    }
+}
+
+impl Exports {
+    /// Whether this is among them.
+    #[must_use]
+    pub fn has(self, export: Export) -> bool {
+        self.0 & export.bit() != 0
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn with(self, export: Export) -> Exports {
+        Exports(self.0 | export.bit())
+    }
+
+    /// Whether a turn runs a program from its start to its end. A component that has a handler as well
+    /// answers its turns with that.
+    #[must_use]
+    pub fn is_command(self) -> bool {
+        self.has(Export::Command) && !self.has(Export::Handler)
+    }
+}
+
+impl FromIterator<Export> for Exports {
+    fn from_iter<I: IntoIterator<Item = Export>>(exports: I) -> Exports {
+        exports.into_iter().fold(Exports::default(), Exports::with)
+    }
+}
+
+impl std::fmt::Debug for Exports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(Export::ALL.iter().filter(|export| self.has(**export))).finish()
+    }
 }
 
 /// How the guest state of an agent outlives its instance.
@@ -172,8 +236,9 @@ pub struct Agent {
     pub visibility: Visibility,
     /// The size of the component, in bytes.
     pub size: u64,
-    /// How it is called.
-    pub kind: AgentKind,
+    /// What it exports that a host can call. Of an agent that comes from a store: what answers its turns,
+    /// and whether it saves its state by itself; the rest is known where its component is loaded.
+    pub exports: Exports,
     /// The interfaces it imports, in the order of the component.
     pub imports: Vec<String>,
     /// What a session needs to grant for these imports: a word for each.

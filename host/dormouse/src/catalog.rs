@@ -120,7 +120,7 @@ impl Catalog {
         let agent = Agent {
             visibility: Visibility::default(),
             size: component.len() as u64,
-            kind: prepared.kind,
+            exports: prepared.exports,
             imports: prepared.imports,
             capabilities: prepared.capabilities,
             statefulness: prepared.statefulness,

@@ -19,7 +19,7 @@ pub use catalog::{AgentError, Upload};
 pub use dormouse_base::clock::{Clock, ManualClock};
 pub use dormouse_base::memory::MemoryBudget;
 pub use dormouse_domain::agent::{
-    Agent, AgentKind, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, InvalidName,
+    Agent, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, Export, Exports, InvalidName,
     StartRandomness, Statefulness, Version, Visibility,
 };
 pub use dormouse_domain::creation::{DefaultLimits, InvalidField, NewSession, Start};

@@ -7,7 +7,7 @@ use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Link
 use wasmtime::{Engine, Store};
 
 use super::bindings::exports::dormouse::agent::{handler, state};
-use super::entry::{Entry, EntryIndices, HANDLER, RUN};
+use super::entry::{Entry, EntryIndices, HANDLER, INCOMING_HANDLER, RUN};
 use super::fault::{Fault, bounded};
 use super::fuel;
 use super::guest::{Guest, MAX_RESOURCES, Start};
@@ -18,7 +18,7 @@ use super::snapshot::{Form, Keeper, STATE, Unpinned, starts_alone};
 use super::ticker::Ticker;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::{Account, MemoryBudget};
-use dormouse_domain::agent::{AgentKind, StartRandomness, Statefulness};
+use dormouse_domain::agent::{Export, Exports, StartRandomness, Statefulness};
 
 /// The fuel that a new instance may use to start, each time that a session wakes. The components of
 /// `agents/build` use 2,126 units with StarlingMonkey, 5,032 with QuickJS and 11,573 with CPython: what takes
@@ -37,6 +37,7 @@ pub(super) struct Shared {
 /// An agent that is compiled and linked.
 pub struct Code {
     agent: InstancePre<Guest>,
+    exports: Exports,
     entry: EntryIndices,
     form: Form,
     start: Start,
@@ -156,15 +157,12 @@ impl Code {
     /// How the state of the agent outlives an instance.
     #[must_use]
     pub fn statefulness(&self) -> Statefulness {
-        match self.kind() {
-            AgentKind::Agent => self.form.statefulness(),
-            AgentKind::Command => Statefulness::Stateless,
-        }
+        if self.exports.is_command() { Statefulness::Stateless } else { self.form.statefulness() }
     }
 
-    /// How the agent is called.
-    pub(super) fn kind(&self) -> AgentKind {
-        self.entry.kind()
+    /// What the agent exports that the host can call.
+    pub(super) fn exports(&self) -> Exports {
+        self.exports
     }
 
     /// Link a component.
@@ -178,16 +176,13 @@ impl Code {
         findings: &Findings,
     ) -> Result<Code, Refusal> {
         let agent = linker.instantiate_pre(component).map_err(|error| unlinked(&error))?;
-        let kind = match component.get_export_index(None, HANDLER) {
-            Some(_) => AgentKind::Agent,
-            None => AgentKind::Command,
-        };
-        check(&agent, kind)?;
-        let entry = EntryIndices::of(&agent, kind).map_err(|error| wrong(&error))?;
+        let exports = exports(component);
+        check(&agent, exports)?;
+        let entry = EntryIndices::of(&agent, exports).map_err(|error| wrong(&error))?;
         let form = Form::of(&agent, findings.unimaged.as_deref(), findings.unpinned, &shared.clock)
             .map_err(|error| wrong(&error))?;
         let Findings { start, start_fuel, start_randomness, .. } = *findings;
-        Ok(Code { agent, entry, form, start, start_fuel, start_randomness, shared })
+        Ok(Code { agent, exports, entry, form, start, start_fuel, start_randomness, shared })
     }
 
     /// The fuel that an instance used to start when the agent was prepared: each does, where images can
@@ -222,18 +217,30 @@ impl Code {
     }
 }
 
+/// What this component exports that the host can call.
+fn exports(component: &Component) -> Exports {
+    let names = [
+        (HANDLER, Export::Handler),
+        (RUN, Export::Command),
+        (STATE, Export::State),
+        (INCOMING_HANDLER, Export::IncomingHandler),
+    ];
+    let exported =
+        names.into_iter().filter(|(name, _)| component.get_export_index(None, name).is_some());
+    exported.map(|(_, export)| export).collect()
+}
+
 /// Whether the exports have the types that they are called with.
-fn check(agent: &InstancePre<Guest>, kind: AgentKind) -> Result<(), Refusal> {
+fn check(agent: &InstancePre<Guest>, exports: Exports) -> Result<(), Refusal> {
     type Handled = Result<handler::Reply, handler::Failure>;
     type Saved = Result<state::SavedResult, state::Error>;
 
-    match kind {
-        AgentKind::Agent => {
-            check_function::<(handler::Turn<'_>,), (Handled,)>(agent, HANDLER, "handle")?;
-        }
-        AgentKind::Command => check_function::<(), (Result<(), ()>,)>(agent, RUN, "run")?,
+    if exports.is_command() {
+        check_function::<(), (Result<(), ()>,)>(agent, RUN, "run")?;
+    } else {
+        check_function::<(handler::Turn<'_>,), (Handled,)>(agent, HANDLER, "handle")?;
     }
-    if agent.component().get_export_index(None, STATE).is_some() {
+    if exports.has(Export::State) {
         check_function::<(), (Saved,)>(agent, STATE, "save")?;
         check_function::<(state::SavedParam<'_>,), (Result<(), state::Error>,)>(
             agent, STATE, "restore",

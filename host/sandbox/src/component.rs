@@ -20,10 +20,11 @@ use wasmparser::{
 };
 
 use super::compile::MAX_NAMES;
-use super::entry::{HANDLER, RUN};
+use super::entry::{HANDLER, INCOMING_HANDLER, RUN};
 use super::imports;
 use super::refusal::Refusal;
-use dormouse_domain::agent::AgentKind;
+use super::snapshot::STATE;
+use dormouse_domain::agent::{Export, Exports};
 use scope::Scopes;
 #[cfg(test)]
 pub(super) use work::Work;
@@ -57,12 +58,12 @@ pub(super) fn look(bytes: &[u8], limit: u64) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What kind of component this is, of those that the host can compile and link, by these rules of the
-/// engine.
+/// What this component exports that the host can call, where the host can compile and link it by these
+/// rules of the engine.
 ///
 /// # Errors
 /// A [`Refusal`] of any kind but those of the compiler.
-pub(super) fn inspect(bytes: &[u8], features: WasmFeatures) -> Result<AgentKind, Refusal> {
+pub(super) fn inspect(bytes: &[u8], features: WasmFeatures) -> Result<Exports, Refusal> {
     read(bytes, features)?.finish()
 }
 
@@ -90,14 +91,6 @@ struct Inspection<'a> {
     imports: Vec<String>,
     exports: Exports,
     missing: Vec<String>,
-}
-
-/// What the outermost component exports, of what makes it something.
-#[derive(Default)]
-struct Exports {
-    handler: bool,
-    run: bool,
-    incoming_handler: bool,
 }
 
 #[derive(Default)]
@@ -192,7 +185,8 @@ impl<'a> Inspection<'a> {
             }
             Payload::ComponentExportSection(section) => {
                 for export in section.clone() {
-                    self.exports.note(export.map_err(malformed)?.name.name);
+                    let export = exported(export.map_err(malformed)?.name.name);
+                    self.exports = export.into_iter().fold(self.exports, Exports::with);
                 }
                 Ok(())
             }
@@ -200,30 +194,28 @@ impl<'a> Inspection<'a> {
         }
     }
 
-    fn finish(self) -> Result<AgentKind, Refusal> {
-        let kind = self.exports.kind()?;
+    fn finish(self) -> Result<Exports, Refusal> {
+        let exports = self.exports;
+        if !exports.has(Export::Handler) && !exports.has(Export::Command) {
+            let previews = exports.has(Export::IncomingHandler);
+            return Err(if previews { Refusal::OnlyPreviews } else { Refusal::NoHandler });
+        }
         if !self.missing.is_empty() {
             return Err(Refusal::MissingImports(self.missing));
         }
-        Ok(kind)
+        Ok(exports)
     }
 }
 
-impl Exports {
-    fn note(&mut self, name: &str) {
-        let is = |known| imports::compatible(name) == imports::compatible(known);
-        self.handler |= name == HANDLER;
-        self.run |= is(RUN);
-        self.incoming_handler |= is("wasi:http/incoming-handler@0.2.0");
-    }
-
-    fn kind(&self) -> Result<AgentKind, Refusal> {
-        match self {
-            Exports { handler: true, .. } => Ok(AgentKind::Agent),
-            Exports { run: true, .. } => Ok(AgentKind::Command),
-            Exports { incoming_handler: true, .. } => Err(Refusal::OnlyPreviews),
-            Exports { .. } => Err(Refusal::NoHandler),
-        }
+/// What an export of this name is, where the host can call it.
+fn exported(name: &str) -> Option<Export> {
+    let is = |known| imports::compatible(name) == imports::compatible(known);
+    match name {
+        HANDLER => Some(Export::Handler),
+        STATE => Some(Export::State),
+        _ if is(RUN) => Some(Export::Command),
+        _ if is(INCOMING_HANDLER) => Some(Export::IncomingHandler),
+        _ => None,
     }
 }
 

@@ -1,6 +1,6 @@
-//! What the host calls of a component: the `handle` of an agent, or the `run` of a command.
+//! What the host calls of a component in a turn: the `handle` of an agent, or the `run` of a command.
 //!
-//! A component that exports both is an agent.
+//! Of a component that exports both, the `handle`.
 
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
@@ -8,12 +8,14 @@ use wasmtime_wasi::p2::bindings::exports::wasi::cli::run;
 
 use super::bindings::exports::dormouse::agent::handler;
 use super::guest::Guest;
-use dormouse_domain::agent::AgentKind;
+use dormouse_domain::agent::Exports;
 
 /// The export that makes a component an agent.
 pub(super) const HANDLER: &str = "dormouse:agent/handler@0.1.0";
 /// The export that makes a component a command, in any version of WASI 0.2.
 pub(super) const RUN: &str = "wasi:cli/run@0.2.12";
+/// The export of a component that answers requests of HTTP, in any version of WASI 0.2.
+pub(super) const INCOMING_HANDLER: &str = "wasi:http/incoming-handler@0.2.0";
 
 /// Where it is in a component.
 pub(super) enum EntryIndices {
@@ -28,14 +30,15 @@ pub(super) enum Entry {
 }
 
 impl EntryIndices {
-    /// What to call of this component, of this kind.
+    /// What to call of this component in a turn, where it exports this.
     pub(super) fn of(
         agent: &InstancePre<Guest>,
-        kind: AgentKind,
+        exports: Exports,
     ) -> wasmtime::Result<EntryIndices> {
-        Ok(match kind {
-            AgentKind::Agent => EntryIndices::Handler(handler::GuestIndices::new(agent)?),
-            AgentKind::Command => EntryIndices::Command(run::GuestIndices::new(agent)?),
+        Ok(if exports.is_command() {
+            EntryIndices::Command(run::GuestIndices::new(agent)?)
+        } else {
+            EntryIndices::Handler(handler::GuestIndices::new(agent)?)
         })
     }
 
@@ -48,12 +51,5 @@ impl EntryIndices {
             EntryIndices::Handler(indices) => Entry::Handler(indices.load(store, instance)?),
             EntryIndices::Command(indices) => Entry::Command(indices.load(store, instance)?),
         })
-    }
-
-    pub(super) fn kind(&self) -> AgentKind {
-        match self {
-            EntryIndices::Handler(_) => AgentKind::Agent,
-            EntryIndices::Command(_) => AgentKind::Command,
-        }
     }
 }

@@ -57,7 +57,7 @@ use code::Shared;
 use compile::Compilation;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::MemoryBudget;
-use dormouse_domain::agent::{AgentKind, Digest, StartRandomness, Statefulness};
+use dormouse_domain::agent::{Digest, Exports, StartRandomness, Statefulness};
 use dormouse_domain::id::Principal;
 use engine::Engines;
 use guest::Guest;
@@ -151,8 +151,8 @@ impl Drop for Inner {
 pub struct Prepared {
     /// The digest of the component.
     pub digest: Digest,
-    /// How it is called.
-    pub kind: AgentKind,
+    /// What it exports that the host can call.
+    pub exports: Exports,
     /// The interfaces that it imports, in the order of the component.
     pub imports: Vec<String>,
     /// What a session needs to grant for them: a word each, sorted.

@@ -106,7 +106,7 @@ async fn make(
 fn prepared(digest: Digest, code: Code, compile_time: Duration, from_cache: bool) -> Prepared {
     Prepared {
         digest,
-        kind: code.kind(),
+        exports: code.exports(),
         imports: code.imports(),
         capabilities: code.capabilities(),
         statefulness: code.statefulness(),

@@ -5,7 +5,7 @@ use super::session::{LookError, SessionHandle};
 use crate::catalog::AgentError;
 use crate::session::request::{Order, OrderError, Running, Sight};
 use crate::turn::admission::Denied;
-use dormouse_domain::agent::{AgentKind, AgentSelector};
+use dormouse_domain::agent::AgentSelector;
 use dormouse_domain::creation;
 use dormouse_domain::event::{Cursor, Event, EventKind};
 use dormouse_domain::id::{SessionId, SnapshotId};
@@ -182,7 +182,7 @@ impl SessionHandle {
         let _held = catalog.hold().await;
         self.look().await.map_err(OrderError::from)?;
         let agent = catalog.find(agent, &self.host.caller).await?;
-        if agent.kind == AgentKind::Command {
+        if agent.exports.is_command() {
             let why =
                 "the new version is a command, which keeps no state and takes no session over";
             return Err(OrderError::NotUpgraded(why.to_owned()).into());

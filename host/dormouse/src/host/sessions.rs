@@ -5,7 +5,7 @@ use super::templates::TemplateError;
 use super::{Host, Resumption, SessionHandle};
 use crate::catalog::AgentError;
 use crate::session::request::{OrderError, Sight};
-use dormouse_domain::agent::{Agent, AgentKind, AgentRef, Digest, Statefulness};
+use dormouse_domain::agent::{Agent, AgentRef, Digest, Statefulness};
 use dormouse_domain::creation::{self, InvalidField, NewSession, Start};
 use dormouse_domain::event::{Event, EventKind};
 use dormouse_domain::id::{SessionId, SnapshotId};
@@ -132,15 +132,12 @@ impl Sessions {
         {
             return Err(CreateError::NotDurable(why.clone()));
         }
-        match agent.kind {
-            AgentKind::Agent => {}
-            AgentKind::Command if new.pattern == Pattern::Ephemeral => {
-                environment::check(&new.config)?;
-            }
-            AgentKind::Command => {
+        if agent.exports.is_command() {
+            if new.pattern != Pattern::Ephemeral {
                 let (agent, pattern) = (agent.reference, new.pattern);
                 return Err(CreateError::PatternUnsupported { agent, pattern });
             }
+            environment::check(&new.config)?;
         }
         let id = SessionId(inner.clock.new_id());
         let owner = self.0.caller.clone();

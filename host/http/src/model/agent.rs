@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::error::ErrorBody;
-use dormouse::{Agent, AgentKind, AgentOwner, AgentRef, Statefulness, UploadState, Visibility};
+use dormouse::{Agent, AgentOwner, AgentRef, Statefulness, UploadState, Visibility};
 
 /// An agent.
 #[derive(Debug, Serialize)]
@@ -56,10 +56,7 @@ impl From<Agent> for AgentBody {
             version: agent.reference.version.to_string(),
             digest: agent.reference.digest.to_string(),
             size: agent.size,
-            kind: match agent.kind {
-                AgentKind::Agent => "agent",
-                AgentKind::Command => "command",
-            },
+            kind: if agent.exports.is_command() { "command" } else { "agent" },
             imports: agent.imports,
             capabilities: agent.capabilities,
             statefulness,

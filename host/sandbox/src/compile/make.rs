@@ -13,7 +13,6 @@ use crate::component;
 use crate::fault::bounded;
 use crate::refusal::Refusal;
 use crate::snapshot;
-use dormouse_domain::agent::AgentKind;
 
 /// A component that was inspected and compiled.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,10 +38,11 @@ pub(super) const STACK: usize = 64 << 20;
 /// # Errors
 /// What is wrong with the component.
 pub(super) fn make(component: &[u8], engine: &Engine) -> Result<Compiled, Refusal> {
-    let kind = component::inspect(component, engine.get_wasm_features())?;
-    let (form, unimaged) = match kind {
-        AgentKind::Agent => instrument(component, engine),
-        AgentKind::Command => (Cow::Borrowed(component), Some("it is a command".to_owned())),
+    let exports = component::inspect(component, engine.get_wasm_features())?;
+    let (form, unimaged) = if exports.is_command() {
+        (Cow::Borrowed(component), Some("it is a command".to_owned()))
+    } else {
+        instrument(component, engine)
     };
     let code = engine
         .precompile_component(&form)

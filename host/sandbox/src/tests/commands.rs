@@ -5,7 +5,7 @@ use super::agent::{self, Parts, assemble};
 use super::{call, grant, refusal, sandbox, world};
 use crate::fault::GuestFailure;
 use crate::{Answer, Fault, GuestResult, Refusal, Saved};
-use dormouse_domain::agent::{AgentKind, Statefulness};
+use dormouse_domain::agent::{Export, Statefulness};
 use dormouse_domain::turn::Part;
 
 /// What exports `run` in this version, with a body that leaves 0 or 1 on the stack.
@@ -47,7 +47,7 @@ async fn what_exports_run_in_any_version_of_wasi_0_2_is_a_command() {
     for version in ["0.2.0", "0.2.3", "0.2.12", "0.2.99"] {
         let prepared = sandbox().prepare(command(version, "i32.const 0").into(), None).await;
         let prepared = prepared.expect("it is taken");
-        assert_eq!(prepared.kind, AgentKind::Command, "{version}");
+        assert!(prepared.exports.is_command(), "{version}");
         assert_eq!(prepared.statefulness, Statefulness::Stateless);
         assert_eq!(prepared.imports, ["wasi:cli/exit@0.2.12"]);
     }
@@ -61,7 +61,7 @@ async fn what_exports_a_handler_as_well_is_an_agent() {
     let outer = exported("0.2.0", "i32.const 0");
     let both = agent::component(Parts { outer: &outer, ..Parts::default() });
     let prepared = sandbox().prepare(both.into(), None).await.expect("it is taken");
-    assert_eq!(prepared.kind, AgentKind::Agent);
+    assert!(!prepared.exports.is_command() && prepared.exports.has(Export::Command));
     assert_eq!(prepared.statefulness, Statefulness::Image);
 }
 

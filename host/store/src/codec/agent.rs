@@ -5,7 +5,7 @@ use minicbor::{CborLen, Decode, Encode};
 use super::session::AgentRefRow;
 use super::{CodecError, from_cbor, to_cbor};
 use dormouse_domain::agent::{
-    Agent, AgentKind, AgentOwner, StartRandomness, Statefulness, Visibility,
+    Agent, AgentOwner, Export, Exports, StartRandomness, Statefulness, Visibility,
 };
 use dormouse_domain::id::Principal;
 use dormouse_domain::time::Timestamp;
@@ -16,10 +16,7 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
         reference: AgentRefRow::of(&agent.reference),
         uploader: None,
         size: agent.size,
-        kind: match agent.kind {
-            AgentKind::Agent => KindRow::Agent,
-            AgentKind::Command => KindRow::Command,
-        },
+        kind: if agent.exports.is_command() { KindRow::Command } else { KindRow::Agent },
         imports: agent.imports.iter().map(String::as_str).collect(),
         capabilities: agent.capabilities.iter().map(String::as_str).collect(),
         statefulness: match &agent.statefulness {
@@ -40,6 +37,7 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
 /// The agent of this row.
 pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
     let row: AgentRow<'_> = from_cbor(bytes)?;
+    let exports = exports(&row);
     let mut reference = row.reference.reference()?;
     if let Some(uploader) = row.uploader {
         reference.owner = AgentOwner::Principal(Principal(uploader.to_owned()));
@@ -51,10 +49,7 @@ pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
             Some(false) | None => Visibility::Private,
         },
         size: row.size,
-        kind: match row.kind {
-            KindRow::Agent => AgentKind::Agent,
-            KindRow::Command => AgentKind::Command,
-        },
+        exports,
         imports: row.imports.into_iter().map(str::to_owned).collect(),
         capabilities: row.capabilities.into_iter().map(str::to_owned).collect(),
         statefulness: match row.statefulness {
@@ -71,6 +66,16 @@ pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
             Some(false) | None => StartRandomness::None,
         },
     })
+}
+
+/// What the row says of the exports: what answers a turn, and whether the agent saves its own state.
+fn exports(row: &AgentRow<'_>) -> Exports {
+    let answers = match row.kind {
+        KindRow::Agent => Export::Handler,
+        KindRow::Command => Export::Command,
+    };
+    let state = matches!(row.statefulness, StatefulnessRow::Portable).then_some(Export::State);
+    state.into_iter().chain([answers]).collect()
 }
 
 #[derive(Encode, Decode, CborLen)]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use dormouse_domain::agent::{
-    Agent, AgentKind, AgentOwner, AgentRef, Digest, StartRandomness, Statefulness, Visibility,
+    Agent, AgentOwner, AgentRef, Digest, Export, Exports, StartRandomness, Statefulness, Visibility,
 };
 use dormouse_domain::event::{Event, EventKind, Subject};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
@@ -288,15 +288,19 @@ pub(crate) fn agent() -> impl Strategy<Value = Agent> {
         Just(Statefulness::Stateless),
     ];
     let words = || vec("[a-z:/]{1,9}", 0..4);
-    let kind = prop_oneof![Just(AgentKind::Agent), Just(AgentKind::Command)];
-    let called = (kind, statefulness);
+    let answers = prop_oneof![Just(Export::Handler), Just(Export::Command)];
+    // Of the exports the store keeps what answers a turn, and what the statefulness says of the state.
+    let called = (answers, statefulness).prop_map(|(answers, statefulness)| {
+        let state = (statefulness == Statefulness::Portable).then_some(Export::State);
+        (state.into_iter().chain([answers]).collect::<Exports>(), statefulness)
+    });
     let visibility = proptest::sample::select(Visibility::ALL.as_slice());
     (reference(), visibility, any::<[u64; 2]>(), words(), words(), called, time()).prop_map(
         |(reference, visibility, numbers, imports, capabilities, called, uploaded_at)| Agent {
             reference,
             visibility,
             size: numbers[0],
-            kind: called.0,
+            exports: called.0,
             imports,
             capabilities,
             statefulness: called.1,

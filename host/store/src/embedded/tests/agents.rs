@@ -4,14 +4,14 @@ use super::*;
 use crate::embedded::engine::{Batch, Class};
 use crate::embedded::keys;
 use crate::{AgentQuery, Store, StoreError};
-use dormouse_domain::agent::{Agent, AgentKind, StartRandomness, Statefulness, Visibility};
+use dormouse_domain::agent::{Agent, Export, Exports, StartRandomness, Statefulness, Visibility};
 
 pub(super) fn agent(name: &str, version: &str, component: &[u8]) -> Agent {
     Agent {
         reference: agent_ref(name, version, component),
         visibility: Visibility::Private,
         size: component.len() as u64,
-        kind: AgentKind::Agent,
+        exports: Exports::from_iter([Export::Handler]),
         imports: Vec::new(),
         capabilities: Vec::new(),
         statefulness: Statefulness::Portable,

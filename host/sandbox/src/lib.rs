@@ -21,6 +21,7 @@ pub mod environment;
 mod fault;
 mod fuel;
 mod guest;
+mod handle;
 mod imports;
 mod instance;
 mod memory;

@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
     println!("{} ({} fuel, {})", reply.text(), reply.turn.fuel, reply.turn.cost);
 
     for logged in session.events(Cursor(0), 100).await?.entries {
-        println!("{} {}", logged.event.occurred_at, logged.event.kind.as_str());
+        println!("{} {}", logged.event.occurred_at, logged.event.kind().as_str());
     }
     host.shut_down().await?;
     Ok(())

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use dormouse::{
-    AgentSelector, CreateError, Cursor, Damaged, Denied, Durability, EventKind, Fork, ForkError,
-    ManualClock, NewSession, NewTemplate, NotActive, OrderError, Pattern, Principal, Residency,
-    ResumeFallback, Resumption, SendError, SessionHandle, SessionId, Sight, SnapshotId, Start,
-    Status, TemplateError, UpgradeError,
+    AgentSelector, CreateError, Cursor, Damaged, Denied, Durability, EventBody, EventKind,
+    FailureCode, Fork, ForkError, Logged, ManualClock, NewSession, NewTemplate, NotActive,
+    OrderError, Pattern, Principal, Residency, ResumeFallback, ResumeOutcome, Resumption,
+    SendError, SessionHandle, SessionId, Sight, SnapshotId, Start, Status, TemplateError,
+    UpgradeError, UpgradeOutcome, WayBack,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -14,6 +15,10 @@ use dormouse_tests::test_host::eventually;
 
 async fn says(session: &SessionHandle, text: &str, answer: &str) {
     assert_eq!(session.send(text).await.unwrap().text(), answer);
+}
+
+fn bodies(events: Vec<Logged>) -> Vec<EventBody> {
+    events.into_iter().map(|logged| logged.event.body).collect()
 }
 
 fn head(sight: &Sight) -> SnapshotId {
@@ -56,8 +61,9 @@ async fn a_hundred_forks_start_from_one_snapshot_and_each_goes_its_own_way() {
     let answer = session.send("parent").await.unwrap().text();
     assert!(answer.starts_with("turn 4: parent") && !answer.contains("own"), "{answer}");
     let events = session.events(Cursor(0), 200).await.unwrap().entries;
-    let told = events.iter().find(|logged| logged.event.kind == EventKind::SessionForked);
-    assert_eq!(told.expect("it is told").event.payload["count"], 100);
+    let told = events.iter().find(|logged| logged.event.kind() == EventKind::SessionForked);
+    let told = &told.expect("it is told").event.body;
+    assert!(matches!(told, EventBody::SessionForked { count: 100, .. }), "{told:?}");
     test.shut_down().await;
 }
 
@@ -213,8 +219,9 @@ async fn a_session_resumes_from_a_snapshot_or_from_a_session() {
     let resumed = sessions.get(created.session.session.id);
     says(&resumed, "again", "turn 2: again").await;
     let audit = resumed.audit(Cursor(0), 10).await.unwrap().entries;
-    assert_eq!(audit.len(), 1);
-    assert_eq!(audit[0].event.payload["outcome"], "resumed");
+    let outcome = Resumption::Resumed { from: first }.into();
+    let attempt = EventBody::ResumeAttempted { by: Principal::local(), outcome };
+    assert_eq!(bodies(audit), [attempt]);
 
     let created = sessions.create_seen(resuming(session.id())).await.unwrap();
     says(&sessions.get(created.session.session.id), "on", "turn 3: on").await;
@@ -267,9 +274,9 @@ async fn what_belongs_to_others_is_neither_resumed_nor_forked_and_its_owner_is_t
     assert!(foreign.fork(Fork::default()).await.is_err());
     assert!(foreign.rewind(from).await.is_err());
     let audit = session.audit(Cursor(0), 10).await.unwrap().entries;
-    assert_eq!(audit.len(), 4);
-    assert!(audit.iter().all(|logged| logged.event.payload["outcome"] == "not_owner"));
-    assert!(audit.iter().all(|logged| logged.event.payload["by"] == "stranger"));
+    let attempt =
+        |by: &str, outcome| EventBody::ResumeAttempted { by: Principal(by.to_owned()), outcome };
+    assert_eq!(bodies(audit), vec![attempt("stranger", ResumeOutcome::NotOwner); 4]);
 
     let ours = NewSession { project_id: Some("ours".to_owned()), ..resuming(from) };
     let ours = test.host.sessions().create(ours).await.unwrap();
@@ -278,8 +285,9 @@ async fn what_belongs_to_others_is_neither_resumed_nor_forked_and_its_owner_is_t
     let refused = test.host.sessions().create_seen(theirs).await;
     assert!(matches!(refused, Err(CreateError::NotOwner)), "{refused:?}");
     let told = ours.audit(Cursor(0), 10).await.unwrap().entries;
-    let outcomes: Vec<_> = told.iter().map(|logged| &logged.event.payload["outcome"]).collect();
-    assert_eq!(outcomes, ["resumed", "not_owner"]);
+    let resumed = Resumption::Resumed { from }.into();
+    let attempts = [attempt("local", resumed), attempt("local", ResumeOutcome::NotOwner)];
+    assert_eq!(bodies(told), attempts);
     let on = test.host.sessions().create_seen(resuming(ours.id())).await.unwrap();
     assert_eq!(on.session.session.profile.project_id.as_deref(), Some("ours"));
     test.shut_down().await;
@@ -425,10 +433,13 @@ async fn a_version_whose_first_turn_fails_gives_the_session_back() {
     let events = session.events(Cursor(0), 100).await.unwrap().entries;
     let told: Vec<_> = events
         .iter()
-        .filter(|logged| logged.event.kind == EventKind::SessionUpgraded)
-        .map(|logged| logged.event.payload["outcome"].clone())
+        .filter_map(|logged| match &logged.event.body {
+            EventBody::SessionUpgraded { outcome, .. } => Some(*outcome),
+            _ => None,
+        })
         .collect();
-    assert_eq!(told, ["upgraded", "returned"]);
+    let returned = UpgradeOutcome::Returned { reason: FailureCode::AgentTrapped };
+    assert_eq!(told, [UpgradeOutcome::Upgraded, returned]);
     test.shut_down().await;
 }
 
@@ -591,10 +602,13 @@ async fn a_session_goes_on_by_itself_where_it_was_created_to() {
         let (test, session, [_, bad]) = damaged(directory.path(), fall_back).await;
         says(&session, "grow 1", answer).await;
         let events = session.events(Cursor(0), 200).await.unwrap().entries;
-        let told = events.iter().rfind(|logged| logged.event.kind == EventKind::SessionResumed);
-        let payload = &told.expect("it is told").event.payload;
-        assert_eq!(payload["fallback"], fallback.as_str());
-        assert_eq!(payload["damage"]["snapshotId"], bad.to_string());
+        let told = events.iter().rfind(|logged| logged.event.kind() == EventKind::SessionResumed);
+        let EventBody::SessionResumed(WayBack::Damage { fallback: told, damage }) =
+            &told.expect("it is told").event.body
+        else {
+            panic!("{told:?}");
+        };
+        assert_eq!((*told, damage.snapshot), (fallback, bad));
         test.shut_down().await;
     }
 }

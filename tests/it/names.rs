@@ -2,7 +2,7 @@
 
 use dormouse::{
     AgentError, AgentOwner, AgentSelector, CreateError, Cursor, EventKind, Host, ManualClock,
-    NewSession, Pattern, Principal, SessionHandle, StoreError, Subject, UpgradeError, Visibility,
+    NewSession, Pattern, Principal, SessionHandle, StoreError, UpgradeError, Visibility,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -147,25 +147,29 @@ async fn an_upgrade_takes_an_agent_that_the_caller_can_name_and_goes_back_withou
 }
 
 #[tokio::test]
-async fn a_caller_sees_the_events_of_its_own_agents_and_sessions() {
+async fn a_caller_sees_the_events_of_its_own_agents_and_sessions_also_when_they_are_gone() {
     let test = TestHost::new().await;
     let (ann, ben) = (acting_as(&test, "ann"), acting_as(&test, "ben"));
     ann.agents().upload("mine", "1", guests::SPENDS_FUEL.bytes).await.unwrap();
-    hybrid(&ann, "mine").await.unwrap();
+    let gone = hybrid(&ann, "mine").await.unwrap();
     hybrid(&ben, "counter").await.unwrap();
+    gone.delete().await.unwrap();
+    ann.agents().remove(named("mine")).await.unwrap();
     let kinds = async |host: &Host| {
         let slice = host.events_after(Cursor(0), 100).await.unwrap();
-        let of_host = |subject: &Subject| {
-            matches!(subject, Subject::Agent { owner: Some(AgentOwner::Host), .. })
-        };
-        let own = slice.events.into_iter().filter(|logged| !of_host(&logged.event.subject));
-        (own.map(|logged| logged.event.kind).collect::<Vec<_>>(), slice.next)
+        let of_host = Some(AgentOwner::Host);
+        let own = slice.events.into_iter().filter(|logged| logged.event.owner != of_host);
+        (own.map(|logged| logged.event.kind()).collect::<Vec<_>>(), slice.next)
     };
     let all = test.host.store().events_after(Cursor(0), 100).await.unwrap();
     let end = all.end().unwrap();
     let (uploaded, created) = (EventKind::AgentUploaded, EventKind::SessionCreated);
-    assert_eq!(kinds(&ann).await, (vec![uploaded, created], end));
+    let (deleted, removed) = (EventKind::SessionDeleted, EventKind::AgentDeleted);
+    // What is gone is told of to who had it, and to nobody else.
+    assert_eq!(kinds(&ann).await, (vec![uploaded, created, deleted, removed], end));
     assert_eq!(kinds(&ben).await, (vec![created], end));
     assert_eq!(kinds(&test.host).await, (vec![], end));
+    let operator = test.host.operating().events_after(Cursor(0), 100).await.unwrap();
+    assert_eq!((operator.events, operator.next, operator.more), (all.entries, end, false));
     test.shut_down().await;
 }

@@ -331,7 +331,7 @@ async fn a_session_that_is_asked_for_while_it_is_put_to_sleep_wakes_once() {
         assert_eq!(reply.unwrap().text(), format!("turn {turn}: hello"));
     }
     let events = session.events(dormouse::Cursor(0), 1_000).await.unwrap().entries;
-    let count = |kind| events.iter().filter(|logged| logged.event.kind == kind).count();
+    let count = |kind| events.iter().filter(|logged| logged.event.kind() == kind).count();
     assert_eq!(count(EventKind::SessionSlept), 39);
     assert_eq!(count(EventKind::SessionWoken), 39);
     test.shut_down().await;

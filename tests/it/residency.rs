@@ -77,7 +77,7 @@ async fn sleeping_and_waking_are_told_in_the_log_of_events_with_the_next_commit(
     session.sleep().await.unwrap();
     session.send("two").await.unwrap();
     let events = session.events(Cursor(0), 100).await.unwrap().entries;
-    let kinds: Vec<_> = events.iter().map(|logged| logged.event.kind).collect();
+    let kinds: Vec<_> = events.iter().map(|logged| logged.event.kind()).collect();
     assert_eq!(
         kinds,
         [

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dormouse::{
-    Cause, Cursor, EventKind, FailureCode, NewSession, Pattern, Residency, SendError, Status,
-    TurnOutcome,
+    Cause, Cursor, EventBody, FailureCode, NewSession, Pattern, Residency, SendError, SleepCause,
+    Status, TurnOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -22,11 +22,8 @@ async fn the_obvious_test_with_a_clock_turned_by_hand_passes_a_hundred_times() {
         // That it sleeps is told by then, and since when it was idle.
         let events = session.events(Cursor(0), 100).await.unwrap();
         let slept = events.entries.last().map(|logged| logged.event.clone()).unwrap();
-        assert_eq!(slept.kind, EventKind::SessionSlept);
-        assert_eq!(
-            (&slept.payload["cause"], &slept.payload["idleMinutes"]),
-            (&"idle".into(), &1.into())
-        );
+        let idle = EventBody::SessionSlept { cause: SleepCause::Idle, idle_minutes: Some(1) };
+        assert_eq!(slept.body, idle);
     }
     test.shut_down().await;
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use dormouse::{
-    AgentError, AgentOwner, AgentSelector, Cursor, Host, ManualClock, NewSession, Pattern,
-    Principal, SendError, SessionHandle, Start, Status, Visibility, upkeep,
+    AgentError, AgentOwner, AgentSelector, Cursor, EventKind, Host, ManualClock, NewSession,
+    Pattern, Principal, SendError, SessionHandle, Start, Status, Subject, Visibility, upkeep,
 };
 use dormouse_tests::{TestHost, unpack};
 use serde_json::Value;
@@ -225,4 +225,30 @@ async fn a_directory_that_was_opened_once_is_opened_again() {
     assert_eq!(again.session("mine").send("y").await.unwrap().text(), "turn 4: y");
     assert_eq!(own(&again.acting_as("ben"), "ben").await.len(), 4);
     again.shut_down().await;
+}
+
+#[tokio::test]
+async fn every_event_of_the_release_of_november_is_read_and_told_to_who_has_its_session() {
+    for (name, written, told) in [("closed", 88, "mine"), ("killed", 90, "first")] {
+        let earlier = Earlier::open(NOVEMBER, name).await;
+        let all = earlier.test.host.store().events_after(Cursor(0), 10_000).await.unwrap().entries;
+        let cursors: Vec<u64> = all.iter().map(|logged| logged.cursor.0).collect();
+        assert_eq!(cursors, (1..=all.len() as u64).collect::<Vec<_>>(), "none is passed over");
+        let of_november = all.iter().filter(|logged| logged.event.owner.is_none());
+        assert_eq!(of_november.count(), written, "{name}");
+
+        // They do not say whose they are: that says the session, for as long as it is there.
+        let session = earlier.session(told);
+        let owner = earlier.acting_as(earlier.told[told]["owner"].as_str().unwrap());
+        let own = async || {
+            let slice = owner.events_after(Cursor(0), 10_000).await.unwrap();
+            let subject = Subject::Session(session.id());
+            let own = slice.events.into_iter().filter(|logged| logged.event.subject == subject);
+            own.map(|logged| logged.event.kind()).collect::<Vec<_>>()
+        };
+        assert_eq!(own().await[..2], [EventKind::SessionCreated, EventKind::TurnStarted]);
+        session.delete().await.unwrap();
+        assert_eq!(own().await, [EventKind::SessionDeleted]);
+        earlier.shut_down().await;
+    }
 }

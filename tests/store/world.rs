@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse::{
-    AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventKind, GuestState, Limits, NanoUsd,
+    AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventBody, GuestState, Limits, NanoUsd,
     Object, Part, Pattern, Principal, Profile, Sender, Session, SessionId, Snapshot, SnapshotId,
     State, Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
 };
@@ -125,26 +125,28 @@ impl World {
 
     /// That it was created.
     pub fn created(&self, session: u32) -> Event {
-        Event::session(EventKind::SessionCreated, self.id(session).0, self.created_at(session))
+        let Creation { session, .. } = self.creation(session);
+        let body = EventBody::SessionCreated {
+            pattern: session.profile.pattern,
+            agent: session.profile.agent.name.clone(),
+            parent: None,
+            fork_of: None,
+        };
+        Event::session(&session, session.created_at, body)
     }
 
     /// What a turn leaves behind.
     pub fn commit(&self, step: Step) -> TurnCommit {
-        let (at, subject) = (self.time(step.serial), self.id(step.session).0);
+        let (at, session) = (self.time(step.serial), self.session(step));
         let turn = self.turn(step);
+        let TurnRecord { number, fuel, cost, .. } = turn;
+        let completed = EventBody::TurnCompleted { turn: number, fuel, cost };
         let events = vec![
-            Event::session(EventKind::TurnStarted, subject, at).with("turn", turn.number),
-            Event::session(EventKind::TurnCompleted, subject, at)
-                .with("turn", turn.number)
-                .with("fuel", turn.fuel)
-                .with("cost", turn.cost.as_usd()),
+            Event::session(&session, at, EventBody::TurnStarted { turn: number }),
+            Event::session(&session, at, completed),
         ];
-        TurnCommit {
-            session: self.session(step).into(),
-            turn: turn.into(),
-            snapshot: Some(self.snapshot(step)),
-            events,
-        }
+        let snapshot = Some(self.snapshot(step));
+        TurnCommit { session: session.into(), turn: turn.into(), snapshot, events }
     }
 
     /// So many bytes, which differ from turn to turn. Half of them are random.

@@ -16,3 +16,5 @@ pub const SHUTTING_DOWN: &str = "shutting_down";
 pub const INVALID_FIELD: &str = "invalid_field";
 /// This host does not read the state of the session.
 pub const UNUSABLE: &str = "snapshot_unusable";
+/// What was asked for belongs to another owner.
+pub const NOT_OWNER: &str = "not_owner";

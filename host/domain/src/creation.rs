@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::agent::{AgentRef, AgentSelector, InvalidName};
 use crate::code;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventBody};
 use crate::time::Timestamp;
 
-use super::id::{Principal, SessionId};
+use super::id::{Principal, SessionId, SnapshotId};
 use super::limits::{Limits, NanoUsd, Usage};
 use super::pattern::Pattern;
 use super::session::{Durability, Object, Profile, ResumeFallback, Session};
@@ -65,6 +65,44 @@ pub enum Start {
     Resume(String),
     /// The caller's template of this name.
     Template(String),
+}
+
+/// What became of the wish to go on from a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumption {
+    /// The session goes on from this snapshot.
+    Resumed {
+        /// The snapshot.
+        from: SnapshotId,
+    },
+    /// Nobody has such an id, or retention has removed it: the session starts fresh.
+    NotFound,
+    /// The snapshot is older than the host resumes from: the session starts fresh.
+    Stale {
+        /// The snapshot.
+        from: SnapshotId,
+    },
+}
+
+impl Resumption {
+    /// The outcome as a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Resumption::Resumed { .. } => "resumed",
+            Resumption::NotFound => "not_found",
+            Resumption::Stale { .. } => "stale",
+        }
+    }
+
+    /// The snapshot that was found.
+    #[must_use]
+    pub fn from(self) -> Option<SnapshotId> {
+        match self {
+            Resumption::Resumed { from } | Resumption::Stale { from } => Some(from),
+            Resumption::NotFound => None,
+        }
+    }
 }
 
 /// What a caller asks for. Everything has a default.
@@ -230,15 +268,15 @@ pub fn create(
     Ok(begin(id, owner, profile, new.context, now))
 }
 
-/// What is told of a new session.
-pub fn event(session: &Session) -> Event {
-    let event = Event::session(EventKind::SessionCreated, session.id.0, session.created_at)
-        .with("pattern", session.profile.pattern.as_str())
-        .with("agent", session.profile.agent.name.as_str());
-    match session.parent {
-        Some(parent) => event.with("parent", parent.to_string()),
-        None => event,
-    }
+/// What is told of a new session, which may be a fork of another.
+pub fn event(session: &Session, fork_of: Option<SessionId>) -> Event {
+    let body = EventBody::SessionCreated {
+        pattern: session.profile.pattern,
+        agent: session.profile.agent.name.clone(),
+        parent: session.parent,
+        fork_of,
+    };
+    Event::session(session, session.created_at, body)
 }
 
 /// The record of a session that has done nothing yet.

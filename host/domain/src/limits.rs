@@ -19,6 +19,15 @@ impl NanoUsd {
         (0.0..9.0e18).contains(&nano).then_some(NanoUsd(nano as i64))
     }
 
+    /// What [`NanoUsd::as_usd`] has made this number of; `None` where it is negative or no number. Exact
+    /// up to two million US dollars: above that a JSON number has not all digits.
+    #[must_use]
+    pub fn nearest_usd(usd: f64) -> Option<NanoUsd> {
+        let nano = (usd * 1e9).round();
+        #[expect(clippy::cast_possible_truncation, reason = "what is too large is the largest")]
+        (nano >= 0.0).then_some(NanoUsd(nano as i64))
+    }
+
     /// As a JSON number of US dollars.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a number for people to read")]

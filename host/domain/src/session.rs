@@ -143,6 +143,9 @@ pub enum ResumeFallback {
 }
 
 impl ResumeFallback {
+    /// Both of them.
+    pub const ALL: [ResumeFallback; 2] = [ResumeFallback::Parent, ResumeFallback::Fresh];
+
     /// The name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::id::SnapshotId;
 use crate::agent::Digest;
+use crate::state::Cause;
 use crate::time::Timestamp;
 
 /// The guest state of a session after one of its turns.
@@ -97,5 +98,33 @@ impl GuestState {
                 chunks.iter().map(size).fold(data.len(), usize::saturating_add)
             }
         }
+    }
+}
+
+/// A snapshot does not pass its checksums. Nothing of it has reached a guest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", describe_damage(.snapshot, .newest_good.as_ref()))]
+pub struct Damaged {
+    /// Which one.
+    pub snapshot: SnapshotId,
+    /// The newest of those that the session can go on from.
+    pub newest_good: Option<SnapshotId>,
+}
+
+impl Damaged {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        Cause::SnapshotCorrupt.as_str()
+    }
+}
+
+fn describe_damage(snapshot: &SnapshotId, newest_good: Option<&SnapshotId>) -> String {
+    match newest_good {
+        Some(good) => format!(
+            "the snapshot {snapshot} is damaged; the newest good one is {good}: resume the session \
+             with that snapshotId"
+        ),
+        None => format!("the snapshot {snapshot} is damaged, and the session has no good one"),
     }
 }

@@ -1,42 +1,40 @@
 //! What is told of a session that has moved from one state to another. Pure.
 
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventBody, SessionUpdate, WayBack};
 use crate::session::Session;
 use crate::state::{State, Status};
 use crate::time::Timestamp;
 
 /// The event that tells of a new state, with the time of the end noted where it is one.
 pub fn ending(before: &Session, after: &mut Session, now: Timestamp) -> Option<Event> {
-    let status = after.state.status();
-    // That the first turn has made the session active is told by `session.started`.
-    let started = before.state == State::Initializing && after.state == State::Active;
-    if before.state == after.state || started {
-        return None;
-    }
-    let kind = match status {
-        Status::Completed => EventKind::SessionCompleted,
-        Status::Terminated => EventKind::SessionTerminated,
-        Status::Error => EventKind::SessionError,
-        Status::Paused => EventKind::SessionPaused,
-        Status::Initializing | Status::Active
-            if matches!(before.state.status(), Status::Paused | Status::Error) =>
-        {
-            EventKind::SessionResumed
-        }
-        Status::Idle if before.state.status() == Status::Paused => EventKind::SessionResumed,
-        Status::Initializing | Status::Active | Status::Idle | Status::Stopping => {
-            EventKind::SessionUpdated
-        }
-    };
-    if status.is_final() {
+    let body = told(&before.state, &after.state)?;
+    if after.state.status().is_final() {
         after.ended_at = Some(now);
     }
-    let mut event = Event::session(kind, after.id.0, now).with("status", status.as_str());
-    if let Some(reason) = after.state.reason() {
-        event = event.with("reason", reason.0.as_str());
+    Some(Event::session(after, now, body))
+}
+
+/// What is told of this move.
+fn told(before: &State, after: &State) -> Option<EventBody> {
+    // That the first turn has made the session active is told by `session.started`.
+    let started = *before == State::Initializing && *after == State::Active;
+    if before == after || started {
+        return None;
     }
-    if kind == EventKind::SessionUpdated {
-        event = event.with("updates", vec!["status"]);
-    }
-    Some(event)
+    let (was, status) = (before.status(), after.status());
+    let resumed = EventBody::SessionResumed(WayBack::Asked { status, from: None });
+    let reason = after.reason().cloned();
+    Some(match after {
+        State::Completed => EventBody::SessionCompleted,
+        State::Terminated(reason) => EventBody::SessionTerminated { reason: reason.clone() },
+        State::Error(reason) => EventBody::SessionError { reason: reason.clone(), damage: None },
+        State::Paused(_) => EventBody::SessionPaused,
+        State::Initializing | State::Active if matches!(was, Status::Paused | Status::Error) => {
+            resumed
+        }
+        State::Idle if was == Status::Paused => resumed,
+        State::Initializing | State::Active | State::Idle | State::Stopping(_) => {
+            EventBody::SessionUpdated(SessionUpdate::Status { status, reason })
+        }
+    })
 }

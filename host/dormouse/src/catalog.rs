@@ -14,7 +14,7 @@ use dormouse_base::clock::Clock;
 use dormouse_domain::agent::{
     Agent, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, InvalidName, Version, Visibility,
 };
-use dormouse_domain::event::{Event, EventKind, Subject};
+use dormouse_domain::event::{Event, EventBody, Subject};
 use dormouse_domain::id::Principal;
 use dormouse_sandbox::{Code, Prepared, Refusal, Sandbox};
 use dormouse_store::{AgentQuery, Store, StoreError};
@@ -130,7 +130,8 @@ impl Catalog {
             uploaded_at: self.clock.now(),
             reference,
         };
-        let event = self.event(EventKind::AgentUploaded, &agent.reference);
+        let uploaded = EventBody::AgentUploaded { digest: agent.reference.digest };
+        let event = self.event(&agent.reference, uploaded);
         self.store.put_agent(agent.clone(), component, vec![event]).await?;
         // Two uploads of the same bytes under two names: both compiled, one set of code is kept.
         let cell = self.cell(agent.reference.digest);
@@ -306,8 +307,8 @@ impl Catalog {
             return Ok(agent);
         }
         agent.visibility = visibility;
-        let event = self.event(EventKind::AgentUpdated, &agent.reference);
-        let event = event.with("visibility", visibility.as_str());
+        let digest = agent.reference.digest;
+        let event = self.event(&agent.reference, EventBody::AgentUpdated { digest, visibility });
         if self.store.update_agent(agent.clone(), vec![event]).await? {
             Ok(agent)
         } else {
@@ -323,7 +324,7 @@ impl Catalog {
     ) -> Result<Agent, AgentError> {
         let agent = self.own(selector.clone(), caller).await?;
         let digest = agent.reference.digest;
-        let event = self.event(EventKind::AgentDeleted, &agent.reference);
+        let event = self.event(&agent.reference, EventBody::AgentDeleted { digest });
         let _alone = self.referring.write().await;
         if !self.store.delete_agent(agent.reference.clone(), vec![event]).await? {
             return Err(AgentError::NotFound(selector));
@@ -377,14 +378,13 @@ impl Catalog {
         loaded.entry(digest).or_default().clone()
     }
 
-    fn event(&self, kind: EventKind, agent: &AgentRef) -> Event {
+    fn event(&self, agent: &AgentRef, body: EventBody) -> Event {
         Event {
-            kind,
-            subject: Subject::Agent { name: agent.to_string(), owner: Some(agent.owner.clone()) },
+            owner: Some(agent.owner.clone()),
+            subject: Subject::Agent(agent.to_string()),
             occurred_at: self.clock.now(),
-            payload: serde_json::Map::new(),
+            body,
         }
-        .with("digest", agent.digest.to_string())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Arc<Code>>>>> {

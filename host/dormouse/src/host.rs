@@ -17,9 +17,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 pub use agents::Agents;
-pub use events::EventSlice;
 pub use history::{Fork, ForkError, MAX_FORKS, UpgradeError};
-pub use origin::Resumption;
 pub use session::{LookError, Message, Reply, SessionHandle, Streaming};
 pub use sessions::{CreateError, Created, Listing, Sessions};
 pub use stats::HostStats;
@@ -51,6 +49,8 @@ use dormouse_store::{Store, StoreError};
 pub struct Host {
     inner: Arc<Inner>,
     caller: Principal,
+    /// Whether the caller operates the host: sees the events of everybody.
+    caller_operates: bool,
 }
 
 pub(crate) struct Inner {
@@ -80,14 +80,21 @@ impl Host {
     }
 
     pub(crate) fn new(inner: Inner) -> Host {
-        Host { inner: Arc::new(inner), caller: Principal::local() }
+        Host { inner: Arc::new(inner), caller: Principal::local(), caller_operates: false }
     }
 
     /// The same host, called by somebody else: what is created belongs to that principal, and what
     /// belongs to others does not exist.
     #[must_use]
     pub fn acting_as(&self, caller: Principal) -> Host {
-        Host { inner: self.inner.clone(), caller }
+        Host { inner: self.inner.clone(), caller, caller_operates: false }
+    }
+
+    /// The same host, called by who operates it: what is created belongs to the principal `local`, and
+    /// the log of events is that of everybody.
+    #[must_use]
+    pub fn operating(&self) -> Host {
+        Host { caller_operates: true, ..self.acting_as(Principal::local()) }
     }
 
     /// The agents.

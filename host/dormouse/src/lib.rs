@@ -9,6 +9,7 @@
 
 mod builder;
 mod catalog;
+mod event;
 mod host;
 mod session;
 mod turn;
@@ -22,8 +23,11 @@ pub use dormouse_domain::agent::{
     Agent, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, Export, Exports, InvalidName,
     StartRandomness, Statefulness, Version, Visibility,
 };
-pub use dormouse_domain::creation::{DefaultLimits, InvalidField, NewSession, Start};
-pub use dormouse_domain::event::{Cursor, Event, EventKind, Subject};
+pub use dormouse_domain::creation::{DefaultLimits, InvalidField, NewSession, Resumption, Start};
+pub use dormouse_domain::event::{
+    Cursor, Event, EventBody, EventKind, ResumeOutcome, SessionUpdate, SleepCause, Subject,
+    UpgradeOutcome, WayBack,
+};
 pub use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 pub use dormouse_domain::inactive::NotActive;
 pub use dormouse_domain::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
@@ -31,7 +35,7 @@ pub use dormouse_domain::pattern::Pattern;
 pub use dormouse_domain::session::{
     BeforeUpgrade, Durability, Object, Profile, Residency, ResumeFallback, Session,
 };
-pub use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
+pub use dormouse_domain::snapshot::{Chunk, Damaged, GuestState, Snapshot};
 pub use dormouse_domain::state::{Cause, InvalidTransition, Reason, Resumable, State, Status};
 pub use dormouse_domain::template::{Template, TemplateSummary};
 pub use dormouse_domain::time::Timestamp;
@@ -45,13 +49,14 @@ pub use dormouse_store::upkeep::{self, BackupError, BackupSummary, CheckReport, 
 pub use dormouse_store::{
     Logged, PAGE_BYTES, Page, Retention, SessionQuery, SnapshotSummary, StoreError, StoreStats,
 };
+pub use event::EventSlice;
 pub use host::{
-    Agents, CreateError, Created, EventSlice, Fork, ForkError, Host, HostStats, Listing, LookError,
-    MAX_FORKS, Message, NewTemplate, Reply, Resumption, SessionHandle, Sessions, Storage,
-    Streaming, TemplateError, Templates, UpgradeError,
+    Agents, CreateError, Created, Fork, ForkError, Host, HostStats, Listing, LookError, MAX_FORKS,
+    Message, NewTemplate, Reply, SessionHandle, Sessions, Storage, Streaming, TemplateError,
+    Templates, UpgradeError,
 };
 pub use session::request::{
-    Damaged, Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight,
+    Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight,
 };
 pub use turn::admission::Denied;
 pub use turn::output::Output;

@@ -13,6 +13,7 @@ use axum::response::Response;
 use super::Api;
 use super::error::ApiError;
 use super::options::ApiKey;
+use super::request::Caller;
 use super::server::Reserved;
 use dormouse::Principal;
 
@@ -49,13 +50,16 @@ pub(super) async fn known(
     next: Next,
 ) -> Result<Response, ApiError> {
     let keys = &api.options.keys;
-    let principal = if keys.is_empty() {
-        Principal::local()
+    let (principal, host) = if keys.is_empty() {
+        // Everybody who reaches the server operates it.
+        (Principal::local(), api.host.operating())
     } else {
         let found = bearer(request.headers()).and_then(|key| ApiKey::find(keys, key));
-        found.cloned().ok_or_else(unauthorized)?
+        let principal = found.ok_or_else(unauthorized)?.clone();
+        (principal.clone(), api.host.acting_as(principal))
     };
     request.extensions_mut().insert(principal);
+    request.extensions_mut().insert(Caller(host));
     Ok(next.run(request).await)
 }
 

@@ -5,10 +5,11 @@
 
 use super::{CreateError, ForkError, LookError, TemplateError, UpgradeError};
 use crate::catalog::AgentError;
-use crate::session::request::{Damaged, OrderError, SendError};
+use crate::session::request::{OrderError, SendError};
 use crate::turn::admission::Denied;
 use dormouse_domain::code::{
-    INTERNAL, INVALID_FIELD, NOT_ACTIVE, OUT_OF_MEMORY, SESSION_NOT_FOUND, SHUTTING_DOWN, UNUSABLE,
+    INTERNAL, INVALID_FIELD, NOT_ACTIVE, NOT_OWNER, OUT_OF_MEMORY, SESSION_NOT_FOUND,
+    SHUTTING_DOWN, UNUSABLE,
 };
 use dormouse_domain::turn::TurnOutcome;
 
@@ -77,14 +78,6 @@ impl OrderError {
     }
 }
 
-impl Damaged {
-    /// The stable word for it.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        "snapshot_corrupt"
-    }
-}
-
 impl LookError {
     /// The stable word for it.
     #[must_use]
@@ -105,7 +98,7 @@ impl CreateError {
             CreateError::Agent(error) => error.code(),
             CreateError::NotDurable(_) => "not_durable",
             CreateError::PatternUnsupported { .. } => "pattern_unsupported",
-            CreateError::NotOwner => "not_owner",
+            CreateError::NotOwner => NOT_OWNER,
             CreateError::OtherAgent(_) => "other_agent",
             CreateError::Template(error) => error.code(),
             CreateError::Origin(error) => error.code(),
@@ -147,7 +140,7 @@ impl TemplateError {
             TemplateError::Name(_) => "invalid_name",
             TemplateError::NotFound(_) => "template_not_found",
             TemplateError::NoSnapshot(_) => "snapshot_not_found",
-            TemplateError::NotOwner => "not_owner",
+            TemplateError::NotOwner => NOT_OWNER,
             TemplateError::TooMany => "too_many_templates",
             TemplateError::Agent(error) => error.code(),
             TemplateError::Order(error) => error.code(),
@@ -165,7 +158,7 @@ impl AgentError {
             AgentError::Name(_) => "invalid_name",
             AgentError::NotFound(_) => "agent_not_found",
             AgentError::Reserved(_) => "reserved_name",
-            AgentError::NotOwner(_) => "not_owner",
+            AgentError::NotOwner(_) => NOT_OWNER,
             AgentError::Bundled(_) => "agent_bundled",
             AgentError::Store(error) => error.code(),
         }

@@ -7,7 +7,7 @@ use crate::session::request::{Order, OrderError, Running, Sight};
 use crate::turn::admission::Denied;
 use dormouse_domain::agent::AgentSelector;
 use dormouse_domain::creation;
-use dormouse_domain::event::{Cursor, Event, EventKind};
+use dormouse_domain::event::{Cursor, Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::limits::{Limit, Limits, NanoUsd};
 use dormouse_domain::session::Session;
@@ -129,14 +129,12 @@ impl SessionHandle {
             let (owner, context) = (parent.owner.clone(), parent.context.clone());
             let mut session = creation::begin(id, owner, profile.clone(), context, now);
             session.start_from(head.as_ref());
-            events.push(creation::event(&session).with("forkOf", parent.id.to_string()));
+            events.push(creation::event(&session, Some(parent.id)));
             forks.push(Creation { session, head });
         }
-        events.push(
-            Event::session(EventKind::SessionForked, parent.id.0, now)
-                .with("count", fork.count)
-                .with("from", from.map(|from| from.id.to_string())),
-        );
+        let from = from.map(|from| from.id);
+        let forked = EventBody::SessionForked { count: fork.count, from };
+        events.push(Event::session(&parent, now, forked));
         let sessions: Vec<Session> = forks.iter().map(|fork| fork.session.clone()).collect();
         inner.store.create_sessions(forks, events).await?;
         metrics::counter!("dormouse_forks_total").increment(sessions.len() as u64);
@@ -209,7 +207,8 @@ impl SessionHandle {
             let bound = Bound::entries(LOOKED_THROUGH);
             let page = self.host.inner.store.session_events(self.id, cursor, bound).await?;
             audit.next = page.next;
-            for logged in page.entries.into_iter().filter(|logged| logged.event.kind.is_audited()) {
+            for logged in page.entries.into_iter().filter(|logged| logged.event.kind().is_audited())
+            {
                 if audit.entries.len() == limit {
                     audit.next = audit.entries.last().map(|last: &Logged| last.cursor);
                     return Ok(audit);

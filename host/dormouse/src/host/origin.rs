@@ -6,49 +6,11 @@ use uuid::Uuid;
 
 use super::Host;
 use crate::session::request::{Order, OrderError};
-use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::event::{Event, EventBody, ResumeOutcome};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_store::{Depth, StoreError};
-
-/// What became of the wish to go on from a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resumption {
-    /// The session goes on from this snapshot.
-    Resumed {
-        /// The snapshot.
-        from: SnapshotId,
-    },
-    /// Nobody has such an id, or retention has removed it: the session starts fresh.
-    NotFound,
-    /// The snapshot is older than the host resumes from: the session starts fresh.
-    Stale {
-        /// The snapshot.
-        from: SnapshotId,
-    },
-}
-
-impl Resumption {
-    /// The outcome as a word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Resumption::Resumed { .. } => "resumed",
-            Resumption::NotFound => "not_found",
-            Resumption::Stale { .. } => "stale",
-        }
-    }
-
-    /// The snapshot that was found.
-    #[must_use]
-    pub fn from(self) -> Option<SnapshotId> {
-        match self {
-            Resumption::Resumed { from } | Resumption::Stale { from } => Some(from),
-            Resumption::NotFound => None,
-        }
-    }
-}
 
 /// A snapshot, without the data of its chunks, and the session that it belongs to.
 pub(super) struct Origin {
@@ -71,7 +33,7 @@ pub(super) async fn find(host: &Host, id: &str) -> Result<Found, OrderError> {
     let store = &host.inner.store;
     let session = SessionId(id);
     let kept = match store.session(session).await? {
-        Some(found) if found.owner != host.caller => return foreign(host, found.id).await,
+        Some(found) if found.owner != host.caller => return foreign(host, &found).await,
         Some(found) => match head(host, &found).await? {
             Some(head) => store.snapshot(head, Depth::Outline).await?,
             None => None,
@@ -81,7 +43,7 @@ pub(super) async fn find(host: &Host, id: &str) -> Result<Found, OrderError> {
     let Some(kept) = kept else { return Ok(Found::Nothing) };
     let Some(session) = store.session(kept.session).await? else { return Ok(Found::Nothing) };
     if session.owner != host.caller {
-        return foreign(host, session.id).await;
+        return foreign(host, &session).await;
     }
     Ok(Found::Here(Box::new(Origin { snapshot: kept.snapshot, session })))
 }
@@ -100,18 +62,18 @@ pub(super) async fn head(host: &Host, session: &Session) -> Result<Option<Snapsh
     }
 }
 
-async fn foreign(host: &Host, session: SessionId) -> Result<Found, OrderError> {
+async fn foreign(host: &Host, session: &Session) -> Result<Found, OrderError> {
     tell_owner(host, session).await?;
     Ok(Found::Foreign)
 }
 
 /// Tell the owner of a session, in its audit trail, that somebody asked for what is not theirs.
-pub(super) async fn tell_owner(host: &Host, session: SessionId) -> Result<(), OrderError> {
-    let event = Event::session(EventKind::ResumeAttempted, session.0, host.inner.clock.now())
-        .with("outcome", "not_owner")
-        .with("by", host.caller.0.as_str());
-    metrics::counter!("dormouse_resumes_total", "outcome" => "not_owner").increment(1);
-    match host.inner.store.log(session, vec![event]).await {
+pub(super) async fn tell_owner(host: &Host, session: &Session) -> Result<(), OrderError> {
+    let (by, outcome) = (host.caller.clone(), ResumeOutcome::NotOwner);
+    let attempt = EventBody::ResumeAttempted { by, outcome };
+    let event = Event::session(session, host.inner.clock.now(), attempt);
+    metrics::counter!("dormouse_resumes_total", "outcome" => outcome.as_str()).increment(1);
+    match host.inner.store.log(session.id, vec![event]).await {
         // It has been deleted meanwhile: then there is nobody to be told.
         Ok(()) | Err(StoreError::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),

@@ -11,7 +11,7 @@ use crate::session::request::{
 };
 use crate::turn::output::Output;
 use dormouse_domain::creation::InvalidField;
-use dormouse_domain::event::Cursor;
+use dormouse_domain::event::{Cursor, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::json;
 use dormouse_domain::state::{Cause, Move, Reason, Status};
@@ -215,7 +215,7 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError::Unsaved`] where that would lose the state.
     pub async fn sleep(&self) -> Result<Sight, OrderError> {
-        self.ask(Order::Sleep("asked")).await
+        self.ask(Order::Sleep(SleepCause::Asked)).await
     }
 
     /// Make the instance now, so that the next message finds it.

@@ -2,12 +2,12 @@
 
 use super::origin::{self, Found, Origin};
 use super::templates::TemplateError;
-use super::{Host, Resumption, SessionHandle};
+use super::{Host, SessionHandle};
 use crate::catalog::AgentError;
 use crate::session::request::{OrderError, Sight};
 use dormouse_domain::agent::{Agent, AgentRef, Digest, Statefulness};
-use dormouse_domain::creation::{self, InvalidField, NewSession, Start};
-use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::creation::{self, InvalidField, NewSession, Resumption, Start};
+use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::snapshot::Snapshot;
@@ -145,16 +145,12 @@ impl Sessions {
         let mut session = creation::create(new, id, owner, agent.reference, defaults, now)?;
         let head = from.map(|from| from.snapshot.again(SnapshotId(inner.clock.new_id()), now));
         session.start_from(head.as_ref());
-        let mut events = vec![creation::event(&session)];
+        let mut events = vec![creation::event(&session, None)];
         if let Some(resume) = resume {
             metrics::counter!("dormouse_resumes_total", "outcome" => resume.as_str()).increment(1);
-            let mut event = Event::session(EventKind::ResumeAttempted, id.0, now)
-                .with("outcome", resume.as_str())
-                .with("by", self.0.caller.0.as_str());
-            if let Some(from) = resume.from() {
-                event = event.with("from", from.to_string());
-            }
-            events.push(event);
+            let (by, outcome) = (self.0.caller.clone(), resume.into());
+            let attempt = EventBody::ResumeAttempted { by, outcome };
+            events.push(Event::session(&session, now, attempt));
         }
         let creation = Creation { session: session.clone(), head };
         inner.store.create_sessions(vec![creation], events).await?;
@@ -183,7 +179,7 @@ impl Sessions {
         };
         let project = &session.profile.project_id;
         if project.is_some() && new.project_id.is_some() && *project != new.project_id {
-            origin::tell_owner(&self.0, session.id).await?;
+            origin::tell_owner(&self.0, &session).await?;
             return Err(CreateError::NotOwner);
         }
         let from = snapshot.id;

@@ -215,10 +215,11 @@ impl Driver<'_> {
 
     /// Events that wait for the next commit.
     async fn pending_events(&mut self) -> Vec<Event> {
-        if std::mem::take(&mut self.woken) {
-            self.manager.slept.woken_events(self.id, self.manager.clock.now()).await
-        } else {
-            Vec::new()
+        match &self.session {
+            Some(session) if std::mem::take(&mut self.woken) => {
+                self.manager.slept.woken_events(session, self.manager.clock.now()).await
+            }
+            Some(_) | None => Vec::new(),
         }
     }
 }

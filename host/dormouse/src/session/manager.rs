@@ -36,6 +36,7 @@ use super::residents::{Going, Place, Resident, Residents};
 use super::settling::Settling;
 use super::slept::{Sleep, Slept};
 use dormouse_domain::deadline;
+use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{Residency, Session};
 
@@ -130,7 +131,7 @@ impl Manager {
         });
         let weak = Arc::downgrade(&manager);
         manager.memory.set_reclaimer(Box::new(move || {
-            weak.upgrade().is_some_and(|manager| manager.evict("memory"))
+            weak.upgrade().is_some_and(|manager| manager.evict(SleepCause::Memory))
         }));
         manager
     }
@@ -435,10 +436,11 @@ impl Manager {
 
     /// Note that a session has gone to sleep, which was last of use at this time. Its instance is dropped
     /// by the caller.
-    pub(crate) fn note_slept(&self, id: SessionId, cause: &'static str, used_at: Timestamp) {
-        metrics::counter!("dormouse_sleeps_total", "cause" => cause).increment(1);
+    pub(crate) fn note_slept(&self, session: &Session, cause: SleepCause, used_at: Timestamp) {
+        metrics::counter!("dormouse_sleeps_total", "cause" => cause.as_str()).increment(1);
         let at = self.clock.now();
-        self.slept.note(id, Sleep { at, cause, idle: at.since(used_at) });
+        let owner = session.owner.clone();
+        self.slept.note(session.id, Sleep { owner, at, cause, idle: at.since(used_at) });
     }
 
     /// Note what the record says of the next deadline, so that the timekeeper wakes in time.
@@ -476,13 +478,13 @@ impl Manager {
 
     /// Make room: drop the idle instance that goes first. Answers whether there was one. One that
     /// would go before it and is not saved is told to sleep, and makes room later.
-    fn evict(self: &Arc<Self>, cause: &'static str) -> bool {
+    fn evict(self: &Arc<Self>, cause: SleepCause) -> bool {
         let going = self.residents.evict();
         self.let_go(going, cause)
     }
 
     /// Put these to sleep. Answers whether one sleeps already.
-    pub(crate) fn let_go(self: &Arc<Self>, going: Going, cause: &'static str) -> bool {
+    pub(crate) fn let_go(self: &Arc<Self>, going: Going, cause: SleepCause) -> bool {
         let Going { gone, unsaved } = going;
         if let Some(id) = unsaved
             && let Err(error) = self.post(id, None, Order::Sleep(cause))
@@ -490,7 +492,7 @@ impl Manager {
             tracing::debug!(session = %id, %error, "a session could not be told to sleep");
         }
         if let Some(resident) = &gone {
-            self.note_slept(resident.session.id, cause, resident.used_at);
+            self.note_slept(&resident.session, cause, resident.used_at);
         }
         gone.is_some()
     }
@@ -508,7 +510,7 @@ impl Manager {
             if let Some(place) = self.residents.place(owner) {
                 return Some(place);
             }
-            if !self.evict("places") {
+            if !self.evict(SleepCause::Places) {
                 return None;
             }
         }

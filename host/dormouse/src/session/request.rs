@@ -16,9 +16,11 @@ use dormouse_store::StoreError;
 
 use super::queue::Next;
 use dormouse_domain::creation::InvalidField;
+use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::session::{Residency, Session};
+use dormouse_domain::snapshot::Damaged;
 use dormouse_domain::state::{InvalidTransition, Move};
 
 /// The most bytes of one message, all parts together.
@@ -162,26 +164,6 @@ pub enum OrderError {
     Host(String),
 }
 
-/// A snapshot does not pass its checksums. Nothing of it has reached a guest.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", describe_damage(.snapshot, .newest_good.as_ref()))]
-pub struct Damaged {
-    /// Which one.
-    pub snapshot: SnapshotId,
-    /// The newest of those that the session can go on from.
-    pub newest_good: Option<SnapshotId>,
-}
-
-fn describe_damage(snapshot: &SnapshotId, newest_good: Option<&SnapshotId>) -> String {
-    match newest_good {
-        Some(good) => format!(
-            "the snapshot {snapshot} is damaged; the newest good one is {good}: resume the session \
-             with that snapshotId"
-        ),
-        None => format!("the snapshot {snapshot} is damaged, and the session has no good one"),
-    }
-}
-
 /// A turn that is over, with the session after it.
 #[derive(Clone, Debug)]
 pub struct Ended {
@@ -212,7 +194,7 @@ pub struct Sight {
 #[derive(Clone, Debug)]
 pub(crate) enum Order {
     /// Drop the instance, once its state is saved. Says what for.
-    Sleep(&'static str),
+    Sleep(SleepCause),
     /// Make the instance.
     Wake,
     /// Make this move. The running turn goes on, ends within the grace period, or is killed.

@@ -12,8 +12,9 @@ use futures::future::join_all;
 use tokio::sync::Notify;
 
 use super::manager::Manager;
-use dormouse_domain::event::{Event, EventKind};
-use dormouse_domain::id::SessionId;
+use dormouse_domain::event::{Event, EventBody, SleepCause};
+use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
 
 /// How many sleeps are remembered. A wake of a session that is not tells of no sleep.
@@ -24,21 +25,23 @@ const BATCH: usize = 256;
 const GATHER: Duration = Duration::from_millis(50);
 
 /// How a session went to sleep.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sleep {
+    /// Whose session it is.
+    pub(crate) owner: Principal,
     /// When.
     pub(crate) at: Timestamp,
     /// Why.
-    pub(crate) cause: &'static str,
+    pub(crate) cause: SleepCause,
     /// How long it had been of no use.
     pub(crate) idle: Duration,
 }
 
 impl Sleep {
-    fn event(self, id: SessionId) -> Event {
-        Event::session(EventKind::SessionSlept, id.0, self.at)
-            .with("cause", self.cause)
-            .with("idleMinutes", self.idle.as_secs() / 60)
+    fn event(&self, id: SessionId) -> Event {
+        let idle_minutes = Some(self.idle.as_secs() / 60);
+        let body = EventBody::SessionSlept { cause: self.cause, idle_minutes };
+        Event::owned(&self.owner, id, self.at, body)
     }
 }
 
@@ -74,11 +77,12 @@ impl Slept {
 
     /// The events of a wake, with that of the sleep before it where nothing has told of it. Waits while
     /// that is being told, so that they stay in order.
-    pub(crate) async fn woken_events(&self, id: SessionId, now: Timestamp) -> Vec<Event> {
+    pub(crate) async fn woken_events(&self, session: &Session, now: Timestamp) -> Vec<Event> {
+        let id = session.id;
         self.until(|notes| !notes.telling.contains(&id)).await;
         let slept = self.lock().waiting.remove(&id);
         let mut events: Vec<Event> = slept.into_iter().map(|sleep| sleep.event(id)).collect();
-        events.push(Event::session(EventKind::SessionWoken, id.0, now));
+        events.push(Event::session(session, now, EventBody::SessionWoken));
         events
     }
 
@@ -103,7 +107,7 @@ impl Slept {
     fn take(&self) -> Vec<(SessionId, Sleep)> {
         let mut notes = self.lock();
         let batch: Vec<_> =
-            notes.waiting.iter().take(BATCH).map(|(id, sleep)| (*id, *sleep)).collect();
+            notes.waiting.iter().take(BATCH).map(|(id, sleep)| (*id, sleep.clone())).collect();
         for (id, _) in &batch {
             notes.waiting.remove(id);
             notes.telling.insert(*id);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use dormouse_domain::event::SleepCause;
 use dormouse_domain::time::Timestamp;
 use dormouse_store::StoreError;
 
@@ -55,7 +56,7 @@ async fn round(manager: &Arc<Manager>) -> Result<Option<Timestamp>, StoreError> 
     // Asked before the removals are: one that is left alone now is looked at again then.
     let held_until = manager.removals_held_until();
     while let Some(going) = manager.residents.due(now) {
-        manager.let_go(going, "idle");
+        manager.let_go(going, SleepCause::Idle);
     }
     let mut after: Option<(Timestamp, SessionId)> = None;
     let mut again = None;

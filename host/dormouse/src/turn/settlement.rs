@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_domain::deadline;
-use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::event::{Event, EventBody, UpgradeOutcome};
 use dormouse_domain::id::TurnId;
 use dormouse_domain::limits::FuelPrice;
 use dormouse_domain::pattern::Pattern;
@@ -93,51 +93,41 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules)
     }
     session.last_activity_at = ended.ended_at;
 
-    let number = session.usage.last_turn();
-    let subject = session.id.0;
-    let mut events = vec![
-        Event::session(EventKind::TurnStarted, subject, begun.started_at).with("turn", number),
-    ];
+    let (turn, fuel, ended_at) = (session.usage.last_turn(), ended.fuel, ended.ended_at);
+    let mut events =
+        vec![Event::session(&session, begun.started_at, EventBody::TurnStarted { turn })];
     let (outcome, snapshot) = match ended.result {
         Ok(answer) => {
-            let event = Event::session(EventKind::TurnCompleted, subject, ended.ended_at)
-                .with("turn", number)
-                .with("fuel", ended.fuel)
-                .with("cost", cost.as_usd());
             if session.started_at.is_none() {
-                session.started_at = Some(ended.ended_at);
-                events.push(Event::session(EventKind::SessionStarted, subject, ended.ended_at));
+                session.started_at = Some(ended_at);
+                events.push(Event::session(&session, ended_at, EventBody::SessionStarted));
             }
-            events.push(event);
+            let completed = EventBody::TurnCompleted { turn, fuel, cost };
+            events.push(Event::session(&session, ended_at, completed));
             answered(&mut session, &answer);
             let Answer { content, snapshot, durable, complete: _ } = answer;
             let id = snapshot.as_ref().map(|snapshot| snapshot.id);
             (TurnOutcome::Answered { content, snapshot: id, durable }, snapshot)
         }
         Err(failure) => {
-            events.push(
-                Event::session(EventKind::TurnFailed, subject, ended.ended_at)
-                    .with("turn", number)
-                    .with("code", failure.code.as_str())
-                    .with("fuel", ended.fuel)
-                    .with("cost", cost.as_usd()),
-            );
-            events.extend(return_to_before(&mut session, &failure, ended.ended_at));
+            let failed_turn = EventBody::TurnFailed { turn, code: failure.code, fuel, cost };
+            events.push(Event::session(&session, ended_at, failed_turn));
+            events.extend(return_to_before(&mut session, &failure, ended_at));
             failed(&mut session, failure.code, rules.max_consecutive_failures);
             (TurnOutcome::Failed(failure), None)
         }
     };
-    apply_limits(&mut session, rules.price, ended.ended_at);
-    events.extend(transition::ending(before, &mut session, ended.ended_at));
+    apply_limits(&mut session, rules.price, ended_at);
+    events.extend(transition::ending(before, &mut session, ended_at));
 
     let turn = TurnRecord {
         id: begun.id,
         session: session.id,
-        number,
+        number: turn,
         sender: begun.sender,
         input: begun.input,
         outcome,
-        fuel: ended.fuel,
+        fuel,
         cost,
         start,
         started_at: begun.started_at,
@@ -162,14 +152,14 @@ fn return_to_before(session: &mut Session, failure: &Failure, now: Timestamp) ->
         return None;
     }
     let BeforeUpgrade { agent, head, head_parent } = session.before_upgrade.take()?;
-    let event = Event::session(EventKind::SessionUpgraded, session.id.0, now)
-        .with("outcome", "returned")
-        .with("reason", failure.code.as_str())
-        .with("from", session.profile.agent.digest.to_string())
-        .with("to", agent.digest.to_string());
+    let body = EventBody::SessionUpgraded {
+        outcome: UpgradeOutcome::Returned { reason: failure.code },
+        from: session.profile.agent.digest,
+        to: agent.digest,
+    };
     session.profile.agent = agent;
     (session.head, session.head_parent) = (head, head_parent);
-    Some(event)
+    Some(Event::session(session, now, body))
 }
 
 fn answered(session: &mut Session, answer: &Answer) {

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use dormouse::{Logged, Object, Subject};
+use dormouse::{Event, Logged, Object, Subject};
 
 /// An event. The names are those of the event log that clients know.
 #[derive(Debug, Serialize)]
-pub(crate) struct EventBody {
+pub(crate) struct LoggedBody {
     id: u64,
     event_type: &'static str,
     aggregate_type: &'static str,
@@ -15,19 +15,20 @@ pub(crate) struct EventBody {
     payload: Object,
 }
 
-impl From<Logged> for EventBody {
-    fn from(logged: Logged) -> EventBody {
-        let (aggregate_type, aggregate_id) = match logged.event.subject {
+impl From<Logged> for LoggedBody {
+    fn from(logged: Logged) -> LoggedBody {
+        let Event { subject, occurred_at, body, owner: _ } = logged.event;
+        let (aggregate_type, aggregate_id) = match subject {
             Subject::Session(id) => ("session", id.to_string()),
-            Subject::Agent { name, .. } => ("agent", name),
+            Subject::Agent(name) => ("agent", name),
         };
-        EventBody {
+        LoggedBody {
             id: logged.cursor.0,
-            event_type: logged.event.kind.as_str(),
+            event_type: body.kind().as_str(),
             aggregate_type,
             aggregate_id,
-            occurred_at: logged.event.occurred_at.to_string(),
-            payload: logged.event.payload,
+            occurred_at: occurred_at.to_string(),
+            payload: body.payload(),
         }
     }
 }
@@ -37,7 +38,7 @@ impl From<Logged> for EventBody {
 /// number, and without what belongs to others.
 #[derive(Debug, Serialize)]
 pub(crate) struct EventPage {
-    pub(crate) events: Vec<EventBody>,
+    pub(crate) events: Vec<LoggedBody>,
     pub(crate) count: usize,
     pub(crate) next: u64,
     pub(crate) more: bool,

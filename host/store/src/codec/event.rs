@@ -1,41 +1,43 @@
-//! An event. Its kind is kept by name, as it goes over the wire.
+//! An event. Its kind is kept by name, and its particulars as JSON, as they go over the wire.
 
 use minicbor::{CborLen, Decode, Encode};
 
 use super::agent::OwnerRow;
 use super::{CodecError, IdRow, JsonRow, from_cbor, to_cbor};
-use dormouse_domain::event::{Event, EventKind, Subject};
+use dormouse_domain::event::{Event, EventBody, EventKind, Subject};
+use dormouse_domain::id::SessionId;
 use dormouse_domain::time::Timestamp;
 
 /// The row of this event.
 pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
     to_cbor(&EventRow {
-        kind: event.kind.as_str(),
+        kind: event.kind().as_str(),
         subject: match &event.subject {
-            Subject::Session(id) => SubjectRow::Session((*id).into()),
-            Subject::Agent { name, owner } => {
-                SubjectRow::Agent(name, owner.as_ref().map(OwnerRow::of))
-            }
+            Subject::Session(id) => SubjectRow::Session(id.0.into()),
+            Subject::Agent(name) => SubjectRow::Agent(name, None),
         },
         occurred_at: event.occurred_at.0,
-        payload: JsonRow::of_object(&event.payload),
+        payload: JsonRow::of_object(&event.body.payload()),
+        owner: event.owner.as_ref().map(OwnerRow::of),
     })
 }
 
 /// The event of this row.
 pub(crate) fn decode_event(bytes: &[u8]) -> Result<Event, CodecError> {
     let row: EventRow<'_> = from_cbor(bytes)?;
-    let unknown = || CodecError::Malformed(format!("there is no kind of event '{}'", row.kind));
+    let malformed = |error: String| CodecError::Malformed(error);
+    let kind = EventKind::from_name(row.kind)
+        .ok_or_else(|| malformed(format!("there is no kind of event '{}'", row.kind)))?;
+    let payload = JsonRow::object(row.payload.as_ref())?;
+    let (subject, owner) = match row.subject {
+        SubjectRow::Session(id) => (Subject::Session(SessionId(id.into())), row.owner),
+        SubjectRow::Agent(name, owner) => (Subject::Agent(name.to_owned()), row.owner.or(owner)),
+    };
     Ok(Event {
-        kind: EventKind::from_name(row.kind).ok_or_else(unknown)?,
-        subject: match row.subject {
-            SubjectRow::Session(id) => Subject::Session(id.into()),
-            SubjectRow::Agent(name, owner) => {
-                Subject::Agent { name: name.to_owned(), owner: owner.map(OwnerRow::owner) }
-            }
-        },
+        owner: owner.map(OwnerRow::owner),
+        subject,
         occurred_at: Timestamp(row.occurred_at),
-        payload: JsonRow::object(row.payload.as_ref())?,
+        body: EventBody::read(kind, &payload).map_err(|error| malformed(error.to_string()))?,
     })
 }
 
@@ -49,12 +51,16 @@ struct EventRow<'a> {
     occurred_at: i64,
     #[n(3)]
     payload: Option<JsonRow>,
+    /// `None` in rows from before events had owners.
+    #[b(4)]
+    owner: Option<OwnerRow<'a>>,
 }
 
 #[derive(Encode, Decode, CborLen)]
 enum SubjectRow<'a> {
     #[n(0)]
     Session(#[n(0)] IdRow),
+    /// With the owner of the agent, before the row had it: only read.
     #[n(1)]
     Agent(#[b(0)] &'a str, #[b(1)] Option<OwnerRow<'a>>),
 }

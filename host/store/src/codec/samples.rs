@@ -12,12 +12,13 @@ use uuid::Uuid;
 use dormouse_domain::agent::{
     Agent, AgentOwner, AgentRef, Digest, Export, Exports, StartRandomness, Statefulness, Visibility,
 };
-use dormouse_domain::event::{Event, EventKind, Subject};
+use dormouse_domain::creation::Resumption;
+use dormouse_domain::event::{Event, EventBody, ResumeOutcome, SleepCause, Subject};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::{BeforeUpgrade, Durability, Profile, ResumeFallback, Session};
-use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
+use dormouse_domain::snapshot::{Chunk, Damaged, GuestState, Snapshot};
 use dormouse_domain::state::{Reason, Resumable, State};
 use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
@@ -272,12 +273,52 @@ pub(crate) fn turn() -> impl Strategy<Value = TurnRecord> {
 }
 
 pub(crate) fn event() -> impl Strategy<Value = Event> {
-    let agent =
-        ("[a-z]@[0-9]", of(owner())).prop_map(|(name, owner)| Subject::Agent { name, owner });
-    let subject = prop_oneof![id().prop_map(Subject::Session), agent];
-    (proptest::sample::select(EventKind::ALL), subject, time(), object()).prop_map(
-        |(kind, subject, occurred_at, payload)| Event { kind, subject, occurred_at, payload },
-    )
+    let subject = prop_oneof![
+        id().prop_map(|id| Subject::Session(SessionId(id))),
+        "[a-z]@[0-9]".prop_map(Subject::Agent),
+    ];
+    (of(owner()), subject, time(), event_body())
+        .prop_map(|(owner, subject, occurred_at, body)| Event { owner, subject, occurred_at, body })
+}
+
+fn event_body() -> impl Strategy<Value = EventBody> {
+    let money = || (0..1_000_000_000_000_i64).prop_map(NanoUsd);
+    let head = || id().prop_map(SnapshotId);
+    let reason = || ".{0,9}".prop_map(|word| Reason::new(&word));
+    let cause = proptest::sample::select(SleepCause::ALL.as_slice());
+    let damage =
+        (head(), of(head())).prop_map(|(snapshot, newest_good)| Damaged { snapshot, newest_good });
+    let outcome = prop_oneof![
+        head().prop_map(|from| Resumption::Resumed { from }.into()),
+        head().prop_map(|from| Resumption::Stale { from }.into()),
+        Just(Resumption::NotFound.into()),
+        Just(ResumeOutcome::NotOwner),
+    ];
+    let digest = any::<[u8; 32]>().prop_map(Digest);
+    prop_oneof![
+        (pattern(), reference(), of(head()), of(id())).prop_map(
+            |(pattern, agent, parent, fork)| {
+                let (agent, fork_of) = (agent.name, fork.map(SessionId));
+                EventBody::SessionCreated { pattern, agent, parent, fork_of }
+            }
+        ),
+        (any::<[u64; 2]>(), money()).prop_map(|([turn, fuel], cost)| EventBody::TurnCompleted {
+            turn,
+            fuel,
+            cost
+        }),
+        (cause, of(any::<u64>()))
+            .prop_map(|(cause, idle_minutes)| EventBody::SessionSlept { cause, idle_minutes }),
+        (reason(), of(damage))
+            .prop_map(|(reason, damage)| EventBody::SessionError { reason, damage }),
+        (any::<u32>(), of(head()))
+            .prop_map(|(count, from)| EventBody::SessionForked { count, from }),
+        (".{1,5}", outcome).prop_map(|(by, outcome)| {
+            EventBody::ResumeAttempted { by: Principal(by), outcome }
+        }),
+        digest.prop_map(|digest| EventBody::AgentUploaded { digest }),
+        Just(EventBody::SessionWoken),
+    ]
 }
 
 pub(crate) fn agent() -> impl Strategy<Value = Agent> {

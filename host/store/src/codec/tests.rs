@@ -5,11 +5,14 @@ use minicbor::Encoder;
 use proptest::prelude::*;
 
 use super::*;
-use dormouse_domain::agent::{StartRandomness, Visibility};
+use dormouse_domain::agent::{AgentOwner, Digest, StartRandomness, Visibility};
 use dormouse_domain::deadline;
+use dormouse_domain::event::{Event, EventBody, SleepCause, Subject};
+use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::session::Durability;
 use dormouse_domain::snapshot::{GuestState, Snapshot};
+use dormouse_domain::time::Timestamp;
 
 const KEY: &[u8] = b"s0123";
 
@@ -119,6 +122,7 @@ proptest! {
         session in samples::session(),
         turn in samples::turn(),
         snapshot in samples::snapshot(),
+        event in samples::event(),
     ) {
         let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 9));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
@@ -126,6 +130,7 @@ proptest! {
         let body = with_two_more_fields(&encode_body(&session), 23);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
         prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 13)), Ok(turn));
+        prop_assert_eq!(decode_event(&with_two_more_fields(&encode_event(&event), 5)), Ok(event));
     }
 
     #[test]
@@ -207,6 +212,7 @@ proptest! {
         turn in samples::turn(),
         session in samples::session(),
         template in samples::template(),
+        event in samples::event(),
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let change = |mut row: Vec<u8>| {
@@ -220,6 +226,7 @@ proptest! {
         let _ = (decode_snapshot(&outline), decode_summary(&outline));
         let _ = decode_template(&change(encode_template(&template)), template.snapshot);
         let _ = decode_turn(&change(encode_turn(&turn)));
+        let _ = decode_event(&change(encode_event(&event)));
         let _ = decode_session(&change(encode_front(&session)), &change(encode_body(&session)));
     }
 }
@@ -239,4 +246,62 @@ fn a_value_of_a_newer_format_says_so() {
     let error = read(KEY, &sealed).expect_err("it is refused");
     assert_eq!(error, CodecError::Newer(VERSION + 1));
     assert!(error.to_string().contains("written by a newer Dormouse"), "{error}");
+}
+
+/// An event as hosts wrote it before events had owners: the subject is the number of its kind, and
+/// what that has.
+fn earlier_event(
+    kind: &str,
+    subject: u32,
+    about: impl FnOnce(&mut Encoder<Vec<u8>>),
+    payload: &str,
+) -> Vec<u8> {
+    let mut row = Encoder::new(Vec::new());
+    let head = row.array(4).and_then(|row| row.str(kind)?.array(2)?.u32(subject));
+    head.expect("it can be written");
+    about(&mut row);
+    row.i64(7).and_then(|row| row.bytes(payload.as_bytes())).expect("it can be written");
+    row.into_writer()
+}
+
+#[test]
+fn events_of_the_release_of_november_and_those_after_it_without_owners_are_read() {
+    let id = uuid::Uuid::from_u128(5);
+    let session = |row: &mut Encoder<Vec<u8>>| {
+        row.array(1).and_then(|row| row.bytes(id.as_bytes())).map(drop).expect("it can be written");
+    };
+    let read = decode_event(&earlier_event("session.slept", 0, session, r#"{"cause":"places"}"#));
+    let (occurred_at, subject) = (Timestamp(7), Subject::Session(SessionId(id)));
+    let body = EventBody::SessionSlept { cause: SleepCause::Places, idle_minutes: None };
+    assert_eq!(read, Ok(Event { owner: None, subject, occurred_at, body }));
+
+    let digest = Digest([0x11; 32]);
+    let payload = format!(r#"{{"digest":"{digest}"}}"#);
+    let body = EventBody::AgentDeleted { digest };
+    let of_november = |row: &mut Encoder<Vec<u8>>| {
+        row.array(1).and_then(|row| row.str("mine@1")).map(drop).expect("it can be written");
+    };
+    let read = decode_event(&earlier_event("agent.deleted", 1, of_november, &payload));
+    let subject = Subject::Agent("mine@1".to_owned());
+    assert_eq!(read, Ok(Event { owner: None, subject, occurred_at, body: body.clone() }));
+
+    let with_owner = |row: &mut Encoder<Vec<u8>>| {
+        let about = row.array(2).and_then(|row| row.str("ann/mine@1")?.array(2)?.u32(1));
+        about.and_then(|row| row.array(1)?.str("ann")).map(drop).expect("it can be written");
+    };
+    let read = decode_event(&earlier_event("agent.deleted", 1, with_owner, &payload));
+    let owner = Some(AgentOwner::Principal(Principal("ann".to_owned())));
+    let subject = Subject::Agent("ann/mine@1".to_owned());
+    assert_eq!(read, Ok(Event { owner, subject, occurred_at, body }));
+}
+
+#[test]
+fn an_event_whose_payload_is_not_of_its_kind_says_so() {
+    let session = |row: &mut Encoder<Vec<u8>>| {
+        row.array(1).and_then(|row| row.bytes(&[5; 16])).map(drop).expect("it can be written");
+    };
+    let read = decode_event(&earlier_event("session.slept", 0, session, r#"{"cause":"moon"}"#));
+    let expected =
+        "it does not decode: 'cause' of an event 'session.slept' is missing or of no use";
+    assert_eq!(read.expect_err("there is no such cause").to_string(), expected);
 }

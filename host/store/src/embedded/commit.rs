@@ -271,5 +271,5 @@ impl Change {
 
 /// Whether this event is one of those of the session.
 pub(super) fn is_about(event: &Event, session: SessionId) -> bool {
-    event.subject == Subject::Session(session.0)
+    event.subject == Subject::Session(session)
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::session::request::{Damaged, OrderError};
+use crate::session::request::OrderError;
 use crate::turn::admission;
-use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::event::{Event, EventBody, SessionUpdate, WayBack};
 use dormouse_domain::id::SnapshotId;
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::session::{ResumeFallback, Session};
-use dormouse_domain::snapshot::{GuestState, Snapshot};
+use dormouse_domain::snapshot::{Damaged, GuestState, Snapshot};
 use dormouse_domain::state::{Cause, Move, Status};
 use dormouse_domain::transition;
 use dormouse_sandbox::{Instance, Saved};
@@ -76,9 +76,8 @@ impl Driver<'_> {
         }
         let mut after = Session::clone(session);
         let head = self.go_back(&mut after, target).await?;
-        let event = Event::session(EventKind::SessionUpdated, self.id.0, head.taken_at)
-            .with("updates", vec!["sessionId"])
-            .with("rewoundTo", target.to_string());
+        let body = EventBody::SessionUpdated(SessionUpdate::Rewound { to: target });
+        let event = Event::session(&after, head.taken_at, body);
         self.commit(after, Some(head), [event]).await?;
         self.drop_guest();
         Ok(())
@@ -109,10 +108,13 @@ impl Driver<'_> {
             after.consecutive_failures = 0;
         }
         let now = self.manager.clock.now();
-        let event = transition::ending(&before, &mut after, now).map(|event| match &head {
-            Some(Snapshot { parent: Some(from), .. }) => event.with("from", from.to_string()),
-            Some(_) | None => event,
-        });
+        let mut event = transition::ending(&before, &mut after, now);
+        if let Some(Event {
+            body: EventBody::SessionResumed(WayBack::Asked { from, .. }), ..
+        }) = &mut event
+        {
+            *from = head.as_ref().and_then(|head| head.parent);
+        }
         let moved = head.is_some();
         self.commit(after, head, event).await?;
         if moved {
@@ -159,25 +161,27 @@ impl Driver<'_> {
         let damaged = Damaged { snapshot, newest_good };
         let now = self.manager.clock.now();
         let mut after = Session::clone(&before);
-        let head = match (before.profile.resume_fallback, good) {
-            (Some(ResumeFallback::Fresh), _) => None,
+        let (fallback, head) = match (before.profile.resume_fallback, good) {
+            (Some(ResumeFallback::Fresh), _) => (ResumeFallback::Fresh, None),
             (Some(ResumeFallback::Parent), Some(good)) => {
-                Some(good.again(SnapshotId(self.manager.clock.new_id()), now))
+                let again = good.again(SnapshotId(self.manager.clock.new_id()), now);
+                (ResumeFallback::Parent, Some(again))
             }
             (Some(ResumeFallback::Parent), None) | (None, _) => {
                 after.state = before.state.after(Move::Fail(Cause::SnapshotCorrupt.into()))?;
-                let event = transition::ending(&before, &mut after, now);
-                let event = event.map(|event| event.with("damage", tell(&damaged)));
+                let mut event = transition::ending(&before, &mut after, now);
+                if let Some(Event { body: EventBody::SessionError { damage, .. }, .. }) = &mut event
+                {
+                    *damage = Some(damaged.clone());
+                }
                 self.commit(after, None, event).await?;
                 self.drop_guest();
                 return Err(damaged.into());
             }
         };
         after.set_head(head.as_ref());
-        let event = Event::session(EventKind::SessionResumed, self.id.0, now)
-            .with("reason", Cause::SnapshotCorrupt.as_str())
-            .with("fallback", before.profile.resume_fallback.map(ResumeFallback::as_str))
-            .with("damage", tell(&damaged));
+        let way_back = WayBack::Damage { fallback, damage: damaged };
+        let event = Event::session(&after, now, EventBody::SessionResumed(way_back));
         self.commit(after, head, [event]).await?;
         (self.head, self.damage) = (None, None);
         self.session.clone().ok_or(OrderError::NotFound(self.id))
@@ -205,11 +209,4 @@ impl Driver<'_> {
         }
         Ok(None)
     }
-}
-
-fn tell(damaged: &Damaged) -> serde_json::Value {
-    serde_json::json!({
-        "snapshotId": damaged.snapshot.to_string(),
-        "newestGood": damaged.newest_good.map(|good| good.to_string()),
-    })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::session::request::{Order, OrderError, OrderResult};
 use dormouse_domain::deadline::{self, Due};
-use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::event::{Event, EventBody, SleepCause};
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::snapshot::Snapshot;
@@ -110,10 +110,12 @@ impl Driver<'_> {
         Ok(())
     }
 
-    async fn sleep(&mut self, cause: &'static str) -> Result<(), OrderError> {
+    async fn sleep(&mut self, cause: SleepCause) -> Result<(), OrderError> {
         self.save_now().await?;
         if self.guest.take().is_some() {
-            self.manager.note_slept(self.id, cause, self.used_at);
+            if let Some(session) = &self.session {
+                self.manager.note_slept(session, cause, self.used_at);
+            }
             self.manager.note_residency(self.id, Residency::Asleep);
         }
         Ok(())
@@ -165,8 +167,9 @@ impl Driver<'_> {
 
     async fn delete(&mut self) -> Result<(), OrderError> {
         self.drop_guest();
+        let Some(session) = &self.session else { return Err(OrderError::NotFound(self.id)) };
         let now = self.manager.clock.now();
-        let event = Event::session(EventKind::SessionDeleted, self.id.0, now);
+        let event = Event::session(session, now, EventBody::SessionDeleted);
         let deleted = self.manager.store.delete_session(self.id, vec![event]).await;
         self.forget();
         deleted.map_err(|error| match error {

@@ -8,7 +8,7 @@
 use crate::session::request::OrderError;
 use crate::turn::admission;
 use dormouse_domain::agent::AgentRef;
-use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::event::{Event, EventBody, UpgradeOutcome};
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::session::{BeforeUpgrade, Session};
 use dormouse_domain::snapshot::{GuestState, Snapshot};
@@ -47,10 +47,12 @@ impl Driver<'_> {
             None => None,
         };
         after.set_head(head.as_ref());
-        let event = Event::session(EventKind::SessionUpgraded, self.id.0, self.manager.clock.now())
-            .with("outcome", "upgraded")
-            .with("from", before.profile.agent.digest.to_string())
-            .with("to", after.profile.agent.digest.to_string());
+        let body = EventBody::SessionUpgraded {
+            outcome: UpgradeOutcome::Upgraded,
+            from: before.profile.agent.digest,
+            to: after.profile.agent.digest,
+        };
+        let event = Event::session(&after, self.manager.clock.now(), body);
         self.commit(after, head, [event]).await?;
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::session::manager::Manager;
 use crate::session::residents::{Guest, Place, Seat};
 use dormouse_base::line::Ticket;
 use dormouse_base::memory::Account;
+use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::Principal;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::snapshot::{GuestState, Snapshot};
@@ -110,7 +111,9 @@ impl Driver<'_> {
         let Some(session) = self.session.as_ref().filter(|session| session.unsaved_turns > 0)
         else {
             self.drop_guest();
-            self.manager.note_slept(self.id, "memory", self.used_at);
+            if let Some(session) = &self.session {
+                self.manager.note_slept(session, SleepCause::Memory, self.used_at);
+            }
             return Ok(false);
         };
         let mut ticket = line.ticket(&session.owner);

@@ -68,8 +68,8 @@ impl Draft {
         };
         let event = |event: &Event| {
             let about = match event.subject {
-                Subject::Session(id) => Some(SessionId(id)),
-                Subject::Agent { .. } => None,
+                Subject::Session(id) => Some(id),
+                Subject::Agent(_) => None,
             };
             (about, codec::encode_event(event))
         };

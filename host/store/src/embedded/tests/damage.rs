@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::*;
 use crate::codec;
 use crate::embedded::blob::BlobId;
-use crate::embedded::cell::{SessionCell, Turns};
+use crate::embedded::cell::{self, SessionCell, Turns};
 use crate::embedded::engine::{Batch, Class};
 use crate::embedded::{OpenError, disk::Disk, keys};
-use crate::{Depth, SessionQuery, Store, StoreError};
+use crate::{Depth, Logged, Page, SessionQuery, Store, StoreError};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::snapshot::Chunk;
 use dormouse_domain::state::{Reason, State};
@@ -151,6 +151,49 @@ async fn damaged_turns_are_named_and_damaged_events_are_passed_over() {
         store.session_events(now.id, Cursor(0), most(9)).await.expect("it reads").entries,
         events
     );
+}
+
+#[tokio::test]
+async fn an_event_of_an_unknown_kind_or_payload_is_passed_over_alone() {
+    let root = tempfile::tempdir().expect("there is room");
+    let store = open(root.path());
+    let mut now = session(1);
+    store.create_sessions(new(now.clone()), Vec::new()).await.expect("it is created");
+    for _ in 0..4 {
+        let commit = turn(&now, 10, 10);
+        now = Session::clone(&commit.session);
+        store.commit_turn(commit).await.expect("it is committed");
+    }
+    store.close().await.expect("it closes");
+    tamper(root.path(), |disk, batch| {
+        let key = keys::events(Cursor(4));
+        let sealed = disk.get(&key).expect("it reads").expect("the events are one piece");
+        let piece = codec::unseal(codec::Kind::Events, &key, &sealed).expect("it is whole");
+        let rows = cell::read_events(&piece).expect("it decodes");
+        let changed = |row: &[u8], from: &str, to: &str| {
+            let at = row.windows(from.len()).position(|it| it == from.as_bytes()).expect(from);
+            [&row[..at], to.as_bytes(), &row[at + from.len()..]].concat()
+        };
+        let mut piece = Vec::new();
+        cell::append_event(&mut piece, rows[0]);
+        cell::append_event(&mut piece, &changed(rows[1], "fuel", "wood"));
+        cell::append_event(&mut piece, rows[2]);
+        cell::append_event(&mut piece, &changed(rows[3], "completed", "perfected"));
+        batch.put(Class::Rows, key.to_vec(), codec::seal(&key, &[&piece]));
+    });
+    let store = open(root.path());
+    let cursors = |page: Page<Logged, Cursor>| {
+        page.entries.iter().map(|logged| logged.cursor.0).collect::<Vec<_>>()
+    };
+    assert_eq!(cursors(store.events_after(Cursor(0), most(9)).await.expect("it reads")), [1, 3]);
+    let page = store.events_after(Cursor(0), most(1)).await.expect("it reads");
+    assert_eq!(page.next, Some(Cursor(1)));
+    assert_eq!(cursors(store.events_after(Cursor(1), most(1)).await.expect("it reads")), [3]);
+    store.commit_turn(turn(&now, 1, 1)).await.expect("it goes on");
+    let all = store.events_after(Cursor(0), most(9)).await.expect("it reads");
+    assert_eq!(cursors(all.clone()), [1, 3, 5]);
+    let own = store.session_events(now.id, Cursor(0), most(9)).await.expect("it reads");
+    assert_eq!(own, all);
 }
 
 #[tokio::test]

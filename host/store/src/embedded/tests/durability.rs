@@ -25,7 +25,7 @@ async fn what_is_not_synced_is_visible_to_no_reader() {
     let first = session(1);
     let id = first.id;
     store
-        .create_sessions(new(first.clone()), vec![event(&first, EventKind::SessionCreated)])
+        .create_sessions(new(first.clone()), vec![creation_of(&first)])
         .await
         .expect("it is created");
     let shared = inside(&store);

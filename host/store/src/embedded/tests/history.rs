@@ -3,7 +3,7 @@
 use super::audit::{Census, audit, settle};
 use super::*;
 use crate::{Depth, MAX_CREATIONS, Store, StoreError};
-use dormouse_domain::event::Cursor;
+use dormouse_domain::event::{Cursor, EventKind, ResumeOutcome};
 use dormouse_domain::session::BeforeUpgrade;
 use dormouse_domain::snapshot::Chunk;
 
@@ -245,9 +245,8 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
     assert!(matches!(refused, Err(StoreError::Conflict(_))));
     assert_eq!(store.stats().sessions, 1);
 
-    let mut events: Vec<Event> =
-        forks.iter().map(|fork| event(&fork.session, EventKind::SessionCreated)).collect();
-    events.push(event(&parent, EventKind::SessionForked).with("count", forks.len()));
+    let mut events: Vec<Event> = forks.iter().map(|fork| creation_of(&fork.session)).collect();
+    events.push(event(&parent, EventBody::SessionForked { count: 256, from: None }));
     let before = store.stats();
     store.create_sessions(forks.clone(), events).await.expect("they are created");
     let after = store.stats();
@@ -263,7 +262,7 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
         .entries;
     assert_eq!(own.len(), 1);
     let own = store.session_events(now.id, Cursor(0), most(9)).await.expect("it reads").entries;
-    assert_eq!(own.last().map(|logged| logged.event.kind), Some(EventKind::SessionForked));
+    assert_eq!(own.last().map(|logged| logged.event.kind()), Some(EventKind::SessionForked));
     store.delete_session(now.id, Vec::new()).await.expect("it is deleted");
     assert_eq!(whole(&store, head.id).await, None, "from that moment on");
     settle(&store).await;
@@ -353,7 +352,10 @@ async fn an_agent_stays_while_a_session_may_go_back_to_it() {
 async fn what_happens_without_a_change_is_logged_too() {
     let store = temporary();
     let now = created(&store, 1).await;
-    let attempt = event(&now, EventKind::ResumeAttempted);
+    let attempt = event(
+        &now,
+        EventBody::ResumeAttempted { by: Principal::local(), outcome: ResumeOutcome::NotOwner },
+    );
     store.log(now.id, vec![attempt.clone()]).await.expect("it is logged");
     let events = store.session_events(now.id, Cursor(0), most(9)).await.expect("it reads").entries;
     assert_eq!(events.into_iter().map(|logged| logged.event).collect::<Vec<_>>(), [attempt]);

@@ -63,7 +63,10 @@ async fn a_large_record_and_large_events_are_kept_too() {
     let store = open(root.path());
     let mut first = session(1);
     first.profile.config.insert("prompt".to_owned(), "x".repeat(LARGE).into());
-    let large = event(&first, EventKind::SessionCreated).with("text", "y".repeat(LARGE));
+    let large = event(
+        &first,
+        EventBody::SessionTerminated { reason: dormouse_domain::state::Reason("y".repeat(LARGE)) },
+    );
     store.create_sessions(new(first.clone()), vec![large.clone()]).await.expect("it is created");
     store.close().await.expect("it closes");
     let store = open(root.path());

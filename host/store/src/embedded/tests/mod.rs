@@ -24,7 +24,8 @@ use uuid::Uuid;
 use super::{Embedded, Options, Retention, Shared, held};
 use crate::{Bound, Creation, TurnCommit};
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
-use dormouse_domain::event::{Event, EventKind};
+use dormouse_domain::creation;
+use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
@@ -186,11 +187,16 @@ fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
         monotonic_ns: number,
         state: GuestState::Portable { version: 1, data: Bytes::from(vec![7; head]) },
     };
-    let events = vec![event(&session, EventKind::TurnCompleted).with("number", number)];
+    let events =
+        vec![event(&session, EventBody::TurnCompleted { turn: number, fuel: 1, cost: NanoUsd(1) })];
     let (session, turn) = (Arc::new(session), Arc::new(record));
     TurnCommit { session, turn, snapshot: Some(snapshot), events }
 }
 
-fn event(session: &Session, kind: EventKind) -> Event {
-    Event::session(kind, session.id.0, Timestamp(1))
+fn event(session: &Session, body: EventBody) -> Event {
+    Event::session(session, Timestamp(1), body)
+}
+
+fn creation_of(session: &Session) -> Event {
+    creation::event(session, None)
 }

@@ -303,7 +303,7 @@ async fn take(
             session.head = None;
             session.before_upgrade = None;
             (session.usage.turns, session.usage.uncounted) = (0, 0);
-            let events = vec![event(&session, EventKind::SessionCreated)];
+            let events = vec![creation_of(&session)];
             store.create_sessions(new(session.clone()), events.clone()).await?;
             model.ever.push(session.id);
             model.log.extend(events);
@@ -423,7 +423,8 @@ async fn take(
         }
         Step::Delete(at) => {
             let id = model.pick(at);
-            let gone = Event::session(EventKind::SessionDeleted, id.0, Timestamp(9));
+            let gone =
+                Event::owned(&Principal::local(), id, Timestamp(9), EventBody::SessionDeleted);
             let deleted = store.delete_session(id, vec![gone.clone()]).await;
             if model.sessions.remove(&id).is_some() {
                 deleted?;
@@ -435,7 +436,7 @@ async fn take(
         }
         Step::Stale(at) => {
             let Some((now, _)) = model.sessions.get(&model.pick(at)) else { return Ok(()) };
-            let lost = vec![event(now, EventKind::SessionUpdated)];
+            let lost = vec![event(now, EventBody::SessionStarted)];
             let stale = store.update_session(now.clone(), None, lost.clone()).await;
             assert!(matches!(stale, Err(StoreError::Conflict(_))));
             let again =
@@ -490,7 +491,7 @@ async fn take(
             let alive = model.sessions.contains_key(&id);
             let events = model.logged(after * 3);
             let own = events.filter(|l| {
-                alive && l.event.subject == dormouse_domain::event::Subject::Session(id.0)
+                alive && l.event.subject == dormouse_domain::event::Subject::Session(id)
             });
             let own: Vec<_> = own.collect();
             let found = store.session_events(id, Cursor(after * 3), most(limit)).await?;

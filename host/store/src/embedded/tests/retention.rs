@@ -79,7 +79,7 @@ async fn there_is_a_place_for_each_event_that_is_kept() {
     let session = session(1);
     store.create_sessions(new(session.clone()), Vec::new()).await.expect("it is created");
     for round in 0..1500 {
-        let events = vec![event(&session, EventKind::SessionUpdated); 1 + round % 3];
+        let events = vec![event(&session, EventBody::SessionStarted); 1 + round % 3];
         store.log(session.id, events).await.expect("it is committed");
         assert_eq!(cursors(&store).await, of_session(&store, session.id).await, "{round}");
     }

@@ -34,7 +34,7 @@ use dormouse_domain::transition;
 const LOST: &str = Cause::StateLost.as_str();
 
 /// Why a session is in `error` of whose record little is left: what its index had.
-const RECORD: &str = "record_damaged";
+const RECORD: &str = Cause::RecordDamaged.as_str();
 
 /// A batch is written when it has this many bytes, about.
 const BATCH: usize = 4 << 20;

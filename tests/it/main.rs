@@ -8,6 +8,7 @@ mod commands;
 mod conversation;
 mod documents;
 mod ends;
+mod follow;
 mod fuzz;
 mod history;
 mod hostile;

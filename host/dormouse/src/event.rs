@@ -1,11 +1,19 @@
-//! The readers of the log of events: which events they see. Who publishes is nothing to them.
+//! The readers of the log of events: which events they see, and how they follow the log. Who publishes
+//! is nothing to them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures::{Stream, stream};
+use tokio::sync::watch;
 
 use dormouse_domain::agent::AgentOwner;
 use dormouse_domain::event::{Cursor, Event, Subject};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_store::{Bound, Logged, Store, StoreError};
+
+/// How much of the log a reader that follows it reads at a time, and holds.
+const READ: Bound = Bound { entries: 256, bytes: 256 * 1024 };
 
 /// A part of the log of events, as one reader sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +34,55 @@ pub(crate) enum EventFilter {
     /// Those of this principal's sessions and agents, also when they are gone, and those of the agents
     /// that come with the host.
     SeenBy(Principal),
+}
+
+/// All events after a cursor that a reader sees, in the order of their commits, each of them once: those
+/// that are there, and then each as soon as it is committed. Waits without polling. A cursor beyond the
+/// end of the log waits until the log has come there. Ends with the first error, which is
+/// [`StoreError::Closed`] when the store is closed: go on after the last event that came.
+pub(crate) fn tail(
+    store: Arc<dyn Store>,
+    after: Cursor,
+    filter: EventFilter,
+) -> impl Stream<Item = Result<Logged, StoreError>> + Send + 'static {
+    let tail = Tail { end: store.end(), store, filter, after, read: VecDeque::new() };
+    stream::try_unfold(tail, |mut tail| async move {
+        loop {
+            if let Some(logged) = tail.read.pop_front() {
+                return Ok(Some((logged, tail)));
+            }
+            tail.read_on().await?;
+        }
+    })
+}
+
+/// A reader that follows the log.
+struct Tail {
+    store: Arc<dyn Store>,
+    filter: EventFilter,
+    end: watch::Receiver<Cursor>,
+    /// The last event that was looked at, seen or not.
+    after: Cursor,
+    /// What was read and is not handed out yet.
+    read: VecDeque<Logged>,
+}
+
+impl Tail {
+    /// Read what comes next, once there is something: perhaps nothing that this reader sees.
+    async fn read_on(&mut self) -> Result<(), StoreError> {
+        let after = self.after;
+        let end = *self.end.wait_for(|end| *end > after).await.map_err(|_| StoreError::Closed)?;
+        let slice = slice(&*self.store, &self.filter, after, READ).await?;
+        self.after = goes_on_after(&slice, end);
+        self.read.extend(slice.events);
+        Ok(())
+    }
+}
+
+/// After which event a reader goes on that has read this slice, when the log ended at `end` before.
+fn goes_on_after(slice: &EventSlice, end: Cursor) -> Cursor {
+    // Where nothing is left to read, what lies between the last event and the end does not decode.
+    if slice.more { slice.next } else { slice.next.max(end) }
 }
 
 /// What a reader sees of the events after a cursor. As many are looked at as fit into `bound`, those
@@ -80,5 +137,22 @@ async fn owns(
         // Nobody knows whose it is.
         Err(StoreError::Damaged(_)) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_goes_on_behind_what_does_not_decode_at_the_end() {
+        let slice = |next, more| EventSlice { events: Vec::new(), next: Cursor(next), more };
+        assert_eq!(goes_on_after(&slice(3, true), Cursor(9)), Cursor(3));
+        assert_eq!(goes_on_after(&slice(3, false), Cursor(9)), Cursor(9));
+        assert_eq!(
+            goes_on_after(&slice(11, false), Cursor(9)),
+            Cursor(11),
+            "more has come meanwhile"
+        );
     }
 }

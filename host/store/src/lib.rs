@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 pub use self::retention::Retention;
 use dormouse_domain::agent::{Agent, AgentName, AgentOwner, AgentRef, Digest, Version};
@@ -407,7 +408,12 @@ pub trait Store: Send + Sync + 'static {
     async fn turn(&self, session: SessionId, number: u64)
     -> Result<Option<TurnRecord>, StoreError>;
 
-    /// Events after `cursor`, in the order of their commits.
+    /// Where the log of events ends: moves when a commit with events is durable and can be read. Closed
+    /// once the store is.
+    fn end(&self) -> watch::Receiver<Cursor>;
+
+    /// Events after `cursor`, in the order of their commits. One that does not decode is passed over, so
+    /// that it stops nobody who follows the log.
     async fn events_after(
         &self,
         cursor: Cursor,

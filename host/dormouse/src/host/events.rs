@@ -1,5 +1,7 @@
 //! The log of events: a caller's own, and all of it for who operates the host.
 
+use futures::Stream;
+
 use super::{Host, Storage};
 use crate::event::{self, EventFilter, EventSlice};
 use dormouse_domain::event::Cursor;
@@ -21,6 +23,39 @@ impl Host {
     ) -> Result<EventSlice, StoreError> {
         let bound = Bound::entries(limit);
         event::slice(&*self.inner.store, &self.event_filter(), cursor, bound).await
+    }
+
+    /// What happens from a cursor on to whatever [`Host::events_after`] tells the caller of: first what
+    /// has happened, then each event as soon as it is committed. None is left out and none comes twice.
+    /// A reader that stops goes on later after the cursor of the last event that it got.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::pin::pin;
+    ///
+    /// use dormouse::{Cursor, EventKind, Host, NewSession, Pattern};
+    /// use futures::TryStreamExt;
+    ///
+    /// let host = Host::builder().in_memory().build().await?;
+    /// let mut events = pin!(host.follow_events(Cursor(0)));
+    /// host.sessions().create(NewSession::agent("counter").pattern(Pattern::Hybrid)).await?;
+    /// while let Some(logged) = events.try_next().await? {
+    ///     if logged.event.kind() == EventKind::SessionCreated {
+    ///         break;
+    ///     }
+    /// }
+    /// # host.shut_down().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The stream ends with the first [`StoreError`]: [`StoreError::Closed`] when the host has shut down.
+    pub fn follow_events(
+        &self,
+        after: Cursor,
+    ) -> impl Stream<Item = Result<Logged, StoreError>> + Send + 'static {
+        event::tail(self.inner.store.clone(), after, self.event_filter())
     }
 
     fn event_filter(&self) -> EventFilter {

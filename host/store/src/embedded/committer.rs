@@ -150,7 +150,9 @@ impl Committer {
                 self.rests = false;
                 self.log = then.log.clone();
                 then.purged.iter().for_each(|id| self.gone.retain(|gone| gone != id));
+                let end = then.log.cursor;
                 let gone = then.apply(&mut shared.index_mut());
+                shared.end.send_if_modified(|now| std::mem::replace(now, end) != end);
                 self.gone.extend(gone);
             }
             Err(WriteError::Full) => {

@@ -99,6 +99,7 @@ pub struct Embedded {
     closing: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
     clock: Clock,
     failed: watch::Receiver<Option<StoreError>>,
+    end: watch::Receiver<Cursor>,
     secret: [u8; 32],
 }
 
@@ -112,6 +113,8 @@ struct Shared {
     commits: AtomicU64,
     groups: AtomicU64,
     failed: Arc<watch::Sender<Option<StoreError>>>,
+    /// Where the log of events ends, for those who follow it.
+    end: watch::Sender<Cursor>,
     /// Whether nobody waits any more for what takes long.
     closing: AtomicBool,
     _lock: Lock,
@@ -154,6 +157,7 @@ impl Embedded {
         let disk = Disk::open(root, &options, Arc::new(move |reason| fail(&tell, reason)))
             .map_err(|error| upkeep::with_sessions(error, root, &options))?;
         let recovered = recovery::recover(&disk)?;
+        let (log_end, end) = watch::channel(recovered.index.cursor);
         let (released, closed) = oneshot::channel();
         let keep = options.retention;
         let shared = Arc::new(Shared {
@@ -164,6 +168,7 @@ impl Embedded {
             commits: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             failed,
+            end: log_end,
             closing: AtomicBool::new(false),
             _lock: lock,
             _temporary: temporary,
@@ -176,6 +181,7 @@ impl Embedded {
             closing: Mutex::new(Some((closed, thread))),
             clock: Clock::real(),
             failed: failure,
+            end,
             secret: recovered.secret,
         })
     }
@@ -433,6 +439,10 @@ impl Store for Embedded {
         number: u64,
     ) -> Result<Option<TurnRecord>, StoreError> {
         self.read(move |shared| shared.turn(session, number)).await
+    }
+
+    fn end(&self) -> watch::Receiver<Cursor> {
+        self.end.clone()
     }
 
     async fn events_after(

@@ -292,6 +292,8 @@ impl Shared {
         range: RangeInclusive<u64>,
         mut each: impl FnMut(Logged, usize) -> bool,
     ) -> Result<(), StoreError> {
+        // The open piece may come twice, when it is written anew under a later key meanwhile.
+        let mut next = *range.start();
         for entry in self.disk.from(&keys::events(Cursor(*range.start())), &[keys::EVENTS]) {
             let (key, sealed) = match entry {
                 Ok(entry) => entry,
@@ -316,9 +318,10 @@ impl Shared {
                 if cursor > *range.end() {
                     return Ok(());
                 }
-                if cursor < *range.start() {
+                if cursor < next {
                     continue;
                 }
+                next = cursor + 1;
                 match codec::decode_event(event) {
                     Ok(decoded) => {
                         let logged = Logged { cursor: Cursor(cursor), event: decoded };

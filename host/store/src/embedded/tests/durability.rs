@@ -284,3 +284,22 @@ async fn the_directory_of_a_temporary_store_goes_with_it() {
     store.close().await.expect("it closes");
     assert!(!root.exists());
 }
+
+#[tokio::test]
+async fn the_end_of_the_log_moves_when_events_can_be_read() {
+    let root = tempfile::tempdir().expect("there is room");
+    let store = open(root.path());
+    let mut end = store.end();
+    assert_eq!(*end.borrow_and_update(), Cursor(0));
+    let first = session(1);
+    let events = vec![creation_of(&first); 3];
+    store.create_sessions(new(first.clone()), events).await.expect("it is created");
+    assert_eq!(*end.borrow_and_update(), Cursor(3));
+    store.update_session(next(&first), None, Vec::new()).await.expect("it is committed");
+    assert!(!end.has_changed().expect("it is open"), "nothing was told");
+    store.close().await.expect("it closes");
+    assert!(end.changed().await.is_err(), "nothing comes any more");
+
+    let store = open(root.path());
+    assert_eq!(*store.end().borrow(), Cursor(3));
+}

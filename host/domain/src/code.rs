@@ -6,6 +6,8 @@
 pub const INTERNAL: &str = "internal";
 /// There is no such session.
 pub const SESSION_NOT_FOUND: &str = "session_not_found";
+/// There is no such agent, or the caller cannot name it.
+pub const AGENT_NOT_FOUND: &str = "agent_not_found";
 /// The session is over, about to end, or in error.
 pub const NOT_ACTIVE: &str = "session_not_active";
 /// The host has no memory now.

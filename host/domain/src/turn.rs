@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::code;
 use crate::id::{SessionId, SnapshotId, TurnId};
 use crate::limits::NanoUsd;
 use crate::time::Timestamp;
@@ -212,7 +213,7 @@ impl FailureCode {
             FailureCode::BudgetExceeded => "budget_exceeded",
             FailureCode::MemoryExceeded => "memory_exceeded",
             FailureCode::TurnKilled => "turn_killed",
-            FailureCode::OutOfMemory => "out_of_memory",
+            FailureCode::OutOfMemory => code::OUT_OF_MEMORY,
             FailureCode::HostFault => "host_fault",
         }
     }

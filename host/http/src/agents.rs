@@ -12,6 +12,7 @@ use super::request::{Caller, Component, JsonBody, OneAgent, Params};
 use dormouse::{
     Agent, AgentRef, AgentSelector, InvalidName, PAGE_BYTES, UploadState, UploadStatus, Visibility,
 };
+use dormouse_domain::code;
 
 /// The most agents of a page.
 const MAX_LISTED: u64 = 1_000;
@@ -154,7 +155,7 @@ pub(super) async fn remove(
 /// What a text says that names an agent. One that cannot name any names none.
 pub(super) fn selector(text: &str) -> Result<AgentSelector, ApiError> {
     text.parse().map_err(|error: InvalidName| {
-        ApiError::new(StatusCode::NOT_FOUND, "agent_not_found", error.to_string())
+        ApiError::new(StatusCode::NOT_FOUND, code::AGENT_NOT_FOUND, error.to_string())
             .with("agent", error.text)
     })
 }

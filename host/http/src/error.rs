@@ -72,7 +72,7 @@ impl ApiError {
     ) -> ApiError {
         let field = field.into();
         let error = format!("{field} {}", problem.as_ref());
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_field", error).with("field", &*field)
+        ApiError::new(StatusCode::BAD_REQUEST, code::INVALID_FIELD, error).with("field", &*field)
     }
 
     /// A field that asks for what this version does not do.

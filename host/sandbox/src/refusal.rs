@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use dormouse_domain::code;
+
 /// What was uploaded cannot be hosted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -122,9 +124,9 @@ impl Refusal {
             Refusal::DoesNotStart(_) => "does_not_start",
             Refusal::StartTooLong { .. } => "start_too_long",
             Refusal::QueueFull { .. } => "too_many_uploads",
-            Refusal::ShuttingDown => "shutting_down",
+            Refusal::ShuttingDown => code::SHUTTING_DOWN,
             Refusal::Busy => "busy",
-            Refusal::Host(_) => "internal",
+            Refusal::Host(_) => code::INTERNAL,
         }
     }
 }

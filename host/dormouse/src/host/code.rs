@@ -8,9 +8,10 @@ use crate::catalog::AgentError;
 use crate::session::request::{OrderError, SendError};
 use crate::turn::admission::Denied;
 use dormouse_domain::code::{
-    INTERNAL, INVALID_FIELD, NOT_ACTIVE, NOT_OWNER, OUT_OF_MEMORY, SESSION_NOT_FOUND,
-    SHUTTING_DOWN, UNUSABLE,
+    AGENT_NOT_FOUND, INTERNAL, INVALID_FIELD, NOT_ACTIVE, NOT_OWNER, OUT_OF_MEMORY,
+    SESSION_NOT_FOUND, SHUTTING_DOWN, UNUSABLE,
 };
+use dormouse_domain::state::Cause;
 use dormouse_domain::turn::TurnOutcome;
 
 impl SendError {
@@ -46,9 +47,9 @@ impl Denied {
         match self {
             Denied::NotActive(_) => NOT_ACTIVE,
             Denied::Paused => "session_paused",
-            Denied::BudgetExceeded(_) => "budget_exceeded",
-            Denied::TurnsExceeded(_) => "max_turns",
-            Denied::FuelExceeded(_) => "fuel_exhausted",
+            Denied::BudgetExceeded(_) => Cause::BudgetExceeded.as_str(),
+            Denied::TurnsExceeded(_) => Cause::MaxTurns.as_str(),
+            Denied::FuelExceeded(_) => Cause::FuelExhausted.as_str(),
         }
     }
 }
@@ -156,7 +157,7 @@ impl AgentError {
         match self {
             AgentError::Refused(refusal) => refusal.code(),
             AgentError::Name(_) => "invalid_name",
-            AgentError::NotFound(_) => "agent_not_found",
+            AgentError::NotFound(_) => AGENT_NOT_FOUND,
             AgentError::Reserved(_) => "reserved_name",
             AgentError::NotOwner(_) => NOT_OWNER,
             AgentError::Bundled(_) => "agent_bundled",

@@ -11,7 +11,7 @@ pub(super) fn agent(name: &str, version: &str, component: &[u8]) -> Agent {
         reference: agent_ref(name, version, component),
         visibility: Visibility::Private,
         size: component.len() as u64,
-        exports: Exports::from_iter([Export::Handler]),
+        exports: Exports::from_iter([Export::Handler, Export::State]),
         imports: Vec::new(),
         capabilities: Vec::new(),
         statefulness: Statefulness::Portable,

@@ -2,7 +2,7 @@
 
 use dormouse::{
     FailureCode, Fork, NewSession, Part, Pattern, SendError, SessionId, SessionQuery, Status,
-    TurnRecord,
+    TurnRecord, Unavailable,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -147,7 +147,10 @@ async fn what_an_agent_says_of_its_failure_reaches_the_caller_and_changes_nothin
 async fn a_session_that_nobody_created_is_not_found() {
     let test = TestHost::new().await;
     let nobody = test.host.sessions().get(SessionId(test.host.clock().new_id()));
-    assert!(matches!(nobody.send("hello").await, Err(SendError::NotFound(_))));
+    assert!(matches!(
+        nobody.send("hello").await,
+        Err(SendError::Unavailable(Unavailable::NotFound(_)))
+    ));
     assert!(nobody.look().await.is_err());
     assert!(nobody.sleep().await.is_err());
     assert!(nobody.delete().await.is_err());
@@ -161,7 +164,10 @@ async fn to_another_principal_a_session_does_not_exist() {
     session.send("mine").await.unwrap();
     let stranger = test.host.acting_as(dormouse::Principal("stranger".to_owned()));
     let theirs = stranger.sessions().get(session.id());
-    assert!(matches!(theirs.send("hello").await, Err(SendError::NotFound(_))));
+    assert!(matches!(
+        theirs.send("hello").await,
+        Err(SendError::Unavailable(Unavailable::NotFound(_)))
+    ));
     assert!(theirs.terminate("because").await.is_err());
     assert!(theirs.delete().await.is_err());
     assert!(theirs.turns(0, 10).await.is_err());

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use dormouse::{LookError, NewSession, OrderError, Pattern, SendError, SessionHandle, Status};
+use dormouse::{
+    LookError, NewSession, OrderError, Pattern, SendError, SessionHandle, Status, Unavailable,
+};
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
 use dormouse_tests::test_host::eventually;
@@ -205,7 +207,10 @@ async fn a_deleted_session_is_gone_with_its_turns_even_while_it_runs() {
     assert!(looping.reply().await.is_err());
     assert!(matches!(session.look().await, Err(LookError::NotFound(_))));
     assert!(session.turns(0, 10).await.is_err());
-    assert!(matches!(session.delete().await, Err(OrderError::NotFound(_))));
+    assert!(matches!(
+        session.delete().await,
+        Err(OrderError::Unavailable(Unavailable::NotFound(_)))
+    ));
     assert_eq!(test.host.stats().residents, 0);
     test.shut_down().await;
 }

@@ -7,7 +7,7 @@ use dormouse::{
     FailureCode, Fork, ForkError, Logged, ManualClock, NewSession, NewTemplate, NotActive,
     OrderError, Pattern, Principal, Residency, ResumeFallback, ResumeOutcome, Resumption,
     SendError, SessionHandle, SessionId, Sight, SnapshotId, Start, Status, TemplateError,
-    UpgradeError, UpgradeOutcome, WayBack,
+    Unavailable, UpgradeError, UpgradeOutcome, WayBack,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -573,7 +573,7 @@ async fn a_session_whose_head_is_damaged_names_the_newest_good_snapshot_and_goes
     let expected = Damaged { snapshot: bad, newest_good: Some(good) };
     let refused = session.send("grow 1").await;
     assert!(
-        matches!(&refused, Err(SendError::Damaged(damaged)) if *damaged == expected),
+        matches!(&refused, Err(SendError::Unavailable(Unavailable::Damaged(damaged))) if *damaged == expected),
         "{refused:?}"
     );
     let seen = session.look().await.unwrap().session;
@@ -581,11 +581,14 @@ async fn a_session_whose_head_is_damaged_names_the_newest_good_snapshot_and_goes
     assert_eq!(seen.state.reason().unwrap().0, "snapshot_corrupt");
     let refused = session.resume(None).await;
     assert!(
-        matches!(&refused, Err(OrderError::Damaged(damaged)) if *damaged == expected),
+        matches!(&refused, Err(OrderError::Unavailable(Unavailable::Damaged(damaged))) if *damaged == expected),
         "{refused:?}"
     );
     let refused = session.resume(Some(bad)).await;
-    assert!(matches!(&refused, Err(OrderError::Damaged(_))), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(OrderError::Unavailable(Unavailable::Damaged(_)))),
+        "{refused:?}"
+    );
     session.resume(Some(good)).await.unwrap();
     says(&session, "grow 1", "holding 8000001 bytes").await;
     test.shut_down().await;
@@ -618,7 +621,10 @@ async fn a_damaged_head_is_found_by_a_wake_by_hand_too_and_other_sessions_are_we
     let directory = tempfile::tempdir().unwrap();
     let (test, session, _) = damaged(directory.path(), |_| {}).await;
     let refused = session.wake().await;
-    assert!(matches!(&refused, Err(OrderError::Damaged(_))), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(OrderError::Unavailable(Unavailable::Damaged(_)))),
+        "{refused:?}"
+    );
     assert_eq!(session.look().await.unwrap().session.state.status(), Status::Error);
     let other = test.bundled("counter", Pattern::Hybrid).await;
     says(&other, "one", "turn 1: one").await;

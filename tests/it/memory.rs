@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dormouse::{
     BuildError, Durability, FailureCode, Host, HostOptions, NanoUsd, NewSession, Pattern,
-    SendError, SessionHandle, Status, Streaming, TurnOutcome,
+    SendError, SessionHandle, Status, Streaming, TurnOutcome, Unavailable,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::test_host::eventually;
@@ -239,7 +239,7 @@ async fn a_message_is_refused_at_once_where_the_index_leaves_no_memory_for_its_a
     }
     // The clock stands: to wait for memory would be to wait for ever.
     let refused = local.send("hello").await.unwrap_err();
-    assert!(matches!(refused, SendError::OutOfMemory), "{refused}");
+    assert!(matches!(refused, SendError::Unavailable(Unavailable::OutOfMemory)), "{refused}");
     assert!(refused.to_string().contains("raise `memory-budget`"), "{refused}");
     let id = local.id().to_string();
     let (status, body) = server.client.message(&id, "hello").await.unwrap();

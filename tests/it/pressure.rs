@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dormouse::{
     EventKind, FailureCode, Host, NotActive, OrderError, Pattern, Residency, SendError,
-    SessionHandle, Status, Streaming, TurnOutcome,
+    SessionHandle, Status, Streaming, TurnOutcome, Unavailable,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -191,7 +191,7 @@ async fn who_has_waited_for_too_long_is_told_to_try_again_and_nothing_has_change
     test.advance(Duration::from_millis(29_999));
     assert_eq!(test.host.stats().waiting, 1);
     test.advance(Duration::from_millis(1));
-    assert!(matches!(refused.reply().await, Err(SendError::OutOfMemory)));
+    assert!(matches!(refused.reply().await, Err(SendError::Unavailable(Unavailable::OutOfMemory))));
     assert_eq!(test.host.stats().waiting, 0);
     let usage = late.look().await.unwrap().session.usage;
     assert_eq!((usage.turns, usage.fuel), (0, 0));
@@ -202,7 +202,10 @@ async fn who_has_waited_for_too_long_is_told_to_try_again_and_nothing_has_change
     });
     waiting(&test.host, 1).await;
     test.advance(Duration::from_secs(30));
-    assert!(matches!(by_hand.await.unwrap(), Err(OrderError::OutOfMemory)));
+    assert!(matches!(
+        by_hand.await.unwrap(),
+        Err(OrderError::Unavailable(Unavailable::OutOfMemory))
+    ));
     holder.end().await;
     assert_eq!(late.send("one").await.unwrap().text(), "turn 1: one");
     test.shut_down().await;
@@ -218,7 +221,7 @@ async fn nobody_waits_for_longer_than_the_turn_may_take() {
     let refused = short.stream("one").unwrap();
     waiting(&test.host, 1).await;
     test.advance(Duration::from_secs(5));
-    assert!(matches!(refused.reply().await, Err(SendError::OutOfMemory)));
+    assert!(matches!(refused.reply().await, Err(SendError::Unavailable(Unavailable::OutOfMemory))));
     assert_eq!(short.look().await.unwrap().session.usage.turns, 0);
     holder.end().await;
     test.shut_down().await;
@@ -278,7 +281,10 @@ async fn who_waits_when_the_host_shuts_down_is_told_so() {
         let host = test.host.clone();
         async move { host.shut_down().await }
     });
-    assert!(matches!(refused.reply().await, Err(SendError::ShuttingDown)));
+    assert!(matches!(
+        refused.reply().await,
+        Err(SendError::Unavailable(Unavailable::ShuttingDown))
+    ));
     holder.session.force_kill().await.unwrap_err();
     eventually("the host is down", async || {
         test.advance(Duration::from_secs(30));

@@ -1,6 +1,6 @@
 //! What a host leaves behind, and how the next one goes on.
 
-use dormouse::{ManualClock, Pattern, SendError, Status};
+use dormouse::{ManualClock, Pattern, SendError, Status, Unavailable};
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
 use dormouse_tests::test_host::eventually;
@@ -51,8 +51,14 @@ async fn a_shut_down_lets_running_turns_finish_and_answers_what_waits() {
     assert_eq!(running.output().begun().await, Some(1));
     test.host.shut_down().await.unwrap();
     assert!(running.reply().await.is_ok());
-    assert!(matches!(waiting.reply().await, Err(SendError::ShuttingDown)));
-    assert!(matches!(session.stream("late"), Err(SendError::ShuttingDown)));
+    assert!(matches!(
+        waiting.reply().await,
+        Err(SendError::Unavailable(Unavailable::ShuttingDown))
+    ));
+    assert!(matches!(
+        session.stream("late"),
+        Err(SendError::Unavailable(Unavailable::ShuttingDown))
+    ));
 }
 
 #[tokio::test]

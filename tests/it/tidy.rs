@@ -19,8 +19,13 @@ const RULES: &[Rule] = &[
     Rule { name: "sled::", rooms: &["store/src/embedded/"], files: &[] },
     Rule { name: "crate::host", rooms: &[], files: &["dormouse/src/builder.rs"] },
     Rule {
-        name: "session::manager",
+        name: "session::registry",
         rooms: &["dormouse/src/session/", "dormouse/src/host/"],
+        files: &["dormouse/src/host.rs", "dormouse/src/builder.rs"],
+    },
+    Rule {
+        name: "session::services",
+        rooms: &[],
         files: &["dormouse/src/host.rs", "dormouse/src/builder.rs"],
     },
     Rule { name: "session::driver", rooms: &[], files: &[] },

@@ -1,20 +1,26 @@
-//! What a new session is made from: what the caller asks for, checked and filled with defaults.
+//! What a new session is made from: what the caller asks for, checked and filled with defaults
+//! ([`fresh`]), or a session that is there already ([`forked`], [`resumed`]).
 //!
 //! Every field has a bound, because a record is read at each wake. What is out of bounds is named.
+
+mod origin;
 
 use std::time::Duration;
 
 use serde_json::Value;
+
+pub use origin::{OtherProject, Resumption, forked, resumed};
 
 use crate::agent::{AgentRef, AgentSelector, InvalidName};
 use crate::code;
 use crate::event::{Event, EventBody};
 use crate::time::Timestamp;
 
-use super::id::{Principal, SessionId, SnapshotId};
+use super::id::{Principal, SessionId};
 use super::limits::{Limits, NanoUsd, Usage};
 use super::pattern::Pattern;
 use super::session::{Durability, Object, Profile, ResumeFallback, Session};
+use super::snapshot::Snapshot;
 use super::state::State;
 
 /// The most bytes that `config`, `context` and `metadata` take as JSON, each.
@@ -65,44 +71,6 @@ pub enum Start {
     Resume(String),
     /// The caller's template of this name.
     Template(String),
-}
-
-/// What became of the wish to go on from a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resumption {
-    /// The session goes on from this snapshot.
-    Resumed {
-        /// The snapshot.
-        from: SnapshotId,
-    },
-    /// Nobody has such an id, or retention has removed it: the session starts fresh.
-    NotFound,
-    /// The snapshot is older than the host resumes from: the session starts fresh.
-    Stale {
-        /// The snapshot.
-        from: SnapshotId,
-    },
-}
-
-impl Resumption {
-    /// The outcome as a word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Resumption::Resumed { .. } => "resumed",
-            Resumption::NotFound => "not_found",
-            Resumption::Stale { .. } => "stale",
-        }
-    }
-
-    /// The snapshot that was found.
-    #[must_use]
-    pub fn from(self) -> Option<SnapshotId> {
-        match self {
-            Resumption::Resumed { from } | Resumption::Stale { from } => Some(from),
-            Resumption::NotFound => None,
-        }
-    }
 }
 
 /// What a caller asks for. Everything has a default.
@@ -211,12 +179,16 @@ pub fn selected(agent: &str) -> Result<AgentSelector, InvalidField> {
     agent.parse().map_err(|error: InvalidName| invalid(error))
 }
 
-/// Make the record of a new session.
-pub fn create(
+/// The record of a new session as its caller asks for it, which starts from `head`.
+///
+/// # Errors
+/// [`InvalidField`] names the field that is out of bounds.
+pub fn fresh(
     new: NewSession,
     id: SessionId,
     owner: Principal,
     agent: AgentRef,
+    head: Option<&Snapshot>,
     defaults: &DefaultLimits,
     now: Timestamp,
 ) -> Result<Session, InvalidField> {
@@ -265,7 +237,7 @@ pub fn create(
         project_id: new.project_id,
         metadata: new.metadata,
     };
-    Ok(begin(id, owner, profile, new.context, now))
+    Ok(begin(id, owner, profile, new.context, head, now))
 }
 
 /// What is told of a new session, which may be a fork of another.
@@ -279,15 +251,16 @@ pub fn event(session: &Session, fork_of: Option<SessionId>) -> Event {
     Event::session(session, session.created_at, body)
 }
 
-/// The record of a session that has done nothing yet.
-pub fn begin(
+/// The record of a session that has done nothing yet, and starts from `head`.
+fn begin(
     id: SessionId,
     owner: Principal,
     profile: Profile,
     context: Object,
+    head: Option<&Snapshot>,
     now: Timestamp,
 ) -> Session {
-    Session {
+    let mut session = Session {
         id,
         owner,
         revision: 1,
@@ -306,7 +279,9 @@ pub fn begin(
         consecutive_failures: 0,
         tools_used: Vec::new(),
         context,
-    }
+    };
+    session.start_from(head);
+    session
 }
 
 fn check(new: &NewSession) -> Result<(), InvalidField> {

@@ -111,6 +111,39 @@ pub struct Limits {
     pub sleep_after: Option<Duration>,
 }
 
+/// A limit of which a session has nothing left, with its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// [`Limits::max_turns`]
+    Turns(u64),
+    /// [`Limits::max_fuel`]
+    Fuel(u64),
+    /// [`Limits::max_budget`]
+    Budget(NanoUsd),
+}
+
+impl Limits {
+    /// These limits, less what was used over the whole life. Bounds of a single turn stay as they are.
+    ///
+    /// # Errors
+    /// [`Spent`] where nothing is left of one.
+    pub fn left(&self, usage: &Usage) -> Result<Limits, Spent> {
+        let left = |max: Option<u64>, used: u64, spent: fn(u64) -> Spent| match max {
+            Some(max) if max <= used => Err(spent(max)),
+            max => Ok(max.map(|max| max - used)),
+        };
+        Ok(Limits {
+            max_turns: left(self.max_turns, usage.turns, Spent::Turns)?,
+            max_fuel: left(self.max_fuel, usage.fuel, Spent::Fuel)?,
+            max_budget: match self.max_budget {
+                Some(max) if max <= usage.cost => return Err(Spent::Budget(max)),
+                max => max.map(|max| max - usage.cost),
+            },
+            ..self.clone()
+        })
+    }
+}
+
 /// A limit of a session, with its value: as it is named where it was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {

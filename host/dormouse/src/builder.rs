@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::catalog::{self, Catalog};
 use crate::host::{Host, Inner};
-use crate::session::manager::{Manager, ManagerOptions};
+use crate::session::registry::Registry;
+use crate::session::services::{Services, SessionOptions};
 use crate::session::{expiry, slept, timekeeper};
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::{Clock, ManualClock};
@@ -238,13 +239,13 @@ impl HostBuilder {
             cache,
         })?;
         let catalog = Arc::new(Catalog::new(sandbox.clone(), store.clone(), clock.clone()));
-        let manager = Manager::new(
+        let services = Arc::new(Services::new(
             store.clone(),
             sandbox.clone(),
             catalog.clone(),
             clock.clone(),
             memory.clone(),
-            ManagerOptions {
+            SessionOptions {
                 max_residents: usize::try_from(options.max_residents).unwrap_or(usize::MAX),
                 max_making: options
                     .guest_threads
@@ -257,12 +258,15 @@ impl HostBuilder {
                     max_consecutive_failures: options.max_consecutive_failures,
                 },
             },
-        );
-        let keeping = expiry::keep(manager.clone(), options.retention);
-        let timekeeper = timekeeper::keep(manager.clone());
-        let telling = slept::tell(manager.clone());
+        ));
+        let registry = Registry::new(services.clone());
+        let keeping = expiry::keep(services.clone(), options.retention);
+        let timekeeper = timekeeper::keep(registry.clone());
+        let telling = slept::tell(services.clone());
         let timekeeper =
             sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping, telling).0 });
-        Ok(Host::new(Inner { options, clock, store, catalog, manager, memory, timekeeper }))
+        let inner =
+            Inner { options, clock, store, catalog, services, registry, memory, timekeeper };
+        Ok(Host::new(inner))
     }
 }

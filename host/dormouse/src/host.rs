@@ -26,7 +26,8 @@ pub use templates::{NewTemplate, TemplateError, Templates};
 
 use crate::builder::{HostBuilder, HostOptions};
 use crate::catalog::Catalog;
-use crate::session::manager::Manager;
+use crate::session::registry::Registry;
+use crate::session::services::Services;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::id::Principal;
@@ -58,7 +59,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) manager: Arc<Manager>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) memory: MemoryBudget,
     pub(crate) timekeeper: JoinHandle<()>,
 }
@@ -66,8 +68,8 @@ pub(crate) struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Uploads that are under way hold what the host was made of.
-        self.manager.sandbox.stop_compiling();
-        self.manager.abandon();
+        self.services.sandbox.stop_compiling();
+        self.registry.abandon();
         self.timekeeper.abort();
     }
 }
@@ -142,13 +144,13 @@ impl Host {
     #[must_use]
     pub fn stats(&self) -> HostStats {
         HostStats {
-            residents: self.inner.manager.residents.instances(),
-            queued: self.inner.manager.queued(),
+            residents: self.inner.services.residents.instances(),
+            queued: self.inner.registry.queued(),
             waiting: self.inner.memory.line().len(),
-            compiling: self.inner.manager.sandbox.compiling(),
+            compiling: self.inner.services.sandbox.compiling(),
             memory_used: self.inner.memory.used(),
             memory_limit: self.inner.memory.limit(),
-            memory_kept: self.inner.manager.sandbox.kept_bytes(),
+            memory_kept: self.inner.services.sandbox.kept_bytes(),
             store: self.inner.store.stats(),
         }
     }
@@ -159,7 +161,7 @@ impl Host {
     pub async fn failed(&self) -> String {
         tokio::select! {
             error = self.inner.store.failed() => error.to_string(),
-            () = self.inner.manager.liveness.task_died() => "a task of the host has died".to_owned(),
+            () = self.inner.services.liveness.task_died() => "a task of the host has died".to_owned(),
         }
     }
 
@@ -184,7 +186,7 @@ impl Host {
     /// # Ok(()) }
     /// ```
     pub async fn settle(&self) {
-        self.inner.manager.settle().await;
+        self.inner.registry.settle().await;
     }
 
     /// Let running turns finish, put everything to sleep, and let go of the files. Turns that run on
@@ -196,12 +198,12 @@ impl Host {
     /// # Panics
     /// If a task of the host has died of a panic, so that a test that caused it fails.
     pub async fn shut_down(&self) -> Result<(), StoreError> {
-        self.inner.manager.sandbox.stop_compiling();
-        self.inner.manager.shut_down(self.inner.options.shutdown_grace).await;
+        self.inner.services.sandbox.stop_compiling();
+        self.inner.registry.shut_down(self.inner.options.shutdown_grace).await;
         self.inner.timekeeper.abort();
         let closed = self.inner.store.close().await;
         assert!(
-            !self.inner.manager.liveness.has_panicked(),
+            !self.inner.services.liveness.has_panicked(),
             "a task of the host has died of a panic"
         );
         closed

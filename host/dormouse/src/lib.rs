@@ -56,7 +56,7 @@ pub use host::{
     Templates, UpgradeError,
 };
 pub use session::request::{
-    Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight,
+    Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight, Unavailable,
 };
 pub use turn::admission::Denied;
 pub use turn::output::Output;

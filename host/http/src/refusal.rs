@@ -7,7 +7,7 @@ use super::model::session::SessionBody;
 use dormouse::{
     AgentError, CreateError, Damaged, Denied, FailureCode, ForkError, InvalidField,
     InvalidTransition, LookError, OrderError, Pattern, Refusal, SendError, StoreError,
-    TemplateError, TurnOutcome, TurnRecord, UpgradeError,
+    TemplateError, TurnOutcome, TurnRecord, Unavailable, UpgradeError,
 };
 use dormouse_base::memory::pool::Refused;
 
@@ -20,11 +20,26 @@ impl From<Refused> for ApiError {
     }
 }
 
+impl From<Unavailable> for ApiError {
+    fn from(error: Unavailable) -> ApiError {
+        let text = error.to_string();
+        match error {
+            Unavailable::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            Unavailable::Damaged(damaged) => damaged.into(),
+            Unavailable::Unusable(_) => ApiError::snapshot_unusable(text),
+            Unavailable::OutOfMemory => ApiError::out_of_memory(),
+            Unavailable::ShuttingDown => ApiError::shutting_down(),
+            Unavailable::Store(error) => error.into(),
+            Unavailable::Host(cause) => ApiError::internal(cause),
+        }
+    }
+}
+
 impl From<SendError> for ApiError {
     fn from(error: SendError) -> ApiError {
         let (text, code) = (error.to_string(), error.code());
         match error {
-            SendError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            SendError::Unavailable(error) => error.into(),
             SendError::Denied(denied) => denied.into(),
             SendError::QueueFull(waiting) => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text)
@@ -40,12 +55,6 @@ impl From<SendError> for ApiError {
             }
             SendError::TooLarge => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text),
             SendError::Invalid(error) => error.into(),
-            SendError::Damaged(damaged) => damaged.into(),
-            SendError::Unusable(_) => ApiError::snapshot_unusable(text),
-            SendError::OutOfMemory => ApiError::out_of_memory(),
-            SendError::ShuttingDown => ApiError::shutting_down(),
-            SendError::Store(error) => error.into(),
-            SendError::Host(cause) => ApiError::internal(cause),
         }
     }
 }
@@ -93,7 +102,7 @@ impl From<OrderError> for ApiError {
     fn from(error: OrderError) -> ApiError {
         let (text, code) = (error.to_string(), error.code());
         match error {
-            OrderError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            OrderError::Unavailable(error) => error.into(),
             OrderError::InvalidTransition(error) => error.into(),
             OrderError::Unsaved(turns) => {
                 ApiError::new(StatusCode::CONFLICT, code, text).with("unsavedTurns", turns)
@@ -107,19 +116,13 @@ impl From<OrderError> for ApiError {
             }
             OrderError::OtherAgent(digest) => ApiError::new(StatusCode::CONFLICT, code, text)
                 .with("agentDigest", digest.to_string()),
-            OrderError::Damaged(damaged) => damaged.into(),
             OrderError::NotUpgraded(_) => {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
             }
-            OrderError::Unusable(_) => ApiError::snapshot_unusable(text),
             OrderError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, code, text),
             OrderError::QueueFull => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }
-            OrderError::OutOfMemory => ApiError::out_of_memory(),
-            OrderError::ShuttingDown => ApiError::shutting_down(),
-            OrderError::Store(error) => error.into(),
-            OrderError::Host(cause) => ApiError::internal(cause),
         }
     }
 }
@@ -338,7 +341,10 @@ mod tests {
     #[test]
     fn what_a_session_refuses_has_its_status_and_its_code() {
         let id = SessionId(uuid::Uuid::nil());
-        assert_eq!(told(SendError::NotFound(id)), (404, "session_not_found"));
+        assert_eq!(
+            told(SendError::Unavailable(Unavailable::NotFound(id))),
+            (404, "session_not_found")
+        );
         let (status, reason, limit) = (Status::Completed, None, None);
         let over = Denied::NotActive(NotActive { status, reason, limit });
         assert_eq!(told(SendError::Denied(over)), (409, "session_not_active"));
@@ -349,11 +355,17 @@ mod tests {
         );
         assert_eq!(told(SendError::QueueFull(64)), (429, "queue_full"));
         assert_eq!(told(SendError::ShareSpent), (429, "share_spent"));
-        assert_eq!(told(SendError::OutOfMemory), (503, "out_of_memory"));
+        assert_eq!(told(SendError::Unavailable(Unavailable::OutOfMemory)), (503, "out_of_memory"));
         assert_eq!(told(OrderError::Unsaved(1)), (409, "state_unsaved"));
         let unusable = || "it has format 1".to_owned();
-        assert_eq!(told(SendError::Unusable(unusable())), (409, "snapshot_unusable"));
-        assert_eq!(told(OrderError::Unusable(unusable())), (409, "snapshot_unusable"));
+        assert_eq!(
+            told(SendError::Unavailable(Unavailable::Unusable(unusable()))),
+            (409, "snapshot_unusable")
+        );
+        assert_eq!(
+            told(OrderError::Unavailable(Unavailable::Unusable(unusable()))),
+            (409, "snapshot_unusable")
+        );
         assert_eq!(told(StoreError::Full), (507, "disk_full"));
         assert_eq!(told(StoreError::TooManySessions), (507, "too_many_sessions"));
         assert_eq!(told(StoreError::OutOfMemory), (503, "out_of_memory"));

@@ -5,7 +5,7 @@
 
 use super::{CreateError, ForkError, LookError, TemplateError, UpgradeError};
 use crate::catalog::AgentError;
-use crate::session::request::{OrderError, SendError};
+use crate::session::request::{OrderError, SendError, Unavailable};
 use crate::turn::admission::Denied;
 use dormouse_domain::code::{
     AGENT_NOT_FOUND, INTERNAL, INVALID_FIELD, NOT_ACTIVE, NOT_OWNER, OUT_OF_MEMORY,
@@ -20,7 +20,7 @@ impl SendError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            SendError::NotFound(_) => SESSION_NOT_FOUND,
+            SendError::Unavailable(error) => error.code(),
             SendError::Denied(denied) => denied.code(),
             SendError::QueueFull(_) => "queue_full",
             SendError::ShareSpent => "share_spent",
@@ -30,12 +30,22 @@ impl SendError {
             },
             SendError::TooLarge => "message_too_large",
             SendError::Invalid(_) => INVALID_FIELD,
-            SendError::Damaged(damaged) => damaged.code(),
-            SendError::Unusable(_) => UNUSABLE,
-            SendError::OutOfMemory => OUT_OF_MEMORY,
-            SendError::ShuttingDown => SHUTTING_DOWN,
-            SendError::Store(error) => error.code(),
-            SendError::Host(_) => INTERNAL,
+        }
+    }
+}
+
+impl Unavailable {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Unavailable::NotFound(_) => SESSION_NOT_FOUND,
+            Unavailable::Damaged(damaged) => damaged.code(),
+            Unavailable::Unusable(_) => UNUSABLE,
+            Unavailable::OutOfMemory => OUT_OF_MEMORY,
+            Unavailable::ShuttingDown => SHUTTING_DOWN,
+            Unavailable::Store(error) => error.code(),
+            Unavailable::Host(_) => INTERNAL,
         }
     }
 }
@@ -59,22 +69,16 @@ impl OrderError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            OrderError::NotFound(_) => SESSION_NOT_FOUND,
+            OrderError::Unavailable(error) => error.code(),
             OrderError::InvalidTransition(error) => error.code(),
             OrderError::Unsaved(_) => "state_unsaved",
             OrderError::NotActive(_) => NOT_ACTIVE,
             OrderError::TurnInProgress => "turn_in_progress",
             OrderError::NoSnapshot(_) => "snapshot_not_found",
             OrderError::OtherAgent(_) => "other_agent",
-            OrderError::Damaged(damaged) => damaged.code(),
             OrderError::NotUpgraded(_) => "upgrade_failed",
-            OrderError::Unusable(_) => UNUSABLE,
             OrderError::Guest(_) => "wake_failed",
             OrderError::QueueFull => "queue_full",
-            OrderError::OutOfMemory => OUT_OF_MEMORY,
-            OrderError::ShuttingDown => SHUTTING_DOWN,
-            OrderError::Store(error) => error.code(),
-            OrderError::Host(_) => INTERNAL,
         }
     }
 }

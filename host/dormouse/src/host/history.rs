@@ -3,13 +3,12 @@
 use super::origin;
 use super::session::{LookError, SessionHandle};
 use crate::catalog::AgentError;
-use crate::session::request::{Order, OrderError, Running, Sight};
+use crate::session::request::{Command, OrderError, Sight};
 use crate::turn::admission::Denied;
 use dormouse_domain::agent::AgentSelector;
 use dormouse_domain::creation;
 use dormouse_domain::event::{Cursor, Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
-use dormouse_domain::limits::{Limit, Limits, NanoUsd};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::Move;
@@ -113,22 +112,18 @@ impl SessionHandle {
         };
         // What came before may have waited for a turn.
         let _held = inner.catalog.hold().await;
-        let mut profile = parent.profile.clone();
-        profile.limits = left(&parent).map_err(ForkError::Spent)?;
-        profile.thread_key = None;
-        let digest = from.as_ref().map_or(profile.agent.digest, |from| from.agent);
         // It has to be there still, whichever it is.
         let referred = &parent.profile.agent;
+        let digest = from.as_ref().map_or(referred.digest, |from| from.agent);
         let agent = inner.catalog.of_snapshot(digest, referred, &self.host.caller).await?;
-        profile.agent = agent.reference;
         let now = inner.clock.now();
         let (mut forks, mut events) = (Vec::new(), Vec::new());
         for _ in 0..fork.count {
             let id = SessionId(inner.clock.new_id());
             let head = from.as_ref().map(|from| from.again(SnapshotId(inner.clock.new_id()), now));
-            let (owner, context) = (parent.owner.clone(), parent.context.clone());
-            let mut session = creation::begin(id, owner, profile.clone(), context, now);
-            session.start_from(head.as_ref());
+            let agent = agent.reference.clone();
+            let session = creation::forked(&parent, head.as_ref(), agent, id, now)
+                .map_err(|spent| ForkError::Spent(spent.into()))?;
             events.push(creation::event(&session, Some(parent.id)));
             forks.push(Creation { session, head });
         }
@@ -139,9 +134,9 @@ impl SessionHandle {
         inner.store.create_sessions(forks, events).await?;
         metrics::counter!("dormouse_forks_total").increment(sessions.len() as u64);
         for session in &sessions {
-            inner.manager.note_deadline(session);
+            inner.services.note_deadline(session);
         }
-        Ok(sessions.into_iter().map(|session| inner.manager.sight(session)).collect())
+        Ok(sessions.into_iter().map(|session| inner.registry.info(session)).collect())
     }
 
     /// Go back to a snapshot. What came after it stays among the snapshots, and what was spent stays
@@ -150,7 +145,7 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError::TurnInProgress`] while a turn runs; [`OrderError::NoSnapshot`].
     pub async fn rewind(&self, snapshot: SnapshotId) -> Result<Sight, OrderError> {
-        self.ask(Order::Rewind(snapshot)).await
+        self.ask(Command::Rewind(snapshot)).await
     }
 
     /// Take no messages until the session is resumed.
@@ -158,15 +153,15 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError::InvalidTransition`]
     pub async fn pause(&self) -> Result<Sight, OrderError> {
-        self.ask(Order::Move(Move::Pause, Running::Continues)).await
+        self.ask(Command::Move(Move::Pause)).await
     }
 
     /// Take messages again, after a pause or an error: from where the session is, or from a snapshot.
     ///
     /// # Errors
-    /// [`OrderError::InvalidTransition`]; [`OrderError::Damaged`] names the snapshot to resume from.
+    /// [`OrderError::InvalidTransition`]; [`Unavailable::Damaged`](crate::Unavailable::Damaged) names the snapshot to resume from.
     pub async fn resume(&self, snapshot: Option<SnapshotId>) -> Result<Sight, OrderError> {
-        self.ask(Order::Resume(snapshot)).await
+        self.ask(Command::Resume(snapshot)).await
     }
 
     /// Let another version of the agent take the session over, with the state that the old one saves
@@ -185,7 +180,7 @@ impl SessionHandle {
                 "the new version is a command, which keeps no state and takes no session over";
             return Err(OrderError::NotUpgraded(why.to_owned()).into());
         }
-        Ok(self.ask(Order::Upgrade(agent.reference)).await?)
+        Ok(self.ask(Command::Upgrade(agent.reference)).await?)
     }
 
     /// Who has asked to go on from the session's snapshots, or of it to go on from another's, and
@@ -237,25 +232,4 @@ pub enum UpgradeError {
     /// It was not carried out.
     #[error(transparent)]
     Order(#[from] OrderError),
-}
-
-/// What a session has left of its limits.
-fn left(session: &Session) -> Result<Limits, Denied> {
-    let Session { usage, profile, .. } = session;
-    let mut limits = profile.limits.clone();
-    let less = |max: Option<u64>, used: u64, denied: fn(u64) -> Denied| match max {
-        Some(max) if max <= used => Err(denied(max)),
-        max => Ok(max.map(|max| max - used)),
-    };
-    limits.max_turns =
-        less(limits.max_turns, usage.turns, |max| Denied::TurnsExceeded(Limit::Turns(max)))?;
-    limits.max_fuel =
-        less(limits.max_fuel, usage.fuel, |max| Denied::FuelExceeded(Limit::Fuel(max)))?;
-    limits.max_budget = match limits.max_budget {
-        Some(max) if max <= usage.cost => {
-            return Err(Denied::BudgetExceeded(Limit::Budget(max)));
-        }
-        max => max.map(|max| NanoUsd(max.0.saturating_sub(usage.cost.0))),
-    };
-    Ok(limits)
 }

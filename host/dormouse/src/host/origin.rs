@@ -5,7 +5,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use super::Host;
-use crate::session::request::{Order, OrderError};
+use crate::session::request::{Command, OrderError};
 use dormouse_domain::event::{Event, EventBody, ResumeOutcome};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::session::Session;
@@ -53,8 +53,8 @@ pub(super) async fn head(host: &Host, session: &Session) -> Result<Option<Snapsh
     if session.unsaved_turns == 0 {
         return Ok(session.head);
     }
-    let manager = &host.inner.manager;
-    let after = manager.order(session.id, Some(host.caller.clone()), Order::Save).await?;
+    let registry = &host.inner.registry;
+    let after = registry.command(session.id, Some(host.caller.clone()), Command::Save).await?;
     match after {
         Some(after) if after.unsaved_turns > 0 => Err(OrderError::Unsaved(after.unsaved_turns)),
         Some(after) => Ok(after.head),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures::Stream;
 
 use super::Host;
-use crate::session::manager::Manager;
+use crate::session::registry::Registry;
 use crate::session::request::{
-    Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, Order, OrderError, Running, SendError, Sight,
+    Command, Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight, Unavailable,
 };
 use crate::turn::output::Output;
 use dormouse_domain::creation::InvalidField;
@@ -39,8 +39,8 @@ pub enum LookError {
 impl From<LookError> for OrderError {
     fn from(error: LookError) -> OrderError {
         match error {
-            LookError::NotFound(id) => OrderError::NotFound(id),
-            LookError::Store(error) => OrderError::Store(error),
+            LookError::NotFound(id) => Unavailable::NotFound(id).into(),
+            LookError::Store(error) => error.into(),
         }
     }
 }
@@ -104,7 +104,7 @@ impl From<Vec<Part>> for Message {
 /// A turn under way: what it streams, and in the end its reply.
 pub struct Streaming {
     output: Output,
-    manager: Arc<Manager>,
+    registry: Arc<Registry>,
     answer: tokio::sync::oneshot::Receiver<Result<Ended, SendError>>,
 }
 
@@ -131,10 +131,12 @@ impl Streaming {
     pub async fn reply(self) -> Result<Reply, SendError> {
         let ended = match self.answer.await {
             Ok(ended) => ended?,
-            Err(_) if self.manager.liveness.is_closed() => return Err(SendError::ShuttingDown),
-            Err(_) => return Err(SendError::Host("its task has died".to_owned())),
+            Err(_) if self.registry.services().liveness.is_closed() => {
+                return Err(Unavailable::ShuttingDown.into());
+            }
+            Err(_) => return Err(Unavailable::Host("its task has died".to_owned()).into()),
         };
-        Ok(Reply { session: self.manager.sight(ended.session), turn: ended.turn })
+        Ok(Reply { session: self.registry.info(ended.session), turn: ended.turn })
     }
 }
 
@@ -158,7 +160,7 @@ impl SessionHandle {
         if !self.host.inner.store.is_owner(self.id, &self.host.caller)? {
             return Err(LookError::NotFound(self.id));
         }
-        self.manager().look(self.id).await?.ok_or(LookError::NotFound(self.id))
+        self.registry().get(self.id).await?.ok_or(LookError::NotFound(self.id))
     }
 
     /// Where the session is in its life.
@@ -196,8 +198,8 @@ impl SessionHandle {
                 })?;
             }
         }
-        let (answer, output) = self.manager().send(self.id, self.host.caller.clone(), content)?;
-        Ok(Streaming { output, answer, manager: self.manager().clone() })
+        let (answer, output) = self.registry().send(self.id, self.host.caller.clone(), content)?;
+        Ok(Streaming { output, answer, registry: self.registry().clone() })
     }
 
     /// What the running turn has streamed so far and will stream, with the number of the turn.
@@ -206,7 +208,7 @@ impl SessionHandle {
     /// [`LookError::NotFound`]
     pub async fn running(&self) -> Result<Option<(u64, Output)>, LookError> {
         self.look().await?;
-        Ok(self.manager().running(self.id))
+        Ok(self.registry().running(self.id))
     }
 
     /// Drop the instance, once the running turn is over. The next message wakes the session where it
@@ -215,7 +217,7 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError::Unsaved`] where that would lose the state.
     pub async fn sleep(&self) -> Result<Sight, OrderError> {
-        self.ask(Order::Sleep(SleepCause::Asked)).await
+        self.ask(Command::Sleep(SleepCause::Asked)).await
     }
 
     /// Make the instance now, so that the next message finds it.
@@ -223,7 +225,7 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError`]
     pub async fn wake(&self) -> Result<Sight, OrderError> {
-        self.ask(Order::Wake).await
+        self.ask(Command::Wake).await
     }
 
     /// End the session. The running turn may finish within the grace period; this returns before.
@@ -231,14 +233,12 @@ impl SessionHandle {
     /// # Errors
     /// [`OrderError::InvalidTransition`] where the session is over.
     pub async fn stop(&self) -> Result<Sight, OrderError> {
-        let sight = self.look().await?;
         let step = Move::Stop(Cause::Stopped.into());
-        sight.session.state.after(step.clone())?;
-        let done = self.manager().post(self.id, None, Order::Move(step, Running::Finishes))?;
-        if sight.running_turn.is_some() {
-            return Ok(self.look().await?);
+        self.look().await?.session.state.after(step.clone())?;
+        let (accepted, done) = self.registry().post(self.id, None, Command::Move(step))?;
+        if accepted.running_turn.is_none() {
+            done.await.unwrap_or_else(|_| Err(Unavailable::ShuttingDown.into()))?;
         }
-        done.await.unwrap_or(Err(OrderError::ShuttingDown))?;
         Ok(self.look().await?)
     }
 
@@ -262,10 +262,10 @@ impl SessionHandle {
     /// Remove the session with all its turns. A running turn is killed.
     ///
     /// # Errors
-    /// [`OrderError::NotFound`]
+    /// [`Unavailable::NotFound`]
     pub async fn delete(&self) -> Result<(), OrderError> {
         self.look().await?;
-        self.manager().order(self.id, None, Order::Delete).await?;
+        self.registry().command(self.id, None, Command::Delete).await?;
         Ok(())
     }
 
@@ -306,24 +306,25 @@ impl SessionHandle {
         Ok(self.host.inner.store.session_events(self.id, after, Bound::entries(limit)).await?)
     }
 
-    /// Give an order that asks nothing of the running turn.
-    pub(super) async fn ask(&self, order: Order) -> Result<Sight, OrderError> {
-        self.give(Some(self.host.caller.clone()), order).await
+    /// Give a command that asks nothing of the running turn.
+    pub(super) async fn ask(&self, command: Command) -> Result<Sight, OrderError> {
+        self.give(Some(self.host.caller.clone()), command).await
     }
 
-    /// Give an order that ends the running turn. Checked before it is given, because one that is
+    /// Give a command that ends the running turn. Checked before it is given, because one that is
     /// refused must kill nothing.
     async fn end(&self, step: Move) -> Result<Sight, OrderError> {
         self.look().await?.session.state.after(step.clone())?;
-        self.give(None, Order::Move(step, Running::Dies)).await
+        self.give(None, Command::Move(step)).await
     }
 
-    async fn give(&self, caller: Option<Principal>, order: Order) -> Result<Sight, OrderError> {
-        let session = self.manager().order(self.id, caller, order).await?;
-        session.map(|session| self.manager().sight(session)).ok_or(OrderError::NotFound(self.id))
+    async fn give(&self, caller: Option<Principal>, command: Command) -> Result<Sight, OrderError> {
+        let session = self.registry().command(self.id, caller, command).await?;
+        let session = session.ok_or(Unavailable::NotFound(self.id))?;
+        Ok(self.registry().info(session))
     }
 
-    fn manager(&self) -> &Arc<Manager> {
-        &self.host.inner.manager
+    fn registry(&self) -> &Arc<Registry> {
+        &self.host.inner.registry
     }
 }

@@ -6,7 +6,7 @@ use super::{Host, SessionHandle};
 use crate::catalog::AgentError;
 use crate::session::request::{OrderError, Sight};
 use dormouse_domain::agent::{Agent, AgentRef, Digest, Statefulness};
-use dormouse_domain::creation::{self, InvalidField, NewSession, Resumption, Start};
+use dormouse_domain::creation::{self, InvalidField, NewSession, OtherProject, Resumption, Start};
 use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::pattern::Pattern;
@@ -120,10 +120,10 @@ impl Sessions {
     ///
     /// # Errors
     /// As [`Sessions::create`].
-    pub async fn create_seen(&self, mut new: NewSession) -> Result<Created, CreateError> {
+    pub async fn create_seen(&self, new: NewSession) -> Result<Created, CreateError> {
         let inner = &self.0.inner;
         // Before the agents are held: this may wait for a turn.
-        let (from, resume) = self.start(&mut new).await?;
+        let (new, from, resume) = self.start(new).await?;
         let _held = inner.catalog.hold().await;
         let now = inner.clock.now();
         let agent = self.agent(&new, from.as_ref()).await?;
@@ -142,9 +142,9 @@ impl Sessions {
         let id = SessionId(inner.clock.new_id());
         let owner = self.0.caller.clone();
         let defaults = &inner.options.limits;
-        let mut session = creation::create(new, id, owner, agent.reference, defaults, now)?;
         let head = from.map(|from| from.snapshot.again(SnapshotId(inner.clock.new_id()), now));
-        session.start_from(head.as_ref());
+        let (agent, start) = (agent.reference, head.as_ref());
+        let session = creation::fresh(new, id, owner, agent, start, defaults, now)?;
         let mut events = vec![creation::event(&session, None)];
         if let Some(resume) = resume {
             metrics::counter!("dormouse_resumes_total", "outcome" => resume.as_str()).increment(1);
@@ -154,42 +154,43 @@ impl Sessions {
         }
         let creation = Creation { session: session.clone(), head };
         inner.store.create_sessions(vec![creation], events).await?;
-        inner.manager.note_deadline(&session);
-        Ok(Created { session: inner.manager.sight(session), resume })
+        inner.services.note_deadline(&session);
+        Ok(Created { session: inner.registry.info(session), resume })
     }
 
-    /// The snapshot that a session starts from, and what became of the wish to resume. What goes on
-    /// from a project's session belongs to that project.
+    /// What is asked for, the snapshot that the session starts from, and what became of the wish to resume.
     async fn start(
         &self,
-        new: &mut NewSession,
-    ) -> Result<(Option<StartingPoint>, Option<Resumption>), CreateError> {
+        new: NewSession,
+    ) -> Result<(NewSession, Option<StartingPoint>, Option<Resumption>), CreateError> {
         let id = match &new.start {
-            Start::Fresh => return Ok((None, None)),
+            Start::Fresh => return Ok((new, None, None)),
             Start::Template(name) => {
                 let Template { snapshot, agent, .. } = self.0.templates().get(name).await?;
-                return Ok((Some(StartingPoint { snapshot, agent }), None));
+                return Ok((new, Some(StartingPoint { snapshot, agent }), None));
             }
             Start::Resume(id) => id,
         };
         let Origin { snapshot, session } = match origin::find(&self.0, id).await? {
             Found::Here(origin) => *origin,
-            Found::Nothing => return Ok((None, Some(Resumption::NotFound))),
+            Found::Nothing => return Ok((new, None, Some(Resumption::NotFound))),
             Found::Foreign => return Err(CreateError::NotOwner),
         };
-        let project = &session.profile.project_id;
-        if project.is_some() && new.project_id.is_some() && *project != new.project_id {
-            origin::tell_owner(&self.0, &session).await?;
-            return Err(CreateError::NotOwner);
-        }
-        let from = snapshot.id;
-        let age = self.0.inner.clock.now().since(snapshot.taken_at);
-        if session.profile.thread_key.is_none() && age > self.0.inner.options.stale_after {
-            return Ok((None, Some(Resumption::Stale { from })));
-        }
-        new.project_id = new.project_id.take().or(session.profile.project_id);
-        let agent = session.profile.agent;
-        Ok((Some(StartingPoint { snapshot, agent }), Some(Resumption::Resumed { from })))
+        let (stale_after, now) = (self.0.inner.options.stale_after, self.0.inner.clock.now());
+        let (new, resume) = match creation::resumed(new, &snapshot, &session, stale_after, now) {
+            Ok(resumed) => resumed,
+            Err(OtherProject) => {
+                origin::tell_owner(&self.0, &session).await?;
+                return Err(CreateError::NotOwner);
+            }
+        };
+        let from = match resume {
+            Resumption::Resumed { .. } => {
+                Some(StartingPoint { snapshot, agent: session.profile.agent })
+            }
+            Resumption::Stale { .. } | Resumption::NotFound => None,
+        };
+        Ok((new, from, Some(resume)))
     }
 
     /// The agent of a new session: the one that was asked for, and if it starts from a snapshot, no
@@ -230,8 +231,8 @@ impl Sessions {
     pub async fn list(&self, mut query: SessionQuery) -> Result<Listing, StoreError> {
         query.owner = Some(self.0.caller.clone());
         let page = self.0.inner.store.sessions(query).await?;
-        let manager = &self.0.inner.manager;
-        let sessions = page.sessions.into_iter().map(|session| manager.sight(session)).collect();
+        let sight = |session| self.0.inner.registry.info(session);
+        let sessions = page.sessions.into_iter().map(sight).collect();
         Ok(Listing { sessions, total: page.total, next: page.next })
     }
 }

@@ -4,14 +4,11 @@ use super::Host;
 use super::origin::{self, Found, Origin};
 use crate::catalog::AgentError;
 use crate::session::request::OrderError;
-use dormouse_domain::agent::{AgentName, InvalidName};
-use dormouse_domain::creation::{InvalidField, MAX_DESCRIPTION};
+use dormouse_domain::agent::InvalidName;
+use dormouse_domain::creation::InvalidField;
 use dormouse_domain::id::SnapshotId;
-use dormouse_domain::template::{Template, TemplateSummary};
+use dormouse_domain::template::{self, MAX_TEMPLATES, Template, TemplateSummary};
 use dormouse_store::StoreError;
-
-/// The most templates of one owner.
-pub const MAX_TEMPLATES: usize = 256;
 
 /// A template to make.
 #[derive(Clone, Debug)]
@@ -68,13 +65,7 @@ impl Templates {
     /// [`TemplateError`]
     pub async fn create(&self, new: NewTemplate) -> Result<Template, TemplateError> {
         let NewTemplate { name, from, description } = new;
-        let name: AgentName = name
-            .parse::<AgentName>()
-            .map_err(|error: InvalidName| InvalidName { what: "a name of a template", ..error })?;
-        if description.as_ref().is_some_and(|text| text.chars().count() > MAX_DESCRIPTION) {
-            let problem = format!("may have {MAX_DESCRIPTION} characters at most");
-            return Err(InvalidField::new("description", problem).into());
-        }
+        let (name, description) = (template::named(&name)?, template::described(description)?);
         let inner = &self.0.inner;
         let Origin { snapshot, session } =
             match origin::find(&self.0, &from).await.map_err(Box::new)? {
@@ -84,7 +75,7 @@ impl Templates {
             };
         let _held = inner.catalog.hold().await;
         let known = inner.store.templates(self.0.caller.clone()).await?;
-        if known.len() >= MAX_TEMPLATES && known.iter().all(|known| known.name != name.as_str()) {
+        if !template::has_room(&known, &name) {
             return Err(TemplateError::TooMany);
         }
         let referred = &session.profile.agent;

@@ -1,12 +1,12 @@
 //! The driver of a session: the one task that changes it.
 //!
-//! It takes what waits, one after the other: an order changes the record, a message becomes a turn.
+//! It takes what waits, one after the other: a command changes the record, a message becomes a turn.
 //! Each change is committed before memory follows and before anybody is told. When a commit does not
 //! succeed, everything in memory is dropped, and the next work starts from what the store has.
 
+mod commands;
 mod cuts;
 mod history;
-mod orders;
 mod turns;
 mod upgrade;
 mod waking;
@@ -23,32 +23,33 @@ use dormouse_domain::time::Timestamp;
 use dormouse_sandbox::{Fault, Refusal};
 use dormouse_store::StoreError;
 
-use super::manager::Manager;
-use super::queue::Next;
-use super::request::{Commission, Running};
+use super::inbox::{Interrupt, Next};
+use super::registry::Registry;
+use super::request::Unavailable;
 use super::residents::{Guest, Resident, Seat};
+use super::services::Services;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::snapshot::Snapshot;
 
 /// Work for this session until there is none.
 pub(super) async fn drive(
-    manager: &Arc<Manager>,
+    registry: &Arc<Registry>,
     id: SessionId,
     resident: Option<Box<Resident>>,
-    interrupt: watch::Receiver<Running>,
+    interrupt: watch::Receiver<Interrupt>,
 ) {
-    let mut driver = Driver::new(manager, id, resident, interrupt);
-    while let Some(work) = manager.next(id, || driver.leave()) {
+    let mut driver = Driver::new(registry, id, resident, interrupt);
+    while let Some(work) = registry.next(id, || driver.leave()) {
         match work {
-            Next::Order(Commission { order, answer }) => {
-                let done = driver.order(order).await;
+            Next::Command(command, reply) => {
+                let done = driver.command(command).await;
                 driver.let_go();
-                // Who gave the order may have gone; it is carried out all the same.
-                let _ = answer.send(done);
+                // The sender of the command may have gone; the command is carried out all the same.
+                let _ = reply.send(done);
             }
-            Next::Message(letter) => {
-                driver.message(letter).await;
+            Next::Message(message) => {
+                driver.message(message).await;
                 driver.let_go();
             }
         }
@@ -57,15 +58,17 @@ pub(super) async fn drive(
 
 /// Save an idle instance whose state no snapshot holds, and drop it: the host is shutting down.
 /// Answers whether it was saved.
-pub(super) async fn save_and_leave(manager: Arc<Manager>, resident: Resident) -> bool {
-    let (_running, interrupt) = watch::channel(Running::Continues);
+pub(super) async fn save_and_leave(registry: Arc<Registry>, resident: Resident) -> bool {
+    let (_running, interrupt) = watch::channel(Interrupt::None);
     let id = resident.session.id;
-    let mut driver = Driver::new(&manager, id, Some(Box::new(resident)), interrupt);
+    let mut driver = Driver::new(&registry, id, Some(Box::new(resident)), interrupt);
     driver.save_now().await.is_ok()
 }
 
 struct Driver<'a> {
-    manager: &'a Arc<Manager>,
+    services: &'a Services,
+    /// Where its session has its entry, which shows others what it does.
+    registry: &'a Arc<Registry>,
     id: SessionId,
     /// The record as it was last committed. `None`: not read yet, or not to be trusted.
     session: Option<Arc<Session>>,
@@ -77,7 +80,7 @@ struct Driver<'a> {
     making: Option<Seat>,
     guest: Option<Guest>,
     /// Whether somebody ends what it does.
-    interrupt: watch::Receiver<Running>,
+    interrupt: watch::Receiver<Interrupt>,
     /// Its place in the line for memory or a place, for as long as its work goes on.
     ticket: Option<Ticket>,
     /// Bytes that the next instance holds from its start, because one before it found no memory for
@@ -120,6 +123,14 @@ enum WakeError {
     Store(StoreError),
 }
 
+/// Why there is no instance, where that is not the host's doing.
+enum NotWoken {
+    /// The session was ended meanwhile.
+    Ended,
+    /// Its state could not be put back. Says why.
+    Failed(String),
+}
+
 impl From<StoreError> for WakeError {
     fn from(error: StoreError) -> WakeError {
         WakeError::Store(error)
@@ -139,13 +150,15 @@ impl From<CodeError> for WakeError {
 
 impl<'a> Driver<'a> {
     fn new(
-        manager: &'a Arc<Manager>,
+        registry: &'a Arc<Registry>,
         id: SessionId,
         resident: Option<Box<Resident>>,
-        interrupt: watch::Receiver<Running>,
+        interrupt: watch::Receiver<Interrupt>,
     ) -> Driver<'a> {
+        let services = registry.services();
         let mut driver = Driver {
-            manager,
+            services,
+            registry,
             id,
             session: None,
             head: None,
@@ -155,7 +168,7 @@ impl<'a> Driver<'a> {
             interrupt,
             ticket: None,
             reserve: Reserve::default(),
-            used_at: manager.clock.now(),
+            used_at: services.clock.now(),
             woken: false,
             stuck: false,
             attempts: 0,
@@ -207,9 +220,26 @@ impl Driver<'_> {
         }
     }
 
+    /// Give up the instance that could not be woken, and say what the sender of a message or of a command
+    /// is told of it. An error: what each of the two is told in its own way.
+    fn unavailable(&mut self, error: WakeError) -> Result<Unavailable, NotWoken> {
+        self.give_up_guest(&error);
+        match error {
+            WakeError::NotFound => Ok(Unavailable::NotFound(self.id)),
+            WakeError::OutOfMemory => Ok(Unavailable::OutOfMemory),
+            WakeError::ShuttingDown => Ok(Unavailable::ShuttingDown),
+            WakeError::Unusable(why) => Ok(Unavailable::Unusable(why)),
+            WakeError::Host(error) => Ok(Unavailable::Host(error)),
+            WakeError::Store(error) => Ok(Unavailable::Store(error)),
+            WakeError::Cut(_) => Err(NotWoken::Ended),
+            WakeError::Guest(fault) => Err(NotWoken::Failed(fault.to_string())),
+            WakeError::Damaged(why) => Err(NotWoken::Failed(why)),
+        }
+    }
+
     fn drop_guest(&mut self) {
         if self.guest.take().is_some() {
-            self.manager.note_residency(self.id, Residency::Asleep);
+            self.registry.note_residency(self.id, Residency::Asleep);
         }
     }
 
@@ -217,7 +247,7 @@ impl Driver<'_> {
     async fn pending_events(&mut self) -> Vec<Event> {
         match &self.session {
             Some(session) if std::mem::take(&mut self.woken) => {
-                self.manager.slept.woken_events(session, self.manager.clock.now()).await
+                self.services.slept.woken_events(session, self.services.clock.now()).await
             }
             Some(_) | None => Vec::new(),
         }

@@ -6,25 +6,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::manager::Manager;
+use super::services::Services;
 use dormouse_store::Retention;
 
 /// The longest and the shortest time between two walks.
 const OFTEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
 
 /// Remove what is too old, for ever. Ends when it is dropped.
-pub(crate) async fn keep(manager: Arc<Manager>, retention: Retention) {
+pub(crate) async fn keep(services: Arc<Services>, retention: Retention) {
     let Retention { snapshots_for, turns_for, events_for, .. } = retention;
     let Some(shortest) = [snapshots_for, turns_for, events_for].into_iter().flatten().min() else {
         return;
     };
     let pause = (shortest / 8).clamp(OFTEN.0, OFTEN.1);
     loop {
-        manager.clock.sleep_until(manager.clock.now().after(pause)).await;
-        let now = manager.clock.now();
+        services.clock.sleep_until(services.clock.now().after(pause)).await;
+        let now = services.clock.now();
         let mut after = None;
         loop {
-            match manager.store.expire(now, after).await {
+            match services.store.expire(now, after).await {
                 Ok(None) => break,
                 Ok(last) => after = last,
                 Err(error) => {

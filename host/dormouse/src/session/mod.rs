@@ -1,9 +1,11 @@
 //! What is done to a session, and the one task that may change it. What a session *is*, and the pure
 //! rules of its life, is in the crate `dormouse-domain`.
 //!
-//! - [`request`]: what can be asked of a session, and what comes back. `queue`: what waits; pure.
-//! - `manager`: finds or starts the driver of a session. Look-up-or-start and
+//! - [`request`]: what can be asked of a session, and what comes back.
+//! - `inbox`: what waits for a session, and what each arrival does to the turn in progress; pure.
+//! - `registry`: finds or starts the driver of a session. Look-up-or-start and
 //!   remove-when-idle are one critical section, so that two drivers never meet.
+//! - `services`: what the drivers use: the store, the sandbox, the clock, memory, and what follows.
 //! - `driver`: the only mutator of a session. It lives while there is work, with or without an
 //!   instance, and commits before it tells anybody. Without memory or a place for an instance it waits
 //!   in line.
@@ -15,11 +17,12 @@
 
 pub(crate) mod driver;
 pub(crate) mod expiry;
+pub(crate) mod inbox;
 pub(crate) mod liveness;
-pub(crate) mod manager;
-pub(crate) mod queue;
+pub(crate) mod registry;
 pub mod request;
 pub(crate) mod residents;
+pub(crate) mod services;
 pub(crate) mod settling;
 pub(crate) mod slept;
 pub(crate) mod timekeeper;

@@ -1,7 +1,7 @@
 //! What can be asked of a session, and what comes back.
 //!
-//! A [`Letter`] becomes a turn; an [`Order`] changes the session in another way. Both wait in the
-//! queue of the session's driver, each with a channel for its answer.
+//! A [`QueuedMessage`] becomes a turn; a [`Command`] changes the session in another way. Both wait in the
+//! inbox of the session, each with a channel for its answer.
 
 use std::sync::Arc;
 
@@ -14,7 +14,6 @@ use dormouse_domain::agent::{AgentRef, Digest};
 use dormouse_domain::turn::{Part, Sender, TurnOutcome, TurnRecord};
 use dormouse_store::StoreError;
 
-use super::queue::Next;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{SessionId, SnapshotId};
@@ -32,6 +31,51 @@ pub const MAX_REASON: usize = 200;
 
 const NO_ROOM: &str = "the host has no memory or place for one more instance; try again later, or let its \
                        operator raise `memory-budget` or `max-residents`";
+
+/// Why the host can do nothing with a session now, whatever it is asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// There is no such session.
+    #[error("Session not found")]
+    NotFound(SessionId),
+    /// The state that the session would go on from is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// This host cannot read the state of the session. Nothing was changed.
+    #[error("the session cannot be woken by this version of the host: {0}")]
+    Unusable(String),
+    /// The host has had no memory or no place for one more instance, for as long as one may wait;
+    /// nothing was changed.
+    #[error("{}", NO_ROOM)]
+    OutOfMemory,
+    /// The host is shutting down, or the session was removed while the message or the command waited.
+    #[error("the host is shutting down")]
+    ShuttingDown,
+    /// The store did not do it, or could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The host has a defect, or the agent is gone.
+    #[error("the host could not do it: {0}")]
+    Host(String),
+}
+
+impl From<StoreError> for SendError {
+    fn from(error: StoreError) -> SendError {
+        Unavailable::from(error).into()
+    }
+}
+
+impl From<StoreError> for OrderError {
+    fn from(error: StoreError) -> OrderError {
+        Unavailable::from(error).into()
+    }
+}
+
+impl From<Damaged> for OrderError {
+    fn from(damaged: Damaged) -> OrderError {
+        Unavailable::from(damaged).into()
+    }
+}
 
 /// Why a message got no reply. Each error has a [`code`](SendError::code), the stable word that the HTTP API
 /// answers with.
@@ -51,9 +95,9 @@ const NO_ROOM: &str = "the host has no memory or place for one more instance; tr
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// There is no such session.
-    #[error("Session not found")]
-    NotFound(SessionId),
+    /// The host can do nothing with the session now. No turn was begun.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
     /// No turn was begun.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -78,25 +122,6 @@ pub enum SendError {
     /// A part of the message is not what it says. Nothing was begun.
     #[error(transparent)]
     Invalid(#[from] InvalidField),
-    /// The state that the turn would start from is damaged. The session is in `error` now.
-    #[error(transparent)]
-    Damaged(#[from] Damaged),
-    /// This host cannot read the state that the turn would start from. Nothing was changed.
-    #[error("the session cannot be woken by this version of the host: {0}")]
-    Unusable(String),
-    /// The host has had no memory or no place for one more instance, for as long as one may wait;
-    /// nothing was changed.
-    #[error("{}", NO_ROOM)]
-    OutOfMemory,
-    /// The host is shutting down, or the session was removed while the message waited.
-    #[error("the host is shutting down: the message was not handled")]
-    ShuttingDown,
-    /// The store did not take the turn, or could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The host has a defect, or the agent is gone.
-    #[error("the host could not run the turn: {0}")]
-    Host(String),
 }
 
 fn describe(ended: &Ended) -> &str {
@@ -109,9 +134,9 @@ fn describe(ended: &Ended) -> &str {
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    /// There is no such session.
-    #[error("Session not found")]
-    NotFound(SessionId),
+    /// The host can do nothing with the session now.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
     /// The state of the session does not allow it.
     #[error(transparent)]
     InvalidTransition(#[from] InvalidTransition),
@@ -135,33 +160,15 @@ pub enum OrderError {
         "the snapshot is of another version of the agent ({0}); fork it, or upgrade the session to that version first"
     )]
     OtherAgent(Digest),
-    /// The snapshot is damaged.
-    #[error(transparent)]
-    Damaged(#[from] Damaged),
     /// The new agent did not take the session over. The session is as it was.
     #[error("the session was not upgraded: {0}")]
     NotUpgraded(String),
-    /// This host cannot read the state of the session. Nothing was changed.
-    #[error("the session cannot be woken by this version of the host: {0}")]
-    Unusable(String),
     /// The agent could not take its saved state back.
     #[error("the agent could not be woken: {0}")]
     Guest(String),
     /// Too many orders wait for this session.
     #[error("too many requests wait for this session; try again later")]
     QueueFull,
-    /// The host has had no memory or no place for one more instance, for as long as one may wait.
-    #[error("{}", NO_ROOM)]
-    OutOfMemory,
-    /// The host is shutting down.
-    #[error("the host is shutting down")]
-    ShuttingDown,
-    /// The store did not do it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The host has a defect, or the agent is gone.
-    #[error("the host could not do it: {0}")]
-    Host(String),
 }
 
 /// A turn that is over, with the session after it.
@@ -191,14 +198,14 @@ pub struct Sight {
 }
 
 /// What a driver is asked to do besides turns.
-#[derive(Clone, Debug)]
-pub(crate) enum Order {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
     /// Drop the instance, once its state is saved. Says what for.
     Sleep(SleepCause),
     /// Make the instance.
     Wake,
-    /// Make this move. The running turn goes on, ends within the grace period, or is killed.
-    Move(Move, Running),
+    /// Make this move. What it does to the running turn, the inbox decides.
+    Move(Move),
     /// Save what no snapshot holds yet. The instance stays.
     Save,
     /// Go back to this snapshot.
@@ -213,18 +220,7 @@ pub(crate) enum Order {
     Delete,
 }
 
-/// What happens to the turn that runs when an order comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Running {
-    /// It goes on.
-    Continues,
-    /// It may finish within the grace period.
-    Finishes,
-    /// It ends now.
-    Dies,
-}
-
-/// What a message takes besides its parts, at most, in bytes: its place in the queue, the channels of
+/// What a message takes besides its parts, at most, in bytes: its place in the inbox, the channels of
 /// its answer, and the driver of its session, which waits as well: 11 KiB, measured.
 const MESSAGE: usize = 12 << 10;
 
@@ -235,8 +231,8 @@ const fn weight(parts: usize, bytes: usize) -> u64 {
     (MESSAGE + parts * size_of::<Part>() + bytes) as u64
 }
 
-/// A message with whom to answer.
-pub(crate) struct Letter {
+/// A message that waits to be answered, with the channel of its answer.
+pub(crate) struct QueuedMessage {
     pub(crate) sender: Sender,
     pub(crate) content: Vec<Part>,
     pub(crate) output: Output,
@@ -245,20 +241,15 @@ pub(crate) struct Letter {
     pub(crate) _charge: Charge,
 }
 
-impl Letter {
+impl QueuedMessage {
     /// What a message takes of the host's memory until it is answered, in bytes.
     pub(crate) fn weight(content: &[Part]) -> u64 {
         weight(content.len(), content.iter().map(Part::len).sum())
     }
 }
 
-/// What comes of an order: the session after it, and none where it was removed.
-pub(crate) type OrderResult = Result<Option<Arc<Session>>, OrderError>;
+/// What comes of a command: the session after it, and none where it was removed.
+pub(crate) type CommandResult = Result<Option<Arc<Session>>, OrderError>;
 
-/// An order with whom to answer.
-pub(crate) struct Commission {
-    pub(crate) order: Order,
-    pub(crate) answer: oneshot::Sender<OrderResult>,
-}
-
-pub(crate) type Work = Next<Letter, Commission>;
+/// The channel that tells the sender of a command what comes of it.
+pub(crate) type CommandReply = oneshot::Sender<CommandResult>;

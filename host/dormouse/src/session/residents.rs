@@ -34,7 +34,7 @@ pub(crate) struct Resident {
 
 /// Idle instances that make room.
 #[derive(Default)]
-pub(crate) struct Going {
+pub(crate) struct Eviction {
     /// Dropping this one loses nothing.
     pub(crate) gone: Option<Box<Resident>>,
     /// The driver of this one has to save it first. It is told once.
@@ -160,7 +160,7 @@ impl Residents {
 
     /// The sessions that go first: one that is saved, out of the list, and one that is not and goes
     /// before it.
-    pub(crate) fn evict(&self) -> Going {
+    pub(crate) fn evict(&self) -> Eviction {
         let mut idle = self.lock();
         let places = |id: SessionId| {
             idle.parked.get(&id).map_or(0, |parked| parked.resident.guest.place.of_tenant())
@@ -172,11 +172,11 @@ impl Residents {
             idle.unsaved.remove(told.tenant, told.since);
         }
         let gone = saved.and_then(|saved| idle.take(saved.id));
-        Going { gone, unsaved: unsaved.map(|told| told.id) }
+        Eviction { gone, unsaved: unsaved.map(|told| told.id) }
     }
 
     /// A session whose bedtime has come.
-    pub(crate) fn due(&self, now: Timestamp) -> Option<Going> {
+    pub(crate) fn due(&self, now: Timestamp) -> Option<Eviction> {
         let mut idle = self.lock();
         let (bedtime, id) = *idle.bedtimes.first()?;
         if bedtime > now {
@@ -185,9 +185,9 @@ impl Residents {
         idle.bedtimes.pop_first();
         let saved = idle.parked.get(&id).is_some_and(|parked| parked.resident.is_saved());
         Some(if saved {
-            Going { gone: idle.take(id), unsaved: None }
+            Eviction { gone: idle.take(id), unsaved: None }
         } else {
-            Going { gone: None, unsaved: Some(id) }
+            Eviction { gone: None, unsaved: Some(id) }
         })
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::sync::Notify;
 
-use super::manager::Manager;
+use super::services::Services;
 use dormouse_domain::event::{Event, EventBody, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::Session;
@@ -54,7 +54,7 @@ struct Notes {
 
 /// Sessions whose sleep no event tells of yet.
 #[derive(Default)]
-pub(crate) struct Slept {
+pub(crate) struct PendingSleepEvents {
     notes: Mutex<Notes>,
     /// There is something to tell.
     noted: Notify,
@@ -64,7 +64,7 @@ pub(crate) struct Slept {
     told: Notify,
 }
 
-impl Slept {
+impl PendingSleepEvents {
     /// Remember that a session has gone to sleep.
     pub(crate) fn note(&self, id: SessionId, sleep: Sleep) {
         let mut notes = self.lock();
@@ -121,12 +121,12 @@ impl Slept {
 }
 
 /// Tell of sleeps, for ever. Ends when it is dropped.
-pub(crate) async fn tell(manager: Arc<Manager>) {
-    let slept = &manager.slept;
+pub(crate) async fn tell(services: Arc<Services>) {
+    let slept = &services.slept;
     loop {
         slept.noted.notified().await;
         tokio::select! {
-            () = manager.clock.back_off(GATHER) => {}
+            () = services.clock.back_off(GATHER) => {}
             () = slept.hurried.notified() => {}
         }
         loop {
@@ -135,7 +135,7 @@ pub(crate) async fn tell(manager: Arc<Manager>) {
                 break;
             }
             let logs =
-                batch.iter().map(|(id, sleep)| manager.store.log(*id, vec![sleep.event(*id)]));
+                batch.iter().map(|(id, sleep)| services.store.log(*id, vec![sleep.event(*id)]));
             for error in join_all(logs).await.into_iter().filter_map(Result::err) {
                 // Deleted meanwhile, or the disk is full: the sleep itself is as good as any.
                 tracing::debug!(%error, "a sleep could not be told of");

@@ -12,8 +12,9 @@ use dormouse_domain::event::SleepCause;
 use dormouse_domain::time::Timestamp;
 use dormouse_store::StoreError;
 
-use super::manager::Manager;
-use super::request::{Order, OrderError};
+use super::registry::Registry;
+use super::request::{Command, OrderError, Unavailable};
+use super::services::Services;
 use dormouse_domain::id::SessionId;
 
 /// Due sessions that are handled at the same time.
@@ -23,55 +24,57 @@ const BATCH: usize = 256;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Do what is due, for ever. Ends when it is dropped.
-pub(crate) async fn keep(manager: Arc<Manager>) {
-    let _dying = Dying(manager.clone());
-    let Some(teller) = manager.settling.teller() else { return };
+pub(crate) async fn keep(registry: Arc<Registry>) {
+    let services = registry.services();
+    let _dying = Dying(services.clone());
+    let Some(teller) = services.settling.teller() else { return };
     loop {
         // Registered before the look: a deadline that appears meanwhile is not missed.
-        let nearer = manager.deadlines.notified();
+        let nearer = services.deadlines.notified();
         tokio::pin!(nearer);
         nearer.as_mut().enable();
-        manager.next_look.store(Timestamp::NEVER.0, Ordering::SeqCst);
+        services.next_look.store(Timestamp::NEVER.0, Ordering::SeqCst);
         teller.begin();
-        let next = match round(&manager).await {
+        let next = match round(&registry).await {
             Ok(next) => next,
             Err(error) => {
                 tracing::error!(%error, "what is due could not be found out");
-                Some(manager.clock.now().after(RETRY))
+                Some(services.clock.now().after(RETRY))
             }
         };
         let next = next.unwrap_or(Timestamp::NEVER);
-        manager.next_look.store(next.0, Ordering::SeqCst);
+        services.next_look.store(next.0, Ordering::SeqCst);
         teller.end(next);
         tokio::select! {
             () = nearer => {}
-            () = manager.clock.sleep_until(next) => {}
+            () = services.clock.sleep_until(next) => {}
         }
     }
 }
 
 /// Do what is due now. Returns when something is due next.
-async fn round(manager: &Arc<Manager>) -> Result<Option<Timestamp>, StoreError> {
-    let now = manager.clock.now();
+async fn round(registry: &Arc<Registry>) -> Result<Option<Timestamp>, StoreError> {
+    let services = registry.services();
+    let now = services.clock.now();
     // Asked before the removals are: one that is left alone now is looked at again then.
-    let held_until = manager.removals_held_until();
-    while let Some(going) = manager.residents.due(now) {
-        manager.let_go(going, SleepCause::Idle);
+    let held_until = services.removals_held_until();
+    while let Some(eviction) = services.residents.due(now) {
+        registry.evict(eviction, SleepCause::Idle);
     }
     let mut after: Option<(Timestamp, SessionId)> = None;
     let mut again = None;
     loop {
-        let due = manager.store.due(after, now, BATCH).await?;
+        let due = services.store.due(after, now, BATCH).await?;
         let Some(last) = due.last() else { break };
         after = Some(*last);
         // Given in the order of their deadlines; each driver commits for itself, grouped.
-        let orders: Vec<_> =
-            due.iter().map(|(_, id)| manager.post(*id, None, Order::Due)).collect();
-        for order in orders.into_iter().flatten() {
-            match order.await {
+        let commands: Vec<_> =
+            due.iter().map(|(_, id)| registry.post(*id, None, Command::Due)).collect();
+        for (_, done) in commands.into_iter().flatten() {
+            match done.await {
                 Ok(Ok(_)) | Err(_) => {}
                 // Deleted by its owner meanwhile.
-                Ok(Err(OrderError::NotFound(_))) => {}
+                Ok(Err(OrderError::Unavailable(Unavailable::NotFound(_)))) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "what was due for a session could not be done");
                     again = Some(now.after(RETRY));
@@ -79,8 +82,8 @@ async fn round(manager: &Arc<Manager>) -> Result<Option<Timestamp>, StoreError> 
             }
         }
     }
-    let stored = manager.store.next_due(now).await?;
-    let next = earlier(stored, manager.residents.next_due());
+    let stored = services.store.next_due(now).await?;
+    let next = earlier(stored, services.residents.next_due());
     Ok(earlier(earlier(next, again), held_until))
 }
 
@@ -92,7 +95,7 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
 }
 
 /// Tells the host if the timekeeper panics: nothing would be due any more.
-struct Dying(Arc<Manager>);
+struct Dying(Arc<Services>);
 
 impl Drop for Dying {
     fn drop(&mut self) {

@@ -2,7 +2,7 @@
 
 use dormouse_domain::deadline;
 use dormouse_domain::inactive::NotActive;
-use dormouse_domain::limits::{FuelPrice, Limit, NanoUsd};
+use dormouse_domain::limits::{FuelPrice, Limit, NanoUsd, Spent};
 use dormouse_domain::session::Session;
 use dormouse_domain::state::Status;
 use dormouse_domain::time::Timestamp;
@@ -25,6 +25,16 @@ pub enum Denied {
     /// All fuel is used, although the session has not ended.
     #[error("the session has used its {0}")]
     FuelExceeded(Limit),
+}
+
+impl From<Spent> for Denied {
+    fn from(spent: Spent) -> Denied {
+        match spent {
+            Spent::Turns(max) => Denied::TurnsExceeded(Limit::Turns(max)),
+            Spent::Fuel(max) => Denied::FuelExceeded(Limit::Fuel(max)),
+            Spent::Budget(max) => Denied::BudgetExceeded(Limit::Budget(max)),
+        }
+    }
 }
 
 /// What a turn may spend.

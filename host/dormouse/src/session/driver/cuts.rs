@@ -6,8 +6,8 @@ use std::pin::Pin;
 use tokio::sync::watch;
 
 use super::{Driver, WakeError};
-use crate::session::manager::Manager;
-use crate::session::request::Running;
+use crate::session::inbox::Interrupt;
+use crate::session::registry::Registry;
 use crate::turn::execution::Cut;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::time::Timestamp;
@@ -16,13 +16,13 @@ type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What may end one piece of work, and for how long it may go on.
 pub(super) struct Cuts<'a> {
-    interrupt: watch::Receiver<Running>,
-    /// What ends a turn. `None`: the work is an order, which is carried out once it has its instance.
+    interrupt: watch::Receiver<Interrupt>,
+    /// What ends a turn. `None`: the work is a command, which is carried out once it has its instance.
     turn: Option<TurnCuts<'a>>,
 }
 
 struct TurnCuts<'a> {
-    manager: &'a Manager,
+    registry: &'a Registry,
     id: SessionId,
     time_up: Timer,
     /// The turn may finish until then.
@@ -32,26 +32,26 @@ struct TurnCuts<'a> {
 impl<'a> Driver<'a> {
     /// What may end a turn that has this deadline.
     pub(super) fn cuts_of_turn(&self, deadline: Timestamp) -> Cuts<'a> {
-        let time_up: Timer = Box::pin(self.manager.clock.sleep_until(deadline));
-        let turn = TurnCuts { manager: self.manager, id: self.id, time_up, grace: None };
+        let time_up: Timer = Box::pin(self.services.clock.sleep_until(deadline));
+        let turn = TurnCuts { registry: self.registry, id: self.id, time_up, grace: None };
         Cuts { interrupt: self.interrupt.clone(), turn: Some(turn) }
     }
 
-    /// What may end the wait of an order for its instance.
-    pub(super) fn cuts_of_order(&self) -> Cuts<'a> {
+    /// What may end the wait of a command for its instance.
+    pub(super) fn cuts_of_command(&self) -> Cuts<'a> {
         Cuts { interrupt: self.interrupt.clone(), turn: None }
     }
 }
 
 impl Cuts<'_> {
     /// Wait until the turn has to end: its time is up, or somebody ends it, at once or with a grace period
-    /// that is over. An order never has to.
+    /// that is over. A command never has to.
     pub(super) async fn next(&mut self) -> Cut {
         let Cuts { interrupt, turn: Some(turn) } = self else {
             return std::future::pending().await;
         };
         loop {
-            let TurnCuts { manager, id, time_up, grace } = &mut *turn;
+            let TurnCuts { registry, id, time_up, grace } = &mut *turn;
             let stopped = async {
                 match grace {
                     Some(timer) => timer.await,
@@ -61,14 +61,15 @@ impl Cuts<'_> {
             tokio::select! {
                 biased;
                 Ok(()) = interrupt.changed() => match *interrupt.borrow_and_update() {
-                    Running::Continues => {}
-                    Running::Finishes => {
-                        let until = manager.clock.now().after(manager.options.stop_grace);
+                    Interrupt::None => {}
+                    Interrupt::Finish => {
+                        let services = registry.services();
+                        let until = services.clock.now().after(services.options.stop_grace);
                         // Until the turn is over.
-                        let _ = manager.note_waiting(*id, until);
-                        turn.grace = Some(Box::pin(manager.clock.sleep_until(until)));
+                        let _ = registry.note_waiting(*id, until);
+                        turn.grace = Some(Box::pin(services.clock.sleep_until(until)));
                     }
-                    Running::Dies => return Cut::Killed,
+                    Interrupt::Kill => return Cut::Killed,
                 },
                 () = time_up => return Cut::TimedOut,
                 () = stopped => return Cut::Killed,
@@ -87,7 +88,7 @@ impl Cuts<'_> {
         };
         tokio::select! {
             biased;
-            _ = self.interrupt.wait_for(|now| *now >= Running::Finishes) => {
+            _ = self.interrupt.wait_for(|now| *now >= Interrupt::Finish) => {
                 WakeError::Cut(Cut::Killed)
             }
             () = time_up => WakeError::OutOfMemory,

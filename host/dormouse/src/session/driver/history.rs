@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::session::request::OrderError;
+use crate::session::request::{OrderError, Unavailable};
 use crate::turn::admission;
 use dormouse_domain::event::{Event, EventBody, SessionUpdate, WayBack};
 use dormouse_domain::id::SnapshotId;
@@ -26,11 +26,11 @@ impl Driver<'_> {
         state: GuestState,
     ) -> Snapshot {
         Snapshot {
-            id: SnapshotId(self.manager.clock.new_id()),
+            id: SnapshotId(self.services.clock.new_id()),
             parent: session.head,
             turn,
             agent: session.profile.agent.digest,
-            taken_at: self.manager.clock.now(),
+            taken_at: self.services.clock.now(),
             monotonic_ns: instance.monotonic_ns(),
             state,
         }
@@ -69,7 +69,9 @@ impl Driver<'_> {
 
     /// Go back to a snapshot. What came after it stays in the history.
     pub(super) async fn rewind(&mut self, target: SnapshotId) -> Result<(), OrderError> {
-        let Some(session) = &self.session else { return Err(OrderError::NotFound(self.id)) };
+        let Some(session) = &self.session else {
+            return Err(Unavailable::NotFound(self.id).into());
+        };
         let status = session.state.status();
         if !admission::is_open(status) && status != Status::Paused {
             return Err(NotActive::of(session, status).into());
@@ -85,7 +87,9 @@ impl Driver<'_> {
 
     /// Take messages again, from a snapshot on where one is named, else from the head.
     pub(super) async fn resume(&mut self, target: Option<SnapshotId>) -> Result<(), OrderError> {
-        let Some(before) = self.session.clone() else { return Err(OrderError::NotFound(self.id)) };
+        let Some(before) = self.session.clone() else {
+            return Err(Unavailable::NotFound(self.id).into());
+        };
         let mut after = Session::clone(&before);
         after.state = before.state.after(Move::Resume)?;
         let failed = before.state.status() == Status::Error;
@@ -93,7 +97,7 @@ impl Driver<'_> {
             Some(target) => Some(self.go_back(&mut after, target).await?),
             None => {
                 if let Some(snapshot) = before.head.filter(|_| failed)
-                    && let mut cuts = self.cuts_of_order()
+                    && let mut cuts = self.cuts_of_command()
                     && matches!(self.wake(&mut cuts).await, Err(WakeError::Damaged(_)))
                 {
                     let newest_good = self.newest_good(&before).await?.map(|good| good.id);
@@ -107,7 +111,7 @@ impl Driver<'_> {
             after.unsaved_turns = 0;
             after.consecutive_failures = 0;
         }
-        let now = self.manager.clock.now();
+        let now = self.services.clock.now();
         let mut event = transition::ending(&before, &mut after, now);
         if let Some(Event {
             body: EventBody::SessionResumed(WayBack::Asked { from, .. }), ..
@@ -129,7 +133,7 @@ impl Driver<'_> {
         after: &mut Session,
         target: SnapshotId,
     ) -> Result<Snapshot, OrderError> {
-        let kept = match self.manager.store.snapshot(target, Depth::Whole).await {
+        let kept = match self.services.store.snapshot(target, Depth::Whole).await {
             Ok(Some(kept)) if kept.session == self.id => kept,
             Ok(_) => return Err(OrderError::NoSnapshot(target)),
             Err(StoreError::Damaged(_)) => {
@@ -141,7 +145,7 @@ impl Driver<'_> {
         if kept.snapshot.agent != after.profile.agent.digest {
             return Err(OrderError::OtherAgent(kept.snapshot.agent));
         }
-        let clock = &self.manager.clock;
+        let clock = &self.services.clock;
         let head = kept.snapshot.again(SnapshotId(clock.new_id()), clock.now());
         after.set_head(Some(&head));
         after.before_upgrade = None;
@@ -152,19 +156,19 @@ impl Driver<'_> {
     /// The head is damaged: do what the session was created to do then, or put it into `error`.
     /// Returns the record that a turn can start from.
     pub(super) async fn mend(&mut self, why: String) -> Result<Arc<Session>, OrderError> {
-        let before = self.session.clone().ok_or(OrderError::NotFound(self.id))?;
-        let snapshot = before.head.ok_or_else(|| OrderError::Host(why.clone()))?;
+        let before = self.session.clone().ok_or(Unavailable::NotFound(self.id))?;
+        let snapshot = before.head.ok_or_else(|| Unavailable::Host(why.clone()))?;
         tracing::error!(session = %self.id, %snapshot, why, "the head of a session is damaged");
         metrics::counter!("dormouse_damaged_heads_total").increment(1);
         let good = self.newest_good(&before).await?;
         let newest_good = good.as_ref().map(|good| good.id);
         let damaged = Damaged { snapshot, newest_good };
-        let now = self.manager.clock.now();
+        let now = self.services.clock.now();
         let mut after = Session::clone(&before);
         let (fallback, head) = match (before.profile.resume_fallback, good) {
             (Some(ResumeFallback::Fresh), _) => (ResumeFallback::Fresh, None),
             (Some(ResumeFallback::Parent), Some(good)) => {
-                let again = good.again(SnapshotId(self.manager.clock.new_id()), now);
+                let again = good.again(SnapshotId(self.services.clock.new_id()), now);
                 (ResumeFallback::Parent, Some(again))
             }
             (Some(ResumeFallback::Parent), None) | (None, _) => {
@@ -184,12 +188,12 @@ impl Driver<'_> {
         let event = Event::session(&after, now, EventBody::SessionResumed(way_back));
         self.commit(after, head, [event]).await?;
         (self.head, self.damage) = (None, None);
-        self.session.clone().ok_or(OrderError::NotFound(self.id))
+        Ok(self.session.clone().ok_or(Unavailable::NotFound(self.id))?)
     }
 
     /// The newest of the snapshots that the head comes from which is good, and of the same agent.
     async fn newest_good(&mut self, session: &Session) -> Result<Option<Snapshot>, StoreError> {
-        let store = &self.manager.store;
+        let store = &self.services.store;
         let known = store.snapshots(self.id).await?;
         let mut next = session.head_parent;
         while let Some(id) = next {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::cuts::Cuts;
-use crate::session::request::{Ended, Letter, OrderError, SendError};
+use crate::session::request::{Ended, OrderError, QueuedMessage, SendError, Unavailable};
 use crate::turn::admission::{self, Grant};
 use crate::turn::execution::{self, GuestAnswer, TurnCall, TurnResult};
 use crate::turn::output::Output;
@@ -20,7 +20,7 @@ use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{TurnOutcome, TurnRecord};
 use dormouse_sandbox::{Call, Fault, OVERHEAD};
 
-use super::{Driver, Reserve, WakeError};
+use super::{Driver, NotWoken, Reserve, WakeError};
 
 /// How often a turn is tried for which the host has no memory: as it comes, with what it was denied
 /// reserved beforehand, and with all reserved that its session may have.
@@ -36,16 +36,16 @@ enum Outcome {
 
 impl Driver<'_> {
     /// Answer one message.
-    pub(super) async fn message(&mut self, letter: Letter) {
-        let Letter { sender, content, output, answer, _charge } = letter;
+    pub(super) async fn message(&mut self, message: QueuedMessage) {
+        let QueuedMessage { sender, content, output, answer, _charge } = message;
         self.stuck = false;
-        let id = TurnId(self.manager.clock.new_id());
-        let begun = Begun { id, sender, input: content, started_at: self.manager.clock.now() };
+        let id = TurnId(self.services.clock.new_id());
+        let begun = Begun { id, sender, input: content, started_at: self.services.clock.now() };
         let span = tracing::debug_span!("turn", session = %self.id, turn = %id);
         let ending = Ending(output);
         let result = self.turn(begun, &ending.0).instrument(span).await;
         // Before the answer: who has it finds no turn that still runs.
-        self.manager.note_turn_over(self.id);
+        self.registry.note_turn_over(self.id);
         // After the commit: who reads the stream to its end finds the outcome.
         drop(ending);
         // A client that has gone away does not undo the turn.
@@ -53,8 +53,8 @@ impl Driver<'_> {
     }
 
     async fn turn(&mut self, begun: Begun, output: &Output) -> Result<Ended, SendError> {
-        if self.manager.liveness.is_closed() {
-            return Err(SendError::ShuttingDown);
+        if self.services.liveness.is_closed() {
+            return Err(Unavailable::ShuttingDown.into());
         }
         if let Err(error) = self.load().await {
             return Err(self.refusal(error));
@@ -64,21 +64,20 @@ impl Driver<'_> {
         } else if self.has_outlived(begun.started_at) {
             self.make_move(Move::Terminate(Cause::LifetimeExceeded.into())).await?;
         }
-        let mut session = self.session.clone().ok_or(SendError::NotFound(self.id))?;
-        let rules = self.manager.options.rules;
+        let mut session = self.session.clone().ok_or(Unavailable::NotFound(self.id))?;
+        let rules = self.services.options.rules;
         let mut grant = admission::admit(&session, rules.price, begun.started_at)?;
 
-        self.manager.note_running(self.id, session.usage.next_turn(), output, grant.deadline);
+        self.registry.note_running(self.id, session.usage.next_turn(), output, grant.deadline);
         let mut cuts = self.cuts_of_turn(grant.deadline);
-        let started = self.manager.clock.monotonic();
+        let started = self.services.clock.monotonic();
         let mut attempt = 1;
         let outcome = loop {
             let mut outcome = self.attempt(&session, &begun, output, &mut grant, &mut cuts).await;
             if let Outcome::NeverBegun(WakeError::Damaged(why)) = &outcome {
                 session = self.mend(why.clone()).await.map_err(|error| match error {
-                    OrderError::Damaged(damaged) => SendError::Damaged(damaged),
-                    OrderError::Store(error) => SendError::Store(error),
-                    error => SendError::Host(error.to_string()),
+                    OrderError::Unavailable(error) => error.into(),
+                    error => SendError::from(Unavailable::Host(error.to_string())),
                 })?;
                 outcome = self.attempt(&session, &begun, output, &mut grant, &mut cuts).await;
             }
@@ -92,7 +91,7 @@ impl Driver<'_> {
                 Outcome::Called(_) | Outcome::NeverBegun(_) => break outcome,
             }
         };
-        let duration = self.manager.clock.monotonic().saturating_sub(started);
+        let duration = self.services.clock.monotonic().saturating_sub(started);
         let ended = self.judge(&session, outcome, grant, attempt, duration)?;
 
         let mut commit = settlement::settle(&session, begun, ended, rules);
@@ -100,7 +99,7 @@ impl Driver<'_> {
         events.append(&mut commit.events);
         commit.events = events;
         let (after, turn) = (Arc::clone(&commit.session), Arc::clone(&commit.turn));
-        if let Err(error) = self.manager.store.commit_turn(commit).await {
+        if let Err(error) = self.services.store.commit_turn(commit).await {
             self.forget();
             return Err(error.into());
         }
@@ -114,7 +113,7 @@ impl Driver<'_> {
             self.drop_guest();
         }
         count(&turn, duration);
-        self.manager.note_deadline(&after);
+        self.services.note_deadline(&after);
         self.used_at = after.last_activity_at;
         self.session = Some(Arc::clone(&after));
         let residency = if self.guest.is_some() { Residency::Resident } else { Residency::Asleep };
@@ -139,7 +138,7 @@ impl Driver<'_> {
         tracing::debug!(session = %self.id, attempt, needed, "a turn waits for memory");
         let all = session.profile.limits.max_memory_bytes.saturating_add(OVERHEAD);
         let wanted = if attempt == 1 { needed } else { needed.max(all) };
-        let wanted = wanted.min(self.manager.memory_of_instances());
+        let wanted = wanted.min(self.services.memory_of_instances());
         self.reserve = Reserve { wanted, least: needed };
     }
 
@@ -171,13 +170,13 @@ impl Driver<'_> {
         if session.unsaved_turns > 0 {
             guest.instance.keep_at_any_price();
         }
-        let price = self.manager.options.rules.price;
+        let price = self.services.options.rules.price;
         *grant = grant.after_start(session, price, guest.instance.start_due());
         call.fuel = grant.fuel;
         output.begin(call.number);
         let world = SessionWorld::new(
             Arc::clone(session),
-            self.manager.clock.clone(),
+            self.services.clock.clone(),
             guest.instance.monotonic_ns(),
             output.clone(),
         );
@@ -186,7 +185,7 @@ impl Driver<'_> {
             world: Box::new(world),
             grant: *grant,
             durability: session.profile.durability,
-            host_memory: self.manager.memory_of_instances(),
+            host_memory: self.services.memory_of_instances(),
         };
         Outcome::Called(execution::run(&mut guest.instance, turn, cuts.next()).await)
     }
@@ -200,7 +199,7 @@ impl Driver<'_> {
         attempt: u32,
         duration: Duration,
     ) -> Result<settlement::Ended, SendError> {
-        let ended_at = self.manager.clock.now();
+        let ended_at = self.services.clock.now();
         let failed = |failure, start_fuel| settlement::Ended {
             result: Err(failure),
             fuel: 0,
@@ -228,7 +227,7 @@ impl Driver<'_> {
                     Fault::StartTooLong { limit } => Some(limit),
                     _ => None,
                 };
-                let memory = self.manager.memory_of_instances();
+                let memory = self.services.memory_of_instances();
                 Ok(failed(execution::failure(fault, grant, memory), start_fuel))
             }
             // An attempt was begun before, and the next one has waited in vain.
@@ -272,23 +271,17 @@ impl Driver<'_> {
 
     async fn make_move(&mut self, step: Move) -> Result<(), SendError> {
         self.make_moves(vec![step]).await.map_err(|error| match error {
-            super::orders::MoveError::Store(error) => SendError::Store(error),
-            super::orders::MoveError::Invalid(error) => SendError::Host(error.to_string()),
+            super::commands::MoveError::Store(error) => Unavailable::Store(error),
+            super::commands::MoveError::Invalid(error) => Unavailable::Host(error.to_string()),
         })?;
         Ok(())
     }
 
     fn refusal(&mut self, error: WakeError) -> SendError {
-        self.give_up_guest(&error);
-        match error {
-            WakeError::NotFound => SendError::NotFound(self.id),
-            WakeError::OutOfMemory => SendError::OutOfMemory,
-            WakeError::ShuttingDown | WakeError::Cut(_) => SendError::ShuttingDown,
-            WakeError::Guest(fault) => SendError::Host(fault.to_string()),
-            WakeError::Damaged(why) => SendError::Host(why),
-            WakeError::Unusable(why) => SendError::Unusable(why),
-            WakeError::Host(error) => SendError::Host(error),
-            WakeError::Store(error) => SendError::Store(error),
+        match self.unavailable(error) {
+            Ok(error) => error.into(),
+            Err(NotWoken::Ended) => Unavailable::ShuttingDown.into(),
+            Err(NotWoken::Failed(why)) => Unavailable::Host(why).into(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! is committed. Until the new version has answered its first turn the record remembers what it was
 //! before, and a first turn that fails goes back to that (`turn/settlement`).
 
-use crate::session::request::OrderError;
+use crate::session::request::{OrderError, Unavailable};
 use crate::turn::admission;
 use dormouse_domain::agent::AgentRef;
 use dormouse_domain::event::{Event, EventBody, UpgradeOutcome};
@@ -21,7 +21,9 @@ impl Driver<'_> {
     /// Let this agent take the session over, once that has been rehearsed.
     pub(super) async fn upgrade(&mut self, agent: AgentRef) -> Result<(), OrderError> {
         self.save_now().await?;
-        let Some(before) = self.session.clone() else { return Err(OrderError::NotFound(self.id)) };
+        let Some(before) = self.session.clone() else {
+            return Err(Unavailable::NotFound(self.id).into());
+        };
         let status = before.state.status();
         if !admission::is_open(status) && status != Status::Paused {
             return Err(NotActive::of(&before, status).into());
@@ -52,7 +54,7 @@ impl Driver<'_> {
             from: before.profile.agent.digest,
             to: after.profile.agent.digest,
         };
-        let event = Event::session(&after, self.manager.clock.now(), body);
+        let event = Event::session(&after, self.services.clock.now(), body);
         self.commit(after, head, [event]).await?;
         Ok(())
     }
@@ -60,7 +62,7 @@ impl Driver<'_> {
     /// The head of the new version: the state of the old one, taken by it, and saved again.
     async fn carry(&mut self, before: &Session, after: &Session) -> Result<Snapshot, OrderError> {
         let fuel = before.profile.limits.max_fuel_per_turn;
-        let dormant = self.manager.store.dormant(self.id).await?;
+        let dormant = self.services.store.dormant(self.id).await?;
         let head = dormant.and_then(|dormant| dormant.head);
         let head = head.ok_or_else(|| refused("its state cannot be read"))?;
 
@@ -101,7 +103,7 @@ impl Driver<'_> {
         state: &GuestState,
         who: &str,
     ) -> Result<Guest, OrderError> {
-        match self.make(session, Some((head, state)), &mut self.cuts_of_order()).await {
+        match self.make(session, Some((head, state)), &mut self.cuts_of_command()).await {
             Ok(guest) => Ok(guest),
             Err(WakeError::Guest(fault)) => {
                 Err(refused(format!("{who} does not take the state: {fault}")))
@@ -113,7 +115,7 @@ impl Driver<'_> {
 
 fn unsaved(which: &str, fault: Fault) -> OrderError {
     match fault {
-        Fault::HostOutOfMemory { .. } => OrderError::OutOfMemory,
+        Fault::HostOutOfMemory { .. } => Unavailable::OutOfMemory.into(),
         fault => refused(format!("the {which} version does not save its state: {fault}")),
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::cuts::Cuts;
 use super::{Driver, Reserve, WakeError};
-use crate::session::manager::Manager;
+use crate::session::registry::Registry;
 use crate::session::residents::{Guest, Place, Seat};
 use dormouse_base::line::Ticket;
 use dormouse_base::memory::Account;
@@ -44,17 +44,17 @@ impl Driver<'_> {
     /// The record alone, read where it is not in memory yet.
     pub(super) async fn load_record(&mut self) -> Result<&Arc<Session>, WakeError> {
         if self.session.is_none() {
-            self.session = self.manager.store.session(self.id).await?.map(Arc::new);
+            self.session = self.services.store.session(self.id).await?.map(Arc::new);
         }
         self.session.as_ref().ok_or(WakeError::NotFound)
     }
 
     /// The record, for a wake: with the head in one read, where that may be held now.
     pub(super) async fn load(&mut self) -> Result<&Arc<Session>, WakeError> {
-        if self.session.is_none() && self.manager.memory.line().is_empty() {
-            self.making = self.manager.residents.leave_to_make();
+        if self.session.is_none() && self.services.memory.line().is_empty() {
+            self.making = self.services.residents.leave_to_make();
             if self.making.is_some() {
-                let dormant = self.manager.store.dormant(self.id).await?;
+                let dormant = self.services.store.dormant(self.id).await?;
                 let dormant = dormant.ok_or(WakeError::NotFound)?;
                 (self.head, self.damage) = (dormant.head, dormant.damage);
                 self.session = Some(Arc::new(dormant.session));
@@ -67,7 +67,7 @@ impl Driver<'_> {
     async fn load_head(&mut self, session: &Session) -> Result<(), WakeError> {
         let here = self.head.as_ref().map(|head| head.id);
         if here != session.head {
-            let dormant = self.manager.store.dormant(self.id).await?.ok_or(WakeError::NotFound)?;
+            let dormant = self.services.store.dormant(self.id).await?.ok_or(WakeError::NotFound)?;
             (self.head, self.damage) = (dormant.head, dormant.damage);
         }
         match &self.damage {
@@ -82,21 +82,21 @@ impl Driver<'_> {
             return Ok(());
         }
         let session = Arc::clone(cuts.bound(self.load()).await??);
-        self.manager.note_residency(self.id, Residency::Waking);
-        let begun = self.manager.clock.monotonic();
+        self.registry.note_residency(self.id, Residency::Waking);
+        let begun = self.services.clock.monotonic();
         let made = self.make(&session, None, cuts).await;
         self.let_go();
         let residency = if made.is_ok() { Residency::Resident } else { Residency::Asleep };
-        self.manager.note_residency(self.id, residency);
+        self.registry.note_residency(self.id, residency);
         let guest = made?;
         if session.head.is_some() {
             self.woken = true;
             metrics::counter!("dormouse_wakes_total").increment(1);
             metrics::histogram!("dormouse_wake_seconds")
-                .record(self.manager.clock.monotonic().saturating_sub(begun).as_secs_f64());
+                .record(self.services.clock.monotonic().saturating_sub(begun).as_secs_f64());
         }
         self.guest = Some(guest);
-        self.used_at = self.manager.clock.now();
+        self.used_at = self.services.clock.now();
         Ok(())
     }
 
@@ -104,7 +104,7 @@ impl Driver<'_> {
     /// is short, one whose state is saved gives up what it has, and stands in line like any other.
     async fn rouse(&mut self, cuts: &mut Cuts<'_>) -> Result<bool, WakeError> {
         let Some(guest) = &mut self.guest else { return Ok(false) };
-        let line = self.manager.memory.line();
+        let line = self.services.memory.line();
         if guest.instance.is_awake() || (!line.lacks_memory() && guest.instance.wake().is_ok()) {
             return Ok(true);
         }
@@ -112,7 +112,7 @@ impl Driver<'_> {
         else {
             self.drop_guest();
             if let Some(session) = &self.session {
-                self.manager.note_slept(session, SleepCause::Memory, self.used_at);
+                self.services.note_slept(session, SleepCause::Memory, self.used_at);
             }
             return Ok(false);
         };
@@ -121,12 +121,12 @@ impl Driver<'_> {
             let roused = guest.instance.wake();
             roused.map_err(|_| line.note_lack_of_memory()).ok()
         });
-        let clock = &self.manager.clock;
+        let clock = &self.services.clock;
         let until = clock.now().after(PATIENCE);
         let mut patience = std::pin::pin!(clock.sleep_until(until));
-        let before = self.manager.note_waiting(self.id, until);
+        let before = self.registry.note_waiting(self.id, until);
         let stood = stand(cuts, first, patience.as_mut()).await;
-        self.manager.note_waited(self.id, before);
+        self.registry.note_waited(self.id, before);
         stood?;
         Ok(true)
     }
@@ -139,11 +139,11 @@ impl Driver<'_> {
         given: Option<(&Snapshot, &GuestState)>,
         cuts: &mut Cuts<'_>,
     ) -> Result<Guest, WakeError> {
-        let manager = self.manager;
+        let services = self.services;
         let digest = session.profile.agent.digest;
-        let code = cuts.bound(manager.catalog.code(digest, &session.owner)).await??;
+        let code = cuts.bound(services.catalog.code(digest, &session.owner)).await??;
         let ticket = self.ticket.take();
-        let mut ticket = ticket.unwrap_or_else(|| manager.memory.line().ticket(&session.owner));
+        let mut ticket = ticket.unwrap_or_else(|| services.memory.line().ticket(&session.owner));
         let made = self.make_of(&code, session, given, &mut ticket, cuts).await;
         // Whoever has to come again stands where it stood.
         self.ticket = Some(ticket);
@@ -158,12 +158,12 @@ impl Driver<'_> {
         ticket: &mut Ticket,
         cuts: &mut Cuts<'_>,
     ) -> Result<Guest, WakeError> {
-        let manager = self.manager;
-        let until = manager.clock.now().after(PATIENCE);
-        let mut patience = std::pin::pin!(manager.clock.sleep_until(until));
+        let (services, registry) = (self.services, self.registry);
+        let until = services.clock.now().after(PATIENCE);
+        let mut patience = std::pin::pin!(services.clock.sleep_until(until));
         let needed = self.reserve;
         let mut means = Means { making: self.making.take(), place: None, needed };
-        let mut gathered = ticket.at_once(|| means.gather(manager, &session.owner));
+        let mut gathered = ticket.at_once(|| means.gather(registry, &session.owner));
         if gathered.is_none() {
             // Whoever waits holds nothing, until it is the first.
             means = Means { making: None, place: None, needed };
@@ -173,10 +173,10 @@ impl Driver<'_> {
                 Some(account) => account,
                 None => {
                     self.head = None;
-                    let first = ticket.first(|| means.gather(manager, &session.owner));
-                    let before = manager.note_waiting(self.id, until);
+                    let first = ticket.first(|| means.gather(registry, &session.owner));
+                    let before = registry.note_waiting(self.id, until);
                     let stood = stand(cuts, first, patience.as_mut()).await;
-                    manager.note_waited(self.id, before);
+                    registry.note_waited(self.id, before);
                     stood?
                 }
             };
@@ -187,10 +187,10 @@ impl Driver<'_> {
                     (self.head.as_ref(), self.head.as_ref().map(|head| &head.state))
                 }
             };
-            let now = manager.clock.now();
+            let now = services.clock.now();
             let grant = Grant {
                 max_memory_bytes: session.profile.limits.max_memory_bytes,
-                seed: manager.seed(session.id),
+                seed: services.seed(session.id),
                 turn: session.usage.next_turn(),
                 attempt: self.attempts,
                 now,
@@ -202,7 +202,7 @@ impl Driver<'_> {
                     return Ok(Guest { instance, place });
                 }
                 Err(Fault::HostOutOfMemory { needed }) => {
-                    let most = manager.memory_of_instances();
+                    let most = services.memory_of_instances();
                     if needed > most {
                         // To wait for it would be to wait in vain.
                         tracing::warn!(session = %self.id, needed, most, "the memory budget is too small");
@@ -211,7 +211,7 @@ impl Driver<'_> {
                     means.needed = Reserve { wanted: needed, least: needed };
                 }
                 Err(Fault::Busy) => tokio::select! {
-                    () = manager.clock.back_off(ENGINE_BUSY) => {}
+                    () = services.clock.back_off(ENGINE_BUSY) => {}
                     () = patience.as_mut() => return Err(WakeError::OutOfMemory),
                     cut = cuts.next() => return Err(WakeError::Cut(cut)),
                 },
@@ -239,15 +239,16 @@ async fn stand<T>(
 
 impl Means {
     /// Get what is still missing. Answers with an account that holds the bytes that are needed.
-    fn gather(&mut self, manager: &Arc<Manager>, owner: &Principal) -> Option<Account> {
+    fn gather(&mut self, registry: &Arc<Registry>, owner: &Principal) -> Option<Account> {
+        let services = registry.services();
         if self.making.is_none() {
-            self.making = manager.residents.leave_to_make();
+            self.making = services.residents.leave_to_make();
         }
         if self.place.is_none() && self.making.is_some() {
-            self.place = manager.place(owner);
+            self.place = registry.place(owner);
         }
         self.place.as_ref()?;
-        let memory = &manager.memory;
+        let memory = &services.memory;
         // The last: an attempt that fails here has taken nothing that it would have to give back.
         let mut account = memory.account();
         let Reserve { wanted, least } = self.needed;
@@ -256,7 +257,7 @@ impl Means {
         }
         // The one instance that there is would be its own: more than is left now it cannot have.
         let left = memory.limit().saturating_sub(memory.used());
-        let alone = manager.residents.instances() <= 1 && left >= least;
+        let alone = services.residents.instances() <= 1 && left >= least;
         if alone && account.charge(left).is_ok() {
             return Some(account);
         }

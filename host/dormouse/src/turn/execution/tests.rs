@@ -59,7 +59,7 @@ fn session() -> Arc<Session> {
     };
     let (new, id) = (NewSession::agent("agent"), SessionId(Uuid::from_u128(7)));
     let limits = DefaultLimits::default();
-    let session = creation::create(new, id, Principal::local(), agent, &limits, Timestamp(0));
+    let session = creation::fresh(new, id, Principal::local(), agent, None, &limits, Timestamp(0));
     Arc::new(session.expect("the limits are within bounds"))
 }
 

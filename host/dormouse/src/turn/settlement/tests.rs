@@ -59,7 +59,7 @@ fn session(new: NewSession) -> Session {
     };
     let id = SessionId(Uuid::from_u128(7));
     let defaults = DefaultLimits::default();
-    creation::create(new, id, Principal::local(), agent, &defaults, Timestamp(0))
+    creation::fresh(new, id, Principal::local(), agent, None, &defaults, Timestamp(0))
         .expect("the limits are within bounds")
 }
 

@@ -1,8 +1,8 @@
-//! Orders: changes of a session that are not turns. Each is one commit.
+//! Commands: changes of a session that are not turns. Each is one commit.
 
 use std::sync::Arc;
 
-use crate::session::request::{Order, OrderError, OrderResult};
+use crate::session::request::{Command, CommandResult, OrderError, Unavailable};
 use dormouse_domain::deadline::{self, Due};
 use dormouse_domain::event::{Event, EventBody, SleepCause};
 use dormouse_domain::inactive::NotActive;
@@ -12,7 +12,7 @@ use dormouse_domain::state::{InvalidTransition, Move, State, Status};
 use dormouse_domain::transition;
 use dormouse_store::StoreError;
 
-use super::{Driver, WakeError};
+use super::{Driver, NotWoken, WakeError};
 
 /// Why a move was not made.
 pub(super) enum MoveError {
@@ -24,43 +24,43 @@ impl From<MoveError> for OrderError {
     fn from(error: MoveError) -> OrderError {
         match error {
             MoveError::Invalid(error) => OrderError::InvalidTransition(error),
-            MoveError::Store(error) => OrderError::Store(error),
+            MoveError::Store(error) => error.into(),
         }
     }
 }
 
 impl Driver<'_> {
-    /// Carry out an order. Answers with the session after it; `None` where it was removed.
-    pub(super) async fn order(&mut self, order: Order) -> OrderResult {
-        let loaded = match order {
-            Order::Wake => self.load().await.map(drop),
-            Order::Sleep(_)
-            | Order::Save
-            | Order::Rewind(_)
-            | Order::Resume(_)
-            | Order::Upgrade(_)
-            | Order::Move(..)
-            | Order::Due
-            | Order::Delete => self.load_record().await.map(drop),
+    /// Carry out a command. Answers with the session after it; `None` where it was removed.
+    pub(super) async fn command(&mut self, command: Command) -> CommandResult {
+        let loaded = match command {
+            Command::Wake => self.load().await.map(drop),
+            Command::Sleep(_)
+            | Command::Save
+            | Command::Rewind(_)
+            | Command::Resume(_)
+            | Command::Upgrade(_)
+            | Command::Move(..)
+            | Command::Due
+            | Command::Delete => self.load_record().await.map(drop),
         };
         if let Err(error) = loaded {
             return Err(self.order_refusal(error));
         }
-        match order {
-            Order::Sleep(cause) => self.sleep(cause).await?,
-            Order::Save => self.save_now().await?,
-            Order::Rewind(snapshot) => self.rewind(snapshot).await?,
-            Order::Resume(snapshot) => self.resume(snapshot).await?,
-            Order::Upgrade(agent) => self.upgrade(agent).await?,
-            Order::Wake => self.wake_by_hand().await?,
-            Order::Move(Move::Stop(reason), _) => {
+        match command {
+            Command::Sleep(cause) => self.sleep(cause).await?,
+            Command::Save => self.save_now().await?,
+            Command::Rewind(snapshot) => self.rewind(snapshot).await?,
+            Command::Resume(snapshot) => self.resume(snapshot).await?,
+            Command::Upgrade(agent) => self.upgrade(agent).await?,
+            Command::Wake => self.wake_by_hand().await?,
+            Command::Move(Move::Stop(reason)) => {
                 // The running turn is over by now: nothing is left to wait for.
                 let moves = vec![Move::Stop(reason.clone()), Move::Terminate(reason)];
                 self.make_moves(moves).await?;
             }
-            Order::Move(step, _) => self.make_moves(vec![step]).await?,
-            Order::Due => return self.do_what_is_due().await,
-            Order::Delete => {
+            Command::Move(step) => self.make_moves(vec![step]).await?,
+            Command::Due => return self.do_what_is_due().await,
+            Command::Delete => {
                 self.delete().await?;
                 return Ok(None);
             }
@@ -75,7 +75,7 @@ impl Driver<'_> {
         for step in moves {
             after.state = after.state.after(step).map_err(MoveError::Invalid)?;
         }
-        let now = self.manager.clock.now();
+        let now = self.services.clock.now();
         let ending = transition::ending(&before, &mut after, now);
         let (state, unsaved_turns) = (after.state.clone(), after.unsaved_turns);
         self.commit(after, None, ending).await.map_err(MoveError::Store)?;
@@ -101,11 +101,11 @@ impl Driver<'_> {
         let mut events = self.pending_events().await;
         events.extend(more);
         after.revision += 1;
-        if let Err(error) = self.manager.store.update_session(after.clone(), head, events).await {
+        if let Err(error) = self.services.store.update_session(after.clone(), head, events).await {
             self.forget();
             return Err(error);
         }
-        self.manager.note_deadline(&after);
+        self.services.note_deadline(&after);
         self.session = Some(Arc::new(after));
         Ok(())
     }
@@ -114,21 +114,23 @@ impl Driver<'_> {
         self.save_now().await?;
         if self.guest.take().is_some() {
             if let Some(session) = &self.session {
-                self.manager.note_slept(session, cause, self.used_at);
+                self.services.note_slept(session, cause, self.used_at);
             }
-            self.manager.note_residency(self.id, Residency::Asleep);
+            self.registry.note_residency(self.id, Residency::Asleep);
         }
         Ok(())
     }
 
     async fn wake_by_hand(&mut self) -> Result<(), OrderError> {
-        let Some(session) = &self.session else { return Err(OrderError::NotFound(self.id)) };
+        let Some(session) = &self.session else {
+            return Err(Unavailable::NotFound(self.id).into());
+        };
         let status = session.state.status();
         let open = crate::turn::admission::is_open(status) || status == Status::Paused;
         if !open || (session.unsaved_turns > 0 && self.guest.is_none()) {
             return Err(NotActive::of(session, status).into());
         }
-        let mut cuts = self.cuts_of_order();
+        let mut cuts = self.cuts_of_command();
         let woken = match self.wake(&mut cuts).await {
             Err(WakeError::Damaged(why)) => {
                 self.mend(why).await?;
@@ -146,8 +148,8 @@ impl Driver<'_> {
         }
     }
 
-    async fn do_what_is_due(&mut self) -> OrderResult {
-        let now = self.manager.clock.now();
+    async fn do_what_is_due(&mut self) -> CommandResult {
+        let now = self.services.clock.now();
         // A move may bring the next deadline nearer, and that may have come as well.
         while let Some(session) = &self.session
             && let Some((at, due)) = deadline::next(session)
@@ -155,7 +157,7 @@ impl Driver<'_> {
         {
             match due {
                 Due::Move(step) => self.make_moves(vec![step]).await?,
-                Due::Removal if self.manager.may_remove(at) => {
+                Due::Removal if self.services.may_remove(at) => {
                     self.delete().await?;
                     return Ok(None);
                 }
@@ -167,32 +169,27 @@ impl Driver<'_> {
 
     async fn delete(&mut self) -> Result<(), OrderError> {
         self.drop_guest();
-        let Some(session) = &self.session else { return Err(OrderError::NotFound(self.id)) };
-        let now = self.manager.clock.now();
+        let Some(session) = &self.session else {
+            return Err(Unavailable::NotFound(self.id).into());
+        };
+        let now = self.services.clock.now();
         let event = Event::session(session, now, EventBody::SessionDeleted);
-        let deleted = self.manager.store.delete_session(self.id, vec![event]).await;
+        let deleted = self.services.store.delete_session(self.id, vec![event]).await;
         self.forget();
         deleted.map_err(|error| match error {
-            StoreError::NotFound(id) => OrderError::NotFound(id),
-            error => OrderError::Store(error),
+            StoreError::NotFound(id) => Unavailable::NotFound(id).into(),
+            error => error.into(),
         })
     }
 
     pub(super) fn order_refusal(&mut self, error: WakeError) -> OrderError {
-        self.give_up_guest(&error);
-        match error {
-            WakeError::NotFound => OrderError::NotFound(self.id),
-            WakeError::OutOfMemory => OrderError::OutOfMemory,
-            WakeError::ShuttingDown => OrderError::ShuttingDown,
-            WakeError::Cut(_) => {
+        match self.unavailable(error) {
+            Ok(error) => error.into(),
+            Err(NotWoken::Ended) => {
                 let (reason, limit) = (None, None);
                 NotActive { status: Status::Stopping, reason, limit }.into()
             }
-            WakeError::Guest(fault) => OrderError::Guest(fault.to_string()),
-            WakeError::Damaged(why) => OrderError::Guest(why),
-            WakeError::Unusable(why) => OrderError::Unusable(why),
-            WakeError::Host(error) => OrderError::Host(error),
-            WakeError::Store(error) => OrderError::Store(error),
+            Err(NotWoken::Failed(why)) => OrderError::Guest(why),
         }
     }
 }

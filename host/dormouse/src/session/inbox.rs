@@ -1,0 +1,221 @@
+//! What waits for a session, and what each arrival does to the turn that is in progress.
+//!
+//! | what comes | while a turn is in progress |
+//! | --- | --- |
+//! | a message | waits behind the messages before it |
+//! | stop | the turn may finish within the grace period |
+//! | terminate, kill, delete | the turn ends now |
+//! | rewind, resume, upgrade | is denied: the turn would end on another state |
+//! | pause, sleep, wake, save, what is due | waits for the end of the turn |
+//!
+//! Between two turns everything is accepted that there is room for. Commands are taken before messages.
+//! The interrupt of a command lasts until that command is taken, and is reset when the driver takes work
+//! that it does not concern: so a stop ends no turn of a message that comes after the stop.
+//!
+//! Pure: the inbox knows no task, no lock and no channel. A message with an idempotency key will be decided
+//! here as well: [`Inbox::try_send`] will answer that a message of the same key waits or is being answered,
+//! to which its sender attaches. What only the record knows, the answer of an earlier turn, is for the driver.
+
+use std::collections::VecDeque;
+
+use super::request::Command;
+use dormouse_domain::state::Move;
+
+/// The most commands that wait for one session. Commands are carried out in microseconds once the running
+/// turn is over; a client that has more than this waiting is out of control.
+pub(crate) const MAX_COMMANDS: usize = 64;
+
+/// What happens to the turn that is in progress. A later variant is stronger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Interrupt {
+    /// The turn goes on.
+    None,
+    /// The turn may finish within the grace period.
+    Finish,
+    /// The turn ends now.
+    Kill,
+}
+
+/// A message or a command waits, and will be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// The number of the turn that runs now, if one does.
+    pub(crate) running_turn: Option<u64>,
+}
+
+/// There is no room for one more; nothing was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueFull {
+    /// How many are waiting.
+    pub(crate) waiting: usize,
+}
+
+/// Why a command does not wait; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommandDenied {
+    /// Too many commands wait.
+    QueueFull(QueueFull),
+    /// A turn is in progress, and it would end on another state.
+    TurnInProgress,
+}
+
+/// What the driver does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next<M, R> {
+    /// Carry out this command, and answer it here.
+    Command(Command, R),
+    /// Answer this message with a turn.
+    Message(M),
+}
+
+/// The turn that is in progress.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// The driver has taken its message and has not begun to call the agent.
+    Taken,
+    /// The agent is being called, or waits for memory to be called.
+    Running(u64),
+}
+
+/// Messages, and commands with the channel `R` of their answer, that wait for one session.
+#[derive(Debug)]
+pub(crate) struct Inbox<M, R> {
+    messages: VecDeque<M>,
+    commands: VecDeque<(Command, R)>,
+    max_messages: usize,
+    running: Option<Turn>,
+    interrupt: Interrupt,
+}
+
+impl<M, R> Inbox<M, R> {
+    /// An empty inbox that takes this many messages.
+    pub(crate) fn new(max_messages: usize) -> Inbox<M, R> {
+        Inbox {
+            messages: VecDeque::new(),
+            commands: VecDeque::new(),
+            max_messages,
+            running: None,
+            interrupt: Interrupt::None,
+        }
+    }
+
+    /// Add a message behind all others.
+    pub(crate) fn try_send(&mut self, message: M) -> Result<Accepted, QueueFull> {
+        let waiting = self.messages.len();
+        if waiting >= self.max_messages {
+            return Err(QueueFull { waiting });
+        }
+        self.messages.push_back(message);
+        Ok(self.accepted())
+    }
+
+    /// Add a command behind all others. One that ends the session interrupts the turn at once.
+    pub(crate) fn try_command(
+        &mut self,
+        command: Command,
+        reply: R,
+    ) -> Result<Accepted, CommandDenied> {
+        if self.running.is_some() && !may_wait_for_a_turn(&command) {
+            return Err(CommandDenied::TurnInProgress);
+        }
+        let waiting = self.commands.len();
+        if waiting >= MAX_COMMANDS {
+            return Err(CommandDenied::QueueFull(QueueFull { waiting }));
+        }
+        self.interrupt = self.interrupt.max(interrupt_of(&command));
+        self.commands.push_back((command, reply));
+        Ok(self.accepted())
+    }
+
+    /// Take what comes next. A message begins a turn, until [`Inbox::turn_over`].
+    pub(crate) fn next(&mut self) -> Option<Next<M, R>> {
+        self.running = None;
+        let next = match self.commands.pop_front() {
+            Some((command, reply)) => Next::Command(command, reply),
+            None => Next::Message(self.messages.pop_front()?),
+        };
+        let interrupts = match &next {
+            Next::Command(command, _) => interrupt_of(command) > Interrupt::None,
+            Next::Message(_) => {
+                self.running = Some(Turn::Taken);
+                false
+            }
+        };
+        if !interrupts && self.commands.is_empty() {
+            // No command is left that interrupts this work: only those that come from here on do.
+            self.interrupt = Interrupt::None;
+        }
+        Some(next)
+    }
+
+    /// The turn that was begun has this number, and its agent is called now.
+    pub(crate) fn turn_runs(&mut self, number: u64) {
+        self.running = Some(Turn::Running(number));
+    }
+
+    /// The turn that was begun is over.
+    pub(crate) fn turn_over(&mut self) {
+        self.running = None;
+    }
+
+    /// The host ends what is in progress.
+    pub(crate) fn kill(&mut self) {
+        self.interrupt = Interrupt::Kill;
+    }
+
+    /// What happens to the turn that is in progress, by what has come until now.
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        self.interrupt
+    }
+
+    /// The number of the turn that runs.
+    pub(crate) fn running_turn(&self) -> Option<u64> {
+        match self.running? {
+            Turn::Running(number) => Some(number),
+            Turn::Taken => None,
+        }
+    }
+
+    /// How many messages wait.
+    pub(crate) fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn accepted(&self) -> Accepted {
+        Accepted { running_turn: self.running_turn() }
+    }
+}
+
+/// What a command does to the turn that is in progress when the command comes.
+fn interrupt_of(command: &Command) -> Interrupt {
+    match command {
+        Command::Move(Move::Stop(_)) => Interrupt::Finish,
+        Command::Move(Move::Terminate(_)) | Command::Delete => Interrupt::Kill,
+        Command::Move(
+            Move::Turn | Move::Rest | Move::Pause | Move::Resume | Move::Complete | Move::Fail(_),
+        )
+        | Command::Sleep(_)
+        | Command::Wake
+        | Command::Save
+        | Command::Rewind(_)
+        | Command::Resume(_)
+        | Command::Upgrade(_)
+        | Command::Due => Interrupt::None,
+    }
+}
+
+/// Whether a command makes sense after a turn of which its sender does not know the end.
+fn may_wait_for_a_turn(command: &Command) -> bool {
+    match command {
+        Command::Rewind(_) | Command::Resume(_) | Command::Upgrade(_) => false,
+        Command::Move(_)
+        | Command::Sleep(_)
+        | Command::Wake
+        | Command::Save
+        | Command::Due
+        | Command::Delete => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

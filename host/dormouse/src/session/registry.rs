@@ -1,0 +1,493 @@
+//! Finds or starts the driver of a session, and knows what is in memory of any session.
+//!
+//! A session that has no work is not here: it is among the residents, or known to the store alone.
+//! Adding work finds the driver or starts one, and a driver that finds no more work leaves; both
+//! are one critical section on the entry, so that no session ever has two drivers.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::driver;
+use super::inbox::{Accepted, CommandDenied, Inbox, Interrupt, Next, QueueFull};
+use super::request::{
+    Command, CommandReply, CommandResult, Ended, MAX_WEIGHT, OrderError, QueuedMessage, SendError,
+    Sight, Unavailable,
+};
+use super::residents::{Eviction, Place, Resident};
+use super::services::Services;
+use crate::turn::output::Output;
+use dormouse_base::memory::pool::{Pool, Refused as Uncharged};
+use dormouse_base::shares::Callers;
+use dormouse_domain::event::SleepCause;
+use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::session::{Residency, Session};
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::{Part, Sender};
+use dormouse_store::StoreError;
+
+const SHARDS: usize = 32;
+
+/// A session that has work.
+struct Entry {
+    /// Whose the session is, where that is known without asking the store.
+    owner: Option<Principal>,
+    inbox: Inbox<QueuedMessage, CommandReply>,
+    /// Tells the driver of the interrupt that the inbox has decided.
+    interrupt: watch::Sender<Interrupt>,
+    residency: Residency,
+    /// The stream of the turn that runs.
+    output: Option<Output>,
+    /// The time that its driver waits for, by the clock, if nothing else ends the wait. `None`: the
+    /// driver is at work.
+    waits_until: Option<Timestamp>,
+}
+
+impl Entry {
+    fn tell_interrupt(&self) {
+        let decided = self.inbox.interrupt();
+        self.interrupt.send_if_modified(|told| std::mem::replace(told, decided) != decided);
+    }
+
+    fn running(&self) -> Option<(u64, Output)> {
+        self.inbox.running_turn().zip(self.output.clone())
+    }
+}
+
+/// Tells of the session after a command.
+type Done = oneshot::Receiver<CommandResult>;
+
+/// All sessions that have work.
+pub(crate) struct Registry {
+    services: Arc<Services>,
+    /// Memory for messages until they are answered.
+    messages: Pool,
+    shards: Vec<Mutex<HashMap<SessionId, Entry>>>,
+    hasher: RandomState,
+}
+
+impl Registry {
+    /// A registry whose drivers use these services, and which makes room where memory runs short.
+    pub(crate) fn new(services: Arc<Services>) -> Arc<Registry> {
+        // Nobody knows who will come: one principal alone leaves room for another, too.
+        let messages = Pool::new(&services.memory, MAX_WEIGHT, Callers::Several);
+        let registry = Arc::new(Registry {
+            services,
+            messages,
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+        });
+        let weak = Arc::downgrade(&registry);
+        registry.services.memory.set_reclaimer(Box::new(move || {
+            weak.upgrade().is_some_and(|registry| registry.make_room(SleepCause::Memory))
+        }));
+        registry
+    }
+
+    /// What the drivers use.
+    pub(crate) fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// Send a message. The answer comes through the channel; a receiver that goes away does not
+    /// stop the turn. Until then its caller, who is the owner of the session or is refused, has a share
+    /// of the memory that there is for messages.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        id: SessionId,
+        caller: Principal,
+        content: Vec<Part>,
+    ) -> Result<(oneshot::Receiver<Result<Ended, SendError>>, Output), SendError> {
+        let mut charge = self.messages.of(&caller);
+        charge.grow(QueuedMessage::weight(&content)).map_err(|uncharged| match uncharged {
+            Uncharged::Share => SendError::ShareSpent,
+            Uncharged::Budget => Unavailable::OutOfMemory.into(),
+        })?;
+        let (answer, receiver) = oneshot::channel();
+        let output = Output::charged(self.services.memory.account());
+        let message = QueuedMessage {
+            sender: Sender::User,
+            content,
+            output: output.clone(),
+            answer,
+            _charge: charge,
+        };
+        self.add(id, Some(&caller), |inbox| inbox.try_send(message)).map_err(|refused| {
+            match refused {
+                Refused::Denied(QueueFull { waiting }) => SendError::QueueFull(waiting),
+                Refused::Unavailable(error) => error.into(),
+            }
+        })?;
+        Ok((receiver, output))
+    }
+
+    /// Give a command, and wait until it is carried out. Returns the session after it.
+    pub(crate) async fn command(
+        self: &Arc<Self>,
+        id: SessionId,
+        caller: Option<Principal>,
+        command: Command,
+    ) -> CommandResult {
+        let (_, done) = self.post(id, caller, command)?;
+        done.await.unwrap_or_else(|_| Err(Unavailable::ShuttingDown.into()))
+    }
+
+    /// Give a command without waiting for it.
+    pub(crate) fn post(
+        self: &Arc<Self>,
+        id: SessionId,
+        caller: Option<Principal>,
+        command: Command,
+    ) -> Result<(Accepted, Done), OrderError> {
+        let (reply, done) = oneshot::channel();
+        let accepted = self
+            .add(id, caller.as_ref(), |inbox| inbox.try_command(command, reply))
+            .map_err(|refused| match refused {
+                Refused::Denied(CommandDenied::QueueFull(_)) => OrderError::QueueFull,
+                Refused::Denied(CommandDenied::TurnInProgress) => OrderError::TurnInProgress,
+                Refused::Unavailable(error) => error.into(),
+            })?;
+        Ok((accepted, done))
+    }
+
+    /// A session as it is seen from outside.
+    pub(crate) async fn get(&self, id: SessionId) -> Result<Option<Sight>, StoreError> {
+        Ok(self.services.store.session(id).await?.map(|session| self.info(session)))
+    }
+
+    /// What memory knows of this session besides its record.
+    pub(crate) fn info(&self, session: impl Into<Arc<Session>>) -> Sight {
+        let session = session.into();
+        let id = session.id;
+        let shard = self.shard(id);
+        let (residency, running_turn, interrupt) = match shard.get(&id) {
+            Some(entry) => (entry.residency, entry.inbox.running_turn(), entry.inbox.interrupt()),
+            None if self.services.residents.contains(id) => {
+                (Residency::Resident, None, Interrupt::None)
+            }
+            None => (Residency::Asleep, None, Interrupt::None),
+        };
+        let over = session.state.status().is_final();
+        Sight {
+            session,
+            residency,
+            running_turn,
+            abort_requested: !over && interrupt >= Interrupt::Finish,
+            force_kill_requested: !over && interrupt >= Interrupt::Kill,
+        }
+    }
+
+    /// The stream of the turn that runs, with its number.
+    pub(crate) fn running(&self, id: SessionId) -> Option<(u64, Output)> {
+        self.shard(id).get(&id).and_then(Entry::running)
+    }
+
+    /// How many messages wait, over all sessions.
+    pub(crate) fn queued(&self) -> usize {
+        let waiting = |shard: &Mutex<HashMap<SessionId, Entry>>| {
+            lock(shard).values().map(|entry| entry.inbox.messages()).sum::<usize>()
+        };
+        self.shards.iter().map(waiting).sum()
+    }
+
+    /// Let running turns finish, answer what waits with [`Unavailable::ShuttingDown`], and put
+    /// everything to sleep. Turns that are still running after `grace` are killed.
+    pub(crate) async fn shut_down(self: &Arc<Self>, grace: Duration) {
+        self.services.liveness.close();
+        // Who waits for a place has no turn yet that could finish.
+        self.services.memory.line().close();
+        let done = self.services.liveness.all_left();
+        tokio::pin!(done);
+        let patience = self.services.clock.sleep_until(self.services.clock.now().after(grace));
+        tokio::select! {
+            () = &mut done => {}
+            () = patience => {
+                self.kill_all();
+                done.await;
+            }
+        }
+        // What has slept until now is told before the store closes.
+        self.services.slept.hurry().await;
+        let mut saving = JoinSet::new();
+        for resident in self.services.residents.take_all() {
+            if !resident.is_saved() {
+                let id = resident.session.id;
+                let save = driver::save_and_leave(self.clone(), resident);
+                saving.spawn_on(async move { (id, save.await) }, self.services.sandbox.runtime());
+            }
+        }
+        for (session, saved) in saving.join_all().await {
+            if !saved {
+                tracing::warn!(%session, "the state of a session could not be saved, and is lost");
+            }
+        }
+    }
+
+    /// Kill everything that runs: nobody holds the host any more.
+    pub(crate) fn abandon(&self) {
+        self.services.liveness.close();
+        self.services.memory.line().close();
+        self.kill_all();
+        drop(self.services.residents.take_all());
+    }
+
+    fn kill_all(&self) {
+        for shard in &self.shards {
+            for entry in lock(shard).values_mut() {
+                entry.inbox.kill();
+                entry.tell_interrupt();
+            }
+        }
+    }
+
+    /// The next thing to do, for the driver of this session. `None`: there is nothing, the resident
+    /// is parked, and the driver has left.
+    pub(crate) fn next(
+        &self,
+        id: SessionId,
+        leave: impl FnOnce() -> Option<Box<Resident>>,
+    ) -> Option<Next<QueuedMessage, CommandReply>> {
+        let mut shard = self.shard(id);
+        let entry = shard.get_mut(&id)?;
+        if let Some(work) = entry.inbox.next() {
+            entry.tell_interrupt();
+            return Some(work);
+        }
+        if let Some(resident) = leave() {
+            let limits = &resident.session.profile.limits;
+            let bedtime = limits.sleep_after.map(|after| resident.used_at.after(after));
+            self.services.residents.park(resident, bedtime);
+            if let Some(bedtime) = bedtime {
+                self.services.wake_timekeeper_for(bedtime);
+            }
+        }
+        shard.remove(&id);
+        drop(shard);
+        self.services.settling.note_change();
+        None
+    }
+
+    /// Note where the guest state of a session with a driver is.
+    pub(crate) fn note_residency(&self, id: SessionId, residency: Residency) {
+        if let Some(entry) = self.shard(id).get_mut(&id) {
+            entry.residency = residency;
+        }
+    }
+
+    /// Note that the turn is over, before anybody is told of its end.
+    pub(crate) fn note_turn_over(&self, id: SessionId) {
+        if let Some(entry) = self.shard(id).get_mut(&id) {
+            entry.inbox.turn_over();
+            entry.output = None;
+            entry.waits_until = None;
+        }
+        self.services.settling.note_change();
+    }
+
+    /// Note that a turn runs, and when it must be over.
+    pub(crate) fn note_running(
+        &self,
+        id: SessionId,
+        number: u64,
+        output: &Output,
+        deadline: Timestamp,
+    ) {
+        if let Some(entry) = self.shard(id).get_mut(&id) {
+            entry.inbox.turn_runs(number);
+            entry.output = Some(output.clone());
+            entry.waits_until = Some(deadline);
+        }
+        self.services.settling.note_change();
+    }
+
+    /// Note that the driver of a session waits until this time at most. Answers with what it waited for
+    /// before, for [`Registry::note_waited`].
+    pub(crate) fn note_waiting(&self, id: SessionId, until: Timestamp) -> Option<Timestamp> {
+        let mut shard = self.shard(id);
+        let before = shard.get_mut(&id).and_then(|entry| {
+            let sooner = entry.waits_until.map_or(until, |time| time.min(until));
+            entry.waits_until.replace(sooner)
+        });
+        drop(shard);
+        self.services.settling.note_change();
+        before
+    }
+
+    /// Note that the driver waits no longer for what it waited for last.
+    pub(crate) fn note_waited(&self, id: SessionId, before: Option<Timestamp>) {
+        if let Some(entry) = self.shard(id).get_mut(&id) {
+            entry.waits_until = before;
+        }
+        self.services.settling.note_change();
+    }
+
+    /// Whether no driver is at work, or waits for a time that has come.
+    fn nobody_is_due(&self) -> bool {
+        let now = self.services.clock.now();
+        self.shards.iter().all(|shard| {
+            lock(shard).values().all(|entry| entry.waits_until.is_some_and(|time| time > now))
+        })
+    }
+
+    /// Returns when nothing is left to be done before the clock goes on: what is due has been done, and
+    /// no driver is at work but those whose turn runs and has time left.
+    pub(crate) async fn settle(&self) {
+        let _settling = self.services.settling.begin();
+        loop {
+            let seen = self.services.settling.seen();
+            if !self.nobody_is_due() {
+                self.services.settling.changed_since(seen).await;
+                continue;
+            }
+            let Some(next) = self.services.settling.whole_round(&self.services.deadlines).await
+            else {
+                return;
+            };
+            self.services.slept.hurry().await;
+            let nothing_is_due = next > self.services.clock.now() && self.nobody_is_due();
+            if nothing_is_due && self.services.settling.seen() == seen {
+                return;
+            }
+        }
+    }
+
+    /// Make room: drop the idle instance that goes first. Answers whether there was one. One that
+    /// would go before it and is not saved is told to sleep, and makes room later.
+    fn make_room(self: &Arc<Self>, cause: SleepCause) -> bool {
+        let eviction = self.services.residents.evict();
+        self.evict(eviction, cause)
+    }
+
+    /// Put these to sleep. Answers whether one sleeps already.
+    pub(crate) fn evict(self: &Arc<Self>, eviction: Eviction, cause: SleepCause) -> bool {
+        let Eviction { gone, unsaved } = eviction;
+        if let Some(id) = unsaved
+            && let Err(error) = self.post(id, None, Command::Sleep(cause))
+        {
+            tracing::debug!(session = %id, %error, "a session could not be told to sleep");
+        }
+        if let Some(resident) = &gone {
+            self.services.note_slept(&resident.session, cause, resident.used_at);
+        }
+        gone.is_some()
+    }
+
+    /// A place for one more instance of this principal, made free where none is. `None`: all are taken
+    /// by sessions that cannot go now.
+    pub(crate) fn place(self: &Arc<Self>, owner: &Principal) -> Option<Place> {
+        loop {
+            if let Some(place) = self.services.residents.place(owner) {
+                return Some(place);
+            }
+            if !self.make_room(SleepCause::Places) {
+                return None;
+            }
+        }
+    }
+
+    /// Queue work for a session. To a caller who is not its owner there is no such session: what that
+    /// caller sends takes no place in the inbox, and starts nothing. `None`: the host itself.
+    fn add<D>(
+        self: &Arc<Self>,
+        id: SessionId,
+        caller: Option<&Principal>,
+        add: impl FnOnce(&mut Inbox<QueuedMessage, CommandReply>) -> Result<Accepted, D>,
+    ) -> Result<Accepted, Refused<D>> {
+        let mut shard = self.shard(id);
+        // Inside the lock: who has counted the drivers after closing counts this one.
+        if self.services.liveness.is_closed() {
+            return Err(Unavailable::ShuttingDown.into());
+        }
+        let mut entry = shard.get_mut(&id);
+        if let Some(caller) = caller {
+            let known = match &entry {
+                Some(entry) => entry.owner.as_ref().map(|owner| owner == caller),
+                None => self.services.residents.is_owner(id, caller),
+            };
+            let is_owner = match known {
+                Some(is_owner) => is_owner,
+                None => self.services.store.is_owner(id, caller).map_err(Unavailable::Store)?,
+            };
+            if !is_owner {
+                return Err(Unavailable::NotFound(id).into());
+            }
+        }
+        if let Some(entry) = &mut entry {
+            let accepted = add(&mut entry.inbox).map_err(Refused::Denied)?;
+            entry.tell_interrupt();
+            return Ok(accepted);
+        }
+        let mut inbox = Inbox::new(self.services.options.max_queued_messages);
+        let accepted = add(&mut inbox).map_err(Refused::Denied)?;
+        let resident = self.services.residents.take(id);
+        let (interrupt, interrupted) = watch::channel(inbox.interrupt());
+        let entry = Entry {
+            owner: caller.cloned(),
+            inbox,
+            interrupt,
+            residency: if resident.is_some() { Residency::Resident } else { Residency::Asleep },
+            output: None,
+            waits_until: None,
+        };
+        shard.insert(id, entry);
+        self.services.liveness.driver_started();
+        drop(shard);
+        self.services.settling.note_change();
+        let leaving = Leaving { registry: self.clone(), id };
+        self.services.sandbox.runtime().spawn(async move {
+            driver::drive(&leaving.registry, id, resident, interrupted).await;
+            drop(leaving);
+        });
+        Ok(accepted)
+    }
+
+    fn shard(&self, id: SessionId) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
+        let hash = self.hasher.hash_one(id) as usize;
+        lock(&self.shards[hash % SHARDS])
+    }
+}
+
+/// Why something does not wait for a session.
+enum Refused<D> {
+    /// Its inbox does not take it.
+    Denied(D),
+    /// There is no such session, it is somebody else's, or the host takes no more work.
+    Unavailable(Unavailable),
+}
+
+impl<D> From<Unavailable> for Refused<D> {
+    fn from(error: Unavailable) -> Refused<D> {
+        Refused::Unavailable(error)
+    }
+}
+
+/// Held by a driver's task. If the driver panics, its entry goes, so that the session lives on from
+/// what is committed, and the defect is remembered.
+struct Leaving {
+    registry: Arc<Registry>,
+    id: SessionId,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(session = %self.id, "the driver of a session has panicked");
+            metrics::counter!("dormouse_driver_panics_total").increment(1);
+            self.registry.services.liveness.note_panic();
+            // What waits is answered by the drop of its channels.
+            let entry = self.registry.shard(self.id).remove(&self.id);
+            drop(entry);
+            self.registry.services.settling.note_change();
+        }
+        self.registry.services.liveness.driver_left();
+    }
+}
+
+fn lock(shard: &Mutex<HashMap<SessionId, Entry>>) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

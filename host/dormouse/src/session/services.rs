@@ -1,0 +1,140 @@
+//! What drivers, and the tasks beside them, work with. One set of services for each host; no service
+//! knows a driver.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::liveness::Liveness;
+use super::residents::Residents;
+use super::settling::Settling;
+use super::slept::{PendingSleepEvents, Sleep};
+use crate::catalog::Catalog;
+use crate::turn::settlement::Rules;
+use dormouse_base::clock::Clock;
+use dormouse_base::memory::MemoryBudget;
+use dormouse_domain::deadline;
+use dormouse_domain::event::SleepCause;
+use dormouse_domain::id::SessionId;
+use dormouse_domain::session::Session;
+use dormouse_domain::time::Timestamp;
+use dormouse_sandbox::Sandbox;
+use dormouse_store::Store;
+
+/// How long after a start removals wait that came due while the host was down.
+const REMOVAL_HOLD: Duration = Duration::from_secs(3600);
+
+/// What drivers are told by the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionOptions {
+    /// Instances in memory at most.
+    pub(crate) max_residents: usize,
+    /// Instances that are made at the same time, each with the state of its session in memory.
+    pub(crate) max_making: usize,
+    /// Messages that wait for one session at most.
+    pub(crate) max_queued_messages: usize,
+    /// How long a running turn may go on when its session is stopped.
+    pub(crate) stop_grace: Duration,
+    /// Prices and bounds of the settlement.
+    pub(crate) rules: Rules,
+}
+
+/// What all drivers of a host share.
+pub(crate) struct Services {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) clock: Clock,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) options: SessionOptions,
+    pub(crate) residents: Residents,
+    pub(crate) slept: PendingSleepEvents,
+    /// Told when a deadline may have come nearer.
+    pub(crate) deadlines: Notify,
+    /// When the timekeeper looks again by itself: milliseconds, as in [`Timestamp`].
+    pub(crate) next_look: AtomicI64,
+    pub(crate) liveness: Liveness,
+    pub(crate) settling: Settling,
+    started_at: Timestamp,
+}
+
+impl Services {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        sandbox: Sandbox,
+        catalog: Arc<Catalog>,
+        clock: Clock,
+        memory: MemoryBudget,
+        options: SessionOptions,
+    ) -> Services {
+        let started_at = clock.now();
+        let SessionOptions { max_residents, max_making, .. } = options;
+        let residents = Residents::new(max_residents, max_making, memory.line());
+        Services {
+            store,
+            sandbox,
+            catalog,
+            clock,
+            memory,
+            options,
+            residents,
+            slept: PendingSleepEvents::default(),
+            deadlines: Notify::new(),
+            next_look: AtomicI64::new(Timestamp::NEVER.0),
+            liveness: Liveness::default(),
+            settling: Settling::default(),
+            started_at,
+        }
+    }
+
+    /// Note that a session has gone to sleep, which was last of use at this time. Its instance is dropped
+    /// by the caller.
+    pub(crate) fn note_slept(&self, session: &Session, cause: SleepCause, used_at: Timestamp) {
+        metrics::counter!("dormouse_sleeps_total", "cause" => cause.as_str()).increment(1);
+        let at = self.clock.now();
+        let owner = session.owner.clone();
+        self.slept.note(session.id, Sleep { owner, at, cause, idle: at.since(used_at) });
+    }
+
+    /// Note what the record says of the next deadline, so that the timekeeper wakes in time.
+    pub(crate) fn note_deadline(&self, session: &Session) {
+        if let Some((at, _)) = deadline::next(session) {
+            self.wake_timekeeper_for(at);
+        }
+    }
+
+    /// Note that something is due at this time.
+    pub(crate) fn wake_timekeeper_for(&self, at: Timestamp) {
+        if at.0 < self.next_look.load(Ordering::SeqCst) {
+            self.deadlines.notify_one();
+        }
+    }
+
+    /// Whether a removal that was due at this time may happen now. After a start, removals that came
+    /// due while the host was down wait: the clock of the machine may be wrong.
+    pub(crate) fn may_remove(&self, due: Timestamp) -> bool {
+        due >= self.started_at || self.removals_held_until().is_none()
+    }
+
+    /// Until when removals wait that came due while the host was down. `None`: no longer.
+    pub(crate) fn removals_held_until(&self) -> Option<Timestamp> {
+        let until = self.started_at.after(REMOVAL_HOLD);
+        (self.clock.now() < until).then_some(until)
+    }
+
+    /// The seed of a session's random stream: known to this store alone, the same in each life of
+    /// the host.
+    pub(crate) fn seed(&self, id: SessionId) -> [u8; 32] {
+        let mut material = self.store.secret().to_vec();
+        material.extend_from_slice(id.0.as_bytes());
+        blake3::derive_key("dormouse 0.1 session random stream", &material)
+    }
+
+    /// Bytes that instances can have together at most: what the index of all sessions takes, it never
+    /// gives back to them.
+    pub(crate) fn memory_of_instances(&self) -> u64 {
+        self.memory.limit().saturating_sub(self.store.stats().index_bytes)
+    }
+}

@@ -7,12 +7,12 @@ use axum::{Extension, Json};
 use super::error::ApiError;
 use super::frame::RequestId;
 use super::model::agent::{AgentBody, AgentList, UploadBody};
-use super::model::fields::Answered;
+use super::model::ignored::Answered;
+use super::model::query::{PageQuery, UploadQuery};
+use super::model::request::{ChangeAgent, needed};
+use super::model::value::Word;
 use super::request::{Caller, Component, JsonBody, OneAgent, Params};
-use dormouse::{
-    Agent, AgentRef, AgentSelector, InvalidName, PAGE_BYTES, UploadState, UploadStatus, Visibility,
-};
-use dormouse_domain::code;
+use dormouse::{Agent, AgentRef, PAGE_BYTES, UploadState, UploadStatus};
 
 /// The most agents of a page.
 const MAX_LISTED: u64 = 1_000;
@@ -27,18 +27,13 @@ const RESPOND_ASYNC: &str = "respond-async";
 pub(super) async fn upload(
     Caller(host): Caller,
     Extension(id): Extension<RequestId>,
-    mut params: Params,
+    Params(query): Params<UploadQuery>,
     headers: HeaderMap,
     Component(bytes): Component,
 ) -> Result<Response, ApiError> {
-    let mut needed = |name| {
-        let missing = || ApiError::invalid_field(name, "is needed, as a parameter of the query");
-        params.text(name)?.map(str::to_owned).ok_or_else(missing)
-    };
-    let (name, version) = (needed("name"), needed("version"));
-    // A name that is misspelt is told before one that is missing.
-    params.finish()?;
-    let (name, version) = (name?, version?);
+    let missing = "is needed, as a parameter of the query";
+    let name = needed("name", query.name, missing)?;
+    let version = needed("version", query.version, missing)?;
     // In a task of its own: a client that goes away before the host has begun loses nothing either.
     let working = tokio::spawn(async move {
         let agents = host.agents();
@@ -73,11 +68,10 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 /// `GET /api/agents?after=&limit=`: all of them, as far as a page has room.
 pub(super) async fn list(
     Caller(host): Caller,
-    mut params: Params,
+    Params(page): Params<PageQuery>,
 ) -> Result<Json<AgentList>, ApiError> {
-    let after = usize::try_from(params.count("after")?.unwrap_or(0)).unwrap_or(usize::MAX);
-    let limit = params.count("limit")?.unwrap_or(MAX_LISTED).clamp(1, MAX_LISTED);
-    params.finish()?;
+    let after = usize::try_from(page.after()).unwrap_or(usize::MAX);
+    let limit = page.limit_within(MAX_LISTED);
     let all = host.agents().list().await?;
     let (mut agents, mut bytes) = (Vec::new(), 0);
     for agent in all.iter().skip(after) {
@@ -133,13 +127,10 @@ fn status_body(status: UploadStatus, id: &RequestId) -> UploadBody {
 pub(super) async fn change(
     Caller(host): Caller,
     OneAgent(agent): OneAgent,
-    JsonBody(mut fields): JsonBody,
+    JsonBody { body, ignored }: JsonBody<ChangeAgent>,
 ) -> Result<Json<Answered<AgentBody>>, ApiError> {
-    let words = &Visibility::ALL;
-    let visibility = fields.word("visibility", words, Visibility::as_str)?;
-    let ignored = fields.finish()?;
-    let visibility = visibility
-        .ok_or_else(|| ApiError::invalid_field("visibility", "is needed: `private` or `public`"))?;
+    let missing = "is needed: `private` or `public`";
+    let Word(visibility) = needed("visibility", body.visibility, missing)?;
     let answer = host.agents().set_visibility(agent, visibility).await?.into();
     Ok(Json(Answered { answer, ignored }))
 }
@@ -150,12 +141,4 @@ pub(super) async fn remove(
     OneAgent(agent): OneAgent,
 ) -> Result<Json<AgentBody>, ApiError> {
     Ok(Json(host.agents().remove(agent).await?.into()))
-}
-
-/// What a text says that names an agent. One that cannot name any names none.
-pub(super) fn selector(text: &str) -> Result<AgentSelector, ApiError> {
-    text.parse().map_err(|error: InvalidName| {
-        ApiError::new(StatusCode::NOT_FOUND, code::AGENT_NOT_FOUND, error.to_string())
-            .with("agent", error.text)
-    })
 }

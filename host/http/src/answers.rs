@@ -22,7 +22,7 @@ use dormouse_base::memory::pool::Charge;
 const SMALL: u64 = 4 << 10;
 
 /// Charge what the answer holds.
-pub(super) async fn charged(
+pub(super) async fn charge_small(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     request: Request,
@@ -33,7 +33,7 @@ pub(super) async fn charged(
 }
 
 /// The same for what may be large: a few at a time.
-pub(super) async fn large(
+pub(super) async fn charge_large(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     request: Request,

@@ -75,6 +75,18 @@ impl ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, code::INVALID_FIELD, error).with("field", &*field)
     }
 
+    /// A value that its type does not take, in this field, at this place. Two fields have codes of their own.
+    pub(super) fn unreadable(field: String, place: &str, problem: &str) -> ApiError {
+        match field.as_str() {
+            "pattern" => ApiError::invalid_pattern(),
+            "status" => ApiError::invalid_status(),
+            _ => {
+                let error = format!("{place} {problem}");
+                ApiError::new(StatusCode::BAD_REQUEST, "invalid_field", error).with("field", field)
+            }
+        }
+    }
+
     /// A field that asks for what this version does not do.
     pub(super) fn not_supported(field: &'static str) -> ApiError {
         let error = format!("{field} is not supported by this version; leave it out");

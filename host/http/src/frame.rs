@@ -24,7 +24,11 @@ const MAX_ID: usize = 128;
 pub(super) struct RequestId(pub(super) Arc<str>);
 
 /// Give the request its id: the client's, where that is sane, or a new one.
-pub(super) async fn named(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+pub(super) async fn assign_request_id(
+    State(api): State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let chosen = chosen_id(request.headers()).map(str::to_owned);
     let id = chosen.unwrap_or_else(|| api.host.clock().new_id().to_string());
     request.extensions_mut().insert(RequestId(id.as_str().into()));
@@ -38,7 +42,7 @@ pub(super) async fn named(State(api): State<Api>, mut request: Request, next: Ne
 }
 
 /// Run the request in its span, and write its error, if it ends with one.
-pub(super) async fn framed(request: Request, next: Next) -> Response {
+pub(super) async fn render_errors(request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let span = tracing::info_span!(

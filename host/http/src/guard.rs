@@ -17,19 +17,20 @@ use super::request::Caller;
 use super::server::Reserved;
 use dormouse::Principal;
 
-/// What the connections that are reserved for operators serve.
-const OPERATORS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// Refuse a request that came by a connection which is reserved for operators.
+pub(super) async fn refuse_reserved(request: Request, next: Next) -> Result<Response, ApiError> {
+    if request.extensions().get::<Reserved>().is_some() {
+        return Err(ApiError::overloaded());
+    }
+    Ok(next.run(request).await)
+}
 
-/// Only requests that are meant for this server, and from no foreign page.
-pub(super) async fn ours(
+/// Refuse a request that is not meant for this server, or that a foreign page sends.
+pub(super) async fn check_origin(
     State(api): State<Api>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let reserved = request.extensions().get::<Reserved>().is_some();
-    if reserved && !OPERATORS.contains(&request.uri().path()) {
-        return Err(ApiError::overloaded());
-    }
     let host = host_of(request.headers(), request.uri()).unwrap_or_default();
     if !answers_to(&host, &api.names, &api.options.allowed_hosts) {
         let error = "this server does not go by the name in the Host header; \
@@ -43,8 +44,8 @@ pub(super) async fn ours(
     Ok(next.run(request).await)
 }
 
-/// Only callers that are known, where keys are configured.
-pub(super) async fn known(
+/// Find out who the caller is, and refuse one without a key where keys are configured.
+pub(super) async fn authenticate(
     State(api): State<Api>,
     mut request: Request,
     next: Next,

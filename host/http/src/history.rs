@@ -12,9 +12,9 @@ use super::error::ApiError;
 use super::frame::RequestId;
 use super::intake::Slot;
 use super::model::event::{EventPage, LoggedBody};
-use super::model::fields::Ignored;
+use super::model::ignored::Ignored;
 use super::model::message::StreamEvent;
-use super::model::session::SessionBody;
+use super::model::query::PageQuery;
 use super::model::turn::{TurnBody, TurnPage};
 use super::refusal::failed_turn;
 use super::request::{Caller, OneSession, Params};
@@ -25,11 +25,9 @@ use dormouse_base::shares::Admitted;
 /// `GET …/turns?after=&limit=`
 pub(super) async fn turns(
     OneSession(session): OneSession,
-    mut params: Params,
+    Params(page): Params<PageQuery>,
 ) -> Result<Json<TurnPage>, ApiError> {
-    let (after, limit) = (params.count("after")?.unwrap_or(0), params.limit("limit")?);
-    params.finish()?;
-    let Page { entries, next } = session.turns(after, limit).await?;
+    let Page { entries, next } = session.turns(page.after(), page.limit()).await?;
     let turns: Vec<TurnBody> = entries.into_iter().map(TurnBody::from).collect();
     Ok(Json(TurnPage { count: turns.len(), turns, next }))
 }
@@ -52,26 +50,23 @@ pub(super) async fn session_events(
     Extension(id): Extension<RequestId>,
     OneSession(session): OneSession,
     headers: HeaderMap,
-    mut params: Params,
+    query: Result<Params<PageQuery>, ApiError>,
 ) -> Result<Response, ApiError> {
     if wants_stream(&headers) {
         return stream(api, slot, id, session, &headers).await;
     }
-    let after = Cursor(params.count("after")?.unwrap_or(0));
-    let limit = params.limit("limit")?;
-    params.finish()?;
-    let found = session.events(after, limit).await?;
+    let Params(query) = query?;
+    let after = Cursor(query.after());
+    let found = session.events(after, query.limit()).await?;
     Ok(Json(page(found, after)).into_response())
 }
 
 /// `GET …/audit?after=&limit=`: who has asked to resume, and what came of it.
 pub(super) async fn audit(
     OneSession(session): OneSession,
-    mut params: Params,
+    Params(query): Params<PageQuery>,
 ) -> Result<Json<EventPage>, ApiError> {
-    let after = Cursor(params.count("after")?.unwrap_or(0));
-    let limit = params.limit("limit")?;
-    params.finish()?;
+    let (after, limit) = (Cursor(query.after()), query.limit());
     let found = session.audit(after, limit).await?;
     Ok(Json(page(found, after)))
 }
@@ -79,11 +74,9 @@ pub(super) async fn audit(
 /// `GET /api/events`
 pub(super) async fn all_events(
     Caller(host): Caller,
-    mut params: Params,
+    Params(query): Params<PageQuery>,
 ) -> Result<Json<EventPage>, ApiError> {
-    let after = Cursor(params.count("after")?.unwrap_or(0));
-    let limit = params.limit("limit")?;
-    params.finish()?;
+    let (after, limit) = (Cursor(query.after()), query.limit());
     let EventSlice { events, next, more } = host.events_after(after, limit).await?;
     let events: Vec<LoggedBody> = events.into_iter().map(LoggedBody::from).collect();
     Ok(Json(EventPage { count: events.len(), events, next: next.0, more }))
@@ -141,7 +134,7 @@ async fn conclude(
         let after = session.look().await?;
         match &turn.outcome {
             TurnOutcome::Answered { .. } => Ok((turn, after)),
-            TurnOutcome::Failed(_) => Err(failed_turn(&turn, &SessionBody::from(after))),
+            TurnOutcome::Failed(_) => Err(failed_turn(&turn, after)),
         }
     };
     match ended.await {

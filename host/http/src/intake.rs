@@ -48,7 +48,7 @@ struct Bounds {
 }
 
 /// Take in the body of a request, then give the request its place: not more than there is room for.
-pub(super) async fn bounded(
+pub(super) async fn limit_in_flight(
     State(api): State<Api>,
     request: Request,
     next: Next,

@@ -2,9 +2,10 @@
 //!
 //! [`serve`] listens; [`router`] is the same without a socket, for tests and for programs that have
 //! a server of their own. A file a resource; what goes over the wire is in `model/`, what goes wrong
-//! in `error.rs` and `refusal.rs`. From the outside in, a request passes `frame.rs` (its id, its
-//! span, the shape of errors), `guard.rs` (who may ask), `intake.rs` (its body, and its place among the
-//! others), `answers.rs` (the memory that its answer takes), and its handler.
+//! in `error.rs` and `refusal.rs`. `routes.rs` merges the routers and says which guards stand before
+//! each. From the outside in, a request passes `frame.rs` (its id, its span, the shape of errors),
+//! `guard.rs` (who may ask), `intake.rs` (its body, and its place among the others), `answers.rs` (the
+//! memory that its answer takes), and its handler.
 //!
 //! No rule of a session is decided here, and nothing below is known but the host.
 

@@ -16,9 +16,9 @@ use super::error::ApiError;
 use super::frame::RequestId;
 use super::held;
 use super::intake::Slot;
-use super::model::create::Create;
-use super::model::fields::{Answered, Fields, Ignored};
+use super::model::ignored::{Answered, Ignored};
 use super::model::message::ReplyBody;
+use super::model::request::{Recipient, SendMessage, StreamMessage};
 use super::request::{Caller, JsonBody, OneSession, session_of};
 use super::sse::{self, Answering};
 use dormouse::{Reply, SessionHandle};
@@ -47,13 +47,12 @@ pub(super) async fn send(
     Extension(id): Extension<RequestId>,
     OneSession(session): OneSession,
     headers: HeaderMap,
-    JsonBody(mut fields): JsonBody,
+    JsonBody { body, ignored }: JsonBody<SendMessage>,
 ) -> Result<Response, ApiError> {
     let asked = Asked::now(api, slot, id);
-    let prompt = prompt(&mut fields, "prompt")?;
-    only_what_is_supported(&mut fields, &headers)?;
-    let streaming = fields.flag("streaming")?.unwrap_or(true);
-    let ignored = fields.finish()?;
+    no_idempotency_key(&headers)?;
+    let streaming = body.streaming.unwrap_or(true);
+    let prompt = body.text()?;
     if streaming {
         return stream(asked, &session, prompt, ignored).await;
     }
@@ -108,19 +107,16 @@ pub(super) async fn stream_agent(
     Extension(id): Extension<RequestId>,
     Caller(host): Caller,
     headers: HeaderMap,
-    JsonBody(mut fields): JsonBody,
+    JsonBody { body, ignored }: JsonBody<StreamMessage>,
 ) -> Result<Response, ApiError> {
     let asked = Asked::now(api, slot, id);
-    let message = prompt(&mut fields, "message")?;
-    only_what_is_supported(&mut fields, &headers)?;
-    let (session, ignored) = match fields.text("sessionId")?.filter(|id| !id.is_empty()) {
-        Some(id) => (session_of(&host, &id)?, fields.finish()?),
-        None => {
-            let Create { new, ignored } = Create::from_fields(fields)?;
-            (host.sessions().create(new).await?, ignored)
-        }
+    no_idempotency_key(&headers)?;
+    let (text, to) = body.text_and_recipient()?;
+    let session = match to {
+        Recipient::Session(id) => session_of(&host, &id)?,
+        Recipient::New(new) => host.sessions().create((*new).try_into()?).await?,
     };
-    stream(asked, &session, message, ignored).await
+    stream(asked, &session, text, ignored).await
 }
 
 async fn stream(
@@ -164,18 +160,10 @@ fn never_begun(error: Option<ApiError>) -> ApiError {
     error.unwrap_or_else(|| ApiError::internal("a turn was answered that has not begun"))
 }
 
-fn prompt(fields: &mut Fields, name: &'static str) -> Result<String, ApiError> {
-    let text = fields.text(name)?.filter(|text| !text.is_empty());
-    text.ok_or_else(|| ApiError::invalid_field(name, "is needed, and must not be empty"))
-}
-
 /// What would be a promise if it were ignored.
-fn only_what_is_supported(fields: &mut Fields, headers: &HeaderMap) -> Result<(), ApiError> {
+fn no_idempotency_key(headers: &HeaderMap) -> Result<(), ApiError> {
     if headers.contains_key("idempotency-key") {
         return Err(ApiError::not_supported("Idempotency-Key"));
     }
-    match fields.text("onBusy")?.as_deref() {
-        None | Some("queue") => Ok(()),
-        Some(_) => Err(ApiError::not_supported("onBusy")),
-    }
+    Ok(())
 }

@@ -5,11 +5,12 @@ use axum::http::StatusCode;
 use super::error::ApiError;
 use super::model::session::SessionBody;
 use dormouse::{
-    AgentError, CreateError, Damaged, Denied, FailureCode, ForkError, InvalidField,
-    InvalidTransition, LookError, OrderError, Pattern, Refusal, SendError, StoreError,
-    TemplateError, TurnOutcome, TurnRecord, Unavailable, UpgradeError,
+    AgentError, CreateError, Damaged, Denied, Ended, FailureCode, ForkError, InvalidField,
+    InvalidName, InvalidTransition, LookError, OrderError, Pattern, Refusal, SendError, Sight,
+    StoreError, TemplateError, TurnOutcome, TurnRecord, Unavailable, UpgradeError,
 };
 use dormouse_base::memory::pool::Refused;
+use dormouse_domain::code;
 
 impl From<Refused> for ApiError {
     fn from(refused: Refused) -> ApiError {
@@ -35,6 +36,14 @@ impl From<Unavailable> for ApiError {
     }
 }
 
+/// A text that can name no agent names none.
+impl From<InvalidName> for ApiError {
+    fn from(error: InvalidName) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, code::AGENT_NOT_FOUND, error.to_string())
+            .with("agent", error.text)
+    }
+}
+
 impl From<SendError> for ApiError {
     fn from(error: SendError) -> ApiError {
         let (text, code) = (error.to_string(), error.code());
@@ -50,8 +59,17 @@ impl From<SendError> for ApiError {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }
             SendError::Failed(ended) => {
-                let session = SessionBody::after(&ended);
-                failed_turn(&ended.turn, &session)
+                let Ended { turn, session, residency } = *ended;
+                // No turn runs once one has failed.
+                let (running_turn, abort_requested, force_kill_requested) = (None, false, false);
+                let session = Sight {
+                    session,
+                    residency,
+                    running_turn,
+                    abort_requested,
+                    force_kill_requested,
+                };
+                failed_turn(&turn, session)
             }
             SendError::TooLarge => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text),
             SendError::Invalid(error) => error.into(),
@@ -60,7 +78,7 @@ impl From<SendError> for ApiError {
 }
 
 /// A turn that was begun and failed: recorded, billed, and told with both.
-pub(super) fn failed_turn(turn: &TurnRecord, session: &SessionBody) -> ApiError {
+pub(super) fn failed_turn(turn: &TurnRecord, session: Sight) -> ApiError {
     let TurnOutcome::Failed(failure) = &turn.outcome else {
         return ApiError::internal("a turn that was answered was taken for a failed one");
     };
@@ -68,7 +86,7 @@ pub(super) fn failed_turn(turn: &TurnRecord, session: &SessionBody) -> ApiError 
         ApiError::new(status_of(failure.code), failure.code.as_str(), failure.message.as_str())
             .with("turn", turn.number)
             .with("cost", turn.cost.as_usd())
-            .with("session", session.to_value());
+            .with("session", SessionBody::from(session).to_value());
     if failure.code == FailureCode::OutOfMemory { error.retry_later() } else { error }
 }
 

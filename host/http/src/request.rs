@@ -7,19 +7,16 @@ use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Qu
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Api;
-use super::agents::selector;
 use super::error::ApiError;
 use super::intake::Slot;
-use super::model::fields::Fields;
+use super::model::ignored::Ignored;
+use super::model::query;
+use super::model::reading::{self, Body};
 use dormouse::{AgentSelector, Host, Object, Principal, SessionHandle, SessionId};
-use dormouse_domain::spelling::near_miss;
-
-/// The most entries of a page, and those of one that is not asked for.
-pub(super) const MAX_PAGE: u64 = 200;
-const DEFAULT_PAGE: u64 = 50;
 
 /// What some programs write before a text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -64,7 +61,7 @@ impl FromRequestParts<Api> for OneAgent {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<OneAgent, ApiError> {
         // A path that is no UTF-8 names none.
         let path = Path::<String>::from_request_parts(parts, api).await;
-        selector(&path.map(|Path(agent)| agent).unwrap_or_default()).map(OneAgent)
+        Ok(OneAgent(path.map(|Path(agent)| agent).unwrap_or_default().parse()?))
     }
 }
 
@@ -76,101 +73,54 @@ pub(super) fn session_of(host: &Host, id: &str) -> Result<SessionHandle, ApiErro
     parsed.map(|id| host.sessions().get(id)).ok_or_else(|| ApiError::session_not_found(&shown))
 }
 
-/// The parameters of the query. An empty one is as good as none. A handler asks for each that it knows, and
-/// [`Params::finish`] refuses near misses of these; other unknown ones are ignored.
-pub(super) struct Params {
-    pairs: Vec<(String, String)>,
-    /// The names that were asked for.
-    known: Vec<&'static str>,
-}
+/// The parameters of the query, as a type: see [`query`].
+pub(super) struct Params<T>(pub(super) T);
 
-impl FromRequestParts<Api> for Params {
+impl<T: DeserializeOwned> FromRequestParts<Api> for Params<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Params, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Params<T>, ApiError> {
         match Query::<Vec<(String, String)>>::from_request_parts(parts, api).await {
-            Ok(Query(pairs)) => Ok(Params::of(pairs)),
+            Ok(Query(pairs)) => query::read(pairs).map(Params),
             Err(_) => Err(ApiError::invalid_field("query", "is not valid")),
         }
     }
 }
 
-impl Params {
-    fn of(mut pairs: Vec<(String, String)>) -> Params {
-        pairs.retain(|(_, value)| !value.is_empty());
-        Params { pairs, known: Vec::new() }
-    }
-
-    /// The parameter of this name.
-    ///
-    /// # Errors
-    /// It was given more than once: it is not for the server to choose.
-    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<&str>, ApiError> {
-        let mut found = self.all(name);
-        let (first, second) = (found.next(), found.next());
-        match second {
-            Some(_) => Err(ApiError::invalid_field(name, "is given more than once in the query")),
-            None => Ok(first),
-        }
-    }
-
-    /// All parameters of this name.
-    pub(super) fn all(&mut self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.known.push(name);
-        self.pairs.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// An integer that is not negative.
-    pub(super) fn count(&mut self, name: &'static str) -> Result<Option<u64>, ApiError> {
-        let invalid = |_| ApiError::invalid_field(name, "must be an integer, 0 or more");
-        self.text(name)?.map(|text| text.parse().map_err(invalid)).transpose()
-    }
-
-    /// How many entries to return: bounded, and never none.
-    pub(super) fn limit(&mut self, name: &'static str) -> Result<usize, ApiError> {
-        let limit = self.count(name)?.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
-        Ok(usize::try_from(limit).unwrap_or(usize::MAX))
-    }
-
-    /// All parameters that are known have been asked for.
-    ///
-    /// # Errors
-    /// Another is a near miss of one of them.
-    pub(super) fn finish(self) -> Result<(), ApiError> {
-        let names = self.pairs.iter().map(|(name, _)| name.as_str());
-        let mut unknown = names.filter(|name| !self.known.contains(name));
-        let missed =
-            unknown.find_map(|name| Some((name, near_miss(name, self.known.iter().copied())?)));
-        missed.map_or(Ok(()), |(name, meant)| Err(ApiError::unknown_parameter(name, meant)))
-    }
+/// A body that is a JSON object, as a type: see [`reading`]. As an option: a request without a body has
+/// none.
+#[derive(Default)]
+pub(super) struct JsonBody<T> {
+    pub(super) body: T,
+    /// Its fields that have no meaning.
+    pub(super) ignored: Ignored,
 }
 
-/// A body that is a JSON object. As an option: a request without a body has none.
-pub(super) struct JsonBody(pub(super) Fields);
-
-impl FromRequest<Api> for JsonBody {
+impl<T: Body> FromRequest<Api> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, api: &Api) -> Result<JsonBody, ApiError> {
+    async fn from_request(request: Request, api: &Api) -> Result<JsonBody<T>, ApiError> {
         if media_type(request.headers()) != Some(MediaType::Json) {
             return Err(wrong_type("application/json"));
         }
         is_utf8(request.headers())?;
+        // Charged as long as there is more than what the type keeps.
         let mut charge = api.bodies.of(principal_of(request.extensions())?);
         let body = whole(request).await?;
         charge.grow(weight(&body))?;
-        Ok(JsonBody(Fields::charged(object(&body)?, charge)))
+        let (body, ignored) = reading::read(object(&body)?)?;
+        Ok(JsonBody { body, ignored })
     }
 }
 
-impl OptionalFromRequest<Api> for JsonBody {
+impl<T: Body> OptionalFromRequest<Api> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Option<JsonBody>, ApiError> {
+    async fn from_request(request: Request, api: &Api) -> Result<Option<JsonBody<T>>, ApiError> {
         if axum::body::HttpBody::is_end_stream(request.body()) {
             return Ok(None);
         }
-        <JsonBody as FromRequest<Api>>::from_request(request, api).await.map(Some)
+        <JsonBody<T> as FromRequest<Api>>::from_request(request, api).await.map(Some)
     }
 }
 
@@ -282,59 +232,5 @@ mod tests {
         }
         let error = object(b"{\n\"a\": x}").expect_err("it is refused");
         assert_eq!(error.body("r").more["line"], 2);
-    }
-
-    fn params(query: &str) -> Params {
-        let uri = format!("http://localhost/?{query}").parse().unwrap();
-        let Query(pairs) = Query::try_from_uri(&uri).unwrap();
-        Params::of(pairs)
-    }
-
-    #[test]
-    fn parameters_that_are_no_counts_are_named() {
-        let mut params = params("page=-1");
-        assert_eq!(params.count("page").unwrap_err().body("r").more["field"], "page");
-        assert_eq!(params.count("other").unwrap(), None);
-    }
-
-    #[test]
-    fn a_page_has_a_bounded_size() {
-        let limit = |text: &str| params(&format!("limit={text}")).limit("limit").unwrap();
-        assert_eq!((limit("0"), limit(""), limit("7"), limit("1000")), (1, 50, 7, 200));
-    }
-
-    #[test]
-    fn one_value_is_given_once_and_a_list_as_often_as_one_likes() {
-        let mut params = params("limit=3&limit=3&tag=a&after=&after=7&tag=&tag=b");
-        let error = params.count("limit").unwrap_err();
-        assert_eq!(
-            (error.code(), &error.body("r").more["field"]),
-            ("invalid_field", &"limit".into())
-        );
-        assert_eq!(params.count("after").unwrap(), Some(7), "an empty one is none");
-        assert_eq!(params.all("tag").collect::<Vec<_>>(), ["a", "b"]);
-    }
-
-    #[test]
-    fn a_near_miss_of_a_parameter_is_refused_and_other_unknown_ones_are_ignored() {
-        let finish = |query: &str| {
-            let mut params = params(query);
-            params.limit("pageSize").unwrap();
-            params.count("page").unwrap();
-            params.finish()
-        };
-        for (query, name) in [("pagesize=3", "pagesize"), ("page=1&page_size=3", "page_size")] {
-            let error = finish(query).unwrap_err();
-            let body = error.body("r");
-            assert_eq!(error.code(), "unknown_field");
-            assert_eq!(body.error, format!("there is no parameter {name}: did you mean pageSize?"));
-            assert_eq!(
-                (&body.more["field"], &body.more["meant"]),
-                (&name.into(), &"pageSize".into())
-            );
-        }
-        for query in ["", "page=1&pageSize=3", "_=123&utm=x", "pagesize="] {
-            assert!(finish(query).is_ok(), "{query}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Which path leads to which handler, and what every request passes on its way.
+//! Which path leads to which handler, and what a request passes on its way.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -13,29 +13,41 @@ use super::{
     snapshots, templates,
 };
 
+/// All routes. Each router brings the guard that is its own; here stands what every request passes.
 pub(super) fn router(api: Api) -> Router {
-    let guarded = Router::new()
-        .nest("/api", under_api(&api))
+    let everybody = Router::new()
         .route("/", get(health::root))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .nest("/api", self::api(&api))
         .fallback(no_such_route)
-        .layer(from_fn_with_state(api.clone(), guard::ours))
+        .layer(from_fn(guard::refuse_reserved));
+    let all = everybody
+        .merge(operator())
+        .layer(from_fn_with_state(api.clone(), guard::check_origin))
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(frame::panicked))
-        .layer(from_fn(frame::framed))
-        .layer(from_fn_with_state(api.clone(), frame::named));
-    guarded.with_state(api)
+        .layer(from_fn(frame::render_errors))
+        .layer(from_fn_with_state(api.clone(), frame::assign_request_id));
+    all.with_state(api)
 }
 
-fn under_api(api: &Api) -> Router<Api> {
+/// What a caller may do and see, below `/api`: the caller has to be known, and a request has to find a
+/// place among those under way.
+fn api(api: &Api) -> Router<Api> {
     Router::new()
         .merge(large(api))
         .merge(small(api))
         .fallback(no_such_route)
-        .layer(from_fn_with_state(api.clone(), intake::bounded))
-        .layer(from_fn_with_state(api.clone(), guard::known))
+        .layer(from_fn_with_state(api.clone(), intake::limit_in_flight))
+        .layer(from_fn_with_state(api.clone(), guard::authenticate))
+}
+
+/// What whoever operates the server asks it: without a key, by the connections that are reserved for this
+/// as well, and however many requests are under way.
+fn operator() -> Router<Api> {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
 }
 
 /// What may be answered with many things, or with a large one.
@@ -51,7 +63,7 @@ fn large(api: &Api) -> Router<Api> {
         .route("/sessions/{id}/turns/{turn}", get(history::turn))
         .route("/sessions/{id}/events", get(history::session_events))
         .route("/templates", get(templates::list))
-        .layer(from_fn_with_state(api.clone(), answers::large))
+        .layer(from_fn_with_state(api.clone(), answers::charge_large))
 }
 
 fn small(api: &Api) -> Router<Api> {
@@ -74,7 +86,7 @@ fn small(api: &Api) -> Router<Api> {
         .route("/sessions/{id}/rewind", post(snapshots::rewind))
         .route("/templates", post(templates::create))
         .route("/templates/{name}", get(templates::show).delete(templates::remove))
-        .layer(from_fn_with_state(api.clone(), answers::charged))
+        .layer(from_fn_with_state(api.clone(), answers::charge_small))
 }
 
 async fn no_such_route() -> ApiError {

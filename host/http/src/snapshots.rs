@@ -4,12 +4,13 @@ use axum::Json;
 use axum::http::StatusCode;
 
 use super::error::ApiError;
-use super::lifecycle::done;
-use super::model::fields::Answered;
+use super::model::ignored::Answered;
+use super::model::request::{ForkSession, RewindSession, needed};
 use super::model::session::{Ordered, SessionBody};
 use super::model::snapshot::{Forked, SnapshotBody, SnapshotList};
+use super::model::value::SnapshotName;
 use super::request::{JsonBody, OneSession};
-use dormouse::{Fork, MAX_FORKS};
+use dormouse::Fork;
 
 /// `GET …/snapshots`: those that are kept, newest first. There are never many.
 pub(super) async fn list(OneSession(session): OneSession) -> Result<Json<SnapshotList>, ApiError> {
@@ -23,15 +24,11 @@ pub(super) async fn list(OneSession(session): OneSession) -> Result<Json<Snapsho
 /// `POST …/fork`
 pub(super) async fn fork(
     OneSession(session): OneSession,
-    body: Option<JsonBody>,
+    body: Option<JsonBody<ForkSession>>,
 ) -> Result<(StatusCode, Json<Answered<Forked>>), ApiError> {
-    let mut fields = body.map(|JsonBody(fields)| fields).unwrap_or_default();
-    let snapshot = fields.snapshot()?;
-    let count = fields.count("count")?.unwrap_or(1);
-    let count = u32::try_from(count).ok().filter(|count| (1..=MAX_FORKS).contains(count));
-    let count = count
-        .ok_or_else(|| ApiError::invalid_field("count", format!("must be 1 to {MAX_FORKS}")))?;
-    let ignored = fields.finish()?;
+    let JsonBody { body, ignored } = body.unwrap_or_default();
+    let count = body.count()?;
+    let snapshot = body.snapshot_id.map(|SnapshotName(id)| id);
     let forks = session.fork(Fork { snapshot, count }).await?;
     let sessions: Vec<SessionBody> = forks.into_iter().map(SessionBody::from).collect();
     let answer = Forked { count: sessions.len(), sessions };
@@ -41,10 +38,8 @@ pub(super) async fn fork(
 /// `POST …/rewind`
 pub(super) async fn rewind(
     OneSession(session): OneSession,
-    JsonBody(mut fields): JsonBody,
+    JsonBody { body, ignored }: JsonBody<RewindSession>,
 ) -> Result<Json<Answered<Ordered>>, ApiError> {
-    let snapshot = fields.snapshot()?;
-    let ignored = fields.finish()?;
-    let snapshot = snapshot.ok_or_else(|| ApiError::invalid_field("snapshotId", "is needed"))?;
-    Ok(done("Session is rewound", session.rewind(snapshot).await?, ignored))
+    let SnapshotName(snapshot) = needed("snapshotId", body.snapshot_id, "is needed")?;
+    Ok(Ordered::answer("Session is rewound", session.rewind(snapshot).await?, ignored))
 }

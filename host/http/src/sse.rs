@@ -25,7 +25,7 @@ use super::error::ApiError;
 use super::frame::RequestId;
 use super::held;
 use super::intake::Slot;
-use super::model::fields::Ignored;
+use super::model::ignored::Ignored;
 use super::model::message::StreamEvent;
 use dormouse::{
     Clock, Delta, Output, Part, Principal, Reply, SendError, SessionHandle, Sight, TurnOutcome,

@@ -5,7 +5,8 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 
 use super::error::ApiError;
-use super::model::fields::Answered;
+use super::model::ignored::Answered;
+use super::model::request::{CreateTemplate, needed};
 use super::model::session::Deleted;
 use super::model::template::{TemplateBody, TemplateList};
 use super::request::{Caller, JsonBody};
@@ -14,14 +15,12 @@ use dormouse::NewTemplate;
 /// `POST /api/templates`
 pub(super) async fn create(
     Caller(host): Caller,
-    JsonBody(mut fields): JsonBody,
+    JsonBody { body, ignored }: JsonBody<CreateTemplate>,
 ) -> Result<(StatusCode, Json<Answered<TemplateBody>>), ApiError> {
-    let name = fields.text("name")?.ok_or_else(|| ApiError::invalid_field("name", "is needed"))?;
-    let from = fields.text("sessionId")?;
-    let needed = "is needed: the id of a snapshot, or of a session";
-    let from = from.ok_or_else(|| ApiError::invalid_field("sessionId", needed))?;
-    let new = NewTemplate { name, from, description: fields.text("description")? };
-    let ignored = fields.finish()?;
+    let name = needed("name", body.name, "is needed")?;
+    let missing = "is needed: the id of a snapshot, or of a session";
+    let from = needed("sessionId", body.session_id, missing)?;
+    let new = NewTemplate { name, from, description: body.description };
     let answer = host.templates().create(new).await?.into();
     Ok((StatusCode::CREATED, Json(Answered { answer, ignored })))
 }

@@ -1,80 +1,140 @@
 //! The body of `POST /api/sessions`, and of whatever else creates a session.
 
-use super::fields::{Fields, Ignored};
-use crate::agents::selector;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::reading::{Body, Reader};
+use super::value::{Count, Millis, Usd, Word};
 use crate::error::ApiError;
-use dormouse::{Durability, NewSession, Pattern, ResumeFallback, Start};
+use dormouse::{AgentSelector, Durability, NewSession, Object, Pattern, ResumeFallback, Start};
 
-/// Fields that ask for what this version does not do. Ignored, they would be promises.
-const NOT_SUPPORTED: [&str; 1] = ["workspace"];
-
-/// A session to create.
-#[derive(Debug)]
-pub(crate) struct Create {
-    pub(crate) new: NewSession,
-    /// What of the body has no meaning.
-    pub(crate) ignored: Ignored,
+/// A session to create. The limits of the body win over those of its configuration.
+#[derive(Debug, Default, JsonSchema)]
+pub(crate) struct CreateSession {
+    #[schemars(flatten)]
+    fields: SessionFields,
+    #[schemars(flatten)]
+    limits: LimitFields,
+    /// Read in the `config` of the fields.
+    #[schemars(skip)]
+    configured: ConfigFields,
 }
 
-impl Create {
-    /// From the fields of a body.
-    pub(crate) fn from_fields(mut body: Fields) -> Result<Create, ApiError> {
-        for field in NOT_SUPPORTED {
-            if body.any(field).is_some() {
-                return Err(ApiError::not_supported(field));
-            }
+/// What a session is, besides its limits.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+struct SessionFields {
+    pattern: Option<Word<Pattern>>,
+    agent: Option<String>,
+    template: Option<String>,
+    /// Kept as it is.
+    #[schemars(with = "ConfigFields")]
+    config: Object,
+    /// A string or a number.
+    conversation_id: Option<Value>,
+    durability: Option<Word<Durability>>,
+    resume_fallback: Option<Word<ResumeFallback>>,
+    tags: Vec<String>,
+    description: Option<String>,
+    user_id: Option<String>,
+    thread_key: Option<String>,
+    project_id: Option<String>,
+    context: Object,
+    metadata: Object,
+    require_durable: Option<bool>,
+    /// Not supported by this version, and refused: ignored, it would be a promise.
+    workspace: Option<Value>,
+}
+
+/// What the host reads in the configuration, which is the agent's and its clients', and may hold anything
+/// else.
+#[derive(Debug, Default, JsonSchema)]
+struct ConfigFields {
+    #[schemars(flatten)]
+    resume: ResumeFields,
+    #[schemars(flatten)]
+    limits: LimitFields,
+}
+
+/// Which state a session starts from.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+struct ResumeFields {
+    /// The id of a snapshot or of a session. Clients that have none send an empty one.
+    resume_session_id: Option<String>,
+}
+
+/// What a session may spend.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+struct LimitFields {
+    max_turns: Option<Count>,
+    max_budget_usd: Option<Usd>,
+    max_fuel: Option<Count>,
+    max_fuel_per_turn: Option<Count>,
+    max_memory_bytes: Option<Count>,
+    turn_timeout_ms: Option<Millis>,
+    max_idle_time_ms: Option<Millis>,
+    max_lifetime_ms: Option<Millis>,
+    sleep_after_ms: Option<Millis>,
+}
+
+impl Body for CreateSession {
+    fn read(reader: &mut Reader) -> Result<CreateSession, ApiError> {
+        let fields: SessionFields = reader.take()?;
+        let limits = reader.take()?;
+        if fields.workspace.is_some() {
+            return Err(ApiError::not_supported("workspace"));
         }
-        let pattern = match body.any("pattern") {
-            None => Pattern::default(),
-            Some(value) => value
-                .as_str()
-                .and_then(|text| text.parse().ok())
-                .ok_or_else(ApiError::invalid_pattern)?,
-        };
-        let config = body.object("config")?;
-        let mut configured = Fields::within("config.", config.clone());
-        let agent = body.text("agent")?;
-        // A text that can name no agent names none.
-        agent.as_deref().map(selector).transpose()?;
-        let mut new = NewSession {
-            start: start(&mut body, &mut configured)?,
-            agent,
-            pattern,
-            conversation_id: body.any("conversationId"),
-            durability: body
-                .word("durability", &[Durability::Turn, Durability::Sleep], Durability::as_str)?
-                .unwrap_or_default(),
-            resume_fallback: body.word(
-                "resumeFallback",
-                &[ResumeFallback::Parent, ResumeFallback::Fresh],
-                ResumeFallback::as_str,
-            )?,
-            tags: body.texts("tags")?,
-            description: body.text("description")?,
-            user_id: body.text("userId")?,
-            thread_key: body.text("threadKey")?,
-            project_id: body.text("projectId")?,
-            context: body.object("context")?,
-            metadata: body.object("metadata")?,
-            require_durable: body.flag("requireDurable")?.unwrap_or(false),
-            ..NewSession::default()
-        };
-        // Those of the body win: they come last.
-        take_limits(&mut new, &mut configured)?;
-        take_limits(&mut new, &mut body)?;
-        new.config = config;
-        body.note_inner(&configured);
-        // The configuration is the agent's and its clients', and may hold anything else.
-        configured.finish()?;
-        Ok(Create { new, ignored: body.finish()? })
+        let configured = reader.inner("config.", fields.config.clone())?;
+        Ok(CreateSession { fields, limits, configured })
     }
 }
 
-/// Where it starts from. An empty `resumeSessionId` is what clients send who have none.
-fn start(body: &mut Fields, configured: &mut Fields) -> Result<Start, ApiError> {
-    let template = body.text("template")?.map(Start::Template);
-    let resume = configured.text("resumeSessionId")?;
-    let resume = resume.filter(|id| !id.is_empty()).map(Start::Resume);
+impl Body for ConfigFields {
+    fn read(reader: &mut Reader) -> Result<ConfigFields, ApiError> {
+        Ok(ConfigFields { resume: reader.take()?, limits: reader.take()? })
+    }
+}
+
+impl TryFrom<CreateSession> for NewSession {
+    type Error = ApiError;
+
+    /// # Errors
+    /// The session would start from two states, or the text for its agent can name none.
+    fn try_from(body: CreateSession) -> Result<NewSession, ApiError> {
+        let CreateSession { fields, limits, configured } = body;
+        if let Some(agent) = &fields.agent {
+            agent.parse::<AgentSelector>()?;
+        }
+        let mut new = NewSession {
+            start: start(fields.template, configured.resume)?,
+            agent: fields.agent,
+            pattern: fields.pattern.map_or_else(Pattern::default, |Word(pattern)| pattern),
+            config: fields.config,
+            conversation_id: fields.conversation_id,
+            durability: fields.durability.map_or_else(Durability::default, |Word(word)| word),
+            resume_fallback: fields.resume_fallback.map(|Word(fallback)| fallback),
+            tags: fields.tags,
+            description: fields.description,
+            user_id: fields.user_id,
+            thread_key: fields.thread_key,
+            project_id: fields.project_id,
+            context: fields.context,
+            metadata: fields.metadata,
+            require_durable: fields.require_durable.unwrap_or(false),
+            ..NewSession::default()
+        };
+        configured.limits.set(&mut new);
+        limits.set(&mut new);
+        Ok(new)
+    }
+}
+
+fn start(template: Option<String>, resume: ResumeFields) -> Result<Start, ApiError> {
+    let template = template.map(Start::Template);
+    let resume = resume.resume_session_id.filter(|id| !id.is_empty()).map(Start::Resume);
     match (template, resume) {
         (Some(_), Some(_)) => {
             Err(ApiError::invalid_field("template", "cannot go with config.resumeSessionId"))
@@ -83,28 +143,34 @@ fn start(body: &mut Fields, configured: &mut Fields) -> Result<Start, ApiError> 
     }
 }
 
-fn take_limits(new: &mut NewSession, from: &mut Fields) -> Result<(), ApiError> {
-    new.max_turns = from.count("maxTurns")?.or(new.max_turns);
-    new.max_budget = from.money("maxBudgetUsd")?.or(new.max_budget);
-    new.max_fuel = from.count("maxFuel")?.or(new.max_fuel);
-    new.max_fuel_per_turn = from.count("maxFuelPerTurn")?.or(new.max_fuel_per_turn);
-    new.max_memory_bytes = from.count("maxMemoryBytes")?.or(new.max_memory_bytes);
-    new.turn_timeout = from.millis("turnTimeoutMs")?.or(new.turn_timeout);
-    new.max_idle = from.millis("maxIdleTimeMs")?.or(new.max_idle);
-    new.max_lifetime = from.millis("maxLifetimeMs")?.or(new.max_lifetime);
-    new.sleep_after = from.millis("sleepAfterMs")?.or(new.sleep_after);
-    Ok(())
+impl LimitFields {
+    /// Set the limits that are given, in the place of those that were set before.
+    fn set(&self, new: &mut NewSession) {
+        let count = |field: Option<Count>| field.map(|Count(count)| count);
+        let time = |field: Option<Millis>| field.map(|Millis(time)| time);
+        new.max_turns = count(self.max_turns).or(new.max_turns);
+        new.max_budget = self.max_budget_usd.map(|Usd(amount)| amount).or(new.max_budget);
+        new.max_fuel = count(self.max_fuel).or(new.max_fuel);
+        new.max_fuel_per_turn = count(self.max_fuel_per_turn).or(new.max_fuel_per_turn);
+        new.max_memory_bytes = count(self.max_memory_bytes).or(new.max_memory_bytes);
+        new.turn_timeout = time(self.turn_timeout_ms).or(new.turn_timeout);
+        new.max_idle = time(self.max_idle_time_ms).or(new.max_idle);
+        new.max_lifetime = time(self.max_lifetime_ms).or(new.max_lifetime);
+        new.sleep_after = time(self.sleep_after_ms).or(new.sleep_after);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::reading::read;
     use dormouse::NanoUsd;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
-    fn create(value: Value) -> Result<Create, ApiError> {
+    fn create(value: Value) -> Result<NewSession, ApiError> {
         let Value::Object(object) = value else { panic!("tests write objects") };
-        Create::from_fields(Fields::within("", object))
+        let (body, _) = read::<CreateSession>(object)?;
+        body.try_into()
     }
 
     #[test]
@@ -113,7 +179,7 @@ mod tests {
             "config": { "maxTurns": 10, "maxBudgetUsd": 1.0, "model": "m" },
             "maxTurns": 3,
         });
-        let new = create(body).unwrap().new;
+        let new = create(body).unwrap();
         assert_eq!((new.max_turns, new.max_budget), (Some(3), Some(NanoUsd(1_000_000_000))));
         assert_eq!(new.config["model"], "m");
         assert_eq!(new.config["maxTurns"], 10);
@@ -130,22 +196,18 @@ mod tests {
 
     #[test]
     fn what_this_version_does_not_do_is_refused_by_name() {
-        for field in NOT_SUPPORTED {
-            let error = create(json!({ field: "x" })).unwrap_err();
-            assert_eq!(
-                (error.code(), error.body("r").more["field"].as_str()),
-                ("not_supported", Some(field))
-            );
-            create(json!({ field: null })).unwrap();
-        }
+        let error = create(json!({ "workspace": "x" })).unwrap_err();
+        assert_eq!(error.code(), "not_supported");
+        assert_eq!(error.body("r").more["field"], "workspace");
+        create(json!({ "workspace": null })).unwrap();
     }
 
     #[test]
     fn a_session_starts_fresh_from_a_snapshot_or_from_a_template() {
         let resumed = |id| json!({ "config": { "resumeSessionId": id } });
-        assert_eq!(create(resumed("s")).unwrap().new.start, Start::Resume("s".to_owned()));
-        assert_eq!(create(resumed("")).unwrap().new.start, Start::Fresh);
-        let template = create(json!({ "template": "t" })).unwrap().new.start;
+        assert_eq!(create(resumed("s")).unwrap().start, Start::Resume("s".to_owned()));
+        assert_eq!(create(resumed("")).unwrap().start, Start::Fresh);
+        let template = create(json!({ "template": "t" })).unwrap().start;
         assert_eq!(template, Start::Template("t".to_owned()));
         let mut both = resumed("s");
         both["template"] = json!("t");
@@ -156,14 +218,14 @@ mod tests {
     fn words_that_are_not_known_are_answered_with_those_that_are() {
         let error = create(json!({ "durability": "never" })).unwrap_err();
         assert!(error.body("r").error.contains("turn, sleep"));
-        let new = create(json!({ "durability": "sleep", "resumeFallback": "fresh" })).unwrap().new;
+        let new = create(json!({ "durability": "sleep", "resumeFallback": "fresh" })).unwrap();
         assert_eq!(new.durability, Durability::Sleep);
         assert_eq!(new.resume_fallback, Some(ResumeFallback::Fresh));
     }
 
     #[test]
     fn a_body_with_nothing_in_it_is_an_ephemeral_session() {
-        let new = create(json!({})).unwrap().new;
+        let new = create(json!({})).unwrap();
         assert_eq!(new.pattern, Pattern::Ephemeral);
         assert!(new.agent.is_none());
     }

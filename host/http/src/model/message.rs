@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::ErrorBody;
-use super::fields::Ignored;
+use super::ignored::Ignored;
 use super::part::{PartBody, document};
 use super::session::{SessionBody, millis};
 use crate::error::ApiError;

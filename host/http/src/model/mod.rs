@@ -1,4 +1,5 @@
-//! What goes over the wire: requests read field by field, answers as serde structs.
+//! What goes over the wire, as serde structs: `request`, `create` and `query` have what is asked, the others
+//! what is answered. What is asked has a schema, from which a description of the API can be generated.
 //!
 //! The names are a contract. Types of the domain do not appear here but as what they are made from.
 
@@ -6,10 +7,16 @@ pub(super) mod agent;
 pub(super) mod create;
 pub(super) mod error;
 pub(super) mod event;
-pub(super) mod fields;
+pub(super) mod ignored;
 pub(super) mod message;
 pub(super) mod part;
+pub(super) mod query;
+pub(super) mod reading;
+pub(super) mod request;
+#[cfg(test)]
+mod schemas;
 pub(super) mod session;
 pub(super) mod snapshot;
 pub(super) mod template;
 pub(super) mod turn;
+pub(super) mod value;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::fields::Ignored;
+use super::ignored::{Answered, Ignored};
 use dormouse::{
-    AgentRef, Ended, Limits, NanoUsd, Object, Residency, ResumeFallback, Resumption, Session,
-    Sight, State, Status, Timestamp,
+    AgentRef, Limits, NanoUsd, Object, ResumeFallback, Resumption, Session, Sight, State, Status,
+    Timestamp,
 };
 
 /// The owner, name, version and digest of an agent. The owner of those of the host is `null`.
@@ -112,29 +113,19 @@ impl From<&Limits> for LimitsBody {
     }
 }
 
-impl From<Sight> for SessionBody {
-    fn from(sight: Sight) -> SessionBody {
-        let mut body = SessionBody::of(Arc::unwrap_or_clone(sight.session), sight.residency);
-        body.running_turn = sight.running_turn;
-        body.abort_requested = sight.abort_requested;
-        body.force_kill_requested = sight.force_kill_requested;
-        body
-    }
-}
-
 impl SessionBody {
-    /// The session after a turn.
-    pub(crate) fn after(ended: &Ended) -> SessionBody {
-        SessionBody::of(Session::clone(&ended.session), ended.residency)
-    }
-
     /// As a JSON document.
     pub(crate) fn to_value(&self) -> Value {
         // Strings, numbers and maps with string keys: there is nothing that JSON cannot hold.
         serde_json::to_value(self).unwrap_or_default()
     }
+}
 
-    fn of(session: Session, residency: Residency) -> SessionBody {
+impl From<Sight> for SessionBody {
+    fn from(sight: Sight) -> SessionBody {
+        let Sight { session, residency, running_turn, abort_requested, force_kill_requested } =
+            sight;
+        let session = Arc::unwrap_or_clone(session);
         let Session { profile, usage, state, .. } = session;
         let status = state.status();
         let ended = session.ended_at.map(|at| at.to_string());
@@ -165,7 +156,7 @@ impl SessionBody {
             num_starts: usage.starts,
             num_turns: usage.turns,
             unsaved_turns: session.unsaved_turns,
-            running_turn: None,
+            running_turn,
             tools_used: session.tools_used,
             current_tool: None,
             limits: LimitsBody::from(&profile.limits),
@@ -180,8 +171,8 @@ impl SessionBody {
             parent: session.parent.map(|parent| parent.to_string()),
             durability: profile.durability.as_str(),
             resume_fallback: profile.resume_fallback.map(ResumeFallback::as_str),
-            abort_requested: false,
-            force_kill_requested: false,
+            abort_requested,
+            force_kill_requested,
         }
     }
 }
@@ -247,6 +238,18 @@ pub(crate) struct Ordered {
     pub(crate) success: bool,
     pub(crate) message: &'static str,
     pub(crate) session: SessionBody,
+}
+
+impl Ordered {
+    /// The order was carried out, and this is the session after it.
+    pub(crate) fn answer(
+        message: &'static str,
+        session: Sight,
+        ignored: Ignored,
+    ) -> Json<Answered<Ordered>> {
+        let answer = Ordered { success: true, message, session: session.into() };
+        Json(Answered { answer, ignored })
+    }
 }
 
 /// The answer to `terminate`.

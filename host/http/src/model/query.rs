@@ -1,0 +1,233 @@
+//! The query of a request, read into a type as its body is.
+//!
+//! A parameter without a value is as good as none. A list is given as often as one likes, anything else
+//! once: it is not for the server to choose.
+
+use schemars::JsonSchema;
+use serde::de::value::{Error as Unreadable, MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, Error, IntoDeserializer, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
+
+use super::reading::{names_of, unreadable};
+use super::value::{Count, EndOfPage, Word};
+use crate::error::ApiError;
+use dormouse::{Pattern, Status};
+use dormouse_domain::spelling::near_miss;
+
+/// The most entries of a page, and those of one that is not asked for.
+const MAX_PAGE: u64 = 200;
+const DEFAULT_PAGE: u64 = 50;
+
+/// Which page of something that has an order.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct PageQuery {
+    /// What the page before calls `next`.
+    after: Option<Count>,
+    /// The most entries of the page.
+    limit: Option<Count>,
+}
+
+impl PageQuery {
+    /// What comes before the page.
+    pub(crate) fn after(&self) -> u64 {
+        self.after.map_or(0, |Count(after)| after)
+    }
+
+    /// How many entries the page may have.
+    pub(crate) fn limit(&self) -> usize {
+        bounded(self.limit)
+    }
+
+    /// The same, where a page may have this many.
+    pub(crate) fn limit_within(&self, most: u64) -> u64 {
+        self.limit.map_or(most, |Count(limit)| limit.clamp(1, most))
+    }
+}
+
+/// `GET /api/sessions`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SessionsQuery {
+    page: Option<Count>,
+    page_size: Option<Count>,
+    /// What the page before calls `next`.
+    pub(crate) after: Option<EndOfPage>,
+    pub(crate) pattern: Option<Word<Pattern>>,
+    pub(crate) status: Option<Word<Status>>,
+    pub(crate) user_id: Option<String>,
+    /// Tags with commas between them.
+    tags: Vec<String>,
+    /// Each one tag, which may have a comma in it.
+    tag: Vec<String>,
+}
+
+impl SessionsQuery {
+    /// The number of the page. The first is 1.
+    pub(crate) fn page(&self) -> usize {
+        self.page.map_or(1, Count::size).max(1)
+    }
+
+    /// How many sessions the page may have.
+    pub(crate) fn page_size(&self) -> usize {
+        bounded(self.page_size)
+    }
+
+    /// All tags to look for.
+    pub(crate) fn all_tags(&self) -> Vec<String> {
+        let listed = self.tags.iter().flat_map(|list| list.split(',')).map(str::trim);
+        let listed = listed.filter(|tag| !tag.is_empty()).map(str::to_owned);
+        listed.chain(self.tag.iter().cloned()).collect()
+    }
+}
+
+/// `POST /api/agents`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct UploadQuery {
+    #[schemars(required)]
+    pub(crate) name: Option<String>,
+    #[schemars(required)]
+    pub(crate) version: Option<String>,
+}
+
+/// The entries of a page: never none.
+fn bounded(limit: Option<Count>) -> usize {
+    let limit = limit.map_or(DEFAULT_PAGE, |Count(limit)| limit).clamp(1, MAX_PAGE);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// Read a whole query, given as its names and values.
+///
+/// # Errors
+/// A parameter has a value that its type does not take, or several; or the name of another is a near miss
+/// of one that is known. Other unknown ones are ignored.
+pub(crate) fn read<T: DeserializeOwned>(mut pairs: Vec<(String, String)>) -> Result<T, ApiError> {
+    pairs.retain(|(_, value)| !value.is_empty());
+    let names = names_of::<T>();
+    let values = |name: &str| -> Vec<String> {
+        let named = pairs.iter().filter(|(known, _)| known == name);
+        named.map(|(_, value)| value.clone()).collect()
+    };
+    let given = names.iter().map(|name| (*name, Values(values(name))));
+    let given = MapDeserializer::new(given.filter(|(_, values)| !values.0.is_empty()));
+    let query = serde_path_to_error::deserialize(given)
+        .map_err(|error| unreadable("", error.path(), error.inner()))?;
+    let mut unknown = pairs.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    let missed =
+        unknown.find_map(|(name, _)| Some((name, near_miss(name, names.iter().copied())?)));
+    missed.map_or(Ok(query), |(name, meant)| Err(ApiError::unknown_parameter(name, meant)))
+}
+
+/// The values that a query has for one parameter: one at least.
+struct Values(Vec<String>);
+
+impl Values {
+    fn one(self) -> Result<String, Unreadable> {
+        let mut values = self.0.into_iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => Ok(value),
+            _ => Err(Unreadable::custom("is given more than once in the query")),
+        }
+    }
+}
+
+impl<'de> IntoDeserializer<'de> for Values {
+    type Deserializer = Values;
+
+    fn into_deserializer(self) -> Values {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Values {
+    type Error = Unreadable;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        visitor.visit_string(self.one()?)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        let text = self.one()?;
+        match text.parse() {
+            Ok(number) => visitor.visit_u64(number),
+            Err(_) => Err(Unreadable::invalid_type(Unexpected::Str(&text), &visitor)),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        visitor.visit_seq(SeqDeserializer::new(self.0.into_iter()))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct newtype_struct tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::extract::Query;
+
+    fn query<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
+        let uri = format!("http://localhost/?{query}").parse().unwrap();
+        let Query(pairs) = Query::try_from_uri(&uri).unwrap();
+        read(pairs)
+    }
+
+    #[test]
+    fn parameters_that_are_no_counts_are_named() {
+        for text in ["-1", "1.0", "x"] {
+            let error = query::<SessionsQuery>(&format!("page={text}")).unwrap_err();
+            let body = error.body("r");
+            assert_eq!(body.more["field"], "page");
+            assert_eq!(body.error, "page must be an integer, 0 or more");
+        }
+    }
+
+    #[test]
+    fn a_page_has_a_bounded_size() {
+        let limit = |text: &str| query::<PageQuery>(&format!("limit={text}")).unwrap().limit();
+        assert_eq!((limit("0"), limit(""), limit("7"), limit("1000")), (1, 50, 7, 200));
+    }
+
+    #[test]
+    fn one_value_is_given_once_and_a_list_as_often_as_one_likes() {
+        let error = query::<SessionsQuery>("pageSize=3&pageSize=3&tag=a").unwrap_err();
+        assert_eq!(error.code(), "invalid_field");
+        assert_eq!(error.body("r").more["field"], "pageSize");
+        let found: SessionsQuery = query("tag=a,b&tags=c,%20d&tag=&tag=e&page=&page=7").unwrap();
+        assert_eq!(
+            (found.page(), found.all_tags()),
+            (7, ["c", "d", "a,b", "e"].map(str::to_owned).to_vec())
+        );
+    }
+
+    #[test]
+    fn words_that_are_not_known_have_codes_of_their_own() {
+        for (name, code) in [("status", "invalid_status"), ("pattern", "invalid_pattern")] {
+            let error = query::<SessionsQuery>(&format!("{name}=x")).unwrap_err();
+            assert_eq!(error.code(), code);
+        }
+    }
+
+    #[test]
+    fn a_near_miss_of_a_parameter_is_refused_and_other_unknown_ones_are_ignored() {
+        for (text, name) in [("pagesize=3", "pagesize"), ("page=1&page_size=3", "page_size")] {
+            let error = query::<SessionsQuery>(text).unwrap_err();
+            let body = error.body("r");
+            assert_eq!(error.code(), "unknown_field");
+            assert_eq!(body.error, format!("there is no parameter {name}: did you mean pageSize?"));
+            assert_eq!(
+                (&body.more["field"], &body.more["meant"]),
+                (&name.into(), &"pageSize".into())
+            );
+        }
+        for text in ["", "page=1&pageSize=3", "_=123&utm=x", "pagesize="] {
+            assert!(query::<SessionsQuery>(text).is_ok(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The values that fields of requests take, besides strings, truth values, lists and objects.
+//!
+//! The message of each says what the value must be. A `Deserialize` that asks for an integer reads the
+//! parameter of a query as well, which is text.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use dormouse::{
+    Durability, NanoUsd, Pattern, ResumeFallback, SessionId, SnapshotId, Status, Visibility,
+};
+
+/// The largest integer that every JSON number holds exactly.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// An integer that is not negative, also where JSON writes it as `10.0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count(pub(crate) u64);
+
+impl Count {
+    /// The same, as the size of something in memory.
+    pub(crate) fn size(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Count, D::Error> {
+        deserializer.deserialize_u64(CountVisitor).map(Count)
+    }
+}
+
+struct CountVisitor;
+
+impl Visitor<'_> for CountVisitor {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an integer, 0 or more")
+    }
+
+    fn visit_u64<E: Error>(self, count: u64) -> Result<u64, E> {
+        Ok(count)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked against the range first"
+    )]
+    fn visit_f64<E: Error>(self, float: f64) -> Result<u64, E> {
+        if float.fract() == 0.0 && (0.0..=EXACT).contains(&float) {
+            return Ok(float as u64);
+        }
+        Err(E::invalid_value(Unexpected::Float(float), &self))
+    }
+}
+
+/// A number of milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Count")]
+pub(crate) struct Millis(pub(crate) Duration);
+
+impl From<Count> for Millis {
+    fn from(Count(millis): Count) -> Millis {
+        Millis(Duration::from_millis(millis))
+    }
+}
+
+/// An amount of US dollars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usd(pub(crate) NanoUsd);
+
+impl<'de> Deserialize<'de> for Usd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Usd, D::Error> {
+        let amount = serde_json::Value::deserialize(deserializer)?;
+        let amount = amount.as_f64().and_then(NanoUsd::from_usd).map(Usd);
+        amount.ok_or_else(|| D::Error::custom("must be a number of US dollars, 0 or more"))
+    }
+}
+
+/// The id of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SnapshotName(pub(crate) SnapshotId);
+
+impl<'de> Deserialize<'de> for SnapshotName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SnapshotName, D::Error> {
+        let parse = |text: &str| text.parse().ok().map(SnapshotName);
+        deserializer.deserialize_str(Text("the id of a snapshot", parse))
+    }
+}
+
+/// Where a page of sessions has ended: what the page calls `next`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EndOfPage(pub(crate) SessionId);
+
+impl<'de> Deserialize<'de> for EndOfPage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<EndOfPage, D::Error> {
+        let parse = |text: &str| text.parse().ok().map(EndOfPage);
+        deserializer.deserialize_str(Text("the `next` of a page: the id of a session", parse))
+    }
+}
+
+/// An enum of the domain that has a word for each of its variants.
+pub(crate) trait Words: Copy + Send + Sync + 'static {
+    /// All of its variants.
+    const ALL: &'static [Self];
+
+    /// The word for a variant.
+    fn word(self) -> &'static str;
+}
+
+/// One of the words of an enum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Word<T>(pub(crate) T);
+
+impl<'de, T: Words> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Word<T>, D::Error> {
+        let parse = |text: &str| T::ALL.iter().find(|one| one.word() == text).copied().map(Word);
+        deserializer.deserialize_str(Text(OneOf::<T>(PhantomData), parse))
+    }
+}
+
+/// Tells the words of an enum.
+struct OneOf<T>(PhantomData<T>);
+
+impl<T: Words> fmt::Display for OneOf<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&str> = T::ALL.iter().map(|one| one.word()).collect();
+        write!(f, "one of: {}", words.join(", "))
+    }
+}
+
+/// Reads a string: what it must be, and the value of a text that is this.
+struct Text<W, F>(W, F);
+
+impl<T, W: fmt::Display, F: Fn(&str) -> Option<T>> Visitor<'_> for Text<W, F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.1)(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+impl JsonSchema for Count {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Count".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0 })
+    }
+}
+
+impl JsonSchema for Millis {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Millis".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0 })
+    }
+}
+
+impl JsonSchema for Usd {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Usd".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 0 })
+    }
+}
+
+impl JsonSchema for SnapshotName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "SnapshotName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "uuid" })
+    }
+}
+
+impl JsonSchema for EndOfPage {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "EndOfPage".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "uuid" })
+    }
+}
+
+impl<T: Words> JsonSchema for Word<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Word".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words: Vec<&str> = T::ALL.iter().map(|one| one.word()).collect();
+        json_schema!({ "type": "string", "enum": words })
+    }
+}
+
+impl Words for Pattern {
+    const ALL: &'static [Pattern] = &Pattern::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Status {
+    const ALL: &'static [Status] = &Status::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Visibility {
+    const ALL: &'static [Visibility] = &Visibility::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Durability {
+    const ALL: &'static [Durability] = &[Durability::Turn, Durability::Sleep];
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for ResumeFallback {
+    const ALL: &'static [ResumeFallback] = &[ResumeFallback::Parent, ResumeFallback::Fresh];
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, from_value, json};
+
+    fn count(value: Value) -> Result<u64, serde_json::Error> {
+        from_value::<Count>(value).map(|Count(count)| count)
+    }
+
+    #[test]
+    fn counts_may_be_written_as_floats() {
+        assert_eq!(count(json!(10.0)).unwrap(), 10);
+        assert_eq!(count(json!(18_446_744_073_709_551_615_u64)).unwrap(), u64::MAX);
+        for value in [json!(-1), json!(1.5), json!("1"), json!(1e300), json!(true), json!([])] {
+            let error = count(value.clone()).unwrap_err().to_string();
+            assert!(error.ends_with(", expected an integer, 0 or more"), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn amounts_below_zero_are_refused() {
+        assert!(from_value::<Usd>(json!(-0.01)).is_err());
+        assert!(from_value::<Usd>(json!("1")).is_err());
+        assert_eq!(from_value::<Usd>(json!(0.5)).unwrap(), Usd(NanoUsd(500_000_000)));
+    }
+
+    #[test]
+    fn words_that_are_not_known_are_answered_with_those_that_are() {
+        let known = from_value::<Word<Durability>>(json!("sleep")).unwrap();
+        assert_eq!(known, Word(Durability::Sleep));
+        for value in [json!("never"), json!(7), json!("")] {
+            let error = from_value::<Word<Durability>>(value).unwrap_err().to_string();
+            assert!(error.ends_with(", expected one of: turn, sleep"), "{error}");
+        }
+    }
+}

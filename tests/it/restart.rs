@@ -1,6 +1,12 @@
 //! What a host leaves behind, and how the next one goes on.
 
-use dormouse::{ManualClock, Pattern, SendError, Status, Unavailable};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dormouse::{
+    Cursor, EventKind, Fork, Logged, ManualClock, MemoryStore, Pattern, Residency, SendError,
+    Status, StoreError, Unavailable,
+};
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
 use dormouse_tests::test_host::eventually;
@@ -26,6 +32,37 @@ async fn sessions_go_on_where_they_were_after_a_restart() {
         assert_eq!(session.turns(0, 100).await.unwrap().entries.len(), n + 1);
         assert_eq!(session.send("again").await.unwrap().text(), format!("turn {}: again", n + 2));
     }
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_host_runs_on_a_store_in_memory_and_another_goes_on_with_it() {
+    let (store, clock) = (MemoryStore::default(), ManualClock::new());
+    let after = store.reopen();
+    let test = TestHost::on_store(Arc::new(store), &clock).await;
+    let session = test.bundled("counter", Pattern::Hybrid).await;
+    let agent = test.upload(&guests::LOOPS_FOREVER).await;
+    session.send("hello").await.unwrap();
+    clock.advance(Duration::from_secs(61));
+    test.host.settle().await;
+    assert_eq!(session.look().await.unwrap().residency, Residency::Asleep);
+    assert_eq!(session.send("again").await.unwrap().text(), "turn 2: again");
+    let forks = session.fork(Fork { count: 2, ..Fork::default() }).await.unwrap();
+    let unkept = test.host.store().check().await;
+    assert!(matches!(unkept, Err(StoreError::NoUpkeep)));
+    test.shut_down().await;
+
+    let test = TestHost::on_store(Arc::new(after), &clock).await;
+    for id in forks.iter().map(|fork| fork.session.id).chain([session.id()]) {
+        let session = test.host.sessions().get(id);
+        assert_eq!(session.send("more").await.unwrap().text(), "turn 3: more");
+        session.terminate("done").await.unwrap();
+        session.delete().await.unwrap();
+    }
+    test.host.agents().remove(agent).await.unwrap();
+    let events = test.host.store().events_after(Cursor(0), 1_000).await.unwrap();
+    let deleted = |event: &&Logged| event.event.kind() == EventKind::SessionDeleted;
+    assert_eq!(events.entries.iter().filter(deleted).count(), 3);
     test.shut_down().await;
 }
 

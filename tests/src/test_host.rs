@@ -1,10 +1,12 @@
 //! A host inside the test.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse::{
     AgentSelector, Host, HostOptions, ManualClock, NewSession, Pattern, Principal, SessionHandle,
+    Store,
 };
 use dormouse_test_guests::TestGuest;
 
@@ -56,6 +58,19 @@ impl TestHost {
             .manual_clock(clock)
             .compiled_cache(compiled_cache(), [7; 32])
             .configure(change)
+            .build()
+            .await
+            .expect("the host starts");
+        TestHost { host, clock: clock.clone() }
+    }
+
+    /// Start a host on a store.
+    pub async fn on_store(store: Arc<dyn Store>, clock: &ManualClock) -> TestHost {
+        let host = Host::builder()
+            .store(store)
+            .manual_clock(clock)
+            .compiled_cache(compiled_cache(), [7; 32])
+            .configure(|options| options.max_residents = 64)
             .build()
             .await
             .expect("the host starts");

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use dormouse::{GuestState, Retention, TurnOutcome};
-use dormouse_store::Store;
 use dormouse_store::embedded::{Embedded, Options};
+use dormouse_store::{Store, Transaction};
 
 use crate::world::{Step, World};
 
@@ -62,11 +62,11 @@ impl Target for Dormouse {
     async fn create(&self, sessions: Range<u32>) -> Result<()> {
         let created = sessions.clone().map(|session| self.world.creation(session)).collect();
         let events = sessions.map(|session| self.world.created(session)).collect();
-        Ok(self.store.create_sessions(created, events).await?)
+        Ok(self.store.commit(Transaction::create(created, events)).await?)
     }
 
     async fn turn(&self, step: Step) -> Result<()> {
-        Ok(self.store.commit_turn(self.world.commit(step)).await?)
+        Ok(self.store.commit(Transaction::turn(self.world.commit(step))).await?)
     }
 
     async fn check(&self, session: u32, turns: u32) -> Result<()> {
@@ -94,7 +94,7 @@ impl Target for Dormouse {
     }
 
     fn groups(&self) -> u64 {
-        self.store.stats().groups
+        self.store.upkeep().map_or(0, |upkeep| upkeep.stats().groups)
     }
 
     fn kept(&self) -> Retention {

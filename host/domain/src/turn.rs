@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::agent::Digest;
 use crate::code;
-use crate::id::{SessionId, SnapshotId, TurnId};
+use crate::id::{Principal, SessionId, SnapshotId, TurnId};
 use crate::limits::NanoUsd;
 use crate::time::Timestamp;
 
@@ -82,6 +83,30 @@ impl Delta {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// What a caller sends along with a message, so that the message is handled once however often it is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey {
+    /// The caller.
+    pub owner: Principal,
+    /// The key, among those of the caller.
+    pub key: String,
+}
+
+/// What the message has led to that came with an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyRecord {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// The digest of the request: another one under the same key is a mistake of the caller.
+    pub request: Digest,
+    /// The session that it was sent to. It may be gone.
+    pub session: SessionId,
+    /// The number of the turn that it became.
+    pub turn: u64,
+    /// When the key may be forgotten.
+    pub expires_at: Timestamp,
 }
 
 /// Who sent a turn.

@@ -121,6 +121,7 @@ pub enum BuildError {
 enum Data {
     Temporary,
     Directory(PathBuf),
+    Given(Arc<dyn Store>),
 }
 
 /// Configures a host. Made by [`Host::builder`].
@@ -159,6 +160,15 @@ impl HostBuilder {
     #[must_use]
     pub fn data_dir(mut self, directory: impl AsRef<Path>) -> HostBuilder {
         self.data = Data::Directory(directory.as_ref().to_owned());
+        self
+    }
+
+    /// Keep everything in this store, which the host closes when it shuts down. Whoever made it sees to
+    /// what it keeps of the past, and [`Host::store`] answers as far as it has an upkeep. Compiled agents
+    /// are kept nowhere unless [`HostBuilder::compiled_cache`] says so.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> HostBuilder {
+        self.data = Data::Given(store);
         self
     }
 
@@ -210,21 +220,19 @@ impl HostBuilder {
         if options.memory_budget < HostOptions::MIN_MEMORY_BUDGET {
             return Err(BuildError::MemoryBudget { given: options.memory_budget });
         }
+        let memory = MemoryBudget::new(options.memory_budget);
         let store_options = options.store_options();
-        let (opening, data_dir) = match data {
+        let (store, data_dir) = match data {
             Data::Temporary => {
-                (tokio::task::spawn_blocking(move || Embedded::temporary(store_options)), None)
+                (open(move || Embedded::temporary(store_options), &memory).await?, None)
             }
             Data::Directory(directory) => {
                 let path = directory.clone();
-                let open = move || Embedded::open(&path, store_options);
-                (tokio::task::spawn_blocking(open), Some(directory))
+                let opened = open(move || Embedded::open(&path, store_options), &memory).await?;
+                (opened, Some(directory))
             }
+            Data::Given(store) => (store, None),
         };
-        let store = opening.await.map_err(|_| BuildError::Unexpected)??;
-        let memory = MemoryBudget::new(options.memory_budget);
-        store.charge_to(&memory);
-        let store: Arc<dyn Store> = Arc::new(store);
         let cache = cache
             .or_else(|| data_dir.map(|directory| (directory.join("compiled"), store.secret())))
             .map(|(dir, key)| CacheOptions { dir, key });
@@ -269,4 +277,15 @@ impl HostBuilder {
             Inner { options, clock, store, catalog, services, registry, memory, timekeeper };
         Ok(Host::new(inner))
     }
+}
+
+/// Open the store that comes with the host, where that may block.
+async fn open(
+    open: impl FnOnce() -> Result<Embedded, OpenError> + Send + 'static,
+    memory: &MemoryBudget,
+) -> Result<Arc<dyn Store>, BuildError> {
+    let opening = tokio::task::spawn_blocking(open);
+    let store = opening.await.map_err(|_| BuildError::Unexpected)??;
+    store.charge_to(memory);
+    Ok(Arc::new(store))
 }

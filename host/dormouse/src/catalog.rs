@@ -17,7 +17,7 @@ use dormouse_domain::agent::{
 use dormouse_domain::event::{Event, EventBody, Subject};
 use dormouse_domain::id::Principal;
 use dormouse_sandbox::{Code, Prepared, Refusal, Sandbox};
-use dormouse_store::{AgentQuery, Store, StoreError};
+use dormouse_store::{AgentQuery, Store, StoreError, Transaction};
 
 /// Compiled agents that are kept loaded at most. One more lets go of one that no session holds.
 const MAX_LOADED: usize = 256;
@@ -132,7 +132,10 @@ impl Catalog {
         };
         let uploaded = EventBody::AgentUploaded { digest: agent.reference.digest };
         let event = self.event(&agent.reference, uploaded);
-        self.store.put_agent(agent.clone(), component, vec![event]).await?;
+        match self.store.commit(Transaction::agent(agent.clone(), component, vec![event])).await {
+            Err(StoreError::AgentExists(known)) if known == agent.reference => {}
+            stored => stored?,
+        }
         // Two uploads of the same bytes under two names: both compiled, one set of code is kept.
         let cell = self.cell(agent.reference.digest);
         cell.get_or_init(|| async { prepared.code }).await;
@@ -309,11 +312,9 @@ impl Catalog {
         agent.visibility = visibility;
         let digest = agent.reference.digest;
         let event = self.event(&agent.reference, EventBody::AgentUpdated { digest, visibility });
-        if self.store.update_agent(agent.clone(), vec![event]).await? {
-            Ok(agent)
-        } else {
-            Err(AgentError::NotFound(selector))
-        }
+        let update = Transaction::update_agent(agent.clone(), vec![event]);
+        self.store.commit(update).await.map_err(|error| missing(error, selector))?;
+        Ok(agent)
     }
 
     /// Remove an agent that no session refers to.
@@ -326,9 +327,8 @@ impl Catalog {
         let digest = agent.reference.digest;
         let event = self.event(&agent.reference, EventBody::AgentDeleted { digest });
         let _alone = self.referring.write().await;
-        if !self.store.delete_agent(agent.reference.clone(), vec![event]).await? {
-            return Err(AgentError::NotFound(selector));
-        }
+        let removal = Transaction::remove_agent(agent.reference.clone(), vec![event]);
+        self.store.commit(removal).await.map_err(|error| missing(error, selector))?;
         if self.store.agent(AgentQuery::AnyComponent(digest)).await?.is_none() {
             self.lock().remove(&digest);
             self.sandbox.forget(digest).await;
@@ -402,6 +402,14 @@ pub(crate) enum CodeError {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What it means to the caller that the agent which it has named has gone meanwhile.
+fn missing(error: StoreError, selector: AgentSelector) -> AgentError {
+    match error {
+        StoreError::AgentNotFound(_) => AgentError::NotFound(selector),
+        error => error.into(),
+    }
 }
 
 /// Hash off the async threads: a component may have a hundred megabytes.

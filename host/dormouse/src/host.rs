@@ -151,7 +151,7 @@ impl Host {
             memory_used: self.inner.memory.used(),
             memory_limit: self.inner.memory.limit(),
             memory_kept: self.inner.services.sandbox.kept_bytes(),
-            store: self.inner.store.stats(),
+            store: self.inner.store.upkeep().map(|upkeep| upkeep.stats()).unwrap_or_default(),
         }
     }
 

@@ -45,9 +45,12 @@ pub use dormouse_domain::turn::{
 };
 pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
 pub use dormouse_store::embedded::{OpenError, Options as StoreOptions};
-pub use dormouse_store::upkeep::{self, BackupError, BackupSummary, CheckReport, StoreUsage};
+pub use dormouse_store::memory::MemoryStore;
+pub use dormouse_store::upkeep::{
+    self, BackupError, BackupSummary, CheckReport, StoreStats, StoreUsage,
+};
 pub use dormouse_store::{
-    Logged, PAGE_BYTES, Page, Retention, SessionQuery, SnapshotSummary, StoreError, StoreStats,
+    Logged, PAGE_BYTES, Page, Retention, SessionQuery, SnapshotSummary, Store, StoreError,
 };
 pub use event::EventSlice;
 pub use host::{

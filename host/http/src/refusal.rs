@@ -321,6 +321,9 @@ impl From<StoreError> for ApiError {
             StoreError::AgentInUse(sessions) => {
                 ApiError::new(StatusCode::CONFLICT, code, text).with("sessions", sessions)
             }
+            StoreError::AgentNotFound(_) | StoreError::TemplateNotFound(_) => {
+                ApiError::new(StatusCode::NOT_FOUND, code, text)
+            }
             StoreError::SnapshotGone => ApiError::new(StatusCode::CONFLICT, code, text),
             StoreError::TooLarge { limit, .. } => {
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text).with("limit", limit)
@@ -338,6 +341,7 @@ impl From<StoreError> for ApiError {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, text).retry_later()
             }
             StoreError::Closed => ApiError::shutting_down(),
+            StoreError::NoUpkeep => ApiError::new(StatusCode::NOT_IMPLEMENTED, code, text),
             StoreError::Io(cause) => ApiError::internal(cause.as_ref()),
         }
     }

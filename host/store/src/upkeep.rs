@@ -8,9 +8,61 @@ use std::sync::Arc;
 
 pub use super::embedded::upkeep::{backup, check, compact, repair, restore, stat};
 
+use async_trait::async_trait;
+
 use super::StoreError;
 use super::embedded::OpenError;
 use dormouse_domain::id::SessionId;
+use dormouse_domain::time::Timestamp;
+
+/// How a host looks after the store that comes with it.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Sizes, for metrics.
+    fn stats(&self) -> StoreStats;
+
+    /// What everything takes, on the disk and in memory.
+    async fn usage(&self) -> Result<StoreUsage, StoreError>;
+
+    /// Remove what is too old at `now` of the log of events, and of the snapshots and turns of all
+    /// sessions. What a session needs to go on stays. Commits go on meanwhile.
+    async fn expire(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Read everything that is durable and say what is wrong with it. Commits go on meanwhile.
+    async fn check(&self) -> Result<CheckReport, StoreError>;
+
+    /// Give back the space of what is not in use. Commits go on meanwhile.
+    async fn compact(&self) -> Result<(), StoreError>;
+
+    /// Copy what is durable at one moment to a directory that is empty or not there, and read the copy
+    /// back. Commits go on meanwhile. A host can be started on the copy.
+    async fn backup(&self, directory: PathBuf) -> Result<BackupSummary, BackupError>;
+}
+
+/// Sizes, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Sessions stored.
+    pub sessions: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Bytes of values on disk, deleted and replaced ones included.
+    pub value_bytes: u64,
+    /// Bytes of values that are in use. What lies between the two is given back bit by bit.
+    pub live_bytes: u64,
+    /// Bytes that the indexes hold in memory, estimated.
+    pub index_bytes: u64,
+    /// Bytes of memory that commits take which are durable and not applied yet, estimated.
+    pub overlay_bytes: u64,
+    /// Whether nothing is applied because the disk is full.
+    pub waits_for_space: bool,
+    /// Records set aside because they do not decode.
+    pub quarantined: u64,
+    /// Commits since the store was opened.
+    pub commits: u64,
+    /// Groups of commits, each with one sync, since the store was opened.
+    pub groups: u64,
+}
 
 /// The most findings that a report lists. All of them are counted.
 pub const MAX_FINDINGS: usize = 1000;

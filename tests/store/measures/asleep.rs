@@ -46,7 +46,7 @@ pub async fn measure(mut stand: Stand<'_>, count: u32) -> Result<()> {
     let aim = Aim::Most(if count <= 100_000 { 0.5 } else { 3.0 });
     stand.report.row("open after a close in order", Figure::Time(opened), aim);
     let memory = machine::memory()?.saturating_sub(before);
-    let stats = store.store.stats();
+    let stats = store.store.upkeep().map(|upkeep| upkeep.stats()).unwrap_or_default();
     let found = stats.sessions;
     ensure!(found == u64::from(count), "there are {found} sessions, not {count}");
     let each = |bytes: u64| Figure::Bytes(float(bytes) / f64::from(count));

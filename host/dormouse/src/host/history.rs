@@ -12,7 +12,9 @@ use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::Move;
-use dormouse_store::{Bound, Creation, Depth, Logged, Page, SnapshotSummary, StoreError};
+use dormouse_store::{
+    Bound, Creation, Depth, Logged, Page, SnapshotSummary, StoreError, Transaction,
+};
 
 /// The most sessions that one fork makes.
 pub const MAX_FORKS: u32 = 256;
@@ -131,7 +133,7 @@ impl SessionHandle {
         let forked = EventBody::SessionForked { count: fork.count, from };
         events.push(Event::session(&parent, now, forked));
         let sessions: Vec<Session> = forks.iter().map(|fork| fork.session.clone()).collect();
-        inner.store.create_sessions(forks, events).await?;
+        inner.store.commit(Transaction::create(forks, events)).await?;
         metrics::counter!("dormouse_forks_total").increment(sessions.len() as u64);
         for session in &sessions {
             inner.services.note_deadline(session);

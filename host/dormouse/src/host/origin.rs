@@ -10,7 +10,7 @@ use dormouse_domain::event::{Event, EventBody, ResumeOutcome};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
-use dormouse_store::{Depth, StoreError};
+use dormouse_store::{Depth, StoreError, Transaction};
 
 /// A snapshot, without the data of its chunks, and the session that it belongs to.
 pub(super) struct Origin {
@@ -73,7 +73,7 @@ pub(super) async fn tell_owner(host: &Host, session: &Session) -> Result<(), Ord
     let attempt = EventBody::ResumeAttempted { by, outcome };
     let event = Event::session(session, host.inner.clock.now(), attempt);
     metrics::counter!("dormouse_resumes_total", "outcome" => outcome.as_str()).increment(1);
-    match host.inner.store.log(session.id, vec![event]).await {
+    match host.inner.store.commit(Transaction::log(session.id, vec![event])).await {
         // It has been deleted meanwhile: then there is nobody to be told.
         Ok(()) | Err(StoreError::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),

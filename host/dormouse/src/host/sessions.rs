@@ -13,7 +13,7 @@ use dormouse_domain::pattern::Pattern;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::template::Template;
 use dormouse_sandbox::environment;
-use dormouse_store::{Creation, SessionQuery, StoreError};
+use dormouse_store::{Creation, SessionQuery, StoreError, Transaction};
 
 /// Why a session was not created.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +153,7 @@ impl Sessions {
             events.push(Event::session(&session, now, attempt));
         }
         let creation = Creation { session: session.clone(), head };
-        inner.store.create_sessions(vec![creation], events).await?;
+        inner.store.commit(Transaction::create(vec![creation], events)).await?;
         inner.services.note_deadline(&session);
         Ok(Created { session: inner.registry.info(session), resume })
     }

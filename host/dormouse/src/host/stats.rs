@@ -2,7 +2,7 @@
 
 use metrics::gauge;
 
-use dormouse_store::StoreStats;
+use dormouse_store::upkeep::StoreStats;
 
 /// Numbers of a running host, for metrics and health.
 #[derive(Clone, Copy, Debug)]

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use super::Host;
 use dormouse_store::StoreError;
-use dormouse_store::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage};
+use dormouse_store::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage, Upkeep};
 
-/// The store of a host. Whose sessions are in it makes no difference here.
+/// The store of a host. Whose sessions are in it makes no difference here. Where the host was given a
+/// store that others look after, each of these answers [`StoreError::NoUpkeep`].
 #[derive(Clone)]
 pub struct Storage(pub(super) Host);
 
@@ -16,7 +17,7 @@ impl Storage {
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
     pub async fn usage(&self) -> Result<StoreUsage, StoreError> {
-        self.0.inner.store.usage().await
+        self.upkeep()?.usage().await
     }
 
     /// Read everything that is durable and say what is wrong with it. Turns go on meanwhile.
@@ -24,7 +25,7 @@ impl Storage {
     /// # Errors
     /// [`StoreError`] where the store cannot be read. Damage is no error: the report lists it.
     pub async fn check(&self) -> Result<CheckReport, StoreError> {
-        self.0.inner.store.check().await
+        self.upkeep()?.check().await
     }
 
     /// Give back the space of what is not in use, as the store does by itself once enough is not.
@@ -33,7 +34,7 @@ impl Storage {
     /// # Errors
     /// [`StoreError::Full`] where there is no space to copy what is in use.
     pub async fn compact(&self) -> Result<(), StoreError> {
-        self.0.inner.store.compact().await
+        self.upkeep()?.compact().await
     }
 
     /// Copy everything that is durable at one moment to a directory that is empty or not there, and
@@ -43,6 +44,10 @@ impl Storage {
     /// # Errors
     /// [`BackupError`], which says what to do. What is in the directory then is no backup.
     pub async fn backup(&self, directory: impl AsRef<Path>) -> Result<BackupSummary, BackupError> {
-        self.0.inner.store.backup(directory.as_ref().to_owned()).await
+        self.upkeep()?.backup(directory.as_ref().to_owned()).await
+    }
+
+    fn upkeep(&self) -> Result<&dyn Upkeep, StoreError> {
+        self.0.inner.store.upkeep().ok_or(StoreError::NoUpkeep)
     }
 }

@@ -8,7 +8,7 @@ use dormouse_domain::agent::InvalidName;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::id::SnapshotId;
 use dormouse_domain::template::{self, MAX_TEMPLATES, Template, TemplateSummary};
-use dormouse_store::StoreError;
+use dormouse_store::{StoreError, Transaction};
 
 /// A template to make.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl Templates {
             snapshot: snapshot.again(SnapshotId(inner.clock.new_id()), now),
             created_at: now,
         };
-        inner.store.put_template(template.clone()).await?;
+        inner.store.commit(Transaction::template(template.clone())).await?;
         Ok(template)
     }
 
@@ -116,10 +116,10 @@ impl Templates {
     /// [`TemplateError::NotFound`]
     pub async fn delete(&self, name: &str) -> Result<(), TemplateError> {
         let owner = self.0.caller.clone();
-        if self.0.inner.store.delete_template(owner, name.to_owned()).await? {
-            Ok(())
-        } else {
-            Err(TemplateError::NotFound(name.to_owned()))
-        }
+        let removal = Transaction::remove_template(owner, name.to_owned());
+        self.0.inner.store.commit(removal).await.map_err(|error| match error {
+            StoreError::TemplateNotFound(name) => TemplateError::NotFound(name),
+            error => error.into(),
+        })
     }
 }

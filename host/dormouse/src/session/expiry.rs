@@ -18,20 +18,13 @@ pub(crate) async fn keep(services: Arc<Services>, retention: Retention) {
     let Some(shortest) = [snapshots_for, turns_for, events_for].into_iter().flatten().min() else {
         return;
     };
+    let Some(upkeep) = services.store.upkeep() else { return };
     let pause = (shortest / 8).clamp(OFTEN.0, OFTEN.1);
     loop {
         services.clock.sleep_until(services.clock.now().after(pause)).await;
         let now = services.clock.now();
-        let mut after = None;
-        loop {
-            match services.store.expire(now, after).await {
-                Ok(None) => break,
-                Ok(last) => after = last,
-                Err(error) => {
-                    tracing::warn!(%error, "what is too old could not be removed");
-                    break;
-                }
-            }
+        if let Err(error) = upkeep.expire(now).await {
+            tracing::warn!(%error, "what is too old could not be removed");
         }
     }
 }

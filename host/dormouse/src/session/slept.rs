@@ -16,6 +16,7 @@ use dormouse_domain::event::{Event, EventBody, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
+use dormouse_store::Transaction;
 
 /// How many sleeps are remembered. A wake of a session that is not tells of no sleep.
 const MAX_SLEPT: usize = 10_000;
@@ -134,8 +135,9 @@ pub(crate) async fn tell(services: Arc<Services>) {
             if batch.is_empty() {
                 break;
             }
-            let logs =
-                batch.iter().map(|(id, sleep)| services.store.log(*id, vec![sleep.event(*id)]));
+            let logs = batch.iter().map(|(id, sleep)| {
+                services.store.commit(Transaction::log(*id, vec![sleep.event(*id)]))
+            });
             for error in join_all(logs).await.into_iter().filter_map(Result::err) {
                 // Deleted meanwhile, or the disk is full: the sleep itself is as good as any.
                 tracing::debug!(%error, "a sleep could not be told of");

@@ -17,8 +17,6 @@ mod template;
 mod turn;
 
 #[cfg(test)]
-pub(crate) mod samples;
-#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
@@ -43,11 +41,11 @@ pub(crate) const OVERHEAD: usize = 5;
 /// What a value is: a migration needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A session: see `embedded::cell`.
+    /// A session: see `embedded::tables`.
     Session,
-    /// A snapshot without what lies in blobs: see `embedded::cell`.
+    /// A snapshot without what lies in blobs: see `embedded::tables`.
     Snapshot,
-    /// A template: see `embedded::cell`.
+    /// A template: see `embedded::tables`.
     Template,
     /// A turn with the place of its events.
     Turn,
@@ -57,6 +55,8 @@ pub(crate) enum Kind {
     Places,
     /// An agent with its place in the order of upload.
     Agent,
+    /// A value whose form stands in the file of its table (`embedded::tables`).
+    Row,
     /// A few bytes about the store itself, one of its files or blobs, or whose a snapshot is.
     Note,
 }
@@ -154,14 +154,15 @@ fn checksum(key: &[u8], version: u8, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(sum, &[version]), payload)
 }
 
-fn to_cbor<T: Encode<()> + CborLen<()>>(row: &T) -> Vec<u8> {
+/// One row, encoded.
+pub(crate) fn to_cbor<T: Encode<()> + CborLen<()>>(row: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(minicbor::len(row));
     minicbor::encode(row, &mut bytes).expect("writing to a vector cannot fail");
     bytes
 }
 
 /// Decodes one row, and refuses bytes that are left over.
-fn from_cbor<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, CodecError> {
+pub(crate) fn from_cbor<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, CodecError> {
     let mut decoder = minicbor::Decoder::new(bytes);
     let row = decoder.decode()?;
     if decoder.position() == bytes.len() {

@@ -5,6 +5,7 @@ use minicbor::Encoder;
 use proptest::prelude::*;
 
 use super::*;
+use crate::conformance::samples;
 use dormouse_domain::agent::{AgentOwner, Digest, StartRandomness, Visibility};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Event, EventBody, SleepCause, Subject};

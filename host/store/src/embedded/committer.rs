@@ -44,11 +44,11 @@ const PURGED: usize = 1024;
 /// `gone` are the sessions that an earlier process has deleted and not cleaned up after.
 pub(super) fn start(
     shared: Arc<Shared>,
+    clock: Clock,
     gone: Vec<SessionId>,
 ) -> std::io::Result<(Sender<Commit>, JoinHandle<()>)> {
     let (sender, queue) = mpsc::channel(QUEUE);
     let thread = thread::Builder::new().name("store-committer".to_owned()).spawn(move || {
-        let clock = Clock::real();
         let log = LogEnds::at(shared.index().cursor);
         let gone = gone.into();
         let mut committer =
@@ -76,9 +76,9 @@ struct Committer {
 
 /// A commit that is in a group, and what became of it there.
 struct Pending {
-    answer: oneshot::Sender<Result<bool, StoreError>>,
+    answer: oneshot::Sender<Result<(), StoreError>>,
     since: std::time::Duration,
-    done: Result<bool, StoreError>,
+    done: Result<(), StoreError>,
 }
 
 impl Committer {
@@ -104,19 +104,19 @@ impl Committer {
             },
         };
         let Some(first) = first else { return Some(Vec::new()) };
-        let mut bytes = first.size;
-        let mut sessions = first.sessions();
-        let mut alone = first.is_alone();
+        let mut bytes = first.encoded.size;
+        let mut sessions = first.encoded.sessions();
+        let mut alone = first.encoded.is_alone();
         let mut commits = vec![first];
         while sessions < SESSIONS && bytes < BYTES && !alone {
             let waiting = self.next.pop_front().or_else(|| self.queue.try_recv().ok());
             let Some(commit) = waiting else { break };
-            alone = commit.is_alone();
+            alone = commit.encoded.is_alone();
             if alone {
                 self.next.push_front(commit);
             } else {
-                bytes += commit.size;
-                sessions += commit.sessions();
+                bytes += commit.encoded.size;
+                sessions += commit.encoded.sessions();
                 commits.push(commit);
             }
         }
@@ -126,16 +126,15 @@ impl Committer {
     /// Make a group durable, and answer.
     fn write(&mut self, commits: Vec<Commit>) -> Result<(), Arc<str>> {
         let shared = Arc::clone(&self.shared);
-        let bytes = commits.iter().map(|commit| commit.size).sum();
+        let bytes = commits.iter().map(|commit| commit.encoded.size).sum();
         let is_full = shared.is_full(bytes);
         let mut group = Group::new(&shared, self.log.clone());
         let mut pending = Vec::with_capacity(commits.len());
         let mut commits = commits.into_iter();
         for commit in commits.by_ref() {
-            let full = is_full && commit.needs_space();
-            let Commit { change, events, shares, since, answer, size: _ } = commit;
-            let done =
-                if full { Err(StoreError::Full) } else { group.add(change, &events, shares) };
+            let full = is_full && commit.encoded.needs_space();
+            let Commit { encoded, since, answer } = commit;
+            let done = if full { Err(StoreError::Full) } else { group.add(encoded) };
             pending.push(Pending { answer, since, done });
             if group.is_large() {
                 break;
@@ -187,7 +186,7 @@ impl Committer {
 
     fn account(&self, pending: &[Pending]) {
         let now = self.clock.monotonic();
-        let committed = pending.iter().filter(|one| matches!(one.done, Ok(true)));
+        let committed = pending.iter().filter(|one| one.done.is_ok());
         let mut count: u32 = 0;
         for one in committed {
             count += 1;

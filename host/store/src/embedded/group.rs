@@ -12,7 +12,7 @@ mod log;
 mod rows;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 
@@ -20,12 +20,12 @@ use self::blobs::Blobs;
 pub(super) use self::log::LogEnds;
 use self::rows::Rows;
 use super::Shared;
-use super::cell::SessionCell;
-use super::commit::{Change, NewEvent, NewSnapshot, Record, Shares, Turn};
+use super::commit::{Change, Encoded, NewSnapshot, Record};
 use super::disk::Read;
 use super::engine::{Batch, Class};
 use super::index::{AgentKey, Facts, Index, Uploaded};
-use super::keys;
+use super::tables::sessions::SessionCell;
+use super::{keys, tables};
 use crate::StoreError;
 use crate::codec::{self, Kind};
 use dormouse_domain::agent::AgentRef;
@@ -110,33 +110,81 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Take a commit in. Returns whether there was something to do.
+    /// Take a transaction in.
     ///
     /// # Errors
-    /// Why the commit is refused. The group is as it was.
-    pub(super) fn add(
-        &mut self,
-        change: Change,
-        events: &[NewEvent],
-        shares: Shares,
-    ) -> Result<bool, StoreError> {
-        Ok(match change {
-            Change::Create(all) => self.create(all, events, shares)?,
-            Change::Update(record, head) => self.update(record, head, events, shares)?,
-            Change::Turn(turn) => self.turn(turn, events, shares)?,
-            Change::Log(id) => {
-                self.live(id)?;
-                self.log(events);
-                true
-            }
-            Change::Delete(id) => self.delete(id, events)?,
+    /// Why it is refused. The group is as it was.
+    pub(super) fn add(&mut self, transaction: Encoded) -> Result<(), StoreError> {
+        let Encoded { expect, changes, events, shares, components, size: _ } = transaction;
+        for expected in &expect {
+            tables::expect(self, expected)?;
+        }
+        for change in &changes {
+            self.check(change)?;
+        }
+        self.blobs.check(&shares)?;
+        // Before anything goes: it may be the same.
+        self.blobs.take(shares);
+        if let Some(components) = components {
+            // Where another agent has the same, it is given the same bytes again.
+            self.batch.put_staged(components, |_| true);
+        }
+        for change in changes {
+            self.apply(change);
+        }
+        self.log(&events);
+        Ok(())
+    }
+
+    /// Whether no session has this id, and nothing is left of one that had it.
+    pub(super) fn expect_new_session(&self, id: SessionId) -> Result<(), StoreError> {
+        let is_taken = self.sessions.contains_key(&id) || self.shared.index().taken(id);
+        if is_taken { Err(StoreError::Conflict(id)) } else { Ok(()) }
+    }
+
+    /// Whether a session is there and can be read. Returns the revision of its record.
+    pub(super) fn expect_session(&mut self, id: SessionId) -> Result<u64, StoreError> {
+        Ok(self.live(id)?.revision)
+    }
+
+    /// What the group has made of a key so far, in its envelope.
+    pub(super) fn row(&mut self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.rows.get(key)
+    }
+
+    /// Whether a change can be made, where all is as it is expected.
+    fn check(&mut self, change: &Change) -> Result<(), StoreError> {
+        match change {
+            Change::Session(record, head) => self.check_head(record, head.as_ref()),
+            Change::RemoveSession(id) => match self.live(*id) {
+                // What cannot be read can still be removed.
+                Ok(_) | Err(StoreError::Damaged(_)) => Ok(()),
+                Err(other) => Err(other),
+            },
+            Change::RemoveTemplate(key, name) => self.expect_template(key, name),
+            Change::RemoveAgent(agent) => self.expect_unused(agent),
+            Change::Turn(..)
+            | Change::Template(_)
+            | Change::Agent(..)
+            | Change::Row(..)
+            | Change::Expire(..) => Ok(()),
+        }
+    }
+
+    /// Make a change, which has been checked.
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Session(record, head) => self.write(*record, head),
+            Change::Turn(id, number, turn) => self.turn(id, number, &turn),
+            Change::RemoveSession(id) => self.remove_session(id),
+            Change::Template(template) => self.put_template(template),
+            Change::RemoveTemplate(key, _) => self.remove_template(key),
+            Change::Agent(agent, value) => self.put_agent(*agent, &value),
+            Change::RemoveAgent(agent) => self.remove_agent(agent),
+            Change::Row(key, Some(value)) => self.rows.put(Class::Rows, key, value),
+            Change::Row(key, None) => self.rows.remove(key),
             Change::Expire(now, sessions) => self.expire(now, &sessions),
-            Change::PutTemplate(template) => self.put_template(template, shares)?,
-            Change::DeleteTemplate(key) => self.delete_template(&key)?,
-            Change::PutAgent(agent) => self.put_agent(*agent, events)?,
-            Change::UpdateAgent(agent, value) => self.update_agent(*agent, &value, events)?,
-            Change::DeleteAgent(agent) => self.delete_agent(agent, events)?,
-        })
+        }
     }
 
     /// Whether it should take no more.
@@ -201,98 +249,26 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn create(
-        &mut self,
-        all: Vec<(Record, Option<NewSnapshot>)>,
-        events: &[NewEvent],
-        shares: Shares,
-    ) -> Result<bool, StoreError> {
-        let mut seen = HashSet::with_capacity(all.len());
-        let mut heads = HashSet::with_capacity(all.len());
-        for (record, head) in &all {
-            let id = record.id;
-            let taken = self.sessions.contains_key(&id) || self.shared.index().taken(id);
-            let again = head.as_ref().is_some_and(|head| !heads.insert(head.id));
-            if taken || again || record.revision != 1 || !seen.insert(id) {
-                return Err(StoreError::Conflict(id));
-            }
-            self.check_head(record, head.as_ref(), &[])?;
-        }
-        self.blobs.check(&shares)?;
-        self.blobs.take(shares);
-        for (record, head) in all {
-            self.sessions.insert(record.id, Now::Live(Box::default()));
-            self.write(record, head);
-        }
-        self.log(events);
-        Ok(true)
-    }
-
-    fn update(
-        &mut self,
-        record: Record,
-        head: Option<NewSnapshot>,
-        events: &[NewEvent],
-        shares: Shares,
-    ) -> Result<bool, StoreError> {
-        self.check(&record, head.as_ref(), &shares)?;
-        self.blobs.take(shares);
-        self.write(record, head);
-        self.log(events);
-        Ok(true)
-    }
-
-    fn turn(
-        &mut self,
-        turn: Turn,
-        events: &[NewEvent],
-        shares: Shares,
-    ) -> Result<bool, StoreError> {
-        let Turn { record, number, turn, head } = turn;
-        let id = record.id;
-        self.check(&record, head.as_ref(), &shares)?;
-        self.blobs.take(shares);
-        self.write(record, head);
-        self.log(events);
-        let live = self.live(id)?;
-        live.cell.turns.push(number, &turn);
+    /// Add a turn to a session.
+    fn turn(&mut self, id: SessionId, number: u64, turn: &[u8]) {
+        let Some(Now::Live(live)) = self.sessions.get_mut(&id) else { return };
+        live.cell.turns.push(number, turn);
+        live.changed = true;
         if live.cell.turns.are_enough() {
             let turns = std::mem::take(&mut live.cell.turns);
             self.rows.seal(Class::Rows, keys::turn(id, number), turns.as_bytes());
             self.retain_turns(id, number);
         }
-        Ok(true)
     }
 
-    fn delete(&mut self, id: SessionId, events: &[NewEvent]) -> Result<bool, StoreError> {
-        match self.live(id) {
-            Ok(_) => {}
-            // What cannot be read can still be removed.
-            Err(StoreError::Damaged(_)) => self.rows.remove(keys::aside(&keys::session(id))),
-            Err(other) => return Err(other),
+    fn remove_session(&mut self, id: SessionId) {
+        if !self.sessions.contains_key(&id) {
+            // It could not be read.
+            self.rows.remove(keys::aside(&keys::session(id)));
         }
         self.sessions.insert(id, Now::Gone);
         self.rows.remove(keys::session(id));
         self.rows.seal(Class::Inline, keys::gone(id), &[]);
-        self.log(events);
-        Ok(true)
-    }
-
-    /// The session, which has to be there at the revision before this record's, with the snapshot
-    /// that the record names.
-    fn check(
-        &mut self,
-        record: &Record,
-        head: Option<&NewSnapshot>,
-        shares: &Shares,
-    ) -> Result<(), StoreError> {
-        let live = self.live(record.id)?;
-        if live.revision.checked_add(1) != Some(record.revision) {
-            return Err(StoreError::Conflict(record.id));
-        }
-        let kept = live.cell.snapshots.clone();
-        self.check_head(record, head, &kept)?;
-        self.blobs.check(shares)
     }
 
     /// What the group has made so far of a session that has to be there.
@@ -316,7 +292,9 @@ impl<'a> Group<'a> {
     fn write(&mut self, record: Record, head: Option<NewSnapshot>) {
         let id = record.id;
         let pinned = [record.head, record.pinned];
-        let Some(Now::Live(live)) = self.sessions.get_mut(&id) else { return };
+        // One that has not been loaded is new.
+        let now = self.sessions.entry(id).or_insert_with(|| Now::Live(Box::default()));
+        let Now::Live(live) = now else { return };
         live.revision = record.revision;
         live.cell.front = record.front.into();
         live.cell.body = record.body.into();

@@ -67,8 +67,8 @@ pub(super) struct Temporary(PathBuf);
 
 impl Temporary {
     /// Make one.
-    pub(super) fn new() -> io::Result<Temporary> {
-        let name = format!("dormouse-{}", Clock::real().new_id());
+    pub(super) fn new(clock: &Clock) -> io::Result<Temporary> {
+        let name = format!("dormouse-{}", clock.new_id());
         let path = std::env::temp_dir().join(name);
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Temporary(path))

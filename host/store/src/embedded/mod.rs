@@ -6,10 +6,10 @@
 //!                  the index of where they lie                                     [engine, disk]
 //! ```
 //! What lies in the engine: sessions with their snapshots and turns, events, templates, agents and
-//! their components. `keys` says under which keys, `cell` in which form.
+//! their components. `tables` has a file for each kind: under which keys, in which form.
 //!
 //! ```text
-//!  caller:     encode [commit] ─▶ stage what is large [blob] ─▶ queue, bounded
+//!  caller:     encode [commit] ─▶ stage what is large [tables/blobs] ─▶ queue, bounded
 //!  committer:  what waits is one group ─▶ check [group] ─▶ engine: one write, one sync
 //!                                                  answers ◀─ index in memory ◀─┘
 //!  reader:     engine [query], or the index for lists, deadlines and agents
@@ -19,7 +19,7 @@
 //! that, by its caller too.
 //!
 //! A session keeps its newest snapshots and turns ([`Retention`]); its record says which snapshot is
-//! the head. What is large in snapshots lies in blobs (`blob`), which all snapshots and templates
+//! the head. What is large in snapshots lies in blobs (`tables/blobs`), which all snapshots and templates
 //! share that have it, and which go with the last of them. So a fork is a few small keys, whatever
 //! the size of its state.
 //!
@@ -30,12 +30,11 @@
 //! with [`StoreError::Unknown`], reads go on with what was durable, and [`Store::failed`] returns. How
 //! the engine orders its syncs and goes on from what it finds stands in `engine`.
 
-mod blob;
-mod cell;
 mod commit;
 mod committer;
 mod disk;
 mod engine;
+mod frame;
 mod group;
 mod index;
 mod intern;
@@ -45,6 +44,7 @@ mod options;
 mod owners;
 mod query;
 mod recovery;
+mod tables;
 mod tags;
 pub mod upkeep;
 
@@ -62,23 +62,23 @@ use bytes::Bytes;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
-use self::commit::{Commit, Draft, Request};
+use self::commit::{Commit, Draft};
 use self::disk::Disk;
 use self::index::Index;
 use self::lock::{Lock, Temporary};
 pub use self::options::{OpenError, Options};
-use super::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage};
+use super::read::{ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadTemplates, ReadTurns};
+use super::upkeep::{BackupError, BackupSummary, CheckReport, StoreStats, StoreUsage, Upkeep};
 use super::{
-    AgentQuery, Bound, Creation, Depth, Dormant, Kept, Logged, Page, Retention, SessionPage,
-    SessionQuery, SnapshotSummary, Store, StoreError, StoreStats, TurnCommit,
+    AgentQuery, Bound, Depth, Dormant, Expect, Kept, Logged, Page, Retention, SessionPage,
+    SessionQuery, SnapshotSummary, Store, StoreError, Transaction, Write,
 };
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::{Account, MemoryBudget, OutOfMemory};
-use dormouse_domain::agent::{Agent, AgentRef, Digest};
-use dormouse_domain::event::{Cursor, Event};
+use dormouse_domain::agent::{Agent, Digest};
+use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::session::Session;
-use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::TurnRecord;
@@ -139,7 +139,7 @@ impl Embedded {
     /// As for [`Embedded::open`].
     pub fn temporary(options: Options) -> Result<Embedded, OpenError> {
         let failed = |error: OpenError| error.of_directory(&std::env::temp_dir());
-        let temporary = Temporary::new().map_err(|error| failed(error.into()))?;
+        let temporary = Temporary::new(&options.clock).map_err(|error| failed(error.into()))?;
         let root = temporary.path().to_owned();
         Embedded::start(&root, Some(temporary), options.small()).map_err(failed)
     }
@@ -156,7 +156,7 @@ impl Embedded {
         let tell = Arc::clone(&failed);
         let disk = Disk::open(root, &options, Arc::new(move |reason| fail(&tell, reason)))
             .map_err(|error| upkeep::with_sessions(error, root, &options))?;
-        let recovered = recovery::recover(&disk)?;
+        let recovered = recovery::recover(&disk, &options.clock)?;
         let (log_end, end) = watch::channel(recovered.index.cursor);
         let (released, closed) = oneshot::channel();
         let keep = options.retention;
@@ -164,7 +164,10 @@ impl Embedded {
             disk,
             index: RwLock::new(recovered.index),
             reserve: options.reserve_bytes,
-            keep: Retention { snapshots: keep.snapshots.clamp(1, cell::SNAPSHOTS), ..keep },
+            keep: Retention {
+                snapshots: keep.snapshots.clamp(1, tables::snapshots::SNAPSHOTS),
+                ..keep
+            },
             commits: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             failed,
@@ -174,12 +177,13 @@ impl Embedded {
             _temporary: temporary,
             _released: released,
         });
-        let (queue, thread) = committer::start(Arc::clone(&shared), recovered.gone)?;
+        let (queue, thread) =
+            committer::start(Arc::clone(&shared), options.clock.clone(), recovered.gone)?;
         Ok(Embedded {
             shared: Mutex::new(Some(shared)),
             queue: Mutex::new(Some(queue)),
             closing: Mutex::new(Some((closed, thread))),
-            clock: Clock::real(),
+            clock: options.clock,
             failed: failure,
             end,
             secret: recovered.secret,
@@ -195,10 +199,17 @@ impl Embedded {
     }
 
     /// What new sessions will take in memory, charged until the index pays for it.
-    fn reserve(&self, sessions: &[Creation]) -> Result<Option<Account>, StoreError> {
+    fn reserve(&self, transaction: &Transaction) -> Result<Option<Account>, StoreError> {
+        let is_new = |expect: &Expect| matches!(expect, Expect::NewSession(_));
+        if !transaction.expect.iter().any(is_new) {
+            return Ok(None);
+        }
         let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
-        let room = shared.index().room_for(sessions.iter().map(|creation| &creation.session))?;
-        let Some((mut account, bytes)) = room else { return Ok(None) };
+        let new = transaction.writes.iter().filter_map(|write| match write {
+            Write::Session { record, .. } if record.revision == 1 => Some(&**record),
+            _ => None,
+        });
+        let Some((mut account, bytes)) = shared.index().room_for(new)? else { return Ok(None) };
         account.charge(bytes).map_err(|OutOfMemory| StoreError::OutOfMemory)?;
         Ok(Some(account))
     }
@@ -214,23 +225,27 @@ impl Embedded {
         tokio::task::spawn_blocking(move || read(&shared)).await.map_err(panicked)?
     }
 
-    /// Queue a commit and wait until it is durable. Returns whether there was something to do.
-    async fn commit(&self, request: Request, events: Vec<Event>) -> Result<bool, StoreError> {
+    /// Queue what has been encoded already, and wait until it is durable.
+    async fn queue(&self, draft: Draft) -> Result<(), StoreError> {
         let queue = held(&self.queue).clone().ok_or(StoreError::Closed)?;
         let since = self.clock.monotonic();
         let (answer, answered) = oneshot::channel();
-        if request.is_heavy() {
-            let draft = move |shared: &_| Draft::new(request, &events, Some(shared));
-            self.queue_blocking(queue, draft, since, answer).await?;
+        if draft.has_large() {
+            self.queue_blocking(queue, |_| Ok(draft), since, answer).await?;
         } else {
-            let draft = Draft::new(request, &events, None)?;
-            if draft.has_large() {
-                self.queue_blocking(queue, |_| Ok(draft), since, answer).await?;
-            } else {
-                let commit = draft.into_commit(None, since, answer)?;
-                queue.send(commit).await.map_err(|_| self.gone())?;
-            }
+            let commit = Commit { encoded: draft.into_encoded(), since, answer };
+            queue.send(commit).await.map_err(|_| self.gone())?;
         }
+        answered.await.map_err(|_| self.gone())?
+    }
+
+    /// Encode a heavy transaction where that may block, queue it, and wait until it is durable.
+    async fn queue_heavy(&self, transaction: Transaction) -> Result<(), StoreError> {
+        let queue = held(&self.queue).clone().ok_or(StoreError::Closed)?;
+        let since = self.clock.monotonic();
+        let (answer, answered) = oneshot::channel();
+        let draft = move |shared: &_| Draft::new(transaction, Some(shared));
+        self.queue_blocking(queue, draft, since, answer).await?;
         answered.await.map_err(|_| self.gone())?
     }
 
@@ -241,7 +256,7 @@ impl Embedded {
         queue: Sender<Commit>,
         draft: impl FnOnce(&Shared) -> Result<Draft, StoreError> + Send + 'static,
         since: Duration,
-        answer: oneshot::Sender<Result<bool, StoreError>>,
+        answer: oneshot::Sender<Result<(), StoreError>>,
     ) -> Result<(), StoreError> {
         let gone = self.gone();
         self.read(move |shared| {
@@ -252,7 +267,7 @@ impl Embedded {
             if shared.is_full(draft.large_bytes()) {
                 return Err(StoreError::Full);
             }
-            let commit = draft.into_commit(Some(shared), since, answer)?;
+            let commit = Commit { encoded: draft.stage(shared)?, since, answer };
             queue.blocking_send(commit).map_err(|_| gone)
         })
         .await
@@ -318,201 +333,21 @@ impl Shared {
 
 #[async_trait]
 impl Store for Embedded {
-    async fn create_sessions(
-        &self,
-        sessions: Vec<Creation>,
-        events: Vec<Event>,
-    ) -> Result<(), StoreError> {
-        let _reserved = self.reserve(&sessions)?;
-        self.commit(Request::Create(sessions), events).await.map(drop)
-    }
-
-    async fn commit_turn(&self, commit: TurnCommit) -> Result<(), StoreError> {
-        let TurnCommit { session, turn, snapshot, events } = commit;
-        self.commit(Request::Turn(Box::new((session, turn, snapshot))), events).await.map(drop)
-    }
-
-    async fn update_session(
-        &self,
-        session: Session,
-        head: Option<Snapshot>,
-        events: Vec<Event>,
-    ) -> Result<(), StoreError> {
-        self.commit(Request::Update(Box::new((session, head))), events).await.map(drop)
-    }
-
-    async fn log(&self, session: SessionId, events: Vec<Event>) -> Result<(), StoreError> {
-        self.commit(Request::Log(session), events).await.map(drop)
-    }
-
-    async fn delete_session(&self, id: SessionId, events: Vec<Event>) -> Result<(), StoreError> {
-        self.commit(Request::Delete(id), events).await.map(drop)
-    }
-
-    async fn expire(
-        &self,
-        now: Timestamp,
-        after: Option<SessionId>,
-    ) -> Result<Option<SessionId>, StoreError> {
-        let some = self.read(move |shared| {
-            let by_age = shared.keep.by_age();
-            Ok(by_age.then(|| shared.index().sessions_after(after, EXPIRED_AT_ONCE)))
-        });
-        let Some(sessions) = some.await? else { return Ok(None) };
-        let all = sessions.len() < EXPIRED_AT_ONCE;
-        let last = sessions.last().copied().filter(|_| !all);
-        self.commit(Request::Expire(now, sessions), Vec::new()).await?;
-        Ok(last)
-    }
-
-    fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError> {
-        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
-        let index = shared.index();
-        Ok(index.is_owner(id, principal))
-    }
-
-    async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
-        self.read(move |shared| shared.session(id)).await
-    }
-
-    async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
-        self.read(move |shared| shared.dormant(id)).await
-    }
-
-    async fn snapshots(&self, session: SessionId) -> Result<Vec<SnapshotSummary>, StoreError> {
-        self.read(move |shared| shared.snapshots(session)).await
-    }
-
-    async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError> {
-        self.read(move |shared| shared.snapshot(id, depth)).await
-    }
-
-    async fn put_template(&self, template: Template) -> Result<(), StoreError> {
-        self.commit(Request::PutTemplate(Box::new(template)), Vec::new()).await.map(drop)
-    }
-
-    async fn template(
-        &self,
-        owner: Principal,
-        name: String,
-    ) -> Result<Option<Template>, StoreError> {
-        self.read(move |shared| shared.template(&owner, &name)).await
-    }
-
-    async fn templates(&self, owner: Principal) -> Result<Vec<TemplateSummary>, StoreError> {
-        self.read(move |shared| shared.templates(&owner)).await
-    }
-
-    async fn delete_template(&self, owner: Principal, name: String) -> Result<bool, StoreError> {
-        self.commit(Request::DeleteTemplate(owner, name), Vec::new()).await
-    }
-
-    async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError> {
-        self.read(move |shared| shared.page(&query)).await
-    }
-
-    async fn due(
-        &self,
-        after: Option<(Timestamp, SessionId)>,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
-        self.read(move |shared| Ok(shared.index().due(after, now, limit))).await
-    }
-
-    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.read(move |shared| Ok(shared.index().next_due(now))).await
-    }
-
-    async fn turns(
-        &self,
-        session: SessionId,
-        after: u64,
-        bound: Bound,
-    ) -> Result<Page<TurnRecord, u64>, StoreError> {
-        self.read(move |shared| shared.turns(session, after, bound)).await
-    }
-
-    async fn turn(
-        &self,
-        session: SessionId,
-        number: u64,
-    ) -> Result<Option<TurnRecord>, StoreError> {
-        self.read(move |shared| shared.turn(session, number)).await
-    }
-
-    fn end(&self) -> watch::Receiver<Cursor> {
-        self.end.clone()
-    }
-
-    async fn events_after(
-        &self,
-        cursor: Cursor,
-        bound: Bound,
-    ) -> Result<Page<Logged, Cursor>, StoreError> {
-        self.read(move |shared| shared.events_after(cursor, bound)).await
-    }
-
-    async fn session_events(
-        &self,
-        session: SessionId,
-        cursor: Cursor,
-        bound: Bound,
-    ) -> Result<Page<Logged, Cursor>, StoreError> {
-        self.read(move |shared| shared.session_events(session, cursor, bound)).await
-    }
-
-    async fn put_agent(
-        &self,
-        agent: Agent,
-        component: Bytes,
-        events: Vec<Event>,
-    ) -> Result<(), StoreError> {
-        self.commit(Request::PutAgent(agent, component), events).await.map(drop)
-    }
-
-    async fn agent(&self, query: AgentQuery) -> Result<Option<Agent>, StoreError> {
-        self.read(move |shared| Ok(shared.index().agents.find(&query).cloned())).await
-    }
-
-    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError> {
-        self.read(move |shared| Ok(shared.index().agents.usable_by(&usable_by))).await
-    }
-
-    async fn update_agent(&self, agent: Agent, events: Vec<Event>) -> Result<bool, StoreError> {
-        self.commit(Request::UpdateAgent(Box::new(agent)), events).await
-    }
-
-    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
-        self.read(move |shared| shared.component(digest)).await
-    }
-
-    async fn delete_agent(&self, agent: AgentRef, events: Vec<Event>) -> Result<bool, StoreError> {
-        self.commit(Request::DeleteAgent(agent), events).await
+    async fn commit(&self, transaction: Transaction) -> Result<(), StoreError> {
+        let _reserved = self.reserve(&transaction)?;
+        if commit::is_heavy(&transaction) {
+            self.queue_heavy(transaction).await
+        } else {
+            self.queue(Draft::new(transaction, None)?).await
+        }
     }
 
     fn secret(&self) -> [u8; 32] {
         self.secret
     }
 
-    fn stats(&self) -> StoreStats {
-        held(&self.shared).as_ref().map_or_else(StoreStats::default, |shared| shared.stats())
-    }
-
-    async fn usage(&self) -> Result<StoreUsage, StoreError> {
-        self.read(|shared| Ok(shared.usage())).await
-    }
-
-    async fn check(&self) -> Result<CheckReport, StoreError> {
-        self.read(Shared::check).await
-    }
-
-    async fn compact(&self) -> Result<(), StoreError> {
-        self.read(Shared::compact).await
-    }
-
-    async fn backup(&self, directory: PathBuf) -> Result<BackupSummary, BackupError> {
-        self.read(move |shared| Ok(shared.backup(&directory))).await?
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        Some(self)
     }
 
     async fn failed(&self) -> StoreError {
@@ -541,6 +376,163 @@ impl Store for Embedded {
             }
         }
         self.failed.borrow().clone().map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl ReadSessions for Embedded {
+    fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError> {
+        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
+        let index = shared.index();
+        Ok(index.is_owner(id, principal))
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
+        self.read(move |shared| shared.session(id)).await
+    }
+
+    async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
+        self.read(move |shared| shared.dormant(id)).await
+    }
+
+    async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError> {
+        self.read(move |shared| shared.page(&query)).await
+    }
+
+    async fn due(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
+        self.read(move |shared| Ok(shared.index().due(after, now, limit))).await
+    }
+
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read(move |shared| Ok(shared.index().next_due(now))).await
+    }
+}
+
+#[async_trait]
+impl ReadTurns for Embedded {
+    async fn turns(
+        &self,
+        session: SessionId,
+        after: u64,
+        bound: Bound,
+    ) -> Result<Page<TurnRecord, u64>, StoreError> {
+        self.read(move |shared| shared.turns(session, after, bound)).await
+    }
+
+    async fn turn(
+        &self,
+        session: SessionId,
+        number: u64,
+    ) -> Result<Option<TurnRecord>, StoreError> {
+        self.read(move |shared| shared.turn(session, number)).await
+    }
+}
+
+#[async_trait]
+impl ReadSnapshots for Embedded {
+    async fn snapshots(&self, session: SessionId) -> Result<Vec<SnapshotSummary>, StoreError> {
+        self.read(move |shared| shared.snapshots(session)).await
+    }
+
+    async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError> {
+        self.read(move |shared| shared.snapshot(id, depth)).await
+    }
+}
+
+#[async_trait]
+impl ReadTemplates for Embedded {
+    async fn template(
+        &self,
+        owner: Principal,
+        name: String,
+    ) -> Result<Option<Template>, StoreError> {
+        self.read(move |shared| shared.template(&owner, &name)).await
+    }
+
+    async fn templates(&self, owner: Principal) -> Result<Vec<TemplateSummary>, StoreError> {
+        self.read(move |shared| shared.templates(&owner)).await
+    }
+}
+
+#[async_trait]
+impl ReadAgents for Embedded {
+    async fn agent(&self, query: AgentQuery) -> Result<Option<Agent>, StoreError> {
+        self.read(move |shared| Ok(shared.index().agents.find(&query).cloned())).await
+    }
+
+    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError> {
+        self.read(move |shared| Ok(shared.index().agents.usable_by(&usable_by))).await
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        self.read(move |shared| shared.component(digest)).await
+    }
+}
+
+#[async_trait]
+impl ReadEvents for Embedded {
+    fn end(&self) -> watch::Receiver<Cursor> {
+        self.end.clone()
+    }
+
+    async fn events_after(
+        &self,
+        cursor: Cursor,
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
+        self.read(move |shared| shared.events_after(cursor, bound)).await
+    }
+
+    async fn session_events(
+        &self,
+        session: SessionId,
+        cursor: Cursor,
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
+        self.read(move |shared| shared.session_events(session, cursor, bound)).await
+    }
+}
+
+#[async_trait]
+impl Upkeep for Embedded {
+    fn stats(&self) -> StoreStats {
+        held(&self.shared).as_ref().map_or_else(StoreStats::default, |shared| shared.stats())
+    }
+
+    async fn usage(&self) -> Result<StoreUsage, StoreError> {
+        self.read(|shared| Ok(shared.usage())).await
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let some = self.read(move |shared| {
+                let by_age = shared.keep.by_age();
+                Ok(by_age.then(|| shared.index().sessions_after(after, EXPIRED_AT_ONCE)))
+            });
+            let Some(sessions) = some.await? else { return Ok(()) };
+            let last = sessions.last().copied().filter(|_| sessions.len() == EXPIRED_AT_ONCE);
+            self.queue(Draft::expire(now, sessions)).await?;
+            let Some(last) = last else { return Ok(()) };
+            after = Some(last);
+        }
+    }
+
+    async fn check(&self) -> Result<CheckReport, StoreError> {
+        self.read(Shared::check).await
+    }
+
+    async fn compact(&self) -> Result<(), StoreError> {
+        self.read(Shared::compact).await
+    }
+
+    async fn backup(&self, directory: PathBuf) -> Result<BackupSummary, BackupError> {
+        self.read(move |shared| Ok(shared.backup(&directory))).await?
     }
 }
 

@@ -143,6 +143,9 @@ pub struct Options {
     pub reserve_bytes: Arc<AtomicU64>,
     /// What is kept of the past.
     pub retention: Retention,
+    /// Where secrets and names come from, and how long a commit has taken. What is stored has the times of
+    /// whoever commits it.
+    pub clock: Clock,
 }
 
 impl Default for Options {
@@ -154,6 +157,7 @@ impl Default for Options {
             slot_bytes: 32 << 20,
             reserve_bytes: Arc::new(AtomicU64::new(64 << 20)),
             retention: Retention::default(),
+            clock: Clock::real(),
         }
     }
 }
@@ -171,7 +175,7 @@ impl Options {
             log_bytes: self.log_bytes,
             overlay_bytes: self.overlay_bytes,
             on_failure: tell,
-            ..engine::Options::new(Clock::real().random())
+            ..engine::Options::new(self.clock.random())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Agents get owners: from layout 3 to layout 4.
+//! Agents get owners: from layout 3 to the present one. Layout 4 was the first that had them.
 //!
 //! In layout 3 a name and a version were one agent, whoever had uploaded it, and sessions and templates
 //! referred to it by these. Now each agent is its uploader's, or the host's, and so is each reference
@@ -8,7 +8,7 @@
 //!  agents ─▶ who owns each name and version
 //!  sessions, templates ─▶ written anew where they refer to one that was uploaded, some at a time
 //!  agents ─▶ to their new keys, some at a time
-//!  the layout is 4
+//!  the layout is the present one
 //! ```
 //! Each batch leaves a directory of layout 3 that can be read, with each agent under its old key or
 //! under its new one; the last batch sets the layout. So a crash at any moment costs time, and it is
@@ -18,9 +18,11 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::cell::{self, SessionCell, TemplateCell};
 use super::disk::{Disk, Read};
 use super::engine::{Batch, Class};
+use super::tables::sessions::SessionCell;
+use super::tables::templates::TemplateCell;
+use super::tables::{agents, sessions};
 use super::{OpenError, keys};
 use crate::codec::{self, CodecError, Kind};
 use dormouse_domain::agent::{Agent, AgentName, AgentOwner, AgentRef, Version};
@@ -64,7 +66,7 @@ fn owners(disk: &Disk) -> Result<Owners, OpenError> {
 /// The place of an agent in the order of upload, and what it is.
 fn agent(key: &[u8], value: &[u8]) -> Result<(u64, Agent), CodecError> {
     let value = codec::unseal(Kind::Agent, key, value)?;
-    let (sequence, row) = cell::read_agent(&value)?;
+    let (sequence, row) = agents::read_agent(&value)?;
     Ok((sequence, codec::decode_agent(row)?))
 }
 
@@ -96,7 +98,7 @@ impl Giver<'_> {
             is_other |= self.give(&mut before.agent);
         }
         let front = codec::encode_front(&session);
-        if !is_other || front.len() > cell::FRONT {
+        if !is_other || front.len() > sessions::FRONT {
             return Ok(None);
         }
         cell.front = front.into();
@@ -135,7 +137,7 @@ impl Giver<'_> {
             let Some((sequence, agent)) = known(&key, read)? else { continue };
             let to = keys::agent(&agent.reference);
             if to != key {
-                let value = cell::write_agent(sequence, &codec::encode_agent(&agent));
+                let value = agents::write_agent(sequence, &codec::encode_agent(&agent));
                 self.batch.delete(key);
                 self.put(Class::Rows, &to, codec::seal(&to, &[&value]))?;
             }

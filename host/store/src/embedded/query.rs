@@ -8,21 +8,24 @@
 //!   being read is not there.
 //! - Events are read up to the end that the index in memory knows.
 
-mod filling;
 mod snapshots;
 
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use self::filling::Filling;
 use super::Shared;
-use super::cell::{self, Place, Places, SessionCell, Turns};
 use super::commit::is_about;
 use super::group::shared_bytes;
 use super::index::Listing;
 use super::keys;
+use super::tables::events::Place;
+use super::tables::events::Places;
+use super::tables::sessions::SessionCell;
+use super::tables::turns::Turns;
+use super::tables::{events, sessions};
 use crate::codec::{self, CodecError, Kind};
+use crate::page::Filling;
 use crate::{Bound, Logged, PAGE_BYTES, Page, SessionPage, SessionQuery, StoreError};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::event::Cursor;
@@ -241,7 +244,7 @@ impl Shared {
     /// What the index has of the value of a session that is damaged.
     fn front(&self, id: SessionId) -> Option<Session> {
         let (_, front) = self.disk.first_fronts(&keys::session(id), 1).next()?.ok()?;
-        let mut session = codec::decode_front(cell::read_front(&front).ok()?).ok()?;
+        let mut session = codec::decode_front(sessions::read_front(&front).ok()?).ok()?;
         session.state = State::Error(Cause::RecordDamaged.into());
         Some(session)
     }
@@ -309,7 +312,7 @@ impl Shared {
                     continue;
                 }
             };
-            let events = cell::read_events(&piece).unwrap_or_else(|error| {
+            let events = events::read_events(&piece).unwrap_or_else(|error| {
                 self.damaged(&key, &error);
                 Vec::new()
             });
@@ -338,7 +341,8 @@ impl Shared {
         Ok(())
     }
 
-    fn damaged(&self, key: &[u8], error: &CodecError) -> StoreError {
+    /// Name a value in the log that is damaged.
+    pub(super) fn damaged(&self, key: &[u8], error: &CodecError) -> StoreError {
         let key = keys::describe(key);
         tracing::error!(key, %error, "a value of the store is damaged");
         StoreError::Damaged(key)

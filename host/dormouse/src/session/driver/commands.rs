@@ -10,7 +10,7 @@ use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::{InvalidTransition, Move, State, Status};
 use dormouse_domain::transition;
-use dormouse_store::StoreError;
+use dormouse_store::{StoreError, Transaction};
 
 use super::{Driver, NotWoken, WakeError};
 
@@ -101,7 +101,8 @@ impl Driver<'_> {
         let mut events = self.pending_events().await;
         events.extend(more);
         after.revision += 1;
-        if let Err(error) = self.services.store.update_session(after.clone(), head, events).await {
+        let update = Transaction::update(after.clone(), head, events);
+        if let Err(error) = self.services.store.commit(update).await {
             self.forget();
             return Err(error);
         }
@@ -174,7 +175,8 @@ impl Driver<'_> {
         };
         let now = self.services.clock.now();
         let event = Event::session(session, now, EventBody::SessionDeleted);
-        let deleted = self.services.store.delete_session(self.id, vec![event]).await;
+        let removal = Transaction::remove_session(self.id, vec![event]);
+        let deleted = self.services.store.commit(removal).await;
         self.forget();
         deleted.map_err(|error| match error {
             StoreError::NotFound(id) => Unavailable::NotFound(id).into(),

@@ -19,6 +19,7 @@ use dormouse_domain::state::{Cause, Move, Status};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{TurnOutcome, TurnRecord};
 use dormouse_sandbox::{Call, Fault, OVERHEAD};
+use dormouse_store::Transaction;
 
 use super::{Driver, NotWoken, Reserve, WakeError};
 
@@ -99,7 +100,7 @@ impl Driver<'_> {
         events.append(&mut commit.events);
         commit.events = events;
         let (after, turn) = (Arc::clone(&commit.session), Arc::clone(&commit.turn));
-        if let Err(error) = self.services.store.commit_turn(commit).await {
+        if let Err(error) = self.services.store.commit(Transaction::turn(commit)).await {
             self.forget();
             return Err(error.into());
         }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use super::super::Shared;
-use super::super::blob::{self, BlobId, Contents};
-use super::super::cell::SnapshotCell;
 use super::super::commit::Shares;
 use super::super::engine::{Batch, Class};
 use super::super::keys;
 use super::super::query::Unreadable;
+use super::super::tables::blobs;
+use super::super::tables::blobs::BlobId;
+use super::super::tables::blobs::Contents;
+use super::super::tables::snapshots::SnapshotCell;
 use crate::StoreError;
 use crate::codec::{self, Kind};
 
@@ -69,7 +71,7 @@ impl<'a> Blobs<'a> {
     /// # Errors
     /// Why it is not known what to let go of. Nothing was let go of then.
     pub(super) fn release(&mut self, cell: &SnapshotCell<'_>) -> Result<usize, Unreadable> {
-        let blobs = blob::named_by(cell, |list| self.list(list).map(Some))?;
+        let blobs = blobs::named_by(cell, |list| self.list(list).map(Some))?;
         for id in &blobs {
             self.load(id)?;
         }
@@ -96,7 +98,7 @@ impl<'a> Blobs<'a> {
             }
             let key = keys::blob(id);
             if *now > 0 {
-                let value = codec::seal(&key, &[&blob::write_uses(*now)]);
+                let value = codec::seal(&key, &[&blobs::write_uses(*now)]);
                 batch.put(Class::Inline, key.to_vec(), value);
             } else {
                 batch.delete(key.to_vec());
@@ -125,7 +127,7 @@ impl<'a> Blobs<'a> {
                     sealed => sealed?,
                 };
                 let uses = sealed.and_then(|sealed| {
-                    blob::read_uses(&codec::unseal(Kind::Note, &key, &sealed).ok()?).ok()
+                    blobs::read_uses(&codec::unseal(Kind::Note, &key, &sealed).ok()?).ok()
                 });
                 let was = uses.unwrap_or(0);
                 Ok(unknown.insert(Uses { was, now: was }))

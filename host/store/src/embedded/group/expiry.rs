@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::cell::Turns;
 use super::super::keys;
+use super::super::tables::turns::Turns;
 use super::{Group, Now};
 use crate::StoreError;
 use crate::codec::{self, Kind};
@@ -15,7 +15,7 @@ const ROWS: usize = 64;
 
 impl Group<'_> {
     /// Remove what is too old at this time: of the log, and of these sessions.
-    pub(super) fn expire(&mut self, now: Timestamp, sessions: &[SessionId]) -> bool {
+    pub(super) fn expire(&mut self, now: Timestamp, sessions: &[SessionId]) {
         let keep = &self.shared.keep;
         let before = |age: Option<Duration>| age.map(|age| now.before(age));
         let (events, turns, snapshots) =
@@ -42,7 +42,6 @@ impl Group<'_> {
             }
             self.put_back(*id);
         }
-        true
     }
 
     /// Forget a session in which nothing was too old.

@@ -1,10 +1,12 @@
 //! The snapshots of sessions, and templates: what a group adds to them and lets go of.
 
-use super::super::cell::{KeptSnapshot, SnapshotCell, TemplateCell};
-use super::super::commit::{NewSnapshot, NewTemplate, Record, Shares};
+use super::super::commit::{NewSnapshot, NewTemplate, Record};
 use super::super::engine::Class;
 use super::super::keys;
 use super::super::query::Unreadable;
+use super::super::tables::sessions::KeptSnapshot;
+use super::super::tables::snapshots::SnapshotCell;
+use super::super::tables::templates::TemplateCell;
 use super::{Group, Now};
 use crate::StoreError;
 use crate::codec::{self, Kind};
@@ -16,7 +18,6 @@ impl Group<'_> {
         &mut self,
         record: &Record,
         head: Option<&NewSnapshot>,
-        kept: &[KeptSnapshot],
     ) -> Result<(), StoreError> {
         // A name that is in use would have two states.
         if let Some(head) = head
@@ -24,6 +25,11 @@ impl Group<'_> {
         {
             return Err(StoreError::Conflict(record.id));
         }
+        let kept = match self.sessions.get(&record.id) {
+            Some(Now::Live(live)) => live.cell.snapshots.as_slice(),
+            // It is new.
+            Some(Now::Gone) | None => &[],
+        };
         let is_kept = |id: SnapshotId| kept.iter().any(|kept| kept.id == id);
         let named = |id: SnapshotId| head.is_some_and(|new| new.id == id) || is_kept(id);
         if record.head.is_none_or(named) { Ok(()) } else { Err(StoreError::SnapshotGone) }
@@ -87,34 +93,31 @@ impl Group<'_> {
     }
 
     /// Keep a template, in place of one with the same key.
-    pub(super) fn put_template(
-        &mut self,
-        template: NewTemplate,
-        shares: Shares,
-    ) -> Result<bool, StoreError> {
-        self.blobs.check(&shares)?;
-        // Before the old ones go: they may be the same.
-        self.blobs.take(shares);
+    pub(super) fn put_template(&mut self, template: NewTemplate) {
         if let Err(error) = self.release_template(&template.key) {
             tracing::error!(%error, "what a template held is not given back");
         }
         self.rows.put(Class::Rows, &template.key, template.value);
         self.templates.push((template.key, Some(template.agent)));
-        Ok(true)
     }
 
-    /// Remove a template. Returns whether it was there.
-    pub(super) fn delete_template(&mut self, key: &[u8]) -> Result<bool, StoreError> {
-        match self.rows.get(key) {
-            Ok(None) => return Ok(false),
+    /// Whether a template is there, and can be removed.
+    pub(super) fn expect_template(&mut self, key: &[u8], name: &str) -> Result<(), StoreError> {
+        match self.row(key) {
+            Ok(None) => Err(StoreError::TemplateNotFound(name.to_owned())),
             // What cannot be read can still be removed.
-            Ok(Some(_)) | Err(StoreError::Damaged(_)) => {}
-            Err(error) => return Err(error),
+            Ok(Some(_)) | Err(StoreError::Damaged(_)) => Ok(()),
+            Err(error) => Err(error),
         }
-        self.release_template(key)?;
-        self.rows.remove(key);
-        self.templates.push((key.to_vec(), None));
-        Ok(true)
+    }
+
+    /// Remove a template.
+    pub(super) fn remove_template(&mut self, key: Vec<u8>) {
+        if let Err(error) = self.release_template(&key) {
+            tracing::error!(%error, "what a template held is not given back");
+        }
+        self.rows.remove(&key);
+        self.templates.push((key, None));
     }
 
     fn release_template(&mut self, key: &[u8]) -> Result<(), StoreError> {

@@ -7,10 +7,11 @@
 use std::collections::VecDeque;
 
 use super::super::Shared;
-use super::super::cell::{self, Place};
 use super::super::commit::NewEvent;
 use super::super::engine::Class;
 use super::super::keys;
+use super::super::tables::events;
+use super::super::tables::events::Place;
 use super::{Group, Now};
 use crate::StoreError;
 use crate::codec::{self, Kind};
@@ -68,8 +69,8 @@ impl Group<'_> {
         for some in events.chunk_by(|(one, _), (next, _)| one == next) {
             for (_, event) in some {
                 self.log.cursor.0 += 1;
-                cell::append_event(&mut self.log.piece, event);
-                if self.log.piece.len() > cell::PIECE {
+                events::append_event(&mut self.log.piece, event);
+                if self.log.piece.len() > events::PIECE {
                     self.keep_piece();
                     self.log.piece.clear();
                     self.log.kept = None;
@@ -130,7 +131,7 @@ impl Group<'_> {
             let key = keys::events(last);
             let newest = shared.disk.get(&key).ok().flatten().and_then(|sealed| {
                 let piece = codec::unseal(Kind::Events, &key, &sealed).ok()?;
-                let events = cell::read_events(&piece).ok()?;
+                let events = events::read_events(&piece).ok()?;
                 codec::decode_event(events.last()?).ok()
             });
             // What cannot be read is as old as what comes before it.

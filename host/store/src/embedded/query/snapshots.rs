@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::super::Shared;
-use super::super::blob::BlobId;
-use super::super::cell::{Content, SnapshotCell, TemplateCell};
 use super::super::keys;
+use super::super::tables::blobs::BlobId;
+use super::super::tables::snapshots::Content;
+use super::super::tables::snapshots::{SnapshotCell, read_holder};
+use super::super::tables::templates::TemplateCell;
 use super::{TRIES, Unreadable, lost};
 use crate::codec::{self, CodecError, Kind};
 use crate::{Depth, Dormant, Kept, SnapshotSummary, StoreError};
@@ -151,12 +153,7 @@ impl Shared {
     /// The session that holds a snapshot, while it is there.
     fn holder(&self, key: &[u8]) -> Result<Option<SessionId>, StoreError> {
         let Some(value) = self.disk.get(key)? else { return Ok(None) };
-        let holder = codec::unseal(Kind::Note, key, &value).and_then(|value| {
-            let id: Option<[u8; 16]> = value.as_ref().try_into().ok();
-            let id = id.ok_or_else(|| CodecError::Malformed("it is no session".to_owned()))?;
-            Ok(SessionId(uuid::Uuid::from_bytes(id)))
-        });
-        let id = holder.map_err(|error| self.damaged(key, &error))?;
+        let id = read_holder(key, &value).map_err(|error| self.damaged(key, &error))?;
         // What a deleted session has left behind is being removed.
         let index = self.index();
         let is_there = index.revision(id).is_some() || index.aside(id).is_some();

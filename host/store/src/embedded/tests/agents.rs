@@ -3,6 +3,7 @@
 use super::*;
 use crate::embedded::engine::{Batch, Class};
 use crate::embedded::keys;
+use crate::embedded::tables;
 use crate::{AgentQuery, Store, StoreError};
 use dormouse_domain::agent::{Agent, Export, Exports, StartRandomness, Statefulness, Visibility};
 
@@ -23,7 +24,7 @@ pub(super) fn agent(name: &str, version: &str, component: &[u8]) -> Agent {
 }
 
 async fn put(store: &Embedded, agent: &Agent, component: &'static [u8]) -> Result<(), StoreError> {
-    store.put_agent(agent.clone(), Bytes::from_static(component), Vec::new()).await
+    store.commit(Transaction::agent(agent.clone(), Bytes::from_static(component), Vec::new())).await
 }
 
 /// The same agent, uploaded by this principal.
@@ -54,7 +55,10 @@ async fn a_name_of_an_owner_means_the_latest_version_that_the_user_may_use() {
     for (agent, bytes) in
         [(&ten, &b"10"[..]), (&nine, b"9"), (&other, b"9"), (&agent("echo", "3", b"h"), b"h")]
     {
-        store.put_agent(agent.clone(), Bytes::from_static(bytes), Vec::new()).await.expect("kept");
+        store
+            .commit(Transaction::agent(agent.clone(), Bytes::from_static(bytes), Vec::new()))
+            .await
+            .expect("kept");
     }
     let mut large = of("ann", "dial", "1", b"dial");
     large.imports = vec!["wasi:io/streams@0.2.0".to_owned(); 5000];
@@ -71,11 +75,12 @@ async fn a_name_of_an_owner_means_the_latest_version_that_the_user_may_use() {
     assert_eq!(listed, [large.clone(), ten, nine.clone(), tied]);
 
     let public = Agent { visibility: Visibility::Public, ..nine.clone() };
-    assert!(store.update_agent(public.clone(), Vec::new()).await.expect("it is kept"));
+    store.commit(Transaction::update_agent(public.clone(), Vec::new())).await.expect("it is kept");
     let unknown = Agent { reference: other.reference.clone(), ..nine.clone() };
     let unknown =
         Agent { reference: AgentRef { owner: owner("cat"), ..unknown.reference }, ..unknown };
-    assert!(!store.update_agent(unknown, Vec::new()).await.expect("it is not there"));
+    let gone = store.commit(Transaction::update_agent(unknown, Vec::new())).await;
+    assert!(matches!(gone, Err(StoreError::AgentNotFound(_))));
     assert_eq!(find(&store, latest("ann", "echo", "ben")).await.as_ref(), Some(&public));
     store.close().await.expect("it closes");
     let store = open(root.path());
@@ -97,13 +102,16 @@ async fn a_component_is_looked_for_among_the_users_own_then_public_ones_then_tho
     assert_eq!(find(&store, with("ben")).await.as_ref(), Some(&two));
     assert_eq!(find(&store, with("cat")).await.as_ref(), Some(&host));
     let public = Agent { visibility: Visibility::Public, ..one.clone() };
-    assert!(store.update_agent(public.clone(), Vec::new()).await.expect("it is kept"));
+    store.commit(Transaction::update_agent(public.clone(), Vec::new())).await.expect("it is kept");
     assert_eq!(find(&store, with("cat")).await.as_ref(), Some(&public));
     assert_eq!(find(&store, with("ben")).await.as_ref(), Some(&two));
     for agent in [&one, &two, &host] {
         assert!(find(&store, AgentQuery::AnyComponent(digest)).await.is_some());
         let reference = agent.reference.clone();
-        assert!(store.delete_agent(reference, Vec::new()).await.expect("it is removed"));
+        store
+            .commit(Transaction::remove_agent(reference, Vec::new()))
+            .await
+            .expect("it is removed");
     }
     assert_eq!(find(&store, AgentQuery::AnyComponent(digest)).await, None);
     assert_eq!(store.component(digest).await.expect("it reads"), None);
@@ -117,10 +125,13 @@ async fn sessions_keep_the_agent_of_their_owner_and_not_another_with_the_same_na
     put(&store, &bens, b"same").await.expect("it is kept");
     let mut used = session(1);
     used.profile.agent = bens.reference.clone();
-    store.create_sessions(new(used), Vec::new()).await.expect("it is created");
-    let in_use = store.delete_agent(bens.reference.clone(), Vec::new()).await;
+    store.commit(Transaction::create(new(used), Vec::new())).await.expect("it is created");
+    let in_use = store.commit(Transaction::remove_agent(bens.reference.clone(), Vec::new())).await;
     assert!(matches!(in_use, Err(StoreError::AgentInUse(1))));
-    assert!(store.delete_agent(anns.reference, Vec::new()).await.expect("it is removed"));
+    store
+        .commit(Transaction::remove_agent(anns.reference, Vec::new()))
+        .await
+        .expect("it is removed");
     let kept = store.component(bens.reference.digest).await.expect("it reads");
     assert_eq!(kept.as_deref(), Some(b"same".as_slice()));
 }
@@ -155,18 +166,28 @@ async fn an_agent_stays_while_sessions_refer_to_it_and_its_bytes_while_another_h
     let (one, same) = (agent("echo", "1", b"echo"), agent("copy", "1", b"echo"));
     put(&store, &one, b"echo").await.expect("it is kept");
     put(&store, &same, b"echo").await.expect("it is kept");
-    store.create_sessions(new(session(1)), Vec::new()).await.expect("it is created");
-    let in_use = store.delete_agent(one.reference.clone(), Vec::new()).await;
+    store.commit(Transaction::create(new(session(1)), Vec::new())).await.expect("it is created");
+    let in_use = store.commit(Transaction::remove_agent(one.reference.clone(), Vec::new())).await;
     assert!(matches!(in_use, Err(StoreError::AgentInUse(1))));
-    store.delete_session(session_id(1), Vec::new()).await.expect("it is deleted");
-    assert!(store.delete_agent(one.reference.clone(), Vec::new()).await.expect("it is removed"));
-    assert!(!store.delete_agent(one.reference.clone(), Vec::new()).await.expect("it is gone"));
+    store
+        .commit(Transaction::remove_session(session_id(1), Vec::new()))
+        .await
+        .expect("it is deleted");
+    store
+        .commit(Transaction::remove_agent(one.reference.clone(), Vec::new()))
+        .await
+        .expect("it is removed");
+    let gone = store.commit(Transaction::remove_agent(one.reference.clone(), Vec::new())).await;
+    assert!(matches!(gone, Err(StoreError::AgentNotFound(_))));
     let digest = one.reference.digest;
     let bytes = store.component(digest).await.expect("it reads");
     assert_eq!(bytes.as_deref(), Some(b"echo".as_slice()));
-    assert!(store.delete_agent(same.reference, Vec::new()).await.expect("it is removed"));
+    store
+        .commit(Transaction::remove_agent(same.reference, Vec::new()))
+        .await
+        .expect("it is removed");
     assert_eq!(store.component(digest).await.expect("it reads"), None);
-    let kept = inside(&store).disk.fronts(&[keys::COMPONENT]).count();
+    let kept = inside(&store).disk.fronts(&[tables::agents::COMPONENT]).count();
     assert_eq!(kept, 0, "its bytes are gone with the last that has them");
 }
 

@@ -4,9 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::codec::{self, Kind};
-use crate::embedded::blob::{self, BlobId};
-use crate::embedded::cell::{Content, SessionCell, SnapshotCell, TemplateCell};
 use crate::embedded::keys;
+use crate::embedded::tables;
+use crate::embedded::tables::blobs;
+use crate::embedded::tables::blobs::BlobId;
+use crate::embedded::tables::sessions::SessionCell;
+use crate::embedded::tables::snapshots::Content;
+use crate::embedded::tables::snapshots::SnapshotCell;
+use crate::embedded::tables::templates::TemplateCell;
 
 /// What there is of history.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,7 +41,7 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
         .into_iter()
         .map(|(key, value)| {
             let value = codec::unseal(Kind::Note, &key, &value).expect("it is whole");
-            (key.to_vec(), blob::read_uses(&value).expect("it decodes"))
+            (key.to_vec(), blobs::read_uses(&value).expect("it decodes"))
         })
         .collect();
     census.blobs = blobs.len();
@@ -97,7 +102,7 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
     assert_eq!(uses, blobs, "each use of a blob is counted");
     let contents = shared.disk.fronts(&[keys::CONTENT]).map(|entry| {
         let key = entry.expect("it reads").0;
-        [&[keys::BLOB], &key[1..]].concat()
+        [&[tables::blobs::BLOB], &key[1..]].concat()
     });
     assert!(contents.eq(blobs.keys().cloned()), "the bytes of each blob are there, and no others");
     if damaged == 0 {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::codec;
-use crate::embedded::blob::BlobId;
-use crate::embedded::cell::{self, SessionCell, Turns};
 use crate::embedded::engine::{Batch, Class};
+use crate::embedded::tables::blobs::BlobId;
+use crate::embedded::tables::events;
+use crate::embedded::tables::sessions::SessionCell;
+use crate::embedded::tables::turns::Turns;
 use crate::embedded::{OpenError, disk::Disk, keys};
 use crate::{Depth, Logged, Page, SessionQuery, Store, StoreError};
 use dormouse_domain::event::Cursor;
@@ -25,8 +27,11 @@ async fn with_three_sessions(root: &Path) {
     let store = open(root);
     for number in 1..=3 {
         let session = session(number);
-        store.create_sessions(new(session.clone()), Vec::new()).await.expect("it is created");
-        store.commit_turn(turn(&session, 10, 10)).await.expect("it is committed");
+        store
+            .commit(Transaction::create(new(session.clone()), Vec::new()))
+            .await
+            .expect("it is created");
+        store.commit(Transaction::turn(turn(&session, 10, 10))).await.expect("it is committed");
     }
     store.close().await.expect("it closes");
 }
@@ -57,14 +62,17 @@ async fn a_record_without_a_front_is_set_aside_and_the_others_start() {
         let damaged = store.session(session_id(2)).await;
         let name = format!("aside/session/{}", session_id(2));
         assert!(matches!(damaged, Err(StoreError::Damaged(key)) if key == name));
-        let update = store.update_session(next(&session(2)), None, Vec::new()).await;
+        let update = store.commit(Transaction::update(next(&session(2)), None, Vec::new())).await;
         assert!(matches!(update, Err(StoreError::Damaged(_))));
-        let taken = store.create_sessions(new(session(2)), Vec::new()).await;
+        let taken = store.commit(Transaction::create(new(session(2)), Vec::new())).await;
         assert!(matches!(taken, Err(StoreError::Conflict(_))));
         store.close().await.expect("it closes");
     }
     let store = open(root.path());
-    store.delete_session(session_id(2), Vec::new()).await.expect("it can still be deleted");
+    store
+        .commit(Transaction::remove_session(session_id(2), Vec::new()))
+        .await
+        .expect("it can still be deleted");
     assert_eq!(store.session(session_id(2)).await.expect("it reads"), None);
     store.close().await.expect("it closes");
     assert_eq!(open(root.path()).stats().quarantined, 0);
@@ -92,12 +100,15 @@ async fn a_record_of_which_only_the_front_can_be_read_is_in_error_and_takes_no_c
         (known.owner.clone(), known.revision, known.state.clone()),
         (Principal::local(), 2, damaged)
     );
-    let update = store.update_session(next(&known), None, Vec::new()).await;
+    let update = store.commit(Transaction::update(next(&known), None, Vec::new())).await;
     assert!(matches!(update, Err(StoreError::Damaged(_))));
     let head = known.head.expect("it has one");
     let kept = store.snapshot(head, Depth::Whole).await.expect("it reads");
     assert!(kept.is_some(), "its snapshots can be read");
-    store.delete_session(session_id(2), Vec::new()).await.expect("it can still be deleted");
+    store
+        .commit(Transaction::remove_session(session_id(2), Vec::new()))
+        .await
+        .expect("it can still be deleted");
     super::audit::settle(&store).await;
     assert_eq!(super::audit::audit(&store).snapshots, 2);
 }
@@ -121,11 +132,11 @@ async fn damaged_turns_are_named_and_damaged_events_are_passed_over() {
     let root = tempfile::tempdir().expect("there is room");
     let store = open(root.path());
     let mut now = session(1);
-    store.create_sessions(new(now.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(now.clone()), Vec::new())).await.expect("it is created");
     for _ in 0..10 {
         let commit = turn(&now, 10, 10);
         now = Session::clone(&commit.session);
-        store.commit_turn(commit).await.expect("it is committed");
+        store.commit(Transaction::turn(commit)).await.expect("it is committed");
     }
     store.close().await.expect("it closes");
     tamper(root.path(), |disk, batch| {
@@ -144,7 +155,7 @@ async fn damaged_turns_are_named_and_damaged_events_are_passed_over() {
     assert_eq!(store.turns(now.id, 8, most(99)).await.expect("it reads").entries.len(), 2);
     assert!(store.turn(now.id, 10).await.expect("it reads").is_some());
     assert_eq!(store.events_after(Cursor(0), most(9)).await.expect("it reads").entries, []);
-    store.commit_turn(turn(&now, 1, 1)).await.expect("it goes on");
+    store.commit(Transaction::turn(turn(&now, 1, 1))).await.expect("it goes on");
     let events = store.events_after(Cursor(3), most(9)).await.expect("it reads").entries;
     assert_eq!(events.iter().map(|logged| logged.cursor.0).collect::<Vec<_>>(), [11]);
     assert_eq!(
@@ -158,27 +169,27 @@ async fn an_event_of_an_unknown_kind_or_payload_is_passed_over_alone() {
     let root = tempfile::tempdir().expect("there is room");
     let store = open(root.path());
     let mut now = session(1);
-    store.create_sessions(new(now.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(now.clone()), Vec::new())).await.expect("it is created");
     for _ in 0..4 {
         let commit = turn(&now, 10, 10);
         now = Session::clone(&commit.session);
-        store.commit_turn(commit).await.expect("it is committed");
+        store.commit(Transaction::turn(commit)).await.expect("it is committed");
     }
     store.close().await.expect("it closes");
     tamper(root.path(), |disk, batch| {
         let key = keys::events(Cursor(4));
         let sealed = disk.get(&key).expect("it reads").expect("the events are one piece");
         let piece = codec::unseal(codec::Kind::Events, &key, &sealed).expect("it is whole");
-        let rows = cell::read_events(&piece).expect("it decodes");
+        let rows = events::read_events(&piece).expect("it decodes");
         let changed = |row: &[u8], from: &str, to: &str| {
             let at = row.windows(from.len()).position(|it| it == from.as_bytes()).expect(from);
             [&row[..at], to.as_bytes(), &row[at + from.len()..]].concat()
         };
         let mut piece = Vec::new();
-        cell::append_event(&mut piece, rows[0]);
-        cell::append_event(&mut piece, &changed(rows[1], "fuel", "wood"));
-        cell::append_event(&mut piece, rows[2]);
-        cell::append_event(&mut piece, &changed(rows[3], "completed", "perfected"));
+        events::append_event(&mut piece, rows[0]);
+        events::append_event(&mut piece, &changed(rows[1], "fuel", "wood"));
+        events::append_event(&mut piece, rows[2]);
+        events::append_event(&mut piece, &changed(rows[3], "completed", "perfected"));
         batch.put(Class::Rows, key.to_vec(), codec::seal(&key, &[&piece]));
     });
     let store = open(root.path());
@@ -189,7 +200,7 @@ async fn an_event_of_an_unknown_kind_or_payload_is_passed_over_alone() {
     let page = store.events_after(Cursor(0), most(1)).await.expect("it reads");
     assert_eq!(page.next, Some(Cursor(1)));
     assert_eq!(cursors(store.events_after(Cursor(1), most(1)).await.expect("it reads")), [3]);
-    store.commit_turn(turn(&now, 1, 1)).await.expect("it goes on");
+    store.commit(Transaction::turn(turn(&now, 1, 1))).await.expect("it goes on");
     let all = store.events_after(Cursor(0), most(9)).await.expect("it reads");
     assert_eq!(cursors(all.clone()), [1, 3, 5]);
     let own = store.session_events(now.id, Cursor(0), most(9)).await.expect("it reads");
@@ -216,14 +227,17 @@ async fn a_damaged_head_leaves_the_record_and_the_snapshots_before_it() {
         let root = tempfile::tempdir().expect("there is room");
         let store = open(root.path());
         let first = session(1);
-        store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
+        store
+            .commit(Transaction::create(new(first.clone()), Vec::new()))
+            .await
+            .expect("it is created");
         let good = turn(&first, 1, 10);
-        store.commit_turn(good.clone()).await.expect("it is committed");
+        store.commit(Transaction::turn(good.clone())).await.expect("it is committed");
         let mut bad = turn(&good.session, 1, 50_000);
         let chunk = Chunk { digest: Digest::of(b"it"), size: 2, data: Some(Bytes::from("it")) };
         bad.snapshot.as_mut().expect("it has one").state =
             GuestState::Image { data: Bytes::from(vec![7; 50_000]), chunks: vec![chunk] };
-        store.commit_turn(bad.clone()).await.expect("it is committed");
+        store.commit(Transaction::turn(bad.clone())).await.expect("it is committed");
         store.close().await.expect("it closes");
 
         let head = bad.session.head.expect("it has one");
@@ -252,10 +266,13 @@ async fn a_damaged_head_leaves_the_record_and_the_snapshots_before_it() {
         // It goes on from the one before, and what is damaged can still be removed.
         let mut back = next(&bad.session);
         back.head = good.session.head;
-        store.update_session(back, None, Vec::new()).await.expect("it is committed");
+        store.commit(Transaction::update(back, None, Vec::new())).await.expect("it is committed");
         let dormant = store.dormant(first.id).await.expect("it reads").expect("it is there");
         assert_eq!((dormant.head, dormant.damage), (good.snapshot.clone(), None), "{damage}");
-        store.delete_session(first.id, Vec::new()).await.expect("it is deleted");
+        store
+            .commit(Transaction::remove_session(first.id, Vec::new()))
+            .await
+            .expect("it is deleted");
         super::audit::settle(&store).await;
         assert_eq!(inside(&store).disk.prefix(&keys::rows(first.id)).count(), 0, "{damage}");
         store.close().await.expect("it closes");
@@ -277,7 +294,7 @@ async fn a_damaged_template_is_set_aside_and_the_others_start() {
             snapshot: snapshot.clone(),
             created_at: Timestamp(1),
         };
-        store.put_template(template).await.expect("it is kept");
+        store.commit(Transaction::template(template)).await.expect("it is kept");
     }
     store.close().await.expect("it closes");
     tamper(root.path(), |_, batch| {

@@ -25,7 +25,7 @@ async fn what_is_not_synced_is_visible_to_no_reader() {
     let first = session(1);
     let id = first.id;
     store
-        .create_sessions(new(first.clone()), vec![creation_of(&first)])
+        .commit(Transaction::create(new(first.clone()), vec![creation_of(&first)]))
         .await
         .expect("it is created");
     let shared = inside(&store);
@@ -33,7 +33,7 @@ async fn what_is_not_synced_is_visible_to_no_reader() {
     let commit = turn(&first, 10, 10);
     let committing = tokio::spawn({
         let (store, commit) = (store.clone(), commit.clone());
-        async move { store.commit_turn(commit).await }
+        async move { store.commit(Transaction::turn(commit)).await }
     });
     let release = reached(gate).await;
 
@@ -74,16 +74,16 @@ async fn what_is_being_removed_is_there_until_its_removal_is_durable() {
     let store = std::sync::Arc::new(store);
     let first = session(1);
     let id = first.id;
-    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(first.clone()), Vec::new())).await.expect("it is created");
     let before = turn(&first, 1, 50_000);
-    store.commit_turn(before.clone()).await.expect("it is committed");
+    store.commit(Transaction::turn(before.clone())).await.expect("it is committed");
     let (old, head) = (before.session.head.expect("it has one"), before.snapshot.clone());
     let gate = inside(&store).disk.faults.gate();
     let commit = turn(&before.session, 1, 50_001);
     let new_head = commit.session.head.expect("it has one");
     let committing = tokio::spawn({
         let (store, commit) = (store.clone(), commit.clone());
-        async move { store.commit_turn(commit).await }
+        async move { store.commit(Transaction::turn(commit)).await }
     });
     let release = reached(gate).await;
 
@@ -108,15 +108,15 @@ async fn what_is_being_removed_is_there_until_its_removal_is_durable() {
 async fn a_session_that_is_being_created_or_deleted_is_not_so_before_it_is_durable() {
     let store = std::sync::Arc::new(temporary());
     let (old, young) = (session(1), session(2));
-    store.create_sessions(new(old.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(old.clone()), Vec::new())).await.expect("it is created");
     let gate = inside(&store).disk.faults.gate();
     let committing = tokio::spawn({
         let (store, old, young) = (store.clone(), old.clone(), young.clone());
         async move {
             // Whichever comes first waits at the gate, and the other one behind it.
             tokio::join!(
-                store.create_sessions(new(young), Vec::new()),
-                store.delete_session(old.id, Vec::new())
+                store.commit(Transaction::create(new(young), Vec::new())),
+                store.commit(Transaction::remove_session(old.id, Vec::new()))
             )
         }
     });
@@ -134,12 +134,13 @@ async fn a_session_that_is_being_created_or_deleted_is_not_so_before_it_is_durab
 async fn of_two_writers_of_one_session_only_one_succeeds() {
     let store = temporary();
     let first = session(1);
-    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(first.clone()), Vec::new())).await.expect("it is created");
     let (one, other) = (turn(&first, 1, 1), turn(&first, 2, 2));
-    let (one, other) = tokio::join!(store.commit_turn(one), store.commit_turn(other));
+    let (one, other) =
+        tokio::join!(store.commit(Transaction::turn(one)), store.commit(Transaction::turn(other)));
     assert!(one.is_ok());
     assert!(matches!(other, Err(StoreError::Conflict(id)) if id == first.id));
-    let again = store.create_sessions(new(first.clone()), Vec::new()).await;
+    let again = store.commit(Transaction::create(new(first.clone()), Vec::new())).await;
     assert!(matches!(again, Err(StoreError::Conflict(_))));
 }
 
@@ -148,12 +149,12 @@ async fn one_group_takes_many_commits_of_a_session_and_refuses_just_those_that_c
     let store = std::sync::Arc::new(temporary());
     let mut now = session(1);
     let other = session(2);
-    store.create_sessions(new(now.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(now.clone()), Vec::new())).await.expect("it is created");
     // Held, so that all that follows gathers behind it and makes one group.
     let gate = inside(&store).disk.faults.gate();
     let holding = tokio::spawn({
         let store = store.clone();
-        async move { store.create_sessions(new(other), Vec::new()).await }
+        async move { store.commit(Transaction::create(new(other), Vec::new())).await }
     });
     let release = reached(gate).await;
     let stale = now.clone();
@@ -165,12 +166,13 @@ async fn one_group_takes_many_commits_of_a_session_and_refuses_just_those_that_c
         })
         .collect();
     let before = store.stats();
-    let commits = futures::future::join_all(turns.iter().map(|c| store.commit_turn(c.clone())));
+    let commits =
+        futures::future::join_all(turns.iter().map(|c| store.commit(Transaction::turn(c.clone()))));
     // They are begun in this order: all are queued when the gate opens.
     let (done, conflict, missing, ()) = tokio::join!(
         commits,
-        store.update_session(next(&stale), None, Vec::new()),
-        store.update_session(next(&session(3)), None, Vec::new()),
+        store.commit(Transaction::update(next(&stale), None, Vec::new())),
+        store.commit(Transaction::update(next(&session(3)), None, Vec::new())),
         async { release.send(()).expect("the committer waits") },
     );
     holding.await.expect("no panic").expect("it is created");
@@ -194,13 +196,13 @@ async fn one_group_takes_many_commits_of_a_session_and_refuses_just_those_that_c
 async fn after_a_failed_sync_nothing_is_written_and_what_was_durable_is_read() {
     let store = temporary();
     let first = session(1);
-    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(first.clone()), Vec::new())).await.expect("it is created");
     inside(&store).disk.faults.fail.store(true, Ordering::SeqCst);
-    let failed = store.commit_turn(turn(&first, 1, 1)).await;
+    let failed = store.commit(Transaction::turn(turn(&first, 1, 1))).await;
     assert!(matches!(failed, Err(StoreError::Unknown(_))));
-    let later = store.create_sessions(new(session(2)), Vec::new()).await;
+    let later = store.commit(Transaction::create(new(session(2)), Vec::new())).await;
     assert!(matches!(later, Err(StoreError::Unknown(_))));
-    let large = store.commit_turn(turn(&first, 1 << 20, 1)).await;
+    let large = store.commit(Transaction::turn(turn(&first, 1 << 20, 1))).await;
     assert!(matches!(large, Err(StoreError::Unknown(_))));
     assert!(matches!(store.failed().await, StoreError::Unknown(_)));
     assert_eq!(store.session(first.id).await.expect("it reads"), Some(first.clone()));
@@ -212,7 +214,7 @@ async fn after_a_failed_sync_nothing_is_written_and_what_was_durable_is_read() {
 async fn a_panic_of_the_committer_is_a_failed_write() {
     let store = temporary();
     inside(&store).disk.faults.panic.store(true, Ordering::SeqCst);
-    let failed = store.create_sessions(new(session(1)), Vec::new()).await;
+    let failed = store.commit(Transaction::create(new(session(1)), Vec::new())).await;
     assert!(matches!(failed, Err(StoreError::Unknown(_))), "{failed:?}");
     assert!(matches!(store.failed().await, StoreError::Unknown(_)));
 }
@@ -249,7 +251,7 @@ async fn a_store_that_has_closed_says_so_and_its_secret_stays() {
     store.close().await.expect("closing twice is closing once");
     let read = store.session(session_id(1)).await;
     assert!(matches!(read, Err(StoreError::Closed)));
-    let write = store.create_sessions(new(session(1)), Vec::new()).await;
+    let write = store.commit(Transaction::create(new(session(1)), Vec::new())).await;
     assert!(matches!(write, Err(StoreError::Closed)));
     assert_eq!(open(root.path()).secret(), secret);
     assert_ne!(temporary().secret(), secret);
@@ -260,14 +262,14 @@ async fn what_was_acknowledged_is_there_when_the_store_was_dropped_without_closi
     let root = tempfile::tempdir().expect("there is room");
     let mut last = session(1);
     let store = open(root.path());
-    store.create_sessions(new(last.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(last.clone()), Vec::new())).await.expect("it is created");
     drop(store);
     for _ in 0..3 {
         let store = open(root.path());
         assert_eq!(store.session(last.id).await.expect("it reads"), Some(last.clone()));
         let commit = turn(&last, 100, 100);
         last = Session::clone(&commit.session);
-        store.commit_turn(commit).await.expect("it is committed");
+        store.commit(Transaction::turn(commit)).await.expect("it is committed");
         drop(store);
     }
 }
@@ -275,7 +277,7 @@ async fn what_was_acknowledged_is_there_when_the_store_was_dropped_without_closi
 #[tokio::test]
 async fn the_directory_of_a_temporary_store_goes_with_it() {
     let store = temporary();
-    store.create_sessions(new(session(1)), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(session(1)), Vec::new())).await.expect("it is created");
     let root = {
         let shared = inside(&store);
         shared._temporary.as_ref().expect("it is temporary").path().to_owned()
@@ -293,9 +295,12 @@ async fn the_end_of_the_log_moves_when_events_can_be_read() {
     assert_eq!(*end.borrow_and_update(), Cursor(0));
     let first = session(1);
     let events = vec![creation_of(&first); 3];
-    store.create_sessions(new(first.clone()), events).await.expect("it is created");
+    store.commit(Transaction::create(new(first.clone()), events)).await.expect("it is created");
     assert_eq!(*end.borrow_and_update(), Cursor(3));
-    store.update_session(next(&first), None, Vec::new()).await.expect("it is committed");
+    store
+        .commit(Transaction::update(next(&first), None, Vec::new()))
+        .await
+        .expect("it is committed");
     assert!(!end.has_changed().expect("it is open"), "nothing was told");
     store.close().await.expect("it closes");
     assert!(end.changed().await.is_err(), "nothing comes any more");

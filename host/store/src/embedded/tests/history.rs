@@ -60,12 +60,15 @@ fn keeping(root: &Path, keep_snapshots: usize) -> Embedded {
 
 async fn created(store: &Embedded, number: u64) -> Session {
     let session = session(number);
-    store.create_sessions(new(session.clone()), Vec::new()).await.expect("it is created");
+    store
+        .commit(Transaction::create(new(session.clone()), Vec::new()))
+        .await
+        .expect("it is created");
     session
 }
 
 async fn take(store: &Embedded, commit: TurnCommit) -> (Session, Snapshot) {
-    store.commit_turn(commit.clone()).await.expect("it is committed");
+    store.commit(Transaction::turn(commit.clone())).await.expect("it is committed");
     (Session::clone(&commit.session), commit.snapshot.expect("it has one"))
 }
 
@@ -103,7 +106,10 @@ async fn the_newest_snapshots_are_kept_and_the_head_whatever_its_age() {
         head: Some(all[3].id),
         head_parent: None,
     });
-    store.update_session(back.clone(), None, Vec::new()).await.expect("it is committed");
+    store
+        .commit(Transaction::update(back.clone(), None, Vec::new()))
+        .await
+        .expect("it is committed");
     let dormant = store.dormant(now.id).await.expect("it reads").expect("it is there");
     assert_eq!((dormant.session, dormant.head.as_ref()), (back.clone(), Some(&all[2])));
     let (upgraded, newest) = take(&store, turn(&back, 1, 10)).await;
@@ -130,19 +136,22 @@ async fn a_head_that_is_not_there_is_refused() {
     let now = created(&store, 1).await;
     let mut lost = next(&now);
     lost.head = Some(SnapshotId(uuid(404)));
-    let refused = store.update_session(lost, None, Vec::new()).await;
+    let refused = store.commit(Transaction::update(lost, None, Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::SnapshotGone)));
     let (now, head) = take(&store, turn(&now, 1, 1)).await;
     let mut fresh = next(&now);
     fresh.head = None;
-    store.update_session(fresh.clone(), None, Vec::new()).await.expect("it is committed");
+    store
+        .commit(Transaction::update(fresh.clone(), None, Vec::new()))
+        .await
+        .expect("it is committed");
     let dormant = store.dormant(now.id).await.expect("it reads").expect("it is there");
     assert_eq!((dormant.head, dormant.damage), (None, None));
     assert_eq!(names(&store, now.id).await, [head.id], "it can be gone back to");
     // The name of a snapshot means one state.
     let mut again = next(&fresh);
     again.head = Some(head.id);
-    let twice = store.update_session(again, Some(head), Vec::new()).await;
+    let twice = store.commit(Transaction::update(again, Some(head), Vec::new())).await;
     assert!(matches!(twice, Err(StoreError::Conflict(_))));
 }
 
@@ -178,7 +187,7 @@ async fn the_same_chunks_are_kept_once_and_go_with_the_last_that_has_them() {
     assert_eq!(audit(&store).blobs, 0);
 
     let lost = turn_to(&now, outline(image(10, &[2])));
-    let refused = store.commit_turn(lost).await;
+    let refused = store.commit(Transaction::turn(lost)).await;
     assert!(matches!(refused, Err(StoreError::SnapshotGone)));
     let half = turn_to(&now, image(40_000, &[5]));
     let mut half_lost = half.clone();
@@ -187,7 +196,10 @@ async fn the_same_chunks_are_kept_once_and_go_with_the_last_that_has_them() {
         panic!("it is an image");
     };
     chunks.push(Chunk { data: None, ..chunk(6) });
-    assert!(matches!(store.commit_turn(half_lost).await, Err(StoreError::SnapshotGone)));
+    assert!(matches!(
+        store.commit(Transaction::turn(half_lost)).await,
+        Err(StoreError::SnapshotGone)
+    ));
     assert_eq!(store.session(now.id).await.expect("it reads").and_then(|s| s.head), Some(last.id));
     assert_eq!(audit(&store).blobs, 0, "nothing of it is left");
     take(&store, half).await;
@@ -218,7 +230,7 @@ async fn a_list_of_very_many_chunks_is_a_blob_too() {
         GuestState::Image { data: Bytes::new(), chunks: many[..4000].to_vec() }
     );
     assert_eq!(audit(&store).blobs, 4001);
-    store.delete_session(now.id, Vec::new()).await.expect("it is deleted");
+    store.commit(Transaction::remove_session(now.id, Vec::new())).await.expect("it is deleted");
     settle(&store).await;
     assert_eq!(audit(&store), Census::default());
 }
@@ -233,22 +245,22 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
     let from = from.expect("it is there").snapshot;
     let forks: Vec<Creation> = (100..100 + MAX_CREATIONS as u64).map(|n| fork(n, &from)).collect();
     let one_more = [forks.clone(), vec![fork(999, &from)]].concat();
-    let refused = store.create_sessions(one_more, Vec::new()).await;
+    let refused = store.commit(Transaction::create(one_more, Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
     let mut taken = forks.clone();
     taken[200] = fork(1, &from);
-    let refused = store.create_sessions(taken, Vec::new()).await;
+    let refused = store.commit(Transaction::create(taken, Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::Conflict(id)) if id == now.id));
     let mut twice = forks.clone();
     twice[200].session.id = twice[3].session.id;
-    let refused = store.create_sessions(twice, Vec::new()).await;
+    let refused = store.commit(Transaction::create(twice, Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::Conflict(_))));
     assert_eq!(store.stats().sessions, 1);
 
     let mut events: Vec<Event> = forks.iter().map(|fork| creation_of(&fork.session)).collect();
     events.push(event(&parent, EventBody::SessionForked { count: 256, from: None }));
     let before = store.stats();
-    store.create_sessions(forks.clone(), events).await.expect("they are created");
+    store.commit(Transaction::create(forks.clone(), events)).await.expect("they are created");
     let after = store.stats();
     assert_eq!((after.commits - before.commits, after.groups - before.groups), (1, 1));
     let census = audit(&store);
@@ -263,14 +275,17 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
     assert_eq!(own.len(), 1);
     let own = store.session_events(now.id, Cursor(0), most(9)).await.expect("it reads").entries;
     assert_eq!(own.last().map(|logged| logged.event.kind()), Some(EventKind::SessionForked));
-    store.delete_session(now.id, Vec::new()).await.expect("it is deleted");
+    store.commit(Transaction::remove_session(now.id, Vec::new())).await.expect("it is deleted");
     assert_eq!(whole(&store, head.id).await, None, "from that moment on");
     settle(&store).await;
     let dormant = store.dormant(forks[9].session.id).await.expect("it reads").expect("it is there");
     assert_eq!(dormant.session, forks[9].session);
     assert_eq!(dormant.head.map(|head| head.state), Some(head.state));
     for fork in &forks {
-        store.delete_session(fork.session.id, Vec::new()).await.expect("it is deleted");
+        store
+            .commit(Transaction::remove_session(fork.session.id, Vec::new()))
+            .await
+            .expect("it is deleted");
     }
     settle(&store).await;
     assert_eq!(audit(&store), Census::default());
@@ -282,15 +297,18 @@ async fn a_template_outlives_its_session_and_holds_its_agent() {
     let store = open(root.path());
     let component = Bytes::from_static(b"echo");
     let agent = super::agents::agent("echo", "1", &component);
-    store.put_agent(agent.clone(), component, Vec::new()).await.expect("it is kept");
+    store
+        .commit(Transaction::agent(agent.clone(), component, Vec::new()))
+        .await
+        .expect("it is kept");
     let now = created(&store, 1).await;
     let (_, head) = take(&store, turn_to(&now, image(20_000, &[1]))).await;
     let warm = template("warm", &Snapshot { state: outline(head.state.clone()), ..head.clone() });
-    store.put_template(warm.clone()).await.expect("it is kept");
-    store.put_template(warm.clone()).await.expect("it is replaced by the same");
+    store.commit(Transaction::template(warm.clone())).await.expect("it is kept");
+    store.commit(Transaction::template(warm.clone())).await.expect("it is replaced by the same");
     let other = Template { owner: Principal("other".to_owned()), ..warm.clone() };
-    store.put_template(other.clone()).await.expect("it is kept");
-    store.delete_session(now.id, Vec::new()).await.expect("it is deleted");
+    store.commit(Transaction::template(other.clone())).await.expect("it is kept");
+    store.commit(Transaction::remove_session(now.id, Vec::new())).await.expect("it is deleted");
     settle(&store).await;
     store.close().await.expect("it closes");
 
@@ -301,31 +319,47 @@ async fn a_template_outlives_its_session_and_holds_its_agent() {
     let found = store.template(local.clone(), "warm".to_owned()).await.expect("it reads");
     assert_eq!(found.as_ref(), Some(&warm));
     let cold = template("cold", &Snapshot { state: image(1, &[]), ..head.clone() });
-    store.put_template(cold.clone()).await.expect("it is kept");
+    store.commit(Transaction::template(cold.clone())).await.expect("it is kept");
     assert_eq!(
         store.templates(local.clone()).await.expect("it reads"),
         [cold.clone().into(), warm.clone().into()]
     );
     assert_eq!(store.templates(Principal("oth".to_owned())).await.expect("it reads"), []);
-    let used = store.delete_agent(agent.reference.clone(), Vec::new()).await;
+    let used = store.commit(Transaction::remove_agent(agent.reference.clone(), Vec::new())).await;
     assert!(matches!(used, Err(StoreError::AgentInUse(3))));
 
     let creation = fork(5, &warm.snapshot);
-    store.create_sessions(vec![creation.clone()], Vec::new()).await.expect("it is created");
+    store
+        .commit(Transaction::create(vec![creation.clone()], Vec::new()))
+        .await
+        .expect("it is created");
     let dormant = store.dormant(creation.session.id).await.expect("it reads").expect("there");
     assert_eq!(dormant.head.map(|head| head.state), Some(head.state));
-    store.delete_session(creation.session.id, Vec::new()).await.expect("it is deleted");
+    store
+        .commit(Transaction::remove_session(creation.session.id, Vec::new()))
+        .await
+        .expect("it is deleted");
     for template in [&warm, &other, &cold] {
         let Template { owner, name, .. } = template.clone();
-        assert!(store.delete_template(owner.clone(), name.clone()).await.expect("it is removed"));
-        assert!(!store.delete_template(owner.clone(), name.clone()).await.expect("it is gone"));
+        store
+            .commit(Transaction::remove_template(owner.clone(), name.clone()))
+            .await
+            .expect("it is removed");
+        let gone = store.commit(Transaction::remove_template(owner.clone(), name.clone())).await;
+        assert!(matches!(gone, Err(StoreError::TemplateNotFound(_))));
         assert_eq!(store.template(owner, name).await.expect("it reads"), None);
     }
     settle(&store).await;
     assert_eq!(audit(&store), Census::default());
-    assert!(store.delete_agent(agent.reference, Vec::new()).await.expect("it is removed"));
+    store
+        .commit(Transaction::remove_agent(agent.reference, Vec::new()))
+        .await
+        .expect("it is removed");
     let long = Template { name: "n".repeat(600), ..cold };
-    assert!(matches!(store.put_template(long).await, Err(StoreError::TooLarge { .. })));
+    assert!(matches!(
+        store.commit(Transaction::template(long)).await,
+        Err(StoreError::TooLarge { .. })
+    ));
 }
 
 #[tokio::test]
@@ -333,19 +367,28 @@ async fn an_agent_stays_while_a_session_may_go_back_to_it() {
     let root = tempfile::tempdir().expect("there is room");
     let store = open(root.path());
     let old = super::agents::agent("echo", "0", b"old");
-    store.put_agent(old.clone(), Bytes::from_static(b"old"), Vec::new()).await.expect("it is kept");
+    store
+        .commit(Transaction::agent(old.clone(), Bytes::from_static(b"old"), Vec::new()))
+        .await
+        .expect("it is kept");
     let now = created(&store, 1).await;
     let mut upgraded = next(&now);
     upgraded.before_upgrade =
         Some(BeforeUpgrade { agent: old.reference.clone(), head: None, head_parent: None });
-    store.update_session(upgraded.clone(), None, Vec::new()).await.expect("it is committed");
+    store
+        .commit(Transaction::update(upgraded.clone(), None, Vec::new()))
+        .await
+        .expect("it is committed");
     store.close().await.expect("it closes");
     let store = open(root.path());
-    let used = store.delete_agent(old.reference.clone(), Vec::new()).await;
+    let used = store.commit(Transaction::remove_agent(old.reference.clone(), Vec::new())).await;
     assert!(matches!(used, Err(StoreError::AgentInUse(1))));
     let settled = Session { before_upgrade: None, ..next(&upgraded) };
-    store.update_session(settled, None, Vec::new()).await.expect("it is committed");
-    assert!(store.delete_agent(old.reference, Vec::new()).await.expect("it is removed"));
+    store.commit(Transaction::update(settled, None, Vec::new())).await.expect("it is committed");
+    store
+        .commit(Transaction::remove_agent(old.reference, Vec::new()))
+        .await
+        .expect("it is removed");
 }
 
 #[tokio::test]
@@ -356,11 +399,11 @@ async fn what_happens_without_a_change_is_logged_too() {
         &now,
         EventBody::ResumeAttempted { by: Principal::local(), outcome: ResumeOutcome::NotOwner },
     );
-    store.log(now.id, vec![attempt.clone()]).await.expect("it is logged");
+    store.commit(Transaction::log(now.id, vec![attempt.clone()])).await.expect("it is logged");
     let events = store.session_events(now.id, Cursor(0), most(9)).await.expect("it reads").entries;
     assert_eq!(events.into_iter().map(|logged| logged.event).collect::<Vec<_>>(), [attempt]);
     assert_eq!(store.session(now.id).await.expect("it reads"), Some(now));
-    let missing = store.log(session_id(9), Vec::new()).await;
+    let missing = store.commit(Transaction::log(session_id(9), Vec::new())).await;
     assert!(matches!(missing, Err(StoreError::NotFound(_))));
 }
 
@@ -377,7 +420,7 @@ async fn what_sessions_share_is_given_back_also_across_a_restart() {
     }
     take(&store, turn_to(&other, image(17_000, &[3, 200]))).await;
     let whole = audit(&store);
-    store.delete_session(now.id, Vec::new()).await.expect("it is deleted");
+    store.commit(Transaction::remove_session(now.id, Vec::new())).await.expect("it is deleted");
     for _ in 0..3 {
         // Dropped while it removes, and again.
         drop(store);
@@ -387,7 +430,7 @@ async fn what_sessions_share_is_given_back_also_across_a_restart() {
     let left = audit(&store);
     assert_eq!(whole.snapshots, 251);
     assert_eq!((left.snapshots, left.remains, left.blobs), (1, 0, 3));
-    store.delete_session(other.id, Vec::new()).await.expect("it is deleted");
+    store.commit(Transaction::remove_session(other.id, Vec::new())).await.expect("it is deleted");
     settle(&store).await;
     assert_eq!(audit(&store), Census::default());
 }

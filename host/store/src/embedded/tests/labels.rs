@@ -1,7 +1,9 @@
 //! What the index takes in memory is charged and bounded, whatever labels sessions have.
 
 use super::{Embedded, new, next, open, session, session_id};
-use crate::{SessionQuery, Store, StoreError};
+use crate::read::ReadSessions;
+use crate::upkeep::Upkeep;
+use crate::{SessionQuery, Store, StoreError, Transaction};
 use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::creation::{MAX_TAG_BYTES, MAX_TAGS};
 use dormouse_domain::id::Principal;
@@ -22,7 +24,7 @@ fn labelled(number: u64, owner: &str) -> Session {
 /// Create sessions of this owner until one is refused. Returns how many were taken.
 async fn fill(store: &Embedded, owner: &str, first: u64) -> u64 {
     for number in first.. {
-        match store.create_sessions(new(labelled(number, owner)), Vec::new()).await {
+        match store.commit(Transaction::create(new(labelled(number, owner)), Vec::new())).await {
             Ok(()) => {}
             Err(StoreError::TooManySessions) => return number - first,
             Err(error) => panic!("{error}"),
@@ -58,17 +60,23 @@ async fn labels_are_charged_and_an_owner_gets_no_more_than_is_left_for_others() 
         store.sessions(query).await.expect("it lists").sessions,
         std::slice::from_ref(&wanted)
     );
-    store.update_session(next(&wanted), None, Vec::new()).await.expect("it is there");
+    store.commit(Transaction::update(next(&wanted), None, Vec::new())).await.expect("it is there");
     assert_eq!(memory.used(), store.stats().index_bytes);
 
     // What is deleted gives back what it took, and so does a store that is closed.
     let full = memory.used();
     for number in 0..first / 2 {
-        store.delete_session(session_id(number), Vec::new()).await.expect("it is there");
+        store
+            .commit(Transaction::remove_session(session_id(number), Vec::new()))
+            .await
+            .expect("it is there");
     }
     assert_eq!(memory.used(), store.stats().index_bytes);
     assert!(memory.used() < full - 1_400 * (first / 2), "{} of {full}", memory.used());
-    store.create_sessions(new(labelled(5_000, "ann")), Vec::new()).await.expect("there is room");
+    store
+        .commit(Transaction::create(new(labelled(5_000, "ann")), Vec::new()))
+        .await
+        .expect("there is room");
     let charged = memory.used();
     store.close().await.expect("it closes");
     drop(store);
@@ -79,7 +87,7 @@ async fn labels_are_charged_and_an_owner_gets_no_more_than_is_left_for_others() 
     let store = open(directory.path());
     store.charge_to(&little);
     assert_eq!(little.used(), charged);
-    let refused = store.create_sessions(new(session(20_000)), Vec::new()).await;
+    let refused = store.commit(Transaction::create(new(session(20_000)), Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::TooManySessions)), "{refused:?}");
     store.close().await.expect("it closes");
 }
@@ -91,9 +99,9 @@ async fn a_session_waits_for_memory_that_others_hold_now() {
     store.charge_to(&memory);
     let mut guests = memory.account();
     guests.charge(BUDGET).expect("it fits");
-    let refused = store.create_sessions(new(session(1)), Vec::new()).await;
+    let refused = store.commit(Transaction::create(new(session(1)), Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::OutOfMemory)), "{refused:?}");
     drop(guests);
-    store.create_sessions(new(session(1)), Vec::new()).await.expect("there is memory");
+    store.commit(Transaction::create(new(session(1)), Vec::new())).await.expect("there is memory");
     store.close().await.expect("it closes");
 }

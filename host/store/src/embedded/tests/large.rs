@@ -3,7 +3,8 @@
 use super::audit::{Census, audit, settle};
 use super::*;
 use crate::embedded::engine::Kind;
-use crate::embedded::{cell, keys};
+use crate::embedded::keys;
+use crate::embedded::tables::{sessions, snapshots};
 use crate::{Store, StoreError};
 use dormouse_domain::event::Cursor;
 
@@ -21,18 +22,21 @@ async fn large_heads_and_turns_are_kept_and_go_when_nothing_points_to_them() {
     let keeping_one = || Embedded::open(root.path(), keeping_snapshots(1)).expect("it opens");
     let store = keeping_one();
     let first = session(1);
-    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(first.clone()), Vec::new())).await.expect("it is created");
     let large = turn(&first, LARGE, LARGE);
-    store.commit_turn(large.clone()).await.expect("it is committed");
+    store.commit(Transaction::turn(large.clone())).await.expect("it is committed");
     assert_eq!(large_packs(&store), 1, "the head; a turn is never so large");
 
     let updated = next(&large.session);
-    store.update_session(updated.clone(), None, Vec::new()).await.expect("it is committed");
+    store
+        .commit(Transaction::update(updated.clone(), None, Vec::new()))
+        .await
+        .expect("it is committed");
     let dormant = store.dormant(first.id).await.expect("it reads").expect("it is there");
     assert_eq!((&dormant.session, &dormant.head), (&updated, &large.snapshot));
 
     let larger = turn(&updated, 1, LARGE + 1);
-    store.commit_turn(larger.clone()).await.expect("it is committed");
+    store.commit(Transaction::turn(larger.clone())).await.expect("it is committed");
     store.close().await.expect("it closes");
 
     let store = keeping_one();
@@ -44,12 +48,12 @@ async fn large_heads_and_turns_are_kept_and_go_when_nothing_points_to_them() {
         [large.turn, larger.turn].map(std::sync::Arc::unwrap_or_clone)
     );
     let small = turn(&larger.session, 1, 1);
-    store.commit_turn(small.clone()).await.expect("it is committed");
+    store.commit(Transaction::turn(small.clone())).await.expect("it is committed");
     let mut fresh = next(&small.session);
     fresh.head = None;
-    store.update_session(fresh, None, Vec::new()).await.expect("it is committed");
+    store.commit(Transaction::update(fresh, None, Vec::new())).await.expect("it is committed");
     assert_eq!(store.dormant(first.id).await.expect("it reads").and_then(|d| d.head), None);
-    store.delete_session(first.id, Vec::new()).await.expect("it is deleted");
+    store.commit(Transaction::remove_session(first.id, Vec::new())).await.expect("it is deleted");
     settle(&store).await;
     store.close().await.expect("it closes");
     let store = keeping_one();
@@ -67,7 +71,10 @@ async fn a_large_record_and_large_events_are_kept_too() {
         &first,
         EventBody::SessionTerminated { reason: dormouse_domain::state::Reason("y".repeat(LARGE)) },
     );
-    store.create_sessions(new(first.clone()), vec![large.clone()]).await.expect("it is created");
+    store
+        .commit(Transaction::create(new(first.clone()), vec![large.clone()]))
+        .await
+        .expect("it is created");
     store.close().await.expect("it closes");
     let store = open(root.path());
     assert_eq!(store.session(first.id).await.expect("it reads"), Some(first.clone()));
@@ -75,8 +82,8 @@ async fn a_large_record_and_large_events_are_kept_too() {
         store.session_events(first.id, Cursor(0), most(9)).await.expect("it reads").entries;
     assert_eq!(events.into_iter().map(|logged| logged.event).collect::<Vec<_>>(), [large]);
     let mut labels = next(&first);
-    labels.profile.tags = vec!["z".repeat(cell::FRONT)];
-    let refused = store.update_session(labels, None, Vec::new()).await;
+    labels.profile.tags = vec!["z".repeat(sessions::FRONT)];
+    let refused = store.commit(Transaction::update(labels, None, Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
 }
 
@@ -84,17 +91,17 @@ async fn a_large_record_and_large_events_are_kept_too() {
 async fn large_values_of_commits_that_were_refused_are_removed() {
     let store = temporary();
     let first = session(1);
-    let refused = store.commit_turn(turn(&first, LARGE, LARGE)).await;
+    let refused = store.commit(Transaction::turn(turn(&first, LARGE, LARGE))).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))));
     assert_eq!(large_packs(&store), 0);
-    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(first.clone()), Vec::new())).await.expect("it is created");
     let kept = turn(&first, 1, LARGE);
-    store.commit_turn(kept.clone()).await.expect("it is committed");
+    store.commit(Transaction::turn(kept.clone())).await.expect("it is committed");
     assert_eq!(large_packs(&store), 1);
     // The same bytes again are not kept twice.
     let mut again = turn(&kept.session, 1, LARGE);
     again.snapshot.as_mut().expect("it has one").turn = 2;
-    store.commit_turn(again).await.expect("it is committed");
+    store.commit(Transaction::turn(again)).await.expect("it is committed");
     assert_eq!(large_packs(&store), 1);
 }
 
@@ -102,10 +109,10 @@ async fn large_values_of_commits_that_were_refused_are_removed() {
 async fn a_commit_that_no_log_could_take_is_refused_and_loses_nothing() {
     let store = temporary();
     let first = session(1);
-    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
-    let refused = store.commit_turn(turn(&first, 13 << 20, 1)).await;
+    store.commit(Transaction::create(new(first.clone()), Vec::new())).await.expect("it is created");
+    let refused = store.commit(Transaction::turn(turn(&first, 13 << 20, 1))).await;
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
-    store.commit_turn(turn(&first, 1, 1)).await.expect("it goes on");
+    store.commit(Transaction::turn(turn(&first, 1, 1))).await.expect("it goes on");
 }
 
 #[tokio::test]
@@ -114,15 +121,21 @@ async fn pages_of_the_largest_fronts_do_not_become_files_of_sled() {
     let store = open(root.path());
     for number in 0..60 {
         let mut first = session(number);
-        first.profile.tags = vec!["t".repeat(cell::FRONT - 400)];
-        store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
+        first.profile.tags = vec!["t".repeat(sessions::FRONT - 400)];
+        store
+            .commit(Transaction::create(new(first.clone()), Vec::new()))
+            .await
+            .expect("it is created");
         for _ in 0..4 {
-            let commit = turn(&first, 10, cell::DATA - 400);
+            let commit = turn(&first, 10, snapshots::DATA - 400);
             first = Session::clone(&commit.session);
-            store.commit_turn(commit).await.expect("it is committed");
+            store.commit(Transaction::turn(commit)).await.expect("it is committed");
         }
         if number % 3 == 0 {
-            store.delete_session(first.id, Vec::new()).await.expect("it is deleted");
+            store
+                .commit(Transaction::remove_session(first.id, Vec::new()))
+                .await
+                .expect("it is deleted");
         }
     }
     store.close().await.expect("it closes");
@@ -136,9 +149,9 @@ async fn a_session_with_very_many_turns_is_removed_bit_by_bit_also_across_a_rest
     let store = open(root.path());
     let (mut first, other) = (session(1), session(2));
     let id = first.id;
-    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
-    store.create_sessions(new(other.clone()), Vec::new()).await.expect("it is created");
-    store.commit_turn(turn(&other, 1, 1)).await.expect("it is committed");
+    store.commit(Transaction::create(new(first.clone()), Vec::new())).await.expect("it is created");
+    store.commit(Transaction::create(new(other.clone()), Vec::new())).await.expect("it is created");
+    store.commit(Transaction::turn(turn(&other, 1, 1))).await.expect("it is committed");
     let mut commits = Vec::new();
     for _ in 0..1500 {
         let commit = turn(&first, 1, 1);
@@ -147,17 +160,19 @@ async fn a_session_with_very_many_turns_is_removed_bit_by_bit_also_across_a_rest
     }
     // So few at once that they are sent in their order.
     for some in commits.chunks(25) {
-        let done = futures::future::join_all(some.iter().map(|c| store.commit_turn(c.clone())));
+        let done = futures::future::join_all(
+            some.iter().map(|c| store.commit(Transaction::turn(c.clone()))),
+        );
         assert!(done.await.iter().all(Result::is_ok));
     }
     let all =
         store.events_after(Cursor(0), most(usize::MAX)).await.expect("it reads").entries.len();
-    store.delete_session(id, Vec::new()).await.expect("it is deleted");
+    store.commit(Transaction::remove_session(id, Vec::new())).await.expect("it is deleted");
     assert_eq!(store.turns(id, 0, most(usize::MAX)).await.expect("it reads").entries, []);
     let events =
         store.session_events(id, Cursor(0), most(usize::MAX)).await.expect("it reads").entries;
     assert_eq!(events, []);
-    let taken = store.create_sessions(new(session(1)), Vec::new()).await;
+    let taken = store.commit(Transaction::create(new(session(1)), Vec::new())).await;
     assert!(matches!(taken, Ok(()) | Err(StoreError::Conflict(_))));
     drop(store);
 

@@ -4,37 +4,36 @@ pub(super) mod faults;
 
 mod agents;
 mod audit;
+mod conformance;
 mod damage;
 mod durability;
 mod history;
 mod labels;
 mod large;
-mod model;
 mod owners;
 mod retention;
 mod space;
 mod upkeep;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Embedded, Options, Retention, Shared, held};
-use crate::{Bound, Creation, TurnCommit};
+use crate::conformance::examples::{
+    agent_ref, creation_of, event, most, new, next, session, session_id, turn, uuid,
+};
+use crate::read::{ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadTemplates, ReadTurns};
+use crate::upkeep::Upkeep;
+use crate::{Creation, Transaction, TurnCommit};
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
-use dormouse_domain::creation;
 use dormouse_domain::event::{Event, EventBody};
-use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
-use dormouse_domain::limits::{Limits, NanoUsd, Usage};
-use dormouse_domain::pattern::Pattern;
-use dormouse_domain::session::{Durability, Object, Profile, Session};
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{GuestState, Snapshot};
-use dormouse_domain::state::State;
 use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{Part, Sender, TurnOutcome, TurnRecord};
 
 /// With little memory, and a small log.
 fn small() -> Options {
@@ -50,11 +49,6 @@ fn small() -> Options {
 /// The same, keeping so many snapshots of each session.
 fn keeping_snapshots(snapshots: usize) -> Options {
     Options { retention: Retention { snapshots, ..Retention::default() }, ..small() }
-}
-
-/// So many entries, however many bytes they have.
-fn most(entries: usize) -> Bound {
-    Bound { entries, bytes: usize::MAX }
 }
 
 /// A store in this directory.
@@ -73,130 +67,4 @@ fn temporary() -> Embedded {
 /// What is inside.
 fn inside(store: &Embedded) -> std::sync::Arc<Shared> {
     held(&store.shared).clone().expect("it is open")
-}
-
-fn uuid(number: u64) -> Uuid {
-    Uuid::from_u64_pair(0x0190_0000_0000_7000, number)
-}
-
-fn session_id(number: u64) -> SessionId {
-    SessionId(uuid(number))
-}
-
-fn agent_ref(name: &str, version: &str, component: &[u8]) -> AgentRef {
-    AgentRef {
-        owner: AgentOwner::Host,
-        name: name.parse().expect("it is a name"),
-        version: version.parse().expect("it is a version"),
-        digest: Digest::of(component),
-    }
-}
-
-/// A session that has just been created.
-fn session(number: u64) -> Session {
-    Session {
-        id: session_id(number),
-        owner: Principal::local(),
-        revision: 1,
-        state: State::Initializing,
-        profile: Profile {
-            agent: agent_ref("echo", "1", b"echo"),
-            pattern: Pattern::LongRunning,
-            limits: Limits {
-                max_turns: None,
-                max_budget: None,
-                max_fuel: None,
-                max_fuel_per_turn: 1,
-                max_memory_bytes: 1,
-                turn_timeout: std::time::Duration::from_secs(1),
-                max_idle: None,
-                max_lifetime: None,
-                sleep_after: None,
-            },
-            config: Object::new(),
-            conversation_id: None,
-            durability: Durability::Turn,
-            resume_fallback: None,
-            tags: Vec::new(),
-            description: None,
-            user_id: None,
-            thread_key: None,
-            project_id: None,
-            metadata: Object::new(),
-        },
-        usage: Usage::default(),
-        created_at: Timestamp(0),
-        started_at: None,
-        last_activity_at: Timestamp(0),
-        ended_at: None,
-        head: None,
-        head_parent: None,
-        parent: None,
-        before_upgrade: None,
-        unsaved_turns: 0,
-        consecutive_failures: 0,
-        tools_used: Vec::new(),
-        context: Object::new(),
-    }
-}
-
-/// This session alone, with nothing to start from.
-fn new(session: Session) -> Vec<Creation> {
-    vec![Creation { session, head: None }]
-}
-
-/// The record after one more commit.
-fn next(session: &Session) -> Session {
-    Session { revision: session.revision + 1, ..session.clone() }
-}
-
-/// The next turn of a session, with an answer of `answer` and a head of `head` bytes.
-fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
-    let number = before.usage.turns + 1;
-    let name = before.id.0.as_u64_pair().1 << 32 | number;
-    let mut session = next(before);
-    session.usage.turns = number;
-    session.state = State::Active;
-    let snapshot = SnapshotId(uuid(name));
-    let parent = session.head.replace(snapshot);
-    let record = TurnRecord {
-        id: TurnId(uuid(name)),
-        session: session.id,
-        number,
-        sender: Sender::User,
-        input: vec![Part::Text("hello".to_owned())],
-        outcome: TurnOutcome::Answered {
-            content: vec![Part::Text("x".repeat(answer))],
-            snapshot: Some(snapshot),
-            durable: true,
-        },
-        fuel: 1,
-        cost: NanoUsd(1),
-        start: None,
-        started_at: Timestamp(1),
-        duration: std::time::Duration::from_millis(1),
-        log: Vec::new(),
-        log_dropped: 0,
-    };
-    let snapshot = Snapshot {
-        id: snapshot,
-        parent,
-        turn: number,
-        agent: session.profile.agent.digest,
-        taken_at: Timestamp(1),
-        monotonic_ns: number,
-        state: GuestState::Portable { version: 1, data: Bytes::from(vec![7; head]) },
-    };
-    let events =
-        vec![event(&session, EventBody::TurnCompleted { turn: number, fuel: 1, cost: NanoUsd(1) })];
-    let (session, turn) = (Arc::new(session), Arc::new(record));
-    TurnCommit { session, turn, snapshot: Some(snapshot), events }
-}
-
-fn event(session: &Session, body: EventBody) -> Event {
-    Event::session(session, Timestamp(1), body)
-}
-
-fn creation_of(session: &Session) -> Event {
-    creation::event(session, None)
 }

@@ -6,9 +6,12 @@ use std::sync::atomic::Ordering;
 use super::history::template;
 use super::*;
 use crate::codec::{self, Kind};
-use crate::embedded::cell::{self, SessionCell, TemplateCell};
 use crate::embedded::disk::Disk;
 use crate::embedded::engine::{Batch, Class};
+use crate::embedded::tables;
+use crate::embedded::tables::LAYOUT;
+use crate::embedded::tables::sessions::SessionCell;
+use crate::embedded::tables::templates::TemplateCell;
 use crate::embedded::{keys, recovery, upkeep};
 use crate::{AgentQuery, Depth, Store, StoreError};
 use dormouse_domain::agent::{Agent, AgentOwner};
@@ -46,22 +49,28 @@ async fn third_layout() -> tempfile::TempDir {
     let store = open(root.path());
     for (reference, component) in all() {
         let agent = Agent { reference, ..agents::agent("x", "1", component) };
-        store.put_agent(agent, Bytes::from_static(component), Vec::new()).await.expect("kept");
+        store
+            .commit(Transaction::agent(agent, Bytes::from_static(component), Vec::new()))
+            .await
+            .expect("kept");
     }
     for number in 0..SESSIONS {
         let mut new_one = session(number);
         new_one.profile.agent = serving(number);
-        store.create_sessions(new(new_one.clone()), Vec::new()).await.expect("it is created");
+        store
+            .commit(Transaction::create(new(new_one.clone()), Vec::new()))
+            .await
+            .expect("it is created");
         let mut commit = turn(&new_one, 10, 10);
         let before = BeforeUpgrade { agent: serving(number + 1), head: None, head_parent: None };
         Arc::make_mut(&mut commit.session).before_upgrade = (number == 3).then_some(before);
-        store.commit_turn(commit.clone()).await.expect("it is committed");
+        store.commit(Transaction::turn(commit.clone())).await.expect("it is committed");
         if number < 2 {
             let snapshot = commit.snapshot.expect("it has one");
             let kept = store.snapshot(snapshot.id, Depth::Outline).await.expect("it reads");
             let mut warm = template(&format!("warm {number}"), &kept.expect("there").snapshot);
             warm.agent = serving(number);
-            store.put_template(warm).await.expect("it is kept");
+            store.commit(Transaction::template(warm)).await.expect("it is kept");
         }
     }
     store.close().await.expect("it closes");
@@ -80,10 +89,10 @@ fn age(root: &Path) {
         match key[0] {
             keys::AGENT => {
                 let value = open(Kind::Agent);
-                let (sequence, row) = cell::read_agent(&value).expect("it decodes");
+                let (sequence, row) = tables::agents::read_agent(&value).expect("it decodes");
                 let agent = codec::decode_agent(row).expect("it decodes").reference;
-                let to = keys::agent_without_owner(&agent.name, &agent.version);
-                let value = cell::write_agent(sequence, &old_row(row, &agent));
+                let to = tables::agents::agent_without_owner(&agent.name, &agent.version);
+                let value = tables::agents::write_agent(sequence, &old_row(row, &agent));
                 batch.delete(key.clone());
                 batch.put(Class::Rows, to.clone(), codec::seal_as(2, &to, &[&value]));
             }
@@ -149,7 +158,7 @@ async fn has_its_owners(root: &Path) {
         let AgentRef { owner, name, version, .. } = reference.clone();
         let found = store.agent(AgentQuery::Exact(owner, name, version)).await;
         assert_eq!(found.expect("it reads").expect("it is there").reference, reference);
-        let in_use = store.delete_agent(reference, Vec::new()).await;
+        let in_use = store.commit(Transaction::remove_agent(reference, Vec::new())).await;
         assert!(matches!(in_use, Err(StoreError::AgentInUse(_))), "{in_use:?}");
     }
     for number in 0..SESSIONS {
@@ -273,12 +282,14 @@ fn set(root: &Path, key: &[u8], value: Vec<u8>) {
 #[tokio::test]
 async fn what_a_later_host_has_written_is_refused_by_all_and_by_none_taken_for_damage() {
     let root = third_layout().await;
-    let layout = codec::seal(keys::FORMAT, &[&[5]]);
-    let format = codec::seal_as(codec::VERSION + 1, keys::FORMAT, &[&[5]]);
+    let next = LAYOUT + 1;
+    let layout = codec::seal(keys::FORMAT, &[&[next]]);
+    let format = codec::seal_as(codec::VERSION + 1, keys::FORMAT, &[&[next]]);
+    let why = format!("its layout is {next}; this one reads up to {LAYOUT}");
     let event = keys::events(dormouse_domain::event::Cursor(99));
     let newer = codec::seal_as(codec::VERSION + 1, &event, &[b"from tomorrow"]);
     for (key, value, why) in [
-        (keys::FORMAT, layout, "its layout is 5; this one reads up to 4"),
+        (keys::FORMAT, layout, why.as_str()),
         (
             keys::FORMAT,
             format,

@@ -33,7 +33,7 @@ async fn turns(store: &Embedded, mut now: Session, times: impl Iterator<Item = i
     for time in times {
         let commit = turn_at(&now, time);
         now = Session::clone(&commit.session);
-        store.commit_turn(commit).await.expect("it is committed");
+        store.commit(Transaction::turn(commit)).await.expect("it is committed");
     }
     now
 }
@@ -57,7 +57,7 @@ async fn of_session(store: &Embedded, id: SessionId) -> Vec<u64> {
 async fn the_newest_turns_and_events_are_kept_and_a_few_more() {
     let store = keeping(Retention { turns: 20, events: 60, ..Retention::default() });
     let first = session(1);
-    store.create_sessions(new(first.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(first.clone()), Vec::new())).await.expect("it is created");
     let now = turns(&store, first, 0..1000).await;
     let kept = numbers(&store, now.id).await;
     assert_eq!(kept.last(), Some(&1000));
@@ -77,10 +77,13 @@ async fn the_newest_turns_and_events_are_kept_and_a_few_more() {
 async fn there_is_a_place_for_each_event_that_is_kept() {
     let store = keeping(Retention { events: 100, ..Retention::default() });
     let session = session(1);
-    store.create_sessions(new(session.clone()), Vec::new()).await.expect("it is created");
+    store
+        .commit(Transaction::create(new(session.clone()), Vec::new()))
+        .await
+        .expect("it is created");
     for round in 0..1500 {
         let events = vec![event(&session, EventBody::SessionStarted); 1 + round % 3];
-        store.log(session.id, events).await.expect("it is committed");
+        store.commit(Transaction::log(session.id, events)).await.expect("it is committed");
         assert_eq!(cursors(&store).await, of_session(&store, session.id).await, "{round}");
     }
     assert!(cursors(&store).await[0] > 1, "the first have gone");
@@ -94,22 +97,16 @@ async fn what_is_too_old_goes_but_for_what_a_session_needs() {
     let store = keeping(keep);
     let (old, mixed) = (session(1), session(2));
     for session in [&old, &mixed] {
-        store.create_sessions(new(session.clone()), Vec::new()).await.expect("it is created");
+        store
+            .commit(Transaction::create(new(session.clone()), Vec::new()))
+            .await
+            .expect("it is created");
     }
     let old = turns(&store, old, (0..11).map(|n| n * 1000)).await;
     let mixed = turns(&store, mixed, (0..11).map(|day| day * DAY)).await;
     assert_eq!(numbers(&store, old.id).await.len(), 11);
 
-    let mut after = None;
-    let mut steps = 0;
-    loop {
-        after = store.expire(Timestamp(10 * DAY), after).await.expect("it is done");
-        steps += 1;
-        if after.is_none() {
-            break;
-        }
-    }
-    assert_eq!(steps, 1, "there are few sessions");
+    store.expire(Timestamp(10 * DAY)).await.expect("it is done");
     assert_eq!(numbers(&store, old.id).await, [0; 0]);
     // Those of the first three days lie in a row with five that are young enough.
     assert_eq!(numbers(&store, mixed.id).await.len(), 11);
@@ -120,9 +117,9 @@ async fn what_is_too_old_goes_but_for_what_a_session_needs() {
     let dormant = store.dormant(old.id).await.expect("it reads").expect("it is there");
     assert!(dormant.head.is_some() && dormant.damage.is_none());
 
-    store.expire(Timestamp(16 * DAY), None).await.expect("it is done");
+    store.expire(Timestamp(16 * DAY)).await.expect("it is done");
     assert_eq!(numbers(&store, mixed.id).await, [10, 11]);
-    store.expire(Timestamp(99 * DAY), None).await.expect("it is done");
+    store.expire(Timestamp(99 * DAY)).await.expect("it is done");
     assert_eq!(numbers(&store, mixed.id).await, [0; 0]);
     assert_eq!(store.snapshots(mixed.id).await.expect("it reads").len(), 1);
     let more = turns(&store, mixed, std::iter::once(99 * DAY)).await;

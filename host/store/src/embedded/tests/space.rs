@@ -12,21 +12,21 @@ async fn on_a_full_disk_deletes_and_reads_go_on_and_commits_come_back_with_the_s
     let options = Options { reserve_bytes: reserve.clone(), ..small() };
     let store = Embedded::temporary(options).expect("it opens");
     let (one, two) = (session(1), session(2));
-    store.create_sessions(new(one.clone()), Vec::new()).await.expect("it is created");
-    store.create_sessions(new(two.clone()), Vec::new()).await.expect("it is created");
+    store.commit(Transaction::create(new(one.clone()), Vec::new())).await.expect("it is created");
+    store.commit(Transaction::create(new(two.clone()), Vec::new())).await.expect("it is created");
 
     reserve.store(u64::MAX, Ordering::Relaxed);
     for size in [1, 1 << 20] {
-        let full = store.commit_turn(turn(&one, size, size)).await;
+        let full = store.commit(Transaction::turn(turn(&one, size, size))).await;
         assert!(matches!(full, Err(StoreError::Full)), "{full:?}");
     }
     assert_eq!(store.session(one.id).await.expect("it reads"), Some(one.clone()));
-    store.delete_session(two.id, Vec::new()).await.expect("it is deleted");
+    store.commit(Transaction::remove_session(two.id, Vec::new())).await.expect("it is deleted");
     assert_eq!(store.session(two.id).await.expect("it reads"), None);
 
     reserve.store(0, Ordering::Relaxed);
     for size in [1, 1 << 20] {
         let now = store.session(one.id).await.expect("it reads").expect("it is there");
-        store.commit_turn(turn(&now, size, size)).await.expect("there is room again");
+        store.commit(Transaction::turn(turn(&now, size, size))).await.expect("there is room again");
     }
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::history::{image, template};
 use super::*;
-use crate::embedded::cell::SessionCell;
 use crate::embedded::disk::Disk;
 use crate::embedded::engine::{Batch, Class};
 use crate::embedded::keys::{self, Row};
-use crate::embedded::{blob, upkeep};
+use crate::embedded::tables;
+use crate::embedded::tables::blobs;
+use crate::embedded::tables::sessions::SessionCell;
+use crate::embedded::upkeep;
 use crate::upkeep::{CheckReport, Outcome, Problem, UpkeepError};
 use crate::{Store, codec};
 
@@ -19,22 +21,25 @@ async fn prepared() -> tempfile::TempDir {
     let store = open(root.path());
     let (agent, component) = (agents::agent("echo", "1", b"echo"), Bytes::from_static(b"echo"));
     assert_eq!(agent.reference, session(1).profile.agent);
-    store.put_agent(agent, component, Vec::new()).await.expect("it is kept");
+    store.commit(Transaction::agent(agent, component, Vec::new())).await.expect("it is kept");
     for number in 1..=3 {
         let mut now = session(number);
-        store.create_sessions(new(now.clone()), Vec::new()).await.expect("it is created");
+        store
+            .commit(Transaction::create(new(now.clone()), Vec::new()))
+            .await
+            .expect("it is created");
         for _ in 0..20 {
             let commit = turn(&now, 10, 10);
             now = Session::clone(&commit.session);
-            store.commit_turn(commit).await.expect("it is committed");
+            store.commit(Transaction::turn(commit)).await.expect("it is committed");
         }
         if number == 3 {
             let mut commit = turn(&now, 10, 10);
             let snapshot = commit.snapshot.as_mut().expect("it has one");
             snapshot.state = image(30_000, &[1, 2, 3]);
             let shared = template("warm", snapshot);
-            store.commit_turn(commit).await.expect("it is committed");
-            store.put_template(shared).await.expect("it is kept");
+            store.commit(Transaction::turn(commit)).await.expect("it is committed");
+            store.commit(Transaction::template(shared)).await.expect("it is kept");
         }
     }
     store.close().await.expect("it closes");
@@ -167,7 +172,7 @@ const CASES: &[Case] = &[
     ),
     (
         "a snapshot that is not found by its name",
-        |disk, batch| batch.delete(key_of(disk, &[keys::HOLDER], |_| true)),
+        |disk, batch| batch.delete(key_of(disk, &[tables::snapshots::HOLDER], |_| true)),
         Problem::Miscounted,
         Some(3),
         Some(Outcome::Shortened),
@@ -192,8 +197,8 @@ const CASES: &[Case] = &[
     (
         "a use that was not counted",
         |disk, batch| {
-            let key = key_of(disk, &[keys::BLOB], |_| true);
-            let value = codec::seal(&key, &[&blob::write_uses(1)]);
+            let key = key_of(disk, &[tables::blobs::BLOB], |_| true);
+            let value = codec::seal(&key, &[&blobs::write_uses(1)]);
             batch.put(Class::Inline, key, value);
         },
         Problem::Miscounted,
@@ -203,7 +208,7 @@ const CASES: &[Case] = &[
     (
         "a blob that nothing uses",
         |_, batch| {
-            let id = blob::BlobId::Data(Digest::of(b"nothing"));
+            let id = blobs::BlobId::Data(Digest::of(b"nothing"));
             batch.put(Class::Rows, keys::content(&id).to_vec(), "nothing");
         },
         Problem::Stray,
@@ -222,7 +227,7 @@ const CASES: &[Case] = &[
     (
         "a component that is another",
         |disk, batch| {
-            batch.put(Class::Rows, key_of(disk, &[keys::COMPONENT], |_| true), "nothing");
+            batch.put(Class::Rows, key_of(disk, &[tables::agents::COMPONENT], |_| true), "nothing");
         },
         Problem::Damaged,
         None,
@@ -230,7 +235,7 @@ const CASES: &[Case] = &[
     ),
     (
         "a component that is not there",
-        |disk, batch| batch.delete(key_of(disk, &[keys::COMPONENT], |_| true)),
+        |disk, batch| batch.delete(key_of(disk, &[tables::agents::COMPONENT], |_| true)),
         Problem::Missing,
         None,
         None,

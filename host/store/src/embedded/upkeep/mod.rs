@@ -1,8 +1,8 @@
 //! What an operator asks of the store: on the engine that is open (`Shared`), and on directories
 //! that no host has open (`offline`).
 
-mod audit;
-mod mend;
+pub(super) mod audit;
+pub(super) mod mend;
 mod offline;
 mod refusal;
 
@@ -34,7 +34,7 @@ impl Shared {
 
     /// Read everything that is durable.
     pub(super) fn check(&self) -> Result<CheckReport, StoreError> {
-        Ok(audit(&self.disk, &|| self.is_closing())?.report)
+        Ok(audit::until(&self.disk, &|| self.is_closing())?.report)
     }
 
     /// Give back the space of what is not in use.
@@ -75,21 +75,6 @@ fn usage_of(disk: &Disk, sessions: u64, set_aside: u64) -> StoreUsage {
 
 fn compact_all(disk: &Disk) -> Result<(), StoreError> {
     disk.engine().compact().map_err(commit_error)
-}
-
-/// Check everything, until `is_over` says that nobody waits for it any more.
-fn audit(disk: &Disk, is_over: &dyn Fn() -> bool) -> Result<Audited, StoreError> {
-    let mut audit = Audit::new(true);
-    let report = disk.engine().check(&mut |key, value| {
-        audit.see(key, value);
-        !is_over()
-    });
-    let report = report.map_err(|error| match error.kind() {
-        io::ErrorKind::Interrupted => StoreError::Closed,
-        io::ErrorKind::StorageFull => StoreError::Full,
-        _ => StoreError::Io(error.to_string().into()),
-    })?;
-    Ok(finish(audit, report))
 }
 
 /// Bring together what the engine has found, and what is wrong with what it keeps.

@@ -30,7 +30,7 @@ pub fn check(data_dir: &Path, options: Options) -> Result<CheckReport, UpkeepErr
     match Disk::open(data_dir, &options, quiet()) {
         Ok(disk) => {
             recovery::refuse_later(&disk)?;
-            let audited = audit(&disk, &|| false)?;
+            let audited = audit::of(&disk)?;
             match audited.newer {
                 Some(newer) => Err(OpenError::NewerFormat(newer).into()),
                 None => Ok(audited.report),
@@ -105,7 +105,7 @@ pub fn restore(
     }
     let (count, bytes) = length_of(&to).map_err(|error| UpkeepError::Io { path: to, error })?;
     let store = Embedded::open(data_dir, options)?;
-    let sessions = crate::Store::stats(&store).sessions;
+    let sessions = crate::upkeep::Upkeep::stats(&store).sessions;
     Ok(RestoreSummary { sessions, files: count, bytes })
 }
 
@@ -137,7 +137,7 @@ pub fn repair(data_dir: &Path, options: Options) -> Result<RepairReport, UpkeepE
     let disk = Disk::open(data_dir, &options, quiet());
     let disk = disk.map_err(|error| error.of_directory(data_dir))?;
     recovery::bring_up(&disk).map_err(|error| error.of_directory(data_dir))?;
-    let mut report = mend::mend(&disk, lost)?;
+    let mut report = mend::mend(&disk, lost, options.clock.now())?;
     tracing::info!(keys = repaired.lost, "what could not be read has been taken out of the store");
     report.quarantine = (!repaired.quarantined.is_empty()).then(|| folder.join(engine::QUARANTINE));
     if repaired.log_given_up {

@@ -27,11 +27,11 @@ use dormouse_domain::turn::{
     TurnRecord,
 };
 
-pub(crate) fn id() -> impl Strategy<Value = Uuid> {
+pub fn id() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
 }
 
-pub(crate) fn object() -> impl Strategy<Value = Map<String, Value>> {
+pub fn object() -> impl Strategy<Value = Map<String, Value>> {
     let value = prop_oneof![
         Just(Value::Null),
         any::<i64>().prop_map(Value::from),
@@ -40,7 +40,7 @@ pub(crate) fn object() -> impl Strategy<Value = Map<String, Value>> {
     vec(("[a-z]{1,4}", value), 0..3).prop_map(Map::from_iter)
 }
 
-pub(crate) fn reference() -> impl Strategy<Value = AgentRef> {
+pub fn reference() -> impl Strategy<Value = AgentRef> {
     let parts = (owner(), "[a-c]", "[0-9]", any::<[u8; 32]>());
     parts.prop_map(|(owner, name, version, digest)| AgentRef {
         owner,
@@ -55,7 +55,7 @@ fn owner() -> impl Strategy<Value = AgentOwner> {
     prop_oneof![Just(AgentOwner::Host), principal]
 }
 
-pub(crate) fn state() -> impl Strategy<Value = State> {
+pub fn state() -> impl Strategy<Value = State> {
     let reason = || "[a-z]{0,6}".prop_map(|word| Reason::new(&word));
     prop_oneof![
         Just(State::Initializing),
@@ -71,7 +71,7 @@ pub(crate) fn state() -> impl Strategy<Value = State> {
     ]
 }
 
-pub(crate) fn pattern() -> impl Strategy<Value = Pattern> {
+pub fn pattern() -> impl Strategy<Value = Pattern> {
     proptest::sample::select(Pattern::ALL.as_slice())
 }
 
@@ -125,7 +125,7 @@ fn profile() -> impl Strategy<Value = Profile> {
     )
 }
 
-pub(crate) fn session() -> impl Strategy<Value = Session> {
+pub fn session() -> impl Strategy<Value = Session> {
     let before = (reference(), of(id()), of(id())).prop_map(|(agent, head, parent)| {
         BeforeUpgrade { agent, head: head.map(SnapshotId), head_parent: parent.map(SnapshotId) }
     });
@@ -168,7 +168,7 @@ pub(crate) fn session() -> impl Strategy<Value = Session> {
     )
 }
 
-pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
+pub fn snapshot() -> impl Strategy<Value = Snapshot> {
     let numbers = any::<[u64; 2]>();
     let state = (any::<u32>(), vec(any::<u8>(), 0..200), vec(chunk(), 0..4));
     (id(), of(id()), numbers, any::<[u8; 32]>(), time(), state).prop_map(
@@ -195,7 +195,7 @@ fn chunk() -> impl Strategy<Value = Chunk> {
     })
 }
 
-pub(crate) fn template() -> impl Strategy<Value = Template> {
+pub fn template() -> impl Strategy<Value = Template> {
     (".{0,9}", "[p-r]", of(".{0,9}"), reference(), snapshot(), time()).prop_map(
         |(name, owner, description, agent, snapshot, created_at)| Template {
             name,
@@ -249,7 +249,7 @@ fn line() -> impl Strategy<Value = LogLine> {
     })
 }
 
-pub(crate) fn turn() -> impl Strategy<Value = TurnRecord> {
+pub fn turn() -> impl Strategy<Value = TurnRecord> {
     let numbers = (any::<u64>(), any::<u64>(), any::<i64>(), any::<u64>());
     (id(), id(), numbers, vec(part(), 0..3), outcome(), time(), duration(), vec(line(), 0..3))
         .prop_map(|(id, session, numbers, input, outcome, started_at, duration, log)| TurnRecord {
@@ -272,7 +272,7 @@ pub(crate) fn turn() -> impl Strategy<Value = TurnRecord> {
         })
 }
 
-pub(crate) fn event() -> impl Strategy<Value = Event> {
+pub fn event() -> impl Strategy<Value = Event> {
     let subject = prop_oneof![
         id().prop_map(|id| Subject::Session(SessionId(id))),
         "[a-z]@[0-9]".prop_map(Subject::Agent),
@@ -321,7 +321,7 @@ fn event_body() -> impl Strategy<Value = EventBody> {
     ]
 }
 
-pub(crate) fn agent() -> impl Strategy<Value = Agent> {
+pub fn agent() -> impl Strategy<Value = Agent> {
     let statefulness = prop_oneof![
         Just(Statefulness::Portable),
         Just(Statefulness::Image),

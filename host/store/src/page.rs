@@ -1,10 +1,10 @@
 //! A page that is being filled.
 
-use crate::{Bound, Page};
+use super::{Bound, Page};
 
 /// A page that takes entries until it is full. Whoever fills it stops once it has refused one, which
 /// may be read and decoded by then: one more than the page has, and no more.
-pub(super) struct Filling<T, C> {
+pub(crate) struct Filling<T, C> {
     bound: Bound,
     entries: Vec<T>,
     bytes: usize,
@@ -14,12 +14,12 @@ pub(super) struct Filling<T, C> {
 }
 
 impl<T, C: Copy> Filling<T, C> {
-    pub(super) fn new(bound: Bound) -> Filling<T, C> {
+    pub(crate) fn new(bound: Bound) -> Filling<T, C> {
         Filling { bound, entries: Vec::new(), bytes: 0, last: None, full: false }
     }
 
     /// Whether an entry of so many bytes is taken. Once one is not, none is.
-    pub(super) fn takes(&mut self, bytes: usize) -> bool {
+    pub(crate) fn takes(&mut self, bytes: usize) -> bool {
         let sum = self.bytes.saturating_add(bytes);
         let fits = self.entries.is_empty() || sum <= self.bound.bytes;
         self.full |= self.entries.len() >= self.bound.entries || !fits;
@@ -27,7 +27,7 @@ impl<T, C: Copy> Filling<T, C> {
     }
 
     /// Take an entry. Returns whether it was taken.
-    pub(super) fn take(&mut self, place: C, bytes: usize, entry: T) -> bool {
+    pub(crate) fn take(&mut self, place: C, bytes: usize, entry: T) -> bool {
         let taken = self.takes(bytes);
         if taken {
             self.bytes = self.bytes.saturating_add(bytes);
@@ -38,18 +38,18 @@ impl<T, C: Copy> Filling<T, C> {
     }
 
     /// Go on behind an entry that is not to be in the page.
-    pub(super) fn pass_over(&mut self, place: C) {
+    pub(crate) fn pass_over(&mut self, place: C) {
         if !self.full {
             self.last = Some(place);
         }
     }
 
     /// Whether an entry was refused: the list goes on behind the page.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.full
     }
 
-    pub(super) fn page(self) -> Page<T, C> {
+    pub(crate) fn page(self) -> Page<T, C> {
         Page { next: self.last.filter(|_| self.full), entries: self.entries }
     }
 }

@@ -1,0 +1,142 @@
+//! What a store must answer, as a few ordered maps say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::sample::Index;
+
+use super::KEPT;
+use super::examples::{session, session_id, uuid};
+use crate::{Creation, Logged, Page, SessionQuery, TurnCommit};
+use dormouse_domain::agent::{Agent, AgentRef};
+use dormouse_domain::deadline;
+use dormouse_domain::event::{Cursor, Event};
+use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::session::Session;
+use dormouse_domain::snapshot::{GuestState, Snapshot};
+use dormouse_domain::template::Template;
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::TurnRecord;
+
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) ever: Vec<SessionId>,
+    /// With their snapshots, the oldest first.
+    pub(super) sessions: BTreeMap<SessionId, (Session, Vec<Snapshot>)>,
+    pub(super) templates: BTreeMap<String, Template>,
+    /// Every snapshot that there ever was.
+    pub(super) snapshots: Vec<SnapshotId>,
+    pub(super) turns: BTreeMap<(SessionId, u64), TurnRecord>,
+    pub(super) log: Vec<Event>,
+    /// In the order of upload.
+    pub(super) agents: Vec<Agent>,
+}
+
+impl Model {
+    pub(super) fn pick(&self, at: Index) -> SessionId {
+        if self.ever.is_empty() { session_id(404) } else { *at.get(&self.ever) }
+    }
+
+    pub(super) fn agent(&self, at: Index) -> Option<&Agent> {
+        if self.agents.is_empty() { None } else { Some(at.get(&self.agents)) }
+    }
+
+    /// How many sessions and templates refer to an agent.
+    pub(super) fn uses(&self, agent: &AgentRef) -> u64 {
+        let sessions = self.sessions.values().flat_map(|(session, _)| {
+            let before = session.before_upgrade.as_ref().map(|before| &before.agent);
+            [Some(&session.profile.agent), before]
+        });
+        let templates = self.templates.values().map(|template| Some(&template.agent));
+        sessions.chain(templates).filter(|used| *used == Some(agent)).count() as u64
+    }
+
+    /// Take in a turn. `head` is its snapshot, whole.
+    pub(super) fn turned(&mut self, commit: TurnCommit, head: Option<Snapshot>) {
+        let turn = Arc::unwrap_or_clone(commit.turn);
+        self.turns.insert((turn.session, turn.number), turn);
+        self.log.extend(commit.events);
+        self.change(Arc::unwrap_or_clone(commit.session), head);
+    }
+
+    /// What `dormant` must answer.
+    pub(super) fn dormant(&self, id: SessionId) -> Option<(Session, Option<Snapshot>)> {
+        let (session, snapshots) = self.sessions.get(&id)?;
+        let head = session.head.and_then(|head| snapshots.iter().find(|one| one.id == head));
+        Some((session.clone(), head.cloned()))
+    }
+
+    /// Change a session, and its history with a new head.
+    pub(super) fn change(&mut self, session: Session, head: Option<Snapshot>) {
+        let (before, snapshots) = self.sessions.get_mut(&session.id).expect("it is there");
+        *before = session;
+        let Some(head) = head else { return };
+        self.snapshots.push(head.id);
+        snapshots.push(head);
+        let pinned = [before.head, before.before_upgrade.as_ref().and_then(|before| before.head)];
+        while snapshots.len() > KEPT {
+            let oldest = snapshots.iter().position(|one| !pinned.contains(&Some(one.id)));
+            let Some(oldest) = oldest else { break };
+            snapshots.remove(oldest);
+        }
+    }
+
+    pub(super) fn new_snapshot(&mut self) -> SnapshotId {
+        SnapshotId(uuid(1 << 62 | self.snapshots.len() as u64))
+    }
+
+    /// New sessions with this state.
+    pub(super) fn forks(&mut self, from: &Snapshot, count: u64) -> Vec<Creation> {
+        let fork = |number| {
+            let mut session = session(1 << 50 | (self.ever.len() as u64 + number));
+            let id = SnapshotId(uuid(1 << 61 | session.id.0.as_u64_pair().1));
+            session.head = Some(id);
+            session.parent = Some(from.id);
+            Creation { session, head: Some(Snapshot { id, parent: Some(from.id), ..from.clone() }) }
+        };
+        (0..count).map(fork).collect()
+    }
+
+    pub(super) fn created(&mut self, all: Vec<Creation>, whole: &GuestState) {
+        for Creation { session, head } in all {
+            let head = head.map(|head| Snapshot { state: whole.clone(), ..head });
+            self.ever.push(session.id);
+            self.snapshots.extend(head.as_ref().map(|head| head.id));
+            self.sessions.insert(session.id, (session, head.into_iter().collect()));
+        }
+    }
+
+    pub(super) fn logged(&self, after: u64) -> impl Iterator<Item = Logged> {
+        let number = |(at, event): (usize, &Event)| Logged {
+            cursor: Cursor(at as u64 + 1),
+            event: event.clone(),
+        };
+        self.log.iter().enumerate().map(number).filter(move |logged| logged.cursor.0 > after)
+    }
+
+    pub(super) fn due(&self) -> Vec<(Timestamp, SessionId)> {
+        let due = |(session, _): &(Session, Vec<Snapshot>)| {
+            Some((deadline::next(session)?.0, session.id))
+        };
+        let mut all: Vec<_> = self.sessions.values().filter_map(due).collect();
+        all.sort();
+        all
+    }
+}
+
+pub(super) fn matches(query: &SessionQuery, session: &Session) -> bool {
+    query.owner.as_ref().is_none_or(|owner| *owner == session.owner)
+        && query.pattern.is_none_or(|pattern| pattern == session.profile.pattern)
+        && query.status.is_none_or(|status| status == session.state.status())
+        && query.user_id.as_ref().is_none_or(|_| query.user_id == session.profile.user_id)
+        && (query.tags.is_empty()
+            || query.tags.iter().any(|tag| session.profile.tags.contains(tag)))
+}
+
+/// The first of these, as a page.
+pub(super) fn page_of(all: Vec<Logged>, limit: usize) -> Page<Logged, Cursor> {
+    let goes_on = all.len() > limit;
+    let entries: Vec<_> = all.into_iter().take(limit).collect();
+    let next = entries.last().map(|last| last.cursor).filter(|_| goes_on);
+    Page { entries, next }
+}

@@ -1,0 +1,394 @@
+//! Playing a history to a store, and comparing what it answers with what it must.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Fixture;
+use super::examples::{agent, creation_of, event, most, new, next, session, session_id, turn};
+use super::model::{Model, matches, page_of};
+use super::steps::{Step, lean, state_of};
+use crate::{AgentQuery, Depth, Page, SessionQuery, Store, StoreError, Transaction, TurnCommit};
+use dormouse_domain::agent::{AgentRef, Digest, Visibility};
+use dormouse_domain::event::{Cursor, Event, EventBody, Subject};
+use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::session::{BeforeUpgrade, Session};
+use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::template::{Template, TemplateSummary};
+use dormouse_domain::time::Timestamp;
+
+/// Take one step.
+pub(super) async fn take<F: Fixture>(
+    fixture: &mut F,
+    model: &mut Model,
+    step: Step,
+) -> Result<(), StoreError> {
+    let store = fixture.store();
+    match step {
+        Step::Create(session) => {
+            let mut session = *session;
+            // Ids are ordered by creation, but need not come in that order.
+            session.id = session_id((session.revision >> 40 << 16) + model.ever.len() as u64);
+            session.revision = 1;
+            session.head = None;
+            session.before_upgrade = None;
+            (session.usage.turns, session.usage.uncounted) = (0, 0);
+            if let Some(agent) = model.agents.first() {
+                session.profile.agent = agent.reference.clone();
+            }
+            let events = vec![creation_of(&session)];
+            store.commit(Transaction::create(new(session.clone()), events.clone())).await?;
+            model.ever.push(session.id);
+            model.log.extend(events);
+            model.sessions.insert(session.id, (session, Vec::new()));
+        }
+        Step::Turn { at, answer, head, state } => {
+            let id = model.pick(at);
+            let Some((before, old_head)) = model.dormant(id) else {
+                let missing = store
+                    .commit(Transaction::turn(turn(&Session { id, ..session(1) }, 1, 1)))
+                    .await;
+                assert!(matches!(missing, Err(StoreError::NotFound(_))));
+                return Ok(());
+            };
+            let mut commit = turn(&before, answer, 0);
+            Arc::make_mut(&mut commit.session).state = state;
+            let mut whole = None;
+            if let (Some(contents), Some(snapshot)) = (&head, &mut commit.snapshot) {
+                snapshot.state = state_of(contents);
+                whole = Some(snapshot.clone());
+                if contents.lean {
+                    snapshot.state = lean(snapshot.state.clone(), old_head.as_ref());
+                }
+            } else {
+                Arc::make_mut(&mut commit.session).head = before.head;
+                commit.snapshot = None;
+            }
+            store.commit(Transaction::turn(commit.clone())).await?;
+            model.turned(commit, whole);
+        }
+        Step::Update { at, state, context, active, drop_head } => {
+            let id = model.pick(at);
+            let Some((before, _)) = model.sessions.get(&id).cloned() else { return Ok(()) };
+            let mut session = next(&before);
+            session.state = state;
+            session.context = context;
+            session.last_activity_at = Timestamp(active);
+            if drop_head {
+                session.head = None;
+            }
+            store.commit(Transaction::update(session.clone(), None, Vec::new())).await?;
+            model.change(session, None);
+        }
+        Step::Rewind { at, to, pin } => {
+            let id = model.pick(at);
+            let Some((before, snapshots)) = model.sessions.get(&id).cloned() else { return Ok(()) };
+            if snapshots.is_empty() {
+                return Ok(());
+            }
+            let to = to.get(&snapshots);
+            let outline = store.snapshot(to.id, Depth::Outline).await?.expect("it is kept");
+            assert_eq!(outline.snapshot.state, lean(to.state.clone(), Some(to)));
+            let new = model.new_snapshot();
+            let mut session = next(&before);
+            session.head = Some(new);
+            session.before_upgrade = (pin && before.head.is_some()).then(|| BeforeUpgrade {
+                agent: before.profile.agent.clone(),
+                head: before.head,
+                head_parent: None,
+            });
+            let head = Snapshot { id: new, parent: Some(to.id), ..outline.snapshot };
+            store
+                .commit(Transaction::update(session.clone(), Some(head.clone()), Vec::new()))
+                .await?;
+            model.change(session, Some(Snapshot { state: to.state.clone(), ..head }));
+        }
+        Step::Fork { at, of, count } => {
+            let id = model.pick(at);
+            let Some((_, snapshots)) = model.sessions.get(&id).cloned() else { return Ok(()) };
+            if snapshots.is_empty() {
+                return Ok(());
+            }
+            let of = of.get(&snapshots);
+            let outline = store.snapshot(of.id, Depth::Outline).await?.expect("it is kept");
+            let forks = model.forks(&outline.snapshot, count);
+            store.commit(Transaction::create(forks.clone(), Vec::new())).await?;
+            model.created(forks, &of.state);
+        }
+        Step::Warm { name, count } => {
+            let name = name.to_string();
+            let template = store.template(Principal::local(), name.clone()).await?;
+            let Some(known) = model.templates.get(&name).cloned() else {
+                assert_eq!(template, None);
+                return Ok(());
+            };
+            let template = template.expect("it is kept");
+            let known_lean = lean(known.snapshot.state.clone(), Some(&known.snapshot));
+            assert_eq!(template.snapshot.state, known_lean);
+            let forks = model.forks(&template.snapshot, count);
+            store.commit(Transaction::create(forks.clone(), Vec::new())).await?;
+            model.created(forks, &known.snapshot.state);
+        }
+        Step::Template { at, of, name } => {
+            let id = model.pick(at);
+            let Some((session, snapshots)) = model.sessions.get(&id).cloned() else {
+                return Ok(());
+            };
+            if snapshots.is_empty() {
+                return Ok(());
+            }
+            let of = of.get(&snapshots);
+            let outline = store.snapshot(of.id, Depth::Outline).await?.expect("it is kept");
+            let template = Template {
+                name: name.to_string(),
+                owner: Principal::local(),
+                description: None,
+                agent: session.profile.agent,
+                snapshot: outline.snapshot,
+                created_at: Timestamp(1),
+            };
+            store.commit(Transaction::template(template.clone())).await?;
+            let whole = Template { snapshot: of.clone(), ..template };
+            model.templates.insert(name.to_string(), whole);
+        }
+        Step::DropTemplate(name) => {
+            let name = name.to_string();
+            let removal = Transaction::remove_template(Principal::local(), name.clone());
+            let removed = store.commit(removal).await;
+            if model.templates.remove(&name).is_some() {
+                removed?;
+            } else {
+                assert!(matches!(removed, Err(StoreError::TemplateNotFound(_))));
+            }
+        }
+        Step::Delete(at) => {
+            let id = model.pick(at);
+            let gone =
+                Event::owned(&Principal::local(), id, Timestamp(9), EventBody::SessionDeleted);
+            let deleted = store.commit(Transaction::remove_session(id, vec![gone.clone()])).await;
+            if model.sessions.remove(&id).is_some() {
+                deleted?;
+                model.log.push(gone);
+                model.turns.retain(|(session, _), _| *session != id);
+            } else {
+                assert!(matches!(deleted, Err(StoreError::NotFound(_))));
+            }
+        }
+        Step::Stale(at) => {
+            let Some((now, _)) = model.sessions.get(&model.pick(at)) else { return Ok(()) };
+            let lost = vec![event(now, EventBody::SessionStarted)];
+            let stale = store.commit(Transaction::update(now.clone(), None, lost.clone())).await;
+            assert!(matches!(stale, Err(StoreError::Conflict(_))));
+            let again = store
+                .commit(Transaction::create(new(Session { revision: 1, ..now.clone() }), lost))
+                .await;
+            assert!(matches!(again, Err(StoreError::Conflict(_))));
+        }
+        Step::Query { query, offset, limit } => {
+            let query = SessionQuery {
+                owner: query.owner.map(Principal),
+                pattern: query.pattern,
+                status: query.status.map(|state| state.status()),
+                user_id: query.user,
+                tags: query.tags,
+                after: None,
+                offset,
+                limit,
+            };
+            let page = store.sessions(query.clone()).await?;
+            let all = model.sessions.values().rev().map(|(session, _)| session);
+            let all: Vec<_> = all.filter(|session| matches(&query, session)).cloned().collect();
+            assert_eq!(page.total, all.len());
+            let expected: Vec<_> = all.iter().skip(offset).take(limit).cloned().collect();
+            assert_eq!(page.sessions, expected);
+            let behind: Vec<_> = all.into_iter().skip(offset + expected.len()).collect();
+            let goes_on = !behind.is_empty() && limit > 0;
+            assert_eq!(page.next, expected.last().map(|last| last.id).filter(|_| goes_on));
+            if page.next.is_some() {
+                let rest = SessionQuery { after: page.next, offset: 0, limit: 99, ..query };
+                assert_eq!(store.sessions(rest).await?.sessions, behind);
+            }
+        }
+        Step::Due { now, limit } => {
+            let now = Timestamp(now);
+            let all = model.due();
+            let (due, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|(at, _)| *at <= now);
+            let first: Vec<_> = due.iter().take(limit).copied().collect();
+            assert_eq!(store.due(None, now, limit).await?, first);
+            if let Some(last) = first.last() {
+                let rest: Vec<_> = due.iter().skip(first.len()).copied().collect();
+                assert_eq!(store.due(Some(*last), now, usize::MAX).await?, rest);
+            }
+            assert_eq!(store.next_due(now).await?, later.first().map(|(at, _)| *at));
+        }
+        Step::Rows { at, after, limit } => {
+            let id = model.pick(at);
+            let all = model.turns.range((id, after + 1)..=(id, u64::MAX));
+            let turns: Vec<_> = all.clone().take(limit).map(|(_, turn)| turn.clone()).collect();
+            let next = turns.last().map(|last| last.number).filter(|_| all.count() > limit);
+            assert_eq!(store.turns(id, after, most(limit)).await?, Page { entries: turns, next });
+            let one = model.turns.get(&(id, after)).cloned();
+            assert_eq!(store.turn(id, after).await?, one);
+            let alive = model.sessions.contains_key(&id);
+            let events = model.logged(after * 3);
+            let own = events.filter(|l| alive && l.event.subject == Subject::Session(id));
+            let own: Vec<_> = own.collect();
+            let found = store.session_events(id, Cursor(after * 3), most(limit)).await?;
+            assert_eq!(found, page_of(own, limit));
+            let dormant = store.dormant(id).await?.map(|dormant| (dormant.session, dormant.head));
+            assert_eq!(dormant, model.dormant(id));
+        }
+        Step::Events { after, limit } => {
+            assert_eq!(*store.end().borrow(), Cursor(model.log.len() as u64));
+            let expected = page_of(model.logged(after).collect(), limit);
+            assert_eq!(store.events_after(Cursor(after), most(limit)).await?, expected);
+        }
+        Step::Tick(at) => {
+            let ids: std::collections::BTreeSet<_> = at.iter().map(|at| model.pick(*at)).collect();
+            let commits: Vec<TurnCommit> = ids.iter().filter_map(|id| tick(model, *id)).collect();
+            let all = commits.iter().cloned().map(Transaction::turn);
+            store.commit(all.fold(Transaction::default(), Transaction::and)).await?;
+            for commit in commits {
+                model.turned(commit, None);
+            }
+        }
+        Step::Half { at, last } => {
+            let Some((now, _)) = model.sessions.get(&model.pick(at)) else { return Ok(()) };
+            let other = Transaction::create(new(session(404)), Vec::new());
+            let stale = Transaction::update(now.clone(), None, Vec::new());
+            let both = if last { other.and(stale) } else { stale.and(other) };
+            let refused = store.commit(both).await;
+            assert!(matches!(refused, Err(StoreError::Conflict(_))));
+            assert_eq!(store.session(session_id(404)).await?, None);
+        }
+        Step::Upload { owner, name, component } => {
+            let agent = agent(owner, &format!("agent-{name}"), &component.to_string(), component);
+            let reference = &agent.reference;
+            let events = vec![uploaded(reference)];
+            let bytes = vec![component; 100].into();
+            let upload = Transaction::agent(agent.clone(), bytes, events.clone());
+            let known = model.agents.iter().find(|known| known.reference == *reference);
+            match (store.commit(upload).await, known) {
+                (Ok(()), None) => {
+                    model.agents.push(agent);
+                    model.log.extend(events);
+                }
+                (Err(StoreError::AgentExists(there)), Some(known)) => {
+                    assert_eq!(there, known.reference);
+                }
+                (other, known) => panic!("{other:?}, where there is {known:?}"),
+            }
+        }
+        Step::Publish(at) => {
+            let Some(mut agent) = model.agent(at).cloned() else { return Ok(()) };
+            agent.visibility = Visibility::Public;
+            store.commit(Transaction::update_agent(agent.clone(), Vec::new())).await?;
+            model.agents.iter_mut().filter(|it| it.reference == agent.reference).for_each(|it| {
+                it.visibility = Visibility::Public;
+            });
+            agent.reference.digest = Digest::of(b"unknown");
+            let unknown = store.commit(Transaction::update_agent(agent, Vec::new())).await;
+            assert!(matches!(unknown, Err(StoreError::AgentNotFound(_))));
+        }
+        Step::RemoveAgent(at) => {
+            let Some(agent) = model.agent(at).cloned() else { return Ok(()) };
+            let removal = Transaction::remove_agent(agent.reference.clone(), Vec::new());
+            let uses = model.uses(&agent.reference);
+            match store.commit(removal.clone()).await {
+                Ok(()) => {
+                    assert_eq!(uses, 0);
+                    model.agents.retain(|it| it.reference != agent.reference);
+                    let again = store.commit(removal).await;
+                    assert!(matches!(again, Err(StoreError::AgentNotFound(_))));
+                }
+                Err(StoreError::AgentInUse(told)) => assert_eq!(told, uses),
+                Err(error) => return Err(error),
+            }
+        }
+        Step::Reopen { close } => fixture.reopen(close).await?,
+    }
+    Ok(())
+}
+
+/// The next turn of a session, without a state.
+fn tick(model: &Model, id: SessionId) -> Option<TurnCommit> {
+    let (before, _) = model.sessions.get(&id)?;
+    let mut commit = turn(before, 10, 0);
+    Arc::make_mut(&mut commit.session).head = before.head;
+    commit.snapshot = None;
+    Some(commit)
+}
+
+fn uploaded(agent: &AgentRef) -> Event {
+    Event {
+        owner: Some(agent.owner.clone()),
+        subject: Subject::Agent(agent.to_string()),
+        occurred_at: Timestamp(1),
+        body: EventBody::AgentUploaded { digest: agent.digest },
+    }
+}
+
+/// At the end, everything is compared.
+pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), StoreError> {
+    for id in &model.ever {
+        let dormant = store.dormant(*id).await?.map(|dormant| (dormant.session, dormant.head));
+        assert_eq!(dormant, model.dormant(*id));
+        let kept = model.sessions.get(id).map_or(Vec::new(), |(_, kept)| kept.clone());
+        let summaries = store.snapshots(*id).await?;
+        let names: Vec<_> = summaries.iter().rev().map(|summary| summary.id).collect();
+        assert_eq!(names, kept.iter().map(|snapshot| snapshot.id).collect::<Vec<_>>());
+        let turns = model.turns.range((*id, 0)..=(*id, u64::MAX));
+        let turns: Vec<_> = turns.map(|(_, turn)| turn.clone()).collect();
+        assert_eq!(store.turns(*id, 0, most(usize::MAX)).await?.entries, turns);
+    }
+    let kept = model.sessions.iter().flat_map(|(id, (_, kept))| kept.iter().map(|one| (*id, one)));
+    let kept: BTreeMap<_, _> = kept.map(|(id, one)| (one.id, (id, one.clone()))).collect();
+    for id in &model.snapshots {
+        let found = store.snapshot(*id, Depth::Whole).await?;
+        let found = found.map(|found| (found.session, found.snapshot));
+        assert_eq!(found, kept.get(id).cloned());
+    }
+    for (name, known) in &model.templates {
+        let template = store.template(Principal::local(), name.clone()).await?;
+        let mut template = template.expect("it is kept");
+        assert_eq!(
+            template.snapshot.state,
+            lean(known.snapshot.state.clone(), Some(&known.snapshot))
+        );
+        template.snapshot = known.snapshot.clone();
+        assert_eq!(&template, known);
+    }
+    let summaries: Vec<_> = model.templates.values().cloned().map(TemplateSummary::from).collect();
+    assert_eq!(store.templates(Principal::local()).await?, summaries);
+    assert_eq!(*store.end().borrow(), Cursor(model.log.len() as u64));
+    let log: Vec<_> = model.logged(0).collect();
+    assert_eq!(store.events_after(Cursor(0), most(usize::MAX)).await?.entries, log);
+    let due = model.due();
+    assert_eq!(store.due(None, Timestamp::NEVER, usize::MAX).await?, due);
+    let all = store.sessions(SessionQuery { limit: 1, ..SessionQuery::default() }).await?;
+    assert_eq!(all.total, model.sessions.len());
+    compare_agents(store, model).await
+}
+
+async fn compare_agents(store: &dyn Store, model: &Model) -> Result<(), StoreError> {
+    for agent in &model.agents {
+        let reference = agent.reference.clone();
+        let exact = AgentQuery::Exact(reference.owner, reference.name, reference.version);
+        assert_eq!(store.agent(exact).await?.as_ref(), Some(agent));
+    }
+    for component in 0..3_u8 {
+        let bytes = vec![component; 100];
+        let digest = Digest::of(&bytes);
+        let is_there = model.agents.iter().any(|it| it.reference.digest == digest);
+        assert_eq!(store.component(digest).await?, is_there.then(|| bytes.into()));
+        let found = store.agent(AgentQuery::AnyComponent(digest)).await?;
+        assert_eq!(found.map(|it| it.reference.digest), is_there.then_some(digest));
+    }
+    for user in ["ann", "ben"] {
+        let user = Principal(user.to_owned());
+        let mut usable: Vec<_> =
+            model.agents.iter().filter(|it| it.is_usable_by(&user)).cloned().collect();
+        usable.sort_by_key(|it| it.reference.name.clone());
+        assert_eq!(store.agents(user).await?, usable);
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Random histories of a store.
+
+use bytes::Bytes;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::samples;
+use dormouse_domain::agent::{AgentOwner, Digest};
+use dormouse_domain::id::Principal;
+use dormouse_domain::pattern::Pattern;
+use dormouse_domain::session::{Object, Session};
+use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
+use dormouse_domain::state::State;
+
+/// One step of a random history. Sessions are picked among those that were ever created.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Create(Box<Session>),
+    Turn {
+        at: Index,
+        answer: usize,
+        head: Option<Contents>,
+        state: State,
+    },
+    Update {
+        at: Index,
+        state: State,
+        context: Object,
+        active: i64,
+        drop_head: bool,
+    },
+    /// To go back to one of the snapshots of a session, and whether it may come back from there.
+    Rewind {
+        at: Index,
+        to: Index,
+        pin: bool,
+    },
+    /// Sessions that start from a snapshot of one, or from a template.
+    Fork {
+        at: Index,
+        of: Index,
+        count: u64,
+    },
+    Warm {
+        name: u8,
+        count: u64,
+    },
+    Template {
+        at: Index,
+        of: Index,
+        name: u8,
+    },
+    DropTemplate(u8),
+    Delete(Index),
+    Stale(Index),
+    Query {
+        query: Picks,
+        offset: usize,
+        limit: usize,
+    },
+    Due {
+        now: i64,
+        limit: usize,
+    },
+    Rows {
+        at: Index,
+        after: u64,
+        limit: usize,
+    },
+    Events {
+        after: u64,
+        limit: usize,
+    },
+    /// A turn of each of these sessions, in one transaction.
+    Tick(Vec<Index>),
+    /// A new session and a stale record, in one transaction.
+    Half {
+        at: Index,
+        last: bool,
+    },
+    /// An agent whose version follows from its component.
+    Upload {
+        owner: AgentOwner,
+        name: u8,
+        component: u8,
+    },
+    Publish(Index),
+    RemoveAgent(Index),
+    Reopen {
+        close: bool,
+    },
+}
+
+/// What a snapshot holds.
+#[derive(Clone, Debug)]
+pub(super) struct Contents {
+    pub(super) data: usize,
+    pub(super) chunks: Vec<u8>,
+    /// Whether what the head has already comes without its data.
+    pub(super) lean: bool,
+}
+
+/// Few different chunks, so that sessions share some.
+pub(super) fn contents() -> impl Strategy<Value = Contents> {
+    (size(), proptest::collection::vec(0..12_u8, 0..5), any::<bool>())
+        .prop_map(|(data, chunks, lean)| Contents { data, chunks, lean })
+}
+
+pub(super) fn state_of(contents: &Contents) -> GuestState {
+    let data = Bytes::from(vec![7; contents.data]);
+    if contents.chunks.is_empty() {
+        return GuestState::Portable { version: 1, data };
+    }
+    let chunk = |number: &u8| {
+        let data = vec![*number; 1000 * usize::from(*number)];
+        let size = u32::try_from(data.len()).expect("it is small");
+        Chunk { digest: Digest::of(&[*number]), size, data: Some(data.into()) }
+    };
+    GuestState::Image { data, chunks: contents.chunks.iter().map(chunk).collect() }
+}
+
+/// The same without the data of those chunks that `known` has.
+pub(super) fn lean(mut state: GuestState, known: Option<&Snapshot>) -> GuestState {
+    let Some(GuestState::Image { chunks: known, .. }) = known.map(|known| &known.state) else {
+        return state;
+    };
+    if let GuestState::Image { chunks, .. } = &mut state {
+        for chunk in chunks {
+            if known.iter().any(|known| known.digest == chunk.digest) {
+                chunk.data = None;
+            }
+        }
+    }
+    state
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Picks {
+    pub(super) owner: Option<String>,
+    pub(super) pattern: Option<Pattern>,
+    pub(super) status: Option<State>,
+    pub(super) user: Option<String>,
+    pub(super) tags: Vec<String>,
+}
+
+/// Mostly small, and around every bound at which a value moves to a file.
+pub(super) fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        6 => 0..500_usize,
+        1 => 15_000..17_000_usize,
+        1 => 23_000..26_000_usize,
+        1 => Just(100_000_usize),
+    ]
+}
+
+pub(super) fn picks() -> impl Strategy<Value = Picks> {
+    (
+        weighted(0.3, "[p-r]"),
+        weighted(0.3, samples::pattern()),
+        weighted(0.3, samples::state()),
+        weighted(0.3, "[u-w]"),
+        proptest::collection::vec("[a-d]", 0..3),
+    )
+        .prop_map(|(owner, pattern, status, user, tags)| Picks {
+            owner,
+            pattern,
+            status,
+            user,
+            tags,
+        })
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    let at = any::<Index>;
+    let state = samples::state;
+    let limit = || 0..12_usize;
+    prop_oneof![
+        4 => samples::session().prop_map(|session| Step::Create(Box::new(session))),
+        8 => (at(), size(), weighted(0.8, contents()), state())
+            .prop_map(|(at, answer, head, state)| Step::Turn { at, answer, head, state }),
+        3 => (at(), state(), samples::object(), 0..10_000_000_i64, proptest::bool::weighted(0.1))
+            .prop_map(|(at, state, context, active, drop_head)| {
+                Step::Update { at, state, context, active, drop_head }
+            }),
+        2 => (at(), at(), any::<bool>()).prop_map(|(at, to, pin)| Step::Rewind { at, to, pin }),
+        2 => (at(), at(), 0..4_u64).prop_map(|(at, of, count)| Step::Fork { at, of, count }),
+        1 => (0..3_u8, 0..4_u64).prop_map(|(name, count)| Step::Warm { name, count }),
+        2 => (at(), at(), 0..3_u8).prop_map(|(at, of, name)| Step::Template { at, of, name }),
+        1 => (0..3_u8).prop_map(Step::DropTemplate),
+        1 => at().prop_map(Step::Delete),
+        1 => at().prop_map(Step::Stale),
+        3 => (picks(), 0..6_usize, limit())
+            .prop_map(|(query, offset, limit)| Step::Query { query, offset, limit }),
+        2 => (0..50_000_000_i64, limit()).prop_map(|(now, limit)| Step::Due { now, limit }),
+        2 => (at(), 0..5_u64, limit())
+            .prop_map(|(at, after, limit)| Step::Rows { at, after, limit }),
+        2 => (0..40_u64, limit()).prop_map(|(after, limit)| Step::Events { after, limit }),
+        2 => proptest::collection::vec(at(), 0..4).prop_map(Step::Tick),
+        1 => (at(), any::<bool>()).prop_map(|(at, last)| Step::Half { at, last }),
+        2 => (owner(), 0..2_u8, 0..3_u8)
+            .prop_map(|(owner, name, component)| Step::Upload { owner, name, component }),
+        1 => at().prop_map(Step::Publish),
+        1 => at().prop_map(Step::RemoveAgent),
+        1 => any::<bool>().prop_map(|close| Step::Reopen { close }),
+    ]
+}
+
+fn owner() -> impl Strategy<Value = AgentOwner> {
+    let named = |name: &str| AgentOwner::Principal(Principal(name.to_owned()));
+    proptest::sample::select(vec![AgentOwner::Host, named("ann"), named("ben")])
+}

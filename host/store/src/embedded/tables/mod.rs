@@ -1,0 +1,179 @@
+//! What is kept: each kind of stored thing is one file, with its keys, its form on the disk, what the index
+//! has of it, how it is checked, how it is repaired and what people call it.
+//!
+//! [`TABLES`] is the one list of them. When a store is opened (`recovery`), checked (`upkeep/audit`) or
+//! repaired (`upkeep/mend`), and when a key is shown to people, that list is walked.
+//!
+//! Numbers in keys are big-endian, so that keys are in the order of what they stand for. The rows of one
+//! session are neighbours, so that what belongs to it is found when it is removed. The owner of a template
+//! or an agent has its length before it, in two bytes: no owner and name are the key of others.
+
+pub(super) mod agents;
+pub(super) mod blobs;
+pub(super) mod events;
+mod idempotency;
+pub(super) mod notes;
+pub(super) mod sessions;
+pub(super) mod snapshots;
+pub(super) mod templates;
+pub(super) mod turns;
+
+use bytes::Bytes;
+
+use super::OpenError;
+use super::commit::{Change, Places};
+use super::disk::Disk;
+use super::group::Group;
+use super::keys;
+use super::recovery::Recovery;
+use super::upkeep::audit::Audit;
+use super::upkeep::mend::Mender;
+use crate::codec::{self, CodecError};
+use crate::upkeep::UpkeepError;
+use crate::{Expect, StoreError, Write};
+use dormouse_domain::id::SessionId;
+
+/// The layout of the directory: which tables there are, and what their keys are. Whoever adds a table raises
+/// it, so that an earlier version does not take what lies there for damage, or go on without it.
+///
+/// | layout | what it has | how it is brought to the next |
+/// | --- | --- | --- |
+/// | 1, 2 | sled alone, and files | no release had them: refused |
+/// | 3 | the engine | `owners` gives agents their owners |
+/// | 4 | agents by owner | nothing is written anew |
+/// | 5 | idempotency keys | it is the present one |
+pub(super) const LAYOUT: u8 = 5;
+
+/// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
+/// sessions, what has been set aside after what may be, and what is being removed last.
+pub(super) static TABLES: [&dyn Table; 15] = [
+    &sessions::SessionTable,
+    &turns::TurnTable,
+    &snapshots::SnapshotTable,
+    &snapshots::HolderTable,
+    &blobs::UseTable,
+    &blobs::BlobTable,
+    &agents::AgentTable,
+    &agents::ComponentTable,
+    &templates::TemplateTable,
+    &events::EventTable,
+    &events::PlaceTable,
+    &idempotency::IdempotencyTable,
+    &notes::NoteTable,
+    &notes::AsideTable,
+    &sessions::GoneTable,
+];
+
+/// A kind of stored thing.
+pub(super) trait Table: Sync {
+    /// Whether a key is one of its keys.
+    fn has(&self, key: &[u8]) -> bool;
+
+    /// A key of it as people read it. `None`: it is not made as its keys are.
+    fn describe(&self, key: &[u8]) -> Option<String>;
+
+    /// The session that a key of it belongs to, where it belongs to one.
+    fn session(&self, _key: &[u8]) -> Option<SessionId> {
+        None
+    }
+
+    /// Whether a value that cannot be read is mended with something else that it is a part of, or that
+    /// names it. Where it is not, a repair takes it out by itself.
+    fn is_part(&self) -> bool {
+        false
+    }
+
+    /// Whether it is to be known later that a value is lost: then a repair sets an empty one aside.
+    fn is_missed(&self) -> bool {
+        false
+    }
+
+    /// Tell the index what is there, when the store is opened.
+    fn recover(&self, _recovery: &mut Recovery<'_>) -> Result<(), OpenError> {
+        Ok(())
+    }
+
+    /// Look at one value, whose key is one of its keys. The keys of all tables come in order.
+    fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError>;
+
+    /// Take note of a key whose value cannot be read, so that what is missing because of that is not told
+    /// as well.
+    fn lose(&self, _audit: &mut Audit, _key: &[u8]) {}
+
+    /// The same of a key whose value has been set aside.
+    fn set_aside(&self, _audit: &mut Audit, _key: &[u8]) {}
+
+    /// Compare what has been seen, once all keys of one moment have been.
+    fn compare(&self, _audit: &mut Audit) {}
+
+    /// Mend what an audit has found. What could not be read has been taken out before.
+    fn mend(&self, _mender: &mut Mender<'_>) -> Result<(), UpkeepError> {
+        Ok(())
+    }
+
+    /// Count again what is counted, once all has been mended.
+    fn recount(&self, _disk: &Disk) -> Result<(), UpkeepError> {
+        Ok(())
+    }
+}
+
+/// Something that a transaction writes, in the form of its table.
+///
+/// # Errors
+/// [`StoreError::TooLarge`]
+pub(super) fn encode(places: &mut Places<'_>, write: Write) -> Result<Change, StoreError> {
+    Ok(match write {
+        Write::Session { record, head } => {
+            let head = head.map(|head| places.snapshot(record.id, head));
+            Change::Session(Box::new(sessions::record(&record)?), head)
+        }
+        Write::Turn(turn) => Change::Turn(turn.session, turn.number, codec::encode_turn(&turn)),
+        Write::RemoveSession(id) => Change::RemoveSession(id),
+        Write::Template(template) => Change::Template(templates::encode(places, *template)?),
+        Write::RemoveTemplate(owner, name) => {
+            templates::check(&owner, &name)?;
+            Change::RemoveTemplate(templates::template(&owner, &name), name)
+        }
+        Write::Agent(agent, component) => agents::encode(places, agent, component)?,
+        Write::RemoveAgent(agent) => Change::RemoveAgent(agent),
+        Write::Idempotency(record) => idempotency::encode(&record)?,
+        Write::RemoveIdempotency(key) => idempotency::remove(&key)?,
+    })
+}
+
+/// Whether something is as a transaction expects.
+///
+/// # Errors
+/// What [`Expect`] says of it.
+pub(super) fn expect(group: &mut Group<'_>, expected: &Expect) -> Result<(), StoreError> {
+    match expected {
+        Expect::NewSession(id) => group.expect_new_session(*id),
+        Expect::Session(id) => group.expect_session(*id).map(drop),
+        Expect::Revision(id, revision) => match group.expect_session(*id)? {
+            now if now == *revision => Ok(()),
+            _ => Err(StoreError::Conflict(*id)),
+        },
+        Expect::NewAgent(agent) => group.expect_new_agent(agent),
+        Expect::Agent(agent) => group.expect_agent(agent),
+        Expect::NewIdempotencyKey(key) => idempotency::expect_new(group, key),
+    }
+}
+
+/// The table that has this key.
+pub(super) fn of(key: &[u8]) -> Option<&'static dyn Table> {
+    TABLES.into_iter().find(|table| table.has(key))
+}
+
+/// A key as people read it.
+pub(super) fn describe(key: &[u8]) -> String {
+    of(key).and_then(|table| table.describe(key)).unwrap_or_else(|| keys::hex(key))
+}
+
+/// The session that a key belongs to, where it belongs to one.
+pub(super) fn concerned(key: &[u8]) -> Option<SessionId> {
+    of(key)?.session(key)
+}
+
+fn malformed(what: &str) -> CodecError {
+    CodecError::Malformed(what.to_owned())
+}

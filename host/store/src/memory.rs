@@ -1,0 +1,377 @@
+//! A store in memory: ordered maps, and nothing that outlives the process. For tests of hosts, and to
+//! say in few lines what a store does.
+//!
+//! One lock: a transaction is compared with what it expects, then written. Lists are made by looking at
+//! all that there is, so it is for thousands of sessions, not for millions. Nothing goes by its age.
+
+mod blobs;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use self::state::State;
+use crate::page::Filling;
+use crate::read::{ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadTemplates, ReadTurns};
+use crate::{
+    AgentQuery, Bound, Depth, Dormant, Kept, Logged, PAGE_BYTES, Page, Retention, SessionPage,
+    SessionQuery, SnapshotSummary, Store, StoreError, Transaction, codec,
+};
+use dormouse_base::clock::Clock;
+use dormouse_domain::agent::{Agent, Digest};
+use dormouse_domain::event::{Cursor, Subject};
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::session::Session;
+use dormouse_domain::template::{Template, TemplateSummary};
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::TurnRecord;
+
+/// A store in memory.
+#[derive(Debug)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+    secret: [u8; 32],
+    /// Tells where the log ends. `None`: the store is closed.
+    log_end: Mutex<Option<watch::Sender<Cursor>>>,
+    end: watch::Receiver<Cursor>,
+    #[cfg(test)]
+    flaw: Option<Flaw>,
+}
+
+/// What a store may get wrong, so that the conformance suite has something to find.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Flaw {
+    /// The last event of each transaction is lost.
+    DropsTheLastEvent,
+    /// What a transaction expects is not looked at.
+    IgnoresWhatIsExpected,
+    /// Turns are lost.
+    LosesTurns,
+    /// The head that comes with a record is lost.
+    LosesHeads,
+    /// Nobody is told where the log ends.
+    TellsNoEnd,
+}
+
+impl Default for MemoryStore {
+    fn default() -> MemoryStore {
+        MemoryStore::new(Retention::default())
+    }
+}
+
+impl MemoryStore {
+    /// An empty store that keeps so much of the past.
+    #[must_use]
+    pub fn new(keep: Retention) -> MemoryStore {
+        let clock = Clock::real();
+        let random = [clock.random(), clock.random(), clock.random()].concat();
+        let secret = *blake3::hash(&random).as_bytes();
+        MemoryStore::of(Arc::new(Mutex::new(State::new(keep))), secret)
+    }
+
+    fn of(state: Arc<Mutex<State>>, secret: [u8; 32]) -> MemoryStore {
+        let (log_end, end) = watch::channel(Cursor::default());
+        MemoryStore {
+            state,
+            secret,
+            log_end: Mutex::new(Some(log_end)),
+            end,
+            #[cfg(test)]
+            flaw: None,
+        }
+    }
+
+    /// The same store once more, as a process that starts again finds it.
+    #[must_use]
+    pub fn reopen(&self) -> MemoryStore {
+        let again = MemoryStore::of(Arc::clone(&self.state), self.secret);
+        #[cfg(test)]
+        let again = MemoryStore { flaw: self.flaw, ..again };
+        again
+    }
+
+    /// The same with this flaw.
+    #[cfg(test)]
+    pub(crate) fn with_flaw(mut self, flaw: Flaw) -> MemoryStore {
+        self.flaw = Some(flaw);
+        self
+    }
+
+    /// How many snapshots, templates and chunks there are.
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        self.lock().counts()
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        if self.log_end().is_some() { Ok(self.lock()) } else { Err(StoreError::Closed) }
+    }
+
+    fn log_end(&self) -> MutexGuard<'_, Option<watch::Sender<Cursor>>> {
+        self.log_end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tell those who follow the log where it ends.
+    fn tell(&self, end: Cursor) {
+        #[cfg(test)]
+        if matches!(self.flaw, Some(Flaw::TellsNoEnd)) {
+            return;
+        }
+        if let Some(log_end) = &*self.log_end() {
+            log_end.send_if_modified(|now| std::mem::replace(now, end) != end);
+        }
+    }
+
+    /// What becomes of a transaction on its way.
+    #[cfg(test)]
+    fn spoil(&self, transaction: &mut Transaction) {
+        use crate::Write;
+        match self.flaw {
+            None | Some(Flaw::TellsNoEnd) => {}
+            Some(Flaw::DropsTheLastEvent) => drop(transaction.events.pop()),
+            Some(Flaw::IgnoresWhatIsExpected) => transaction.expect.clear(),
+            Some(Flaw::LosesTurns) => {
+                transaction.writes.retain(|write| !matches!(write, Write::Turn(_)));
+            }
+            Some(Flaw::LosesHeads) => {
+                for write in &mut transaction.writes {
+                    if let Write::Session { record, head: head @ Some(_) } = write {
+                        *head = None;
+                        Arc::make_mut(record).head = None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn commit(&self, transaction: Transaction) -> Result<(), StoreError> {
+        transaction.check()?;
+        #[cfg(test)]
+        let transaction = {
+            let mut transaction = transaction;
+            self.spoil(&mut transaction);
+            transaction
+        };
+        let mut state = self.open()?;
+        state.commit(transaction)?;
+        self.tell(state.end);
+        Ok(())
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    async fn failed(&self) -> StoreError {
+        std::future::pending().await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        *self.log_end() = None;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ReadSessions for MemoryStore {
+    fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError> {
+        Ok(self.open()?.sessions.get(&id).is_some_and(|held| held.record.owner == *principal))
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
+        Ok(self.open()?.sessions.get(&id).map(|held| held.record.clone()))
+    }
+
+    async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
+        let state = self.open()?;
+        Ok(state.sessions.get(&id).map(|held| Dormant {
+            session: held.record.clone(),
+            head: held.record.head.and_then(|head| held.snapshot(head)).cloned(),
+            damage: None,
+        }))
+    }
+
+    async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError> {
+        let state = self.open()?;
+        let newest_first = state.sessions.values().rev().map(|held| &held.record);
+        let matching: Vec<_> = newest_first.filter(|it| matches(&query, it)).collect();
+        let total = matching.len();
+        let behind =
+            matching.into_iter().filter(|it| query.after.is_none_or(|after| it.id < after));
+        let mut page = Filling::new(Bound { entries: query.limit, bytes: PAGE_BYTES });
+        for session in behind.skip(query.offset) {
+            let bytes = codec::encode_front(session).len() + codec::encode_body(session).len();
+            if !page.take(session.id, bytes, session.clone()) {
+                break;
+            }
+        }
+        let Page { entries, next } = page.page();
+        Ok(SessionPage { sessions: entries, total, next })
+    }
+
+    async fn due(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
+        let mut due = self.open()?.due();
+        due.retain(|entry| entry.0 <= now && after.is_none_or(|after| *entry > after));
+        due.truncate(limit);
+        Ok(due)
+    }
+
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.open()?.due().into_iter().map(|(at, _)| at).find(|at| *at > now))
+    }
+}
+
+/// Whether a session is one of those that a query asks for.
+fn matches(query: &SessionQuery, session: &Session) -> bool {
+    let profile = &session.profile;
+    query.owner.as_ref().is_none_or(|owner| *owner == session.owner)
+        && query.pattern.is_none_or(|pattern| pattern == profile.pattern)
+        && query.status.is_none_or(|status| status == session.state.status())
+        && (query.user_id.as_ref()).is_none_or(|user| profile.user_id.as_ref() == Some(user))
+        && (query.tags.is_empty() || query.tags.iter().any(|tag| profile.tags.contains(tag)))
+}
+
+#[async_trait]
+impl ReadTurns for MemoryStore {
+    async fn turns(
+        &self,
+        session: SessionId,
+        after: u64,
+        bound: Bound,
+    ) -> Result<Page<TurnRecord, u64>, StoreError> {
+        let state = self.open()?;
+        let mut page = Filling::new(bound);
+        let Some(first) = after.checked_add(1) else { return Ok(page.page()) };
+        for turn in state.turns.range((session, first)..=(session, u64::MAX)).map(|(_, turn)| turn)
+        {
+            if !page.take(turn.number, codec::encode_turn(turn).len(), turn.clone()) {
+                break;
+            }
+        }
+        Ok(page.page())
+    }
+
+    async fn turn(
+        &self,
+        session: SessionId,
+        number: u64,
+    ) -> Result<Option<TurnRecord>, StoreError> {
+        Ok(self.open()?.turns.get(&(session, number)).cloned())
+    }
+}
+
+#[async_trait]
+impl ReadSnapshots for MemoryStore {
+    async fn snapshots(&self, session: SessionId) -> Result<Vec<SnapshotSummary>, StoreError> {
+        let state = self.open()?;
+        let kept = state.sessions.get(&session).map_or(&[][..], |held| &held.snapshots);
+        let summary = |snapshot: &dormouse_domain::snapshot::Snapshot| SnapshotSummary {
+            id: snapshot.id,
+            parent: snapshot.parent,
+            turn: snapshot.turn,
+            agent: snapshot.agent,
+            taken_at: snapshot.taken_at,
+            size: snapshot.state.size() as u64,
+        };
+        Ok(kept.iter().rev().map(summary).collect())
+    }
+
+    async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError> {
+        let state = self.open()?;
+        let found = state.sessions.values().find_map(|held| Some((held, held.snapshot(id)?)));
+        Ok(found.map(|(held, snapshot)| Kept {
+            session: held.record.id,
+            snapshot: match depth {
+                Depth::Whole => snapshot.clone(),
+                Depth::Outline => blobs::outline(snapshot),
+            },
+        }))
+    }
+}
+
+#[async_trait]
+impl ReadTemplates for MemoryStore {
+    async fn template(
+        &self,
+        owner: Principal,
+        name: String,
+    ) -> Result<Option<Template>, StoreError> {
+        let state = self.open()?;
+        let found = state.templates.get(&(owner.0, name));
+        Ok(found.map(|it| Template { snapshot: blobs::outline(&it.snapshot), ..it.clone() }))
+    }
+
+    async fn templates(&self, owner: Principal) -> Result<Vec<TemplateSummary>, StoreError> {
+        let state = self.open()?;
+        let own = state.templates.values().filter(|template| template.owner == owner);
+        Ok(own.cloned().map(TemplateSummary::from).collect())
+    }
+}
+
+#[async_trait]
+impl ReadAgents for MemoryStore {
+    async fn agent(&self, query: AgentQuery) -> Result<Option<Agent>, StoreError> {
+        Ok(self.open()?.agent(&query).cloned())
+    }
+
+    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError> {
+        let state = self.open()?;
+        let all = state.agents.values();
+        let mut usable: Vec<_> = all.filter(|it| it.agent.is_usable_by(&usable_by)).collect();
+        usable.sort_by_key(|it| (&it.agent.reference.name, it.sequence));
+        Ok(usable.into_iter().map(|it| it.agent.clone()).collect())
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.open()?.components.get(&digest).cloned())
+    }
+}
+
+#[async_trait]
+impl ReadEvents for MemoryStore {
+    fn end(&self) -> watch::Receiver<Cursor> {
+        // Another that has the same state may have moved it.
+        self.tell(self.lock().end);
+        self.end.clone()
+    }
+
+    async fn events_after(
+        &self,
+        cursor: Cursor,
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
+        Ok(self.open()?.events(cursor, bound, |_| true))
+    }
+
+    async fn session_events(
+        &self,
+        session: SessionId,
+        cursor: Cursor,
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError> {
+        let state = self.open()?;
+        let Some(held) = state.sessions.get(&session) else {
+            return Ok(Filling::new(bound).page());
+        };
+        // One of the same id may have been there before.
+        let cursor = cursor.max(held.before);
+        let subject = Subject::Session(session);
+        Ok(state.events(cursor, bound, |event| event.subject == subject))
+    }
+}

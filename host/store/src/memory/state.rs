@@ -1,0 +1,345 @@
+//! What the store in memory has, and what a transaction makes of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::MemoryStore;
+use super::blobs::Chunks;
+use crate::page::Filling;
+use crate::read::ReadIdempotency;
+use crate::{
+    AgentQuery, Bound, Expect, Logged, Page, Retention, StoreError, Transaction, Write, codec,
+};
+use dormouse_domain::agent::{Agent, AgentName, AgentOwner, AgentRef, Digest, Version};
+use dormouse_domain::deadline;
+use dormouse_domain::event::{Cursor, Event};
+use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::session::Session;
+use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::template::Template;
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
+
+/// All of it.
+#[derive(Debug)]
+pub(super) struct State {
+    keep: Retention,
+    pub(super) sessions: BTreeMap<SessionId, Held>,
+    pub(super) turns: BTreeMap<(SessionId, u64), TurnRecord>,
+    /// By owner and name. Their snapshots are whole.
+    pub(super) templates: BTreeMap<(String, String), Template>,
+    pub(super) agents: BTreeMap<(AgentOwner, AgentName, Version), Uploaded>,
+    pub(super) components: BTreeMap<Digest, Bytes>,
+    idempotency: HashMap<IdempotencyKey, IdempotencyRecord>,
+    chunks: Chunks,
+    log: BTreeMap<Cursor, Event>,
+    pub(super) end: Cursor,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) record: Session,
+    /// Those that are kept, whole, the oldest first.
+    pub(super) snapshots: Vec<Snapshot>,
+    /// The end of the log before it was created.
+    pub(super) before: Cursor,
+}
+
+impl Held {
+    /// A snapshot of it.
+    pub(super) fn snapshot(&self, id: SnapshotId) -> Option<&Snapshot> {
+        self.snapshots.iter().find(|snapshot| snapshot.id == id)
+    }
+}
+
+/// An agent and its place in the order of upload.
+#[derive(Debug)]
+pub(super) struct Uploaded {
+    pub(super) sequence: u64,
+    pub(super) agent: Agent,
+}
+
+impl State {
+    /// Nothing, and so much is kept of the past.
+    pub(super) fn new(keep: Retention) -> State {
+        State {
+            keep,
+            sessions: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            templates: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            components: BTreeMap::new(),
+            idempotency: HashMap::new(),
+            chunks: Chunks::default(),
+            log: BTreeMap::new(),
+            end: Cursor::default(),
+        }
+    }
+
+    /// How many snapshots, templates and chunks there are.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        let snapshots = self.sessions.values().map(|held| held.snapshots.len()).sum();
+        (snapshots, self.templates.len(), self.chunks.len())
+    }
+
+    /// Do all of this or nothing.
+    pub(super) fn commit(&mut self, transaction: Transaction) -> Result<(), StoreError> {
+        let Transaction { expect, mut writes, events } = transaction;
+        for expected in &expect {
+            self.expect(expected)?;
+        }
+        for write in &writes {
+            self.check(write)?;
+        }
+        self.chunks.fill(writes.iter_mut().filter_map(Write::snapshot_mut).collect())?;
+        // Before anything goes: it may be the same.
+        writes
+            .iter_mut()
+            .filter_map(Write::snapshot_mut)
+            .for_each(|snapshot| self.chunks.take(snapshot));
+        for write in writes {
+            self.apply(write);
+        }
+        for event in events {
+            self.end.0 += 1;
+            self.log.insert(self.end, event);
+        }
+        while self.log.len() as u64 > self.keep.events {
+            self.log.pop_first();
+        }
+        Ok(())
+    }
+
+    fn expect(&self, expected: &Expect) -> Result<(), StoreError> {
+        let revision = |id: &SessionId| {
+            let found = self.sessions.get(id).map(|held| held.record.revision);
+            found.ok_or(StoreError::NotFound(*id))
+        };
+        match expected {
+            Expect::NewSession(id) if self.sessions.contains_key(id) => {
+                Err(StoreError::Conflict(*id))
+            }
+            Expect::NewSession(_) => Ok(()),
+            Expect::Session(id) => revision(id).map(drop),
+            Expect::Revision(id, expected) if revision(id)? != *expected => {
+                Err(StoreError::Conflict(*id))
+            }
+            Expect::Revision(..) => Ok(()),
+            Expect::NewAgent(agent) => match self.agents.get(&key_of(agent)) {
+                Some(known) => Err(StoreError::AgentExists(known.agent.reference.clone())),
+                None => Ok(()),
+            },
+            Expect::Agent(agent) => self.expect_agent(agent),
+            Expect::NewIdempotencyKey(key) => match self.idempotency.get(key) {
+                Some(known) => Err(StoreError::Conflict(known.session)),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn expect_agent(&self, agent: &AgentRef) -> Result<(), StoreError> {
+        match self.agents.get(&key_of(agent)) {
+            Some(known) if known.agent.reference == *agent => Ok(()),
+            Some(_) | None => Err(StoreError::AgentNotFound(agent.clone())),
+        }
+    }
+
+    /// Whether something can be written.
+    fn check(&self, write: &Write) -> Result<(), StoreError> {
+        match write {
+            Write::Session { record, head } => {
+                let is_taken = |id| self.sessions.values().any(|held| held.snapshot(id).is_some());
+                if head.as_ref().map(|head| head.id).is_some_and(is_taken) {
+                    return Err(StoreError::Conflict(record.id));
+                }
+                let Some(named) = record.head else { return Ok(()) };
+                let comes = head.as_ref().is_some_and(|head| head.id == named);
+                let held = self.sessions.get(&record.id);
+                let is_there = comes || held.is_some_and(|held| held.snapshot(named).is_some());
+                if is_there { Ok(()) } else { Err(StoreError::SnapshotGone) }
+            }
+            Write::RemoveSession(id) if !self.sessions.contains_key(id) => {
+                Err(StoreError::NotFound(*id))
+            }
+            Write::RemoveTemplate(owner, name) => {
+                let is_there = self.templates.contains_key(&(owner.0.clone(), name.clone()));
+                if is_there { Ok(()) } else { Err(StoreError::TemplateNotFound(name.clone())) }
+            }
+            Write::RemoveAgent(agent) => {
+                self.expect_agent(agent)?;
+                match self.uses(agent) {
+                    0 => Ok(()),
+                    uses => Err(StoreError::AgentInUse(uses)),
+                }
+            }
+            Write::RemoveSession(_)
+            | Write::Turn(_)
+            | Write::Template(_)
+            | Write::Agent(..)
+            | Write::Idempotency(_)
+            | Write::RemoveIdempotency(_) => Ok(()),
+        }
+    }
+
+    /// Write something that has been checked, and whose snapshot has been taken.
+    fn apply(&mut self, write: Write) {
+        match write {
+            Write::Session { record, head } => self.put_session(Arc::unwrap_or_clone(record), head),
+            Write::Turn(turn) => {
+                let (id, number) = (turn.session, turn.number);
+                self.turns.insert((id, number), Arc::unwrap_or_clone(turn));
+                self.forget_turns(id, (number + 1).saturating_sub(self.keep.turns));
+            }
+            Write::RemoveSession(id) => {
+                self.forget_turns(id, u64::MAX);
+                let snapshots = self.sessions.remove(&id).map_or(Vec::new(), |held| held.snapshots);
+                snapshots.iter().for_each(|snapshot| self.chunks.release(snapshot));
+            }
+            Write::Template(template) => {
+                let key = (template.owner.0.clone(), template.name.clone());
+                if let Some(old) = self.templates.insert(key, *template) {
+                    self.chunks.release(&old.snapshot);
+                }
+            }
+            Write::RemoveTemplate(owner, name) => {
+                if let Some(old) = self.templates.remove(&(owner.0, name)) {
+                    self.chunks.release(&old.snapshot);
+                }
+            }
+            Write::Agent(agent, component) => {
+                if let Some(component) = component {
+                    self.components.insert(agent.reference.digest, component);
+                }
+                let key = key_of(&agent.reference);
+                let newest = self.agents.values().map(|it| it.sequence).max().unwrap_or(0);
+                let sequence = self.agents.get(&key).map_or(newest + 1, |known| known.sequence);
+                self.agents.insert(key, Uploaded { sequence, agent: *agent });
+            }
+            Write::RemoveAgent(agent) => {
+                self.agents.remove(&key_of(&agent));
+                if self.with_component(agent.digest).next().is_none() {
+                    self.components.remove(&agent.digest);
+                }
+            }
+            Write::Idempotency(record) => {
+                self.idempotency.insert(record.key.clone(), *record);
+            }
+            Write::RemoveIdempotency(key) => drop(self.idempotency.remove(&key)),
+        }
+    }
+
+    /// Forget the turns of a session before this one.
+    fn forget_turns(&mut self, id: SessionId, end: u64) {
+        let old: Vec<_> = self.turns.range((id, 0)..(id, end)).map(|(key, _)| *key).collect();
+        for key in old {
+            self.turns.remove(&key);
+        }
+    }
+
+    fn put_session(&mut self, record: Session, head: Option<Snapshot>) {
+        let pinned = [record.head, record.before_upgrade.as_ref().and_then(|before| before.head)];
+        let new = Held { record: record.clone(), snapshots: Vec::new(), before: self.end };
+        let held = self.sessions.entry(record.id).or_insert(new);
+        held.record = record;
+        let Some(head) = head else { return };
+        held.snapshots.push(head);
+        let mut too_many = held.snapshots.len().saturating_sub(self.keep.snapshots);
+        held.snapshots.retain(|snapshot| {
+            let goes = too_many > 0 && !pinned.contains(&Some(snapshot.id));
+            if goes {
+                too_many -= 1;
+                self.chunks.release(snapshot);
+            }
+            !goes
+        });
+    }
+
+    /// How many sessions and templates refer to an agent.
+    fn uses(&self, agent: &AgentRef) -> u64 {
+        let of_session = |record: &Session| {
+            let before = record.before_upgrade.as_ref().map(|before| &before.agent);
+            u64::from(record.profile.agent == *agent) + u64::from(before == Some(agent))
+        };
+        let sessions: u64 = self.sessions.values().map(|held| of_session(&held.record)).sum();
+        sessions + self.templates.values().filter(|it| it.agent == *agent).count() as u64
+    }
+
+    fn with_component(&self, digest: Digest) -> impl Iterator<Item = &Uploaded> {
+        self.agents.values().filter(move |it| it.agent.reference.digest == digest)
+    }
+
+    /// An agent.
+    pub(super) fn agent(&self, query: &AgentQuery) -> Option<&Agent> {
+        let found = match query {
+            AgentQuery::Exact(owner, name, version) => {
+                self.agents.get(&(owner.clone(), name.clone(), version.clone()))
+            }
+            AgentQuery::Latest(owner, name, user) => {
+                let is_meant = |it: &&Uploaded| {
+                    let reference = &it.agent.reference;
+                    reference.owner == *owner
+                        && reference.name == *name
+                        && it.agent.is_usable_by(user)
+                };
+                self.agents.values().filter(is_meant).max_by(|one, other| {
+                    let version = &one.agent.reference.version;
+                    let precedence = version.precedence(&other.agent.reference.version);
+                    precedence.then(one.sequence.cmp(&other.sequence))
+                })
+            }
+            AgentQuery::Component(digest, user) => {
+                let usable = |it: &&Uploaded| it.agent.is_bundled() || it.agent.is_usable_by(user);
+                self.with_component(*digest).filter(usable).min_by_key(|it| {
+                    (!it.agent.is_owned_by(user), it.agent.is_bundled(), it.sequence)
+                })
+            }
+            AgentQuery::AnyComponent(digest) => self.with_component(*digest).next(),
+        };
+        found.map(|uploaded| &uploaded.agent)
+    }
+
+    /// All that is due, the longest due first.
+    pub(super) fn due(&self) -> Vec<(Timestamp, SessionId)> {
+        let due = |held: &Held| Some((deadline::next(&held.record)?.0, held.record.id));
+        let mut all: Vec<_> = self.sessions.values().filter_map(due).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Events after `cursor` that are meant.
+    pub(super) fn events(
+        &self,
+        cursor: Cursor,
+        bound: Bound,
+        is_meant: impl Fn(&Event) -> bool,
+    ) -> Page<Logged, Cursor> {
+        let mut page = Filling::new(bound);
+        let after = (std::ops::Bound::Excluded(cursor), std::ops::Bound::Unbounded);
+        for (cursor, event) in self.log.range(after).filter(|(_, event)| is_meant(event)) {
+            let logged = Logged { cursor: *cursor, event: event.clone() };
+            if !page.take(*cursor, codec::encode_event(event).len(), logged) {
+                break;
+            }
+        }
+        page.page()
+    }
+}
+
+fn key_of(agent: &AgentRef) -> (AgentOwner, AgentName, Version) {
+    (agent.owner.clone(), agent.name.clone(), agent.version.clone())
+}
+
+#[async_trait]
+impl ReadIdempotency for MemoryStore {
+    async fn idempotency(
+        &self,
+        key: IdempotencyKey,
+    ) -> Result<Option<IdempotencyRecord>, StoreError> {
+        Ok(self.open()?.idempotency.get(&key).cloned())
+    }
+}

@@ -1,0 +1,156 @@
+//! What is read of a store, by concern. Readers see what is durable, nothing else.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    AgentQuery, Bound, Depth, Dormant, Kept, Logged, Page, SessionPage, SessionQuery,
+    SnapshotSummary, StoreError,
+};
+use dormouse_domain::agent::{Agent, Digest};
+use dormouse_domain::event::Cursor;
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::session::Session;
+use dormouse_domain::template::{Template, TemplateSummary};
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
+
+/// All that can be read.
+pub trait Reads:
+    ReadSessions + ReadTurns + ReadSnapshots + ReadTemplates + ReadAgents + ReadEvents + ReadIdempotency
+{
+}
+
+impl<S> Reads for S where
+    S: ReadSessions
+        + ReadTurns
+        + ReadSnapshots
+        + ReadTemplates
+        + ReadAgents
+        + ReadEvents
+        + ReadIdempotency
+{
+}
+
+/// The records of sessions, and when something is due for one.
+#[async_trait]
+pub trait ReadSessions: Send + Sync {
+    /// Whether there is a session of this id that belongs to this principal, as memory knows it: it
+    /// reads nothing. Where a record is so damaged that it is not known whose it is, it is anybody's,
+    /// and reading it says that it is damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`]
+    fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError>;
+
+    /// The record of a session.
+    async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError>;
+
+    /// The record of a session with its head: what it takes to wake it.
+    async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError>;
+
+    /// A page of the sessions that match, newest first. It ends before it has more than
+    /// [`PAGE_BYTES`](crate::PAGE_BYTES).
+    async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError>;
+
+    /// Sessions for which something is due at `now`, the longest due first, at most `limit`; only
+    /// those behind `after`, so that a caller can page past what it leaves alone.
+    async fn due(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError>;
+
+    /// When something is due next, over all sessions, later than `now`.
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+}
+
+/// The turns of sessions.
+#[async_trait]
+pub trait ReadTurns: Send + Sync {
+    /// Turns of a session with numbers above `after`, in order.
+    async fn turns(
+        &self,
+        session: SessionId,
+        after: u64,
+        bound: Bound,
+    ) -> Result<Page<TurnRecord, u64>, StoreError>;
+
+    /// One turn of a session.
+    async fn turn(&self, session: SessionId, number: u64)
+    -> Result<Option<TurnRecord>, StoreError>;
+}
+
+/// The snapshots of sessions.
+#[async_trait]
+pub trait ReadSnapshots: Send + Sync {
+    /// The snapshots of a session that are kept, newest first.
+    async fn snapshots(&self, session: SessionId) -> Result<Vec<SnapshotSummary>, StoreError>;
+
+    /// A snapshot, whosever it is. [`StoreError::Damaged`] where it does not decode.
+    async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError>;
+}
+
+/// The templates.
+#[async_trait]
+pub trait ReadTemplates: Send + Sync {
+    /// A template, with the outline of its snapshot.
+    async fn template(
+        &self,
+        owner: Principal,
+        name: String,
+    ) -> Result<Option<Template>, StoreError>;
+
+    /// The templates of an owner, by name.
+    async fn templates(&self, owner: Principal) -> Result<Vec<TemplateSummary>, StoreError>;
+}
+
+/// The agents and their components.
+#[async_trait]
+pub trait ReadAgents: Send + Sync {
+    /// An agent.
+    async fn agent(&self, query: AgentQuery) -> Result<Option<Agent>, StoreError>;
+
+    /// The agents that this principal has uploaded, and those that others have made public: by name and
+    /// then in the order of upload.
+    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError>;
+
+    /// The bytes of a component, checked against the digest.
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError>;
+}
+
+/// The log of events.
+#[async_trait]
+pub trait ReadEvents: Send + Sync {
+    /// Where the log of events ends: moves when a commit with events is durable and can be read. Closed
+    /// once the store is.
+    fn end(&self) -> watch::Receiver<Cursor>;
+
+    /// Events after `cursor`, in the order of their commits. One that does not decode is passed over, so
+    /// that it stops nobody who follows the log.
+    async fn events_after(
+        &self,
+        cursor: Cursor,
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError>;
+
+    /// Events of one session after `cursor`, in order.
+    async fn session_events(
+        &self,
+        session: SessionId,
+        cursor: Cursor,
+        bound: Bound,
+    ) -> Result<Page<Logged, Cursor>, StoreError>;
+}
+
+/// What messages have led to that came with idempotency keys.
+#[async_trait]
+pub trait ReadIdempotency: Send + Sync {
+    /// What a message has led to.
+    async fn idempotency(
+        &self,
+        key: IdempotencyKey,
+    ) -> Result<Option<IdempotencyRecord>, StoreError>;
+}

@@ -1,0 +1,377 @@
+//! What one commit changes, in the terms of the domain.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::StoreError;
+use dormouse_domain::agent::{Agent, AgentRef};
+use dormouse_domain::event::Event;
+use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::session::Session;
+use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::template::Template;
+use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnOutcome, TurnRecord};
+
+/// The most records of sessions that one transaction writes.
+pub const MAX_CREATIONS: usize = 256;
+
+/// What one commit changes: all of it or nothing, where the store is as the transaction expects.
+#[derive(Clone, Debug, Default)]
+pub struct Transaction {
+    /// What the store must have, compared in the moment of the commit.
+    pub expect: Vec<Expect>,
+    /// What is written, in order.
+    pub writes: Vec<Write>,
+    /// What happened, in order: appended to the log.
+    pub events: Vec<Event>,
+}
+
+/// What a transaction expects of the store. Where one of these does not hold, nothing is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// No session has this id, and nothing is left of one that had it: else [`StoreError::Conflict`].
+    NewSession(SessionId),
+    /// The session is there and can be read: else [`StoreError::NotFound`] or [`StoreError::Damaged`].
+    Session(SessionId),
+    /// The record of the session has this revision: else [`StoreError::Conflict`], or as for
+    /// [`Expect::Session`].
+    Revision(SessionId, u64),
+    /// No agent has this owner, name and version: else [`StoreError::AgentExists`].
+    NewAgent(AgentRef),
+    /// The agent is there, with this component: else [`StoreError::AgentNotFound`].
+    Agent(AgentRef),
+    /// No message has come with this key: else [`StoreError::Conflict`] with the session that it was sent to.
+    NewIdempotencyKey(IdempotencyKey),
+}
+
+/// One thing that a transaction writes. What is removed must be there.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A session gets this record, and with it a new head where one is given.
+    ///
+    /// The transaction expects what was there: [`Expect::NewSession`] for a record of revision 1, or
+    /// [`Expect::Revision`] for the revision after that one. The head that the record names comes with
+    /// it or is kept; the chunks of a new head may come without their data where a snapshot or a
+    /// template that is kept has them. Else [`StoreError::SnapshotGone`].
+    Session {
+        /// The record.
+        record: Arc<Session>,
+        /// The new head: the one that the record names.
+        head: Option<Snapshot>,
+    },
+    /// A turn. The transaction also writes the record that counts it, before it.
+    Turn(Arc<TurnRecord>),
+    /// A session, its turns and its snapshots are removed. Its events stay.
+    /// Else [`StoreError::NotFound`].
+    RemoveSession(SessionId),
+    /// A template. One of the same owner and name is replaced. Its snapshot shares chunks as the head of
+    /// a session does.
+    Template(Box<Template>),
+    /// A template is removed. Else [`StoreError::TemplateNotFound`].
+    RemoveTemplate(Principal, String),
+    /// An agent: a new one with the bytes of its component, or what is known of one that is there. The
+    /// transaction expects which: [`Expect::NewAgent`] or [`Expect::Agent`].
+    Agent(Box<Agent>, Option<Bytes>),
+    /// An agent is removed that no session and no template refers to, and its component with the last
+    /// agent that has it. Else [`StoreError::AgentNotFound`] or [`StoreError::AgentInUse`].
+    RemoveAgent(AgentRef),
+    /// What a message has led to. The transaction expects [`Expect::NewIdempotencyKey`].
+    Idempotency(Box<IdempotencyRecord>),
+    /// An idempotency key is forgotten. It need not be there.
+    RemoveIdempotency(IdempotencyKey),
+}
+
+impl Write {
+    /// The snapshot that it writes.
+    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+        match self {
+            Write::Session { head, .. } => head.as_ref(),
+            Write::Template(template) => Some(&template.snapshot),
+            Write::Turn(_)
+            | Write::RemoveSession(_)
+            | Write::RemoveTemplate(..)
+            | Write::Agent(..)
+            | Write::RemoveAgent(_)
+            | Write::Idempotency(_)
+            | Write::RemoveIdempotency(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn snapshot_mut(&mut self) -> Option<&mut Snapshot> {
+        match self {
+            Write::Session { head, .. } => head.as_mut(),
+            Write::Template(template) => Some(&mut template.snapshot),
+            Write::Turn(_)
+            | Write::RemoveSession(_)
+            | Write::RemoveTemplate(..)
+            | Write::Agent(..)
+            | Write::RemoveAgent(_)
+            | Write::Idempotency(_)
+            | Write::RemoveIdempotency(_) => None,
+        }
+    }
+
+    /// Bytes that it takes besides a snapshot, about: what is always small counts nothing.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Write::Turn(turn) => {
+                let answer = match &turn.outcome {
+                    TurnOutcome::Answered { content, .. } => content.as_slice(),
+                    TurnOutcome::Failed(_) => &[],
+                };
+                let content = turn.input.iter().chain(answer).map(|part| part.len());
+                let log = turn.log.iter().map(|line| line.message.len());
+                content.chain(log).fold(0, usize::saturating_add)
+            }
+            Write::Agent(_, component) => component.as_ref().map_or(0, Bytes::len),
+            Write::Session { .. }
+            | Write::RemoveSession(_)
+            | Write::Template(_)
+            | Write::RemoveTemplate(..)
+            | Write::RemoveAgent(_)
+            | Write::Idempotency(_)
+            | Write::RemoveIdempotency(_) => 0,
+        }
+    }
+}
+
+/// What a turn leaves behind.
+#[derive(Clone, Debug)]
+pub struct TurnCommit {
+    /// The record after the turn. Its revision is one above the stored one.
+    pub session: Arc<Session>,
+    /// The turn.
+    pub turn: Arc<TurnRecord>,
+    /// The new head, where the turn saved one.
+    pub snapshot: Option<Snapshot>,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+}
+
+/// A new session, and where it starts from.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    /// The record, with revision 1.
+    pub session: Session,
+    /// What it starts from: the head that its record names.
+    pub head: Option<Snapshot>,
+}
+
+impl Transaction {
+    /// Add sessions, at most [`MAX_CREATIONS`].
+    #[must_use]
+    pub fn create(sessions: Vec<Creation>, events: Vec<Event>) -> Transaction {
+        Transaction {
+            expect: sessions.iter().map(|new| Expect::NewSession(new.session.id)).collect(),
+            writes: sessions
+                .into_iter()
+                .map(|new| record(Arc::new(new.session), new.head))
+                .collect(),
+            events,
+        }
+    }
+
+    /// Write what a turn leaves behind.
+    #[must_use]
+    pub fn turn(commit: TurnCommit) -> Transaction {
+        let TurnCommit { session, turn, snapshot, events } = commit;
+        Transaction {
+            expect: vec![before(&session)],
+            writes: vec![record(session, snapshot), Write::Turn(turn)],
+            events,
+        }
+    }
+
+    /// Replace the record of a session, and with it the head where one is given. Its revision is one
+    /// above the stored one.
+    #[must_use]
+    pub fn update(session: Session, head: Option<Snapshot>, events: Vec<Event>) -> Transaction {
+        Transaction {
+            expect: vec![before(&session)],
+            writes: vec![record(Arc::new(session), head)],
+            events,
+        }
+    }
+
+    /// Log what happened to a session without changing it.
+    #[must_use]
+    pub fn log(session: SessionId, events: Vec<Event>) -> Transaction {
+        Transaction { expect: vec![Expect::Session(session)], writes: Vec::new(), events }
+    }
+
+    /// Remove a session.
+    #[must_use]
+    pub fn remove_session(id: SessionId, events: Vec<Event>) -> Transaction {
+        Transaction { expect: Vec::new(), writes: vec![Write::RemoveSession(id)], events }
+    }
+
+    /// Keep a template.
+    #[must_use]
+    pub fn template(template: Template) -> Transaction {
+        Transaction::writing(Write::Template(Box::new(template)))
+    }
+
+    /// Remove a template.
+    #[must_use]
+    pub fn remove_template(owner: Principal, name: String) -> Transaction {
+        Transaction::writing(Write::RemoveTemplate(owner, name))
+    }
+
+    /// Keep a new agent.
+    #[must_use]
+    pub fn agent(agent: Agent, component: Bytes, events: Vec<Event>) -> Transaction {
+        Transaction {
+            expect: vec![Expect::NewAgent(agent.reference.clone())],
+            writes: vec![Write::Agent(Box::new(agent), Some(component))],
+            events,
+        }
+    }
+
+    /// Replace what is known of an agent.
+    #[must_use]
+    pub fn update_agent(agent: Agent, events: Vec<Event>) -> Transaction {
+        Transaction {
+            expect: vec![Expect::Agent(agent.reference.clone())],
+            writes: vec![Write::Agent(Box::new(agent), None)],
+            events,
+        }
+    }
+
+    /// Remove an agent.
+    #[must_use]
+    pub fn remove_agent(agent: AgentRef, events: Vec<Event>) -> Transaction {
+        Transaction { expect: Vec::new(), writes: vec![Write::RemoveAgent(agent)], events }
+    }
+
+    /// Both, in one commit.
+    #[must_use]
+    pub fn and(mut self, mut other: Transaction) -> Transaction {
+        self.expect.append(&mut other.expect);
+        self.writes.append(&mut other.writes);
+        self.events.append(&mut other.events);
+        self
+    }
+
+    fn writing(write: Write) -> Transaction {
+        Transaction { writes: vec![write], ..Transaction::default() }
+    }
+
+    /// Whether it says of everything that it writes what it expects there. Every store asks this first,
+    /// so that no caller writes blindly.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] names the session whose record or turn comes without that, or twice, or with
+    /// the head of another; [`StoreError::AgentNotFound`] the agent. [`StoreError::TooLarge`] where it writes too many records.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let revision = |expect: &Expect| match expect {
+            Expect::NewSession(id) => Some((*id, 0)),
+            Expect::Revision(id, revision) => Some((*id, *revision)),
+            Expect::Session(_)
+            | Expect::NewAgent(_)
+            | Expect::Agent(_)
+            | Expect::NewIdempotencyKey(_) => None,
+        };
+        let expected: HashMap<SessionId, u64> = self.expect.iter().filter_map(revision).collect();
+        let mut written = HashSet::with_capacity(self.writes.len());
+        let mut heads = HashSet::with_capacity(self.writes.len());
+        for write in &self.writes {
+            let (id, is_sound) = match write {
+                Write::Session { record, head } => {
+                    let before = expected.get(&record.id);
+                    let follows = before.and_then(|it| it.checked_add(1)) == Some(record.revision);
+                    let is_new = head.as_ref().is_none_or(|head| heads.insert(head.id));
+                    (record.id, follows && is_new && written.insert(record.id))
+                }
+                Write::RemoveSession(id) => (*id, written.insert(*id)),
+                Write::Turn(turn) => (turn.session, written.contains(&turn.session)),
+                Write::Agent(agent, component) => {
+                    self.check_agent(&agent.reference, component.is_some())?;
+                    continue;
+                }
+                Write::Idempotency(record) => {
+                    let new = Expect::NewIdempotencyKey(record.key.clone());
+                    (record.session, self.expect.contains(&new))
+                }
+                Write::Template(_)
+                | Write::RemoveTemplate(..)
+                | Write::RemoveAgent(_)
+                | Write::RemoveIdempotency(_) => continue,
+            };
+            if !is_sound {
+                return Err(StoreError::Conflict(id));
+            }
+        }
+        if written.len() > MAX_CREATIONS {
+            let what = "the sessions of one commit";
+            return Err(StoreError::TooLarge { what, limit: MAX_CREATIONS });
+        }
+        Ok(())
+    }
+
+    fn check_agent(&self, agent: &AgentRef, has_component: bool) -> Result<(), StoreError> {
+        let is_expected = self.expect.iter().any(|expect| match expect {
+            Expect::NewAgent(new) => has_component && new == agent,
+            Expect::Agent(there) => there == agent,
+            Expect::NewSession(_)
+            | Expect::Session(_)
+            | Expect::Revision(..)
+            | Expect::NewIdempotencyKey(_) => false,
+        });
+        if is_expected { Ok(()) } else { Err(StoreError::AgentNotFound(agent.clone())) }
+    }
+}
+
+fn record(record: Arc<Session>, head: Option<Snapshot>) -> Write {
+    Write::Session { record, head }
+}
+
+/// What the record of a session must follow.
+fn before(session: &Session) -> Expect {
+    Expect::Revision(session.id, session.revision.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::examples::{agent, new, session, turn};
+    use dormouse_domain::agent::AgentOwner;
+
+    /// The session or the agent that a transaction is refused because of.
+    fn refused(transaction: &Transaction) -> StoreError {
+        transaction.check().expect_err("it is refused")
+    }
+
+    #[test]
+    fn nothing_is_written_without_saying_what_it_follows() {
+        let first = session(1);
+        let commit = Transaction::turn(turn(&first, 1, 1));
+        assert!(commit.check().is_ok());
+        let blind = Transaction { expect: Vec::new(), ..commit.clone() };
+        assert!(matches!(refused(&blind), StoreError::Conflict(id) if id == first.id));
+        let other = Transaction { expect: vec![Expect::Revision(first.id, 7)], ..commit.clone() };
+        assert!(matches!(refused(&other), StoreError::Conflict(_)));
+        let mut alone = commit.clone();
+        alone.writes.remove(0);
+        assert!(matches!(refused(&alone), StoreError::Conflict(_)), "a turn without its record");
+        assert!(matches!(refused(&commit.clone().and(commit)), StoreError::Conflict(_)), "twice");
+
+        let agent = agent(AgentOwner::Host, "echo", "1", 1);
+        let upload = Transaction::agent(agent.clone(), Bytes::new(), Vec::new());
+        assert!(upload.check().is_ok());
+        let bare = Write::Agent(Box::new(agent), None);
+        let bare = Transaction { writes: vec![bare], ..upload };
+        assert!(matches!(refused(&bare), StoreError::AgentNotFound(_)), "it has no component");
+    }
+
+    #[test]
+    fn so_many_sessions_are_written_at_once_and_no_more() {
+        let create = |count: u64| (0..count).flat_map(|number| new(session(number))).collect();
+        let most = MAX_CREATIONS as u64;
+        assert!(Transaction::create(create(most), Vec::new()).check().is_ok());
+        let more = Transaction::create(create(most + 1), Vec::new());
+        assert!(matches!(refused(&more), StoreError::TooLarge { limit: MAX_CREATIONS, .. }));
+    }
+}

@@ -79,6 +79,11 @@ impl Default for HostOptions {
     }
 }
 
+/// The least memory for commits that are not applied yet, in bytes: it has to take the largest commit twice.
+const SMALLEST_OVERLAY: usize = 32 << 20;
+/// The least memory that the index of the store keeps of itself, in bytes.
+const SMALLEST_CACHE: u64 = 16 << 20;
+
 impl HostOptions {
     /// The smallest memory budget, in bytes: in less, not even the smallest agent starts.
     pub const MIN_MEMORY_BUDGET: u64 = 4 << 20;
@@ -86,10 +91,15 @@ impl HostOptions {
     /// How the store of such a host is opened.
     #[must_use]
     pub fn store_options(&self) -> embedded::Options {
+        let default = embedded::Options::default();
+        // Neither is charged to the budget, so both follow it: with a small one they are small as well.
+        let overlay = usize::try_from(self.memory_budget / 4).unwrap_or(usize::MAX);
         embedded::Options {
+            overlay_bytes: overlay.clamp(SMALLEST_OVERLAY, default.overlay_bytes),
+            cache_bytes: (self.memory_budget / 8).clamp(SMALLEST_CACHE, default.cache_bytes),
             reserve_bytes: Arc::new(self.min_free_disk.into()),
             retention: self.retention,
-            ..embedded::Options::default()
+            ..default
         }
     }
 }

@@ -165,7 +165,8 @@ impl Default for Options {
 impl Options {
     /// The same with a log that is soon made: for stores that do not live long.
     pub(super) fn small(self) -> Options {
-        Options { overlay_bytes: 64 << 20, log_bytes: 64 << 20, slot_bytes: 16 << 20, ..self }
+        let overlay_bytes = self.overlay_bytes.min(64 << 20);
+        Options { overlay_bytes, log_bytes: 64 << 20, slot_bytes: 16 << 20, ..self }
     }
 
     /// The part of the engine. `tell` is told once, when writing has ended.

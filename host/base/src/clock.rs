@@ -190,7 +190,7 @@ impl ManualClock {
     }
 
     /// Turn the clock forward, and wake all who waited for a time that has now come. What they do then
-    /// follows on other threads: [`Host::settle`](crate::Host::settle) returns when they have done it.
+    /// follows on other threads: `Host::settle` of the library returns when they have done it.
     pub fn advance(&self, by: Duration) {
         let due = {
             let mut manual = self.lock();

@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 1024;
 /// Whether this configuration gives an environment that a new session may have.
 ///
 /// # Errors
-/// As for [`of`], or there is too much of it.
+/// As for `of`, or there is too much of it.
 pub fn check(config: &Object) -> Result<(), InvalidField> {
     let bytes: usize = of(config)?.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     if bytes > MAX_BYTES {

@@ -34,7 +34,7 @@ pub trait World: Any + Send {
     fn monotonic_ns(&mut self) -> u64;
 
     /// Take a piece of what the turn streams. All pieces of a call together carry
-    /// [`MAX_OUTPUT_BYTES`](crate::call::MAX_OUTPUT_BYTES) at most.
+    /// `MAX_OUTPUT_BYTES` at most.
     fn emit(&mut self, delta: Delta);
 }
 

@@ -23,7 +23,7 @@ const FEWER: usize = 4;
 const OVERHEAD: u64 = 160 << 20;
 /// Where turns are taken, their commits besides: on their way to the disk, and in the overlay of the
 /// store, they are not charged.
-const COMMITS: u64 = 256 << 20;
+const COMMITS: u64 = 192 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_clients_do_their_neighbours_are_answered_and_memory_is_bounded() {

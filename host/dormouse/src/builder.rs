@@ -79,7 +79,7 @@ impl Default for HostOptions {
     }
 }
 
-/// The least memory for commits that are not applied yet, in bytes: it has to take the largest commit twice.
+/// The least memory for commits that are not applied yet, in bytes: some of the largest commits.
 const SMALLEST_OVERLAY: usize = 32 << 20;
 /// The least memory that the index of the store keeps of itself, in bytes.
 const SMALLEST_CACHE: u64 = 16 << 20;

@@ -1,5 +1,5 @@
-//! The readers of the log of events: which events they see, and how they follow the log. Who publishes
-//! is nothing to them.
+//! The readers of the log of events: which events they see, and how they follow the log. They do not know
+//! who publishes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -39,7 +39,8 @@ pub(crate) enum EventFilter {
 /// All events after a cursor that a reader sees, in the order of their commits, each of them once: those
 /// that are there, and then each as soon as it is committed. Waits without polling. A cursor beyond the
 /// end of the log waits until the log has come there. Ends with the first error, which is
-/// [`StoreError::Closed`] when the store is closed: go on after the last event that came.
+/// [`StoreError::Closed`] when the store is closed, and the reason when the store has failed for good: go
+/// on after the last event that came.
 pub(crate) fn tail(
     store: Arc<dyn Store>,
     after: Cursor,
@@ -71,7 +72,11 @@ impl Tail {
     /// Read what comes next, once there is something: perhaps nothing that this reader sees.
     async fn read_on(&mut self) -> Result<(), StoreError> {
         let after = self.after;
-        let end = *self.end.wait_for(|end| *end > after).await.map_err(|_| StoreError::Closed)?;
+        let end = tokio::select! {
+            biased;
+            end = self.end.wait_for(|end| *end > after) => *end.map_err(|_| StoreError::Closed)?,
+            error = self.store.failed() => return Err(error),
+        };
         let slice = slice(&*self.store, &self.filter, after, READ).await?;
         self.after = goes_on_after(&slice, end);
         self.read.extend(slice.events);

@@ -166,7 +166,7 @@ impl Host {
     }
 
     /// Returns when nothing is left to be done before the clock goes on: what is due has been done, down
-    /// to its last commit, and no message or order is being handled, except for turns that run and have
+    /// to its last commit, and no message or command is being handled, except for turns that run and have
     /// time left. For tests that turn the clock:
     ///
     /// ```no_run

@@ -312,6 +312,9 @@ impl From<StoreError> for ApiError {
             StoreError::Conflict(_) => {
                 ApiError::new(StatusCode::CONFLICT, code, text).retry_later()
             }
+            StoreError::IdempotencyKeyUsed(id) => {
+                ApiError::new(StatusCode::CONFLICT, code, text).with("id", id.to_string())
+            }
             StoreError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
             StoreError::AgentExists(agent) => {
                 let text = format!("{text}; upload under another version");

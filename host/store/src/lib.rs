@@ -97,6 +97,9 @@ pub enum StoreError {
     /// The store is closing.
     #[error("the store is closed")]
     Closed,
+    /// A message with the same idempotency key was sent to this session before: nothing was written.
+    #[error("a message with this idempotency key was sent to session {0} before")]
+    IdempotencyKeyUsed(SessionId),
     /// Reading failed.
     #[error("the store could not be read: {0}")]
     Io(Arc<str>),
@@ -111,6 +114,7 @@ impl StoreError {
     pub fn code(&self) -> &'static str {
         match self {
             StoreError::Conflict(_) => "conflict",
+            StoreError::IdempotencyKeyUsed(_) => "idempotency_key_used",
             StoreError::NotFound(_) => code::SESSION_NOT_FOUND,
             StoreError::AgentExists(_) => "agent_exists",
             StoreError::AgentNotFound(_) => "agent_not_found",

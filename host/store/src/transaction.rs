@@ -42,7 +42,7 @@ pub enum Expect {
     NewAgent(AgentRef),
     /// The agent is there, with this component: else [`StoreError::AgentNotFound`].
     Agent(AgentRef),
-    /// No message has come with this key: else [`StoreError::Conflict`] with the session that it was sent to.
+    /// No message has come with this key: else [`StoreError::IdempotencyKeyUsed`].
     NewIdempotencyKey(IdempotencyKey),
 }
 
@@ -263,8 +263,9 @@ impl Transaction {
     /// so that no caller writes blindly.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] names the session whose record or turn comes without that, or twice, or with
-    /// the head of another; [`StoreError::AgentNotFound`] the agent. [`StoreError::TooLarge`] where it writes too many records.
+    /// [`StoreError::Conflict`] names the session whose record, turn or idempotency key comes without that,
+    /// or twice, or with the head of another; [`StoreError::AgentNotFound`] the agent.
+    /// [`StoreError::TooLarge`] where the transaction writes more records or agents than one takes.
     pub fn check(&self) -> Result<(), StoreError> {
         let revision = |expect: &Expect| match expect {
             Expect::NewSession(id) => Some((*id, 0)),
@@ -275,34 +276,45 @@ impl Transaction {
             | Expect::NewIdempotencyKey(_) => None,
         };
         let expected: HashMap<SessionId, u64> = self.expect.iter().filter_map(revision).collect();
-        let mut written = HashSet::with_capacity(self.writes.len());
+        // Whether each session that is written to gets a record.
+        let mut written = HashMap::with_capacity(self.writes.len());
         let mut heads = HashSet::with_capacity(self.writes.len());
+        let (mut keys, mut agents) = (HashSet::new(), 0);
         for write in &self.writes {
             let (id, is_sound) = match write {
                 Write::Session { record, head } => {
                     let before = expected.get(&record.id);
                     let follows = before.and_then(|it| it.checked_add(1)) == Some(record.revision);
                     let is_new = head.as_ref().is_none_or(|head| heads.insert(head.id));
-                    (record.id, follows && is_new && written.insert(record.id))
+                    let is_once = written.insert(record.id, true).is_none();
+                    (record.id, follows && is_new && is_once)
                 }
-                Write::RemoveSession(id) => (*id, written.insert(*id)),
-                Write::Turn(turn) => (turn.session, written.contains(&turn.session)),
+                Write::RemoveSession(id) => (*id, written.insert(*id, false).is_none()),
+                Write::Turn(turn) => (turn.session, written.get(&turn.session) == Some(&true)),
                 Write::Agent(agent, component) => {
+                    agents += 1;
                     self.check_agent(&agent.reference, component.is_some())?;
                     continue;
                 }
                 Write::Idempotency(record) => {
                     let new = Expect::NewIdempotencyKey(record.key.clone());
-                    (record.session, self.expect.contains(&new))
+                    (record.session, self.expect.contains(&new) && keys.insert(&record.key))
                 }
-                Write::Template(_)
-                | Write::RemoveTemplate(..)
-                | Write::RemoveAgent(_)
-                | Write::RemoveIdempotency(_) => continue,
+                Write::RemoveAgent(_) => {
+                    agents += 1;
+                    continue;
+                }
+                Write::Template(_) | Write::RemoveTemplate(..) | Write::RemoveIdempotency(_) => {
+                    continue;
+                }
             };
             if !is_sound {
                 return Err(StoreError::Conflict(id));
             }
+        }
+        if agents > 1 {
+            // Two that share a component would be counted apart from each other.
+            return Err(StoreError::TooLarge { what: "the agents of one commit", limit: 1 });
         }
         if written.len() > MAX_CREATIONS {
             let what = "the sessions of one commit";
@@ -361,9 +373,14 @@ mod tests {
         let agent = agent(AgentOwner::Host, "echo", "1", 1);
         let upload = Transaction::agent(agent.clone(), Bytes::new(), Vec::new());
         assert!(upload.check().is_ok());
-        let bare = Write::Agent(Box::new(agent), None);
-        let bare = Transaction { writes: vec![bare], ..upload };
+        let bare = Write::Agent(Box::new(agent.clone()), None);
+        let bare = Transaction { writes: vec![bare], ..upload.clone() };
         assert!(matches!(refused(&bare), StoreError::AgentNotFound(_)), "it has no component");
+        let both = upload.and(Transaction::remove_agent(agent.reference, Vec::new()));
+        assert!(matches!(refused(&both), StoreError::TooLarge { limit: 1, .. }), "two agents");
+        let mut gone = Transaction::turn(turn(&first, 1, 1));
+        gone.writes[0] = Write::RemoveSession(first.id);
+        assert!(matches!(refused(&gone), StoreError::Conflict(_)), "a turn of what is removed");
     }
 
     #[test]

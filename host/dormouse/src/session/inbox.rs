@@ -9,8 +9,8 @@
 //! | pause, sleep, wake, save, what is due | waits for the end of the turn |
 //!
 //! Between two turns everything is accepted that there is room for. Commands are taken before messages.
-//! The interrupt of a command lasts until that command is taken, and is reset when the driver takes work
-//! that it does not concern: so a stop ends no turn of a message that comes after the stop.
+//! The interrupt of a command lasts until the driver takes work that does not interrupt and no command is
+//! left: so a stop ends no turn of a message that comes after the stop.
 //!
 //! Pure: the inbox knows no task, no lock and no channel. A message with an idempotency key will be decided
 //! here as well: [`Inbox::try_send`] will answer that a message of the same key waits or is being answered,

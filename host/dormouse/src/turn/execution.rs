@@ -20,7 +20,7 @@ use dormouse_sandbox::{
 };
 
 /// A turn that is to be run.
-pub(crate) struct TurnCall<W> {
+pub(crate) struct TurnCall<'a, W> {
     /// What the guest is called with.
     pub(crate) call: Call,
     /// What the guest may know and do.
@@ -29,8 +29,9 @@ pub(crate) struct TurnCall<W> {
     pub(crate) grant: Grant,
     /// When the state is saved.
     pub(crate) durability: Durability,
-    /// The memory that the host has for all guests, in bytes.
-    pub(crate) host_memory: u64,
+    /// Tells the memory that the host has for all guests, in bytes. Asked for only where a guest had too
+    /// little: to look is not free.
+    pub(crate) host_memory: &'a (dyn Fn() -> u64 + Sync),
 }
 
 /// What ends a turn from outside, before the guest has answered.
@@ -80,7 +81,7 @@ pub(crate) struct GuestAnswer {
 /// other.
 pub(crate) async fn run<W: World>(
     instance: &mut Instance,
-    turn: TurnCall<W>,
+    turn: TurnCall<'_, W>,
     cut: impl Future<Output = Cut>,
 ) -> TurnResult<W> {
     let TurnCall { call, world, grant, durability, host_memory } = turn;
@@ -110,7 +111,7 @@ pub(crate) async fn run<W: World>(
     match saved {
         Err(fault) if lacking(&fault, host_memory).is_some() => unbilled(trace, world),
         saved => {
-            let result = saved.map_err(|fault| failure(fault, grant, host_memory));
+            let result = saved.map_err(|fault| failure(fault, grant, host_memory()));
             bill(instance, result, trace, world)
         }
     }
@@ -123,9 +124,9 @@ fn typed<W: World>(world: Box<dyn World>) -> Box<W> {
 }
 
 /// What the guest needed to hold, where this fault is that the host has no memory for it now.
-fn lacking(fault: &Fault, host_memory: u64) -> Option<u64> {
+fn lacking(fault: &Fault, host_memory: &dyn Fn() -> u64) -> Option<u64> {
     match fault {
-        Fault::HostOutOfMemory { needed } => (*needed <= host_memory).then_some(*needed),
+        Fault::HostOutOfMemory { needed } => (*needed <= host_memory()).then_some(*needed),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@
 //! | 3 | this version | agents have owners, and so have references to them | – |
 //!
 //! A format is the form of one value. Which keys there are, and what they are, is the *layout* of the
-//! directory (`embedded::recovery`), which is brought to the present one when the directory is opened.
+//! directory (`embedded::tables`), which is brought to the present one when the directory is opened.
 //! `docs/upgrades.md` tells operators of both.
 //!
 //! Nothing is rewritten on the disk for a new format: a value takes the current one when it is next

@@ -136,7 +136,7 @@ impl State {
             },
             Expect::Agent(agent) => self.expect_agent(agent),
             Expect::NewIdempotencyKey(key) => match self.idempotency.get(key) {
-                Some(known) => Err(StoreError::Conflict(known.session)),
+                Some(known) => Err(StoreError::IdempotencyKeyUsed(known.session)),
                 None => Ok(()),
             },
         }

@@ -165,6 +165,7 @@ impl Driver<'_> {
         if let Err(error) = self.wake(cuts).await {
             return Outcome::NeverBegun(error);
         }
+        let services = &self.services;
         let Some(guest) = &mut self.guest else {
             return Outcome::NeverBegun(WakeError::NotFound);
         };
@@ -186,7 +187,7 @@ impl Driver<'_> {
             world: Box::new(world),
             grant: *grant,
             durability: session.profile.durability,
-            host_memory: self.services.memory_of_instances(),
+            host_memory: &|| services.memory_of_instances(),
         };
         Outcome::Called(execution::run(&mut guest.instance, turn, cuts.next()).await)
     }

@@ -64,7 +64,7 @@ fn session() -> Arc<Session> {
 }
 
 /// A turn that says this, in a world whose clock stands.
-fn turn(text: &str, output: &Output) -> TurnCall<SessionWorld> {
+fn turn(text: &str, output: &Output) -> TurnCall<'static, SessionWorld> {
     let session = session();
     let price = FuelPrice(NanoUsd(0));
     let grant = admission::admit(&session, price, Timestamp(0)).expect("it may run");
@@ -83,7 +83,7 @@ fn turn(text: &str, output: &Output) -> TurnCall<SessionWorld> {
         world: Box::new(SessionWorld::new(session, clock, 0, output.clone())),
         grant,
         durability,
-        host_memory: MEMORY,
+        host_memory: &|| MEMORY,
     }
 }
 

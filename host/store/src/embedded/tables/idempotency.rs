@@ -79,7 +79,7 @@ pub(super) fn expect_new(group: &mut Group<'_>, key: &IdempotencyKey) -> Result<
     }
     let Some(value) = group.row(&row)? else { return Ok(()) };
     match decode(&row, &value) {
-        Ok(known) => Err(StoreError::Conflict(known.session)),
+        Ok(known) => Err(StoreError::IdempotencyKeyUsed(known.session)),
         Err(_) => Err(StoreError::Damaged(keys::describe(&row))),
     }
 }
@@ -129,7 +129,14 @@ impl ReadIdempotency for Embedded {
     ) -> Result<Option<IdempotencyRecord>, StoreError> {
         let key = key_of(&key)?;
         self.read(move |shared| {
-            let Some(value) = shared.disk.get(&key)? else { return Ok(None) };
+            let Some(value) = shared.disk.get(&key)? else {
+                // A key that a repair has set aside was used, by a message that nobody knows any more.
+                let aside = keys::aside(&key);
+                return match shared.disk.get(&aside)? {
+                    Some(_) => Err(StoreError::Damaged(keys::describe(&aside))),
+                    None => Ok(None),
+                };
+            };
             decode(&key, &value).map(Some).map_err(|error| shared.damaged(&key, &error))
         })
         .await
@@ -199,7 +206,7 @@ mod tests {
             );
         }
         let again = store.commit(put(&IdempotencyRecord { turn: 9, ..one.clone() })).await;
-        assert!(matches!(again, Err(StoreError::Conflict(id)) if id == one.session));
+        assert!(matches!(again, Err(StoreError::IdempotencyKeyUsed(id)) if id == one.session));
         let blind = Transaction { expect: Vec::new(), ..put(&record("ann", "new", 3)) };
         assert!(matches!(store.commit(blind).await, Err(StoreError::Conflict(_))));
         let writes = vec![Write::RemoveIdempotency(one.key.clone())];
@@ -245,6 +252,11 @@ mod tests {
 
         let store = open(root.path());
         assert_eq!(store.idempotency(good.key.clone()).await.expect("it reads"), Some(good));
+        let read = store.idempotency(bad.key.clone()).await;
+        assert!(
+            matches!(read, Err(StoreError::Damaged(_))),
+            "it was used, as far as anybody knows"
+        );
         assert!(matches!(store.commit(put(&bad)).await, Err(StoreError::Damaged(_))));
     }
 

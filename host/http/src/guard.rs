@@ -19,10 +19,14 @@ use dormouse::Principal;
 
 /// Refuse a request that came by a connection which is reserved for operators.
 pub(super) async fn refuse_reserved(request: Request, next: Next) -> Result<Response, ApiError> {
-    if request.extensions().get::<Reserved>().is_some() {
-        return Err(ApiError::overloaded());
-    }
+    is_for_everybody(&request)?;
     Ok(next.run(request).await)
+}
+
+/// That the connection of this request is not reserved for operators.
+fn is_for_everybody(request: &Request) -> Result<(), ApiError> {
+    let is_reserved = request.extensions().get::<Reserved>().is_some();
+    if is_reserved { Err(ApiError::overloaded()) } else { Ok(()) }
 }
 
 /// Refuse a request that is not meant for this server, or that a foreign page sends.
@@ -44,12 +48,14 @@ pub(super) async fn check_origin(
     Ok(next.run(request).await)
 }
 
-/// Find out who the caller is, and refuse one without a key where keys are configured.
+/// Find out who the caller is, and refuse one without a key where keys are configured; and, before that,
+/// one who comes by a connection that is reserved for operators.
 pub(super) async fn authenticate(
     State(api): State<Api>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    is_for_everybody(&request)?;
     let keys = &api.options.keys;
     let (principal, host) = if keys.is_empty() {
         // Everybody who reaches the server operates it.

@@ -17,9 +17,9 @@ use super::{
 pub(super) fn router(api: Api) -> Router {
     let everybody = Router::new()
         .route("/", get(health::root))
-        .nest("/api", self::api(&api))
         .fallback(no_such_route)
-        .layer(from_fn(guard::refuse_reserved));
+        .layer(from_fn(guard::refuse_reserved))
+        .nest("/api", self::api(&api));
     let all = everybody
         .merge(operator())
         .layer(from_fn_with_state(api.clone(), guard::check_origin))

@@ -540,7 +540,7 @@ mod tests {
     #[test]
     fn a_memory_budget_is_enough_for_an_agent() {
         assert_eq!(budget("4MiB"), Ok(4 << 20));
-        assert_eq!(budget("3MiB"), Err("must be at least 4MiB".to_owned()));
+        assert_eq!(budget("4095KiB"), Err("must be at least 4MiB".to_owned()));
     }
 
     #[test]

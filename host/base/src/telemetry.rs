@@ -142,11 +142,18 @@ impl Metrics {
 fn describe() {
     describe_counter!("dormouse_turns_total", "Turns that are over, by outcome");
     describe_histogram!("dormouse_turn_seconds", Unit::Seconds, "How long turns took");
+    describe_counter!("dormouse_turns_restarted_total", "Turns run again once they had memory");
     describe_counter!("dormouse_fuel_total", "Fuel that turns have used");
     describe_counter!("dormouse_start_fuel_total", "Fuel that instances have used to start");
     describe_counter!("dormouse_wakes_total", "Sessions woken from a snapshot");
     describe_histogram!("dormouse_wake_seconds", Unit::Seconds, "How long waking took");
     describe_counter!("dormouse_sleeps_total", "Instances dropped, by cause");
+    describe_counter!("dormouse_damaged_heads_total", "Heads that could not be read; should be 0");
+    describe_counter!("dormouse_forks_total", "Sessions that forks have made");
+    describe_counter!("dormouse_resumes_total", "Wishes to resume from a snapshot, by outcome");
+    describe_histogram!("dormouse_restore_seconds", Unit::Seconds, "Putting a saved state back");
+    describe_histogram!("dormouse_save_seconds", Unit::Seconds, "Saving a state");
+    describe_histogram!("dormouse_snapshot_bytes", Unit::Bytes, "Sizes of saved states");
     describe_gauge!("dormouse_residents", "Instances in memory");
     describe_histogram!("dormouse_compile_seconds", Unit::Seconds, "How long compiling took");
     describe_gauge!("dormouse_compiling_components", "Components that are compiled or wait for it");

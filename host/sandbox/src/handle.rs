@@ -162,22 +162,30 @@ mod tests {
         };
         assert!(why.starts_with("part 2: it is no JSON document"), "{why}");
 
-        for media_type in ["", "png", "image/png\r\nset-cookie: a=b", "bild/größe"] {
-            let blob = BlobResult { media_type: media_type.into(), data: Vec::new() };
-            let refused = lift(vec![PartResult::Blob(blob)]);
+        let blob = |media_type: &str| {
+            lift(vec![PartResult::Blob(BlobResult { media_type: media_type.into(), data: vec![] })])
+        };
+        let longest = format!("image/{}", "x".repeat(MAX_MEDIA_TYPE - "image/".len()));
+        assert!(blob("image/png").is_ok() && blob(&longest).is_ok());
+        let longer = longest + "x";
+        for media_type in ["", "png", "image/png\r\nset-cookie: a=b", "bild/größe", &longer] {
+            let refused = blob(media_type);
             assert!(matches!(refused, Err(Fault::Failed(GuestFailure::InvalidReply(_)))));
         }
     }
 
     #[test]
     fn a_reply_is_bounded_in_bytes_and_in_parts() {
-        let large = "x".repeat(usize::try_from(MAX_REPLY_BYTES).expect("small") + 1);
+        let large = "x".repeat(usize::try_from(MAX_REPLY_BYTES).expect("small"));
+        assert!(lift(vec![PartResult::Text(large.clone())]).is_ok());
         assert_eq!(
-            lift(vec![PartResult::Text(large)]),
+            lift(vec![PartResult::Text(large + "x")]),
             Err(Fault::ReplyTooLarge { limit: MAX_REPLY_BYTES })
         );
-        let many = vec![PartResult::Text(String::new()); MAX_REPLY_PARTS + 1];
-        assert!(matches!(lift(many), Err(Fault::Failed(GuestFailure::InvalidReply(_)))));
+        let many = |count| lift(vec![PartResult::Text(String::new()); count]);
+        assert!(many(MAX_REPLY_PARTS).is_ok());
+        let refused = many(MAX_REPLY_PARTS + 1);
+        assert!(matches!(refused, Err(Fault::Failed(GuestFailure::InvalidReply(_)))));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use dormouse_domain::time::Timestamp;
 /// Bytes that a guest may hand to the host in one call of an import, or as a result. It bounds what
 /// the host reads before it can look at it; what may be kept is less.
 pub(super) const MAX_TRANSFER: usize = 32 << 20;
+
 /// What an instance is given when it is made.
 #[derive(Clone, Debug)]
 pub struct Grant {

@@ -1,9 +1,10 @@
 //! Who waits to compile. One compiles at a time, and the principals take turns.
 //!
-//! Invariants: whose component stands first in the [`RoundRobin`] compiles, and stays there until that is
-//! over; so however many components one principal uploads, another waits for one of them at most. What a
-//! principal may have in the queue is bounded, and a principal that has nothing in it is always let in: the
-//! memory that waiting takes is bounded by the number of principals, and no principal can lock others out.
+//! Invariants: the component that stands first in the [`RoundRobin`] is compiled, and stays there until
+//! that is over; so however many components one principal uploads, another waits for one of them at most.
+//! What a principal may have in the queue is bounded, and a principal that has nothing in it is always let
+//! in: the memory that waiting takes is bounded by the number of principals, and no principal can lock
+//! others out.
 //!
 //! Nobody waits here by time. To give up is to drop the future.
 
@@ -16,7 +17,7 @@ use dormouse_domain::id::Principal;
 
 /// Components of one principal that wait, the one that is compiled included. One more is refused.
 pub(super) const MAX_WAITING_EACH: usize = 16;
-/// Components of all principals that wait. A principal that has none waiting may add one all the same.
+/// The same of all principals. A principal that has none in the queue may add one all the same.
 const MAX_WAITING: usize = 64;
 
 /// Whose component it is. `None`: the host's own, which comes with it.
@@ -35,8 +36,7 @@ pub(super) enum Full {
     Everybody,
 }
 
-/// A place in the queue: once it is the first, leave to compile. The next one gets it when this is
-/// dropped.
+/// A place in the queue. The first place is the leave to compile; when it is dropped, the next is first.
 pub(super) struct Leave {
     queue: FairQueue,
     owner: Owner,

@@ -1,17 +1,17 @@
 //! The interfaces that a guest may import, one a file.
 //!
 //! Invariants: an import answers from values and from the world of the call, and waits for nothing but
-//! time; it reaches the world through [`Guest::turn`] alone; it is paid for before it works, by what it carries, and refuses what is too large before it reads it; it works in pieces of a
-//! millisecond at most, and makes room for others between them; what a guest hands in is bounded before
-//! it is kept, and what is kept is charged to the budget of the guest's memory; no import reaches a
-//! file, a variable or a socket of the host.
+//! time; it reaches the world through [`Guest`] alone, in a call; it is paid for before it works, by what
+//! it carries, and refuses what is too large before it reads it; it works in pieces of a millisecond at
+//! most, and makes room for others between them; what a guest hands in is bounded before it is kept, and
+//! what is kept is charged to the budget of the guest's memory; no import reaches a file, a variable or a
+//! socket of the host.
 //!
 //! Generated bindings read strings and lists before any code of ours runs, and know no fuel. So every
 //! function that a guest can call is linked by hand, through an [`interface`] that takes its [`price`].
 //!
-//! A function whose effect takes time is one that borrows the world across its wait: nothing of the host is
-//! held meanwhile but the instance, whose memory can rest, and a call that is dropped leaves the world in
-//! the instance.
+//! A function whose effect takes time borrows the world while it waits. Meanwhile it holds nothing of the
+//! host but the instance, whose memory can rest; a call that is dropped leaves the world in the instance.
 
 mod interface;
 pub(super) mod log;

@@ -141,3 +141,18 @@ impl Streamed {
         self.pieces += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_streams_as_much_as_it_may_and_not_a_byte_more() {
+        let most = usize::try_from(MAX_OUTPUT_BYTES).expect("small");
+        let mut streamed = Streamed::default();
+        assert!(streamed.has_room(most - PIECE) && !streamed.has_room(most - PIECE + 1));
+        assert!(!streamed.reserve(most + 1));
+        assert!(streamed.reserve(most) && !streamed.reserve(1));
+        assert!(!streamed.has_room(0));
+    }
+}

@@ -44,6 +44,17 @@ fn telling_text(parts: Parts<'_>, expression: &str) -> String {
     agent::text(Parts { inner: &inner, body: &body, ..parts })
 }
 
+/// An agent that answers with what the function `bump` of the instance `$o` returns, which stands outside.
+fn bumping(outer: &str) -> Vec<u8> {
+    let parts = Parts {
+        outer,
+        with: r#"(with "o" (instance $o))"#,
+        imports: r#"(import "o" "bump" (func $bump (result i64)))"#,
+        ..Parts::default()
+    };
+    telling(parts, "(call $bump)")
+}
+
 async fn turn(instance: &mut Instance) -> (String, u64) {
     let report = instance.run(call(FUEL), world()).await;
     let answer = report.answer.expect("it answers");
@@ -155,13 +166,7 @@ fn other_module(pages: u32) -> String {
 async fn an_agent_of_several_core_modules_one_with_a_memory_of_no_pages_that_grows() {
     for pages in [0, 1] {
         let outer = format!("{} (core instance $o (instantiate $other))", other_module(pages));
-        let parts = Parts {
-            outer: &outer,
-            with: r#"(with "o" (instance $o))"#,
-            imports: r#"(import "o" "bump" (func $bump (result i64)))"#,
-            ..Parts::default()
-        };
-        sleeps_like_it_stays_awake(telling(parts, "(call $bump)")).await;
+        sleeps_like_it_stays_awake(bumping(&outer)).await;
     }
 }
 
@@ -172,13 +177,7 @@ async fn an_agent_whose_memory_stays_without_a_page() {
           (func (export "bump") (result i64)
             (global.set $g (i64.add (global.get $g) (i64.const 1))) (global.get $g)))
         (core instance $o (instantiate $other))"#;
-    let parts = Parts {
-        outer,
-        with: r#"(with "o" (instance $o))"#,
-        imports: r#"(import "o" "bump" (func $bump (result i64)))"#,
-        ..Parts::default()
-    };
-    sleeps_like_it_stays_awake(telling(parts, "(call $bump)")).await;
+    sleeps_like_it_stays_awake(bumping(outer)).await;
 }
 
 #[tokio::test]
@@ -258,13 +257,7 @@ async fn an_agent_that_is_initialized() {
         (core instance $o (instantiate $other))
         (core module $starter (import "o" "_initialize" (func $f)) (start $f))
         (core instance (instantiate $starter (with "o" (instance $o))))"#;
-    let parts = Parts {
-        outer,
-        with: r#"(with "o" (instance $o))"#,
-        imports: r#"(import "o" "bump" (func $bump (result i64)))"#,
-        ..Parts::default()
-    };
-    sleeps_like_it_stays_awake(telling(parts, "(call $bump)")).await;
+    sleeps_like_it_stays_awake(bumping(outer)).await;
 }
 
 #[tokio::test]
@@ -469,13 +462,7 @@ fn large() -> Vec<u8> {
             (i64.add (i64.load offset=65536 (local.get $at)) (i64.const 1)))
           (i64.load offset=65536 (local.get $at))))
       (core instance $o (instantiate $other))"#;
-    let parts = Parts {
-        outer,
-        with: r#"(with "o" (instance $o))"#,
-        imports: r#"(import "o" "bump" (func $bump (result i64)))"#,
-        ..Parts::default()
-    };
-    telling(parts, "(call $bump)")
+    bumping(outer)
 }
 
 /// What a store hands out: the chunks of this image with their data, some of which it had before.
@@ -630,13 +617,7 @@ async fn an_image_that_shrinks_is_one_piece_again() {
             (i32.const 1000000))
           (i64.extend_i32_u (global.get $turn))))
       (core instance $o (instantiate $other))"#;
-    let parts = Parts {
-        outer,
-        with: r#"(with "o" (instance $o))"#,
-        imports: r#"(import "o" "bump" (func $bump (result i64)))"#,
-        ..Parts::default()
-    };
-    let code = code(telling(parts, "(call $bump)")).await;
+    let code = code(bumping(outer)).await;
     let mut instance = code.try_out(grant()).await.expect("it starts");
     turn(&mut instance).await;
     let first = state(&mut instance).await;

@@ -12,6 +12,7 @@ use dormouse::{
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
 use dormouse_tests::test_host::eventually;
+use serde_json::json;
 
 async fn says(session: &SessionHandle, text: &str, answer: &str) {
     assert_eq!(session.send(text).await.unwrap().text(), answer);
@@ -64,6 +65,28 @@ async fn a_hundred_forks_start_from_one_snapshot_and_each_goes_its_own_way() {
     let told = events.iter().find(|logged| logged.event.kind() == EventKind::SessionForked);
     let told = &told.expect("it is told").event.body;
     assert!(matches!(told, EventBody::SessionForked { count: 100, .. }), "{told:?}");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn forks_of_a_session_with_large_documents_are_as_many_as_there_is_room_for() {
+    let test = TestHost::new().await;
+    let document = json!({ "notes": "n".repeat(64 * 1024 - 12) });
+    let document = document.as_object().unwrap();
+    assert_eq!(serde_json::to_vec(document).unwrap().len(), 64 * 1024);
+    let new = NewSession {
+        config: document.clone(),
+        context: document.clone(),
+        ..NewSession::agent("counter").pattern(Pattern::Hybrid)
+    };
+    let session = test.host.sessions().create(new).await.unwrap();
+    // Each has 128 KiB of them, and an empty document of two bytes.
+    let most = ((8 << 20) / (128 * 1024 + 2)) as u32;
+    assert_eq!(most, 63);
+    let refused = session.fork(Fork { snapshot: None, count: most + 1 }).await.unwrap_err();
+    assert_eq!(refused.code(), "too_large", "{refused}");
+    let forks = session.fork(Fork { snapshot: None, count: most }).await.unwrap();
+    assert_eq!(forks.len(), 63);
     test.shut_down().await;
 }
 

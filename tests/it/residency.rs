@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dormouse::{
-    Cursor, Denied, EventKind, NotActive, OrderError, Pattern, Residency, SendError, Statefulness,
-    Status,
+    Cursor, Denied, EventKind, NotActive, OrderError, Pattern, Residency, SendError, SessionHandle,
+    Statefulness, Status,
 };
 use dormouse_test_guests as guests;
 use dormouse_test_guests::unimaged;
@@ -76,6 +76,25 @@ async fn sleeping_and_waking_are_told_in_the_log_of_events_with_the_next_commit(
     session.send("one").await.unwrap();
     session.sleep().await.unwrap();
     session.send("two").await.unwrap();
+    slept_and_woken_once(&session).await;
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_wake_by_hand_is_told_as_well_when_its_driver_has_gone_before_the_next_message() {
+    let test = TestHost::new().await;
+    let session = test.bundled("counter", Pattern::Hybrid).await;
+    session.send("one").await.unwrap();
+    session.sleep().await.unwrap();
+    session.wake().await.unwrap();
+    test.host.settle().await;
+    session.send("two").await.unwrap();
+    slept_and_woken_once(&session).await;
+    test.shut_down().await;
+}
+
+/// That two turns are told, and between them one sleep and one wake.
+async fn slept_and_woken_once(session: &SessionHandle) {
     let events = session.events(Cursor(0), 100).await.unwrap().entries;
     let kinds: Vec<_> = events.iter().map(|logged| logged.event.kind()).collect();
     assert_eq!(
@@ -92,7 +111,6 @@ async fn sleeping_and_waking_are_told_in_the_log_of_events_with_the_next_commit(
         ]
     );
     assert!(events.windows(2).all(|pair| pair[0].cursor < pair[1].cursor));
-    test.shut_down().await;
 }
 
 #[tokio::test]

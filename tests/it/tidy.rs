@@ -62,7 +62,8 @@ impl Rule {
     }
 }
 
-/// A file of the host, with its lines that are neither comments nor tests, and their numbers.
+/// A file of the host, with its lines that are neither comments nor tests, and their numbers. A `use` with
+/// braces is a line for each path in it.
 struct Source {
     /// From the folder of the crates.
     path: String,
@@ -89,13 +90,53 @@ impl Source {
                 code.push((number, line.to_owned()));
             }
         }
-        Source { path: path.into(), code }
+        Source { path: path.into(), code: unbraced(code) }
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = String> {
         let named = self.code.iter().filter(move |(_, code)| code.contains(name));
         named.map(move |(line, code)| format!("{}:{line} names {name}: {}", self.path, code.trim()))
     }
+}
+
+/// The same lines, where each `use` with braces is replaced by its paths, each under its first number.
+fn unbraced(code: Vec<(usize, String)>) -> Vec<(usize, String)> {
+    let mut lines = code.into_iter();
+    let mut plain = Vec::new();
+    while let Some((number, mut line)) = lines.next() {
+        let is_use = line.trim_start().split_once("use ").is_some_and(|(visibility, _)| {
+            visibility.is_empty() || (visibility.starts_with("pub") && visibility.ends_with(' '))
+        });
+        if is_use && line.contains('{') {
+            while !line.ends_with(';') {
+                let (_, more) = lines.next().expect("a use has an end");
+                line += more.trim();
+            }
+            plain.extend(paths(&line).into_iter().map(|path| (number, path)));
+        } else {
+            plain.push((number, line));
+        }
+    }
+    plain
+}
+
+/// Each path of a `use` with braces: the groups that are open, and what is named in them.
+fn paths(line: &str) -> Vec<String> {
+    let (mut paths, mut open) = (Vec::new(), Vec::new());
+    for piece in line.split_inclusive(['{', '}', ',', ';']) {
+        let (name, end) = piece.split_at(piece.len() - 1);
+        if end == "{" {
+            open.push(name.trim_start().to_owned());
+            continue;
+        }
+        if !name.trim().is_empty() {
+            paths.push(open.concat() + name.trim());
+        }
+        if end == "}" {
+            open.pop();
+        }
+    }
+    paths
 }
 
 /// Each line that names what its room must not know.
@@ -123,6 +164,12 @@ fn a_violation_of_each_rule_is_found() {
         let found = planted("planted/mod.rs");
         assert_eq!(found.len(), 1, "{}: {found:?}", rule.name);
         assert!(found[0].starts_with("planted/mod.rs:3 names"), "{found:?}");
+        if let Some((before, after)) = rule.name.split_once("::").filter(|(_, it)| !it.is_empty()) {
+            let text =
+                format!("//! A planted file.\nuse a::{{\n    {before}::{{b, {after}::C}},\n}};\n");
+            let found = violations(&[Source::new("planted/mod.rs", &text)]);
+            assert_eq!(found.len(), 1, "{}: {found:?}", rule.name);
+        }
         for file in rule.files {
             assert!(!planted(file).iter().any(|found| found.contains(rule.name)), "{file}");
         }
@@ -131,15 +178,17 @@ fn a_violation_of_each_rule_is_found() {
 
 /// Each dependency of this crate of the host that it must not have. `manifest` is its `Cargo.toml`.
 fn climbs(name: &str, manifest: &str) -> Vec<String> {
-    let section = manifest.split("[dependencies]\n").nth(1).expect("the crate has dependencies");
-    let section = section.split("\n[").next().unwrap_or(section);
-    let dependencies = section.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
+    // Of any kind but those of its tests, on any platform.
+    let sections = manifest.split("\n[").filter_map(|section| section.split_once(']'));
+    let is_asked =
+        |header: &str| header.ends_with("dependencies") && !header.ends_with("dev-dependencies");
+    let lines = sections.filter(|(header, _)| is_asked(header)).flat_map(|(_, body)| body.lines());
+    let dependencies = lines.filter_map(|line| line.split(['.', ' ', '=']).next());
     let (_, below) =
         FLOORS.iter().find(|(floor, _)| *floor == name).expect("the crate has a floor");
     let is_ours = |dependency: &str| {
-        FLOORS.iter().any(|(floor, _)| {
-            dependency == *floor || dependency.strip_prefix("dormouse-") == Some(floor)
-        })
+        dependency == "dormouse"
+            || FLOORS.iter().any(|(it, _)| dependency.strip_prefix("dormouse-") == Some(it))
     };
     let is_wrong = |dependency: &&str| {
         (is_ours(dependency) && !below.contains(dependency))
@@ -164,10 +213,15 @@ fn no_crate_depends_on_one_that_stands_above_it() {
 #[test]
 fn a_dependency_that_climbs_is_found() {
     for (name, _) in FLOORS {
-        let manifest =
-            |dependency: &str| format!("[dependencies]\n{dependency}.workspace = true\n\n[lib]\n");
-        let above = manifest("dormouse-cli");
-        assert_eq!(climbs(name, &above), [format!("{name} → dormouse-cli")]);
+        let under = |section: &str, dependency: &str| {
+            format!("[package]\n\n[{section}]\n{dependency}.workspace = true\n\n[lib]\n")
+        };
+        let manifest = |dependency: &str| under("dependencies", dependency);
+        for section in ["dependencies", "build-dependencies", "target.'cfg(unix)'.dependencies"] {
+            let above = under(section, "dormouse-cli");
+            assert_eq!(climbs(name, &above), [format!("{name} → dormouse-cli")]);
+        }
+        assert!(climbs(name, &under("dev-dependencies", "dormouse-cli")).is_empty());
         for (sole, user) in SOLE_USERS {
             assert_eq!(climbs(name, &manifest(sole)).is_empty(), name == user, "{name} → {sole}");
         }
@@ -209,6 +263,27 @@ six();
         ["use one;", "use two;", "impl A {", "three();", "four(", "five,", ");", "}", "six();"];
     assert_eq!(code, kept);
     assert_eq!(source.code.last().unwrap().0, 24);
+}
+
+#[test]
+fn a_use_with_braces_is_a_line_for_each_path() {
+    let text = "\
+pub(crate) use a::{self, b::{C, d::*}, e};
+use f::{
+    g,
+    h::{I, J as K},
+};
+let l = M { n };
+";
+    let source = Source::new("a.rs", text);
+    let code: Vec<(usize, &str)> =
+        source.code.iter().map(|(n, line)| (*n, line.as_str())).collect();
+    let first = ["self", "b::C", "b::d::*", "e"].map(|path| format!("pub(crate) use a::{path}"));
+    let second = ["g", "h::I", "h::J as K"].map(|path| format!("use f::{path}"));
+    let expected = first.iter().map(|path| (1, path.as_str()));
+    let expected = expected.chain(second.iter().map(|path| (2, path.as_str())));
+    let expected: Vec<(usize, &str)> = expected.chain([(6, "let l = M { n };")]).collect();
+    assert_eq!(code, expected);
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl World {
         record.state = if is_idle(session) { State::Idle } else { State::Active };
         let mut head = self.snapshot(step);
         head.parent = None;
-        Creation { session: record, head: Some(head) }
+        Creation { session: record.into(), head: Some(head) }
     }
 
     /// That it was created.

@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 use super::id::{Principal, SessionId};
 use super::limits::{Limits, NanoUsd, Usage};
 use super::pattern::Pattern;
-use super::session::{Durability, Object, Profile, ResumeFallback, Session};
+use super::session::{Durability, Object, Profile, ResumeFallback, Session, bytes_of};
 use super::snapshot::Snapshot;
 use super::state::State;
 
@@ -50,9 +50,7 @@ impl InvalidField {
     pub fn new(field: &'static str, problem: impl Into<String>) -> InvalidField {
         InvalidField { field, problem: problem.into() }
     }
-}
 
-impl InvalidField {
     /// The stable word for it.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -311,9 +309,7 @@ fn check(new: &NewSession) -> Result<(), InvalidField> {
     let documents =
         [("config", &new.config), ("context", &new.context), ("metadata", &new.metadata)];
     for (field, document) in documents {
-        // A map of JSON values always prints; what is measured is what is stored.
-        let size = serde_json::to_vec(document).map_or(usize::MAX, |text| text.len());
-        if size > MAX_DOCUMENT {
+        if bytes_of(document) > MAX_DOCUMENT {
             return Err(InvalidField::new(
                 field,
                 format!("must take at most {MAX_DOCUMENT} bytes"),

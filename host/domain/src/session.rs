@@ -61,12 +61,25 @@ impl Session {
         self.parent = self.head_parent;
     }
 
+    /// What its documents (`config`, `context` and `metadata`) take as JSON, in bytes.
+    #[must_use]
+    pub fn document_bytes(&self) -> usize {
+        let documents = [&self.profile.config, &self.context, &self.profile.metadata];
+        documents.into_iter().map(bytes_of).sum()
+    }
+
     /// Go on from this snapshot: whatever was in memory alone is not counted any more.
     pub fn set_head(&mut self, head: Option<&Snapshot>) {
         self.head = head.map(|head| head.id);
         self.head_parent = head.and_then(|head| head.parent);
         self.unsaved_turns = 0;
     }
+}
+
+/// What a document takes as JSON, which is how it is stored, in bytes.
+pub(crate) fn bytes_of(document: &Object) -> usize {
+    // A map of JSON values always prints.
+    serde_json::to_vec(document).map_or(usize::MAX, |text| text.len())
 }
 
 /// What is fixed when a session is created. An upgrade changes the agent.

@@ -132,14 +132,16 @@ impl Catalog {
         };
         let uploaded = EventBody::AgentUploaded { digest: agent.reference.digest };
         let event = self.event(&agent.reference, uploaded);
-        match self.store.commit(Transaction::agent(agent.clone(), component, vec![event])).await {
-            Err(StoreError::AgentExists(known)) if known == agent.reference => {}
-            stored => stored?,
-        }
+        let keeping = Transaction::agent(agent.clone(), component, vec![event]);
+        let created = match self.store.commit(keeping).await {
+            // Another host on the same store has kept it meanwhile.
+            Err(StoreError::AgentExists(known)) if known == agent.reference => false,
+            stored => stored.map(|()| true)?,
+        };
         // Two uploads of the same bytes under two names: both compiled, one set of code is kept.
         let cell = self.cell(agent.reference.digest);
         cell.get_or_init(|| async { prepared.code }).await;
-        Ok(Upload { agent, created: true })
+        Ok(Upload { agent, created })
     }
 
     /// Compile a component for this owner. What somebody else has uploaded is compiled once more

@@ -51,6 +51,8 @@ pub(crate) enum Flaw {
     IgnoresWhatIsExpected,
     /// Turns are lost.
     LosesTurns,
+    /// Idempotency keys are lost.
+    LosesIdempotencyKeys,
     /// The head that comes with a record is lost.
     LosesHeads,
     /// Nobody is told where the log ends.
@@ -140,6 +142,9 @@ impl MemoryStore {
             Some(Flaw::IgnoresWhatIsExpected) => transaction.expect.clear(),
             Some(Flaw::LosesTurns) => {
                 transaction.writes.retain(|write| !matches!(write, Write::Turn(_)));
+            }
+            Some(Flaw::LosesIdempotencyKeys) => {
+                transaction.writes.retain(|write| !matches!(write, Write::Idempotency(_)));
             }
             Some(Flaw::LosesHeads) => {
                 for write in &mut transaction.writes {

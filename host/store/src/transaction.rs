@@ -155,7 +155,7 @@ pub struct TurnCommit {
 #[derive(Clone, Debug)]
 pub struct Creation {
     /// The record, with revision 1.
-    pub session: Session,
+    pub session: Arc<Session>,
     /// What it starts from: the head that its record names.
     pub head: Option<Snapshot>,
 }
@@ -166,10 +166,7 @@ impl Transaction {
     pub fn create(sessions: Vec<Creation>, events: Vec<Event>) -> Transaction {
         Transaction {
             expect: sessions.iter().map(|new| Expect::NewSession(new.session.id)).collect(),
-            writes: sessions
-                .into_iter()
-                .map(|new| record(Arc::new(new.session), new.head))
-                .collect(),
+            writes: sessions.into_iter().map(|new| record(new.session, new.head)).collect(),
             events,
         }
     }
@@ -188,12 +185,13 @@ impl Transaction {
     /// Replace the record of a session, and with it the head where one is given. Its revision is one
     /// above the stored one.
     #[must_use]
-    pub fn update(session: Session, head: Option<Snapshot>, events: Vec<Event>) -> Transaction {
-        Transaction {
-            expect: vec![before(&session)],
-            writes: vec![record(Arc::new(session), head)],
-            events,
-        }
+    pub fn update(
+        session: impl Into<Arc<Session>>,
+        head: Option<Snapshot>,
+        events: Vec<Event>,
+    ) -> Transaction {
+        let session = session.into();
+        Transaction { expect: vec![before(&session)], writes: vec![record(session, head)], events }
     }
 
     /// Log what happened to a session without changing it.
@@ -297,8 +295,8 @@ impl Transaction {
                     continue;
                 }
                 Write::Idempotency(record) => {
-                    let new = Expect::NewIdempotencyKey(record.key.clone());
-                    (record.session, self.expect.contains(&new) && keys.insert(&record.key))
+                    let is_new = |expect: &Expect| matches!(expect, Expect::NewIdempotencyKey(key) if *key == record.key);
+                    (record.session, self.expect.iter().any(is_new) && keys.insert(&record.key))
                 }
                 Write::RemoveAgent(_) => {
                     agents += 1;
@@ -348,8 +346,9 @@ fn before(session: &Session) -> Expect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::examples::{agent, new, session, turn};
-    use dormouse_domain::agent::AgentOwner;
+    use crate::conformance::examples::{agent, new, session, session_id, turn};
+    use dormouse_domain::agent::{AgentOwner, Digest};
+    use dormouse_domain::time::Timestamp;
 
     /// The session or the agent that a transaction is refused because of.
     fn refused(transaction: &Transaction) -> StoreError {
@@ -381,6 +380,28 @@ mod tests {
         let mut gone = Transaction::turn(turn(&first, 1, 1));
         gone.writes[0] = Write::RemoveSession(first.id);
         assert!(matches!(refused(&gone), StoreError::Conflict(_)), "a turn of what is removed");
+    }
+
+    #[test]
+    fn an_idempotency_key_is_written_once_and_only_as_a_new_one() {
+        let record = |key: &str, turn| IdempotencyRecord {
+            key: IdempotencyKey { owner: Principal::local(), key: key.to_owned() },
+            request: Digest::of(b"hello"),
+            session: session_id(1),
+            turn,
+            expires_at: Timestamp(1),
+        };
+        let put = |record: IdempotencyRecord| Transaction {
+            expect: vec![Expect::NewIdempotencyKey(record.key.clone())],
+            writes: vec![Write::Idempotency(Box::new(record))],
+            events: Vec::new(),
+        };
+        let one = put(record("one", 1));
+        assert!(one.clone().and(put(record("two", 1))).check().is_ok(), "two keys");
+        let twice = one.clone().and(put(record("one", 2)));
+        assert!(matches!(refused(&twice), StoreError::Conflict(id) if id == session_id(1)));
+        let other = Transaction { expect: put(record("two", 1)).expect, ..one };
+        assert!(matches!(refused(&other), StoreError::Conflict(id) if id == session_id(1)));
     }
 
     #[test]

@@ -21,11 +21,17 @@ pub trait Upkeep: Send + Sync {
     /// Sizes, for metrics.
     fn stats(&self) -> StoreStats;
 
+    /// [`StoreStats::index_bytes`] alone, which is asked for each time that an instance needs memory.
+    fn index_bytes(&self) -> u64 {
+        self.stats().index_bytes
+    }
+
     /// What everything takes, on the disk and in memory.
     async fn usage(&self) -> Result<StoreUsage, StoreError>;
 
     /// Remove what is too old at `now` of the log of events, and of the snapshots and turns of all
-    /// sessions. What a session needs to go on stays. Commits go on meanwhile.
+    /// sessions, and the idempotency keys that may be forgotten by then. What a session needs to go on
+    /// stays. Commits go on meanwhile.
     async fn expire(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Read everything that is durable and say what is wrong with it. Commits go on meanwhile.

@@ -1,5 +1,7 @@
 //! The history of a session: its snapshots, and what can be started from them.
 
+use std::sync::Arc;
+
 use super::origin;
 use super::session::{LookError, SessionHandle};
 use crate::catalog::AgentError;
@@ -9,7 +11,6 @@ use dormouse_domain::agent::AgentSelector;
 use dormouse_domain::creation;
 use dormouse_domain::event::{Cursor, Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
-use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::Move;
 use dormouse_store::{
@@ -18,6 +19,8 @@ use dormouse_store::{
 
 /// The most sessions that one fork makes.
 pub const MAX_FORKS: u32 = 256;
+/// The most bytes that the documents of all forks of a call take together: each fork has its own.
+const MAX_FORKED_BYTES: usize = 8 << 20;
 /// Events that are looked through at a time.
 const LOOKED_THROUGH: usize = 500;
 /// How often events are looked through for one page.
@@ -105,6 +108,10 @@ impl SessionHandle {
         }
         let inner = &self.host.inner;
         let parent = self.look().await?.session;
+        if parent.document_bytes().saturating_mul(fork.count as usize) > MAX_FORKED_BYTES {
+            let what = "the documents of all forks together, in bytes";
+            return Err(StoreError::TooLarge { what, limit: MAX_FORKED_BYTES }.into());
+        }
         let from = match fork.snapshot {
             Some(id) => Some(self.own(id).await?),
             None => match origin::head(&self.host, &parent).await? {
@@ -127,12 +134,12 @@ impl SessionHandle {
             let session = creation::forked(&parent, head.as_ref(), agent, id, now)
                 .map_err(|spent| ForkError::Spent(spent.into()))?;
             events.push(creation::event(&session, Some(parent.id)));
-            forks.push(Creation { session, head });
+            forks.push(Creation { session: Arc::new(session), head });
         }
         let from = from.map(|from| from.id);
         let forked = EventBody::SessionForked { count: fork.count, from };
         events.push(Event::session(&parent, now, forked));
-        let sessions: Vec<Session> = forks.iter().map(|fork| fork.session.clone()).collect();
+        let sessions: Vec<_> = forks.iter().map(|fork| Arc::clone(&fork.session)).collect();
         inner.store.commit(Transaction::create(forks, events)).await?;
         metrics::counter!("dormouse_forks_total").increment(sessions.len() as u64);
         for session in &sessions {

@@ -236,7 +236,7 @@ impl SessionHandle {
         let step = Move::Stop(Cause::Stopped.into());
         self.look().await?.session.state.after(step.clone())?;
         let (accepted, done) = self.registry().post(self.id, None, Command::Move(step))?;
-        if accepted.running_turn.is_none() {
+        if !accepted.turn_in_progress {
             done.await.unwrap_or_else(|_| Err(Unavailable::ShuttingDown.into()))?;
         }
         Ok(self.look().await?)

@@ -1,5 +1,7 @@
 //! The sessions of a host: created, found, listed.
 
+use std::sync::Arc;
+
 use super::origin::{self, Found, Origin};
 use super::templates::TemplateError;
 use super::{Host, SessionHandle};
@@ -144,7 +146,7 @@ impl Sessions {
         let defaults = &inner.options.limits;
         let head = from.map(|from| from.snapshot.again(SnapshotId(inner.clock.new_id()), now));
         let (agent, start) = (agent.reference, head.as_ref());
-        let session = creation::fresh(new, id, owner, agent, start, defaults, now)?;
+        let session = Arc::new(creation::fresh(new, id, owner, agent, start, defaults, now)?);
         let mut events = vec![creation::event(&session, None)];
         if let Some(resume) = resume {
             metrics::counter!("dormouse_resumes_total", "outcome" => resume.as_str()).increment(1);
@@ -152,7 +154,7 @@ impl Sessions {
             let attempt = EventBody::ResumeAttempted { by, outcome };
             events.push(Event::session(&session, now, attempt));
         }
-        let creation = Creation { session: session.clone(), head };
+        let creation = Creation { session: Arc::clone(&session), head };
         inner.store.commit(Transaction::create(vec![creation], events)).await?;
         inner.services.note_deadline(&session);
         Ok(Created { session: inner.registry.info(session), resume })

@@ -81,10 +81,11 @@ struct Driver<'a> {
     guest: Option<Guest>,
     /// Whether somebody ends what it does.
     interrupt: watch::Receiver<Interrupt>,
-    /// Its place in the line for memory or a place, for as long as its work goes on.
+    /// Its place in the line for memory or a place: the instances that an upgrade makes one after the other
+    /// have the same. A wake gives it up.
     ticket: Option<Ticket>,
-    /// Bytes that the next instance holds from its start, because one before it found no memory for
-    /// as many.
+    /// Bytes that the instance of the next wake holds from its start, because the one before it found no
+    /// memory for as many.
     reserve: Reserve,
     /// When the instance was last of use.
     used_at: Timestamp,
@@ -174,9 +175,9 @@ impl<'a> Driver<'a> {
             attempts: 0,
         };
         if let Some(resident) = resident {
-            let Resident { session, guest, used_at, stuck } = *resident;
+            let Resident { session, guest, used_at, woken, stuck } = *resident;
             (driver.session, driver.guest) = (Some(session), Some(guest));
-            (driver.used_at, driver.stuck) = (used_at, stuck);
+            (driver.used_at, driver.woken, driver.stuck) = (used_at, woken, stuck);
         }
         driver
     }
@@ -188,7 +189,8 @@ impl Driver<'_> {
         let mut guest = self.guest.take()?;
         let session = self.session.take()?;
         guest.instance.rest();
-        Some(Box::new(Resident { session, guest, used_at: self.used_at, stuck: self.stuck }))
+        let Driver { used_at, woken, stuck, .. } = *self;
+        Some(Box::new(Resident { session, guest, used_at, woken, stuck }))
     }
 
     /// Forget everything: the store knows better.
@@ -198,7 +200,7 @@ impl Driver<'_> {
         self.drop_guest();
     }
 
-    /// Hold no state that is not in an instance.
+    /// Hold no state that is not in an instance, and nothing that the next instance would be made with.
     fn let_go(&mut self) {
         (self.head, self.damage) = (None, None);
         self.making = None;

@@ -12,9 +12,8 @@
 //! The interrupt of a command lasts until the driver takes work that does not interrupt and no command is
 //! left: so a stop ends no turn of a message that comes after the stop.
 //!
-//! Pure: the inbox knows no task, no lock and no channel. A message with an idempotency key will be decided
-//! here as well: [`Inbox::try_send`] will answer that a message of the same key waits or is being answered,
-//! to which its sender attaches. What only the record knows, the answer of an earlier turn, is for the driver.
+//! Pure: the inbox knows no task, no lock and no channel. What only the record of the session knows is for
+//! the driver.
 
 use std::collections::VecDeque;
 
@@ -39,8 +38,8 @@ pub(crate) enum Interrupt {
 /// A message or a command waits, and will be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accepted {
-    /// The number of the turn that runs now, if one does.
-    pub(crate) running_turn: Option<u64>,
+    /// Whether a turn is in progress: what was accepted waits for its end.
+    pub(crate) turn_in_progress: bool,
 }
 
 /// There is no room for one more; nothing was added.
@@ -182,7 +181,7 @@ impl<M, R> Inbox<M, R> {
     }
 
     fn accepted(&self) -> Accepted {
-        Accepted { running_turn: self.running_turn() }
+        Accepted { turn_in_progress: self.running.is_some() }
     }
 }
 

@@ -131,7 +131,7 @@ fn describe(ended: &Ended) -> &str {
     }
 }
 
-/// Why an order was not carried out.
+/// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
     /// The host can do nothing with the session now.
@@ -166,7 +166,7 @@ pub enum OrderError {
     /// The agent could not take its saved state back.
     #[error("the agent could not be woken: {0}")]
     Guest(String),
-    /// Too many orders wait for this session.
+    /// Too many commands wait for this session.
     #[error("too many requests wait for this session; try again later")]
     QueueFull,
 }

@@ -16,7 +16,7 @@ use dormouse_sandbox::Instance;
 
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{Durability, Session};
-use eviction::{Evictable, Order};
+use eviction::{Evictable, Sequence};
 pub(crate) use places::{Place, Seat};
 use places::{Places, Seats};
 
@@ -28,6 +28,8 @@ pub(crate) struct Resident {
     pub(crate) guest: Guest,
     /// When it was last of use: the end of its last turn, or its wake.
     pub(crate) used_at: Timestamp,
+    /// The instance was made since the last commit, and no event tells of it yet.
+    pub(crate) woken: bool,
     /// Its state could not be saved when that was last tried.
     pub(crate) stuck: bool,
 }
@@ -82,12 +84,12 @@ struct Idle {
     unsaved: Evictable,
     /// Those that go by themselves, by time.
     bedtimes: BTreeSet<(Timestamp, SessionId)>,
-    next: Order,
+    next: Sequence,
 }
 
 struct Parked {
     resident: Box<Resident>,
-    since: Order,
+    since: Sequence,
     bedtime: Option<Timestamp>,
 }
 

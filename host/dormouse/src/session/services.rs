@@ -135,7 +135,7 @@ impl Services {
     /// Bytes that instances can have together at most: what the index of all sessions takes, it never
     /// gives back to them.
     pub(crate) fn memory_of_instances(&self) -> u64 {
-        let index = self.store.upkeep().map_or(0, |upkeep| upkeep.stats().index_bytes);
+        let index = self.store.upkeep().map_or(0, |upkeep| upkeep.index_bytes());
         self.memory.limit().saturating_sub(index)
     }
 }

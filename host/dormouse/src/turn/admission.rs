@@ -39,7 +39,7 @@ impl From<Spent> for Denied {
 
 /// What a turn may spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Grant {
+pub(crate) struct TurnGrant {
     /// The fuel it may use.
     pub(crate) fuel: u64,
     /// Which limit the turn has reached when it uses that up.
@@ -50,13 +50,18 @@ pub(crate) struct Grant {
     pub(crate) time_limit: Limit,
 }
 
-impl Grant {
+impl TurnGrant {
     /// What is left of it once the money for the start of the instance is spent. It may be nothing.
-    pub(crate) fn after_start(self, session: &Session, price: FuelPrice, start_fuel: u64) -> Grant {
+    pub(crate) fn after_start(
+        self,
+        session: &Session,
+        price: FuelPrice,
+        start_fuel: u64,
+    ) -> TurnGrant {
         let spent = session.usage.cost + price.cost(start_fuel);
         match (affordable_after(session, price, spent), session.profile.limits.max_budget) {
             (Some(left), Some(max)) if left < self.fuel => {
-                Grant { fuel: left, fuel_limit: Limit::Budget(max), ..self }
+                TurnGrant { fuel: left, fuel_limit: Limit::Budget(max), ..self }
             }
             (Some(_) | None, _) => self,
         }
@@ -64,7 +69,11 @@ impl Grant {
 }
 
 /// Decide whether a turn of this session may run now.
-pub(crate) fn admit(session: &Session, price: FuelPrice, now: Timestamp) -> Result<Grant, Denied> {
+pub(crate) fn admit(
+    session: &Session,
+    price: FuelPrice,
+    now: Timestamp,
+) -> Result<TurnGrant, Denied> {
     match session.state.status() {
         Status::Initializing | Status::Active | Status::Idle => {}
         Status::Paused => return Err(Denied::Paused),
@@ -102,7 +111,7 @@ pub(crate) fn admit(session: &Session, price: FuelPrice, now: Timestamp) -> Resu
     {
         (deadline, time_limit) = (end, Limit::Lifetime(lifetime));
     }
-    Ok(Grant { fuel, fuel_limit, deadline, time_limit })
+    Ok(TurnGrant { fuel, fuel_limit, deadline, time_limit })
 }
 
 /// Whether a session of this status takes messages.

@@ -10,7 +10,7 @@
 use std::any::Any;
 use std::pin::pin;
 
-use crate::turn::admission::Grant;
+use crate::turn::admission::TurnGrant;
 use dormouse_domain::limits::Limit;
 use dormouse_domain::session::Durability;
 use dormouse_domain::snapshot::GuestState;
@@ -26,7 +26,7 @@ pub(crate) struct TurnCall<'a, W> {
     /// What the guest may know and do.
     pub(crate) world: Box<W>,
     /// What the turn may spend.
-    pub(crate) grant: Grant,
+    pub(crate) grant: TurnGrant,
     /// When the state is saved.
     pub(crate) durability: Durability,
     /// Tells the memory that the host has for all guests, in bytes. Asked for only where a guest had too
@@ -181,7 +181,7 @@ async fn save(
 
 impl Cut {
     /// What a turn that ends so has failed with, where it was granted this.
-    pub(crate) fn failure(self, grant: Grant) -> Failure {
+    pub(crate) fn failure(self, grant: TurnGrant) -> Failure {
         match self {
             Cut::TimedOut => out_of_time(grant.time_limit),
             Cut::Killed => Failure {
@@ -211,7 +211,7 @@ fn out_of_time(limit: Limit) -> Failure {
 }
 
 /// What a fault of the guest is called, and told to its author, where the host has this much memory.
-pub(crate) fn failure(fault: Fault, grant: Grant, memory: u64) -> Failure {
+pub(crate) fn failure(fault: Fault, grant: TurnGrant, memory: u64) -> Failure {
     let message = match fault {
         Fault::HostOutOfMemory { needed } => format!(
             "the agent needs {needed} bytes of memory; this host has {memory} bytes for all agents"

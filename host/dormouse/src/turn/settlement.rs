@@ -35,7 +35,7 @@ pub(crate) struct Begun {
 
 /// A turn that is over.
 #[derive(Clone, Debug)]
-pub(crate) struct Ended {
+pub(crate) struct TurnEnd {
     /// What came of it.
     pub(crate) result: Result<Answer, Failure>,
     /// The fuel that it used.
@@ -75,7 +75,7 @@ pub(crate) struct Rules {
 }
 
 /// Work out what this turn leaves behind in this session.
-pub(crate) fn settle(before: &Session, begun: Begun, ended: Ended, rules: Rules) -> TurnCommit {
+pub(crate) fn settle(before: &Session, begun: Begun, ended: TurnEnd, rules: Rules) -> TurnCommit {
     let mut session = before.clone();
     let cost = rules.price.cost(ended.fuel);
     let start = ended.start_fuel.map(|fuel| startup(&session, fuel, rules.price));

@@ -95,7 +95,7 @@ pub fn session(number: u64) -> Session {
 
 /// This session alone, with nothing to start from.
 pub fn new(session: Session) -> Vec<Creation> {
-    vec![Creation { session, head: None }]
+    vec![Creation { session: session.into(), head: None }]
 }
 
 /// The record after one more commit.

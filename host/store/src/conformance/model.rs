@@ -1,6 +1,6 @@
 //! What a store must answer, as a few ordered maps say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use proptest::sample::Index;
@@ -16,7 +16,7 @@ use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::TurnRecord;
+use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
 
 #[derive(Default)]
 pub(super) struct Model {
@@ -30,6 +30,7 @@ pub(super) struct Model {
     pub(super) log: Vec<Event>,
     /// In the order of upload.
     pub(super) agents: Vec<Agent>,
+    pub(super) messages: HashMap<IdempotencyKey, IdempotencyRecord>,
 }
 
 impl Model {
@@ -92,7 +93,10 @@ impl Model {
             let id = SnapshotId(uuid(1 << 61 | session.id.0.as_u64_pair().1));
             session.head = Some(id);
             session.parent = Some(from.id);
-            Creation { session, head: Some(Snapshot { id, parent: Some(from.id), ..from.clone() }) }
+            Creation {
+                session: session.into(),
+                head: Some(Snapshot { id, parent: Some(from.id), ..from.clone() }),
+            }
         };
         (0..count).map(fork).collect()
     }
@@ -102,7 +106,8 @@ impl Model {
             let head = head.map(|head| Snapshot { state: whole.clone(), ..head });
             self.ever.push(session.id);
             self.snapshots.extend(head.as_ref().map(|head| head.id));
-            self.sessions.insert(session.id, (session, head.into_iter().collect()));
+            self.sessions
+                .insert(session.id, (Session::clone(&session), head.into_iter().collect()));
         }
     }
 

@@ -7,7 +7,10 @@ use super::Fixture;
 use super::examples::{agent, creation_of, event, most, new, next, session, session_id, turn};
 use super::model::{Model, matches, page_of};
 use super::steps::{Step, lean, state_of};
-use crate::{AgentQuery, Depth, Page, SessionQuery, Store, StoreError, Transaction, TurnCommit};
+use crate::{
+    AgentQuery, Depth, Expect, Page, SessionQuery, Store, StoreError, Transaction, TurnCommit,
+    Write,
+};
 use dormouse_domain::agent::{AgentRef, Digest, Visibility};
 use dormouse_domain::event::{Cursor, Event, EventBody, Subject};
 use dormouse_domain::id::{Principal, SessionId};
@@ -15,6 +18,7 @@ use dormouse_domain::session::{BeforeUpgrade, Session};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord};
 
 /// Take one step.
 pub(super) async fn take<F: Fixture>(
@@ -304,9 +308,54 @@ pub(super) async fn take<F: Fixture>(
                 Err(error) => return Err(error),
             }
         }
+        Step::Message { at, owner, key, forget } => {
+            let owner = Principal(if owner { "ann" } else { "ben" }.to_owned());
+            let key = IdempotencyKey { owner, key: key.to_string() };
+            message(store, model, key, model.pick(at), forget).await?;
+        }
         Step::Reopen { close } => fixture.reopen(close).await?,
     }
     Ok(())
+}
+
+/// A message to a session with this key, which is forgotten first where that is said.
+async fn message(
+    store: &dyn Store,
+    model: &mut Model,
+    key: IdempotencyKey,
+    session: SessionId,
+    forget: bool,
+) -> Result<(), StoreError> {
+    if forget {
+        // Whether or not it is there.
+        store.commit(writing(Write::RemoveIdempotency(key.clone()))).await?;
+        model.messages.remove(&key);
+        assert_eq!(store.idempotency(key.clone()).await?, None);
+    }
+    let record = IdempotencyRecord {
+        key: key.clone(),
+        request: Digest::of(b"hello"),
+        session,
+        turn: model.log.len() as u64,
+        expires_at: Timestamp::NEVER,
+    };
+    let write = writing(Write::Idempotency(Box::new(record.clone())));
+    let blind = store.commit(write.clone()).await;
+    assert!(matches!(blind, Err(StoreError::Conflict(id)) if id == session));
+    let expect = vec![Expect::NewIdempotencyKey(key.clone())];
+    match (store.commit(Transaction { expect, ..write }).await, model.messages.get(&key)) {
+        (Ok(()), None) => drop(model.messages.insert(key.clone(), record)),
+        (Err(StoreError::IdempotencyKeyUsed(told)), Some(known)) => {
+            assert_eq!(told, known.session);
+        }
+        (other, known) => panic!("{other:?}, where there is {known:?}"),
+    }
+    assert_eq!(store.idempotency(key.clone()).await?.as_ref(), model.messages.get(&key));
+    Ok(())
+}
+
+fn writing(write: Write) -> Transaction {
+    Transaction { writes: vec![write], ..Transaction::default() }
 }
 
 /// The next turn of a session, without a state.
@@ -362,6 +411,9 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
     assert_eq!(*store.end().borrow(), Cursor(model.log.len() as u64));
     let log: Vec<_> = model.logged(0).collect();
     assert_eq!(store.events_after(Cursor(0), most(usize::MAX)).await?.entries, log);
+    for (key, known) in &model.messages {
+        assert_eq!(store.idempotency(key.clone()).await?.as_ref(), Some(known));
+    }
     let due = model.due();
     assert_eq!(store.due(None, Timestamp::NEVER, usize::MAX).await?, due);
     let all = store.sessions(SessionQuery { limit: 1, ..SessionQuery::default() }).await?;

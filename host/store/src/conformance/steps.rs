@@ -87,6 +87,13 @@ pub(super) enum Step {
     },
     Publish(Index),
     RemoveAgent(Index),
+    /// A message with an idempotency key, which may be forgotten first.
+    Message {
+        at: Index,
+        owner: bool,
+        key: u8,
+        forget: bool,
+    },
     Reopen {
         close: bool,
     },
@@ -202,6 +209,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(owner, name, component)| Step::Upload { owner, name, component }),
         1 => at().prop_map(Step::Publish),
         1 => at().prop_map(Step::RemoveAgent),
+        2 => (at(), any::<bool>(), 0..3_u8, proptest::bool::weighted(0.2))
+            .prop_map(|(at, owner, key, forget)| Step::Message { at, owner, key, forget }),
         1 => any::<bool>().prop_map(|close| Step::Reopen { close }),
     ]
 }

@@ -45,6 +45,7 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::DropsTheLastEvent,
         Flaw::IgnoresWhatIsExpected,
         Flaw::LosesTurns,
+        Flaw::LosesIdempotencyKeys,
         Flaw::LosesHeads,
         Flaw::TellsNoEnd,
     ] {

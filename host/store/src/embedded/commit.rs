@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub(super) use self::draft::{Draft, Places};
+pub(super) use self::draft::{BlobPlacer, Draft};
 use super::engine::Staged;
 use super::index::{AgentKey, Facts};
 use super::tables::blobs::BlobId;
@@ -29,7 +29,7 @@ const RECORD: usize = 1 << 10;
 
 /// Whether it takes so long to encode that it must not happen on an async thread.
 pub(super) fn is_heavy(transaction: &Transaction) -> bool {
-    // What is new may be read for: see `Places::known`.
+    // What is new may be read for: see `BlobPlacer::known`.
     let reads = reads(transaction);
     let record = if reads { RECORD } else { 0 };
     let mut size: usize = 0;
@@ -70,6 +70,8 @@ pub(super) enum Change {
     Row(Vec<u8>, Option<Vec<u8>>),
     /// Remove what is too old at this time, of the log and of these sessions.
     Expire(Timestamp, Vec<SessionId>),
+    /// Remove those of these idempotency keys that may be forgotten at this time.
+    ForgetKeys(Timestamp, Vec<Vec<u8>>),
 }
 
 /// A record, encoded.
@@ -183,6 +185,7 @@ impl Change {
             Change::Template(template) => template.value.len(),
             Change::Agent(_, value) => value.len(),
             Change::Row(key, value) => key.len() + value.as_ref().map_or(0, Vec::len),
+            Change::ForgetKeys(_, keys) => keys.iter().map(Vec::len).sum(),
             Change::RemoveSession(_)
             | Change::RemoveTemplate(..)
             | Change::RemoveAgent(_)
@@ -197,7 +200,8 @@ impl Change {
             | Change::RemoveTemplate(..)
             | Change::RemoveAgent(_)
             | Change::Row(_, None)
-            | Change::Expire(..) => true,
+            | Change::Expire(..)
+            | Change::ForgetKeys(..) => true,
             Change::Session(..)
             | Change::Turn(..)
             | Change::Template(_)
@@ -215,7 +219,8 @@ impl Change {
             | Change::RemoveTemplate(..)
             | Change::Agent(..)
             | Change::RemoveAgent(_)
-            | Change::Row(..) => 0,
+            | Change::Row(..)
+            | Change::ForgetKeys(..) => 0,
         }
     }
 }

@@ -35,7 +35,7 @@ use dormouse_domain::id::SessionId;
 const QUEUE: usize = 1024;
 /// The most sessions that commits of one group change. One commit may go beyond it.
 const SESSIONS: usize = 1024;
-/// A group takes no more commits when it has become larger than this, in bytes.
+/// The most bytes that the commits of one group take. A larger commit has a group of its own.
 const BYTES: usize = 4 << 20;
 /// The most keys of deleted sessions that are removed with one group.
 const PURGED: usize = 1024;
@@ -106,19 +106,18 @@ impl Committer {
         let Some(first) = first else { return Some(Vec::new()) };
         let mut bytes = first.encoded.size;
         let mut sessions = first.encoded.sessions();
-        let mut alone = first.encoded.is_alone();
+        let alone = first.encoded.is_alone();
         let mut commits = vec![first];
         while sessions < SESSIONS && bytes < BYTES && !alone {
             let waiting = self.next.pop_front().or_else(|| self.queue.try_recv().ok());
             let Some(commit) = waiting else { break };
-            alone = commit.encoded.is_alone();
-            if alone {
+            bytes += commit.encoded.size;
+            if bytes > BYTES || commit.encoded.is_alone() {
                 self.next.push_front(commit);
-            } else {
-                bytes += commit.encoded.size;
-                sessions += commit.encoded.sessions();
-                commits.push(commit);
+                break;
             }
+            sessions += commit.encoded.sessions();
+            commits.push(commit);
         }
         Some(commits)
     }

@@ -31,14 +31,15 @@ use crate::codec::{self, Kind};
 use dormouse_domain::agent::AgentRef;
 use dormouse_domain::id::SessionId;
 
-/// A group takes no more commits when the records in it take more than this, in bytes. The engine
-/// takes twice as much at once, which leaves room for what one commit may bring.
-const LARGE: usize = 12 << 20;
+/// A group takes no more commits when the sessions in it that have been loaded take more than this, in
+/// bytes. The smallest slot of the log has twice as much, for what the commits bring and for the session
+/// that was loaded last.
+const LARGE: usize = 8 << 20;
 
 /// The group.
 pub(super) struct Group<'a> {
     shared: &'a Shared,
-    /// What the records take that have been loaded, in bytes.
+    /// What the sessions take that have been loaded, in bytes.
     loaded: usize,
     /// Only what has been staged; all else is put in at the end.
     batch: Batch,
@@ -167,7 +168,8 @@ impl<'a> Group<'a> {
             | Change::Template(_)
             | Change::Agent(..)
             | Change::Row(..)
-            | Change::Expire(..) => Ok(()),
+            | Change::Expire(..)
+            | Change::ForgetKeys(..) => Ok(()),
         }
     }
 
@@ -184,6 +186,7 @@ impl<'a> Group<'a> {
             Change::Row(key, Some(value)) => self.rows.put(Class::Rows, key, value),
             Change::Row(key, None) => self.rows.remove(key),
             Change::Expire(now, sessions) => self.expire(now, &sessions),
+            Change::ForgetKeys(now, keys) => self.forget_keys(now, &keys),
         }
     }
 
@@ -278,7 +281,7 @@ impl<'a> Group<'a> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let live = load(self.shared, id)?;
-                self.loaded += live.cell.body.len();
+                self.loaded += live.cell.size();
                 unknown.insert(Now::Live(Box::new(live)))
             }
         };

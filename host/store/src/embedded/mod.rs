@@ -51,7 +51,7 @@ pub mod upkeep;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
@@ -68,7 +68,7 @@ use self::index::Index;
 use self::lock::{Lock, Temporary};
 pub use self::options::{OpenError, Options};
 use super::read::{ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadTemplates, ReadTurns};
-use super::upkeep::{BackupError, BackupSummary, CheckReport, StoreStats, StoreUsage, Upkeep};
+use super::upkeep::Upkeep;
 use super::{
     AgentQuery, Bound, Depth, Dormant, Expect, Kept, Logged, Page, Retention, SessionPage,
     SessionQuery, SnapshotSummary, Store, StoreError, Transaction, Write,
@@ -82,9 +82,6 @@ use dormouse_domain::session::Session;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::TurnRecord;
-
-/// How many sessions are looked at together for what is too old.
-const EXPIRED_AT_ONCE: usize = 256;
 
 /// The store in a directory.
 ///
@@ -128,7 +125,7 @@ impl Embedded {
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong with the directory. Damaged records are none of it: they
-    /// are set aside and counted in [`StoreStats::quarantined`].
+    /// are set aside and counted in [`StoreStats::quarantined`](crate::upkeep::StoreStats::quarantined).
     pub fn open(root: &Path, options: Options) -> Result<Embedded, OpenError> {
         Embedded::start(root, None, options).map_err(|error| error.of_directory(root))
     }
@@ -312,23 +309,6 @@ impl Shared {
             }
         }
     }
-
-    fn stats(&self) -> StoreStats {
-        let stat = self.disk.stat();
-        let index = self.index();
-        StoreStats {
-            sessions: index.len() as u64,
-            disk_bytes: stat.bytes(),
-            value_bytes: stat.kinds.values().map(|kind| kind.bytes).sum(),
-            live_bytes: stat.kinds.values().map(|kind| kind.live).sum(),
-            overlay_bytes: stat.overlay_bytes as u64,
-            waits_for_space: stat.waits_for_space,
-            index_bytes: index.bytes(),
-            quarantined: index.quarantined,
-            commits: self.commits.load(Ordering::Relaxed),
-            groups: self.groups.load(Ordering::Relaxed),
-        }
-    }
 }
 
 #[async_trait]
@@ -495,44 +475,6 @@ impl ReadEvents for Embedded {
         bound: Bound,
     ) -> Result<Page<Logged, Cursor>, StoreError> {
         self.read(move |shared| shared.session_events(session, cursor, bound)).await
-    }
-}
-
-#[async_trait]
-impl Upkeep for Embedded {
-    fn stats(&self) -> StoreStats {
-        held(&self.shared).as_ref().map_or_else(StoreStats::default, |shared| shared.stats())
-    }
-
-    async fn usage(&self) -> Result<StoreUsage, StoreError> {
-        self.read(|shared| Ok(shared.usage())).await
-    }
-
-    async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
-        let mut after = None;
-        loop {
-            let some = self.read(move |shared| {
-                let by_age = shared.keep.by_age();
-                Ok(by_age.then(|| shared.index().sessions_after(after, EXPIRED_AT_ONCE)))
-            });
-            let Some(sessions) = some.await? else { return Ok(()) };
-            let last = sessions.last().copied().filter(|_| sessions.len() == EXPIRED_AT_ONCE);
-            self.queue(Draft::expire(now, sessions)).await?;
-            let Some(last) = last else { return Ok(()) };
-            after = Some(last);
-        }
-    }
-
-    async fn check(&self) -> Result<CheckReport, StoreError> {
-        self.read(Shared::check).await
-    }
-
-    async fn compact(&self) -> Result<(), StoreError> {
-        self.read(Shared::compact).await
-    }
-
-    async fn backup(&self, directory: PathBuf) -> Result<BackupSummary, BackupError> {
-        self.read(move |shared| Ok(shared.backup(&directory))).await?
     }
 }
 

@@ -44,7 +44,7 @@ impl Driver<'_> {
             | Command::Delete => self.load_record().await.map(drop),
         };
         if let Err(error) = loaded {
-            return Err(self.order_refusal(error));
+            return Err(self.command_refusal(error));
         }
         match command {
             Command::Sleep(cause) => self.sleep(cause).await?,
@@ -101,13 +101,14 @@ impl Driver<'_> {
         let mut events = self.pending_events().await;
         events.extend(more);
         after.revision += 1;
-        let update = Transaction::update(after.clone(), head, events);
+        let after = Arc::new(after);
+        let update = Transaction::update(Arc::clone(&after), head, events);
         if let Err(error) = self.services.store.commit(update).await {
             self.forget();
             return Err(error);
         }
         self.services.note_deadline(&after);
-        self.session = Some(Arc::new(after));
+        self.session = Some(after);
         Ok(())
     }
 
@@ -140,12 +141,12 @@ impl Driver<'_> {
             woken => woken,
         };
         if let Err(error) = woken {
-            return Err(self.order_refusal(error));
+            return Err(self.command_refusal(error));
         }
         let Some(guest) = &mut self.guest else { return Ok(()) };
         match guest.instance.measure().await {
             Ok(()) => Ok(()),
-            Err(fault) => Err(self.order_refusal(WakeError::Guest(fault))),
+            Err(fault) => Err(self.command_refusal(WakeError::Guest(fault))),
         }
     }
 
@@ -184,7 +185,7 @@ impl Driver<'_> {
         })
     }
 
-    pub(super) fn order_refusal(&mut self, error: WakeError) -> OrderError {
+    pub(super) fn command_refusal(&mut self, error: WakeError) -> OrderError {
         match self.unavailable(error) {
             Ok(error) => error.into(),
             Err(NotWoken::Ended) => {

@@ -7,7 +7,7 @@ use tracing::Instrument;
 
 use super::cuts::Cuts;
 use crate::session::request::{Ended, OrderError, QueuedMessage, SendError, Unavailable};
-use crate::turn::admission::{self, Grant};
+use crate::turn::admission::{self, TurnGrant};
 use crate::turn::execution::{self, GuestAnswer, TurnCall, TurnResult};
 use crate::turn::output::Output;
 use crate::turn::settlement::{self, Answer, Begun};
@@ -149,7 +149,7 @@ impl Driver<'_> {
         session: &Arc<Session>,
         begun: &Begun,
         output: &Output,
-        grant: &mut Grant,
+        grant: &mut TurnGrant,
         cuts: &mut Cuts<'_>,
     ) -> Outcome {
         let mut call = Call {
@@ -197,12 +197,12 @@ impl Driver<'_> {
         &mut self,
         session: &Session,
         outcome: Outcome,
-        grant: Grant,
+        grant: TurnGrant,
         attempt: u32,
         duration: Duration,
-    ) -> Result<settlement::Ended, SendError> {
+    ) -> Result<settlement::TurnEnd, SendError> {
         let ended_at = self.services.clock.now();
-        let failed = |failure, start_fuel| settlement::Ended {
+        let failed = |failure, start_fuel| settlement::TurnEnd {
             result: Err(failure),
             fuel: 0,
             start_fuel,
@@ -214,7 +214,7 @@ impl Driver<'_> {
         match outcome {
             Outcome::Called(TurnResult { result, fuel, start_fuel, log, log_dropped, .. }) => {
                 let result = result.map(|answer| self.answer(session, answer));
-                Ok(settlement::Ended {
+                Ok(settlement::TurnEnd {
                     result,
                     fuel,
                     start_fuel,

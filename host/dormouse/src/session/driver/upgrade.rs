@@ -108,7 +108,7 @@ impl Driver<'_> {
             Err(WakeError::Guest(fault)) => {
                 Err(refused(format!("{who} does not take the state: {fault}")))
             }
-            Err(error) => Err(self.order_refusal(error)),
+            Err(error) => Err(self.command_refusal(error)),
         }
     }
 }

@@ -145,7 +145,7 @@ impl Driver<'_> {
         let ticket = self.ticket.take();
         let mut ticket = ticket.unwrap_or_else(|| services.memory.line().ticket(&session.owner));
         let made = self.make_of(&code, session, given, &mut ticket, cuts).await;
-        // Whoever has to come again stands where it stood.
+        // The next instance of the same upgrade does not stand behind those that have come since.
         self.ticket = Some(ticket);
         made
     }

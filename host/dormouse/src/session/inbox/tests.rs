@@ -81,7 +81,7 @@ impl Model {
     }
 
     fn send(&mut self, name: usize) -> Result<(), TestCaseError> {
-        let accepted = Accepted { running_turn: self.running };
+        let accepted = Accepted { turn_in_progress: self.in_turn };
         let expected = if self.messages.len() < self.bound {
             self.messages.push_back(name);
             Ok(accepted)
@@ -104,7 +104,7 @@ impl Model {
             let full = QueueFull { waiting: MAX_COMMANDS };
             prop_assert_eq!(answer, Err(CommandDenied::QueueFull(full)));
         } else {
-            prop_assert_eq!(answer, Ok(Accepted { running_turn: self.running }));
+            prop_assert_eq!(answer, Ok(Accepted { turn_in_progress: self.in_turn }));
             self.commands.push_back((name, which));
             prop_assert_eq!(self.inbox.interrupt(), before.max(interrupt));
             return Ok(());
@@ -201,7 +201,7 @@ proptest! {
         }
         prop_assert_eq!(inbox.try_command(make(), ()).is_ok(), may_wait);
         inbox.turn_over();
-        prop_assert_eq!(inbox.try_command(make(), ()), Ok(Accepted { running_turn: None }));
+        prop_assert_eq!(inbox.try_command(make(), ()), Ok(Accepted { turn_in_progress: false }));
     }
 }
 

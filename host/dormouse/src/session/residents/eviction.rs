@@ -16,17 +16,17 @@ use super::places::TenantId;
 use dormouse_domain::id::SessionId;
 
 /// When a session became idle, in a count of all that did.
-pub(super) type Order = u64;
+pub(super) type Sequence = u64;
 
 /// Idle sessions by principal, the longest idle first.
 #[derive(Default)]
-pub(super) struct Evictable(BTreeMap<(TenantId, Order), SessionId>);
+pub(super) struct Evictable(BTreeMap<(TenantId, Sequence), SessionId>);
 
 /// The one that goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) tenant: TenantId,
-    pub(super) since: Order,
+    pub(super) since: Sequence,
     pub(super) id: SessionId,
     places: usize,
 }
@@ -37,17 +37,17 @@ impl Candidate {
         self.rank() < other.rank()
     }
 
-    fn rank(&self) -> (Reverse<usize>, Order) {
+    fn rank(&self) -> (Reverse<usize>, Sequence) {
         (Reverse(self.places), self.since)
     }
 }
 
 impl Evictable {
-    pub(super) fn insert(&mut self, tenant: TenantId, since: Order, id: SessionId) {
+    pub(super) fn insert(&mut self, tenant: TenantId, since: Sequence, id: SessionId) {
         self.0.insert((tenant, since), id);
     }
 
-    pub(super) fn remove(&mut self, tenant: TenantId, since: Order) {
+    pub(super) fn remove(&mut self, tenant: TenantId, since: Sequence) {
         self.0.remove(&(tenant, since));
     }
 

@@ -99,7 +99,7 @@ fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommi
         }
     };
     let fuel = u64::try_from(u128::from(fuel) * u128::from(*share) / 100).expect("a share");
-    let ended = Ended {
+    let ended = TurnEnd {
         result,
         fuel,
         start_fuel: *start_fuel,

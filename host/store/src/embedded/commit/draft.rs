@@ -17,7 +17,6 @@ use dormouse_domain::agent::Digest;
 use dormouse_domain::event::{Event, Subject};
 use dormouse_domain::id::SessionId;
 use dormouse_domain::snapshot::{GuestState, Snapshot};
-use dormouse_domain::time::Timestamp;
 
 /// The most bytes that a commit takes in the log. The engine takes twice as much at once.
 const COMMIT: usize = 12 << 20;
@@ -42,15 +41,15 @@ impl Draft {
     ) -> Result<Draft, StoreError> {
         transaction.check()?;
         let known = store.filter(|_| super::reads(&transaction));
-        let mut places = Places { known, ..Places::default() };
+        let mut placer = BlobPlacer { known, ..BlobPlacer::default() };
         let Transaction { expect, writes, events } = transaction;
         let mut changes = Vec::with_capacity(writes.len());
         for write in writes {
-            changes.push(tables::encode(&mut places, write)?);
+            changes.push(tables::encode(&mut placer, write)?);
         }
         let events: Vec<NewEvent> = events.iter().map(event).collect();
-        let components = std::mem::take(&mut places.components);
-        let shares = places.finish()?;
+        let components = std::mem::take(&mut placer.components);
+        let shares = placer.finish()?;
         let of_changes: usize = changes.iter().map(Change::size).sum();
         let of_events: usize = events.iter().map(|(_, event)| event.len() + 8).sum();
         let contents = if shares.contents.are_large() { 0 } else { shares.contents.size() };
@@ -62,10 +61,10 @@ impl Draft {
         Ok(Draft { encoded, components })
     }
 
-    /// Remove what is too old at this time, of the log and of these sessions.
-    pub(in super::super) fn expire(now: Timestamp, sessions: Vec<SessionId>) -> Draft {
-        let changes = vec![Change::Expire(now, sessions)];
-        let encoded = Encoded { changes, size: 64, ..Encoded::default() };
+    /// A change that no transaction makes.
+    pub(in super::super) fn of(change: Change) -> Draft {
+        let size = 64 + change.size();
+        let encoded = Encoded { changes: vec![change], size, ..Encoded::default() };
         Draft { encoded, components: Vec::new() }
     }
 
@@ -112,7 +111,7 @@ fn event(event: &Event) -> NewEvent {
 
 /// Decides what goes to blobs.
 #[derive(Default)]
-pub(in super::super) struct Places<'a> {
+pub(in super::super) struct BlobPlacer<'a> {
     blobs: BTreeMap<BlobId, Bytes>,
     uses: BTreeMap<BlobId, u64>,
     components: Vec<(Bytes, Bytes)>,
@@ -121,7 +120,7 @@ pub(in super::super) struct Places<'a> {
     known: Option<&'a Shared>,
 }
 
-impl Places<'_> {
+impl BlobPlacer<'_> {
     /// Take the component of an agent, which is staged under this key.
     pub(in super::super) fn component(&mut self, key: Vec<u8>, component: Bytes) {
         self.components.push((key.into(), component));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::keys;
+use super::super::tables::idempotency;
 use super::super::tables::turns::Turns;
 use super::{Group, Now};
 use crate::StoreError;
@@ -44,12 +45,23 @@ impl Group<'_> {
         }
     }
 
+    /// Remove those of these idempotency keys that may be forgotten at this time. One may have been
+    /// forgotten and used again since somebody has found that.
+    pub(super) fn forget_keys(&mut self, now: Timestamp, keys: &[Vec<u8>]) {
+        for key in keys {
+            let value = self.row(key).ok().flatten();
+            if value.is_some_and(|value| idempotency::has_expired(key, &value, now)) {
+                self.rows.remove(key);
+            }
+        }
+    }
+
     /// Forget a session in which nothing was too old.
     fn put_back(&mut self, id: SessionId) {
         if let Some(Now::Live(live)) = self.sessions.get(&id)
             && !live.changed
         {
-            self.loaded = self.loaded.saturating_sub(live.cell.body.len());
+            self.loaded = self.loaded.saturating_sub(live.cell.size());
             self.sessions.remove(&id);
         }
     }

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use super::super::commit::{Change, Places};
+use super::super::commit::{BlobPlacer, Change};
 use super::super::frame::numbered;
 use super::super::index::Uploaded;
 use super::super::keys::{self, length_of, split_owner, text};
@@ -81,13 +81,13 @@ pub(in super::super) fn read_agent(bytes: &[u8]) -> Result<(u64, &[u8]), CodecEr
 
 /// An agent, encoded. Its component is staged.
 pub(super) fn encode(
-    places: &mut Places<'_>,
+    placer: &mut BlobPlacer<'_>,
     agent: Box<Agent>,
     bytes: Option<Bytes>,
 ) -> Result<Change, StoreError> {
     check_owner(&agent)?;
     if let Some(bytes) = bytes {
-        places.component(component(agent.reference.digest).to_vec(), bytes);
+        placer.component(component(agent.reference.digest).to_vec(), bytes);
     }
     let value = codec::encode_agent(&agent);
     Ok(Change::Agent(agent, value))

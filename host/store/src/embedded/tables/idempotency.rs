@@ -8,11 +8,11 @@ use bytes::Bytes;
 use minicbor::{CborLen, Decode, Encode};
 use uuid::Uuid;
 
-use super::super::Embedded;
 use super::super::commit::Change;
 use super::super::group::Group;
 use super::super::keys::{self, length_of, split_owner, text};
 use super::super::upkeep::audit::Audit;
+use super::super::{Embedded, Shared};
 use super::{Table, malformed};
 use crate::StoreError;
 use crate::codec::{self, CodecError, Kind};
@@ -102,6 +102,39 @@ fn decode(key: &[u8], value: &[u8]) -> Result<IdempotencyRecord, CodecError> {
     })
 }
 
+/// Whether a key may be forgotten at this time. One whose value does not decode may not.
+pub(in super::super) fn has_expired(key: &[u8], value: &[u8], now: Timestamp) -> bool {
+    decode(key, value).is_ok_and(|record| record.expires_at <= now)
+}
+
+impl Shared {
+    /// The first keys behind this one that may be forgotten at this time, at most `limit`.
+    pub(in super::super) fn expired_keys(
+        &self,
+        after: Option<&[u8]>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let first = after.map_or(vec![IDEMPOTENCY], |after| [after, &[0]].concat());
+        let mut expired = Vec::new();
+        for entry in self.disk.from(&first, &[IDEMPOTENCY]) {
+            if self.is_closing() {
+                return Err(StoreError::Closed);
+            }
+            match entry {
+                Ok((key, value)) if has_expired(&key, &value, now) => expired.push(key.to_vec()),
+                // What is damaged stays, so that no message is taken under it.
+                Ok(_) | Err(StoreError::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+            if expired.len() == limit {
+                break;
+            }
+        }
+        Ok(expired)
+    }
+}
+
 impl Table for IdempotencyTable {
     fn has(&self, key: &[u8]) -> bool {
         key.first() == Some(&IDEMPOTENCY)
@@ -147,6 +180,7 @@ impl ReadIdempotency for Embedded {
 mod tests {
     use std::path::Path;
 
+    use super::super::super::commit::Draft;
     use super::super::super::engine::{Batch, Class};
     use super::super::super::{Options, held, upkeep};
     use super::super::LAYOUT;
@@ -154,6 +188,7 @@ mod tests {
     use crate::conformance::examples::session_id;
     use crate::memory::MemoryStore;
     use crate::read::ReadSessions;
+    use crate::upkeep::Upkeep;
     use crate::{Expect, Store, Transaction, Write};
 
     fn options() -> Options {
@@ -228,6 +263,33 @@ mod tests {
         store.close().await.expect("it closes");
         let found = open(root.path()).idempotency(record("ann", "bob/1", 1).key).await;
         assert_eq!(found.expect("it reads"), Some(record("ann", "bob/1", 1)));
+    }
+
+    #[tokio::test]
+    async fn keys_are_forgotten_once_they_may_be_also_where_they_are_many() {
+        let store = Embedded::temporary(options()).expect("it opens");
+        let until = |number: i64| IdempotencyRecord {
+            expires_at: Timestamp(number),
+            ..record("ann", &number.to_string(), 1)
+        };
+        for some in (0..600).collect::<Vec<i64>>().chunks(100) {
+            let all = some.iter().map(|number| put(&until(*number)));
+            let all = all.fold(Transaction::default(), Transaction::and);
+            store.commit(all).await.expect("they are new");
+        }
+        let damaged = key_of(&until(1).key).expect("it is short");
+        change(&store, &damaged, b"nothing".to_vec());
+        let stale = vec![damaged.clone(), key_of(&until(599).key).expect("it is short")];
+        let forget = Draft::of(Change::ForgetKeys(Timestamp(598), stale));
+        store.queue(forget).await.expect("neither may be forgotten");
+
+        store.expire(Timestamp(598)).await.expect("it is done");
+        let shared = held(&store.shared).clone().expect("it is open");
+        let left: Vec<_> = shared.disk.fronts(&[IDEMPOTENCY]).flatten().map(|it| it.0).collect();
+        assert_eq!(left, [damaged, key_of(&until(599).key).expect("it is short")]);
+        store.expire(Timestamp(599)).await.expect("it is done");
+        assert_eq!(store.idempotency(until(599).key).await.expect("it reads"), None);
+        store.commit(put(&until(599))).await.expect("it is new again");
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@
 pub(super) mod agents;
 pub(super) mod blobs;
 pub(super) mod events;
-mod idempotency;
+pub(super) mod idempotency;
 pub(super) mod notes;
 pub(super) mod sessions;
 pub(super) mod snapshots;
@@ -21,7 +21,7 @@ pub(super) mod turns;
 use bytes::Bytes;
 
 use super::OpenError;
-use super::commit::{Change, Places};
+use super::commit::{BlobPlacer, Change};
 use super::disk::Disk;
 use super::group::Group;
 use super::keys;
@@ -121,20 +121,20 @@ pub(super) trait Table: Sync {
 ///
 /// # Errors
 /// [`StoreError::TooLarge`]
-pub(super) fn encode(places: &mut Places<'_>, write: Write) -> Result<Change, StoreError> {
+pub(super) fn encode(placer: &mut BlobPlacer<'_>, write: Write) -> Result<Change, StoreError> {
     Ok(match write {
         Write::Session { record, head } => {
-            let head = head.map(|head| places.snapshot(record.id, head));
+            let head = head.map(|head| placer.snapshot(record.id, head));
             Change::Session(Box::new(sessions::record(&record)?), head)
         }
         Write::Turn(turn) => Change::Turn(turn.session, turn.number, codec::encode_turn(&turn)),
         Write::RemoveSession(id) => Change::RemoveSession(id),
-        Write::Template(template) => Change::Template(templates::encode(places, *template)?),
+        Write::Template(template) => Change::Template(templates::encode(placer, *template)?),
         Write::RemoveTemplate(owner, name) => {
             templates::check(&owner, &name)?;
             Change::RemoveTemplate(templates::template(&owner, &name), name)
         }
-        Write::Agent(agent, component) => agents::encode(places, agent, component)?,
+        Write::Agent(agent, component) => agents::encode(placer, agent, component)?,
         Write::RemoveAgent(agent) => Change::RemoveAgent(agent),
         Write::Idempotency(record) => idempotency::encode(&record)?,
         Write::RemoveIdempotency(key) => idempotency::remove(&key)?,

@@ -111,12 +111,16 @@ impl SessionCell {
         })
     }
 
-    /// Put a value together, in the envelope for this key.
-    pub(in super::super) fn seal(&self, key: &[u8]) -> Vec<u8> {
+    /// How many bytes it takes.
+    pub(in super::super) fn size(&self) -> usize {
         let tails = self.turns.as_bytes().len() + self.places.as_bytes().len();
         let names = 17 * self.snapshots.len();
-        let size = 16 + self.front.len() + self.body.len() + names + tails;
-        let mut out = codec::Envelope::with_capacity(size);
+        16 + self.front.len() + self.body.len() + names + tails
+    }
+
+    /// Put a value together, in the envelope for this key.
+    pub(in super::super) fn seal(&self, key: &[u8]) -> Vec<u8> {
+        let mut out = codec::Envelope::with_capacity(self.size());
         frame(out.payload(), |out| out.extend_from_slice(&self.front));
         frame(out.payload(), |out| out.extend_from_slice(&self.body));
         frame(out.payload(), |out| {

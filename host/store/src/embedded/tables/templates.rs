@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::OpenError;
-use super::super::commit::{NewTemplate, Places};
+use super::super::commit::{BlobPlacer, NewTemplate};
 use super::super::disk::Read;
 use super::super::frame::{frame, framed};
 use super::super::keys::{length_of, split_owner, text};
@@ -64,7 +64,7 @@ impl<'a> TemplateCell<'a> {
 
 /// A template, encoded.
 pub(super) fn encode(
-    places: &mut Places<'_>,
+    placer: &mut BlobPlacer<'_>,
     template: Template,
 ) -> Result<NewTemplate, StoreError> {
     check(&template.owner, &template.name)?;
@@ -75,7 +75,7 @@ pub(super) fn encode(
     }
     let key = self::template(&template.owner, &template.name);
     let mut value = Vec::new();
-    places.state(template.snapshot, |snapshot| {
+    placer.state(template.snapshot, |snapshot| {
         TemplateCell { template: &row, snapshot }.write(&mut value);
     });
     let value = codec::seal(&key, &[&value]);

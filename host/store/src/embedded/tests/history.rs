@@ -1,5 +1,7 @@
 //! What is kept of the past of a session, what sessions share, and what becomes of it.
 
+use std::sync::Arc;
+
 use super::audit::{Census, audit, settle};
 use super::*;
 use crate::{Depth, MAX_CREATIONS, Store, StoreError};
@@ -40,7 +42,10 @@ fn fork(number: u64, of: &Snapshot) -> Creation {
     let id = SnapshotId(uuid(1 << 60 | number));
     session.head = Some(id);
     session.parent = Some(of.id);
-    Creation { session, head: Some(Snapshot { id, parent: Some(of.id), ..of.clone() }) }
+    Creation {
+        session: session.into(),
+        head: Some(Snapshot { id, parent: Some(of.id), ..of.clone() }),
+    }
 }
 
 pub(super) fn template(name: &str, snapshot: &Snapshot) -> Template {
@@ -252,7 +257,7 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
     let refused = store.commit(Transaction::create(taken, Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::Conflict(id)) if id == now.id));
     let mut twice = forks.clone();
-    twice[200].session.id = twice[3].session.id;
+    Arc::make_mut(&mut twice[200].session).id = twice[3].session.id;
     let refused = store.commit(Transaction::create(twice, Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::Conflict(_))));
     assert_eq!(store.stats().sessions, 1);
@@ -279,7 +284,7 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
     assert_eq!(whole(&store, head.id).await, None, "from that moment on");
     settle(&store).await;
     let dormant = store.dormant(forks[9].session.id).await.expect("it reads").expect("it is there");
-    assert_eq!(dormant.session, forks[9].session);
+    assert_eq!(dormant.session, *forks[9].session);
     assert_eq!(dormant.head.map(|head| head.state), Some(head.state));
     for fork in &forks {
         store

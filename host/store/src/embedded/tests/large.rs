@@ -116,6 +116,21 @@ async fn a_commit_that_no_log_could_take_is_refused_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn groups_of_small_commits_to_large_sessions_fit_into_the_smallest_slot() {
+    let store = temporary();
+    let sessions: Vec<_> = (0..6).map(session).collect();
+    for first in &sessions {
+        let mut first = first.clone();
+        first.profile.config.insert("prompt".to_owned(), "x".repeat(11 << 19).into());
+        store.commit(Transaction::create(new(first), Vec::new())).await.expect("it is created");
+    }
+    let log = |session: &Session| vec![event(session, EventBody::SessionStarted)];
+    let logs = sessions.iter().map(|it| store.commit(Transaction::log(it.id, log(it))));
+    let done = futures::future::join_all(logs).await;
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+}
+
+#[tokio::test]
 async fn pages_of_the_largest_fronts_do_not_become_files_of_sled() {
     let root = tempfile::tempdir().expect("there is room");
     let store = open(root.path());

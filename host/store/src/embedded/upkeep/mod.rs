@@ -7,22 +7,115 @@ mod offline;
 mod refusal;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub use self::offline::{backup, check, compact, repair, restore, stat};
 pub(super) use self::refusal::with_sessions;
 
+use async_trait::async_trait;
+
 use self::audit::{Audit, Audited};
+use super::commit::{Change, Draft};
 use super::disk::Disk;
 use super::engine::{self, CommitError, Folder, Io};
-use super::{Shared, disk, keys};
+use super::{Embedded, Shared, disk, held, keys};
 use crate::StoreError;
 use crate::upkeep::{
-    BackupError, BackupSummary, CheckReport, LogUsage, OverlayUsage, PackUsage, Problem, StoreUsage,
+    BackupError, BackupSummary, CheckReport, LogUsage, OverlayUsage, PackUsage, Problem,
+    StoreStats, StoreUsage, Upkeep,
 };
+use dormouse_domain::time::Timestamp;
+
+/// How many sessions, or idempotency keys, are removed from together for what is too old.
+const EXPIRED_AT_ONCE: usize = 256;
+
+#[async_trait]
+impl Upkeep for Embedded {
+    fn stats(&self) -> StoreStats {
+        held(&self.shared).as_ref().map_or_else(StoreStats::default, |shared| shared.stats())
+    }
+
+    fn index_bytes(&self) -> u64 {
+        held(&self.shared).as_ref().map_or(0, |shared| shared.index().bytes())
+    }
+
+    async fn usage(&self) -> Result<StoreUsage, StoreError> {
+        self.read(|shared| Ok(shared.usage())).await
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.expire_history(now).await?;
+        self.expire_keys(now).await
+    }
+
+    async fn check(&self) -> Result<CheckReport, StoreError> {
+        self.read(Shared::check).await
+    }
+
+    async fn compact(&self) -> Result<(), StoreError> {
+        self.read(Shared::compact).await
+    }
+
+    async fn backup(&self, directory: PathBuf) -> Result<BackupSummary, BackupError> {
+        self.read(move |shared| Ok(shared.backup(&directory))).await?
+    }
+}
+
+impl Embedded {
+    /// Remove what is too old at `now` of the log, and of all sessions, a few at a time.
+    async fn expire_history(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let some = self.read(move |shared| {
+                let by_age = shared.keep.by_age();
+                Ok(by_age.then(|| shared.index().sessions_after(after, EXPIRED_AT_ONCE)))
+            });
+            let Some(sessions) = some.await? else { return Ok(()) };
+            let last = sessions.last().copied().filter(|_| sessions.len() == EXPIRED_AT_ONCE);
+            self.queue(Draft::of(Change::Expire(now, sessions))).await?;
+            let Some(last) = last else { return Ok(()) };
+            after = Some(last);
+        }
+    }
+
+    /// Remove the idempotency keys that may be forgotten at `now`, a few at a time.
+    async fn expire_keys(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let expired = self
+                .read(move |shared| shared.expired_keys(after.as_deref(), now, EXPIRED_AT_ONCE));
+            let expired = expired.await?;
+            let Some(last) = expired.last().cloned() else { return Ok(()) };
+            let is_last = expired.len() < EXPIRED_AT_ONCE;
+            self.queue(Draft::of(Change::ForgetKeys(now, expired))).await?;
+            if is_last {
+                return Ok(());
+            }
+            after = Some(last);
+        }
+    }
+}
 
 impl Shared {
+    fn stats(&self) -> StoreStats {
+        let stat = self.disk.stat();
+        let index = self.index();
+        StoreStats {
+            sessions: index.len() as u64,
+            disk_bytes: stat.bytes(),
+            value_bytes: stat.kinds.values().map(|kind| kind.bytes).sum(),
+            live_bytes: stat.kinds.values().map(|kind| kind.live).sum(),
+            overlay_bytes: stat.overlay_bytes as u64,
+            waits_for_space: stat.waits_for_space,
+            index_bytes: index.bytes(),
+            quarantined: index.quarantined,
+            commits: self.commits.load(Ordering::Relaxed),
+            groups: self.groups.load(Ordering::Relaxed),
+        }
+    }
+
     /// What everything takes.
     pub(super) fn usage(&self) -> StoreUsage {
         let (sessions, set_aside) = {

@@ -82,7 +82,8 @@ impl ApiError {
             "status" => ApiError::invalid_status(),
             _ => {
                 let error = format!("{place} {problem}");
-                ApiError::new(StatusCode::BAD_REQUEST, "invalid_field", error).with("field", field)
+                ApiError::new(StatusCode::BAD_REQUEST, code::INVALID_FIELD, error)
+                    .with("field", field)
             }
         }
     }

@@ -55,7 +55,7 @@ pub(super) async fn upgrade(
 /// `POST …/stop`
 pub(super) async fn stop(OneSession(session): OneSession) -> Answer {
     let after = session.stop().await?;
-    let message = if after.running_turn.is_some() {
+    let message = if after.abort_requested {
         "Session stops when its running turn is over"
     } else {
         "Session is stopped"

@@ -36,7 +36,7 @@ impl From<Unavailable> for ApiError {
     }
 }
 
-/// A text that can name no agent names none.
+/// A text that cannot be the name of an agent: there is no agent of this name.
 impl From<InvalidName> for ApiError {
     fn from(error: InvalidName) -> ApiError {
         ApiError::new(StatusCode::NOT_FOUND, code::AGENT_NOT_FOUND, error.to_string())
@@ -61,13 +61,12 @@ impl From<SendError> for ApiError {
             SendError::Failed(ended) => {
                 let Ended { turn, session, residency } = *ended;
                 // No turn runs once one has failed.
-                let (running_turn, abort_requested, force_kill_requested) = (None, false, false);
                 let session = Sight {
                     session,
                     residency,
-                    running_turn,
-                    abort_requested,
-                    force_kill_requested,
+                    running_turn: None,
+                    abort_requested: false,
+                    force_kill_requested: false,
                 };
                 failed_turn(&turn, session)
             }

@@ -21,8 +21,9 @@ use dormouse::{AgentSelector, Host, Object, Principal, SessionHandle, SessionId}
 /// What some programs write before a text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// What a value takes in memory besides its text, at most, in bytes.
-const VALUE: usize = 96;
+/// What a value takes in memory besides its text, at most, in bytes: in the document, and for a moment also
+/// in the type that the document is read into.
+const VALUE: usize = 160;
 
 /// The host, as the caller of this request sees it.
 #[derive(Clone)]

@@ -86,8 +86,12 @@ impl UploadBody {
     pub(crate) fn new(
         agent: &AgentRef,
         state: &'static str,
-        refusal: Option<ErrorBody>,
+        mut refusal: Option<ErrorBody>,
     ) -> UploadBody {
+        // The digest here is that of the upload, and not that of the agent which has its name already.
+        if let Some(error) = &mut refusal {
+            error.more.remove("digest");
+        }
         UploadBody {
             name: agent.name.to_string(),
             version: agent.version.to_string(),
@@ -105,4 +109,26 @@ pub(crate) struct AgentList {
     pub(crate) count: usize,
     /// What to ask for as `after`, where the list goes on; `null` at its end.
     pub(crate) next: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ApiError;
+    use dormouse::{Digest, Principal, StoreError};
+
+    #[test]
+    fn a_refused_upload_has_one_digest_and_that_is_its_own() {
+        let agent = |bytes: &[u8]| AgentRef {
+            owner: AgentOwner::Principal(Principal::local()),
+            name: "mine".parse().unwrap(),
+            version: "1".parse().unwrap(),
+            digest: Digest::of(bytes),
+        };
+        let refused = ApiError::from(StoreError::AgentExists(agent(b"other")));
+        let body = UploadBody::new(&agent(b"own"), "refused", Some(refused.body("r")));
+        let text = serde_json::to_string(&body).unwrap();
+        assert_eq!(text.matches("\"digest\"").count(), 1, "{text}");
+        assert!(text.contains(&Digest::of(b"own").to_string()), "{text}");
+    }
 }

@@ -81,19 +81,19 @@ struct LimitFields {
 }
 
 impl Body for CreateSession {
-    fn read(reader: &mut Reader) -> Result<CreateSession, ApiError> {
+    fn read(reader: &mut Reader<'_>) -> Result<CreateSession, ApiError> {
         let fields: SessionFields = reader.take()?;
         let limits = reader.take()?;
         if fields.workspace.is_some() {
             return Err(ApiError::not_supported("workspace"));
         }
-        let configured = reader.inner("config.", fields.config.clone())?;
+        let configured = reader.inner("config.", &fields.config)?;
         Ok(CreateSession { fields, limits, configured })
     }
 }
 
 impl Body for ConfigFields {
-    fn read(reader: &mut Reader) -> Result<ConfigFields, ApiError> {
+    fn read(reader: &mut Reader<'_>) -> Result<ConfigFields, ApiError> {
         Ok(ConfigFields { resume: reader.take()?, limits: reader.take()? })
     }
 }

@@ -4,10 +4,11 @@
 //! one such type, or into several of which each takes its own fields ([`Body`]). The names that no type
 //! has taken are unknown: the near miss of a known name is refused, and the answer tells the others.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use serde::Deserializer;
-use serde::de::value::Error as NoStruct;
+use serde::de::value::{Error as NoStruct, MapDeserializer};
 use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
@@ -18,6 +19,10 @@ use crate::error::ApiError;
 use dormouse::Object;
 use dormouse_domain::spelling::near_miss;
 
+/// The most fields of an object. Each unknown name is compared with all known ones, and that is what
+/// takes time. A configuration whose bytes are in their bounds has fewer.
+const MAX_FIELDS: usize = 10_000;
+
 /// The body of a request, as a type. A type that derives `Deserialize` is one; a type that is made of
 /// several such types takes each of them.
 pub(crate) trait Body: Sized {
@@ -25,11 +30,11 @@ pub(crate) trait Body: Sized {
     ///
     /// # Errors
     /// A field has a value that its type does not take, or asks for what this version does not do.
-    fn read(reader: &mut Reader) -> Result<Self, ApiError>;
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ApiError>;
 }
 
 impl<T: DeserializeOwned> Body for T {
-    fn read(reader: &mut Reader) -> Result<T, ApiError> {
+    fn read(reader: &mut Reader<'_>) -> Result<T, ApiError> {
         reader.take()
     }
 }
@@ -37,16 +42,18 @@ impl<T: DeserializeOwned> Body for T {
 /// Read a whole body. Returns the names that it has and the host does not know as well.
 ///
 /// # Errors
-/// Those of [`Body::read`]; or a name is a near miss of a known one, or belongs into an object of the body.
+/// Those of [`Body::read`]; or a name is a near miss of a known one, or belongs into an object of the body;
+/// or there are too many names.
 pub(crate) fn read<T: Body>(object: Object) -> Result<(T, Ignored), ApiError> {
-    let mut reader = Reader::within("", object);
+    let mut reader = Reader::within("", Cow::Owned(object));
     let body = T::read(&mut reader)?;
     Ok((body, reader.finish()?))
 }
 
-/// The fields of a request, or of an object in it, that no type has taken yet. `null` is as good as absent.
-pub(crate) struct Reader {
-    object: Object,
+/// The fields of a request, or of an object in it. `null` is as good as absent.
+pub(crate) struct Reader<'a> {
+    /// A type takes its fields out of an object that belongs to the reader, and copies those of another.
+    object: Cow<'a, Object>,
     /// What stands before the names of these fields in messages: `config.` or nothing.
     prefix: &'static str,
     /// The names of the fields of all types that were read.
@@ -55,8 +62,8 @@ pub(crate) struct Reader {
     inner: Vec<String>,
 }
 
-impl Reader {
-    fn within(prefix: &'static str, object: Object) -> Reader {
+impl Reader<'_> {
+    fn within<'a>(prefix: &'static str, object: Cow<'a, Object>) -> Reader<'a> {
         Reader { object, prefix, known: Vec::new(), inner: Vec::new() }
     }
 
@@ -67,10 +74,17 @@ impl Reader {
     pub(crate) fn take<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
         let names = names_of::<T>();
         self.known.extend(names);
-        let given = names.iter().filter_map(|name| self.object.remove_entry(*name));
-        let given: Object = given.filter(|(_, value)| !value.is_null()).collect();
-        serde_path_to_error::deserialize(Value::Object(given))
+        let given = names.iter().filter_map(|name| Some((*name, self.value(name)?)));
+        let given = MapDeserializer::new(given.filter(|(_, value)| !value.is_null()));
+        serde_path_to_error::deserialize::<_, T>(given)
             .map_err(|error| unreadable(self.prefix, error.path(), error.inner()))
+    }
+
+    fn value(&mut self, name: &str) -> Option<Value> {
+        match &mut self.object {
+            Cow::Owned(object) => object.remove(name),
+            Cow::Borrowed(object) => object.get(name).cloned(),
+        }
     }
 
     /// Read an object that the request has under the name `prefix`, which ends with a dot. Names that no
@@ -81,9 +95,9 @@ impl Reader {
     pub(crate) fn inner<T: Body>(
         &mut self,
         prefix: &'static str,
-        object: Object,
+        object: &Object,
     ) -> Result<T, ApiError> {
-        let mut inner = Reader::within(prefix, object);
+        let mut inner = Reader::within(prefix, Cow::Borrowed(object));
         let body = T::read(&mut inner)?;
         self.inner.extend(inner.known.iter().map(|name| inner.full_name(name)));
         inner.finish()?;
@@ -92,7 +106,13 @@ impl Reader {
 
     /// All types have been read. Returns the names that are left.
     fn finish(self) -> Result<Ignored, ApiError> {
-        let unknown = self.object.iter().filter(|(_, value)| !value.is_null());
+        if self.object.len() > MAX_FIELDS {
+            let name = self.prefix.strip_suffix('.').unwrap_or("body");
+            let problem = format!("may have {MAX_FIELDS} fields at most");
+            return Err(ApiError::invalid_field(name, problem));
+        }
+        let given = self.object.iter().filter(|(_, value)| !value.is_null());
+        let unknown = given.filter(|(name, _)| !self.known.contains(&name.as_str()));
         let mut ignored = Ignored::default();
         for (name, _) in unknown {
             if let Some(meant) = self.meant(name) {
@@ -154,7 +174,7 @@ pub(crate) fn names_of<T: DeserializeOwned>() -> &'static [&'static str] {
 /// The names of all fields that a body may have. Those of an object in it stand behind its own name.
 #[cfg(test)]
 pub(super) fn names_of_body<T: Body>() -> Vec<String> {
-    let mut reader = Reader::within("", Object::new());
+    let mut reader = Reader::within("", Cow::Owned(Object::new()));
     // What has to be there is asked for by handlers.
     assert!(T::read(&mut reader).is_ok(), "a body with nothing in it can be read");
     reader.known.into_iter().map(str::to_owned).chain(reader.inner).collect()
@@ -214,9 +234,9 @@ mod tests {
     struct Both(Outer);
 
     impl Body for Both {
-        fn read(reader: &mut Reader) -> Result<Both, ApiError> {
+        fn read(reader: &mut Reader<'_>) -> Result<Both, ApiError> {
             let outer: Outer = reader.take()?;
-            reader.inner::<Inner>("config.", outer.config.clone())?;
+            reader.inner::<Inner>("config.", &outer.config)?;
             Ok(Both(outer))
         }
     }
@@ -282,5 +302,24 @@ mod tests {
         assert_eq!(ignored.names(), ["models", "x"]);
         let known = json!({ "maxTurns": 3, "config": { "model": "m" } });
         assert!(read_both(known).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn a_body_and_an_object_in_it_have_a_bounded_number_of_fields() {
+        let fields = |count: usize| -> Object {
+            (0..count).map(|number| (format!("{number:x}"), json!(0))).collect()
+        };
+        let within = |count| json!({ "config": fields(count) });
+        assert!(read_both(Value::Object(fields(MAX_FIELDS))).is_ok());
+        assert!(read_both(within(MAX_FIELDS)).is_ok());
+        for (body, field) in
+            [(Value::Object(fields(MAX_FIELDS + 1)), "body"), (within(MAX_FIELDS + 1), "config")]
+        {
+            let error = read_both(body).unwrap_err();
+            assert_eq!(
+                (error.code(), &error.body("r").more["field"]),
+                ("invalid_field", &json!(field))
+            );
+        }
     }
 }

@@ -64,7 +64,7 @@ pub(crate) enum Recipient {
 }
 
 impl Body for StreamMessage {
-    fn read(reader: &mut Reader) -> Result<StreamMessage, ApiError> {
+    fn read(reader: &mut Reader<'_>) -> Result<StreamMessage, ApiError> {
         let mut fields: StreamFields = reader.take()?;
         fields.session_id = fields.session_id.filter(|id| !id.is_empty());
         let new = match fields.session_id {

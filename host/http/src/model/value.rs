@@ -20,7 +20,8 @@ use dormouse::{
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// An integer that is not negative, also where JSON writes it as `10.0`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(inline)]
 pub(crate) struct Count(pub(crate) u64);
 
 impl Count {
@@ -63,8 +64,9 @@ impl Visitor<'_> for CountVisitor {
 }
 
 /// A number of milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(from = "Count")]
+#[schemars(inline)]
 pub(crate) struct Millis(pub(crate) Duration);
 
 impl From<Count> for Millis {
@@ -74,8 +76,9 @@ impl From<Count> for Millis {
 }
 
 /// An amount of US dollars.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Usd(pub(crate) NanoUsd);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct Usd(#[schemars(with = "f64", range(min = 0))] pub(crate) NanoUsd);
 
 impl<'de> Deserialize<'de> for Usd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Usd, D::Error> {
@@ -86,8 +89,11 @@ impl<'de> Deserialize<'de> for Usd {
 }
 
 /// The id of a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SnapshotName(pub(crate) SnapshotId);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct SnapshotName(
+    #[schemars(with = "String", extend("format" = "uuid"))] pub(crate) SnapshotId,
+);
 
 impl<'de> Deserialize<'de> for SnapshotName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SnapshotName, D::Error> {
@@ -97,8 +103,11 @@ impl<'de> Deserialize<'de> for SnapshotName {
 }
 
 /// Where a page of sessions has ended: what the page calls `next`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EndOfPage(pub(crate) SessionId);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct EndOfPage(
+    #[schemars(with = "String", extend("format" = "uuid"))] pub(crate) SessionId,
+);
 
 impl<'de> Deserialize<'de> for EndOfPage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<EndOfPage, D::Error> {
@@ -149,76 +158,6 @@ impl<T, W: fmt::Display, F: Fn(&str) -> Option<T>> Visitor<'_> for Text<W, F> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
         (self.1)(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
-    }
-}
-
-impl JsonSchema for Count {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Count".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 0 })
-    }
-}
-
-impl JsonSchema for Millis {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Millis".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 0 })
-    }
-}
-
-impl JsonSchema for Usd {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Usd".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "number", "minimum": 0 })
-    }
-}
-
-impl JsonSchema for SnapshotName {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "SnapshotName".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "uuid" })
-    }
-}
-
-impl JsonSchema for EndOfPage {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "EndOfPage".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "uuid" })
     }
 }
 

@@ -21,15 +21,19 @@ struct Pair {
     rounds: u64,
 }
 
+async fn speak_once(client: &Client, pair: &mut Pair) {
+    let n = pair.rounds + 1;
+    for session in &pair.sessions {
+        let prompt = format!("{n} {}", "word ".repeat(200));
+        let answer = client.ask(session, &prompt).await.unwrap();
+        assert!(answer.starts_with(&format!("turn {n}: {n} ")), "{answer}");
+    }
+    pair.rounds = n;
+}
+
 async fn speak(client: Client, mut pair: Pair, stop: Arc<AtomicBool>) -> Pair {
     while !stop.load(Ordering::Relaxed) {
-        let n = pair.rounds + 1;
-        for session in &pair.sessions {
-            let prompt = format!("{n} {}", "word ".repeat(200));
-            let answer = client.ask(session, &prompt).await.unwrap();
-            assert!(answer.starts_with(&format!("turn {n}: {n} ")), "{answer}");
-        }
-        pair.rounds = n;
+        speak_once(&client, &mut pair).await;
     }
     pair
 }
@@ -73,19 +77,14 @@ async fn a_backup_at_full_load_is_one_moment_and_starts() {
     let mut backups = Vec::new();
     for name in ["first", "second"] {
         // Something has been answered before, and more is answered meanwhile.
-        let stop = Arc::new(AtomicBool::new(true));
-        let mut before = Vec::new();
-        for pair in pairs.drain(..) {
-            stop.store(false, Ordering::Relaxed);
-            let speaking = tokio::spawn(speak(client.clone(), pair, Arc::clone(&stop)));
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            stop.store(true, Ordering::Relaxed);
-            before.push(speaking.await.unwrap());
+        for pair in &mut pairs {
+            speak_once(&client, pair).await;
         }
-        stop.store(false, Ordering::Relaxed);
-        let speaking: Vec<_> = before
-            .iter()
-            .map(|pair| tokio::spawn(speak(client.clone(), pair.clone(), Arc::clone(&stop))))
+        let before = pairs.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let speaking: Vec<_> = pairs
+            .drain(..)
+            .map(|pair| tokio::spawn(speak(client.clone(), pair, Arc::clone(&stop))))
             .collect();
         let to = directory.path().join(name);
         let (from, into) = (data.clone(), to.clone());

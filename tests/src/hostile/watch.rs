@@ -24,6 +24,8 @@ pub struct Most {
     pub charged: u64,
     /// What free places keep for the next instances, which nobody is charged for.
     pub kept: u64,
+    /// Commits of the store that are not applied yet, which nobody is charged for either.
+    pub overlay: u64,
 }
 
 impl Watch {
@@ -45,6 +47,7 @@ impl Watch {
             most.resident = most.resident.max(now.resident);
             most.charged = most.charged.max(now.charged);
             most.kept = most.kept.max(now.kept);
+            most.overlay = most.overlay.max(now.overlay);
         }
         Ok(most)
     }
@@ -65,6 +68,7 @@ impl Watch {
             resident: resident_bytes(self.pid)?,
             charged: metric("dormouse_memory_used_bytes")?,
             kept: metric("dormouse_memory_kept_bytes")?,
+            overlay: metric("dormouse_store_overlay_bytes")?,
         })
     }
 

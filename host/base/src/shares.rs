@@ -49,6 +49,11 @@ impl Shares {
         Shares(Arc::new(Inner { all, callers, held: Mutex::default() }))
     }
 
+    /// How many places there are.
+    pub fn all(&self) -> u64 {
+        self.0.all
+    }
+
     /// Nothing yet, for this principal.
     pub fn of(&self, principal: &Principal) -> Share {
         Share { shares: self.clone(), principal: principal.clone(), held: 0 }

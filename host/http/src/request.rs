@@ -108,7 +108,11 @@ impl<T: Body> FromRequest<Api> for JsonBody<T> {
         // Charged as long as there is more than what the type keeps.
         let mut charge = api.bodies.of(principal_of(request.extensions())?);
         let body = whole(request).await?;
-        charge.grow(weight(&body))?;
+        let weight = weight(&body);
+        if weight > api.bodies.most() {
+            return Err(too_many_values());
+        }
+        charge.grow(weight)?;
         let (body, ignored) = reading::read(object(&body)?)?;
         Ok(JsonBody { body, ignored })
     }
@@ -169,6 +173,13 @@ async fn whole(request: Request) -> Result<Bytes, ApiError> {
 fn weight(body: &[u8]) -> u64 {
     let values = body.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
     (body.len() + (values + 1) * VALUE) as u64
+}
+
+/// The answer to a document for which this server will never have the memory: so nobody tries again.
+fn too_many_values() -> ApiError {
+    let error = "the body has more values than this server has memory for; send fewer, or ask its \
+                 operator for a larger memory-budget";
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error)
 }
 
 fn object(body: &[u8]) -> Result<Object, ApiError> {

@@ -226,13 +226,13 @@ async fn bodies_that_trickle_in_take_no_place_from_others() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_large_in_memory_is_charged_for_that() {
+async fn a_document_that_is_larger_in_memory_than_the_budget_is_refused_for_good() {
     let server = TestServer::with(|host| host.memory_budget = 16 * MIB, |_| {}).await;
-    // Two megabytes that would become fifty.
+    // Two megabytes that would become a hundred and sixty.
     let request = server.client.request(Method::POST, "/api/sessions");
     let zeros = format!("{{\"zeros\":[{}0]}}", "0,".repeat(1_000_000));
     let answer = send(request.header("content-type", "application/json").body(zeros)).await;
-    super::is_error(&(answer.status, answer.body), 503, "out_of_memory");
+    super::is_error(&(answer.status, answer.body), 413, "body_too_large");
     assert_eq!(server.client.post("/api/sessions", &json!({})).await.unwrap().0, 201);
     server.shut_down().await;
 }

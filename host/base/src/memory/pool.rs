@@ -37,6 +37,11 @@ impl Pool {
         Pool { small, ..self }
     }
 
+    /// The most bytes that anything can be charged here, however little others hold.
+    pub fn most(&self) -> u64 {
+        self.shares.all().min(self.budget.limit()).max(self.small)
+    }
+
     /// Nothing yet, for this principal.
     pub fn of(&self, principal: &Principal) -> Charge {
         let (share, account) = (self.shares.of(principal), self.budget.account());
@@ -114,6 +119,18 @@ mod tests {
         let mut charge = pool.of(&Principal::local());
         assert_eq!(charge.grow(500), Ok(()));
         assert_eq!((charge.grow(1), budget.used()), (Err(Refused::Share), 500));
+    }
+
+    #[test]
+    fn what_is_larger_than_the_part_or_the_budget_is_known_to_fit_never() {
+        assert_eq!(pool(400, 0).1.most(), 100, "a part");
+        assert_eq!(pool(400, 500).1.most(), 500, "what is small is never refused");
+        let budget = MemoryBudget::new(400);
+        assert_eq!(
+            Pool::new(&budget, 300, Callers::One).most(),
+            400,
+            "two of 300, and not so much"
+        );
     }
 
     #[test]

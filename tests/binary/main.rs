@@ -11,6 +11,7 @@ mod damage;
 mod descriptors;
 mod disk;
 mod hostile;
+mod listen;
 mod operator;
 mod sync;
 mod torture;

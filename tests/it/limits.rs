@@ -248,7 +248,7 @@ async fn limits_out_of_bounds_are_refused_by_name() {
     assert!(create(|new| new.conversation_id = Some(true.into())).await.contains("conversationId"));
     assert!(
         create(|new| {
-            new.config.insert("big".to_owned(), "x".repeat(64 * 1024).into());
+            new.config.insert("big".to_owned(), "x".repeat(256 * 1024).into());
         })
         .await
         .contains("config")

@@ -23,7 +23,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Start the binary on a data directory, on a free port, with more arguments.
+    /// Start the binary on a data directory with more arguments, on a free port unless they say where.
     pub fn start(binary: &str, data: &Path, arguments: &[&str]) -> Result<Server> {
         let mut command = Command::new(binary);
         command.args(arguments);
@@ -33,10 +33,13 @@ impl Server {
     /// Start a command that ends in the binary, such as a tracer of it.
     pub fn spawn(mut command: Command, data: &Path) -> Result<Server> {
         without_settings(&mut command);
+        if !command.get_args().any(|argument| argument == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         command
             .arg("--data-dir")
             .arg(data)
-            .args(["--listen", "127.0.0.1:0", "--log-level", "warn"])
+            .args(["--log-level", "warn"])
             .current_dir(data.parent().context("the data directory has a parent")?)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());

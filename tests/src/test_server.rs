@@ -45,7 +45,8 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(serve(test.host.clone(), listener, options, shutdown.clone()));
+        let serving =
+            tokio::spawn(serve(test.host.clone(), vec![listener], options, shutdown.clone()));
         let client = Client::new(&format!("http://{address}"));
         TestServer { test, client, address, shutdown, serving }
     }

@@ -93,7 +93,8 @@ const SLOW: [f64; 12] = [1e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 0.1, 0.5, 1.0, 5.0, 15.
 const SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// Which histogram has which bounds.
-const HISTOGRAMS: [(&str, &[f64]); 6] = [
+const HISTOGRAMS: [(&str, &[f64]); 7] = [
+    ("dormouse_http_request_seconds", &SLOW),
     ("dormouse_turn_seconds", &SLOW),
     ("dormouse_compile_seconds", &SLOW),
     ("dormouse_wake_seconds", &FAST),
@@ -140,6 +141,12 @@ impl Metrics {
 }
 
 fn describe() {
+    describe_counter!("dormouse_http_requests_total", "Requests, by method, route and status");
+    describe_histogram!(
+        "dormouse_http_request_seconds",
+        Unit::Seconds,
+        "From the head of a request to that of its answer, by route"
+    );
     describe_counter!("dormouse_turns_total", "Turns that are over, by outcome");
     describe_histogram!("dormouse_turn_seconds", Unit::Seconds, "How long turns took");
     describe_counter!("dormouse_turns_restarted_total", "Turns run again once they had memory");

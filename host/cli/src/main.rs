@@ -9,6 +9,7 @@ mod config;
 mod control;
 mod files;
 mod key;
+mod listen;
 mod serve;
 mod settings;
 mod sources;

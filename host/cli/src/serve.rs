@@ -17,15 +17,11 @@ use tokio_util::sync::CancellationToken;
 use super::complain;
 use super::control::Control;
 use super::files;
+use super::listen::reachable;
 use super::settings::Config;
 use super::sources::Settings;
 use dormouse::{Agent, AgentError, Host, Principal};
 use dormouse_base::telemetry::{self, Metrics};
-
-/// A process that was just killed may hold its port for a moment: how often, and after which pause,
-/// to ask for it again.
-const PORT_TRIES: u32 = 5;
-const PORT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Agents of the same owner that the banner names at most.
 const NAMED: usize = 10;
@@ -76,8 +72,9 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     config.api.metrics = Metrics::install();
     config.api.drain = config.host.shutdown_grace + LAST_ANSWERS;
-    let listener = listen(&config).await?;
-    let address = listener.local_addr()?;
+    let listeners = listen(&config).await?;
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
     let program = std::env::current_exe().context("where this program lies cannot be found out")?;
     let building = Host::builder()
         .data_dir(&config.data_dir)
@@ -89,13 +86,13 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     let agents = agents(&host, &config).await.context("the bundled agents cannot be used")?;
     // Before anybody is told that the host is there.
     let control = open_control(&config.data_dir);
-    greet(&config, address, &agents, host.stats().store.sessions)?;
-    run_until_told(host, listener, control, config, &mut signals).await
+    greet(&config, &addresses, &agents, host.stats().store.sessions)?;
+    run_until_told(host, listeners, control, config, &mut signals).await
 }
 
 async fn run_until_told(
     host: Host,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     control: Option<Control>,
     config: Config,
     signals: &mut Signals,
@@ -103,7 +100,7 @@ async fn run_until_told(
     let ending = CancellationToken::new();
     let metrics = config.api.metrics.clone();
     let server =
-        tokio::spawn(dormouse_http::serve(host.clone(), listener, config.api, ending.clone()));
+        tokio::spawn(dormouse_http::serve(host.clone(), listeners, config.api, ending.clone()));
     let control = control.map(|control| tokio::spawn(control.serve(host.clone(), ending.clone())));
     let keeping_up = tokio::spawn(async move {
         if let Some(metrics) = metrics {
@@ -151,48 +148,29 @@ fn open_control(data_dir: &Path) -> Option<Control> {
     Control::open(data_dir).inspect_err(failed).ok()
 }
 
-async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
-    let address = config.listen;
-    if !address.ip().is_loopback() && config.api.keys.is_empty() {
+async fn listen(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
+    if let Some(address) = config.listen.beyond_loopback()
+        && config.api.keys.is_empty()
+    {
         bail!(
             "to listen on {address}, which others can reach, needs keys: make one with \
              `dormouse key` and set api-keys, or listen on 127.0.0.1:{}",
             address.port()
         );
     }
-    let mut tries = 0..PORT_TRIES;
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if tries.next().is_none() {
-                    bail!("{}", in_use(address));
-                }
-                tokio::time::sleep(PORT_PAUSE).await;
-            }
-            Err(error) => return Err(error).with_context(|| format!("cannot listen on {address}")),
-        }
-    }
-}
-
-/// What to do about a port that somebody else has.
-fn in_use(address: SocketAddr) -> String {
-    let (ip, port) = (address.ip(), address.port());
-    let other = SocketAddr::new(ip, port.checked_add(1).unwrap_or(port - 1));
-    format!(
-        "port {port} of {ip} is in use: is another dormouse running? Choose another port: \
-         `dormouse --listen {other}` (with cargo: `cargo run --release -- --listen {other}`)"
-    )
+    config.listen.bind().await
 }
 
 /// Say where the server is and how to try it. For people, also where the log is not.
-fn greet(config: &Config, address: SocketAddr, agents: &[Agent], sessions: u64) -> io::Result<()> {
-    let reachable = if address.ip().is_unspecified() {
-        SocketAddr::from(([127, 0, 0, 1], address.port()))
-    } else {
-        address
-    };
-    let url = format!("http://{reachable}/api/sessions");
+fn greet(
+    config: &Config,
+    addresses: &[SocketAddr],
+    agents: &[Agent],
+    sessions: u64,
+) -> io::Result<()> {
+    let servers: Vec<String> =
+        addresses.iter().map(|address| format!("http://{}", reachable(*address))).collect();
+    let url = format!("{}/api/sessions", servers.first().map_or("", String::as_str));
     let key = if config.api.keys.is_empty() { "" } else { " -H \"authorization: Bearer $KEY\"" };
     let json = "-H 'content-type: application/json'";
     let data_dir = std::path::absolute(&config.data_dir).unwrap_or(config.data_dir.clone());
@@ -202,7 +180,7 @@ fn greet(config: &Config, address: SocketAddr, agents: &[Agent], sessions: u64) 
     };
     let mut out = io::stdout().lock();
     writeln!(out, "dormouse {}", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "  listening on  http://{reachable}")?;
+    writeln!(out, "  listening on  {}", servers.join("\n                "))?;
     writeln!(out, "  data in       {} ({sessions})", data_dir.display())?;
     writeln!(out, "  agents        {}", names(agents, true))?;
     writeln!(out, "  uploaded      {}", names(agents, false))?;

@@ -1,14 +1,14 @@
 //! All settings of the program, each in one place: its name, what it is for, how it is read and
 //! shown. Command line, environment, file, help and `dormouse config` all go by this table.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::listen::{Addresses, InvalidAddresses};
 use super::value;
 use dormouse::{HostOptions, NanoUsd};
 use dormouse_base::telemetry::{LogFormat, check_level};
-use dormouse_http::{ApiKey, ApiOptions};
+use dormouse_http::{ApiKey, ApiOptions, InvalidOrigin, Origin};
 
 /// What is kept as long as its number allows.
 const ALWAYS: &str = "always";
@@ -17,7 +17,7 @@ const ALWAYS: &str = "always";
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) data_dir: PathBuf,
-    pub(super) listen: SocketAddr,
+    pub(super) listen: Addresses,
     pub(super) log: LogFormat,
     pub(super) log_level: String,
     pub(super) host: HostOptions,
@@ -28,7 +28,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             data_dir: PathBuf::from("data"),
-            listen: SocketAddr::from(([127, 0, 0, 1], 3333)),
+            listen: Addresses::default(),
             log: LogFormat::Human,
             log_level: "info".to_owned(),
             host: HostOptions::default(),
@@ -127,10 +127,10 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(
         Server,
         "listen",
-        "ADDRESS",
-        "The address to listen on; beyond loopback this needs api-keys",
+        "ADDRESS,…",
+        "The addresses to listen on; beyond loopback this needs api-keys",
         listen,
-        address,
+        addresses,
         show
     ),
     setting!(
@@ -150,6 +150,15 @@ pub(super) static SETTINGS: &[Setting] = &[
         api.allowed_hosts,
         hosts,
         show_hosts
+    ),
+    setting!(
+        Server,
+        "allowed-origins",
+        "ORIGIN,…",
+        "Origins of web pages that may call the server, such as https://app.example.org",
+        api.allowed_origins,
+        origins,
+        show_origins
     ),
     setting!(
         Server,
@@ -249,6 +258,15 @@ pub(super) static SETTINGS: &[Setting] = &[
         host.limits.max_memory_bytes,
         value::size,
         size
+    ),
+    setting!(
+        Sessions,
+        "max-config",
+        "SIZE",
+        "Largest `config` of a session, 1MiB at most: it is stored with each turn",
+        host.limits.max_config_bytes,
+        configuration,
+        length
     ),
     setting!(
         Sessions,
@@ -409,10 +427,8 @@ fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let spelt = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let parsed = spelt.as_deref().unwrap_or(text).parse();
-    parsed.map_err(|_| "must be an address with a port, such as 127.0.0.1:3333".to_owned())
+fn addresses(text: &str) -> Result<Addresses, String> {
+    text.parse().map_err(|error: InvalidAddresses| error.to_string())
 }
 
 fn keys(text: &str) -> Result<Vec<ApiKey>, String> {
@@ -430,6 +446,11 @@ fn hosts(text: &str) -> Result<Vec<String>, String> {
     let checked = |host: &str| Some(host).filter(good).map(str::to_owned);
     let problem = || "must be names with or without a port, such as example.org".to_owned();
     list(text).map(checked).collect::<Option<_>>().ok_or_else(problem)
+}
+
+fn origins(text: &str) -> Result<Vec<Origin>, String> {
+    let read = |origin: &str| origin.parse().map_err(|error: InvalidOrigin| error.to_string());
+    list(text).map(read).collect()
 }
 
 fn format(text: &str) -> Result<LogFormat, String> {
@@ -469,6 +490,11 @@ fn budget(text: &str) -> Result<u64, String> {
     if bytes < least { Err(problem()) } else { Ok(bytes) }
 }
 
+fn configuration(text: &str) -> Result<usize, String> {
+    let bytes = value::length(text)?;
+    if bytes > 1 << 20 { Err("must be at most 1MiB".to_owned()) } else { Ok(bytes) }
+}
+
 fn snapshots(text: &str) -> Result<usize, String> {
     let count = value::positive(text)?;
     if count > 256 { Err("must be at most 256".to_owned()) } else { Ok(count) }
@@ -502,6 +528,11 @@ fn show_hosts(hosts: &[String]) -> String {
     if hosts.is_empty() { "none".to_owned() } else { hosts.join(",") }
 }
 
+fn show_origins(origins: &[Origin]) -> String {
+    let names: Vec<String> = origins.iter().map(Origin::to_string).collect();
+    show_hosts(&names)
+}
+
 /// Whose keys there are. The hashes are nobody's business.
 fn show_keys(keys: &[ApiKey]) -> String {
     let names: Vec<String> = keys.iter().map(|key| key.principal().to_string()).collect();
@@ -529,7 +560,7 @@ mod tests {
         let mut config = Config::default();
         for setting in SETTINGS {
             let shown = (setting.show)(&config);
-            if !matches!(setting.name, "api-keys" | "allowed-hosts") {
+            if !matches!(setting.name, "api-keys" | "allowed-hosts" | "allowed-origins") {
                 (setting.set)(&mut config, &shown)
                     .unwrap_or_else(|e| panic!("{} {e}", setting.name));
             }

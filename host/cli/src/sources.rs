@@ -259,7 +259,7 @@ mod tests {
             "listen = \"127.0.0.1:3\"\nmax-residents = 8\nmemory-budget = \"1GiB\"",
         )
         .expect("it is right");
-        assert_eq!(settings.config.listen.port(), 1);
+        assert_eq!(settings.config.listen.to_string(), "127.0.0.1:1");
         assert_eq!(settings.config.host.max_residents, 7);
         assert_eq!(settings.config.host.memory_budget, 1 << 30);
         assert_eq!(origin(&settings, "listen"), "--listen");

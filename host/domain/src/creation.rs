@@ -23,7 +23,7 @@ use super::session::{Durability, Object, Profile, ResumeFallback, Session, bytes
 use super::snapshot::Snapshot;
 use super::state::State;
 
-/// The most bytes that `config`, `context` and `metadata` take as JSON, each.
+/// The most bytes that `context` and `metadata` take as JSON, each; `config` has a bound of its own.
 pub const MAX_DOCUMENT: usize = 64 * 1024;
 /// The most characters of a label: `userId`, `threadKey`, `projectId`, a tag.
 pub const MAX_LABEL: usize = 200;
@@ -158,6 +158,8 @@ pub struct DefaultLimits {
     pub turn_timeout: Duration,
     /// How long after a turn the instance of a hybrid session stays in memory.
     pub hybrid_sleep_after: Duration,
+    /// The most bytes of the configuration of a session, as JSON. It is stored with each turn.
+    pub max_config_bytes: usize,
 }
 
 impl Default for DefaultLimits {
@@ -167,6 +169,7 @@ impl Default for DefaultLimits {
             max_memory_bytes: 256 * 1024 * 1024,
             turn_timeout: Duration::from_secs(120),
             hybrid_sleep_after: Duration::from_secs(60),
+            max_config_bytes: 256 * 1024,
         }
     }
 }
@@ -190,7 +193,7 @@ pub fn fresh(
     defaults: &DefaultLimits,
     now: Timestamp,
 ) -> Result<Session, InvalidField> {
-    check(&new)?;
+    check(&new, defaults)?;
     let max_memory_bytes = new.max_memory_bytes.unwrap_or(defaults.max_memory_bytes);
     if max_memory_bytes > defaults.max_memory_bytes {
         let most = defaults.max_memory_bytes;
@@ -282,7 +285,7 @@ fn begin(
     session
 }
 
-fn check(new: &NewSession) -> Result<(), InvalidField> {
+fn check(new: &NewSession, defaults: &DefaultLimits) -> Result<(), InvalidField> {
     if new.tags.len() > MAX_TAGS {
         return Err(InvalidField::new("tags", format!("must have at most {MAX_TAGS} entries")));
     }
@@ -306,14 +309,14 @@ fn check(new: &NewSession) -> Result<(), InvalidField> {
         return Err(InvalidField::new("tags", problem));
     }
     length("description", new.description.as_deref(), 0, MAX_DESCRIPTION)?;
-    let documents =
-        [("config", &new.config), ("context", &new.context), ("metadata", &new.metadata)];
-    for (field, document) in documents {
-        if bytes_of(document) > MAX_DOCUMENT {
-            return Err(InvalidField::new(
-                field,
-                format!("must take at most {MAX_DOCUMENT} bytes"),
-            ));
+    let documents = [
+        ("config", &new.config, defaults.max_config_bytes),
+        ("context", &new.context, MAX_DOCUMENT),
+        ("metadata", &new.metadata, MAX_DOCUMENT),
+    ];
+    for (field, document, most) in documents {
+        if bytes_of(document) > most {
+            return Err(InvalidField::new(field, format!("must take at most {most} bytes")));
         }
     }
     match &new.conversation_id {

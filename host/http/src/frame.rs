@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -32,7 +33,10 @@ pub(super) async fn assign_request_id(
     let chosen = chosen_id(request.headers()).map(str::to_owned);
     let id = chosen.unwrap_or_else(|| api.host.clock().new_id().to_string());
     request.extensions_mut().insert(RequestId(id.as_str().into()));
+    let clock = api.host.clock();
+    let counted = Counted::of(&request, clock.monotonic());
     let mut response = next.run(request).await;
+    counted.answered(response.status(), clock.monotonic());
     if let Ok(value) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -61,6 +65,40 @@ pub(super) async fn render_errors(request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+/// A request as the metrics count it. Its labels are words of the server: no client can add to them.
+struct Counted {
+    method: &'static str,
+    route: Option<MatchedPath>,
+    since: Duration,
+}
+
+impl Counted {
+    fn of(request: &Request, since: Duration) -> Counted {
+        let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        let method = known.into_iter().find(|known| *known == request.method().as_str());
+        Counted {
+            method: method.unwrap_or("other"),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            since,
+        }
+    }
+
+    /// Count the request once the head of its answer is there.
+    fn answered(self, status: StatusCode, now: Duration) {
+        let route = self.route.as_ref().map_or("none", MatchedPath::as_str).to_owned();
+        let seconds = now.saturating_sub(self.since).as_secs_f64();
+        metrics::histogram!("dormouse_http_request_seconds", "route" => route.clone())
+            .record(seconds);
+        metrics::counter!(
+            "dormouse_http_requests_total",
+            "method" => self.method,
+            "route" => route,
+            "status" => status.as_str().to_owned(),
+        )
+        .increment(1);
+    }
 }
 
 /// What a panic of a handler is answered with. It is a defect, and logged as one.

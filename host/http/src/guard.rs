@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::Api;
+use super::cors::Origin;
 use super::error::ApiError;
 use super::options::ApiKey;
 use super::request::Caller;
@@ -41,8 +42,9 @@ pub(super) async fn check_origin(
                      its operator can allow it with allowed-hosts";
         return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", error));
     }
-    if is_foreign(request.headers(), &host) {
-        let error = "pages of other origins may not call this server";
+    if is_foreign(request.headers(), &host, &api.options.allowed_origins) {
+        let error = "pages of this origin may not call this server; its operator can allow them \
+                     with allowed-origins";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", error));
     }
     Ok(next.run(request).await)
@@ -121,11 +123,12 @@ fn without_port(host: &str) -> &str {
 }
 
 /// Whether a page of another origin sends this. A client that is no browser sends no `Origin`.
-fn is_foreign(headers: &HeaderMap, host: &str) -> bool {
+fn is_foreign(headers: &HeaderMap, host: &str, allowed: &[Origin]) -> bool {
     headers.get_all(header::ORIGIN).iter().any(|origin| {
+        let is_allowed = allowed.iter().any(|allowed| allowed.is(origin));
         let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        authority != Some(host)
+        !is_allowed && authority != Some(host)
     })
 }
 
@@ -181,11 +184,19 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
             }
-            is_foreign(&headers, "localhost:3333")
+            let allowed = ["https://app.example.org".parse().unwrap()];
+            is_foreign(&headers, "localhost:3333", &allowed)
         };
         assert!(!foreign(None));
         assert!(!foreign(Some("http://localhost:3333")));
-        for origin in ["null", "http://localhost:8080", "http://evil.example", "http://localhost"] {
+        assert!(!foreign(Some("https://app.example.org")));
+        for origin in [
+            "null",
+            "http://app.example.org",
+            "http://localhost:8080",
+            "http://evil.example",
+            "http://localhost",
+        ] {
             assert!(foreign(Some(origin)), "{origin}");
         }
     }

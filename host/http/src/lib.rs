@@ -11,6 +11,8 @@
 
 mod agents;
 mod answers;
+mod compression;
+mod cors;
 mod error;
 mod frame;
 mod guard;
@@ -36,6 +38,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 
+pub use cors::{InvalidOrigin, Origin};
 pub use options::{ApiKey, ApiOptions, InvalidKey};
 pub use server::serve;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use super::cors::Origin;
 use dormouse::Principal;
 use dormouse_base::telemetry::Metrics;
 
@@ -17,6 +18,8 @@ pub struct ApiOptions {
     /// Names that this server answers to besides those of the loopback: `example.org` for any
     /// port, or `example.org:8080`.
     pub allowed_hosts: Vec<String>,
+    /// Origins of web pages that may call this server, besides its own.
+    pub allowed_origins: Vec<Origin>,
     /// The most bytes of a JSON body.
     pub max_body: usize,
     /// How long a client may take to send a JSON body; an upload may take ten times that.
@@ -49,12 +52,13 @@ impl Default for ApiOptions {
         ApiOptions {
             keys: Vec::new(),
             allowed_hosts: Vec::new(),
-            max_body: 2 * 1024 * 1024,
+            allowed_origins: Vec::new(),
+            max_body: 10 * 1024 * 1024,
             body_timeout: Duration::from_secs(30),
             max_requests: 4_096,
             max_connections: 10_000,
             head_timeout: Duration::from_secs(15),
-            keep_alive: Duration::from_secs(90),
+            keep_alive: Duration::from_secs(75),
             heartbeat: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(5),

@@ -5,12 +5,13 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
 use super::{
-    Api, agents, answers, frame, guard, health, history, intake, lifecycle, messages, sessions,
-    snapshots, templates,
+    Api, agents, answers, compression, cors, frame, guard, health, history, intake, lifecycle,
+    messages, sessions, snapshots, templates,
 };
 
 /// All routes. Each router brings the guard that is its own; here stands what every request passes.
@@ -26,6 +27,7 @@ pub(super) fn router(api: Api) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(frame::panicked))
         .layer(from_fn(frame::render_errors))
+        .layer(option_layer(cors::layer(&api.options.allowed_origins)))
         .layer(from_fn_with_state(api.clone(), frame::assign_request_id));
     all.with_state(api)
 }
@@ -45,6 +47,7 @@ fn api(api: &Api) -> Router<Api> {
 /// as well, and however many requests are under way.
 fn operator() -> Router<Api> {
     Router::new()
+        .route("/health", get(health::alive))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -64,6 +67,7 @@ fn large(api: &Api) -> Router<Api> {
         .route("/sessions/{id}/events", get(history::session_events))
         .route("/templates", get(templates::list))
         .layer(from_fn_with_state(api.clone(), answers::charge_large))
+        .layer(compression::layer())
 }
 
 fn small(api: &Api) -> Router<Api> {

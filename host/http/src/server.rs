@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{BoxError, Router};
+use futures::future::join_all;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -61,28 +62,33 @@ const STREAMS: u32 = 128;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reserved;
 
-/// Serve the API until `shutdown`. Then no connection is accepted any more; requests and streams that
+/// Serve the API on all of these sockets until `shutdown`. Then no connection is accepted any more; requests and streams that
 /// are open may go on for [`ApiOptions::drain`], after which they are cut. Returns when all are over.
 ///
 /// # Errors
-/// Where the listener has no address.
+/// Where a listener has no address.
 pub async fn serve(
     host: Host,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     options: ApiOptions,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let names = names_of(listener.local_addr()?);
-    // Connections have what the socket has that they come by.
-    SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER)?;
+    let mut names = Vec::new();
+    for listener in &listeners {
+        names.extend(names_of(listener.local_addr()?));
+        // Connections have what the socket has that they come by.
+        SockRef::from(listener).set_send_buffer_size(SEND_BUFFER)?;
+    }
+    names.sort_unstable();
+    names.dedup();
     let closing = Closing { begun: shutdown.clone(), streams: CancellationToken::new() };
     let (drain, streams) = (options.drain, closing.streams.clone());
     let door = Door::new(host, options, names, closing);
     tokio::select! {
-        () = door.accept(&listener) => {}
+        _ = join_all(listeners.iter().map(|listener| door.accept(listener))) => {}
         () = shutdown.cancelled() => {}
     }
-    drop(listener);
+    drop(listeners);
     door.open.close();
     if tokio::time::timeout(drain, door.open.wait()).await.is_err() {
         streams.cancel();

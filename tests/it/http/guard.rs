@@ -345,3 +345,41 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     }
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_page_of_an_origin_that_the_operator_allows_may_call_and_read() {
+    let origin = "https://app.example.org";
+    let server =
+        TestServer::with(|_| {}, |api| api.allowed_origins = vec![origin.parse().unwrap()]).await;
+    let preflight = async |from: &str| {
+        let request = server.client.request(Method::OPTIONS, "/api/sessions");
+        let request = request.header("access-control-request-method", "POST");
+        let request =
+            request.header("access-control-request-headers", "authorization,content-type");
+        send(request.header("origin", from)).await
+    };
+    let answer = preflight(origin).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.headers["access-control-allow-origin"], origin);
+    assert_eq!(answer.headers["access-control-allow-headers"], "authorization,content-type");
+    let methods = answer.headers["access-control-allow-methods"].to_str().unwrap().to_owned();
+    assert!(["POST", "PATCH", "DELETE"].iter().all(|method| methods.contains(method)), "{methods}");
+    let foreign = preflight("https://evil.example").await;
+    assert!(!foreign.headers.contains_key("access-control-allow-origin"));
+
+    let request = server.client.request(Method::POST, "/api/sessions").header("origin", origin);
+    let answer = send(request.json(&json!({ "agent": "counter" }))).await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.headers["access-control-allow-origin"], origin);
+    let exposed = answer.headers["access-control-expose-headers"].to_str().unwrap().to_owned();
+    assert!(exposed.contains("x-session-id") && exposed.contains("x-request-id"), "{exposed}");
+    // The page can read why it was refused.
+    let request = server.client.request(Method::GET, "/api/sessions/none").header("origin", origin);
+    let answer = send(request).await;
+    assert_eq!(answer.headers["access-control-allow-origin"], origin);
+    is_error(&(answer.status, answer.body), 404, "session_not_found");
+    let request = server.client.request(Method::GET, "/api/sessions");
+    let answer = send(request.header("origin", "https://evil.example")).await;
+    is_error(&(answer.status, answer.body), 403, "foreign_origin");
+    server.shut_down().await;
+}

@@ -12,7 +12,9 @@ use super::{is_error, send};
 async fn a_server_that_takes_work_is_healthy_and_ready_and_says_what_there_is() {
     let server = TestServer::new().await;
     let get = async |path: &str| server.client.get(path).await.unwrap();
-    assert_eq!(get("/healthz").await, (200_u16.try_into().unwrap(), json!({ "status": "ok" })));
+    for path in ["/healthz", "/health"] {
+        assert_eq!(get(path).await, (200_u16.try_into().unwrap(), json!({ "status": "ok" })));
+    }
     assert_eq!(get("/readyz").await, (200_u16.try_into().unwrap(), json!({ "status": "ready" })));
     let (status, root) = get("/").await;
     assert_eq!((status.as_u16(), &root["name"]), (200, &json!("dormouse")));
@@ -69,6 +71,8 @@ async fn the_metrics_count_residents_and_turns_and_fall_when_sessions_sleep() {
         "dormouse_turn_seconds_bucket{",
         "dormouse_fuel_total",
         "dormouse_store_commits_total",
+        "dormouse_http_requests_total{method=\"POST\",route=\"/api/sessions/{id}/message\",status=\"200\"} 3",
+        "dormouse_http_request_seconds_bucket{route=\"/api/sessions\",le=",
     ] {
         assert!(text.contains(name), "{name} is not in {text}");
     }

@@ -1,6 +1,9 @@
 //! `GET /api/sessions`: filters and pages.
 
+use std::io::Read;
+
 use dormouse_tests::TestServer;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{is_error, names};
@@ -145,5 +148,31 @@ async fn a_filter_that_cannot_match_is_refused_with_what_can() {
         is_error(&refused, 400, "invalid_field");
         assert_eq!(refused.1["field"], query.split('=').next().unwrap());
     }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_large_list_is_compressed_for_those_who_take_that() {
+    let server = TestServer::new().await;
+    for _ in 0..5 {
+        server.counter(json!({ "description": "the same each time ".repeat(100) })).await;
+    }
+    let list = async |path: &str, encodings: &str| {
+        let request = server.client.request(Method::GET, path);
+        let response = request.header("accept-encoding", encodings).send().await.unwrap();
+        let encoding = response.headers().get("content-encoding").cloned();
+        (encoding, response.bytes().await.unwrap())
+    };
+    let (encoding, plain) = list("/api/sessions", "identity").await;
+    assert_eq!(encoding, None);
+    let (encoding, packed) = list("/api/sessions", "br, gzip").await;
+    assert_eq!(encoding.unwrap(), "gzip");
+    assert!(4 * packed.len() < plain.len(), "{} of {}", packed.len(), plain.len());
+    let mut whole = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut whole).unwrap();
+    let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
+    assert_eq!(read(&whole), read(&plain));
+    let (encoding, _) = list("/api/sessions?pageSize=1&status=error", "gzip").await;
+    assert_eq!(encoding, None, "a small one goes out as it is");
     server.shut_down().await;
 }

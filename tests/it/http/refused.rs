@@ -52,7 +52,7 @@ async fn a_field_that_is_out_of_bounds_or_of_another_type_is_named() {
         ("conversationId", json!({})),
         ("conversationId", json!(long)),
         ("config", json!([])),
-        ("config", json!({ "big": "x".repeat(65_536) })),
+        ("config", json!({ "big": "x".repeat(256 << 10) })),
         ("context", json!("text")),
         ("context", json!({ "big": "x".repeat(65_536) })),
         ("metadata", json!({ "big": "x".repeat(65_536) })),

@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
     // A minute later it is asleep: its instance is gone, its state is in the store.
     clock.advance(Duration::from_secs(61));
     host.settle().await;
-    assert_eq!(session.look().await?.residency, Residency::Asleep);
+    assert_eq!(session.info().await?.residency, Residency::Asleep);
 
     // The next message wakes it where it was. This one is followed while it is answered.
     let streaming = session.stream("list")?;

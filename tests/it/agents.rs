@@ -12,7 +12,7 @@ async fn an_agent_that_the_host_has_never_seen_is_uploaded_and_answers() {
     let test = TestHost::new().await;
     let uploaded = test.host.agents().upload("mine", "1", guests::SPENDS_FUEL.bytes).await.unwrap();
     assert!(uploaded.created);
-    assert!(uploaded.agent.imports.iter().any(|import| import.starts_with("wasi:")));
+    assert!(uploaded.agent.component.imports.iter().any(|import| import.starts_with("wasi:")));
     let new = NewSession::with_agent("mine".parse().unwrap());
     let session = test.host.sessions().create(new).await.unwrap();
     assert_eq!(session.send("hello").await.unwrap().text(), "turn 1: hello");

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dormouse::{
-    CreateError, Delta, Durability, Ended, FailureCode, LogSource, LookError, NewSession,
-    OrderError, Part, Pattern, SendError, SessionHandle, Statefulness, Status, TurnOutcome,
+    CommandError, CreateError, Delta, Durability, FailureCode, FinishedTurn, LogSource, NewSession,
+    Part, Pattern, SendError, SessionHandle, SessionReadError, Statefulness, Status, TurnOutcome,
     UpgradeError,
 };
 use dormouse_test_guests as guests;
@@ -26,7 +26,7 @@ async fn answer(test: &TestHost, prompt: &str) -> String {
     session(test, |_| {}).await.send(prompt).await.unwrap().text()
 }
 
-async fn fails(test: &TestHost, prompt: &str) -> (FailureCode, String, Ended) {
+async fn fails(test: &TestHost, prompt: &str) -> (FailureCode, String, FinishedTurn) {
     let ended = match session(test, |_| {}).await.send(prompt).await {
         Err(SendError::Failed(ended)) => *ended,
         other => panic!("{prompt}: {other:?}"),
@@ -41,8 +41,8 @@ async fn a_program_gets_the_prompt_as_input_and_argument_and_prints_its_reply() 
     let test = TestHost::new().await;
     let uploaded =
         test.host.agents().upload("mine", "1", guests::PLAIN_PROGRAM.bytes).await.unwrap();
-    assert!(uploaded.agent.exports.is_command());
-    assert_eq!(uploaded.agent.statefulness, Statefulness::Stateless);
+    assert!(uploaded.agent.component.exports.is_command());
+    assert_eq!(uploaded.agent.component.statefulness, Statefulness::Stateless);
 
     let new = |env| NewSession {
         config: json!({ "env": env, "model": "m" }).as_object().unwrap().clone(),
@@ -108,7 +108,7 @@ async fn an_ephemeral_session_of_a_program_completes_with_nothing_to_lose() {
         panic!("it was answered");
     };
     assert_eq!((snapshot, durable), (None, true));
-    let after = session.look().await.unwrap().session;
+    let after = session.info().await.unwrap().session;
     assert_eq!(
         (after.state.status(), after.unsaved_turns, after.head),
         (Status::Completed, 0, None)
@@ -118,7 +118,7 @@ async fn an_ephemeral_session_of_a_program_completes_with_nothing_to_lose() {
 
     test.advance(Duration::from_secs(61));
     eventually("it is removed", async || {
-        matches!(session.look().await, Err(LookError::NotFound(_)))
+        matches!(session.info().await, Err(SessionReadError::NotFound(_)))
     })
     .await;
     test.shut_down().await;
@@ -145,7 +145,7 @@ async fn a_program_takes_no_session_over_and_is_saved_at_no_other_time() {
     let agent = test.upload(&guests::PLAIN_PROGRAM).await;
     let counter = test.bundled("counter", Pattern::Hybrid).await;
     let refused = counter.upgrade(agent).await;
-    let Err(UpgradeError::Order(OrderError::NotUpgraded(why))) = refused else {
+    let Err(UpgradeError::Command(CommandError::NotUpgraded(why))) = refused else {
         panic!("{refused:?}");
     };
     assert!(why.contains("command"), "{why}");
@@ -157,7 +157,7 @@ async fn a_program_takes_no_session_over_and_is_saved_at_no_other_time() {
     })
     .await;
     assert!(late.send("exit 0").await.unwrap().is_durable());
-    assert_eq!(late.look().await.unwrap().session.unsaved_turns, 0);
+    assert_eq!(late.info().await.unwrap().session.unsaved_turns, 0);
     test.shut_down().await;
 }
 
@@ -252,7 +252,7 @@ async fn a_program_is_held_to_the_limits_of_any_agent() {
 
     let session = session(&test, |new| new.max_fuel_per_turn = Some(u64::MAX / 4)).await;
     let looping = session.stream("loop").unwrap();
-    eventually("the loop runs", async || session.look().await.unwrap().running_turn == Some(1))
+    eventually("the loop runs", async || session.info().await.unwrap().running_turn == Some(1))
         .await;
     session.force_kill().await.unwrap();
     let Err(SendError::Failed(ended)) = looping.reply().await else { panic!("it was answered") };

@@ -16,7 +16,7 @@ async fn ten_messages_build_up_state() {
         assert_eq!(reply.text(), format!("turn {n}: message {n}"));
         assert!(reply.is_durable());
     }
-    let sight = session.look().await.unwrap();
+    let sight = session.info().await.unwrap();
     assert_eq!(sight.session.usage.turns, 10);
     assert_eq!(sight.session.state.status(), Status::Active);
     test.shut_down().await;
@@ -54,7 +54,7 @@ async fn each_turn_is_kept_with_its_input_its_answer_and_its_bill() {
     assert_eq!(session.turn(4).await.unwrap(), None);
 
     let spent: u64 = session.turns(0, 10).await.unwrap().entries.iter().map(|turn| turn.fuel).sum();
-    assert_eq!(session.look().await.unwrap().session.usage.fuel, spent);
+    assert_eq!(session.info().await.unwrap().session.usage.fuel, spent);
     test.shut_down().await;
 }
 
@@ -151,7 +151,7 @@ async fn a_session_that_nobody_created_is_not_found() {
         nobody.send("hello").await,
         Err(SendError::Unavailable(Unavailable::NotFound(_)))
     ));
-    assert!(nobody.look().await.is_err());
+    assert!(nobody.info().await.is_err());
     assert!(nobody.sleep().await.is_err());
     assert!(nobody.delete().await.is_err());
     test.shut_down().await;
@@ -195,7 +195,7 @@ async fn one_message_more_than_the_queue_holds_is_refused_and_nothing_is_lost() 
     session.send("warm up").await.unwrap();
     let looping = session.stream("loop").unwrap();
     dormouse_tests::test_host::eventually("the loop runs", async || {
-        session.look().await.unwrap().running_turn == Some(2)
+        session.info().await.unwrap().running_turn == Some(2)
     })
     .await;
     let waiting: Vec<_> = (0..3).map(|_| session.stream("wait").unwrap()).collect();
@@ -240,7 +240,7 @@ async fn sessions_are_listed_newest_first_by_what_they_are() {
     }
     let list = async |query: SessionQuery| {
         let listing = test.host.sessions().list(query).await.unwrap();
-        let tags = |sight: &dormouse::Sight| sight.session.profile.tags[0].clone();
+        let tags = |sight: &dormouse::SessionInfo| sight.session.profile.tags[0].clone();
         (listing.total, listing.sessions.iter().map(tags).collect::<Vec<_>>())
     };
     assert_eq!(

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use dormouse::{
-    LookError, NewSession, OrderError, Pattern, SendError, SessionHandle, Status, Unavailable,
+    CommandError, NewSession, Pattern, SendError, SessionHandle, SessionReadError, Status,
+    Unavailable,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
 use dormouse_tests::test_host::eventually;
 
 async fn status(session: &SessionHandle) -> (Status, String) {
-    let state = session.look().await.unwrap().session.state.clone();
+    let state = session.info().await.unwrap().session.state.clone();
     (state.status(), state.reason().map(|reason| reason.0.clone()).unwrap_or_default())
 }
 
@@ -29,7 +30,7 @@ async fn an_ephemeral_session_is_removed_a_minute_after_its_end() {
     assert_eq!(status(&session).await.0, Status::Completed);
     test.advance(Duration::from_secs(2));
     eventually("it is removed", async || {
-        matches!(session.look().await, Err(LookError::NotFound(_)))
+        matches!(session.info().await, Err(SessionReadError::NotFound(_)))
     })
     .await;
     test.shut_down().await;
@@ -43,7 +44,7 @@ async fn an_ephemeral_session_whose_turn_fails_is_in_error_and_is_removed_as_wel
     assert!(session.send("trap").await.is_err());
     assert_eq!(status(&session).await, (Status::Error, "turn_failed".to_owned()));
     test.advance(Duration::from_secs(61));
-    eventually("it is removed", async || session.look().await.is_err()).await;
+    eventually("it is removed", async || session.info().await.is_err()).await;
     test.shut_down().await;
 }
 
@@ -124,7 +125,7 @@ async fn a_deadline_that_came_while_the_host_was_down_is_met_after_its_start() {
     let ephemeral = test.host.sessions().get(ephemeral_id);
     assert_eq!(status(&ephemeral).await.0, Status::Completed);
     test.advance(Duration::from_secs(3601));
-    eventually("it is removed", async || ephemeral.look().await.is_err()).await;
+    eventually("it is removed", async || ephemeral.info().await.is_err()).await;
     test.shut_down().await;
 }
 
@@ -145,7 +146,7 @@ async fn a_stop_lets_the_running_turn_finish() {
     let session =
         test.session_with(&guests::SLEEPS_IN_TURN, |new| new.pattern = Pattern::LongRunning).await;
     let sleeping = session.stream("sleep 300").unwrap();
-    eventually("the turn runs", async || session.look().await.unwrap().running_turn == Some(1))
+    eventually("the turn runs", async || session.info().await.unwrap().running_turn == Some(1))
         .await;
     let stopping = session.stop().await.unwrap();
     assert!(stopping.abort_requested);
@@ -162,7 +163,7 @@ async fn a_stop_ends_a_turn_that_does_not_finish_within_five_seconds() {
         .session_with(&guests::LOOPS_FOREVER, |new| new.max_fuel_per_turn = Some(u64::MAX / 4))
         .await;
     let looping = session.stream("loop").unwrap();
-    eventually("the turn runs", async || session.look().await.unwrap().running_turn == Some(1))
+    eventually("the turn runs", async || session.info().await.unwrap().running_turn == Some(1))
         .await;
     session.stop().await.unwrap();
     let ended = tokio::spawn(looping.reply());
@@ -185,7 +186,7 @@ async fn what_is_over_cannot_be_ended_again_and_says_what_can_be_done() {
     for refused in
         [session.terminate("again").await, session.stop().await, session.force_kill().await]
     {
-        let Err(OrderError::InvalidTransition(refused)) = refused else { panic!("{refused:?}") };
+        let Err(CommandError::InvalidTransition(refused)) = refused else { panic!("{refused:?}") };
         assert_eq!(refused.from, Status::Terminated);
         assert_eq!(refused.allowed, Vec::<&str>::new());
     }
@@ -201,15 +202,15 @@ async fn a_deleted_session_is_gone_with_its_turns_even_while_it_runs() {
         .await;
     session.send("one").await.unwrap();
     let looping = session.stream("loop").unwrap();
-    eventually("the turn runs", async || session.look().await.unwrap().running_turn == Some(2))
+    eventually("the turn runs", async || session.info().await.unwrap().running_turn == Some(2))
         .await;
     session.delete().await.unwrap();
     assert!(looping.reply().await.is_err());
-    assert!(matches!(session.look().await, Err(LookError::NotFound(_))));
+    assert!(matches!(session.info().await, Err(SessionReadError::NotFound(_))));
     assert!(session.turns(0, 10).await.is_err());
     assert!(matches!(
         session.delete().await,
-        Err(OrderError::Unavailable(Unavailable::NotFound(_)))
+        Err(CommandError::Unavailable(Unavailable::NotFound(_)))
     ));
     assert_eq!(test.host.stats().residents, 0);
     test.shut_down().await;

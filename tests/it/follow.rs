@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use dormouse::{
-    Cursor, EventBody, EventKind, Host, Logged, NewSession, Pattern, Principal, StoreError,
+    Cursor, EventBody, EventEntry, EventKind, Host, NewSession, Pattern, Principal, StoreError,
 };
 use dormouse_tests::TestHost;
 use futures::{StreamExt, TryStreamExt};
@@ -22,7 +22,7 @@ async fn write(host: &Host) {
 }
 
 /// All that the caller is told after a cursor, until the caller has seen so many sessions deleted.
-async fn follow(host: Host, after: Cursor, deletions: usize) -> Vec<Logged> {
+async fn follow(host: Host, after: Cursor, deletions: usize) -> Vec<EventEntry> {
     let mut events = pin!(host.follow_events(after));
     let (mut found, mut deleted) = (Vec::new(), 0);
     while deleted < deletions {
@@ -34,7 +34,7 @@ async fn follow(host: Host, after: Cursor, deletions: usize) -> Vec<Logged> {
 }
 
 /// The same by pages, once the log has ended.
-async fn by_pages(host: &Host, after: Cursor) -> Vec<Logged> {
+async fn by_pages(host: &Host, after: Cursor) -> Vec<EventEntry> {
     let (mut found, mut next) = (Vec::new(), after);
     loop {
         let slice = host.events_after(next, 100).await.unwrap();
@@ -83,7 +83,7 @@ async fn readers_of_a_log_that_many_write_get_each_event_once_and_in_order() {
     assert!(matches!(rest[..], [Err(StoreError::Closed)]), "{rest:?}");
 }
 
-fn until_deleted(mut events: Vec<Logged>) -> Vec<Logged> {
+fn until_deleted(mut events: Vec<EventEntry>) -> Vec<EventEntry> {
     let last = events.iter().rposition(|it| it.event.kind() == EventKind::SessionDeleted);
     events.truncate(last.unwrap() + 1);
     events

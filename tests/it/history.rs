@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use dormouse::{
-    AgentSelector, CreateError, Cursor, Damaged, Denied, Durability, EventBody, EventKind,
-    FailureCode, Fork, ForkError, Logged, ManualClock, NewSession, NewTemplate, NotActive,
-    OrderError, Pattern, Principal, Residency, ResumeFallback, ResumeOutcome, Resumption,
-    SendError, SessionHandle, SessionId, Sight, SnapshotId, Start, Status, TemplateError,
-    Unavailable, UpgradeError, UpgradeOutcome, WayBack,
+    AgentSelector, CommandError, CreateError, Cursor, DamagedSnapshot, Durability, EventBody,
+    EventEntry, EventKind, FailureCode, Fork, ForkError, ManualClock, NewSession, NewTemplate,
+    NotActive, Pattern, Principal, Residency, ResumeCause, ResumeFallback, ResumeOutcome,
+    Resumption, SendError, SessionHandle, SessionId, SessionInfo, SnapshotId, StartFrom, Status,
+    TemplateError, TurnDenied, Unavailable, UpgradeError, UpgradeOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -18,17 +18,17 @@ async fn says(session: &SessionHandle, text: &str, answer: &str) {
     assert_eq!(session.send(text).await.unwrap().text(), answer);
 }
 
-fn bodies(events: Vec<Logged>) -> Vec<EventBody> {
+fn bodies(events: Vec<EventEntry>) -> Vec<EventBody> {
     events.into_iter().map(|logged| logged.event.body).collect()
 }
 
-fn head(sight: &Sight) -> SnapshotId {
+fn head(sight: &SessionInfo) -> SnapshotId {
     sight.session.head.expect("it has a head")
 }
 
 fn resuming(id: impl ToString) -> NewSession {
     NewSession {
-        start: Start::Resume(id.to_string()),
+        start: StartFrom::Resume(id.to_string()),
         pattern: Pattern::LongRunning,
         ..NewSession::default()
     }
@@ -41,7 +41,7 @@ async fn a_hundred_forks_start_from_one_snapshot_and_each_goes_its_own_way() {
     for text in ["one", "two", "three"] {
         session.send(text).await.unwrap();
     }
-    let parent = session.look().await.unwrap();
+    let parent = session.info().await.unwrap();
     let forks = session.fork(Fork { snapshot: None, count: 100 }).await.unwrap();
     assert_eq!(forks.len(), 100);
     let mut heads: Vec<SnapshotId> = forks.iter().map(head).collect();
@@ -134,9 +134,9 @@ async fn a_fork_may_spend_what_its_parent_has_left_and_no_more() {
     let fork = test.host.sessions().get(fork.id);
     says(&fork, "two", "turn 2: two").await;
     says(&fork, "three", "turn 3: three").await;
-    assert_eq!(fork.look().await.unwrap().session.state.status(), Status::Terminated);
+    assert_eq!(fork.info().await.unwrap().session.state.status(), Status::Terminated);
     let spent = fork.fork(Fork::default()).await;
-    assert!(matches!(spent, Err(ForkError::Spent(Denied::TurnsExceeded(_)))), "{spent:?}");
+    assert!(matches!(spent, Err(ForkError::Spent(TurnDenied::TurnsExceeded(_)))), "{spent:?}");
     assert_eq!(session.fork(Fork { snapshot: None, count: 256 }).await.unwrap().len(), 256);
     for count in [0, 257] {
         let refused = session.fork(Fork { snapshot: None, count }).await;
@@ -198,8 +198,8 @@ async fn the_snapshots_of_a_session_are_listed_by_parent_and_the_oldest_go() {
     assert!(kept.iter().all(|snapshot| snapshot.size > 0));
     let gone = kept[3].parent.unwrap();
     let refused = session.rewind(gone).await;
-    assert!(matches!(refused, Err(OrderError::NoSnapshot(id)) if id == gone), "{refused:?}");
-    let created = test.host.sessions().create_seen(resuming(gone)).await.unwrap();
+    assert!(matches!(refused, Err(CommandError::NoSnapshot(id)) if id == gone), "{refused:?}");
+    let created = test.host.sessions().create_with_info(resuming(gone)).await.unwrap();
     assert_eq!(created.resume, Some(Resumption::NotFound));
     test.shut_down().await;
 }
@@ -209,11 +209,11 @@ async fn nobody_goes_back_while_a_turn_runs() {
     let test = TestHost::new().await;
     let session = test.session(&guests::LOOPS_FOREVER).await;
     session.send("one").await.unwrap();
-    let before = head(&session.look().await.unwrap());
+    let before = head(&session.info().await.unwrap());
     let running = session.stream("loop").unwrap();
-    eventually("it runs", async || session.look().await.unwrap().running_turn.is_some()).await;
+    eventually("it runs", async || session.info().await.unwrap().running_turn.is_some()).await;
     let refused = session.rewind(before).await;
-    assert!(matches!(refused, Err(OrderError::TurnInProgress)), "{refused:?}");
+    assert!(matches!(refused, Err(CommandError::TurnInProgress)), "{refused:?}");
     // A fork takes the state before the turn.
     let fork = session.fork(Fork::default()).await.unwrap()[0].session.id;
     says(&test.host.sessions().get(fork), "two", "turn 2: two").await;
@@ -221,7 +221,7 @@ async fn nobody_goes_back_while_a_turn_runs() {
     assert!(running.reply().await.is_err());
     let over = session.rewind(before).await;
     assert!(
-        matches!(over, Err(OrderError::NotActive(NotActive { status: Status::Terminated, .. }))),
+        matches!(over, Err(CommandError::NotActive(NotActive { status: Status::Terminated, .. }))),
         "{over:?}"
     );
     test.shut_down().await;
@@ -232,11 +232,11 @@ async fn a_session_resumes_from_a_snapshot_or_from_a_session() {
     let test = TestHost::new().await;
     let session = test.bundled("counter", Pattern::LongRunning).await;
     says(&session, "one", "turn 1: one").await;
-    let first = head(&session.look().await.unwrap());
+    let first = head(&session.info().await.unwrap());
     says(&session, "two", "turn 2: two").await;
     let sessions = test.host.sessions();
 
-    let created = sessions.create_seen(resuming(first)).await.unwrap();
+    let created = sessions.create_with_info(resuming(first)).await.unwrap();
     assert_eq!(created.resume, Some(Resumption::Resumed { from: first }));
     assert_eq!(created.session.session.parent, Some(first));
     let resumed = sessions.get(created.session.session.id);
@@ -246,17 +246,17 @@ async fn a_session_resumes_from_a_snapshot_or_from_a_session() {
     let attempt = EventBody::ResumeAttempted { by: Principal::local(), outcome };
     assert_eq!(bodies(audit), [attempt]);
 
-    let created = sessions.create_seen(resuming(session.id())).await.unwrap();
+    let created = sessions.create_with_info(resuming(session.id())).await.unwrap();
     says(&sessions.get(created.session.session.id), "on", "turn 3: on").await;
 
     for nobody in ["0190f4c6-0000-7000-8000-000000000000", "no id at all"] {
         let new = NewSession { agent: Some("counter".to_owned()), ..resuming(nobody) };
-        let created = sessions.create_seen(new).await.unwrap();
+        let created = sessions.create_with_info(new).await.unwrap();
         assert_eq!(created.resume, Some(Resumption::NotFound));
         says(&sessions.get(created.session.session.id), "new", "turn 1: new").await;
     }
     let other = NewSession { agent: Some("echo".to_owned()), ..resuming(first) };
-    let refused = sessions.create_seen(other).await;
+    let refused = sessions.create_with_info(other).await;
     assert!(matches!(refused, Err(CreateError::OtherAgent(_))), "{refused:?}");
     test.shut_down().await;
 }
@@ -271,10 +271,10 @@ async fn old_snapshots_are_stale_but_for_those_of_threads() {
     plain.send("one").await.unwrap();
     thread.send("one").await.unwrap();
     test.advance(Duration::from_secs(24 * 3600 + 1));
-    let from = head(&plain.look().await.unwrap());
-    let created = test.host.sessions().create_seen(resuming(from)).await.unwrap();
+    let from = head(&plain.info().await.unwrap());
+    let created = test.host.sessions().create_with_info(resuming(from)).await.unwrap();
     assert_eq!(created.resume, Some(Resumption::Stale { from }));
-    let created = test.host.sessions().create_seen(resuming(thread.id())).await.unwrap();
+    let created = test.host.sessions().create_with_info(resuming(thread.id())).await.unwrap();
     assert!(matches!(created.resume, Some(Resumption::Resumed { .. })));
     test.shut_down().await;
 }
@@ -284,10 +284,10 @@ async fn what_belongs_to_others_is_neither_resumed_nor_forked_and_its_owner_is_t
     let test = TestHost::new().await;
     let session = test.bundled("counter", Pattern::LongRunning).await;
     session.send("one").await.unwrap();
-    let from = head(&session.look().await.unwrap());
+    let from = head(&session.info().await.unwrap());
     let stranger = test.host.acting_as(Principal("stranger".to_owned()));
     for id in [from.to_string(), session.id().to_string()] {
-        let refused = stranger.sessions().create_seen(resuming(&id)).await;
+        let refused = stranger.sessions().create_with_info(resuming(&id)).await;
         assert!(matches!(refused, Err(CreateError::NotOwner)), "{refused:?}");
         let template = NewTemplate { name: "mine".to_owned(), from: id, description: None };
         let refused = stranger.templates().create(template).await;
@@ -305,13 +305,13 @@ async fn what_belongs_to_others_is_neither_resumed_nor_forked_and_its_owner_is_t
     let ours = test.host.sessions().create(ours).await.unwrap();
     ours.send("two").await.unwrap();
     let theirs = NewSession { project_id: Some("theirs".to_owned()), ..resuming(ours.id()) };
-    let refused = test.host.sessions().create_seen(theirs).await;
+    let refused = test.host.sessions().create_with_info(theirs).await;
     assert!(matches!(refused, Err(CreateError::NotOwner)), "{refused:?}");
     let told = ours.audit(Cursor(0), 10).await.unwrap().entries;
     let resumed = Resumption::Resumed { from }.into();
     let attempts = [attempt("local", resumed), attempt("local", ResumeOutcome::NotOwner)];
     assert_eq!(bodies(told), attempts);
-    let on = test.host.sessions().create_seen(resuming(ours.id())).await.unwrap();
+    let on = test.host.sessions().create_with_info(resuming(ours.id())).await.unwrap();
     assert_eq!(on.session.session.profile.project_id.as_deref(), Some("ours"));
     test.shut_down().await;
 }
@@ -328,13 +328,13 @@ async fn a_template_starts_sessions_warm_and_outlives_what_it_was_made_from() {
         description: Some("knows a word".to_owned()),
     };
     let template = test.host.templates().create(new).await.unwrap();
-    assert_eq!(template.snapshot.parent, session.look().await.unwrap().session.head);
+    assert_eq!(template.snapshot.parent, session.info().await.unwrap().session.head);
     session.delete().await.unwrap();
     let in_use = test.host.agents().remove(agent.clone()).await;
     assert!(in_use.is_err(), "a template refers to it");
     for _ in 0..2 {
         let new = NewSession {
-            start: Start::Template("warm".to_owned()),
+            start: StartFrom::Template("warm".to_owned()),
             pattern: Pattern::Hybrid,
             ..NewSession::default()
         };
@@ -345,8 +345,8 @@ async fn a_template_starts_sessions_warm_and_outlives_what_it_was_made_from() {
     }
     assert_eq!(test.host.templates().list().await.unwrap(), [template.into()]);
     test.host.templates().delete("warm").await.unwrap();
-    let new = NewSession { start: Start::Template("warm".to_owned()), ..NewSession::default() };
-    let refused = test.host.sessions().create_seen(new).await;
+    let new = NewSession { start: StartFrom::Template("warm".to_owned()), ..NewSession::default() };
+    let refused = test.host.sessions().create_with_info(new).await;
     assert!(
         matches!(refused, Err(CreateError::Template(TemplateError::NotFound(_)))),
         "{refused:?}"
@@ -376,7 +376,7 @@ async fn an_owner_has_so_many_templates_and_may_replace_each_of_them() {
     test.shut_down().await;
 }
 
-async fn upgraded(session: &SessionHandle, to: AgentSelector) -> Result<Sight, UpgradeError> {
+async fn upgraded(session: &SessionHandle, to: AgentSelector) -> Result<SessionInfo, UpgradeError> {
     session.upgrade(to).await
 }
 
@@ -385,23 +385,23 @@ async fn an_upgrade_carries_the_state_to_another_version() {
     let test = TestHost::new().await;
     let session = test.session(&guests::TRAPS_WHEN_TOLD).await;
     says(&session, "one", "turn 1: one").await;
-    let old = session.look().await.unwrap();
+    let old = session.info().await.unwrap();
     let to = test.upload(&guests::FAILS_WHEN_TOLD).await;
     let after = upgraded(&session, to.clone()).await.unwrap();
     assert_eq!(after.session.profile.agent.name.as_str(), guests::FAILS_WHEN_TOLD.name);
     says(&session, "two", "turn 2: two").await;
-    let after = session.look().await.unwrap();
+    let after = session.info().await.unwrap();
     assert_eq!(after.session.before_upgrade, None);
     // The old snapshots are of the old version.
     let refused = session.rewind(head(&old)).await;
-    assert!(matches!(refused, Err(OrderError::OtherAgent(_))), "{refused:?}");
+    assert!(matches!(refused, Err(CommandError::OtherAgent(_))), "{refused:?}");
     let fork = Fork { snapshot: Some(head(&old)), count: 1 };
     let fork = test.host.sessions().get(session.fork(fork).await.unwrap()[0].session.id);
-    let fork_agent = fork.look().await.unwrap().session.profile.agent.clone();
+    let fork_agent = fork.info().await.unwrap().session.profile.agent.clone();
     assert_eq!(fork_agent, old.session.profile.agent);
     says(&fork, "also two", "turn 2: also two").await;
     let same = upgraded(&session, to).await;
-    assert!(matches!(same, Err(UpgradeError::Order(OrderError::NotUpgraded(_)))), "{same:?}");
+    assert!(matches!(same, Err(UpgradeError::Command(CommandError::NotUpgraded(_)))), "{same:?}");
     test.shut_down().await;
 }
 
@@ -410,29 +410,29 @@ async fn an_upgrade_that_fails_in_rehearsal_changes_nothing() {
     let test = TestHost::new().await;
     let session = test.session(&guests::TRAPS_WHEN_TOLD).await;
     says(&session, "one", "turn 1: one").await;
-    let before = session.look().await.unwrap();
+    let before = session.info().await.unwrap();
     let loops = test.upload(&guests::FAILS_TO_RESTORE).await;
     let stateless = test.upload(&guests::COUNTS_WITHOUT_SAVING).await;
     for to in [loops, stateless] {
         let refused = upgraded(&session, to).await;
-        let Err(UpgradeError::Order(OrderError::NotUpgraded(why))) = refused else {
+        let Err(UpgradeError::Command(CommandError::NotUpgraded(why))) = refused else {
             panic!("{refused:?}");
         };
         assert!(why.contains("the new version does not take the state"), "{why}");
-        assert_eq!(session.look().await.unwrap().session, before.session);
+        assert_eq!(session.info().await.unwrap().session, before.session);
     }
     let spoiled = test.session(&guests::FAILS_TO_SAVE).await;
     spoiled.send("spoil").await.unwrap();
     let to = test.upload(&guests::FAILS_WHEN_TOLD).await;
     let refused = upgraded(&spoiled, to.clone()).await;
-    let Err(UpgradeError::Order(OrderError::NotUpgraded(why))) = refused else {
+    let Err(UpgradeError::Command(CommandError::NotUpgraded(why))) = refused else {
         panic!("{refused:?}");
     };
     assert!(why.contains("the old version does not save its state"), "{why}");
     let image = test.session(&guests::COUNTS_WITHOUT_SAVING).await;
     image.send("one").await.unwrap();
     let refused = upgraded(&image, to).await;
-    let Err(UpgradeError::Order(OrderError::NotUpgraded(why))) = refused else {
+    let Err(UpgradeError::Command(CommandError::NotUpgraded(why))) = refused else {
         panic!("{refused:?}");
     };
     assert!(why.contains("does not export"), "{why}");
@@ -445,7 +445,7 @@ async fn a_version_whose_first_turn_fails_gives_the_session_back() {
     let test = TestHost::new().await;
     let session = test.session(&guests::TRAPS_WHEN_TOLD).await;
     says(&session, "one", "turn 1: one").await;
-    let before = session.look().await.unwrap().session;
+    let before = session.info().await.unwrap().session;
     let to = test.upload(&guests::TRAPS_ON_SECOND_TURN).await;
     upgraded(&session, to).await.unwrap();
     let failed = session.send("two").await;
@@ -471,18 +471,18 @@ async fn a_paused_session_takes_no_messages_until_it_is_resumed() {
     let test = TestHost::new().await;
     let session = test.bundled("counter", Pattern::LongRunning).await;
     says(&session, "one", "turn 1: one").await;
-    let first = head(&session.look().await.unwrap());
+    let first = head(&session.info().await.unwrap());
     says(&session, "two", "turn 2: two").await;
     session.pause().await.unwrap();
     let refused = session.send("three").await;
-    assert!(matches!(refused, Err(SendError::Denied(Denied::Paused))), "{refused:?}");
+    assert!(matches!(refused, Err(SendError::Denied(TurnDenied::Paused))), "{refused:?}");
     session.resume(None).await.unwrap();
     says(&session, "three", "turn 3: three").await;
     session.pause().await.unwrap();
     session.resume(Some(first)).await.unwrap();
     says(&session, "again", "turn 2: again").await;
     let open = session.resume(None).await;
-    assert!(matches!(open, Err(OrderError::InvalidTransition(_))), "{open:?}");
+    assert!(matches!(open, Err(CommandError::InvalidTransition(_))), "{open:?}");
     test.shut_down().await;
 }
 
@@ -514,7 +514,7 @@ async fn a_session_that_saves_on_sleep_says_what_a_crash_would_cost() {
     assert!(
         matches!(
             lost,
-            Err(SendError::Denied(Denied::NotActive(NotActive { status: Status::Error, .. })))
+            Err(SendError::Denied(TurnDenied::NotActive(NotActive { status: Status::Error, .. })))
         ),
         "{lost:?}"
     );
@@ -531,9 +531,9 @@ async fn a_session_that_saves_on_sleep_is_saved_for_forks_and_templates() {
     let fork = session.fork(Fork::default()).await.unwrap()[0].session.id;
     says(&test.host.sessions().get(fork), "two", "turn 2: two").await;
     says(&session, "two", "turn 2: two").await;
-    let created = test.host.sessions().create_seen(resuming(session.id())).await.unwrap();
+    let created = test.host.sessions().create_with_info(resuming(session.id())).await.unwrap();
     says(&test.host.sessions().get(created.session.session.id), "three", "turn 3: three").await;
-    assert_eq!(session.look().await.unwrap().residency, Residency::Resident);
+    assert_eq!(session.info().await.unwrap().residency, Residency::Resident);
     let refused = test
         .host
         .sessions()
@@ -593,23 +593,23 @@ fn turn_a_bit(directory: &std::path::Path, session: SessionId, snapshot: Snapsho
 async fn a_session_whose_head_is_damaged_names_the_newest_good_snapshot_and_goes_on_from_it() {
     let directory = tempfile::tempdir().unwrap();
     let (test, session, [good, bad]) = damaged(directory.path(), |_| {}).await;
-    let expected = Damaged { snapshot: bad, newest_good: Some(good) };
+    let expected = DamagedSnapshot { snapshot: bad, newest_good: Some(good) };
     let refused = session.send("grow 1").await;
     assert!(
         matches!(&refused, Err(SendError::Unavailable(Unavailable::Damaged(damaged))) if *damaged == expected),
         "{refused:?}"
     );
-    let seen = session.look().await.unwrap().session;
+    let seen = session.info().await.unwrap().session;
     assert_eq!(seen.state.status(), Status::Error);
     assert_eq!(seen.state.reason().unwrap().0, "snapshot_corrupt");
     let refused = session.resume(None).await;
     assert!(
-        matches!(&refused, Err(OrderError::Unavailable(Unavailable::Damaged(damaged))) if *damaged == expected),
+        matches!(&refused, Err(CommandError::Unavailable(Unavailable::Damaged(damaged))) if *damaged == expected),
         "{refused:?}"
     );
     let refused = session.resume(Some(bad)).await;
     assert!(
-        matches!(&refused, Err(OrderError::Unavailable(Unavailable::Damaged(_)))),
+        matches!(&refused, Err(CommandError::Unavailable(Unavailable::Damaged(_)))),
         "{refused:?}"
     );
     session.resume(Some(good)).await.unwrap();
@@ -629,7 +629,7 @@ async fn a_session_goes_on_by_itself_where_it_was_created_to() {
         says(&session, "grow 1", answer).await;
         let events = session.events(Cursor(0), 200).await.unwrap().entries;
         let told = events.iter().rfind(|logged| logged.event.kind() == EventKind::SessionResumed);
-        let EventBody::SessionResumed(WayBack::Damage { fallback: told, damage }) =
+        let EventBody::SessionResumed(ResumeCause::Damage { fallback: told, damage }) =
             &told.expect("it is told").event.body
         else {
             panic!("{told:?}");
@@ -645,10 +645,10 @@ async fn a_damaged_head_is_found_by_a_wake_by_hand_too_and_other_sessions_are_we
     let (test, session, _) = damaged(directory.path(), |_| {}).await;
     let refused = session.wake().await;
     assert!(
-        matches!(&refused, Err(OrderError::Unavailable(Unavailable::Damaged(_)))),
+        matches!(&refused, Err(CommandError::Unavailable(Unavailable::Damaged(_)))),
         "{refused:?}"
     );
-    assert_eq!(session.look().await.unwrap().session.state.status(), Status::Error);
+    assert_eq!(session.info().await.unwrap().session.state.status(), Status::Error);
     let other = test.bundled("counter", Pattern::Hybrid).await;
     says(&other, "one", "turn 1: one").await;
     test.shut_down().await;
@@ -665,7 +665,7 @@ async fn a_session_that_saves_on_sleep_is_saved_when_its_bedtime_has_come() {
     says(&session, "one", "turn 1: one").await;
     test.advance(Duration::from_secs(61));
     eventually("it sleeps, and is saved", async || {
-        let seen = session.look().await.unwrap();
+        let seen = session.info().await.unwrap();
         seen.residency == Residency::Asleep && seen.session.unsaved_turns == 0
     })
     .await;
@@ -682,7 +682,7 @@ async fn a_session_that_saves_on_sleep_is_saved_before_it_makes_room() {
         for session in [&one, &other] {
             says(session, "on", &format!("turn {turn}: on")).await;
         }
-        let seen = one.look().await.unwrap();
+        let seen = one.info().await.unwrap();
         assert_eq!((seen.residency, seen.session.unsaved_turns), (Residency::Asleep, 0));
     }
     test.shut_down().await;
@@ -714,12 +714,12 @@ async fn a_session_that_cannot_be_saved_on_sleep_stays_where_it_is() {
     let holder = test.session_with(&guests::HOLDS_SOMETHING_OPEN, saved_on_sleep).await;
     holder.send("hold").await.unwrap();
     let refused = holder.sleep().await;
-    assert!(matches!(refused, Err(OrderError::Unsaved(1))), "{refused:?}");
+    assert!(matches!(refused, Err(CommandError::Unsaved(1))), "{refused:?}");
     for _ in 0..3 {
         let other = test.bundled("counter", Pattern::LongRunning).await;
         says(&other, "one", "turn 1: one").await;
     }
-    assert_eq!(holder.look().await.unwrap().residency, Residency::Resident);
+    assert_eq!(holder.info().await.unwrap().residency, Residency::Resident);
     holder.send("release").await.unwrap();
     assert_eq!(holder.sleep().await.unwrap().session.unsaved_turns, 0);
     test.shut_down().await;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dormouse::{
-    AgentSelector, ManualClock, NewSession, OrderError, Pattern, SendError, SessionHandle,
+    AgentSelector, CommandError, ManualClock, NewSession, Pattern, SendError, SessionHandle,
     SessionId, Statefulness, TurnOutcome, TurnRecord,
 };
 use dormouse_test_guests as guests;
@@ -150,7 +150,7 @@ async fn an_agent_that_knows_nothing_of_sleeping_goes_on_after_a_restart() {
     let test = TestHost::on(directory.path(), &clock).await;
     let agent = test.upload(&guests::KEEPS_ALL_IN_MEMORY).await;
     let known = test.host.agents().get(agent.clone()).await.unwrap();
-    assert_eq!(known.statefulness, Statefulness::Image);
+    assert_eq!(known.component.statefulness, Statefulness::Image);
     let new = NewSession {
         require_durable: true,
         ..NewSession::with_agent(agent).pattern(Pattern::Hybrid)
@@ -193,7 +193,7 @@ async fn a_session_that_holds_something_open_stays_resident_says_what_and_sleeps
     assert_eq!(reply.session.session.unsaved_turns, 1);
     let line = &reply.turn.log.last().unwrap().message;
     assert!(line.contains("it holds open: a pollable"), "{line}");
-    assert!(matches!(session.sleep().await, Err(OrderError::Unsaved(1))));
+    assert!(matches!(session.sleep().await, Err(CommandError::Unsaved(1))));
     test.advance(Duration::from_secs(600));
     assert!(!session.send("three").await.unwrap().is_durable());
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dormouse::{
-    Cause, Denied, FailureCode, Limit, NanoUsd, NotActive, Pattern, SendError, SessionHandle,
-    Status, TurnOutcome,
+    Cause, FailureCode, Limit, NanoUsd, NotActive, Pattern, SendError, SessionHandle, Status,
+    TurnDenied, TurnOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -21,7 +21,7 @@ async fn failure(session: &SessionHandle, text: &str) -> FailureCode {
 }
 
 async fn ended_as(session: &SessionHandle) -> (Status, String) {
-    let state = session.look().await.unwrap().session.state.clone();
+    let state = session.info().await.unwrap().session.state.clone();
     (state.status(), state.reason().map(|reason| reason.0.clone()).unwrap_or_default())
 }
 
@@ -36,9 +36,9 @@ async fn the_last_turn_that_is_allowed_is_answered_and_ends_the_session() {
     let refused = session.send("four").await;
     assert!(matches!(
         refused,
-        Err(SendError::Denied(Denied::NotActive(NotActive { status: Status::Terminated, .. })))
+        Err(SendError::Denied(TurnDenied::NotActive(NotActive { status: Status::Terminated, .. })))
     ));
-    assert_eq!(session.look().await.unwrap().session.usage.turns, 3);
+    assert_eq!(session.info().await.unwrap().session.usage.turns, 3);
     test.shut_down().await;
 }
 
@@ -73,7 +73,7 @@ async fn the_fuel_of_a_session_is_never_exceeded() {
     let session = test.session_with(&guests::SPENDS_FUEL, |new| new.max_fuel = Some(allowed)).await;
     session.send("spend 100000").await.unwrap();
     assert_eq!(failure(&session, "spend 100000").await, FailureCode::FuelExhausted);
-    assert_eq!(session.look().await.unwrap().session.usage.fuel, allowed);
+    assert_eq!(session.info().await.unwrap().session.usage.fuel, allowed);
     assert_eq!(ended_as(&session).await, (Status::Terminated, "fuel_exhausted".to_owned()));
     test.shut_down().await;
 }
@@ -86,7 +86,7 @@ async fn a_session_never_costs_more_than_its_budget() {
         test.session_with(&guests::LOOPS_FOREVER, |new| new.max_budget = Some(budget)).await;
     session.send("one").await.unwrap();
     assert_eq!(failure(&session, "loop").await, FailureCode::BudgetExceeded);
-    let spent = session.look().await.unwrap().session.usage.cost;
+    let spent = session.info().await.unwrap().session.usage.cost;
     assert!(spent <= budget && spent.0 > budget.0 - 10, "{spent:?} of {budget:?}");
     assert_eq!(ended_as(&session).await, (Status::Terminated, "budget_exceeded".to_owned()));
     test.shut_down().await;
@@ -96,7 +96,7 @@ async fn a_session_never_costs_more_than_its_budget() {
 async fn each_start_is_a_line_of_its_own_on_the_bill_and_no_part_of_a_turn() {
     let test = TestHost::new().await;
     let agent = test.upload(&guests::KEEPS_BYTES).await;
-    let start = test.host.agents().get(agent).await.unwrap().start_fuel;
+    let start = test.host.agents().get(agent).await.unwrap().component.start_fuel;
     assert!(start > 500, "it asks the host for its streams: {start}");
 
     let session = test.session(&guests::KEEPS_BYTES).await;
@@ -113,7 +113,7 @@ async fn each_start_is_a_line_of_its_own_on_the_bill_and_no_part_of_a_turn() {
     let mut kept = session.turns(0, 10).await.unwrap().entries;
     assert_eq!(kept, turns);
 
-    let usage = session.look().await.unwrap().session.usage;
+    let usage = session.info().await.unwrap().session.usage;
     assert_eq!((usage.starts, usage.start_fuel), (3, 3 * start));
     assert_eq!(usage.fuel, turns.iter().map(|turn| turn.fuel).sum::<u64>());
     let costs =
@@ -130,12 +130,12 @@ async fn money_for_a_start_is_money_of_the_session() {
     let test = TestHost::with(|options| options.fuel_price = price).await;
     let agent = test.upload(&guests::SPENDS_FUEL).await;
     // A unit costs a nano-USD: this buys the start, and nothing more than a few instructions.
-    let start = test.host.agents().get(agent).await.unwrap().start_fuel;
+    let start = test.host.agents().get(agent).await.unwrap().component.start_fuel;
     let budget = NanoUsd(i64::try_from(start).unwrap() + 10);
     let session =
         test.session_with(&guests::SPENDS_FUEL, |new| new.max_budget = Some(budget)).await;
     assert_eq!(failure(&session, "one").await, FailureCode::BudgetExceeded);
-    let usage = session.look().await.unwrap().session.usage;
+    let usage = session.info().await.unwrap().session.usage;
     assert_eq!((usage.cost, usage.start_fuel), (budget, start));
     assert_eq!(ended_as(&session).await, (Status::Terminated, "budget_exceeded".to_owned()));
     test.shut_down().await;
@@ -163,11 +163,11 @@ async fn a_turn_that_takes_too_long_is_ended_by_the_clock() {
         .await;
     session.send("one").await.unwrap();
     let looping = session.stream("loop").unwrap();
-    eventually("the loop runs", async || session.look().await.unwrap().running_turn == Some(2))
+    eventually("the loop runs", async || session.info().await.unwrap().running_turn == Some(2))
         .await;
     test.advance(Duration::from_millis(29_999));
     tokio::task::yield_now().await;
-    assert_eq!(session.look().await.unwrap().running_turn, Some(2));
+    assert_eq!(session.info().await.unwrap().running_turn, Some(2));
     test.advance(Duration::from_millis(1));
     let Err(SendError::Failed(ended)) = looping.reply().await else { panic!() };
     let TurnOutcome::Failed(failure) = ended.turn.outcome else { panic!() };
@@ -197,7 +197,7 @@ async fn a_running_turn_ends_with_the_life_of_its_session() {
     assert!(ended.turn.fuel > 0, "it is billed");
     assert_eq!(ended.session.usage.turns, 1);
     assert_eq!(ended.session.state.reason().unwrap().cause(), Some(Cause::LifetimeExceeded));
-    let Err(SendError::Denied(Denied::NotActive(inactive))) = waiting.reply().await else {
+    let Err(SendError::Denied(TurnDenied::NotActive(inactive))) = waiting.reply().await else {
         panic!()
     };
     assert_eq!(inactive.limit, Some(Limit::Lifetime(Duration::from_secs(60))));
@@ -213,7 +213,7 @@ async fn a_turn_that_sleeps_is_ended_by_the_clock_as_well() {
         })
         .await;
     let sleeping = session.stream("sleep 86400000").unwrap();
-    eventually("the turn runs", async || session.look().await.unwrap().running_turn == Some(1))
+    eventually("the turn runs", async || session.info().await.unwrap().running_turn == Some(1))
         .await;
     test.advance(Duration::from_secs(30));
     assert!(matches!(sleeping.reply().await, Err(SendError::Failed(_))));
@@ -265,7 +265,7 @@ async fn an_ephemeral_session_takes_one_message() {
     let refused = session.send("again").await;
     assert!(matches!(
         refused,
-        Err(SendError::Denied(Denied::NotActive(NotActive { status: Status::Completed, .. })))
+        Err(SendError::Denied(TurnDenied::NotActive(NotActive { status: Status::Completed, .. })))
     ));
     test.shut_down().await;
 }
@@ -280,7 +280,7 @@ async fn an_error_has_the_word_that_the_api_has_for_it() {
     assert_eq!(session.pause().await.map(|_| ()).unwrap_err().code(), "invalid_transition");
     assert_eq!(session.status().await.unwrap(), Status::Terminated);
     session.delete().await.unwrap();
-    assert_eq!(session.look().await.map(|_| ()).unwrap_err().code(), "session_not_found");
+    assert_eq!(session.info().await.map(|_| ()).unwrap_err().code(), "session_not_found");
     let nobody = dormouse::NewSession::agent("nobody");
     let refused = test.host.sessions().create(nobody).await.map(|_| ()).unwrap_err();
     assert_eq!(refused.code(), "agent_not_found");

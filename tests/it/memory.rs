@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dormouse::{
     BuildError, Durability, FailureCode, Host, HostOptions, NanoUsd, NewSession, Pattern,
-    SendError, SessionHandle, Status, Streaming, TurnOutcome, Unavailable,
+    SendError, SessionHandle, Status, TurnOutcome, TurnStream, Unavailable,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::test_host::eventually;
@@ -23,7 +23,7 @@ async fn host() -> TestHost {
 /// A session whose turn holds this much memory until it is ended.
 struct Hog {
     session: SessionHandle,
-    turn: Streaming,
+    turn: TurnStream,
 }
 
 impl Hog {
@@ -49,7 +49,7 @@ async fn waits(test: &TestHost) {
 }
 
 /// How the turn failed, and what was billed for it.
-async fn failure(turn: Streaming) -> (FailureCode, u64, NanoUsd) {
+async fn failure(turn: TurnStream) -> (FailureCode, u64, NanoUsd) {
     let Err(SendError::Failed(ended)) = turn.reply().await else { panic!("it was answered") };
     let TurnOutcome::Failed(failure) = ended.turn.outcome else { panic!() };
     (failure.code, ended.turn.fuel, ended.turn.cost)
@@ -66,7 +66,7 @@ async fn a_turn_that_finds_no_memory_waits_for_it_and_nobody_sees_that_it_was_ru
     let session = test.session(&guests::GROWS_MEMORY).await;
     let turn = session.stream("grow 30000000").unwrap();
     waits(&test).await;
-    assert_eq!(session.look().await.unwrap().running_turn, Some(1));
+    assert_eq!(session.info().await.unwrap().running_turn, Some(1));
     // Whoever waits holds nothing that others could use.
     let other = test.session(&guests::GROWS_MEMORY).await;
     assert!(test.host.stats().memory_used < 45_000_000, "{}", test.host.stats().memory_used);
@@ -86,13 +86,13 @@ async fn a_turn_that_finds_no_memory_in_time_is_not_billed_and_does_not_count() 
     let hog = Hog::holding(&test, 40_000_000).await;
     let session = test.session_with(&guests::GROWS_MEMORY, |new| new.max_turns = Some(2)).await;
     session.send("one").await.unwrap();
-    let before = session.look().await.unwrap().session;
+    let before = session.info().await.unwrap().session;
     for tried in 1..=6 {
         let turn = session.stream("grow 30000000").unwrap();
         waits(&test).await;
         test.advance(Duration::from_secs(30));
         assert_eq!(failure(turn).await, (FailureCode::OutOfMemory, 0, NanoUsd(0)));
-        let after = session.look().await.unwrap().session;
+        let after = session.info().await.unwrap().session;
         assert_eq!(after.state.status(), Status::Active);
         assert_eq!((after.consecutive_failures, after.head), (0, before.head));
         assert_eq!((after.usage.turns, after.usage.uncounted), (1, tried));
@@ -118,7 +118,7 @@ async fn a_turn_that_has_streamed_is_not_run_again_but_given_up() {
     let session = test.session(&guests::GROWS_MEMORY).await;
     let turn = session.stream("stream 30000000").unwrap();
     assert_eq!(failure(turn).await, (FailureCode::OutOfMemory, 0, NanoUsd(0)));
-    let session = session.look().await.unwrap().session;
+    let session = session.info().await.unwrap().session;
     assert_eq!((session.usage.turns, session.consecutive_failures), (0, 0));
     hog.end().await;
     test.shut_down().await;

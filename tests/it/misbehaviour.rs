@@ -1,12 +1,12 @@
 //! Guests that do what no guest should: each gets its typed failure, leaves no trace but its bill,
 //! and disturbs nobody.
 
-use dormouse::{Ended, FailureCode, Pattern, SendError, SessionHandle, TurnOutcome};
+use dormouse::{FailureCode, FinishedTurn, Pattern, SendError, SessionHandle, TurnOutcome};
 use dormouse_test_guests as guests;
 use dormouse_test_guests::unimaged;
 use dormouse_tests::TestHost;
 
-async fn fails(session: &SessionHandle, text: &str) -> Ended {
+async fn fails(session: &SessionHandle, text: &str) -> FinishedTurn {
     match session.send(text).await {
         Err(SendError::Failed(ended)) => *ended,
         Err(other) => panic!("{text}: {other:?}"),
@@ -14,7 +14,7 @@ async fn fails(session: &SessionHandle, text: &str) -> Ended {
     }
 }
 
-fn code(ended: &Ended) -> FailureCode {
+fn code(ended: &FinishedTurn) -> FailureCode {
     match &ended.turn.outcome {
         TurnOutcome::Failed(failure) => failure.code,
         TurnOutcome::Answered { .. } => panic!("it was answered"),
@@ -31,13 +31,13 @@ async fn leaves_no_trace(guest: &guests::TestGuest, trigger: &str, expected: Fai
     .await;
     let session = test.session(guest).await;
     assert_eq!(session.send("one").await.unwrap().text(), "turn 1: one");
-    let before = session.look().await.unwrap().session;
+    let before = session.info().await.unwrap().session;
 
     let ended = fails(&session, trigger).await;
     assert_eq!(code(&ended), expected, "{:?}", ended.turn.outcome);
     assert!(ended.turn.fuel > 0 && ended.turn.cost.0 > 0, "it was free: {:?}", ended.turn);
 
-    let after = session.look().await.unwrap().session;
+    let after = session.info().await.unwrap().session;
     assert_eq!(after.head, before.head);
     assert_eq!(after.usage.turns, before.usage.turns + 1);
     assert_eq!(after.usage.fuel, before.usage.fuel + ended.turn.fuel);
@@ -99,14 +99,14 @@ async fn a_neighbour_completes_two_hundred_turns_while_a_loop_is_in_its_first() 
     let looper = test.session(&guests::LOOPS_FOREVER).await;
     let looping = looper.stream("loop").unwrap();
     dormouse_tests::test_host::eventually("the loop runs", async || {
-        looper.look().await.unwrap().running_turn == Some(1)
+        looper.info().await.unwrap().running_turn == Some(1)
     })
     .await;
     let neighbour = test.bundled("counter", Pattern::LongRunning).await;
     for n in 1..=200 {
         assert_eq!(neighbour.send("hi").await.unwrap().text(), format!("turn {n}: hi"));
     }
-    assert_eq!(looper.look().await.unwrap().running_turn, Some(1));
+    assert_eq!(looper.info().await.unwrap().running_turn, Some(1));
     let killed = looper.force_kill().await.unwrap();
     assert_eq!(killed.session.state.reason().unwrap().0, "force_killed");
     let Err(SendError::Failed(ended)) = looping.reply().await else { panic!() };
@@ -123,7 +123,7 @@ async fn a_loop_that_is_cheap_in_fuel_and_dear_in_time_delays_no_neighbour() {
         .await;
     let filling = filler.stream("fill").unwrap();
     dormouse_tests::test_host::eventually("the loop runs", async || {
-        filler.look().await.unwrap().running_turn == Some(1)
+        filler.info().await.unwrap().running_turn == Some(1)
     })
     .await;
     let neighbour = test.bundled("counter", Pattern::LongRunning).await;
@@ -197,7 +197,7 @@ async fn a_state_that_cannot_be_restored_fails_each_turn_until_the_session_is_in
         for _ in 0..5 {
             fails(&session, "two").await;
         }
-        let sight = session.look().await.unwrap();
+        let sight = session.info().await.unwrap();
         assert_eq!(sight.session.state.reason().unwrap().0, "consecutive_failures");
         assert!(matches!(session.send("three").await, Err(SendError::Denied(_))));
     }
@@ -217,7 +217,7 @@ async fn five_failures_in_a_row_put_a_session_into_error_and_a_success_starts_th
     for _ in 0..5 {
         fails(&session, "trap").await;
     }
-    let sight = session.look().await.unwrap();
+    let sight = session.info().await.unwrap();
     assert_eq!(sight.session.state.status(), dormouse::Status::Error);
     test.shut_down().await;
 }
@@ -229,7 +229,7 @@ async fn a_state_that_is_too_large_fails_the_turn_and_one_that_is_merely_large_i
     let head = session.send("save 3000000").await.unwrap().session.session.head;
     session.sleep().await.unwrap();
     assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
-    let before = session.look().await.unwrap().session.head;
+    let before = session.info().await.unwrap().session.head;
     assert_ne!(before, head);
     let ended = fails(&session, "save 80000000").await;
     assert!(
@@ -237,7 +237,7 @@ async fn a_state_that_is_too_large_fails_the_turn_and_one_that_is_merely_large_i
         "{:?}",
         ended.turn.outcome
     );
-    assert_eq!(session.look().await.unwrap().session.head, before);
+    assert_eq!(session.info().await.unwrap().session.head, before);
     assert_eq!(session.send("three").await.unwrap().text(), "turn 3: three");
     test.shut_down().await;
 }

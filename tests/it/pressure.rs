@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use dormouse::{
-    EventKind, FailureCode, Host, NotActive, OrderError, Pattern, Residency, SendError,
-    SessionHandle, Status, Streaming, TurnOutcome, Unavailable,
+    CommandError, EventKind, FailureCode, Host, NotActive, Pattern, Residency, SendError,
+    SessionHandle, Status, TurnOutcome, TurnStream, Unavailable,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -39,7 +39,7 @@ fn kernel_can_tell() -> bool {
 /// A turn that goes on for a day, by a clock that is turned by hand, and keeps its place.
 struct Busy {
     session: SessionHandle,
-    turn: Streaming,
+    turn: TurnStream,
 }
 
 impl Busy {
@@ -121,7 +121,7 @@ async fn who_came_first_gets_the_first_place_that_is_free() {
     for n in 0..4 {
         let late = Busy::speak(&test).await;
         waiting(&test.host, n + 1).await;
-        assert_eq!(late.session.look().await.unwrap().residency, Residency::Waking);
+        assert_eq!(late.session.info().await.unwrap().residency, Residency::Waking);
         line.push(late);
     }
     for (n, next) in line.into_iter().enumerate() {
@@ -140,7 +140,7 @@ async fn who_came_first_gets_the_first_place_that_is_free() {
     holder.end().await;
     assert_eq!(turn.reply().await.unwrap().text(), "turn 1: one");
     assert_eq!(last.turn.output().begun().await, Some(1));
-    assert_eq!(idle.look().await.unwrap().residency, Residency::Asleep);
+    assert_eq!(idle.info().await.unwrap().residency, Residency::Asleep);
     last.end().await;
     test.shut_down().await;
 }
@@ -193,7 +193,7 @@ async fn who_has_waited_for_too_long_is_told_to_try_again_and_nothing_has_change
     test.advance(Duration::from_millis(1));
     assert!(matches!(refused.reply().await, Err(SendError::Unavailable(Unavailable::OutOfMemory))));
     assert_eq!(test.host.stats().waiting, 0);
-    let usage = late.look().await.unwrap().session.usage;
+    let usage = late.info().await.unwrap().session.usage;
     assert_eq!((usage.turns, usage.fuel), (0, 0));
 
     let by_hand = tokio::spawn({
@@ -204,7 +204,7 @@ async fn who_has_waited_for_too_long_is_told_to_try_again_and_nothing_has_change
     test.advance(Duration::from_secs(30));
     assert!(matches!(
         by_hand.await.unwrap(),
-        Err(OrderError::Unavailable(Unavailable::OutOfMemory))
+        Err(CommandError::Unavailable(Unavailable::OutOfMemory))
     ));
     holder.end().await;
     assert_eq!(late.send("one").await.unwrap().text(), "turn 1: one");
@@ -222,7 +222,7 @@ async fn nobody_waits_for_longer_than_the_turn_may_take() {
     waiting(&test.host, 1).await;
     test.advance(Duration::from_secs(5));
     assert!(matches!(refused.reply().await, Err(SendError::Unavailable(Unavailable::OutOfMemory))));
-    assert_eq!(short.look().await.unwrap().session.usage.turns, 0);
+    assert_eq!(short.info().await.unwrap().session.usage.turns, 0);
     holder.end().await;
     test.shut_down().await;
 }
@@ -251,7 +251,7 @@ async fn who_is_killed_stopped_or_deleted_leaves_the_line() {
     woken.terminate("enough").await.unwrap();
     assert!(matches!(
         by_hand.await.unwrap(),
-        Err(OrderError::NotActive(NotActive { status: Status::Stopping, .. }))
+        Err(CommandError::NotActive(NotActive { status: Status::Stopping, .. }))
     ));
     waiting(&test.host, 1).await;
     stopped.stop().await.unwrap();

@@ -82,7 +82,7 @@ async fn a_session_that_lost_its_state_draws_what_it_has_never_drawn() {
         .await;
     let first = draw(&session).await;
     let failed = fail(&session).await;
-    let state = session.look().await.unwrap().session.state.clone();
+    let state = session.info().await.unwrap().session.state.clone();
     assert_eq!(state.reason().unwrap().0, "state_lost");
     session.resume(None).await.unwrap();
     let second = draw(&session).await;

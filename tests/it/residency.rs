@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dormouse::{
-    Cursor, Denied, EventKind, NotActive, OrderError, Pattern, Residency, SendError, SessionHandle,
-    Statefulness, Status,
+    CommandError, Cursor, EventKind, NotActive, Pattern, Residency, SendError, SessionHandle,
+    Statefulness, Status, TurnDenied,
 };
 use dormouse_test_guests as guests;
 use dormouse_test_guests::unimaged;
@@ -58,13 +58,13 @@ async fn a_hybrid_session_falls_asleep_by_itself_and_a_long_running_one_does_not
     long_running.send("one").await.unwrap();
     eventually("both are resident", async || test.host.stats().residents == 2).await;
     test.advance(Duration::from_secs(59));
-    assert_eq!(hybrid.look().await.unwrap().residency, Residency::Resident);
+    assert_eq!(hybrid.info().await.unwrap().residency, Residency::Resident);
     test.advance(Duration::from_secs(2));
     eventually("the hybrid sleeps", async || {
-        hybrid.look().await.unwrap().residency == Residency::Asleep
+        hybrid.info().await.unwrap().residency == Residency::Asleep
     })
     .await;
-    assert_eq!(long_running.look().await.unwrap().residency, Residency::Resident);
+    assert_eq!(long_running.info().await.unwrap().residency, Residency::Resident);
     assert_eq!(hybrid.send("two").await.unwrap().text(), "turn 2: two");
     test.shut_down().await;
 }
@@ -127,7 +127,7 @@ async fn when_places_run_short_the_longest_idle_session_sleeps_first() {
     let newcomer = test.bundled("counter", Pattern::LongRunning).await;
     newcomer.send("one").await.unwrap();
     assert_eq!(test.host.stats().residents, 3);
-    let residency = async |n: usize| sessions[n].look().await.unwrap().residency;
+    let residency = async |n: usize| sessions[n].info().await.unwrap().residency;
     assert_eq!(residency(0).await, Residency::Resident);
     assert_eq!(residency(1).await, Residency::Asleep);
     assert_eq!(residency(2).await, Residency::Resident);
@@ -156,15 +156,15 @@ async fn when_places_run_short_the_principal_that_has_the_most_of_them_makes_roo
         idle.push(session);
     }
     assert_eq!(test.host.stats().residents, 4);
-    assert_eq!(few.look().await.unwrap().residency, Residency::Resident);
-    let residency = async |n: usize| idle[n].look().await.unwrap().residency;
+    assert_eq!(few.info().await.unwrap().residency, Residency::Resident);
+    let residency = async |n: usize| idle[n].info().await.unwrap().residency;
     assert_eq!(residency(3).await, Residency::Asleep);
     assert_eq!(residency(4).await, Residency::Resident);
     // Where nothing else can go, the idle one of the smaller goes all the same.
     busy.push(at_work().await);
-    assert_eq!(few.look().await.unwrap().residency, Residency::Resident);
+    assert_eq!(few.info().await.unwrap().residency, Residency::Resident);
     busy.push(at_work().await);
-    assert_eq!(few.look().await.unwrap().residency, Residency::Asleep);
+    assert_eq!(few.info().await.unwrap().residency, Residency::Asleep);
     for (session, turn) in busy {
         session.terminate("enough").await.unwrap();
         assert!(turn.reply().await.is_err());
@@ -199,8 +199,8 @@ async fn an_agent_that_does_not_save_its_state_works_stays_resident_and_says_so(
         .upload("unsaved", "1", unimaged(&guests::COUNTS_WITHOUT_SAVING).bytes)
         .await
         .unwrap();
-    let Statefulness::Unsaved(why) = &uploaded.agent.statefulness else {
-        panic!("{:?}", uploaded.agent.statefulness);
+    let Statefulness::Unsaved(why) = &uploaded.agent.component.statefulness else {
+        panic!("{:?}", uploaded.agent.component.statefulness);
     };
     assert!(why.contains("table.set"), "{why}");
     let session = test
@@ -213,7 +213,7 @@ async fn an_agent_that_does_not_save_its_state_works_stays_resident_and_says_so(
     assert_eq!(reply.session.session.unsaved_turns, 1);
     assert_eq!(reply.session.session.head, None);
 
-    assert!(matches!(session.sleep().await, Err(OrderError::Unsaved(1))));
+    assert!(matches!(session.sleep().await, Err(CommandError::Unsaved(1))));
     test.advance(Duration::from_secs(600));
     assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
 
@@ -246,9 +246,9 @@ async fn a_session_whose_unsaved_state_is_lost_goes_into_error_and_never_on() {
     let refused = session.send("two").await;
     assert!(matches!(
         refused,
-        Err(SendError::Denied(Denied::NotActive(NotActive { status: Status::Error, .. })))
+        Err(SendError::Denied(TurnDenied::NotActive(NotActive { status: Status::Error, .. })))
     ));
-    let state = session.look().await.unwrap().session.state.clone();
+    let state = session.info().await.unwrap().session.state.clone();
     assert_eq!(state.reason().unwrap().0, "state_lost");
     test.shut_down().await;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse::{
-    Cursor, EventKind, Fork, Logged, ManualClock, MemoryStore, Pattern, Residency, SendError,
+    Cursor, EventEntry, EventKind, Fork, ManualClock, MemoryStore, Pattern, Residency, SendError,
     Status, StoreError, Unavailable,
 };
 use dormouse_test_guests as guests;
@@ -45,7 +45,7 @@ async fn a_host_runs_on_a_store_in_memory_and_another_goes_on_with_it() {
     session.send("hello").await.unwrap();
     clock.advance(Duration::from_secs(61));
     test.host.settle().await;
-    assert_eq!(session.look().await.unwrap().residency, Residency::Asleep);
+    assert_eq!(session.info().await.unwrap().residency, Residency::Asleep);
     assert_eq!(session.send("again").await.unwrap().text(), "turn 2: again");
     let forks = session.fork(Fork { count: 2, ..Fork::default() }).await.unwrap();
     let unkept = test.host.store().check().await;
@@ -60,9 +60,9 @@ async fn a_host_runs_on_a_store_in_memory_and_another_goes_on_with_it() {
         session.delete().await.unwrap();
     }
     test.host.agents().remove(agent).await.unwrap();
-    let events = test.host.store().events_after(Cursor(0), 1_000).await.unwrap();
-    let deleted = |event: &&Logged| event.event.kind() == EventKind::SessionDeleted;
-    assert_eq!(events.entries.iter().filter(deleted).count(), 3);
+    let events = test.host.operating().events_after(Cursor(0), 1_000).await.unwrap();
+    let deleted = |event: &&EventEntry| event.event.kind() == EventKind::SessionDeleted;
+    assert_eq!(events.events.iter().filter(deleted).count(), 3);
     test.shut_down().await;
 }
 
@@ -109,7 +109,7 @@ async fn dropping_a_host_in_mid_turn_leaves_nothing_behind() {
     session.send("one").await.unwrap();
     let id = session.id();
     let looping = session.stream("loop").unwrap();
-    eventually("the turn runs", async || session.look().await.unwrap().running_turn == Some(2))
+    eventually("the turn runs", async || session.info().await.unwrap().running_turn == Some(2))
         .await;
     drop((looping, session, test));
     // The directory is free again as soon as the loop has ended.
@@ -123,7 +123,7 @@ async fn dropping_a_host_in_mid_turn_leaves_nothing_behind() {
         }
     };
     let session = next.sessions().get(id);
-    assert_eq!(session.look().await.unwrap().session.state.status(), Status::Active);
+    assert_eq!(session.info().await.unwrap().session.state.status(), Status::Active);
     assert_eq!(session.send("two").await.unwrap().text(), "turn 2: two");
     next.shut_down().await.unwrap();
 }

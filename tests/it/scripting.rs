@@ -66,7 +66,7 @@ async fn upload(test: &TestHost, name: &'static str) -> AgentSelector {
 
     let _compiling = COMPILING.lock().await;
     let agent = test.upload(&built(name)).await;
-    let start = test.host.agents().get(agent.clone()).await.unwrap().start_fuel;
+    let start = test.host.agents().get(agent.clone()).await.unwrap().component.start_fuel;
     println!("{name} uses {start} units to start");
     agent
 }
@@ -105,7 +105,7 @@ async fn scripts_that_sleep_after_each_turn_answer_like_their_twins_that_never_d
         for name in NAMES {
             let agent = upload(test, name).await;
             let known = test.host.agents().get(agent.clone()).await.unwrap();
-            assert_eq!(known.statefulness, Statefulness::Image, "{name}");
+            assert_eq!(known.component.statefulness, Statefulness::Image, "{name}");
             agents.push(agent);
         }
         agents

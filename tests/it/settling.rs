@@ -18,7 +18,7 @@ async fn the_obvious_test_with_a_clock_turned_by_hand_passes_a_hundred_times() {
         session.send("hello").await.unwrap();
         test.advance(Duration::from_secs(61));
         test.host.settle().await;
-        assert_eq!(session.look().await.unwrap().residency, Residency::Asleep);
+        assert_eq!(session.info().await.unwrap().residency, Residency::Asleep);
         // That it sleeps is told by then, and since when it was idle.
         let events = session.events(Cursor(0), 100).await.unwrap();
         let slept = events.entries.last().map(|logged| logged.event.clone()).unwrap();
@@ -46,11 +46,11 @@ async fn what_is_due_is_done_for_many_sessions_and_for_turns_whose_time_is_up() 
     assert_eq!(turn.output().begun().await, Some(1));
     // A turn that has time left is not waited for.
     test.host.settle().await;
-    assert_eq!(sleeper.look().await.unwrap().running_turn, Some(1));
+    assert_eq!(sleeper.info().await.unwrap().running_turn, Some(1));
 
     test.advance(Duration::from_secs(60));
     test.host.settle().await;
-    assert_eq!(sleeper.look().await.unwrap().running_turn, None);
+    assert_eq!(sleeper.info().await.unwrap().running_turn, None);
     let Err(SendError::Failed(ended)) = turn.reply().await else { panic!() };
     let TurnOutcome::Failed(failure) = ended.turn.outcome else { panic!() };
     assert_eq!(failure.code, FailureCode::TurnTimeout);
@@ -58,7 +58,7 @@ async fn what_is_due_is_done_for_many_sessions_and_for_turns_whose_time_is_up() 
     test.advance(Duration::from_secs(30));
     test.host.settle().await;
     for session in &idle {
-        let state = session.look().await.unwrap().session.state.clone();
+        let state = session.info().await.unwrap().session.state.clone();
         assert_eq!(state.status(), Status::Terminated);
         assert_eq!(state.reason().and_then(|reason| reason.cause()), Some(Cause::IdleTimeout));
     }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use dormouse::{
-    AgentError, AgentOwner, AgentSelector, Cursor, EventKind, Host, ManualClock, NewSession,
-    Pattern, Principal, SendError, SessionHandle, Start, Status, Subject, Visibility, upkeep,
+    AgentError, AgentOwner, AgentSelector, Cursor, EventKind, EventSubject, Host, ManualClock,
+    NewSession, Pattern, Principal, SendError, SessionHandle, StartFrom, Status, Visibility,
+    upkeep,
 };
 use dormouse_tests::{TestHost, unpack};
 use serde_json::Value;
@@ -48,7 +49,7 @@ impl Earlier {
     /// That this session has this agent and all its turns, and answers a message like this.
     async fn goes_on(&self, name: &str, agent: &str, prompt: &str, answer: &str) {
         let session = self.session(name);
-        let record = session.look().await.unwrap().session;
+        let record = session.info().await.unwrap().session;
         assert_eq!(record.profile.agent.to_string(), agent, "{name}");
         let turns = session.turns(0, 100).await.unwrap().entries;
         assert_eq!(turns.len(), self.answers(name).len(), "{name}");
@@ -102,7 +103,7 @@ async fn sessions_of_the_release_of_november_go_on_where_they_were() {
     ] {
         earlier.goes_on(name, agent, prompt, answer).await;
     }
-    let unspoken = earlier.session("unspoken").look().await.unwrap().session;
+    let unspoken = earlier.session("unspoken").info().await.unwrap().session;
     assert_eq!(
         (unspoken.profile.tags.clone(), unspoken.profile.user_id.clone()),
         (vec!["t".into()], Some("u".into()))
@@ -123,7 +124,7 @@ async fn sessions_of_the_release_of_november_go_on_where_they_were() {
     );
 
     let upgraded = earlier.session("upgraded");
-    let record = upgraded.look().await.unwrap().session;
+    let record = upgraded.info().await.unwrap().session;
     let before = record.before_upgrade.as_ref().unwrap().agent.to_string();
     assert_eq!(
         (record.profile.agent.to_string().as_str(), before.as_str()),
@@ -132,14 +133,14 @@ async fn sessions_of_the_release_of_november_go_on_where_they_were() {
     assert_eq!(upgraded.send("x").await.unwrap().text(), "turn 3: x");
 
     let ended = earlier.session("ended");
-    let state = ended.look().await.unwrap().session.state.clone();
+    let state = ended.info().await.unwrap().session.state.clone();
     assert_eq!(
         (state.status(), state.reason().unwrap().0.as_str()),
         (Status::Terminated, "enough")
     );
     assert!(matches!(ended.send("x").await, Err(SendError::Denied(_))));
     let paused = earlier.session("paused");
-    assert_eq!(paused.look().await.unwrap().session.state.status(), Status::Paused);
+    assert_eq!(paused.info().await.unwrap().session.state.status(), Status::Paused);
     paused.resume(None).await.unwrap();
     assert_eq!(paused.send("x").await.unwrap().text(), "turn 2: x");
     earlier.shut_down().await;
@@ -163,7 +164,7 @@ async fn agents_of_the_release_of_november_belong_to_who_uploaded_them() {
         }
     }
     let session = ann.sessions().create(NewSession::default()).await.unwrap();
-    let agent = session.look().await.unwrap().session.profile.agent.clone();
+    let agent = session.info().await.unwrap().session.profile.agent.clone();
     assert_eq!((agent.owner, agent.name.as_str()), (AgentOwner::Host, "assistant"));
     ben.agents().get(named("ben/counter@999")).await.unwrap();
     for reference in ["counter@999", "ben/counter@999", "ben/counter", "memo", "mine@2"] {
@@ -183,15 +184,15 @@ async fn agents_of_the_release_of_november_belong_to_who_uploaded_them() {
             (templates[0].name.as_str(), templates[0].agent.to_string().as_str()),
             ("warm", agent)
         );
-        let start = Start::Template("warm".to_owned());
+        let start = StartFrom::Template("warm".to_owned());
         let warm = NewSession { start, ..NewSession::default() };
         let session = host.sessions().create(warm).await.unwrap();
-        assert_eq!(session.look().await.unwrap().session.profile.agent.to_string(), agent);
+        assert_eq!(session.info().await.unwrap().session.profile.agent.to_string(), agent);
     }
-    let all = earlier.test.host.store().events_after(Cursor(0), 10_000).await.unwrap();
+    let all = earlier.test.host.operating().events_after(Cursor(0), 10_000).await.unwrap();
     let anns = ann.events_after(Cursor(0), 10_000).await.unwrap();
-    assert_eq!(anns.next, all.end().unwrap());
-    assert!(anns.events.len() > 50 && anns.events.len() < all.entries.len());
+    assert_eq!(anns.next, all.next);
+    assert!(anns.events.len() > 50 && anns.events.len() < all.events.len());
     earlier.shut_down().await;
 }
 
@@ -231,7 +232,8 @@ async fn a_directory_that_was_opened_once_is_opened_again() {
 async fn every_event_of_the_release_of_november_is_read_and_told_to_who_has_its_session() {
     for (name, written, told) in [("closed", 88, "mine"), ("killed", 90, "first")] {
         let earlier = Earlier::open(NOVEMBER, name).await;
-        let all = earlier.test.host.store().events_after(Cursor(0), 10_000).await.unwrap().entries;
+        let operator = earlier.test.host.operating();
+        let all = operator.events_after(Cursor(0), 10_000).await.unwrap().events;
         let cursors: Vec<u64> = all.iter().map(|logged| logged.cursor.0).collect();
         assert_eq!(cursors, (1..=all.len() as u64).collect::<Vec<_>>(), "none is passed over");
         let of_november = all.iter().filter(|logged| logged.event.owner.is_none());
@@ -242,7 +244,7 @@ async fn every_event_of_the_release_of_november_is_read_and_told_to_who_has_its_
         let owner = earlier.acting_as(earlier.told[told]["owner"].as_str().unwrap());
         let own = async || {
             let slice = owner.events_after(Cursor(0), 10_000).await.unwrap();
-            let subject = Subject::Session(session.id());
+            let subject = EventSubject::Session(session.id());
             let own = slice.events.into_iter().filter(|logged| logged.event.subject == subject);
             own.map(|logged| logged.event.kind()).collect::<Vec<_>>()
         };

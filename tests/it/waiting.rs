@@ -1,7 +1,7 @@
 //! Messages that wait: what they take of the host's memory is shared among principals, so whatever one
 //! principal sends, over however many sessions, a message of another is taken.
 
-use dormouse::{Pattern, Principal, SendError, SessionHandle, Streaming};
+use dormouse::{Pattern, Principal, SendError, SessionHandle, TurnStream};
 use dormouse_http::ApiKey;
 use dormouse_test_guests as guests;
 use dormouse_tests::test_host::eventually;
@@ -19,7 +19,7 @@ const LARGE: usize = 500_000;
 struct Busy {
     test: TestHost,
     session: SessionHandle,
-    turn: Streaming,
+    turn: TurnStream,
 }
 
 impl Busy {

@@ -14,7 +14,7 @@ use crate::options::{Contender, Options, Part, Stage};
 use crate::world::{EVENTS, RECORD, STATE, TURN};
 
 /// A stage may take this long, beyond what it is told to.
-const PATIENCE: Duration = Duration::from_secs(1200);
+const STAGE_TIMEOUT: Duration = Duration::from_secs(1200);
 /// The first session was created so long ago.
 const AGO: Duration = Duration::from_secs(7200);
 
@@ -92,7 +92,7 @@ impl Run<'_> {
             .args(stage.arguments())
             .kill_on_drop(true)
             .spawn()?;
-        let patience = PATIENCE + self.options.sustained();
+        let patience = STAGE_TIMEOUT + self.options.sustained();
         let ended = tokio::select! {
             ended = tokio::time::timeout(patience, child.wait()) => {
                 ended.with_context(|| format!("{stage:?} takes too long"))??

@@ -71,9 +71,9 @@ impl Target for Dormouse {
 
     async fn check(&self, session: u32, turns: u32) -> Result<()> {
         let id = self.world.id(session);
-        let dormant = self.store.dormant(id).await?;
-        let dormant = dormant.with_context(|| format!("session {session} is lost"))?;
-        let (record, head) = (dormant.session, dormant.head.context("the head is lost")?);
+        let wake_state = self.store.wake_state(id).await?;
+        let wake_state = wake_state.with_context(|| format!("session {session} is lost"))?;
+        let (record, head) = (wake_state.session, wake_state.head.context("the head is lost")?);
         let found = record.usage.turns;
         ensure!(found == u64::from(turns), "session {session} has {found} turns, not {turns}");
         ensure!(record.revision == found + 1, "session {session} is of another revision");

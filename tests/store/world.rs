@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse::{
-    AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventBody, GuestState, Limits, NanoUsd,
-    Object, Part, Pattern, Principal, Profile, Sender, Session, SessionId, Snapshot, SnapshotId,
-    State, Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
+    AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventBody, GuestState, JsonObject,
+    Limits, NanoUsd, Part, Pattern, Principal, Profile, Sender, Session, SessionId, Snapshot,
+    SnapshotId, State, Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
 };
-use dormouse_store::{Creation, TurnCommit};
+use dormouse_store::{NewSessionRecord, TurnCommit};
 use uuid::{Builder, Uuid};
 
 /// Bytes of a record, as the host encodes what is made here.
@@ -111,7 +111,7 @@ impl World {
     }
 
     /// A session that sleeps with a state, as a fork of another one begins.
-    pub fn creation(&self, session: u32) -> Creation {
+    pub fn creation(&self, session: u32) -> NewSessionRecord {
         let step = Step { session, turn: 0, serial: session, previous: session, large: false };
         let mut record = self.session(step);
         record.revision = 1;
@@ -120,12 +120,12 @@ impl World {
         record.state = if is_idle(session) { State::Idle } else { State::Active };
         let mut head = self.snapshot(step);
         head.parent = None;
-        Creation { session: record.into(), head: Some(head) }
+        NewSessionRecord { session: record.into(), head: Some(head) }
     }
 
     /// That it was created.
     pub fn created(&self, session: u32) -> Event {
-        let Creation { session, .. } = self.creation(session);
+        let NewSessionRecord { session, .. } = self.creation(session);
         let body = EventBody::SessionCreated {
             pattern: session.profile.pattern,
             agent: session.profile.agent.name.clone(),
@@ -157,7 +157,7 @@ impl World {
 
     fn session(&self, step: Step) -> Session {
         let Step { session, turn, .. } = step;
-        let mut context = Object::new();
+        let mut context = JsonObject::new();
         let word = format!("{:016x}", mix(session, turn));
         context.insert("note".to_owned(), word.repeat(NOTE / word.len()).into());
         Session {
@@ -202,7 +202,7 @@ impl World {
                 max_lifetime: None,
                 sleep_after: Some(Duration::from_secs(60)),
             },
-            config: Object::new(),
+            config: JsonObject::new(),
             conversation_id: None,
             durability: Durability::Turn,
             resume_fallback: None,
@@ -211,7 +211,7 @@ impl World {
             user_id: Some(format!("user-{}", session % USERS)),
             thread_key: None,
             project_id: None,
-            metadata: Object::new(),
+            metadata: JsonObject::new(),
         }
     }
 

@@ -4,7 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod clock;
-pub mod line;
+pub mod fair_queue;
 pub mod memory;
 pub mod round_robin;
 pub mod shares;

@@ -3,7 +3,7 @@
 //! Memory is charged before it is taken and released when its holder is dropped. At the limit the
 //! reclaimer is asked to drop idle instances, one after the other; what is still refused then, is
 //! refused to the one that asked. So the kernel's killer is never met. Work that begins can wait in the
-//! budget's [`Line`], which is told whenever memory is given back. Work that is at its end does not
+//! budget's [`FairQueue`], which is told whenever memory is given back. Work that is at its end does not
 //! wait for others that are: one at a time may go over the budget, and give back all the more. So may
 //! one guest at a time whose state could not be made again.
 
@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::line::Line;
+use crate::fair_queue::FairQueue;
 
 /// Asked for memory when the budget is spent: it lets go of one thing, and says whether there was
 /// one. Must not block.
@@ -28,7 +28,7 @@ struct Shared {
     limit: u64,
     used: AtomicU64,
     reclaimer: OnceLock<Reclaimer>,
-    line: Line,
+    queue: FairQueue,
     overdraft: Semaphore,
     growth_overdraft: Arc<Semaphore>,
 }
@@ -41,7 +41,7 @@ impl MemoryBudget {
             limit,
             used: AtomicU64::new(0),
             reclaimer: OnceLock::new(),
-            line: Line::default(),
+            queue: FairQueue::default(),
             overdraft: Semaphore::new(1),
             growth_overdraft: Arc::new(Semaphore::new(1)),
         }))
@@ -79,8 +79,8 @@ impl MemoryBudget {
 
     /// Where to wait with work that begins.
     #[must_use]
-    pub fn line(&self) -> &Line {
-        &self.0.line
+    pub fn queue(&self) -> &FairQueue {
+        &self.0.queue
     }
 
     /// Leave to [`Account::overdraw`], for work that is at its end. One has it at a time, in order of
@@ -105,14 +105,14 @@ impl MemoryBudget {
 
     fn take(&self, bytes: u64) -> bool {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.0.limit);
-        // In one order with the line: see `Line::given_back`.
+        // In one order with the queue: see `FairQueue::notify_released`.
         self.0.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
     }
 
     fn release(&self, bytes: u64) {
         if bytes > 0 {
             self.0.used.fetch_sub(bytes, Ordering::SeqCst);
-            self.0.line.given_back();
+            self.0.queue.notify_released();
         }
     }
 }

@@ -52,7 +52,7 @@ impl<K: Clone + Eq + Hash, T> RoundRobin<K, T> {
         self.entries.insert(key.clone(), own);
     }
 
-    /// Who is first: of the key whose turn it is, the entry with the lowest number.
+    /// The first entry: of the key that has the turn, the one with the lowest number.
     pub fn first(&self) -> Option<(u64, &T)> {
         let (_, key) = self.turns.first_key_value()?;
         let (number, entry) = self.entries.get(key)?.entries.first_key_value()?;

@@ -8,7 +8,7 @@
 //! holds nothing takes what it needs if there is room at all. Where there is one principal only, there
 //! is nobody to share with, and it may hold everything.
 //!
-//! [`Shares`] refuses who asks for too much; in a [`FairQueue`] one waits.
+//! [`Shares`] refuses who asks for too much; in a [`FairSemaphore`] one waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use dormouse_domain::id::Principal;
 
-/// Who is there to share.
+/// How many principals share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Callers {
     /// One principal.
@@ -122,7 +122,7 @@ impl Share {
         self.shares.0.lock().remove(&self.principal, amount);
     }
 
-    /// Who holds it.
+    /// The principal that holds it.
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
@@ -154,39 +154,39 @@ impl Drop for Share {
     }
 }
 
-/// A few places for which one waits, in the order of arrival. Of one principal no more wait among the
-/// others than it may have places; the rest of them wait for each other.
+/// A semaphore of a few permits, for which tasks wait in the order of arrival. Of one principal no more
+/// tasks wait among the others than it may have permits; the rest of them wait for each other.
 #[derive(Debug)]
-pub struct FairQueue {
+pub struct FairSemaphore {
     each: usize,
     all: Arc<Semaphore>,
     by: Mutex<HashMap<Principal, Weak<Semaphore>>>,
 }
 
-/// A place in a [`FairQueue`] that has come to its turn.
+/// A permit of a [`FairSemaphore`]. Free again when it is dropped.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct FairPermit {
     _all: Option<OwnedSemaphorePermit>,
     _own: Option<OwnedSemaphorePermit>,
 }
 
-impl FairQueue {
-    /// So many places, of which each of several principals has half.
-    pub fn new(places: usize, callers: Callers) -> FairQueue {
+impl FairSemaphore {
+    /// A semaphore of so many permits, of which each of several principals has half.
+    pub fn new(places: usize, callers: Callers) -> FairSemaphore {
         let each = match callers {
             Callers::One => places,
             Callers::Several => (places / 2).max(1),
         };
-        FairQueue { each, all: Arc::new(Semaphore::new(places)), by: Mutex::default() }
+        FairSemaphore { each, all: Arc::new(Semaphore::new(places)), by: Mutex::default() }
     }
 
-    /// Wait for a place.
-    pub async fn wait(&self, principal: &Principal) -> Admitted {
+    /// Wait for a permit.
+    pub async fn wait(&self, principal: &Principal) -> FairPermit {
         let own = self.own(principal);
         // They are never closed.
         let _own = own.acquire_owned().await.ok();
         let _all = self.all.clone().acquire_owned().await.ok();
-        Admitted { _all, _own }
+        FairPermit { _all, _own }
     }
 
     fn own(&self, principal: &Principal) -> Arc<Semaphore> {
@@ -210,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    type Waiting<'q> = Pin<Box<dyn Future<Output = Admitted> + 'q>>;
+    type Waiting<'q> = Pin<Box<dyn Future<Output = FairPermit> + 'q>>;
 
     fn named(name: &str) -> Principal {
         Principal(name.to_owned())
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn one_who_stands_in_line_many_times_is_passed_by_another() {
-        let line = FairQueue::new(4, Callers::Several);
+        let line = FairSemaphore::new(4, Callers::Several);
         let (ann, ben) = (named("ann"), named("ben"));
         let poll = |waiting: &mut Waiting<'_>| match waiting
             .as_mut()

@@ -22,7 +22,7 @@ pub(super) fn run(given: &ArgMatches, settings: Settings) -> ExitCode {
 
 /// A list of `{setting, value, from}`, on one line.
 fn document(settings: &Settings) -> String {
-    let row = |(setting, origin): (&super::settings::Setting, &super::sources::Origin)| {
+    let row = |(setting, origin): (&super::settings::Setting, &super::sources::SettingOrigin)| {
         let value = (setting.show)(&settings.config);
         json!({ "setting": setting.name, "value": value, "from": origin.to_string() })
     };

@@ -4,7 +4,7 @@
 //! JSON asks, a line of JSON answers, and the connection ends. Guests see no file, and the HTTP API
 //! does not lead here.
 //!
-//! At most [`CONNECTIONS`] are served at a time, each asks within [`PATIENCE`], and one at a time does
+//! At most [`CONNECTIONS`] are served at a time, each asks within [`PEER_TIMEOUT`], and one at a time does
 //! what reads or writes the whole store.
 
 use std::fs::{File, Permissions};
@@ -21,13 +21,13 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::store::wire::{Answer, Request};
+use super::store::wire::{UpkeepAnswer, UpkeepRequest};
 use dormouse::Host;
 
 /// The name of the socket in the data directory.
 const NAME: &str = "control";
 /// How long a peer may take to ask, and to take its answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may be, in bytes.
 const MAX_REQUEST: u64 = 64 << 10;
 /// How long an answer is at most, in bytes: a thousand findings, each with a key in it.
@@ -37,13 +37,13 @@ const CONNECTIONS: usize = 8;
 
 /// Where the socket of a data directory is. The path of a socket may have 108 bytes, and that of a
 /// data directory more: so it is named by way of a handle of the directory.
-pub(super) struct Door {
+pub(super) struct ControlSocket {
     directory: File,
 }
 
-impl Door {
-    pub(super) fn of(data_dir: &Path) -> io::Result<Door> {
-        Ok(Door { directory: File::open(data_dir)? })
+impl ControlSocket {
+    pub(super) fn of(data_dir: &Path) -> io::Result<ControlSocket> {
+        Ok(ControlSocket { directory: File::open(data_dir)? })
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -54,13 +54,13 @@ impl Door {
 /// The socket, which is removed with this.
 pub(super) struct Control {
     listener: UnixListener,
-    door: Door,
+    door: ControlSocket,
 }
 
 impl Control {
     /// Listen. The data directory is ours: a socket that is there is that of a host which was killed.
     pub(super) fn open(data_dir: &Path) -> io::Result<Control> {
-        let door = Door::of(data_dir)?;
+        let door = ControlSocket::of(data_dir)?;
         match std::fs::remove_file(door.path()) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -121,21 +121,21 @@ async fn serve(mut stream: UnixStream, host: &Host, whole: &Semaphore) -> io::Re
     }
     let mut line = String::new();
     let mut reader = BufReader::new((&mut stream).take(MAX_REQUEST));
-    timeout(PATIENCE, reader.read_line(&mut line)).await??;
+    timeout(PEER_TIMEOUT, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
         Ok(request) => answer(request, host, whole).await,
         Err(error) => refused(format!("this is no request that this host knows: {error}")),
     };
     let mut answer = serde_json::to_vec(&answer)?;
     answer.push(b'\n');
-    timeout(PATIENCE, stream.write_all(&answer)).await??;
+    timeout(PEER_TIMEOUT, stream.write_all(&answer)).await??;
     Ok(())
 }
 
-async fn answer(request: Request, host: &Host, whole: &Semaphore) -> Answer {
+async fn answer(request: UpkeepRequest, host: &Host, whole: &Semaphore) -> UpkeepAnswer {
     let store = host.store();
-    if request == Request::Stat {
-        return store.usage().await.map_or_else(refused, Answer::stat);
+    if request == UpkeepRequest::Stat {
+        return store.usage().await.map_or_else(refused, UpkeepAnswer::stat);
     }
     let Ok(_alone) = whole.try_acquire() else {
         return refused(
@@ -143,18 +143,20 @@ async fn answer(request: Request, host: &Host, whole: &Semaphore) -> Answer {
         );
     };
     match request {
-        Request::Stat | Request::Check => store.check().await.map_or_else(refused, Answer::from),
-        Request::Compact => match store.compact().await {
-            Ok(()) => store.usage().await.map_or_else(refused, Answer::compacted),
+        UpkeepRequest::Stat | UpkeepRequest::Check => {
+            store.check().await.map_or_else(refused, UpkeepAnswer::from)
+        }
+        UpkeepRequest::Compact => match store.compact().await {
+            Ok(()) => store.usage().await.map_or_else(refused, UpkeepAnswer::compacted),
             Err(error) => refused(error),
         },
-        Request::Backup { directory } => match store.backup(&directory).await {
-            Ok(summary) => Answer::backup(directory, summary),
+        UpkeepRequest::Backup { directory } => match store.backup(&directory).await {
+            Ok(summary) => UpkeepAnswer::backup(directory, summary),
             Err(error) => refused(error),
         },
     }
 }
 
-fn refused(error: impl ToString) -> Answer {
-    Answer::Refused { error: error.to_string() }
+fn refused(error: impl ToString) -> UpkeepAnswer {
+    UpkeepAnswer::Refused { error: error.to_string() }
 }

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use settings::{Config, Group, SETTINGS, Setting};
+use settings::{Config, SETTINGS, Setting, SettingGroup};
 use sources::{Settings, Sources};
 
 /// The command that the program gives to its children.
@@ -91,7 +91,9 @@ fn command() -> Command {
     let defaults = Config::default();
     let all = || with_options(&defaults, |_| true);
     let of_store = |command: Command| {
-        command.args(with_options(&defaults, Group::is_of_store).map(|option| option.global(true)))
+        command.args(
+            with_options(&defaults, SettingGroup::is_of_store).map(|option| option.global(true)),
+        )
     };
     Command::new("dormouse")
         .version(env!("CARGO_PKG_VERSION"))
@@ -113,13 +115,13 @@ fn command() -> Command {
 /// The options of a command that goes by the settings of these groups.
 fn with_options(
     defaults: &Config,
-    applies: fn(Group) -> bool,
+    applies: fn(SettingGroup) -> bool,
 ) -> impl Iterator<Item = Arg> + use<'_> {
     let file = Arg::new(FILE)
         .long(FILE)
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
-        .help_heading(Group::Common.heading())
+        .help_heading(SettingGroup::Common.heading())
         .help("File with settings [default: ./dormouse.toml, if it exists]");
     let settings = SETTINGS.iter().filter(move |setting| applies(setting.group));
     std::iter::once(file).chain(settings.map(|setting| option(setting, defaults)))

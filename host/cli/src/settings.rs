@@ -39,7 +39,7 @@ impl Default for Config {
 
 /// What a setting is about: its heading in the help, and which commands it is an option of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Group {
+pub(super) enum SettingGroup {
     Common,
     Server,
     Sessions,
@@ -47,28 +47,28 @@ pub(super) enum Group {
     Storage,
 }
 
-impl Group {
+impl SettingGroup {
     /// The heading in the help.
     pub(super) fn heading(self) -> &'static str {
         match self {
-            Group::Common => "Options",
-            Group::Server => "Server",
-            Group::Sessions => "Sessions and turns",
-            Group::Machine => "Memory and threads",
-            Group::Storage => "Storage",
+            SettingGroup::Common => "Options",
+            SettingGroup::Server => "Server",
+            SettingGroup::Sessions => "Sessions and turns",
+            SettingGroup::Machine => "Memory and threads",
+            SettingGroup::Storage => "Storage",
         }
     }
 
     /// Whether commands that look after the data directory go by it.
     pub(super) fn is_of_store(self) -> bool {
-        matches!(self, Group::Common | Group::Storage)
+        matches!(self, SettingGroup::Common | SettingGroup::Storage)
     }
 }
 
 /// One setting. Its name is that of the option, of the key in the file, and, in capitals, of the
 /// variable.
 pub(super) struct Setting {
-    pub(super) group: Group,
+    pub(super) group: SettingGroup,
     pub(super) name: &'static str,
     /// What stands for its value in the help.
     pub(super) value: &'static str,
@@ -90,7 +90,7 @@ impl Setting {
 macro_rules! setting {
     ($group:ident, $name:literal, $value:literal, $doc:literal, $($field:ident).+, $read:expr, $show:expr) => {
         Setting {
-            group: Group::$group,
+            group: SettingGroup::$group,
             name: $name,
             value: $value,
             doc: $doc,
@@ -533,7 +533,7 @@ fn show_origins(origins: &[Origin]) -> String {
     show_hosts(&names)
 }
 
-/// Whose keys there are. The hashes are nobody's business.
+/// The principals that have keys. Their hashes are not shown.
 fn show_keys(keys: &[ApiKey]) -> String {
     let names: Vec<String> = keys.iter().map(|key| key.principal().to_string()).collect();
     show_hosts(&names)

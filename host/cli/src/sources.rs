@@ -18,7 +18,7 @@ const PREFIX: &str = "DORMOUSE_";
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum SettingOrigin {
     /// Nobody has said anything.
     Default,
     /// The file of this name.
@@ -29,12 +29,12 @@ pub(super) enum Origin {
     Option(&'static str),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => f.write_str("default"),
-            Origin::File(name) | Origin::Variable(name) => f.write_str(name),
-            Origin::Option(name) => write!(f, "--{name}"),
+            SettingOrigin::Default => f.write_str("default"),
+            SettingOrigin::File(name) | SettingOrigin::Variable(name) => f.write_str(name),
+            SettingOrigin::Option(name) => write!(f, "--{name}"),
         }
     }
 }
@@ -94,7 +94,7 @@ pub enum SettingsError {
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) config: Config,
-    pub(super) origins: Vec<Origin>,
+    pub(super) origins: Vec<SettingOrigin>,
 }
 
 /// What settings are read from.
@@ -139,9 +139,9 @@ impl Sources {
         for setting in SETTINGS {
             let variable = setting.variable();
             let values = [
-                (file.remove(setting.name), Origin::File(name.to_owned())),
-                (self.variables.remove(&variable), Origin::Variable(variable)),
-                (self.options.remove(setting.name), Origin::Option(setting.name)),
+                (file.remove(setting.name), SettingOrigin::File(name.to_owned())),
+                (self.variables.remove(&variable), SettingOrigin::Variable(variable)),
+                (self.options.remove(setting.name), SettingOrigin::Option(setting.name)),
             ];
             origins.push(take(&mut config, setting, values)?);
         }
@@ -156,9 +156,9 @@ impl Sources {
 fn take(
     config: &mut Config,
     setting: &Setting,
-    values: [(Option<String>, Origin); 3],
-) -> Result<Origin, SettingsError> {
-    let mut last = Origin::Default;
+    values: [(Option<String>, SettingOrigin); 3],
+) -> Result<SettingOrigin, SettingsError> {
+    let mut last = SettingOrigin::Default;
     for (value, origin) in values {
         let Some(value) = value else { continue };
         (setting.set)(config, &value).map_err(|problem| SettingsError::Invalid {

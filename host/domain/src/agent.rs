@@ -48,7 +48,7 @@ impl FromStr for Digest {
     }
 }
 
-/// Whose an agent is.
+/// The owner of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AgentOwner {
     /// The host: the agent comes with the build that runs, or came with an earlier one.
@@ -71,7 +71,7 @@ impl AgentOwner {
 /// One agent: what serves a session.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentRef {
-    /// Whose it is.
+    /// The owner of the agent.
     pub owner: AgentOwner,
     /// Its name, among those of its owner.
     pub name: AgentName,
@@ -93,7 +93,7 @@ impl fmt::Display for AgentRef {
     }
 }
 
-/// Who can name an agent that was uploaded.
+/// The principals that can name an agent that was uploaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Visibility {
     /// Its owner alone.
@@ -227,17 +227,11 @@ impl StartRandomness {
     }
 }
 
-/// What is known of an uploaded agent.
+/// What is known of a component without running it in a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agent {
-    /// Its owner, name, version and digest.
-    pub reference: AgentRef,
-    /// Who can name it. Those of the host can be named by everybody, whatever this says.
-    pub visibility: Visibility,
-    /// The size of the component, in bytes.
-    pub size: u64,
+pub struct ComponentInfo {
     /// What it exports that a host can call. Of an agent that comes from a store: what answers its turns,
-    /// and whether it saves its state by itself; the rest is known where its component is loaded.
+    /// and whether it saves its state by itself; the rest is known where the component is loaded.
     pub exports: Exports,
     /// The interfaces it imports, in the order of the component.
     pub imports: Vec<String>,
@@ -245,11 +239,24 @@ pub struct Agent {
     pub capabilities: Vec<String>,
     /// How its state outlives its instance.
     pub statefulness: Statefulness,
-    /// The fuel that an instance of it used to start, when it was uploaded. 0: it was uploaded before that
-    /// was measured, or needs none.
+    /// The fuel that an instance used to start, when the component was uploaded. 0: it was uploaded before
+    /// that was measured, or needs none.
     pub start_fuel: u64,
     /// Which random bytes its instances draw while they start.
     pub start_randomness: StartRandomness,
+}
+
+/// What is known of an uploaded agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Its owner, name, version and digest.
+    pub reference: AgentRef,
+    /// The principals that can name it. Everybody can name the agents of the host, whatever this says.
+    pub visibility: Visibility,
+    /// The size of the component, in bytes.
+    pub size: u64,
+    /// What its component is.
+    pub component: ComponentInfo,
     /// How long it took to compile, in milliseconds.
     pub compile_ms: u64,
     /// When it was uploaded.

@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 use super::id::{Principal, SessionId};
 use super::limits::{Limits, NanoUsd, Usage};
 use super::pattern::Pattern;
-use super::session::{Durability, Object, Profile, ResumeFallback, Session, bytes_of};
+use super::session::{Durability, JsonObject, Profile, ResumeFallback, Session, bytes_of};
 use super::snapshot::Snapshot;
 use super::state::State;
 
@@ -60,7 +60,7 @@ impl InvalidField {
 
 /// Where a new session starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Start {
+pub enum StartFrom {
     /// Its agent's first state.
     #[default]
     Fresh,
@@ -75,14 +75,14 @@ pub enum Start {
 #[derive(Clone, Debug, Default)]
 pub struct NewSession {
     /// Where it starts from.
-    pub start: Start,
+    pub start: StartFrom,
     /// The agent: `name`, `name@version`, `owner/name`, `owner/name@version` or a digest. Default: that of
     /// what the session starts from, else the host's default agent.
     pub agent: Option<String>,
     /// How it is hosted. Default: ephemeral.
     pub pattern: Pattern,
     /// Kept as it is, and readable by the agent.
-    pub config: Object,
+    pub config: JsonObject,
     /// The caller's id of the conversation, a string or a number.
     pub conversation_id: Option<Value>,
     /// When its state is saved.
@@ -100,9 +100,9 @@ pub struct NewSession {
     /// The project it belongs to.
     pub project_id: Option<String>,
     /// A document for the agent to read.
-    pub context: Object,
+    pub context: JsonObject,
     /// Anything else to keep.
-    pub metadata: Object,
+    pub metadata: JsonObject,
     /// Turns over the whole life.
     pub max_turns: Option<u64>,
     /// Money over the whole life.
@@ -257,7 +257,7 @@ fn begin(
     id: SessionId,
     owner: Principal,
     profile: Profile,
-    context: Object,
+    context: JsonObject,
     head: Option<&Snapshot>,
     now: Timestamp,
 ) -> Session {
@@ -291,7 +291,7 @@ fn check(new: &NewSession, defaults: &DefaultLimits) -> Result<(), InvalidField>
     }
     let labels =
         [("userId", &new.user_id), ("threadKey", &new.thread_key), ("projectId", &new.project_id)];
-    if let Start::Resume(id) = &new.start {
+    if let StartFrom::Resume(id) = &new.start {
         length("config.resumeSessionId", Some(id), 1, MAX_LABEL)?;
     }
     if new.require_durable && new.durability == Durability::Sleep {

@@ -10,7 +10,7 @@ mod body;
 mod kind;
 mod payload;
 
-pub use body::{EventBody, ResumeOutcome, SessionUpdate, SleepCause, UpgradeOutcome, WayBack};
+pub use body::{EventBody, ResumeCause, ResumeOutcome, SessionUpdate, SleepCause, UpgradeOutcome};
 pub use kind::EventKind;
 pub use payload::InvalidPayload;
 
@@ -30,7 +30,7 @@ pub struct Event {
     /// has it, whatever has become of the subject. `None` in events from before they had owners.
     pub owner: Option<AgentOwner>,
     /// The session or the agent that it happened to.
-    pub subject: Subject,
+    pub subject: EventSubject,
     /// When.
     pub occurred_at: Timestamp,
     /// What happened.
@@ -39,7 +39,7 @@ pub struct Event {
 
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum EventSubject {
     /// A session.
     Session(SessionId),
     /// An agent: `name@version` of one of the host's, `owner/name@version` of one that was uploaded.
@@ -62,7 +62,7 @@ impl Event {
         body: EventBody,
     ) -> Event {
         let owner = Some(AgentOwner::Principal(owner.clone()));
-        Event { owner, subject: Subject::Session(session), occurred_at, body }
+        Event { owner, subject: EventSubject::Session(session), occurred_at, body }
     }
 
     /// What kind of event it is.

@@ -59,7 +59,7 @@ uuid_id! {
     TurnId
 }
 
-/// Who calls: the owner of what it creates.
+/// A caller of the host: it owns what it creates.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Principal(pub String);
 

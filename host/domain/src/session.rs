@@ -11,14 +11,14 @@ use crate::agent::AgentRef;
 use crate::time::Timestamp;
 
 /// A JSON object.
-pub type Object = Map<String, Value>;
+pub type JsonObject = Map<String, Value>;
 
 /// A session: one durable conversation with one agent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
     /// Its name.
     pub id: SessionId,
-    /// Who created it.
+    /// The principal that created it.
     pub owner: Principal,
     /// Counts the commits of this record, from 1. Each commit compares it.
     pub revision: u64,
@@ -51,7 +51,7 @@ pub struct Session {
     /// The names of the tools that it has used, each once.
     pub tools_used: Vec<String>,
     /// A document that its clients keep up to date, and the agent may read.
-    pub context: Object,
+    pub context: JsonObject,
 }
 
 impl Session {
@@ -77,7 +77,7 @@ impl Session {
 }
 
 /// What a document takes as JSON, which is how it is stored, in bytes.
-pub(crate) fn bytes_of(document: &Object) -> usize {
+pub(crate) fn bytes_of(document: &JsonObject) -> usize {
     // A map of JSON values always prints.
     serde_json::to_vec(document).map_or(usize::MAX, |text| text.len())
 }
@@ -92,7 +92,7 @@ pub struct Profile {
     /// What it may spend.
     pub limits: Limits,
     /// The caller's configuration, kept as it was sent.
-    pub config: Object,
+    pub config: JsonObject,
     /// The caller's own id of the conversation: a string or a number, kept as it was sent.
     pub conversation_id: Option<Value>,
     /// When its state is saved.
@@ -110,7 +110,7 @@ pub struct Profile {
     /// The project it belongs to.
     pub project_id: Option<String>,
     /// Anything else that the caller wants kept.
-    pub metadata: Object,
+    pub metadata: JsonObject,
 }
 
 /// What a session was before its agent was upgraded.

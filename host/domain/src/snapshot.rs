@@ -104,14 +104,14 @@ impl GuestState {
 /// A snapshot does not pass its checksums. Nothing of it has reached a guest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", describe_damage(.snapshot, .newest_good.as_ref()))]
-pub struct Damaged {
+pub struct DamagedSnapshot {
     /// Which one.
     pub snapshot: SnapshotId,
     /// The newest of those that the session can go on from.
     pub newest_good: Option<SnapshotId>,
 }
 
-impl Damaged {
+impl DamagedSnapshot {
     /// The stable word for it.
     #[must_use]
     pub fn code(&self) -> &'static str {

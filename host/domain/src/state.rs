@@ -11,7 +11,7 @@
 //!                └── complete ───────────▶ completed
 //! ```
 //!
-//! Who moves: the driver of the session, nobody else. `completed` and `terminated` are final.
+//! The driver of the session makes the moves, nobody else. `completed` and `terminated` are final.
 //! Whether the guest state is in memory (its *residency*) is another matter, and not kept here.
 
 use std::fmt;

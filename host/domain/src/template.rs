@@ -42,7 +42,7 @@ pub fn has_room(known: &[TemplateSummary], name: &AgentName) -> bool {
 pub struct Template {
     /// Its name, unique for the owner.
     pub name: String,
-    /// Who made it. Nobody else sees it.
+    /// The principal that made it. Nobody else sees it.
     pub owner: Principal,
     /// What it is for.
     pub description: Option<String>,

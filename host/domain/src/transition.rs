@@ -1,6 +1,6 @@
 //! What is told of a session that has moved from one state to another. Pure.
 
-use crate::event::{Event, EventBody, SessionUpdate, WayBack};
+use crate::event::{Event, EventBody, ResumeCause, SessionUpdate};
 use crate::session::Session;
 use crate::state::{State, Status};
 use crate::time::Timestamp;
@@ -22,7 +22,7 @@ fn told(before: &State, after: &State) -> Option<EventBody> {
         return None;
     }
     let (was, status) = (before.status(), after.status());
-    let resumed = EventBody::SessionResumed(WayBack::Asked { status, from: None });
+    let resumed = EventBody::SessionResumed(ResumeCause::Asked { status, from: None });
     let reason = after.reason().cloned();
     Some(match after {
         State::Completed => EventBody::SessionCompleted,

@@ -20,7 +20,7 @@ pub enum Part {
     Json(String),
     /// Bytes with a media type.
     Blob {
-        /// Such as `image/png`.
+        /// The media type, `image/png` for instance.
         media_type: String,
         /// The bytes.
         data: Vec<u8>,
@@ -109,7 +109,7 @@ pub struct IdempotencyRecord {
     pub expires_at: Timestamp,
 }
 
-/// Who sent a turn.
+/// The sender of the message of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sender {
     /// A client of the API, or the program that embeds the host.
@@ -125,7 +125,7 @@ pub struct TurnRecord {
     pub session: SessionId,
     /// Its number within the session, from 1.
     pub number: u64,
-    /// Who sent it.
+    /// The sender of its message.
     pub sender: Sender,
     /// What was sent.
     pub input: Vec<Part>,
@@ -136,7 +136,7 @@ pub struct TurnRecord {
     /// What it cost, without the start.
     pub cost: NanoUsd,
     /// The start of the instance that ran it. `None`: the instance was there.
-    pub start: Option<Startup>,
+    pub start: Option<StartupCost>,
     /// When the guest was called.
     pub started_at: Timestamp,
     /// How long it took.
@@ -150,7 +150,7 @@ pub struct TurnRecord {
 /// What it took to start an instance: a line of the bill of its own, because how often a session sleeps is
 /// no matter of its turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Startup {
+pub struct StartupCost {
     /// The fuel that it used.
     pub fuel: u64,
     /// What it cost.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::{self, Catalog};
-use crate::host::{Host, Inner};
+use crate::host::{Host, HostInner};
 use crate::session::registry::Registry;
 use crate::session::services::{Services, SessionOptions};
 use crate::session::{expiry, slept, timekeeper};
@@ -23,14 +23,14 @@ use dormouse_store::{Retention, Store};
 /// more states in memory: some are read from the disk while others are written to their instances.
 const MAKING_PER_THREAD: usize = 8;
 
-/// What a host is configured with. Every value has a default.
+/// The configuration of a host. Every value has a default.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
     /// The agent of sessions that name none.
     pub default_agent: AgentSelector,
     /// Limits of sessions that ask for none, and the most memory that one may ask for.
     pub limits: DefaultLimits,
-    /// What fuel costs, for 10⁹ units.
+    /// The price of 10⁹ units of fuel.
     pub fuel_price: NanoUsd,
     /// Instances in memory at most. Each takes six memory maps of the kernel's `vm.max_map_count`.
     pub max_residents: u32,
@@ -54,7 +54,7 @@ pub struct HostOptions {
     pub guest_threads: usize,
     /// Bytes of disk that must stay free; below it, changes are refused and reads go on.
     pub min_free_disk: u64,
-    /// What is kept of the past of sessions.
+    /// How much of the past of sessions is kept.
     pub retention: Retention,
 }
 
@@ -120,7 +120,7 @@ pub enum BuildError {
         least = HostOptions::MIN_MEMORY_BUDGET
     )]
     MemoryBudget {
-        /// What the host was given, in bytes.
+        /// The memory budget that the host was given, in bytes.
         given: u64,
     },
     /// Opening the store has panicked: a defect, or a damaged disk.
@@ -265,7 +265,7 @@ impl HostBuilder {
             memory.clone(),
             SessionOptions {
                 max_residents: usize::try_from(options.max_residents).unwrap_or(usize::MAX),
-                max_making: options
+                max_instantiations: options
                     .guest_threads
                     .saturating_mul(MAKING_PER_THREAD)
                     .max(MAKING_PER_THREAD),
@@ -284,7 +284,7 @@ impl HostBuilder {
         let timekeeper =
             sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping, telling).0 });
         let inner =
-            Inner { options, clock, store, catalog, services, registry, memory, timekeeper };
+            HostInner { options, clock, store, catalog, services, registry, memory, timekeeper };
         Ok(Host::new(inner))
     }
 }

@@ -8,13 +8,13 @@ use tokio::sync::{OnceCell, RwLock, RwLockReadGuard};
 
 use dormouse_agents::BundledAgent;
 
-use crate::uploads::Table;
+use crate::uploads::UploadTable;
 
 use dormouse_base::clock::Clock;
 use dormouse_domain::agent::{
     Agent, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, InvalidName, Version, Visibility,
 };
-use dormouse_domain::event::{Event, EventBody, Subject};
+use dormouse_domain::event::{Event, EventBody, EventSubject};
 use dormouse_domain::id::Principal;
 use dormouse_sandbox::{Code, Prepared, Refusal, Sandbox};
 use dormouse_store::{AgentQuery, Store, StoreError, Transaction};
@@ -25,7 +25,7 @@ const MAX_LOADED: usize = 256;
 /// Why an agent could not be uploaded, found or removed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AgentError {
-    /// What was uploaded is no agent.
+    /// The component that was uploaded is no agent.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The name or the version is none.
@@ -65,7 +65,7 @@ pub(crate) struct Catalog {
     pub(super) sandbox: Sandbox,
     store: Arc<dyn Store>,
     pub(super) clock: Clock,
-    pub(super) uploads: Table,
+    pub(super) uploads: UploadTable,
     loaded: Mutex<HashMap<Digest, Arc<OnceCell<Arc<Code>>>>>,
     /// Held shared while a session is created and alone while an agent is removed: no session refers
     /// to an agent that is gone.
@@ -87,7 +87,7 @@ impl Catalog {
             sandbox,
             store,
             clock,
-            uploads: Table::default(),
+            uploads: UploadTable::default(),
             loaded: Mutex::default(),
             referring: RwLock::default(),
             bundled: dormouse_agents::ALL.iter().map(bundled).collect(),
@@ -120,12 +120,7 @@ impl Catalog {
         let agent = Agent {
             visibility: Visibility::default(),
             size: component.len() as u64,
-            exports: prepared.exports,
-            imports: prepared.imports,
-            capabilities: prepared.capabilities,
-            statefulness: prepared.statefulness,
-            start_fuel: prepared.start_fuel,
-            start_randomness: prepared.start_randomness,
+            component: prepared.component,
             compile_ms: u64::try_from(prepared.compile_time.as_millis()).unwrap_or(u64::MAX),
             uploaded_at: self.clock.now(),
             reference,
@@ -383,7 +378,7 @@ impl Catalog {
     fn event(&self, agent: &AgentRef, body: EventBody) -> Event {
         Event {
             owner: Some(agent.owner.clone()),
-            subject: Subject::Agent(agent.to_string()),
+            subject: EventSubject::Agent(agent.to_string()),
             occurred_at: self.clock.now(),
             body,
         }
@@ -422,7 +417,7 @@ pub(super) async fn digest_of(component: &Bytes) -> Digest {
     hashed.unwrap_or_else(|_| Digest::of(component))
 }
 
-/// What a reserved name begins with, whatever follows.
+/// The beginning of a reserved name, whatever follows.
 const RESERVED: &str = "dormouse";
 
 /// Whether nobody may upload an agent under this name: it is that of an agent of the host, or could be

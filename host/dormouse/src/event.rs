@@ -8,19 +8,19 @@ use futures::{Stream, stream};
 use tokio::sync::watch;
 
 use dormouse_domain::agent::AgentOwner;
-use dormouse_domain::event::{Cursor, Event, Subject};
+use dormouse_domain::event::{Cursor, Event, EventSubject};
 use dormouse_domain::id::{Principal, SessionId};
-use dormouse_store::{Bound, Logged, Store, StoreError};
+use dormouse_store::{Bound, EventEntry, Store, StoreError};
 
 /// How much of the log a reader that follows it reads at a time, and holds.
 const READ: Bound = Bound { entries: 256, bytes: 256 * 1024 };
 
 /// A part of the log of events, as one reader sees it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EventSlice {
-    /// Those of the events that the reader sees, in the order of their commits.
-    pub events: Vec<Logged>,
-    /// The cursor of the last event that was looked at, seen or not: what to go on after.
+pub struct EventBatch {
+    /// The events that the reader sees, in the order of their commits.
+    pub events: Vec<EventEntry>,
+    /// The cursor of the last event that was looked at, seen or not: the next read goes on after it.
     pub next: Cursor,
     /// Whether there are more behind it already.
     pub more: bool,
@@ -29,9 +29,9 @@ pub struct EventSlice {
 /// Which events a reader sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EventFilter {
-    /// All of them: for who operates the host.
+    /// All events: for the operator of the host.
     All,
-    /// Those of this principal's sessions and agents, also when they are gone, and those of the agents
+    /// The events of this principal's sessions and agents, also when they are gone, and those of the agents
     /// that come with the host.
     SeenBy(Principal),
 }
@@ -45,7 +45,7 @@ pub(crate) fn tail(
     store: Arc<dyn Store>,
     after: Cursor,
     filter: EventFilter,
-) -> impl Stream<Item = Result<Logged, StoreError>> + Send + 'static {
+) -> impl Stream<Item = Result<EventEntry, StoreError>> + Send + 'static {
     let tail = Tail { end: store.end(), store, filter, after, read: VecDeque::new() };
     stream::try_unfold(tail, |mut tail| async move {
         loop {
@@ -64,8 +64,8 @@ struct Tail {
     end: watch::Receiver<Cursor>,
     /// The last event that was looked at, seen or not.
     after: Cursor,
-    /// What was read and is not handed out yet.
-    read: VecDeque<Logged>,
+    /// Events that were read and are not handed out yet.
+    read: VecDeque<EventEntry>,
 }
 
 impl Tail {
@@ -85,7 +85,7 @@ impl Tail {
 }
 
 /// After which event a reader goes on that has read this slice, when the log ended at `end` before.
-fn goes_on_after(slice: &EventSlice, end: Cursor) -> Cursor {
+fn goes_on_after(slice: &EventBatch, end: Cursor) -> Cursor {
     // Where nothing is left to read, what lies between the last event and the end does not decode.
     if slice.more { slice.next } else { slice.next.max(end) }
 }
@@ -97,30 +97,30 @@ pub(crate) async fn slice(
     filter: &EventFilter,
     after: Cursor,
     bound: Bound,
-) -> Result<EventSlice, StoreError> {
+) -> Result<EventBatch, StoreError> {
     let found = store.events_after(after, bound).await?;
     let (next, more) = (found.end().unwrap_or(after), found.next.is_some());
     let events = match filter {
         EventFilter::All => found.entries,
         EventFilter::SeenBy(principal) => seen_by(store, principal, found.entries).await?,
     };
-    Ok(EventSlice { events, next, more })
+    Ok(EventBatch { events, next, more })
 }
 
 async fn seen_by(
     store: &dyn Store,
     principal: &Principal,
-    all: Vec<Logged>,
-) -> Result<Vec<Logged>, StoreError> {
+    all: Vec<EventEntry>,
+) -> Result<Vec<EventEntry>, StoreError> {
     let mut known = HashMap::new();
     let mut seen = Vec::with_capacity(all.len());
     for logged in all {
         let is_seen = match &logged.event {
             Event { owner: Some(AgentOwner::Host), .. } => true,
             Event { owner: Some(AgentOwner::Principal(owner)), .. } => owner == principal,
-            Event { owner: None, subject: Subject::Agent(_), .. } => false,
+            Event { owner: None, subject: EventSubject::Agent(_), .. } => false,
             // From before events had owners: it belongs to whoever has the session now.
-            Event { owner: None, subject: Subject::Session(id), .. } => match known.get(id) {
+            Event { owner: None, subject: EventSubject::Session(id), .. } => match known.get(id) {
                 Some(is_own) => *is_own,
                 None => *known.entry(*id).or_insert(owns(store, principal, *id).await?),
             },
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_reader_goes_on_behind_what_does_not_decode_at_the_end() {
-        let slice = |next, more| EventSlice { events: Vec::new(), next: Cursor(next), more };
+        let slice = |next, more| EventBatch { events: Vec::new(), next: Cursor(next), more };
         assert_eq!(goes_on_after(&slice(3, true), Cursor(9)), Cursor(3));
         assert_eq!(goes_on_after(&slice(3, false), Cursor(9)), Cursor(9));
         assert_eq!(

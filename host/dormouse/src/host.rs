@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 
 pub use agents::Agents;
 pub use history::{Fork, ForkError, MAX_FORKS, UpgradeError};
-pub use session::{LookError, Message, Reply, SessionHandle, Streaming};
-pub use sessions::{CreateError, Created, Listing, Sessions};
+pub use session::{Message, Reply, SessionHandle, SessionReadError, TurnStream};
+pub use sessions::{CreateError, CreatedSession, SessionListing, Sessions};
 pub use stats::HostStats;
 pub use storage::Storage;
 pub use templates::{NewTemplate, TemplateError, Templates};
@@ -48,13 +48,13 @@ use dormouse_store::{Store, StoreError};
 /// ```
 #[derive(Clone)]
 pub struct Host {
-    inner: Arc<Inner>,
+    inner: Arc<HostInner>,
     caller: Principal,
     /// Whether the caller operates the host: sees the events of everybody.
     caller_operates: bool,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct HostInner {
     pub(crate) options: HostOptions,
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn Store>,
@@ -65,7 +65,7 @@ pub(crate) struct Inner {
     pub(crate) timekeeper: JoinHandle<()>,
 }
 
-impl Drop for Inner {
+impl Drop for HostInner {
     fn drop(&mut self) {
         // Uploads that are under way hold what the host was made of.
         self.services.sandbox.stop_compiling();
@@ -81,7 +81,7 @@ impl Host {
         HostBuilder::default()
     }
 
-    pub(crate) fn new(inner: Inner) -> Host {
+    pub(crate) fn new(inner: HostInner) -> Host {
         Host { inner: Arc::new(inner), caller: Principal::local(), caller_operates: false }
     }
 
@@ -129,13 +129,13 @@ impl Host {
         &self.inner.clock
     }
 
-    /// What this host was configured with.
+    /// The configuration of this host.
     #[must_use]
     pub fn options(&self) -> &HostOptions {
         &self.inner.options
     }
 
-    /// What everything of this host is charged to.
+    /// The memory budget that everything of this host is charged to.
     pub fn memory(&self) -> &MemoryBudget {
         &self.inner.memory
     }
@@ -146,7 +146,7 @@ impl Host {
         HostStats {
             residents: self.inner.services.residents.instances(),
             queued: self.inner.registry.queued(),
-            waiting: self.inner.memory.line().len(),
+            waiting: self.inner.memory.queue().len(),
             compiling: self.inner.services.sandbox.compiling(),
             memory_used: self.inner.memory.used(),
             memory_limit: self.inner.memory.limit(),
@@ -182,7 +182,7 @@ impl Host {
     /// session.send("hello").await?;
     /// clock.advance(Duration::from_secs(61));
     /// host.settle().await;
-    /// assert_eq!(session.look().await?.residency, Residency::Asleep);
+    /// assert_eq!(session.info().await?.residency, Residency::Asleep);
     /// # Ok(()) }
     /// ```
     pub async fn settle(&self) {

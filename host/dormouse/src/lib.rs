@@ -20,28 +20,30 @@ pub use catalog::{AgentError, Upload};
 pub use dormouse_base::clock::{Clock, ManualClock};
 pub use dormouse_base::memory::MemoryBudget;
 pub use dormouse_domain::agent::{
-    Agent, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, Export, Exports, InvalidName,
-    StartRandomness, Statefulness, Version, Visibility,
+    Agent, AgentName, AgentOwner, AgentRef, AgentSelector, ComponentInfo, Digest, Export, Exports,
+    InvalidName, StartRandomness, Statefulness, Version, Visibility,
 };
-pub use dormouse_domain::creation::{DefaultLimits, InvalidField, NewSession, Resumption, Start};
+pub use dormouse_domain::creation::{
+    DefaultLimits, InvalidField, NewSession, Resumption, StartFrom,
+};
 pub use dormouse_domain::event::{
-    Cursor, Event, EventBody, EventKind, ResumeOutcome, SessionUpdate, SleepCause, Subject,
-    UpgradeOutcome, WayBack,
+    Cursor, Event, EventBody, EventKind, EventSubject, ResumeCause, ResumeOutcome, SessionUpdate,
+    SleepCause, UpgradeOutcome,
 };
 pub use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 pub use dormouse_domain::inactive::NotActive;
 pub use dormouse_domain::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
 pub use dormouse_domain::pattern::Pattern;
 pub use dormouse_domain::session::{
-    BeforeUpgrade, Durability, Object, Profile, Residency, ResumeFallback, Session,
+    BeforeUpgrade, Durability, JsonObject, Profile, Residency, ResumeFallback, Session,
 };
-pub use dormouse_domain::snapshot::{Chunk, Damaged, GuestState, Snapshot};
+pub use dormouse_domain::snapshot::{Chunk, DamagedSnapshot, GuestState, Snapshot};
 pub use dormouse_domain::state::{Cause, InvalidTransition, Reason, Resumable, State, Status};
 pub use dormouse_domain::template::{Template, TemplateSummary};
 pub use dormouse_domain::time::Timestamp;
 pub use dormouse_domain::turn::{
-    Delta, Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, Startup, TurnOutcome,
-    TurnRecord, text_of,
+    Delta, Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, StartupCost,
+    TurnOutcome, TurnRecord, text_of,
 };
 pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
 pub use dormouse_store::embedded::{OpenError, Options as StoreOptions};
@@ -50,17 +52,18 @@ pub use dormouse_store::upkeep::{
     self, BackupError, BackupSummary, CheckReport, StoreStats, StoreUsage,
 };
 pub use dormouse_store::{
-    Logged, PAGE_BYTES, Page, Retention, SessionQuery, SnapshotSummary, Store, StoreError,
+    EventEntry, PAGE_BYTES, Page, Retention, SessionQuery, SnapshotSummary, Store, StoreError,
 };
-pub use event::EventSlice;
+pub use event::EventBatch;
 pub use host::{
-    Agents, CreateError, Created, Fork, ForkError, Host, HostStats, Listing, LookError, MAX_FORKS,
-    Message, NewTemplate, Reply, SessionHandle, Sessions, Storage, Streaming, TemplateError,
-    Templates, UpgradeError,
+    Agents, CreateError, CreatedSession, Fork, ForkError, Host, HostStats, MAX_FORKS, Message,
+    NewTemplate, Reply, SessionHandle, SessionListing, SessionReadError, Sessions, Storage,
+    TemplateError, Templates, TurnStream, UpgradeError,
 };
 pub use session::request::{
-    Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight, Unavailable,
+    CommandError, FinishedTurn, MAX_MESSAGE, MAX_PARTS, MAX_REASON, SendError, SessionInfo,
+    Unavailable,
 };
-pub use turn::admission::Denied;
-pub use turn::output::Output;
+pub use turn::admission::TurnDenied;
+pub use turn::output::TurnOutput;
 pub use uploads::{UploadState, UploadStatus};

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A caller that goes away loses nothing: the same request again joins the work that is under way, or
-//! finds the agent. What is under way and what was refused is in the [`Table`]; what is ready, in the
+//! finds the agent. What is under way and what was refused is in the [`UploadTable`]; what is ready, in the
 //! store alone. The task holds the component until its work is over, and with that whatever is charged
 //! for it.
 
@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub(super) use table::Table;
+pub(super) use table::UploadTable;
 
 use crate::catalog::{AgentError, Catalog, Upload, digest_of, is_reserved};
 use dormouse_domain::agent::{Agent, AgentName, AgentOwner, AgentRef, AgentSelector, Version};
 use dormouse_domain::id::Principal;
-use table::Pending;
+use table::PendingUpload;
 
 /// How far an upload has come.
 #[derive(Clone, Debug)]
@@ -65,12 +65,12 @@ impl UploadStatus {
     }
 }
 
-/// What an upload has begun with.
+/// How an upload has begun.
 enum Begun {
     /// The agent was there.
     There(Box<Agent>),
     /// It is under way now, for this request or for one before.
-    UnderWay(AgentRef, Pending),
+    UnderWay(AgentRef, PendingUpload),
 }
 
 impl Catalog {

@@ -88,7 +88,12 @@ pub(super) async fn list(
 
 /// About how many bytes an agent takes in a list.
 fn size_of(agent: &Agent) -> usize {
-    let texts = agent.imports.iter().chain(&agent.capabilities).map(|text| text.len() + 4);
+    let texts = agent
+        .component
+        .imports
+        .iter()
+        .chain(&agent.component.capabilities)
+        .map(|text| text.len() + 4);
     texts.sum::<usize>() + 1_024
 }
 

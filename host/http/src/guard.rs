@@ -1,4 +1,4 @@
-//! Who may ask: a request for this server, from no foreign page, with a key where there are keys.
+//! Which requests are let in: those for this server, from no foreign page, with a key where there are keys.
 //!
 //! A browser must not become a way in. A page of somebody else's that has this server's address
 //! under a name of its own is told by the `Host` header, any other foreign page by its `Origin`.

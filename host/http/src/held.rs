@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use dormouse::Principal;
 use dormouse_base::memory::MemoryBudget;
-use dormouse_base::memory::pool::{Charge, Pool, Refused};
+use dormouse_base::memory::pool::{Charge, ChargeRefused, Pool};
 use dormouse_base::shares::Callers;
 
 /// What is not larger is charged whatever there is, in bytes: it is bounded by the number of requests,
@@ -77,7 +77,7 @@ impl Growing {
     }
 
     /// Append a piece. There will be `most` bytes at most.
-    pub(super) fn push(&mut self, piece: &[u8], most: usize) -> Result<(), Refused> {
+    pub(super) fn push(&mut self, piece: &[u8], most: usize) -> Result<(), ChargeRefused> {
         let (length, room) = (self.bytes.len() + piece.len(), self.bytes.capacity());
         if length > room {
             let wanted = (2 * room).max(Self::STEP).min(most).max(length);
@@ -128,7 +128,7 @@ mod tests {
         let piece = vec![0; 64 << 10];
         let refused =
             std::iter::repeat_with(|| growing.push(&piece, usize::MAX)).find_map(Result::err);
-        assert_eq!(refused, Some(Refused::Share));
+        assert_eq!(refused, Some(ChargeRefused::Share));
         assert!(budget.used() <= 100 << 10);
         drop(growing);
         assert_eq!(budget.used(), 0);

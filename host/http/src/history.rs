@@ -10,7 +10,7 @@ use axum::{Extension, Json};
 use super::Api;
 use super::error::ApiError;
 use super::frame::RequestId;
-use super::intake::Slot;
+use super::intake::RequestSlot;
 use super::model::event::{EventPage, LoggedBody};
 use super::model::ignored::Ignored;
 use super::model::message::StreamEvent;
@@ -18,9 +18,9 @@ use super::model::query::PageQuery;
 use super::model::turn::{TurnBody, TurnPage};
 use super::refusal::failed_turn;
 use super::request::{Caller, OneSession, Params};
-use super::sse::{self, Gone, Place, Writer};
-use dormouse::{Cursor, EventSlice, Logged, Page, SessionHandle, TurnOutcome};
-use dormouse_base::shares::Admitted;
+use super::sse::{self, EventWriter, Gone, StreamPosition};
+use dormouse::{Cursor, EventBatch, EventEntry, Page, SessionHandle, TurnOutcome};
+use dormouse_base::shares::FairPermit;
 
 /// `GET …/turns?after=&limit=`
 pub(super) async fn turns(
@@ -46,7 +46,7 @@ pub(super) async fn turn(
 /// `GET …/events`: a page of what happened to a session, or the stream of its running turn.
 pub(super) async fn session_events(
     State(api): State<Api>,
-    Extension(slot): Extension<Slot>,
+    Extension(slot): Extension<RequestSlot>,
     Extension(id): Extension<RequestId>,
     OneSession(session): OneSession,
     headers: HeaderMap,
@@ -77,12 +77,12 @@ pub(super) async fn all_events(
     Params(query): Params<PageQuery>,
 ) -> Result<Json<EventPage>, ApiError> {
     let (after, limit) = (Cursor(query.after()), query.limit());
-    let EventSlice { events, next, more } = host.events_after(after, limit).await?;
+    let EventBatch { events, next, more } = host.events_after(after, limit).await?;
     let events: Vec<LoggedBody> = events.into_iter().map(LoggedBody::from).collect();
     Ok(Json(EventPage { count: events.len(), events, next: next.0, more }))
 }
 
-fn page(found: Page<Logged, Cursor>, after: Cursor) -> EventPage {
+fn page(found: Page<EventEntry, Cursor>, after: Cursor) -> EventPage {
     let (next, more) = (found.end().unwrap_or(after), found.next.is_some());
     let events: Vec<LoggedBody> = found.entries.into_iter().map(LoggedBody::from).collect();
     EventPage { count: events.len(), events, next: next.0, more }
@@ -91,7 +91,7 @@ fn page(found: Page<Logged, Cursor>, after: Cursor) -> EventPage {
 /// The rest of a stream: of the turn that the client names, or of the one that runs.
 async fn stream(
     api: Api,
-    slot: Slot,
+    slot: RequestSlot,
     id: RequestId,
     session: SessionHandle,
     headers: &HeaderMap,
@@ -99,11 +99,11 @@ async fn stream(
     let running = session.running().await?;
     let from = match (headers.get("last-event-id"), &running) {
         (Some(last), _) => {
-            let place = last.to_str().ok().and_then(Place::parse);
+            let place = last.to_str().ok().and_then(StreamPosition::parse);
             let problem = "must be the id of an event of a stream: turn.attempt.seq";
             place.ok_or_else(|| ApiError::invalid_field("Last-Event-ID", problem))?
         }
-        (None, Some((turn, _))) => Place::start(*turn),
+        (None, Some((turn, _))) => StreamPosition::start(*turn),
         // A client that reconnects by itself stops when it is told that there is no content.
         (None, None) => return Ok(StatusCode::NO_CONTENT.into_response()),
     };
@@ -125,13 +125,13 @@ async fn stream(
 async fn conclude(
     session: &SessionHandle,
     number: u64,
-    mut writer: Writer,
+    mut writer: EventWriter,
     id: &RequestId,
-    admitted: Admitted,
+    admitted: FairPermit,
 ) -> Result<(), Gone> {
     let ended = async {
         let turn = session.turn(number).await?.ok_or_else(turn_not_found)?;
-        let after = session.look().await?;
+        let after = session.info().await?;
         match &turn.outcome {
             TurnOutcome::Answered { .. } => Ok((turn, after)),
             TurnOutcome::Failed(_) => Err(failed_turn(&turn, after)),

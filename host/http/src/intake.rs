@@ -27,14 +27,14 @@ use dormouse_base::shares::Share;
 const MAX_DISCARDED: usize = 256 << 20;
 
 /// How often a component may take the time of a JSON body.
-const PATIENCE: u32 = 10;
+const COMPONENT_TIME_FACTOR: u32 = 10;
 
 /// The place of a request among those under way. Who goes on after the answer keeps it.
 #[derive(Clone, Debug)]
-pub(super) struct Slot(Arc<Share>);
+pub(super) struct RequestSlot(Arc<Share>);
 
-impl Slot {
-    /// Whose request it is.
+impl RequestSlot {
+    /// The principal that sent the request.
     pub(super) fn principal(&self) -> &Principal {
         self.0.principal()
     }
@@ -69,7 +69,7 @@ pub(super) async fn limit_in_flight(
     };
     let slot = api.slots.take(&principal, 1).ok_or_else(ApiError::overloaded)?;
     let mut request = Request::from_parts(parts, Body::from(body));
-    request.extensions_mut().insert(Slot(Arc::new(slot)));
+    request.extensions_mut().insert(RequestSlot(Arc::new(slot)));
     Ok(next.run(request).await)
 }
 
@@ -103,7 +103,7 @@ fn bounds(api: &Api, headers: &HeaderMap) -> Bounds {
     match media_type(headers) {
         Some(MediaType::Wasm) => {
             let bytes = usize::try_from(api.host.options().max_component_bytes);
-            Bounds { bytes: bytes.unwrap_or(usize::MAX), time: time * PATIENCE }
+            Bounds { bytes: bytes.unwrap_or(usize::MAX), time: time * COMPONENT_TIME_FACTOR }
         }
         Some(MediaType::Json) | None => Bounds { bytes, time },
     }

@@ -45,7 +45,7 @@ pub use server::serve;
 use self::held::pool;
 use dormouse::Host;
 use dormouse_base::memory::pool::Pool;
-use dormouse_base::shares::{Callers, FairQueue, Shares};
+use dormouse_base::shares::{Callers, FairSemaphore, Shares};
 use dormouse_domain::turn::MAX_REPLY_BYTES;
 
 /// Large answers that are read and rendered at a time; the others wait.
@@ -77,7 +77,7 @@ struct Shared {
     bodies: Pool,
     /// Memory for answers.
     answers: Pool,
-    readers: FairQueue,
+    readers: FairSemaphore,
 }
 
 /// How the server comes to its end.
@@ -98,7 +98,7 @@ impl Api {
             slots: Shares::new(options.max_requests as u64, callers),
             bodies: pool(host.memory(), largest_body, callers),
             answers: pool(host.memory(), MAX_REPLY_BYTES * ESCAPED, callers),
-            readers: FairQueue::new(READERS, callers),
+            readers: FairSemaphore::new(READERS, callers),
             host,
             options,
             names,

@@ -15,7 +15,7 @@ type Answer = Result<Json<Answered<Ordered>>, ApiError>;
 
 /// `GET …/status`
 pub(super) async fn status(OneSession(session): OneSession) -> Result<Json<StatusBody>, ApiError> {
-    Ok(Json(session.look().await?.into()))
+    Ok(Json(session.info().await?.into()))
 }
 
 /// `POST …/sleep`

@@ -15,7 +15,7 @@ use super::answers;
 use super::error::ApiError;
 use super::frame::RequestId;
 use super::held;
-use super::intake::Slot;
+use super::intake::RequestSlot;
 use super::model::ignored::{Answered, Ignored};
 use super::model::message::ReplyBody;
 use super::model::request::{Recipient, SendMessage, StreamMessage};
@@ -28,13 +28,13 @@ const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 /// What the request brings besides its body.
 pub(super) struct Asked {
     api: Api,
-    slot: Slot,
+    slot: RequestSlot,
     id: RequestId,
     since: Duration,
 }
 
 impl Asked {
-    fn now(api: Api, slot: Slot, id: RequestId) -> Asked {
+    fn now(api: Api, slot: RequestSlot, id: RequestId) -> Asked {
         let since = api.host.clock().monotonic();
         Asked { api, slot, id, since }
     }
@@ -43,7 +43,7 @@ impl Asked {
 /// `POST /api/sessions/{id}/message`
 pub(super) async fn send(
     State(api): State<Api>,
-    Extension(slot): Extension<Slot>,
+    Extension(slot): Extension<RequestSlot>,
     Extension(id): Extension<RequestId>,
     OneSession(session): OneSession,
     headers: HeaderMap,
@@ -103,7 +103,7 @@ fn json(answer: ReplyBody, ignored: Ignored) -> Result<Vec<u8>, ApiError> {
 /// `POST /api/agent/stream`
 pub(super) async fn stream_agent(
     State(api): State<Api>,
-    Extension(slot): Extension<Slot>,
+    Extension(slot): Extension<RequestSlot>,
     Extension(id): Extension<RequestId>,
     Caller(host): Caller,
     headers: HeaderMap,
@@ -148,8 +148,9 @@ async fn stream(
         request_id: id,
         ignored,
     };
-    let mut response =
-        sse::respond(&api, slot, sse::Place::start(turn), |writer| answering.write(writer));
+    let mut response = sse::respond(&api, slot, sse::StreamPosition::start(turn), |writer| {
+        answering.write(writer)
+    });
     if let Ok(value) = HeaderValue::try_from(session.id().to_string()) {
         response.headers_mut().insert(SESSION_ID, value);
     }

@@ -13,7 +13,7 @@ use dormouse_base::telemetry::Metrics;
 /// What the API is configured with. Every value has a default.
 #[derive(Clone, Debug)]
 pub struct ApiOptions {
-    /// Who may call. Empty: everybody that reaches the server, as [`Principal::local`].
+    /// The keys of the principals that may call. Empty: everybody that reaches the server may, as [`Principal::local`].
     pub keys: Vec<ApiKey>,
     /// Names that this server answers to besides those of the loopback: `example.org` for any
     /// port, or `example.org:8080`.
@@ -82,13 +82,13 @@ impl ApiKey {
         ApiKey { principal, hash: *blake3::hash(key.as_bytes()).as_bytes() }
     }
 
-    /// Who is meant by it.
+    /// The principal that calls with it.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// Whose key this is. Looks at all keys, in the same time whichever fits.
+    /// The principal whose key this is. Compares it with all keys, in the same time whichever fits.
     pub(super) fn find<'a>(keys: &'a [ApiKey], key: &str) -> Option<&'a Principal> {
         let hash = *blake3::hash(key.as_bytes()).as_bytes();
         let (mut found, mut place) = (Choice::from(0), 0_u64);

@@ -5,18 +5,19 @@ use axum::http::StatusCode;
 use super::error::ApiError;
 use super::model::session::SessionBody;
 use dormouse::{
-    AgentError, CreateError, Damaged, Denied, Ended, FailureCode, ForkError, InvalidField,
-    InvalidName, InvalidTransition, LookError, OrderError, Pattern, Refusal, SendError, Sight,
-    StoreError, TemplateError, TurnOutcome, TurnRecord, Unavailable, UpgradeError,
+    AgentError, CommandError, CreateError, DamagedSnapshot, FailureCode, FinishedTurn, ForkError,
+    InvalidField, InvalidName, InvalidTransition, Pattern, Refusal, SendError, SessionInfo,
+    SessionReadError, StoreError, TemplateError, TurnDenied, TurnOutcome, TurnRecord, Unavailable,
+    UpgradeError,
 };
-use dormouse_base::memory::pool::Refused;
+use dormouse_base::memory::pool::ChargeRefused;
 use dormouse_domain::code;
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> ApiError {
+impl From<ChargeRefused> for ApiError {
+    fn from(refused: ChargeRefused) -> ApiError {
         match refused {
-            Refused::Share => ApiError::overloaded(),
-            Refused::Budget => ApiError::out_of_memory(),
+            ChargeRefused::Share => ApiError::overloaded(),
+            ChargeRefused::Budget => ApiError::out_of_memory(),
         }
     }
 }
@@ -59,9 +60,9 @@ impl From<SendError> for ApiError {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }
             SendError::Failed(ended) => {
-                let Ended { turn, session, residency } = *ended;
+                let FinishedTurn { turn, session, residency } = *ended;
                 // No turn runs once one has failed.
-                let session = Sight {
+                let session = SessionInfo {
                     session,
                     residency,
                     running_turn: None,
@@ -77,7 +78,7 @@ impl From<SendError> for ApiError {
 }
 
 /// A turn that was begun and failed: recorded, billed, and told with both.
-pub(super) fn failed_turn(turn: &TurnRecord, session: Sight) -> ApiError {
+pub(super) fn failed_turn(turn: &TurnRecord, session: SessionInfo) -> ApiError {
     let TurnOutcome::Failed(failure) = &turn.outcome else {
         return ApiError::internal("a turn that was answered was taken for a failed one");
     };
@@ -102,50 +103,52 @@ fn status_of(code: FailureCode) -> StatusCode {
     }
 }
 
-impl From<Denied> for ApiError {
-    fn from(denied: Denied) -> ApiError {
+impl From<TurnDenied> for ApiError {
+    fn from(denied: TurnDenied) -> ApiError {
         let (text, code) = (denied.to_string(), denied.code());
         match denied {
-            Denied::NotActive(inactive) => ApiError::not_active(&inactive),
-            Denied::Paused => ApiError::new(StatusCode::CONFLICT, code, text),
-            Denied::BudgetExceeded(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),
-            Denied::TurnsExceeded(_) => ApiError::new(StatusCode::CONFLICT, code, text),
-            Denied::FuelExceeded(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),
+            TurnDenied::NotActive(inactive) => ApiError::not_active(&inactive),
+            TurnDenied::Paused => ApiError::new(StatusCode::CONFLICT, code, text),
+            TurnDenied::BudgetExceeded(_) => {
+                ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text)
+            }
+            TurnDenied::TurnsExceeded(_) => ApiError::new(StatusCode::CONFLICT, code, text),
+            TurnDenied::FuelExceeded(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),
         }
     }
 }
 
-impl From<OrderError> for ApiError {
-    fn from(error: OrderError) -> ApiError {
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> ApiError {
         let (text, code) = (error.to_string(), error.code());
         match error {
-            OrderError::Unavailable(error) => error.into(),
-            OrderError::InvalidTransition(error) => error.into(),
-            OrderError::Unsaved(turns) => {
+            CommandError::Unavailable(error) => error.into(),
+            CommandError::InvalidTransition(error) => error.into(),
+            CommandError::Unsaved(turns) => {
                 ApiError::new(StatusCode::CONFLICT, code, text).with("unsavedTurns", turns)
             }
-            OrderError::NotActive(inactive) => ApiError::not_active(&inactive),
-            OrderError::TurnInProgress => {
+            CommandError::NotActive(inactive) => ApiError::not_active(&inactive),
+            CommandError::TurnInProgress => {
                 ApiError::new(StatusCode::CONFLICT, code, text).retry_later()
             }
-            OrderError::NoSnapshot(id) => {
+            CommandError::NoSnapshot(id) => {
                 ApiError::new(StatusCode::NOT_FOUND, code, text).with("snapshotId", id.to_string())
             }
-            OrderError::OtherAgent(digest) => ApiError::new(StatusCode::CONFLICT, code, text)
+            CommandError::OtherAgent(digest) => ApiError::new(StatusCode::CONFLICT, code, text)
                 .with("agentDigest", digest.to_string()),
-            OrderError::NotUpgraded(_) => {
+            CommandError::NotUpgraded(_) => {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
             }
-            OrderError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, code, text),
-            OrderError::QueueFull => {
+            CommandError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, code, text),
+            CommandError::QueueFull => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }
         }
     }
 }
 
-impl From<Damaged> for ApiError {
-    fn from(damaged: Damaged) -> ApiError {
+impl From<DamagedSnapshot> for ApiError {
+    fn from(damaged: DamagedSnapshot) -> ApiError {
         let code = damaged.code();
         ApiError::new(StatusCode::CONFLICT, code, damaged.to_string())
             .with("snapshotId", damaged.snapshot.to_string())
@@ -160,7 +163,7 @@ impl From<ForkError> for ApiError {
             ForkError::Count => ApiError::invalid_field("count", text.trim_start_matches("count ")),
             ForkError::Spent(denied) => denied.into(),
             ForkError::Agent(error) => error.into(),
-            ForkError::Order(error) => error.into(),
+            ForkError::Command(error) => error.into(),
         }
     }
 }
@@ -169,7 +172,7 @@ impl From<UpgradeError> for ApiError {
     fn from(error: UpgradeError) -> ApiError {
         match error {
             UpgradeError::Agent(error) => error.into(),
-            UpgradeError::Order(error) => error.into(),
+            UpgradeError::Command(error) => error.into(),
         }
     }
 }
@@ -188,7 +191,7 @@ impl From<TemplateError> for ApiError {
             TemplateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, code, text),
             TemplateError::TooMany => ApiError::new(StatusCode::CONFLICT, code, text),
             TemplateError::Agent(error) => error.into(),
-            TemplateError::Order(error) => (*error).into(),
+            TemplateError::Command(error) => (*error).into(),
             TemplateError::Store(error) => error.into(),
         }
     }
@@ -295,11 +298,11 @@ impl From<Refusal> for ApiError {
     }
 }
 
-impl From<LookError> for ApiError {
-    fn from(error: LookError) -> ApiError {
+impl From<SessionReadError> for ApiError {
+    fn from(error: SessionReadError) -> ApiError {
         match error {
-            LookError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
-            LookError::Store(error) => error.into(),
+            SessionReadError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
+            SessionReadError::Store(error) => error.into(),
         }
     }
 }
@@ -370,24 +373,24 @@ mod tests {
             (404, "session_not_found")
         );
         let (status, reason, limit) = (Status::Completed, None, None);
-        let over = Denied::NotActive(NotActive { status, reason, limit });
+        let over = TurnDenied::NotActive(NotActive { status, reason, limit });
         assert_eq!(told(SendError::Denied(over)), (409, "session_not_active"));
-        assert_eq!(told(SendError::Denied(Denied::Paused)), (409, "session_paused"));
+        assert_eq!(told(SendError::Denied(TurnDenied::Paused)), (409, "session_paused"));
         assert_eq!(
-            told(SendError::Denied(Denied::BudgetExceeded(Limit::Budget(NanoUsd(1))))),
+            told(SendError::Denied(TurnDenied::BudgetExceeded(Limit::Budget(NanoUsd(1))))),
             (402, "budget_exceeded")
         );
         assert_eq!(told(SendError::QueueFull(64)), (429, "queue_full"));
         assert_eq!(told(SendError::ShareSpent), (429, "share_spent"));
         assert_eq!(told(SendError::Unavailable(Unavailable::OutOfMemory)), (503, "out_of_memory"));
-        assert_eq!(told(OrderError::Unsaved(1)), (409, "state_unsaved"));
+        assert_eq!(told(CommandError::Unsaved(1)), (409, "state_unsaved"));
         let unusable = || "it has format 1".to_owned();
         assert_eq!(
             told(SendError::Unavailable(Unavailable::Unusable(unusable()))),
             (409, "snapshot_unusable")
         );
         assert_eq!(
-            told(OrderError::Unavailable(Unavailable::Unusable(unusable()))),
+            told(CommandError::Unavailable(Unavailable::Unusable(unusable()))),
             (409, "snapshot_unusable")
         );
         assert_eq!(told(StoreError::Full), (507, "disk_full"));

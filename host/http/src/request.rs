@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use super::Api;
 use super::error::ApiError;
-use super::intake::Slot;
+use super::intake::RequestSlot;
 use super::model::ignored::Ignored;
 use super::model::query;
 use super::model::reading::{self, Body};
-use dormouse::{AgentSelector, Host, Object, Principal, SessionHandle, SessionId};
+use dormouse::{AgentSelector, Host, JsonObject, Principal, SessionHandle, SessionId};
 
 /// What some programs write before a text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -140,7 +140,7 @@ impl FromRequest<Api> for Component {
         if media_type(request.headers()) != Some(MediaType::Wasm) {
             return Err(wrong_type("application/wasm"));
         }
-        let slot = request.extensions().get::<Slot>().cloned();
+        let slot = request.extensions().get::<RequestSlot>().cloned();
         let bytes = whole(request).await?;
         Ok(Component(Bytes::from_owner(Uploaded { bytes, _slot: slot })))
     }
@@ -149,7 +149,7 @@ impl FromRequest<Api> for Component {
 /// A component with the place of its request.
 struct Uploaded {
     bytes: Bytes,
-    _slot: Option<Slot>,
+    _slot: Option<RequestSlot>,
 }
 
 impl AsRef<[u8]> for Uploaded {
@@ -158,7 +158,7 @@ impl AsRef<[u8]> for Uploaded {
     }
 }
 
-/// Who asks.
+/// The principal that sent the request.
 pub(super) fn principal_of(extensions: &Extensions) -> Result<&Principal, ApiError> {
     extensions.get().ok_or_else(|| ApiError::internal("nobody looked who asks"))
 }
@@ -182,7 +182,7 @@ fn too_many_values() -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error)
 }
 
-fn object(body: &[u8]) -> Result<Object, ApiError> {
+fn object(body: &[u8]) -> Result<JsonObject, ApiError> {
     let invalid = |error: String| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", error);
     // A byte order mark says nothing of a text that is UTF-8.
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::answer::Served;
-use self::link::{Limits, Link};
-use self::places::{Place, Places};
+use self::link::{ClientTimeouts, Connection};
+use self::places::{ConnectionSlot, ConnectionSlots};
 use self::socket::Socket;
 use super::options::ApiOptions;
 use super::{Api, Closing, routes};
@@ -105,10 +105,10 @@ pub async fn serve(
 struct Door {
     app: Router,
     builder: Builder<TokioExecutor>,
-    limits: Limits,
+    limits: ClientTimeouts,
     clock: Clock,
-    places: Arc<Places>,
-    reserve: Arc<Places>,
+    places: Arc<ConnectionSlots>,
+    reserve: Arc<ConnectionSlots>,
     /// The connections that are open.
     open: TaskTracker,
     /// No connection is to begin with anything more.
@@ -119,12 +119,13 @@ struct Door {
 
 impl Door {
     fn new(host: Host, options: ApiOptions, names: Vec<String>, closing: Closing) -> Door {
-        let limits = Limits {
+        let limits = ClientTimeouts {
             head: options.head_timeout,
             idle: options.keep_alive,
             stall: options.stall_timeout,
         };
-        let (places, shutdown) = (Places::new(options.max_connections), closing.begun.clone());
+        let (places, shutdown) =
+            (ConnectionSlots::new(options.max_connections), closing.begun.clone());
         let mut builder = Builder::new(TokioExecutor::new());
         // The link has the times of heads and of what lies between requests.
         builder.http1().header_read_timeout(None).max_buf_size(BUFFER).half_close(true);
@@ -138,7 +139,7 @@ impl Door {
             limits,
             clock: Clock::real(),
             places,
-            reserve: Places::new(RESERVED),
+            reserve: ConnectionSlots::new(RESERVED),
             open: TaskTracker::new(),
             shutdown,
             cut: CancellationToken::new(),
@@ -159,12 +160,12 @@ impl Door {
 
     /// Give a connection a place, or let it go.
     async fn admit(&self, stream: TcpStream) {
-        let link = Arc::new(Link::new(self.clock.clone(), self.limits));
+        let link = Arc::new(Connection::new(self.clock.clone(), self.limits));
         if let Some(place) = self.places.take(&link).await {
             return self.connect(stream, link, place, None);
         }
-        let limits = Limits { head: self.limits.head.min(RESERVED_HEAD), ..self.limits };
-        let link = Arc::new(Link::new(self.clock.clone(), limits));
+        let limits = ClientTimeouts { head: self.limits.head.min(RESERVED_HEAD), ..self.limits };
+        let link = Arc::new(Connection::new(self.clock.clone(), limits));
         match self.reserve.take(&link).await {
             Some(place) => self.connect(stream, link, place, Some(Reserved)),
             None => tracing::warn!("a connection was refused: max-connections are busy"),
@@ -174,8 +175,8 @@ impl Door {
     fn connect(
         &self,
         stream: TcpStream,
-        link: Arc<Link>,
-        place: Place,
+        link: Arc<Connection>,
+        place: ConnectionSlot,
         reserved: Option<Reserved>,
     ) {
         // Events of a stream go out as they come.

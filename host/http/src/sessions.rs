@@ -17,7 +17,7 @@ pub(super) async fn create(
     body: Option<JsonBody<CreateSession>>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     let JsonBody { body, ignored } = body.unwrap_or_default();
-    let created = host.sessions().create_seen(body.try_into()?).await?;
+    let created = host.sessions().create_with_info(body.try_into()?).await?;
     let resume = created.resume.map(Resume::from);
     let session = created.session.into();
     Ok((StatusCode::CREATED, Json(Created { session, resume, ignored })))
@@ -51,7 +51,7 @@ fn wanted(query: SessionsQuery) -> SessionQuery {
 
 /// `GET /api/sessions/{id}`
 pub(super) async fn show(OneSession(session): OneSession) -> Result<Json<SessionBody>, ApiError> {
-    Ok(Json(session.look().await?.into()))
+    Ok(Json(session.info().await?.into()))
 }
 
 /// `DELETE /api/sessions/{id}`

@@ -14,7 +14,7 @@ use dormouse::Fork;
 
 /// `GET …/snapshots`: those that are kept, newest first. There are never many.
 pub(super) async fn list(OneSession(session): OneSession) -> Result<Json<SnapshotList>, ApiError> {
-    let head = session.look().await?.session.head;
+    let head = session.info().await?.session.head;
     let found = session.snapshots().await?;
     let body = |summary| SnapshotBody::new(summary, head);
     let snapshots: Vec<SnapshotBody> = found.into_iter().map(body).collect();

@@ -24,12 +24,12 @@ use super::Api;
 use super::error::ApiError;
 use super::frame::RequestId;
 use super::held;
-use super::intake::Slot;
+use super::intake::RequestSlot;
 use super::model::ignored::Ignored;
 use super::model::message::StreamEvent;
 use dormouse::{
-    Clock, Delta, Output, Part, Principal, Reply, SendError, SessionHandle, Sight, TurnOutcome,
-    TurnRecord,
+    Clock, Delta, Part, Principal, Reply, SendError, SessionHandle, SessionInfo, TurnOutcome,
+    TurnOutput, TurnRecord,
 };
 use dormouse_base::memory::pool::{Charge, Pool};
 
@@ -51,38 +51,38 @@ pub(super) struct Gone;
 
 /// Where in a stream a reader is: `turn.attempt.seq`. There is one attempt yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct StreamPosition {
     pub(super) turn: u64,
     pub(super) seq: u64,
 }
 
-impl Place {
+impl StreamPosition {
     /// Before the first event of this turn.
-    pub(super) fn start(turn: u64) -> Place {
-        Place { turn, seq: 0 }
+    pub(super) fn start(turn: u64) -> StreamPosition {
+        StreamPosition { turn, seq: 0 }
     }
 
     /// From the `Last-Event-ID` that a client sends.
-    pub(super) fn parse(text: &str) -> Option<Place> {
+    pub(super) fn parse(text: &str) -> Option<StreamPosition> {
         let mut parts = text.split('.').map(|part| part.parse::<u64>().ok());
         let (turn, attempt, seq) = (parts.next()??, parts.next()??, parts.next()??);
-        (turn > 0 && attempt == 1 && parts.next().is_none()).then_some(Place { turn, seq })
+        (turn > 0 && attempt == 1 && parts.next().is_none()).then_some(StreamPosition { turn, seq })
     }
 }
 
 /// Answer with a stream that `write` writes, from after this place on.
 pub(super) fn respond<F>(
     api: &Api,
-    slot: Slot,
-    from: Place,
-    write: impl FnOnce(Writer) -> F,
+    slot: RequestSlot,
+    from: StreamPosition,
+    write: impl FnOnce(EventWriter) -> F,
 ) -> Response
 where
     F: Future<Output = Result<(), Gone>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(WAITING);
-    let writer = Writer {
-        waiting: Waiting {
+    let writer = EventWriter {
+        waiting: EventQueue {
             sender: sender.clone(),
             room: Arc::new(Semaphore::new(WAITING_BYTES as usize)),
             answers: api.answers.clone(),
@@ -124,8 +124,8 @@ where
 }
 
 /// Writes the events of one turn, and counts them.
-pub(super) struct Writer {
-    waiting: Waiting,
+pub(super) struct EventWriter {
+    waiting: EventQueue,
     turn: u64,
     seq: u64,
     /// The number of the last event that the reader has already.
@@ -133,7 +133,7 @@ pub(super) struct Writer {
 }
 
 /// What waits for a reader.
-struct Waiting {
+struct EventQueue {
     sender: mpsc::Sender<Bytes>,
     /// One for each byte that may wait.
     room: Arc<Semaphore>,
@@ -143,7 +143,7 @@ struct Waiting {
     stall: Duration,
 }
 
-impl Waiting {
+impl EventQueue {
     /// Add a small event, once there is room for it. What all of these take is bounded by the number of
     /// streams, and charged whatever there is.
     async fn push(&self, event: String) -> Result<(), Gone> {
@@ -177,7 +177,7 @@ impl Waiting {
         let bytes = u32::try_from(event.len()).unwrap_or(u32::MAX).min(WAITING_BYTES);
         let queueing = async {
             let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.map_err(|_| Gone)?;
-            let event = Event { bytes: held::charged(event.into(), charge), _room: room };
+            let event = QueuedEvent { bytes: held::charged(event.into(), charge), _room: room };
             self.sender.send(Bytes::from_owner(event)).await.map_err(|_| Gone)
         };
         tokio::time::timeout(self.stall, queueing).await.map_err(|_| Gone)?
@@ -185,20 +185,20 @@ impl Waiting {
 }
 
 /// An event that waits for its reader.
-struct Event {
+struct QueuedEvent {
     bytes: Bytes,
     _room: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Event {
+impl AsRef<[u8]> for QueuedEvent {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Writer {
+impl EventWriter {
     /// Follow what the turn streams, until it is over.
-    pub(super) async fn follow(&mut self, output: &Output) -> Result<(), Gone> {
+    pub(super) async fn follow(&mut self, output: &TurnOutput) -> Result<(), Gone> {
         let mut place = 0;
         while let Some(delta) = output.get(place).await {
             self.delta(delta).await?;
@@ -242,7 +242,7 @@ impl Writer {
         mut self,
         session: &SessionHandle,
         turn: TurnRecord,
-        after: Sight,
+        after: SessionInfo,
         latency: Duration,
         ignored: Ignored,
     ) -> Result<(), Gone> {
@@ -282,7 +282,7 @@ fn content_of(turn: &TurnRecord) -> &[Part] {
 
 /// A turn that somebody waits for.
 pub(super) struct Answering {
-    pub(super) output: Output,
+    pub(super) output: TurnOutput,
     pub(super) session: SessionHandle,
     pub(super) reply: Pin<Box<dyn Future<Output = Result<Reply, SendError>> + Send>>,
     pub(super) clock: Clock,
@@ -293,7 +293,7 @@ pub(super) struct Answering {
 
 impl Answering {
     /// Write what the agent streams, and what came of it.
-    pub(super) async fn write(mut self, mut writer: Writer) -> Result<(), Gone> {
+    pub(super) async fn write(mut self, mut writer: EventWriter) -> Result<(), Gone> {
         let mut ended = None;
         let mut place = 0;
         loop {
@@ -409,22 +409,22 @@ mod tests {
 
     #[test]
     fn a_place_is_a_turn_its_attempt_and_a_number() {
-        assert_eq!(Place::parse("3.1.17"), Some(Place { turn: 3, seq: 17 }));
+        assert_eq!(StreamPosition::parse("3.1.17"), Some(StreamPosition { turn: 3, seq: 17 }));
         for text in ["", "3", "3.1", "3.2.1", "0.1.1", "3.1.1.1", "3.1.x", "-3.1.1"] {
-            assert_eq!(Place::parse(text), None, "{text}");
+            assert_eq!(StreamPosition::parse(text), None, "{text}");
         }
     }
 
-    fn writer(seen: u64) -> (Writer, mpsc::Receiver<Bytes>) {
+    fn writer(seen: u64) -> (EventWriter, mpsc::Receiver<Bytes>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let waiting = Waiting {
+        let waiting = EventQueue {
             sender,
             room: Arc::new(Semaphore::new(WAITING_BYTES as usize)),
             answers: Pool::new(&MemoryBudget::new(1 << 30), 0, Callers::One),
             principal: Principal::local(),
             stall: Duration::from_secs(1),
         };
-        (Writer { waiting, turn: 2, seq: 0, seen }, receiver)
+        (EventWriter { waiting, turn: 2, seq: 0, seen }, receiver)
     }
 
     #[tokio::test]

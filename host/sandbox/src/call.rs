@@ -21,7 +21,7 @@ pub struct Call {
     pub number: u64,
     /// How often it was begun before without a record of it.
     pub attempt: u32,
-    /// Who sent it.
+    /// The sender of the message.
     pub sender: Sender,
     /// What was sent.
     pub content: Vec<Part>,
@@ -35,7 +35,7 @@ pub struct Call {
 #[derive(Debug)]
 pub struct GuestResult {
     /// The answer, or why there is none. After a fault the instance must be dropped.
-    pub answer: Result<Answer, Fault>,
+    pub answer: Result<AgentAnswer, Fault>,
     /// What the call has used and left behind.
     pub trace: CallTrace,
     /// The world that the call was made in.
@@ -44,7 +44,7 @@ pub struct GuestResult {
 
 /// The answer of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct AgentAnswer {
     /// What the sender gets.
     pub content: Vec<Part>,
     /// Whether the session has reached its end.

@@ -7,18 +7,18 @@ use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Link
 use wasmtime::{Engine, Store};
 
 use super::bindings::exports::dormouse::agent::{handler, state};
-use super::entry::{Entry, EntryIndices, HANDLER, INCOMING_HANDLER, RUN};
+use super::entry::{EntryIndices, EntryPoint, HANDLER, INCOMING_HANDLER, RUN};
 use super::fault::{Fault, bounded};
 use super::fuel;
-use super::guest::{Guest, MAX_RESOURCES, Start};
+use super::guest::{Guest, MAX_RESOURCES, StartConditions};
 use super::imports;
 use super::instance::{Grant, Instance, MAX_TRANSFER};
 use super::refusal::Refusal;
-use super::snapshot::{Form, Keeper, STATE, Unpinned, starts_alone};
+use super::snapshot::{Keeper, STATE, SnapshotForm, Unpinned, starts_alone};
 use super::ticker::Ticker;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::{Account, MemoryBudget};
-use dormouse_domain::agent::{Export, Exports, StartRandomness, Statefulness};
+use dormouse_domain::agent::{ComponentInfo, Export, Exports, StartRandomness, Statefulness};
 
 /// The fuel that a new instance may use to start, each time that a session wakes. The components of
 /// `agents/build` use 2,126 units with StarlingMonkey, 5,032 with QuickJS and 11,573 with CPython: what takes
@@ -26,7 +26,7 @@ use dormouse_domain::agent::{Export, Exports, StartRandomness, Statefulness};
 pub(super) const MAX_START: u64 = 100_000_000;
 
 /// What all instances of a sandbox share.
-pub(super) struct Shared {
+pub(super) struct SandboxShared {
     pub(super) ticker: Ticker,
     pub(super) memory: MemoryBudget,
     pub(super) clock: Clock,
@@ -39,11 +39,11 @@ pub struct Code {
     agent: InstancePre<Guest>,
     exports: Exports,
     entry: EntryIndices,
-    form: Form,
-    start: Start,
+    form: SnapshotForm,
+    start: StartConditions,
     start_fuel: u64,
     start_randomness: StartRandomness,
-    shared: Arc<Shared>,
+    shared: Arc<SandboxShared>,
 }
 
 /// What was found out about a component when it was uploaded.
@@ -52,7 +52,7 @@ pub(super) struct Findings {
     /// Why no image can be taken of its instances. `None`: it is instrumented.
     pub(super) unimaged: Option<String>,
     /// In which world its instances start.
-    pub(super) start: Start,
+    pub(super) start: StartConditions,
     /// The fuel that they use to start.
     pub(super) start_fuel: u64,
     /// Whether they draw random bytes there that are the same in all sessions.
@@ -93,7 +93,7 @@ impl Code {
         Ok(Instance::new(store, entry, keeper, shared.clone(), start_fuel))
     }
 
-    async fn start(&self, store: &mut Store<Guest>) -> Result<(Entry, Keeper), Fault> {
+    async fn start(&self, store: &mut Store<Guest>) -> Result<(EntryPoint, Keeper), Fault> {
         let made = self.agent.instantiate_async(&mut *store).await;
         let instance = made.map_err(|error| store.data_mut().fault(&error))?;
         let entry = self.entry.load(store, &instance);
@@ -160,9 +160,16 @@ impl Code {
         if self.exports.is_command() { Statefulness::Stateless } else { self.form.statefulness() }
     }
 
-    /// What the agent exports that the host can call.
-    pub(super) fn exports(&self) -> Exports {
-        self.exports
+    /// What is known of the component.
+    pub(super) fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            exports: self.exports,
+            imports: self.imports(),
+            capabilities: self.capabilities(),
+            statefulness: self.statefulness(),
+            start_fuel: self.start_fuel,
+            start_randomness: self.start_randomness,
+        }
     }
 
     /// Link a component.
@@ -172,39 +179,33 @@ impl Code {
     pub(super) fn link(
         component: &Component,
         linker: &Linker<Guest>,
-        shared: Arc<Shared>,
+        shared: Arc<SandboxShared>,
         findings: &Findings,
     ) -> Result<Code, Refusal> {
         let agent = linker.instantiate_pre(component).map_err(|error| unlinked(&error))?;
         let exports = exports(component);
         check(&agent, exports)?;
         let entry = EntryIndices::of(&agent, exports).map_err(|error| wrong(&error))?;
-        let form = Form::of(&agent, findings.unimaged.as_deref(), findings.unpinned, &shared.clock)
-            .map_err(|error| wrong(&error))?;
+        let form = SnapshotForm::of(
+            &agent,
+            findings.unimaged.as_deref(),
+            findings.unpinned,
+            &shared.clock,
+        )
+        .map_err(|error| wrong(&error))?;
         let Findings { start, start_fuel, start_randomness, .. } = *findings;
         Ok(Code { agent, exports, entry, form, start, start_fuel, start_randomness, shared })
     }
 
-    /// The fuel that an instance used to start when the agent was prepared: each does, where images can
-    /// be taken of it.
-    pub(super) fn start_fuel(&self) -> u64 {
-        self.start_fuel
-    }
-
-    /// Whether instances draw random bytes while they start that are the same in all sessions.
-    pub(super) fn start_randomness(&self) -> StartRandomness {
-        self.start_randomness
-    }
-
     /// The names of what the agent imports, in the order of the component.
-    pub(super) fn imports(&self) -> Vec<String> {
+    fn imports(&self) -> Vec<String> {
         let engine: &Engine = self.agent.engine();
         let component = self.agent.component().component_type();
         component.imports(engine).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// What a session has to grant to the agent, a word each.
-    pub(super) fn capabilities(&self) -> Vec<String> {
+    fn capabilities(&self) -> Vec<String> {
         let imports = self.imports();
         let mut words: Vec<String> = imports
             .iter()

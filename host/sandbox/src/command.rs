@@ -7,7 +7,7 @@ use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::exports::wasi::cli::run;
 
-use super::call::{Answer, Call, MAX_OUTPUT_BYTES};
+use super::call::{AgentAnswer, Call, MAX_OUTPUT_BYTES};
 use super::fault::{Fault, GuestFailure, bounded};
 use super::guest::Guest;
 use super::imports::wasi::{Printed, Program};
@@ -24,7 +24,7 @@ pub(super) async fn run(
     program: &run::Guest,
     store: &mut Store<Guest>,
     call: Call,
-) -> Result<Answer, Fault> {
+) -> Result<AgentAnswer, Fault> {
     let with = start(store.data_mut(), &call.content)?;
     let entered = store.data_mut().enter(with);
     entered.map_err(|error| Fault::Host(format!("{error:#}")))?;
@@ -42,7 +42,7 @@ pub(super) async fn run(
         },
     };
     if status == 0 {
-        Ok(Answer { content: store.data_mut().finish_printed(), complete: true })
+        Ok(AgentAnswer { content: store.data_mut().finish_printed(), complete: true })
     } else {
         Err(Fault::Failed(GuestFailure::Failed(failed(status, store))))
     }

@@ -33,7 +33,7 @@ pub(super) use queue::Owner;
 use super::fault::bounded;
 use super::refusal::Refusal;
 use make::{STACK, make};
-use queue::{FairQueue, Full, Leave, MAX_WAITING_EACH};
+use queue::{CompilePermit, CompileQueue, CompileQueueFull, MAX_WAITING_EACH};
 
 /// How long a child may take on the clock: it shares its processors with running guests.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -42,7 +42,7 @@ const MAX_ANSWER: u64 = 1 << 30;
 /// The most of a child's standard error that is read.
 const MAX_COMPLAINT: u64 = 4 << 10;
 
-/// Who compiles.
+/// How components are compiled: in this process, or in a child of it.
 #[derive(Clone, Debug)]
 pub enum Compiler {
     /// This process. Nothing can stop a compilation that takes long.
@@ -58,14 +58,14 @@ pub enum Compiler {
 pub(super) struct Compilation {
     compiler: Compiler,
     engine: Engine,
-    queue: FairQueue,
+    queue: CompileQueue,
     stopped: CancellationToken,
 }
 
 impl Compilation {
     /// With settings like those of this engine.
     pub(super) fn new(compiler: Compiler, engine: Engine) -> Compilation {
-        let (queue, stopped) = (FairQueue::default(), CancellationToken::new());
+        let (queue, stopped) = (CompileQueue::default(), CancellationToken::new());
         Compilation { compiler, engine, queue, stopped }
     }
 
@@ -81,8 +81,8 @@ impl Compilation {
         owner: Owner,
     ) -> Result<Compiled, Refusal> {
         let leave = self.queue.leave(owner).await.map_err(|full| match full {
-            Full::Principal => Refusal::QueueFull { limit: MAX_WAITING_EACH },
-            Full::Everybody => Refusal::Busy,
+            CompileQueueFull::Principal => Refusal::QueueFull { limit: MAX_WAITING_EACH },
+            CompileQueueFull::Everybody => Refusal::Busy,
         })?;
         match &self.compiler {
             Compiler::InProcess => self.in_process(component, leave).await,
@@ -119,7 +119,11 @@ impl Compilation {
     }
 
     /// On a thread that does nothing else: it may take long, and nothing else is to wait behind it.
-    async fn in_process(&self, component: Bytes, leave: Leave) -> Result<Compiled, Refusal> {
+    async fn in_process(
+        &self,
+        component: Bytes,
+        leave: CompilePermit,
+    ) -> Result<Compiled, Refusal> {
         let engine = self.engine.clone();
         let (done, made) = oneshot::channel();
         let thread = std::thread::Builder::new().name("dormouse-compile".to_owned());

@@ -27,7 +27,7 @@ use super::snapshot::STATE;
 use dormouse_domain::agent::{Export, Exports};
 use scope::Scopes;
 #[cfg(test)]
-pub(super) use work::Work;
+pub(super) use work::WorkCount;
 use work::{add, bound};
 
 /// Components and modules inside one another.
@@ -69,7 +69,7 @@ pub(super) fn inspect(bytes: &[u8], features: WasmFeatures) -> Result<Exports, R
 
 /// How much work a component is, whatever it exports.
 #[cfg(test)]
-pub(super) fn measure(bytes: &[u8], features: WasmFeatures) -> Result<work::Work, Refusal> {
+pub(super) fn measure(bytes: &[u8], features: WasmFeatures) -> Result<work::WorkCount, Refusal> {
     Ok(read(bytes, features)?.scopes.work())
 }
 

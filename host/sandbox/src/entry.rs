@@ -24,7 +24,7 @@ pub(super) enum EntryIndices {
 }
 
 /// Where it is in an instance.
-pub(super) enum Entry {
+pub(super) enum EntryPoint {
     Handler(handler::Guest),
     Command(run::Guest),
 }
@@ -46,10 +46,10 @@ impl EntryIndices {
         &self,
         store: &mut Store<Guest>,
         instance: &Instance,
-    ) -> wasmtime::Result<Entry> {
+    ) -> wasmtime::Result<EntryPoint> {
         Ok(match self {
-            EntryIndices::Handler(indices) => Entry::Handler(indices.load(store, instance)?),
-            EntryIndices::Command(indices) => Entry::Command(indices.load(store, instance)?),
+            EntryIndices::Handler(indices) => EntryPoint::Handler(indices.load(store, instance)?),
+            EntryIndices::Command(indices) => EntryPoint::Command(indices.load(store, instance)?),
         })
     }
 }

@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use dormouse_domain::creation::InvalidField;
-use dormouse_domain::session::Object;
+use dormouse_domain::session::JsonObject;
 
 /// The most that all variables may take, in bytes: each with its name, its value, and the two signs that
 /// C puts between and behind them.
@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 1024;
 ///
 /// # Errors
 /// As for `of`, or there is too much of it.
-pub fn check(config: &Object) -> Result<(), InvalidField> {
+pub fn check(config: &JsonObject) -> Result<(), InvalidField> {
     let bytes: usize = of(config)?.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     if bytes > MAX_BYTES {
         let problem = format!(
@@ -34,7 +34,7 @@ pub fn check(config: &Object) -> Result<(), InvalidField> {
 ///
 /// # Errors
 /// `env` is not an object of strings, or something in it cannot be in an environment.
-pub(crate) fn of(config: &Object) -> Result<Vec<(String, String)>, InvalidField> {
+pub(crate) fn of(config: &JsonObject) -> Result<Vec<(String, String)>, InvalidField> {
     let invalid = |problem: String| InvalidField::new("config.env", problem);
     let variables = match config.get("env") {
         None | Some(Value::Null) => return Ok(Vec::new()),
@@ -74,7 +74,7 @@ mod tests {
         let expected = vec![("A".to_owned(), "1=2".to_owned()), ("b".to_owned(), String::new())];
         assert_eq!(env(json!({ "A": "1=2", "b": "" })), Ok(expected));
         assert_eq!(env(Value::Null), Ok(Vec::new()));
-        assert_eq!(of(&Object::new()), Ok(Vec::new()));
+        assert_eq!(of(&JsonObject::new()), Ok(Vec::new()));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) struct Guest {
     /// When it makes room for others.
     pub(super) pace: Pace,
     /// What belongs to the call that runs. `None` while the guest starts, restores or rests.
-    turn: Option<Turn>,
+    turn: Option<CallContext>,
     wasi: WasiCtx,
     /// What the session has of WASI, while the guest starts with what is the same for its agent.
     later: Option<WasiCtx>,
@@ -43,7 +43,7 @@ pub(super) struct Guest {
 
 /// Which clocks and which randomness a guest starts with. Once it has started it has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
+pub(super) enum StartConditions {
     /// Its own.
     Session,
     /// Those that are the same for all instances, so that they start alike.
@@ -51,7 +51,7 @@ pub(super) enum Start {
 }
 
 /// The host's side of one call.
-pub(super) struct Turn {
+pub(super) struct CallContext {
     world: Box<dyn World>,
     /// How much the call has streamed and printed.
     pub(super) streamed: Streamed,
@@ -59,7 +59,7 @@ pub(super) struct Turn {
     printed: Option<PrintedReply>,
 }
 
-impl Turn {
+impl CallContext {
     /// What the agent may know of its session.
     pub(super) fn session(&self) -> SessionView<'_> {
         self.world.session()
@@ -86,7 +86,7 @@ impl Guest {
     /// For an instance with this grant, whose memory is paid with this account.
     pub(super) fn new(
         grant: &Grant,
-        start: Start,
+        start: StartConditions,
         limit: u64,
         account: Account,
         clock: &Clock,
@@ -107,8 +107,8 @@ impl Guest {
         resources.set_max_capacity(MAX_RESOURCES);
         let session = wasi::context(&random, &log);
         let (wasi, later, start_random) = match start {
-            Start::Session => (session, None, None),
-            Start::Alike => {
+            StartConditions::Session => (session, None, None),
+            StartConditions::Alike => {
                 let same = RandomStream::same_for_all();
                 (wasi::context(&same, &log), Some(session), Some(same))
             }
@@ -144,7 +144,7 @@ impl Guest {
     /// A turn of the guest begins, in this world.
     pub(super) fn begin_turn(&mut self, turn: u64, attempt: u32, world: Box<dyn World>) {
         self.random.enter(Occasion { turn, attempt, moment: Moment::Turn, segment: 0 });
-        self.turn = Some(Turn { world, streamed: Streamed::default(), printed: None });
+        self.turn = Some(CallContext { world, streamed: Streamed::default(), printed: None });
     }
 
     /// The turn of the guest is over, or given up. Answers with its world, where a turn was begun.
@@ -249,7 +249,7 @@ impl Guest {
     ///
     /// # Errors
     /// A trap, where none does: a guest can ask for its session when it is called, not before.
-    pub(super) fn turn(&mut self) -> wasmtime::Result<&mut Turn> {
+    pub(super) fn turn(&mut self) -> wasmtime::Result<&mut CallContext> {
         self.turn.as_mut().ok_or_else(|| {
             wasmtime::Error::msg(
                 "the session and its output can be used in a turn only, not while the agent \

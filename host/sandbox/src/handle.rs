@@ -3,7 +3,7 @@
 use wasmtime::{AsContextMut, Store};
 
 use super::bindings::exports::dormouse::agent::handler;
-use super::call::{Answer, Call, MAX_REPLY_PARTS};
+use super::call::{AgentAnswer, Call, MAX_REPLY_PARTS};
 use super::fault::{Fault, GuestFailure, bounded};
 use super::fuel;
 use super::guest::Guest;
@@ -22,7 +22,7 @@ pub(super) async fn run(
     handler: &handler::Guest,
     store: &mut Store<Guest>,
     call: Call,
-) -> Result<Answer, Fault> {
+) -> Result<AgentAnswer, Fault> {
     let Call { id, number, attempt: _, sender, content, deadline, fuel } = call;
     let parts: Vec<handler::PartParam<'_>> = content.iter().map(lower).collect();
     let turn = handler::Turn {
@@ -39,7 +39,7 @@ pub(super) async fn run(
         Ok(Ok(reply)) => {
             pay_for_reply(store, &reply.content).await?;
             let complete = reply.complete;
-            Ok(Answer { content: take(reply.content).await?, complete })
+            Ok(AgentAnswer { content: take(reply.content).await?, complete })
         }
         Ok(Err(failure)) => Err(Fault::Failed(failure.into())),
         // What an import takes is bounded before it is read: this is the reply.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use tracing::Instrument;
 use wasmtime::Store;
 
-use super::call::{Answer, Call, CallTrace, GuestResult};
-use super::code::Shared;
+use super::call::{AgentAnswer, Call, CallTrace, GuestResult};
+use super::code::SandboxShared;
 use super::command;
-use super::entry::Entry;
+use super::entry::EntryPoint;
 use super::fault::Fault;
 use super::fuel;
 use super::guest::Guest;
@@ -46,9 +46,9 @@ pub struct Grant {
 /// A live guest.
 pub struct Instance {
     store: Store<Guest>,
-    entry: Entry,
+    entry: EntryPoint,
     keeper: Keeper,
-    shared: Arc<Shared>,
+    shared: Arc<SandboxShared>,
     /// The fuel that the guest was given for the call that runs, or ran last.
     given: u64,
     /// A call was begun, and has not ended well.
@@ -70,9 +70,9 @@ impl std::fmt::Debug for Instance {
 impl Instance {
     pub(super) fn new(
         store: Store<Guest>,
-        entry: Entry,
+        entry: EntryPoint,
         keeper: Keeper,
-        shared: Arc<Shared>,
+        shared: Arc<SandboxShared>,
         start_fuel: u64,
     ) -> Instance {
         let (given, poisoned, own, start_is_due) = (0, false, None, true);
@@ -292,7 +292,7 @@ impl Instance {
     /// Whether it is a command, of which nothing is kept.
     #[must_use]
     pub fn is_stateless(&self) -> bool {
-        matches!(self.entry, Entry::Command(_))
+        matches!(self.entry, EntryPoint::Command(_))
     }
 
     /// Bytes of memories and tables that the guest has.
@@ -332,11 +332,13 @@ impl Instance {
         if fuel::is_overdrawn(&self.store) { Err(Fault::FuelExhausted) } else { Ok(()) }
     }
 
-    async fn answer(&mut self, call: Call) -> Result<Answer, Fault> {
+    async fn answer(&mut self, call: Call) -> Result<AgentAnswer, Fault> {
         let answer = match &self.entry {
-            Entry::Handler(handler) => handle::run(handler, &mut self.store, call).await?,
+            EntryPoint::Handler(handler) => handle::run(handler, &mut self.store, call).await?,
             // It has come to its end, and the instance stays as poisoned as it is.
-            Entry::Command(program) => return command::run(program, &mut self.store, call).await,
+            EntryPoint::Command(program) => {
+                return command::run(program, &mut self.store, call).await;
+            }
         };
         self.own = self.keeper.save_within_turn(&mut self.store).await?;
         self.poisoned = false;

@@ -43,7 +43,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Linker;
 
 pub use cache::CacheOptions;
-pub use call::{Answer, Call, CallTrace, GuestResult};
+pub use call::{AgentAnswer, Call, CallTrace, GuestResult};
 pub use code::Code;
 pub use compile::{Compiler, compile_child};
 pub use fault::{Fault, GuestFailure};
@@ -54,15 +54,15 @@ pub use snapshot::Saved;
 pub use world::{SessionView, World};
 
 use cache::Cache;
-use code::Shared;
+use code::SandboxShared;
 use compile::Compilation;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::MemoryBudget;
-use dormouse_domain::agent::{Digest, Exports, StartRandomness, Statefulness};
+use dormouse_domain::agent::{ComponentInfo, Digest};
 use dormouse_domain::id::Principal;
 use engine::Engines;
 use guest::Guest;
-use prepare::Source;
+use prepare::CodeSource;
 use ticker::Ticker;
 
 /// Threads for what blocks, and is over soon: hashing, the cache, loading of compiled forms, images.
@@ -84,11 +84,11 @@ pub struct SandboxOptions {
     pub max_component_bytes: u64,
     /// Threads that guests run on.
     pub guest_threads: usize,
-    /// Who pays for what guests hold.
+    /// The budget that pays for the memory that guests hold.
     pub memory: MemoryBudget,
     /// The clock that guests see.
     pub clock: Clock,
-    /// Who compiles.
+    /// How components are compiled.
     pub compiler: Compiler,
     /// Where compiled forms are kept. `None`: nowhere.
     pub cache: Option<CacheOptions>,
@@ -132,7 +132,7 @@ struct Inner {
     compilation: Compilation,
     cache: Option<Cache>,
     max_component_bytes: u64,
-    shared: Arc<Shared>,
+    shared: Arc<SandboxShared>,
     handle: Handle,
     /// Present until it is dropped.
     runtime: Option<Runtime>,
@@ -152,18 +152,8 @@ impl Drop for Inner {
 pub struct Prepared {
     /// The digest of the component.
     pub digest: Digest,
-    /// What it exports that the host can call.
-    pub exports: Exports,
-    /// The interfaces that it imports, in the order of the component.
-    pub imports: Vec<String>,
-    /// What a session needs to grant for them: a word each, sorted.
-    pub capabilities: Vec<String>,
-    /// How its state outlives its instance.
-    pub statefulness: Statefulness,
-    /// The fuel that an instance uses to start.
-    pub start_fuel: u64,
-    /// Whether its instances draw the same random bytes while they start.
-    pub start_randomness: StartRandomness,
+    /// What is known of the component.
+    pub component: ComponentInfo,
     /// How long it took to inspect and to compile. Zero where its compiled form was at hand.
     pub compile_time: Duration,
     /// Whether its compiled form came from the cache.
@@ -201,7 +191,7 @@ impl Sandbox {
             engines,
             cache,
             max_component_bytes: options.max_component_bytes,
-            shared: Arc::new(Shared {
+            shared: Arc::new(SandboxShared {
                 ticker,
                 memory: options.memory,
                 clock: options.clock,
@@ -251,7 +241,7 @@ impl Sandbox {
         component: Bytes,
         owner: Option<Principal>,
     ) -> Result<Prepared, Refusal> {
-        self.prepare_from(Source::Cache, component, owner).await
+        self.prepare_from(CodeSource::Cache, component, owner).await
     }
 
     /// The same without the cache: as long as a component takes that was never seen before.
@@ -263,7 +253,7 @@ impl Sandbox {
         component: Bytes,
         owner: Option<Principal>,
     ) -> Result<Prepared, Refusal> {
-        self.prepare_from(Source::Component, component, owner).await
+        self.prepare_from(CodeSource::Component, component, owner).await
     }
 
     /// Forget the compiled form of a component that no agent has any more.
@@ -277,7 +267,7 @@ impl Sandbox {
 
     async fn prepare_from(
         &self,
-        source: Source,
+        source: CodeSource,
         component: Bytes,
         owner: Option<Principal>,
     ) -> Result<Prepared, Refusal> {

@@ -25,7 +25,7 @@ use super::code::{Code, Findings};
 use super::compile::{Compiled, Owner};
 use super::component;
 use super::fault::{Fault, bounded};
-use super::guest::Start;
+use super::guest::StartConditions;
 use super::instance::Grant;
 use super::refusal::Refusal;
 use super::snapshot::Unpinned;
@@ -35,7 +35,7 @@ use dormouse_domain::time::Timestamp;
 
 /// Where the code of a component may come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum CodeSource {
     /// The cache, where it is there.
     Cache,
     /// The component itself.
@@ -45,7 +45,7 @@ pub(super) enum Source {
 /// Prepare a component of this owner.
 pub(super) async fn prepare(
     inner: Arc<Inner>,
-    source: Source,
+    source: CodeSource,
     bytes: Bytes,
     owner: Owner,
 ) -> Result<Prepared, Refusal> {
@@ -54,8 +54,8 @@ pub(super) async fn prepare(
         blocking(move || {
             let digest = Digest::of(&bytes);
             let cached = match source {
-                Source::Cache => load_cached(&inner, digest),
-                Source::Component => None,
+                CodeSource::Cache => load_cached(&inner, digest),
+                CodeSource::Component => None,
             };
             (digest, cached)
         })
@@ -104,18 +104,7 @@ async fn make(
 }
 
 fn prepared(digest: Digest, code: Code, compile_time: Duration, from_cache: bool) -> Prepared {
-    Prepared {
-        digest,
-        exports: code.exports(),
-        imports: code.imports(),
-        capabilities: code.capabilities(),
-        statefulness: code.statefulness(),
-        start_fuel: code.start_fuel(),
-        start_randomness: code.start_randomness(),
-        compile_time,
-        from_cache,
-        code: Arc::new(code),
-    }
+    Prepared { digest, component: code.info(), compile_time, from_cache, code: Arc::new(code) }
 }
 
 /// Link a component that was just compiled, and try it.
@@ -126,7 +115,7 @@ async fn find_out(
 ) -> Result<(Code, Findings), Refusal> {
     let mut findings = Findings {
         unimaged,
-        start: Start::Session,
+        start: StartConditions::Session,
         start_fuel: 0,
         start_randomness: StartRandomness::None,
         unpinned: Unpinned::default(),
@@ -135,7 +124,7 @@ async fn find_out(
     if findings.unimaged.is_none() {
         let grant = trial(inner, 0);
         if !code.starts_alone(&grant).await.map_err(unstarted)? {
-            findings.start = Start::Alike;
+            findings.start = StartConditions::Alike;
             code = link(inner, component, &findings)?;
         }
         // Each is found once: it is left out from then on.
@@ -235,9 +224,9 @@ impl Findings {
         let mut kept = Vec::with_capacity(compiled.len() + reason.len() + HEAD);
         // 0 and 1 were those of a form that told less.
         kept.push(match (self.start, self.start_randomness) {
-            (Start::Session, _) => 2,
-            (Start::Alike, StartRandomness::None) => 3,
-            (Start::Alike, StartRandomness::Shared) => 4,
+            (StartConditions::Session, _) => 2,
+            (StartConditions::Alike, StartRandomness::None) => 3,
+            (StartConditions::Alike, StartRandomness::Shared) => 4,
         });
         kept.extend(self.start_fuel.to_le_bytes());
         kept.extend(self.unpinned.bits().to_le_bytes());
@@ -253,9 +242,9 @@ impl Findings {
         let (head, rest) = kept.split_at_checked(HEAD)?;
         let (kind, head) = head.split_first()?;
         let (start, start_randomness) = match kind {
-            2 => (Start::Session, StartRandomness::None),
-            3 => (Start::Alike, StartRandomness::None),
-            4 => (Start::Alike, StartRandomness::Shared),
+            2 => (StartConditions::Session, StartRandomness::None),
+            3 => (StartConditions::Alike, StartRandomness::None),
+            4 => (StartConditions::Alike, StartRandomness::Shared),
             _ => return None,
         };
         let (fuel, head) = head.split_first_chunk()?;

@@ -22,7 +22,7 @@ use super::SandboxError;
 /// How often a running guest is asked to yield, at least.
 const TICK: Duration = Duration::from_millis(10);
 /// How many ticks without a guest before the thread parks.
-const PATIENCE: u32 = 100;
+const IDLE_TICKS: u32 = 100;
 
 /// Ticks while guests run. Its thread ends when the ticker is dropped.
 pub(super) struct Ticker {
@@ -99,7 +99,7 @@ fn tick(shared: &Shared, engines: &[Engine]) {
         } else {
             idle += 1;
         }
-        if idle <= PATIENCE {
+        if idle <= IDLE_TICKS {
             std::thread::park_timeout(TICK);
             continue;
         }

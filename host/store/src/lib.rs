@@ -30,7 +30,9 @@ use async_trait::async_trait;
 
 use self::read::Reads;
 pub use self::retention::Retention;
-pub use self::transaction::{Creation, Expect, MAX_CREATIONS, Transaction, TurnCommit, Write};
+pub use self::transaction::{
+    Expect, MAX_SESSION_RECORDS, NewSessionRecord, Transaction, TurnCommit, Write,
+};
 use self::upkeep::Upkeep;
 use dormouse_domain::agent::{AgentName, AgentOwner, AgentRef, Digest, Version};
 use dormouse_domain::code;
@@ -133,9 +135,9 @@ impl StoreError {
     }
 }
 
-/// A session and the guest state that its next turn starts from.
+/// What it takes to wake a session: the record, and the guest state that the next turn starts from.
 #[derive(Clone, Debug)]
-pub struct Dormant {
+pub struct WakeState {
     /// The record.
     pub session: Session,
     /// The head, where there is one, with the data of all its chunks.
@@ -144,9 +146,9 @@ pub struct Dormant {
     pub damage: Option<Arc<str>>,
 }
 
-/// A snapshot that the store keeps, and whose it is.
+/// A snapshot that the store keeps, and the session that it belongs to.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct StoredSnapshot {
     /// The session that it belongs to.
     pub session: SessionId,
     /// The snapshot.
@@ -170,13 +172,13 @@ pub struct SnapshotSummary {
     pub size: u64,
 }
 
-/// How much of a snapshot to read.
+/// How much of a snapshot the store reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
+pub enum SnapshotDetail {
     /// With the data of all chunks: what it takes to wake an instance.
-    Whole,
+    Full,
     /// Without the data of its chunks: what it takes to keep the same state again.
-    Outline,
+    Metadata,
 }
 
 /// Which sessions to list.
@@ -231,7 +233,7 @@ pub struct Page<T, C> {
     pub next: Option<C>,
 }
 
-impl Page<Logged, Cursor> {
+impl Page<EventEntry, Cursor> {
     /// What to ask for behind this page: also where nothing is left, for what comes later. `None`: it is
     /// empty.
     #[must_use]
@@ -266,7 +268,7 @@ pub enum AgentQuery {
 
 /// An event with its place in the log.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Logged {
+pub struct EventEntry {
     /// Its place.
     pub cursor: Cursor,
     /// The event.

@@ -13,16 +13,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use self::state::State;
+use self::state::StoredData;
 use crate::page::Filling;
 use crate::read::{ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadTemplates, ReadTurns};
 use crate::{
-    AgentQuery, Bound, Depth, Dormant, Kept, Logged, PAGE_BYTES, Page, Retention, SessionPage,
-    SessionQuery, SnapshotSummary, Store, StoreError, Transaction, codec,
+    AgentQuery, Bound, EventEntry, PAGE_BYTES, Page, Retention, SessionPage, SessionQuery,
+    SnapshotDetail, SnapshotSummary, Store, StoreError, StoredSnapshot, Transaction, WakeState,
+    codec,
 };
 use dormouse_base::clock::Clock;
 use dormouse_domain::agent::{Agent, Digest};
-use dormouse_domain::event::{Cursor, Subject};
+use dormouse_domain::event::{Cursor, EventSubject};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::session::Session;
 use dormouse_domain::template::{Template, TemplateSummary};
@@ -32,7 +33,7 @@ use dormouse_domain::turn::TurnRecord;
 /// A store in memory.
 #[derive(Debug)]
 pub struct MemoryStore {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<StoredData>>,
     secret: [u8; 32],
     /// Tells where the log ends. `None`: the store is closed.
     log_end: Mutex<Option<watch::Sender<Cursor>>>,
@@ -72,10 +73,10 @@ impl MemoryStore {
         let clock = Clock::real();
         let random = [clock.random(), clock.random(), clock.random()].concat();
         let secret = *blake3::hash(&random).as_bytes();
-        MemoryStore::of(Arc::new(Mutex::new(State::new(keep))), secret)
+        MemoryStore::of(Arc::new(Mutex::new(StoredData::new(keep))), secret)
     }
 
-    fn of(state: Arc<Mutex<State>>, secret: [u8; 32]) -> MemoryStore {
+    fn of(state: Arc<Mutex<StoredData>>, secret: [u8; 32]) -> MemoryStore {
         let (log_end, end) = watch::channel(Cursor::default());
         MemoryStore {
             state,
@@ -109,7 +110,7 @@ impl MemoryStore {
         self.lock().counts()
     }
 
-    fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+    fn open(&self) -> Result<MutexGuard<'_, StoredData>, StoreError> {
         if self.log_end().is_some() { Ok(self.lock()) } else { Err(StoreError::Closed) }
     }
 
@@ -117,7 +118,7 @@ impl MemoryStore {
         self.log_end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, StoredData> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -198,9 +199,9 @@ impl ReadSessions for MemoryStore {
         Ok(self.open()?.sessions.get(&id).map(|held| held.record.clone()))
     }
 
-    async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
+    async fn wake_state(&self, id: SessionId) -> Result<Option<WakeState>, StoreError> {
         let state = self.open()?;
-        Ok(state.sessions.get(&id).map(|held| Dormant {
+        Ok(state.sessions.get(&id).map(|held| WakeState {
             session: held.record.clone(),
             head: held.record.head.and_then(|head| held.snapshot(head)).cloned(),
             damage: None,
@@ -297,14 +298,18 @@ impl ReadSnapshots for MemoryStore {
         Ok(kept.iter().rev().map(summary).collect())
     }
 
-    async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError> {
+    async fn snapshot(
+        &self,
+        id: SnapshotId,
+        depth: SnapshotDetail,
+    ) -> Result<Option<StoredSnapshot>, StoreError> {
         let state = self.open()?;
         let found = state.sessions.values().find_map(|held| Some((held, held.snapshot(id)?)));
-        Ok(found.map(|(held, snapshot)| Kept {
+        Ok(found.map(|(held, snapshot)| StoredSnapshot {
             session: held.record.id,
             snapshot: match depth {
-                Depth::Whole => snapshot.clone(),
-                Depth::Outline => blobs::outline(snapshot),
+                SnapshotDetail::Full => snapshot.clone(),
+                SnapshotDetail::Metadata => blobs::outline(snapshot),
             },
         }))
     }
@@ -360,7 +365,7 @@ impl ReadEvents for MemoryStore {
         &self,
         cursor: Cursor,
         bound: Bound,
-    ) -> Result<Page<Logged, Cursor>, StoreError> {
+    ) -> Result<Page<EventEntry, Cursor>, StoreError> {
         Ok(self.open()?.events(cursor, bound, |_| true))
     }
 
@@ -369,14 +374,14 @@ impl ReadEvents for MemoryStore {
         session: SessionId,
         cursor: Cursor,
         bound: Bound,
-    ) -> Result<Page<Logged, Cursor>, StoreError> {
+    ) -> Result<Page<EventEntry, Cursor>, StoreError> {
         let state = self.open()?;
         let Some(held) = state.sessions.get(&session) else {
             return Ok(Filling::new(bound).page());
         };
         // One of the same id may have been there before.
         let cursor = cursor.max(held.before);
-        let subject = Subject::Session(session);
+        let subject = EventSubject::Session(session);
         Ok(state.events(cursor, bound, |event| event.subject == subject))
     }
 }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
-    AgentQuery, Bound, Depth, Dormant, Kept, Logged, Page, SessionPage, SessionQuery,
-    SnapshotSummary, StoreError,
+    AgentQuery, Bound, EventEntry, Page, SessionPage, SessionQuery, SnapshotDetail,
+    SnapshotSummary, StoreError, StoredSnapshot, WakeState,
 };
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
@@ -48,7 +48,7 @@ pub trait ReadSessions: Send + Sync {
     async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError>;
 
     /// The record of a session with its head: what it takes to wake it.
-    async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError>;
+    async fn wake_state(&self, id: SessionId) -> Result<Option<WakeState>, StoreError>;
 
     /// A page of the sessions that match, newest first. It ends before it has more than
     /// [`PAGE_BYTES`](crate::PAGE_BYTES).
@@ -90,7 +90,11 @@ pub trait ReadSnapshots: Send + Sync {
     async fn snapshots(&self, session: SessionId) -> Result<Vec<SnapshotSummary>, StoreError>;
 
     /// A snapshot, whosever it is. [`StoreError::Damaged`] where it does not decode.
-    async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError>;
+    async fn snapshot(
+        &self,
+        id: SnapshotId,
+        depth: SnapshotDetail,
+    ) -> Result<Option<StoredSnapshot>, StoreError>;
 }
 
 /// The templates.
@@ -134,7 +138,7 @@ pub trait ReadEvents: Send + Sync {
         &self,
         cursor: Cursor,
         bound: Bound,
-    ) -> Result<Page<Logged, Cursor>, StoreError>;
+    ) -> Result<Page<EventEntry, Cursor>, StoreError>;
 
     /// Events of one session after `cursor`, in order.
     async fn session_events(
@@ -142,7 +146,7 @@ pub trait ReadEvents: Send + Sync {
         session: SessionId,
         cursor: Cursor,
         bound: Bound,
-    ) -> Result<Page<Logged, Cursor>, StoreError>;
+    ) -> Result<Page<EventEntry, Cursor>, StoreError>;
 }
 
 /// What messages have led to that came with idempotency keys.

@@ -15,7 +15,7 @@ use dormouse_domain::template::Template;
 use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnOutcome, TurnRecord};
 
 /// The most records of sessions that one transaction writes.
-pub const MAX_CREATIONS: usize = 256;
+pub const MAX_SESSION_RECORDS: usize = 256;
 
 /// What one commit changes: all of it or nothing, where the store is as the transaction expects.
 #[derive(Clone, Debug, Default)]
@@ -153,7 +153,7 @@ pub struct TurnCommit {
 
 /// A new session, and where it starts from.
 #[derive(Clone, Debug)]
-pub struct Creation {
+pub struct NewSessionRecord {
     /// The record, with revision 1.
     pub session: Arc<Session>,
     /// What it starts from: the head that its record names.
@@ -161,9 +161,9 @@ pub struct Creation {
 }
 
 impl Transaction {
-    /// Add sessions, at most [`MAX_CREATIONS`].
+    /// Add sessions, at most [`MAX_SESSION_RECORDS`].
     #[must_use]
-    pub fn create(sessions: Vec<Creation>, events: Vec<Event>) -> Transaction {
+    pub fn create(sessions: Vec<NewSessionRecord>, events: Vec<Event>) -> Transaction {
         Transaction {
             expect: sessions.iter().map(|new| Expect::NewSession(new.session.id)).collect(),
             writes: sessions.into_iter().map(|new| record(new.session, new.head)).collect(),
@@ -314,9 +314,9 @@ impl Transaction {
             // Two that share a component would be counted apart from each other.
             return Err(StoreError::TooLarge { what: "the agents of one commit", limit: 1 });
         }
-        if written.len() > MAX_CREATIONS {
+        if written.len() > MAX_SESSION_RECORDS {
             let what = "the sessions of one commit";
-            return Err(StoreError::TooLarge { what, limit: MAX_CREATIONS });
+            return Err(StoreError::TooLarge { what, limit: MAX_SESSION_RECORDS });
         }
         Ok(())
     }
@@ -407,9 +407,9 @@ mod tests {
     #[test]
     fn so_many_sessions_are_written_at_once_and_no_more() {
         let create = |count: u64| (0..count).flat_map(|number| new(session(number))).collect();
-        let most = MAX_CREATIONS as u64;
+        let most = MAX_SESSION_RECORDS as u64;
         assert!(Transaction::create(create(most), Vec::new()).check().is_ok());
         let more = Transaction::create(create(most + 1), Vec::new());
-        assert!(matches!(refused(&more), StoreError::TooLarge { limit: MAX_CREATIONS, .. }));
+        assert!(matches!(refused(&more), StoreError::TooLarge { limit: MAX_SESSION_RECORDS, .. }));
     }
 }

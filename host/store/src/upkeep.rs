@@ -1,5 +1,5 @@
 //! What an operator asks of a store: whether it is whole, how large it is, to make it smaller, to
-//! copy it, to mend it. All sizes are in bytes.
+//! copy it, to repair it. All sizes are in bytes.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -298,23 +298,23 @@ pub struct RepairReport {
     /// uploaded again.
     pub left: Vec<String>,
     /// What became of the sessions that were concerned.
-    pub sessions: Vec<Mended>,
+    pub sessions: Vec<RepairedSession>,
     /// Where what was taken out is kept. `None` where there was nothing that could be kept.
     pub quarantine: Option<PathBuf>,
 }
 
 /// A session that a repair has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mended {
+pub struct RepairedSession {
     /// The session.
     pub session: SessionId,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: RepairOutcome,
 }
 
 /// What became of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum RepairOutcome {
     /// It goes on. Some of its older turns, snapshots or events are gone.
     Shortened,
     /// It is in `error`: its state is gone (`snapshot_corrupt`: it can be resumed from an older
@@ -325,14 +325,14 @@ pub enum Outcome {
     Lost,
 }
 
-impl Outcome {
+impl RepairOutcome {
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Outcome::Shortened => "shortened",
-            Outcome::Error => "error",
-            Outcome::Lost => "lost",
+            RepairOutcome::Shortened => "shortened",
+            RepairOutcome::Error => "error",
+            RepairOutcome::Lost => "lost",
         }
     }
 }
@@ -352,8 +352,8 @@ pub enum UpkeepError {
     /// The backup does not read back. Nothing was written.
     #[error("the backup is damaged ({0}); use another one. Nothing was written")]
     BackupDamaged(String),
-    /// It cannot be mended.
-    #[error("this cannot be mended ({0}); restore a backup with `dormouse restore`")]
+    /// It cannot be repaired.
+    #[error("this cannot be repaired ({0}); restore a backup with `dormouse restore`")]
     Hopeless(String),
     /// The store cannot be opened, or somebody else has it open.
     #[error(transparent)]

@@ -19,7 +19,7 @@ async fn with_keys(test: TestHost) -> TestServer {
 }
 
 /// How long an answer may take: a message that waits for a turn without end was taken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The answer to this caller, without the id of the request.
 async fn ask(
@@ -30,7 +30,7 @@ async fn ask(
     body: &Value,
 ) -> (StatusCode, Value) {
     let request = server.client.request(method, path).json(body).bearer_auth(caller);
-    let answer = tokio::time::timeout(PATIENCE, send(request)).await;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, send(request)).await;
     let answer = answer.unwrap_or_else(|_| panic!("{caller} has got no answer of {path}"));
     let mut body = answer.body;
     body.as_object_mut().and_then(|body| body.remove("requestId"));

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse::{
-    Fork, ManualClock, NewSession, OrderError, Pattern, Reply, Residency, SendError, Session,
-    SessionHandle, SessionId, Sight, SnapshotId, TurnOutcome,
+    CommandError, Fork, ManualClock, NewSession, Pattern, Reply, Residency, SendError, Session,
+    SessionHandle, SessionId, SessionInfo, SnapshotId, TurnOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -99,7 +99,7 @@ impl Twins {
                 self.sleeper(id).sleep().await.unwrap();
                 match self.sleeper(id).wake().await {
                     Ok(_) => Residency::Resident,
-                    Err(OrderError::NotActive(_)) => Residency::Asleep,
+                    Err(CommandError::NotActive(_)) => Residency::Asleep,
                     Err(error) => return Err(TestCaseError::fail(error.to_string())),
                 }
             }
@@ -123,7 +123,7 @@ impl Twins {
             }
             Event::Fork | Event::Rewind(_) => unreachable!("these are not for the sleeper alone"),
         };
-        let sight = self.sleeper(id).look().await.unwrap();
+        let sight = self.sleeper(id).info().await.unwrap();
         prop_assert_eq!(sight.residency, expected);
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Twins {
     pub(super) async fn fork(&self, pair: Pair) -> Result<Option<Pair>, TestCaseError> {
         let [waker, sleeper] = self.both(pair);
         let forked = join(waker.fork(Fork::default()), sleeper.fork(Fork::default())).await;
-        let of = |forks: &[Sight]| forks[0].session.id;
+        let of = |forks: &[SessionInfo]| forks[0].session.id;
         match forked {
             (Ok(waker), Ok(sleeper)) => Ok(Some(Pair { waker: of(&waker), sleeper: of(&sleeper) })),
             (Err(_), Err(_)) => Ok(None),
@@ -174,7 +174,7 @@ impl Twins {
         let kept = async |session: SessionHandle| {
             let turns = session.turns(0, 1_000).await.unwrap().entries;
             let Session { usage, state, consecutive_failures, .. } =
-                Arc::unwrap_or_clone(session.look().await.unwrap().session);
+                Arc::unwrap_or_clone(session.info().await.unwrap().session);
             // All of the bill, but for the line that is of sleeping itself.
             let usage = (usage.turns, usage.fuel, usage.cost - usage.start_cost);
             (turns.iter().map(seen).collect::<Vec<_>>(), usage, state, consecutive_failures)

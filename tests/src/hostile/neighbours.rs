@@ -15,7 +15,7 @@ use crate::load::connection::Connection;
 /// How long each waits between two turns.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How long one turn may take at all.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 const MESSAGE: &str = r#"{"prompt": "hello", "streaming": false}"#;
 
 /// Somebody who takes turns.
@@ -69,7 +69,7 @@ impl Neighbours {
 async fn take_turns(mut neighbour: impl Neighbour, noted: Arc<Mutex<Noted>>) {
     loop {
         let begun = Instant::now();
-        let turn = tokio::time::timeout(PATIENCE, neighbour.turn()).await;
+        let turn = tokio::time::timeout(TURN_TIMEOUT, neighbour.turn()).await;
         let turn = turn.context("it was not answered in time").flatten();
         let took = begun.elapsed();
         {

@@ -77,7 +77,7 @@ impl Watch {
     async fn metrics(&self) -> Result<String> {
         let request = || {
             let request = self.client.request(reqwest::Method::GET, "/metrics");
-            request.header("connection", "close").timeout(PATIENCE).send()
+            request.header("connection", "close").timeout(METRICS_TIMEOUT).send()
         };
         let mut tries = 1;
         let answer = loop {
@@ -94,7 +94,7 @@ impl Watch {
 const TRIES: u32 = 10;
 
 /// How long a host may take to tell its metrics.
-const PATIENCE: Duration = Duration::from_secs(20);
+const METRICS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Bytes of memory that a process takes.
 ///

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 32 << 20;
 const MAX_HEADERS: usize = 32;
@@ -93,7 +93,7 @@ impl Connection {
         }
         write!(self.request, "\r\n{json}")?;
         let exchange = self.exchange();
-        let head = tokio::time::timeout(PATIENCE, exchange).await;
+        let head = tokio::time::timeout(ANSWER_TIMEOUT, exchange).await;
         head.with_context(|| format!("{method} {path} is not answered"))?
     }
 

@@ -22,7 +22,7 @@ const SAMPLE: usize = 8;
 /// Entries of a page.
 const PAGE: usize = 200;
 /// Turns may take this long together; after that the disk is looked at as it is.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TURNS_TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let directory = tempfile::tempdir()?;
@@ -31,7 +31,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     let mut crew = running.crew(CREW).await?;
     let sessions = crew.create(RESIDENT, u64::try_from(CREW)?, &Times::new()).await?;
     let (begun, times) = (Instant::now(), Times::new());
-    let until = Until { time: begun + PATIENCE, count: options.turns() };
+    let until = Until { time: begun + TURNS_TIMEOUT, count: options.turns() };
     crew.talk(&sessions, until, &times).await?;
     let turns = times.count();
     let rate = float(turns) / begun.elapsed().as_secs_f64();

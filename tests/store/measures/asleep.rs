@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use dormouse::{Pattern, Status, Timestamp};
-use dormouse_store::{Dormant, SessionQuery, Store};
+use dormouse_store::{SessionQuery, Store, WakeState};
 use dormouse_tests::load::report::{Aim, Figure, Times, float};
 
 use super::Stand;
@@ -169,8 +169,8 @@ async fn wakes(stand: &mut Stand<'_>, store: &crate::target::Dormouse, count: u3
         let times = Times::new();
         for _ in 0..wakes {
             let session = dice.below(count);
-            let woken = times.time(store.store.dormant(stand.world.id(session))).await?;
-            let Dormant { head, .. } =
+            let woken = times.time(store.store.wake_state(stand.world.id(session))).await?;
+            let WakeState { head, .. } =
                 woken.with_context(|| format!("session {session} is lost"))?;
             ensure!(head.is_some(), "the state of session {session} is lost");
         }

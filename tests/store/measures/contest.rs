@@ -20,7 +20,7 @@ use crate::{machine, table};
 /// The sessions that exist where only few do.
 const FEW: u32 = 256;
 /// The number of turns that is the same for all is taken in this time, or not at all.
-const PATIENCE: Duration = Duration::from_secs(90);
+const ROUND_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The head of the table, and what is compared.
 pub fn explain(quick: bool) {
@@ -112,7 +112,7 @@ async fn sizes<T: Target>(
     let before = machine::memory()?;
     let (target, fleet) = filled(open(&stand.directory)?, FEW).await?;
     let load = stand.load(Choice::Own, FEW);
-    let load = Load { most: turns, period: PATIENCE, warm_up: Duration::ZERO, ..load };
+    let load = Load { most: turns, period: ROUND_TIMEOUT, warm_up: Duration::ZERO, ..load };
     closed(&target, &fleet, load).await?;
     check(&target, &fleet).await?;
     let memory = machine::memory()?.saturating_sub(before);

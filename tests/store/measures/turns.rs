@@ -93,7 +93,7 @@ async fn beside_readers(
                 for _ in 0..WAKES {
                     let session = store.world.id(dice.below(count));
                     let since = Instant::now();
-                    let woken = store.store.dormant(session).await?;
+                    let woken = store.store.wake_state(session).await?;
                     wakes.note(since.elapsed());
                     ensure!(woken.is_some_and(|woken| woken.head.is_some()), "a state is lost");
                     let _ = tokio::time::timeout(PAUSE, stopped.changed()).await;

@@ -18,7 +18,7 @@ pub struct Pool {
 
 /// Why something was not charged. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum ChargeRefused {
     /// The principal would have more than its share of the part.
     Share,
     /// The whole budget is spent.
@@ -65,18 +65,18 @@ impl Charge {
     /// Charge so many bytes more.
     ///
     /// # Errors
-    /// [`Refused`]
-    pub fn grow(&mut self, bytes: u64) -> Result<(), Refused> {
+    /// [`ChargeRefused`]
+    pub fn grow(&mut self, bytes: u64) -> Result<(), ChargeRefused> {
         if self.account.held().saturating_add(bytes) <= self.small {
             self.force(bytes);
             return Ok(());
         }
         if !self.share.grow(bytes) {
-            return Err(Refused::Share);
+            return Err(ChargeRefused::Share);
         }
         self.account.charge(bytes).map_err(|_| {
             self.share.shrink(bytes);
-            Refused::Budget
+            ChargeRefused::Budget
         })
     }
 
@@ -103,11 +103,11 @@ mod tests {
         let (ann, ben) = (Principal("ann".to_owned()), Principal("ben".to_owned()));
         let mut its = pool.of(&ann);
         assert_eq!(its.grow(40), Ok(()));
-        assert_eq!(its.grow(20), Err(Refused::Share));
+        assert_eq!(its.grow(20), Err(ChargeRefused::Share));
         assert_eq!(budget.used(), 40);
         let mut guests = budget.account();
         guests.charge(360).expect("it fits");
-        assert_eq!(pool.of(&ben).grow(30), Err(Refused::Budget));
+        assert_eq!(pool.of(&ben).grow(30), Err(ChargeRefused::Budget));
         drop(guests);
         assert_eq!(its.grow(10), Ok(()));
         assert_eq!(pool.of(&ben).grow(50), Ok(()), "the half that is left is free");
@@ -118,7 +118,7 @@ mod tests {
         let (budget, pool) = pool(400, 500);
         let mut charge = pool.of(&Principal::local());
         assert_eq!(charge.grow(500), Ok(()));
-        assert_eq!((charge.grow(1), budget.used()), (Err(Refused::Share), 500));
+        assert_eq!((charge.grow(1), budget.used()), (Err(ChargeRefused::Share), 500));
     }
 
     #[test]

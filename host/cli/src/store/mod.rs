@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use self::remote::RemoteError;
-use self::wire::{Answer, Request};
+use self::wire::{UpkeepAnswer, UpkeepRequest};
 use super::complain;
 use super::settings::Config;
 use super::sources::Settings;
@@ -104,7 +104,7 @@ fn directory(name: &'static str, help: &'static str) -> Arg {
 /// What is to be done.
 enum Task {
     /// What a running host can do as well.
-    Either(Request),
+    Either(UpkeepRequest),
     Repair,
     Restore(PathBuf),
 }
@@ -112,9 +112,9 @@ enum Task {
 pub(super) fn store(given: &ArgMatches, settings: Settings) -> ExitCode {
     let Some((name, given)) = given.subcommand() else { return ExitCode::FAILURE };
     let task = match name {
-        "check" => Task::Either(Request::Check),
-        "stat" => Task::Either(Request::Stat),
-        "compact" => Task::Either(Request::Compact),
+        "check" => Task::Either(UpkeepRequest::Check),
+        "stat" => Task::Either(UpkeepRequest::Stat),
+        "compact" => Task::Either(UpkeepRequest::Compact),
         _ => Task::Repair,
     };
     run(&task, given, settings)
@@ -123,7 +123,7 @@ pub(super) fn store(given: &ArgMatches, settings: Settings) -> ExitCode {
 pub(super) fn backup(given: &ArgMatches, settings: Settings) -> ExitCode {
     // A host has another current directory.
     match std::path::absolute(path(given, "directory")) {
-        Ok(directory) => run(&Task::Either(Request::Backup { directory }), given, settings),
+        Ok(directory) => run(&Task::Either(UpkeepRequest::Backup { directory }), given, settings),
         Err(error) => complain(&error),
     }
 }
@@ -143,9 +143,9 @@ fn run(task: &Task, given: &ArgMatches, settings: Settings) -> ExitCode {
     }
     let answer = match task {
         Task::Either(request) => either(request, &config),
-        Task::Repair => upkeep::repair(&config.data_dir, options(&config)).map(Answer::from),
+        Task::Repair => upkeep::repair(&config.data_dir, options(&config)).map(UpkeepAnswer::from),
         Task::Restore(backup) => {
-            upkeep::restore(backup, &config.data_dir, options(&config)).map(Answer::from)
+            upkeep::restore(backup, &config.data_dir, options(&config)).map(UpkeepAnswer::from)
         }
     };
     match answer {
@@ -159,7 +159,7 @@ fn options(config: &Config) -> StoreOptions {
 }
 
 /// In this process, or by the host that has the directory.
-fn either(request: &Request, config: &Config) -> Result<Answer, UpkeepError> {
+fn either(request: &UpkeepRequest, config: &Config) -> Result<UpkeepAnswer, UpkeepError> {
     let data_dir = &config.data_dir;
     match here(request, data_dir, options(config)) {
         Err(UpkeepError::Open(OpenError::Locked { path, pid })) => {
@@ -174,19 +174,23 @@ fn either(request: &Request, config: &Config) -> Result<Answer, UpkeepError> {
     }
 }
 
-fn here(request: &Request, data_dir: &Path, options: StoreOptions) -> Result<Answer, UpkeepError> {
+fn here(
+    request: &UpkeepRequest,
+    data_dir: &Path,
+    options: StoreOptions,
+) -> Result<UpkeepAnswer, UpkeepError> {
     match request {
-        Request::Check => upkeep::check(data_dir, options).map(Answer::from),
-        Request::Stat => upkeep::stat(data_dir, options).map(Answer::stat),
-        Request::Compact => upkeep::compact(data_dir, options).map(Answer::compacted),
-        Request::Backup { directory } => upkeep::backup(data_dir, directory, options)
-            .map(|summary| Answer::backup(directory.clone(), summary)),
+        UpkeepRequest::Check => upkeep::check(data_dir, options).map(UpkeepAnswer::from),
+        UpkeepRequest::Stat => upkeep::stat(data_dir, options).map(UpkeepAnswer::stat),
+        UpkeepRequest::Compact => upkeep::compact(data_dir, options).map(UpkeepAnswer::compacted),
+        UpkeepRequest::Backup { directory } => upkeep::backup(data_dir, directory, options)
+            .map(|summary| UpkeepAnswer::backup(directory.clone(), summary)),
     }
 }
 
-fn print(answer: &Answer, json: bool, data_dir: &Path) -> ExitCode {
+fn print(answer: &UpkeepAnswer, json: bool, data_dir: &Path) -> ExitCode {
     let is_well = answer.is_well();
-    if let Answer::Refused { error } = answer {
+    if let UpkeepAnswer::Refused { error } = answer {
         return complain(error);
     }
     let told = if json { answer.to_json() } else { text::of(answer, data_dir) };

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::super::control;
-use super::wire::{Answer, Request};
+use super::wire::{UpkeepAnswer, UpkeepRequest};
 
 /// Why nobody has answered.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ impl From<io::Error> for RemoteError {
 }
 
 /// Ask, and wait for as long as it takes.
-pub(super) fn ask(data_dir: &Path, request: &Request) -> Result<Answer, RemoteError> {
-    let door = control::Door::of(data_dir)?;
+pub(super) fn ask(data_dir: &Path, request: &UpkeepRequest) -> Result<UpkeepAnswer, RemoteError> {
+    let door = control::ControlSocket::of(data_dir)?;
     let mut stream = match UnixStream::connect(door.path()) {
         Err(error)
             if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
@@ -33,7 +33,7 @@ pub(super) fn ask(data_dir: &Path, request: &Request) -> Result<Answer, RemoteEr
         }
         connected => connected?,
     };
-    stream.set_write_timeout(Some(control::PATIENCE))?;
+    stream.set_write_timeout(Some(control::PEER_TIMEOUT))?;
     let line = serde_json::to_string(request).map_err(|_| {
         io::Error::new(ErrorKind::InvalidInput, "the path of the backup must be Unicode")
     })?;

@@ -3,31 +3,33 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::wire::{Answer, Check, Copied, Packs, Repair, Stat};
+use super::wire::{
+    BackupOutput, CheckOutput, PacksOutput, RepairOutput, UpkeepAnswer, UsageOutput,
+};
 
 /// How many findings are printed. `--json` has a thousand of them.
 const PRINTED: usize = 20;
 
 /// This answer as text, which ends with a line feed.
-pub(super) fn of(answer: &Answer, data_dir: &Path) -> String {
+pub(super) fn of(answer: &UpkeepAnswer, data_dir: &Path) -> String {
     let mut out = String::new();
     let written = match answer {
-        Answer::Check(check) => write_check(&mut out, check),
-        Answer::Stat(stat) => write_stat(&mut out, stat),
-        Answer::Compact(stat) => {
+        UpkeepAnswer::Check(check) => write_check(&mut out, check),
+        UpkeepAnswer::Stat(stat) => write_stat(&mut out, stat),
+        UpkeepAnswer::Compact(stat) => {
             writeln!(out, "compacted: the store takes {} now", size(stat.disk_bytes))
         }
-        Answer::Backup(copied) => write_backup(&mut out, copied),
-        Answer::Repair(repair) => write_repair(&mut out, repair),
-        Answer::Restore(copied) => write_restore(&mut out, copied, data_dir),
-        Answer::Refused { error } => writeln!(out, "{error}"),
+        UpkeepAnswer::Backup(copied) => write_backup(&mut out, copied),
+        UpkeepAnswer::Repair(repair) => write_repair(&mut out, repair),
+        UpkeepAnswer::Restore(copied) => write_restore(&mut out, copied, data_dir),
+        UpkeepAnswer::Refused { error } => writeln!(out, "{error}"),
     };
     // Writing to a string does not fail.
     debug_assert!(written.is_ok());
     out
 }
 
-fn write_check(out: &mut String, check: &Check) -> std::fmt::Result {
+fn write_check(out: &mut String, check: &CheckOutput) -> std::fmt::Result {
     let read = &check.read;
     writeln!(
         out,
@@ -75,8 +77,8 @@ fn write_check(out: &mut String, check: &Check) -> std::fmt::Result {
     )
 }
 
-fn write_stat(out: &mut String, stat: &Stat) -> std::fmt::Result {
-    let Stat { log, overlay, .. } = stat;
+fn write_stat(out: &mut String, stat: &UsageOutput) -> std::fmt::Result {
+    let UsageOutput { log, overlay, .. } = stat;
     writeln!(out, "sessions  {}", stat.sessions)?;
     writeln!(
         out,
@@ -85,7 +87,7 @@ fn write_stat(out: &mut String, stat: &Stat) -> std::fmt::Result {
         size(stat.free_bytes)
     )?;
     for (name, packs) in [("heads", stat.heads), ("rows", stat.rows), ("large", stat.large)] {
-        let Packs { packs, bytes, live } = packs;
+        let PacksOutput { packs, bytes, live } = packs;
         writeln!(out, "  {name:8}{} in {packs} packs; {} live", size(bytes), size(live))?;
     }
     writeln!(out, "  index   {}", size(stat.index_bytes))?;
@@ -107,8 +109,8 @@ fn write_stat(out: &mut String, stat: &Stat) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_backup(out: &mut String, copied: &Copied) -> std::fmt::Result {
-    let Copied { directory, keys, files, bytes, .. } = copied;
+fn write_backup(out: &mut String, copied: &BackupOutput) -> std::fmt::Result {
+    let BackupOutput { directory, keys, files, bytes, .. } = copied;
     let directory = directory.as_deref().unwrap_or(Path::new("")).display();
     let keys = keys.unwrap_or_default();
     writeln!(out, "copied {keys} keys, {} in {files} files, to {directory}", size(*bytes))?;
@@ -116,15 +118,15 @@ fn write_backup(out: &mut String, copied: &Copied) -> std::fmt::Result {
     writeln!(out, "`dormouse restore {directory}` makes a data directory of it")
 }
 
-fn write_restore(out: &mut String, copied: &Copied, data_dir: &Path) -> std::fmt::Result {
-    let Copied { sessions, files, bytes, .. } = copied;
+fn write_restore(out: &mut String, copied: &BackupOutput, data_dir: &Path) -> std::fmt::Result {
+    let BackupOutput { sessions, files, bytes, .. } = copied;
     let (sessions, data_dir) = (sessions.unwrap_or_default(), data_dir.display());
     writeln!(out, "verified the backup: every checksum is right")?;
     writeln!(out, "copied {} in {files} files to {data_dir}", size(*bytes))?;
     writeln!(out, "opened it: {}", counted(sessions, "session"))
 }
 
-fn write_repair(out: &mut String, repair: &Repair) -> std::fmt::Result {
+fn write_repair(out: &mut String, repair: &RepairOutput) -> std::fmt::Result {
     if repair.problems == 0 {
         return writeln!(out, "all is well: nothing was changed");
     }
@@ -137,13 +139,13 @@ fn write_repair(out: &mut String, repair: &Repair) -> std::fmt::Result {
     }
     if !repair.sessions.is_empty() {
         writeln!(out, "\nsessions that were concerned:")?;
-        for mended in &repair.sessions {
-            let became = match mended.outcome.as_str() {
+        for repaired in &repair.sessions {
+            let became = match repaired.outcome.as_str() {
                 "shortened" => "goes on; a part of its history is gone",
                 "error" => "is in error; resume it, from an older snapshot if its state is gone",
                 _ => "is lost: nothing can be done with it, and what is left of it is kept",
             };
-            writeln!(out, "  {}  {became}", mended.session)?;
+            writeln!(out, "  {}  {became}", repaired.session)?;
         }
     }
     if !repair.left.is_empty() {
@@ -204,7 +206,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_not_passed_over() {
         let usage = StoreUsage { waits_for_space: true, ..StoreUsage::default() };
-        let told = of(&Answer::stat(usage), Path::new("data"));
+        let told = of(&UpkeepAnswer::stat(usage), Path::new("data"));
         assert!(told.contains("free some space"), "{told}");
     }
 }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use dormouse::{BackupSummary, CheckReport, StoreUsage};
-use dormouse_store::upkeep::{LogUsage, OverlayUsage, PackUsage, RepairReport, RestoreSummary};
+use dormouse_store::upkeep::{
+    LogUsage, OverlayUsage, PackUsage, RepairReport, RepairedSession, RestoreSummary,
+};
 
 /// What a host is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) enum Request {
+pub(crate) enum UpkeepRequest {
     Check,
     Stat,
     Compact,
@@ -20,13 +22,13 @@ pub(crate) enum Request {
 /// What has come of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Answer {
-    Check(Check),
-    Stat(Stat),
-    Compact(Stat),
-    Backup(Copied),
-    Repair(Repair),
-    Restore(Copied),
+pub(crate) enum UpkeepAnswer {
+    Check(CheckOutput),
+    Stat(UsageOutput),
+    Compact(UsageOutput),
+    Backup(BackupOutput),
+    Repair(RepairOutput),
+    Restore(BackupOutput),
     /// Nothing: it was not done. A sentence that says what to do.
     Refused {
         error: String,
@@ -35,18 +37,18 @@ pub(crate) enum Answer {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Check {
+pub(crate) struct CheckOutput {
     pub(super) well: bool,
     pub(super) problems: u64,
-    pub(super) read: Read,
+    pub(super) read: CensusOutput,
     /// The sessions that the findings below concern.
     pub(super) sessions: Vec<String>,
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<FindingOutput>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Read {
+pub(super) struct CensusOutput {
     pub(super) sessions: u64,
     pub(super) turns: u64,
     pub(super) snapshots: u64,
@@ -60,7 +62,7 @@ pub(super) struct Read {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Finding {
+pub(super) struct FindingOutput {
     pub(super) problem: String,
     pub(super) session: Option<String>,
     pub(super) what: String,
@@ -68,23 +70,23 @@ pub(super) struct Finding {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Stat {
+pub(crate) struct UsageOutput {
     pub(super) sessions: u64,
     pub(super) disk_bytes: u64,
     pub(super) free_bytes: u64,
     pub(super) waits_for_space: bool,
-    pub(super) heads: Packs,
-    pub(super) rows: Packs,
-    pub(super) large: Packs,
+    pub(super) heads: PacksOutput,
+    pub(super) rows: PacksOutput,
+    pub(super) large: PacksOutput,
     pub(super) index_bytes: u64,
-    pub(super) log: Log,
-    pub(super) overlay: Overlay,
+    pub(super) log: LogOutput,
+    pub(super) overlay: OverlayOutput,
     pub(super) set_aside: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Packs {
+pub(super) struct PacksOutput {
     pub(super) packs: u64,
     pub(super) bytes: u64,
     pub(super) live: u64,
@@ -92,7 +94,7 @@ pub(super) struct Packs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Log {
+pub(super) struct LogOutput {
     pub(super) slots: u64,
     pub(super) bytes: u64,
     pub(super) last: u64,
@@ -101,7 +103,7 @@ pub(super) struct Log {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Overlay {
+pub(super) struct OverlayOutput {
     pub(super) keys: u64,
     pub(super) bytes: u64,
 }
@@ -109,7 +111,7 @@ pub(super) struct Overlay {
 /// A backup, made or restored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Copied {
+pub(crate) struct BackupOutput {
     pub(super) directory: Option<PathBuf>,
     pub(super) sessions: Option<u64>,
     pub(super) keys: Option<u64>,
@@ -119,53 +121,58 @@ pub(crate) struct Copied {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Repair {
+pub(crate) struct RepairOutput {
     pub(super) problems: u64,
     pub(super) done: Vec<String>,
     pub(super) left: Vec<String>,
-    pub(super) sessions: Vec<Mended>,
+    pub(super) sessions: Vec<RepairedOutput>,
     pub(super) quarantine: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Mended {
+pub(super) struct RepairedOutput {
     pub(super) session: String,
     pub(super) outcome: String,
 }
 
-impl Answer {
+impl UpkeepAnswer {
     /// Whether nothing is wrong.
     pub(super) fn is_well(&self) -> bool {
         match self {
-            Answer::Check(check) => check.well,
-            Answer::Refused { .. } => false,
-            Answer::Repair(repair) => repair.left.is_empty(),
-            Answer::Stat(_) | Answer::Compact(_) | Answer::Backup(_) | Answer::Restore(_) => true,
+            UpkeepAnswer::Check(check) => check.well,
+            UpkeepAnswer::Refused { .. } => false,
+            UpkeepAnswer::Repair(repair) => repair.left.is_empty(),
+            UpkeepAnswer::Stat(_)
+            | UpkeepAnswer::Compact(_)
+            | UpkeepAnswer::Backup(_)
+            | UpkeepAnswer::Restore(_) => true,
         }
     }
 
     /// One line: what there is to tell, without the name of the command.
     pub(super) fn to_json(&self) -> String {
         let line = match self {
-            Answer::Check(check) => serde_json::to_string(check),
-            Answer::Stat(stat) | Answer::Compact(stat) => serde_json::to_string(stat),
-            Answer::Backup(copied) | Answer::Restore(copied) => serde_json::to_string(copied),
-            Answer::Repair(repair) => serde_json::to_string(repair),
-            Answer::Refused { .. } => serde_json::to_string(self),
+            UpkeepAnswer::Check(check) => serde_json::to_string(check),
+            UpkeepAnswer::Stat(stat) | UpkeepAnswer::Compact(stat) => serde_json::to_string(stat),
+            UpkeepAnswer::Backup(copied) | UpkeepAnswer::Restore(copied) => {
+                serde_json::to_string(copied)
+            }
+            UpkeepAnswer::Repair(repair) => serde_json::to_string(repair),
+            UpkeepAnswer::Refused { .. } => serde_json::to_string(self),
         };
         line.map_or_else(|error| error.to_string(), |line| line + "\n")
     }
 }
 
-impl From<CheckReport> for Answer {
-    fn from(report: CheckReport) -> Answer {
+impl From<CheckReport> for UpkeepAnswer {
+    fn from(report: CheckReport) -> UpkeepAnswer {
         let sessions = report.sessions().iter().map(ToString::to_string).collect();
         let read = report.read;
-        Answer::Check(Check {
+        UpkeepAnswer::Check(CheckOutput {
             well: report.is_well(),
             problems: report.problems,
-            read: Read {
+            read: CensusOutput {
                 sessions: read.sessions,
                 turns: read.turns,
                 snapshots: read.snapshots,
@@ -180,7 +187,7 @@ impl From<CheckReport> for Answer {
             findings: report
                 .findings
                 .into_iter()
-                .map(|finding| Finding {
+                .map(|finding| FindingOutput {
                     problem: finding.problem.as_str().to_owned(),
                     session: finding.session.map(|session| session.to_string()),
                     what: finding.what,
@@ -190,12 +197,12 @@ impl From<CheckReport> for Answer {
     }
 }
 
-impl From<StoreUsage> for Stat {
-    fn from(usage: StoreUsage) -> Stat {
-        let packs = |PackUsage { packs, bytes, live }| Packs { packs, bytes, live };
+impl From<StoreUsage> for UsageOutput {
+    fn from(usage: StoreUsage) -> UsageOutput {
+        let packs = |PackUsage { packs, bytes, live }| PacksOutput { packs, bytes, live };
         let LogUsage { slots, bytes, last, applied } = usage.log;
         let OverlayUsage { keys, bytes: overlay_bytes } = usage.overlay;
-        Stat {
+        UsageOutput {
             sessions: usage.sessions,
             disk_bytes: usage.disk_bytes(),
             free_bytes: usage.free_bytes,
@@ -204,51 +211,51 @@ impl From<StoreUsage> for Stat {
             rows: packs(usage.rows),
             large: packs(usage.large),
             index_bytes: usage.index_bytes,
-            log: Log { slots, bytes, last, applied },
-            overlay: Overlay { keys, bytes: overlay_bytes },
+            log: LogOutput { slots, bytes, last, applied },
+            overlay: OverlayOutput { keys, bytes: overlay_bytes },
             set_aside: usage.set_aside,
         }
     }
 }
 
-impl Answer {
+impl UpkeepAnswer {
     /// What is left after a compaction.
-    pub(crate) fn compacted(usage: StoreUsage) -> Answer {
-        Answer::Compact(usage.into())
+    pub(crate) fn compacted(usage: StoreUsage) -> UpkeepAnswer {
+        UpkeepAnswer::Compact(usage.into())
     }
 
     /// What everything takes.
-    pub(crate) fn stat(usage: StoreUsage) -> Answer {
-        Answer::Stat(usage.into())
+    pub(crate) fn stat(usage: StoreUsage) -> UpkeepAnswer {
+        UpkeepAnswer::Stat(usage.into())
     }
 
     /// A backup in this directory.
-    pub(crate) fn backup(directory: PathBuf, summary: BackupSummary) -> Answer {
+    pub(crate) fn backup(directory: PathBuf, summary: BackupSummary) -> UpkeepAnswer {
         let BackupSummary { keys, files, bytes } = summary;
         let (directory, keys) = (Some(directory), Some(keys));
-        Answer::Backup(Copied { directory, sessions: None, keys, files, bytes })
+        UpkeepAnswer::Backup(BackupOutput { directory, sessions: None, keys, files, bytes })
     }
 }
 
-impl From<RestoreSummary> for Answer {
-    fn from(summary: RestoreSummary) -> Answer {
+impl From<RestoreSummary> for UpkeepAnswer {
+    fn from(summary: RestoreSummary) -> UpkeepAnswer {
         let RestoreSummary { sessions, files, bytes } = summary;
         let sessions = Some(sessions);
-        Answer::Restore(Copied { directory: None, sessions, keys: None, files, bytes })
+        UpkeepAnswer::Restore(BackupOutput { directory: None, sessions, keys: None, files, bytes })
     }
 }
 
-impl From<RepairReport> for Answer {
-    fn from(report: RepairReport) -> Answer {
-        let mended = |mended: dormouse_store::upkeep::Mended| Mended {
-            session: mended.session.to_string(),
-            outcome: mended.outcome.as_str().to_owned(),
+impl From<RepairReport> for UpkeepAnswer {
+    fn from(report: RepairReport) -> UpkeepAnswer {
+        let repaired = |repaired: RepairedSession| RepairedOutput {
+            session: repaired.session.to_string(),
+            outcome: repaired.outcome.as_str().to_owned(),
         };
-        Answer::Repair(Repair {
+        UpkeepAnswer::Repair(RepairOutput {
             problems: report.problems,
             done: report.done,
             left: report.left,
-            sessions: report.sessions.into_iter().map(mended).collect(),
+            sessions: report.sessions.into_iter().map(repaired).collect(),
             quarantine: report.quarantine,
         })
     }
@@ -262,25 +269,25 @@ mod tests {
     #[test]
     fn requests_and_answers_read_back() {
         let directory = PathBuf::from("/tmp/a \"backup\"\nin two lines");
-        let line = serde_json::to_string(&Request::Backup { directory: directory.clone() });
+        let line = serde_json::to_string(&UpkeepRequest::Backup { directory: directory.clone() });
         let line = line.expect("it is text");
         assert!(!line.contains('\n'));
         assert_eq!(
-            serde_json::from_str::<Request>(&line).ok(),
-            Some(Request::Backup { directory })
+            serde_json::from_str::<UpkeepRequest>(&line).ok(),
+            Some(UpkeepRequest::Backup { directory })
         );
         let mut report = CheckReport::default();
         report.add(Problem::Missing, None, "a pack".to_owned());
-        for answer in [Answer::from(report), Answer::stat(StoreUsage::default())] {
+        for answer in [UpkeepAnswer::from(report), UpkeepAnswer::stat(StoreUsage::default())] {
             let line = serde_json::to_string(&answer).expect("it is text");
-            assert_eq!(serde_json::from_str::<Answer>(&line).ok(), Some(answer));
+            assert_eq!(serde_json::from_str::<UpkeepAnswer>(&line).ok(), Some(answer));
         }
     }
 
     #[test]
     fn a_request_for_something_else_is_not_understood() {
         for line in [r#"{"command":"repair"}"#, r#"{"command":"backup"}"#, "{}", "[]", ""] {
-            assert!(serde_json::from_str::<Request>(line).is_err(), "{line}");
+            assert!(serde_json::from_str::<UpkeepRequest>(line).is_err(), "{line}");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::id::{Principal, SessionId, SnapshotId};
 use crate::limits::NanoUsd;
 use crate::pattern::Pattern;
 use crate::session::ResumeFallback;
-use crate::snapshot::Damaged;
+use crate::snapshot::DamagedSnapshot;
 use crate::state::{Reason, Status};
 use crate::turn::FailureCode;
 
@@ -68,7 +68,7 @@ pub enum EventBody {
     /// It takes no messages.
     SessionPaused,
     /// It takes messages again.
-    SessionResumed(WayBack),
+    SessionResumed(ResumeCause),
     /// It has done what it was for.
     SessionCompleted,
     /// Somebody or a limit ended it.
@@ -81,7 +81,7 @@ pub enum EventBody {
         /// Why.
         reason: Reason,
         /// What is damaged, where that is the reason.
-        damage: Option<Damaged>,
+        damage: Option<DamagedSnapshot>,
     },
     /// It was removed.
     SessionDeleted,
@@ -117,7 +117,7 @@ pub enum EventBody {
     AgentUpdated {
         /// Its component.
         digest: Digest,
-        /// Who can name it now.
+        /// The principals that can name it now.
         visibility: Visibility,
     },
     /// An agent was removed.
@@ -175,7 +175,7 @@ pub enum SessionUpdate {
 
 /// How a session came to take messages again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WayBack {
+pub enum ResumeCause {
     /// Somebody resumed it.
     Asked {
         /// The state that it is in now.
@@ -188,7 +188,7 @@ pub enum WayBack {
         /// What it did.
         fallback: ResumeFallback,
         /// What was damaged.
-        damage: Damaged,
+        damage: DamagedSnapshot,
     },
 }
 

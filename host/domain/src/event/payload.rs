@@ -9,14 +9,14 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::{
-    EventBody, EventKind, ResumeOutcome, SessionUpdate, SleepCause, UpgradeOutcome, WayBack,
+    EventBody, EventKind, ResumeCause, ResumeOutcome, SessionUpdate, SleepCause, UpgradeOutcome,
 };
 use crate::agent::Visibility;
 use crate::creation::Resumption;
 use crate::id::Principal;
 use crate::limits::NanoUsd;
-use crate::session::{Object, ResumeFallback};
-use crate::snapshot::Damaged;
+use crate::session::{JsonObject, ResumeFallback};
+use crate::snapshot::DamagedSnapshot;
 use crate::state::{Cause, Reason, Status};
 use crate::turn::FailureCode;
 
@@ -31,7 +31,7 @@ pub struct InvalidPayload {
 impl EventBody {
     /// The particulars as a JSON object. Empty where the kind has none.
     #[must_use]
-    pub fn payload(&self) -> Object {
+    pub fn payload(&self) -> JsonObject {
         let new = Payload::default();
         let payload = match self {
             EventBody::SessionStarted | EventBody::SessionWoken | EventBody::SessionDeleted => new,
@@ -60,10 +60,10 @@ impl EventBody {
                 new.put("cause", cause.as_str()).put_some("idleMinutes", *idle_minutes)
             }
             EventBody::SessionPaused => new.put("status", Status::Paused.as_str()),
-            EventBody::SessionResumed(WayBack::Asked { status, from }) => {
+            EventBody::SessionResumed(ResumeCause::Asked { status, from }) => {
                 new.put("status", status.as_str()).put_some("from", from.map(|id| id.to_string()))
             }
-            EventBody::SessionResumed(WayBack::Damage { fallback, damage }) => new
+            EventBody::SessionResumed(ResumeCause::Damage { fallback, damage }) => new
                 .put("reason", Cause::SnapshotCorrupt.as_str())
                 .put("fallback", fallback.as_str())
                 .put("damage", damage_object(damage)),
@@ -101,7 +101,7 @@ impl EventBody {
     ///
     /// # Errors
     /// [`InvalidPayload`] where a particular is missing that events of this kind have.
-    pub fn read(kind: EventKind, payload: &Object) -> Result<EventBody, InvalidPayload> {
+    pub fn read(kind: EventKind, payload: &JsonObject) -> Result<EventBody, InvalidPayload> {
         let from = Fields { kind, payload };
         Ok(match kind {
             EventKind::SessionCreated => EventBody::SessionCreated {
@@ -163,7 +163,7 @@ impl EventBody {
     }
 }
 
-fn damage_object(damage: &Damaged) -> Object {
+fn damage_object(damage: &DamagedSnapshot) -> JsonObject {
     let object = Payload::default()
         .put("snapshotId", damage.snapshot.to_string())
         .put("newestGood", damage.newest_good.map(|id| id.to_string()));
@@ -172,7 +172,7 @@ fn damage_object(damage: &Damaged) -> Object {
 
 /// A payload that is being made.
 #[derive(Default)]
-struct Payload(Object);
+struct Payload(JsonObject);
 
 impl Payload {
     fn put(mut self, name: &str, value: impl Into<Value>) -> Payload {
@@ -193,7 +193,7 @@ impl Payload {
 #[derive(Clone, Copy)]
 struct Fields<'a> {
     kind: EventKind,
-    payload: &'a Object,
+    payload: &'a JsonObject,
 }
 
 impl<'a> Fields<'a> {
@@ -250,10 +250,10 @@ impl<'a> Fields<'a> {
         self.word(name, &FailureCode::ALL, FailureCode::as_str)
     }
 
-    fn damage(self, name: &'static str) -> Result<Damaged, InvalidPayload> {
+    fn damage(self, name: &'static str) -> Result<DamagedSnapshot, InvalidPayload> {
         let payload = self.payload.get(name).and_then(Value::as_object);
         let inner = Fields { payload: payload.ok_or(self.invalid(name))?, ..self };
-        Ok(Damaged {
+        Ok(DamagedSnapshot {
             snapshot: inner.parse("snapshotId")?,
             newest_good: inner.parse_some("newestGood")?,
         })
@@ -269,14 +269,14 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn way_back(self) -> Result<WayBack, InvalidPayload> {
+    fn way_back(self) -> Result<ResumeCause, InvalidPayload> {
         Ok(match self.some("damage", Fields::damage)? {
-            Some(damage) => WayBack::Damage {
+            Some(damage) => ResumeCause::Damage {
                 fallback: self.word("fallback", &ResumeFallback::ALL, ResumeFallback::as_str)?,
                 damage,
             },
             None => {
-                WayBack::Asked { status: self.parse("status")?, from: self.parse_some("from")? }
+                ResumeCause::Asked { status: self.parse("status")?, from: self.parse_some("from")? }
             }
         })
     }

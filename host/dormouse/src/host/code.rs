@@ -3,10 +3,10 @@
 //! A word stays what it is from version to version, so that programs and tests can go by it. The API adds
 //! a status to each (`refusal.rs` of the crate `dormouse-http`), and takes the words from here.
 
-use super::{CreateError, ForkError, LookError, TemplateError, UpgradeError};
+use super::{CreateError, ForkError, SessionReadError, TemplateError, UpgradeError};
 use crate::catalog::AgentError;
-use crate::session::request::{OrderError, SendError, Unavailable};
-use crate::turn::admission::Denied;
+use crate::session::request::{CommandError, SendError, Unavailable};
+use crate::turn::admission::TurnDenied;
 use dormouse_domain::code::{
     AGENT_NOT_FOUND, INTERNAL, INVALID_FIELD, NOT_ACTIVE, NOT_OWNER, OUT_OF_MEMORY,
     SESSION_NOT_FOUND, SHUTTING_DOWN, UNUSABLE,
@@ -50,46 +50,46 @@ impl Unavailable {
     }
 }
 
-impl Denied {
+impl TurnDenied {
     /// The stable word for it.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Denied::NotActive(_) => NOT_ACTIVE,
-            Denied::Paused => "session_paused",
-            Denied::BudgetExceeded(_) => Cause::BudgetExceeded.as_str(),
-            Denied::TurnsExceeded(_) => Cause::MaxTurns.as_str(),
-            Denied::FuelExceeded(_) => Cause::FuelExhausted.as_str(),
+            TurnDenied::NotActive(_) => NOT_ACTIVE,
+            TurnDenied::Paused => "session_paused",
+            TurnDenied::BudgetExceeded(_) => Cause::BudgetExceeded.as_str(),
+            TurnDenied::TurnsExceeded(_) => Cause::MaxTurns.as_str(),
+            TurnDenied::FuelExceeded(_) => Cause::FuelExhausted.as_str(),
         }
     }
 }
 
-impl OrderError {
+impl CommandError {
     /// The stable word for it.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            OrderError::Unavailable(error) => error.code(),
-            OrderError::InvalidTransition(error) => error.code(),
-            OrderError::Unsaved(_) => "state_unsaved",
-            OrderError::NotActive(_) => NOT_ACTIVE,
-            OrderError::TurnInProgress => "turn_in_progress",
-            OrderError::NoSnapshot(_) => "snapshot_not_found",
-            OrderError::OtherAgent(_) => "other_agent",
-            OrderError::NotUpgraded(_) => "upgrade_failed",
-            OrderError::Guest(_) => "wake_failed",
-            OrderError::QueueFull => "queue_full",
+            CommandError::Unavailable(error) => error.code(),
+            CommandError::InvalidTransition(error) => error.code(),
+            CommandError::Unsaved(_) => "state_unsaved",
+            CommandError::NotActive(_) => NOT_ACTIVE,
+            CommandError::TurnInProgress => "turn_in_progress",
+            CommandError::NoSnapshot(_) => "snapshot_not_found",
+            CommandError::OtherAgent(_) => "other_agent",
+            CommandError::NotUpgraded(_) => "upgrade_failed",
+            CommandError::Guest(_) => "wake_failed",
+            CommandError::QueueFull => "queue_full",
         }
     }
 }
 
-impl LookError {
+impl SessionReadError {
     /// The stable word for it.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            LookError::NotFound(_) => SESSION_NOT_FOUND,
-            LookError::Store(error) => error.code(),
+            SessionReadError::NotFound(_) => SESSION_NOT_FOUND,
+            SessionReadError::Store(error) => error.code(),
         }
     }
 }
@@ -120,7 +120,7 @@ impl ForkError {
             ForkError::Count => INVALID_FIELD,
             ForkError::Spent(denied) => denied.code(),
             ForkError::Agent(error) => error.code(),
-            ForkError::Order(error) => error.code(),
+            ForkError::Command(error) => error.code(),
         }
     }
 }
@@ -131,7 +131,7 @@ impl UpgradeError {
     pub fn code(&self) -> &'static str {
         match self {
             UpgradeError::Agent(error) => error.code(),
-            UpgradeError::Order(error) => error.code(),
+            UpgradeError::Command(error) => error.code(),
         }
     }
 }
@@ -148,7 +148,7 @@ impl TemplateError {
             TemplateError::NotOwner => NOT_OWNER,
             TemplateError::TooMany => "too_many_templates",
             TemplateError::Agent(error) => error.code(),
-            TemplateError::Order(error) => error.code(),
+            TemplateError::Command(error) => error.code(),
             TemplateError::Store(error) => error.code(),
         }
     }

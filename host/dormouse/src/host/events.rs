@@ -2,17 +2,17 @@
 
 use futures::Stream;
 
-use super::{Host, Storage};
-use crate::event::{self, EventFilter, EventSlice};
+use super::Host;
+use crate::event::{self, EventBatch, EventFilter};
 use dormouse_domain::event::Cursor;
-use dormouse_store::{Bound, Logged, Page, StoreError};
+use dormouse_store::{Bound, EventEntry, StoreError};
 
 impl Host {
     /// What happened after a cursor to the caller's sessions and agents, also to those that are gone
     /// since, and to the agents that come with the host; to everybody's where the caller
     /// [operates](Host::operating) the host. Looks at `limit` events at most, and no more of them than
     /// [`PAGE_BYTES`](crate::PAGE_BYTES), those of others included. An event that does not decode is
-    /// passed over, and [`Storage::check`] names it.
+    /// passed over, and [`Storage::check`](crate::Storage::check) names it.
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
@@ -20,7 +20,7 @@ impl Host {
         &self,
         cursor: Cursor,
         limit: usize,
-    ) -> Result<EventSlice, StoreError> {
+    ) -> Result<EventBatch, StoreError> {
         let bound = Bound::entries(limit);
         event::slice(&*self.inner.store, &self.event_filter(), cursor, bound).await
     }
@@ -54,7 +54,7 @@ impl Host {
     pub fn follow_events(
         &self,
         after: Cursor,
-    ) -> impl Stream<Item = Result<Logged, StoreError>> + Send + 'static {
+    ) -> impl Stream<Item = Result<EventEntry, StoreError>> + Send + 'static {
         event::tail(self.inner.store.clone(), after, self.event_filter())
     }
 
@@ -63,20 +63,5 @@ impl Host {
             true => EventFilter::All,
             false => EventFilter::SeenBy(self.caller.clone()),
         }
-    }
-}
-
-impl Storage {
-    /// All events after a cursor, over all sessions and agents, in the order of their commits; at most
-    /// `limit`. A page ends before it has more than [`PAGE_BYTES`](crate::PAGE_BYTES).
-    ///
-    /// # Errors
-    /// [`StoreError`] where the store cannot be read.
-    pub async fn events_after(
-        &self,
-        cursor: Cursor,
-        limit: usize,
-    ) -> Result<Page<Logged, Cursor>, StoreError> {
-        self.0.inner.store.events_after(cursor, Bound::entries(limit)).await
     }
 }

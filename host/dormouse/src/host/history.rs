@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::origin;
-use super::session::{LookError, SessionHandle};
+use super::session::{SessionHandle, SessionReadError};
 use crate::catalog::AgentError;
-use crate::session::request::{Command, OrderError, Sight};
-use crate::turn::admission::Denied;
+use crate::session::request::{Command, CommandError, SessionInfo};
+use crate::turn::admission::TurnDenied;
 use dormouse_domain::agent::AgentSelector;
 use dormouse_domain::creation;
 use dormouse_domain::event::{Cursor, Event, EventBody};
@@ -14,7 +14,8 @@ use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::Move;
 use dormouse_store::{
-    Bound, Creation, Depth, Logged, Page, SnapshotSummary, StoreError, Transaction,
+    Bound, EventEntry, NewSessionRecord, Page, SnapshotDetail, SnapshotSummary, StoreError,
+    Transaction,
 };
 
 /// The most sessions that one fork makes.
@@ -26,7 +27,7 @@ const LOOKED_THROUGH: usize = 500;
 /// How often events are looked through for one page.
 const PAGES: usize = 20;
 
-/// What to fork.
+/// How many sessions to fork, and from which snapshot.
 #[derive(Clone, Copy, Debug)]
 pub struct Fork {
     /// The snapshot to start from. `None`: the state after the last turn.
@@ -49,24 +50,24 @@ pub enum ForkError {
     Count,
     /// The session has nothing left that a fork could spend.
     #[error("a fork has the limits that are left: {0}")]
-    Spent(Denied),
+    Spent(TurnDenied),
     /// The agent of the snapshot has been removed.
     #[error(transparent)]
     Agent(#[from] AgentError),
     /// The session or the snapshot is not there, or its state could not be saved.
     #[error(transparent)]
-    Order(#[from] OrderError),
+    Command(#[from] CommandError),
 }
 
 impl From<StoreError> for ForkError {
     fn from(error: StoreError) -> ForkError {
-        ForkError::Order(error.into())
+        ForkError::Command(error.into())
     }
 }
 
-impl From<LookError> for ForkError {
-    fn from(error: LookError) -> ForkError {
-        ForkError::Order(error.into())
+impl From<SessionReadError> for ForkError {
+    fn from(error: SessionReadError) -> ForkError {
+        ForkError::Command(error.into())
     }
 }
 
@@ -74,9 +75,9 @@ impl SessionHandle {
     /// The snapshots that are kept of the session, newest first.
     ///
     /// # Errors
-    /// [`LookError::NotFound`]
-    pub async fn snapshots(&self) -> Result<Vec<SnapshotSummary>, LookError> {
-        self.look().await?;
+    /// [`SessionReadError::NotFound`]
+    pub async fn snapshots(&self) -> Result<Vec<SnapshotSummary>, SessionReadError> {
+        self.info().await?;
         Ok(self.host.inner.store.snapshots(self.id).await?)
     }
 
@@ -102,12 +103,12 @@ impl SessionHandle {
     ///
     /// # Errors
     /// [`ForkError`]
-    pub async fn fork(&self, fork: Fork) -> Result<Vec<Sight>, ForkError> {
+    pub async fn fork(&self, fork: Fork) -> Result<Vec<SessionInfo>, ForkError> {
         if !(1..=MAX_FORKS).contains(&fork.count) {
             return Err(ForkError::Count);
         }
         let inner = &self.host.inner;
-        let parent = self.look().await?.session;
+        let parent = self.info().await?.session;
         if parent.document_bytes().saturating_mul(fork.count as usize) > MAX_FORKED_BYTES {
             let what = "the documents of all forks together, in bytes";
             return Err(StoreError::TooLarge { what, limit: MAX_FORKED_BYTES }.into());
@@ -134,7 +135,7 @@ impl SessionHandle {
             let session = creation::forked(&parent, head.as_ref(), agent, id, now)
                 .map_err(|spent| ForkError::Spent(spent.into()))?;
             events.push(creation::event(&session, Some(parent.id)));
-            forks.push(Creation { session: Arc::new(session), head });
+            forks.push(NewSessionRecord { session: Arc::new(session), head });
         }
         let from = from.map(|from| from.id);
         let forked = EventBody::SessionForked { count: fork.count, from };
@@ -152,24 +153,24 @@ impl SessionHandle {
     /// spent.
     ///
     /// # Errors
-    /// [`OrderError::TurnInProgress`] while a turn runs; [`OrderError::NoSnapshot`].
-    pub async fn rewind(&self, snapshot: SnapshotId) -> Result<Sight, OrderError> {
+    /// [`CommandError::TurnInProgress`] while a turn runs; [`CommandError::NoSnapshot`].
+    pub async fn rewind(&self, snapshot: SnapshotId) -> Result<SessionInfo, CommandError> {
         self.ask(Command::Rewind(snapshot)).await
     }
 
     /// Take no messages until the session is resumed.
     ///
     /// # Errors
-    /// [`OrderError::InvalidTransition`]
-    pub async fn pause(&self) -> Result<Sight, OrderError> {
+    /// [`CommandError::InvalidTransition`]
+    pub async fn pause(&self) -> Result<SessionInfo, CommandError> {
         self.ask(Command::Move(Move::Pause)).await
     }
 
     /// Take messages again, after a pause or an error: from where the session is, or from a snapshot.
     ///
     /// # Errors
-    /// [`OrderError::InvalidTransition`]; [`Unavailable::Damaged`](crate::Unavailable::Damaged) names the snapshot to resume from.
-    pub async fn resume(&self, snapshot: Option<SnapshotId>) -> Result<Sight, OrderError> {
+    /// [`CommandError::InvalidTransition`]; [`Unavailable::Damaged`](crate::Unavailable::Damaged) names the snapshot to resume from.
+    pub async fn resume(&self, snapshot: Option<SnapshotId>) -> Result<SessionInfo, CommandError> {
         self.ask(Command::Resume(snapshot)).await
     }
 
@@ -178,33 +179,33 @@ impl SessionHandle {
     /// version fails, the session goes back to the old one by itself.
     ///
     /// # Errors
-    /// [`OrderError::NotUpgraded`] says what went wrong; the session is as it was.
-    pub async fn upgrade(&self, agent: AgentSelector) -> Result<Sight, UpgradeError> {
+    /// [`CommandError::NotUpgraded`] says what went wrong; the session is as it was.
+    pub async fn upgrade(&self, agent: AgentSelector) -> Result<SessionInfo, UpgradeError> {
         let catalog = &self.host.inner.catalog;
         let _held = catalog.hold().await;
-        self.look().await.map_err(OrderError::from)?;
+        self.info().await.map_err(CommandError::from)?;
         let agent = catalog.find(agent, &self.host.caller).await?;
-        if agent.exports.is_command() {
+        if agent.component.exports.is_command() {
             let why =
                 "the new version is a command, which keeps no state and takes no session over";
-            return Err(OrderError::NotUpgraded(why.to_owned()).into());
+            return Err(CommandError::NotUpgraded(why.to_owned()).into());
         }
         Ok(self.ask(Command::Upgrade(agent.reference)).await?)
     }
 
-    /// Who has asked to go on from the session's snapshots, or of it to go on from another's, and
-    /// what came of it: events after a cursor, in order, at most `limit`. At most 10,000 of the
+    /// Which principals have asked to go on from the session's snapshots, or from those of another session
+    /// with this one, and what came of it: events after a cursor, in order, at most `limit`. At most 10,000 of the
     /// session's events are looked through at a time: a page may have few entries, or none, and a
     /// `next`.
     ///
     /// # Errors
-    /// [`LookError::NotFound`]
+    /// [`SessionReadError::NotFound`]
     pub async fn audit(
         &self,
         after: Cursor,
         limit: usize,
-    ) -> Result<Page<Logged, Cursor>, LookError> {
-        self.look().await?;
+    ) -> Result<Page<EventEntry, Cursor>, SessionReadError> {
+        self.info().await?;
         let mut audit = Page { entries: Vec::new(), next: Some(after) };
         for _ in 0..PAGES {
             let Some(cursor) = audit.next else { break };
@@ -214,7 +215,7 @@ impl SessionHandle {
             for logged in page.entries.into_iter().filter(|logged| logged.event.kind().is_audited())
             {
                 if audit.entries.len() == limit {
-                    audit.next = audit.entries.last().map(|last: &Logged| last.cursor);
+                    audit.next = audit.entries.last().map(|last: &EventEntry| last.cursor);
                     return Ok(audit);
                 }
                 audit.entries.push(logged);
@@ -224,10 +225,10 @@ impl SessionHandle {
     }
 
     /// A snapshot of this session, without the data of its chunks.
-    async fn own(&self, id: SnapshotId) -> Result<Snapshot, OrderError> {
-        match self.host.inner.store.snapshot(id, Depth::Outline).await? {
+    async fn own(&self, id: SnapshotId) -> Result<Snapshot, CommandError> {
+        match self.host.inner.store.snapshot(id, SnapshotDetail::Metadata).await? {
             Some(kept) if kept.session == self.id => Ok(kept.snapshot),
-            Some(_) | None => Err(OrderError::NoSnapshot(id)),
+            Some(_) | None => Err(CommandError::NoSnapshot(id)),
         }
     }
 }
@@ -240,5 +241,5 @@ pub enum UpgradeError {
     Agent(#[from] AgentError),
     /// It was not carried out.
     #[error(transparent)]
-    Order(#[from] OrderError),
+    Command(#[from] CommandError),
 }

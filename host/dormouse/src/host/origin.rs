@@ -5,22 +5,22 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use super::Host;
-use crate::session::request::{Command, OrderError};
+use crate::session::request::{Command, CommandError};
 use dormouse_domain::event::{Event, EventBody, ResumeOutcome};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
-use dormouse_store::{Depth, StoreError, Transaction};
+use dormouse_store::{SnapshotDetail, StoreError, Transaction};
 
 /// A snapshot, without the data of its chunks, and the session that it belongs to.
-pub(super) struct Origin {
+pub(super) struct SnapshotOrigin {
     pub(super) snapshot: Snapshot,
     pub(super) session: Session,
 }
 
 /// What an id leads to.
-pub(super) enum Found {
-    Here(Box<Origin>),
+pub(super) enum FoundOrigin {
+    Here(Box<SnapshotOrigin>),
     Nothing,
     /// It belongs to somebody else, who has been told.
     Foreign,
@@ -28,47 +28,50 @@ pub(super) enum Found {
 
 /// The snapshot of this id, or the head of the session of this id. What no snapshot holds yet of a
 /// session that is named is saved first.
-pub(super) async fn find(host: &Host, id: &str) -> Result<Found, OrderError> {
-    let Ok(id) = Uuid::from_str(id) else { return Ok(Found::Nothing) };
+pub(super) async fn find(host: &Host, id: &str) -> Result<FoundOrigin, CommandError> {
+    let Ok(id) = Uuid::from_str(id) else { return Ok(FoundOrigin::Nothing) };
     let store = &host.inner.store;
     let session = SessionId(id);
     let kept = match store.session(session).await? {
         Some(found) if found.owner != host.caller => return foreign(host, &found).await,
         Some(found) => match head(host, &found).await? {
-            Some(head) => store.snapshot(head, Depth::Outline).await?,
+            Some(head) => store.snapshot(head, SnapshotDetail::Metadata).await?,
             None => None,
         },
-        None => store.snapshot(SnapshotId(id), Depth::Outline).await?,
+        None => store.snapshot(SnapshotId(id), SnapshotDetail::Metadata).await?,
     };
-    let Some(kept) = kept else { return Ok(Found::Nothing) };
-    let Some(session) = store.session(kept.session).await? else { return Ok(Found::Nothing) };
+    let Some(kept) = kept else { return Ok(FoundOrigin::Nothing) };
+    let Some(session) = store.session(kept.session).await? else { return Ok(FoundOrigin::Nothing) };
     if session.owner != host.caller {
         return foreign(host, &session).await;
     }
-    Ok(Found::Here(Box::new(Origin { snapshot: kept.snapshot, session })))
+    Ok(FoundOrigin::Here(Box::new(SnapshotOrigin { snapshot: kept.snapshot, session })))
 }
 
 /// The head of a session, with all its turns in it.
-pub(super) async fn head(host: &Host, session: &Session) -> Result<Option<SnapshotId>, OrderError> {
+pub(super) async fn head(
+    host: &Host,
+    session: &Session,
+) -> Result<Option<SnapshotId>, CommandError> {
     if session.unsaved_turns == 0 {
         return Ok(session.head);
     }
     let registry = &host.inner.registry;
     let after = registry.command(session.id, Some(host.caller.clone()), Command::Save).await?;
     match after {
-        Some(after) if after.unsaved_turns > 0 => Err(OrderError::Unsaved(after.unsaved_turns)),
+        Some(after) if after.unsaved_turns > 0 => Err(CommandError::Unsaved(after.unsaved_turns)),
         Some(after) => Ok(after.head),
         None => Ok(None),
     }
 }
 
-async fn foreign(host: &Host, session: &Session) -> Result<Found, OrderError> {
+async fn foreign(host: &Host, session: &Session) -> Result<FoundOrigin, CommandError> {
     tell_owner(host, session).await?;
-    Ok(Found::Foreign)
+    Ok(FoundOrigin::Foreign)
 }
 
 /// Tell the owner of a session, in its audit trail, that somebody asked for what is not theirs.
-pub(super) async fn tell_owner(host: &Host, session: &Session) -> Result<(), OrderError> {
+pub(super) async fn tell_owner(host: &Host, session: &Session) -> Result<(), CommandError> {
     let (by, outcome) = (host.caller.clone(), ResumeOutcome::NotOwner);
     let attempt = EventBody::ResumeAttempted { by, outcome };
     let event = Event::session(session, host.inner.clock.now(), attempt);

@@ -7,16 +7,17 @@ use futures::Stream;
 use super::Host;
 use crate::session::registry::Registry;
 use crate::session::request::{
-    Command, Ended, MAX_MESSAGE, MAX_PARTS, MAX_REASON, OrderError, SendError, Sight, Unavailable,
+    Command, CommandError, FinishedTurn, MAX_MESSAGE, MAX_PARTS, MAX_REASON, SendError,
+    SessionInfo, Unavailable,
 };
-use crate::turn::output::Output;
+use crate::turn::output::TurnOutput;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::{Cursor, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::json;
 use dormouse_domain::state::{Cause, Move, Reason, Status};
 use dormouse_domain::turn::{Delta, Part, TurnOutcome, TurnRecord, text_of};
-use dormouse_store::{Bound, Logged, Page, StoreError};
+use dormouse_store::{Bound, EventEntry, Page, StoreError};
 
 /// A handle on a session.
 #[derive(Clone)]
@@ -25,9 +26,9 @@ pub struct SessionHandle {
     pub(super) id: SessionId,
 }
 
-/// What was asked for is not there, or the store cannot be read.
+/// Why a session, or something of it, could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum LookError {
+pub enum SessionReadError {
     /// There is no such session, or it belongs to somebody else.
     #[error("Session not found")]
     NotFound(SessionId),
@@ -36,11 +37,11 @@ pub enum LookError {
     Store(#[from] StoreError),
 }
 
-impl From<LookError> for OrderError {
-    fn from(error: LookError) -> OrderError {
+impl From<SessionReadError> for CommandError {
+    fn from(error: SessionReadError) -> CommandError {
         match error {
-            LookError::NotFound(id) => Unavailable::NotFound(id).into(),
-            LookError::Store(error) => error.into(),
+            SessionReadError::NotFound(id) => Unavailable::NotFound(id).into(),
+            SessionReadError::Store(error) => error.into(),
         }
     }
 }
@@ -51,7 +52,7 @@ pub struct Reply {
     /// The turn that answered it.
     pub turn: TurnRecord,
     /// The session after it.
-    pub session: Sight,
+    pub session: SessionInfo,
 }
 
 impl Reply {
@@ -77,7 +78,7 @@ impl Reply {
     }
 }
 
-/// A message that is under way, or was refused for what it holds.
+/// A message to a session, made of parts: text, JSON documents, bytes with a media type.
 pub struct Message {
     /// Its parts.
     pub content: Vec<Part>,
@@ -102,14 +103,14 @@ impl From<Vec<Part>> for Message {
 }
 
 /// A turn under way: what it streams, and in the end its reply.
-pub struct Streaming {
-    output: Output,
+pub struct TurnStream {
+    output: TurnOutput,
     registry: Arc<Registry>,
-    answer: tokio::sync::oneshot::Receiver<Result<Ended, SendError>>,
+    answer: tokio::sync::oneshot::Receiver<Result<FinishedTurn, SendError>>,
 }
 
-impl Streaming {
-    /// What the agent streams, from the beginning. Provisional until [`Streaming::reply`] is there.
+impl TurnStream {
+    /// What the agent streams, from the beginning. Provisional until [`TurnStream::reply`] is there.
     pub fn deltas(&self) -> impl Stream<Item = Delta> + Send + 'static {
         let output = self.output.clone();
         futures::stream::unfold((output, 0), |(output, place)| async move {
@@ -118,9 +119,9 @@ impl Streaming {
         })
     }
 
-    /// The buffer that [`Streaming::deltas`] reads: it also tells when the agent is being called.
+    /// The buffer that [`TurnStream::deltas`] reads: it also tells when the agent is being called.
     #[must_use]
-    pub fn output(&self) -> Output {
+    pub fn output(&self) -> TurnOutput {
         self.output.clone()
     }
 
@@ -151,24 +152,24 @@ impl SessionHandle {
         self.id
     }
 
-    /// The session as it is.
+    /// The session as it is now: its record, and what memory knows of it besides.
     ///
     /// # Errors
-    /// [`LookError::NotFound`]
-    pub async fn look(&self) -> Result<Sight, LookError> {
+    /// [`SessionReadError::NotFound`]
+    pub async fn info(&self) -> Result<SessionInfo, SessionReadError> {
         // Before it is read: to a stranger a session answers as fast as one that is not there.
         if !self.host.inner.store.is_owner(self.id, &self.host.caller)? {
-            return Err(LookError::NotFound(self.id));
+            return Err(SessionReadError::NotFound(self.id));
         }
-        self.registry().get(self.id).await?.ok_or(LookError::NotFound(self.id))
+        self.registry().get(self.id).await?.ok_or(SessionReadError::NotFound(self.id))
     }
 
     /// Where the session is in its life.
     ///
     /// # Errors
-    /// [`LookError::NotFound`]
-    pub async fn status(&self) -> Result<Status, LookError> {
-        Ok(self.look().await?.session.state.status())
+    /// [`SessionReadError::NotFound`]
+    pub async fn status(&self) -> Result<Status, SessionReadError> {
+        Ok(self.info().await?.session.state.status())
     }
 
     /// Send a message and wait for the reply. The turn goes on if the caller does not wait.
@@ -184,7 +185,7 @@ impl SessionHandle {
     ///
     /// # Errors
     /// [`SendError`] where the message is not taken.
-    pub fn stream(&self, message: impl Into<Message>) -> Result<Streaming, SendError> {
+    pub fn stream(&self, message: impl Into<Message>) -> Result<TurnStream, SendError> {
         let content = message.into().content;
         let bytes: usize = content.iter().map(Part::len).sum();
         if bytes > MAX_MESSAGE || content.len() > MAX_PARTS || content.is_empty() {
@@ -199,15 +200,15 @@ impl SessionHandle {
             }
         }
         let (answer, output) = self.registry().send(self.id, self.host.caller.clone(), content)?;
-        Ok(Streaming { output, answer, registry: self.registry().clone() })
+        Ok(TurnStream { output, answer, registry: self.registry().clone() })
     }
 
     /// What the running turn has streamed so far and will stream, with the number of the turn.
     ///
     /// # Errors
-    /// [`LookError::NotFound`]
-    pub async fn running(&self) -> Result<Option<(u64, Output)>, LookError> {
-        self.look().await?;
+    /// [`SessionReadError::NotFound`]
+    pub async fn running(&self) -> Result<Option<(u64, TurnOutput)>, SessionReadError> {
+        self.info().await?;
         Ok(self.registry().running(self.id))
     }
 
@@ -215,46 +216,46 @@ impl SessionHandle {
     /// was.
     ///
     /// # Errors
-    /// [`OrderError::Unsaved`] where that would lose the state.
-    pub async fn sleep(&self) -> Result<Sight, OrderError> {
+    /// [`CommandError::Unsaved`] where that would lose the state.
+    pub async fn sleep(&self) -> Result<SessionInfo, CommandError> {
         self.ask(Command::Sleep(SleepCause::Asked)).await
     }
 
     /// Make the instance now, so that the next message finds it.
     ///
     /// # Errors
-    /// [`OrderError`]
-    pub async fn wake(&self) -> Result<Sight, OrderError> {
+    /// [`CommandError`]
+    pub async fn wake(&self) -> Result<SessionInfo, CommandError> {
         self.ask(Command::Wake).await
     }
 
     /// End the session. The running turn may finish within the grace period; this returns before.
     ///
     /// # Errors
-    /// [`OrderError::InvalidTransition`] where the session is over.
-    pub async fn stop(&self) -> Result<Sight, OrderError> {
+    /// [`CommandError::InvalidTransition`] where the session is over.
+    pub async fn stop(&self) -> Result<SessionInfo, CommandError> {
         let step = Move::Stop(Cause::Stopped.into());
-        self.look().await?.session.state.after(step.clone())?;
+        self.info().await?.session.state.after(step.clone())?;
         let (accepted, done) = self.registry().post(self.id, None, Command::Move(step))?;
         if !accepted.turn_in_progress {
             done.await.unwrap_or_else(|_| Err(Unavailable::ShuttingDown.into()))?;
         }
-        Ok(self.look().await?)
+        Ok(self.info().await?)
     }
 
     /// End the session at once. The running turn is killed, and recorded as killed.
     ///
     /// # Errors
-    /// [`OrderError::InvalidTransition`] where the session is over.
-    pub async fn force_kill(&self) -> Result<Sight, OrderError> {
+    /// [`CommandError::InvalidTransition`] where the session is over.
+    pub async fn force_kill(&self) -> Result<SessionInfo, CommandError> {
         self.end(Move::Terminate(Cause::ForceKilled.into())).await
     }
 
     /// End the session for a reason of the caller's. The running turn is killed.
     ///
     /// # Errors
-    /// [`OrderError::InvalidTransition`] where the session is over.
-    pub async fn terminate(&self, reason: &str) -> Result<Sight, OrderError> {
+    /// [`CommandError::InvalidTransition`] where the session is over.
+    pub async fn terminate(&self, reason: &str) -> Result<SessionInfo, CommandError> {
         let reason = Reason(reason.chars().take(MAX_REASON).collect());
         self.end(Move::Terminate(reason)).await
     }
@@ -263,8 +264,8 @@ impl SessionHandle {
     ///
     /// # Errors
     /// [`Unavailable::NotFound`]
-    pub async fn delete(&self) -> Result<(), OrderError> {
-        self.look().await?;
+    pub async fn delete(&self) -> Result<(), CommandError> {
+        self.info().await?;
         self.registry().command(self.id, None, Command::Delete).await?;
         Ok(())
     }
@@ -273,22 +274,22 @@ impl SessionHandle {
     /// [`PAGE_BYTES`](crate::PAGE_BYTES); its `next` is the `after` of the one behind it.
     ///
     /// # Errors
-    /// [`LookError::NotFound`]
+    /// [`SessionReadError::NotFound`]
     pub async fn turns(
         &self,
         after: u64,
         limit: usize,
-    ) -> Result<Page<TurnRecord, u64>, LookError> {
-        self.look().await?;
+    ) -> Result<Page<TurnRecord, u64>, SessionReadError> {
+        self.info().await?;
         Ok(self.host.inner.store.turns(self.id, after, Bound::entries(limit)).await?)
     }
 
     /// One turn.
     ///
     /// # Errors
-    /// [`LookError::NotFound`] where there is no such session.
-    pub async fn turn(&self, number: u64) -> Result<Option<TurnRecord>, LookError> {
-        self.look().await?;
+    /// [`SessionReadError::NotFound`] where there is no such session.
+    pub async fn turn(&self, number: u64) -> Result<Option<TurnRecord>, SessionReadError> {
+        self.info().await?;
         Ok(self.host.inner.store.turn(self.id, number).await?)
     }
 
@@ -296,29 +297,33 @@ impl SessionHandle {
     /// more than [`PAGE_BYTES`](crate::PAGE_BYTES).
     ///
     /// # Errors
-    /// [`LookError::NotFound`]
+    /// [`SessionReadError::NotFound`]
     pub async fn events(
         &self,
         after: Cursor,
         limit: usize,
-    ) -> Result<Page<Logged, Cursor>, LookError> {
-        self.look().await?;
+    ) -> Result<Page<EventEntry, Cursor>, SessionReadError> {
+        self.info().await?;
         Ok(self.host.inner.store.session_events(self.id, after, Bound::entries(limit)).await?)
     }
 
     /// Give a command that asks nothing of the running turn.
-    pub(super) async fn ask(&self, command: Command) -> Result<Sight, OrderError> {
+    pub(super) async fn ask(&self, command: Command) -> Result<SessionInfo, CommandError> {
         self.give(Some(self.host.caller.clone()), command).await
     }
 
     /// Give a command that ends the running turn. Checked before it is given, because one that is
     /// refused must kill nothing.
-    async fn end(&self, step: Move) -> Result<Sight, OrderError> {
-        self.look().await?.session.state.after(step.clone())?;
+    async fn end(&self, step: Move) -> Result<SessionInfo, CommandError> {
+        self.info().await?.session.state.after(step.clone())?;
         self.give(None, Command::Move(step)).await
     }
 
-    async fn give(&self, caller: Option<Principal>, command: Command) -> Result<Sight, OrderError> {
+    async fn give(
+        &self,
+        caller: Option<Principal>,
+        command: Command,
+    ) -> Result<SessionInfo, CommandError> {
         let session = self.registry().command(self.id, caller, command).await?;
         let session = session.ok_or(Unavailable::NotFound(self.id))?;
         Ok(self.registry().info(session))

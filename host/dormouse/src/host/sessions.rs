@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use super::origin::{self, Found, Origin};
+use super::origin::{self, FoundOrigin, SnapshotOrigin};
 use super::templates::TemplateError;
 use super::{Host, SessionHandle};
 use crate::catalog::AgentError;
-use crate::session::request::{OrderError, Sight};
+use crate::session::request::{CommandError, SessionInfo};
 use dormouse_domain::agent::{Agent, AgentRef, Digest, Statefulness};
-use dormouse_domain::creation::{self, InvalidField, NewSession, OtherProject, Resumption, Start};
+use dormouse_domain::creation::{
+    self, InvalidField, NewSession, OtherProject, Resumption, StartFrom,
+};
 use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::template::Template;
 use dormouse_sandbox::environment;
-use dormouse_store::{Creation, SessionQuery, StoreError, Transaction};
+use dormouse_store::{NewSessionRecord, SessionQuery, StoreError, Transaction};
 
 /// Why a session was not created.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +39,7 @@ pub enum CreateError {
     PatternUnsupported {
         /// The agent.
         agent: AgentRef,
-        /// What was asked for.
+        /// The pattern that was asked for.
         pattern: Pattern,
     },
     /// The snapshot to resume from belongs to somebody else, or to another project.
@@ -51,15 +53,15 @@ pub enum CreateError {
     /// The template is not there.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// What it should start from could not be saved or read.
+    /// The state that the session should start from could not be saved or read.
     #[error(transparent)]
-    Origin(#[from] OrderError),
+    Origin(#[from] CommandError),
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What a new session starts from.
+/// The snapshot that a new session starts from.
 struct StartingPoint {
     snapshot: Snapshot,
     /// The agent that the session or template refers to which the snapshot is of.
@@ -68,9 +70,9 @@ struct StartingPoint {
 
 /// A session that was created.
 #[derive(Clone, Debug)]
-pub struct Created {
+pub struct CreatedSession {
     /// The session.
-    pub session: Sight,
+    pub session: SessionInfo,
     /// What became of the wish to resume, where there was one.
     pub resume: Option<Resumption>,
 }
@@ -81,9 +83,9 @@ pub struct Sessions(pub(super) Host);
 
 /// One page of a listing.
 #[derive(Clone, Debug)]
-pub struct Listing {
+pub struct SessionListing {
     /// The sessions, newest first.
-    pub sessions: Vec<Sight>,
+    pub sessions: Vec<SessionInfo>,
     /// How many match, over all pages.
     pub total: usize,
     /// The session behind which the list goes on, for `after` of the next query; `None` at its end.
@@ -114,7 +116,7 @@ impl Sessions {
     /// # Errors
     /// [`CreateError`] names the field that is out of bounds.
     pub async fn create(&self, new: NewSession) -> Result<SessionHandle, CreateError> {
-        Ok(self.get(self.create_seen(new).await?.session.session.id))
+        Ok(self.get(self.create_with_info(new).await?.session.session.id))
     }
 
     /// Create a session, and return it as it is then instead of a handle, with what became of the
@@ -122,19 +124,19 @@ impl Sessions {
     ///
     /// # Errors
     /// As [`Sessions::create`].
-    pub async fn create_seen(&self, new: NewSession) -> Result<Created, CreateError> {
+    pub async fn create_with_info(&self, new: NewSession) -> Result<CreatedSession, CreateError> {
         let inner = &self.0.inner;
         // Before the agents are held: this may wait for a turn.
         let (new, from, resume) = self.start(new).await?;
         let _held = inner.catalog.hold().await;
         let now = inner.clock.now();
         let agent = self.agent(&new, from.as_ref()).await?;
-        if let Statefulness::Unsaved(why) = &agent.statefulness
+        if let Statefulness::Unsaved(why) = &agent.component.statefulness
             && new.require_durable
         {
             return Err(CreateError::NotDurable(why.clone()));
         }
-        if agent.exports.is_command() {
+        if agent.component.exports.is_command() {
             if new.pattern != Pattern::Ephemeral {
                 let (agent, pattern) = (agent.reference, new.pattern);
                 return Err(CreateError::PatternUnsupported { agent, pattern });
@@ -154,10 +156,10 @@ impl Sessions {
             let attempt = EventBody::ResumeAttempted { by, outcome };
             events.push(Event::session(&session, now, attempt));
         }
-        let creation = Creation { session: Arc::clone(&session), head };
+        let creation = NewSessionRecord { session: Arc::clone(&session), head };
         inner.store.commit(Transaction::create(vec![creation], events)).await?;
         inner.services.note_deadline(&session);
-        Ok(Created { session: inner.registry.info(session), resume })
+        Ok(CreatedSession { session: inner.registry.info(session), resume })
     }
 
     /// What is asked for, the snapshot that the session starts from, and what became of the wish to resume.
@@ -166,17 +168,17 @@ impl Sessions {
         new: NewSession,
     ) -> Result<(NewSession, Option<StartingPoint>, Option<Resumption>), CreateError> {
         let id = match &new.start {
-            Start::Fresh => return Ok((new, None, None)),
-            Start::Template(name) => {
+            StartFrom::Fresh => return Ok((new, None, None)),
+            StartFrom::Template(name) => {
                 let Template { snapshot, agent, .. } = self.0.templates().get(name).await?;
                 return Ok((new, Some(StartingPoint { snapshot, agent }), None));
             }
-            Start::Resume(id) => id,
+            StartFrom::Resume(id) => id,
         };
-        let Origin { snapshot, session } = match origin::find(&self.0, id).await? {
-            Found::Here(origin) => *origin,
-            Found::Nothing => return Ok((new, None, Some(Resumption::NotFound))),
-            Found::Foreign => return Err(CreateError::NotOwner),
+        let SnapshotOrigin { snapshot, session } = match origin::find(&self.0, id).await? {
+            FoundOrigin::Here(origin) => *origin,
+            FoundOrigin::Nothing => return Ok((new, None, Some(Resumption::NotFound))),
+            FoundOrigin::Foreign => return Err(CreateError::NotOwner),
         };
         let (stale_after, now) = (self.0.inner.options.stale_after, self.0.inner.clock.now());
         let (new, resume) = match creation::resumed(new, &snapshot, &session, stale_after, now) {
@@ -230,11 +232,11 @@ impl Sessions {
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
-    pub async fn list(&self, mut query: SessionQuery) -> Result<Listing, StoreError> {
+    pub async fn list(&self, mut query: SessionQuery) -> Result<SessionListing, StoreError> {
         query.owner = Some(self.0.caller.clone());
         let page = self.0.inner.store.sessions(query).await?;
         let sight = |session| self.0.inner.registry.info(session);
         let sessions = page.sessions.into_iter().map(sight).collect();
-        Ok(Listing { sessions, total: page.total, next: page.next })
+        Ok(SessionListing { sessions, total: page.total, next: page.next })
     }
 }

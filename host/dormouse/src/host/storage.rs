@@ -7,13 +7,12 @@ use dormouse_store::StoreError;
 use dormouse_store::upkeep::{BackupError, BackupSummary, CheckReport, StoreUsage, Upkeep};
 
 /// The store of a host. Whose sessions are in it makes no difference here. Where the host was given a
-/// store that others look after, each of these but [`Storage::events_after`] answers
-/// [`StoreError::NoUpkeep`].
+/// store that others look after, each of these answers [`StoreError::NoUpkeep`].
 #[derive(Clone)]
 pub struct Storage(pub(super) Host);
 
 impl Storage {
-    /// What everything takes, on the disk and in memory.
+    /// The size of everything, on the disk and in memory.
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.

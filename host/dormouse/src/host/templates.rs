@@ -1,9 +1,9 @@
 //! Templates: snapshots under a name, from which sessions start warm.
 
 use super::Host;
-use super::origin::{self, Found, Origin};
+use super::origin::{self, FoundOrigin, SnapshotOrigin};
 use crate::catalog::AgentError;
-use crate::session::request::OrderError;
+use crate::session::request::CommandError;
 use dormouse_domain::agent::InvalidName;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::id::SnapshotId;
@@ -17,11 +17,11 @@ pub struct NewTemplate {
     pub name: String,
     /// The snapshot of this id, or the head of the session of this id.
     pub from: String,
-    /// What it is for.
+    /// The purpose of the template.
     pub description: Option<String>,
 }
 
-/// What is wrong with a template.
+/// Why a template was not made, found or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// A field is out of bounds.
@@ -36,7 +36,7 @@ pub enum TemplateError {
     /// There is nothing to make it from.
     #[error("there is no snapshot and no session with a snapshot of the id '{0}'")]
     NoSnapshot(String),
-    /// What it should be made from belongs to somebody else.
+    /// The session or snapshot that it should be made from belongs to somebody else.
     #[error("the snapshot belongs to another owner")]
     NotOwner,
     /// There are too many.
@@ -45,9 +45,9 @@ pub enum TemplateError {
     /// The agent of the snapshot has been removed.
     #[error(transparent)]
     Agent(#[from] AgentError),
-    /// What no snapshot holds yet of the session could not be saved.
+    /// The state of the session that no snapshot holds yet could not be saved.
     #[error(transparent)]
-    Order(#[from] Box<OrderError>),
+    Command(#[from] Box<CommandError>),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -67,11 +67,11 @@ impl Templates {
         let NewTemplate { name, from, description } = new;
         let (name, description) = (template::named(&name)?, template::described(description)?);
         let inner = &self.0.inner;
-        let Origin { snapshot, session } =
+        let SnapshotOrigin { snapshot, session } =
             match origin::find(&self.0, &from).await.map_err(Box::new)? {
-                Found::Here(origin) => *origin,
-                Found::Nothing => return Err(TemplateError::NoSnapshot(from)),
-                Found::Foreign => return Err(TemplateError::NotOwner),
+                FoundOrigin::Here(origin) => *origin,
+                FoundOrigin::Nothing => return Err(TemplateError::NoSnapshot(from)),
+                FoundOrigin::Foreign => return Err(TemplateError::NotOwner),
             };
         let _held = inner.catalog.hold().await;
         let known = inner.store.templates(self.0.caller.clone()).await?;

@@ -4,9 +4,10 @@
 //! Each change is committed before memory follows and before anybody is told. When a commit does not
 //! succeed, everything in memory is dropped, and the next work starts from what the store has.
 
+mod cancel;
 mod commands;
-mod cuts;
 mod history;
+mod memory;
 mod turns;
 mod upgrade;
 mod waking;
@@ -16,21 +17,19 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::catalog::CodeError;
-use crate::turn::execution::Cut;
-use dormouse_base::line::Ticket;
+use crate::turn::execution::Cancellation;
 use dormouse_domain::event::Event;
-use dormouse_domain::time::Timestamp;
 use dormouse_sandbox::{Fault, Refusal};
 use dormouse_store::StoreError;
 
-use super::inbox::{Interrupt, Next};
+use self::memory::{SessionMemory, WakePreparation};
+use super::inbox::{Interrupt, NextWork};
 use super::registry::Registry;
 use super::request::Unavailable;
-use super::residents::{Guest, Resident, Seat};
+use super::residents::{GuestInstance, Resident};
 use super::services::Services;
 use dormouse_domain::id::SessionId;
-use dormouse_domain::session::{Residency, Session};
-use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::session::Residency;
 
 /// Work for this session until there is none.
 pub(super) async fn drive(
@@ -40,17 +39,17 @@ pub(super) async fn drive(
     interrupt: watch::Receiver<Interrupt>,
 ) {
     let mut driver = Driver::new(registry, id, resident, interrupt);
-    while let Some(work) = registry.next(id, || driver.leave()) {
+    while let Some(work) = registry.next(id, || driver.park()) {
         match work {
-            Next::Command(command, reply) => {
+            NextWork::Command(command, reply) => {
                 let done = driver.command(command).await;
-                driver.let_go();
+                driver.release_head();
                 // The sender of the command may have gone; the command is carried out all the same.
                 let _ = reply.send(done);
             }
-            Next::Message(message) => {
+            NextWork::Message(message) => {
                 driver.message(message).await;
-                driver.let_go();
+                driver.release_head();
             }
         }
     }
@@ -58,7 +57,7 @@ pub(super) async fn drive(
 
 /// Save an idle instance whose state no snapshot holds, and drop it: the host is shutting down.
 /// Answers whether it was saved.
-pub(super) async fn save_and_leave(registry: Arc<Registry>, resident: Resident) -> bool {
+pub(super) async fn save_and_drop(registry: Arc<Registry>, resident: Resident) -> bool {
     let (_running, interrupt) = watch::channel(Interrupt::None);
     let id = resident.session.id;
     let mut driver = Driver::new(&registry, id, Some(Box::new(resident)), interrupt);
@@ -70,50 +69,22 @@ struct Driver<'a> {
     /// Where its session has its entry, which shows others what it does.
     registry: &'a Arc<Registry>,
     id: SessionId,
-    /// The record as it was last committed. `None`: not read yet, or not to be trusted.
-    session: Option<Arc<Session>>,
-    /// The head, where it was read with the record and not yet put into an instance.
-    head: Option<Snapshot>,
-    /// Why the head could not be read.
-    damage: Option<Arc<str>>,
-    /// Leave to hold a head, and to make an instance of it.
-    making: Option<Seat>,
-    guest: Option<Guest>,
+    memory: SessionMemory,
+    preparation: WakePreparation,
     /// Whether somebody ends what it does.
     interrupt: watch::Receiver<Interrupt>,
-    /// Its place in the line for memory or a place: the instances that an upgrade makes one after the other
-    /// have the same. A wake gives it up.
-    ticket: Option<Ticket>,
-    /// Bytes that the instance of the next wake holds from its start, because the one before it found no
-    /// memory for as many.
-    reserve: Reserve,
-    /// When the instance was last of use.
-    used_at: Timestamp,
-    /// The instance was made since the last commit, and no event tells of it yet.
-    woken: bool,
-    /// The state could not be saved out of turn, and no turn has come since.
-    stuck: bool,
     /// How often the next turn has been begun without a record of it.
     attempts: u32,
-}
-
-/// Memory that the next instance holds from its start, in bytes.
-#[derive(Clone, Copy, Default)]
-struct Reserve {
-    /// What it should hold.
-    wanted: u64,
-    /// What will do where there is no other instance that could give anything back. At most as much.
-    least: u64,
 }
 
 /// Why a session could not be loaded or woken.
 enum WakeError {
     NotFound,
-    /// There was no memory or no place in all the time that one may wait, or that the turn has.
+    /// There was no memory or no permit in all the time that a driver may wait, or that the turn has.
     OutOfMemory,
     ShuttingDown,
-    /// The turn has to end, or the session was stopped, killed or deleted while it stood in line.
-    Cut(Cut),
+    /// The turn has to end, or the session was stopped, killed or deleted while its driver waited.
+    Cancelled(Cancellation),
     /// The saved state could not be put back: a fault of the guest.
     Guest(Fault),
     /// The head is damaged. Says how.
@@ -157,54 +128,30 @@ impl<'a> Driver<'a> {
         interrupt: watch::Receiver<Interrupt>,
     ) -> Driver<'a> {
         let services = registry.services();
-        let mut driver = Driver {
-            services,
-            registry,
-            id,
-            session: None,
-            head: None,
-            damage: None,
-            making: None,
-            guest: None,
-            interrupt,
-            ticket: None,
-            reserve: Reserve::default(),
-            used_at: services.clock.now(),
-            woken: false,
-            stuck: false,
-            attempts: 0,
-        };
-        if let Some(resident) = resident {
-            let Resident { session, guest, used_at, woken, stuck } = *resident;
-            (driver.session, driver.guest) = (Some(session), Some(guest));
-            (driver.used_at, driver.woken, driver.stuck) = (used_at, woken, stuck);
-        }
-        driver
+        let memory = resident.map_or(SessionMemory::Unknown, SessionMemory::Resident);
+        let preparation = WakePreparation::default();
+        Driver { services, registry, id, memory, preparation, interrupt, attempts: 0 }
     }
 }
 
 impl Driver<'_> {
-    /// What is left in memory when there is no more work.
-    fn leave(&mut self) -> Option<Box<Resident>> {
-        let mut guest = self.guest.take()?;
-        let session = self.session.take()?;
-        guest.instance.rest();
-        let Driver { used_at, woken, stuck, .. } = *self;
-        Some(Box::new(Resident { session, guest, used_at, woken, stuck }))
+    /// The instance to park when there is no more work.
+    fn park(&mut self) -> Option<Box<Resident>> {
+        let mut resident = self.memory.take_resident()?;
+        resident.guest.instance.rest();
+        Some(resident)
     }
 
     /// Forget everything: the store knows better.
     fn forget(&mut self) {
-        self.session = None;
-        self.let_go();
+        self.release_head();
         self.drop_guest();
+        self.memory = SessionMemory::Unknown;
     }
 
     /// Hold no state that is not in an instance, and nothing that the next instance would be made with.
-    fn let_go(&mut self) {
-        (self.head, self.damage) = (None, None);
-        self.making = None;
-        (self.ticket, self.reserve) = (None, Reserve::default());
+    fn release_head(&mut self) {
+        self.preparation = WakePreparation::default();
     }
 
     /// Drop the instance that could not be woken; but not one that goes on resting, because there was
@@ -213,7 +160,7 @@ impl Driver<'_> {
         match error {
             WakeError::OutOfMemory | WakeError::ShuttingDown => {}
             WakeError::NotFound
-            | WakeError::Cut(_)
+            | WakeError::Cancelled(_)
             | WakeError::Guest(_)
             | WakeError::Damaged(_)
             | WakeError::Unusable(_)
@@ -233,22 +180,23 @@ impl Driver<'_> {
             WakeError::Unusable(why) => Ok(Unavailable::Unusable(why)),
             WakeError::Host(error) => Ok(Unavailable::Host(error)),
             WakeError::Store(error) => Ok(Unavailable::Store(error)),
-            WakeError::Cut(_) => Err(NotWoken::Ended),
+            WakeError::Cancelled(_) => Err(NotWoken::Ended),
             WakeError::Guest(fault) => Err(NotWoken::Failed(fault.to_string())),
             WakeError::Damaged(why) => Err(NotWoken::Failed(why)),
         }
     }
 
     fn drop_guest(&mut self) {
-        if self.guest.take().is_some() {
+        if self.memory.take_resident().is_some() {
             self.registry.note_residency(self.id, Residency::Asleep);
         }
     }
 
     /// Events that wait for the next commit.
     async fn pending_events(&mut self) -> Vec<Event> {
-        match &self.session {
-            Some(session) if std::mem::take(&mut self.woken) => {
+        let woken = self.memory.take_woken();
+        match self.memory.session() {
+            Some(session) if woken => {
                 self.services.slept.woken_events(session, self.services.clock.now()).await
             }
             Some(_) | None => Vec::new(),

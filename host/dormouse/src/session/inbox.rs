@@ -24,7 +24,7 @@ use dormouse_domain::state::Move;
 /// turn is over; a client that has more than this waiting is out of control.
 pub(crate) const MAX_COMMANDS: usize = 64;
 
-/// What happens to the turn that is in progress. A later variant is stronger.
+/// The fate of the turn that is in progress. A later variant is stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Interrupt {
     /// The turn goes on.
@@ -58,9 +58,9 @@ pub(crate) enum CommandDenied {
     TurnInProgress,
 }
 
-/// What the driver does next.
+/// The next work of the driver.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next<M, R> {
+pub(crate) enum NextWork<M, R> {
     /// Carry out this command, and answer it here.
     Command(Command, R),
     /// Answer this message with a turn.
@@ -127,15 +127,15 @@ impl<M, R> Inbox<M, R> {
     }
 
     /// Take what comes next. A message begins a turn, until [`Inbox::turn_over`].
-    pub(crate) fn next(&mut self) -> Option<Next<M, R>> {
+    pub(crate) fn next(&mut self) -> Option<NextWork<M, R>> {
         self.running = None;
         let next = match self.commands.pop_front() {
-            Some((command, reply)) => Next::Command(command, reply),
-            None => Next::Message(self.messages.pop_front()?),
+            Some((command, reply)) => NextWork::Command(command, reply),
+            None => NextWork::Message(self.messages.pop_front()?),
         };
         let interrupts = match &next {
-            Next::Command(command, _) => interrupt_of(command) > Interrupt::None,
-            Next::Message(_) => {
+            NextWork::Command(command, _) => interrupt_of(command) > Interrupt::None,
+            NextWork::Message(_) => {
                 self.running = Some(Turn::Taken);
                 false
             }

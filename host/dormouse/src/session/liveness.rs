@@ -1,78 +1,51 @@
-//! Whether the host takes work, how many drivers are at work, and whether a task of it has died.
+//! Whether the host takes work, which drivers are at work, and whether a task of it has died.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The state of the tasks of a host.
 #[derive(Default)]
 pub(crate) struct Liveness {
-    closed: AtomicBool,
-    drivers: AtomicUsize,
-    left: Notify,
-    /// A task has panicked: a defect of the host, told to whoever shuts it down.
-    panicked: AtomicBool,
-    died: Notify,
+    /// Closed: the host takes no more work.
+    drivers: TaskTracker,
+    /// Cancelled: a task has panicked, a defect of the host, told to the caller that shuts the host down.
+    panicked: CancellationToken,
 }
 
 impl Liveness {
     /// Take no more work.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.drivers.close();
     }
 
     /// Whether no more work is taken.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+        self.drivers.is_closed()
     }
 
-    /// Count a driver that starts.
-    pub(crate) fn driver_started(&self) {
-        self.drivers.fetch_add(1, Ordering::SeqCst);
+    /// Count a driver that starts, for as long as it holds this token.
+    pub(crate) fn driver_started(&self) -> TaskTrackerToken {
+        self.drivers.token()
     }
 
-    /// Count a driver that has left.
-    pub(crate) fn driver_left(&self) {
-        if self.drivers.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.left.notify_waiters();
-        }
-    }
-
-    /// Returns when no driver is at work.
+    /// Returns when no driver is at work and no more work is taken.
     pub(crate) async fn all_left(&self) {
-        loop {
-            let left = self.left.notified();
-            tokio::pin!(left);
-            // Registered before the look: a driver that leaves in between is not missed.
-            left.as_mut().enable();
-            if self.drivers.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            left.await;
-        }
+        self.drivers.wait().await;
     }
 
     /// Note that a task of the host has died, which only a defect can cause.
     pub(crate) fn note_panic(&self) {
-        self.panicked.store(true, Ordering::SeqCst);
-        self.died.notify_waiters();
+        self.panicked.cancel();
     }
 
     /// Whether a task of the host has died.
     pub(crate) fn has_panicked(&self) -> bool {
-        self.panicked.load(Ordering::SeqCst)
+        self.panicked.is_cancelled()
     }
 
     /// Returns when a task of the host has died.
     pub(crate) async fn task_died(&self) {
-        loop {
-            let died = self.died.notified();
-            tokio::pin!(died);
-            died.as_mut().enable();
-            if self.has_panicked() {
-                return;
-            }
-            died.await;
-        }
+        self.panicked.cancelled().await;
     }
 }

@@ -7,8 +7,8 @@
 //!   remove-when-idle are one critical section, so that two drivers never meet.
 //! - `services`: what the drivers use: the store, the sandbox, the clock, memory, and what follows.
 //! - `driver`: the only mutator of a session. It lives while there is work, with or without an
-//!   instance, and commits before it tells anybody. Without memory or a place for an instance it waits
-//!   in line.
+//!   instance, and commits before it tells anybody. Without memory or a permit for an instance it waits
+//!   in the fair queue.
 //! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
 //! - `slept`: tells of sleeps in the background. `settling`: whether anything is left to be done.
 //! - `liveness`: whether the host takes work, and whether a task of it has died.

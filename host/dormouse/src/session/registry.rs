@@ -11,17 +11,18 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::driver;
-use super::inbox::{Accepted, CommandDenied, Inbox, Interrupt, Next, QueueFull};
+use super::inbox::{Accepted, CommandDenied, Inbox, Interrupt, NextWork, QueueFull};
 use super::request::{
-    Command, CommandReply, CommandResult, Ended, MAX_WEIGHT, OrderError, QueuedMessage, SendError,
-    Sight, Unavailable,
+    Command, CommandError, CommandReply, CommandResult, FinishedTurn, MAX_WEIGHT, QueuedMessage,
+    SendError, SessionInfo, Unavailable,
 };
-use super::residents::{Eviction, Place, Resident};
+use super::residents::{Eviction, InstancePermit, Resident};
 use super::services::Services;
-use crate::turn::output::Output;
-use dormouse_base::memory::pool::{Pool, Refused as Uncharged};
+use crate::turn::output::TurnOutput;
+use dormouse_base::memory::pool::{ChargeRefused, Pool};
 use dormouse_base::shares::Callers;
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{Principal, SessionId};
@@ -34,14 +35,14 @@ const SHARDS: usize = 32;
 
 /// A session that has work.
 struct Entry {
-    /// Whose the session is, where that is known without asking the store.
+    /// The owner of the session, where it is known without asking the store.
     owner: Option<Principal>,
     inbox: Inbox<QueuedMessage, CommandReply>,
     /// Tells the driver of the interrupt that the inbox has decided.
     interrupt: watch::Sender<Interrupt>,
     residency: Residency,
     /// The stream of the turn that runs.
-    output: Option<Output>,
+    output: Option<TurnOutput>,
     /// The time that its driver waits for, by the clock, if nothing else ends the wait. `None`: the
     /// driver is at work.
     waits_until: Option<Timestamp>,
@@ -53,7 +54,7 @@ impl Entry {
         self.interrupt.send_if_modified(|told| std::mem::replace(told, decided) != decided);
     }
 
-    fn running(&self) -> Option<(u64, Output)> {
+    fn running(&self) -> Option<(u64, TurnOutput)> {
         self.inbox.running_turn().zip(self.output.clone())
     }
 }
@@ -73,7 +74,7 @@ pub(crate) struct Registry {
 impl Registry {
     /// A registry whose drivers use these services, and which makes room where memory runs short.
     pub(crate) fn new(services: Arc<Services>) -> Arc<Registry> {
-        // Nobody knows who will come: one principal alone leaves room for another, too.
+        // Other principals may come: one principal alone leaves room for another, too.
         let messages = Pool::new(&services.memory, MAX_WEIGHT, Callers::Several);
         let registry = Arc::new(Registry {
             services,
@@ -88,7 +89,7 @@ impl Registry {
         registry
     }
 
-    /// What the drivers use.
+    /// The services that the drivers use.
     pub(crate) fn services(&self) -> &Arc<Services> {
         &self.services
     }
@@ -101,14 +102,14 @@ impl Registry {
         id: SessionId,
         caller: Principal,
         content: Vec<Part>,
-    ) -> Result<(oneshot::Receiver<Result<Ended, SendError>>, Output), SendError> {
+    ) -> Result<(oneshot::Receiver<Result<FinishedTurn, SendError>>, TurnOutput), SendError> {
         let mut charge = self.messages.of(&caller);
         charge.grow(QueuedMessage::weight(&content)).map_err(|uncharged| match uncharged {
-            Uncharged::Share => SendError::ShareSpent,
-            Uncharged::Budget => Unavailable::OutOfMemory.into(),
+            ChargeRefused::Share => SendError::ShareSpent,
+            ChargeRefused::Budget => Unavailable::OutOfMemory.into(),
         })?;
         let (answer, receiver) = oneshot::channel();
-        let output = Output::charged(self.services.memory.account());
+        let output = TurnOutput::charged(self.services.memory.account());
         let message = QueuedMessage {
             sender: Sender::User,
             content,
@@ -142,25 +143,25 @@ impl Registry {
         id: SessionId,
         caller: Option<Principal>,
         command: Command,
-    ) -> Result<(Accepted, Done), OrderError> {
+    ) -> Result<(Accepted, Done), CommandError> {
         let (reply, done) = oneshot::channel();
         let accepted = self
             .add(id, caller.as_ref(), |inbox| inbox.try_command(command, reply))
             .map_err(|refused| match refused {
-                Refused::Denied(CommandDenied::QueueFull(_)) => OrderError::QueueFull,
-                Refused::Denied(CommandDenied::TurnInProgress) => OrderError::TurnInProgress,
+                Refused::Denied(CommandDenied::QueueFull(_)) => CommandError::QueueFull,
+                Refused::Denied(CommandDenied::TurnInProgress) => CommandError::TurnInProgress,
                 Refused::Unavailable(error) => error.into(),
             })?;
         Ok((accepted, done))
     }
 
     /// A session as it is seen from outside.
-    pub(crate) async fn get(&self, id: SessionId) -> Result<Option<Sight>, StoreError> {
+    pub(crate) async fn get(&self, id: SessionId) -> Result<Option<SessionInfo>, StoreError> {
         Ok(self.services.store.session(id).await?.map(|session| self.info(session)))
     }
 
-    /// What memory knows of this session besides its record.
-    pub(crate) fn info(&self, session: impl Into<Arc<Session>>) -> Sight {
+    /// A session as it is seen from outside, where its record was read already.
+    pub(crate) fn info(&self, session: impl Into<Arc<Session>>) -> SessionInfo {
         let session = session.into();
         let id = session.id;
         let shard = self.shard(id);
@@ -172,7 +173,7 @@ impl Registry {
             None => (Residency::Asleep, None, Interrupt::None),
         };
         let over = session.state.status().is_final();
-        Sight {
+        SessionInfo {
             session,
             residency,
             running_turn,
@@ -182,7 +183,7 @@ impl Registry {
     }
 
     /// The stream of the turn that runs, with its number.
-    pub(crate) fn running(&self, id: SessionId) -> Option<(u64, Output)> {
+    pub(crate) fn running(&self, id: SessionId) -> Option<(u64, TurnOutput)> {
         self.shard(id).get(&id).and_then(Entry::running)
     }
 
@@ -198,8 +199,8 @@ impl Registry {
     /// everything to sleep. Turns that are still running after `grace` are killed.
     pub(crate) async fn shut_down(self: &Arc<Self>, grace: Duration) {
         self.services.liveness.close();
-        // Who waits for a place has no turn yet that could finish.
-        self.services.memory.line().close();
+        // A driver that waits for a permit has no turn yet that could finish.
+        self.services.memory.queue().close();
         let done = self.services.liveness.all_left();
         tokio::pin!(done);
         let patience = self.services.clock.sleep_until(self.services.clock.now().after(grace));
@@ -216,7 +217,7 @@ impl Registry {
         for resident in self.services.residents.take_all() {
             if !resident.is_saved() {
                 let id = resident.session.id;
-                let save = driver::save_and_leave(self.clone(), resident);
+                let save = driver::save_and_drop(self.clone(), resident);
                 saving.spawn_on(async move { (id, save.await) }, self.services.sandbox.runtime());
             }
         }
@@ -230,7 +231,7 @@ impl Registry {
     /// Kill everything that runs: nobody holds the host any more.
     pub(crate) fn abandon(&self) {
         self.services.liveness.close();
-        self.services.memory.line().close();
+        self.services.memory.queue().close();
         self.kill_all();
         drop(self.services.residents.take_all());
     }
@@ -249,20 +250,20 @@ impl Registry {
     pub(crate) fn next(
         &self,
         id: SessionId,
-        leave: impl FnOnce() -> Option<Box<Resident>>,
-    ) -> Option<Next<QueuedMessage, CommandReply>> {
+        park: impl FnOnce() -> Option<Box<Resident>>,
+    ) -> Option<NextWork<QueuedMessage, CommandReply>> {
         let mut shard = self.shard(id);
         let entry = shard.get_mut(&id)?;
         if let Some(work) = entry.inbox.next() {
             entry.tell_interrupt();
             return Some(work);
         }
-        if let Some(resident) = leave() {
+        if let Some(resident) = park() {
             let limits = &resident.session.profile.limits;
-            let bedtime = limits.sleep_after.map(|after| resident.used_at.after(after));
-            self.services.residents.park(resident, bedtime);
-            if let Some(bedtime) = bedtime {
-                self.services.wake_timekeeper_for(bedtime);
+            let sleep_at = limits.sleep_after.map(|after| resident.used_at.after(after));
+            self.services.residents.park(resident, sleep_at);
+            if let Some(sleep_at) = sleep_at {
+                self.services.wake_timekeeper_for(sleep_at);
             }
         }
         shard.remove(&id);
@@ -293,7 +294,7 @@ impl Registry {
         &self,
         id: SessionId,
         number: u64,
-        output: &Output,
+        output: &TurnOutput,
         deadline: Timestamp,
     ) {
         if let Some(entry) = self.shard(id).get_mut(&id) {
@@ -376,12 +377,12 @@ impl Registry {
         gone.is_some()
     }
 
-    /// A place for one more instance of this principal, made free where none is. `None`: all are taken
+    /// A permit for one more instance of this principal, made free where none is. `None`: all are held
     /// by sessions that cannot go now.
-    pub(crate) fn place(self: &Arc<Self>, owner: &Principal) -> Option<Place> {
+    pub(crate) fn instance_permit(self: &Arc<Self>, owner: &Principal) -> Option<InstancePermit> {
         loop {
-            if let Some(place) = self.services.residents.place(owner) {
-                return Some(place);
+            if let Some(permit) = self.services.residents.instance_permit(owner) {
+                return Some(permit);
             }
             if !self.make_room(SleepCause::Places) {
                 return None;
@@ -398,7 +399,7 @@ impl Registry {
         add: impl FnOnce(&mut Inbox<QueuedMessage, CommandReply>) -> Result<Accepted, D>,
     ) -> Result<Accepted, Refused<D>> {
         let mut shard = self.shard(id);
-        // Inside the lock: who has counted the drivers after closing counts this one.
+        // Inside the lock: `shut_down`, which counts the drivers after closing, counts this one.
         if self.services.liveness.is_closed() {
             return Err(Unavailable::ShuttingDown.into());
         }
@@ -434,10 +435,10 @@ impl Registry {
             waits_until: None,
         };
         shard.insert(id, entry);
-        self.services.liveness.driver_started();
+        let at_work = self.services.liveness.driver_started();
         drop(shard);
         self.services.settling.note_change();
-        let leaving = Leaving { registry: self.clone(), id };
+        let leaving = Leaving { _at_work: at_work, registry: self.clone(), id };
         self.services.sandbox.runtime().spawn(async move {
             driver::drive(&leaving.registry, id, resident, interrupted).await;
             drop(leaving);
@@ -469,6 +470,8 @@ impl<D> From<Unavailable> for Refused<D> {
 /// Held by a driver's task. If the driver panics, its entry goes, so that the session lives on from
 /// what is committed, and the defect is remembered.
 struct Leaving {
+    /// Counts the driver among those at work.
+    _at_work: TaskTrackerToken,
     registry: Arc<Registry>,
     id: SessionId,
 }
@@ -484,7 +487,6 @@ impl Drop for Leaving {
             drop(entry);
             self.registry.services.settling.note_change();
         }
-        self.registry.services.liveness.driver_left();
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::turn::admission::Denied;
-use crate::turn::output::Output;
+use crate::turn::admission::TurnDenied;
+use crate::turn::output::TurnOutput;
 use dormouse_base::memory::pool::Charge;
 use dormouse_domain::agent::{AgentRef, Digest};
 use dormouse_domain::turn::{Part, Sender, TurnOutcome, TurnRecord};
@@ -19,7 +19,7 @@ use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::session::{Residency, Session};
-use dormouse_domain::snapshot::Damaged;
+use dormouse_domain::snapshot::DamagedSnapshot;
 use dormouse_domain::state::{InvalidTransition, Move};
 
 /// The most bytes of one message, all parts together.
@@ -40,7 +40,7 @@ pub enum Unavailable {
     NotFound(SessionId),
     /// The state that the session would go on from is damaged.
     #[error(transparent)]
-    Damaged(#[from] Damaged),
+    Damaged(#[from] DamagedSnapshot),
     /// This host cannot read the state of the session. Nothing was changed.
     #[error("the session cannot be woken by this version of the host: {0}")]
     Unusable(String),
@@ -65,14 +65,14 @@ impl From<StoreError> for SendError {
     }
 }
 
-impl From<StoreError> for OrderError {
-    fn from(error: StoreError) -> OrderError {
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> CommandError {
         Unavailable::from(error).into()
     }
 }
 
-impl From<Damaged> for OrderError {
-    fn from(damaged: Damaged) -> OrderError {
+impl From<DamagedSnapshot> for CommandError {
+    fn from(damaged: DamagedSnapshot) -> CommandError {
         Unavailable::from(damaged).into()
     }
 }
@@ -100,7 +100,7 @@ pub enum SendError {
     Unavailable(#[from] Unavailable),
     /// No turn was begun.
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(#[from] TurnDenied),
     /// Too many messages wait for this session.
     #[error(
         "the queue of the session is full: {0} messages wait; try again when some are answered"
@@ -115,7 +115,7 @@ pub enum SendError {
     ShareSpent,
     /// The turn was begun and failed. It is recorded, and what it cost is spent.
     #[error("{}", describe(.0))]
-    Failed(Box<Ended>),
+    Failed(Box<FinishedTurn>),
     /// The message has no parts, too many, or too many bytes.
     #[error("a message has 1 to {} parts and {} bytes at most", MAX_PARTS, MAX_MESSAGE)]
     TooLarge,
@@ -124,7 +124,7 @@ pub enum SendError {
     Invalid(#[from] InvalidField),
 }
 
-fn describe(ended: &Ended) -> &str {
+fn describe(ended: &FinishedTurn) -> &str {
     match &ended.turn.outcome {
         TurnOutcome::Failed(failure) => &failure.message,
         TurnOutcome::Answered { .. } => "the turn was answered",
@@ -133,7 +133,7 @@ fn describe(ended: &Ended) -> &str {
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum OrderError {
+pub enum CommandError {
     /// The host can do nothing with the session now.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -171,9 +171,9 @@ pub enum OrderError {
     QueueFull,
 }
 
-/// A turn that is over, with the session after it.
+/// A turn that was answered or has failed, with the session after it.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct FinishedTurn {
     /// The turn.
     pub turn: TurnRecord,
     /// The session after it.
@@ -182,22 +182,22 @@ pub struct Ended {
     pub residency: Residency,
 }
 
-/// A session as it is seen from outside: the committed record, and what memory knows besides.
+/// A session as it is seen from outside: the committed record, and what the host knows of it in memory.
 #[derive(Clone, Debug)]
-pub struct Sight {
+pub struct SessionInfo {
     /// The record as it was last committed.
     pub session: Arc<Session>,
     /// Where the guest state is.
     pub residency: Residency,
     /// The number of the turn that runs, if one does.
     pub running_turn: Option<u64>,
-    /// Somebody has asked it to stop, and it has not yet.
+    /// A caller has asked the session to stop, and it has not stopped yet.
     pub abort_requested: bool,
-    /// Somebody has asked it to end at once, and it has not yet.
+    /// A caller has asked the session to end at once, and it has not ended yet.
     pub force_kill_requested: bool,
 }
 
-/// What a driver is asked to do besides turns.
+/// A command to a driver: anything but a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Drop the instance, once its state is saved. Says what for.
@@ -220,7 +220,7 @@ pub(crate) enum Command {
     Delete,
 }
 
-/// What a message takes besides its parts, at most, in bytes: its place in the inbox, the channels of
+/// The bytes that a message takes besides its parts, at most: its place in the inbox, the channels of
 /// its answer, and the driver of its session, which waits as well: 11 KiB, measured.
 const MESSAGE: usize = 12 << 10;
 
@@ -235,21 +235,21 @@ const fn weight(parts: usize, bytes: usize) -> u64 {
 pub(crate) struct QueuedMessage {
     pub(crate) sender: Sender,
     pub(crate) content: Vec<Part>,
-    pub(crate) output: Output,
-    pub(crate) answer: oneshot::Sender<Result<Ended, SendError>>,
+    pub(crate) output: TurnOutput,
+    pub(crate) answer: oneshot::Sender<Result<FinishedTurn, SendError>>,
     /// The memory that the message takes; released with it.
     pub(crate) _charge: Charge,
 }
 
 impl QueuedMessage {
-    /// What a message takes of the host's memory until it is answered, in bytes.
+    /// The bytes that a message takes of the host's memory until it is answered.
     pub(crate) fn weight(content: &[Part]) -> u64 {
         weight(content.len(), content.iter().map(Part::len).sum())
     }
 }
 
-/// What comes of a command: the session after it, and none where it was removed.
-pub(crate) type CommandResult = Result<Option<Arc<Session>>, OrderError>;
+/// The result of a command: the session after it, and none where it was removed.
+pub(crate) type CommandResult = Result<Option<Arc<Session>>, CommandError>;
 
 /// The channel that tells the sender of a command what comes of it.
 pub(crate) type CommandReply = oneshot::Sender<CommandResult>;

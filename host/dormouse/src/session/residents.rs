@@ -5,27 +5,27 @@
 //! state no snapshot holds stay until they are ended.
 
 mod eviction;
-mod places;
+mod permits;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dormouse_base::line::Line;
+use dormouse_base::fair_queue::FairQueue;
 use dormouse_domain::time::Timestamp;
 use dormouse_sandbox::Instance;
 
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{Durability, Session};
 use eviction::{Evictable, Sequence};
-pub(crate) use places::{Place, Seat};
-use places::{Places, Seats};
+pub(crate) use permits::{InstancePermit, InstantiationPermit};
+use permits::{InstancePermits, Permits};
 
 /// An instance with the record that it belongs to, so that the next turn needs no read.
 pub(crate) struct Resident {
     /// The record as it was last committed.
     pub(crate) session: Arc<Session>,
     /// The guest, between two turns.
-    pub(crate) guest: Guest,
+    pub(crate) guest: GuestInstance,
     /// When it was last of use: the end of its last turn, or its wake.
     pub(crate) used_at: Timestamp,
     /// The instance was made since the last commit, and no event tells of it yet.
@@ -43,12 +43,12 @@ pub(crate) struct Eviction {
     pub(crate) unsaved: Option<SessionId>,
 }
 
-/// An instance, with the place that it takes.
-pub(crate) struct Guest {
+/// An instance, with the permit that it holds.
+pub(crate) struct GuestInstance {
     /// The instance.
     pub(crate) instance: Instance,
-    /// Its place. Free again once the instance is dropped.
-    pub(crate) place: Place,
+    /// Its permit. Free again once the instance is dropped.
+    pub(crate) permit: InstancePermit,
 }
 
 impl Resident {
@@ -67,66 +67,66 @@ impl Resident {
 /// All idle instances of a host.
 pub(crate) struct Residents {
     idle: Mutex<Idle>,
-    /// Places for instances: for those here, and for those that drivers hold.
-    places: Places,
-    /// Leaves to read the state of a session and to make an instance of it.
-    making: Arc<Seats>,
-    /// Where those wait who were denied one of either, or memory.
-    line: Line,
+    /// Permits for instances: for those here, and for those that drivers hold.
+    permits: InstancePermits,
+    /// Permits to read the state of a session and to make an instance of it.
+    instantiations: Arc<Permits>,
+    /// Where sessions wait that were denied a permit of either kind, or memory.
+    queue: FairQueue,
 }
 
 #[derive(Default)]
 struct Idle {
     parked: HashMap<SessionId, Parked>,
-    /// Those that may go at once.
+    /// The instances that may go at once.
     saved: Evictable,
-    /// Those that may go once they are saved, and were not told yet.
+    /// The instances that may go once they are saved, and whose drivers were not told yet.
     unsaved: Evictable,
-    /// Those that go by themselves, by time.
-    bedtimes: BTreeSet<(Timestamp, SessionId)>,
+    /// The instances that go by themselves, by time.
+    sleep_times: BTreeSet<(Timestamp, SessionId)>,
     next: Sequence,
 }
 
 struct Parked {
     resident: Box<Resident>,
     since: Sequence,
-    bedtime: Option<Timestamp>,
+    sleep_at: Option<Timestamp>,
 }
 
 impl Idle {
     fn take(&mut self, id: SessionId) -> Option<Box<Resident>> {
         let parked = self.parked.remove(&id)?;
-        let tenant = parked.resident.guest.place.tenant();
+        let tenant = parked.resident.guest.permit.tenant();
         if parked.resident.is_saved() {
             self.saved.remove(tenant, parked.since);
         } else {
             self.unsaved.remove(tenant, parked.since);
         }
-        if let Some(bedtime) = parked.bedtime {
-            self.bedtimes.remove(&(bedtime, id));
+        if let Some(sleep_at) = parked.sleep_at {
+            self.sleep_times.remove(&(sleep_at, id));
         }
         Some(parked.resident)
     }
 }
 
 impl Residents {
-    /// Room for this many instances, of which so many are made at the same time. What comes free is
-    /// told to the line.
-    pub(crate) fn new(max: usize, max_making: usize, line: &Line) -> Residents {
+    /// Room for this many instances, of which so many are made at the same time. The queue is told of
+    /// each place that comes free.
+    pub(crate) fn new(max: usize, max_instantiations: usize, queue: &FairQueue) -> Residents {
         Residents {
             idle: Mutex::default(),
-            places: Places::new(max, line),
-            making: Seats::new(max_making, line),
-            line: line.clone(),
+            permits: InstancePermits::new(max, queue),
+            instantiations: Permits::new(max_instantiations, queue),
+            queue: queue.clone(),
         }
     }
 
-    /// Keep an instance that has nothing to do, until `bedtime` at most.
-    pub(crate) fn park(&self, resident: Box<Resident>, bedtime: Option<Timestamp>) {
+    /// Keep an instance that has nothing to do, until `sleep_at` at most.
+    pub(crate) fn park(&self, resident: Box<Resident>, sleep_at: Option<Timestamp>) {
         let id = resident.session.id;
-        let tenant = resident.guest.place.tenant();
+        let tenant = resident.guest.permit.tenant();
         let may_go = resident.may_go();
-        let bedtime = bedtime.filter(|_| may_go);
+        let sleep_at = sleep_at.filter(|_| may_go);
         let mut idle = self.lock();
         let since = idle.next;
         idle.next += 1;
@@ -135,13 +135,13 @@ impl Residents {
         } else if may_go {
             idle.unsaved.insert(tenant, since, id);
         }
-        if let Some(bedtime) = bedtime {
-            idle.bedtimes.insert((bedtime, id));
+        if let Some(sleep_at) = sleep_at {
+            idle.sleep_times.insert((sleep_at, id));
         }
-        idle.parked.insert(id, Parked { resident, since, bedtime });
+        idle.parked.insert(id, Parked { resident, since, sleep_at });
         drop(idle);
         // It can be evicted now, for the first in line.
-        self.line.given_back();
+        self.queue.notify_released();
     }
 
     /// Take the instance of a session, for its driver.
@@ -165,7 +165,7 @@ impl Residents {
     pub(crate) fn evict(&self) -> Eviction {
         let mut idle = self.lock();
         let places = |id: SessionId| {
-            idle.parked.get(&id).map_or(0, |parked| parked.resident.guest.place.of_tenant())
+            idle.parked.get(&id).map_or(0, |parked| parked.resident.guest.permit.of_tenant())
         };
         let saved = idle.saved.first(places);
         let unsaved = idle.unsaved.first(places);
@@ -177,14 +177,14 @@ impl Residents {
         Eviction { gone, unsaved: unsaved.map(|told| told.id) }
     }
 
-    /// A session whose bedtime has come.
+    /// A session whose time to sleep has come.
     pub(crate) fn due(&self, now: Timestamp) -> Option<Eviction> {
         let mut idle = self.lock();
-        let (bedtime, id) = *idle.bedtimes.first()?;
-        if bedtime > now {
+        let (sleep_at, id) = *idle.sleep_times.first()?;
+        if sleep_at > now {
             return None;
         }
-        idle.bedtimes.pop_first();
+        idle.sleep_times.pop_first();
         let saved = idle.parked.get(&id).is_some_and(|parked| parked.resident.is_saved());
         Some(if saved {
             Eviction { gone: idle.take(id), unsaved: None }
@@ -193,9 +193,9 @@ impl Residents {
         })
     }
 
-    /// When the next bedtime is.
+    /// When the next idle instance goes to sleep by itself.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.lock().bedtimes.first().map(|(bedtime, _)| *bedtime)
+        self.lock().sleep_times.first().map(|(sleep_at, _)| *sleep_at)
     }
 
     /// All of them, out of the list.
@@ -204,19 +204,19 @@ impl Residents {
         idle.parked.drain().map(|(_, parked)| *parked.resident).collect()
     }
 
-    /// A place for one more instance of this principal, if one is free.
-    pub(crate) fn place(&self, owner: &Principal) -> Option<Place> {
-        self.places.take(owner)
+    /// A permit for one more instance of this principal, if one is free.
+    pub(crate) fn instance_permit(&self, owner: &Principal) -> Option<InstancePermit> {
+        self.permits.take(owner)
     }
 
-    /// Leave to hold the state of one more session in memory, and to make an instance of it.
-    pub(crate) fn leave_to_make(&self) -> Option<Seat> {
-        self.making.take()
+    /// A permit to hold the state of one more session in memory, and to make an instance of it.
+    pub(crate) fn instantiation_permit(&self) -> Option<InstantiationPermit> {
+        self.instantiations.take().map(InstantiationPermit)
     }
 
     /// How many instances exist, idle and at work.
     pub(crate) fn instances(&self) -> usize {
-        self.places.taken()
+        self.permits.taken()
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {

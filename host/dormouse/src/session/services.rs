@@ -26,13 +26,13 @@ use dormouse_store::Store;
 /// How long after a start removals wait that came due while the host was down.
 const REMOVAL_HOLD: Duration = Duration::from_secs(3600);
 
-/// What drivers are told by the configuration.
+/// The configuration of drivers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionOptions {
     /// Instances in memory at most.
     pub(crate) max_residents: usize,
     /// Instances that are made at the same time, each with the state of its session in memory.
-    pub(crate) max_making: usize,
+    pub(crate) max_instantiations: usize,
     /// Messages that wait for one session at most.
     pub(crate) max_queued_messages: usize,
     /// How long a running turn may go on when its session is stopped.
@@ -41,7 +41,7 @@ pub(crate) struct SessionOptions {
     pub(crate) rules: Rules,
 }
 
-/// What all drivers of a host share.
+/// The services that all drivers of a host share.
 pub(crate) struct Services {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) sandbox: Sandbox,
@@ -70,8 +70,8 @@ impl Services {
         options: SessionOptions,
     ) -> Services {
         let started_at = clock.now();
-        let SessionOptions { max_residents, max_making, .. } = options;
-        let residents = Residents::new(max_residents, max_making, memory.line());
+        let SessionOptions { max_residents, max_instantiations, .. } = options;
+        let residents = Residents::new(max_residents, max_instantiations, memory.queue());
         Services {
             store,
             sandbox,

@@ -16,7 +16,7 @@ pub(crate) struct Rounds {
     begun: u64,
     /// Rounds that have ended.
     ended: u64,
-    /// What is due next, as the last round has found out.
+    /// The time that is due next, as the last round has found out.
     next: Timestamp,
 }
 
@@ -44,9 +44,9 @@ impl Default for Settling {
 }
 
 /// While it lives, somebody waits.
-pub(crate) struct Waiting<'s>(&'s Settling);
+pub(crate) struct SettleWaiter<'s>(&'s Settling);
 
-impl Drop for Waiting<'_> {
+impl Drop for SettleWaiter<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
@@ -83,9 +83,9 @@ impl Settling {
     }
 
     /// Somebody waits, from now on.
-    pub(crate) fn begin(&self) -> Waiting<'_> {
+    pub(crate) fn begin(&self) -> SettleWaiter<'_> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        Waiting(self)
+        SettleWaiter(self)
     }
 
     /// How many changes there have been.

@@ -28,7 +28,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How a session went to sleep.
 #[derive(Clone, Debug)]
 pub(crate) struct Sleep {
-    /// Whose session it is.
+    /// The owner of the session.
     pub(crate) owner: Principal,
     /// When.
     pub(crate) at: Timestamp,
@@ -49,7 +49,7 @@ impl Sleep {
 #[derive(Default)]
 struct Notes {
     waiting: HashMap<SessionId, Sleep>,
-    /// Those that are being told now.
+    /// The sleeps that are being told now.
     telling: HashSet<SessionId>,
 }
 

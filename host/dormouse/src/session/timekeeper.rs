@@ -1,4 +1,4 @@
-//! Sees to it that what is due happens: deadlines of the records, and bedtimes of residents.
+//! Sees to it that what is due happens: deadlines of the records, and the times at which residents go to sleep.
 //!
 //! One task. It sleeps until the earliest of all due times and is told when an earlier one appears,
 //! so that a host whose sessions sleep uses no processor time. It walks no sessions: the store and
@@ -13,7 +13,7 @@ use dormouse_domain::time::Timestamp;
 use dormouse_store::StoreError;
 
 use super::registry::Registry;
-use super::request::{Command, OrderError, Unavailable};
+use super::request::{Command, CommandError, Unavailable};
 use super::services::Services;
 use dormouse_domain::id::SessionId;
 
@@ -74,7 +74,7 @@ async fn round(registry: &Arc<Registry>) -> Result<Option<Timestamp>, StoreError
             match done.await {
                 Ok(Ok(_)) | Err(_) => {}
                 // Deleted by its owner meanwhile.
-                Ok(Err(OrderError::Unavailable(Unavailable::NotFound(_)))) => {}
+                Ok(Err(CommandError::Unavailable(Unavailable::NotFound(_)))) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "what was due for a session could not be done");
                     again = Some(now.after(RETRY));

@@ -7,9 +7,9 @@ use dormouse_domain::session::Session;
 use dormouse_domain::state::Status;
 use dormouse_domain::time::Timestamp;
 
-/// Why no turn is begun. Nothing was spent and nothing was written.
+/// Why the session begins no turn. Nothing was spent and nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub enum TurnDenied {
     /// The session is over, about to end, or in error.
     #[error(transparent)]
     NotActive(#[from] NotActive),
@@ -27,17 +27,17 @@ pub enum Denied {
     FuelExceeded(Limit),
 }
 
-impl From<Spent> for Denied {
-    fn from(spent: Spent) -> Denied {
+impl From<Spent> for TurnDenied {
+    fn from(spent: Spent) -> TurnDenied {
         match spent {
-            Spent::Turns(max) => Denied::TurnsExceeded(Limit::Turns(max)),
-            Spent::Fuel(max) => Denied::FuelExceeded(Limit::Fuel(max)),
-            Spent::Budget(max) => Denied::BudgetExceeded(Limit::Budget(max)),
+            Spent::Turns(max) => TurnDenied::TurnsExceeded(Limit::Turns(max)),
+            Spent::Fuel(max) => TurnDenied::FuelExceeded(Limit::Fuel(max)),
+            Spent::Budget(max) => TurnDenied::BudgetExceeded(Limit::Budget(max)),
         }
     }
 }
 
-/// What a turn may spend.
+/// The fuel and the time that a turn may spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TurnGrant {
     /// The fuel it may use.
@@ -51,7 +51,7 @@ pub(crate) struct TurnGrant {
 }
 
 impl TurnGrant {
-    /// What is left of it once the money for the start of the instance is spent. It may be nothing.
+    /// The part of the grant that is left once the money for the start of the instance is spent. It may be nothing.
     pub(crate) fn after_start(
         self,
         session: &Session,
@@ -73,24 +73,24 @@ pub(crate) fn admit(
     session: &Session,
     price: FuelPrice,
     now: Timestamp,
-) -> Result<TurnGrant, Denied> {
+) -> Result<TurnGrant, TurnDenied> {
     match session.state.status() {
         Status::Initializing | Status::Active | Status::Idle => {}
-        Status::Paused => return Err(Denied::Paused),
+        Status::Paused => return Err(TurnDenied::Paused),
         status @ (Status::Stopping | Status::Completed | Status::Error | Status::Terminated) => {
             return Err(NotActive::of(session, status).into());
         }
     }
     let limits = &session.profile.limits;
     if let Some(max) = limits.max_turns.filter(|max| session.usage.turns >= *max) {
-        return Err(Denied::TurnsExceeded(Limit::Turns(max)));
+        return Err(TurnDenied::TurnsExceeded(Limit::Turns(max)));
     }
     let mut fuel = limits.max_fuel_per_turn;
     let mut fuel_limit = Limit::FuelPerTurn(fuel);
     if let Some(max) = limits.max_fuel {
         let left = max.saturating_sub(session.usage.fuel);
         if left == 0 {
-            return Err(Denied::FuelExceeded(Limit::Fuel(max)));
+            return Err(TurnDenied::FuelExceeded(Limit::Fuel(max)));
         }
         if left < fuel {
             (fuel, fuel_limit) = (left, Limit::Fuel(max));
@@ -98,7 +98,7 @@ pub(crate) fn admit(
     }
     if let (Some(left), Some(max)) = (affordable(session, price), limits.max_budget) {
         if left == 0 {
-            return Err(Denied::BudgetExceeded(Limit::Budget(max)));
+            return Err(TurnDenied::BudgetExceeded(Limit::Budget(max)));
         }
         if left < fuel {
             (fuel, fuel_limit) = (left, Limit::Budget(max));

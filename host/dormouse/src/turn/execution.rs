@@ -16,16 +16,16 @@ use dormouse_domain::session::Durability;
 use dormouse_domain::snapshot::GuestState;
 use dormouse_domain::turn::{Failure, FailureCode, LogLevel, LogLine, LogSource, Part};
 use dormouse_sandbox::{
-    Answer, Call, CallTrace, Fault, GuestFailure, GuestResult, Instance, Saved, World,
+    AgentAnswer, Call, CallTrace, Fault, GuestFailure, GuestResult, Instance, Saved, World,
 };
 
 /// A turn that is to be run.
 pub(crate) struct TurnCall<'a, W> {
-    /// What the guest is called with.
+    /// The call of the guest.
     pub(crate) call: Call,
-    /// What the guest may know and do.
+    /// The world of the guest: all that it may know and do.
     pub(crate) world: Box<W>,
-    /// What the turn may spend.
+    /// The fuel and the time that the turn may spend.
     pub(crate) grant: TurnGrant,
     /// When the state is saved.
     pub(crate) durability: Durability,
@@ -34,28 +34,28 @@ pub(crate) struct TurnCall<'a, W> {
     pub(crate) host_memory: &'a (dyn Fn() -> u64 + Sync),
 }
 
-/// What ends a turn from outside, before the guest has answered.
+/// The reason to end a turn from outside, before the guest has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub(crate) enum Cancellation {
     /// The time of the turn was up.
     TimedOut,
     /// Somebody has ended the turn.
     Killed,
 }
 
-/// What came of a turn.
+/// The result of a turn.
 #[derive(Debug)]
 pub(crate) struct TurnResult<W> {
     /// The answer, or why there is none. After a failure the instance must be dropped.
     pub(crate) result: Result<GuestAnswer, Failure>,
-    /// What the guest needed to hold, in bytes, where the call ended because the host had no memory for it
+    /// The bytes that the guest needed to hold, where the call ended because the host had no memory for it
     /// now: with as much, the turn may be answered.
     pub(crate) lacks: Option<u64>,
     /// The fuel that is billed.
     pub(crate) fuel: u64,
     /// The fuel of the start of the instance, where it is billed with this turn.
     pub(crate) start_fuel: Option<u64>,
-    /// What the guest has logged.
+    /// The lines that the guest has logged.
     pub(crate) log: Vec<LogLine>,
     /// How much of the log was dropped, in bytes.
     pub(crate) log_dropped: u64,
@@ -63,7 +63,7 @@ pub(crate) struct TurnResult<W> {
     pub(crate) world: Box<W>,
 }
 
-/// What the guest has answered, and the state after it.
+/// The answer of the guest, and its state after the answer.
 #[derive(Debug)]
 pub(crate) struct GuestAnswer {
     /// The answer.
@@ -82,7 +82,7 @@ pub(crate) struct GuestAnswer {
 pub(crate) async fn run<W: World>(
     instance: &mut Instance,
     turn: TurnCall<'_, W>,
-    cut: impl Future<Output = Cut>,
+    cut: impl Future<Output = Cancellation>,
 ) -> TurnResult<W> {
     let TurnCall { call, world, grant, durability, host_memory } = turn;
     let returned = {
@@ -152,11 +152,11 @@ fn unbilled<W>(trace: CallTrace, world: Box<W>) -> TurnResult<W> {
 /// Save the state after an answer, where that is to be done with the turn.
 async fn save(
     instance: &mut Instance,
-    answer: Answer,
+    answer: AgentAnswer,
     durability: Durability,
     log: &mut Vec<LogLine>,
 ) -> Result<GuestAnswer, Fault> {
-    let Answer { content, complete } = answer;
+    let AgentAnswer { content, complete } = answer;
     if durability == Durability::Sleep && !instance.is_stateless() {
         // A save would have found out by the way what it holds.
         instance.measure().await?;
@@ -179,12 +179,12 @@ async fn save(
     Ok(GuestAnswer { content, complete, state, durable })
 }
 
-impl Cut {
+impl Cancellation {
     /// What a turn that ends so has failed with, where it was granted this.
     pub(crate) fn failure(self, grant: TurnGrant) -> Failure {
         match self {
-            Cut::TimedOut => out_of_time(grant.time_limit),
-            Cut::Killed => Failure {
+            Cancellation::TimedOut => out_of_time(grant.time_limit),
+            Cancellation::Killed => Failure {
                 code: FailureCode::TurnKilled,
                 message: "the turn was ended before the agent had answered".to_owned(),
             },

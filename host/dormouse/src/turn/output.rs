@@ -1,4 +1,4 @@
-//! What a running turn has streamed so far, for any number of readers.
+//! The stream of a running turn: the pieces that it has streamed so far, for any number of readers.
 //!
 //! The guest appends and never waits; each reader follows at its own pace. All of it is provisional
 //! until the turn has committed. It is bounded by what one turn may stream, charged to the host's
@@ -11,12 +11,12 @@ use tokio::sync::Notify;
 use dormouse_base::memory::Account;
 use dormouse_domain::turn::Delta;
 
-/// What a piece takes besides its text, at most, in bytes.
+/// The bytes that a piece takes besides its text, at most.
 const PIECE: usize = 96;
 
 /// The stream of one turn.
 #[derive(Clone, Default)]
-pub struct Output(Arc<Shared>);
+pub struct TurnOutput(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -27,17 +27,17 @@ struct Shared {
 #[derive(Default)]
 struct Buffer {
     deltas: Vec<Delta>,
-    /// What they are charged to.
+    /// The account that the pieces are charged to.
     account: Option<Account>,
     begun: Option<u64>,
     ended: bool,
 }
 
-impl Output {
+impl TurnOutput {
     /// A stream that is charged to this account. A turn that runs is not refused what it streams: it
     /// may go over the budget, and then nothing else begins.
-    pub(crate) fn charged(account: Account) -> Output {
-        let output = Output::default();
+    pub(crate) fn charged(account: Account) -> TurnOutput {
+        let output = TurnOutput::default();
         output.lock().account = Some(account);
         output
     }
@@ -119,7 +119,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_that_was_refused_never_begins() {
-        let output = Output::default();
+        let output = TurnOutput::default();
         let waiting = output.clone();
         let begun = tokio::spawn(async move { waiting.begun().await });
         tokio::task::yield_now().await;
@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn readers_that_come_late_get_everything() {
-        let output = Output::default();
+        let output = TurnOutput::default();
         output.push(Delta::Text("one".to_owned()));
         let reader = output.clone();
         let late =

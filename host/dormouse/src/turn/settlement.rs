@@ -17,17 +17,17 @@ use dormouse_store::TurnCommit;
 
 use super::admission::affordable;
 use dormouse_domain::turn::{
-    Failure, FailureCode, LogLine, Part, Sender, Startup, TurnOutcome, TurnRecord,
+    Failure, FailureCode, LogLine, Part, Sender, StartupCost, TurnOutcome, TurnRecord,
 };
 
 /// A turn that was begun.
 #[derive(Clone, Debug)]
-pub(crate) struct Begun {
+pub(crate) struct StartedTurn {
     /// Its name.
     pub(crate) id: TurnId,
-    /// Who sent it.
+    /// The sender of the message.
     pub(crate) sender: Sender,
-    /// What was sent.
+    /// The parts of the message.
     pub(crate) input: Vec<Part>,
     /// When the guest was called.
     pub(crate) started_at: Timestamp,
@@ -36,13 +36,13 @@ pub(crate) struct Begun {
 /// A turn that is over.
 #[derive(Clone, Debug)]
 pub(crate) struct TurnEnd {
-    /// What came of it.
-    pub(crate) result: Result<Answer, Failure>,
+    /// The answer, or why there is none.
+    pub(crate) result: Result<TurnAnswer, Failure>,
     /// The fuel that it used.
     pub(crate) fuel: u64,
     /// The fuel that its instance used to start, where one was started for it.
     pub(crate) start_fuel: Option<u64>,
-    /// What it logged.
+    /// The lines that the guest logged.
     pub(crate) log: Vec<LogLine>,
     /// How much of the log was dropped, in bytes.
     pub(crate) log_dropped: u64,
@@ -52,9 +52,9 @@ pub(crate) struct TurnEnd {
     pub(crate) duration: Duration,
 }
 
-/// What the guest answered.
+/// The answer of the guest, and how its state is kept.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TurnAnswer {
     /// The answer.
     pub(crate) content: Vec<Part>,
     /// Whether the session has done what it was for.
@@ -68,14 +68,19 @@ pub(crate) struct Answer {
 /// The rules of the host that a settlement needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    /// What fuel costs.
+    /// The price of fuel.
     pub(crate) price: FuelPrice,
     /// Failures in a row that put a session into `error`.
     pub(crate) max_consecutive_failures: u32,
 }
 
 /// Work out what this turn leaves behind in this session.
-pub(crate) fn settle(before: &Session, begun: Begun, ended: TurnEnd, rules: Rules) -> TurnCommit {
+pub(crate) fn settle(
+    before: &Session,
+    begun: StartedTurn,
+    ended: TurnEnd,
+    rules: Rules,
+) -> TurnCommit {
     let mut session = before.clone();
     let cost = rules.price.cost(ended.fuel);
     let start = ended.start_fuel.map(|fuel| startup(&session, fuel, rules.price));
@@ -85,7 +90,7 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: TurnEnd, rules: Rule
     *counter += 1;
     session.usage.fuel = session.usage.fuel.saturating_add(ended.fuel);
     session.usage.cost += cost;
-    if let Some(Startup { fuel, cost }) = start {
+    if let Some(StartupCost { fuel, cost }) = start {
         session.usage.starts += 1;
         session.usage.start_fuel = session.usage.start_fuel.saturating_add(fuel);
         session.usage.start_cost += cost;
@@ -105,7 +110,7 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: TurnEnd, rules: Rule
             let completed = EventBody::TurnCompleted { turn, fuel, cost };
             events.push(Event::session(&session, ended_at, completed));
             answered(&mut session, &answer);
-            let Answer { content, snapshot, durable, complete: _ } = answer;
+            let TurnAnswer { content, snapshot, durable, complete: _ } = answer;
             let id = snapshot.as_ref().map(|snapshot| snapshot.id);
             (TurnOutcome::Answered { content, snapshot: id, durable }, snapshot)
         }
@@ -139,10 +144,10 @@ pub(crate) fn settle(before: &Session, begun: Begun, ended: TurnEnd, rules: Rule
 }
 
 /// The bill for a start: never more than the session has left.
-fn startup(before: &Session, fuel: u64, price: FuelPrice) -> Startup {
+fn startup(before: &Session, fuel: u64, price: FuelPrice) -> StartupCost {
     let cost = price.cost(fuel);
     let left = before.profile.limits.max_budget.map(|max| max - before.usage.cost);
-    Startup { fuel, cost: left.map_or(cost, |left| cost.min(left)) }
+    StartupCost { fuel, cost: left.map_or(cost, |left| cost.min(left)) }
 }
 
 /// The first turn after an upgrade has failed: the old version takes the session back, where it was.
@@ -162,7 +167,7 @@ fn return_to_before(session: &mut Session, failure: &Failure, now: Timestamp) ->
     Some(Event::session(session, now, body))
 }
 
-fn answered(session: &mut Session, answer: &Answer) {
+fn answered(session: &mut Session, answer: &TurnAnswer) {
     session.consecutive_failures = 0;
     session.before_upgrade = None;
     match &answer.snapshot {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::turn::output::Output;
+use crate::turn::output::TurnOutput;
 use dormouse_base::clock::Clock;
 use dormouse_domain::limits::Usage;
 use dormouse_domain::session::Session;
@@ -11,7 +11,7 @@ use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::Delta;
 use dormouse_sandbox::{SessionView, World};
 
-/// What the guest of a session may know and do while it answers one message.
+/// The world of the guest of a session while it answers one message: all that it may know and do.
 pub(crate) struct SessionWorld {
     session: Arc<Session>,
     id: String,
@@ -22,7 +22,7 @@ pub(crate) struct SessionWorld {
     origin: Duration,
     /// and what the guest's said then, in nanoseconds.
     monotonic_ns: u64,
-    pub(super) output: Output,
+    pub(super) output: TurnOutput,
 }
 
 impl SessionWorld {
@@ -32,7 +32,7 @@ impl SessionWorld {
         session: Arc<Session>,
         clock: Clock,
         monotonic_ns: u64,
-        output: Output,
+        output: TurnOutput,
     ) -> SessionWorld {
         SessionWorld {
             id: session.id.to_string(),
@@ -52,7 +52,7 @@ impl SessionWorld {
     }
 }
 
-/// What an agent may know of this usage: nothing that depends on how often its session has slept.
+/// The part of this usage that an agent may know: nothing that depends on how often its session has slept.
 fn told(mut usage: Usage) -> Usage {
     usage.cost = usage.cost - std::mem::take(&mut usage.start_cost);
     (usage.starts, usage.start_fuel) = (0, 0);

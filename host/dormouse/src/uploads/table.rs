@@ -1,7 +1,7 @@
 //! The uploads that are not in the store: those under way, and those that were refused lately.
 //!
 //! Invariants: an owner, a name and a version have one entry at most, so nothing is compiled twice at a
-//! time; an entry under way ends with its [`Work`], whatever becomes of the task that has it. A principal
+//! time; an entry under way ends with its [`UploadWork`], whatever becomes of the task that has it. A principal
 //! has a bounded number of entries of each kind. Where all principals have too many refused ones, the
 //! principal that has the most loses its oldest; so nobody who has fewer loses one to somebody who has more.
 
@@ -33,7 +33,7 @@ type Key = (AgentName, Version);
 
 /// The table. Cheap to clone: all clones are the same table.
 #[derive(Clone, Default)]
-pub(crate) struct Table(Arc<Mutex<Entries>>);
+pub(crate) struct UploadTable(Arc<Mutex<Entries>>);
 
 #[derive(Default)]
 struct Entries {
@@ -58,17 +58,17 @@ enum State {
     },
 }
 
-/// What comes of an upload that is under way.
-pub(super) struct Pending(watch::Receiver<Option<Outcome>>);
+/// The outcome of an upload that is under way, once it is there.
+pub(super) struct PendingUpload(watch::Receiver<Option<Outcome>>);
 
-/// Whoever has it does the work of an upload, and says how it ends.
-pub(super) struct Work {
-    table: Table,
+/// Its holder does the work of an upload, and says how the upload ends.
+pub(super) struct UploadWork {
+    table: UploadTable,
     reference: AgentRef,
     told: watch::Sender<Option<Outcome>>,
 }
 
-impl Table {
+impl UploadTable {
     /// Begin an upload, or join the one of the same component that is under way. Work comes with one that
     /// has to be done.
     ///
@@ -79,7 +79,7 @@ impl Table {
         &self,
         reference: &AgentRef,
         now: Timestamp,
-    ) -> Result<(Pending, Option<Work>), AgentError> {
+    ) -> Result<(PendingUpload, Option<UploadWork>), AgentError> {
         let mut entries = self.lock();
         entries.forget_old(now);
         let key = (reference.name.clone(), reference.version.clone());
@@ -88,7 +88,7 @@ impl Table {
             own.and_then(|own| own.get(&key))
         {
             if *digest == reference.digest {
-                return Ok((Pending(pending.clone()), None));
+                return Ok((PendingUpload(pending.clone()), None));
             }
             let other = AgentRef { digest: *digest, ..reference.clone() };
             return Err(StoreError::AgentExists(other).into());
@@ -101,8 +101,8 @@ impl Table {
         let (told, pending) = watch::channel(None);
         let state = State::UnderWay(pending.clone());
         entries.put(&reference.owner, key, Entry { digest: reference.digest, state });
-        let work = Work { table: self.clone(), reference: reference.clone(), told };
-        Ok((Pending(pending), Some(work)))
+        let work = UploadWork { table: self.clone(), reference: reference.clone(), told };
+        Ok((PendingUpload(pending), Some(work)))
     }
 
     /// The caller's upload that is meant; of a name without a version, that of the latest version.
@@ -140,7 +140,7 @@ impl Table {
     }
 }
 
-impl Pending {
+impl PendingUpload {
     /// Wait for it.
     pub(super) async fn outcome(mut self) -> Outcome {
         let lost = || Err(Refusal::Host("the upload was given up".to_owned()).into());
@@ -150,13 +150,13 @@ impl Pending {
         }
     }
 
-    /// What has come of it so far.
+    /// The outcome of the upload, where it is there already.
     pub(super) fn outcome_now(&self) -> Option<Outcome> {
         self.0.borrow().clone()
     }
 }
 
-impl Work {
+impl UploadWork {
     /// Say how it has ended.
     pub(super) fn end(self, outcome: Outcome, now: Timestamp) {
         let AgentRef { owner, name, version, digest } = &self.reference;
@@ -174,7 +174,7 @@ impl Work {
 }
 
 /// Work that is dropped has not ended, because its task is gone: its entry goes with it.
-impl Drop for Work {
+impl Drop for UploadWork {
     fn drop(&mut self) {
         if self.told.borrow().is_none() {
             let key = (self.reference.name.clone(), self.reference.version.clone());
@@ -277,13 +277,13 @@ mod tests {
         }
     }
 
-    fn refuse(table: &Table, reference: &AgentRef, now: Timestamp) {
+    fn refuse(table: &UploadTable, reference: &AgentRef, now: Timestamp) {
         let (_, work) = table.begin(reference, now).expect("it begins");
         work.expect("it is new").end(Err(Refusal::NotWasm.into()), now);
     }
 
     /// The versions that are refused of this owner, in the order of numbers.
-    fn refused(table: &Table, owner: usize) -> Vec<usize> {
+    fn refused(table: &UploadTable, owner: usize) -> Vec<usize> {
         let entries = table.lock();
         let own = entries.by.get(&reference(owner, 0, b"").owner).into_iter().flatten();
         let refused = own.filter(|(_, entry)| !entry.is_under_way());
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_same_component_is_joined_and_another_is_a_conflict_until_the_work_is_gone() {
-        let table = Table::default();
+        let table = UploadTable::default();
         let (one, other) = (reference(1, 1, b"one"), reference(1, 1, b"other"));
         let (_, work) = table.begin(&one, Timestamp(0)).expect("it begins");
         assert!(table.begin(&one, Timestamp(0)).expect("it is joined").1.is_none());
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_principal_has_a_bounded_number_under_way_and_locks_nobody_out() {
-        let table = Table::default();
+        let table = UploadTable::default();
         let begin = |owner, version| table.begin(&reference(owner, version, b""), Timestamp(0));
         let _works: Vec<_> = (0..MAX_UNDER_WAY).map(|n| begin(1, n).expect("it begins")).collect();
         let full = begin(1, MAX_UNDER_WAY).err().expect("it is full");
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_principal_pushes_out_its_own_refusals_alone() {
-        let table = Table::default();
+        let table = UploadTable::default();
         for owner in 1..=MAX_REFUSED {
             refuse(&table, &reference(owner, 0, b""), Timestamp(0));
         }
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(refused(&table, 1), [49]);
         assert!((2..=MAX_REFUSED).all(|owner| refused(&table, owner) == [0]));
 
-        let table = Table::default();
+        let table = UploadTable::default();
         (0..50).for_each(|version| refuse(&table, &reference(1, version, b""), Timestamp(0)));
         assert_eq!(refused(&table, 1), (34..50).collect::<Vec<_>>());
         assert_eq!(table.lock().refused, MAX_REFUSED_EACH);
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_remembered_for_ten_minutes() {
-        let table = Table::default();
+        let table = UploadTable::default();
         refuse(&table, &reference(1, 1, b""), Timestamp(0));
         let digest = AgentSelector::Digest(Digest::of(b""));
         let found = |at| table.find(&digest, &Principal("1".to_owned()), Timestamp(at)).is_some();

@@ -38,7 +38,7 @@ pub(crate) struct AgentBody {
 impl From<Agent> for AgentBody {
     fn from(agent: Agent) -> AgentBody {
         let bundled = agent.is_bundled();
-        let (statefulness, unsaved_reason) = match agent.statefulness {
+        let (statefulness, unsaved_reason) = match agent.component.statefulness {
             Statefulness::Portable => ("portable", None),
             Statefulness::Image => ("image", None),
             Statefulness::Unsaved(why) => ("unsaved", Some(why)),
@@ -56,13 +56,13 @@ impl From<Agent> for AgentBody {
             version: agent.reference.version.to_string(),
             digest: agent.reference.digest.to_string(),
             size: agent.size,
-            kind: if agent.exports.is_command() { "command" } else { "agent" },
-            imports: agent.imports,
-            capabilities: agent.capabilities,
+            kind: if agent.component.exports.is_command() { "command" } else { "agent" },
+            imports: agent.component.imports,
+            capabilities: agent.component.capabilities,
             statefulness,
             unsaved_reason,
-            start_fuel: agent.start_fuel,
-            start_randomness: agent.start_randomness.as_str(),
+            start_fuel: agent.component.start_fuel,
+            start_randomness: agent.component.start_randomness.as_str(),
             compile_ms: agent.compile_ms,
             uploaded_at: agent.uploaded_at.to_string(),
         }

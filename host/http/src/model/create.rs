@@ -4,10 +4,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::reading::{Body, Reader};
+use super::reading::{Body, FieldReader};
 use super::value::{Count, Millis, Usd, Word};
 use crate::error::ApiError;
-use dormouse::{AgentSelector, Durability, NewSession, Object, Pattern, ResumeFallback, Start};
+use dormouse::{
+    AgentSelector, Durability, JsonObject, NewSession, Pattern, ResumeFallback, StartFrom,
+};
 
 /// A session to create. The limits of the body win over those of its configuration.
 #[derive(Debug, Default, JsonSchema)]
@@ -30,7 +32,7 @@ struct SessionFields {
     template: Option<String>,
     /// Kept as it is.
     #[schemars(with = "ConfigFields")]
-    config: Object,
+    config: JsonObject,
     /// A string or a number.
     conversation_id: Option<Value>,
     durability: Option<Word<Durability>>,
@@ -40,8 +42,8 @@ struct SessionFields {
     user_id: Option<String>,
     thread_key: Option<String>,
     project_id: Option<String>,
-    context: Object,
-    metadata: Object,
+    context: JsonObject,
+    metadata: JsonObject,
     require_durable: Option<bool>,
     /// Not supported by this version, and refused: ignored, it would be a promise.
     workspace: Option<Value>,
@@ -81,7 +83,7 @@ struct LimitFields {
 }
 
 impl Body for CreateSession {
-    fn read(reader: &mut Reader<'_>) -> Result<CreateSession, ApiError> {
+    fn read(reader: &mut FieldReader<'_>) -> Result<CreateSession, ApiError> {
         let fields: SessionFields = reader.take()?;
         let limits = reader.take()?;
         if fields.workspace.is_some() {
@@ -93,7 +95,7 @@ impl Body for CreateSession {
 }
 
 impl Body for ConfigFields {
-    fn read(reader: &mut Reader<'_>) -> Result<ConfigFields, ApiError> {
+    fn read(reader: &mut FieldReader<'_>) -> Result<ConfigFields, ApiError> {
         Ok(ConfigFields { resume: reader.take()?, limits: reader.take()? })
     }
 }
@@ -132,9 +134,9 @@ impl TryFrom<CreateSession> for NewSession {
     }
 }
 
-fn start(template: Option<String>, resume: ResumeFields) -> Result<Start, ApiError> {
-    let template = template.map(Start::Template);
-    let resume = resume.resume_session_id.filter(|id| !id.is_empty()).map(Start::Resume);
+fn start(template: Option<String>, resume: ResumeFields) -> Result<StartFrom, ApiError> {
+    let template = template.map(StartFrom::Template);
+    let resume = resume.resume_session_id.filter(|id| !id.is_empty()).map(StartFrom::Resume);
     match (template, resume) {
         (Some(_), Some(_)) => {
             Err(ApiError::invalid_field("template", "cannot go with config.resumeSessionId"))
@@ -205,10 +207,10 @@ mod tests {
     #[test]
     fn a_session_starts_fresh_from_a_snapshot_or_from_a_template() {
         let resumed = |id| json!({ "config": { "resumeSessionId": id } });
-        assert_eq!(create(resumed("s")).unwrap().start, Start::Resume("s".to_owned()));
-        assert_eq!(create(resumed("")).unwrap().start, Start::Fresh);
+        assert_eq!(create(resumed("s")).unwrap().start, StartFrom::Resume("s".to_owned()));
+        assert_eq!(create(resumed("")).unwrap().start, StartFrom::Fresh);
         let template = create(json!({ "template": "t" })).unwrap().start;
-        assert_eq!(template, Start::Template("t".to_owned()));
+        assert_eq!(template, StartFrom::Template("t".to_owned()));
         let mut both = resumed("s");
         both["template"] = json!("t");
         assert_eq!(create(both).unwrap_err().code(), "invalid_field");

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use dormouse::{Event, Logged, Object, Subject};
+use dormouse::{Event, EventEntry, EventSubject, JsonObject};
 
 /// An event. The names are those of the event log that clients know.
 #[derive(Debug, Serialize)]
@@ -12,15 +12,15 @@ pub(crate) struct LoggedBody {
     aggregate_type: &'static str,
     aggregate_id: String,
     occurred_at: String,
-    payload: Object,
+    payload: JsonObject,
 }
 
-impl From<Logged> for LoggedBody {
-    fn from(logged: Logged) -> LoggedBody {
+impl From<EventEntry> for LoggedBody {
+    fn from(logged: EventEntry) -> LoggedBody {
         let Event { subject, occurred_at, body, owner: _ } = logged.event;
         let (aggregate_type, aggregate_id) = match subject {
-            Subject::Session(id) => ("session", id.to_string()),
-            Subject::Agent(name) => ("agent", name),
+            EventSubject::Session(id) => ("session", id.to_string()),
+            EventSubject::Agent(name) => ("agent", name),
         };
         LoggedBody {
             id: logged.cursor.0,

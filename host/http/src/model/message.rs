@@ -10,7 +10,7 @@ use super::ignored::Ignored;
 use super::part::{PartBody, document};
 use super::session::{SessionBody, millis};
 use crate::error::ApiError;
-use dormouse::{Part, Reply, Sight, TurnOutcome, TurnRecord, text_of};
+use dormouse::{Part, Reply, SessionInfo, TurnOutcome, TurnRecord, text_of};
 
 /// What an agent has said.
 #[derive(Debug, Serialize)]
@@ -110,7 +110,7 @@ pub(crate) enum StreamEvent<'a> {
     /// The whole answer, which is valid once it is followed by `done`.
     Message { data: Said },
     /// The end, where the turn was answered.
-    Done(Box<Done>),
+    Done(Box<AnsweredTurn>),
     /// The end, where the turn failed: what was streamed does not count.
     Error {
         #[serde(flatten)]
@@ -141,7 +141,7 @@ struct Text<'a> {
 
 /// What an answered turn has taken, and the session after it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Done {
+pub(crate) struct AnsweredTurn {
     turn: u64,
     latency: u64,
     usage: UsageBody,
@@ -171,11 +171,11 @@ impl StreamEvent<'_> {
     /// The end of a turn that was answered.
     pub(crate) fn done(
         turn: &TurnRecord,
-        session: Sight,
+        session: SessionInfo,
         latency: Duration,
         ignored: Ignored,
     ) -> StreamEvent<'static> {
-        StreamEvent::Done(Box::new(Done {
+        StreamEvent::Done(Box::new(AnsweredTurn {
             turn: turn.number,
             latency: millis(latency),
             usage: UsageBody::from(turn),

@@ -16,7 +16,7 @@ use serde_path_to_error::{Path, Segment};
 
 use super::ignored::Ignored;
 use crate::error::ApiError;
-use dormouse::Object;
+use dormouse::JsonObject;
 use dormouse_domain::spelling::near_miss;
 
 /// The most fields of an object. Each unknown name is compared with all known ones, and that is what
@@ -30,11 +30,11 @@ pub(crate) trait Body: Sized {
     ///
     /// # Errors
     /// A field has a value that its type does not take, or asks for what this version does not do.
-    fn read(reader: &mut Reader<'_>) -> Result<Self, ApiError>;
+    fn read(reader: &mut FieldReader<'_>) -> Result<Self, ApiError>;
 }
 
 impl<T: DeserializeOwned> Body for T {
-    fn read(reader: &mut Reader<'_>) -> Result<T, ApiError> {
+    fn read(reader: &mut FieldReader<'_>) -> Result<T, ApiError> {
         reader.take()
     }
 }
@@ -44,16 +44,16 @@ impl<T: DeserializeOwned> Body for T {
 /// # Errors
 /// Those of [`Body::read`]; or a name is a near miss of a known one, or belongs into an object of the body;
 /// or there are too many names.
-pub(crate) fn read<T: Body>(object: Object) -> Result<(T, Ignored), ApiError> {
-    let mut reader = Reader::within("", Cow::Owned(object));
+pub(crate) fn read<T: Body>(object: JsonObject) -> Result<(T, Ignored), ApiError> {
+    let mut reader = FieldReader::within("", Cow::Owned(object));
     let body = T::read(&mut reader)?;
     Ok((body, reader.finish()?))
 }
 
 /// The fields of a request, or of an object in it. `null` is as good as absent.
-pub(crate) struct Reader<'a> {
+pub(crate) struct FieldReader<'a> {
     /// A type takes its fields out of an object that belongs to the reader, and copies those of another.
-    object: Cow<'a, Object>,
+    object: Cow<'a, JsonObject>,
     /// What stands before the names of these fields in messages: `config.` or nothing.
     prefix: &'static str,
     /// The names of the fields of all types that were read.
@@ -62,9 +62,9 @@ pub(crate) struct Reader<'a> {
     inner: Vec<String>,
 }
 
-impl Reader<'_> {
-    fn within<'a>(prefix: &'static str, object: Cow<'a, Object>) -> Reader<'a> {
-        Reader { object, prefix, known: Vec::new(), inner: Vec::new() }
+impl FieldReader<'_> {
+    fn within<'a>(prefix: &'static str, object: Cow<'a, JsonObject>) -> FieldReader<'a> {
+        FieldReader { object, prefix, known: Vec::new(), inner: Vec::new() }
     }
 
     /// Take the fields of this type out of the object.
@@ -95,9 +95,9 @@ impl Reader<'_> {
     pub(crate) fn inner<T: Body>(
         &mut self,
         prefix: &'static str,
-        object: &Object,
+        object: &JsonObject,
     ) -> Result<T, ApiError> {
-        let mut inner = Reader::within(prefix, Cow::Borrowed(object));
+        let mut inner = FieldReader::within(prefix, Cow::Borrowed(object));
         let body = T::read(&mut inner)?;
         self.inner.extend(inner.known.iter().map(|name| inner.full_name(name)));
         inner.finish()?;
@@ -174,7 +174,7 @@ pub(crate) fn names_of<T: DeserializeOwned>() -> &'static [&'static str] {
 /// The names of all fields that a body may have. Those of an object in it stand behind its own name.
 #[cfg(test)]
 pub(super) fn names_of_body<T: Body>() -> Vec<String> {
-    let mut reader = Reader::within("", Cow::Owned(Object::new()));
+    let mut reader = FieldReader::within("", Cow::Owned(JsonObject::new()));
     // What has to be there is asked for by handlers.
     assert!(T::read(&mut reader).is_ok(), "a body with nothing in it can be read");
     reader.known.into_iter().map(str::to_owned).chain(reader.inner).collect()
@@ -219,7 +219,7 @@ mod tests {
         max_turns: Option<Count>,
         tags: Vec<String>,
         streaming: Option<bool>,
-        config: Object,
+        config: JsonObject,
     }
 
     #[derive(Debug, Default, Deserialize)]
@@ -234,7 +234,7 @@ mod tests {
     struct Both(Outer);
 
     impl Body for Both {
-        fn read(reader: &mut Reader<'_>) -> Result<Both, ApiError> {
+        fn read(reader: &mut FieldReader<'_>) -> Result<Both, ApiError> {
             let outer: Outer = reader.take()?;
             reader.inner::<Inner>("config.", &outer.config)?;
             Ok(Both(outer))
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_body_and_an_object_in_it_have_a_bounded_number_of_fields() {
-        let fields = |count: usize| -> Object {
+        let fields = |count: usize| -> JsonObject {
             (0..count).map(|number| (format!("{number:x}"), json!(0))).collect()
         };
         let within = |count| json!({ "config": fields(count) });

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::create::CreateSession;
-use super::reading::{Body, Reader};
+use super::reading::{Body, FieldReader};
 use super::value::{Count, SnapshotName, Word};
 use crate::error::ApiError;
 use dormouse::{MAX_FORKS, MAX_REASON, Visibility};
@@ -64,7 +64,7 @@ pub(crate) enum Recipient {
 }
 
 impl Body for StreamMessage {
-    fn read(reader: &mut Reader<'_>) -> Result<StreamMessage, ApiError> {
+    fn read(reader: &mut FieldReader<'_>) -> Result<StreamMessage, ApiError> {
         let mut fields: StreamFields = reader.take()?;
         fields.session_id = fields.session_id.filter(|id| !id.is_empty());
         let new = match fields.session_id {

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::ignored::{Answered, Ignored};
 use dormouse::{
-    AgentRef, Limits, NanoUsd, Object, ResumeFallback, Resumption, Session, Sight, State, Status,
-    Timestamp,
+    AgentRef, JsonObject, Limits, NanoUsd, ResumeFallback, Resumption, Session, SessionInfo, State,
+    Status, Timestamp,
 };
 
 /// The owner, name, version and digest of an agent. The owner of those of the host is `null`.
@@ -43,7 +43,7 @@ pub(crate) struct SessionBody {
     residency: &'static str,
     agent: AgentName,
     conversation_id: Option<Value>,
-    config: Object,
+    config: JsonObject,
     created_at: String,
     started_at: Option<String>,
     last_activity_at: String,
@@ -71,8 +71,8 @@ pub(crate) struct SessionBody {
     user_id: Option<String>,
     thread_key: Option<String>,
     project_id: Option<String>,
-    context: Object,
-    metadata: Object,
+    context: JsonObject,
+    metadata: JsonObject,
     checkpoint: Option<Value>,
     /// The snapshot that it started from.
     parent: Option<String>,
@@ -121,9 +121,9 @@ impl SessionBody {
     }
 }
 
-impl From<Sight> for SessionBody {
-    fn from(sight: Sight) -> SessionBody {
-        let Sight { session, residency, running_turn, abort_requested, force_kill_requested } =
+impl From<SessionInfo> for SessionBody {
+    fn from(sight: SessionInfo) -> SessionBody {
+        let SessionInfo { session, residency, running_turn, abort_requested, force_kill_requested } =
             sight;
         let session = Arc::unwrap_or_clone(session);
         let Session { profile, usage, state, .. } = session;
@@ -244,7 +244,7 @@ impl Ordered {
     /// The order was carried out, and this is the session after it.
     pub(crate) fn answer(
         message: &'static str,
-        session: Sight,
+        session: SessionInfo,
         ignored: Ignored,
     ) -> Json<Answered<Ordered>> {
         let answer = Ordered { success: true, message, session: session.into() };
@@ -285,8 +285,8 @@ pub(crate) struct StatusBody {
     force_kill_requested: bool,
 }
 
-impl From<Sight> for StatusBody {
-    fn from(sight: Sight) -> StatusBody {
+impl From<SessionInfo> for StatusBody {
+    fn from(sight: SessionInfo) -> StatusBody {
         let session = SessionBody::from(sight);
         StatusBody {
             success: true,

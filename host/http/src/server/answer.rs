@@ -1,4 +1,4 @@
-//! What a connection serves: each request counts on its [`Link`] until its answer has been handed
+//! What a connection serves: each request counts on its [`Connection`] until its answer has been handed
 //! over, and each answer goes out in pieces that the link knows.
 
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use http_body::{Frame, SizeHint};
 use tower::Service;
 
 use super::Reserved;
-use super::link::Link;
+use super::link::Connection;
 
 /// The most bytes of a piece of an answer.
 const PIECE: usize = 64 << 10;
@@ -24,13 +24,13 @@ const PIECE: usize = 64 << 10;
 #[derive(Clone)]
 pub(super) struct Served {
     app: Router,
-    link: Arc<Link>,
+    link: Arc<Connection>,
     /// For who operates the server alone, and for one request.
     reserved: Option<Reserved>,
 }
 
 impl Served {
-    pub(super) fn new(app: Router, link: Arc<Link>, reserved: Option<Reserved>) -> Served {
+    pub(super) fn new(app: Router, link: Arc<Connection>, reserved: Option<Reserved>) -> Served {
         Served { app, link, reserved }
     }
 }
@@ -67,10 +67,10 @@ where
 }
 
 /// A request that is under way while this lives.
-struct Open(Arc<Link>);
+struct Open(Arc<Connection>);
 
 impl Open {
-    fn new(link: &Arc<Link>, multiplexed: bool) -> Open {
+    fn new(link: &Arc<Connection>, multiplexed: bool) -> Open {
         link.request_came(multiplexed);
         Open(Arc::clone(link))
     }
@@ -130,12 +130,12 @@ impl HttpBody for Answer {
 /// A piece that the connection holds, until it has been written.
 struct Piece {
     bytes: Bytes,
-    link: Arc<Link>,
+    link: Arc<Connection>,
     name: u64,
 }
 
 impl Piece {
-    fn of(bytes: Bytes, link: &Arc<Link>) -> Bytes {
+    fn of(bytes: Bytes, link: &Arc<Connection>) -> Bytes {
         let (name, link) = (link.took(), Arc::clone(link));
         Bytes::from_owner(Piece { bytes, link, name })
     }

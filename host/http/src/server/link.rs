@@ -3,15 +3,15 @@
 //! ```text
 //!  First ──request──▶ Busy ──all answers written──▶ Idle ──first byte (HTTP/1)──▶ Head ──request──▶ Busy
 //! ```
-//! `First`: a client that has connected owes a whole request within [`Limits::head`], whatever version
+//! `First`: a client that has connected owes a whole request within [`ClientTimeouts::head`], whatever version
 //! of HTTP it speaks, and whether or not it has said which. `Idle`: between requests it may wait for
-//! [`Limits::idle`]. `Head`: what it has begun it finishes within [`Limits::head`] of the first byte;
+//! [`ClientTimeouts::idle`]. `Head`: what it has begun it finishes within [`ClientTimeouts::head`] of the first byte;
 //! with HTTP/2 other bytes than those of requests come as well, and only the time since the last
 //! answer counts. `Busy`: the host works, or the client reads. A piece of an answer that the connection
-//! has taken is on its way to the client within [`Limits::stall`]; with HTTP/2 a client can hold back
+//! has taken is on its way to the client within [`ClientTimeouts::stall`]; with HTTP/2 a client can hold back
 //! one answer and read another, so each piece has a time of its own.
 //!
-//! A [`Link`] is shared by the socket, the answers and the task of one connection. It only counts;
+//! A [`Connection`] is shared by the socket, the answers and the task of one connection. It only counts;
 //! the task ends the connection.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ const LOOKS: u32 = 4;
 
 /// How long a client may leave the host waiting.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ClientTimeouts {
     /// For a whole head of a request.
     pub(super) head: Duration,
     /// Between requests.
@@ -42,9 +42,9 @@ pub(super) struct Limits {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Connection {
     clock: Clock,
-    limits: Limits,
+    limits: ClientTimeouts,
     /// Requests whose answers are not written yet.
     under_way: AtomicUsize,
     /// Requests since the beginning.
@@ -76,9 +76,9 @@ enum Phase {
     Busy,
 }
 
-impl Link {
-    pub(super) fn new(clock: Clock, limits: Limits) -> Link {
-        let link = Link {
+impl Connection {
+    pub(super) fn new(clock: Clock, limits: ClientTimeouts) -> Connection {
+        let link = Connection {
             clock,
             limits,
             under_way: AtomicUsize::new(0),
@@ -114,7 +114,7 @@ impl Link {
         }
     }
 
-    /// The connection has taken a piece of an answer. Returns a name for it, for [`Link::sent`].
+    /// The connection has taken a piece of an answer. Returns a name for it, for [`Connection::sent`].
     pub(super) fn took(&self) -> u64 {
         let now = self.now();
         let mut unsent = self.unsent();

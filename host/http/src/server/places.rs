@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::link::Link;
+use super::link::Connection;
 
 /// Of how many connections one is dismissed when places are needed: more than one at a time, because
 /// all have to be looked at to find it.
@@ -23,7 +23,7 @@ const LEAVING: Duration = Duration::from_millis(100);
 
 /// A number of places.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionSlots {
     most: usize,
     taken: Mutex<Taken>,
     given_back: Notify,
@@ -32,30 +32,33 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     next: u64,
-    links: HashMap<u64, Arc<Link>>,
+    links: HashMap<u64, Arc<Connection>>,
 }
 
 /// The place of a connection, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct ConnectionSlot {
+    places: Arc<ConnectionSlots>,
     name: u64,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.places.taken().links.remove(&self.name);
         self.places.given_back.notify_one();
     }
 }
 
-impl Places {
-    pub(super) fn new(most: usize) -> Arc<Places> {
-        Arc::new(Places { most, taken: Mutex::default(), given_back: Notify::new() })
+impl ConnectionSlots {
+    pub(super) fn new(most: usize) -> Arc<ConnectionSlots> {
+        Arc::new(ConnectionSlots { most, taken: Mutex::default(), given_back: Notify::new() })
     }
 
     /// A place for this connection. `None` where all are taken by clients that wait for the host.
-    pub(super) async fn take(self: &Arc<Places>, link: &Arc<Link>) -> Option<Place> {
+    pub(super) async fn take(
+        self: &Arc<ConnectionSlots>,
+        link: &Arc<Connection>,
+    ) -> Option<ConnectionSlot> {
         loop {
             if let Some(place) = self.try_take(link) {
                 return Some(place);
@@ -68,7 +71,7 @@ impl Places {
         }
     }
 
-    fn try_take(self: &Arc<Places>, link: &Arc<Link>) -> Option<Place> {
+    fn try_take(self: &Arc<ConnectionSlots>, link: &Arc<Connection>) -> Option<ConnectionSlot> {
         let mut taken = self.taken();
         if taken.links.len() >= self.most {
             return None;
@@ -76,7 +79,7 @@ impl Places {
         let name = taken.next;
         taken.next += 1;
         taken.links.insert(name, Arc::clone(link));
-        Some(Place { places: Arc::clone(self), name })
+        Some(ConnectionSlot { places: Arc::clone(self), name })
     }
 
     /// Dismiss those who have left the host waiting for the longest. Returns whether there are any.

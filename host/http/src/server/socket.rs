@@ -1,4 +1,4 @@
-//! The socket of a connection, which tells its [`Link`] when bytes come.
+//! The socket of a connection, which tells its [`Connection`] when bytes come.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,16 +8,16 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::link::Link;
+use super::link::Connection;
 
 /// A socket that is watched.
 pub(super) struct Socket {
     stream: TcpStream,
-    link: Arc<Link>,
+    link: Arc<Connection>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, link: Arc<Link>) -> Socket {
+    pub(super) fn new(stream: TcpStream, link: Arc<Connection>) -> Socket {
         Socket { stream, link }
     }
 }

@@ -1,4 +1,4 @@
-//! Who waits to compile. One compiles at a time, and the principals take turns.
+//! Components that wait to be compiled. One is compiled at a time, and the principals take turns.
 //!
 //! Invariants: the component that stands first in the [`RoundRobin`] is compiled, and stays there until
 //! that is over; so however many components one principal uploads, another waits for one of them at most.
@@ -20,51 +20,51 @@ pub(super) const MAX_WAITING_EACH: usize = 16;
 /// The same of all principals. A principal that has none in the queue may add one all the same.
 const MAX_WAITING: usize = 64;
 
-/// Whose component it is. `None`: the host's own, which comes with it.
+/// The principal that uploaded the component. `None`: it comes with the host.
 pub(crate) type Owner = Option<Principal>;
 
 /// The queue. Cheap to clone: all clones are the same queue.
 #[derive(Clone, Default)]
-pub(super) struct FairQueue(Arc<Mutex<RoundRobin<Owner, Arc<Notify>>>>);
+pub(super) struct CompileQueue(Arc<Mutex<RoundRobin<Owner, Arc<Notify>>>>);
 
 /// Why there is no place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum CompileQueueFull {
     /// This principal has too many waiting.
     Principal,
     /// All principals together have too many waiting.
     Everybody,
 }
 
-/// A place in the queue. The first place is the leave to compile; when it is dropped, the next is first.
-pub(super) struct Leave {
-    queue: FairQueue,
+/// A position in the queue. The first position is the permit to compile; when it is dropped, the next is first.
+pub(super) struct CompilePermit {
+    queue: CompileQueue,
     owner: Owner,
     number: u64,
 }
 
-impl FairQueue {
+impl CompileQueue {
     /// Wait until it is the turn of one of this owner's components.
     ///
     /// # Errors
-    /// [`Full`], at once.
-    pub(super) async fn leave(&self, owner: Owner) -> Result<Leave, Full> {
+    /// [`CompileQueueFull`], at once.
+    pub(super) async fn leave(&self, owner: Owner) -> Result<CompilePermit, CompileQueueFull> {
         let told = Arc::new(Notify::new());
         let leave = {
             let mut queue = self.lock();
             let own = queue.count(&owner);
             if own >= MAX_WAITING_EACH {
-                return Err(Full::Principal);
+                return Err(CompileQueueFull::Principal);
             }
             if own > 0 && queue.len() >= MAX_WAITING {
-                return Err(Full::Everybody);
+                return Err(CompileQueueFull::Everybody);
             }
             let number = queue.number();
             if queue.is_empty() {
                 told.notify_one();
             }
             queue.enter(&owner, number, told.clone());
-            Leave { queue: self.clone(), owner, number }
+            CompilePermit { queue: self.clone(), owner, number }
         };
         told.notified().await;
         Ok(leave)
@@ -80,7 +80,7 @@ impl FairQueue {
     }
 }
 
-impl Drop for Leave {
+impl Drop for CompilePermit {
     fn drop(&mut self) {
         let mut queue = self.queue.lock();
         let was_first = queue.first().is_some_and(|(first, _)| first == self.number);
@@ -100,21 +100,21 @@ mod tests {
 
     use super::*;
 
-    type Wait = Pin<Box<dyn Future<Output = Result<Leave, Full>>>>;
+    type Wait = Pin<Box<dyn Future<Output = Result<CompilePermit, CompileQueueFull>>>>;
 
     fn owner(name: &str) -> Owner {
         Some(Principal(name.to_owned()))
     }
 
     /// Come to the queue, and stand in it.
-    fn come(queue: &FairQueue, name: &str) -> Wait {
+    fn come(queue: &CompileQueue, name: &str) -> Wait {
         let (queue, owner) = (queue.clone(), owner(name));
         let mut wait: Wait = Box::pin(async move { queue.leave(owner).await });
         assert!(got(&mut wait).is_none(), "{name} was let in at once");
         wait
     }
 
-    fn got(wait: &mut Wait) -> Option<Result<Leave, Full>> {
+    fn got(wait: &mut Wait) -> Option<Result<CompilePermit, CompileQueueFull>> {
         match wait.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(got) => Some(got),
             Poll::Pending => None,
@@ -123,8 +123,8 @@ mod tests {
 
     /// In which order these are let in, once the first has done.
     async fn order(
-        queue: &FairQueue,
-        first: Leave,
+        queue: &CompileQueue,
+        first: CompilePermit,
         mut waits: Vec<(&'static str, Wait)>,
     ) -> String {
         let mut order = String::new();
@@ -148,7 +148,7 @@ mod tests {
 
     #[tokio::test]
     async fn principals_take_turns_however_many_components_one_of_them_has() {
-        let queue = FairQueue::default();
+        let queue = CompileQueue::default();
         let first = queue.leave(owner("a")).await.expect("nobody is there");
         let names = ["a", "a", "a", "a", "b", "c", "c", "b"];
         let waits = names.map(|name| (name, come(&queue, name))).into();
@@ -157,16 +157,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_principal_has_a_bounded_number_waiting_and_locks_nobody_out() {
-        let queue = FairQueue::default();
+        let queue = CompileQueue::default();
         let _running = queue.leave(owner("a")).await.expect("nobody is there");
         let mut waits = Vec::new();
         for (name, most) in [("a", MAX_WAITING_EACH - 1), ("b", 16), ("c", 16), ("d", 16)] {
             waits.extend((0..most).map(|_| come(&queue, name)));
         }
-        assert_eq!(queue.leave(owner("a")).await.err(), Some(Full::Principal));
+        assert_eq!(queue.leave(owner("a")).await.err(), Some(CompileQueueFull::Principal));
         assert_eq!(queue.len(), MAX_WAITING);
         let e = come(&queue, "e");
-        assert_eq!(queue.leave(owner("e")).await.err(), Some(Full::Everybody));
+        assert_eq!(queue.leave(owner("e")).await.err(), Some(CompileQueueFull::Everybody));
         drop(e);
         drop(waits.remove(0));
         let _again = come(&queue, "a");
@@ -175,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_gives_up_is_passed_over_even_after_it_was_told() {
-        let queue = FairQueue::default();
+        let queue = CompileQueue::default();
         let first = queue.leave(owner("a")).await.expect("nobody is there");
         let (early, told, last) = (come(&queue, "b"), come(&queue, "c"), come(&queue, "d"));
         drop(early);
@@ -197,7 +197,7 @@ mod tests {
                 names.into_iter().map(|name| ["a", "b", "c", "d"][name]).collect();
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             let order = runtime.block_on(async {
-                let queue = FairQueue::default();
+                let queue = CompileQueue::default();
                 let first = queue.leave(owner("a")).await.expect("nobody is there");
                 let mut waits = Vec::new();
                 for name in &names {

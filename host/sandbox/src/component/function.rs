@@ -3,7 +3,7 @@
 use wasmparser::{FuncValidator, FunctionBody, ModuleArity, Operator, ValidatorResources};
 
 use super::malformed;
-use super::work::{Work, add, bound};
+use super::work::{WorkCount, add, bound};
 use crate::refusal::Refusal;
 
 /// The code of one function, in bytes. The largest of CPython has about 100 KB.
@@ -17,7 +17,7 @@ const MAX_LOCALS: u64 = 20_000;
 pub(super) fn check(
     validator: &mut FuncValidator<ValidatorResources>,
     body: &FunctionBody<'_>,
-    work: &mut Work,
+    work: &mut WorkCount,
 ) -> Result<(), Refusal> {
     let range = body.range();
     bound("bytes in one function", (range.end - range.start) as u64, MAX_BODY)?;
@@ -35,7 +35,7 @@ pub(super) fn check(
 fn validate(
     validator: &mut FuncValidator<ValidatorResources>,
     body: &FunctionBody<'_>,
-    work: &mut Work,
+    work: &mut WorkCount,
 ) -> Result<u64, Refusal> {
     validator.read_locals(&mut body.get_binary_reader()).map_err(malformed)?;
     let mut operators = body.get_operators_reader().map_err(malformed)?;

@@ -18,7 +18,7 @@ use wasmparser::{
     Instance, InstanceTypeDeclaration, ModuleTypeDeclaration, Payload, TypeBounds,
 };
 
-use super::work::{Size, Work, bound};
+use super::work::{Size, WorkCount, bound};
 use super::{MAX_NESTING, malformed};
 use crate::refusal::Refusal;
 
@@ -75,13 +75,13 @@ pub(super) struct Scopes<'a> {
     scopes: Vec<Scope<'a>>,
     /// The core module that is being read, where one is.
     module: Option<Module>,
-    pub(super) work: Work,
+    pub(super) work: WorkCount,
 }
 
 impl<'a> Scopes<'a> {
     /// For an upload of these bytes.
     pub(super) fn new(bytes: &'a [u8]) -> Scopes<'a> {
-        Scopes { bytes, scopes: Vec::new(), module: None, work: Work::default() }
+        Scopes { bytes, scopes: Vec::new(), module: None, work: WorkCount::default() }
     }
 
     /// Count what the validator and the compiler do for this part of an upload.
@@ -175,9 +175,9 @@ impl<'a> Scopes<'a> {
 
     /// What has been counted so far, with the size of the outermost component.
     #[cfg(test)]
-    pub(super) fn work(&self) -> Work {
+    pub(super) fn work(&self) -> WorkCount {
         let size = self.scopes.first().map_or_else(Size::default, |outermost| outermost.size);
-        Work { size, ..self.work }
+        WorkCount { size, ..self.work }
     }
 
     fn module_links(&mut self, count: u64) {

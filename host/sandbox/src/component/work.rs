@@ -24,7 +24,7 @@ pub(super) const MAX_CARRIES: u64 = 40_000_000;
 
 /// What has been counted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Work {
+pub(crate) struct WorkCount {
     pub(crate) type_steps: u64,
     pub(crate) moves: u64,
     pub(crate) carries: u64,
@@ -50,7 +50,7 @@ impl Size {
     }
 }
 
-impl Work {
+impl WorkCount {
     pub(super) fn check_types(&mut self, steps: u64) -> Result<(), Refusal> {
         add("steps to check its types", &mut self.type_steps, steps, MAX_TYPE_STEPS)
     }

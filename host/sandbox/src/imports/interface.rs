@@ -12,7 +12,7 @@ use crate::fuel::charge;
 use crate::guest::Guest;
 
 /// The work of a function, which may make room for others.
-pub(super) type Work<'s, Return> =
+pub(super) type HostWork<'s, Return> =
     Pin<Box<dyn Future<Output = wasmtime::Result<Return>> + Send + 's>>;
 
 /// An interface that is being linked. What it defines takes the place of what was there before.
@@ -51,7 +51,7 @@ impl<'l> Interface<'l> {
     pub(super) fn metered<Parameters, Return>(
         &mut self,
         name: &str,
-        call: impl for<'s> Fn(StoreContextMut<'s, Guest>, Parameters) -> Work<'s, Return>
+        call: impl for<'s> Fn(StoreContextMut<'s, Guest>, Parameters) -> HostWork<'s, Return>
         + Copy
         + Send
         + Sync

@@ -6,9 +6,9 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::WasmList;
 
 use super::contract::log::Level;
-use super::interface::{Interface, Work};
+use super::interface::{HostWork, Interface};
 use super::price;
-use super::text::Text;
+use super::text::GuestText;
 use crate::fuel::charge;
 use crate::guest::Guest;
 use dormouse_domain::turn::{LogLevel, LogLine, LogSource};
@@ -34,12 +34,12 @@ pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.metered("log", log)
 }
 
-type Fields = WasmList<(Text, Text)>;
+type Fields = WasmList<(GuestText, GuestText)>;
 
 fn log(
     mut store: StoreContextMut<'_, Guest>,
-    (level, message, fields): (Level, Text, Fields),
-) -> Work<'_, ()> {
+    (level, message, fields): (Level, GuestText, Fields),
+) -> HostWork<'_, ()> {
     Box::pin(async move {
         let level = match level {
             Level::Trace => LogLevel::Trace,
@@ -105,7 +105,7 @@ struct Unfinished {
 
 /// A standard stream of a guest.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Stream {
+pub(crate) enum StdStream {
     Stdout,
     Stderr,
 }
@@ -135,7 +135,7 @@ impl TurnLog {
     }
 
     /// Take bytes that the guest wrote to a standard stream.
-    pub(super) fn write(&mut self, stream: Stream, mut bytes: &[u8]) {
+    pub(super) fn write(&mut self, stream: StdStream, mut bytes: &[u8]) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             if self.is_full() {
                 self.dropped += bytes.iter().filter(|byte| **byte != b'\n').count() as u64;
@@ -150,7 +150,7 @@ impl TurnLog {
 
     /// Everything since the last time, and how many bytes were dropped.
     pub(crate) fn take(&mut self) -> (Vec<LogLine>, u64) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
+        for stream in [StdStream::Stdout, StdStream::Stderr] {
             if !self.unfinished(stream).bytes.is_empty() {
                 self.end_line(stream);
             }
@@ -162,8 +162,8 @@ impl TurnLog {
     /// The last that the guest wrote to standard error, as far as it says why it ended: an exception
     /// of Python, a panic of Rust, or the last line that is not indented.
     pub(crate) fn last_words(&mut self) -> Option<String> {
-        if !self.unfinished(Stream::Stderr).bytes.is_empty() {
-            self.end_line(Stream::Stderr);
+        if !self.unfinished(StdStream::Stderr).bytes.is_empty() {
+            self.end_line(StdStream::Stderr);
         }
         let written = self.lines.iter().filter(|line| line.source == LogSource::Stderr);
         let lines: Vec<&str> = written
@@ -187,22 +187,22 @@ impl TurnLog {
         (!words.is_empty()).then(|| words.join(" "))
     }
 
-    fn continue_line(&mut self, stream: Stream, bytes: &[u8]) {
+    fn continue_line(&mut self, stream: StdStream, bytes: &[u8]) {
         let line = self.unfinished(stream);
         let taken = bytes.len().min(MAX_LINE.saturating_sub(line.bytes.len()));
         line.bytes.extend_from_slice(&bytes[..taken]);
         line.cut += (bytes.len() - taken) as u64;
     }
 
-    fn end_line(&mut self, stream: Stream) {
+    fn end_line(&mut self, stream: StdStream) {
         let Unfinished { mut bytes, cut: beyond } = std::mem::take(self.unfinished(stream));
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
         }
         self.dropped += beyond;
         let source = match stream {
-            Stream::Stdout => LogSource::Stdout,
-            Stream::Stderr => LogSource::Stderr,
+            StdStream::Stdout => LogSource::Stdout,
+            StdStream::Stderr => LogSource::Stderr,
         };
         // A line that is cut inside a character, or is no text, shows it.
         let mut message = String::from_utf8(bytes)
@@ -212,10 +212,10 @@ impl TurnLog {
         self.push(source, message, Vec::new());
     }
 
-    fn unfinished(&mut self, stream: Stream) -> &mut Unfinished {
+    fn unfinished(&mut self, stream: StdStream) -> &mut Unfinished {
         match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
+            StdStream::Stdout => &mut self.stdout,
+            StdStream::Stderr => &mut self.stderr,
         }
     }
 }
@@ -245,9 +245,9 @@ mod tests {
     #[test]
     fn writes_become_lines_in_order_and_the_last_needs_no_end() {
         let mut log = TurnLog::default();
-        log.write(Stream::Stdout, b"one\ntw");
-        log.write(Stream::Stderr, b"other\r\n");
-        log.write(Stream::Stdout, b"o\n\nthree");
+        log.write(StdStream::Stdout, b"one\ntw");
+        log.write(StdStream::Stderr, b"other\r\n");
+        log.write(StdStream::Stdout, b"o\n\nthree");
         assert_eq!(messages(&mut log).0, ["one", "other", "two", "", "three"]);
         assert_eq!(messages(&mut log).0, Vec::<String>::new());
     }
@@ -255,12 +255,12 @@ mod tests {
     #[test]
     fn what_is_beyond_the_bounds_is_counted_and_dropped() {
         let mut log = TurnLog::default();
-        log.write(Stream::Stdout, &vec![b'x'; 1 << 20]);
+        log.write(StdStream::Stdout, &vec![b'x'; 1 << 20]);
         let (lines, dropped) = messages(&mut log);
         assert_eq!((lines.len(), lines[0].len(), dropped), (1, MAX_LINE, (1 << 20) - 8_192));
 
         for _ in 0..100_000 {
-            log.write(Stream::Stderr, b"\n");
+            log.write(StdStream::Stderr, b"\n");
             log.push(
                 LogSource::Log(LogLevel::Info),
                 String::new(),
@@ -276,7 +276,7 @@ mod tests {
     fn of_a_full_log_the_bytes_are_counted_and_nothing_else_is_done() {
         let mut log = TurnLog::default();
         let lines = "a line\n".repeat(20_000);
-        log.write(Stream::Stdout, lines.as_bytes());
+        log.write(StdStream::Stdout, lines.as_bytes());
         let kept = log.lines.len();
         assert_eq!(log.take().1, (20_000 - kept as u64) * 6);
     }
@@ -285,7 +285,7 @@ mod tests {
     fn the_last_words_are_those_of_the_exception() {
         let last_words = |stderr: &[u8]| {
             let mut log = TurnLog::default();
-            log.write(Stream::Stderr, stderr);
+            log.write(StdStream::Stderr, stderr);
             log.last_words()
         };
         let python =
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn the_last_words_are_those_of_the_panic() {
         let mut log = TurnLog::default();
-        log.write(Stream::Stderr, b"working\n\nthread 'main' panicked at src/lib.rs:7:5:\nno luck\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n");
+        log.write(StdStream::Stderr, b"working\n\nthread 'main' panicked at src/lib.rs:7:5:\nno luck\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n");
         assert_eq!(
             log.last_words().as_deref(),
             Some("thread 'main' panicked at src/lib.rs:7:5: no luck")

@@ -6,9 +6,9 @@
 use wasmtime::StoreContextMut;
 
 use super::contract::output::Error;
-use super::interface::{Interface, Work};
+use super::interface::{HostWork, Interface};
 use super::price;
-use super::text::Text;
+use super::text::GuestText;
 use crate::call::MAX_OUTPUT_BYTES;
 use crate::fuel::charge;
 use crate::guest::Guest;
@@ -31,7 +31,7 @@ pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
 
 type Answer = (Result<(), Error>,);
 
-fn text(mut store: StoreContextMut<'_, Guest>, (delta,): (Text,)) -> Work<'_, Answer> {
+fn text(mut store: StoreContextMut<'_, Guest>, (delta,): (GuestText,)) -> HostWork<'_, Answer> {
     Box::pin(async move {
         if let Err(error) = admit(&mut store, delta.len(), price::BYTE).await? {
             return Ok((Err(error),));
@@ -41,7 +41,10 @@ fn text(mut store: StoreContextMut<'_, Guest>, (delta,): (Text,)) -> Work<'_, An
     })
 }
 
-fn event(mut store: StoreContextMut<'_, Guest>, (name, data): (Text, Text)) -> Work<'_, Answer> {
+fn event(
+    mut store: StoreContextMut<'_, Guest>,
+    (name, data): (GuestText, GuestText),
+) -> HostWork<'_, Answer> {
     Box::pin(async move {
         let size = name.len().saturating_add(data.len());
         if let Err(error) = admit(&mut store, size, price::JSON_BYTE).await? {

@@ -7,9 +7,9 @@ use serde_json::Value as Json;
 use wasmtime::StoreContextMut;
 
 use super::contract::session::{Limits, Pattern, Usage, Value};
-use super::interface::{Interface, Work};
+use super::interface::{HostWork, Interface};
 use super::price;
-use super::text::Text;
+use super::text::GuestText;
 use crate::fuel::charge;
 use crate::guest::Guest;
 use dormouse_domain::limits::NanoUsd;
@@ -60,8 +60,8 @@ fn usage(guest: &mut Guest) -> wasmtime::Result<Usage> {
 
 fn get_config(
     mut store: StoreContextMut<'_, Guest>,
-    (key,): (Text,),
-) -> Work<'_, (Option<Value>,)> {
+    (key,): (GuestText,),
+) -> HostWork<'_, (Option<Value>,)> {
     Box::pin(async move {
         if key.len() > MAX_KEY {
             return Ok((None,));
@@ -82,7 +82,7 @@ fn get_config(
     })
 }
 
-fn get_context(mut store: StoreContextMut<'_, Guest>, (): ()) -> Work<'_, (String,)> {
+fn get_context(mut store: StoreContextMut<'_, Guest>, (): ()) -> HostWork<'_, (String,)> {
     Box::pin(async move {
         let context = serde_json::to_string(store.data_mut().turn()?.session().context)?;
         // What a context document may hold bounds what was made of it.

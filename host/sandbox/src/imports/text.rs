@@ -12,13 +12,13 @@ use crate::guest::Guest;
 const UTF16: u32 = 1 << 31;
 
 /// A string that lies in the memory of a guest. Nothing of it is read, checked or copied before
-/// [`Text::read`].
-pub(super) struct Text {
+/// [`GuestText::read`].
+pub(super) struct GuestText {
     text: WasmStr,
     length: usize,
 }
 
-impl Text {
+impl GuestText {
     /// How many units of its encoding it has: bytes, or pairs of bytes where the guest has UTF-16.
     pub(super) fn len(&self) -> usize {
         self.length
@@ -35,14 +35,14 @@ impl Text {
         self.text.to_str(store)
     }
 
-    fn new(text: WasmStr, length: u32) -> Text {
-        Text { text, length: usize::try_from(length & !UTF16).unwrap_or(usize::MAX) }
+    fn new(text: WasmStr, length: u32) -> GuestText {
+        GuestText { text, length: usize::try_from(length & !UTF16).unwrap_or(usize::MAX) }
     }
 }
 
 #[expect(unsafe_code, reason = "wasmtime tells the length of a string to its own type alone")]
 // SAFETY: everything is as `WasmStr` has it, whose type in a component this is.
-unsafe impl ComponentType for Text {
+unsafe impl ComponentType for GuestText {
     type Lower = <WasmStr as ComponentType>::Lower;
 
     const ABI: CanonicalAbiInfo = WasmStr::ABI;
@@ -55,26 +55,26 @@ unsafe impl ComponentType for Text {
 #[expect(unsafe_code, reason = "as above")]
 // SAFETY: as above. The length is read besides, where the canonical ABI has it: after the address, in
 // the second value or in the second four bytes, of which there are as many as `ABI` says.
-unsafe impl Lift for Text {
+unsafe impl Lift for GuestText {
     fn linear_lift_from_flat(
         context: &mut LiftContext<'_>,
         ty: InterfaceType,
         source: &Self::Lower,
-    ) -> wasmtime::Result<Text> {
+    ) -> wasmtime::Result<GuestText> {
         let [_, length]: &[ValRaw; 2] = source;
         let length = length.get_u32();
-        Ok(Text::new(WasmStr::linear_lift_from_flat(context, ty, source)?, length))
+        Ok(GuestText::new(WasmStr::linear_lift_from_flat(context, ty, source)?, length))
     }
 
     fn linear_lift_from_memory(
         context: &mut LiftContext<'_>,
         ty: InterfaceType,
         bytes: &[u8],
-    ) -> wasmtime::Result<Text> {
+    ) -> wasmtime::Result<GuestText> {
         let [_, _, _, _, a, b, c, d] = *bytes else {
             return Err(wasmtime::Error::msg("a string has an address and a length"));
         };
         let length = u32::from_le_bytes([a, b, c, d]);
-        Ok(Text::new(WasmStr::linear_lift_from_memory(context, ty, bytes)?, length))
+        Ok(GuestText::new(WasmStr::linear_lift_from_memory(context, ty, bytes)?, length))
     }
 }

@@ -15,7 +15,7 @@ use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 #[cfg(test)]
-pub(super) use image::{Image, Keeper as ImageKeeper};
+pub(super) use image::{Image, ImageKeeper};
 pub(super) use image::{RECIPE, Unpinned, instrument, starts_alone};
 pub(super) use portable::STATE;
 
@@ -27,14 +27,14 @@ use dormouse_domain::agent::Statefulness;
 use dormouse_domain::snapshot::GuestState;
 
 /// How the state of an agent is kept.
-pub(super) struct Form {
+pub(super) struct SnapshotForm {
     /// Where its own `save` and `restore` are, if it has them.
     portable: Option<state::GuestIndices>,
     /// Images of it, or why there are none.
     image: Result<Arc<image::Image>, String>,
 }
 
-impl Form {
+impl SnapshotForm {
     /// The form of this agent, of which no image can be taken where there is a reason.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Form {
         unimaged: Option<&str>,
         unpinned: Unpinned,
         clock: &Clock,
-    ) -> wasmtime::Result<Form> {
+    ) -> wasmtime::Result<SnapshotForm> {
         let image = match unimaged {
             None => {
                 let [a, b, c, d, e, f, g, h, ..] = clock.random();
@@ -53,7 +53,7 @@ impl Form {
             }
             Some(reason) => Err(reason.to_owned()),
         };
-        Ok(Form { portable: portable::indices(agent)?, image })
+        Ok(SnapshotForm { portable: portable::indices(agent)?, image })
     }
 
     /// The first pin that traps in this new instance, which is of no use afterwards.
@@ -112,7 +112,7 @@ impl Form {
 /// Saves and restores the state of one instance.
 pub(super) struct Keeper {
     portable: Option<state::Guest>,
-    image: Option<image::Keeper>,
+    image: Option<image::ImageKeeper>,
 }
 
 /// What came of saving the state of a guest.

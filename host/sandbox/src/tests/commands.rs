@@ -4,7 +4,7 @@
 use super::agent::{self, Parts, assemble};
 use super::{call, grant, refusal, sandbox, world};
 use crate::fault::GuestFailure;
-use crate::{Answer, Fault, GuestResult, Refusal, Saved};
+use crate::{AgentAnswer, Fault, GuestResult, Refusal, Saved};
 use dormouse_domain::agent::{Export, Statefulness};
 use dormouse_domain::turn::Part;
 
@@ -47,9 +47,9 @@ async fn what_exports_run_in_any_version_of_wasi_0_2_is_a_command() {
     for version in ["0.2.0", "0.2.3", "0.2.12", "0.2.99"] {
         let prepared = sandbox().prepare(command(version, "i32.const 0").into(), None).await;
         let prepared = prepared.expect("it is taken");
-        assert!(prepared.exports.is_command(), "{version}");
-        assert_eq!(prepared.statefulness, Statefulness::Stateless);
-        assert_eq!(prepared.imports, ["wasi:cli/exit@0.2.12"]);
+        assert!(prepared.component.exports.is_command(), "{version}");
+        assert_eq!(prepared.component.statefulness, Statefulness::Stateless);
+        assert_eq!(prepared.component.imports, ["wasi:cli/exit@0.2.12"]);
     }
     for version in ["0.1.0", "0.3.0", "0.2.0-rc-2023-12-05"] {
         assert_eq!(refusal(command(version, "i32.const 0")).await, Refusal::NoHandler, "{version}");
@@ -61,8 +61,10 @@ async fn what_exports_a_handler_as_well_is_an_agent() {
     let outer = exported("0.2.0", "i32.const 0");
     let both = agent::component(Parts { outer: &outer, ..Parts::default() });
     let prepared = sandbox().prepare(both.into(), None).await.expect("it is taken");
-    assert!(!prepared.exports.is_command() && prepared.exports.has(Export::Command));
-    assert_eq!(prepared.statefulness, Statefulness::Image);
+    assert!(
+        !prepared.component.exports.is_command() && prepared.component.exports.has(Export::Command)
+    );
+    assert_eq!(prepared.component.statefulness, Statefulness::Image);
 }
 
 #[tokio::test]
@@ -96,7 +98,11 @@ async fn a_run_of_another_type_is_refused() {
 async fn a_command_that_returns_well_or_exits_with_zero_has_answered() {
     for body in ["i32.const 0", "i32.const 0 call $exit unreachable"] {
         let content = vec![Part::Text(String::new())];
-        assert_eq!(report(body).await.answer, Ok(Answer { content, complete: true }), "{body}");
+        assert_eq!(
+            report(body).await.answer,
+            Ok(AgentAnswer { content, complete: true }),
+            "{body}"
+        );
     }
 }
 

@@ -290,7 +290,7 @@ async fn an_agent_that_asks_the_host_while_it_starts_starts_alike_everywhere() {
     assert_eq!(code.statefulness(), Statefulness::Image);
     let first = code.try_out(grant()).await.expect("it starts");
     assert!(first.has_drawn_alike());
-    assert_eq!(code.start_randomness(), StartRandomness::Shared);
+    assert_eq!(code.info().start_randomness, StartRandomness::Shared);
     let mut asked = Vec::new();
     for seed in [1, 1, 2] {
         let grant = Grant { seed: [seed; 32], ..grant() };
@@ -836,8 +836,8 @@ async fn a_component_with_state_out_of_reach_is_taken_and_told_why_it_cannot_sle
     ];
     for (component, reason) in refused {
         let prepared = sandbox().prepare(component.into(), None).await.expect("it is taken");
-        let Statefulness::Unsaved(why) = &prepared.statefulness else {
-            panic!("{reason}: {:?}", prepared.statefulness);
+        let Statefulness::Unsaved(why) = &prepared.component.statefulness else {
+            panic!("{reason}: {:?}", prepared.component.statefulness);
         };
         assert!(why.contains(reason), "{reason}: {why}");
         let mut instance = prepared.code.try_out(grant()).await.expect("it starts");

@@ -15,9 +15,9 @@ async fn what_is_known_of_an_agent_is_told() {
     let digest = Digest::of(&component);
     let prepared = sandbox().prepare(component.into(), None).await.expect("it is taken");
     assert_eq!(prepared.digest, digest);
-    assert_eq!(prepared.imports, Vec::<String>::new());
-    assert_eq!(prepared.capabilities, Vec::<String>::new());
-    assert_eq!(prepared.statefulness, Statefulness::Image);
+    assert_eq!(prepared.component.imports, Vec::<String>::new());
+    assert_eq!(prepared.component.capabilities, Vec::<String>::new());
+    assert_eq!(prepared.component.statefulness, Statefulness::Image);
     assert!(!prepared.from_cache);
 }
 
@@ -46,7 +46,11 @@ async fn an_agent_that_takes_long_to_start_is_refused_with_the_limit() {
     };
     // Seven units each time around.
     let prepared = sandbox().prepare(starting(10_000).into(), None).await.expect("it is taken");
-    assert!((50_000..100_000).contains(&prepared.start_fuel), "{}", prepared.start_fuel);
+    assert!(
+        (50_000..100_000).contains(&prepared.component.start_fuel),
+        "{}",
+        prepared.component.start_fuel
+    );
     let refused = refusal(starting(u64::MAX)).await;
     let Refusal::StartTooLong { limit } = refused else { panic!("{refused}") };
     assert!(refused.to_string().contains(&limit.to_string()), "{refused}");

@@ -9,16 +9,16 @@ use wasm_encoder::{
 
 use super::refusal;
 use crate::Refusal;
-use crate::component::{Work, measure};
+use crate::component::{WorkCount, measure};
 use crate::engine;
 
 /// How much work this component is, or why it is refused.
-fn measured(component: &[u8]) -> Result<Work, Refusal> {
+fn measured(component: &[u8]) -> Result<WorkCount, Refusal> {
     let features = engine::compiler().expect("an engine").get_wasm_features();
     measure(component, features)
 }
 
-fn too_much(measured: Result<Work, Refusal>) -> String {
+fn too_much(measured: Result<WorkCount, Refusal>) -> String {
     match measured {
         Err(Refusal::TooComplex { what, .. }) => what.into_owned(),
         other => panic!("{other:?}"),

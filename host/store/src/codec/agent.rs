@@ -5,7 +5,7 @@ use minicbor::{CborLen, Decode, Encode};
 use super::session::AgentRefRow;
 use super::{CodecError, from_cbor, to_cbor};
 use dormouse_domain::agent::{
-    Agent, AgentOwner, Export, Exports, StartRandomness, Statefulness, Visibility,
+    Agent, AgentOwner, ComponentInfo, Export, Exports, StartRandomness, Statefulness, Visibility,
 };
 use dormouse_domain::id::Principal;
 use dormouse_domain::time::Timestamp;
@@ -16,10 +16,10 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
         reference: AgentRefRow::of(&agent.reference),
         uploader: None,
         size: agent.size,
-        kind: if agent.exports.is_command() { KindRow::Command } else { KindRow::Agent },
-        imports: agent.imports.iter().map(String::as_str).collect(),
-        capabilities: agent.capabilities.iter().map(String::as_str).collect(),
-        statefulness: match &agent.statefulness {
+        kind: if agent.component.exports.is_command() { KindRow::Command } else { KindRow::Agent },
+        imports: agent.component.imports.iter().map(String::as_str).collect(),
+        capabilities: agent.component.capabilities.iter().map(String::as_str).collect(),
+        statefulness: match &agent.component.statefulness {
             Statefulness::Portable => StatefulnessRow::Portable,
             Statefulness::Image => StatefulnessRow::Image,
             Statefulness::Unsaved(reason) => StatefulnessRow::Unsaved(reason),
@@ -28,8 +28,8 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
         compile_ms: agent.compile_ms,
         uploaded_at: agent.uploaded_at.0,
         is_public: (agent.visibility == Visibility::Public).then_some(true),
-        start_fuel: Some(agent.start_fuel).filter(|fuel| *fuel > 0),
-        shares_start_randomness: (agent.start_randomness == StartRandomness::Shared)
+        start_fuel: Some(agent.component.start_fuel).filter(|fuel| *fuel > 0),
+        shares_start_randomness: (agent.component.start_randomness == StartRandomness::Shared)
             .then_some(true),
     })
 }
@@ -49,22 +49,24 @@ pub(crate) fn decode_agent(bytes: &[u8]) -> Result<Agent, CodecError> {
             Some(false) | None => Visibility::Private,
         },
         size: row.size,
-        exports,
-        imports: row.imports.into_iter().map(str::to_owned).collect(),
-        capabilities: row.capabilities.into_iter().map(str::to_owned).collect(),
-        statefulness: match row.statefulness {
-            StatefulnessRow::Portable => Statefulness::Portable,
-            StatefulnessRow::Image => Statefulness::Image,
-            StatefulnessRow::Unsaved(reason) => Statefulness::Unsaved(reason.to_owned()),
-            StatefulnessRow::Stateless => Statefulness::Stateless,
+        component: ComponentInfo {
+            exports,
+            imports: row.imports.into_iter().map(str::to_owned).collect(),
+            capabilities: row.capabilities.into_iter().map(str::to_owned).collect(),
+            statefulness: match row.statefulness {
+                StatefulnessRow::Portable => Statefulness::Portable,
+                StatefulnessRow::Image => Statefulness::Image,
+                StatefulnessRow::Unsaved(reason) => Statefulness::Unsaved(reason.to_owned()),
+                StatefulnessRow::Stateless => Statefulness::Stateless,
+            },
+            start_fuel: row.start_fuel.unwrap_or(0),
+            start_randomness: match row.shares_start_randomness {
+                Some(true) => StartRandomness::Shared,
+                Some(false) | None => StartRandomness::None,
+            },
         },
         compile_ms: row.compile_ms,
         uploaded_at: Timestamp(row.uploaded_at),
-        start_fuel: row.start_fuel.unwrap_or(0),
-        start_randomness: match row.shares_start_randomness {
-            Some(true) => StartRandomness::Shared,
-            Some(false) | None => StartRandomness::None,
-        },
     })
 }
 
@@ -82,7 +84,7 @@ fn exports(row: &AgentRow<'_>) -> Exports {
 struct AgentRow<'a> {
     #[b(0)]
     reference: AgentRefRow<'a>,
-    /// Whose it is, as format 2 had it. Now that is a part of the reference.
+    /// The principal that uploaded the agent, as format 2 had it. Now the reference has it.
     #[b(1)]
     uploader: Option<&'a str>,
     #[n(2)]
@@ -110,7 +112,7 @@ struct AgentRow<'a> {
     shares_start_randomness: Option<bool>,
 }
 
-/// Whose an agent is, where it may not be known.
+/// The owner of an agent, where it may not be known.
 #[derive(Encode, Decode, CborLen)]
 pub(super) enum OwnerRow<'a> {
     #[n(0)]

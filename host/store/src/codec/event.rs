@@ -4,7 +4,7 @@ use minicbor::{CborLen, Decode, Encode};
 
 use super::agent::OwnerRow;
 use super::{CodecError, IdRow, JsonRow, from_cbor, to_cbor};
-use dormouse_domain::event::{Event, EventBody, EventKind, Subject};
+use dormouse_domain::event::{Event, EventBody, EventKind, EventSubject};
 use dormouse_domain::id::SessionId;
 use dormouse_domain::time::Timestamp;
 
@@ -13,8 +13,8 @@ pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
     to_cbor(&EventRow {
         kind: event.kind().as_str(),
         subject: match &event.subject {
-            Subject::Session(id) => SubjectRow::Session(id.0.into()),
-            Subject::Agent(name) => SubjectRow::Agent(name, None),
+            EventSubject::Session(id) => SubjectRow::Session(id.0.into()),
+            EventSubject::Agent(name) => SubjectRow::Agent(name, None),
         },
         occurred_at: event.occurred_at.0,
         payload: JsonRow::of_object(&event.body.payload()),
@@ -30,8 +30,10 @@ pub(crate) fn decode_event(bytes: &[u8]) -> Result<Event, CodecError> {
         .ok_or_else(|| malformed(format!("there is no kind of event '{}'", row.kind)))?;
     let payload = JsonRow::object(row.payload.as_ref())?;
     let (subject, owner) = match row.subject {
-        SubjectRow::Session(id) => (Subject::Session(SessionId(id.into())), row.owner),
-        SubjectRow::Agent(name, owner) => (Subject::Agent(name.to_owned()), row.owner.or(owner)),
+        SubjectRow::Session(id) => (EventSubject::Session(SessionId(id.into())), row.owner),
+        SubjectRow::Agent(name, owner) => {
+            (EventSubject::Agent(name.to_owned()), row.owner.or(owner))
+        }
     };
     Ok(Event {
         owner: owner.map(OwnerRow::owner),

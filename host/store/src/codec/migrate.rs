@@ -16,13 +16,13 @@
 
 use std::borrow::Cow;
 
-use super::{CodecError, Kind, VERSION};
+use super::{CodecError, RecordKind, VERSION};
 
 /// The first version that a release has written.
 const FIRST: u8 = 2;
 
 /// Turns a payload of one version into one of the next. Kinds that did not change are borrowed.
-type Step = for<'a> fn(Kind, &'a [u8]) -> Result<Cow<'a, [u8]>, CodecError>;
+type Step = for<'a> fn(RecordKind, &'a [u8]) -> Result<Cow<'a, [u8]>, CodecError>;
 
 /// The step at `i` leads from version `FIRST + i` to the next.
 const STEPS: [Step; (VERSION - FIRST) as usize] = [
@@ -34,13 +34,13 @@ const STEPS: [Step; (VERSION - FIRST) as usize] = [
 /// An agent itself has always said who uploaded it. So no payload changes by itself; the version is
 /// what keeps a host that would pass over the owners, and over other fields of this format, from
 /// opening it.
-fn agents_have_owners(_: Kind, payload: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
+fn agents_have_owners(_: RecordKind, payload: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
     Ok(Cow::Borrowed(payload))
 }
 
 /// The payload in the current format.
 pub(super) fn to_current(
-    kind: Kind,
+    kind: RecordKind,
     version: u8,
     payload: &[u8],
 ) -> Result<Cow<'_, [u8]>, CodecError> {
@@ -49,7 +49,7 @@ pub(super) fn to_current(
 
 fn through<'a>(
     steps: &[Step],
-    kind: Kind,
+    kind: RecordKind,
     version: u8,
     payload: &'a [u8],
 ) -> Result<Cow<'a, [u8]>, CodecError> {
@@ -69,13 +69,13 @@ fn through<'a>(
 mod tests {
     use super::*;
 
-    fn appends_one(_: Kind, payload: &[u8]) -> Result<Cow<'static, [u8]>, CodecError> {
+    fn appends_one(_: RecordKind, payload: &[u8]) -> Result<Cow<'static, [u8]>, CodecError> {
         Ok(Cow::Owned([payload, &[1]].concat()))
     }
 
-    fn appends_two_to_turns(kind: Kind, payload: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
+    fn appends_two_to_turns(kind: RecordKind, payload: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
         Ok(match kind {
-            Kind::Turn => Cow::Owned([payload, &[2]].concat()),
+            RecordKind::Turn => Cow::Owned([payload, &[2]].concat()),
             _ => Cow::Borrowed(payload),
         })
     }
@@ -85,15 +85,18 @@ mod tests {
     #[test]
     fn an_old_value_takes_every_step_that_came_after_it() {
         let read = |kind, version| through(&THREE, kind, version, &[0]).map(Cow::into_owned);
-        assert_eq!(read(Kind::Turn, 2), Ok(vec![0, 1, 2]));
-        assert_eq!(read(Kind::Turn, 3), Ok(vec![0, 2]));
-        assert_eq!(read(Kind::Turn, 4), Ok(vec![0]));
-        assert_eq!(read(Kind::Agent, 2), Ok(vec![0, 1]));
+        assert_eq!(read(RecordKind::Turn, 2), Ok(vec![0, 1, 2]));
+        assert_eq!(read(RecordKind::Turn, 3), Ok(vec![0, 2]));
+        assert_eq!(read(RecordKind::Turn, 4), Ok(vec![0]));
+        assert_eq!(read(RecordKind::Agent, 2), Ok(vec![0, 1]));
     }
 
     #[test]
     fn a_value_of_a_newer_version_is_refused_and_one_before_the_first_release_too() {
-        assert_eq!(through(&THREE, Kind::Turn, 5, &[0]), Err(CodecError::Newer(5)));
-        assert!(matches!(through(&THREE, Kind::Turn, 1, &[0]), Err(CodecError::Malformed(_))));
+        assert_eq!(through(&THREE, RecordKind::Turn, 5, &[0]), Err(CodecError::Newer(5)));
+        assert!(matches!(
+            through(&THREE, RecordKind::Turn, 1, &[0]),
+            Err(CodecError::Malformed(_))
+        ));
     }
 }

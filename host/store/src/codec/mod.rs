@@ -40,7 +40,7 @@ pub(crate) const OVERHEAD: usize = 5;
 
 /// What a value is: a migration needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RecordKind {
     /// A session: see `embedded::tables`.
     Session,
     /// A snapshot without what lies in blobs: see `embedded::tables`.
@@ -133,7 +133,7 @@ pub(crate) fn check_version(version: u8) -> Result<(), CodecError> {
 
 /// What is in the envelope that was sealed for `key`, in the current format.
 pub(crate) fn unseal<'a>(
-    kind: Kind,
+    kind: RecordKind,
     key: &[u8],
     sealed: &'a [u8],
 ) -> Result<Cow<'a, [u8]>, CodecError> {

@@ -13,7 +13,7 @@ use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::{
-    BeforeUpgrade, Durability, Object, Profile, ResumeFallback, Session,
+    BeforeUpgrade, Durability, JsonObject, Profile, ResumeFallback, Session,
 };
 use dormouse_domain::state::{Reason, Resumable, State};
 use dormouse_domain::time::Timestamp;
@@ -304,7 +304,7 @@ impl FrontRow<'_> {
                 agent: self.agent.reference()?,
                 pattern: self.pattern.pattern(),
                 limits: self.limits.limits(),
-                config: Object::new(),
+                config: JsonObject::new(),
                 conversation_id: None,
                 durability: Durability::default(),
                 resume_fallback: None,
@@ -313,7 +313,7 @@ impl FrontRow<'_> {
                 user_id: self.user_id.map(str::to_owned),
                 thread_key: None,
                 project_id: None,
-                metadata: Object::new(),
+                metadata: JsonObject::new(),
             },
             usage: Usage::default(),
             created_at: Timestamp(self.created_at),
@@ -327,7 +327,7 @@ impl FrontRow<'_> {
             unsaved_turns: 0,
             consecutive_failures: 0,
             tools_used: Vec::new(),
-            context: Object::new(),
+            context: JsonObject::new(),
         })
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::conformance::samples;
 use dormouse_domain::agent::{AgentOwner, Digest, StartRandomness, Visibility};
 use dormouse_domain::deadline;
-use dormouse_domain::event::{Event, EventBody, SleepCause, Subject};
+use dormouse_domain::event::{Event, EventBody, EventSubject, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::session::Durability;
@@ -18,7 +18,7 @@ use dormouse_domain::time::Timestamp;
 const KEY: &[u8] = b"s0123";
 
 fn read(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CodecError> {
-    unseal(Kind::Session, key, sealed).map(Cow::into_owned)
+    unseal(RecordKind::Session, key, sealed).map(Cow::into_owned)
 }
 
 /// The same row with more fields than the `known` ones that this version has.
@@ -145,8 +145,8 @@ proptest! {
         prop_assert_eq!(earlier, Ok(turn));
         let earlier = decode_agent(&with_fields(&encode_agent(&agent), 9));
         agent.visibility = Visibility::default();
-        agent.start_fuel = 0;
-        agent.start_randomness = StartRandomness::None;
+        agent.component.start_fuel = 0;
+        agent.component.start_randomness = StartRandomness::None;
         prop_assert_eq!(earlier, Ok(agent));
 
         let front = with_fields(&encode_front(&session), 11);
@@ -204,7 +204,7 @@ proptest! {
         let _ = (decode_session(&bytes, &bytes), decode_turn(&bytes), decode_event(&bytes));
         let _ = (decode_agent(&bytes), decode_snapshot(&Bytes::from(bytes.clone())));
         let _ = (decode_summary(&bytes), decode_chunks(&bytes));
-        let _ = unseal(Kind::Session, KEY, &seal_as(2, KEY, &[&bytes]));
+        let _ = unseal(RecordKind::Session, KEY, &seal_as(2, KEY, &[&bytes]));
         let _ = read(KEY, &bytes);
     }
 
@@ -272,7 +272,7 @@ fn events_of_the_release_of_november_and_those_after_it_without_owners_are_read(
         row.array(1).and_then(|row| row.bytes(id.as_bytes())).map(drop).expect("it can be written");
     };
     let read = decode_event(&earlier_event("session.slept", 0, session, r#"{"cause":"places"}"#));
-    let (occurred_at, subject) = (Timestamp(7), Subject::Session(SessionId(id)));
+    let (occurred_at, subject) = (Timestamp(7), EventSubject::Session(SessionId(id)));
     let body = EventBody::SessionSlept { cause: SleepCause::Places, idle_minutes: None };
     assert_eq!(read, Ok(Event { owner: None, subject, occurred_at, body }));
 
@@ -283,7 +283,7 @@ fn events_of_the_release_of_november_and_those_after_it_without_owners_are_read(
         row.array(1).and_then(|row| row.str("mine@1")).map(drop).expect("it can be written");
     };
     let read = decode_event(&earlier_event("agent.deleted", 1, of_november, &payload));
-    let subject = Subject::Agent("mine@1".to_owned());
+    let subject = EventSubject::Agent("mine@1".to_owned());
     assert_eq!(read, Ok(Event { owner: None, subject, occurred_at, body: body.clone() }));
 
     let with_owner = |row: &mut Encoder<Vec<u8>>| {
@@ -292,7 +292,7 @@ fn events_of_the_release_of_november_and_those_after_it_without_owners_are_read(
     };
     let read = decode_event(&earlier_event("agent.deleted", 1, with_owner, &payload));
     let owner = Some(AgentOwner::Principal(Principal("ann".to_owned())));
-    let subject = Subject::Agent("ann/mine@1".to_owned());
+    let subject = EventSubject::Agent("ann/mine@1".to_owned());
     assert_eq!(read, Ok(Event { owner, subject, occurred_at, body }));
 }
 

@@ -9,7 +9,7 @@ use dormouse_domain::id::{SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{
-    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, Startup, TurnOutcome,
+    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, StartupCost, TurnOutcome,
     TurnRecord,
 };
 
@@ -30,7 +30,7 @@ pub(crate) fn encode_turn(turn: &TurnRecord) -> Vec<u8> {
         duration: turn.duration,
         log: turn.log.iter().map(LogRow::of).collect(),
         log_dropped: turn.log_dropped,
-        start: turn.start.map(|Startup { fuel, cost }| StartRow { fuel, cost: cost.0 }),
+        start: turn.start.map(|StartupCost { fuel, cost }| StartRow { fuel, cost: cost.0 }),
     })
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn decode_turn(bytes: &[u8]) -> Result<TurnRecord, CodecError> {
         duration: row.duration,
         log: row.log.into_iter().map(LogRow::line).collect(),
         log_dropped: row.log_dropped,
-        start: row.start.map(|StartRow { fuel, cost }| Startup { fuel, cost: NanoUsd(cost) }),
+        start: row.start.map(|StartRow { fuel, cost }| StartupCost { fuel, cost: NanoUsd(cost) }),
     })
 }
 

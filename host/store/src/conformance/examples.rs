@@ -5,16 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{Bound, Creation, TurnCommit};
+use crate::{Bound, NewSessionRecord, TurnCommit};
 use dormouse_domain::agent::{
-    Agent, AgentOwner, AgentRef, Digest, Export, StartRandomness, Statefulness, Visibility,
+    Agent, AgentOwner, AgentRef, ComponentInfo, Digest, Export, StartRandomness, Statefulness,
+    Visibility,
 };
 use dormouse_domain::creation;
 use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
-use dormouse_domain::session::{Durability, Object, Profile, Session};
+use dormouse_domain::session::{Durability, JsonObject, Profile, Session};
 use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::state::State;
 use dormouse_domain::time::Timestamp;
@@ -66,7 +67,7 @@ pub fn session(number: u64) -> Session {
                 max_lifetime: None,
                 sleep_after: None,
             },
-            config: Object::new(),
+            config: JsonObject::new(),
             conversation_id: None,
             durability: Durability::Turn,
             resume_fallback: None,
@@ -75,7 +76,7 @@ pub fn session(number: u64) -> Session {
             user_id: None,
             thread_key: None,
             project_id: None,
-            metadata: Object::new(),
+            metadata: JsonObject::new(),
         },
         usage: Usage::default(),
         created_at: Timestamp(0),
@@ -89,13 +90,13 @@ pub fn session(number: u64) -> Session {
         unsaved_turns: 0,
         consecutive_failures: 0,
         tools_used: Vec::new(),
-        context: Object::new(),
+        context: JsonObject::new(),
     }
 }
 
 /// This session alone, with nothing to start from.
-pub fn new(session: Session) -> Vec<Creation> {
-    vec![Creation { session: session.into(), head: None }]
+pub fn new(session: Session) -> Vec<NewSessionRecord> {
+    vec![NewSessionRecord { session: session.into(), head: None }]
 }
 
 /// The record after one more commit.
@@ -164,12 +165,14 @@ pub fn agent(owner: AgentOwner, name: &str, version: &str, component: u8) -> Age
         reference,
         visibility: Visibility::Private,
         size: 100,
-        exports: [Export::Handler].into_iter().collect(),
-        imports: Vec::new(),
-        capabilities: Vec::new(),
-        statefulness: Statefulness::Image,
-        start_fuel: 1,
-        start_randomness: StartRandomness::None,
+        component: ComponentInfo {
+            exports: [Export::Handler].into_iter().collect(),
+            imports: Vec::new(),
+            capabilities: Vec::new(),
+            statefulness: Statefulness::Image,
+            start_fuel: 1,
+            start_randomness: StartRandomness::None,
+        },
         compile_ms: 1,
         uploaded_at: Timestamp(1),
     }

@@ -7,7 +7,7 @@ use proptest::sample::Index;
 
 use super::KEPT;
 use super::examples::{session, session_id, uuid};
-use crate::{Creation, Logged, Page, SessionQuery, TurnCommit};
+use crate::{EventEntry, NewSessionRecord, Page, SessionQuery, TurnCommit};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Cursor, Event};
@@ -60,8 +60,8 @@ impl Model {
         self.change(Arc::unwrap_or_clone(commit.session), head);
     }
 
-    /// What `dormant` must answer.
-    pub(super) fn dormant(&self, id: SessionId) -> Option<(Session, Option<Snapshot>)> {
+    /// What `wake_state` must answer.
+    pub(super) fn wake_state(&self, id: SessionId) -> Option<(Session, Option<Snapshot>)> {
         let (session, snapshots) = self.sessions.get(&id)?;
         let head = session.head.and_then(|head| snapshots.iter().find(|one| one.id == head));
         Some((session.clone(), head.cloned()))
@@ -87,13 +87,13 @@ impl Model {
     }
 
     /// New sessions with this state.
-    pub(super) fn forks(&mut self, from: &Snapshot, count: u64) -> Vec<Creation> {
+    pub(super) fn forks(&mut self, from: &Snapshot, count: u64) -> Vec<NewSessionRecord> {
         let fork = |number| {
             let mut session = session(1 << 50 | (self.ever.len() as u64 + number));
             let id = SnapshotId(uuid(1 << 61 | session.id.0.as_u64_pair().1));
             session.head = Some(id);
             session.parent = Some(from.id);
-            Creation {
+            NewSessionRecord {
                 session: session.into(),
                 head: Some(Snapshot { id, parent: Some(from.id), ..from.clone() }),
             }
@@ -101,8 +101,8 @@ impl Model {
         (0..count).map(fork).collect()
     }
 
-    pub(super) fn created(&mut self, all: Vec<Creation>, whole: &GuestState) {
-        for Creation { session, head } in all {
+    pub(super) fn created(&mut self, all: Vec<NewSessionRecord>, whole: &GuestState) {
+        for NewSessionRecord { session, head } in all {
             let head = head.map(|head| Snapshot { state: whole.clone(), ..head });
             self.ever.push(session.id);
             self.snapshots.extend(head.as_ref().map(|head| head.id));
@@ -111,8 +111,8 @@ impl Model {
         }
     }
 
-    pub(super) fn logged(&self, after: u64) -> impl Iterator<Item = Logged> {
-        let number = |(at, event): (usize, &Event)| Logged {
+    pub(super) fn logged(&self, after: u64) -> impl Iterator<Item = EventEntry> {
+        let number = |(at, event): (usize, &Event)| EventEntry {
             cursor: Cursor(at as u64 + 1),
             event: event.clone(),
         };
@@ -139,7 +139,7 @@ pub(super) fn matches(query: &SessionQuery, session: &Session) -> bool {
 }
 
 /// The first of these, as a page.
-pub(super) fn page_of(all: Vec<Logged>, limit: usize) -> Page<Logged, Cursor> {
+pub(super) fn page_of(all: Vec<EventEntry>, limit: usize) -> Page<EventEntry, Cursor> {
     let goes_on = all.len() > limit;
     let entries: Vec<_> = all.into_iter().take(limit).collect();
     let next = entries.last().map(|last| last.cursor).filter(|_| goes_on);

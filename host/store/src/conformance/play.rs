@@ -8,11 +8,11 @@ use super::examples::{agent, creation_of, event, most, new, next, session, sessi
 use super::model::{Model, matches, page_of};
 use super::steps::{Step, lean, state_of};
 use crate::{
-    AgentQuery, Depth, Expect, Page, SessionQuery, Store, StoreError, Transaction, TurnCommit,
-    Write,
+    AgentQuery, Expect, Page, SessionQuery, SnapshotDetail, Store, StoreError, Transaction,
+    TurnCommit, Write,
 };
 use dormouse_domain::agent::{AgentRef, Digest, Visibility};
-use dormouse_domain::event::{Cursor, Event, EventBody, Subject};
+use dormouse_domain::event::{Cursor, Event, EventBody, EventSubject};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{BeforeUpgrade, Session};
 use dormouse_domain::snapshot::Snapshot;
@@ -47,7 +47,7 @@ pub(super) async fn take<F: Fixture>(
         }
         Step::Turn { at, answer, head, state } => {
             let id = model.pick(at);
-            let Some((before, old_head)) = model.dormant(id) else {
+            let Some((before, old_head)) = model.wake_state(id) else {
                 let missing = store
                     .commit(Transaction::turn(turn(&Session { id, ..session(1) }, 1, 1)))
                     .await;
@@ -90,7 +90,8 @@ pub(super) async fn take<F: Fixture>(
                 return Ok(());
             }
             let to = to.get(&snapshots);
-            let outline = store.snapshot(to.id, Depth::Outline).await?.expect("it is kept");
+            let outline =
+                store.snapshot(to.id, SnapshotDetail::Metadata).await?.expect("it is kept");
             assert_eq!(outline.snapshot.state, lean(to.state.clone(), Some(to)));
             let new = model.new_snapshot();
             let mut session = next(&before);
@@ -113,7 +114,8 @@ pub(super) async fn take<F: Fixture>(
                 return Ok(());
             }
             let of = of.get(&snapshots);
-            let outline = store.snapshot(of.id, Depth::Outline).await?.expect("it is kept");
+            let outline =
+                store.snapshot(of.id, SnapshotDetail::Metadata).await?.expect("it is kept");
             let forks = model.forks(&outline.snapshot, count);
             store.commit(Transaction::create(forks.clone(), Vec::new())).await?;
             model.created(forks, &of.state);
@@ -141,7 +143,8 @@ pub(super) async fn take<F: Fixture>(
                 return Ok(());
             }
             let of = of.get(&snapshots);
-            let outline = store.snapshot(of.id, Depth::Outline).await?.expect("it is kept");
+            let outline =
+                store.snapshot(of.id, SnapshotDetail::Metadata).await?.expect("it is kept");
             let template = Template {
                 name: name.to_string(),
                 owner: Principal::local(),
@@ -234,12 +237,13 @@ pub(super) async fn take<F: Fixture>(
             assert_eq!(store.turn(id, after).await?, one);
             let alive = model.sessions.contains_key(&id);
             let events = model.logged(after * 3);
-            let own = events.filter(|l| alive && l.event.subject == Subject::Session(id));
+            let own = events.filter(|l| alive && l.event.subject == EventSubject::Session(id));
             let own: Vec<_> = own.collect();
             let found = store.session_events(id, Cursor(after * 3), most(limit)).await?;
             assert_eq!(found, page_of(own, limit));
-            let dormant = store.dormant(id).await?.map(|dormant| (dormant.session, dormant.head));
-            assert_eq!(dormant, model.dormant(id));
+            let wake_state =
+                store.wake_state(id).await?.map(|wake_state| (wake_state.session, wake_state.head));
+            assert_eq!(wake_state, model.wake_state(id));
         }
         Step::Events { after, limit } => {
             assert_eq!(*store.end().borrow(), Cursor(model.log.len() as u64));
@@ -370,7 +374,7 @@ fn tick(model: &Model, id: SessionId) -> Option<TurnCommit> {
 fn uploaded(agent: &AgentRef) -> Event {
     Event {
         owner: Some(agent.owner.clone()),
-        subject: Subject::Agent(agent.to_string()),
+        subject: EventSubject::Agent(agent.to_string()),
         occurred_at: Timestamp(1),
         body: EventBody::AgentUploaded { digest: agent.digest },
     }
@@ -379,8 +383,9 @@ fn uploaded(agent: &AgentRef) -> Event {
 /// At the end, everything is compared.
 pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), StoreError> {
     for id in &model.ever {
-        let dormant = store.dormant(*id).await?.map(|dormant| (dormant.session, dormant.head));
-        assert_eq!(dormant, model.dormant(*id));
+        let wake_state =
+            store.wake_state(*id).await?.map(|wake_state| (wake_state.session, wake_state.head));
+        assert_eq!(wake_state, model.wake_state(*id));
         let kept = model.sessions.get(id).map_or(Vec::new(), |(_, kept)| kept.clone());
         let summaries = store.snapshots(*id).await?;
         let names: Vec<_> = summaries.iter().rev().map(|summary| summary.id).collect();
@@ -392,7 +397,7 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
     let kept = model.sessions.iter().flat_map(|(id, (_, kept))| kept.iter().map(|one| (*id, one)));
     let kept: BTreeMap<_, _> = kept.map(|(id, one)| (one.id, (id, one.clone()))).collect();
     for id in &model.snapshots {
-        let found = store.snapshot(*id, Depth::Whole).await?;
+        let found = store.snapshot(*id, SnapshotDetail::Full).await?;
         let found = found.map(|found| (found.session, found.snapshot));
         assert_eq!(found, kept.get(id).cloned());
     }

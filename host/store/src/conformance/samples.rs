@@ -10,20 +10,21 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use dormouse_domain::agent::{
-    Agent, AgentOwner, AgentRef, Digest, Export, Exports, StartRandomness, Statefulness, Visibility,
+    Agent, AgentOwner, AgentRef, ComponentInfo, Digest, Export, Exports, StartRandomness,
+    Statefulness, Visibility,
 };
 use dormouse_domain::creation::Resumption;
-use dormouse_domain::event::{Event, EventBody, ResumeOutcome, SleepCause, Subject};
+use dormouse_domain::event::{Event, EventBody, EventSubject, ResumeOutcome, SleepCause};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::{BeforeUpgrade, Durability, Profile, ResumeFallback, Session};
-use dormouse_domain::snapshot::{Chunk, Damaged, GuestState, Snapshot};
+use dormouse_domain::snapshot::{Chunk, DamagedSnapshot, GuestState, Snapshot};
 use dormouse_domain::state::{Reason, Resumable, State};
 use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{
-    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, Startup, TurnOutcome,
+    Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, StartupCost, TurnOutcome,
     TurnRecord,
 };
 
@@ -264,7 +265,7 @@ pub fn turn() -> impl Strategy<Value = TurnRecord> {
             start: numbers
                 .3
                 .is_multiple_of(2)
-                .then_some(Startup { fuel: numbers.3, cost: NanoUsd(numbers.2) }),
+                .then_some(StartupCost { fuel: numbers.3, cost: NanoUsd(numbers.2) }),
             started_at,
             duration,
             log,
@@ -274,8 +275,8 @@ pub fn turn() -> impl Strategy<Value = TurnRecord> {
 
 pub fn event() -> impl Strategy<Value = Event> {
     let subject = prop_oneof![
-        id().prop_map(|id| Subject::Session(SessionId(id))),
-        "[a-z]@[0-9]".prop_map(Subject::Agent),
+        id().prop_map(|id| EventSubject::Session(SessionId(id))),
+        "[a-z]@[0-9]".prop_map(EventSubject::Agent),
     ];
     (of(owner()), subject, time(), event_body())
         .prop_map(|(owner, subject, occurred_at, body)| Event { owner, subject, occurred_at, body })
@@ -286,8 +287,8 @@ fn event_body() -> impl Strategy<Value = EventBody> {
     let head = || id().prop_map(SnapshotId);
     let reason = || ".{0,9}".prop_map(|word| Reason::new(&word));
     let cause = proptest::sample::select(SleepCause::ALL.as_slice());
-    let damage =
-        (head(), of(head())).prop_map(|(snapshot, newest_good)| Damaged { snapshot, newest_good });
+    let damage = (head(), of(head()))
+        .prop_map(|(snapshot, newest_good)| DamagedSnapshot { snapshot, newest_good });
     let outcome = prop_oneof![
         head().prop_map(|from| Resumption::Resumed { from }.into()),
         head().prop_map(|from| Resumption::Stale { from }.into()),
@@ -341,14 +342,16 @@ pub fn agent() -> impl Strategy<Value = Agent> {
             reference,
             visibility,
             size: numbers[0],
-            exports: called.0,
-            imports,
-            capabilities,
-            statefulness: called.1,
-            start_fuel: numbers[0],
-            start_randomness: match numbers[1] % 2 {
-                0 => StartRandomness::None,
-                _ => StartRandomness::Shared,
+            component: ComponentInfo {
+                exports: called.0,
+                imports,
+                capabilities,
+                statefulness: called.1,
+                start_fuel: numbers[0],
+                start_randomness: match numbers[1] % 2 {
+                    0 => StartRandomness::None,
+                    _ => StartRandomness::Shared,
+                },
             },
             compile_ms: numbers[1],
             uploaded_at,

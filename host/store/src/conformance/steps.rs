@@ -9,7 +9,7 @@ use super::samples;
 use dormouse_domain::agent::{AgentOwner, Digest};
 use dormouse_domain::id::Principal;
 use dormouse_domain::pattern::Pattern;
-use dormouse_domain::session::{Object, Session};
+use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
 use dormouse_domain::state::State;
 
@@ -26,7 +26,7 @@ pub(super) enum Step {
     Update {
         at: Index,
         state: State,
-        context: Object,
+        context: JsonObject,
         active: i64,
         drop_head: bool,
     },

@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 
 pub(super) use self::draft::{BlobPlacer, Draft};
 use super::engine::Staged;
-use super::index::{AgentKey, Facts};
+use super::session_index::{AgentKey, SessionFacts};
 use super::tables::blobs::BlobId;
 use super::tables::blobs::Contents;
 use super::tables::snapshots;
 use crate::{Expect, StoreError, Transaction, Write};
 use dormouse_domain::agent::{Agent, AgentRef};
-use dormouse_domain::event::{Event, Subject};
+use dormouse_domain::event::{Event, EventSubject};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::time::Timestamp;
 
@@ -51,7 +51,7 @@ fn reads(transaction: &Transaction) -> bool {
 
 /// One thing to write, encoded.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum EncodedWrite {
     /// A session gets this record, and with it this head.
     Session(Box<Record>, Option<NewSnapshot>),
     /// A turn of a session, with its number.
@@ -59,7 +59,7 @@ pub(super) enum Change {
     /// Remove a session.
     RemoveSession(SessionId),
     /// Keep a template.
-    Template(NewTemplate),
+    Template(EncodedTemplate),
     /// Remove the template with this key. Its name is for people.
     RemoveTemplate(Vec<u8>, String),
     /// An agent, and the same encoded.
@@ -90,7 +90,7 @@ pub(super) struct Record {
     /// The body.
     pub(super) body: Vec<u8>,
     /// What the index keeps.
-    pub(super) facts: Facts,
+    pub(super) facts: SessionFacts,
 }
 
 /// A snapshot, encoded.
@@ -106,7 +106,7 @@ pub(super) struct NewSnapshot {
 
 /// A template, encoded.
 #[derive(Debug)]
-pub(super) struct NewTemplate {
+pub(super) struct EncodedTemplate {
     /// Its key.
     pub(super) key: Vec<u8>,
     /// Its value, in the envelope for its key.
@@ -117,7 +117,7 @@ pub(super) struct NewTemplate {
 
 /// The blobs that a commit refers to, and those of them that it brings.
 #[derive(Debug, Default)]
-pub(super) struct Shares {
+pub(super) struct BlobUses {
     /// How many of its snapshots and templates refer to each.
     pub(super) uses: BTreeMap<BlobId, u64>,
     /// The bytes of those that it brings.
@@ -133,11 +133,11 @@ pub(super) struct Encoded {
     /// What it expects of the store.
     pub(super) expect: Vec<Expect>,
     /// What to write.
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<EncodedWrite>,
     /// What happened, in order.
     pub(super) events: Vec<NewEvent>,
     /// The blobs that it refers to.
-    pub(super) shares: Shares,
+    pub(super) shares: BlobUses,
     /// The components of its agents, which are durable already.
     pub(super) components: Option<Staged>,
     /// How many bytes it takes in the log, about.
@@ -158,74 +158,76 @@ pub(super) struct Commit {
 impl Encoded {
     /// Whether it has to be refused when the disk is full.
     pub(super) fn needs_space(&self) -> bool {
-        self.changes.is_empty() || !self.changes.iter().all(Change::removes)
+        self.changes.is_empty() || !self.changes.iter().all(EncodedWrite::removes)
     }
 
     /// How many sessions it changes, about.
     pub(super) fn sessions(&self) -> usize {
-        self.changes.iter().map(Change::sessions).sum::<usize>().max(1)
+        self.changes.iter().map(EncodedWrite::sessions).sum::<usize>().max(1)
     }
 
     /// Whether it has to be in a group of its own. Agents are few, and whether one is in use
     /// must not change while it is removed.
     pub(super) fn is_alone(&self) -> bool {
-        self.changes.iter().any(|it| matches!(it, Change::Agent(..) | Change::RemoveAgent(_)))
+        self.changes
+            .iter()
+            .any(|it| matches!(it, EncodedWrite::Agent(..) | EncodedWrite::RemoveAgent(_)))
     }
 }
 
-impl Change {
+impl EncodedWrite {
     /// How many bytes it takes in the log, about.
     fn size(&self) -> usize {
         match self {
-            Change::Session(record, head) => {
+            EncodedWrite::Session(record, head) => {
                 let head = head.as_ref().map_or(0, |head| head.value.len() + 64);
                 record.front.len() + record.body.len() + head + 64
             }
-            Change::Turn(_, _, turn) => turn.len(),
-            Change::Template(template) => template.value.len(),
-            Change::Agent(_, value) => value.len(),
-            Change::Row(key, value) => key.len() + value.as_ref().map_or(0, Vec::len),
-            Change::ForgetKeys(_, keys) => keys.iter().map(Vec::len).sum(),
-            Change::RemoveSession(_)
-            | Change::RemoveTemplate(..)
-            | Change::RemoveAgent(_)
-            | Change::Expire(..) => 0,
+            EncodedWrite::Turn(_, _, turn) => turn.len(),
+            EncodedWrite::Template(template) => template.value.len(),
+            EncodedWrite::Agent(_, value) => value.len(),
+            EncodedWrite::Row(key, value) => key.len() + value.as_ref().map_or(0, Vec::len),
+            EncodedWrite::ForgetKeys(_, keys) => keys.iter().map(Vec::len).sum(),
+            EncodedWrite::RemoveSession(_)
+            | EncodedWrite::RemoveTemplate(..)
+            | EncodedWrite::RemoveAgent(_)
+            | EncodedWrite::Expire(..) => 0,
         }
     }
 
     /// Whether it does nothing but remove.
     fn removes(&self) -> bool {
         match self {
-            Change::RemoveSession(_)
-            | Change::RemoveTemplate(..)
-            | Change::RemoveAgent(_)
-            | Change::Row(_, None)
-            | Change::Expire(..)
-            | Change::ForgetKeys(..) => true,
-            Change::Session(..)
-            | Change::Turn(..)
-            | Change::Template(_)
-            | Change::Agent(..)
-            | Change::Row(_, Some(_)) => false,
+            EncodedWrite::RemoveSession(_)
+            | EncodedWrite::RemoveTemplate(..)
+            | EncodedWrite::RemoveAgent(_)
+            | EncodedWrite::Row(_, None)
+            | EncodedWrite::Expire(..)
+            | EncodedWrite::ForgetKeys(..) => true,
+            EncodedWrite::Session(..)
+            | EncodedWrite::Turn(..)
+            | EncodedWrite::Template(_)
+            | EncodedWrite::Agent(..)
+            | EncodedWrite::Row(_, Some(_)) => false,
         }
     }
 
     fn sessions(&self) -> usize {
         match self {
-            Change::Session(..) | Change::RemoveSession(_) => 1,
-            Change::Expire(_, sessions) => sessions.len(),
-            Change::Turn(..)
-            | Change::Template(_)
-            | Change::RemoveTemplate(..)
-            | Change::Agent(..)
-            | Change::RemoveAgent(_)
-            | Change::Row(..)
-            | Change::ForgetKeys(..) => 0,
+            EncodedWrite::Session(..) | EncodedWrite::RemoveSession(_) => 1,
+            EncodedWrite::Expire(_, sessions) => sessions.len(),
+            EncodedWrite::Turn(..)
+            | EncodedWrite::Template(_)
+            | EncodedWrite::RemoveTemplate(..)
+            | EncodedWrite::Agent(..)
+            | EncodedWrite::RemoveAgent(_)
+            | EncodedWrite::Row(..)
+            | EncodedWrite::ForgetKeys(..) => 0,
         }
     }
 }
 
 /// Whether this event is one of those of the session.
 pub(super) fn is_about(event: &Event, session: SessionId) -> bool {
-    event.subject == Subject::Session(session)
+    event.subject == EventSubject::Session(session)
 }

@@ -23,10 +23,10 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::oneshot;
 
-use super::Shared;
+use super::EmbeddedShared;
 use super::commit::Commit;
+use super::commit_group::{CommitGroup, LogEnds, Sealed};
 use super::disk::WriteError;
-use super::group::{Group, LogEnds, Sealed};
 use crate::StoreError;
 use dormouse_base::clock::Clock;
 use dormouse_domain::id::SessionId;
@@ -43,7 +43,7 @@ const PURGED: usize = 1024;
 /// Start the thread. It ends when all senders are gone and what they sent is durable.
 /// `gone` are the sessions that an earlier process has deleted and not cleaned up after.
 pub(super) fn start(
-    shared: Arc<Shared>,
+    shared: Arc<EmbeddedShared>,
     clock: Clock,
     gone: Vec<SessionId>,
 ) -> std::io::Result<(Sender<Commit>, JoinHandle<()>)> {
@@ -63,7 +63,7 @@ pub(super) fn start(
 }
 
 struct Committer {
-    shared: Arc<Shared>,
+    shared: Arc<EmbeddedShared>,
     queue: Receiver<Commit>,
     clock: Clock,
     /// Taken from the queue, and left for the next group.
@@ -127,7 +127,7 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let bytes = commits.iter().map(|commit| commit.encoded.size).sum();
         let is_full = shared.is_full(bytes);
-        let mut group = Group::new(&shared, self.log.clone());
+        let mut group = CommitGroup::new(&shared, self.log.clone());
         let mut pending = Vec::with_capacity(commits.len());
         let mut commits = commits.into_iter();
         for commit in commits.by_ref() {
@@ -175,7 +175,7 @@ impl Committer {
     }
 
     /// Remove something of a deleted session. Its removal has been durable since an earlier group.
-    fn purge(&mut self, group: &mut Group<'_>) {
+    fn purge(&mut self, group: &mut CommitGroup<'_>) {
         let Some(&id) = self.gone.front() else { return };
         if let Err(error) = group.purge(id, PURGED) {
             tracing::error!(session = %id, %error, "what a deleted session left is not removed");

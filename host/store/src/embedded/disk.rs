@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::engine::{self, Batch, CommitError, Engine, Range, ReadError, StageError, Staged, Stat};
+use super::engine::{
+    self, Batch, CommitError, Engine, EngineStat, Range, ReadError, StageError, Staged,
+};
 #[cfg(test)]
 use super::tests::faults::Faults;
 use super::{OpenError, Options, keys};
@@ -42,7 +44,7 @@ pub(super) enum WriteError {
 
 /// How much of values is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum ReadExtent {
     /// All of it.
     Whole,
     /// What the index has of it.
@@ -50,7 +52,7 @@ pub(super) enum Read {
 }
 
 /// A key with its value.
-pub(super) type Entry = Result<(Bytes, Bytes), StoreError>;
+pub(super) type DiskEntry = Result<(Bytes, Bytes), StoreError>;
 
 impl Disk {
     /// Open what is below `root`, or make it there.
@@ -86,7 +88,7 @@ impl Disk {
 
     /// The keys that begin with `prefix`, in order, with their values. One that is damaged does not
     /// end it.
-    pub(super) fn prefix(&self, prefix: &[u8]) -> impl Iterator<Item = Entry> + use<'_> {
+    pub(super) fn prefix(&self, prefix: &[u8]) -> impl Iterator<Item = DiskEntry> + use<'_> {
         self.from(prefix, prefix)
     }
 
@@ -95,13 +97,13 @@ impl Disk {
         &self,
         first: &[u8],
         prefix: &[u8],
-    ) -> impl Iterator<Item = Entry> + use<'_> {
+    ) -> impl Iterator<Item = DiskEntry> + use<'_> {
         entries(self.engine().range(first, prefix))
     }
 
     /// The same as [`Disk::prefix`], with what lies in the index of the values: nothing of those that
     /// lie in packs, but for their fronts.
-    pub(super) fn fronts(&self, prefix: &[u8]) -> impl Iterator<Item = Entry> + use<'_> {
+    pub(super) fn fronts(&self, prefix: &[u8]) -> impl Iterator<Item = DiskEntry> + use<'_> {
         entries(self.engine().fronts(prefix, prefix))
     }
 
@@ -110,7 +112,7 @@ impl Disk {
         &self,
         prefix: &[u8],
         count: usize,
-    ) -> impl Iterator<Item = Entry> + use<'_> {
+    ) -> impl Iterator<Item = DiskEntry> + use<'_> {
         entries(self.engine().fronts(prefix, prefix).few(count)).take(count)
     }
 
@@ -119,11 +121,11 @@ impl Disk {
     pub(super) fn walk(
         &self,
         prefix: &[u8],
-        read: Read,
+        read: ReadExtent,
     ) -> impl Iterator<Item = Result<(Bytes, Option<Bytes>), StoreError>> + use<'_> {
         let range = match read {
-            Read::Whole => self.engine().range(prefix, prefix),
-            Read::Front => self.engine().fronts(prefix, prefix),
+            ReadExtent::Whole => self.engine().range(prefix, prefix),
+            ReadExtent::Front => self.engine().fronts(prefix, prefix),
         };
         range.map(|entry| match entry {
             Ok((key, value)) => Ok((key, Some(value))),
@@ -177,7 +179,7 @@ impl Disk {
     }
 
     /// How large everything is.
-    pub(super) fn stat(&self) -> Stat {
+    pub(super) fn stat(&self) -> EngineStat {
         self.engine().stat()
     }
 
@@ -202,7 +204,7 @@ impl Drop for Disk {
     }
 }
 
-fn entries(range: Range<'_>) -> impl Iterator<Item = Entry> {
+fn entries(range: Range<'_>) -> impl Iterator<Item = DiskEntry> {
     range.map(|entry| entry.map_err(read_error))
 }
 

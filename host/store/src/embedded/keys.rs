@@ -27,7 +27,7 @@ pub(super) fn rows(id: SessionId) -> [u8; 17] {
 
 /// What a row of a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Row {
+pub(super) enum SessionRow {
     /// Turns, up to the one of this number.
     Turns(u64),
     /// Places of events, up to this cursor.
@@ -37,12 +37,12 @@ pub(super) enum Row {
 }
 
 /// The session that this key is a row of, and what it is.
-pub(super) fn row_of(key: &[u8]) -> Option<(SessionId, Row)> {
+pub(super) fn row_of(key: &[u8]) -> Option<(SessionId, SessionRow)> {
     let (id, rest) = key.strip_prefix(&[ROWS])?.split_first_chunk::<16>()?;
     let row = match rest {
-        [TURN, number @ ..] => Row::Turns(u64::from_be_bytes(number.try_into().ok()?)),
-        [PLACE, last @ ..] => Row::Places(u64::from_be_bytes(last.try_into().ok()?)),
-        [SNAPSHOT, ..] => Row::Snapshot(snapshot_of(key)?),
+        [TURN, number @ ..] => SessionRow::Turns(u64::from_be_bytes(number.try_into().ok()?)),
+        [PLACE, last @ ..] => SessionRow::Places(u64::from_be_bytes(last.try_into().ok()?)),
+        [SNAPSHOT, ..] => SessionRow::Snapshot(snapshot_of(key)?),
         _ => return None,
     };
     Some((SessionId(Uuid::from_bytes(*id)), row))

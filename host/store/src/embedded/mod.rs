@@ -31,12 +31,11 @@
 //! the engine orders its syncs and goes on from what it finds stands in `engine`.
 
 mod commit;
+mod commit_group;
 mod committer;
 mod disk;
 mod engine;
 mod frame;
-mod group;
-mod index;
 mod intern;
 mod keys;
 mod lock;
@@ -44,9 +43,10 @@ mod options;
 mod owners;
 mod query;
 mod recovery;
+mod session_index;
 mod tables;
 mod tags;
-pub mod upkeep;
+pub(crate) mod upkeep;
 
 #[cfg(test)]
 mod tests;
@@ -64,14 +64,15 @@ use tokio::sync::{oneshot, watch};
 
 use self::commit::{Commit, Draft};
 use self::disk::Disk;
-use self::index::Index;
 use self::lock::{Lock, Temporary};
 pub use self::options::{OpenError, Options};
+use self::session_index::SessionIndex;
 use super::read::{ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadTemplates, ReadTurns};
 use super::upkeep::Upkeep;
 use super::{
-    AgentQuery, Bound, Depth, Dormant, Expect, Kept, Logged, Page, Retention, SessionPage,
-    SessionQuery, SnapshotSummary, Store, StoreError, Transaction, Write,
+    AgentQuery, Bound, EventEntry, Expect, Page, Retention, SessionPage, SessionQuery,
+    SnapshotDetail, SnapshotSummary, Store, StoreError, StoredSnapshot, Transaction, WakeState,
+    Write,
 };
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::{Account, MemoryBudget, OutOfMemory};
@@ -89,9 +90,9 @@ use dormouse_domain::turn::TurnRecord;
 /// what waits and then lets go of the files, a moment later.
 #[derive(Debug)]
 pub struct Embedded {
-    // Dropped before the queue: while it can be sent to, the committer holds `Shared`, so that this
+    // Dropped before the queue: while it can be sent to, the committer holds `EmbeddedShared`, so that this
     // is never the last to hold it. The last one closes sled, which blocks.
-    shared: Mutex<Option<Arc<Shared>>>,
+    shared: Mutex<Option<Arc<EmbeddedShared>>>,
     queue: Mutex<Option<Sender<Commit>>>,
     closing: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
     clock: Clock,
@@ -102,9 +103,9 @@ pub struct Embedded {
 
 /// What the committer and the readers share. Fields are dropped in this order.
 #[derive(Debug)]
-struct Shared {
+struct EmbeddedShared {
     disk: Disk,
-    index: RwLock<Index>,
+    index: RwLock<SessionIndex>,
     reserve: Arc<AtomicU64>,
     keep: Retention,
     commits: AtomicU64,
@@ -157,7 +158,7 @@ impl Embedded {
         let (log_end, end) = watch::channel(recovered.index.cursor);
         let (released, closed) = oneshot::channel();
         let keep = options.retention;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(EmbeddedShared {
             disk,
             index: RwLock::new(recovered.index),
             reserve: options.reserve_bytes,
@@ -214,7 +215,7 @@ impl Embedded {
     /// Run a read where it may block.
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&EmbeddedShared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
         // sled panics where it finds its own files damaged.
@@ -251,7 +252,7 @@ impl Embedded {
     async fn queue_blocking(
         &self,
         queue: Sender<Commit>,
-        draft: impl FnOnce(&Shared) -> Result<Draft, StoreError> + Send + 'static,
+        draft: impl FnOnce(&EmbeddedShared) -> Result<Draft, StoreError> + Send + 'static,
         since: Duration,
         answer: oneshot::Sender<Result<(), StoreError>>,
     ) -> Result<(), StoreError> {
@@ -276,12 +277,12 @@ impl Embedded {
     }
 }
 
-impl Shared {
-    fn index(&self) -> RwLockReadGuard<'_, Index> {
+impl EmbeddedShared {
+    fn index(&self) -> RwLockReadGuard<'_, SessionIndex> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+    fn index_mut(&self) -> RwLockWriteGuard<'_, SessionIndex> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -371,8 +372,8 @@ impl ReadSessions for Embedded {
         self.read(move |shared| shared.session(id)).await
     }
 
-    async fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
-        self.read(move |shared| shared.dormant(id)).await
+    async fn wake_state(&self, id: SessionId) -> Result<Option<WakeState>, StoreError> {
+        self.read(move |shared| shared.wake_state(id)).await
     }
 
     async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError> {
@@ -419,7 +420,11 @@ impl ReadSnapshots for Embedded {
         self.read(move |shared| shared.snapshots(session)).await
     }
 
-    async fn snapshot(&self, id: SnapshotId, depth: Depth) -> Result<Option<Kept>, StoreError> {
+    async fn snapshot(
+        &self,
+        id: SnapshotId,
+        depth: SnapshotDetail,
+    ) -> Result<Option<StoredSnapshot>, StoreError> {
         self.read(move |shared| shared.snapshot(id, depth)).await
     }
 }
@@ -464,7 +469,7 @@ impl ReadEvents for Embedded {
         &self,
         cursor: Cursor,
         bound: Bound,
-    ) -> Result<Page<Logged, Cursor>, StoreError> {
+    ) -> Result<Page<EventEntry, Cursor>, StoreError> {
         self.read(move |shared| shared.events_after(cursor, bound)).await
     }
 
@@ -473,7 +478,7 @@ impl ReadEvents for Embedded {
         session: SessionId,
         cursor: Cursor,
         bound: Bound,
-    ) -> Result<Page<Logged, Cursor>, StoreError> {
+    ) -> Result<Page<EventEntry, Cursor>, StoreError> {
         self.read(move |shared| shared.session_events(session, cursor, bound)).await
     }
 }

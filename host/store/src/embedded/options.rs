@@ -98,13 +98,13 @@ impl From<io::Error> for OpenError {
     }
 }
 
-impl From<engine::OpenError> for OpenError {
-    fn from(error: engine::OpenError) -> OpenError {
+impl From<engine::EngineOpenError> for OpenError {
+    fn from(error: engine::EngineOpenError) -> OpenError {
         match error {
-            engine::OpenError::NewerFormat(format) => {
+            engine::EngineOpenError::NewerFormat(format) => {
                 OpenError::NewerFormat(format!("its engine has format {format}"))
             }
-            engine::OpenError::ReadOnly(error) | engine::OpenError::Io(error) => {
+            engine::EngineOpenError::ReadOnly(error) | engine::EngineOpenError::Io(error) => {
                 OpenError::from(error)
             }
             refused => OpenError::Refused(refused.to_string()),
@@ -170,13 +170,13 @@ impl Options {
     }
 
     /// The part of the engine. `tell` is told once, when writing has ended.
-    pub(super) fn engine(&self, tell: Option<engine::OnFailure>) -> engine::Options {
-        engine::Options {
+    pub(super) fn engine(&self, tell: Option<engine::OnFailure>) -> engine::EngineOptions {
+        engine::EngineOptions {
             slot_bytes: self.slot_bytes,
             log_bytes: self.log_bytes,
             overlay_bytes: self.overlay_bytes,
             on_failure: tell,
-            ..engine::Options::new(self.clock.random())
+            ..engine::EngineOptions::new(self.clock.random())
         }
     }
 }

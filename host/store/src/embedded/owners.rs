@@ -18,13 +18,13 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::disk::{Disk, Read};
+use super::disk::{Disk, ReadExtent};
 use super::engine::{Batch, Class};
 use super::tables::sessions::SessionCell;
 use super::tables::templates::TemplateCell;
 use super::tables::{agents, sessions};
 use super::{OpenError, keys};
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use dormouse_domain::agent::{Agent, AgentName, AgentOwner, AgentRef, Version};
 
 /// A batch is written when it has this many bytes, about.
@@ -47,13 +47,13 @@ pub(super) fn give(disk: &Disk, layout: u8) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Whose the agents are that references without an owner mean.
+/// The owners of the agents that references without an owner mean.
 pub(super) type Owners = HashMap<(AgentName, Version), AgentOwner>;
 
 /// Whose the agent of each name and version is.
 fn owners(disk: &Disk) -> Result<Owners, OpenError> {
     let mut owners = Owners::new();
-    for entry in disk.walk(&[keys::AGENT], Read::Whole) {
+    for entry in disk.walk(&[keys::AGENT], ReadExtent::Whole) {
         let (key, Some(value)) = entry? else { continue };
         if let Ok((_, agent)) = agent(&key, &value) {
             let AgentRef { owner, name, version, .. } = agent.reference;
@@ -65,7 +65,7 @@ fn owners(disk: &Disk) -> Result<Owners, OpenError> {
 
 /// The place of an agent in the order of upload, and what it is.
 fn agent(key: &[u8], value: &[u8]) -> Result<(u64, Agent), CodecError> {
-    let value = codec::unseal(Kind::Agent, key, value)?;
+    let value = codec::unseal(RecordKind::Agent, key, value)?;
     let (sequence, row) = agents::read_agent(&value)?;
     Ok((sequence, codec::decode_agent(row)?))
 }
@@ -79,7 +79,7 @@ struct Giver<'a> {
 
 impl Giver<'_> {
     fn sessions(&mut self) -> Result<(), OpenError> {
-        for entry in self.disk.walk(&[keys::SESSION], Read::Whole) {
+        for entry in self.disk.walk(&[keys::SESSION], ReadExtent::Whole) {
             let (key, Some(value)) = entry? else { continue };
             if let Some(value) = known(&key, self.session(&key, &value))? {
                 self.put(SessionCell::class(&value.0), &key, value.1)?;
@@ -90,7 +90,7 @@ impl Giver<'_> {
 
     /// The front and the value of a session, where it has to be written anew.
     fn session(&self, key: &[u8], value: &Bytes) -> Result<Option<(Bytes, Vec<u8>)>, CodecError> {
-        let value = Bytes::from(codec::unseal(Kind::Session, key, value)?.into_owned());
+        let value = Bytes::from(codec::unseal(RecordKind::Session, key, value)?.into_owned());
         let mut cell = SessionCell::read(&value)?;
         let mut session = codec::decode_front(&cell.front)?;
         let mut is_other = self.give(&mut session.profile.agent);
@@ -106,7 +106,7 @@ impl Giver<'_> {
     }
 
     fn templates(&mut self) -> Result<(), OpenError> {
-        for entry in self.disk.walk(&[keys::TEMPLATE], Read::Whole) {
+        for entry in self.disk.walk(&[keys::TEMPLATE], ReadExtent::Whole) {
             let (key, Some(value)) = entry? else { continue };
             if let Some(value) = known(&key, self.template(&key, &value))? {
                 self.put(Class::Rows, &key, value)?;
@@ -117,7 +117,7 @@ impl Giver<'_> {
 
     /// The value of a template, where it has to be written anew.
     fn template(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, CodecError> {
-        let value = codec::unseal(Kind::Template, key, value)?;
+        let value = codec::unseal(RecordKind::Template, key, value)?;
         let TemplateCell { template, snapshot } = TemplateCell::read(&value)?;
         let outline = codec::decode_snapshot(&Bytes::copy_from_slice(snapshot.outline))?;
         let mut template = codec::decode_template(template, outline)?;
@@ -131,7 +131,7 @@ impl Giver<'_> {
     }
 
     fn agents(&mut self) -> Result<(), OpenError> {
-        for entry in self.disk.walk(&[keys::AGENT], Read::Whole) {
+        for entry in self.disk.walk(&[keys::AGENT], ReadExtent::Whole) {
             let (key, Some(value)) = entry? else { continue };
             let read = agent(&key, &value).map(Some);
             let Some((sequence, agent)) = known(&key, read)? else { continue };

@@ -14,19 +14,19 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use super::Shared;
+use super::EmbeddedShared;
 use super::commit::is_about;
-use super::group::shared_bytes;
-use super::index::Listing;
+use super::commit_group::shared_bytes;
 use super::keys;
-use super::tables::events::Place;
-use super::tables::events::Places;
+use super::session_index::ListingBuilder;
+use super::tables::events::EventRange;
+use super::tables::events::EventRanges;
 use super::tables::sessions::SessionCell;
 use super::tables::turns::Turns;
 use super::tables::{events, sessions};
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use crate::page::Filling;
-use crate::{Bound, Logged, PAGE_BYTES, Page, SessionPage, SessionQuery, StoreError};
+use crate::{Bound, EventEntry, PAGE_BYTES, Page, SessionPage, SessionQuery, StoreError};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::SessionId;
@@ -38,7 +38,7 @@ use dormouse_domain::turn::TurnRecord;
 const TRIES: usize = 16;
 
 /// Why a value could not be read.
-pub(super) enum Unreadable {
+pub(super) enum UnreadableValue {
     /// Something that it names is not there: it may have been replaced since.
     Stale,
     /// It does not decode.
@@ -47,22 +47,22 @@ pub(super) enum Unreadable {
     Failed(StoreError),
 }
 
-impl From<CodecError> for Unreadable {
-    fn from(error: CodecError) -> Unreadable {
-        Unreadable::Damaged(error)
+impl From<CodecError> for UnreadableValue {
+    fn from(error: CodecError) -> UnreadableValue {
+        UnreadableValue::Damaged(error)
     }
 }
 
-impl From<StoreError> for Unreadable {
-    fn from(error: StoreError) -> Unreadable {
+impl From<StoreError> for UnreadableValue {
+    fn from(error: StoreError) -> UnreadableValue {
         match error {
-            StoreError::Damaged(_) => Unreadable::Damaged(CodecError::Checksum),
-            other => Unreadable::Failed(other),
+            StoreError::Damaged(_) => UnreadableValue::Damaged(CodecError::Checksum),
+            other => UnreadableValue::Failed(other),
         }
     }
 }
 
-impl Shared {
+impl EmbeddedShared {
     /// The record of a session. One that is damaged is in `error`, and only what it is listed by is
     /// known of it.
     pub(super) fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
@@ -91,11 +91,11 @@ impl Shared {
     /// A page of sessions. A session that changes while the page is read may have changed so that
     /// it does not match any more: then it is left out.
     pub(super) fn page(&self, query: &SessionQuery) -> Result<SessionPage, StoreError> {
-        let mut listing = Listing::default();
+        let mut listing = ListingBuilder::default();
         while !listing.done {
             self.index().list(query, &mut listing);
         }
-        let Listing { ids, total, .. } = listing;
+        let ListingBuilder { ids, total, .. } = listing;
         let (last, goes_on) = (ids.last().copied(), ids.len() > query.limit && query.limit > 0);
         let mut sessions = Filling::new(Bound { entries: query.limit, bytes: PAGE_BYTES });
         for id in ids {
@@ -165,7 +165,7 @@ impl Shared {
         &self,
         cursor: Cursor,
         bound: Bound,
-    ) -> Result<Page<Logged, Cursor>, StoreError> {
+    ) -> Result<Page<EventEntry, Cursor>, StoreError> {
         let end = self.index().cursor;
         let mut events = Filling::new(bound);
         self.each_event(cursor.0.saturating_add(1)..=end.0, |event, bytes| {
@@ -180,15 +180,15 @@ impl Shared {
         id: SessionId,
         cursor: Cursor,
         bound: Bound,
-    ) -> Result<Page<Logged, Cursor>, StoreError> {
+    ) -> Result<Page<EventEntry, Cursor>, StoreError> {
         let mut events = Filling::new(bound);
         let first = cursor.0.saturating_add(1);
         let Some(tail) = self.tail(id, |cell| cell.places)? else { return Ok(events.page()) };
         // After the tail, so that nothing in it lies beyond.
         let end = self.index().cursor;
         let mut done = first;
-        let mut read = |places: &Places| {
-            for Place { last, count } in places.iter() {
+        let mut read = |places: &EventRanges| {
+            for EventRange { last, count } in places.iter() {
                 if last < done || last > end.0 || events.is_full() {
                     continue;
                 }
@@ -203,8 +203,8 @@ impl Shared {
         for entry in self.disk.from(&keys::place(id, Cursor(first)), &keys::places(id)) {
             let (key, sealed) = entry?;
             let damaged = |error| self.damaged(&key, &error);
-            let row = codec::unseal(Kind::Places, &key, &sealed).map_err(damaged)?;
-            if !read(&Places::read(&row).map_err(damaged)?)? {
+            let row = codec::unseal(RecordKind::Places, &key, &sealed).map_err(damaged)?;
+            if !read(&EventRanges::read(&row).map_err(damaged)?)? {
                 break;
             }
         }
@@ -236,7 +236,7 @@ impl Shared {
         }
         let key = keys::session(id);
         let Some(sealed) = self.disk.get(&key)? else { return Ok(None) };
-        let value = codec::unseal(Kind::Session, &key, &sealed);
+        let value = codec::unseal(RecordKind::Session, &key, &sealed);
         let cell = value.and_then(|value| SessionCell::read(&shared_bytes(&sealed, value)));
         cell.map(Some).map_err(|error| self.damaged(&key, &error))
     }
@@ -264,7 +264,7 @@ impl Shared {
     }
 
     fn read_turns(&self, key: &[u8], sealed: &[u8]) -> Result<Turns, StoreError> {
-        let row = codec::unseal(Kind::Turn, key, sealed).and_then(|row| Turns::read(&row));
+        let row = codec::unseal(RecordKind::Turn, key, sealed).and_then(|row| Turns::read(&row));
         row.map_err(|error| self.damaged(key, &error))
     }
 
@@ -293,7 +293,7 @@ impl Shared {
     fn each_event(
         &self,
         range: RangeInclusive<u64>,
-        mut each: impl FnMut(Logged, usize) -> bool,
+        mut each: impl FnMut(EventEntry, usize) -> bool,
     ) -> Result<(), StoreError> {
         // The open piece may come twice, when it is written anew under a later key meanwhile.
         let mut next = *range.start();
@@ -305,7 +305,7 @@ impl Shared {
                 Err(error) => return Err(error),
             };
             let last = keys::number(&key).unwrap_or(u64::MAX);
-            let piece = match codec::unseal(Kind::Events, &key, &sealed) {
+            let piece = match codec::unseal(RecordKind::Events, &key, &sealed) {
                 Ok(piece) => piece,
                 Err(error) => {
                     self.damaged(&key, &error);
@@ -327,7 +327,7 @@ impl Shared {
                 next = cursor + 1;
                 match codec::decode_event(event) {
                     Ok(decoded) => {
-                        let logged = Logged { cursor: Cursor(cursor), event: decoded };
+                        let logged = EventEntry { cursor: Cursor(cursor), event: decoded };
                         if !each(logged, event.len()) {
                             return Ok(());
                         }

@@ -10,13 +10,13 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::disk::{self, Disk, Read, WriteError};
+use super::disk::{self, Disk, ReadExtent, WriteError};
 use super::engine::{Batch, Class};
-use super::index::Index;
+use super::session_index::SessionIndex;
 use super::tables::{LAYOUT, TABLES};
 use super::{OpenError, keys, owners};
 use crate::StoreError;
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use dormouse_base::clock::Clock;
 use dormouse_domain::id::SessionId;
 
@@ -24,9 +24,9 @@ use dormouse_domain::id::SessionId;
 pub(super) const WITHOUT_OWNERS: u8 = 3;
 
 /// What was found.
-pub(super) struct Recovered {
+pub(super) struct RecoveredStore {
     /// The index.
-    pub(super) index: Index,
+    pub(super) index: SessionIndex,
     /// The secret of the store.
     pub(super) secret: [u8; 32],
     /// Deleted sessions that have left something behind.
@@ -34,7 +34,7 @@ pub(super) struct Recovered {
 }
 
 /// Rebuild what memory knows.
-pub(super) fn recover(disk: &Disk, clock: &Clock) -> Result<Recovered, OpenError> {
+pub(super) fn recover(disk: &Disk, clock: &Clock) -> Result<RecoveredStore, OpenError> {
     let secret = if note(disk, keys::FORMAT)?.is_none() {
         create(disk, clock)?
     } else {
@@ -48,7 +48,7 @@ pub(super) fn recover(disk: &Disk, clock: &Clock) -> Result<Recovered, OpenError
         table.recover(&mut recovery)?;
     }
     let Recovery { index, gone, .. } = recovery;
-    Ok(Recovered { index, secret, gone })
+    Ok(RecoveredStore { index, secret, gone })
 }
 
 /// Bring what is there to the present layout, where it has an earlier one.
@@ -106,7 +106,7 @@ pub(super) fn write(disk: &Disk, batch: Batch) -> Result<(), OpenError> {
 
 fn note(disk: &Disk, key: &[u8]) -> Result<Option<Vec<u8>>, OpenError> {
     let Some(sealed) = disk.get(key)? else { return Ok(None) };
-    match codec::unseal(Kind::Note, key, &sealed) {
+    match codec::unseal(RecordKind::Note, key, &sealed) {
         Ok(note) => Ok(Some(note.into_owned())),
         Err(error @ CodecError::Newer(_)) => Err(OpenError::NewerFormat(error.to_string())),
         Err(error) => Err(OpenError::Damaged(format!("{}: {error}", keys::describe(key)))),
@@ -143,7 +143,7 @@ pub(super) struct Recovery<'a> {
     /// What is durable.
     pub(super) disk: &'a Disk,
     /// What memory knows of it.
-    pub(super) index: Index,
+    pub(super) index: SessionIndex,
     /// Deleted sessions that have left something behind.
     pub(super) gone: Vec<SessionId>,
     aside: Batch,
@@ -151,15 +151,15 @@ pub(super) struct Recovery<'a> {
 
 impl Recovery<'_> {
     fn of(disk: &Disk) -> Recovery<'_> {
-        Recovery { disk, index: Index::default(), gone: Vec::new(), aside: Batch::default() }
+        Recovery { disk, index: SessionIndex::default(), gone: Vec::new(), aside: Batch::default() }
     }
 
     /// Tell the index of each value whose key begins with `prefix`. What does not decode is set aside.
     pub(super) fn each(
         &mut self,
         prefix: &[u8],
-        read: Read,
-        take: impl Fn(&mut Index, &[u8], &[u8]) -> Result<(), CodecError>,
+        read: ReadExtent,
+        take: impl Fn(&mut SessionIndex, &[u8], &[u8]) -> Result<(), CodecError>,
     ) -> Result<(), OpenError> {
         for entry in self.disk.walk(prefix, read) {
             let (key, value) = entry?;

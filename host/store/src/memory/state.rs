@@ -11,7 +11,7 @@ use super::blobs::Chunks;
 use crate::page::Filling;
 use crate::read::ReadIdempotency;
 use crate::{
-    AgentQuery, Bound, Expect, Logged, Page, Retention, StoreError, Transaction, Write, codec,
+    AgentQuery, Bound, EventEntry, Expect, Page, Retention, StoreError, Transaction, Write, codec,
 };
 use dormouse_domain::agent::{Agent, AgentName, AgentOwner, AgentRef, Digest, Version};
 use dormouse_domain::deadline;
@@ -25,13 +25,13 @@ use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
 
 /// All of it.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct StoredData {
     keep: Retention,
-    pub(super) sessions: BTreeMap<SessionId, Held>,
+    pub(super) sessions: BTreeMap<SessionId, StoredSession>,
     pub(super) turns: BTreeMap<(SessionId, u64), TurnRecord>,
     /// By owner and name. Their snapshots are whole.
     pub(super) templates: BTreeMap<(String, String), Template>,
-    pub(super) agents: BTreeMap<(AgentOwner, AgentName, Version), Uploaded>,
+    pub(super) agents: BTreeMap<(AgentOwner, AgentName, Version), StoredAgent>,
     pub(super) components: BTreeMap<Digest, Bytes>,
     idempotency: HashMap<IdempotencyKey, IdempotencyRecord>,
     chunks: Chunks,
@@ -41,7 +41,7 @@ pub(super) struct State {
 
 /// A session.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct StoredSession {
     pub(super) record: Session,
     /// Those that are kept, whole, the oldest first.
     pub(super) snapshots: Vec<Snapshot>,
@@ -49,7 +49,7 @@ pub(super) struct Held {
     pub(super) before: Cursor,
 }
 
-impl Held {
+impl StoredSession {
     /// A snapshot of it.
     pub(super) fn snapshot(&self, id: SnapshotId) -> Option<&Snapshot> {
         self.snapshots.iter().find(|snapshot| snapshot.id == id)
@@ -58,15 +58,15 @@ impl Held {
 
 /// An agent and its place in the order of upload.
 #[derive(Debug)]
-pub(super) struct Uploaded {
+pub(super) struct StoredAgent {
     pub(super) sequence: u64,
     pub(super) agent: Agent,
 }
 
-impl State {
+impl StoredData {
     /// Nothing, and so much is kept of the past.
-    pub(super) fn new(keep: Retention) -> State {
-        State {
+    pub(super) fn new(keep: Retention) -> StoredData {
+        StoredData {
             keep,
             sessions: BTreeMap::new(),
             turns: BTreeMap::new(),
@@ -218,7 +218,7 @@ impl State {
                 let key = key_of(&agent.reference);
                 let newest = self.agents.values().map(|it| it.sequence).max().unwrap_or(0);
                 let sequence = self.agents.get(&key).map_or(newest + 1, |known| known.sequence);
-                self.agents.insert(key, Uploaded { sequence, agent: *agent });
+                self.agents.insert(key, StoredAgent { sequence, agent: *agent });
             }
             Write::RemoveAgent(agent) => {
                 self.agents.remove(&key_of(&agent));
@@ -243,7 +243,7 @@ impl State {
 
     fn put_session(&mut self, record: Session, head: Option<Snapshot>) {
         let pinned = [record.head, record.before_upgrade.as_ref().and_then(|before| before.head)];
-        let new = Held { record: record.clone(), snapshots: Vec::new(), before: self.end };
+        let new = StoredSession { record: record.clone(), snapshots: Vec::new(), before: self.end };
         let held = self.sessions.entry(record.id).or_insert(new);
         held.record = record;
         let Some(head) = head else { return };
@@ -269,7 +269,7 @@ impl State {
         sessions + self.templates.values().filter(|it| it.agent == *agent).count() as u64
     }
 
-    fn with_component(&self, digest: Digest) -> impl Iterator<Item = &Uploaded> {
+    fn with_component(&self, digest: Digest) -> impl Iterator<Item = &StoredAgent> {
         self.agents.values().filter(move |it| it.agent.reference.digest == digest)
     }
 
@@ -280,7 +280,7 @@ impl State {
                 self.agents.get(&(owner.clone(), name.clone(), version.clone()))
             }
             AgentQuery::Latest(owner, name, user) => {
-                let is_meant = |it: &&Uploaded| {
+                let is_meant = |it: &&StoredAgent| {
                     let reference = &it.agent.reference;
                     reference.owner == *owner
                         && reference.name == *name
@@ -293,7 +293,8 @@ impl State {
                 })
             }
             AgentQuery::Component(digest, user) => {
-                let usable = |it: &&Uploaded| it.agent.is_bundled() || it.agent.is_usable_by(user);
+                let usable =
+                    |it: &&StoredAgent| it.agent.is_bundled() || it.agent.is_usable_by(user);
                 self.with_component(*digest).filter(usable).min_by_key(|it| {
                     (!it.agent.is_owned_by(user), it.agent.is_bundled(), it.sequence)
                 })
@@ -305,7 +306,7 @@ impl State {
 
     /// All that is due, the longest due first.
     pub(super) fn due(&self) -> Vec<(Timestamp, SessionId)> {
-        let due = |held: &Held| Some((deadline::next(&held.record)?.0, held.record.id));
+        let due = |held: &StoredSession| Some((deadline::next(&held.record)?.0, held.record.id));
         let mut all: Vec<_> = self.sessions.values().filter_map(due).collect();
         all.sort_unstable();
         all
@@ -317,11 +318,11 @@ impl State {
         cursor: Cursor,
         bound: Bound,
         is_meant: impl Fn(&Event) -> bool,
-    ) -> Page<Logged, Cursor> {
+    ) -> Page<EventEntry, Cursor> {
         let mut page = Filling::new(bound);
         let after = (std::ops::Bound::Excluded(cursor), std::ops::Bound::Unbounded);
         for (cursor, event) in self.log.range(after).filter(|(_, event)| is_meant(event)) {
-            let logged = Logged { cursor: *cursor, event: event.clone() };
+            let logged = EventEntry { cursor: *cursor, event: event.clone() };
             if !page.take(*cursor, codec::encode_event(event).len(), logged) {
                 break;
             }

@@ -33,10 +33,11 @@ fn all() -> Vec<(EventBody, String)> {
         EventBody::SessionUpdated(SessionUpdate::Status { status, reason })
     };
     let slept = |cause, idle_minutes| EventBody::SessionSlept { cause, idle_minutes };
-    let asked = |from| EventBody::SessionResumed(WayBack::Asked { status: Status::Active, from });
-    let damaged = |newest_good| Damaged { snapshot: one, newest_good };
+    let asked =
+        |from| EventBody::SessionResumed(ResumeCause::Asked { status: Status::Active, from });
+    let damaged = |newest_good| DamagedSnapshot { snapshot: one, newest_good };
     let fell_back = |fallback, newest_good| {
-        EventBody::SessionResumed(WayBack::Damage { fallback, damage: damaged(newest_good) })
+        EventBody::SessionResumed(ResumeCause::Damage { fallback, damage: damaged(newest_good) })
     };
     let error = |damage| EventBody::SessionError { reason: Reason::new("state_lost"), damage };
     let forked = |from| EventBody::SessionForked { count: 3, from };
@@ -138,7 +139,7 @@ fn all() -> Vec<(EventBody, String)> {
     ]
 }
 
-fn object(text: &str) -> Object {
+fn object(text: &str) -> JsonObject {
     serde_json::from_str(text).expect(text)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::session::request::{Command, CommandResult, OrderError, Unavailable};
+use crate::session::request::{Command, CommandError, CommandResult, Unavailable};
 use dormouse_domain::deadline::{self, Due};
 use dormouse_domain::event::{Event, EventBody, SleepCause};
 use dormouse_domain::inactive::NotActive;
@@ -12,7 +12,7 @@ use dormouse_domain::state::{InvalidTransition, Move, State, Status};
 use dormouse_domain::transition;
 use dormouse_store::{StoreError, Transaction};
 
-use super::{Driver, NotWoken, WakeError};
+use super::{Driver, NotWoken, Resident, WakeError};
 
 /// Why a move was not made.
 pub(super) enum MoveError {
@@ -20,10 +20,10 @@ pub(super) enum MoveError {
     Store(StoreError),
 }
 
-impl From<MoveError> for OrderError {
-    fn from(error: MoveError) -> OrderError {
+impl From<MoveError> for CommandError {
+    fn from(error: MoveError) -> CommandError {
         match error {
-            MoveError::Invalid(error) => OrderError::InvalidTransition(error),
+            MoveError::Invalid(error) => CommandError::InvalidTransition(error),
             MoveError::Store(error) => error.into(),
         }
     }
@@ -65,12 +65,12 @@ impl Driver<'_> {
                 return Ok(None);
             }
         }
-        Ok(self.session.clone())
+        Ok(self.memory.session().cloned())
     }
 
     /// Make these moves in one commit.
     pub(super) async fn make_moves(&mut self, moves: Vec<Move>) -> Result<(), MoveError> {
-        let Some(before) = self.session.clone() else { return Ok(()) };
+        let Some(before) = self.memory.session().cloned() else { return Ok(()) };
         let mut after = Session::clone(&before);
         for step in moves {
             after.state = after.state.after(step).map_err(MoveError::Invalid)?;
@@ -108,42 +108,42 @@ impl Driver<'_> {
             return Err(error);
         }
         self.services.note_deadline(&after);
-        self.session = Some(after);
+        self.memory.set_session(after);
         Ok(())
     }
 
-    async fn sleep(&mut self, cause: SleepCause) -> Result<(), OrderError> {
+    async fn sleep(&mut self, cause: SleepCause) -> Result<(), CommandError> {
         self.save_now().await?;
-        if self.guest.take().is_some() {
-            if let Some(session) = &self.session {
-                self.services.note_slept(session, cause, self.used_at);
-            }
+        if let Some(resident) = self.memory.take_resident() {
+            let Resident { session, guest, used_at, .. } = *resident;
+            drop(guest);
+            self.services.note_slept(&session, cause, used_at);
             self.registry.note_residency(self.id, Residency::Asleep);
         }
         Ok(())
     }
 
-    async fn wake_by_hand(&mut self) -> Result<(), OrderError> {
-        let Some(session) = &self.session else {
+    async fn wake_by_hand(&mut self) -> Result<(), CommandError> {
+        let Some(session) = self.memory.session() else {
             return Err(Unavailable::NotFound(self.id).into());
         };
         let status = session.state.status();
         let open = crate::turn::admission::is_open(status) || status == Status::Paused;
-        if !open || (session.unsaved_turns > 0 && self.guest.is_none()) {
+        if !open || (session.unsaved_turns > 0 && self.memory.guest().is_none()) {
             return Err(NotActive::of(session, status).into());
         }
-        let mut cuts = self.cuts_of_command();
-        let woken = match self.wake(&mut cuts).await {
+        let mut cancel = self.command_signals();
+        let woken = match self.wake(&mut cancel).await {
             Err(WakeError::Damaged(why)) => {
-                self.mend(why).await?;
-                self.wake(&mut cuts).await
+                self.recover_head(why).await?;
+                self.wake(&mut cancel).await
             }
             woken => woken,
         };
         if let Err(error) = woken {
             return Err(self.command_refusal(error));
         }
-        let Some(guest) = &mut self.guest else { return Ok(()) };
+        let Some(guest) = self.memory.guest_mut() else { return Ok(()) };
         match guest.instance.measure().await {
             Ok(()) => Ok(()),
             Err(fault) => Err(self.command_refusal(WakeError::Guest(fault))),
@@ -153,7 +153,7 @@ impl Driver<'_> {
     async fn do_what_is_due(&mut self) -> CommandResult {
         let now = self.services.clock.now();
         // A move may bring the next deadline nearer, and that may have come as well.
-        while let Some(session) = &self.session
+        while let Some(session) = self.memory.session()
             && let Some((at, due)) = deadline::next(session)
             && at <= now
         {
@@ -166,12 +166,12 @@ impl Driver<'_> {
                 Due::Removal => break,
             }
         }
-        Ok(self.session.clone())
+        Ok(self.memory.session().cloned())
     }
 
-    async fn delete(&mut self) -> Result<(), OrderError> {
+    async fn delete(&mut self) -> Result<(), CommandError> {
         self.drop_guest();
-        let Some(session) = &self.session else {
+        let Some(session) = self.memory.session() else {
             return Err(Unavailable::NotFound(self.id).into());
         };
         let now = self.services.clock.now();
@@ -185,14 +185,14 @@ impl Driver<'_> {
         })
     }
 
-    pub(super) fn command_refusal(&mut self, error: WakeError) -> OrderError {
+    pub(super) fn command_refusal(&mut self, error: WakeError) -> CommandError {
         match self.unavailable(error) {
             Ok(error) => error.into(),
             Err(NotWoken::Ended) => {
                 let (reason, limit) = (None, None);
                 NotActive { status: Status::Stopping, reason, limit }.into()
             }
-            Err(NotWoken::Failed(why)) => OrderError::Guest(why),
+            Err(NotWoken::Failed(why)) => CommandError::Guest(why),
         }
     }
 }

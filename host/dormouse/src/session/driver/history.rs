@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::session::request::{OrderError, Unavailable};
+use crate::session::request::{CommandError, Unavailable};
 use crate::turn::admission;
-use dormouse_domain::event::{Event, EventBody, SessionUpdate, WayBack};
+use dormouse_domain::event::{Event, EventBody, ResumeCause, SessionUpdate};
 use dormouse_domain::id::SnapshotId;
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::session::{ResumeFallback, Session};
-use dormouse_domain::snapshot::{Damaged, GuestState, Snapshot};
+use dormouse_domain::snapshot::{DamagedSnapshot, GuestState, Snapshot};
 use dormouse_domain::state::{Cause, Move, Status};
 use dormouse_domain::transition;
 use dormouse_sandbox::{Instance, Saved};
-use dormouse_store::{Depth, StoreError};
+use dormouse_store::{SnapshotDetail, StoreError};
 
+use super::memory::{LoadedHead, SessionMemory};
 use super::{Driver, WakeError};
 
 impl Driver<'_> {
@@ -38,38 +39,38 @@ impl Driver<'_> {
 
     /// Save the state of turns that were not saved when they ended, where there are any and the
     /// instance is here.
-    pub(super) async fn save_now(&mut self) -> Result<(), OrderError> {
-        let (Some(session), Some(guest)) = (&self.session, &mut self.guest) else { return Ok(()) };
-        if session.unsaved_turns == 0 {
+    pub(super) async fn save_now(&mut self) -> Result<(), CommandError> {
+        let SessionMemory::Resident(resident) = &mut self.memory else { return Ok(()) };
+        if resident.is_saved() {
             return Ok(());
         }
-        let state = match guest.instance.save().await {
+        let state = match resident.guest.instance.save().await {
             Ok(Saved::State(state)) => state,
             Ok(Saved::Nothing) => return Ok(()),
             Ok(Saved::Held(_) | Saved::Never) => {
-                self.stuck = true;
-                return Err(OrderError::Unsaved(session.unsaved_turns));
+                resident.stuck = true;
+                return Err(CommandError::Unsaved(resident.session.unsaved_turns));
             }
             Err(fault) => {
                 // The instance is good for nothing any more, and what it held is lost.
                 self.drop_guest();
-                return Err(OrderError::Guest(fault.to_string()));
+                return Err(CommandError::Guest(fault.to_string()));
             }
         };
-        let mut after = Session::clone(session);
-        let Some(guest) = &self.guest else { return Ok(()) };
+        let mut after = Session::clone(&resident.session);
+        let Some(guest) = self.memory.guest() else { return Ok(()) };
         let snapshot = self.snapshot(&after, after.usage.last_turn(), &guest.instance, state);
         after.set_head(Some(&snapshot));
         self.commit(after, Some(snapshot), None).await?;
-        if let Some(guest) = &mut self.guest {
+        if let Some(guest) = self.memory.guest_mut() {
             guest.instance.stored();
         }
         Ok(())
     }
 
     /// Go back to a snapshot. What came after it stays in the history.
-    pub(super) async fn rewind(&mut self, target: SnapshotId) -> Result<(), OrderError> {
-        let Some(session) = &self.session else {
+    pub(super) async fn rewind(&mut self, target: SnapshotId) -> Result<(), CommandError> {
+        let Some(session) = self.memory.session() else {
             return Err(Unavailable::NotFound(self.id).into());
         };
         let status = session.state.status();
@@ -86,8 +87,8 @@ impl Driver<'_> {
     }
 
     /// Take messages again, from a snapshot on where one is named, else from the head.
-    pub(super) async fn resume(&mut self, target: Option<SnapshotId>) -> Result<(), OrderError> {
-        let Some(before) = self.session.clone() else {
+    pub(super) async fn resume(&mut self, target: Option<SnapshotId>) -> Result<(), CommandError> {
+        let Some(before) = self.memory.session().cloned() else {
             return Err(Unavailable::NotFound(self.id).into());
         };
         let mut after = Session::clone(&before);
@@ -97,11 +98,11 @@ impl Driver<'_> {
             Some(target) => Some(self.go_back(&mut after, target).await?),
             None => {
                 if let Some(snapshot) = before.head.filter(|_| failed)
-                    && let mut cuts = self.cuts_of_command()
-                    && matches!(self.wake(&mut cuts).await, Err(WakeError::Damaged(_)))
+                    && let mut cancel = self.command_signals()
+                    && matches!(self.wake(&mut cancel).await, Err(WakeError::Damaged(_)))
                 {
                     let newest_good = self.newest_good(&before).await?.map(|good| good.id);
-                    return Err(Damaged { snapshot, newest_good }.into());
+                    return Err(DamagedSnapshot { snapshot, newest_good }.into());
                 }
                 None
             }
@@ -114,7 +115,8 @@ impl Driver<'_> {
         let now = self.services.clock.now();
         let mut event = transition::ending(&before, &mut after, now);
         if let Some(Event {
-            body: EventBody::SessionResumed(WayBack::Asked { from, .. }), ..
+            body: EventBody::SessionResumed(ResumeCause::Asked { from, .. }),
+            ..
         }) = &mut event
         {
             *from = head.as_ref().and_then(|head| head.parent);
@@ -132,18 +134,18 @@ impl Driver<'_> {
         &mut self,
         after: &mut Session,
         target: SnapshotId,
-    ) -> Result<Snapshot, OrderError> {
-        let kept = match self.services.store.snapshot(target, Depth::Whole).await {
+    ) -> Result<Snapshot, CommandError> {
+        let kept = match self.services.store.snapshot(target, SnapshotDetail::Full).await {
             Ok(Some(kept)) if kept.session == self.id => kept,
-            Ok(_) => return Err(OrderError::NoSnapshot(target)),
+            Ok(_) => return Err(CommandError::NoSnapshot(target)),
             Err(StoreError::Damaged(_)) => {
                 let newest_good = self.newest_good(after).await?.map(|good| good.id);
-                return Err(Damaged { snapshot: target, newest_good }.into());
+                return Err(DamagedSnapshot { snapshot: target, newest_good }.into());
             }
             Err(error) => return Err(error.into()),
         };
         if kept.snapshot.agent != after.profile.agent.digest {
-            return Err(OrderError::OtherAgent(kept.snapshot.agent));
+            return Err(CommandError::OtherAgent(kept.snapshot.agent));
         }
         let clock = &self.services.clock;
         let head = kept.snapshot.again(SnapshotId(clock.new_id()), clock.now());
@@ -155,14 +157,14 @@ impl Driver<'_> {
 
     /// The head is damaged: do what the session was created to do then, or put it into `error`.
     /// Returns the record that a turn can start from.
-    pub(super) async fn mend(&mut self, why: String) -> Result<Arc<Session>, OrderError> {
-        let before = self.session.clone().ok_or(Unavailable::NotFound(self.id))?;
+    pub(super) async fn recover_head(&mut self, why: String) -> Result<Arc<Session>, CommandError> {
+        let before = self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?;
         let snapshot = before.head.ok_or_else(|| Unavailable::Host(why.clone()))?;
         tracing::error!(session = %self.id, %snapshot, why, "the head of a session is damaged");
         metrics::counter!("dormouse_damaged_heads_total").increment(1);
         let good = self.newest_good(&before).await?;
         let newest_good = good.as_ref().map(|good| good.id);
-        let damaged = Damaged { snapshot, newest_good };
+        let damaged = DamagedSnapshot { snapshot, newest_good };
         let now = self.services.clock.now();
         let mut after = Session::clone(&before);
         let (fallback, head) = match (before.profile.resume_fallback, good) {
@@ -184,11 +186,11 @@ impl Driver<'_> {
             }
         };
         after.set_head(head.as_ref());
-        let way_back = WayBack::Damage { fallback, damage: damaged };
+        let way_back = ResumeCause::Damage { fallback, damage: damaged };
         let event = Event::session(&after, now, EventBody::SessionResumed(way_back));
         self.commit(after, head, [event]).await?;
-        (self.head, self.damage) = (None, None);
-        Ok(self.session.clone().ok_or(Unavailable::NotFound(self.id))?)
+        self.preparation.head = LoadedHead::Unread;
+        Ok(self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?)
     }
 
     /// The newest of the snapshots that the head comes from which is good, and of the same agent.
@@ -197,7 +199,7 @@ impl Driver<'_> {
         let known = store.snapshots(self.id).await?;
         let mut next = session.head_parent;
         while let Some(id) = next {
-            match store.snapshot(id, Depth::Whole).await {
+            match store.snapshot(id, SnapshotDetail::Full).await {
                 Ok(Some(kept)) => {
                     // Those of the session it was forked from are as good, as long as they are kept.
                     let same = kept.snapshot.agent == session.profile.agent.digest;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use super::cuts::Cuts;
-use crate::session::request::{Ended, OrderError, QueuedMessage, SendError, Unavailable};
+use super::cancel::CancelSignals;
+use crate::session::request::{CommandError, FinishedTurn, QueuedMessage, SendError, Unavailable};
 use crate::turn::admission::{self, TurnGrant};
 use crate::turn::execution::{self, GuestAnswer, TurnCall, TurnResult};
-use crate::turn::output::Output;
-use crate::turn::settlement::{self, Answer, Begun};
+use crate::turn::output::TurnOutput;
+use crate::turn::settlement::{self, StartedTurn, TurnAnswer};
 use crate::turn::world::SessionWorld;
 use dormouse_domain::deadline;
 use dormouse_domain::id::TurnId;
@@ -21,14 +21,15 @@ use dormouse_domain::turn::{TurnOutcome, TurnRecord};
 use dormouse_sandbox::{Call, Fault, OVERHEAD};
 use dormouse_store::Transaction;
 
-use super::{Driver, NotWoken, Reserve, WakeError};
+use super::memory::{Reserve, SessionMemory};
+use super::{Driver, NotWoken, WakeError};
 
 /// How often a turn is tried for which the host has no memory: as it comes, with what it was denied
 /// reserved beforehand, and with all reserved that its session may have.
 const ATTEMPTS: u32 = 3;
 
 /// How an attempt at a turn came to its end.
-enum Outcome {
+enum AttemptOutcome {
     /// The guest was called.
     Called(TurnResult<SessionWorld>),
     /// The guest was not called: its session was not woken.
@@ -39,21 +40,28 @@ impl Driver<'_> {
     /// Answer one message.
     pub(super) async fn message(&mut self, message: QueuedMessage) {
         let QueuedMessage { sender, content, output, answer, _charge } = message;
-        self.stuck = false;
+        if let Some(resident) = self.memory.resident_mut() {
+            resident.stuck = false;
+        }
         let id = TurnId(self.services.clock.new_id());
-        let begun = Begun { id, sender, input: content, started_at: self.services.clock.now() };
+        let begun =
+            StartedTurn { id, sender, input: content, started_at: self.services.clock.now() };
         let span = tracing::debug_span!("turn", session = %self.id, turn = %id);
         let ending = Ending(output);
         let result = self.turn(begun, &ending.0).instrument(span).await;
-        // Before the answer: who has it finds no turn that still runs.
+        // Before the answer: a client that asks next sees no running turn.
         self.registry.note_turn_over(self.id);
-        // After the commit: who reads the stream to its end finds the outcome.
+        // After the commit: a reader of the whole stream finds the outcome in the store.
         drop(ending);
         // A client that has gone away does not undo the turn.
         let _ = answer.send(result);
     }
 
-    async fn turn(&mut self, begun: Begun, output: &Output) -> Result<Ended, SendError> {
+    async fn turn(
+        &mut self,
+        begun: StartedTurn,
+        output: &TurnOutput,
+    ) -> Result<FinishedTurn, SendError> {
         if self.services.liveness.is_closed() {
             return Err(Unavailable::ShuttingDown.into());
         }
@@ -65,31 +73,31 @@ impl Driver<'_> {
         } else if self.has_outlived(begun.started_at) {
             self.make_move(Move::Terminate(Cause::LifetimeExceeded.into())).await?;
         }
-        let mut session = self.session.clone().ok_or(Unavailable::NotFound(self.id))?;
+        let mut session = self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?;
         let rules = self.services.options.rules;
         let mut grant = admission::admit(&session, rules.price, begun.started_at)?;
 
         self.registry.note_running(self.id, session.usage.next_turn(), output, grant.deadline);
-        let mut cuts = self.cuts_of_turn(grant.deadline);
+        let mut cancel = self.turn_signals(grant.deadline);
         let started = self.services.clock.monotonic();
         let mut attempt = 1;
         let outcome = loop {
-            let mut outcome = self.attempt(&session, &begun, output, &mut grant, &mut cuts).await;
-            if let Outcome::NeverBegun(WakeError::Damaged(why)) = &outcome {
-                session = self.mend(why.clone()).await.map_err(|error| match error {
-                    OrderError::Unavailable(error) => error.into(),
+            let mut outcome = self.attempt(&session, &begun, output, &mut grant, &mut cancel).await;
+            if let AttemptOutcome::NeverBegun(WakeError::Damaged(why)) = &outcome {
+                session = self.recover_head(why.clone()).await.map_err(|error| match error {
+                    CommandError::Unavailable(error) => error.into(),
                     error => SendError::from(Unavailable::Host(error.to_string())),
                 })?;
-                outcome = self.attempt(&session, &begun, output, &mut grant, &mut cuts).await;
+                outcome = self.attempt(&session, &begun, output, &mut grant, &mut cancel).await;
             }
             match &outcome {
-                Outcome::Called(TurnResult { lacks: Some(needed), world, .. })
+                AttemptOutcome::Called(TurnResult { lacks: Some(needed), world, .. })
                     if attempt < ATTEMPTS && self.may_start_again(world) =>
                 {
                     self.start_again(&session, attempt, *needed);
                     attempt += 1;
                 }
-                Outcome::Called(_) | Outcome::NeverBegun(_) => break outcome,
+                AttemptOutcome::Called(_) | AttemptOutcome::NeverBegun(_) => break outcome,
             }
         };
         let duration = self.services.clock.monotonic().saturating_sub(started);
@@ -105,7 +113,7 @@ impl Driver<'_> {
             return Err(error.into());
         }
         self.attempts = 0;
-        if let Some(guest) = &mut self.guest {
+        if let Some(guest) = self.memory.guest_mut() {
             guest.instance.stored();
         }
         let failed = matches!(turn.outcome, TurnOutcome::Failed(_));
@@ -115,24 +123,29 @@ impl Driver<'_> {
         }
         count(&turn, duration);
         self.services.note_deadline(&after);
-        self.used_at = after.last_activity_at;
-        self.session = Some(Arc::clone(&after));
-        let residency = if self.guest.is_some() { Residency::Resident } else { Residency::Asleep };
+        self.memory.set_session(Arc::clone(&after));
+        let residency = match self.memory.resident_mut() {
+            Some(resident) => {
+                resident.used_at = after.last_activity_at;
+                Residency::Resident
+            }
+            None => Residency::Asleep,
+        };
         // The store has let go of it: nothing is copied.
         let turn = Arc::unwrap_or_clone(turn);
-        let ended = Ended { turn, session: after, residency };
+        let ended = FinishedTurn { turn, session: after, residency };
         if failed { Err(SendError::Failed(Box::new(ended))) } else { Ok(ended) }
     }
 
     /// Whether the turn can be tried again, so that nobody sees that it was tried before: no reader has
     /// anything of it, and the state that it started from is in a snapshot.
     fn may_start_again(&self, world: &SessionWorld) -> bool {
-        let saved = self.session.as_ref().is_some_and(|session| session.unsaved_turns == 0);
+        let saved = self.memory.session().is_some_and(|session| session.unsaved_turns == 0);
         saved && !world.has_streamed()
     }
 
     /// Take back an attempt for which the host had no memory. The next waits for that memory, holds
-    /// nothing meanwhile, and has it from its start; so whoever waits keeps nobody else from going on.
+    /// nothing meanwhile, and has it from its start; so a turn that waits keeps no other turn from going on.
     fn start_again(&mut self, session: &Session, attempt: u32, needed: u64) {
         self.drop_guest();
         metrics::counter!("dormouse_turns_restarted_total").increment(1);
@@ -140,18 +153,18 @@ impl Driver<'_> {
         let all = session.profile.limits.max_memory_bytes.saturating_add(OVERHEAD);
         let wanted = if attempt == 1 { needed } else { needed.max(all) };
         let wanted = wanted.min(self.services.memory_of_instances());
-        self.reserve = Reserve { wanted, least: needed };
+        self.preparation.reserve = Reserve { wanted, least: needed };
     }
 
     /// Wake the guest and call it, until it returns or the turn is cut off.
     async fn attempt(
         &mut self,
         session: &Arc<Session>,
-        begun: &Begun,
-        output: &Output,
+        begun: &StartedTurn,
+        output: &TurnOutput,
         grant: &mut TurnGrant,
-        cuts: &mut Cuts<'_>,
-    ) -> Outcome {
+        cancel: &mut CancelSignals<'_>,
+    ) -> AttemptOutcome {
         let mut call = Call {
             id: begun.id.to_string(),
             number: session.usage.next_turn(),
@@ -162,12 +175,12 @@ impl Driver<'_> {
             fuel: grant.fuel,
         };
         self.attempts += 1;
-        if let Err(error) = self.wake(cuts).await {
-            return Outcome::NeverBegun(error);
+        if let Err(error) = self.wake(cancel).await {
+            return AttemptOutcome::NeverBegun(error);
         }
         let services = &self.services;
-        let Some(guest) = &mut self.guest else {
-            return Outcome::NeverBegun(WakeError::NotFound);
+        let Some(guest) = self.memory.guest_mut() else {
+            return AttemptOutcome::NeverBegun(WakeError::NotFound);
         };
         if session.unsaved_turns > 0 {
             guest.instance.keep_at_any_price();
@@ -189,14 +202,14 @@ impl Driver<'_> {
             durability: session.profile.durability,
             host_memory: &|| services.memory_of_instances(),
         };
-        Outcome::Called(execution::run(&mut guest.instance, turn, cuts.next()).await)
+        AttemptOutcome::Called(execution::run(&mut guest.instance, turn, cancel.next()).await)
     }
 
     /// Say what came of the attempts. An error: the turn was not begun, and nothing is recorded.
     fn judge(
         &mut self,
         session: &Session,
-        outcome: Outcome,
+        outcome: AttemptOutcome,
         grant: TurnGrant,
         attempt: u32,
         duration: Duration,
@@ -212,7 +225,14 @@ impl Driver<'_> {
             duration,
         };
         match outcome {
-            Outcome::Called(TurnResult { result, fuel, start_fuel, log, log_dropped, .. }) => {
+            AttemptOutcome::Called(TurnResult {
+                result,
+                fuel,
+                start_fuel,
+                log,
+                log_dropped,
+                ..
+            }) => {
                 let result = result.map(|answer| self.answer(session, answer));
                 Ok(settlement::TurnEnd {
                     result,
@@ -224,7 +244,7 @@ impl Driver<'_> {
                     duration,
                 })
             }
-            Outcome::NeverBegun(WakeError::Guest(fault)) => {
+            AttemptOutcome::NeverBegun(WakeError::Guest(fault)) => {
                 let start_fuel = match fault {
                     Fault::StartTooLong { limit } => Some(limit),
                     _ => None,
@@ -233,39 +253,42 @@ impl Driver<'_> {
                 Ok(failed(execution::failure(fault, grant, memory), start_fuel))
             }
             // An attempt was begun before, and the next one has waited in vain.
-            Outcome::NeverBegun(WakeError::OutOfMemory) if attempt > 1 => {
+            AttemptOutcome::NeverBegun(WakeError::OutOfMemory) if attempt > 1 => {
                 Ok(failed(execution::out_of_memory(), None))
             }
-            Outcome::NeverBegun(WakeError::Cut(cut)) => {
-                let start_fuel = self.guest.as_mut().and_then(|guest| guest.instance.take_start());
+            AttemptOutcome::NeverBegun(WakeError::Cancelled(cut)) => {
+                let start_fuel =
+                    self.memory.guest_mut().and_then(|guest| guest.instance.take_start());
                 Ok(failed(cut.failure(grant), start_fuel))
             }
-            Outcome::NeverBegun(error) => Err(self.refusal(error)),
+            AttemptOutcome::NeverBegun(error) => Err(self.refusal(error)),
         }
     }
 
-    fn answer(&self, session: &Session, answer: GuestAnswer) -> Answer {
+    fn answer(&self, session: &Session, answer: GuestAnswer) -> TurnAnswer {
         let GuestAnswer { content, complete, state, durable } = answer;
-        let snapshot = match (state, &self.guest) {
+        let snapshot = match (state, self.memory.guest()) {
             (Some(state), Some(guest)) => {
                 Some(self.snapshot(session, session.usage.next_turn(), &guest.instance, state))
             }
             (None, _) | (_, None) => None,
         };
-        Answer { content, complete, snapshot, durable }
+        TurnAnswer { content, complete, snapshot, durable }
     }
 
     /// Whether turns have committed whose state no snapshot holds and no instance either.
     fn has_lost_state(&self) -> bool {
-        let unsaved = self.session.as_ref().is_some_and(|session| session.unsaved_turns > 0);
-        let open =
-            self.session.as_ref().is_some_and(|session| admission::is_open(session.state.status()));
-        unsaved && open && self.guest.is_none()
+        match &self.memory {
+            SessionMemory::Asleep { session, .. } => {
+                session.unsaved_turns > 0 && admission::is_open(session.state.status())
+            }
+            SessionMemory::Unknown | SessionMemory::Resident(_) => false,
+        }
     }
 
     /// Whether the session has lived for as long as it may, although nobody has ended it yet.
     fn has_outlived(&self, now: Timestamp) -> bool {
-        self.session.as_ref().is_some_and(|session| {
+        self.memory.session().is_some_and(|session| {
             let end = deadline::end_of_life(session);
             admission::is_open(session.state.status()) && end.is_some_and(|(end, _)| end <= now)
         })
@@ -289,7 +312,7 @@ impl Driver<'_> {
 }
 
 /// Ends the stream when the turn is over, however that comes: no reader waits for ever.
-struct Ending(Output);
+struct Ending(TurnOutput);
 
 impl Drop for Ending {
     fn drop(&mut self) {

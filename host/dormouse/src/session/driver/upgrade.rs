@@ -5,7 +5,7 @@
 //! is committed. Until the new version has answered its first turn the record remembers what it was
 //! before, and a first turn that fails goes back to that (`turn/settlement`).
 
-use crate::session::request::{OrderError, Unavailable};
+use crate::session::request::{CommandError, Unavailable};
 use crate::turn::admission;
 use dormouse_domain::agent::AgentRef;
 use dormouse_domain::event::{Event, EventBody, UpgradeOutcome};
@@ -15,13 +15,13 @@ use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::state::Status;
 use dormouse_sandbox::{Fault, Saved};
 
-use super::{Driver, Guest, WakeError};
+use super::{Driver, GuestInstance, WakeError};
 
 impl Driver<'_> {
     /// Let this agent take the session over, once that has been rehearsed.
-    pub(super) async fn upgrade(&mut self, agent: AgentRef) -> Result<(), OrderError> {
+    pub(super) async fn upgrade(&mut self, agent: AgentRef) -> Result<(), CommandError> {
         self.save_now().await?;
-        let Some(before) = self.session.clone() else {
+        let Some(before) = self.memory.session().cloned() else {
             return Err(Unavailable::NotFound(self.id).into());
         };
         let status = before.state.status();
@@ -29,10 +29,10 @@ impl Driver<'_> {
             return Err(NotActive::of(&before, status).into());
         }
         if before.unsaved_turns > 0 {
-            return Err(OrderError::Unsaved(before.unsaved_turns));
+            return Err(CommandError::Unsaved(before.unsaved_turns));
         }
         if agent.digest == before.profile.agent.digest {
-            return Err(OrderError::NotUpgraded("it has this very agent already".to_owned()));
+            return Err(CommandError::NotUpgraded("it has this very agent already".to_owned()));
         }
         let mut after = Session::clone(&before);
         after.profile.agent = agent;
@@ -60,10 +60,10 @@ impl Driver<'_> {
     }
 
     /// The head of the new version: the state of the old one, taken by it, and saved again.
-    async fn carry(&mut self, before: &Session, after: &Session) -> Result<Snapshot, OrderError> {
+    async fn carry(&mut self, before: &Session, after: &Session) -> Result<Snapshot, CommandError> {
         let fuel = before.profile.limits.max_fuel_per_turn;
-        let dormant = self.services.store.dormant(self.id).await?;
-        let head = dormant.and_then(|dormant| dormant.head);
+        let wake_state = self.services.store.wake_state(self.id).await?;
+        let head = wake_state.and_then(|wake_state| wake_state.head);
         let head = head.ok_or_else(|| refused("its state cannot be read"))?;
 
         let mut old = self.rehearse(before, &head, &head.state, "the old version").await?;
@@ -102,8 +102,8 @@ impl Driver<'_> {
         head: &Snapshot,
         state: &GuestState,
         who: &str,
-    ) -> Result<Guest, OrderError> {
-        match self.make(session, Some((head, state)), &mut self.cuts_of_command()).await {
+    ) -> Result<GuestInstance, CommandError> {
+        match self.make(session, Some((head, state)), &mut self.command_signals()).await {
             Ok(guest) => Ok(guest),
             Err(WakeError::Guest(fault)) => {
                 Err(refused(format!("{who} does not take the state: {fault}")))
@@ -113,13 +113,13 @@ impl Driver<'_> {
     }
 }
 
-fn unsaved(which: &str, fault: Fault) -> OrderError {
+fn unsaved(which: &str, fault: Fault) -> CommandError {
     match fault {
         Fault::HostOutOfMemory { .. } => Unavailable::OutOfMemory.into(),
         fault => refused(format!("the {which} version does not save its state: {fault}")),
     }
 }
 
-fn refused(why: impl Into<String>) -> OrderError {
-    OrderError::NotUpgraded(why.into())
+fn refused(why: impl Into<String>) -> CommandError {
+    CommandError::NotUpgraded(why.into())
 }

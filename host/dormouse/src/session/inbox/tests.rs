@@ -119,13 +119,13 @@ impl Model {
         (self.in_turn, self.running) = (false, None);
         if let Some((name, which)) = self.commands.pop_front() {
             let (make, interrupt, _) = COMMANDS[which];
-            prop_assert_eq!(next, Some(Next::Command(make(), name)));
+            prop_assert_eq!(next, Some(NextWork::Command(make(), name)));
             prop_assert!(self.inbox.interrupt() >= interrupt, "it is still asked for");
             if interrupt == Interrupt::None && self.commands.is_empty() {
                 prop_assert_eq!(self.inbox.interrupt(), Interrupt::None, "an old stop is over");
             }
         } else if let Some(name) = self.messages.pop_front() {
-            prop_assert_eq!(next, Some(Next::Message(name)));
+            prop_assert_eq!(next, Some(NextWork::Message(name)));
             prop_assert_eq!(
                 self.inbox.interrupt(),
                 Interrupt::None,
@@ -221,6 +221,6 @@ fn a_kill_reaches_the_command_before_it() {
     let mut inbox: Inbox<(), ()> = Inbox::new(1);
     inbox.try_command(Command::Wake, ()).expect("there is room");
     inbox.try_command(Command::Delete, ()).expect("there is room");
-    assert_eq!(inbox.next(), Some(Next::Command(Command::Wake, ())));
+    assert_eq!(inbox.next(), Some(NextWork::Command(Command::Wake, ())));
     assert_eq!(inbox.interrupt(), Interrupt::Kill);
 }

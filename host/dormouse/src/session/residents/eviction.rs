@@ -12,7 +12,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::places::TenantId;
+use super::permits::TenantId;
 use dormouse_domain::id::SessionId;
 
 /// When a session became idle, in a count of all that did.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::turn::admission;
-use crate::turn::output::Output;
+use crate::turn::output::TurnOutput;
 use crate::turn::world::SessionWorld;
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
@@ -64,7 +64,7 @@ fn session() -> Arc<Session> {
 }
 
 /// A turn that says this, in a world whose clock stands.
-fn turn(text: &str, output: &Output) -> TurnCall<'static, SessionWorld> {
+fn turn(text: &str, output: &TurnOutput) -> TurnCall<'static, SessionWorld> {
     let session = session();
     let price = FuelPrice(NanoUsd(0));
     let grant = admission::admit(&session, price, Timestamp(0)).expect("it may run");
@@ -103,11 +103,12 @@ fn three_words() -> Vec<Delta> {
 
 #[tokio::test]
 async fn a_turn_that_is_cut_off_says_why_and_gives_its_world_back() {
-    for (cut, code) in
-        [(Cut::Killed, FailureCode::TurnKilled), (Cut::TimedOut, FailureCode::TurnTimeout)]
-    {
+    for (cut, code) in [
+        (Cancellation::Killed, FailureCode::TurnKilled),
+        (Cancellation::TimedOut, FailureCode::TurnTimeout),
+    ] {
         let mut instance = instance(WAITS_FOR_THE_CLOCK).await;
-        let output = Output::default();
+        let output = TurnOutput::default();
         let cut = async {
             output.get(2).await;
             cut
@@ -122,7 +123,7 @@ async fn a_turn_that_is_cut_off_says_why_and_gives_its_world_back() {
 #[tokio::test]
 async fn a_turn_whose_future_is_dropped_leaves_its_world_in_the_instance() {
     let mut instance = instance(WAITS_FOR_THE_CLOCK).await;
-    let output = Output::default();
+    let output = TurnOutput::default();
     {
         let run = pin!(run(&mut instance, turn("wait", &output), pending()));
         tokio::select! {
@@ -139,7 +140,7 @@ async fn a_turn_whose_future_is_dropped_leaves_its_world_in_the_instance() {
 #[tokio::test]
 async fn a_turn_that_traps_gives_its_world_back_and_one_that_is_answered_does() {
     let mut instance = instance(TRAPS_WHEN_TOLD).await;
-    let output = Output::default();
+    let output = TurnOutput::default();
     let answered = run(&mut instance, turn("hello", &output), pending()).await;
     let answer = answered.result.expect("it is answered");
     assert!(answer.durable && answer.state.is_some());

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::turn::admission::{self, Denied, is_open};
+use crate::turn::admission::{self, TurnDenied, is_open};
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::creation::{self, DefaultLimits, NewSession};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
@@ -69,7 +69,7 @@ fn settled(session: &Session, deed: &Deed, fuel: u64, rules: Rules) -> TurnCommi
 
 fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommit {
     let Turn { start_fuel, deed } = turn;
-    let begun = Begun {
+    let begun = StartedTurn {
         id: TurnId(Uuid::from_u128(u128::from(session.revision))),
         sender: Sender::User,
         input: vec![Part::Text("hello".to_owned())],
@@ -87,7 +87,7 @@ fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommi
                 state: GuestState::Portable { version: 1, data: bytes::Bytes::new() },
             });
             let (complete, durable) = (*complete, *saved);
-            (share, Ok(Answer { content: Vec::new(), complete, snapshot, durable }))
+            (share, Ok(TurnAnswer { content: Vec::new(), complete, snapshot, durable }))
         }
         Deed::Fail { share } => {
             let message = "it failed".to_owned();
@@ -133,12 +133,12 @@ proptest! {
         for turn in turns {
             let granted = match admission::admit(&session, rules.price, Timestamp(1)) {
                 Ok(granted) => granted,
-                Err(Denied::NotActive(inactive)) => {
+                Err(TurnDenied::NotActive(inactive)) => {
                     prop_assert!(!is_open(inactive.status));
                     break;
                 }
                 // Nothing that a fresh session can afford, and the session has not ended by a turn.
-                Err(Denied::BudgetExceeded(_)) => {
+                Err(TurnDenied::BudgetExceeded(_)) => {
                     prop_assert_eq!(session.usage.turns, 0);
                     break;
                 }

@@ -19,7 +19,7 @@ pub(crate) use clock::{GuestClock, StandingClock};
 pub(crate) use printed::{Printed, PrintedReply};
 pub(crate) use random::{Moment, Occasion, RandomStream};
 
-use super::log::Stream;
+use super::log::StdStream;
 use crate::guest::{Guest, SharedLog};
 use stdio::Output;
 
@@ -100,8 +100,8 @@ fn builder(random: &RandomStream, log: &SharedLog) -> WasiCtxBuilder {
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
-        .stdout(Output::new(Stream::Stdout, log.clone()))
-        .stderr(Output::new(Stream::Stderr, log.clone()))
+        .stdout(Output::new(StdStream::Stdout, log.clone()))
+        .stderr(Output::new(StdStream::Stderr, log.clone()))
         .wall_clock(StandingClock)
         .monotonic_clock(StandingClock)
         // One stream for both: what comes from one never comes from the other.

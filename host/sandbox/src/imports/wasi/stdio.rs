@@ -6,7 +6,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use super::super::log::Stream;
+use super::super::log::StdStream;
 use crate::guest::SharedLog;
 
 /// Bytes that a guest may write at once.
@@ -15,12 +15,12 @@ pub(super) const PERMIT: usize = 64 << 10;
 /// One of the two streams, or a guest's handle of it.
 #[derive(Clone)]
 pub(super) struct Output {
-    stream: Stream,
+    stream: StdStream,
     log: SharedLog,
 }
 
 impl Output {
-    pub(super) fn new(stream: Stream, log: SharedLog) -> Output {
+    pub(super) fn new(stream: StdStream, log: SharedLog) -> Output {
         Output { stream, log }
     }
 }

@@ -54,15 +54,15 @@ struct MemoryAt {
 /// How many globals each accessor has, handles not counted, and how many handles. The same for
 /// all instances.
 #[derive(Clone, Debug)]
-pub(super) struct Counts(Vec<(usize, usize)>);
+pub(super) struct AccessorCounts(Vec<(usize, usize)>);
 
 /// What an instance is, but for the content of its memories.
-pub(super) struct Seen {
+pub(super) struct AccessorShape {
     /// Pages of WebAssembly, for each memory in the order of snapshots.
     pub(super) sizes: Vec<u32>,
     /// The bits of its globals, in the order of snapshots, those of pinned handles last.
     pub(super) globals: Vec<u64>,
-    /// Memories that came with them. They are for [`Live::memory`].
+    /// Memories that came with them. They are for [`LiveAccessors::memory`].
     lists: Vec<Option<WasmList<u8>>>,
 }
 
@@ -74,7 +74,7 @@ type Look = TypedFunc<(u32,), ((Vec<u64>, WasmList<u8>),)>;
 type Seek = TypedFunc<(u32, u32, u32, u32), ()>;
 
 /// The accessors of one instance.
-pub(super) struct Live {
+pub(super) struct LiveAccessors {
     instance: Instance,
     looks: Vec<Option<Look>>,
     seeks: Vec<Option<Seek>>,
@@ -130,11 +130,11 @@ impl Access {
     }
 }
 
-impl Counts {
+impl AccessorCounts {
     /// Those of one accessor.
     #[cfg(test)]
-    pub(super) fn of(ordinary: usize, pinned: usize) -> Counts {
-        Counts(vec![(ordinary, pinned)])
+    pub(super) fn of(ordinary: usize, pinned: usize) -> AccessorCounts {
+        AccessorCounts(vec![(ordinary, pinned)])
     }
 
     /// How many globals there are, and how many of them, the last, are pinned handles.
@@ -144,14 +144,14 @@ impl Counts {
     }
 }
 
-impl Live {
+impl LiveAccessors {
     /// Those of a new instance.
-    pub(super) fn of(access: &Access, instance: Instance) -> Live {
+    pub(super) fn of(access: &Access, instance: Instance) -> LiveAccessors {
         fn slots<T>(count: usize) -> Vec<Option<T>> {
             std::iter::repeat_with(|| None).take(count).collect()
         }
         let accessors = access.accessors.len();
-        Live {
+        LiveAccessors {
             instance,
             looks: slots(accessors),
             seeks: slots(accessors),
@@ -182,7 +182,7 @@ impl Live {
         &self,
         access: &Access,
         store: &mut Store<Guest>,
-    ) -> wasmtime::Result<Counts> {
+    ) -> wasmtime::Result<AccessorCounts> {
         let mut counts = Vec::new();
         for accessor in &access.accessors {
             let (all,) = self.call::<(), (u32,)>(store, &accessor.globals, ()).await?;
@@ -190,16 +190,16 @@ impl Live {
             let ordinary = all.saturating_sub(pinned);
             counts.push((usize::try_from(ordinary)?, usize::try_from(pinned)?));
         }
-        Ok(Counts(counts))
+        Ok(AccessorCounts(counts))
     }
 
     /// All but the content of memories. Some of them come with it.
     pub(super) async fn see(
         &mut self,
         access: &Access,
-        counts: &Counts,
+        counts: &AccessorCounts,
         store: &mut Store<Guest>,
-    ) -> wasmtime::Result<Seen> {
+    ) -> wasmtime::Result<AccessorShape> {
         let (mut sizes, mut globals) = (Vec::new(), Vec::new());
         let (mut handles, mut lists) = (Vec::new(), Vec::new());
         for (number, accessor) in access.accessors.iter().enumerate() {
@@ -240,14 +240,14 @@ impl Live {
             handles.extend(values);
         }
         globals.append(&mut handles);
-        Ok(Seen { sizes, globals, lists })
+        Ok(AccessorShape { sizes, globals, lists })
     }
 
     /// The whole of a memory, which has a page at least.
     pub(super) async fn memory(
         &self,
         access: &Access,
-        seen: &mut Seen,
+        seen: &mut AccessorShape,
         store: &mut Store<Guest>,
         memory: usize,
     ) -> wasmtime::Result<WasmList<u8>> {
@@ -266,7 +266,7 @@ impl Live {
     pub(super) async fn set_globals(
         &self,
         access: &Access,
-        counts: &Counts,
+        counts: &AccessorCounts,
         store: &mut Store<Guest>,
         changed: &[(u32, u64)],
     ) -> wasmtime::Result<()> {

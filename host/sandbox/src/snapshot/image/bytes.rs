@@ -7,10 +7,10 @@
 //! ```
 //! Numbers without a size are LEB128; the others are little-endian.
 
-use super::pages::{BLOCK, Difference, Run};
+use super::pages::{BLOCK, Difference, PageRun};
 
 /// What is wrong with what was read.
-pub(super) type Damage = &'static str;
+pub(super) type FormatError = &'static str;
 
 /// Write a number.
 pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
@@ -35,11 +35,11 @@ pub(super) fn put_difference(out: &mut Vec<u8>, difference: &Difference) {
 }
 
 /// Reads what was written. Nothing is allocated or indexed on its word.
-pub(super) struct Reader<'b>(pub(super) &'b [u8]);
+pub(super) struct ByteReader<'b>(pub(super) &'b [u8]);
 
-impl<'b> Reader<'b> {
+impl<'b> ByteReader<'b> {
     /// A difference to a memory, or a piece of one, of this many pages.
-    pub(super) fn difference(&mut self, pages: u64) -> Result<Difference, Damage> {
+    pub(super) fn difference(&mut self, pages: u64) -> Result<Difference, FormatError> {
         let mut difference = Difference::default();
         let (mut end, mut total) = (0_u64, 0_u64);
         for _ in 0..self.number()? {
@@ -51,7 +51,7 @@ impl<'b> Reader<'b> {
             end = first + count;
             total += count;
             let number = |of: u64| u32::try_from(of).unwrap_or(0);
-            difference.runs.push(Run { first: number(first), count: number(count) });
+            difference.runs.push(PageRun { first: number(first), count: number(count) });
         }
         let mut blocks = 0_u64;
         for _ in 0..total {
@@ -65,7 +65,7 @@ impl<'b> Reader<'b> {
     }
 
     /// A number.
-    pub(super) fn number(&mut self) -> Result<u64, Damage> {
+    pub(super) fn number(&mut self) -> Result<u64, FormatError> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let [byte] = self.array()?;
@@ -78,22 +78,22 @@ impl<'b> Reader<'b> {
     }
 
     /// So many bytes.
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(TOO_SHORT)?;
         self.0 = rest;
         Ok(*taken)
     }
 
     /// That nothing is left.
-    pub(super) fn end(&self) -> Result<(), Damage> {
+    pub(super) fn end(&self) -> Result<(), FormatError> {
         if self.0.is_empty() { Ok(()) } else { Err("something follows its end") }
     }
 
-    fn take(&mut self, length: usize) -> Result<&'b [u8], Damage> {
+    fn take(&mut self, length: usize) -> Result<&'b [u8], FormatError> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(TOO_SHORT)?;
         self.0 = rest;
         Ok(taken)
     }
 }
 
-const TOO_SHORT: Damage = "it ends too early";
+const TOO_SHORT: FormatError = "it ends too early";

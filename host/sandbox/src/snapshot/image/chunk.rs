@@ -15,8 +15,8 @@
 
 use bytes::Bytes;
 
-use super::bytes::{Damage, Reader, put_difference};
-use super::pages::{BLOCK, Difference, PAGE, Run};
+use super::bytes::{ByteReader, FormatError, put_difference};
+use super::pages::{BLOCK, Difference, PAGE, PageRun};
 use dormouse_domain::agent::Digest;
 
 /// Pages of a range.
@@ -39,16 +39,16 @@ pub(super) const MAX_STORED: usize = MAX_PLAIN + HEADER;
 
 /// Why a chunk cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub(super) enum UnreadableChunk {
     /// It has a format of another time.
     Format(u8),
     /// It is not what was written.
-    Damaged(Damage),
+    Damaged(FormatError),
 }
 
-impl From<Damage> for Unreadable {
-    fn from(damage: Damage) -> Unreadable {
-        Unreadable::Damaged(damage)
+impl From<FormatError> for UnreadableChunk {
+    fn from(damage: FormatError) -> UnreadableChunk {
+        UnreadableChunk::Damaged(damage)
     }
 }
 
@@ -84,11 +84,15 @@ pub(super) fn store(plain: &[u8], scratch: &mut Vec<u8>) -> Bytes {
 }
 
 /// The difference that was stored under this digest, in a range of this many pages.
-pub(super) fn read(stored: &[u8], digest: Digest, pages: u32) -> Result<Difference, Unreadable> {
+pub(super) fn read(
+    stored: &[u8],
+    digest: Digest,
+    pages: u32,
+) -> Result<Difference, UnreadableChunk> {
     let (header, body) =
         stored.split_at_checked(HEADER).ok_or("a chunk of it is shorter than its header")?;
     if header[0] != FORMAT {
-        return Err(Unreadable::Format(header[0]));
+        return Err(UnreadableChunk::Format(header[0]));
     }
     let given = u32::from_le_bytes([header[6], header[7], header[8], header[9]]);
     if checksum(stored) != given {
@@ -112,7 +116,7 @@ pub(super) fn read(stored: &[u8], digest: Digest, pages: u32) -> Result<Differen
     if Digest::of(plain) != digest {
         return Err("a chunk of it is another one".into());
     }
-    let mut reader = Reader(plain);
+    let mut reader = ByteReader(plain);
     let difference = reader.difference(u64::from(pages))?;
     reader.end()?;
     Ok(difference)
@@ -138,7 +142,7 @@ impl Recognition {
     }
 
     /// The number of the pages of these runs.
-    pub(super) fn of<'p>(&self, runs: impl Iterator<Item = (Run, &'p [u8])>) -> u64 {
+    pub(super) fn of<'p>(&self, runs: impl Iterator<Item = (PageRun, &'p [u8])>) -> u64 {
         let mut sum = 0;
         for (run, pages) in runs {
             let mut words = [0; 24];

@@ -9,8 +9,8 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::chunk::{self, RANGE, RANGE_PAGES, Recognition};
-use super::format::Memory;
-use super::pages::{Difference, Image, PAGE, Run, differing, index};
+use super::format::MemoryState;
+use super::pages::{Difference, MemoryImage, PAGE, PageRun, differing, index};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::snapshot::Chunk;
 
@@ -19,7 +19,7 @@ const INLINE: usize = 1 << 10;
 
 /// What is known of a range of the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct KnownChunk {
     /// The range, by its number in its memory.
     pub(super) range: u32,
     /// What its content is recognised by.
@@ -34,13 +34,13 @@ pub(super) struct Known {
 #[derive(Default)]
 pub(super) struct Head {
     /// For each memory, ascending.
-    pub(super) ranges: Vec<Vec<Known>>,
+    pub(super) ranges: Vec<Vec<KnownChunk>>,
     /// Whether so much differs that the next image will not be in one piece.
     pub(super) large: bool,
 }
 
 impl Head {
-    fn find(&self, memory: usize, range: u32) -> Option<Known> {
+    fn find(&self, memory: usize, range: u32) -> Option<KnownChunk> {
         let ranges = self.ranges.get(memory)?;
         let place = ranges.binary_search_by_key(&range, |known| known.range).ok()?;
         ranges.get(place).copied()
@@ -48,13 +48,13 @@ impl Head {
 }
 
 /// An image on its way to be cut.
-pub(super) struct Cut<'k> {
+pub(super) struct ImageCut<'k> {
     head: &'k Head,
     recognition: Recognition,
-    memories: Vec<Memory>,
-    ranges: Vec<Vec<Known>>,
+    memories: Vec<MemoryState>,
+    ranges: Vec<Vec<KnownChunk>>,
     fresh: HashMap<Digest, Bytes>,
-    batch: Batch,
+    batch: CompressionBatch,
     scratch: Difference,
     /// Pages that differ.
     pages: usize,
@@ -62,7 +62,7 @@ pub(super) struct Cut<'k> {
 
 /// Plain forms that wait to be pressed.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct CompressionBatch {
     plain: Vec<u8>,
     ranges: Vec<Waiting>,
 }
@@ -72,7 +72,7 @@ struct Waiting {
     end: usize,
     memory: usize,
     place: usize,
-    before: Option<Known>,
+    before: Option<KnownChunk>,
 }
 
 /// What became of a plain form.
@@ -88,29 +88,29 @@ pub(super) struct Pressed {
 /// What was cut.
 pub(super) struct Pieces {
     /// What stands in the image itself.
-    pub(super) memories: Vec<Memory>,
+    pub(super) memories: Vec<MemoryState>,
     /// Its chunks, each once.
     pub(super) chunks: Vec<Chunk>,
     /// What is known of them, once the image is stored.
     pub(super) head: Head,
 }
 
-impl Cut<'_> {
+impl ImageCut<'_> {
     /// Begin with the next memory, of so many pages of WebAssembly.
     pub(super) fn memory(&mut self, size: u32) {
-        self.memories.push(Memory { size, ..Memory::default() });
+        self.memories.push(MemoryState { size, ..MemoryState::default() });
         self.ranges.push(Vec::new());
     }
 
     /// Begin, with what is known of the head.
-    pub(super) fn new(head: &Head, recognition: Recognition) -> Cut<'_> {
-        Cut {
+    pub(super) fn new(head: &Head, recognition: Recognition) -> ImageCut<'_> {
+        ImageCut {
             head,
             recognition,
             memories: Vec::new(),
             ranges: Vec::new(),
             fresh: HashMap::new(),
-            batch: Batch::default(),
+            batch: CompressionBatch::default(),
             scratch: Difference::default(),
             pages: 0,
         }
@@ -123,7 +123,7 @@ impl Cut<'_> {
         written: &[Range<usize>],
         first: u32,
         bytes: &[u8],
-        before: &Image,
+        before: &MemoryImage,
     ) {
         for (number, content) in (first / RANGE_PAGES..).zip(bytes.chunks(RANGE)) {
             let start = index(number - first / RANGE_PAGES) * RANGE;
@@ -134,7 +134,7 @@ impl Cut<'_> {
         }
     }
 
-    fn range(&mut self, range: u32, written: &[Range<usize>], bytes: &[u8], before: &Image) {
+    fn range(&mut self, range: u32, written: &[Range<usize>], bytes: &[u8], before: &MemoryImage) {
         let first = range * RANGE_PAGES;
         let runs = differing(written, bytes, (before, first));
         if runs.is_empty() {
@@ -159,7 +159,7 @@ impl Cut<'_> {
         let end = self.batch.plain.len();
         self.batch.ranges.push(Waiting { end, memory, place, before: before_it });
         let unknown = Digest([0; 32]);
-        self.ranges[memory].push(Known { range, content, digest: unknown, size: 0 });
+        self.ranges[memory].push(KnownChunk { range, content, digest: unknown, size: 0 });
     }
 
     /// Bytes of what stands in the image itself.
@@ -173,7 +173,7 @@ impl Cut<'_> {
     }
 
     /// What waits.
-    pub(super) fn take(&mut self) -> Batch {
+    pub(super) fn take(&mut self) -> CompressionBatch {
         std::mem::take(&mut self.batch)
     }
 
@@ -194,11 +194,11 @@ impl Cut<'_> {
 
     /// All memories are cut, and nothing waits.
     pub(super) fn finish(self) -> Pieces {
-        let Cut { mut memories, ranges, mut fresh, pages, .. } = self;
+        let ImageCut { mut memories, ranges, mut fresh, pages, .. } = self;
         let (mut chunks, mut listed) = (Vec::new(), HashSet::new());
         for (memory, ranges) in memories.iter_mut().zip(&ranges) {
             memory.chunks = ranges.iter().map(|known| (known.range, known.digest)).collect();
-            for Known { digest, size, .. } in ranges.iter().copied() {
+            for KnownChunk { digest, size, .. } in ranges.iter().copied() {
                 if listed.insert(digest) {
                     chunks.push(Chunk { digest, size, data: fresh.remove(&digest) });
                 }
@@ -209,7 +209,7 @@ impl Cut<'_> {
     }
 }
 
-impl Batch {
+impl CompressionBatch {
     /// Name and compress what waits.
     pub(super) fn press(self) -> Vec<Pressed> {
         let (mut start, mut scratch) = (0, Vec::new());
@@ -230,7 +230,7 @@ impl Batch {
 }
 
 /// The pages of a run.
-fn slice(bytes: &[u8], run: Run) -> &[u8] {
+fn slice(bytes: &[u8], run: PageRun) -> &[u8] {
     let start = index(run.first) * PAGE;
     bytes.get(start..start + index(run.count) * PAGE).unwrap_or_default()
 }

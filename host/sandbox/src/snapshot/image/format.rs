@@ -23,7 +23,7 @@
 
 use bytes::Bytes;
 
-use super::bytes::{Damage, Reader, put, put_difference};
+use super::bytes::{ByteReader, FormatError, put, put_difference};
 use super::chunk::{self, RANGE_PAGES};
 use super::instrument::RECIPE;
 use super::pages::{Difference, PAGE, WASM_PAGE};
@@ -50,16 +50,16 @@ const PAGES_EACH: u32 = (WASM_PAGE / PAGE) as u32;
 
 /// The state of all memories and globals, as it differs from the pristine image.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct ImageState {
     /// In the order of the accessors.
-    pub(super) memories: Vec<Memory>,
+    pub(super) memories: Vec<MemoryState>,
     /// Numbers of globals, ascending, with their bits.
     pub(super) globals: Vec<(u32, u64)>,
 }
 
 /// The state of a memory.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Memory {
+pub(super) struct MemoryState {
     /// How many pages of WebAssembly it has.
     pub(super) size: u32,
     /// Ranges, ascending, that differ as a chunk says.
@@ -68,7 +68,7 @@ pub(super) struct Memory {
     pub(super) difference: Difference,
 }
 
-impl Memory {
+impl MemoryState {
     /// How many pages it has.
     pub(super) fn pages(&self) -> u64 {
         u64::from(self.size) * u64::from(PAGES_EACH)
@@ -94,20 +94,20 @@ pub(super) enum Unusable {
     #[error("the agent does not start as it did when it was taken")]
     Pristine,
     #[error("it is damaged: {0}")]
-    Damaged(Damage),
+    Damaged(FormatError),
 }
 
-impl From<Damage> for Unusable {
-    fn from(damage: Damage) -> Unusable {
+impl From<FormatError> for Unusable {
+    fn from(damage: FormatError) -> Unusable {
         Unusable::Damaged(damage)
     }
 }
 
-impl From<chunk::Unreadable> for Unusable {
-    fn from(error: chunk::Unreadable) -> Unusable {
+impl From<chunk::UnreadableChunk> for Unusable {
+    fn from(error: chunk::UnreadableChunk) -> Unusable {
         match error {
-            chunk::Unreadable::Format(format) => Unusable::ChunkFormat(format),
-            chunk::Unreadable::Damaged(damage) => Unusable::Damaged(damage),
+            chunk::UnreadableChunk::Format(format) => Unusable::ChunkFormat(format),
+            chunk::UnreadableChunk::Damaged(damage) => Unusable::Damaged(damage),
         }
     }
 }
@@ -124,7 +124,7 @@ impl From<Unusable> for Fault {
     }
 }
 
-impl State {
+impl ImageState {
     /// How long the body will be, at most.
     pub(super) fn size(&self) -> usize {
         let chunks = self.memories.iter().map(|memory| memory.chunks.len() * (32 + 5));
@@ -179,7 +179,7 @@ impl State {
     }
 
     /// What these bytes say, if it is a state of this agent.
-    pub(super) fn decode(image: &[u8], pristine: &Pristine) -> Result<State, Unusable> {
+    pub(super) fn decode(image: &[u8], pristine: &Pristine) -> Result<ImageState, Unusable> {
         let (header, body) =
             image.split_at_checked(HEADER).ok_or(Unusable::Damaged("it is too short"))?;
         if header[0] != FORMAT {
@@ -198,14 +198,14 @@ impl State {
         }
         let length = length(header);
         match header[1] {
-            0 if length == body.len() => Ok(Self::read(Reader(body), pristine)?),
+            0 if length == body.len() => Ok(Self::read(ByteReader(body), pristine)?),
             LZ4 if length / MAX_RATIO <= body.len() => {
                 let body = lz4_flex::block::decompress(body, length)
                     .map_err(|_| Unusable::Damaged("it does not decompress"))?;
                 if body.len() != length {
                     return Err(Unusable::Damaged("it is not as long as it says"));
                 }
-                Ok(Self::read(Reader(&body), pristine)?)
+                Ok(Self::read(ByteReader(&body), pristine)?)
             }
             _ => Err(Unusable::Damaged("its header makes no sense")),
         }
@@ -218,7 +218,7 @@ impl State {
         length(header).min(body.len().saturating_mul(MAX_RATIO)).saturating_mul(3)
     }
 
-    fn read(mut reader: Reader<'_>, pristine: &Pristine) -> Result<State, Damage> {
+    fn read(mut reader: ByteReader<'_>, pristine: &Pristine) -> Result<ImageState, FormatError> {
         if reader.number()? != pristine.memories.len() as u64 {
             return Err("it has other memories");
         }
@@ -233,17 +233,20 @@ impl State {
         let globals = read_globals(&mut reader, pristine)?;
         let mut memories = Vec::new();
         for size in sizes {
-            let mut memory = Memory { size, ..Memory::default() };
+            let mut memory = MemoryState { size, ..MemoryState::default() };
             memory.chunks = read_chunks(&mut reader, &memory)?;
             memory.difference = reader.difference(memory.pages())?;
             memories.push(memory);
         }
         reader.end()?;
-        Ok(State { memories, globals })
+        Ok(ImageState { memories, globals })
     }
 }
 
-fn read_globals(reader: &mut Reader<'_>, pristine: &Pristine) -> Result<Vec<(u32, u64)>, Damage> {
+fn read_globals(
+    reader: &mut ByteReader<'_>,
+    pristine: &Pristine,
+) -> Result<Vec<(u32, u64)>, FormatError> {
     let mut globals: Vec<(u32, u64)> = Vec::new();
     let ordinary = pristine.ordinary().len() as u64;
     for _ in 0..reader.number()? {
@@ -258,7 +261,10 @@ fn read_globals(reader: &mut Reader<'_>, pristine: &Pristine) -> Result<Vec<(u32
     Ok(globals)
 }
 
-fn read_chunks(reader: &mut Reader<'_>, memory: &Memory) -> Result<Vec<(u32, Digest)>, Damage> {
+fn read_chunks(
+    reader: &mut ByteReader<'_>,
+    memory: &MemoryState,
+) -> Result<Vec<(u32, Digest)>, FormatError> {
     let mut chunks = Vec::new();
     let mut end = 0_u64;
     for _ in 0..reader.number()? {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::WasmList;
 
-use super::access::{Live, Seen};
+use super::access::{AccessorShape, LiveAccessors};
 use super::cut::Head;
 use super::pristine::Pristine;
 use super::{Image, read};
@@ -23,16 +23,16 @@ const _: () = assert!(YIELD.is_multiple_of(super::chunk::RANGE));
 pub(super) type List = Option<WasmList<u8>>;
 
 /// Saves and restores one instance.
-pub(crate) struct Keeper {
+pub(crate) struct ImageKeeper {
     pub(super) image: Arc<Image>,
     pub(super) pristine: Arc<Pristine>,
-    pub(super) live: Live,
+    pub(super) live: LiveAccessors,
     /// What of the state the store has. It is right as long as each state that is saved is stored, or
     /// the instance dropped.
     pub(super) head: Head,
 }
 
-impl Keeper {
+impl ImageKeeper {
     /// Whether a second instance started as the first one did.
     pub(crate) async fn is_pristine(&mut self, store: &mut Store<Guest>) -> wasmtime::Result<bool> {
         let again = read(&self.image.access, &mut self.live, store).await?;
@@ -43,7 +43,7 @@ impl Keeper {
     /// The content of all memories.
     pub(super) async fn lists(
         &self,
-        seen: &mut Seen,
+        seen: &mut AccessorShape,
         store: &mut Store<Guest>,
     ) -> wasmtime::Result<Vec<List>> {
         let mut lists = Vec::new();

@@ -5,13 +5,13 @@ use wasmtime::Store;
 use wasmtime::component::WasmList;
 
 use super::FUEL;
-use super::keeper::Keeper;
+use super::keeper::ImageKeeper;
 use super::pagemap::written_or_all;
 use super::save::{SCAN, piece};
 use crate::fuel;
 use crate::guest::Guest;
 
-impl Keeper {
+impl ImageKeeper {
     /// Bytes of its memories that are the process's own. All, where the kernel cannot tell.
     pub(crate) async fn present(&mut self, store: &mut Store<Guest>) -> wasmtime::Result<u64> {
         fuel::fill(store, FUEL)?;

@@ -62,17 +62,17 @@ use wasmtime::Store;
 use wasmtime::component::{Component, Instance, Linker};
 
 pub(crate) use instrument::{RECIPE, instrument};
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::ImageKeeper;
 pub(crate) use unpinned::Unpinned;
 
 use crate::fault::Fault;
 use crate::fuel;
 use crate::guest::Guest;
-use access::{Access, Live};
+use access::{Access, LiveAccessors};
 use chunk::Recognition;
 use cut::Head;
 use keeper::YIELD;
-use pages::Image as MemoryImage;
+use pages::MemoryImage;
 use pristine::Pristine;
 
 /// Fuel for one round of accessors: far more than any has use for.
@@ -123,7 +123,7 @@ impl Image {
         store: &mut Store<Guest>,
         instance: Instance,
     ) -> Result<Option<u32>, Fault> {
-        let live = Live::of(&self.access, instance);
+        let live = LiveAccessors::of(&self.access, instance);
         fuel::fill(store, FUEL).map_err(|error| Fault::Host(format!("{error:#}")))?;
         match live.pin(&self.access, self.unpinned, store).await {
             Ok(()) => Ok(None),
@@ -144,8 +144,8 @@ impl Image {
         self: &Arc<Image>,
         store: &mut Store<Guest>,
         instance: Instance,
-    ) -> Result<Keeper, Fault> {
-        let mut live = Live::of(&self.access, instance);
+    ) -> Result<ImageKeeper, Fault> {
+        let mut live = LiveAccessors::of(&self.access, instance);
         let started = async {
             // Within the fuel of the start: it is what the agent imports that is asked for.
             live.pin(&self.access, self.unpinned, store).await.map_err(|(_, error)| error)?;
@@ -163,14 +163,14 @@ impl Image {
         };
         let started: wasmtime::Result<_> = started.await;
         let pristine = started.map_err(|error| store.data_mut().fault(&error))?;
-        Ok(Keeper { image: self.clone(), pristine, live, head: Head::default() })
+        Ok(ImageKeeper { image: self.clone(), pristine, live, head: Head::default() })
     }
 }
 
 /// The pristine image, from an instance that has done nothing yet.
 async fn read(
     access: &Access,
-    live: &mut Live,
+    live: &mut LiveAccessors,
     store: &mut Store<Guest>,
 ) -> wasmtime::Result<Pristine> {
     let counts = live.counts(access, store).await?;

@@ -14,16 +14,16 @@ pub(super) const BLOCK: usize = 64;
 pub(super) const WASM_PAGE: usize = 65_536;
 
 /// The content of a memory. Pages of zeros take no room.
-pub(super) struct Image {
+pub(super) struct MemoryImage {
     /// For each page: 0 where it is all zeros, else one more than its place in `data`.
     places: Vec<u32>,
     data: Vec<u8>,
 }
 
-impl Image {
+impl MemoryImage {
     /// An image of no pages.
-    pub(super) fn new() -> Image {
-        Image { places: Vec::new(), data: Vec::new() }
+    pub(super) fn new() -> MemoryImage {
+        MemoryImage { places: Vec::new(), data: Vec::new() }
     }
 
     /// Append these bytes, which are whole pages.
@@ -75,7 +75,7 @@ static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// Pages in a row that differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct PageRun {
     pub(super) first: u32,
     pub(super) count: u32,
 }
@@ -84,7 +84,7 @@ pub(super) struct Run {
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub(super) struct Difference {
     /// In order, none touching the next.
-    pub(super) runs: Vec<Run>,
+    pub(super) runs: Vec<PageRun>,
     /// For each page of the runs: a bit for each block that differs, the lowest first.
     pub(super) blocks: Vec<u64>,
     /// Those blocks, in order.
@@ -96,10 +96,10 @@ impl Difference {
     /// the image. Here they count from `base` on.
     pub(super) fn add(
         &mut self,
-        runs: &[Run],
+        runs: &[PageRun],
         base: u32,
         bytes: &[u8],
-        (before, first): (&Image, u32),
+        (before, first): (&MemoryImage, u32),
     ) {
         for run in runs {
             for page in run.first..run.first + run.count {
@@ -125,7 +125,8 @@ impl Difference {
 
     /// Add another one, whose pages count from `first` on and lie behind all of this.
     pub(super) fn append(&mut self, other: &Difference, first: u32) {
-        let runs = other.runs.iter().map(|run| Run { first: first + run.first, count: run.count });
+        let runs =
+            other.runs.iter().map(|run| PageRun { first: first + run.first, count: run.count });
         self.runs.extend(runs);
         self.blocks.extend_from_slice(&other.blocks);
         self.data.extend_from_slice(&other.data);
@@ -151,14 +152,14 @@ impl Difference {
         &'d self,
         first: u32,
         most: u32,
-        before: &'d Image,
-    ) -> impl Iterator<Item = (Run, Vec<u8>)> + 'd {
+        before: &'d MemoryImage,
+    ) -> impl Iterator<Item = (PageRun, Vec<u8>)> + 'd {
         let (mut data, mut blocks) = (self.data.as_slice(), self.blocks.iter());
         let pieces = self.runs.iter().flat_map(move |run| {
             let end = run.first + run.count;
             (run.first..end)
                 .step_by(index(most))
-                .map(move |at| Run { first: first + at, count: most.min(end - at) })
+                .map(move |at| PageRun { first: first + at, count: most.min(end - at) })
         });
         pieces.map(move |run| {
             let mut pages = vec![0; index(run.count) * PAGE];
@@ -176,8 +177,8 @@ impl Difference {
 pub(super) fn differing(
     written: &[Range<usize>],
     bytes: &[u8],
-    (before, first): (&Image, u32),
-) -> Vec<Run> {
+    (before, first): (&MemoryImage, u32),
+) -> Vec<PageRun> {
     let mut runs = Vec::new();
     for range in written {
         for at in range.clone().step_by(PAGE) {
@@ -192,10 +193,10 @@ pub(super) fn differing(
 }
 
 /// Add a page behind these runs.
-fn extend(runs: &mut Vec<Run>, number: u32) {
+fn extend(runs: &mut Vec<PageRun>, number: u32) {
     match runs.last_mut() {
         Some(run) if run.first + run.count == number => run.count += 1,
-        Some(_) | None => runs.push(Run { first: number, count: 1 }),
+        Some(_) | None => runs.push(PageRun { first: number, count: 1 }),
     }
 }
 
@@ -233,7 +234,7 @@ mod tests {
     fn a_difference_applied_to_the_image_is_the_memory_again() {
         let mut then = vec![0_u8; 6 * PAGE];
         then[PAGE..2 * PAGE].fill(7);
-        let mut image = Image::new();
+        let mut image = MemoryImage::new();
         image.append(&then);
         let mut now = then.clone();
         now.extend([0; 2 * PAGE]);
@@ -246,7 +247,10 @@ mod tests {
         let mut difference = Difference::default();
         let runs = differing(std::slice::from_ref(&(0..now.len())), &now, (&image, 0));
         difference.add(&runs, 0, &now, (&image, 0));
-        assert_eq!(difference.runs, [Run { first: 1, count: 3 }, Run { first: 7, count: 1 }]);
+        assert_eq!(
+            difference.runs,
+            [PageRun { first: 1, count: 3 }, PageRun { first: 7, count: 1 }]
+        );
         assert_eq!(difference.data.len(), 68 * BLOCK);
 
         for most in [1, 2, 16] {
@@ -261,19 +265,19 @@ mod tests {
 
     #[test]
     fn pages_that_count_from_elsewhere_are_the_same_pages() {
-        let mut image = Image::new();
+        let mut image = MemoryImage::new();
         image.append(&[5; 4 * PAGE]);
         let mut now = [5; 4 * PAGE];
         now[2 * PAGE + 7] = 6;
         now[3 * PAGE] = 6;
         let piece = &now[2 * PAGE..];
         let runs = differing(std::slice::from_ref(&(0..piece.len())), piece, (&image, 2));
-        assert_eq!(runs, [Run { first: 0, count: 2 }]);
+        assert_eq!(runs, [PageRun { first: 0, count: 2 }]);
         let (mut there, mut here) = (Difference::default(), Difference::default());
         there.add(&runs, 2, piece, (&image, 2));
-        assert_eq!(there.runs, [Run { first: 2, count: 2 }]);
+        assert_eq!(there.runs, [PageRun { first: 2, count: 2 }]);
         here.append(&there, 10);
-        assert_eq!(here.runs, [Run { first: 12, count: 2 }]);
+        assert_eq!(here.runs, [PageRun { first: 12, count: 2 }]);
         assert_eq!((here.blocks, here.data), (there.blocks, there.data));
     }
 }

@@ -5,18 +5,18 @@
 
 use std::any::TypeId;
 
-use super::access::Counts;
-use super::pages::Image;
+use super::access::AccessorCounts;
+use super::pages::MemoryImage;
 use dormouse_base::memory::Account;
 
 /// What an instance is before its first turn.
 pub(super) struct Pristine {
     /// Its memories, in the order of the accessors.
-    pub(super) memories: Vec<Image>,
+    pub(super) memories: Vec<MemoryImage>,
     /// The bits of its globals, those of pinned handles last.
     pub(super) globals: Vec<u64>,
     /// How many of them there are, and how many are pinned handles.
-    pub(super) counts: Counts,
+    pub(super) counts: AccessorCounts,
     /// What it holds of the host.
     pub(super) held: Vec<TypeId>,
     /// A hash of all but what it holds.
@@ -28,9 +28,9 @@ pub(super) struct Pristine {
 impl Pristine {
     /// An instance with these memories and globals, that holds this. The account pays for the copy.
     pub(super) fn new(
-        memories: Vec<Image>,
+        memories: Vec<MemoryImage>,
         globals: Vec<u64>,
-        counts: Counts,
+        counts: AccessorCounts,
         held: Vec<TypeId>,
         account: Account,
     ) -> Pristine {

@@ -11,10 +11,10 @@ use wasmtime::Store;
 
 use super::FUEL;
 use super::chunk::{self, MAX_STORED, RANGE, RANGE_PAGES, Recognition};
-use super::cut::{Head, Known};
-use super::format::{State, Unusable};
-use super::keeper::{Keeper, SMALL, blocking};
-use super::pages::{PAGE, Run, index};
+use super::cut::{Head, KnownChunk};
+use super::format::{ImageState, Unusable};
+use super::keeper::{ImageKeeper, SMALL, blocking};
+use super::pages::{PAGE, PageRun, index};
 use super::pristine::Pristine;
 use crate::fault::Fault;
 use crate::fuel;
@@ -40,11 +40,11 @@ struct Place {
 /// A chunk that was read: the pages of its range that differ.
 struct Read {
     memory: usize,
-    known: Known,
-    pages: Vec<(Run, Vec<u8>)>,
+    known: KnownChunk,
+    pages: Vec<(PageRun, Vec<u8>)>,
 }
 
-impl Keeper {
+impl ImageKeeper {
     /// Give a new instance the state of an image.
     pub(crate) async fn restore(
         &mut self,
@@ -52,14 +52,14 @@ impl Keeper {
         image: &Bytes,
         chunks: &[Chunk],
     ) -> Result<(), Fault> {
-        let size = State::decoded_size(image);
+        let size = ImageState::decoded_size(image);
         let given = chunks.iter().filter_map(|chunk| chunk.data.as_ref()).map(Bytes::len);
         let given = image.len() + given.sum::<usize>();
         // What was read of the store, and what the image is decoded to.
         store.data_mut().memory.hold((given + size) as u64)?;
         let state = {
             let (pristine, image) = (self.pristine.clone(), image.clone());
-            let decode = move || State::decode(&image, &pristine);
+            let decode = move || ImageState::decode(&image, &pristine);
             if size > SMALL { blocking(decode).await? } else { decode() }?
         };
         let places = places(&state, chunks)?;
@@ -83,7 +83,11 @@ impl Keeper {
     }
 
     /// Write all but the chunks. Answers whether there was memory for it.
-    async fn write(&mut self, store: &mut Store<Guest>, state: &State) -> wasmtime::Result<bool> {
+    async fn write(
+        &mut self,
+        store: &mut Store<Guest>,
+        state: &ImageState,
+    ) -> wasmtime::Result<bool> {
         let (image, pristine) = (self.image.clone(), self.pristine.clone());
         let access = &image.access;
         for (number, (memory, before)) in state.memories.iter().zip(&pristine.memories).enumerate()
@@ -148,7 +152,7 @@ impl Keeper {
 }
 
 /// Where each chunk belongs, all of them present.
-fn places(state: &State, chunks: &[Chunk]) -> Result<Vec<Place>, Unusable> {
+fn places(state: &ImageState, chunks: &[Chunk]) -> Result<Vec<Place>, Unusable> {
     let chunks: HashMap<Digest, &Bytes> =
         chunks.iter().filter_map(|chunk| Some((chunk.digest, chunk.data.as_ref()?))).collect();
     let mut places = Vec::new();
@@ -177,18 +181,18 @@ fn read(
             Some(before) => difference.written(first, RANGE_PAGES, before).collect(),
             None => Vec::new(),
         };
-        let runs = pages.iter().map(|(run, pages): &(Run, Vec<u8>)| {
-            (Run { first: run.first - first, count: run.count }, pages.as_slice())
+        let runs = pages.iter().map(|(run, pages): &(PageRun, Vec<u8>)| {
+            (PageRun { first: run.first - first, count: run.count }, pages.as_slice())
         });
         let content = recognition.of(runs);
         let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        Ok(Read { memory, known: Known { range, content, digest, size }, pages })
+        Ok(Read { memory, known: KnownChunk { range, content, digest, size }, pages })
     };
     places.into_iter().map(read).collect()
 }
 
 /// Pages at their place in the memory.
-fn placed((run, pages): (Run, Vec<u8>)) -> (u32, Vec<u8>) {
+fn placed((run, pages): (PageRun, Vec<u8>)) -> (u32, Vec<u8>) {
     // A memory has 2 GiB at most, and all pages were seen to lie in it.
     (u32::try_from(index(run.first) * PAGE).unwrap_or(u32::MAX), pages)
 }

@@ -10,11 +10,11 @@ use tokio::task::JoinHandle;
 use wasmtime::Store;
 use wasmtime::component::WasmList;
 
-use super::cut::{Batch, Cut, Head, Pieces, Pressed};
-use super::format::{MAX_PAGES, Memory, State};
-use super::keeper::{Keeper, List, SMALL, YIELD, blocking};
+use super::cut::{CompressionBatch, Head, ImageCut, Pieces, Pressed};
+use super::format::{ImageState, MAX_PAGES, MemoryState};
+use super::keeper::{ImageKeeper, List, SMALL, YIELD, blocking};
 use super::pagemap::written_or_all;
-use super::pages::{Difference, PAGE, Run, differing, index};
+use super::pages::{Difference, PAGE, PageRun, differing, index};
 use super::{FUEL, held};
 use crate::fault::Fault;
 use crate::fuel;
@@ -30,7 +30,7 @@ pub(super) const SCAN: usize = 4 << 20;
 /// Pages that are copied before it is seen whether it is too much.
 const STEP: u32 = 16;
 
-impl Keeper {
+impl ImageKeeper {
     /// The state after a turn, or why it cannot be saved now. What it takes in memory is charged to
     /// the instance.
     pub(crate) async fn save(&mut self, store: &mut Store<Guest>) -> Result<Saved, Fault> {
@@ -64,7 +64,7 @@ impl Keeper {
         let globals = changed.map(|(number, (now, _))| (number, *now)).collect();
         let fresh = chunks.iter().filter_map(|chunk| chunk.data.as_ref());
         let fresh: u64 = fresh.map(|data| data.len() as u64).sum();
-        let data = self.encode(store, State { memories, globals }, fresh).await?;
+        let data = self.encode(store, ImageState { memories, globals }, fresh).await?;
         store.data_mut().memory.keep(fresh + data.len() as u64);
         self.head = head;
         Ok(Saved::State(GuestState::Image { data, chunks }))
@@ -74,7 +74,7 @@ impl Keeper {
     async fn encode(
         &self,
         store: &mut Store<Guest>,
-        state: State,
+        state: ImageState,
         chunks: u64,
     ) -> Result<Bytes, Fault> {
         let size = state.size();
@@ -91,7 +91,7 @@ impl Keeper {
         store: &mut Store<Guest>,
         sizes: &[u32],
         lists: &[List],
-    ) -> Option<Vec<Memory>> {
+    ) -> Option<Vec<MemoryState>> {
         let mut memories = Vec::with_capacity(sizes.len());
         let mut left = ONE_PIECE;
         let mut worked = 0;
@@ -121,7 +121,7 @@ impl Keeper {
                 }
             }
             left -= difference.size();
-            memories.push(Memory { size: *size, chunks: Vec::new(), difference });
+            memories.push(MemoryState { size: *size, chunks: Vec::new(), difference });
         }
         store.data_mut().memory.note_present(present);
         Some(memories)
@@ -134,7 +134,7 @@ impl Keeper {
         sizes: &[u32],
         lists: &[List],
     ) -> Result<Pieces, Fault> {
-        let mut cut = Cut::new(&self.head, self.image.recognition);
+        let mut cut = ImageCut::new(&self.head, self.image.recognition);
         let mut press = Press::default();
         let mut worked = 0;
         let mut present = 0;
@@ -186,20 +186,28 @@ struct Press {
 
 impl Press {
     /// Pay for all of it. What was paid for the largest batch is kept for those that follow.
-    fn pay(&self, store: &mut Store<Guest>, cut: &Cut<'_>) -> Result<(), Fault> {
+    fn pay(&self, store: &mut Store<Guest>, cut: &ImageCut<'_>) -> Result<(), Fault> {
         let bytes = self.kept + self.current + self.next + cut.inline() as u64;
         store.data_mut().memory.hold(bytes)
     }
 
-    async fn begin(&mut self, store: &mut Store<Guest>, cut: &mut Cut<'_>) -> Result<(), Fault> {
+    async fn begin(
+        &mut self,
+        store: &mut Store<Guest>,
+        cut: &mut ImageCut<'_>,
+    ) -> Result<(), Fault> {
         self.finish(store, cut).await?;
-        let batch: Batch = cut.take();
+        let batch: CompressionBatch = cut.take();
         self.current = std::mem::take(&mut self.next);
         self.pressing = Some(tokio::task::spawn_blocking(move || batch.press()));
         Ok(())
     }
 
-    async fn finish(&mut self, store: &mut Store<Guest>, cut: &mut Cut<'_>) -> Result<(), Fault> {
+    async fn finish(
+        &mut self,
+        store: &mut Store<Guest>,
+        cut: &mut ImageCut<'_>,
+    ) -> Result<(), Fault> {
         if let Some(pressing) = self.pressing.take() {
             let pressed = pressing.await.map_err(|error| Fault::Host(error.to_string()))?;
             self.current = 0;
@@ -212,7 +220,7 @@ impl Press {
     fn absorb(
         &mut self,
         store: &mut Store<Guest>,
-        cut: &mut Cut<'_>,
+        cut: &mut ImageCut<'_>,
         pressed: Vec<Pressed>,
     ) -> Result<(), Fault> {
         self.kept += cut.absorb(pressed) as u64;
@@ -243,12 +251,12 @@ fn page(at: usize) -> u32 {
 }
 
 /// The same runs, none longer than a step.
-fn steps(runs: &[Run]) -> impl Iterator<Item = Run> + '_ {
+fn steps(runs: &[PageRun]) -> impl Iterator<Item = PageRun> + '_ {
     runs.iter().flat_map(|run| {
         let end = run.first + run.count;
         (run.first..end)
             .step_by(index(STEP))
-            .map(move |first| Run { first, count: STEP.min(end - first) })
+            .map(move |first| PageRun { first, count: STEP.min(end - first) })
     })
 }
 
@@ -256,14 +264,14 @@ fn steps(runs: &[Run]) -> impl Iterator<Item = Run> + '_ {
 mod tests {
     use std::ops::Range;
 
-    use super::super::pages::Image;
+    use super::super::pages::MemoryImage;
     use super::*;
 
     /// Every test that saves an image tests the kernel's word as well.
     pub(super) fn nothing_else_differs(
         written: &[Range<usize>],
         bytes: &[u8],
-        (before, first): (&Image, u32),
+        (before, first): (&MemoryImage, u32),
     ) {
         for (number, page) in bytes.chunks_exact(PAGE).enumerate() {
             if page != before.page(index(first) + number) {
@@ -279,7 +287,7 @@ mod tests {
         let why = too_large(&[1, 32_769]).expect("it is not");
         assert!(why.contains("2 GiB"), "{why}");
         // All numbers of such a memory fit where they are kept.
-        let memory = Memory { size: MAX_PAGES, ..Memory::default() };
+        let memory = MemoryState { size: MAX_PAGES, ..MemoryState::default() };
         assert_eq!(memory.pages() * PAGE as u64, 2 << 30);
         assert_eq!(u64::from(page((2 << 30) - 1)), memory.pages() - 1);
         let last = u32::try_from(memory.pages() / 16 - 1).expect("it fits");

@@ -8,7 +8,7 @@ use wasmtime::{Engine, Store};
 
 use super::Counts;
 use crate::engine;
-use crate::guest::{Guest, Start};
+use crate::guest::{Guest, StartConditions};
 use crate::snapshot::{Image, ImageKeeper, Saved, Unpinned};
 use crate::tests::grant;
 use crate::{fuel, imports};
@@ -31,7 +31,7 @@ pub(super) struct Forms {
 }
 
 /// One form of a component, and an instance of it while one lives.
-struct Form<'a> {
+struct SnapshotForm<'a> {
     forms: &'a Forms,
     component: Component,
     image: Option<Arc<Image>>,
@@ -78,7 +78,7 @@ impl Forms {
             (Ok(_), Err(error)) => return Err(format!("it compiles no more: {error}")),
         };
         let image = Some(Arc::new(Image::of(&instrumented, Unpinned::default(), 7)));
-        let form = |component, image| Form { forms: self, component, image, live: None };
+        let form = |component, image| SnapshotForm { forms: self, component, image, live: None };
         let mut plain = form(plain, None);
         let mut awake = form(instrumented.clone(), image.clone());
         let mut asleep = form(instrumented, image);
@@ -110,7 +110,7 @@ impl Forms {
     }
 }
 
-impl Form<'_> {
+impl SnapshotForm<'_> {
     /// Make an instance where none lives. Answers whether there is one.
     async fn start(&mut self) -> bool {
         if self.live.is_none() {
@@ -123,7 +123,7 @@ impl Form<'_> {
         let Forms { engine, clock, memory } = self.forms;
         let mut linker = imports::linker(engine).expect("it links");
         linker.define_unknown_imports_as_traps(&self.component).ok()?;
-        let guest = Guest::new(&grant(), Start::Session, MEMORY, memory.account(), clock);
+        let guest = Guest::new(&grant(), StartConditions::Session, MEMORY, memory.account(), clock);
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.memory);
         fuel::configure(&mut store).expect("it has fuel");

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::super::Shared;
+use super::super::EmbeddedShared;
 use super::super::keys;
 use super::super::tables::blobs::BlobId;
 use super::super::tables::blobs::Contents;
 use super::super::tables::snapshots::Content;
 use super::super::tables::snapshots::SnapshotCell;
 use super::super::tables::{self, snapshots};
-use super::{Change, Encoded, NewEvent, NewSnapshot, Shares};
+use super::{BlobUses, Encoded, EncodedWrite, NewEvent, NewSnapshot};
 use crate::{StoreError, Transaction, codec};
 use dormouse_domain::agent::Digest;
-use dormouse_domain::event::{Event, Subject};
+use dormouse_domain::event::{Event, EventSubject};
 use dormouse_domain::id::SessionId;
 use dormouse_domain::snapshot::{GuestState, Snapshot};
 
@@ -37,7 +37,7 @@ impl Draft {
     /// [`Transaction::check`] says.
     pub(in super::super) fn new(
         transaction: Transaction,
-        store: Option<&Shared>,
+        store: Option<&EmbeddedShared>,
     ) -> Result<Draft, StoreError> {
         transaction.check()?;
         let known = store.filter(|_| super::reads(&transaction));
@@ -50,7 +50,7 @@ impl Draft {
         let events: Vec<NewEvent> = events.iter().map(event).collect();
         let components = std::mem::take(&mut placer.components);
         let shares = placer.finish()?;
-        let of_changes: usize = changes.iter().map(Change::size).sum();
+        let of_changes: usize = changes.iter().map(EncodedWrite::size).sum();
         let of_events: usize = events.iter().map(|(_, event)| event.len() + 8).sum();
         let contents = if shares.contents.are_large() { 0 } else { shares.contents.size() };
         let size = of_changes + of_events + 64 * shares.uses.len() + contents + 64;
@@ -62,7 +62,7 @@ impl Draft {
     }
 
     /// A change that no transaction makes.
-    pub(in super::super) fn of(change: Change) -> Draft {
+    pub(in super::super) fn of(change: EncodedWrite) -> Draft {
         let size = 64 + change.size();
         let encoded = Encoded { changes: vec![change], size, ..Encoded::default() };
         Draft { encoded, components: Vec::new() }
@@ -84,7 +84,7 @@ impl Draft {
     ///
     /// # Errors
     /// Why it could not be written.
-    pub(in super::super) fn stage(mut self, store: &Shared) -> Result<Encoded, StoreError> {
+    pub(in super::super) fn stage(mut self, store: &EmbeddedShared) -> Result<Encoded, StoreError> {
         let contents = &mut self.encoded.shares.contents;
         if contents.are_large() {
             *contents = std::mem::take(contents).stage(&store.disk)?;
@@ -103,8 +103,8 @@ impl Draft {
 
 fn event(event: &Event) -> NewEvent {
     let about = match event.subject {
-        Subject::Session(id) => Some(id),
-        Subject::Agent(_) => None,
+        EventSubject::Session(id) => Some(id),
+        EventSubject::Agent(_) => None,
     };
     (about, codec::encode_event(event))
 }
@@ -117,7 +117,7 @@ pub(in super::super) struct BlobPlacer<'a> {
     components: Vec<(Bytes, Bytes)>,
     /// Where a blob may be already, so that it is not written in vain: sessions and templates are
     /// made of what is there. If it goes before they are made, so has what they were to start from.
-    known: Option<&'a Shared>,
+    known: Option<&'a EmbeddedShared>,
 }
 
 impl BlobPlacer<'_> {
@@ -127,7 +127,7 @@ impl BlobPlacer<'_> {
     }
 
     /// What is referred to, and what of it has to be written.
-    pub(in super::super) fn finish(mut self) -> Result<Shares, StoreError> {
+    pub(in super::super) fn finish(mut self) -> Result<BlobUses, StoreError> {
         if let Some(store) = self.known {
             let mut known = Vec::new();
             for id in self.blobs.keys() {
@@ -138,7 +138,7 @@ impl BlobPlacer<'_> {
             known.iter().for_each(|id| drop(self.blobs.remove(id)));
         }
         let contents = Contents::of(self.blobs.into_iter().collect());
-        Ok(Shares { uses: self.uses, contents })
+        Ok(BlobUses { uses: self.uses, contents })
     }
 
     /// A snapshot of this session.

@@ -10,15 +10,15 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::batch::Change;
+use super::batch::KeyChange;
 use super::compact::Wanted;
-use super::core::{Core, Next, Want, held};
-use super::index::{self, Applied, Changes};
+use super::core::{ApplierStep, Core, Want, held};
 use super::io::{is_full, is_unchanged};
+use super::ordered_map::{self, Applied, Changes};
 use super::overlay::Generation;
 use super::packs::Packs;
-use super::value::{self, Kind, Pointer, Stored};
-use super::writer::Writer;
+use super::value::{self, PackKind, Pointer, Stored};
+use super::writer::PackWriter;
 use super::{CommitError, stage};
 
 /// How many keys a batch of the index changes: it lets nobody else in meanwhile.
@@ -36,12 +36,12 @@ const WAIT: Duration = Duration::from_millis(200);
 /// What belongs to the applier alone.
 #[derive(Debug)]
 pub(super) struct Applier {
-    pub(super) heads: Writer,
-    pub(super) rows: Writer,
+    pub(super) heads: PackWriter,
+    pub(super) rows: PackWriter,
     /// Where compaction puts what has survived: it will stay longer than what is new.
-    pub(super) old_heads: Writer,
-    pub(super) old_rows: Writer,
-    pub(super) old_large: Writer,
+    pub(super) old_heads: PackWriter,
+    pub(super) old_rows: PackWriter,
+    pub(super) old_large: PackWriter,
     /// Packs that cannot be read whole: they are left as they are.
     pub(super) unreadable: HashSet<u64>,
 }
@@ -65,33 +65,33 @@ enum Placed {
 }
 
 impl Applier {
-    pub(super) fn new(options: &super::Options) -> Applier {
-        let writer = |kind| Writer::new(kind, options.pack_bytes);
+    pub(super) fn new(options: &super::EngineOptions) -> Applier {
+        let writer = |kind| PackWriter::new(kind, options.pack_bytes);
         Applier {
-            heads: writer(Kind::Head),
-            rows: writer(Kind::Rows),
-            old_heads: writer(Kind::Head),
-            old_rows: writer(Kind::Rows),
-            old_large: Writer::new(Kind::Large, stage::pack_bytes(options)),
+            heads: writer(PackKind::Head),
+            rows: writer(PackKind::Rows),
+            old_heads: writer(PackKind::Head),
+            old_rows: writer(PackKind::Rows),
+            old_large: PackWriter::new(PackKind::Large, stage::pack_bytes(options)),
             unreadable: HashSet::new(),
         }
     }
 
     /// Where values of this kind go that have survived.
-    pub(super) fn old(&mut self, kind: Kind) -> &mut Writer {
+    pub(super) fn old(&mut self, kind: PackKind) -> &mut PackWriter {
         match kind {
-            Kind::Head => &mut self.old_heads,
-            Kind::Rows => &mut self.old_rows,
-            Kind::Large => &mut self.old_large,
+            PackKind::Head => &mut self.old_heads,
+            PackKind::Rows => &mut self.old_rows,
+            PackKind::Large => &mut self.old_large,
         }
     }
 
     /// Sync what has survived.
     pub(super) fn sync_old(&mut self, packs: &Packs) -> io::Result<()> {
-        Kind::ALL.into_iter().try_for_each(|kind| self.old(kind).sync(packs))
+        PackKind::ALL.into_iter().try_for_each(|kind| self.old(kind).sync(packs))
     }
 
-    pub(super) fn writers(&mut self) -> [&mut Writer; 5] {
+    pub(super) fn writers(&mut self) -> [&mut PackWriter; 5] {
         let Applier { heads, rows, old_heads, old_rows, old_large, .. } = self;
         [heads, rows, old_heads, old_rows, old_large]
     }
@@ -101,7 +101,7 @@ impl Core {
     /// The thread of the applier.
     pub(super) fn run(&self) {
         self.make_spare();
-        while self.next() == Next::Round {
+        while self.next() == ApplierStep::Round {
             let done = self.round_and_compact();
             self.rest();
             match done {
@@ -172,7 +172,7 @@ impl Core {
 
     /// Leave the packs that were being written. Nothing points to what has not been synced.
     pub(super) fn give_up(&self, applier: &mut Applier, error: &io::Error) -> RoundError {
-        applier.writers().into_iter().for_each(Writer::end);
+        applier.writers().into_iter().for_each(PackWriter::end);
         let trouble = trouble(error);
         if !matches!(trouble, RoundError::Failed(_)) {
             self.sweep(applier);
@@ -200,13 +200,13 @@ impl Core {
         let mut placed = Vec::with_capacity(count);
         for (key, change) in &frozen.changes {
             placed.push(match change {
-                Change::Delete => Placed::Nowhere,
-                Change::Staged(pointer) => Placed::At(*pointer),
-                Change::Put(class, value) => {
+                KeyChange::Delete => Placed::Nowhere,
+                KeyChange::Staged(pointer) => Placed::At(*pointer),
+                KeyChange::Put(class, value) => {
                     let writer = match value::kind_of(*class, value.len()) {
                         None => None,
-                        Some(Kind::Head) => Some(&mut applier.heads),
-                        Some(Kind::Rows | Kind::Large) => Some(&mut applier.rows),
+                        Some(PackKind::Head) => Some(&mut applier.heads),
+                        Some(PackKind::Rows | PackKind::Large) => Some(&mut applier.rows),
                     };
                     match writer {
                         None => Placed::Inline,
@@ -230,7 +230,7 @@ impl Core {
         let mut written = 0;
         for (done, some) in all.chunks(KEYS).enumerate() {
             let mut changes = Changes::with_capacity(some.len() + 16);
-            let mut counts = Counts::default();
+            let mut counts = PackCounts::default();
             for ((key, change), placed) in some {
                 let is_new = frozen.fresh.contains::<[u8]>(key);
                 let before = match is_new {
@@ -241,7 +241,7 @@ impl Core {
                     (Placed::At(pointer), change) => {
                         (Some(pointer.write(key, change.front())), Some(*pointer))
                     }
-                    (Placed::Inline, Change::Put(_, value)) => {
+                    (Placed::Inline, KeyChange::Put(_, value)) => {
                         (Some(value::write_inline(key, value)), None)
                     }
                     (Placed::Inline | Placed::Nowhere, _) => (None, None),
@@ -262,13 +262,13 @@ impl Core {
         }
         self.advance(&COPY, 0, 1);
         let applied = Applied { sequence: frozen.sequence, next_pack: self.packs.next() };
-        self.index.apply(vec![(index::APPLIED.to_vec(), Some(applied.write()))])?;
+        self.index.apply(vec![(ordered_map::APPLIED.to_vec(), Some(applied.write()))])?;
         self.patiently(|| self.index.flush())?;
         Ok(written)
     }
 
     /// One batch of the index, with the counts of the packs that it concerns.
-    pub(super) fn apply(&self, mut changes: Changes, counts: Counts) -> io::Result<()> {
+    pub(super) fn apply(&self, mut changes: Changes, counts: PackCounts) -> io::Result<()> {
         let counts: Vec<(u64, u64)> = self.packs.with(|table| {
             let known = |(number, (less, more)): (u64, (u64, u64))| {
                 let pack = table.get(&number)?;
@@ -277,8 +277,8 @@ impl Core {
             counts.0.into_iter().filter_map(known).collect()
         });
         for (number, live) in &counts {
-            let count = (*live > 0).then(|| index::write_count(*number, *live));
-            changes.push((index::pack_key(*number), count));
+            let count = (*live > 0).then(|| ordered_map::write_count(*number, *live));
+            changes.push((ordered_map::pack_key(*number), count));
         }
         self.index.apply(changes)?;
         self.packs.with(|table| {
@@ -317,9 +317,9 @@ impl Core {
 
 /// By how much the counts of live bytes of packs change: less, and more.
 #[derive(Debug, Default)]
-pub(super) struct Counts(BTreeMap<u64, (u64, u64)>);
+pub(super) struct PackCounts(BTreeMap<u64, (u64, u64)>);
 
-impl Counts {
+impl PackCounts {
     /// Something points there now.
     pub(super) fn point(&mut self, pointer: Pointer) {
         self.0.entry(pointer.pack).or_default().1 += u64::from(pointer.length);

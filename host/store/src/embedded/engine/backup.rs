@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 use super::applier::RoundError;
 use super::core::{Core, held};
-use super::frame::{self, HEADER, Reader};
-use super::index::{self, APPLIED, Changes, IDENTITY, Index, is_own};
+use super::frame::{self, FrameReader, HEADER};
 use super::io::{Handle, Io, is_full};
+use super::ordered_map::{self, APPLIED, Changes, IDENTITY, OrderedMap, is_own};
 use super::packs::{self, FrameError, Packs, Pinned, pack_name};
-use super::value::{Kind, Stored};
-use super::{CommitError, OpenError, log};
+use super::value::{PackKind, Stored};
+use super::{CommitError, EngineOpenError, log};
 
 const KEYS: &str = "index.backup";
 const UNREADY: &str = "index.backup.new";
@@ -35,7 +35,7 @@ const NUMBER: u64 = u64::MAX;
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BackupError {
+pub(crate) enum EngineBackupError {
     /// There is something in the folder.
     #[error("the folder for the backup is not empty")]
     NotEmpty,
@@ -59,9 +59,9 @@ pub(crate) enum BackupError {
     Io(#[source] io::Error),
 }
 
-impl From<io::Error> for BackupError {
-    fn from(error: io::Error) -> BackupError {
-        if is_full(&error) { BackupError::Full } else { BackupError::Io(error) }
+impl From<io::Error> for EngineBackupError {
+    fn from(error: io::Error) -> EngineBackupError {
+        if is_full(&error) { EngineBackupError::Full } else { EngineBackupError::Io(error) }
     }
 }
 
@@ -70,25 +70,25 @@ impl Core {
         &self,
         target: &Arc<dyn Io>,
         is_over: &dyn Fn() -> bool,
-    ) -> Result<u64, BackupError> {
+    ) -> Result<u64, EngineBackupError> {
         for folder in ["", log::FOLDER, packs::FOLDER] {
             if !folder.is_empty() {
                 target.make_folder(folder)?;
             }
             if !target.list(folder)?.is_empty() {
-                return Err(BackupError::NotEmpty);
+                return Err(EngineBackupError::NotEmpty);
             }
         }
         let (keys, ends, _pinned) = {
             let mut applier = held(&self.applier);
             match self.apply_all(&mut applier) {
                 Ok(_) => {}
-                Err(RoundError::Full) => return Err(BackupError::Full),
+                Err(RoundError::Full) => return Err(EngineBackupError::Full),
                 Err(RoundError::Unopened(reason)) => {
-                    return Err(BackupError::Store(CommitError::Unopened(reason.into())));
+                    return Err(EngineBackupError::Store(CommitError::Unopened(reason.into())));
                 }
                 Err(RoundError::Failed(reason)) => {
-                    return Err(BackupError::Store(CommitError::Failed(self.fail(&reason))));
+                    return Err(EngineBackupError::Store(CommitError::Failed(self.fail(&reason))));
                 }
             }
             let pinned = Pinned::new(&self.packs);
@@ -97,11 +97,11 @@ impl Core {
         };
         for (&(kind, number), &end) in &ends {
             if is_over() {
-                return Err(BackupError::Over);
+                return Err(EngineBackupError::Over);
             }
             // It may be the disk of the store.
             if target.free()? < end.saturating_add(self.options.floor_bytes) {
-                return Err(BackupError::Full);
+                return Err(EngineBackupError::Full);
             }
             let name = pack_name(kind, number);
             copy(&*self.io.open(&name)?, &*target.create(&name)?, end)?;
@@ -115,14 +115,14 @@ impl Core {
 }
 
 /// How far packs are pointed into.
-type Ends = BTreeMap<(Kind, u64), u64>;
+type Ends = BTreeMap<(PackKind, u64), u64>;
 
 /// Write out all keys. Returns how many, and how far the packs are needed.
-fn export(index: &dyn Index, target: &dyn Io) -> Result<(u64, Ends), BackupError> {
+fn export(index: &dyn OrderedMap, target: &dyn Io) -> Result<(u64, Ends), EngineBackupError> {
     let mut ends = Ends::new();
     let keys = write_out(index, target, UNREADY, |key, value| {
         let Some(stored) = Stored::read(key, value) else {
-            return Err(BackupError::Damaged(key.to_vec()));
+            return Err(EngineBackupError::Damaged(key.to_vec()));
         };
         if let Some(pointer) = stored.pointer() {
             let end = ends.entry((pointer.kind, pointer.pack)).or_default();
@@ -136,15 +136,15 @@ fn export(index: &dyn Index, target: &dyn Io) -> Result<(u64, Ends), BackupError
 /// Write all keys to a new file, and show those that are not the engine's own. Returns how many these
 /// are.
 pub(super) fn write_out<E: From<io::Error>>(
-    index: &dyn Index,
+    index: &dyn OrderedMap,
     target: &dyn Io,
     name: &str,
     mut show: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
 ) -> Result<u64, E> {
     let file = target.create(name)?;
-    let mut buffer = frame::write_header(Kind::Rows, NUMBER).to_vec();
+    let mut buffer = frame::write_header(PackKind::Rows, NUMBER).to_vec();
     let (mut at, mut keys) = (0, 0_u64);
-    index::each(index, &[], |key, value| {
+    ordered_map::each(index, &[], |key, value| {
         if key == IDENTITY || key == APPLIED {
             return Ok(());
         }
@@ -180,21 +180,21 @@ fn copy(from: &dyn Handle, to: &dyn Handle, end: u64) -> io::Result<()> {
 }
 
 /// Read a backup that has just been made.
-fn verify(target: &Arc<dyn Io>, ends: &Ends, keys: u64) -> Result<(), BackupError> {
+fn verify(target: &Arc<dyn Io>, ends: &Ends, keys: u64) -> Result<(), EngineBackupError> {
     let (read, found) = verify_values(target, UNREADY)?;
-    if read == keys && found == *ends { Ok(()) } else { Err(BackupError::Incomplete) }
+    if read == keys && found == *ends { Ok(()) } else { Err(EngineBackupError::Incomplete) }
 }
 
 /// Read a backup whole: also what lies in its packs and is not in use. Returns its files, the one last
 /// that makes a backup of them.
-pub(super) fn verify_whole(io: &Arc<dyn Io>) -> Result<Vec<String>, OpenError> {
+pub(super) fn verify_whole(io: &Arc<dyn Io>) -> Result<Vec<String>, EngineOpenError> {
     if !io.list("")?.iter().any(|(name, _)| name == KEYS) {
-        return Err(OpenError::IndexMissing("no backup".to_owned()));
+        return Err(EngineOpenError::IndexMissing("no backup".to_owned()));
     }
     let (_, ends) = verify_values(io, KEYS).map_err(|error| match error {
-        BackupError::Io(error) => OpenError::Io(error),
-        BackupError::Damaged(key) => OpenError::BackupValueDamaged(key),
-        error => OpenError::BackupDamaged(error.to_string()),
+        EngineBackupError::Io(error) => EngineOpenError::Io(error),
+        EngineBackupError::Damaged(key) => EngineOpenError::BackupValueDamaged(key),
+        error => EngineOpenError::BackupDamaged(error.to_string()),
     })?;
     let mut files = Vec::with_capacity(ends.len() + 1);
     for (&(kind, number), &end) in &ends {
@@ -202,11 +202,11 @@ pub(super) fn verify_whole(io: &Arc<dyn Io>) -> Result<Vec<String>, OpenError> {
         let file = io.open(&name)?;
         let mut head = [0; HEADER];
         file.read_at(&mut head, 0)?;
-        let mut frames = Reader::new(Arc::clone(&file))?;
+        let mut frames = FrameReader::new(Arc::clone(&file))?;
         while frames.next()?.is_some() {}
         let whole = head == frame::write_header(kind, number) && frames.offset() == end;
         if !whole || file.size()? != end {
-            return Err(OpenError::BackupDamaged(name));
+            return Err(EngineOpenError::BackupDamaged(name));
         }
         files.push(name);
     }
@@ -215,7 +215,7 @@ pub(super) fn verify_whole(io: &Arc<dyn Io>) -> Result<Vec<String>, OpenError> {
 }
 
 /// Read all values of a backup. Returns how many there are, and how far they lie in packs.
-fn verify_values(io: &Arc<dyn Io>, name: &str) -> Result<(u64, Ends), BackupError> {
+fn verify_values(io: &Arc<dyn Io>, name: &str) -> Result<(u64, Ends), EngineBackupError> {
     let packs = Packs::new(Arc::clone(io), BTreeMap::new(), 0);
     let (mut read, mut ends) = (0, Ends::new());
     let all = each(io.open(name)?, |key, value| {
@@ -223,18 +223,18 @@ fn verify_values(io: &Arc<dyn Io>, name: &str) -> Result<(u64, Ends), BackupErro
             return Ok(());
         }
         read += 1;
-        let damaged = || BackupError::Damaged(key.to_vec());
+        let damaged = || EngineBackupError::Damaged(key.to_vec());
         let stored = Stored::read(key, value).ok_or_else(damaged)?;
         let Some(pointer) = stored.pointer() else { return Ok(()) };
         let end = ends.entry((pointer.kind, pointer.pack)).or_default();
         *end = pointer.end().max(*end);
         match packs.read(key, &pointer) {
             Ok(_) => Ok(()),
-            Err(FrameError::Io(error)) => Err(BackupError::Io(error)),
+            Err(FrameError::Io(error)) => Err(EngineBackupError::Io(error)),
             Err(FrameError::NoPack | FrameError::Damaged) => Err(damaged()),
         }
     })?;
-    if all == Some(read) { Ok((read, ends)) } else { Err(BackupError::Incomplete) }
+    if all == Some(read) { Ok((read, ends)) } else { Err(EngineBackupError::Incomplete) }
 }
 
 /// All keys of a backup, with their entries. Returns how many there should be; `None` where the file
@@ -248,10 +248,10 @@ pub(super) fn each<E: From<io::Error>>(
         return Ok(None);
     }
     file.read_at(&mut head, 0)?;
-    if head != frame::write_header(Kind::Rows, NUMBER) {
+    if head != frame::write_header(PackKind::Rows, NUMBER) {
         return Ok(None);
     }
-    let mut frames = Reader::new(file)?;
+    let mut frames = FrameReader::new(file)?;
     loop {
         match frames.next()? {
             None => return Ok(None),
@@ -264,7 +264,7 @@ pub(super) fn each<E: From<io::Error>>(
 }
 
 /// Fill an empty index from a backup. Returns whether there is one. It can be repeated.
-pub(super) fn import(io: &Arc<dyn Io>, index: &dyn Index) -> Result<bool, OpenError> {
+pub(super) fn import(io: &Arc<dyn Io>, index: &dyn OrderedMap) -> Result<bool, EngineOpenError> {
     let file = match io.open(KEYS) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => file?,
@@ -277,10 +277,10 @@ pub(super) fn import(io: &Arc<dyn Io>, index: &dyn Index) -> Result<bool, OpenEr
         if changes.len() == RUN {
             index.apply(std::mem::take(&mut changes))?;
         }
-        Ok::<(), OpenError>(())
+        Ok::<(), EngineOpenError>(())
     })?;
     if all != Some(keys) {
-        return Err(OpenError::BackupDamaged(KEYS.to_owned()));
+        return Err(EngineOpenError::BackupDamaged(KEYS.to_owned()));
     }
     index.apply(changes)?;
     index.flush()?;
@@ -288,7 +288,7 @@ pub(super) fn import(io: &Arc<dyn Io>, index: &dyn Index) -> Result<bool, OpenEr
 }
 
 /// The keys have been taken in: they are not needed any more, and soon out of date.
-pub(super) fn forget_import(io: &dyn Io) -> Result<(), OpenError> {
+pub(super) fn forget_import(io: &dyn Io) -> Result<(), EngineOpenError> {
     match io.remove(KEYS) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),

@@ -23,7 +23,7 @@ pub(crate) enum Class {
 /// Changes that are made together, in order: the last one of a key counts.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    pub(super) changes: Vec<(Bytes, Change)>,
+    pub(super) changes: Vec<(Bytes, KeyChange)>,
     pub(super) staged: Vec<Staged>,
     /// The keys that were not there before.
     pub(super) fresh: Vec<Bytes>,
@@ -31,7 +31,7 @@ pub(crate) struct Batch {
 
 /// What becomes of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum KeyChange {
     /// It has this value.
     Put(Class, Bytes),
     /// It has the value that lies there already.
@@ -40,12 +40,12 @@ pub(super) enum Change {
     Delete,
 }
 
-impl Change {
+impl KeyChange {
     /// The part of the value that also lies in the index.
     pub(super) fn front(&self) -> &[u8] {
         match self {
-            Change::Put(Class::Fronted(front), value) => &value[..usize::from(*front)],
-            Change::Put(..) | Change::Staged(_) | Change::Delete => &[],
+            KeyChange::Put(Class::Fronted(front), value) => &value[..usize::from(*front)],
+            KeyChange::Put(..) | KeyChange::Staged(_) | KeyChange::Delete => &[],
         }
     }
 }
@@ -54,7 +54,7 @@ impl Batch {
     /// Give a key a value. Neither is copied: who cuts them out of something larger keeps that alive
     /// until it has been applied.
     pub(crate) fn put(&mut self, class: Class, key: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.changes.push((key.into(), Change::Put(class, value.into())));
+        self.changes.push((key.into(), KeyChange::Put(class, value.into())));
     }
 
     /// Give a key its first value: who calls this knows that it is not there. If it goes again before
@@ -70,13 +70,13 @@ impl Batch {
     pub(crate) fn put_staged(&mut self, mut staged: Staged, keep: impl Fn(&[u8]) -> bool) {
         staged.retain(keep);
         let values = staged.values().iter();
-        self.changes.extend(values.map(|(key, at)| (key.clone(), Change::Staged(*at))));
+        self.changes.extend(values.map(|(key, at)| (key.clone(), KeyChange::Staged(*at))));
         self.staged.push(staged);
     }
 
     /// Remove a key, whether or not it is there.
     pub(crate) fn delete(&mut self, key: impl Into<Bytes>) {
-        self.changes.push((key.into(), Change::Delete));
+        self.changes.push((key.into(), KeyChange::Delete));
     }
 
     /// Whether it changes nothing.
@@ -86,6 +86,6 @@ impl Batch {
 
     /// How many bytes it takes in the log, about.
     pub(crate) fn size(&self) -> usize {
-        self.changes.iter().map(|(key, change)| super::group::size(key, change)).sum()
+        self.changes.iter().map(|(key, change)| super::log_record::size(key, change)).sum()
     }
 }

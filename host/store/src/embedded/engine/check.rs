@@ -8,12 +8,12 @@ use bytes::Bytes;
 
 use super::applier::RoundError;
 use super::core::{Core, held};
-use super::index::{self, APPLIED, IDENTITY, Index, PACKS, REPAIR, is_own, read_count};
 use super::io::{Handle, Io, is_full, number_of};
+use super::ordered_map::{self, APPLIED, IDENTITY, OrderedMap, PACKS, REPAIR, is_own, read_count};
 use super::packs::{self, FrameError, Pack, Packs, Pinned, pack_name, pack_of};
 use super::recovery;
-use super::value::{Kind, Pointer, Stored};
-use super::{OpenError, Options, backup, frame};
+use super::value::{PackKind, Pointer, Stored};
+use super::{EngineOpenError, EngineOptions, backup, frame};
 
 /// Where the keys are written out to.
 const SCRATCH: &str = "index.check";
@@ -30,7 +30,7 @@ pub(crate) struct Report {
     /// How many things are wrong.
     pub(crate) count: u64,
     /// The first thousand of them.
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<EngineFinding>,
 }
 
 /// Sees each key, in order, with its value or why that cannot be read. Says whether to go on.
@@ -38,10 +38,10 @@ pub(crate) type See<'a> = &'a mut dyn FnMut(&[u8], Result<Bytes, &'static str>) 
 
 /// Something that is wrong.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Finding {
+pub(crate) enum EngineFinding {
     /// The store would not be opened.
     #[error("{0}")]
-    Refused(OpenError),
+    Refused(EngineOpenError),
     /// The value of a key cannot be read.
     #[error("key {}: {what}", .key.escape_ascii())]
     Value {
@@ -69,7 +69,7 @@ pub(crate) enum Finding {
 }
 
 impl Report {
-    fn add(&mut self, finding: Finding) {
+    fn add(&mut self, finding: EngineFinding) {
         self.count += 1;
         if self.findings.len() < LISTED {
             self.findings.push(finding);
@@ -77,7 +77,7 @@ impl Report {
     }
 
     fn value(&mut self, key: Vec<u8>, what: &'static str) {
-        self.add(Finding::Value { key: key.into(), what });
+        self.add(EngineFinding::Value { key: key.into(), what });
     }
 }
 
@@ -110,7 +110,7 @@ impl Core {
             }
             Err(error) if is_full(&error) => {
                 forget_scratch(&*self.io)?;
-                index::each(&*self.index, &[], |key, value| check.entry(&key, &value))?;
+                ordered_map::each(&*self.index, &[], |key, value| check.entry(&key, &value))?;
                 check.finish(&self.io, &table)
             }
             Err(error) => Err(error),
@@ -138,37 +138,37 @@ pub(super) fn forget_scratch(io: &dyn Io) -> io::Result<()> {
 /// Check a store that is not open.
 pub(super) fn inspect(
     io: &Arc<dyn Io>,
-    index: &dyn Index,
-    options: &Options,
+    index: &dyn OrderedMap,
+    options: &EngineOptions,
     see: See<'_>,
 ) -> io::Result<Report> {
     let mut found = Report::default();
     let mut table = BTreeMap::new();
-    let lenient = Options { without_missing_packs: true, ..options.clone() };
+    let lenient = EngineOptions { without_missing_packs: true, ..options.clone() };
     match recovery::survey(io, index, options) {
-        Err(OpenError::Io(error)) => return Err(error),
-        Err(refused) => found.add(Finding::Refused(refused)),
+        Err(EngineOpenError::Io(error)) => return Err(error),
+        Err(refused) => found.add(EngineFinding::Refused(refused)),
         Ok(_) => {}
     }
     if let Ok(survey) = recovery::survey(io, index, &lenient) {
         table = survey.recovered.packs;
-        survey.stray.into_iter().for_each(|name| found.add(Finding::Stray(name)));
+        survey.stray.into_iter().for_each(|name| found.add(EngineFinding::Stray(name)));
     }
     let packs = Packs::new(Arc::clone(io), table.clone(), 0);
     let mut check = Check { report: found, ..Check::new(&packs, see) };
-    index::each(index, &[], |key, value| check.entry(&key, &value))?;
+    ordered_map::each(index, &[], |key, value| check.entry(&key, &value))?;
     check.finish(io, &table)
 }
 
 /// Read those values of a store that is not open which are wanted.
 pub(super) fn read(
     io: &Arc<dyn Io>,
-    index: &dyn Index,
+    index: &dyn OrderedMap,
     wants: &dyn Fn(&[u8]) -> bool,
     see: See<'_>,
 ) -> io::Result<()> {
     let packs = Packs::new(Arc::clone(io), BTreeMap::new(), 0);
-    index::each(index, &[], |key, value| {
+    ordered_map::each(index, &[], |key, value| {
         if !is_own(&key) && wants(&key) {
             let (_, value) = read_entry(&packs, &key, &value)?;
             go_on(see(&key, value))?;
@@ -178,7 +178,7 @@ pub(super) fn read(
 }
 
 /// The front of a value that lies in a pack.
-pub(super) fn front(index: &dyn Index, key: &[u8]) -> io::Result<Option<Bytes>> {
+pub(super) fn front(index: &dyn OrderedMap, key: &[u8]) -> io::Result<Option<Bytes>> {
     let entry = index.get(key)?;
     Ok(entry.and_then(|entry| match Stored::read(key, &entry)? {
         Stored::At(_, front) => Some(Bytes::copy_from_slice(front)),
@@ -223,7 +223,7 @@ struct Check<'a> {
     see: See<'a>,
     /// How many bytes of each pack are live, as the index has counted, and as they are.
     counted: BTreeMap<u64, u64>,
-    actual: BTreeMap<(Kind, u64), u64>,
+    actual: BTreeMap<(PackKind, u64), u64>,
     report: Report,
 }
 
@@ -271,7 +271,7 @@ fn check_own(key: Vec<u8>, value: &[u8], counted: &mut BTreeMap<u64, u64>, repor
 
 fn check_counts(
     counted: &BTreeMap<u64, u64>,
-    actual: &BTreeMap<(Kind, u64), u64>,
+    actual: &BTreeMap<(PackKind, u64), u64>,
     report: &mut Report,
 ) {
     let mut seen = BTreeSet::new();
@@ -279,12 +279,12 @@ fn check_counts(
         seen.insert(number);
         let counted = counted.get(&number).copied().unwrap_or(0);
         if counted != actual {
-            report.add(Finding::Count { name: pack_name(kind, number), counted, actual });
+            report.add(EngineFinding::Count { name: pack_name(kind, number), counted, actual });
         }
     }
     for (number, &counted) in counted.iter().filter(|(number, _)| !seen.contains(*number)) {
         let name = format!("pack {number:016x}");
-        report.add(Finding::Count { name, counted, actual: 0 });
+        report.add(EngineFinding::Count { name, counted, actual: 0 });
     }
 }
 
@@ -301,12 +301,12 @@ fn check_files(
                 file.read_at(&mut head, 0)?;
                 // An empty pack has been begun and not been written to yet.
                 if size > 0 && head != frame::write_header(kind, number) {
-                    report.add(Finding::Header(pack_name(kind, number)));
+                    report.add(EngineFinding::Header(pack_name(kind, number)));
                 }
             }
             // It has been staged, or removed, just now.
             Some(_) => {}
-            None => report.add(Finding::Stray(format!("{}/{name}", packs::FOLDER))),
+            None => report.add(EngineFinding::Stray(format!("{}/{name}", packs::FOLDER))),
         }
     }
     Ok(())

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::CommitError;
-use super::applier::{Applier, COPY, Counts, KEYS, REDIRECT, RoundError, failed};
+use super::applier::{Applier, COPY, KEYS, PackCounts, REDIRECT, RoundError, failed};
 use super::core::{Core, held};
-use super::frame::{HEADER, Reader};
-use super::index::Changes;
+use super::frame::{FrameReader, HEADER};
+use super::ordered_map::Changes;
 use super::packs::{Pack, pack_name};
-use super::value::{Kind, Pointer, Stored};
-use super::writer::Writer;
+use super::value::{PackKind, Pointer, Stored};
+use super::writer::PackWriter;
 
 /// A value that has been copied.
 pub(super) struct Moved {
@@ -98,7 +98,7 @@ impl Core {
     }
 
     /// The packs to rewrite, with their kinds and how much of them is live.
-    fn victims(&self, applier: &mut Applier, wanted: Wanted) -> BTreeMap<u64, (Kind, u64)> {
+    fn victims(&self, applier: &mut Applier, wanted: Wanted) -> BTreeMap<u64, (PackKind, u64)> {
         let Wanted { budget, threshold, below } = wanted;
         let current: Vec<_> =
             applier.writers().into_iter().filter_map(|writer| writer.pack()).collect();
@@ -125,7 +125,7 @@ impl Core {
     fn copy(
         &self,
         applier: &mut Applier,
-        victims: &BTreeMap<u64, (Kind, u64)>,
+        victims: &BTreeMap<u64, (PackKind, u64)>,
     ) -> io::Result<Vec<Moved>> {
         let all: u64 = victims.values().map(|victim| victim.1).sum();
         let mut copies = Copies { bytes: 0, all, moved: Vec::new() };
@@ -148,8 +148,8 @@ impl Core {
 
     fn copy_pack(
         &self,
-        writer: &mut Writer,
-        kind: Kind,
+        writer: &mut PackWriter,
+        kind: PackKind,
         pack: u64,
         copies: &mut Copies,
     ) -> io::Result<u64> {
@@ -157,7 +157,7 @@ impl Core {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             file => file?,
         };
-        let mut frames = Reader::new(file)?;
+        let mut frames = FrameReader::new(file)?;
         let mut copied = 0;
         loop {
             let offset = frames.offset();
@@ -189,7 +189,7 @@ impl Core {
         for (done, some) in moved.chunks(KEYS).enumerate() {
             self.advance(&REDIRECT, (done * KEYS) as u64, moved.len() as u64);
             let mut changes = Changes::with_capacity(some.len() + 16);
-            let mut counts = Counts::default();
+            let mut counts = PackCounts::default();
             for Moved { key, from, to, front } in some {
                 counts.forget(Some(*from));
                 counts.point(*to);
@@ -205,7 +205,7 @@ impl Core {
     pub(super) fn compact_all(&self) -> Result<(), CommitError> {
         let done = self.round().and_then(|_| {
             let mut applier = held(&self.applier);
-            applier.writers().into_iter().for_each(Writer::end);
+            applier.writers().into_iter().for_each(PackWriter::end);
             self.sweep(&mut applier);
             let (budget, below) = (WHOLE, self.packs.next());
             drop(applier);

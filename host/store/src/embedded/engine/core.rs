@@ -11,16 +11,18 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::applier::Applier;
-use super::batch::{Batch, Change, Class};
-use super::index::{Index, OWN};
+use super::batch::{Batch, Class, KeyChange};
 use super::io::{Io, is_full, is_unchanged};
-use super::log::{AppendError, Log, Slot};
+use super::log::{AppendError, CommitLog, Slot};
+use super::ordered_map::{OWN, OrderedMap};
 use super::overlay::{Generation, Overlay};
 use super::packs::{FrameError, Packs};
-use super::recovery::{self, Recovered};
+use super::recovery::{self, RecoveredEngine};
 use super::stage::Staged;
-use super::value::{Kind, Pointer, Stored};
-use super::{BATCH, CommitError, FRONT, KEY, OpenError, Options, ReadError, group};
+use super::value::{PackKind, Pointer, Stored};
+use super::{
+    BATCH, CommitError, EngineOpenError, EngineOptions, FRONT, KEY, ReadError, log_record,
+};
 
 /// How often a commit that waits for room looks again by itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -37,11 +39,11 @@ const DONE: u64 = 1000;
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) io: Arc<dyn Io>,
-    pub(super) index: Arc<dyn Index>,
-    pub(super) options: Options,
+    pub(super) index: Arc<dyn OrderedMap>,
+    pub(super) options: EngineOptions,
     pub(super) packs: Arc<Packs>,
     pub(super) applier: Mutex<Applier>,
-    log: Mutex<Log>,
+    log: Mutex<CommitLog>,
     /// What the log had after the last commit: asked for while the next one is being synced.
     logged: Mutex<(u64, (usize, u64))>,
     /// A slot that the log has not taken in yet.
@@ -77,7 +79,7 @@ pub(super) enum Want {
 
 /// What the applier is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum ApplierStep {
     Round,
     Stop,
 }
@@ -85,9 +87,9 @@ pub(super) enum Next {
 impl Core {
     pub(super) fn open(
         io: Arc<dyn Io>,
-        index: Arc<dyn Index>,
-        options: Options,
-    ) -> Result<Core, OpenError> {
+        index: Arc<dyn OrderedMap>,
+        options: EngineOptions,
+    ) -> Result<Core, EngineOpenError> {
         let found = recovery::recover(&io, &*index, &options)?;
         Ok(Core::start(io, index, options, found))
     }
@@ -95,12 +97,12 @@ impl Core {
     /// Go on where recovery has come to.
     pub(super) fn start(
         io: Arc<dyn Io>,
-        index: Arc<dyn Index>,
-        options: Options,
-        found: Recovered,
+        index: Arc<dyn OrderedMap>,
+        options: EngineOptions,
+        found: RecoveredEngine,
     ) -> Core {
         let packs = Packs::new(Arc::clone(&io), found.packs, found.next_pack);
-        let log = Log::new(Arc::clone(&io), found.salt, &options, found.place);
+        let log = CommitLog::new(Arc::clone(&io), found.salt, &options, found.place);
         let overlay = Overlay { active: found.replayed, ..Overlay::default() };
         let applier = Applier::new(&options);
         Core {
@@ -129,7 +131,7 @@ impl Core {
         if let Some(bytes) = fronts.find_map(front_too_long) {
             return Err(CommitError::Front { bytes, limit: FRONT });
         }
-        let bytes = group::room(batch.size());
+        let bytes = log_record::room(batch.size());
         let limit = BATCH.min(usize::try_from(self.options.slot_bytes).unwrap_or(BATCH));
         if bytes > limit {
             return Err(CommitError::TooLarge { bytes, limit });
@@ -171,7 +173,7 @@ impl Core {
     }
 
     /// Wait until the overlay and the log take this many bytes.
-    fn wait_for_room(&self, log: &Log, bytes: usize) -> Result<(), CommitError> {
+    fn wait_for_room(&self, log: &CommitLog, bytes: usize) -> Result<(), CommitError> {
         let mut state = self.state();
         loop {
             if let Some(reason) = &state.failed {
@@ -195,7 +197,7 @@ impl Core {
 
     /// Whether the log has room for this many bytes, and what is committed does not come faster
     /// than it is applied.
-    fn has_room(&self, log: &Log, bytes: usize) -> bool {
+    fn has_room(&self, log: &CommitLog, bytes: usize) -> bool {
         let overlay = self.overlay();
         let fill = self.fill(&overlay.active);
         let progress = self.progress.load(Ordering::Relaxed);
@@ -205,7 +207,7 @@ impl Core {
     /// Whether a commit of this many bytes would be taken at once.
     #[cfg(test)]
     pub(super) fn takes(&self, bytes: usize) -> bool {
-        self.has_room(&held(&self.log), group::room(bytes))
+        self.has_room(&held(&self.log), log_record::room(bytes))
     }
 
     /// How full a generation is, in thousandths of what it may take of memory or of the log.
@@ -220,9 +222,9 @@ impl Core {
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let changed = self.overlay().get(key).cloned();
         match changed {
-            Some(Change::Put(_, value)) => Ok(Some(value)),
-            Some(Change::Delete) => Ok(None),
-            Some(Change::Staged(pointer)) => self.follow(key, pointer),
+            Some(KeyChange::Put(_, value)) => Ok(Some(value)),
+            Some(KeyChange::Delete) => Ok(None),
+            Some(KeyChange::Staged(pointer)) => self.follow(key, pointer),
             None => self.indexed(key, None),
         }
     }
@@ -235,12 +237,12 @@ impl Core {
             Err(FrameError::NoPack) => {
                 let changed = self.overlay().get(key).cloned();
                 match changed {
-                    Some(Change::Put(_, value)) => Ok(Some(value)),
-                    Some(Change::Delete) => Ok(None),
-                    Some(Change::Staged(again)) if again == pointer => {
+                    Some(KeyChange::Put(_, value)) => Ok(Some(value)),
+                    Some(KeyChange::Delete) => Ok(None),
+                    Some(KeyChange::Staged(again)) if again == pointer => {
                         Err(damaged(key, "its pack is missing"))
                     }
-                    Some(Change::Staged(other)) => self.follow(key, other),
+                    Some(KeyChange::Staged(other)) => self.follow(key, other),
                     None => self.indexed(key, Some(pointer)),
                 }
             }
@@ -261,7 +263,7 @@ impl Core {
         }
     }
 
-    pub(super) fn stat(&self) -> Stat {
+    pub(super) fn stat(&self) -> EngineStat {
         let waits_for_space = self.state().waits == Some(Want::Space);
         let (sequence, (slots, log_bytes)) = *held(&self.logged);
         let overlay = self.overlay();
@@ -275,7 +277,7 @@ impl Core {
                 stat.live += if pack.pending { pack.total } else { pack.live };
             }
         });
-        Stat {
+        EngineStat {
             sequence,
             applied: self.applied(),
             slots,
@@ -361,12 +363,12 @@ impl Core {
     }
 
     /// Wait until there is something to do.
-    pub(super) fn next(&self) -> Next {
+    pub(super) fn next(&self) -> ApplierStep {
         let mut state = self.state();
         let mut waited = false;
         loop {
             if state.stop || state.failed.is_some() {
-                return Next::Stop;
+                return ApplierStep::Stop;
             }
             let (empty, urgent) = {
                 let overlay = self.overlay();
@@ -378,7 +380,7 @@ impl Core {
                 waited = false;
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else if urgent || waited {
-                return Next::Round;
+                return ApplierStep::Round;
             } else {
                 let wait = self.work.wait_timeout(state, self.options.interval);
                 let (woken, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
@@ -399,7 +401,7 @@ impl Core {
             Err(_) => None,
         };
         let Some(number) = wanted else { return };
-        let Options { slot_bytes, floor_bytes, .. } = self.options;
+        let EngineOptions { slot_bytes, floor_bytes, .. } = self.options;
         match Slot::make(&*self.io, number, slot_bytes, floor_bytes) {
             Ok(slot) => *held(&self.spare) = Some(slot),
             Err(error) if is_full(&error) || is_unchanged(&error) => {}
@@ -436,7 +438,7 @@ impl Core {
 
 /// How large everything is.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stat {
+pub(crate) struct EngineStat {
     /// The number of the last group.
     pub(crate) sequence: u64,
     /// The number of the last group that the index durably has.
@@ -452,12 +454,12 @@ pub(crate) struct Stat {
     /// The room that the index takes, in bytes.
     pub(crate) index_bytes: u64,
     /// The packs.
-    pub(crate) kinds: BTreeMap<Kind, KindStat>,
+    pub(crate) kinds: BTreeMap<PackKind, KindStat>,
     /// Whether the applier waits for space on the disk.
     pub(crate) waits_for_space: bool,
 }
 
-impl Stat {
+impl EngineStat {
     /// The room that all of it takes on the disk, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let packs: u64 = self.kinds.values().map(|kind| kind.bytes).sum();
@@ -490,12 +492,12 @@ pub(super) fn is_bad(key: &[u8]) -> bool {
 }
 
 /// How long the front of this is, where it is longer than the value or than the index takes.
-fn front_too_long(change: &Change) -> Option<usize> {
+fn front_too_long(change: &KeyChange) -> Option<usize> {
     match change {
-        Change::Put(Class::Fronted(front), value) => {
+        KeyChange::Put(Class::Fronted(front), value) => {
             let front = usize::from(*front);
             (front > value.len() || front > FRONT).then_some(front)
         }
-        Change::Put(..) | Change::Staged(_) | Change::Delete => None,
+        KeyChange::Put(..) | KeyChange::Staged(_) | KeyChange::Delete => None,
     }
 }

@@ -8,7 +8,7 @@ use super::KEY;
 
 /// Why an engine could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub(crate) enum EngineOpenError {
     /// A newer program has written it.
     #[error("the store was written by a newer Dormouse (format {0}); use that one")]
     NewerFormat(u32),
@@ -104,13 +104,13 @@ pub(crate) enum OpenError {
     Io(#[source] std::io::Error),
 }
 
-impl From<std::io::Error> for OpenError {
-    fn from(error: std::io::Error) -> OpenError {
+impl From<std::io::Error> for EngineOpenError {
+    fn from(error: std::io::Error) -> EngineOpenError {
         match error.kind() {
             std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
-                OpenError::ReadOnly(error)
+                EngineOpenError::ReadOnly(error)
             }
-            _ => OpenError::Io(error),
+            _ => EngineOpenError::Io(error),
         }
     }
 }

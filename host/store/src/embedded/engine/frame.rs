@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::io::Handle;
-use super::value::Kind;
+use super::value::PackKind;
 
 /// How long the header of a file of frames is, in bytes.
 pub(super) const HEADER: usize = 24;
@@ -21,7 +21,7 @@ const MAGIC: &[u8; 8] = b"dormpack";
 const PIECE: usize = 1 << 20;
 
 /// The header of a pack.
-pub(super) fn write_header(kind: Kind, number: u64) -> [u8; HEADER] {
+pub(super) fn write_header(kind: PackKind, number: u64) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(MAGIC);
     header[8] = kind.letter();
@@ -74,7 +74,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Frame<'_>> {
 
 /// Reads the frames of a file, one after the other.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct FrameReader {
     file: Arc<dyn Handle>,
     size: u64,
     /// Where in the file the buffer begins.
@@ -84,11 +84,11 @@ pub(super) struct Reader {
     taken: usize,
 }
 
-impl Reader {
+impl FrameReader {
     /// After the header, up to the end of the file.
-    pub(super) fn new(file: Arc<dyn Handle>) -> io::Result<Reader> {
+    pub(super) fn new(file: Arc<dyn Handle>) -> io::Result<FrameReader> {
         let size = file.size()?;
-        Ok(Reader { file, size, start: HEADER as u64, buffer: Vec::new(), taken: 0 })
+        Ok(FrameReader { file, size, start: HEADER as u64, buffer: Vec::new(), taken: 0 })
     }
 
     /// Where the next frame begins.

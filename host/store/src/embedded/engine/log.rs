@@ -14,9 +14,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::batch::{Batch, Change};
-use super::group::{self, Header};
+use super::batch::{Batch, KeyChange};
 use super::io::{Handle, Io, is_full, is_unchanged};
+use super::log_record::{self, Header};
 
 /// The folder.
 pub(super) const FOLDER: &str = "log";
@@ -40,7 +40,7 @@ pub(super) struct Slot {
 
 /// The log, at the place where it goes on.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct CommitLog {
     io: Arc<dyn Io>,
     salt: u32,
     slot_bytes: u64,
@@ -68,7 +68,7 @@ pub(super) enum AppendError {
 
 /// Where a log goes on, as recovery has found it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct LogPosition {
     /// The slots.
     pub(super) slots: Vec<Slot>,
     /// The one with the last group; where there is none, any.
@@ -79,12 +79,17 @@ pub(super) struct Place {
     pub(super) sequence: u64,
 }
 
-impl Log {
+impl CommitLog {
     /// Go on at this place. There is at least one slot.
-    pub(super) fn new(io: Arc<dyn Io>, salt: u32, options: &super::Options, place: Place) -> Log {
-        let Place { slots, current, offset, sequence } = place;
+    pub(super) fn new(
+        io: Arc<dyn Io>,
+        salt: u32,
+        options: &super::EngineOptions,
+        place: LogPosition,
+    ) -> CommitLog {
+        let LogPosition { slots, current, offset, sequence } = place;
         let next_slot = slots.iter().map(|slot| slot.number + 1).max().unwrap_or(0);
-        Log {
+        CommitLog {
             io,
             salt,
             slot_bytes: options.slot_bytes,
@@ -126,7 +131,7 @@ impl Log {
         let sequence = self.sequence + 1;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        group::write(&mut buffer, self.salt, sequence, applied, &batch.changes);
+        log_record::write(&mut buffer, self.salt, sequence, applied, &batch.changes);
         if !self.fits(buffer.len()) {
             match self.turn(buffer.len(), applied) {
                 Ok(()) => {}
@@ -241,7 +246,7 @@ pub(super) fn slot_number(name: &str) -> Option<u32> {
 
 /// A group that lies in a slot.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct FoundGroup {
     /// What its header says.
     pub(super) header: Header,
     /// Where it begins.
@@ -249,17 +254,17 @@ pub(super) struct Found {
 }
 
 /// All groups that lie in these bytes of a slot, in the order of their places.
-pub(super) fn groups(bytes: &[u8], salt: u32) -> impl Iterator<Item = Found> + '_ {
+pub(super) fn groups(bytes: &[u8], salt: u32) -> impl Iterator<Item = FoundGroup> + '_ {
     let mut offset = 0;
     std::iter::from_fn(move || {
         while offset < bytes.len() {
             let at = offset;
-            match group::read(&bytes[at..], salt) {
+            match log_record::read(&bytes[at..], salt) {
                 Some((header, _)) => {
                     offset += header.room;
-                    return Some(Found { header, offset: at });
+                    return Some(FoundGroup { header, offset: at });
                 }
-                None => offset += group::ALIGNMENT,
+                None => offset += log_record::ALIGNMENT,
             }
         }
         None
@@ -269,9 +274,9 @@ pub(super) fn groups(bytes: &[u8], salt: u32) -> impl Iterator<Item = Found> + '
 /// The changes of a group that lies in these bytes of a slot.
 pub(super) fn changes_at(
     bytes: &[u8],
-    found: &Found,
+    found: &FoundGroup,
     salt: u32,
-) -> Option<Vec<(bytes::Bytes, Change)>> {
-    let (header, changes) = group::read(bytes.get(found.offset..)?, salt)?;
-    group::changes(changes, header.count)
+) -> Option<Vec<(bytes::Bytes, KeyChange)>> {
+    let (header, changes) = log_record::read(bytes.get(found.offset..)?, salt)?;
+    log_record::changes(changes, header.count)
 }

@@ -29,7 +29,7 @@
 //! 5. a new slot: zeros → its name → its folder → its first group.
 //!
 //! **Recovery.** Let A be the *applied* number of the index. Groups after A are replayed into the
-//! overlay. The store is not opened where that would lose something ([`OpenError`] says what to do):
+//! overlay. The store is not opened where that would lose something ([`EngineOpenError`] says what to do):
 //! no group as new as A; none that follows A though newer ones are there; a gap later on; a group
 //! that knew of a later A; a pack that the index or the log points into and that is not there. A
 //! torn last group was never acknowledged: it is disregarded. The last whole group is written and
@@ -53,10 +53,10 @@ mod compact;
 mod core;
 mod error;
 mod frame;
-mod group;
-mod index;
 mod io;
 mod log;
+mod log_record;
+mod ordered_map;
 mod overlay;
 mod packs;
 mod range;
@@ -81,22 +81,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub(crate) use self::backup::BackupError;
+pub(crate) use self::backup::EngineBackupError;
 pub(crate) use self::batch::{Batch, Class};
-pub(crate) use self::check::{Finding, Report, See};
+pub(crate) use self::check::{EngineFinding, Report, See};
 use self::core::Core;
-pub(crate) use self::core::Stat;
-pub(crate) use self::error::{CommitError, OpenError, ReadError, StageError};
-pub(crate) use self::group::KEY;
-pub(crate) use self::index::{Index, is_own};
+pub(crate) use self::core::EngineStat;
+pub(crate) use self::error::{CommitError, EngineOpenError, ReadError, StageError};
 #[cfg(test)]
 pub(crate) use self::io::Handle;
 pub(crate) use self::io::{Folder, Io};
+pub(crate) use self::log_record::KEY;
+pub(crate) use self::ordered_map::{OrderedMap, is_own};
 pub(crate) use self::range::Range;
 pub(crate) use self::repair::{FOLDER as QUARANTINE, Repaired};
 pub(crate) use self::stage::Staged;
 pub(crate) use self::tree::Tree;
-pub(crate) use self::value::Kind;
+pub(crate) use self::value::PackKind;
 
 /// The largest value that lies in the index itself, in bytes.
 pub(crate) const INLINE: usize = 4 << 10;
@@ -109,7 +109,7 @@ pub(crate) const STAGE: usize = 256 << 10;
 
 /// How an engine is opened.
 #[derive(Clone)]
-pub(crate) struct Options {
+pub(crate) struct EngineOptions {
     /// The size of a slot of the log, in bytes: a multiple of 4 KiB. Slots that are there keep theirs.
     pub(crate) slot_bytes: u64,
     /// The most bytes that the log takes: at least two slots.
@@ -132,13 +132,13 @@ pub(crate) struct Options {
     pub(crate) on_failure: Option<OnFailure>,
 }
 
-/// Who is told that writing has ended.
+/// Is called when the engine can write no more.
 pub(crate) type OnFailure = Arc<dyn Fn(Arc<str>) + Send + Sync>;
 
-impl Options {
+impl EngineOptions {
     /// The usual sizes. The salt is a random number.
-    pub(crate) fn new(salt: [u8; 16]) -> Options {
-        Options {
+    pub(crate) fn new(salt: [u8; 16]) -> EngineOptions {
+        EngineOptions {
             slot_bytes: 64 << 20,
             log_bytes: 512 << 20,
             overlay_bytes: 256 << 20,
@@ -152,10 +152,10 @@ impl Options {
     }
 }
 
-impl fmt::Debug for Options {
+impl fmt::Debug for EngineOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Neither the salt nor who is told is anybody's business.
-        let Options { slot_bytes, log_bytes, overlay_bytes, pack_bytes, .. } = self;
+        let EngineOptions { slot_bytes, log_bytes, overlay_bytes, pack_bytes, .. } = self;
         f.debug_struct("Options")
             .field("slot_bytes", slot_bytes)
             .field("log_bytes", log_bytes)
@@ -175,7 +175,11 @@ pub(crate) struct Engine {
 impl Engine {
     /// Open what is in this directory, or make it there, with an index that keeps at most this many
     /// bytes in memory. Who opens it makes sure that nobody else has.
-    pub(crate) fn open(root: &Path, cache: u64, options: Options) -> Result<Engine, OpenError> {
+    pub(crate) fn open(
+        root: &Path,
+        cache: u64,
+        options: EngineOptions,
+    ) -> Result<Engine, EngineOpenError> {
         let io = Arc::new(Folder::open(root)?);
         let index = Arc::new(Tree::open(root, cache)?);
         Engine::with(io, index, options)
@@ -184,9 +188,9 @@ impl Engine {
     /// The same over any files and any index.
     pub(crate) fn with(
         io: Arc<dyn Io>,
-        index: Arc<dyn Index>,
-        options: Options,
-    ) -> Result<Engine, OpenError> {
+        index: Arc<dyn OrderedMap>,
+        options: EngineOptions,
+    ) -> Result<Engine, EngineOpenError> {
         let core = Arc::new(Core::open(io, index, options)?);
         let applier = Arc::clone(&core);
         let thread = thread::Builder::new().name("store-applier".to_owned());
@@ -240,7 +244,7 @@ impl Engine {
     }
 
     /// How large everything is.
-    pub(crate) fn stat(&self) -> Stat {
+    pub(crate) fn stat(&self) -> EngineStat {
         self.core.stat()
     }
 
@@ -254,22 +258,22 @@ impl Engine {
     /// need not be of one moment. Changes nothing.
     pub(crate) fn inspect(
         io: &Arc<dyn Io>,
-        index: &dyn Index,
-        options: &Options,
+        index: &dyn OrderedMap,
+        options: &EngineOptions,
         see: See<'_>,
     ) -> std::io::Result<Report> {
         check::inspect(io, index, options, see)
     }
 
     /// What the index of a store that is not open has of a value that lies in a pack.
-    pub(crate) fn front(index: &dyn Index, key: &[u8]) -> std::io::Result<Option<Bytes>> {
+    pub(crate) fn front(index: &dyn OrderedMap, key: &[u8]) -> std::io::Result<Option<Bytes>> {
         check::front(index, key)
     }
 
     /// Show the values of a store that is not open, of the keys that are wanted.
     pub(crate) fn read(
         io: &Arc<dyn Io>,
-        index: &dyn Index,
+        index: &dyn OrderedMap,
         wants: &dyn Fn(&[u8]) -> bool,
         see: See<'_>,
     ) -> std::io::Result<()> {
@@ -281,9 +285,9 @@ impl Engine {
     /// how many it has told. Of a part of the log that cannot be read at all, nobody knows the keys.
     pub(crate) fn concerned(
         io: &Arc<dyn Io>,
-        index: &dyn Index,
+        index: &dyn OrderedMap,
         tell: &mut dyn FnMut(&[u8], &'static str),
-    ) -> Result<u64, OpenError> {
+    ) -> Result<u64, EngineOpenError> {
         repair::concerned(io, index, tell)
     }
 
@@ -294,10 +298,10 @@ impl Engine {
     /// repaired.
     pub(crate) fn repair(
         io: &Arc<dyn Io>,
-        index: &Arc<dyn Index>,
-        options: &Options,
+        index: &Arc<dyn OrderedMap>,
+        options: &EngineOptions,
         tell: &mut dyn FnMut(&[u8], &'static str),
-    ) -> Result<Repaired, OpenError> {
+    ) -> Result<Repaired, EngineOpenError> {
         repair::repair(io, index, options, tell)
     }
 
@@ -312,12 +316,12 @@ impl Engine {
         &self,
         target: &Arc<dyn Io>,
         is_over: &dyn Fn() -> bool,
-    ) -> Result<u64, BackupError> {
+    ) -> Result<u64, EngineBackupError> {
         self.core.backup(target, is_over)
     }
 
     /// Read a backup whole. Returns its files, the one last that makes a backup of them.
-    pub(crate) fn verify_backup(io: &Arc<dyn Io>) -> Result<Vec<String>, OpenError> {
+    pub(crate) fn verify_backup(io: &Arc<dyn Io>) -> Result<Vec<String>, EngineOpenError> {
         backup::verify_whole(io)
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::Change;
+use super::batch::KeyChange;
 use super::value::Pointer;
 
 /// What an entry takes in memory besides its key and its value, in bytes, about.
@@ -22,7 +22,7 @@ const ENTRY: usize = 128;
 #[derive(Debug, Default)]
 pub(super) struct Generation {
     /// The changes.
-    pub(super) changes: BTreeMap<Bytes, Change>,
+    pub(super) changes: BTreeMap<Bytes, KeyChange>,
     /// What they take in memory, in bytes, about.
     pub(super) bytes: usize,
     /// What they took in the log, in bytes.
@@ -55,14 +55,14 @@ impl Generation {
         &mut self,
         sequence: u64,
         room: usize,
-        changes: Vec<(Bytes, Change)>,
+        changes: Vec<(Bytes, KeyChange)>,
         fresh: Vec<Bytes>,
     ) {
         // One that was removed in here may still be in the index.
         let fresh = fresh.into_iter().filter(|key| !self.changes.contains_key(key));
         self.fresh.extend(fresh);
         for (key, change) in changes {
-            if change == Change::Delete && self.fresh.remove(&key) {
+            if change == KeyChange::Delete && self.fresh.remove(&key) {
                 self.forget(&key);
             } else {
                 self.set(key, change);
@@ -72,7 +72,7 @@ impl Generation {
         self.log_bytes += room as u64;
     }
 
-    fn set(&mut self, key: Bytes, change: Change) {
+    fn set(&mut self, key: Bytes, change: KeyChange) {
         self.bytes += size(&change);
         match self.changes.entry(key) {
             Entry::Vacant(entry) => {
@@ -82,7 +82,7 @@ impl Generation {
             Entry::Occupied(mut entry) => {
                 let before = entry.insert(change);
                 self.bytes -= size(&before);
-                if let Change::Staged(pointer) = before {
+                if let KeyChange::Staged(pointer) = before {
                     self.dropped.insert(pointer.pack);
                 }
             }
@@ -93,7 +93,7 @@ impl Generation {
     fn forget(&mut self, key: &Bytes) {
         if let Some(before) = self.changes.remove(key) {
             self.bytes -= ENTRY + key.len() + size(&before);
-            if let Change::Staged(pointer) = before {
+            if let KeyChange::Staged(pointer) = before {
                 self.dropped.insert(pointer.pack);
             }
         }
@@ -102,8 +102,8 @@ impl Generation {
     /// The staged values that are in here.
     pub(super) fn staged(&self) -> impl Iterator<Item = Pointer> + '_ {
         self.changes.values().filter_map(|change| match change {
-            Change::Staged(pointer) => Some(*pointer),
-            Change::Put(..) | Change::Delete => None,
+            KeyChange::Staged(pointer) => Some(*pointer),
+            KeyChange::Put(..) | KeyChange::Delete => None,
         })
     }
 
@@ -116,7 +116,7 @@ impl Generation {
 
 impl Overlay {
     /// What has become of a key, where it has been changed.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Change> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&KeyChange> {
         let frozen = || self.frozen.as_ref()?.changes.get(key);
         self.active.changes.get(key).or_else(frozen)
     }
@@ -135,9 +135,9 @@ impl Overlay {
     }
 }
 
-fn size(change: &Change) -> usize {
+fn size(change: &KeyChange) -> usize {
     match change {
-        Change::Put(_, value) => value.len(),
-        Change::Staged(_) | Change::Delete => 0,
+        KeyChange::Put(_, value) => value.len(),
+        KeyChange::Staged(_) | KeyChange::Delete => 0,
     }
 }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use super::frame::{self, FRAME};
 use super::io::{Handle, Io};
-use super::value::{Kind, Pointer};
+use super::value::{PackKind, Pointer};
 
 /// The folder.
 pub(super) const FOLDER: &str = "packs";
@@ -31,7 +31,7 @@ const OPEN: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pack {
     /// Its kind.
-    pub(super) kind: Kind,
+    pub(super) kind: PackKind,
     /// Its length, in bytes.
     pub(super) total: u64,
     /// How many bytes of it the index points to: whole frames.
@@ -55,7 +55,7 @@ pub(super) struct Packs {
 #[derive(Debug, Default)]
 struct Pins {
     count: usize,
-    removed: Vec<(Kind, u64)>,
+    removed: Vec<(PackKind, u64)>,
 }
 
 /// No pack is removed while this lives.
@@ -164,7 +164,7 @@ impl Packs {
 
     /// Remove a pack to which nothing durable points: at once, or when it is not pinned any more.
     /// What cannot be removed now goes when the store is opened again.
-    pub(super) fn remove(&self, kind: Kind, number: u64) {
+    pub(super) fn remove(&self, kind: PackKind, number: u64) {
         self.with(|table| table.remove(&number));
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,7 +176,7 @@ impl Packs {
         self.unlink(kind, number);
     }
 
-    fn unlink(&self, kind: Kind, number: u64) {
+    fn unlink(&self, kind: PackKind, number: u64) {
         let name = pack_name(kind, number);
         match self.io.remove(&name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -206,7 +206,7 @@ impl Packs {
     }
 
     /// Make a new, empty pack. It is known only once [`Packs::with`] has put it in.
-    pub(super) fn make(&self, kind: Kind) -> io::Result<(u64, Arc<dyn Handle>)> {
+    pub(super) fn make(&self, kind: PackKind) -> io::Result<(u64, Arc<dyn Handle>)> {
         let number = self.next.fetch_add(1, Ordering::SeqCst);
         let file = self.io.create(&pack_name(kind, number))?;
         Ok((number, file))
@@ -214,20 +214,20 @@ impl Packs {
 }
 
 /// The name of a pack.
-pub(super) fn pack_name(kind: Kind, number: u64) -> String {
+pub(super) fn pack_name(kind: PackKind, number: u64) -> String {
     format!("{FOLDER}/{}", file_name(kind, number))
 }
 
 /// The name of a pack, without its folder.
-pub(super) fn file_name(kind: Kind, number: u64) -> String {
+pub(super) fn file_name(kind: PackKind, number: u64) -> String {
     format!("{}-{number:016x}", char::from(kind.letter()))
 }
 
 /// The pack of this name, without its folder.
-pub(super) fn pack_of(name: &str) -> Option<(Kind, u64)> {
+pub(super) fn pack_of(name: &str) -> Option<(PackKind, u64)> {
     let (letter, number) = name.split_once('-')?;
     let &[letter] = letter.as_bytes() else { return None };
-    let pack = (Kind::of(letter)?, u64::from_str_radix(number, 16).ok()?);
+    let pack = (PackKind::of(letter)?, u64::from_str_radix(number, 16).ok()?);
     (file_name(pack.0, pack.1) == name).then_some(pack)
 }
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ReadError;
-use super::batch::Change;
+use super::batch::KeyChange;
 use super::core::{Core, damaged};
-use super::index::OWN;
+use super::ordered_map::OWN;
 use super::overlay::Generation;
 use super::value::{self, Pointer, Stored};
 
@@ -211,17 +211,17 @@ fn last_of(
     entries.next_back().map(|(key, change)| (key.clone(), found_in_overlay(change, What::Whole)))
 }
 
-fn found_in_overlay(change: &Change, what: What) -> Found {
+fn found_in_overlay(change: &KeyChange, what: What) -> Found {
     match change {
-        Change::Put(class, value) if what == What::Fronts => {
+        KeyChange::Put(class, value) if what == What::Fronts => {
             let inline = value::kind_of(*class, value.len()).is_none();
             let front = if inline { value.len() } else { change.front().len() };
             Found::Value(value.slice(..front))
         }
-        Change::Staged(_) if what == What::Fronts => Found::Value(Bytes::new()),
-        Change::Put(_, value) => Found::Value(value.clone()),
-        Change::Staged(pointer) => Found::At(*pointer),
-        Change::Delete => Found::Gone,
+        KeyChange::Staged(_) if what == What::Fronts => Found::Value(Bytes::new()),
+        KeyChange::Put(_, value) => Found::Value(value.clone()),
+        KeyChange::Staged(pointer) => Found::At(*pointer),
+        KeyChange::Delete => Found::Gone,
     }
 }
 

@@ -8,21 +8,23 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::index::{self, APPLIED, Applied, FORMAT, IDENTITY, Identity, Index, PACKS, REPAIR};
 use super::io::Io;
-use super::log::{self, Place, Slot, slot_name};
+use super::log::{self, LogPosition, Slot, slot_name};
+use super::ordered_map::{
+    self, APPLIED, Applied, FORMAT, IDENTITY, Identity, OrderedMap, PACKS, REPAIR,
+};
 use super::overlay::Generation;
 use super::packs::{self, Pack, pack_name, pack_of};
-use super::replay::{self, Logged};
-use super::value::{Kind, Pointer};
-use super::{OpenError, Options, backup, check};
+use super::replay::{self, LogContents};
+use super::value::{PackKind, Pointer};
+use super::{EngineOpenError, EngineOptions, backup, check};
 
 /// Where the engine goes on.
 #[derive(Debug)]
-pub(super) struct Recovered {
+pub(super) struct RecoveredEngine {
     pub(super) salt: u32,
     pub(super) applied: u64,
-    pub(super) place: Place,
+    pub(super) place: LogPosition,
     pub(super) replayed: Generation,
     pub(super) packs: BTreeMap<u64, Pack>,
     pub(super) next_pack: u64,
@@ -32,7 +34,7 @@ pub(super) struct Recovered {
 #[derive(Debug)]
 pub(super) struct Survey {
     /// Where the engine goes on.
-    pub(super) recovered: Recovered,
+    pub(super) recovered: RecoveredEngine,
     identity: Identity,
     /// The last group, as it lies in the current slot.
     tail: Option<(u64, Vec<u8>)>,
@@ -45,9 +47,9 @@ pub(super) struct Survey {
 /// Make everything ready to go on.
 pub(super) fn recover(
     io: &Arc<dyn Io>,
-    index: &dyn Index,
-    options: &Options,
-) -> Result<Recovered, OpenError> {
+    index: &dyn OrderedMap,
+    options: &EngineOptions,
+) -> Result<RecoveredEngine, EngineOpenError> {
     // A process that was killed may have left names that are not durable, and those are relied on
     // from now on.
     for folder in [log::FOLDER, packs::FOLDER] {
@@ -84,7 +86,7 @@ pub(super) fn recover(
 
 /// Make the last group durable. The process may have ended before its sync, or because of it: then
 /// it was read from memory, and only what is written again will be written.
-pub(super) fn sync_tail(place: &Place, tail: Option<&(u64, Vec<u8>)>) -> io::Result<()> {
+pub(super) fn sync_tail(place: &LogPosition, tail: Option<&(u64, Vec<u8>)>) -> io::Result<()> {
     let Some((offset, bytes)) = tail else { return Ok(()) };
     let slot = &place.slots[place.current].file;
     slot.write_at(bytes, *offset)?;
@@ -92,7 +94,7 @@ pub(super) fn sync_tail(place: &Place, tail: Option<&(u64, Vec<u8>)>) -> io::Res
 }
 
 /// Let go of slots that a busy time has left behind: beside the current one, one free slot stays.
-fn shrink(io: &dyn Io, place: &mut Place, applied: u64) -> io::Result<()> {
+fn shrink(io: &dyn Io, place: &mut LogPosition, applied: u64) -> io::Result<()> {
     let (mut i, mut free) = (0, 0);
     while i < place.slots.len() {
         let is_free = i != place.current && place.slots[i].last <= applied;
@@ -109,17 +111,21 @@ fn shrink(io: &dyn Io, place: &mut Place, applied: u64) -> io::Result<()> {
 }
 
 /// A new store, or one from a backup. Nothing may be there that belongs to another.
-fn create(io: &Arc<dyn Io>, index: &dyn Index, options: &Options) -> Result<(), OpenError> {
+fn create(
+    io: &Arc<dyn Io>,
+    index: &dyn OrderedMap,
+    options: &EngineOptions,
+) -> Result<(), EngineOpenError> {
     let logged = !io.list(log::FOLDER)?.is_empty();
     if logged {
-        return Err(OpenError::IndexMissing("a log".to_owned()));
+        return Err(EngineOpenError::IndexMissing("a log".to_owned()));
     }
     if backup::import(io, index)? {
         // The packs belong to it.
     } else if !io.list(packs::FOLDER)?.is_empty() {
-        return Err(OpenError::IndexMissing("a folder of packs".to_owned()));
+        return Err(EngineOpenError::IndexMissing("a folder of packs".to_owned()));
     } else if !index.scan(&[], &[], 1)?.is_empty() {
-        return Err(OpenError::IndexDamaged("it does not say what it belongs to".to_owned()));
+        return Err(EngineOpenError::IndexDamaged("it does not say what it belongs to".to_owned()));
     }
     let identity = Identity { format: FORMAT, salt: options.salt, begun: false };
     index.apply(vec![(IDENTITY.to_vec(), Some(identity.write()))])?;
@@ -127,38 +133,39 @@ fn create(io: &Arc<dyn Io>, index: &dyn Index, options: &Options) -> Result<(), 
     Ok(())
 }
 
-fn identity(index: &dyn Index) -> Result<Option<Identity>, OpenError> {
+fn identity(index: &dyn OrderedMap) -> Result<Option<Identity>, EngineOpenError> {
     let Some(value) = index.get(IDENTITY)? else { return Ok(None) };
-    let damaged = || OpenError::IndexDamaged("what it belongs to does not read".to_owned());
+    let damaged = || EngineOpenError::IndexDamaged("what it belongs to does not read".to_owned());
     let identity = Identity::read(&value).ok_or_else(damaged)?;
     if identity.format > FORMAT {
-        return Err(OpenError::NewerFormat(identity.format));
+        return Err(EngineOpenError::NewerFormat(identity.format));
     }
     Ok(Some(identity))
 }
 
 /// What the index and the log say, whether or not the store can be opened.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct Inspection {
     pub(super) identity: Identity,
     pub(super) applied: Applied,
-    pub(super) logged: Logged,
+    pub(super) logged: LogContents,
     /// Slots that were not finished.
     unready: Vec<String>,
     /// A repair has not finished: whether it gives up the log.
     pub(super) repair: Option<bool>,
     /// Why the log is not all that it should be.
-    pub(super) refused: Option<OpenError>,
+    pub(super) refused: Option<EngineOpenError>,
 }
 
 /// Look at the index and at the log.
-pub(super) fn look(io: &dyn Io, index: &dyn Index) -> Result<Look, OpenError> {
-    let missing = || OpenError::IndexMissing("a store".to_owned());
+pub(super) fn inspect(io: &dyn Io, index: &dyn OrderedMap) -> Result<Inspection, EngineOpenError> {
+    let missing = || EngineOpenError::IndexMissing("a store".to_owned());
     let identity = identity(index)?.ok_or_else(missing)?;
     let applied = match index.get(APPLIED)? {
         None => Applied::default(),
         Some(value) => {
-            let damaged = || OpenError::IndexDamaged("how far it is does not read".to_owned());
+            let damaged =
+                || EngineOpenError::IndexDamaged("how far it is does not read".to_owned());
             Applied::read(&value).ok_or_else(damaged)?
         }
     };
@@ -166,19 +173,19 @@ pub(super) fn look(io: &dyn Io, index: &dyn Index) -> Result<Look, OpenError> {
     let (slots, unready) = replay::open_slots(io)?;
     let lost = slots.is_empty() && identity.begun;
     let mut logged = replay::read_log(slots, identity.salt(), applied.sequence)?;
-    let refused = if lost { Some(OpenError::LogMissing) } else { logged.refused.take() };
-    Ok(Look { identity, applied, logged, unready, repair, refused })
+    let refused = if lost { Some(EngineOpenError::LogMissing) } else { logged.refused.take() };
+    Ok(Inspection { identity, applied, logged, unready, repair, refused })
 }
 
 /// Read what is on the disk, and refuse where something is lost.
 pub(super) fn survey(
     io: &Arc<dyn Io>,
-    index: &dyn Index,
-    options: &Options,
-) -> Result<Survey, OpenError> {
-    let Look { identity, applied, logged, unready, repair, refused } = look(&**io, index)?;
+    index: &dyn OrderedMap,
+    options: &EngineOptions,
+) -> Result<Survey, EngineOpenError> {
+    let Inspection { identity, applied, logged, unready, repair, refused } = inspect(&**io, index)?;
     if repair.is_some() {
-        return Err(OpenError::RepairUnfinished);
+        return Err(EngineOpenError::RepairUnfinished);
     }
     if let Some(refused) = refused {
         return Err(refused);
@@ -186,7 +193,7 @@ pub(super) fn survey(
     let mut stray = Vec::new();
     let (packs, next_pack) =
         read_packs(&**io, index, &logged.replayed, applied.next_pack, options, &mut stray)?;
-    let recovered = Recovered {
+    let recovered = RecoveredEngine {
         salt: identity.salt(),
         applied: applied.sequence,
         place: logged.place,
@@ -200,12 +207,12 @@ pub(super) fn survey(
 /// Bring together which packs there are and which there should be.
 fn read_packs(
     io: &dyn Io,
-    index: &dyn Index,
+    index: &dyn OrderedMap,
     replayed: &Generation,
     next: u64,
-    options: &Options,
+    options: &EngineOptions,
     stray: &mut Vec<String>,
-) -> Result<(BTreeMap<u64, Pack>, u64), OpenError> {
+) -> Result<(BTreeMap<u64, Pack>, u64), EngineOpenError> {
     let mut live: BTreeMap<u64, u64> = counts(index)?;
     let pending = ends(replayed.staged());
     let seen = live.keys().chain(&replayed.dropped).chain(pending.keys().map(|(_, number)| number));
@@ -231,25 +238,26 @@ fn read_packs(
     let lost = pending.keys().filter(|(_, number)| !table.contains_key(number));
     missing.extend(lost.map(|(kind, number)| pack_name(*kind, *number)));
     if !missing.is_empty() && !options.without_missing_packs {
-        return Err(OpenError::PacksMissing(missing));
+        return Err(EngineOpenError::PacksMissing(missing));
     }
     Ok((table, next))
 }
 
 /// The counts of live bytes, by the numbers of the packs.
-pub(super) fn counts(index: &dyn Index) -> Result<BTreeMap<u64, u64>, OpenError> {
+pub(super) fn counts(index: &dyn OrderedMap) -> Result<BTreeMap<u64, u64>, EngineOpenError> {
     let mut counts = BTreeMap::new();
-    index::each(index, PACKS, |key, value| {
-        let damaged = || OpenError::IndexDamaged("a count of a pack does not read".to_owned());
-        let (number, live) = index::read_count(&key, &value).ok_or_else(damaged)?;
+    ordered_map::each(index, PACKS, |key, value| {
+        let damaged =
+            || EngineOpenError::IndexDamaged("a count of a pack does not read".to_owned());
+        let (number, live) = ordered_map::read_count(&key, &value).ok_or_else(damaged)?;
         counts.insert(number, live);
-        Ok::<(), OpenError>(())
+        Ok::<(), EngineOpenError>(())
     })?;
     Ok(counts)
 }
 
 /// How far packs are pointed into.
-pub(super) fn ends(pointers: impl Iterator<Item = Pointer>) -> BTreeMap<(Kind, u64), u64> {
+pub(super) fn ends(pointers: impl Iterator<Item = Pointer>) -> BTreeMap<(PackKind, u64), u64> {
     let mut ends = BTreeMap::new();
     for pointer in pointers {
         let end = ends.entry((pointer.kind, pointer.pack)).or_default();

@@ -13,17 +13,19 @@ use std::io;
 use std::sync::Arc;
 
 use super::applier::RoundError;
-use super::batch::Change;
+use super::batch::KeyChange;
 use super::compact::Moved;
 use super::core::{Core, held};
-use super::index::{self, APPLIED, Applied, Changes, IDENTITY, Identity, Index, PACKS, REPAIR};
 use super::io::Io;
 use super::log::slot_name;
+use super::ordered_map::{
+    self, APPLIED, Applied, Changes, IDENTITY, Identity, OrderedMap, PACKS, REPAIR,
+};
 use super::overlay::Generation;
 use super::packs::{self, FrameError, Pack, Packs, pack_name, pack_of};
-use super::recovery::{self, Look, Recovered};
-use super::value::{Kind, Pointer, Stored};
-use super::{OpenError, Options, frame, log};
+use super::recovery::{self, Inspection, RecoveredEngine};
+use super::value::{PackKind, Pointer, Stored};
+use super::{EngineOpenError, EngineOptions, frame, log};
 
 /// The folder of files that are damaged or given up.
 pub(crate) const FOLDER: &str = "quarantine";
@@ -35,7 +37,7 @@ const BYTES: u64 = 64 << 20;
 /// What is wrong with a key that a lost part of the log has changed.
 const CHANGED: &str = "it was changed by a part of the log that is lost, or comes after what is";
 
-/// Who is told of each key that is lost, and what is wrong with it.
+/// Receives each key that is lost, and what is wrong with it.
 type Tell<'a> = &'a mut dyn FnMut(&[u8], &'static str);
 
 /// What a repair has done.
@@ -52,33 +54,33 @@ pub(crate) struct Repaired {
 /// Tell the keys that are lost, as far as this can be known without reading values.
 pub(super) fn concerned(
     io: &Arc<dyn Io>,
-    index: &dyn Index,
+    index: &dyn OrderedMap,
     tell: Tell<'_>,
-) -> Result<u64, OpenError> {
-    let mut look = recovery::look(&**io, index)?;
+) -> Result<u64, EngineOpenError> {
+    let mut look = recovery::inspect(&**io, index)?;
     let mut damage = Damage::new(io, false, tell)?;
     damage.of_log(&mut look)?;
     let replayed = &look.logged.replayed;
-    index::each(index, &[], |key, value| {
-        if !index::is_own(&key) {
+    ordered_map::each(index, &[], |key, value| {
+        if !ordered_map::is_own(&key) {
             damage.of_entry(&key, &value, replayed);
         }
-        Ok::<(), OpenError>(())
+        Ok::<(), EngineOpenError>(())
     })?;
     Ok(damage.told)
 }
 
 pub(super) fn repair(
     io: &Arc<dyn Io>,
-    index: &Arc<dyn Index>,
-    options: &Options,
+    index: &Arc<dyn OrderedMap>,
+    options: &EngineOptions,
     tell: Tell<'_>,
-) -> Result<Repaired, OpenError> {
+) -> Result<Repaired, EngineOpenError> {
     for folder in [log::FOLDER, packs::FOLDER, FOLDER] {
         io.make_folder(folder)?;
     }
     io.sync_folder("")?;
-    let mut look = recovery::look(&**io, &**index)?;
+    let mut look = recovery::inspect(&**io, &**index)?;
     let log_given_up = look.refused.is_some() || look.repair == Some(true);
     index.apply(vec![(REPAIR.to_vec(), Some(vec![u8::from(log_given_up)]))])?;
     index.flush()?;
@@ -88,7 +90,7 @@ pub(super) fn repair(
     let live = damage.clean(&**index, &look.logged.replayed)?;
     damage.of_headers(io)?;
     let Damage { sizes, mut bad, told, seen, .. } = damage;
-    let Look { identity, applied, logged, .. } = look;
+    let Inspection { identity, applied, logged, .. } = look;
     if !log_given_up {
         recovery::sync_tail(&logged.place, logged.tail.as_ref())?;
     }
@@ -104,7 +106,7 @@ pub(super) fn repair(
     }
     let dropped = logged.replayed.dropped.iter().max();
     let next_pack = applied.next_pack.max(seen + 1).max(dropped.map_or(0, |number| number + 1));
-    let recovered = Recovered {
+    let recovered = RecoveredEngine {
         salt: identity.salt(),
         applied: applied.sequence,
         place,
@@ -153,7 +155,7 @@ pub(super) fn repair(
 struct Damage<'a> {
     packs: Packs,
     /// The packs that are there, with their lengths.
-    sizes: BTreeMap<(Kind, u64), u64>,
+    sizes: BTreeMap<(PackKind, u64), u64>,
     /// Whether values are read.
     reads: bool,
     tell: Tell<'a>,
@@ -183,15 +185,15 @@ impl<'a> Damage<'a> {
     }
 
     /// What the log has that cannot be replayed. Staged values that are lost become removals.
-    fn of_log(&mut self, look: &mut Look) -> io::Result<()> {
+    fn of_log(&mut self, look: &mut Inspection) -> io::Result<()> {
         let salt = look.identity.salt();
         look.logged.not_replayed(salt, |key| self.tell(key, CHANGED))?;
         for (key, change) in &mut look.logged.replayed.changes {
-            if let Change::Staged(pointer) = change
+            if let KeyChange::Staged(pointer) = change
                 && let Some(what) = self.of_value(key, pointer)
             {
                 self.tell(key, what);
-                *change = Change::Delete;
+                *change = KeyChange::Delete;
             }
         }
         Ok(())
@@ -256,14 +258,14 @@ impl<'a> Damage<'a> {
     /// Remove from the index what is lost, and set the counts right. Returns them.
     fn clean(
         &mut self,
-        index: &dyn Index,
+        index: &dyn OrderedMap,
         replayed: &Generation,
     ) -> io::Result<BTreeMap<u64, u64>> {
         let mut live: BTreeMap<u64, u64> = BTreeMap::new();
         let mut counted: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let mut changes = Changes::new();
-        index::each(index, &[], |key, value| {
-            if index::is_own(&key) {
+        ordered_map::each(index, &[], |key, value| {
+            if ordered_map::is_own(&key) {
                 if key.starts_with(PACKS) {
                     counted.insert(key, value);
                 } else if ![IDENTITY, APPLIED, REPAIR].contains(&&*key) {
@@ -286,7 +288,9 @@ impl<'a> Damage<'a> {
         index.apply(changes)?;
         let right: BTreeMap<_, _> = live
             .iter()
-            .map(|(number, live)| (index::pack_key(*number), index::write_count(*number, *live)))
+            .map(|(number, live)| {
+                (ordered_map::pack_key(*number), ordered_map::write_count(*number, *live))
+            })
             .collect();
         let wrong = counted.keys().filter(|key| !right.contains_key(*key));
         let wrong = wrong.map(|key| (key.clone(), None)).collect::<Changes>();
@@ -305,12 +309,12 @@ enum Entry {
 
 impl Core {
     /// Copy what is live in these packs, so that nothing points to them.
-    fn rescue(&self, bad: &mut BTreeSet<u64>) -> Result<(), OpenError> {
+    fn rescue(&self, bad: &mut BTreeSet<u64>) -> Result<(), EngineOpenError> {
         let applier = &mut *held(&self.applier);
         let (mut moved, mut bytes) = (Vec::new(), 0);
-        index::each(&*self.index, &[], |key, value| {
+        ordered_map::each(&*self.index, &[], |key, value| {
             let Some(Stored::At(from, front)) = Stored::read(&key, &value) else { return Ok(()) };
-            if index::is_own(&key) || !bad.contains(&from.pack) {
+            if ordered_map::is_own(&key) || !bad.contains(&from.pack) {
                 return Ok(());
             }
             let value = self.packs.read(&key, &from).map_err(|error| match error {
@@ -329,7 +333,7 @@ impl Core {
                 applier.sync_old(&self.packs)?;
                 self.redirect(&std::mem::take(&mut moved))?;
             }
-            Ok::<(), OpenError>(())
+            Ok::<(), EngineOpenError>(())
         })?;
         applier.sync_old(&self.packs)?;
         self.redirect(&moved)?;
@@ -357,8 +361,8 @@ impl Quarantine<'_> {
     }
 }
 
-fn round_error(error: RoundError) -> OpenError {
-    OpenError::Io(match error {
+fn round_error(error: RoundError) -> EngineOpenError {
+    EngineOpenError::Io(match error {
         RoundError::Full => io::ErrorKind::StorageFull.into(),
         RoundError::Unopened(reason) | RoundError::Failed(reason) => io::Error::other(reason),
     })

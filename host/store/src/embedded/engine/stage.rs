@@ -17,16 +17,16 @@ use super::core::Core;
 use super::frame::{FRAME, HEADER};
 use super::io::{is_full, is_unchanged};
 use super::packs::Packs;
-use super::value::{Kind, Pointer};
-use super::writer::Writer;
-use super::{KEY, Options, StageError};
+use super::value::{PackKind, Pointer};
+use super::writer::PackWriter;
+use super::{EngineOptions, KEY, StageError};
 
 /// How many times as long as other packs those of large values may be. Compacting one of them
 /// keeps the applier from anything else.
 const LONGER: u64 = 8;
 
 /// The most bytes of a pack of large values, unless one value has more.
-pub(super) fn pack_bytes(options: &Options) -> u64 {
+pub(super) fn pack_bytes(options: &EngineOptions) -> u64 {
     options.pack_bytes.saturating_mul(LONGER)
 }
 
@@ -79,7 +79,7 @@ fn write(packs: &Arc<Packs>, most: u64, values: &[(Bytes, Bytes)]) -> io::Result
         numbers: Vec::new(),
         packs: Arc::clone(packs),
     };
-    let mut writer = Writer::staging(most);
+    let mut writer = PackWriter::staging(most);
     for (key, value) in values {
         let appended = writer.append(packs, key, value);
         if let Some(number) = writer.pack()
@@ -105,7 +105,7 @@ impl Staged {
         let used = |number: &u64| self.values.iter().any(|(_, at)| at.pack == *number);
         let (used, unused) = self.numbers.drain(..).partition(used);
         self.numbers = used;
-        unused.into_iter().for_each(|number| self.packs.remove(Kind::Large, number));
+        unused.into_iter().for_each(|number| self.packs.remove(PackKind::Large, number));
     }
 
     /// They may be in the log from now on.
@@ -116,6 +116,6 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        self.numbers.drain(..).for_each(|number| self.packs.remove(Kind::Large, number));
+        self.numbers.drain(..).for_each(|number| self.packs.remove(PackKind::Large, number));
     }
 }

@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use sled::{Batch, Db};
 
-use super::index::{Changes, Entries, Entry, Index};
 use super::io::unchanged;
-use super::{OpenError, reserve};
+use super::ordered_map::{Changes, IndexEntries, IndexEntry, OrderedMap};
+use super::{EngineOpenError, reserve};
 
 /// The unit in which sled writes, in bytes. Fixed once a store has been created.
 const SEGMENT: usize = 1 << 20;
@@ -48,12 +48,16 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// Open sled below `root`, with a cache of at most this many bytes.
-    pub(crate) fn open(root: &Path, cache: u64) -> Result<Tree, OpenError> {
+    pub(crate) fn open(root: &Path, cache: u64) -> Result<Tree, EngineOpenError> {
         Tree::with_segment(root, cache, SEGMENT)
     }
 
     /// The same where sled has been created with segments of so many bytes.
-    pub(crate) fn with_segment(root: &Path, cache: u64, segment: usize) -> Result<Tree, OpenError> {
+    pub(crate) fn with_segment(
+        root: &Path,
+        cache: u64,
+        segment: usize,
+    ) -> Result<Tree, EngineOpenError> {
         reserve::release(root)?;
         let path = root.join(FOLDER);
         let config = sled::Config::new()
@@ -65,7 +69,7 @@ impl Tree {
         let db = loop {
             // sled checks much of what it reads by assertion.
             let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
-                .map_err(|panic| OpenError::IndexDamaged(reason(panic.as_ref())))?;
+                .map_err(|panic| EngineOpenError::IndexDamaged(reason(panic.as_ref())))?;
             match opened {
                 Ok(db) => break db,
                 // The directory is ours. A child that is just being started still has the file of a
@@ -75,7 +79,7 @@ impl Tree {
                     std::thread::sleep(PAUSE);
                 }
                 Err(sled::Error::Io(error)) => return Err(error.into()),
-                Err(other) => return Err(OpenError::IndexDamaged(other.to_string())),
+                Err(other) => return Err(EngineOpenError::IndexDamaged(other.to_string())),
             }
         };
         let log = File::options().read(true).write(true).open(path.join("db"))?;
@@ -113,7 +117,7 @@ fn is_locked(error: &io::Error) -> bool {
     error.to_string().starts_with("could not acquire lock")
 }
 
-impl Index for Tree {
+impl OrderedMap for Tree {
     fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
         guarded(|| match self.db().get(key) {
             Ok(value) => Ok(value.map(|value| value.to_vec())),
@@ -122,7 +126,7 @@ impl Index for Tree {
         })
     }
 
-    fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> io::Result<Entries> {
+    fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> io::Result<IndexEntries> {
         guarded(|| {
             let within = |entry: &sled::Result<(sled::IVec, sled::IVec)>| match entry {
                 Ok((key, _)) => key.starts_with(prefix),
@@ -135,7 +139,7 @@ impl Index for Tree {
         })
     }
 
-    fn last(&self, prefix: &[u8], before: Option<&[u8]>) -> io::Result<Option<Entry>> {
+    fn last(&self, prefix: &[u8], before: Option<&[u8]>) -> io::Result<Option<IndexEntry>> {
         guarded(|| {
             let end = before.map(<[u8]>::to_vec).or_else(|| super::range::after(prefix));
             let mut entries = match end {

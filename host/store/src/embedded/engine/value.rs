@@ -17,7 +17,7 @@ const INLINE: u8 = 0;
 
 /// Which kind of pack: this is also what the names of its packs begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum PackKind {
     /// Values that are soon replaced.
     Head,
     /// Values that stay.
@@ -26,31 +26,31 @@ pub(crate) enum Kind {
     Large,
 }
 
-impl Kind {
+impl PackKind {
     /// All of them.
-    pub(crate) const ALL: [Kind; 3] = [Kind::Head, Kind::Rows, Kind::Large];
+    pub(crate) const ALL: [PackKind; 3] = [PackKind::Head, PackKind::Rows, PackKind::Large];
 
     /// The letter that stands for it.
     pub(super) fn letter(self) -> u8 {
         match self {
-            Kind::Head => b'h',
-            Kind::Rows => b'r',
-            Kind::Large => b'l',
+            PackKind::Head => b'h',
+            PackKind::Rows => b'r',
+            PackKind::Large => b'l',
         }
     }
 
     /// What a letter stands for.
-    pub(super) fn of(letter: u8) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.letter() == letter)
+    pub(super) fn of(letter: u8) -> Option<PackKind> {
+        PackKind::ALL.into_iter().find(|kind| kind.letter() == letter)
     }
 }
 
 /// Where the packs go for values of this class. Large inline values would bloat the index.
-pub(super) fn kind_of(class: Class, length: usize) -> Option<Kind> {
+pub(super) fn kind_of(class: Class, length: usize) -> Option<PackKind> {
     match class {
         Class::Inline if length <= super::INLINE => None,
-        Class::Inline | Class::Head | Class::Fronted(_) => Some(Kind::Head),
-        Class::Rows => Some(Kind::Rows),
+        Class::Inline | Class::Head | Class::Fronted(_) => Some(PackKind::Head),
+        Class::Rows => Some(PackKind::Rows),
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) fn kind_of(class: Class, length: usize) -> Option<Kind> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Pointer {
     /// The kind of the pack.
-    pub(crate) kind: Kind,
+    pub(crate) kind: PackKind,
     /// Its number.
     pub(crate) pack: u64,
     /// Where the frame begins in it.
@@ -101,7 +101,7 @@ impl Pointer {
         let (offset, rest) = rest.split_first_chunk()?;
         let (length, crc) = rest.split_first_chunk()?;
         let pointer = Pointer {
-            kind: Kind::of(*kind)?,
+            kind: PackKind::of(*kind)?,
             pack: u64::from_le_bytes(*pack),
             offset: u32::from_le_bytes(*offset),
             length: u32::from_le_bytes(*length),

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::frame::{self, FRAME, HEADER};
 use super::io::Handle;
 use super::packs::{Pack, Packs};
-use super::value::{Kind, Pointer};
+use super::value::{PackKind, Pointer};
 
 /// What is appended to a pack is written when it has become this much, in bytes.
 const PIECE: usize = 1 << 20;
 
 /// Appends to packs of one kind.
 #[derive(Debug)]
-pub(super) struct Writer {
-    kind: Kind,
+pub(super) struct PackWriter {
+    kind: PackKind,
     most: u64,
     /// Whether its packs stay though the index does not point to them.
     pending: bool,
@@ -34,16 +34,16 @@ struct Current {
     dirty: bool,
 }
 
-impl Writer {
+impl PackWriter {
     /// For packs of up to this many bytes, unless one frame has more.
-    pub(super) fn new(kind: Kind, most: u64) -> Writer {
+    pub(super) fn new(kind: PackKind, most: u64) -> PackWriter {
         let most = most.min(u64::from(u32::MAX));
-        Writer { kind, most, pending: false, current: None, filled: Vec::new(), fresh: false }
+        PackWriter { kind, most, pending: false, current: None, filled: Vec::new(), fresh: false }
     }
 
     /// For large values to which nothing points yet.
-    pub(super) fn staging(most: u64) -> Writer {
-        Writer { pending: true, ..Writer::new(Kind::Large, most) }
+    pub(super) fn staging(most: u64) -> PackWriter {
+        PackWriter { pending: true, ..PackWriter::new(PackKind::Large, most) }
     }
 
     /// The pack that is appended to.
@@ -56,7 +56,7 @@ impl Writer {
         self.most
     }
 
-    /// Append a value. It can be read, and pointed to, after [`Writer::sync`].
+    /// Append a value. It can be read, and pointed to, after [`PackWriter::sync`].
     pub(super) fn append(
         &mut self,
         packs: &Packs,
@@ -105,7 +105,7 @@ impl Writer {
     /// Begin another pack with the next frame. Everything has been synced, or nothing of what has
     /// not will be pointed to.
     pub(super) fn end(&mut self) {
-        *self = Writer { pending: self.pending, ..Writer::new(self.kind, self.most) };
+        *self = PackWriter { pending: self.pending, ..PackWriter::new(self.kind, self.most) };
     }
 
     fn roll(&mut self, packs: &Packs) -> io::Result<()> {

@@ -4,42 +4,45 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::super::Shared;
+use super::super::EmbeddedShared;
 use super::super::keys;
 use super::super::tables::blobs::BlobId;
 use super::super::tables::snapshots::Content;
 use super::super::tables::snapshots::{SnapshotCell, read_holder};
 use super::super::tables::templates::TemplateCell;
-use super::{TRIES, Unreadable, lost};
-use crate::codec::{self, CodecError, Kind};
-use crate::{Depth, Dormant, Kept, SnapshotSummary, StoreError};
+use super::{TRIES, UnreadableValue, lost};
+use crate::codec::{self, CodecError, RecordKind};
+use crate::{SnapshotDetail, SnapshotSummary, StoreError, StoredSnapshot, WakeState};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
 use dormouse_domain::template::{Template, TemplateSummary};
 
-impl Shared {
+impl EmbeddedShared {
     /// The record of a session with its head.
-    pub(in super::super) fn dormant(&self, id: SessionId) -> Result<Option<Dormant>, StoreError> {
+    pub(in super::super) fn wake_state(
+        &self,
+        id: SessionId,
+    ) -> Result<Option<WakeState>, StoreError> {
         for _ in 0..TRIES {
             let Some(session) = self.session(id)? else { return Ok(None) };
             let Some(head) = session.head else {
-                return Ok(Some(Dormant { session, head: None, damage: None }));
+                return Ok(Some(WakeState { session, head: None, damage: None }));
             };
-            let damage = match self.snapshot_of(id, head, Depth::Whole) {
+            let damage = match self.snapshot_of(id, head, SnapshotDetail::Full) {
                 Ok(head) => {
-                    return Ok(Some(Dormant { session, head: Some(head), damage: None }));
+                    return Ok(Some(WakeState { session, head: Some(head), damage: None }));
                 }
-                Err(Unreadable::Failed(error)) => return Err(error),
+                Err(UnreadableValue::Failed(error)) => return Err(error),
                 // It may have another head by now.
-                Err(Unreadable::Stale) if !self.is_unchanged(&session)? => continue,
-                Err(Unreadable::Stale) => lost(),
-                Err(Unreadable::Damaged(error)) => error,
+                Err(UnreadableValue::Stale) if !self.is_unchanged(&session)? => continue,
+                Err(UnreadableValue::Stale) => lost(),
+                Err(UnreadableValue::Damaged(error)) => error,
             };
             self.damaged(&keys::snapshot(id, head), &damage);
             let damage = Some(damage.to_string().into());
-            return Ok(Some(Dormant { session, head: None, damage }));
+            return Ok(Some(WakeState { session, head: None, damage }));
         }
         Err(self.damaged(&keys::session(id), &lost()))
     }
@@ -58,7 +61,7 @@ impl Shared {
                 Ok(None) | Err(StoreError::Damaged(_)) => continue,
                 Err(error) => return Err(error),
             };
-            let summary = codec::unseal(Kind::Snapshot, &key, &value)
+            let summary = codec::unseal(RecordKind::Snapshot, &key, &value)
                 .and_then(|value| codec::decode_summary(SnapshotCell::read(&value)?.outline));
             match summary {
                 Ok(summary) => snapshots.push(summary),
@@ -74,17 +77,17 @@ impl Shared {
     pub(in super::super) fn snapshot(
         &self,
         id: SnapshotId,
-        depth: Depth,
-    ) -> Result<Option<Kept>, StoreError> {
+        depth: SnapshotDetail,
+    ) -> Result<Option<StoredSnapshot>, StoreError> {
         let key = keys::holder(id);
         let Some(session) = self.holder(&key)? else { return Ok(None) };
         match self.snapshot_of(session, id, depth) {
-            Ok(snapshot) => Ok(Some(Kept { session, snapshot })),
-            Err(Unreadable::Failed(error)) => Err(error),
+            Ok(snapshot) => Ok(Some(StoredSnapshot { session, snapshot })),
+            Err(UnreadableValue::Failed(error)) => Err(error),
             // It may have gone while it was read.
-            Err(Unreadable::Stale) if self.holder(&key)?.is_none() => Ok(None),
-            Err(Unreadable::Stale) => Err(self.damaged(&keys::snapshot(session, id), &lost())),
-            Err(Unreadable::Damaged(error)) => {
+            Err(UnreadableValue::Stale) if self.holder(&key)?.is_none() => Ok(None),
+            Err(UnreadableValue::Stale) => Err(self.damaged(&keys::snapshot(session, id), &lost())),
+            Err(UnreadableValue::Damaged(error)) => {
                 Err(self.damaged(&keys::snapshot(session, id), &error))
             }
         }
@@ -120,20 +123,20 @@ impl Shared {
     fn read_template(&self, key: &[u8]) -> Result<Option<Template>, StoreError> {
         for _ in 0..TRIES {
             let Some(value) = self.disk.get(key)? else { return Ok(None) };
-            let read = codec::unseal(Kind::Template, key, &value)
-                .map_err(Unreadable::from)
+            let read = codec::unseal(RecordKind::Template, key, &value)
+                .map_err(UnreadableValue::from)
                 .and_then(|value| {
                     let cell = TemplateCell::read(&value)?;
-                    let snapshot = self.contents(&cell.snapshot, Depth::Outline)?;
+                    let snapshot = self.contents(&cell.snapshot, SnapshotDetail::Metadata)?;
                     Ok(codec::decode_template(cell.template, snapshot)?)
                 });
             match read {
                 Ok(template) => return Ok(Some(template)),
-                Err(Unreadable::Failed(error)) => return Err(error),
-                Err(Unreadable::Damaged(error)) => return Err(self.damaged(key, &error)),
+                Err(UnreadableValue::Failed(error)) => return Err(error),
+                Err(UnreadableValue::Damaged(error)) => return Err(self.damaged(key, &error)),
                 // It may have been replaced while it was read.
-                Err(Unreadable::Stale) if self.disk.get(key)?.as_ref() != Some(&value) => {}
-                Err(Unreadable::Stale) => break,
+                Err(UnreadableValue::Stale) if self.disk.get(key)?.as_ref() != Some(&value) => {}
+                Err(UnreadableValue::Stale) => break,
             }
         }
         Err(self.damaged(key, &lost()))
@@ -164,16 +167,20 @@ impl Shared {
         &self,
         session: SessionId,
         id: SnapshotId,
-        depth: Depth,
-    ) -> Result<Snapshot, Unreadable> {
+        depth: SnapshotDetail,
+    ) -> Result<Snapshot, UnreadableValue> {
         let key = keys::snapshot(session, id);
-        let value = self.disk.get(&key)?.ok_or(Unreadable::Stale)?;
-        let value = codec::unseal(Kind::Snapshot, &key, &value)?;
+        let value = self.disk.get(&key)?.ok_or(UnreadableValue::Stale)?;
+        let value = codec::unseal(RecordKind::Snapshot, &key, &value)?;
         self.contents(&SnapshotCell::read(&value)?, depth)
     }
 
     /// A snapshot with what it has in blobs.
-    fn contents(&self, cell: &SnapshotCell<'_>, depth: Depth) -> Result<Snapshot, Unreadable> {
+    fn contents(
+        &self,
+        cell: &SnapshotCell<'_>,
+        depth: SnapshotDetail,
+    ) -> Result<Snapshot, UnreadableValue> {
         let mut snapshot = codec::decode_snapshot(&Bytes::copy_from_slice(cell.outline))?;
         let content = |content: &Content<'_>, name: fn(_) -> BlobId| match content {
             Content::Inline(bytes) => Ok(Bytes::copy_from_slice(bytes)),
@@ -186,7 +193,7 @@ impl Shared {
             GuestState::Image { data, chunks } => {
                 *data = whole;
                 *chunks = list;
-                if depth == Depth::Whole {
+                if depth == SnapshotDetail::Full {
                     self.fill(chunks)?;
                 }
             }
@@ -195,7 +202,7 @@ impl Shared {
     }
 
     /// Read the data of chunks. A chunk that comes several times is read once.
-    fn fill(&self, chunks: &mut [Chunk]) -> Result<(), Unreadable> {
+    fn fill(&self, chunks: &mut [Chunk]) -> Result<(), UnreadableValue> {
         let mut known: HashMap<Digest, Bytes> = HashMap::new();
         for chunk in chunks {
             let data = match known.get(&chunk.digest) {
@@ -212,7 +219,7 @@ impl Shared {
     }
 
     /// The bytes of a blob.
-    fn blob(&self, id: &BlobId) -> Result<Bytes, Unreadable> {
-        self.disk.get(&keys::content(id))?.ok_or(Unreadable::Stale)
+    fn blob(&self, id: &BlobId) -> Result<Bytes, UnreadableValue> {
+        self.disk.get(&keys::content(id))?.ok_or(UnreadableValue::Stale)
     }
 }

@@ -13,18 +13,18 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use super::super::commit::{BlobPlacer, Change};
+use super::super::commit::{BlobPlacer, EncodedWrite};
 use super::super::frame::numbered;
-use super::super::index::Uploaded;
 use super::super::keys::{self, length_of, split_owner, text};
 use super::super::recovery::Recovery;
+use super::super::session_index::IndexedAgent;
 use super::super::upkeep::audit::Audit;
-use super::super::upkeep::mend::Mender;
-use super::super::{OpenError, disk::Read};
+use super::super::upkeep::repair::Repairer;
+use super::super::{OpenError, disk::ReadExtent};
 use super::Table;
 use super::malformed;
 use crate::StoreError;
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use crate::upkeep::{Problem, UpkeepError};
 use dormouse_domain::agent::{Agent, AgentName, AgentOwner, AgentRef, Digest, Version};
 use dormouse_domain::id::SessionId;
@@ -84,13 +84,13 @@ pub(super) fn encode(
     placer: &mut BlobPlacer<'_>,
     agent: Box<Agent>,
     bytes: Option<Bytes>,
-) -> Result<Change, StoreError> {
+) -> Result<EncodedWrite, StoreError> {
     check_owner(&agent)?;
     if let Some(bytes) = bytes {
         placer.component(component(agent.reference.digest).to_vec(), bytes);
     }
     let value = codec::encode_agent(&agent);
-    Ok(Change::Agent(agent, value))
+    Ok(EncodedWrite::Agent(agent, value))
 }
 
 /// The owner of an agent is in its key, and in every session that it serves.
@@ -127,7 +127,7 @@ impl Table for AgentTable {
     }
 
     fn recover(&self, recovery: &mut Recovery<'_>) -> Result<(), OpenError> {
-        recovery.each(&[AGENT], Read::Whole, |index, key, value| {
+        recovery.each(&[AGENT], ReadExtent::Whole, |index, key, value| {
             let (reference, uploaded) = decode(key, value)?;
             if self::agent(&reference) != key {
                 return Err(malformed("it is another agent"));
@@ -180,9 +180,9 @@ impl Table for AgentTable {
         }
     }
 
-    fn mend(&self, mender: &mut Mender<'_>) -> Result<(), UpkeepError> {
-        for digest in mender.found::<Strays>().map_or(&[][..], |strays| &strays.0) {
-            mender.remove(&component(*digest));
+    fn repair(&self, repairer: &mut Repairer<'_>) -> Result<(), UpkeepError> {
+        for digest in repairer.found::<Strays>().map_or(&[][..], |strays| &strays.0) {
+            repairer.remove(&component(*digest));
         }
         Ok(())
     }
@@ -218,11 +218,11 @@ impl Table for ComponentTable {
     }
 }
 
-fn decode(key: &[u8], value: &[u8]) -> Result<(AgentRef, Uploaded), CodecError> {
-    let value = codec::unseal(Kind::Agent, key, value)?;
+fn decode(key: &[u8], value: &[u8]) -> Result<(AgentRef, IndexedAgent), CodecError> {
+    let value = codec::unseal(RecordKind::Agent, key, value)?;
     let (sequence, agent) = read_agent(&value)?;
     let agent = codec::decode_agent(agent)?;
-    Ok((agent.reference.clone(), Uploaded { sequence, agent }))
+    Ok((agent.reference.clone(), IndexedAgent { sequence, agent }))
 }
 
 /// What an audit has seen of agents.

@@ -16,11 +16,11 @@ use super::super::disk::Disk;
 use super::super::engine::{self, Batch, Class, Staged};
 use super::super::keys;
 use super::super::upkeep::audit::{self, Audit};
-use super::super::upkeep::mend::{self, Mender};
+use super::super::upkeep::repair::{self, Repairer};
 use super::snapshots::{Content, SnapshotCell};
 use super::{Table, malformed};
 use crate::StoreError;
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use crate::upkeep::{Problem, UpkeepError};
 use dormouse_domain::agent::Digest;
 
@@ -236,7 +236,7 @@ impl Table for UseTable {
     }
 
     fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
-        let uses = read_uses(&codec::unseal(Kind::Note, key, value)?)?;
+        let uses = read_uses(&codec::unseal(RecordKind::Note, key, value)?)?;
         seen(audit, key)?.counted = uses;
         Ok(())
     }
@@ -310,11 +310,11 @@ impl Table for BlobTable {
                 let value = codec::seal(&key, &[&write_uses(*used)]);
                 batch.put(Class::Inline, key.to_vec(), value);
             }
-            if batch.size() > mend::BATCH {
-                mend::write(disk, std::mem::take(&mut batch))?;
+            if batch.size() > repair::BATCH {
+                repair::write(disk, std::mem::take(&mut batch))?;
             }
         }
-        mend::write(disk, batch)
+        repair::write(disk, batch)
     }
 }
 
@@ -408,8 +408,8 @@ pub(super) fn refer(
 }
 
 /// Whether all blobs of a snapshot are there, as an audit has seen them.
-pub(super) fn are_there(mender: &Mender<'_>, cell: &SnapshotCell<'_>) -> bool {
-    let Some(seen) = mender.found::<Seen>() else { return false };
+pub(super) fn are_there(repairer: &Repairer<'_>, cell: &SnapshotCell<'_>) -> bool {
+    let Some(seen) = repairer.found::<Seen>() else { return false };
     let has = |id: BlobId| seen.blobs.get(&id).is_some_and(|blob| blob.bytes == BlobBytes::Good);
     let data = match cell.data {
         Content::Inline(_) => true,
@@ -417,7 +417,7 @@ pub(super) fn are_there(mender: &Mender<'_>, cell: &SnapshotCell<'_>) -> bool {
     };
     let list = match cell.chunks {
         Content::Inline(list) => Some(Bytes::copy_from_slice(list)),
-        Content::Blob(digest) => mender.disk.get(&content(&BlobId::List(digest))).ok().flatten(),
+        Content::Blob(digest) => repairer.disk.get(&content(&BlobId::List(digest))).ok().flatten(),
     };
     let chunks = list.and_then(|list| codec::decode_chunks(&list).ok());
     data && chunks.is_some_and(|chunks| chunks.iter().all(|chunk| has(BlobId::Chunk(chunk.digest))))

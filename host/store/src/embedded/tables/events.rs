@@ -3,7 +3,7 @@
 //! | key | value |
 //! | --- | --- |
 //! | `g` cursor | the events that end at this cursor |
-//! | `r` session `e` cursor | the places of events in the log, up to this one: [`Places`] |
+//! | `r` session `e` cursor | the places of events in the log, up to this one: [`EventRanges`] |
 //!
 //! The newest places go along with the record of their session. The index keeps where the log ends.
 
@@ -15,7 +15,7 @@ use super::super::keys;
 use super::super::recovery::Recovery;
 use super::super::upkeep::audit::Audit;
 use super::{Table, malformed};
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::SessionId;
 
@@ -57,31 +57,31 @@ pub(in super::super) fn place(id: SessionId, last: Cursor) -> [u8; 26] {
 
 /// Where events of a session lie in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Places {
+pub(in super::super) struct EventRanges {
     bytes: Vec<u8>,
 }
 
 /// Some events of a session that lie one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Place {
+pub(in super::super) struct EventRange {
     /// The cursor of the last.
     pub(in super::super) last: u64,
     /// How many they are.
     pub(in super::super) count: u32,
 }
 
-impl Places {
+impl EventRanges {
     /// From a row, or from the tail of a session.
-    pub(in super::super) fn read(bytes: &[u8]) -> Result<Places, CodecError> {
+    pub(in super::super) fn read(bytes: &[u8]) -> Result<EventRanges, CodecError> {
         if bytes.len().is_multiple_of(PLACE_BYTES) {
-            Ok(Places { bytes: bytes.to_vec() })
+            Ok(EventRanges { bytes: bytes.to_vec() })
         } else {
             Err(malformed("a place of events is cut short"))
         }
     }
 
     /// Append a place.
-    pub(in super::super) fn push(&mut self, place: Place) {
+    pub(in super::super) fn push(&mut self, place: EventRange) {
         self.bytes.extend_from_slice(&place.last.to_le_bytes());
         self.bytes.extend_from_slice(&place.count.to_le_bytes());
     }
@@ -97,9 +97,9 @@ impl Places {
     }
 
     /// Each of them.
-    pub(in super::super) fn iter(&self) -> impl Iterator<Item = Place> {
+    pub(in super::super) fn iter(&self) -> impl Iterator<Item = EventRange> {
         let (places, _) = self.bytes.as_chunks::<PLACE_BYTES>();
-        places.iter().map(|&[a, b, c, d, e, f, g, h, count @ ..]| Place {
+        places.iter().map(|&[a, b, c, d, e, f, g, h, count @ ..]| EventRange {
             last: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
             count: u32::from_le_bytes(count),
         })
@@ -143,7 +143,7 @@ impl Table for EventTable {
     }
 
     fn check(&self, _: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
-        let piece = codec::unseal(Kind::Events, key, value)?;
+        let piece = codec::unseal(RecordKind::Events, key, value)?;
         for event in read_events(&piece)? {
             codec::decode_event(event)?;
         }
@@ -169,6 +169,6 @@ impl Table for PlaceTable {
     }
 
     fn check(&self, _: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
-        Places::read(&codec::unseal(Kind::Places, key, value)?).map(drop)
+        EventRanges::read(&codec::unseal(RecordKind::Places, key, value)?).map(drop)
     }
 }

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use minicbor::{CborLen, Decode, Encode};
 use uuid::Uuid;
 
-use super::super::commit::Change;
-use super::super::group::Group;
+use super::super::commit::EncodedWrite;
+use super::super::commit_group::CommitGroup;
 use super::super::keys::{self, length_of, split_owner, text};
 use super::super::upkeep::audit::Audit;
-use super::super::{Embedded, Shared};
+use super::super::{Embedded, EmbeddedShared};
 use super::{Table, malformed};
 use crate::StoreError;
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use crate::read::ReadIdempotency;
 use dormouse_domain::agent::Digest;
 use dormouse_domain::id::{Principal, SessionId};
@@ -53,7 +53,7 @@ fn key_of(key: &IdempotencyKey) -> Result<Vec<u8>, StoreError> {
 }
 
 /// What a message has led to, encoded.
-pub(super) fn encode(record: &IdempotencyRecord) -> Result<Change, StoreError> {
+pub(super) fn encode(record: &IdempotencyRecord) -> Result<EncodedWrite, StoreError> {
     let key = key_of(&record.key)?;
     let row = Row {
         request: record.request.0,
@@ -62,16 +62,19 @@ pub(super) fn encode(record: &IdempotencyRecord) -> Result<Change, StoreError> {
         expires_at: record.expires_at.0,
     };
     let value = codec::seal(&key, &[&codec::to_cbor(&row)]);
-    Ok(Change::Row(key, Some(value)))
+    Ok(EncodedWrite::Row(key, Some(value)))
 }
 
 /// The removal of a key.
-pub(super) fn remove(key: &IdempotencyKey) -> Result<Change, StoreError> {
-    Ok(Change::Row(key_of(key)?, None))
+pub(super) fn remove(key: &IdempotencyKey) -> Result<EncodedWrite, StoreError> {
+    Ok(EncodedWrite::Row(key_of(key)?, None))
 }
 
 /// Whether no message has come with this key.
-pub(super) fn expect_new(group: &mut Group<'_>, key: &IdempotencyKey) -> Result<(), StoreError> {
+pub(super) fn expect_new(
+    group: &mut CommitGroup<'_>,
+    key: &IdempotencyKey,
+) -> Result<(), StoreError> {
     let row = key_of(key)?;
     let aside = keys::aside(&row);
     if group.row(&aside)?.is_some() {
@@ -85,7 +88,7 @@ pub(super) fn expect_new(group: &mut Group<'_>, key: &IdempotencyKey) -> Result<
 }
 
 fn decode(key: &[u8], value: &[u8]) -> Result<IdempotencyRecord, CodecError> {
-    let value = codec::unseal(Kind::Row, key, value)?;
+    let value = codec::unseal(RecordKind::Row, key, value)?;
     let row: Row = codec::from_cbor(&value)?;
     let name = key.strip_prefix(&[IDEMPOTENCY]).and_then(split_owner);
     let (owner, name) = name.ok_or_else(|| malformed("it has no owner"))?;
@@ -107,7 +110,7 @@ pub(in super::super) fn has_expired(key: &[u8], value: &[u8], now: Timestamp) ->
     decode(key, value).is_ok_and(|record| record.expires_at <= now)
 }
 
-impl Shared {
+impl EmbeddedShared {
     /// The first keys behind this one that may be forgotten at this time, at most `limit`.
     pub(in super::super) fn expired_keys(
         &self,
@@ -280,7 +283,7 @@ mod tests {
         let damaged = key_of(&until(1).key).expect("it is short");
         change(&store, &damaged, b"nothing".to_vec());
         let stale = vec![damaged.clone(), key_of(&until(599).key).expect("it is short")];
-        let forget = Draft::of(Change::ForgetKeys(Timestamp(598), stale));
+        let forget = Draft::of(EncodedWrite::ForgetKeys(Timestamp(598), stale));
         store.queue(forget).await.expect("neither may be forgotten");
 
         store.expire(Timestamp(598)).await.expect("it is done");

@@ -2,7 +2,7 @@
 //! has of it, how it is checked, how it is repaired and what people call it.
 //!
 //! [`TABLES`] is the one list of them. When a store is opened (`recovery`), checked (`upkeep/audit`) or
-//! repaired (`upkeep/mend`), and when a key is shown to people, that list is walked.
+//! repaired (`upkeep/repair`), and when a key is shown to people, that list is walked.
 //!
 //! Numbers in keys are big-endian, so that keys are in the order of what they stand for. The rows of one
 //! session are neighbours, so that what belongs to it is found when it is removed. The owner of a template
@@ -21,13 +21,13 @@ pub(super) mod turns;
 use bytes::Bytes;
 
 use super::OpenError;
-use super::commit::{BlobPlacer, Change};
+use super::commit::{BlobPlacer, EncodedWrite};
+use super::commit_group::CommitGroup;
 use super::disk::Disk;
-use super::group::Group;
 use super::keys;
 use super::recovery::Recovery;
 use super::upkeep::audit::Audit;
-use super::upkeep::mend::Mender;
+use super::upkeep::repair::Repairer;
 use crate::codec::{self, CodecError};
 use crate::upkeep::UpkeepError;
 use crate::{Expect, StoreError, Write};
@@ -77,7 +77,7 @@ pub(super) trait Table: Sync {
         None
     }
 
-    /// Whether a value that cannot be read is mended with something else that it is a part of, or that
+    /// Whether a value that cannot be read is repaired with something else that it is a part of, or that
     /// names it. Where it is not, a repair takes it out by itself.
     fn is_part(&self) -> bool {
         false
@@ -107,11 +107,11 @@ pub(super) trait Table: Sync {
     fn compare(&self, _audit: &mut Audit) {}
 
     /// Mend what an audit has found. What could not be read has been taken out before.
-    fn mend(&self, _mender: &mut Mender<'_>) -> Result<(), UpkeepError> {
+    fn repair(&self, _mender: &mut Repairer<'_>) -> Result<(), UpkeepError> {
         Ok(())
     }
 
-    /// Count again what is counted, once all has been mended.
+    /// Count again what is counted, once all has been repaired.
     fn recount(&self, _disk: &Disk) -> Result<(), UpkeepError> {
         Ok(())
     }
@@ -121,21 +121,26 @@ pub(super) trait Table: Sync {
 ///
 /// # Errors
 /// [`StoreError::TooLarge`]
-pub(super) fn encode(placer: &mut BlobPlacer<'_>, write: Write) -> Result<Change, StoreError> {
+pub(super) fn encode(
+    placer: &mut BlobPlacer<'_>,
+    write: Write,
+) -> Result<EncodedWrite, StoreError> {
     Ok(match write {
         Write::Session { record, head } => {
             let head = head.map(|head| placer.snapshot(record.id, head));
-            Change::Session(Box::new(sessions::record(&record)?), head)
+            EncodedWrite::Session(Box::new(sessions::record(&record)?), head)
         }
-        Write::Turn(turn) => Change::Turn(turn.session, turn.number, codec::encode_turn(&turn)),
-        Write::RemoveSession(id) => Change::RemoveSession(id),
-        Write::Template(template) => Change::Template(templates::encode(placer, *template)?),
+        Write::Turn(turn) => {
+            EncodedWrite::Turn(turn.session, turn.number, codec::encode_turn(&turn))
+        }
+        Write::RemoveSession(id) => EncodedWrite::RemoveSession(id),
+        Write::Template(template) => EncodedWrite::Template(templates::encode(placer, *template)?),
         Write::RemoveTemplate(owner, name) => {
             templates::check(&owner, &name)?;
-            Change::RemoveTemplate(templates::template(&owner, &name), name)
+            EncodedWrite::RemoveTemplate(templates::template(&owner, &name), name)
         }
         Write::Agent(agent, component) => agents::encode(placer, agent, component)?,
-        Write::RemoveAgent(agent) => Change::RemoveAgent(agent),
+        Write::RemoveAgent(agent) => EncodedWrite::RemoveAgent(agent),
         Write::Idempotency(record) => idempotency::encode(&record)?,
         Write::RemoveIdempotency(key) => idempotency::remove(&key)?,
     })
@@ -145,7 +150,7 @@ pub(super) fn encode(placer: &mut BlobPlacer<'_>, write: Write) -> Result<Change
 ///
 /// # Errors
 /// What [`Expect`] says of it.
-pub(super) fn expect(group: &mut Group<'_>, expected: &Expect) -> Result<(), StoreError> {
+pub(super) fn expect(group: &mut CommitGroup<'_>, expected: &Expect) -> Result<(), StoreError> {
     match expected {
         Expect::NewSession(id) => group.expect_new_session(*id),
         Expect::Session(id) => group.expect_session(*id).map(drop),

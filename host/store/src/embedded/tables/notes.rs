@@ -12,7 +12,7 @@ use super::super::keys;
 use super::super::recovery::Recovery;
 use super::super::upkeep::audit::Audit;
 use super::Table;
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use crate::upkeep::Problem;
 use dormouse_domain::id::SessionId;
 
@@ -54,7 +54,7 @@ impl Table for NoteTable {
     }
 
     fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
-        codec::unseal(Kind::Note, key, value)?;
+        codec::unseal(RecordKind::Note, key, value)?;
         audit.seen::<Seen>().0 += u64::from(key == FORMAT || key == SECRET);
         Ok(())
     }

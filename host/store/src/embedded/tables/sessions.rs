@@ -8,7 +8,7 @@
 //! What else a session has lies in rows, whose keys begin with `r` and the session: `turns`, `snapshots`,
 //! and the places of `events`. Its front is enough for the index.
 
-mod mend;
+mod repair;
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,19 +17,19 @@ use uuid::Uuid;
 
 use super::super::OpenError;
 use super::super::commit::Record;
-use super::super::disk::Read;
+use super::super::disk::ReadExtent;
 use super::super::engine;
 use super::super::frame::{frame, framed};
-use super::super::index::Facts;
 use super::super::keys::{self, of_session};
 use super::super::recovery::Recovery;
+use super::super::session_index::SessionFacts;
 use super::super::upkeep::audit::Audit;
-use super::super::upkeep::mend::Mender;
-use super::events::Places;
+use super::super::upkeep::repair::Repairer;
+use super::events::EventRanges;
 use super::turns::{self, Turns};
 use super::{Table, agents, malformed};
 use crate::StoreError;
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use crate::upkeep::{Problem, UpkeepError};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::session::Session;
@@ -75,7 +75,7 @@ pub(in super::super) struct SessionCell {
     /// The newest turns.
     pub(in super::super) turns: Turns,
     /// The places of the newest events.
-    pub(in super::super) places: Places,
+    pub(in super::super) places: EventRanges,
 }
 
 /// A snapshot that a session keeps.
@@ -107,7 +107,7 @@ impl SessionCell {
             body: value.slice_ref(body),
             snapshots: names.iter().map(name).collect(),
             turns: Turns::read(turns)?,
-            places: Places::read(places)?,
+            places: EventRanges::read(places)?,
         })
     }
 
@@ -164,7 +164,7 @@ pub(super) fn record(session: &Session) -> Result<Record, StoreError> {
         pinned: session.before_upgrade.as_ref().and_then(|before| before.head),
         front,
         body: codec::encode_body(session),
-        facts: Facts::of(session),
+        facts: SessionFacts::of(session),
     })
 }
 
@@ -186,19 +186,19 @@ impl Table for SessionTable {
     }
 
     fn recover(&self, recovery: &mut Recovery<'_>) -> Result<(), OpenError> {
-        recovery.each(&[SESSION], Read::Front, |index, key, front| {
+        recovery.each(&[SESSION], ReadExtent::Front, |index, key, front| {
             let session = codec::decode_front(read_front(front)?)?;
             let id = session.id;
             if keys::session_of(SESSION, key) != Some(id) {
                 return Err(malformed("it is another session"));
             }
-            index.put(id, Facts::of(&session));
+            index.put(id, SessionFacts::of(&session));
             Ok(())
         })
     }
 
     fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
-        let value = Bytes::from(codec::unseal(Kind::Session, key, value)?.into_owned());
+        let value = Bytes::from(codec::unseal(RecordKind::Session, key, value)?.into_owned());
         let cell = SessionCell::read(&value)?;
         let record = codec::decode_session(&cell.front, &cell.body)?;
         let id = record.id;
@@ -247,10 +247,10 @@ impl Table for SessionTable {
     }
 
     /// The worst of what becomes of a session counts.
-    fn mend(&self, mender: &mut Mender<'_>) -> Result<(), UpkeepError> {
-        for id in mender.concerned() {
-            if let Some(outcome) = mender.session(id)? {
-                mender.note(id, outcome);
+    fn repair(&self, repairer: &mut Repairer<'_>) -> Result<(), UpkeepError> {
+        for id in repairer.concerned() {
+            if let Some(outcome) = repairer.session(id)? {
+                repairer.note(id, outcome);
             }
         }
         Ok(())
@@ -293,19 +293,19 @@ impl Table for GoneTable {
 /// What an audit has seen of sessions.
 #[derive(Default)]
 struct Seen {
-    holders: HashMap<SessionId, Names>,
+    holders: HashMap<SessionId, SnapshotNames>,
     rows: HashMap<SessionId, SeenRows>,
     aside: HashSet<SessionId>,
 }
 
 /// Names of snapshots: how many, and their sum, for which their order makes no difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Names {
+pub(super) struct SnapshotNames {
     count: u64,
     sum: u128,
 }
 
-impl Names {
+impl SnapshotNames {
     pub(super) fn add(&mut self, name: SnapshotId) {
         self.count += 1;
         self.sum = self.sum.wrapping_add(name.0.as_u128());
@@ -315,7 +315,7 @@ impl Names {
 /// What an audit has seen of the rows of a session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SeenRows {
-    pub(super) snapshots: Names,
+    pub(super) snapshots: SnapshotNames,
     pub(super) last_turn: Option<u64>,
     /// Whether turns are missing, and it is known why.
     pub(super) has_gap: bool,
@@ -327,7 +327,7 @@ pub(super) fn rows_of(audit: &mut Audit, id: SessionId) -> &mut SeenRows {
 }
 
 /// The snapshots that an audit has seen to be found by name as this session's.
-pub(super) fn holders_of(audit: &mut Audit, id: SessionId) -> &mut Names {
+pub(super) fn holders_of(audit: &mut Audit, id: SessionId) -> &mut SnapshotNames {
     audit.seen::<Seen>().holders.entry(id).or_default()
 }
 
@@ -335,10 +335,10 @@ fn check_snapshots(
     audit: &mut Audit,
     record: &Session,
     cell: &SessionCell,
-    rows: Names,
-    holders: Names,
+    rows: SnapshotNames,
+    holders: SnapshotNames,
 ) {
-    let mut listed = Names::default();
+    let mut listed = SnapshotNames::default();
     cell.snapshots.iter().for_each(|kept| listed.add(kept.id));
     let id = record.id;
     if listed != rows {

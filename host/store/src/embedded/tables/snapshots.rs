@@ -11,15 +11,15 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use super::super::disk::Read;
+use super::super::disk::ReadExtent;
 use super::super::engine::Class;
 use super::super::frame::{frame, framed};
 use super::super::keys;
 use super::super::upkeep::audit::Audit;
-use super::super::upkeep::mend::Mender;
+use super::super::upkeep::repair::Repairer;
 use super::blobs;
 use super::{Table, malformed, sessions};
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use crate::upkeep::UpkeepError;
 use dormouse_domain::agent::Digest;
 use dormouse_domain::id::{SessionId, SnapshotId};
@@ -41,7 +41,7 @@ const BLOB: u8 = 2;
 /// The snapshots of sessions.
 pub(super) struct SnapshotTable;
 
-/// Whose each snapshot is.
+/// The session of each snapshot.
 pub(super) struct HolderTable;
 
 /// A snapshot of a session.
@@ -59,7 +59,7 @@ pub(in super::super) fn snapshot_of(key: &[u8]) -> Option<SnapshotId> {
     Some(SnapshotId(Uuid::from_bytes(id)))
 }
 
-/// Whose a snapshot is.
+/// The session of a snapshot.
 pub(in super::super) fn holder(snapshot: SnapshotId) -> [u8; 17] {
     let mut key = [SNAPSHOT; 17];
     key[1..].copy_from_slice(snapshot.0.as_bytes());
@@ -156,7 +156,7 @@ impl Table for SnapshotTable {
     fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
         let name = keys::session_in(key).zip(snapshot_of(key));
         let (id, snapshot) = name.ok_or_else(|| malformed("nobody has written this"))?;
-        let value = codec::unseal(Kind::Snapshot, key, value)?;
+        let value = codec::unseal(RecordKind::Snapshot, key, value)?;
         let cell = SnapshotCell::read(&value)?;
         if codec::decode_summary(cell.outline)?.id != snapshot {
             return Err(malformed("it is another snapshot"));
@@ -194,26 +194,26 @@ impl Table for HolderTable {
         Ok(())
     }
 
-    /// Let each snapshot of the sessions that were mended be found by its name, and no other.
-    fn mend(&self, mender: &mut Mender<'_>) -> Result<(), UpkeepError> {
-        let kept: HashMap<SessionId, HashSet<SnapshotId>> = std::mem::take(&mut mender.kept);
+    /// Let each snapshot of the sessions that were repaired be found by its name, and no other.
+    fn repair(&self, repairer: &mut Repairer<'_>) -> Result<(), UpkeepError> {
+        let kept: HashMap<SessionId, HashSet<SnapshotId>> = std::mem::take(&mut repairer.kept);
         let mut found: HashSet<SnapshotId> = HashSet::new();
-        for entry in mender.disk.walk(&[HOLDER], Read::Whole) {
+        for entry in repairer.disk.walk(&[HOLDER], ReadExtent::Whole) {
             let (key, value) = entry?;
             let holder = value.and_then(|value| read_holder(&key, &value).ok());
             let Some(snapshot) = held(&key) else { continue };
             match holder.and_then(|id| kept.get(&id)) {
                 Some(kept) if kept.contains(&snapshot) => drop(found.insert(snapshot)),
                 None if holder.is_some() => {}
-                Some(_) | None => mender.remove(&key),
+                Some(_) | None => repairer.remove(&key),
             }
         }
         let all = kept.iter().flat_map(|(id, kept)| kept.iter().map(|snapshot| (*id, *snapshot)));
         for (id, snapshot) in all.filter(|(_, snapshot)| !found.contains(snapshot)) {
             let key = holder(snapshot);
             let value = codec::seal(&key, &[id.0.as_bytes()]);
-            mender.put(Class::Inline, &key, value.into());
-            mender.flush_if_large()?;
+            repairer.put(Class::Inline, &key, value.into());
+            repairer.flush_if_large()?;
         }
         Ok(())
     }
@@ -221,15 +221,20 @@ impl Table for HolderTable {
 
 /// The session that holds a snapshot.
 pub(in super::super) fn read_holder(key: &[u8], value: &[u8]) -> Result<SessionId, CodecError> {
-    let holder = codec::unseal(Kind::Note, key, value)?;
+    let holder = codec::unseal(RecordKind::Note, key, value)?;
     let id: Result<[u8; 16], _> = holder.as_ref().try_into();
     id.map(|id| SessionId(Uuid::from_bytes(id))).map_err(|_| malformed("it is no session"))
 }
 
 /// Whether a snapshot decodes, and all its blobs are there.
-pub(super) fn is_good(mender: &Mender<'_>, snapshot: SnapshotId, key: &[u8], value: &[u8]) -> bool {
-    let Ok(value) = codec::unseal(Kind::Snapshot, key, value) else { return false };
+pub(super) fn is_good(
+    repairer: &Repairer<'_>,
+    snapshot: SnapshotId,
+    key: &[u8],
+    value: &[u8],
+) -> bool {
+    let Ok(value) = codec::unseal(RecordKind::Snapshot, key, value) else { return false };
     let Ok(cell) = SnapshotCell::read(&value) else { return false };
     let is_it = codec::decode_summary(cell.outline).is_ok_and(|summary| summary.id == snapshot);
-    is_it && blobs::are_there(mender, &cell)
+    is_it && blobs::are_there(repairer, &cell)
 }

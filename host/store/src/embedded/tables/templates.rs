@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::OpenError;
-use super::super::commit::{BlobPlacer, NewTemplate};
-use super::super::disk::Read;
+use super::super::commit::{BlobPlacer, EncodedTemplate};
+use super::super::disk::ReadExtent;
 use super::super::frame::{frame, framed};
 use super::super::keys::{length_of, split_owner, text};
 use super::super::recovery::Recovery;
@@ -16,7 +16,7 @@ use super::super::upkeep::audit::Audit;
 use super::snapshots::SnapshotCell;
 use super::{Table, agents, blobs, sessions};
 use crate::StoreError;
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use dormouse_domain::id::Principal;
 use dormouse_domain::template::Template;
 
@@ -66,7 +66,7 @@ impl<'a> TemplateCell<'a> {
 pub(super) fn encode(
     placer: &mut BlobPlacer<'_>,
     template: Template,
-) -> Result<NewTemplate, StoreError> {
+) -> Result<EncodedTemplate, StoreError> {
     check(&template.owner, &template.name)?;
     let row = codec::encode_template(&template);
     if row.len() > sessions::FRONT {
@@ -79,7 +79,7 @@ pub(super) fn encode(
         TemplateCell { template: &row, snapshot }.write(&mut value);
     });
     let value = codec::seal(&key, &[&value]);
-    Ok(NewTemplate { key, value, agent: Arc::new(template.agent) })
+    Ok(EncodedTemplate { key, value, agent: Arc::new(template.agent) })
 }
 
 /// What is longer than this cannot be a template.
@@ -106,8 +106,8 @@ impl Table for TemplateTable {
     }
 
     fn recover(&self, recovery: &mut Recovery<'_>) -> Result<(), OpenError> {
-        recovery.each(&[TEMPLATE], Read::Whole, |index, key, value| {
-            let value = codec::unseal(Kind::Template, key, value)?;
+        recovery.each(&[TEMPLATE], ReadExtent::Whole, |index, key, value| {
+            let value = codec::unseal(RecordKind::Template, key, value)?;
             let template = decode(&TemplateCell::read(&value)?)?;
             index.put_template(key.to_vec(), Arc::new(template.agent));
             Ok(())
@@ -115,7 +115,7 @@ impl Table for TemplateTable {
     }
 
     fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
-        let value = codec::unseal(Kind::Template, key, value)?;
+        let value = codec::unseal(RecordKind::Template, key, value)?;
         let cell = TemplateCell::read(&value)?;
         let template = decode(&cell)?;
         if blobs::refer(audit, key, &cell.snapshot)? {

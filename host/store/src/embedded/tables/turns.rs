@@ -8,7 +8,7 @@ use super::super::frame::{frame, framed, numbered};
 use super::super::keys;
 use super::super::upkeep::audit::Audit;
 use super::{Table, malformed, sessions};
-use crate::codec::{self, CodecError, Kind};
+use crate::codec::{self, CodecError, RecordKind};
 use dormouse_domain::id::SessionId;
 
 /// What follows the session in the keys of turns.
@@ -116,7 +116,7 @@ impl Table for TurnTable {
 
     fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
         let (id, last) = number_of(key).ok_or_else(|| malformed("nobody has written this"))?;
-        let turns = Turns::read(&codec::unseal(Kind::Turn, key, value)?)?;
+        let turns = Turns::read(&codec::unseal(RecordKind::Turn, key, value)?)?;
         let rows = sessions::rows_of(audit, id);
         let (end, count) = follow(&turns, rows.last_turn, rows.has_gap)?;
         if end != Some(last) {
@@ -144,7 +144,7 @@ impl Table for TurnTable {
 
 fn number_of(key: &[u8]) -> Option<(SessionId, u64)> {
     match keys::row_of(key)? {
-        (id, keys::Row::Turns(last)) => Some((id, last)),
+        (id, keys::SessionRow::Turns(last)) => Some((id, last)),
         _ => None,
     }
 }
@@ -175,7 +175,7 @@ pub(super) fn follow(
 
 /// The turns of a row, all of which decode.
 pub(super) fn read_all(key: &[u8], value: &[u8]) -> Result<Turns, CodecError> {
-    let turns = Turns::read(&codec::unseal(Kind::Turn, key, value)?)?;
+    let turns = Turns::read(&codec::unseal(RecordKind::Turn, key, value)?)?;
     for turn in turns.iter() {
         codec::decode_turn(turn?.1)?;
     }

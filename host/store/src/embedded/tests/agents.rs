@@ -5,19 +5,23 @@ use crate::embedded::engine::{Batch, Class};
 use crate::embedded::keys;
 use crate::embedded::tables;
 use crate::{AgentQuery, Store, StoreError};
-use dormouse_domain::agent::{Agent, Export, Exports, StartRandomness, Statefulness, Visibility};
+use dormouse_domain::agent::{
+    Agent, ComponentInfo, Export, Exports, StartRandomness, Statefulness, Visibility,
+};
 
 pub(super) fn agent(name: &str, version: &str, component: &[u8]) -> Agent {
     Agent {
         reference: agent_ref(name, version, component),
         visibility: Visibility::Private,
         size: component.len() as u64,
-        exports: Exports::from_iter([Export::Handler, Export::State]),
-        imports: Vec::new(),
-        capabilities: Vec::new(),
-        statefulness: Statefulness::Portable,
-        start_fuel: 0,
-        start_randomness: StartRandomness::None,
+        component: ComponentInfo {
+            exports: Exports::from_iter([Export::Handler, Export::State]),
+            imports: Vec::new(),
+            capabilities: Vec::new(),
+            statefulness: Statefulness::Portable,
+            start_fuel: 0,
+            start_randomness: StartRandomness::None,
+        },
         compile_ms: 1,
         uploaded_at: Timestamp(1),
     }
@@ -61,7 +65,7 @@ async fn a_name_of_an_owner_means_the_latest_version_that_the_user_may_use() {
             .expect("kept");
     }
     let mut large = of("ann", "dial", "1", b"dial");
-    large.imports = vec!["wasi:io/streams@0.2.0".to_owned(); 5000];
+    large.component.imports = vec!["wasi:io/streams@0.2.0".to_owned(); 5000];
     put(&store, &large, b"dial").await.expect("it is kept");
     store.close().await.expect("it closes");
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::codec::{self, Kind};
+use crate::codec::{self, RecordKind};
 use crate::embedded::keys;
 use crate::embedded::tables;
 use crate::embedded::tables::blobs;
@@ -40,7 +40,7 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
     let blobs: BTreeMap<Vec<u8>, u64> = all(b"b")
         .into_iter()
         .map(|(key, value)| {
-            let value = codec::unseal(Kind::Note, &key, &value).expect("it is whole");
+            let value = codec::unseal(RecordKind::Note, &key, &value).expect("it is whole");
             (key.to_vec(), blobs::read_uses(&value).expect("it decodes"))
         })
         .collect();
@@ -69,7 +69,7 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
     };
     let mut kept = BTreeSet::new();
     for (key, value) in all(b"s") {
-        let value = codec::unseal(Kind::Session, &key, &value).expect("it is whole");
+        let value = codec::unseal(RecordKind::Session, &key, &value).expect("it is whole");
         let id = keys::session_of(keys::SESSION, &key).expect("it is a session");
         let cell = SessionCell::read(&value.into_owned().into()).expect("it decodes");
         kept.extend(cell.snapshots.into_iter().map(|kept| (id, kept.id)));
@@ -80,7 +80,7 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
         let id = SessionId(Uuid::from_slice(&key[1..17]).expect("it is an id"));
         census.remains += usize::from(shared.index().revision(id).is_none());
         let Some(snapshot) = keys::snapshot_of(&key) else { continue };
-        let value = codec::unseal(Kind::Snapshot, &key, &value).expect("it is whole");
+        let value = codec::unseal(RecordKind::Snapshot, &key, &value).expect("it is whole");
         rows.insert((id, snapshot));
         match SnapshotCell::read(&value) {
             Ok(cell) => count(&cell),
@@ -96,7 +96,7 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
     assert_eq!(holders, expected, "each snapshot is found by its name, and no other");
     for (key, value) in all(b"t") {
         census.templates += 1;
-        let value = codec::unseal(Kind::Template, &key, &value).expect("it is whole");
+        let value = codec::unseal(RecordKind::Template, &key, &value).expect("it is whole");
         count(&TemplateCell::read(&value).expect("it decodes").snapshot);
     }
     assert_eq!(uses, blobs, "each use of a blob is counted");

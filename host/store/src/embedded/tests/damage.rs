@@ -10,7 +10,7 @@ use crate::embedded::tables::events;
 use crate::embedded::tables::sessions::SessionCell;
 use crate::embedded::tables::turns::Turns;
 use crate::embedded::{OpenError, disk::Disk, keys};
-use crate::{Depth, Logged, Page, SessionQuery, Store, StoreError};
+use crate::{EventEntry, Page, SessionQuery, SnapshotDetail, Store, StoreError};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::snapshot::Chunk;
 use dormouse_domain::state::{Reason, State};
@@ -40,7 +40,7 @@ async fn with_three_sessions(root: &Path) {
 fn value(disk: &Disk, number: u64) -> (Class, Vec<u8>) {
     let key = keys::session(session_id(number));
     let sealed = disk.get(&key).expect("it reads").expect("it is there");
-    let value = codec::unseal(codec::Kind::Session, &key, &sealed).expect("it is whole");
+    let value = codec::unseal(codec::RecordKind::Session, &key, &sealed).expect("it is whole");
     let cell = SessionCell::read(&value.into_owned().into()).expect("it decodes");
     (SessionCell::class(&cell.front), sealed.to_vec())
 }
@@ -103,7 +103,7 @@ async fn a_record_of_which_only_the_front_can_be_read_is_in_error_and_takes_no_c
     let update = store.commit(Transaction::update(next(&known), None, Vec::new())).await;
     assert!(matches!(update, Err(StoreError::Damaged(_))));
     let head = known.head.expect("it has one");
-    let kept = store.snapshot(head, Depth::Whole).await.expect("it reads");
+    let kept = store.snapshot(head, SnapshotDetail::Full).await.expect("it reads");
     assert!(kept.is_some(), "its snapshots can be read");
     store
         .commit(Transaction::remove_session(session_id(2), Vec::new()))
@@ -123,8 +123,8 @@ async fn a_good_record_under_the_key_of_another_session_is_noticed() {
     });
     let store = open(root.path());
     assert_eq!((store.stats().sessions, store.stats().quarantined), (2, 1));
-    assert!(matches!(store.dormant(session_id(2)).await, Err(StoreError::Damaged(_))));
-    assert!(store.dormant(session_id(1)).await.expect("it reads").is_some());
+    assert!(matches!(store.wake_state(session_id(2)).await, Err(StoreError::Damaged(_))));
+    assert!(store.wake_state(session_id(1)).await.expect("it reads").is_some());
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn damaged_turns_are_named_and_damaged_events_are_passed_over() {
     tamper(root.path(), |disk, batch| {
         let key = keys::turn(session_id(1), 8);
         let row = disk.get(&key).expect("it reads").expect("the first turns are a row");
-        let row = codec::unseal(codec::Kind::Turn, &key, &row).expect("it is whole");
+        let row = codec::unseal(codec::RecordKind::Turn, &key, &row).expect("it is whole");
         assert_eq!(Turns::read(&row).expect("it decodes").iter().count(), 8);
         batch.put(Class::Rows, key.to_vec(), "nothing");
         batch.put(Class::Rows, keys::events(Cursor(10)).to_vec(), "nothing");
@@ -179,7 +179,7 @@ async fn an_event_of_an_unknown_kind_or_payload_is_passed_over_alone() {
     tamper(root.path(), |disk, batch| {
         let key = keys::events(Cursor(4));
         let sealed = disk.get(&key).expect("it reads").expect("the events are one piece");
-        let piece = codec::unseal(codec::Kind::Events, &key, &sealed).expect("it is whole");
+        let piece = codec::unseal(codec::RecordKind::Events, &key, &sealed).expect("it is whole");
         let rows = events::read_events(&piece).expect("it decodes");
         let changed = |row: &[u8], from: &str, to: &str| {
             let at = row.windows(from.len()).position(|it| it == from.as_bytes()).expect(from);
@@ -193,7 +193,7 @@ async fn an_event_of_an_unknown_kind_or_payload_is_passed_over_alone() {
         batch.put(Class::Rows, key.to_vec(), codec::seal(&key, &[&piece]));
     });
     let store = open(root.path());
-    let cursors = |page: Page<Logged, Cursor>| {
+    let cursors = |page: Page<EventEntry, Cursor>| {
         page.entries.iter().map(|logged| logged.cursor.0).collect::<Vec<_>>()
     };
     assert_eq!(cursors(store.events_after(Cursor(0), most(9)).await.expect("it reads")), [1, 3]);
@@ -252,14 +252,14 @@ async fn a_damaged_head_leaves_the_record_and_the_snapshots_before_it() {
             }
         });
         let store = open(root.path());
-        let dormant = store.dormant(first.id).await.expect("it reads").expect("it is there");
+        let wake_state = store.wake_state(first.id).await.expect("it reads").expect("it is there");
         assert_eq!(
-            (dormant.session, dormant.head),
+            (wake_state.session, wake_state.head),
             (Session::clone(&bad.session), None),
             "{damage}"
         );
-        assert!(dormant.damage.is_some(), "{damage}");
-        let read = store.snapshot(head, Depth::Whole).await;
+        assert!(wake_state.damage.is_some(), "{damage}");
+        let read = store.snapshot(head, SnapshotDetail::Full).await;
         assert!(matches!(read, Err(StoreError::Damaged(_))), "{damage}: {read:?}");
         let known = store.snapshots(first.id).await.expect("it reads");
         assert!(known.iter().any(|known| good.session.head == Some(known.id)), "{damage}");
@@ -267,8 +267,8 @@ async fn a_damaged_head_leaves_the_record_and_the_snapshots_before_it() {
         let mut back = next(&bad.session);
         back.head = good.session.head;
         store.commit(Transaction::update(back, None, Vec::new())).await.expect("it is committed");
-        let dormant = store.dormant(first.id).await.expect("it reads").expect("it is there");
-        assert_eq!((dormant.head, dormant.damage), (good.snapshot.clone(), None), "{damage}");
+        let wake_state = store.wake_state(first.id).await.expect("it reads").expect("it is there");
+        assert_eq!((wake_state.head, wake_state.damage), (good.snapshot.clone(), None), "{damage}");
         store
             .commit(Transaction::remove_session(first.id, Vec::new()))
             .await

@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use super::faults::Gate;
 use super::*;
 use crate::embedded::OpenError;
-use crate::{Depth, SessionQuery, Store, StoreError};
+use crate::{SessionQuery, SnapshotDetail, Store, StoreError};
 use dormouse_domain::event::Cursor;
 
 /// Waits until a commit is at the gate, written and not synced. Returns what opens it.
@@ -38,7 +38,7 @@ async fn what_is_not_synced_is_visible_to_no_reader() {
     let release = reached(gate).await;
 
     assert_eq!(store.session(id).await.expect("it reads"), Some(first.clone()));
-    assert!(store.dormant(id).await.expect("it reads").expect("it is there").head.is_none());
+    assert!(store.wake_state(id).await.expect("it reads").expect("it is there").head.is_none());
     assert_eq!(store.turn(id, 1).await.expect("it reads"), None);
     assert_eq!(store.turns(id, 0, most(9)).await.expect("it reads").entries, []);
     assert_eq!(store.events_after(Cursor(0), most(9)).await.expect("it reads").entries.len(), 1);
@@ -55,8 +55,11 @@ async fn what_is_not_synced_is_visible_to_no_reader() {
 
     release.send(()).expect("the committer waits");
     committing.await.expect("no panic").expect("it is committed");
-    let dormant = store.dormant(id).await.expect("it reads").expect("it is there");
-    assert_eq!((dormant.session, dormant.head), (Session::clone(&commit.session), commit.snapshot));
+    let wake_state = store.wake_state(id).await.expect("it reads").expect("it is there");
+    assert_eq!(
+        (wake_state.session, wake_state.head),
+        (Session::clone(&commit.session), commit.snapshot)
+    );
     assert_eq!(
         store.turns(id, 0, most(9)).await.expect("it reads").entries,
         [Arc::unwrap_or_clone(commit.turn)]
@@ -87,18 +90,21 @@ async fn what_is_being_removed_is_there_until_its_removal_is_durable() {
     });
     let release = reached(gate).await;
 
-    let dormant = store.dormant(id).await.expect("it reads").expect("it is there");
-    assert_eq!((dormant.session, dormant.head), (Session::clone(&before.session), head.clone()));
-    let kept = store.snapshot(old, Depth::Whole).await.expect("it reads");
+    let wake_state = store.wake_state(id).await.expect("it reads").expect("it is there");
+    assert_eq!(
+        (wake_state.session, wake_state.head),
+        (Session::clone(&before.session), head.clone())
+    );
+    let kept = store.snapshot(old, SnapshotDetail::Full).await.expect("it reads");
     assert_eq!(kept.map(|kept| kept.snapshot), head);
-    assert!(store.snapshot(new_head, Depth::Whole).await.expect("it reads").is_none());
+    assert!(store.snapshot(new_head, SnapshotDetail::Full).await.expect("it reads").is_none());
     let names = store.snapshots(id).await.expect("it reads");
     assert_eq!(names.iter().map(|summary| summary.id).collect::<Vec<_>>(), [old]);
 
     release.send(()).expect("the committer waits");
     committing.await.expect("no panic").expect("it is committed");
-    assert!(store.snapshot(old, Depth::Whole).await.expect("it reads").is_none());
-    let kept = store.snapshot(new_head, Depth::Whole).await.expect("it reads");
+    assert!(store.snapshot(old, SnapshotDetail::Full).await.expect("it reads").is_none());
+    let kept = store.snapshot(new_head, SnapshotDetail::Full).await.expect("it reads");
     assert_eq!(kept.map(|kept| kept.snapshot), commit.snapshot);
     let names = store.snapshots(id).await.expect("it reads");
     assert_eq!(names.iter().map(|summary| summary.id).collect::<Vec<_>>(), [new_head]);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::embedded::engine::{Engine, Folder, Handle, Io, OpenError, Options, Tree};
+use crate::embedded::engine::{Engine, EngineOpenError, EngineOptions, Folder, Handle, Io, Tree};
 
 /// What the disk is to do. By default, what disks do.
 #[derive(Debug, Default)]
@@ -35,8 +35,8 @@ impl Faults {
         faults: &Arc<Faults>,
         root: &Path,
         cache: u64,
-        options: Options,
-    ) -> Result<Engine, OpenError> {
+        options: EngineOptions,
+    ) -> Result<Engine, EngineOpenError> {
         let folder = Folder::open(root)?;
         let tree = Arc::new(Tree::open(root, cache)?);
         let io = Faulty { folder, faults: Arc::clone(faults) };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::audit::{Census, audit, settle};
 use super::*;
-use crate::{Depth, MAX_CREATIONS, Store, StoreError};
+use crate::{MAX_SESSION_RECORDS, SnapshotDetail, Store, StoreError};
 use dormouse_domain::event::{Cursor, EventKind, ResumeOutcome};
 use dormouse_domain::session::BeforeUpgrade;
 use dormouse_domain::snapshot::Chunk;
@@ -37,12 +37,12 @@ fn turn_to(before: &Session, state: GuestState) -> TurnCommit {
 }
 
 /// A session with this snapshot of another one as its own.
-fn fork(number: u64, of: &Snapshot) -> Creation {
+fn fork(number: u64, of: &Snapshot) -> NewSessionRecord {
     let mut session = session(number);
     let id = SnapshotId(uuid(1 << 60 | number));
     session.head = Some(id);
     session.parent = Some(of.id);
-    Creation {
+    NewSessionRecord {
         session: session.into(),
         head: Some(Snapshot { id, parent: Some(of.id), ..of.clone() }),
     }
@@ -78,7 +78,7 @@ async fn take(store: &Embedded, commit: TurnCommit) -> (Session, Snapshot) {
 }
 
 async fn whole(store: &Embedded, id: SnapshotId) -> Option<Snapshot> {
-    store.snapshot(id, Depth::Whole).await.expect("it reads").map(|kept| kept.snapshot)
+    store.snapshot(id, SnapshotDetail::Full).await.expect("it reads").map(|kept| kept.snapshot)
 }
 
 async fn names(store: &Embedded, id: SessionId) -> Vec<SnapshotId> {
@@ -115,8 +115,8 @@ async fn the_newest_snapshots_are_kept_and_the_head_whatever_its_age() {
         .commit(Transaction::update(back.clone(), None, Vec::new()))
         .await
         .expect("it is committed");
-    let dormant = store.dormant(now.id).await.expect("it reads").expect("it is there");
-    assert_eq!((dormant.session, dormant.head.as_ref()), (back.clone(), Some(&all[2])));
+    let wake_state = store.wake_state(now.id).await.expect("it reads").expect("it is there");
+    assert_eq!((wake_state.session, wake_state.head.as_ref()), (back.clone(), Some(&all[2])));
     let (upgraded, newest) = take(&store, turn(&back, 1, 10)).await;
     assert_eq!(names(&store, now.id).await, [newest.id, all[4].id, all[3].id]);
     let (upgraded, newer) = take(&store, turn(&upgraded, 1, 10)).await;
@@ -150,8 +150,8 @@ async fn a_head_that_is_not_there_is_refused() {
         .commit(Transaction::update(fresh.clone(), None, Vec::new()))
         .await
         .expect("it is committed");
-    let dormant = store.dormant(now.id).await.expect("it reads").expect("it is there");
-    assert_eq!((dormant.head, dormant.damage), (None, None));
+    let wake_state = store.wake_state(now.id).await.expect("it reads").expect("it is there");
+    assert_eq!((wake_state.head, wake_state.damage), (None, None));
     assert_eq!(names(&store, now.id).await, [head.id], "it can be gone back to");
     // The name of a snapshot means one state.
     let mut again = next(&fresh);
@@ -178,7 +178,7 @@ async fn the_same_chunks_are_kept_once_and_go_with_the_last_that_has_them() {
     let (now, second) = take(&store, second).await;
     let expected = Snapshot { state: image(10, &[3, 2, 4]), ..second.clone() };
     assert_eq!(whole(&store, second.id).await, Some(expected));
-    let outlined = store.snapshot(second.id, Depth::Outline).await.expect("it reads");
+    let outlined = store.snapshot(second.id, SnapshotDetail::Metadata).await.expect("it reads");
     assert_eq!(outlined.expect("it is there").snapshot.state, outline(image(10, &[3, 2, 4])));
     let census = audit(&store);
     assert_eq!(census.blobs, 5);
@@ -246,9 +246,10 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
     let store = open(root.path());
     let now = created(&store, 1).await;
     let (parent, head) = take(&store, turn_to(&now, image(30_000, &[1, 2]))).await;
-    let from = store.snapshot(head.id, Depth::Outline).await.expect("it reads");
+    let from = store.snapshot(head.id, SnapshotDetail::Metadata).await.expect("it reads");
     let from = from.expect("it is there").snapshot;
-    let forks: Vec<Creation> = (100..100 + MAX_CREATIONS as u64).map(|n| fork(n, &from)).collect();
+    let forks: Vec<NewSessionRecord> =
+        (100..100 + MAX_SESSION_RECORDS as u64).map(|n| fork(n, &from)).collect();
     let one_more = [forks.clone(), vec![fork(999, &from)]].concat();
     let refused = store.commit(Transaction::create(one_more, Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
@@ -269,7 +270,7 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
     let after = store.stats();
     assert_eq!((after.commits - before.commits, after.groups - before.groups), (1, 1));
     let census = audit(&store);
-    assert_eq!((census.snapshots, census.blobs), (1 + MAX_CREATIONS, 3));
+    assert_eq!((census.snapshots, census.blobs), (1 + MAX_SESSION_RECORDS, 3));
 
     // Each has its own events, and goes on by itself without what it came from.
     let own = store
@@ -283,9 +284,10 @@ async fn many_sessions_start_from_one_snapshot_in_one_commit_or_none_does() {
     store.commit(Transaction::remove_session(now.id, Vec::new())).await.expect("it is deleted");
     assert_eq!(whole(&store, head.id).await, None, "from that moment on");
     settle(&store).await;
-    let dormant = store.dormant(forks[9].session.id).await.expect("it reads").expect("it is there");
-    assert_eq!(dormant.session, *forks[9].session);
-    assert_eq!(dormant.head.map(|head| head.state), Some(head.state));
+    let wake_state =
+        store.wake_state(forks[9].session.id).await.expect("it reads").expect("it is there");
+    assert_eq!(wake_state.session, *forks[9].session);
+    assert_eq!(wake_state.head.map(|head| head.state), Some(head.state));
     for fork in &forks {
         store
             .commit(Transaction::remove_session(fork.session.id, Vec::new()))
@@ -338,8 +340,8 @@ async fn a_template_outlives_its_session_and_holds_its_agent() {
         .commit(Transaction::create(vec![creation.clone()], Vec::new()))
         .await
         .expect("it is created");
-    let dormant = store.dormant(creation.session.id).await.expect("it reads").expect("there");
-    assert_eq!(dormant.head.map(|head| head.state), Some(head.state));
+    let wake_state = store.wake_state(creation.session.id).await.expect("it reads").expect("there");
+    assert_eq!(wake_state.head.map(|head| head.state), Some(head.state));
     store
         .commit(Transaction::remove_session(creation.session.id, Vec::new()))
         .await

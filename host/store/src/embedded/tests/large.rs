@@ -2,7 +2,7 @@
 
 use super::audit::{Census, audit, settle};
 use super::*;
-use crate::embedded::engine::Kind;
+use crate::embedded::engine::PackKind;
 use crate::embedded::keys;
 use crate::embedded::tables::{sessions, snapshots};
 use crate::{Store, StoreError};
@@ -13,7 +13,7 @@ const LARGE: usize = 1 << 20;
 /// How many large values are kept apart from the others.
 fn large_packs(store: &Embedded) -> u64 {
     let stat = inside(store).disk.stat();
-    stat.kinds.get(&Kind::Large).map_or(0, |kind| kind.packs)
+    stat.kinds.get(&PackKind::Large).map_or(0, |kind| kind.packs)
 }
 
 #[tokio::test]
@@ -32,8 +32,8 @@ async fn large_heads_and_turns_are_kept_and_go_when_nothing_points_to_them() {
         .commit(Transaction::update(updated.clone(), None, Vec::new()))
         .await
         .expect("it is committed");
-    let dormant = store.dormant(first.id).await.expect("it reads").expect("it is there");
-    assert_eq!((&dormant.session, &dormant.head), (&updated, &large.snapshot));
+    let wake_state = store.wake_state(first.id).await.expect("it reads").expect("it is there");
+    assert_eq!((&wake_state.session, &wake_state.head), (&updated, &large.snapshot));
 
     let larger = turn(&updated, 1, LARGE + 1);
     store.commit(Transaction::turn(larger.clone())).await.expect("it is committed");
@@ -41,8 +41,8 @@ async fn large_heads_and_turns_are_kept_and_go_when_nothing_points_to_them() {
 
     let store = keeping_one();
     assert_eq!(large_packs(&store), 1, "the first head is gone");
-    let dormant = store.dormant(first.id).await.expect("it reads").expect("it is there");
-    assert_eq!(dormant.head, larger.snapshot);
+    let wake_state = store.wake_state(first.id).await.expect("it reads").expect("it is there");
+    assert_eq!(wake_state.head, larger.snapshot);
     assert_eq!(
         store.turns(first.id, 0, most(9)).await.expect("it reads").entries,
         [large.turn, larger.turn].map(std::sync::Arc::unwrap_or_clone)
@@ -52,7 +52,7 @@ async fn large_heads_and_turns_are_kept_and_go_when_nothing_points_to_them() {
     let mut fresh = next(&small.session);
     fresh.head = None;
     store.commit(Transaction::update(fresh, None, Vec::new())).await.expect("it is committed");
-    assert_eq!(store.dormant(first.id).await.expect("it reads").and_then(|d| d.head), None);
+    assert_eq!(store.wake_state(first.id).await.expect("it reads").and_then(|d| d.head), None);
     store.commit(Transaction::remove_session(first.id, Vec::new())).await.expect("it is deleted");
     settle(&store).await;
     store.close().await.expect("it closes");

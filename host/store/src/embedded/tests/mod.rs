@@ -20,13 +20,13 @@ use std::path::Path;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Embedded, Options, Retention, Shared, held};
+use super::{Embedded, EmbeddedShared, Options, Retention, held};
 use crate::conformance::examples::{
     agent_ref, creation_of, event, most, new, next, session, session_id, turn, uuid,
 };
 use crate::read::{ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadTemplates, ReadTurns};
 use crate::upkeep::Upkeep;
-use crate::{Creation, Transaction, TurnCommit};
+use crate::{NewSessionRecord, Transaction, TurnCommit};
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
@@ -65,6 +65,6 @@ fn temporary() -> Embedded {
 }
 
 /// What is inside.
-fn inside(store: &Embedded) -> std::sync::Arc<Shared> {
+fn inside(store: &Embedded) -> std::sync::Arc<EmbeddedShared> {
     held(&store.shared).clone().expect("it is open")
 }

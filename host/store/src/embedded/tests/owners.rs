@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::history::template;
 use super::*;
-use crate::codec::{self, Kind};
+use crate::codec::{self, RecordKind};
 use crate::embedded::disk::Disk;
 use crate::embedded::engine::{Batch, Class};
 use crate::embedded::tables;
@@ -13,7 +13,7 @@ use crate::embedded::tables::LAYOUT;
 use crate::embedded::tables::sessions::SessionCell;
 use crate::embedded::tables::templates::TemplateCell;
 use crate::embedded::{keys, recovery, upkeep};
-use crate::{AgentQuery, Depth, Store, StoreError};
+use crate::{AgentQuery, SnapshotDetail, Store, StoreError};
 use dormouse_domain::agent::{Agent, AgentOwner};
 use dormouse_domain::session::BeforeUpgrade;
 
@@ -67,7 +67,8 @@ async fn third_layout() -> tempfile::TempDir {
         store.commit(Transaction::turn(commit.clone())).await.expect("it is committed");
         if number < 2 {
             let snapshot = commit.snapshot.expect("it has one");
-            let kept = store.snapshot(snapshot.id, Depth::Outline).await.expect("it reads");
+            let kept =
+                store.snapshot(snapshot.id, SnapshotDetail::Metadata).await.expect("it reads");
             let mut warm = template(&format!("warm {number}"), &kept.expect("there").snapshot);
             warm.agent = serving(number);
             store.commit(Transaction::template(warm)).await.expect("it is kept");
@@ -88,7 +89,7 @@ fn age(root: &Path) {
         let open = |kind| codec::unseal(kind, &key, &sealed).expect("it is whole").into_owned();
         match key[0] {
             keys::AGENT => {
-                let value = open(Kind::Agent);
+                let value = open(RecordKind::Agent);
                 let (sequence, row) = tables::agents::read_agent(&value).expect("it decodes");
                 let agent = codec::decode_agent(row).expect("it decodes").reference;
                 let to = tables::agents::agent_without_owner(&agent.name, &agent.version);
@@ -97,7 +98,8 @@ fn age(root: &Path) {
                 batch.put(Class::Rows, to.clone(), codec::seal_as(2, &to, &[&value]));
             }
             keys::SESSION => {
-                let mut cell = SessionCell::read(&open(Kind::Session).into()).expect("it decodes");
+                let mut cell =
+                    SessionCell::read(&open(RecordKind::Session).into()).expect("it decodes");
                 let mut session = codec::decode_front(&cell.front).expect("it decodes");
                 without(&mut session.profile.agent);
                 session.before_upgrade.iter_mut().for_each(|before| without(&mut before.agent));
@@ -107,7 +109,7 @@ fn age(root: &Path) {
                 batch.put(SessionCell::class(&cell.front), key.clone(), value);
             }
             keys::TEMPLATE => {
-                let value = open(Kind::Template);
+                let value = open(RecordKind::Template);
                 let TemplateCell { template, snapshot } =
                     TemplateCell::read(&value).expect("it decodes");
                 let outline = codec::decode_snapshot(&snapshot.outline.to_vec().into());
@@ -265,7 +267,7 @@ async fn a_repair_of_an_earlier_layout_brings_it_to_the_present_one() {
     drop(disk);
     let repaired = upkeep::repair(root.path(), small()).expect("it is done");
     assert!(repaired.left.is_empty(), "{:?}", repaired.left);
-    let changed: Vec<_> = repaired.sessions.iter().map(|mended| mended.session).collect();
+    let changed: Vec<_> = repaired.sessions.iter().map(|repaired| repaired.session).collect();
     assert_eq!(changed, [session_id(2)]);
     has_its_owners(root.path()).await;
 }

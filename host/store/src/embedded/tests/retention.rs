@@ -114,8 +114,8 @@ async fn what_is_too_old_goes_but_for_what_a_session_needs() {
     assert_eq!(snapshots.iter().map(|one| Some(one.id)).collect::<Vec<_>>(), [old.head]);
     assert_eq!(store.snapshots(mixed.id).await.expect("it reads").len(), 8);
     assert_eq!(audit(&store).snapshots, 9);
-    let dormant = store.dormant(old.id).await.expect("it reads").expect("it is there");
-    assert!(dormant.head.is_some() && dormant.damage.is_none());
+    let wake_state = store.wake_state(old.id).await.expect("it reads").expect("it is there");
+    assert!(wake_state.head.is_some() && wake_state.damage.is_none());
 
     store.expire(Timestamp(16 * DAY)).await.expect("it is done");
     assert_eq!(numbers(&store, mixed.id).await, [10, 11]);

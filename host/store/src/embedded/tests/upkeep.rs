@@ -1,4 +1,4 @@
-//! What a check finds, and that a repair mends it.
+//! What a check finds, and that a repair repairs it.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use super::history::{image, template};
 use super::*;
 use crate::embedded::disk::Disk;
 use crate::embedded::engine::{Batch, Class};
-use crate::embedded::keys::{self, Row};
+use crate::embedded::keys::{self, SessionRow};
 use crate::embedded::tables;
 use crate::embedded::tables::blobs;
 use crate::embedded::tables::sessions::SessionCell;
 use crate::embedded::upkeep;
-use crate::upkeep::{CheckReport, Outcome, Problem, UpkeepError};
+use crate::upkeep::{CheckReport, Problem, RepairOutcome, UpkeepError};
 use crate::{Store, codec};
 
 /// Three sessions with twenty turns, the last with a large head, which a template shares; and the agent
@@ -63,17 +63,17 @@ fn key_of(disk: &Disk, prefix: &[u8], is_it: impl Fn(&[u8]) -> bool) -> Vec<u8> 
     keys.filter(|key| is_it(key)).last().expect("there is one").to_vec()
 }
 
-fn row(disk: &Disk, number: u64, is_it: impl Fn(Row) -> bool) -> Vec<u8> {
+fn row(disk: &Disk, number: u64, is_it: impl Fn(SessionRow) -> bool) -> Vec<u8> {
     let prefix = keys::rows(session_id(number));
     key_of(disk, &prefix, |key| keys::row_of(key).is_some_and(|(_, row)| is_it(row)))
 }
 
-fn is_snapshot(row: Row) -> bool {
-    matches!(row, Row::Snapshot(_))
+fn is_snapshot(row: SessionRow) -> bool {
+    matches!(row, SessionRow::Snapshot(_))
 }
 
-fn is_turns(row: Row) -> bool {
-    matches!(row, Row::Turns(_))
+fn is_turns(row: SessionRow) -> bool {
+    matches!(row, SessionRow::Turns(_))
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ fn a_directory_of_a_layout_that_is_not_read_any_more_is_refused_and_stays() {
 }
 
 /// How something is damaged, what a check finds then, and what a repair makes of the session.
-type Case = (&'static str, fn(&Disk, &mut Batch), Problem, Option<u64>, Option<Outcome>);
+type Case = (&'static str, fn(&Disk, &mut Batch), Problem, Option<u64>, Option<RepairOutcome>);
 
 const CASES: &[Case] = &[
     (
@@ -112,14 +112,15 @@ const CASES: &[Case] = &[
             let rows = disk.get(&keys::session(session_id(1))).expect("it reads");
             let rows = rows.expect("it is there");
             let key = keys::session(session_id(1));
-            let value = codec::unseal(codec::Kind::Session, &key, &rows).expect("it is whole");
+            let value =
+                codec::unseal(codec::RecordKind::Session, &key, &rows).expect("it is whole");
             let cell = SessionCell::read(&value.into_owned().into()).expect("it decodes");
             let head = codec::decode_front(&cell.front).expect("it decodes").head;
             batch.delete(keys::snapshot(session_id(1), head.expect("it has one")).to_vec());
         },
         Problem::Missing,
         Some(1),
-        Some(Outcome::Error),
+        Some(RepairOutcome::Error),
     ),
     (
         "a snapshot that does not decode",
@@ -135,54 +136,55 @@ const CASES: &[Case] = &[
             let value = disk.get(&from).expect("it reads").expect("it is there");
             let id = keys::snapshot_of(&from).expect("it is one");
             let key = keys::snapshot(session_id(1), id);
-            let value = codec::unseal(codec::Kind::Snapshot, &from, &value).expect("it is whole");
+            let value =
+                codec::unseal(codec::RecordKind::Snapshot, &from, &value).expect("it is whole");
             batch.put(Class::Head, key.to_vec(), codec::seal(&key, &[&value]));
         },
         Problem::Missing,
         Some(1),
-        Some(Outcome::Shortened),
+        Some(RepairOutcome::Shortened),
     ),
     (
         "turns that do not decode",
         |disk, batch| batch.put(Class::Rows, row(disk, 2, is_turns), "nothing"),
         Problem::Damaged,
         Some(2),
-        Some(Outcome::Shortened),
+        Some(RepairOutcome::Shortened),
     ),
     (
         "turns that are not there",
         |disk, batch| batch.delete(row(disk, 2, is_turns)),
         Problem::Damaged,
         Some(2),
-        Some(Outcome::Shortened),
+        Some(RepairOutcome::Shortened),
     ),
     (
         "a record that does not decode",
         |_, batch| batch.put(Class::Head, keys::session(session_id(2)).to_vec(), "nothing"),
         Problem::Damaged,
         Some(2),
-        Some(Outcome::Lost),
+        Some(RepairOutcome::Lost),
     ),
     (
         "a record that is not there",
         |_, batch| batch.delete(keys::session(session_id(2)).to_vec()),
         Problem::Stray,
         Some(2),
-        Some(Outcome::Lost),
+        Some(RepairOutcome::Lost),
     ),
     (
         "a snapshot that is not found by its name",
         |disk, batch| batch.delete(key_of(disk, &[tables::snapshots::HOLDER], |_| true)),
         Problem::Miscounted,
         Some(3),
-        Some(Outcome::Shortened),
+        Some(RepairOutcome::Shortened),
     ),
     (
         "a blob that is not there",
         |disk, batch| batch.delete(key_of(disk, &[keys::CONTENT], |_| true)),
         Problem::Missing,
         Some(3),
-        Some(Outcome::Error),
+        Some(RepairOutcome::Error),
     ),
     (
         "a blob that is another",
@@ -192,7 +194,7 @@ const CASES: &[Case] = &[
         },
         Problem::Missing,
         Some(3),
-        Some(Outcome::Error),
+        Some(RepairOutcome::Error),
     ),
     (
         "a use that was not counted",
@@ -264,7 +266,7 @@ const CASES: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn each_damage_is_found_and_mended() {
+async fn each_damage_is_found_and_repaired() {
     for (name, damage, problem, number, outcome) in CASES {
         let root = prepared().await;
         tamper(root.path(), damage);
@@ -274,7 +276,7 @@ async fn each_damage_is_found_and_mended() {
         };
         assert!(report.findings.iter().any(|one| is_it(&one)), "{name}: {:?}", report.findings);
         if *name == "an agent that is not there" {
-            // Whoever has the component uploads it again: nothing else can mend this.
+            // Whoever has the component uploads it again: nothing else can repair this.
             let left = upkeep::repair(root.path(), small()).expect("it is tried").left;
             assert!(
                 left.len() == 4 && left.iter().all(|what| what.contains("its agent")),
@@ -286,7 +288,7 @@ async fn each_damage_is_found_and_mended() {
         let repaired = repaired.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(repaired.problems > 0 && repaired.left.is_empty(), "{name}: {:?}", repaired.left);
         if let Some(outcome) = outcome {
-            let became = repaired.sessions.iter().map(|mended| (mended.session, mended.outcome));
+            let became = repaired.sessions.iter().map(|one| (one.session, one.outcome));
             let expected = number.map(|number| (session_id(number), *outcome));
             assert_eq!(became.collect::<Vec<_>>(), Vec::from_iter(expected), "{name}");
         }
@@ -294,9 +296,9 @@ async fn each_damage_is_found_and_mended() {
         assert!(report.is_well(), "{name}: {:?}", report.findings);
         let store = open(root.path());
         for other in (1..=3).filter(|other| Some(*other) != *number) {
-            let dormant = store.dormant(session_id(other)).await.expect("it reads");
-            let dormant = dormant.expect("it is there");
-            assert!(dormant.damage.is_none() && dormant.head.is_some(), "{name}: {other}");
+            let wake_state = store.wake_state(session_id(other)).await.expect("it reads");
+            let wake_state = wake_state.expect("it is there");
+            assert!(wake_state.damage.is_none() && wake_state.head.is_some(), "{name}: {other}");
         }
         store.close().await.expect("it closes");
     }

@@ -19,7 +19,7 @@ use crate::codec::CodecError;
 use crate::upkeep::{CheckReport, Problem};
 use dormouse_domain::id::SessionId;
 
-/// What is wrong, for whoever mends it.
+/// What is wrong, for the repair.
 #[derive(Default)]
 pub(in super::super) struct Audited {
     /// What is told.
@@ -36,7 +36,7 @@ pub(in super::super) struct Audited {
 }
 
 impl Audited {
-    /// What a table has left for whoever mends.
+    /// What a table has left for its repair.
     pub(in super::super) fn found<T: 'static>(&self) -> Option<&T> {
         self.seen.get(&TypeId::of::<T>())?.downcast_ref()
     }

@@ -1,10 +1,10 @@
-//! What an operator asks of the store: on the engine that is open (`Shared`), and on directories
+//! What an operator asks of the store: on the engine that is open (`EmbeddedShared`), and on directories
 //! that no host has open (`offline`).
 
 pub(super) mod audit;
-pub(super) mod mend;
 mod offline;
 mod refusal;
+pub(super) mod repair;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ pub(super) use self::refusal::with_sessions;
 use async_trait::async_trait;
 
 use self::audit::{Audit, Audited};
-use super::commit::{Change, Draft};
+use super::commit::{Draft, EncodedWrite};
 use super::disk::Disk;
 use super::engine::{self, CommitError, Folder, Io};
-use super::{Embedded, Shared, disk, held, keys};
+use super::{Embedded, EmbeddedShared, disk, held, keys};
 use crate::StoreError;
 use crate::upkeep::{
     BackupError, BackupSummary, CheckReport, LogUsage, OverlayUsage, PackUsage, Problem,
@@ -51,11 +51,11 @@ impl Upkeep for Embedded {
     }
 
     async fn check(&self) -> Result<CheckReport, StoreError> {
-        self.read(Shared::check).await
+        self.read(EmbeddedShared::check).await
     }
 
     async fn compact(&self) -> Result<(), StoreError> {
-        self.read(Shared::compact).await
+        self.read(EmbeddedShared::compact).await
     }
 
     async fn backup(&self, directory: PathBuf) -> Result<BackupSummary, BackupError> {
@@ -74,7 +74,7 @@ impl Embedded {
             });
             let Some(sessions) = some.await? else { return Ok(()) };
             let last = sessions.last().copied().filter(|_| sessions.len() == EXPIRED_AT_ONCE);
-            self.queue(Draft::of(Change::Expire(now, sessions))).await?;
+            self.queue(Draft::of(EncodedWrite::Expire(now, sessions))).await?;
             let Some(last) = last else { return Ok(()) };
             after = Some(last);
         }
@@ -89,7 +89,7 @@ impl Embedded {
             let expired = expired.await?;
             let Some(last) = expired.last().cloned() else { return Ok(()) };
             let is_last = expired.len() < EXPIRED_AT_ONCE;
-            self.queue(Draft::of(Change::ForgetKeys(now, expired))).await?;
+            self.queue(Draft::of(EncodedWrite::ForgetKeys(now, expired))).await?;
             if is_last {
                 return Ok(());
             }
@@ -98,7 +98,7 @@ impl Embedded {
     }
 }
 
-impl Shared {
+impl EmbeddedShared {
     fn stats(&self) -> StoreStats {
         let stat = self.disk.stat();
         let index = self.index();
@@ -149,9 +149,9 @@ fn usage_of(disk: &Disk, sessions: u64, set_aside: u64) -> StoreUsage {
     };
     StoreUsage {
         sessions,
-        heads: packs(engine::Kind::Head),
-        rows: packs(engine::Kind::Rows),
-        large: packs(engine::Kind::Large),
+        heads: packs(engine::PackKind::Head),
+        rows: packs(engine::PackKind::Rows),
+        large: packs(engine::PackKind::Large),
         index_bytes: stat.index_bytes,
         log: LogUsage {
             slots: stat.slots as u64,
@@ -181,11 +181,13 @@ fn finish(audit: Audit, engine: engine::Report) -> Audited {
     let mut listed = 0;
     for finding in &engine.findings {
         let problem = match finding {
-            engine::Finding::Value { key, .. } if !engine::is_own(key) => continue,
-            engine::Finding::Value { .. } | engine::Finding::Header(_) => Problem::Damaged,
-            engine::Finding::Refused(_) => Problem::Refused,
-            engine::Finding::Count { .. } => Problem::Miscounted,
-            engine::Finding::Stray(_) => Problem::Stray,
+            engine::EngineFinding::Value { key, .. } if !engine::is_own(key) => continue,
+            engine::EngineFinding::Value { .. } | engine::EngineFinding::Header(_) => {
+                Problem::Damaged
+            }
+            engine::EngineFinding::Refused(_) => Problem::Refused,
+            engine::EngineFinding::Count { .. } => Problem::Miscounted,
+            engine::EngineFinding::Stray(_) => Problem::Stray,
         };
         listed += 1;
         report.add(problem, None, finding.to_string());
@@ -208,13 +210,15 @@ fn copy(
     make_private(&folder).map_err(failed)?;
     let target: Arc<dyn Io> = Arc::new(Folder::open(&folder).map_err(failed)?);
     let keys = disk.engine().backup(&target, is_over).map_err(|error| match error {
-        engine::BackupError::NotEmpty => BackupError::NotEmpty(directory.to_owned()),
-        engine::BackupError::Full => BackupError::Full(directory.to_owned()),
-        engine::BackupError::Store(error) => BackupError::Store(commit_error(error)),
-        engine::BackupError::Damaged(key) => BackupError::Damaged(keys::describe(&key)),
-        engine::BackupError::Incomplete => BackupError::Damaged("the list of keys".to_owned()),
-        engine::BackupError::Over => BackupError::Store(StoreError::Closed),
-        engine::BackupError::Io(error) => failed(error),
+        engine::EngineBackupError::NotEmpty => BackupError::NotEmpty(directory.to_owned()),
+        engine::EngineBackupError::Full => BackupError::Full(directory.to_owned()),
+        engine::EngineBackupError::Store(error) => BackupError::Store(commit_error(error)),
+        engine::EngineBackupError::Damaged(key) => BackupError::Damaged(keys::describe(&key)),
+        engine::EngineBackupError::Incomplete => {
+            BackupError::Damaged("the list of keys".to_owned())
+        }
+        engine::EngineBackupError::Over => BackupError::Store(StoreError::Closed),
+        engine::EngineBackupError::Io(error) => failed(error),
     })?;
     // The name of the folder, and that of the directory.
     let above = directory.parent().filter(|above| !above.as_os_str().is_empty());

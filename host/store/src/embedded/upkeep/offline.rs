@@ -11,7 +11,7 @@ use super::super::engine::{self, Engine, Folder, Io, Tree};
 use super::super::lock::Lock;
 use super::super::{Embedded, OpenError, Options, keys, recovery};
 use super::audit::Audit;
-use super::{audit, compact_all, copy, finish, length_of, make_private, mend, usage_of};
+use super::{audit, compact_all, copy, finish, length_of, make_private, usage_of};
 use crate::upkeep::{
     BackupSummary, CheckReport, RepairReport, RestoreSummary, StoreUsage, UpkeepError,
 };
@@ -88,12 +88,12 @@ pub fn restore(
     let folder = Folder::existing(&from).map_err(|_| UpkeepError::NoBackup(backup.to_owned()))?;
     let folder: Arc<dyn Io> = Arc::new(folder);
     let files = Engine::verify_backup(&folder).map_err(|error| match error {
-        engine::OpenError::BackupDamaged(what) => UpkeepError::BackupDamaged(what),
-        engine::OpenError::BackupValueDamaged(key) => {
+        engine::EngineOpenError::BackupDamaged(what) => UpkeepError::BackupDamaged(what),
+        engine::EngineOpenError::BackupValueDamaged(key) => {
             UpkeepError::BackupDamaged(format!("{} cannot be read", keys::describe(&key)))
         }
-        engine::OpenError::IndexMissing(_) => UpkeepError::NoBackup(backup.to_owned()),
-        engine::OpenError::Io(error) => UpkeepError::Io { path: from.clone(), error },
+        engine::EngineOpenError::IndexMissing(_) => UpkeepError::NoBackup(backup.to_owned()),
+        engine::EngineOpenError::Io(error) => UpkeepError::Io { path: from.clone(), error },
         other => UpkeepError::BackupDamaged(other.to_string()),
     })?;
     let to = data_dir.join(disk::FOLDER);
@@ -118,10 +118,10 @@ pub fn restore(
 pub fn repair(data_dir: &Path, options: Options) -> Result<RepairReport, UpkeepError> {
     let _lock = take(data_dir)?;
     let folder = data_dir.join(disk::FOLDER);
-    let mut lost = mend::Lost::default();
+    let mut lost = super::repair::Lost::default();
     let repaired = {
         let (io, index) = parts(data_dir, &options)?;
-        let index: Arc<dyn engine::Index> = Arc::new(index);
+        let index: Arc<dyn engine::OrderedMap> = Arc::new(index);
         let needed = is_needed(&io, &*index, &options).map_err(|error| io_error(&folder, error))?;
         if needed {
             let front = Arc::clone(&index);
@@ -137,7 +137,7 @@ pub fn repair(data_dir: &Path, options: Options) -> Result<RepairReport, UpkeepE
     let disk = Disk::open(data_dir, &options, quiet());
     let disk = disk.map_err(|error| error.of_directory(data_dir))?;
     recovery::bring_up(&disk).map_err(|error| error.of_directory(data_dir))?;
-    let mut report = mend::mend(&disk, lost, options.clock.now())?;
+    let mut report = super::repair::repair(&disk, lost, options.clock.now())?;
     tracing::info!(keys = repaired.lost, "what could not be read has been taken out of the store");
     report.quarantine = (!repaired.quarantined.is_empty()).then(|| folder.join(engine::QUARANTINE));
     if repaired.log_given_up {
@@ -148,10 +148,14 @@ pub fn repair(data_dir: &Path, options: Options) -> Result<RepairReport, UpkeepE
 }
 
 /// Whether the engine has anything to repair.
-fn is_needed(io: &Arc<dyn Io>, index: &dyn engine::Index, options: &Options) -> io::Result<bool> {
+fn is_needed(
+    io: &Arc<dyn Io>,
+    index: &dyn engine::OrderedMap,
+    options: &Options,
+) -> io::Result<bool> {
     let report = Engine::inspect(io, index, &options.engine(None), &mut |_, _| true)?;
     // What nothing points to goes by itself.
-    Ok(report.findings.iter().any(|finding| !matches!(finding, engine::Finding::Stray(_))))
+    Ok(report.findings.iter().any(|finding| !matches!(finding, engine::EngineFinding::Stray(_))))
 }
 
 /// Check a store that does not open.
@@ -238,10 +242,12 @@ pub(super) fn parts(
     Ok((Arc::new(io), index))
 }
 
-fn hopeless(error: engine::OpenError) -> UpkeepError {
+fn hopeless(error: engine::EngineOpenError) -> UpkeepError {
     match error {
-        engine::OpenError::IndexDamaged(what) => UpkeepError::Hopeless(what),
-        error @ engine::OpenError::IndexMissing(_) => UpkeepError::Hopeless(error.to_string()),
+        engine::EngineOpenError::IndexDamaged(what) => UpkeepError::Hopeless(what),
+        error @ engine::EngineOpenError::IndexMissing(_) => {
+            UpkeepError::Hopeless(error.to_string())
+        }
         other => UpkeepError::Open(other.into()),
     }
 }

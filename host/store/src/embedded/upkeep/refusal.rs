@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::engine::Engine;
-use super::super::keys::{self, Row};
+use super::super::keys::{self, SessionRow};
 use super::super::{OpenError, Options};
 use super::audit::Audit;
 use super::offline::parts;
@@ -42,7 +42,7 @@ fn concerned(root: &Path, options: &Options) -> Option<BTreeSet<SessionId>> {
         // Whose it is stand in the snapshots.
         let wants = |key: &[u8]| {
             matches!(key, [keys::CONTENT, b'l', ..])
-                || matches!(keys::row_of(key), Some((_, Row::Snapshot(_))))
+                || matches!(keys::row_of(key), Some((_, SessionRow::Snapshot(_))))
         };
         let see = &mut |key: &[u8], value| {
             audit.see(key, value);

@@ -8,7 +8,7 @@ use wasmtime_wasi::p2::bindings::cli::{
 };
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 
-use super::super::super::interface::{Interface, Work};
+use super::super::super::interface::{HostWork, Interface};
 use super::super::super::price;
 use crate::fuel::charge;
 use crate::guest::Guest;
@@ -23,7 +23,7 @@ pub(super) fn environment(interface: &mut Interface<'_>) -> wasmtime::Result<()>
 
 type Variables = Vec<(String, String)>;
 
-fn get_environment(mut store: StoreContextMut<'_, Guest>, (): ()) -> Work<'_, (Variables,)> {
+fn get_environment(mut store: StoreContextMut<'_, Guest>, (): ()) -> HostWork<'_, (Variables,)> {
     Box::pin(async move {
         let variables = environment::Host::get_environment(&mut store.data_mut().cli())?;
         let bytes = variables.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -34,7 +34,7 @@ fn get_environment(mut store: StoreContextMut<'_, Guest>, (): ()) -> Work<'_, (V
     })
 }
 
-fn get_arguments(mut store: StoreContextMut<'_, Guest>, (): ()) -> Work<'_, (Vec<String>,)> {
+fn get_arguments(mut store: StoreContextMut<'_, Guest>, (): ()) -> HostWork<'_, (Vec<String>,)> {
     Box::pin(async move {
         let arguments = environment::Host::get_arguments(&mut store.data_mut().cli())?;
         let bytes = arguments.iter().map(String::len).sum();

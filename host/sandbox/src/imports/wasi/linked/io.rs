@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::bindings::io::streams::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamResult};
 
-use super::super::super::interface::{Interface, Work};
+use super::super::super::interface::{HostWork, Interface};
 use super::super::super::price;
 use super::super::stdio::PERMIT;
 use crate::fuel::charge;
@@ -47,7 +47,7 @@ pub(super) fn poll(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
 fn poll_all(
     mut store: Store<'_>,
     (pollables,): (WasmList<Resource<DynPollable>>,),
-) -> Work<'_, (Vec<u32>,)> {
+) -> HostWork<'_, (Vec<u32>,)> {
     Box::pin(async move {
         let count = pollables.len();
         if count > MAX_RESOURCES {
@@ -122,7 +122,7 @@ fn delete<T: Send + 'static>(
     Ok(())
 }
 
-fn read(mut store: Store<'_>, (stream, length): (Input, u64)) -> Work<'_, Answer<Vec<u8>>> {
+fn read(mut store: Store<'_>, (stream, length): (Input, u64)) -> HostWork<'_, Answer<Vec<u8>>> {
     Box::pin(async move {
         charge(&mut store, price::STREAM).await?;
         let resources = store.data_mut().resources();
@@ -134,7 +134,7 @@ fn read(mut store: Store<'_>, (stream, length): (Input, u64)) -> Work<'_, Answer
     })
 }
 
-fn skip(mut store: Store<'_>, (stream, length): (Input, u64)) -> Work<'_, Answer<u64>> {
+fn skip(mut store: Store<'_>, (stream, length): (Input, u64)) -> HostWork<'_, Answer<u64>> {
     Box::pin(async move {
         charge(&mut store, price::STREAM).await?;
         let resources = store.data_mut().resources();
@@ -148,7 +148,7 @@ fn write(
     stream: Output,
     bytes: WasmList<u8>,
     limit: u64,
-) -> Work<'_, Answer<()>> {
+) -> HostWork<'_, Answer<()>> {
     Box::pin(async move {
         pay_for_writing(&mut store, bytes.len() as u64, limit).await?;
         let bytes = bytes.as_le_slice(&store).to_vec();
@@ -161,7 +161,7 @@ fn write_zeroes(
     stream: Output,
     length: u64,
     limit: u64,
-) -> Work<'_, Answer<()>> {
+) -> HostWork<'_, Answer<()>> {
     Box::pin(async move {
         pay_for_writing(&mut store, length, limit).await?;
         let zeroes = vec![0; usize::try_from(length)?];
@@ -192,7 +192,7 @@ fn print(store: &mut Store<'_>, stream: Output, bytes: Vec<u8>) -> wasmtime::Res
 fn splice(
     mut store: Store<'_>,
     (output, input, length): (Output, Input, u64),
-) -> Work<'_, Answer<u64>> {
+) -> HostWork<'_, Answer<u64>> {
     Box::pin(async move {
         let length = length.min(PIECE);
         charge(&mut store, price::STREAM).await?;

@@ -11,7 +11,7 @@ use wasmtime_wasi::sockets::WasiSocketsView;
 
 use super::super::super::interface::Interface;
 use super::super::super::price;
-use super::super::super::text::Text;
+use super::super::super::text::GuestText;
 
 pub(super) fn instance(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.simple("instance-network", price::HANDLE, |guest, (): ()| {
@@ -29,7 +29,7 @@ pub(super) fn network(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
 pub(super) fn ip_name_lookup(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     type Found = Result<Resource<ResolveAddressStream>, ErrorCode>;
 
-    interface.simple("resolve-addresses", 0, |_, _: (Resource<Network>, Text)| {
+    interface.simple("resolve-addresses", 0, |_, _: (Resource<Network>, GuestText)| {
         let refused: Found = Err(ErrorCode::PermanentResolverFailure);
         Ok((refused,))
     })

@@ -4,7 +4,7 @@ use wasmtime::StoreContextMut;
 use wasmtime_wasi::p2::bindings::random::{insecure, random};
 use wasmtime_wasi::random::{WasiRandomCtx, WasiRandomView};
 
-use super::super::super::interface::{Interface, Work};
+use super::super::super::interface::{HostWork, Interface};
 use super::super::super::price;
 use super::super::MAX_RANDOM;
 use crate::fuel::charge;
@@ -46,7 +46,7 @@ fn bytes(
     mut store: StoreContextMut<'_, Guest>,
     length: u64,
     draw: fn(&mut WasiRandomCtx, u64) -> wasmtime::Result<Vec<u8>>,
-) -> Work<'_, (Vec<u8>,)> {
+) -> HostWork<'_, (Vec<u8>,)> {
     Box::pin(async move {
         if length > MAX_RANDOM {
             return Err(wasmtime::Error::msg(format!(

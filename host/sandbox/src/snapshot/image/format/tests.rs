@@ -4,20 +4,20 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::snapshot::image::access::Counts;
+use crate::snapshot::image::access::AccessorCounts;
 use crate::snapshot::image::chunk::{self, RANGE};
-use crate::snapshot::image::pages::{BLOCK, Image, Run, differing};
+use crate::snapshot::image::pages::{BLOCK, MemoryImage, PageRun, differing};
 use dormouse_base::memory::MemoryBudget;
 
 fn pristine() -> Pristine {
-    let mut first = Image::new();
+    let mut first = MemoryImage::new();
     first.append(&vec![3; 2 * WASM_PAGE]);
-    let (counts, account) = (Counts::of(3, 2), MemoryBudget::new(0).account());
-    Pristine::new(vec![first, Image::new()], vec![1, 2, 3, 4, 5], counts, Vec::new(), account)
+    let (counts, account) = (AccessorCounts::of(3, 2), MemoryBudget::new(0).account());
+    Pristine::new(vec![first, MemoryImage::new()], vec![1, 2, 3, 4, 5], counts, Vec::new(), account)
 }
 
 /// A memory of three pages that differs from the first of [`pristine`] where these say.
-fn state(changes: &[(usize, u8)], globals: Vec<(u32, u64)>) -> State {
+fn state(changes: &[(usize, u8)], globals: Vec<(u32, u64)>) -> ImageState {
     let pristine = pristine();
     let mut memory = vec![3; 2 * WASM_PAGE];
     memory.resize(3 * WASM_PAGE, 0);
@@ -29,12 +29,12 @@ fn state(changes: &[(usize, u8)], globals: Vec<(u32, u64)>) -> State {
     let before = (&pristine.memories[0], 0);
     let runs = differing(std::slice::from_ref(&(0..memory.len())), &memory, before);
     difference.add(&runs, 0, &memory, before);
-    let first = Memory { size: 3, chunks: Vec::new(), difference };
-    State { memories: vec![first, Memory::default()], globals }
+    let first = MemoryState { size: 3, chunks: Vec::new(), difference };
+    ImageState { memories: vec![first, MemoryState::default()], globals }
 }
 
 /// The same with chunks of these digests.
-fn with_chunks(mut state: State, digests: &[u8]) -> State {
+fn with_chunks(mut state: ImageState, digests: &[u8]) -> ImageState {
     let chunks = (0..).zip(digests).map(|(range, byte)| (range, Digest([*byte; 32])));
     state.memories[0].chunks = chunks.collect();
     state
@@ -55,7 +55,7 @@ proptest! {
     ) {
         let state = with_chunks(state(&changes, vec![(0, bits[0]), (2, bits[1])]), &digests);
         let encoded = state.encode(&pristine());
-        prop_assert_eq!(State::decode(&encoded, &pristine()), Ok(state));
+        prop_assert_eq!(ImageState::decode(&encoded, &pristine()), Ok(state));
     }
 
     #[test]
@@ -68,8 +68,8 @@ proptest! {
         let mut changed = encoded.to_vec();
         let at = at % changed.len();
         changed[at] ^= change;
-        prop_assert!(State::decode(&changed, &pristine()).is_err());
-        prop_assert!(State::decode(&encoded[..at], &pristine()).is_err());
+        prop_assert!(ImageState::decode(&changed, &pristine()).is_err());
+        prop_assert!(ImageState::decode(&encoded[..at], &pristine()).is_err());
     }
 
     #[test]
@@ -92,7 +92,7 @@ proptest! {
             let at = HEADER + at % (image.len() - HEADER);
             image[at] = byte;
         }
-        if let Ok(state) = State::decode(&sealed(image), &pristine()) {
+        if let Ok(state) = ImageState::decode(&sealed(image), &pristine()) {
             for memory in &state.memories {
                 prop_assert!(memory.size <= MAX_PAGES);
                 makes_sense(&memory.difference, memory.pages())?;
@@ -152,7 +152,7 @@ proptest! {
 
     #[test]
     fn noise_is_not_read(noise in vec(any::<u8>(), 0..200)) {
-        prop_assert!(State::decode(&noise, &pristine()).is_err());
+        prop_assert!(ImageState::decode(&noise, &pristine()).is_err());
         prop_assert!(chunk::read(&noise, Digest::of(&noise), RANGE_PAGES).is_err());
     }
 }
@@ -167,7 +167,7 @@ fn stored(difference: &Difference) -> (Digest, Bytes) {
             page.copy_from_slice(&pages);
         }
     }
-    let nothing = Image::new();
+    let nothing = MemoryImage::new();
     let runs = differing(std::slice::from_ref(&(0..RANGE)), &memory, (&nothing, 0));
     let mut first = Difference::default();
     first.add(&runs, 0, &memory, (&nothing, 0));
@@ -191,19 +191,19 @@ fn an_image_of_another_time_is_refused_by_name() {
     let image = state(&[(5, 1)], Vec::new()).encode(&pristine()).to_vec();
     let mut format = image.clone();
     format[0] = 9;
-    assert_eq!(State::decode(&format, &pristine()), Err(Unusable::Format(9)));
+    assert_eq!(ImageState::decode(&format, &pristine()), Err(Unusable::Format(9)));
     format[0] = 1;
-    assert_eq!(State::decode(&format, &pristine()), Err(Unusable::Format(1)));
+    assert_eq!(ImageState::decode(&format, &pristine()), Err(Unusable::Format(1)));
     let mut recipe = image.clone();
     recipe[2..4].copy_from_slice(&77_u16.to_le_bytes());
-    assert_eq!(State::decode(&sealed(recipe), &pristine()), Err(Unusable::Recipe(77)));
+    assert_eq!(ImageState::decode(&sealed(recipe), &pristine()), Err(Unusable::Recipe(77)));
     let mut other = pristine();
     other.fingerprint[0] ^= 1;
-    assert_eq!(State::decode(&image, &other), Err(Unusable::Pristine));
+    assert_eq!(ImageState::decode(&image, &other), Err(Unusable::Pristine));
     let mut chunk = chunk::store(b"whatever it holds", &mut Vec::new()).to_vec();
     chunk[0] = 7;
     let read = chunk::read(&chunk, Digest::of(b"whatever it holds"), RANGE_PAGES);
-    assert_eq!(read, Err(chunk::Unreadable::Format(7)));
+    assert_eq!(read, Err(chunk::UnreadableChunk::Format(7)));
 }
 
 #[test]
@@ -225,31 +225,31 @@ fn what_cannot_be_restored_is_told_apart_from_what_is_damaged() {
 fn a_memory_of_two_gibibytes_is_written_and_read_to_its_last_page_and_no_further() {
     let mut state = state(&[], Vec::new());
     let last = MAX_PAGES - 1;
-    state.memories[1] = Memory {
+    state.memories[1] = MemoryState {
         size: MAX_PAGES,
         chunks: vec![(0, Digest([1; 32])), (last, Digest([2; 32]))],
         difference: Difference {
-            runs: vec![Run { first: MAX_PAGES * 16 - 1, count: 1 }],
+            runs: vec![PageRun { first: MAX_PAGES * 16 - 1, count: 1 }],
             blocks: vec![1],
             data: vec![9; BLOCK],
         },
     };
-    assert_eq!(State::decode(&state.encode(&pristine()), &pristine()).as_ref(), Ok(&state));
+    assert_eq!(ImageState::decode(&state.encode(&pristine()), &pristine()).as_ref(), Ok(&state));
     let (run, pages) =
-        state.memories[1].difference.written(0, 256, &Image::new()).next().expect("a page");
+        state.memories[1].difference.written(0, 256, &MemoryImage::new()).next().expect("a page");
     let end = u64::from(run.first) * PAGE as u64 + pages.len() as u64;
     assert_eq!(end, 2 << 30);
 
     let mut beyond = state;
     beyond.memories[1].chunks[1].0 += 1;
-    let read = State::decode(&beyond.encode(&pristine()), &pristine());
+    let read = ImageState::decode(&beyond.encode(&pristine()), &pristine());
     assert_eq!(read, Err(Unusable::Damaged("a chunk lies outside of its memory")));
     beyond.memories[1].chunks.pop();
     beyond.memories[1].difference.runs[0].first += 1;
-    let read = State::decode(&beyond.encode(&pristine()), &pristine());
+    let read = ImageState::decode(&beyond.encode(&pristine()), &pristine());
     assert_eq!(read, Err(Unusable::Damaged("a page lies outside of its memory")));
     beyond.memories[1].size += 1;
-    let read = State::decode(&beyond.encode(&pristine()), &pristine());
+    let read = ImageState::decode(&beyond.encode(&pristine()), &pristine());
     assert_eq!(read, Err(Unusable::Damaged("a memory has an impossible size")));
 }
 

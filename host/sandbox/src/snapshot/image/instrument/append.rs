@@ -11,14 +11,14 @@ use wasm_encoder::{
 use super::accessor::{self, LISTS, POST, POST_LOOK, REALLOC, Source};
 use super::component::{Definition, Spaces};
 use super::module::State;
-use super::{Reason, access_name, name};
+use super::{InstrumentError, access_name, name};
 
 /// Memories and mutable globals of all core instances of one component.
 const MAX_ITEMS: usize = 20_000;
 
 /// Append what makes the state of this component and of those inside accessible. Returns how many
 /// accessors it exports.
-pub(super) fn append(out: &mut Component, mut spaces: Spaces) -> Result<u32, Reason> {
+pub(super) fn append(out: &mut Component, mut spaces: Spaces) -> Result<u32, InstrumentError> {
     let mut states: Vec<(u32, State)> = Vec::new();
     let mut items = 0_usize;
     for (instance, module) in (0..).zip(&spaces.core_instances) {
@@ -82,7 +82,7 @@ fn append_accessor(
     out: &mut Component,
     spaces: &mut Spaces,
     states: &[(u32, State)],
-) -> Result<(), Reason> {
+) -> Result<(), InstrumentError> {
     let sources: Vec<Source<'_>> = states
         .iter()
         .map(|(instance, state)| Source {

@@ -9,7 +9,7 @@ use wasmparser::{
 
 use super::append::append;
 use super::module::{self, State};
-use super::{RESERVED, Reason, unreadable};
+use super::{InstrumentError, RESERVED, unreadable};
 
 /// Components inside one another. What was inspected nests no deeper.
 const MAX_DEPTH: usize = 32;
@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 32;
 ///
 /// # Errors
 /// The reason why it cannot be snapshotted.
-pub(crate) fn instrument(bytes: &[u8], features: WasmFeatures) -> Result<Vec<u8>, Reason> {
+pub(crate) fn instrument(bytes: &[u8], features: WasmFeatures) -> Result<Vec<u8>, InstrumentError> {
     let Instrumented { bytes, .. } = component(bytes, 0)?;
     Validator::new_with_features(features)
         .validate_all(&bytes)
@@ -35,7 +35,7 @@ struct Instrumented {
 
 /// Something that is defined here, and instrumented or not; or that comes from elsewhere.
 pub(super) enum Definition<T> {
-    Own(Result<T, Reason>),
+    Own(Result<T, InstrumentError>),
     Foreign,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Spaces {
     pub(super) nested: Vec<(u32, u32)>,
 }
 
-fn component(bytes: &[u8], depth: usize) -> Result<Instrumented, Reason> {
+fn component(bytes: &[u8], depth: usize) -> Result<Instrumented, InstrumentError> {
     if depth > MAX_DEPTH {
         return Err("it nests too deeply".to_owned());
     }
@@ -108,7 +108,7 @@ fn component(bytes: &[u8], depth: usize) -> Result<Instrumented, Reason> {
 
 impl Spaces {
     /// Note what a section defines.
-    fn count(&mut self, payload: Payload<'_>) -> Result<(), Reason> {
+    fn count(&mut self, payload: Payload<'_>) -> Result<(), InstrumentError> {
         match payload {
             Payload::InstanceSection(section) => {
                 for instance in section {
@@ -193,7 +193,7 @@ impl Spaces {
         }
     }
 
-    fn canonical(&mut self, function: &CanonicalFunction) -> Result<(), Reason> {
+    fn canonical(&mut self, function: &CanonicalFunction) -> Result<(), InstrumentError> {
         let is_async = |options: &[CanonicalOption]| {
             options.iter().any(|option| {
                 matches!(option, CanonicalOption::Async | CanonicalOption::Callback(_))

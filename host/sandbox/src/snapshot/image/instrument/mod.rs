@@ -79,8 +79,8 @@ pub(super) mod name {
 }
 
 /// Why a component cannot be snapshotted. Reads as the rest of a sentence about it.
-pub(crate) type Reason = String;
+pub(crate) type InstrumentError = String;
 
-fn unreadable(error: wasmparser::Error) -> Reason {
+fn unreadable(error: wasmparser::Error) -> InstrumentError {
     format!("it cannot be read: {error}")
 }

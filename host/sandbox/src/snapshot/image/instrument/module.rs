@@ -9,7 +9,7 @@ use wasmparser::{
 
 use super::pins::{self, Ends, Import, Shape};
 use super::rewrite::{FUNCTION, GLOBAL, MEMORY, additions, rewrite};
-use super::{RESERVED, Reason, unreadable};
+use super::{InstrumentError, RESERVED, unreadable};
 
 /// A module with its state exported.
 pub(super) struct Module {
@@ -36,7 +36,7 @@ impl State {
 }
 
 /// Export the state of this module.
-pub(super) fn instrument(bytes: &[u8]) -> Result<Module, Reason> {
+pub(super) fn instrument(bytes: &[u8]) -> Result<Module, InstrumentError> {
     let facts = Facts::of(bytes)?;
     let pins = if facts.escapes { None } else { pins::pins(&facts.imports, facts.ends()) };
     let mut state = facts.state.clone();
@@ -73,7 +73,7 @@ struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    fn of(bytes: &'a [u8]) -> Result<Facts<'a>, Reason> {
+    fn of(bytes: &'a [u8]) -> Result<Facts<'a>, InstrumentError> {
         let mut facts = Facts::default();
         for payload in Parser::new(0).parse_all(bytes) {
             facts.payload(payload.map_err(unreadable)?)?;
@@ -86,7 +86,7 @@ impl<'a> Facts<'a> {
         Ends { types, functions: self.functions, globals: self.globals }
     }
 
-    fn payload(&mut self, payload: Payload<'a>) -> Result<(), Reason> {
+    fn payload(&mut self, payload: Payload<'a>) -> Result<(), InstrumentError> {
         match payload {
             Payload::TypeSection(section) => {
                 for group in section {
@@ -168,7 +168,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn memory(&mut self, memory: wasmparser::MemoryType) -> Result<(), Reason> {
+    fn memory(&mut self, memory: wasmparser::MemoryType) -> Result<(), InstrumentError> {
         if memory.shared || memory.memory64 || memory.page_size_log2.is_some() {
             return Err("it has a memory that is shared, of 64 bits or of other pages".to_owned());
         }
@@ -188,7 +188,7 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
-    fn global(&mut self, global: wasmparser::GlobalType) -> Result<(), Reason> {
+    fn global(&mut self, global: wasmparser::GlobalType) -> Result<(), InstrumentError> {
         let index = self.globals;
         self.globals += 1;
         if !global.mutable {
@@ -209,7 +209,7 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
-    fn items(&mut self, items: ElementItems<'_>) -> Result<(), Reason> {
+    fn items(&mut self, items: ElementItems<'_>) -> Result<(), InstrumentError> {
         match items {
             ElementItems::Functions(functions) => {
                 for function in functions {
@@ -253,7 +253,7 @@ fn shape(function: &FuncType) -> Shape {
 }
 
 /// Refuse instructions that change what no accessor can read.
-fn refuse_changes(body: &FunctionBody<'_>) -> Result<(), Reason> {
+fn refuse_changes(body: &FunctionBody<'_>) -> Result<(), InstrumentError> {
     let mut operators = body.get_operators_reader().map_err(unreadable)?;
     while !operators.eof() {
         let instruction = match operators.read().map_err(unreadable)? {

@@ -10,7 +10,7 @@ use wasm_encoder::{Encode, Module as Encoded, RawSection};
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
 use super::pins::{self, Pins};
-use super::{Reason, unreadable};
+use super::{InstrumentError, unreadable};
 
 // How kinds of exports are written.
 pub(super) const FUNCTION: u8 = 0;
@@ -79,7 +79,7 @@ pub(super) fn rewrite(
     bytes: &[u8],
     mut additions: Additions,
     pins: Option<&Pins>,
-) -> Result<Vec<u8>, Reason> {
+) -> Result<Vec<u8>, InstrumentError> {
     let mut out = Encoded::new();
     // The code section, while its functions come: how many there are, how many are left.
     let mut code: Option<(u32, u32, Vec<u8>)> = None;
@@ -141,7 +141,7 @@ fn section(count: u32, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// The count at the beginning of a section, and what follows it.
-fn counted(content: &[u8]) -> Result<(u32, &[u8]), Reason> {
+fn counted(content: &[u8]) -> Result<(u32, &[u8]), InstrumentError> {
     let mut reader = wasmparser::BinaryReader::new(content, 0);
     let count = reader.read_var_u32().map_err(unreadable)?;
     Ok((count, slice(content, reader.original_position()..content.len())?))
@@ -152,7 +152,7 @@ fn write_body(
     body: &FunctionBody<'_>,
     pins: Option<&Pins>,
     out: &mut Vec<u8>,
-) -> Result<(), Reason> {
+) -> Result<(), InstrumentError> {
     let bytes = body.as_bytes();
     let Some(pins) = pins else {
         bytes.encode(out);
@@ -181,6 +181,6 @@ fn write_body(
     Ok(())
 }
 
-fn slice(bytes: &[u8], range: Range<usize>) -> Result<&[u8], Reason> {
+fn slice(bytes: &[u8], range: Range<usize>) -> Result<&[u8], InstrumentError> {
     bytes.get(range).ok_or_else(|| "it cannot be read: a section ends too early".to_owned())
 }

@@ -6,14 +6,14 @@ use std::thread;
 use bytes::Bytes;
 
 use super::super::batch::{Batch, Class};
-use super::super::{Engine, Options};
+use super::super::{Engine, EngineOptions};
 use super::{real, small};
 
 const KEYS: u64 = 40;
 const COMMITS: u64 = 600;
 
-fn options() -> Options {
-    Options { interval: std::time::Duration::from_millis(1), ..small() }
+fn options() -> EngineOptions {
+    EngineOptions { interval: std::time::Duration::from_millis(1), ..small() }
 }
 
 /// All keys get the number of the commit; odd ones have the keys twice as long.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::super::applier::RoundError;
 use super::super::batch::{Batch, Class};
 use super::super::core::Core;
-use super::super::{BackupError, CommitError, Engine, OpenError, Options};
+use super::super::{CommitError, Engine, EngineBackupError, EngineOpenError, EngineOptions};
 use super::sim::{End, Omit, Sim};
 use super::{Model, Random, contents, key, put_staged, setting, small};
 
@@ -30,7 +30,7 @@ struct Run {
     sim: Sim,
     random: Random,
     known: Arc<Mutex<Known>>,
-    options: Options,
+    options: EngineOptions,
     /// A repair has not finished.
     repairing: bool,
     ends: usize,
@@ -180,7 +180,7 @@ impl Run {
                 Ok(false)
             }
             // The store was never begun.
-            Err(OpenError::IndexMissing(_)) => Ok(true),
+            Err(EngineOpenError::IndexMissing(_)) => Ok(true),
             Err(error) => Err(format!("a repair failed: {error}")),
         }
     }
@@ -196,7 +196,7 @@ impl Run {
                 made = Some(keys);
                 Ok(())
             }
-            Err(BackupError::Store(_) | BackupError::Full) => Ok(()),
+            Err(EngineBackupError::Store(_) | EngineBackupError::Full) => Ok(()),
             Err(error) => Err(RoundError::Failed(error.to_string())),
         })?;
         let Some(keys) = made else { return Ok(goes_on) };

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 
 use super::super::batch::{Batch, Class};
-use super::super::check::Finding;
+use super::super::check::EngineFinding;
 use super::super::core::Core;
-use super::super::{Engine, OpenError, Options, ReadError, group};
+use super::super::{Engine, EngineOpenError, EngineOptions, ReadError, log_record};
 use super::sim::{End, Omit, Sim};
 use super::{Random, contents, key, put_staged, small};
 
 /// One slot has all groups.
-fn options() -> Options {
-    Options { slot_bytes: 256 << 10, log_bytes: 1 << 20, ..small() }
+fn options() -> EngineOptions {
+    EngineOptions { slot_bytes: 256 << 10, log_bytes: 1 << 20, ..small() }
 }
 
 /// A store with something applied, something not, and packs of each kind.
@@ -41,16 +41,16 @@ fn commit(core: &Core, number: u64) {
     core.commit(batch).unwrap();
 }
 
-fn open(sim: &Sim) -> Result<Core, OpenError> {
+fn open(sim: &Sim) -> Result<Core, EngineOpenError> {
     Core::open(sim.io(), sim.index(), options())
 }
 
-fn refused(sim: &Sim) -> OpenError {
+fn refused(sim: &Sim) -> EngineOpenError {
     let refused = open(sim).unwrap_err();
     let text = refused.to_string();
     assert!(text.contains("dormouse restore"), "{text}");
     let report = Engine::inspect(&sim.io(), &*sim.index(), &options(), &mut |_, _| true).unwrap();
-    assert!(matches!(report.findings[0], Finding::Refused(_)), "{report:?}");
+    assert!(matches!(report.findings[0], EngineFinding::Refused(_)), "{report:?}");
     refused
 }
 
@@ -67,7 +67,7 @@ fn a_flipped_bit_in_the_middle_of_the_log() {
     let at = groups(&sim, "log/slot-0000");
     assert_eq!(at.len(), 18);
     sim.edit("log/slot-0000", |slot| slot[at[14] + 300] ^= 4);
-    assert!(matches!(refused(&sim), OpenError::LogDamaged { damaged: 15, newest: 18 }));
+    assert!(matches!(refused(&sim), EngineOpenError::LogDamaged { damaged: 15, newest: 18 }));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_flipped_bit_in_the_first_group_that_is_needed() {
     drop(core);
     let at = groups(&sim, "log/slot-0000");
     sim.edit("log/slot-0000", |slot| slot[at[12] + 300] ^= 4);
-    assert!(matches!(refused(&sim), OpenError::LogGap { missing: 13, newest: 18 }));
+    assert!(matches!(refused(&sim), EngineOpenError::LogGap { missing: 13, newest: 18 }));
 }
 
 #[test]
@@ -102,11 +102,11 @@ fn a_log_that_is_gone_or_old() {
     for name in sim.names("log").into_iter().skip(1) {
         sim.edit(&name, |slot| slot.fill(0));
     }
-    assert!(matches!(refused(&sim), OpenError::LogOlder { newest: 18, applied: 24 }));
+    assert!(matches!(refused(&sim), EngineOpenError::LogOlder { newest: 18, applied: 24 }));
     for name in sim.names("log") {
         sim.io().remove(&name).unwrap();
     }
-    assert!(matches!(refused(&sim), OpenError::LogMissing));
+    assert!(matches!(refused(&sim), EngineOpenError::LogMissing));
 }
 
 #[test]
@@ -121,9 +121,9 @@ fn an_index_that_is_gone_or_old() {
     drop(core);
     // The log knows how far the index was.
     sim.edit_index(|index| *index = old);
-    assert!(matches!(refused(&sim), OpenError::IndexOlder { applied: 12, known: 30 }));
+    assert!(matches!(refused(&sim), EngineOpenError::IndexOlder { applied: 12, known: 30 }));
     sim.edit_index(BTreeMap::clear);
-    assert!(matches!(refused(&sim), OpenError::IndexMissing(_)));
+    assert!(matches!(refused(&sim), EngineOpenError::IndexMissing(_)));
 }
 
 #[test]
@@ -134,11 +134,13 @@ fn a_pack_that_is_gone_or_cut_off() {
     for name in sim.names("packs") {
         let bytes = sim.read(&name);
         sim.edit(&name, |pack| pack.truncate(bytes.len() / 2));
-        assert!(matches!(refused(&sim), OpenError::PacksMissing(names) if names == [name.clone()]));
+        assert!(
+            matches!(refused(&sim), EngineOpenError::PacksMissing(names) if names == [name.clone()])
+        );
         sim.io().remove(&name).unwrap();
-        assert!(matches!(refused(&sim), OpenError::PacksMissing(names) if names.len() == 1));
+        assert!(matches!(refused(&sim), EngineOpenError::PacksMissing(names) if names.len() == 1));
         // Whoever wants what is left gets it, and errors for the rest.
-        let options = Options { without_missing_packs: true, ..options() };
+        let options = EngineOptions { without_missing_packs: true, ..options() };
         let core = Core::open(sim.io(), sim.index(), options).unwrap();
         let lost = before.keys().filter(|key| match core.get(key) {
             Ok(value) => {
@@ -152,7 +154,7 @@ fn a_pack_that_is_gone_or_cut_off() {
         assert!(lost > 0);
         let report = core.check(&mut |_, _| true).unwrap();
         let values =
-            report.findings.iter().filter(|finding| matches!(finding, Finding::Value { .. }));
+            report.findings.iter().filter(|finding| matches!(finding, EngineFinding::Value { .. }));
         let pending = name.contains("l-") && values.clone().count() == 0;
         assert!(pending || values.count() == lost, "{report:?}");
         drop(core);
@@ -180,7 +182,7 @@ fn a_flipped_bit_in_a_pack_is_found_where_it_is() {
         assert_eq!(wrong.len(), 1, "{name} at {at}");
         let report = core.check(&mut |_, _| true).unwrap();
         assert!(
-            matches!(&report.findings[..], [Finding::Value { key, .. }] if key == wrong[0]),
+            matches!(&report.findings[..], [EngineFinding::Value { key, .. }] if key == wrong[0]),
             "{report:?}"
         );
         // Compaction does not lose it, nor anything else: it leaves the pack alone.
@@ -205,7 +207,7 @@ fn a_flipped_bit_in_the_index_is_found_where_it_is() {
         match open(&sim) {
             Err(refused) => {
                 assert_eq!(key[0], 0, "{refused}");
-                assert!(matches!(refused, OpenError::IndexDamaged(_)), "{refused}");
+                assert!(matches!(refused, EngineOpenError::IndexDamaged(_)), "{refused}");
             }
             Ok(core) => {
                 assert!(matches!(core.get(&key), Err(ReadError::Damaged { .. })));
@@ -214,7 +216,7 @@ fn a_flipped_bit_in_the_index_is_found_where_it_is() {
                     assert_eq!(core.get(other).unwrap().as_deref(), Some(value.as_slice()));
                 }
                 let report = core.check(&mut |_, _| true).unwrap();
-                let named = |finding: &Finding| matches!(finding, Finding::Value { key: named, .. } if named == &key);
+                let named = |finding: &EngineFinding| matches!(finding, EngineFinding::Value { key: named, .. } if named == &key);
                 assert!(report.findings.iter().any(named), "{report:?}");
             }
         }
@@ -226,11 +228,11 @@ fn a_flipped_bit_in_the_index_is_found_where_it_is() {
 fn a_store_of_a_newer_format() {
     let (sim, core) = filled(9);
     drop(core);
-    let newer = super::super::index::Identity { format: 2, salt: small().salt, begun: true };
+    let newer = super::super::ordered_map::Identity { format: 2, salt: small().salt, begun: true };
     sim.edit_index(|index| {
-        index.insert(super::super::index::IDENTITY.to_vec(), newer.write());
+        index.insert(super::super::ordered_map::IDENTITY.to_vec(), newer.write());
     });
-    assert!(matches!(open(&sim), Err(OpenError::NewerFormat(2))));
+    assert!(matches!(open(&sim), Err(EngineOpenError::NewerFormat(2))));
 }
 
 #[test]
@@ -238,7 +240,7 @@ fn a_torn_last_group_is_no_damage() {
     let (sim, core) = filled(10);
     drop(core);
     let at = groups(&sim, "log/slot-0000");
-    sim.edit("log/slot-0000", |slot| slot[at[17] + group::HEADER + 3] ^= 4);
+    sim.edit("log/slot-0000", |slot| slot[at[17] + log_record::HEADER + 3] ^= 4);
     let core = open(&sim).unwrap();
     assert_eq!(core.get(&key(16)).unwrap().map(|value| value.len()), Some(100));
     assert_eq!(core.get(&key(17)).unwrap(), None);
@@ -261,7 +263,7 @@ fn a_backup_that_is_damaged_or_not_finished_does_not_start() {
         let middle = keys.len() / 2;
         keys[middle] ^= 1;
     });
-    assert!(matches!(open(&target), Err(OpenError::BackupDamaged(_))));
+    assert!(matches!(open(&target), Err(EngineOpenError::BackupDamaged(_))));
     target.end(End::PowerLoss);
     target.edit_index(BTreeMap::clear);
     target.edit("index.backup", |keys| *keys = good);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::batch::{Batch, Class};
 use super::super::core::Core;
-use super::super::{CommitError, Engine, OpenError, Options, StageError};
+use super::super::{CommitError, Engine, EngineOpenError, EngineOptions, StageError};
 use super::sim::{End, Omit, Sim};
 use super::{Model, contents, key, small};
 
@@ -65,7 +65,7 @@ fn a_full_disk_is_waited_out_and_nothing_is_lost() {
 #[test]
 fn the_applier_stops_before_the_index_meets_a_full_disk() {
     let sim = Sim::new(2, Omit::Nothing);
-    let options = Options { floor_bytes: 1 << 20, ..small() };
+    let options = EngineOptions { floor_bytes: 1 << 20, ..small() };
     let core = Core::open(sim.io(), sim.index(), options).unwrap();
     core.commit(put(1, 1000)).unwrap();
     sim.set_capacity(sim.used() + (1 << 20));
@@ -163,7 +163,7 @@ fn a_failure_of_the_applier_ends_writing_and_is_told() {
     let on_failure = move |reason: std::sync::Arc<str>| {
         tell.lock().unwrap().send(reason).unwrap();
     };
-    let options = Options { on_failure: Some(std::sync::Arc::new(on_failure)), ..small() };
+    let options = EngineOptions { on_failure: Some(std::sync::Arc::new(on_failure)), ..small() };
     let engine = Engine::with(sim.io(), sim.index(), options).unwrap();
     engine.commit(put(1, 1000)).unwrap();
     engine.core.round().unwrap();
@@ -195,6 +195,6 @@ fn a_disk_that_is_read_only_is_refused_with_a_sentence() {
     drop(Core::open(sim.io(), sim.index(), small()).unwrap());
     sim.fail_in(1, ErrorKind::ReadOnlyFilesystem);
     let refused = Core::open(sim.io(), sim.index(), small()).unwrap_err();
-    assert!(matches!(refused, OpenError::ReadOnly(_)));
+    assert!(matches!(refused, EngineOpenError::ReadOnly(_)));
     assert!(refused.to_string().contains("mount its disk for writing"), "{refused}");
 }

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::super::batch::{Change, Class};
-use super::super::index::{self, Applied, Identity};
-use super::super::value::{self, Kind, Pointer, Stored};
-use super::super::{frame, group};
+use super::super::batch::{Class, KeyChange};
+use super::super::ordered_map::{self, Applied, Identity};
+use super::super::value::{self, PackKind, Pointer, Stored};
+use super::super::{frame, log_record};
 use super::{Random, key};
 
 const TRIES: u64 = 20_000;
@@ -39,7 +39,7 @@ fn mutate(random: &mut Random, bytes: &[u8]) -> Vec<u8> {
 
 fn pointer(random: &mut Random) -> Pointer {
     Pointer {
-        kind: Kind::ALL[random.below(3) as usize],
+        kind: PackKind::ALL[random.below(3) as usize],
         pack: random.next(),
         offset: random.next() as u32,
         length: random.next() as u32,
@@ -47,19 +47,19 @@ fn pointer(random: &mut Random) -> Pointer {
     }
 }
 
-fn changes(random: &mut Random) -> Vec<(Bytes, Change)> {
+fn changes(random: &mut Random) -> Vec<(Bytes, KeyChange)> {
     let count = random.below(6);
     (0..count)
         .map(|_| {
             let length = random.below(600) as usize;
             let value = Bytes::from(random.bytes(length));
             let change = match random.below(6) {
-                0 => Change::Delete,
-                1 => Change::Staged(pointer(random)),
-                2 => Change::Put(Class::Inline, value),
-                3 => Change::Put(Class::Head, value),
-                4 => Change::Put(Class::Fronted(value.len() as u16 / 2), value),
-                _ => Change::Put(Class::Rows, value),
+                0 => KeyChange::Delete,
+                1 => KeyChange::Staged(pointer(random)),
+                2 => KeyChange::Put(Class::Inline, value),
+                3 => KeyChange::Put(Class::Head, value),
+                4 => KeyChange::Put(Class::Fronted(value.len() as u16 / 2), value),
+                _ => KeyChange::Put(Class::Rows, value),
             };
             (key(random.below(100)), change)
         })
@@ -74,24 +74,24 @@ fn groups_of_the_log() {
         let changes = changes(&mut random);
         let (sequence, applied) = (random.next(), random.next());
         let mut bytes = Vec::new();
-        group::write(&mut bytes, salt, sequence, applied, &changes);
-        assert_eq!(bytes.len() % group::ALIGNMENT, 0);
-        let (header, body) = group::read(&bytes, salt).unwrap();
+        log_record::write(&mut bytes, salt, sequence, applied, &changes);
+        assert_eq!(bytes.len() % log_record::ALIGNMENT, 0);
+        let (header, body) = log_record::read(&bytes, salt).unwrap();
         assert_eq!(
             (header.sequence, header.applied, header.room),
             (sequence, applied, bytes.len())
         );
-        assert_eq!(group::changes(body, header.count).unwrap(), changes);
-        assert!(group::read(&bytes, !salt).is_none(), "the group of another store");
+        assert_eq!(log_record::changes(body, header.count).unwrap(), changes);
+        assert!(log_record::read(&bytes, !salt).is_none(), "the group of another store");
         let mutated = mutate(&mut random, &bytes);
         // What lies behind the changes does not belong to the group.
-        if let Some((header, body)) = group::read(&mutated, salt) {
-            assert_eq!(group::changes(body, header.count).unwrap(), changes);
+        if let Some((header, body)) = log_record::read(&mutated, salt) {
+            assert_eq!(log_record::changes(body, header.count).unwrap(), changes);
         }
         // With a checksum that agrees, too, nothing panics.
         if let (Some(header), Some(body)) = (mutated.first_chunk(), mutated.get(32..)) {
-            assert!(group::claimed_room(header) >= group::ALIGNMENT);
-            let _ = group::changes(body, random.next() as u32);
+            assert!(log_record::claimed_room(header) >= log_record::ALIGNMENT);
+            let _ = log_record::changes(body, random.next() as u32);
         }
     }
 }
@@ -151,10 +151,10 @@ fn the_engines_own_keys() {
         assert_eq!(Identity::read(&mutate(&mut random, &identity.write())), None);
 
         let (number, live) = (random.next(), random.next());
-        let (key, count) = (index::pack_key(number), index::write_count(number, live));
-        assert_eq!(index::read_count(&key, &count), Some((number, live)));
-        assert_eq!(index::read_count(&key, &mutate(&mut random, &count)), None);
-        assert_eq!(index::read_count(&index::pack_key(!number), &count), None);
+        let (key, count) = (ordered_map::pack_key(number), ordered_map::write_count(number, live));
+        assert_eq!(ordered_map::read_count(&key, &count), Some((number, live)));
+        assert_eq!(ordered_map::read_count(&key, &mutate(&mut random, &count)), None);
+        assert_eq!(ordered_map::read_count(&ordered_map::pack_key(!number), &count), None);
     }
 }
 
@@ -162,11 +162,17 @@ fn the_engines_own_keys() {
 fn a_guest_that_writes_what_looks_like_a_group_has_written_no_group() {
     // The bytes of a group of another salt, at each place where a group may begin.
     let mut forged = Vec::new();
-    group::write(&mut forged, crc32c::crc32c(b"guessed"), 2, 0, &[(key(1), Change::Delete)]);
+    log_record::write(
+        &mut forged,
+        crc32c::crc32c(b"guessed"),
+        2,
+        0,
+        &[(key(1), KeyChange::Delete)],
+    );
     let value = Bytes::from(forged.repeat(4));
     let mut bytes = Vec::new();
     let salt = crc32c::crc32c(b"ours");
-    group::write(&mut bytes, salt, 1, 0, &[(key(1), Change::Put(Class::Head, value))]);
+    log_record::write(&mut bytes, salt, 1, 0, &[(key(1), KeyChange::Put(Class::Head, value))]);
     bytes[5000] ^= 1;
     assert_eq!(super::super::log::groups(&bytes, salt).count(), 0);
 }

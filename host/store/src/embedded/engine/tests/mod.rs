@@ -19,21 +19,21 @@ use bytes::Bytes;
 
 use super::batch::Batch;
 use super::core::Core;
-use super::{Folder, Io, Options, ReadError};
+use super::{EngineOptions, Folder, Io, ReadError};
 
 /// What an engine should have.
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Sizes so small that slots, packs and the overlay are soon full.
-fn small() -> Options {
-    Options {
+fn small() -> EngineOptions {
+    EngineOptions {
         slot_bytes: 48 << 10,
         log_bytes: 240 << 10,
         overlay_bytes: 256 << 10,
         pack_bytes: 16 << 10,
         floor_bytes: 0,
         interval: Duration::from_millis(2),
-        ..Options::new(*b"salt of the test")
+        ..EngineOptions::new(*b"salt of the test")
     }
 }
 

@@ -5,14 +5,14 @@ use proptest::prelude::*;
 
 use super::super::batch::{Batch, Class};
 use super::super::core::Core;
-use super::super::value::Kind;
-use super::super::{CommitError, Engine, KEY, Options};
+use super::super::value::PackKind;
+use super::super::{CommitError, Engine, EngineOptions, KEY};
 use super::sim::{Omit, Sim};
 use super::{Model, key, put_staged, real, small};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Commit(Vec<Change>),
+    Commit(Vec<KeyChange>),
     Apply,
     Compact,
     /// Close it well, and open it again.
@@ -26,20 +26,20 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+enum KeyChange {
     Put(u64, u8, usize),
     /// Values for so many keys from one on, of which each so manyth is kept.
     Stage(u64, u64, u64, usize),
     Delete(u64),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn change() -> impl Strategy<Value = KeyChange> {
     let length = prop_oneof![0..200_usize, 0..6000_usize];
     prop_oneof![
-        6 => (0..60_u64, 0..4_u8, length).prop_map(|(key, class, length)| Change::Put(key, class, length)),
+        6 => (0..60_u64, 0..4_u8, length).prop_map(|(key, class, length)| KeyChange::Put(key, class, length)),
         1 => (0..50_u64, 1..30_u64, 1..5_u64, 0..9000_usize)
-            .prop_map(|(key, count, kept, length)| Change::Stage(key, count, kept, length)),
-        2 => (0..60_u64).prop_map(Change::Delete),
+            .prop_map(|(key, count, kept, length)| KeyChange::Stage(key, count, kept, length)),
+        2 => (0..60_u64).prop_map(KeyChange::Delete),
     ]
 }
 
@@ -59,9 +59,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 const PREFIXES: [&str; 4] = ["", "a", "longer/", "nothing"];
 
-fn options() -> Options {
+fn options() -> EngineOptions {
     // Rounds come when a step asks for them, or when the overlay is full.
-    Options { interval: std::time::Duration::from_secs(3600), ..small() }
+    EngineOptions { interval: std::time::Duration::from_secs(3600), ..small() }
 }
 
 fn all(engine: &Engine) -> Model {
@@ -76,11 +76,11 @@ fn value(step: usize, length: usize) -> Vec<u8> {
     (0..length).map(|i| (i ^ step.wrapping_mul(31)) as u8).collect()
 }
 
-fn commit(engine: &Engine, model: &mut Model, number: usize, changes: Vec<Change>) {
+fn commit(engine: &Engine, model: &mut Model, number: usize, changes: Vec<KeyChange>) {
     let mut batch = Batch::default();
     for change in changes {
         match change {
-            Change::Put(number_of_key, class, length) => {
+            KeyChange::Put(number_of_key, class, length) => {
                 let (key, value) = (key(number_of_key), value(number, length));
                 let front = Class::Fronted((length / 2) as u16);
                 let class = [Class::Inline, Class::Head, Class::Rows, front][usize::from(class)];
@@ -90,7 +90,7 @@ fn commit(engine: &Engine, model: &mut Model, number: usize, changes: Vec<Change
                     batch.put(class, key, value);
                 }
             }
-            Change::Stage(from, count, kept, length) => {
+            KeyChange::Stage(from, count, kept, length) => {
                 let numbers = from..(from + count).min(60);
                 let length = |i: u64| if i.is_multiple_of(2) { length } else { length / 9 };
                 let values: Vec<(Bytes, Bytes)> =
@@ -101,7 +101,7 @@ fn commit(engine: &Engine, model: &mut Model, number: usize, changes: Vec<Change
                 let values = values.iter().filter(|(key, _)| kept(key));
                 model.extend(values.map(|(key, value)| (key.to_vec(), value.to_vec())));
             }
-            Change::Delete(number_of_key) => {
+            KeyChange::Delete(number_of_key) => {
                 let key = key(number_of_key);
                 model.remove(&key.to_vec());
                 batch.delete(key);
@@ -224,7 +224,7 @@ fn a_staged_value_that_is_not_committed_leaves_nothing() {
 #[test]
 fn values_that_were_staged_together_go_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { slot_bytes: 1 << 20, log_bytes: 8 << 20, ..options() };
+    let options = EngineOptions { slot_bytes: 1 << 20, log_bytes: 8 << 20, ..options() };
     let engine = Engine::open(folder.path(), 8 << 20, options).unwrap();
     let packs = || -> u64 {
         let packs = std::fs::read_dir(folder.path().join("packs")).unwrap();
@@ -249,7 +249,7 @@ fn values_that_were_staged_together_go_one_by_one() {
     engine.core.round().unwrap();
     there(0..8);
     assert!(packs() > 90_000);
-    let stat = engine.stat().kinds[&Kind::Large];
+    let stat = engine.stat().kinds[&PackKind::Large];
     assert!((72_000..73_000).contains(&stat.live), "{stat:?}");
     // One pack becomes mostly dead, and what is left of it moves.
     let mut batch = Batch::default();
@@ -273,7 +273,7 @@ fn values_that_were_staged_together_go_one_by_one() {
 fn a_pack_is_opened_once_however_many_values_are_read() {
     let sim = Sim::new(1, Omit::Nothing);
     let options =
-        Options { slot_bytes: 1 << 20, log_bytes: 4 << 20, pack_bytes: 1 << 20, ..small() };
+        EngineOptions { slot_bytes: 1 << 20, log_bytes: 4 << 20, pack_bytes: 1 << 20, ..small() };
     let core = Core::open(sim.io(), sim.index(), options).unwrap();
     let keys: Vec<Bytes> = (0..1600_u64).map(|i| format!("chunk/{i}").into()).collect();
     let values: Vec<_> = keys.iter().map(|key| (key.clone(), key.clone())).collect();
@@ -295,7 +295,7 @@ fn a_pack_is_opened_once_however_many_values_are_read() {
 fn what_is_put_and_deleted_before_it_is_applied_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     // Nothing is applied before it is asked for.
-    let options = Options { slot_bytes: 1 << 20, log_bytes: 8 << 20, ..options() };
+    let options = EngineOptions { slot_bytes: 1 << 20, log_bytes: 8 << 20, ..options() };
     let engine = Engine::open(folder.path(), 8 << 20, options).unwrap();
     for number in 0..50 {
         let mut batch = Batch::default();
@@ -338,7 +338,7 @@ fn overwriting_for_long_leaves_packs_and_log_bounded() {
 #[test]
 fn slots_that_a_busy_time_needed_are_given_back() {
     let folder = tempfile::tempdir().unwrap();
-    let options = || Options { log_bytes: 480 << 10, ..options() };
+    let options = || EngineOptions { log_bytes: 480 << 10, ..options() };
     let engine = Engine::open(folder.path(), 8 << 20, options()).unwrap();
     let mut model = Model::new();
     for number in 0..200_u64 {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::super::batch::{Batch, Class};
 use super::super::core::Core;
-use super::super::index::Index;
-use super::super::{Engine, OpenError, Options, Repaired, Tree};
+use super::super::ordered_map::OrderedMap;
+use super::super::{Engine, EngineOpenError, EngineOptions, Repaired, Tree};
 use super::sim::{End, Omit, Sim};
 use super::{Model, Random, contents, key, put_staged, real, small};
 
@@ -59,9 +59,9 @@ fn commit(core: &Core, history: &mut History, random: &mut Random) {
     core.commit(batch).unwrap();
 }
 
-fn options() -> Options {
+fn options() -> EngineOptions {
     // Everything is applied when it is asked for.
-    Options {
+    EngineOptions {
         slot_bytes: 128 << 10,
         log_bytes: 2 << 20,
         overlay_bytes: 2 << 20,
@@ -138,8 +138,8 @@ fn damage(sim: &Sim, old: &BTreeMap<Vec<u8>, Vec<u8>>, random: &mut Random) -> b
 
 type Told = BTreeMap<Vec<u8>, &'static str>;
 
-fn repair(sim: &Sim, told: &mut Told) -> Result<Repaired, OpenError> {
-    let options = Options { salt: *b"another one here", ..options() };
+fn repair(sim: &Sim, told: &mut Told) -> Result<Repaired, EngineOpenError> {
+    let options = EngineOptions { salt: *b"another one here", ..options() };
     let mut tell = |key: &[u8], what| {
         told.insert(key.to_vec(), what);
     };
@@ -272,10 +272,10 @@ fn store(root: &Path) -> Model {
 }
 
 /// Repair a real store. Returns what has been told.
-fn mend(root: &Path) -> (Told, Repaired) {
+fn repair_folder(root: &Path) -> (Told, Repaired) {
     assert!(Engine::open(root, 8 << 20, options()).is_err());
     let io = real(root);
-    let index: Arc<dyn Index> = Arc::new(Tree::open(root, 8 << 20).unwrap());
+    let index: Arc<dyn OrderedMap> = Arc::new(Tree::open(root, 8 << 20).unwrap());
     let mut foretold = Told::new();
     Engine::concerned(&io, &*index, &mut |key, what| {
         foretold.insert(key.to_vec(), what);
@@ -283,7 +283,7 @@ fn mend(root: &Path) -> (Told, Repaired) {
     .unwrap();
     assert!(!foretold.is_empty());
     let mut told = Told::new();
-    let options = Options { salt: *b"another one here", ..options() };
+    let options = EngineOptions { salt: *b"another one here", ..options() };
     let repaired = Engine::repair(&io, &index, &options, &mut |key, what| {
         told.insert(key.to_vec(), what);
     })
@@ -310,7 +310,7 @@ fn a_pack_of_a_real_store_that_is_gone() {
     let packs = real(folder.path()).list("packs").unwrap();
     let (rows, _) = packs.iter().find(|(name, _)| name.starts_with("r-")).unwrap();
     std::fs::remove_file(folder.path().join("packs").join(rows)).unwrap();
-    let (told, repaired) = mend(folder.path());
+    let (told, repaired) = repair_folder(folder.path());
     assert!(told.keys().all(|key| key.starts_with(b"rows/")));
     assert!(told.values().all(|what| *what == "its pack is missing"));
     assert!(!repaired.log_given_up);
@@ -326,7 +326,7 @@ fn a_pack_of_a_real_store_that_is_cut_off() {
     let (rows, size) = packs.iter().find(|(name, _)| name.starts_with("r-")).unwrap();
     let path = folder.path().join("packs").join(rows);
     std::fs::File::options().write(true).open(path).unwrap().set_len(size / 2).unwrap();
-    let (told, repaired) = mend(folder.path());
+    let (told, repaired) = repair_folder(folder.path());
     assert!(told.keys().all(|key| key.starts_with(b"rows/")));
     assert!(told.len() < 20, "those before the cut are still there");
     assert_eq!(repaired.quarantined, [format!("quarantine/{rows}")]);
@@ -346,7 +346,7 @@ fn a_log_of_a_real_store_that_is_damaged() {
     let at = find(&slot).unwrap();
     slot[at + 400] ^= 1;
     std::fs::write(folder.path().join("log").join(name), &slot).unwrap();
-    let (told, repaired) = mend(folder.path());
+    let (told, repaired) = repair_folder(folder.path());
     let expected = [6, 7, 8, 9].map(|number| format!("late/{number:02}").into_bytes());
     assert!(told.keys().eq(expected.iter()), "{told:?}");
     assert!(repaired.log_given_up);

@@ -12,8 +12,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::index::{Changes, Entries, Entry, Index};
 use super::super::io::{Handle, Io, unchanged};
+use super::super::ordered_map::{Changes, IndexEntries, IndexEntry, OrderedMap};
 use super::Random;
 
 const SECTOR: usize = 512;
@@ -117,7 +117,7 @@ impl Sim {
         Arc::new(self.clone())
     }
 
-    pub(super) fn index(&self) -> Arc<dyn Index> {
+    pub(super) fn index(&self) -> Arc<dyn OrderedMap> {
         Arc::new(SimIndex(self.clone(), self.state().life))
     }
 
@@ -568,21 +568,21 @@ impl SimIndex {
     }
 }
 
-impl Index for SimIndex {
+impl OrderedMap for SimIndex {
     fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let state = self.state()?;
         state.is_open()?;
         Ok(state.index.get(key).cloned())
     }
 
-    fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> io::Result<Entries> {
+    fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> io::Result<IndexEntries> {
         let state = self.state()?;
         let entries = state.index.range(from.to_vec()..);
         let within = entries.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
         Ok(within.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    fn last(&self, prefix: &[u8], before: Option<&[u8]>) -> io::Result<Option<Entry>> {
+    fn last(&self, prefix: &[u8], before: Option<&[u8]>) -> io::Result<Option<IndexEntry>> {
         let state = self.state()?;
         let mut within = state.index.iter().filter(|(key, _)| {
             key.starts_with(prefix) && before.is_none_or(|before| key.as_slice() < before)

@@ -1,5 +1,5 @@
-//! What ends the work of a driver before it is done: the deadline of a turn, and whoever stops or kills the
-//! session.
+//! What ends the work of a driver before it is done: the deadline of a turn, and a command that stops or kills
+//! the session.
 
 use std::pin::Pin;
 
@@ -8,20 +8,20 @@ use tokio::sync::watch;
 use super::{Driver, WakeError};
 use crate::session::inbox::Interrupt;
 use crate::session::registry::Registry;
-use crate::turn::execution::Cut;
+use crate::turn::execution::Cancellation;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::time::Timestamp;
 
 type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What may end one piece of work, and for how long it may go on.
-pub(super) struct Cuts<'a> {
+/// The signals that may end one piece of work.
+pub(super) struct CancelSignals<'a> {
     interrupt: watch::Receiver<Interrupt>,
-    /// What ends a turn. `None`: the work is a command, which is carried out once it has its instance.
-    turn: Option<TurnCuts<'a>>,
+    /// The signals that end a turn. `None`: the work is a command, which is carried out once it has its instance.
+    turn: Option<TurnSignals<'a>>,
 }
 
-struct TurnCuts<'a> {
+struct TurnSignals<'a> {
     registry: &'a Registry,
     id: SessionId,
     time_up: Timer,
@@ -30,28 +30,28 @@ struct TurnCuts<'a> {
 }
 
 impl<'a> Driver<'a> {
-    /// What may end a turn that has this deadline.
-    pub(super) fn cuts_of_turn(&self, deadline: Timestamp) -> Cuts<'a> {
+    /// The signals that may end a turn that has this deadline.
+    pub(super) fn turn_signals(&self, deadline: Timestamp) -> CancelSignals<'a> {
         let time_up: Timer = Box::pin(self.services.clock.sleep_until(deadline));
-        let turn = TurnCuts { registry: self.registry, id: self.id, time_up, grace: None };
-        Cuts { interrupt: self.interrupt.clone(), turn: Some(turn) }
+        let turn = TurnSignals { registry: self.registry, id: self.id, time_up, grace: None };
+        CancelSignals { interrupt: self.interrupt.clone(), turn: Some(turn) }
     }
 
-    /// What may end the wait of a command for its instance.
-    pub(super) fn cuts_of_command(&self) -> Cuts<'a> {
-        Cuts { interrupt: self.interrupt.clone(), turn: None }
+    /// The signals that may end the wait of a command for its instance.
+    pub(super) fn command_signals(&self) -> CancelSignals<'a> {
+        CancelSignals { interrupt: self.interrupt.clone(), turn: None }
     }
 }
 
-impl Cuts<'_> {
+impl CancelSignals<'_> {
     /// Wait until the turn has to end: its time is up, or somebody ends it, at once or with a grace period
     /// that is over. A command never has to.
-    pub(super) async fn next(&mut self) -> Cut {
-        let Cuts { interrupt, turn: Some(turn) } = self else {
+    pub(super) async fn next(&mut self) -> Cancellation {
+        let CancelSignals { interrupt, turn: Some(turn) } = self else {
             return std::future::pending().await;
         };
         loop {
-            let TurnCuts { registry, id, time_up, grace } = &mut *turn;
+            let TurnSignals { registry, id, time_up, grace } = &mut *turn;
             let stopped = async {
                 match grace {
                     Some(timer) => timer.await,
@@ -69,15 +69,15 @@ impl Cuts<'_> {
                         let _ = registry.note_waiting(*id, until);
                         turn.grace = Some(Box::pin(services.clock.sleep_until(until)));
                     }
-                    Interrupt::Kill => return Cut::Killed,
+                    Interrupt::Kill => return Cancellation::Killed,
                 },
-                () = time_up => return Cut::TimedOut,
-                () = stopped => return Cut::Killed,
+                () = time_up => return Cancellation::TimedOut,
+                () = stopped => return Cancellation::Killed,
             }
         }
     }
 
-    /// Wait until whoever stands in line for memory or a place has to leave it. A stop ends that wait at
+    /// Wait until a driver that waits for memory or a permit has to give up. A stop ends that wait at
     /// once, because nothing has begun that could finish. Answers with what the wait comes to.
     pub(super) async fn end_of_waiting(&mut self) -> WakeError {
         let time_up = async {
@@ -89,7 +89,7 @@ impl Cuts<'_> {
         tokio::select! {
             biased;
             _ = self.interrupt.wait_for(|now| *now >= Interrupt::Finish) => {
-                WakeError::Cut(Cut::Killed)
+                WakeError::Cancelled(Cancellation::Killed)
             }
             () = time_up => WakeError::OutOfMemory,
         }
@@ -100,7 +100,7 @@ impl Cuts<'_> {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            cut = self.next() => Err(WakeError::Cut(cut)),
+            cut = self.next() => Err(WakeError::Cancelled(cut)),
         }
     }
 }

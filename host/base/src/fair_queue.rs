@@ -1,13 +1,13 @@
-//! The line of those who were denied memory or a place: principals are served in turns, and what one
-//! principal wants in the order in which it came.
+//! The queue of the tasks that were denied memory or a permit: principals are served in turns, and the
+//! tasks of one principal in the order in which they came.
 //!
-//! Who wants something takes a [`Ticket`] and stands in line with it. Only the first may try to get
-//! what it wants, and tries again whenever something was given back; so nobody is woken in vain but
-//! the first. However many tickets one principal has, another waits for one of them at most: see
-//! [`RoundRobin`]. Who was served keeps the ticket, and whoever has to stand in line again, because
-//! what it got did not do, stands before all who were not served yet: it may hold what they lack.
+//! A task that wants memory or a permit makes a [`Waiter`] and waits with it. Only the first waiter may try
+//! to get what it wants, and tries again whenever something was released; so no waiter is woken in vain but
+//! the first. However many waiters one principal has, another principal waits for one of them at most: see
+//! [`RoundRobin`]. A task that was served keeps its waiter. Where it has to wait again, because what it got
+//! was not enough, it comes before all waiters that were not served yet: it may hold what they lack.
 //!
-//! Nobody waits here by time: to give up is to drop the future.
+//! The queue has no timeout: a task gives up by dropping the future.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,24 +18,24 @@ use tokio::sync::Notify;
 use crate::round_robin::RoundRobin;
 use dormouse_domain::id::Principal;
 
-/// A line. Cheap to clone: all clones are the same line.
+/// The queue. Cheap to clone: all clones are the same queue.
 #[derive(Clone, Default)]
-pub struct Line(Arc<Inner>);
+pub struct FairQueue(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     queue: Mutex<Queue>,
-    /// How many stand in it. Read without the lock by everybody who gives something back.
+    /// How many waiters are in it. Read without the lock by every task that releases something.
     length: AtomicUsize,
-    /// The first was denied memory.
+    /// The first waiter was denied memory.
     lacks_memory: AtomicBool,
 }
 
 #[derive(Default)]
 struct Queue {
-    /// Who was served and stands in line again, in the order in which they were served.
+    /// Waiters that were served and wait again, in the order in which they were served.
     again: BTreeMap<u64, Arc<Notify>>,
-    /// Who was not served yet. Both are numbered by this one.
+    /// Waiters that were not served yet. Both are numbered by this one.
     waiting: RoundRobin<Arc<Principal>, Arc<Notify>>,
     closed: bool,
 }
@@ -61,58 +61,58 @@ impl Queue {
     }
 }
 
-/// A place in the line.
-pub struct Ticket {
-    line: Line,
+/// A position in the queue.
+pub struct Waiter {
+    queue: FairQueue,
     principal: Arc<Principal>,
-    /// Among the tickets of its principal, or among those that were served.
+    /// Among the waiters of its principal, or among those that were served.
     number: u64,
     served: bool,
     told: Arc<Notify>,
 }
 
-impl Line {
-    /// Take a ticket for this principal. It comes after all that the principal has taken before.
+impl FairQueue {
+    /// Make a waiter for this principal. It comes after all that the principal has made before.
     #[must_use]
-    pub fn ticket(&self, principal: &Principal) -> Ticket {
+    pub fn waiter(&self, principal: &Principal) -> Waiter {
         let number = self.lock().waiting.number();
         let principal = Arc::new(principal.clone());
-        Ticket { line: self.clone(), principal, number, served: false, told: Arc::default() }
+        Waiter { queue: self.clone(), principal, number, served: false, told: Arc::default() }
     }
 
-    /// Something was given back: the first in line tries again.
-    pub fn given_back(&self) {
-        // Who stands in line counts itself before it tries, and who gives back gives before it looks
-        // here: in one total order, either the first finds what was given or it is told.
+    /// Something was released: the first waiter tries again.
+    pub fn notify_released(&self) {
+        // A waiter counts itself before it tries, and a task releases before it looks here: in one total
+        // order, either the first waiter finds what was released or it is told.
         if self.0.length.load(Ordering::SeqCst) > 0 {
             self.lock().tell_first();
         }
     }
 
-    /// Whether nobody stands in it.
+    /// Whether no waiter is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many stand in it.
+    /// How many waiters are in it.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.length.load(Ordering::SeqCst)
     }
 
-    /// Note that the first was denied memory, for [`Line::lacks_memory`].
+    /// Note that the first waiter was denied memory, for [`FairQueue::lacks_memory`].
     pub fn note_lack_of_memory(&self) {
         self.0.lacks_memory.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the first waits for memory: then nobody takes more memory past the line.
+    /// Whether the first waiter lacks memory: then no task takes more memory past the queue.
     #[must_use]
     pub fn lacks_memory(&self) -> bool {
         self.0.lacks_memory.load(Ordering::SeqCst)
     }
 
-    /// Send all away, now and from now on.
+    /// Send all waiters away, now and from now on.
     pub fn close(&self) {
         let mut queue = self.lock();
         queue.closed = true;
@@ -124,70 +124,69 @@ impl Line {
     }
 }
 
-/// What somebody who stands in line may do.
-enum Turn {
+/// What a waiter in the queue may do.
+enum Permission {
     Try,
     Wait,
     Leave,
 }
 
-impl Ticket {
-    /// Make this attempt if it is this ticket's turn, and do not wait.
-    pub fn at_once<T>(&mut self, attempt: impl FnOnce() -> Option<T>) -> Option<T> {
-        let mut standing = self.stand();
-        match standing.turn() {
-            Turn::Try => standing.attempt(attempt),
-            Turn::Wait | Turn::Leave => None,
+impl Waiter {
+    /// Make this attempt if it is this waiter's turn, and do not wait.
+    pub fn try_acquire<T>(&mut self, attempt: impl FnOnce() -> Option<T>) -> Option<T> {
+        let mut enqueued = self.enqueue();
+        match enqueued.permission() {
+            Permission::Try => enqueued.attempt(attempt),
+            Permission::Wait | Permission::Leave => None,
         }
     }
 
-    /// Stand in line until `attempt`, which only the first makes, brings something. An attempt that
-    /// brings nothing must give nothing back, or it would tell itself to try again. `None`: the line
-    /// is closed.
-    pub async fn first<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-        let mut standing = self.stand();
+    /// Wait until `attempt`, which only the first waiter makes, succeeds. An attempt that fails must release
+    /// nothing, or it would tell itself to try again. `None`: the queue is closed.
+    pub async fn acquire<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut enqueued = self.enqueue();
         loop {
-            match standing.turn() {
-                Turn::Leave => return None,
-                Turn::Wait => {}
-                Turn::Try => {
-                    if let Some(got) = standing.attempt(&mut attempt) {
+            match enqueued.permission() {
+                Permission::Leave => return None,
+                Permission::Wait => {}
+                Permission::Try => {
+                    if let Some(got) = enqueued.attempt(&mut attempt) {
                         return Some(got);
                     }
                 }
             }
             // What came since the look is remembered, and this returns at once.
-            standing.ticket.told.notified().await;
+            enqueued.waiter.told.notified().await;
         }
     }
 
-    fn stand(&mut self) -> Standing<'_> {
-        let mut queue = self.line.lock();
+    fn enqueue(&mut self) -> Enqueued<'_> {
+        let mut queue = self.queue.lock();
         let told = self.told.clone();
         if self.served {
             queue.again.insert(self.number, told);
         } else {
             queue.waiting.enter(&self.principal, self.number, told);
         }
-        self.line.0.length.store(queue.len(), Ordering::SeqCst);
+        self.queue.0.length.store(queue.len(), Ordering::SeqCst);
         drop(queue);
-        Standing { ticket: self, is_served: false }
+        Enqueued { waiter: self, is_served: false }
     }
 }
 
-/// While it lives, its ticket stands in line.
-struct Standing<'t> {
-    ticket: &'t mut Ticket,
+/// While it lives, its waiter is in the queue.
+struct Enqueued<'t> {
+    waiter: &'t mut Waiter,
     is_served: bool,
 }
 
-impl Standing<'_> {
-    fn turn(&self) -> Turn {
-        let queue = self.ticket.line.lock();
-        match (queue.closed, queue.is_first(self.ticket.number)) {
-            (true, _) => Turn::Leave,
-            (false, true) => Turn::Try,
-            (false, false) => Turn::Wait,
+impl Enqueued<'_> {
+    fn permission(&self) -> Permission {
+        let queue = self.waiter.queue.lock();
+        match (queue.closed, queue.is_first(self.waiter.number)) {
+            (true, _) => Permission::Leave,
+            (false, true) => Permission::Try,
+            (false, false) => Permission::Wait,
         }
     }
 
@@ -198,20 +197,20 @@ impl Standing<'_> {
     }
 }
 
-impl Drop for Standing<'_> {
+impl Drop for Enqueued<'_> {
     fn drop(&mut self) {
-        let ticket = &mut *self.ticket;
-        let inner = &ticket.line.0;
-        let mut queue = ticket.line.lock();
-        let was_first = queue.is_first(ticket.number);
-        if ticket.served {
-            queue.again.remove(&ticket.number);
+        let waiter = &mut *self.waiter;
+        let inner = &waiter.queue.0;
+        let mut queue = waiter.queue.lock();
+        let was_first = queue.is_first(waiter.number);
+        if waiter.served {
+            queue.again.remove(&waiter.number);
         } else {
-            queue.waiting.leave(&ticket.principal, ticket.number);
+            queue.waiting.leave(&waiter.principal, waiter.number);
         }
-        if self.is_served && !ticket.served {
-            ticket.served = true;
-            ticket.number = queue.waiting.number();
+        if self.is_served && !waiter.served {
+            waiter.served = true;
+            waiter.number = queue.waiting.number();
         }
         inner.length.store(queue.len(), Ordering::SeqCst);
         if was_first {
@@ -237,9 +236,9 @@ mod tests {
     struct Things(Arc<AtomicU64>);
 
     impl Things {
-        fn give(&self, line: &Line) {
+        fn give(&self, queue: &FairQueue) {
             self.0.fetch_add(1, Ordering::SeqCst);
-            line.given_back();
+            queue.notify_released();
         }
 
         fn take(&self) -> Option<()> {
@@ -254,13 +253,13 @@ mod tests {
         Principal(name.to_owned())
     }
 
-    fn customer(line: &Line, things: &Things) -> Customer {
-        customer_of("local", line, things)
+    fn customer(queue: &FairQueue, things: &Things) -> Customer {
+        customer_of("local", queue, things)
     }
 
-    fn customer_of(principal: &str, line: &Line, things: &Things) -> Customer {
-        let (mut ticket, things) = (line.ticket(&named(principal)), things.clone());
-        Box::pin(async move { ticket.first(|| things.take()).await })
+    fn customer_of(principal: &str, queue: &FairQueue, things: &Things) -> Customer {
+        let (mut waiter, things) = (queue.waiter(&named(principal)), things.clone());
+        Box::pin(async move { waiter.acquire(|| things.take()).await })
     }
 
     fn is_served(customer: &mut Customer) -> bool {
@@ -290,12 +289,12 @@ mod tests {
         fn of_one_principal_who_came_first_is_served_first_whoever_leaves(
             steps in proptest::collection::vec(step(), 0..120),
         ) {
-            let (line, things) = (Line::default(), Things::default());
+            let (queue, things) = (FairQueue::default(), Things::default());
             let mut waiting: Vec<Customer> = Vec::new();
             for step in steps {
                 match step {
                     Step::Come => {
-                        let mut new = customer(&line, &things);
+                        let mut new = customer(&queue, &things);
                         if is_served(&mut new) {
                             prop_assert!(waiting.is_empty(), "somebody was overtaken");
                         } else {
@@ -305,7 +304,7 @@ mod tests {
                     Step::Leave(which) if which < waiting.len() => drop(waiting.remove(which)),
                     Step::Leave(_) => {}
                     Step::Give => {
-                        things.give(&line);
+                        things.give(&queue);
                         // The later look first, and still get nothing.
                         for late in waiting.iter_mut().skip(1).rev() {
                             prop_assert!(!is_served(late), "somebody was overtaken");
@@ -316,22 +315,22 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(line.len(), waiting.len());
+                prop_assert_eq!(queue.len(), waiting.len());
             }
         }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn nobody_is_forgotten_when_things_are_given_from_many_threads() {
-        let (line, things) = (Line::default(), Things::default());
-        things.give(&line);
+        let (queue, things) = (FairQueue::default(), Things::default());
+        things.give(&queue);
         let tasks: Vec<_> = (0..2_000)
             .map(|n| {
-                let (line, things) = (line.clone(), things.clone());
+                let (queue, things) = (queue.clone(), things.clone());
                 tokio::spawn(async move {
                     let got =
-                        line.ticket(&named(&(n % 7).to_string())).first(|| things.take()).await;
-                    things.give(&line);
+                        queue.waiter(&named(&(n % 7).to_string())).acquire(|| things.take()).await;
+                    things.give(&queue);
                     got
                 })
             })
@@ -339,66 +338,66 @@ mod tests {
         for task in tasks {
             assert_eq!(task.await.expect("no panic"), Some(()));
         }
-        assert_eq!(line.len(), 0);
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]
-    fn who_stands_in_line_again_comes_before_all_who_came_later() {
-        let (line, things) = (Line::default(), Things::default());
-        let mut early = line.ticket(&Principal::local());
-        let mut late = customer(&line, &things);
+    fn who_waits_again_comes_before_all_who_came_later() {
+        let (queue, things) = (FairQueue::default(), Things::default());
+        let mut early = queue.waiter(&Principal::local());
+        let mut late = customer(&queue, &things);
         assert!(!is_served(&mut late));
         let again = things.clone();
-        let mut early: Customer = Box::pin(async move { early.first(|| again.take()).await });
+        let mut early: Customer = Box::pin(async move { early.acquire(|| again.take()).await });
         assert!(!is_served(&mut early));
-        things.give(&line);
+        things.give(&queue);
         assert!(!is_served(&mut late));
         assert!(is_served(&mut early));
     }
 
     #[test]
-    fn one_principal_that_stands_in_line_many_times_is_passed_by_another() {
-        let (line, things) = (Line::default(), Things::default());
+    fn one_principal_that_waits_many_times_is_passed_by_another() {
+        let (queue, things) = (FairQueue::default(), Things::default());
         let mut many: Vec<Customer> =
-            (0..100).map(|_| customer_of("ann", &line, &things)).collect();
+            (0..100).map(|_| customer_of("ann", &queue, &things)).collect();
         assert!(many.iter_mut().all(|customer| !is_served(customer)));
-        let mut other = customer_of("ben", &line, &things);
+        let mut other = customer_of("ben", &queue, &things);
         assert!(!is_served(&mut other));
-        things.give(&line);
+        things.give(&queue);
         assert!(is_served(&mut many[0]));
-        things.give(&line);
+        things.give(&queue);
         assert!(!is_served(&mut many[1]));
         assert!(is_served(&mut other));
-        things.give(&line);
+        things.give(&queue);
         assert!(is_served(&mut many[1]));
     }
 
     #[test]
     fn who_was_served_and_needs_more_comes_before_all_who_were_not() {
-        let (line, things) = (Line::default(), Things::default());
-        things.give(&line);
-        let mut served = line.ticket(&named("ann"));
-        assert_eq!(served.at_once(|| things.take()), Some(()));
-        let mut others = ["ann", "ben"].map(|name| customer_of(name, &line, &things));
+        let (queue, things) = (FairQueue::default(), Things::default());
+        things.give(&queue);
+        let mut served = queue.waiter(&named("ann"));
+        assert_eq!(served.try_acquire(|| things.take()), Some(()));
+        let mut others = ["ann", "ben"].map(|name| customer_of(name, &queue, &things));
         assert!(others.iter_mut().all(|customer| !is_served(customer)));
         let more = things.clone();
-        let mut again: Customer = Box::pin(async move { served.first(|| more.take()).await });
+        let mut again: Customer = Box::pin(async move { served.acquire(|| more.take()).await });
         assert!(!is_served(&mut again));
-        things.give(&line);
+        things.give(&queue);
         assert!(others.iter_mut().all(|customer| !is_served(customer)));
         assert!(is_served(&mut again));
         for other in &mut others {
-            things.give(&line);
+            things.give(&queue);
             assert!(is_served(other));
         }
     }
 
     #[test]
-    fn a_line_that_is_closed_sends_everybody_away() {
-        let (line, things) = (Line::default(), Things::default());
-        let mut waiting = customer(&line, &things);
+    fn a_queue_that_is_closed_sends_everybody_away() {
+        let (queue, things) = (FairQueue::default(), Things::default());
+        let mut waiting = customer(&queue, &things);
         assert!(!is_served(&mut waiting));
-        line.close();
+        queue.close();
         let polled = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert_eq!(polled, Poll::Ready(None));
     }

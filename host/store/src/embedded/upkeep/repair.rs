@@ -1,5 +1,4 @@
-//! Making a whole of what the engine has left: what cannot be read is set aside, and each table mends what it
-//! has: each session has just the snapshots that can be read, blobs are counted as they are used, and what
+//! Repairs what the engine has left: what cannot be read is set aside, and each table repairs what it has: each session has just the snapshots that can be read, blobs are counted as they are used, and what
 //! is lost is written down.
 //!
 //! Nothing is removed that can be read: it is set aside, under a key that begins with `q`. Each batch
@@ -19,7 +18,7 @@ use super::super::tables::{self, TABLES};
 use super::audit::{self, Audited};
 use crate::StoreError;
 use crate::codec;
-use crate::upkeep::{MAX_FINDINGS, Mended, Outcome, RepairReport, UpkeepError};
+use crate::upkeep::{MAX_FINDINGS, RepairOutcome, RepairReport, RepairedSession, UpkeepError};
 use dormouse_domain::event::{Cursor, Event};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::time::Timestamp;
@@ -27,7 +26,7 @@ use dormouse_domain::time::Timestamp;
 /// A batch is written when it has this many bytes, about.
 pub(in super::super) const BATCH: usize = 4 << 20;
 
-/// How often what is wrong is mended.
+/// How often a repair goes over the store at most.
 const PASSES: usize = 3;
 
 /// What the engine has told to be lost.
@@ -59,8 +58,8 @@ impl Lost {
     }
 }
 
-/// Mend what is wrong, apart from what the engine has mended. It is `now`.
-pub(super) fn mend(disk: &Disk, lost: Lost, now: Timestamp) -> Result<RepairReport, UpkeepError> {
+/// Repair what is wrong, apart from what the engine has repaired. It is `now`.
+pub(super) fn repair(disk: &Disk, lost: Lost, now: Timestamp) -> Result<RepairReport, UpkeepError> {
     let mut audited = audit::of(disk)?;
     if let Some(newer) = audited.newer {
         return Err(OpenError::NewerFormat(newer).into());
@@ -89,21 +88,21 @@ pub(super) fn mend(disk: &Disk, lost: Lost, now: Timestamp) -> Result<RepairRepo
     report.done.truncate(MAX_FINDINGS);
     report.left = audited.report.findings.into_iter().map(|finding| finding.what).collect();
     report.done.retain(|done| !report.left.contains(done));
-    let mended = |(session, outcome)| Mended { session, outcome };
-    report.sessions = outcomes.into_iter().map(mended).collect();
+    let repaired = |(session, outcome)| RepairedSession { session, outcome };
+    report.sessions = outcomes.into_iter().map(repaired).collect();
     Ok(report)
 }
 
-/// Mend what one audit has found.
+/// Repair what one audit has found.
 fn pass(
     disk: &Disk,
     audited: &Audited,
     lost: &Lost,
     now: Timestamp,
-    outcomes: &mut BTreeMap<SessionId, Outcome>,
+    outcomes: &mut BTreeMap<SessionId, RepairOutcome>,
 ) -> Result<(), UpkeepError> {
     let last = disk.last(&[keys::EVENTS])?.and_then(|key| keys::number(&key));
-    let mut mender = Mender {
+    let mut repairer = Repairer {
         disk,
         now,
         kept: HashMap::new(),
@@ -118,17 +117,17 @@ fn pass(
     for key in &lost.missed {
         // A record that is there is an earlier one.
         if disk.get(key)?.is_none() {
-            mender.set_aside(key, Bytes::new());
+            repairer.set_aside(key, Bytes::new());
         }
     }
     for key in &audited.useless {
         let value = disk.get(key)?.unwrap_or_default();
-        mender.take_away(key, value);
+        repairer.take_away(key, value);
     }
     for table in TABLES {
-        table.mend(&mut mender)?;
+        table.repair(&mut repairer)?;
     }
-    mender.flush()
+    repairer.flush()
 }
 
 /// Make these changes durable.
@@ -142,15 +141,15 @@ pub(in super::super) fn write(disk: &Disk, batch: Batch) -> Result<(), UpkeepErr
     })
 }
 
-/// Writes what mends the store, some of it at a time.
-pub(in super::super) struct Mender<'a> {
+/// Writes what repairs the store, some of it at a time.
+pub(in super::super) struct Repairer<'a> {
     pub(in super::super) disk: &'a Disk,
     pub(in super::super) now: Timestamp,
-    /// The snapshots that the sessions have which were mended.
+    /// The snapshots of the sessions that were repaired.
     pub(in super::super) kept: HashMap<SessionId, HashSet<SnapshotId>>,
     audited: &'a Audited,
     lost: &'a Lost,
-    outcomes: &'a mut BTreeMap<SessionId, Outcome>,
+    outcomes: &'a mut BTreeMap<SessionId, RepairOutcome>,
     /// The last event.
     cursor: Cursor,
     batch: Batch,
@@ -159,7 +158,7 @@ pub(in super::super) struct Mender<'a> {
     piece: Vec<u8>,
 }
 
-impl<'a> Mender<'a> {
+impl<'a> Repairer<'a> {
     /// What the audit of a table has left for it.
     pub(in super::super) fn found<T: 'static>(&self) -> Option<&'a T> {
         self.audited.found()
@@ -181,7 +180,7 @@ impl<'a> Mender<'a> {
     }
 
     /// Tell what became of a session: the worst counts.
-    pub(in super::super) fn note(&mut self, id: SessionId, outcome: Outcome) {
+    pub(in super::super) fn note(&mut self, id: SessionId, outcome: RepairOutcome) {
         let known = self.outcomes.entry(id).or_insert(outcome);
         *known = outcome.max(*known);
     }

@@ -18,16 +18,16 @@ use bytes::Bytes;
 
 use self::blobs::Blobs;
 pub(super) use self::log::LogEnds;
-use self::rows::Rows;
-use super::Shared;
-use super::commit::{Change, Encoded, NewSnapshot, Record};
-use super::disk::Read;
+use self::rows::GroupRows;
+use super::EmbeddedShared;
+use super::commit::{Encoded, EncodedWrite, NewSnapshot, Record};
+use super::disk::ReadExtent;
 use super::engine::{Batch, Class};
-use super::index::{AgentKey, Facts, Index, Uploaded};
+use super::session_index::{AgentKey, IndexedAgent, SessionFacts, SessionIndex};
 use super::tables::sessions::SessionCell;
 use super::{keys, tables};
 use crate::StoreError;
-use crate::codec::{self, Kind};
+use crate::codec::{self, RecordKind};
 use dormouse_domain::agent::AgentRef;
 use dormouse_domain::id::SessionId;
 
@@ -37,14 +37,14 @@ use dormouse_domain::id::SessionId;
 const LARGE: usize = 8 << 20;
 
 /// The group.
-pub(super) struct Group<'a> {
-    shared: &'a Shared,
+pub(super) struct CommitGroup<'a> {
+    shared: &'a EmbeddedShared,
     /// What the sessions take that have been loaded, in bytes.
     loaded: usize,
     /// Only what has been staged; all else is put in at the end.
     batch: Batch,
     sessions: HashMap<SessionId, Now>,
-    rows: Rows<'a>,
+    rows: GroupRows<'a>,
     blobs: Blobs<'a>,
     log: LogEnds,
     agents: Vec<AgentChange>,
@@ -67,11 +67,11 @@ struct Live {
     /// Whether the cell is to be written.
     changed: bool,
     /// What the index is to keep, where the record has been replaced.
-    facts: Option<Facts>,
+    facts: Option<SessionFacts>,
 }
 
 enum AgentChange {
-    Put(Uploaded),
+    Put(IndexedAgent),
     Removed(AgentRef),
 }
 
@@ -87,22 +87,22 @@ pub(super) struct Sealed {
 pub(super) struct Then {
     /// Where the log ends.
     pub(super) log: LogEnds,
-    sessions: Vec<(SessionId, Option<Facts>)>,
+    sessions: Vec<(SessionId, Option<SessionFacts>)>,
     agents: Vec<AgentChange>,
     templates: Vec<(Vec<u8>, Option<AgentKey>)>,
     /// Sessions of which nothing is left.
     pub(super) purged: Vec<SessionId>,
 }
 
-impl<'a> Group<'a> {
+impl<'a> CommitGroup<'a> {
     /// An empty group. The log ends here.
-    pub(super) fn new(shared: &'a Shared, log: LogEnds) -> Group<'a> {
-        Group {
+    pub(super) fn new(shared: &'a EmbeddedShared, log: LogEnds) -> CommitGroup<'a> {
+        CommitGroup {
             shared,
             loaded: 0,
             batch: Batch::default(),
             sessions: HashMap::new(),
-            rows: Rows::new(&shared.disk),
+            rows: GroupRows::new(&shared.disk),
             blobs: Blobs::new(shared),
             log: log.next(),
             agents: Vec::new(),
@@ -154,39 +154,39 @@ impl<'a> Group<'a> {
     }
 
     /// Whether a change can be made, where all is as it is expected.
-    fn check(&mut self, change: &Change) -> Result<(), StoreError> {
+    fn check(&mut self, change: &EncodedWrite) -> Result<(), StoreError> {
         match change {
-            Change::Session(record, head) => self.check_head(record, head.as_ref()),
-            Change::RemoveSession(id) => match self.live(*id) {
+            EncodedWrite::Session(record, head) => self.check_head(record, head.as_ref()),
+            EncodedWrite::RemoveSession(id) => match self.live(*id) {
                 // What cannot be read can still be removed.
                 Ok(_) | Err(StoreError::Damaged(_)) => Ok(()),
                 Err(other) => Err(other),
             },
-            Change::RemoveTemplate(key, name) => self.expect_template(key, name),
-            Change::RemoveAgent(agent) => self.expect_unused(agent),
-            Change::Turn(..)
-            | Change::Template(_)
-            | Change::Agent(..)
-            | Change::Row(..)
-            | Change::Expire(..)
-            | Change::ForgetKeys(..) => Ok(()),
+            EncodedWrite::RemoveTemplate(key, name) => self.expect_template(key, name),
+            EncodedWrite::RemoveAgent(agent) => self.expect_unused(agent),
+            EncodedWrite::Turn(..)
+            | EncodedWrite::Template(_)
+            | EncodedWrite::Agent(..)
+            | EncodedWrite::Row(..)
+            | EncodedWrite::Expire(..)
+            | EncodedWrite::ForgetKeys(..) => Ok(()),
         }
     }
 
     /// Make a change, which has been checked.
-    fn apply(&mut self, change: Change) {
+    fn apply(&mut self, change: EncodedWrite) {
         match change {
-            Change::Session(record, head) => self.write(*record, head),
-            Change::Turn(id, number, turn) => self.turn(id, number, &turn),
-            Change::RemoveSession(id) => self.remove_session(id),
-            Change::Template(template) => self.put_template(template),
-            Change::RemoveTemplate(key, _) => self.remove_template(key),
-            Change::Agent(agent, value) => self.put_agent(*agent, &value),
-            Change::RemoveAgent(agent) => self.remove_agent(agent),
-            Change::Row(key, Some(value)) => self.rows.put(Class::Rows, key, value),
-            Change::Row(key, None) => self.rows.remove(key),
-            Change::Expire(now, sessions) => self.expire(now, &sessions),
-            Change::ForgetKeys(now, keys) => self.forget_keys(now, &keys),
+            EncodedWrite::Session(record, head) => self.write(*record, head),
+            EncodedWrite::Turn(id, number, turn) => self.turn(id, number, &turn),
+            EncodedWrite::RemoveSession(id) => self.remove_session(id),
+            EncodedWrite::Template(template) => self.put_template(template),
+            EncodedWrite::RemoveTemplate(key, _) => self.remove_template(key),
+            EncodedWrite::Agent(agent, value) => self.put_agent(*agent, &value),
+            EncodedWrite::RemoveAgent(agent) => self.remove_agent(agent),
+            EncodedWrite::Row(key, Some(value)) => self.rows.put(Class::Rows, key, value),
+            EncodedWrite::Row(key, None) => self.rows.remove(key),
+            EncodedWrite::Expire(now, sessions) => self.expire(now, &sessions),
+            EncodedWrite::ForgetKeys(now, keys) => self.forget_keys(now, &keys),
         }
     }
 
@@ -199,7 +199,7 @@ impl<'a> Group<'a> {
     /// that was all.
     pub(super) fn purge(&mut self, id: SessionId, limit: usize) -> Result<bool, StoreError> {
         let mut left = limit;
-        for entry in self.shared.disk.walk(&keys::rows(id), Read::Front) {
+        for entry in self.shared.disk.walk(&keys::rows(id), ReadExtent::Front) {
             if left == 0 {
                 return Ok(false);
             }
@@ -212,7 +212,7 @@ impl<'a> Group<'a> {
                 left -= 1;
             }
         }
-        for entry in self.shared.disk.walk(&keys::aside(&keys::rows(id)), Read::Front) {
+        for entry in self.shared.disk.walk(&keys::aside(&keys::rows(id)), ReadExtent::Front) {
             self.rows.remove(entry?.0);
         }
         self.rows.remove(keys::gone(id));
@@ -311,7 +311,7 @@ impl<'a> Group<'a> {
 }
 
 /// A session as it is durable: the group before this one is.
-fn load(shared: &Shared, id: SessionId) -> Result<Live, StoreError> {
+fn load(shared: &EmbeddedShared, id: SessionId) -> Result<Live, StoreError> {
     let revision = {
         let index = shared.index();
         if let Some(key) = index.aside(id) {
@@ -322,7 +322,7 @@ fn load(shared: &Shared, id: SessionId) -> Result<Live, StoreError> {
     let key = keys::session(id);
     let damaged = || StoreError::Damaged(keys::describe(&key));
     let sealed = shared.disk.get(&key)?.ok_or_else(damaged)?;
-    let value = codec::unseal(Kind::Session, &key, &sealed).map_err(|_| damaged())?;
+    let value = codec::unseal(RecordKind::Session, &key, &sealed).map_err(|_| damaged())?;
     let value = shared_bytes(&sealed, value);
     let cell = SessionCell::read(&value).map_err(|_| damaged())?;
     Ok(Live { revision, cell, changed: false, facts: None })
@@ -338,7 +338,7 @@ pub(super) fn shared_bytes(whole: &Bytes, part: Cow<'_, [u8]>) -> Bytes {
 
 impl Then {
     /// Make it so. Returns the sessions that are gone, and have left something behind.
-    pub(super) fn apply(self, index: &mut Index) -> Vec<SessionId> {
+    pub(super) fn apply(self, index: &mut SessionIndex) -> Vec<SessionId> {
         let mut gone = Vec::new();
         for (id, facts) in self.sessions {
             match facts {

@@ -19,13 +19,13 @@ use std::io;
 pub(crate) type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 /// An ordered map on the disk.
-pub(crate) trait Index: Send + Sync + fmt::Debug {
+pub(crate) trait OrderedMap: Send + Sync + fmt::Debug {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
     /// The first `limit` keys from `from` on that begin with `prefix`, in order, with their values.
-    fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> io::Result<Entries>;
+    fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> io::Result<IndexEntries>;
     /// The last key that begins with `prefix` and lies before `before`, with its value.
-    fn last(&self, prefix: &[u8], before: Option<&[u8]>) -> io::Result<Option<Entry>>;
+    fn last(&self, prefix: &[u8], before: Option<&[u8]>) -> io::Result<Option<IndexEntry>>;
     /// Make these changes, all or none. Readers see them at once.
     fn apply(&self, changes: Changes) -> io::Result<()>;
     /// Make durable what has been applied.
@@ -35,14 +35,14 @@ pub(crate) trait Index: Send + Sync + fmt::Debug {
 }
 
 /// A key with its value.
-pub(crate) type Entry = (Vec<u8>, Vec<u8>);
+pub(crate) type IndexEntry = (Vec<u8>, Vec<u8>);
 /// Keys with their values, in order.
-pub(crate) type Entries = Vec<Entry>;
+pub(crate) type IndexEntries = Vec<IndexEntry>;
 
 /// Go through the keys that begin with `prefix`, in order, with their values. What is changed
 /// meanwhile is seen or not.
 pub(super) fn each<E: From<io::Error>>(
-    index: &dyn Index,
+    index: &dyn OrderedMap,
     prefix: &[u8],
     mut take: impl FnMut(Vec<u8>, Vec<u8>) -> Result<(), E>,
 ) -> Result<(), E> {

@@ -2,14 +2,14 @@
 //! then, so that the index says what there is.
 
 use super::super::engine::Class;
-use super::super::index::Uploaded;
 use super::super::keys;
+use super::super::session_index::IndexedAgent;
 use super::super::tables::agents;
-use super::{AgentChange, Group};
+use super::{AgentChange, CommitGroup};
 use crate::StoreError;
 use dormouse_domain::agent::{Agent, AgentRef};
 
-impl Group<'_> {
+impl CommitGroup<'_> {
     /// Whether there is no agent of this owner, name and version.
     pub(in super::super) fn expect_new_agent(&self, agent: &AgentRef) -> Result<(), StoreError> {
         let index = self.shared.index();
@@ -45,7 +45,7 @@ impl Group<'_> {
         };
         let key = keys::agent(&agent.reference);
         self.rows.seal(Class::Rows, key, &agents::write_agent(sequence, value));
-        self.agents.push(AgentChange::Put(Uploaded { sequence, agent }));
+        self.agents.push(AgentChange::Put(IndexedAgent { sequence, agent }));
     }
 
     /// Remove an agent, and its component with the last agent that has it.

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 
-use super::super::super::disk::Read;
-use super::super::super::keys::{self, Row};
-use super::super::super::upkeep::mend::Mender;
-use super::super::events::{Place, Places};
+use super::super::super::disk::ReadExtent;
+use super::super::super::keys::{self, SessionRow};
+use super::super::super::upkeep::repair::Repairer;
+use super::super::events::{EventRange, EventRanges};
 use super::super::snapshots::{self, SnapshotCell};
 use super::super::turns;
 use super::{CORRUPT, KeptSnapshot, SessionCell, read_front};
-use crate::codec::{self, CodecError, Kind};
-use crate::upkeep::{Outcome, UpkeepError};
+use crate::codec::{self, CodecError, RecordKind};
+use crate::upkeep::{RepairOutcome, UpkeepError};
 use dormouse_domain::agent::{AgentOwner, AgentRef};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::session::Session;
@@ -33,9 +33,9 @@ struct Rows {
     any: bool,
 }
 
-impl Mender<'_> {
+impl Repairer<'_> {
     /// Mend a session. Returns what became of it, where it is there.
-    pub(super) fn session(&mut self, id: SessionId) -> Result<Option<Outcome>, UpkeepError> {
+    pub(super) fn session(&mut self, id: SessionId) -> Result<Option<RepairOutcome>, UpkeepError> {
         let (has_lost, front) = (self.has_lost(id), self.front(id));
         let key = keys::session(id);
         if self.disk.get(&keys::gone(id))?.is_some() {
@@ -58,7 +58,7 @@ impl Mender<'_> {
             }
             let snapshots = rows.snapshots.into_keys().collect();
             self.kept.insert(id, snapshots);
-            return Ok(Some(Outcome::Lost));
+            return Ok(Some(RepairOutcome::Lost));
         };
         let before = cell.clone();
         cell.snapshots.retain(|kept| rows.snapshots.contains_key(&kept.id));
@@ -112,7 +112,7 @@ impl Mender<'_> {
         before: &Session,
         cell: &mut SessionCell,
         lost: Option<&str>,
-    ) -> Outcome {
+    ) -> RepairOutcome {
         let has = |head: SnapshotId| cell.snapshots.iter().any(|kept| kept.id == head);
         let mut after = before.clone();
         after.revision += 1;
@@ -120,12 +120,12 @@ impl Mender<'_> {
             after.before_upgrade = None;
         }
         let head_is_lost = !before.head.is_none_or(has);
-        let mut outcome = Outcome::Shortened;
+        let mut outcome = RepairOutcome::Shortened;
         if let Some(reason) = if head_is_lost { Some(CORRUPT) } else { lost } {
             match before.state.after(Move::Fail(Reason::new(reason))) {
                 Ok(state) => {
                     after.state = state;
-                    outcome = Outcome::Error;
+                    outcome = RepairOutcome::Error;
                 }
                 // It has ended, and needs no head any more.
                 Err(_) if head_is_lost => after.set_head(None),
@@ -134,7 +134,7 @@ impl Mender<'_> {
         }
         if let Some(event) = transition::ending(before, &mut after, self.now) {
             let last = self.log(&event);
-            cell.places.push(Place { last: last.0, count: 1 });
+            cell.places.push(EventRange { last: last.0, count: 1 });
         }
         cell.front = codec::encode_front(&after).into();
         cell.body = codec::encode_body(&after).into();
@@ -146,19 +146,19 @@ impl Mender<'_> {
     /// What of the rows of a session can be read. The others are set aside.
     fn rows(&mut self, id: SessionId) -> Result<Rows, UpkeepError> {
         let mut rows = Rows::default();
-        for entry in self.disk.walk(&keys::rows(id), Read::Whole) {
+        for entry in self.disk.walk(&keys::rows(id), ReadExtent::Whole) {
             let (key, value) = entry?;
             rows.any = true;
             let Some(value) = value else { continue };
             let good = match keys::row_of(&key) {
-                Some((_, Row::Snapshot(snapshot))) => {
+                Some((_, SessionRow::Snapshot(snapshot))) => {
                     let good = snapshots::is_good(self, snapshot, &key, &value);
                     if good {
                         rows.snapshots.insert(snapshot, value.clone());
                     }
                     good
                 }
-                Some((_, Row::Turns(last))) => match turns::read_all(&key, &value) {
+                Some((_, SessionRow::Turns(last))) => match turns::read_all(&key, &value) {
                     Ok(turns) => {
                         if let (Some(before), Some(first)) = (rows.last_turn, turns.first())
                             && before + 1 < first
@@ -173,8 +173,8 @@ impl Mender<'_> {
                         false
                     }
                 },
-                Some((_, Row::Places(_))) => codec::unseal(Kind::Places, &key, &value)
-                    .is_ok_and(|value| Places::read(&value).is_ok()),
+                Some((_, SessionRow::Places(_))) => codec::unseal(RecordKind::Places, &key, &value)
+                    .is_ok_and(|value| EventRanges::read(&value).is_ok()),
                 None => false,
             };
             if !good {
@@ -194,7 +194,7 @@ fn rebuild(id: SessionId, front: &[u8], rows: &Rows) -> Option<(Session, Session
     }
     let turns = rows.snapshots.iter().filter_map(|(snapshot, value)| {
         let key = keys::snapshot(id, *snapshot);
-        let value = codec::unseal(Kind::Snapshot, &key, value).ok()?;
+        let value = codec::unseal(RecordKind::Snapshot, &key, value).ok()?;
         Some(codec::decode_summary(SnapshotCell::read(&value).ok()?.outline).ok()?.turn)
     });
     record.usage.turns = turns.chain(rows.last_turn).max().unwrap_or(0);
@@ -205,7 +205,7 @@ fn rebuild(id: SessionId, front: &[u8], rows: &Rows) -> Option<(Session, Session
 }
 
 fn read_session(key: &[u8], value: &Bytes) -> Result<(Session, SessionCell), CodecError> {
-    let value = Bytes::from(codec::unseal(Kind::Session, key, value)?.into_owned());
+    let value = Bytes::from(codec::unseal(RecordKind::Session, key, value)?.into_owned());
     let cell = SessionCell::read(&value)?;
     let record = codec::decode_session(&cell.front, &cell.body)?;
     for turn in cell.turns.iter() {

@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 
-use super::batch::{Change, Class};
+use super::batch::{Class, KeyChange};
 use super::value::Pointer;
 
 /// Where groups begin: at multiples of this, in bytes.
@@ -47,12 +47,12 @@ pub(super) struct Header {
 }
 
 /// How many bytes a change takes.
-pub(super) fn size(key: &[u8], change: &Change) -> usize {
+pub(super) fn size(key: &[u8], change: &KeyChange) -> usize {
     let value = match change {
-        Change::Put(Class::Fronted(_), value) => 2 + value.len(),
-        Change::Put(_, value) => value.len(),
-        Change::Staged(_) => super::value::POINTER,
-        Change::Delete => 0,
+        KeyChange::Put(Class::Fronted(_), value) => 2 + value.len(),
+        KeyChange::Put(_, value) => value.len(),
+        KeyChange::Staged(_) => super::value::POINTER,
+        KeyChange::Delete => 0,
     };
     CHANGE + key.len() + value
 }
@@ -68,7 +68,7 @@ pub(super) fn write(
     salt: u32,
     sequence: u64,
     applied: u64,
-    changes: &[(Bytes, Change)],
+    changes: &[(Bytes, KeyChange)],
 ) {
     let start = out.len();
     out.resize(start + HEADER, 0);
@@ -115,14 +115,14 @@ pub(super) fn claimed_room(header: &[u8; HEADER]) -> usize {
 }
 
 /// The changes of a group. `None` where they are not what [`write`] has written.
-pub(super) fn changes(mut bytes: &[u8], count: u32) -> Option<Vec<(Bytes, Change)>> {
+pub(super) fn changes(mut bytes: &[u8], count: u32) -> Option<Vec<(Bytes, KeyChange)>> {
     // A count that is a lie must not make us ask for memory.
     let mut changes = Vec::with_capacity((count as usize).min(bytes.len() / CHANGE));
     for _ in 0..count {
         let Parts { what, key, value, rest } = split_change(bytes)?;
-        let put = |class| Some(Change::Put(class, Bytes::copy_from_slice(value)));
+        let put = |class| Some(KeyChange::Put(class, Bytes::copy_from_slice(value)));
         let change = match what {
-            DELETE if value.is_empty() => Some(Change::Delete),
+            DELETE if value.is_empty() => Some(KeyChange::Delete),
             INLINE => put(Class::Inline),
             HEAD => put(Class::Head),
             ROWS => put(Class::Rows),
@@ -131,10 +131,10 @@ pub(super) fn changes(mut bytes: &[u8], count: u32) -> Option<Vec<(Bytes, Change
                 let front = u16::from_le_bytes(*front);
                 let class = Class::Fronted(front);
                 let whole = usize::from(front) <= value.len();
-                whole.then(|| Change::Put(class, Bytes::copy_from_slice(value)))
+                whole.then(|| KeyChange::Put(class, Bytes::copy_from_slice(value)))
             }
             STAGED => match Pointer::read(key, value)? {
-                (pointer, []) => Some(Change::Staged(pointer)),
+                (pointer, []) => Some(KeyChange::Staged(pointer)),
                 _ => None,
             },
             _ => None,
@@ -182,18 +182,18 @@ fn split_change(bytes: &[u8]) -> Option<Parts<'_>> {
     Some(Parts { what: head[0], key, value, rest })
 }
 
-fn write_change(out: &mut Vec<u8>, key: &[u8], change: &Change) {
+fn write_change(out: &mut Vec<u8>, key: &[u8], change: &KeyChange) {
     let before;
     let (what, before, value): (u8, &[u8], &[u8]) = match change {
-        Change::Put(Class::Inline, value) => (INLINE, &[], value),
-        Change::Put(Class::Head, value) => (HEAD, &[], value),
-        Change::Put(Class::Rows, value) => (ROWS, &[], value),
-        Change::Put(Class::Fronted(front), value) => {
+        KeyChange::Put(Class::Inline, value) => (INLINE, &[], value),
+        KeyChange::Put(Class::Head, value) => (HEAD, &[], value),
+        KeyChange::Put(Class::Rows, value) => (ROWS, &[], value),
+        KeyChange::Put(Class::Fronted(front), value) => {
             before = front.to_le_bytes();
             (FRONTED, &before, value)
         }
-        Change::Staged(at) => (STAGED, &at.write(key, &[]), &[]),
-        Change::Delete => (DELETE, &[], &[]),
+        KeyChange::Staged(at) => (STAGED, &at.write(key, &[]), &[]),
+        KeyChange::Delete => (DELETE, &[], &[]),
     };
     out.push(what);
     // Both lengths have been checked before.

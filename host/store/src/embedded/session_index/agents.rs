@@ -8,24 +8,24 @@ use dormouse_domain::id::Principal;
 
 /// An agent and its place in the order of upload.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Uploaded {
+pub(in super::super) struct IndexedAgent {
     /// Counts from 1.
     pub(in super::super) sequence: u64,
     /// The agent.
     pub(in super::super) agent: Agent,
 }
 
-type Versions = BTreeMap<Version, Uploaded>;
+type Versions = BTreeMap<Version, IndexedAgent>;
 
 /// All agents.
 #[derive(Debug, Default)]
-pub(in super::super) struct Agents {
+pub(in super::super) struct AgentIndex {
     named: BTreeMap<(AgentOwner, AgentName), Versions>,
     /// Those that have a component, without what is known of them.
     with_component: BTreeMap<Digest, BTreeSet<AgentRef>>,
 }
 
-impl Agents {
+impl AgentIndex {
     /// An agent.
     pub(in super::super) fn find(&self, query: &AgentQuery) -> Option<&Agent> {
         let found = match query {
@@ -39,7 +39,8 @@ impl Agents {
                 })
             }
             AgentQuery::Component(digest, user) => {
-                let usable = |it: &&Uploaded| it.agent.is_bundled() || it.agent.is_usable_by(user);
+                let usable =
+                    |it: &&IndexedAgent| it.agent.is_bundled() || it.agent.is_usable_by(user);
                 self.with(*digest).filter(usable).min_by_key(|it| {
                     let agent = &it.agent;
                     (!agent.is_owned_by(user), agent.is_bundled(), it.sequence)
@@ -56,12 +57,12 @@ impl Agents {
         owner: &AgentOwner,
         name: &AgentName,
         version: &Version,
-    ) -> Option<&Uploaded> {
+    ) -> Option<&IndexedAgent> {
         self.named.get(&(owner.clone(), name.clone()))?.get(version)
     }
 
     /// The agent that this is, where it has the same component.
-    pub(in super::super) fn uploaded(&self, agent: &AgentRef) -> Option<&Uploaded> {
+    pub(in super::super) fn uploaded(&self, agent: &AgentRef) -> Option<&IndexedAgent> {
         let found = self.exact(&agent.owner, &agent.name, &agent.version);
         found.filter(|found| found.agent.reference.digest == agent.digest)
     }
@@ -87,7 +88,7 @@ impl Agents {
     }
 
     /// Add or replace one.
-    pub(in super::super) fn put(&mut self, uploaded: Uploaded) {
+    pub(in super::super) fn put(&mut self, uploaded: IndexedAgent) {
         let reference = uploaded.agent.reference.clone();
         self.with_component.entry(reference.digest).or_default().insert(reference.clone());
         let AgentRef { owner, name, version, .. } = reference;
@@ -111,7 +112,7 @@ impl Agents {
         }
     }
 
-    fn with(&self, digest: Digest) -> impl Iterator<Item = &Uploaded> {
+    fn with(&self, digest: Digest) -> impl Iterator<Item = &IndexedAgent> {
         let all = self.with_component.get(&digest).into_iter().flatten();
         all.filter_map(|agent| self.uploaded(agent))
     }

@@ -14,8 +14,8 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use self::agents::Agents;
-pub(super) use self::agents::Uploaded;
+use self::agents::AgentIndex;
+pub(super) use self::agents::IndexedAgent;
 use super::intern::{Id, Interner};
 use super::tags::Tags;
 use crate::{SessionQuery, StoreError};
@@ -31,7 +31,7 @@ use dormouse_domain::time::Timestamp;
 
 /// What the index keeps of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct SessionFacts {
     revision: u64,
     due: Option<Timestamp>,
     owner: Arc<str>,
@@ -47,13 +47,13 @@ pub(super) struct Facts {
 /// An agent, as the index counts what refers to it.
 pub(super) type AgentKey = Arc<AgentRef>;
 
-impl Facts {
+impl SessionFacts {
     /// What is to be kept of this record. Its front is enough for that.
-    pub(super) fn of(session: &Session) -> Facts {
+    pub(super) fn of(session: &Session) -> SessionFacts {
         let due = deadline::next(session).map(|(at, _)| at);
         let weight = weight(session);
         let profile = &session.profile;
-        Facts {
+        SessionFacts {
             revision: session.revision,
             due,
             owner: session.owner.0.as_str().into(),
@@ -113,7 +113,7 @@ const LISTED_AT_ONCE: usize = if cfg!(test) { 3 } else { 64 << 10 };
 
 /// A page of a listing, as far as it has been made.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(super) struct ListingBuilder {
     /// The sessions of the page, newest first, and one more where there is one.
     pub(super) ids: Vec<SessionId>,
     /// How many match, over all pages.
@@ -127,7 +127,7 @@ pub(super) struct Listing {
 }
 
 /// The index.
-pub(super) struct Index {
+pub(super) struct SessionIndex {
     /// The end of the durable log.
     pub(super) cursor: Cursor,
     sessions: BTreeMap<SessionId, Entry>,
@@ -145,18 +145,18 @@ pub(super) struct Index {
     /// Bytes of these keys.
     template_bytes: usize,
     /// The agents.
-    pub(super) agents: Agents,
+    pub(super) agents: AgentIndex,
     gone: HashSet<SessionId>,
     aside: BTreeMap<SessionId, String>,
     /// How many values have been set aside.
     pub(super) quarantined: u64,
-    /// Who pays for what it takes in memory. `None`: nobody, and it is not bounded.
+    /// The account that pays for the memory of the index. `None`: it is not charged, and not bounded.
     account: Option<Account>,
 }
 
-impl Default for Index {
-    fn default() -> Index {
-        Index {
+impl Default for SessionIndex {
+    fn default() -> SessionIndex {
+        SessionIndex {
             cursor: Cursor::default(),
             sessions: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -168,7 +168,7 @@ impl Default for Index {
             weights: HashMap::new(),
             templates: BTreeMap::new(),
             template_bytes: 0,
-            agents: Agents::default(),
+            agents: AgentIndex::default(),
             gone: HashSet::new(),
             aside: BTreeMap::new(),
             quarantined: 0,
@@ -177,13 +177,13 @@ impl Default for Index {
     }
 }
 
-impl fmt::Debug for Index {
+impl fmt::Debug for SessionIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Index").field("sessions", &self.sessions.len()).finish_non_exhaustive()
     }
 }
 
-impl Index {
+impl SessionIndex {
     /// Charge all that it takes to this budget, from now on.
     pub(super) fn charge_to(&mut self, memory: &MemoryBudget) {
         self.account = Some(memory.account());
@@ -191,7 +191,7 @@ impl Index {
     }
 
     /// Pay for what it takes now. What is durable is known in any case, so this may go over the budget;
-    /// [`Index::room_for`] sees to it that there is room.
+    /// [`SessionIndex::room_for`] sees to it that there is room.
     pub(super) fn pay(&mut self) {
         let bytes = self.bytes();
         let Some(account) = &mut self.account else { return };
@@ -243,7 +243,7 @@ impl Index {
     }
 
     /// Add or replace what is known of a session.
-    pub(super) fn put(&mut self, id: SessionId, facts: Facts) {
+    pub(super) fn put(&mut self, id: SessionId, facts: SessionFacts) {
         // The new uses are counted before the old ones are released, so that what stays the same is
         // not thrown away and made again.
         let weight = facts.weight;
@@ -275,7 +275,7 @@ impl Index {
         }
     }
 
-    /// Forget a session. What it left behind is being removed until [`Index::purged`].
+    /// Forget a session. What it left behind is being removed until [`SessionIndex::purged`].
     pub(super) fn remove(&mut self, id: SessionId) {
         self.gone.insert(id);
         self.aside.remove(&id);
@@ -351,7 +351,7 @@ impl Index {
 
     /// Go on with a listing, a bounded number of sessions at a time: commits wait for whoever looks
     /// at the index. A session that comes or goes meanwhile is in it or not.
-    pub(super) fn list(&self, query: &SessionQuery, listing: &mut Listing) {
+    pub(super) fn list(&self, query: &SessionQuery, listing: &mut ListingBuilder) {
         let filter = self.filter(query);
         if filter.as_ref().is_some_and(Filter::is_empty) {
             let end = query.after.map_or(Bound::Unbounded, Bound::Excluded);

@@ -10,7 +10,7 @@ use crate::StoreError;
 use crate::codec;
 
 /// The keys that the group has read or changed.
-pub(super) struct Rows<'a> {
+pub(super) struct GroupRows<'a> {
     disk: &'a Disk,
     rows: HashMap<Vec<u8>, Row>,
 }
@@ -23,10 +23,10 @@ struct Row {
     is_new: bool,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> GroupRows<'a> {
     /// Nothing has been changed yet.
-    pub(super) fn new(disk: &'a Disk) -> Rows<'a> {
-        Rows { disk, rows: HashMap::new() }
+    pub(super) fn new(disk: &'a Disk) -> GroupRows<'a> {
+        GroupRows { disk, rows: HashMap::new() }
     }
 
     /// What the group has made of a key so far.

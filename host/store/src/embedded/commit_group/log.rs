@@ -6,15 +6,15 @@
 
 use std::collections::VecDeque;
 
-use super::super::Shared;
+use super::super::EmbeddedShared;
 use super::super::commit::NewEvent;
 use super::super::engine::Class;
 use super::super::keys;
 use super::super::tables::events;
-use super::super::tables::events::Place;
-use super::{Group, Now};
+use super::super::tables::events::EventRange;
+use super::{CommitGroup, Now};
 use crate::StoreError;
-use crate::codec::{self, Kind};
+use crate::codec::{self, RecordKind};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::time::Timestamp;
@@ -51,7 +51,7 @@ impl LogEnds {
     }
 
     /// The first piece that is not open.
-    fn first(&mut self, shared: &Shared) -> Result<Option<Cursor>, StoreError> {
+    fn first(&mut self, shared: &EmbeddedShared) -> Result<Option<Cursor>, StoreError> {
         if self.oldest.is_empty() {
             for entry in shared.disk.first_fronts(&[keys::EVENTS], 4 * GOING) {
                 let (key, _) = entry?;
@@ -63,7 +63,7 @@ impl LogEnds {
     }
 }
 
-impl Group<'_> {
+impl CommitGroup<'_> {
     /// Append events to the log, and say where those of sessions are.
     pub(super) fn log(&mut self, events: &[NewEvent]) {
         for some in events.chunk_by(|(one, _), (next, _)| one == next) {
@@ -82,7 +82,7 @@ impl Group<'_> {
                 && let Some(Now::Live(live)) = self.sessions.get_mut(id)
             {
                 let count = u32::try_from(some.len()).unwrap_or(u32::MAX);
-                live.cell.places.push(Place { last: self.log.cursor.0, count });
+                live.cell.places.push(EventRange { last: self.log.cursor.0, count });
                 live.changed = true;
                 if live.cell.places.are_enough() {
                     let places = std::mem::take(&mut live.cell.places);
@@ -130,7 +130,7 @@ impl Group<'_> {
         self.forget_pieces(|last, shared| {
             let key = keys::events(last);
             let newest = shared.disk.get(&key).ok().flatten().and_then(|sealed| {
-                let piece = codec::unseal(Kind::Events, &key, &sealed).ok()?;
+                let piece = codec::unseal(RecordKind::Events, &key, &sealed).ok()?;
                 let events = events::read_events(&piece).ok()?;
                 codec::decode_event(events.last()?).ok()
             });
@@ -139,7 +139,7 @@ impl Group<'_> {
         });
     }
 
-    fn forget_pieces(&mut self, is_old: impl Fn(Cursor, &Shared) -> bool) {
+    fn forget_pieces(&mut self, is_old: impl Fn(Cursor, &EmbeddedShared) -> bool) {
         for _ in 0..GOING {
             let first = match self.log.first(self.shared) {
                 Ok(first) => first,

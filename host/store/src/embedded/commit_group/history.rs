@@ -1,18 +1,18 @@
 //! The snapshots of sessions, and templates: what a group adds to them and lets go of.
 
-use super::super::commit::{NewSnapshot, NewTemplate, Record};
+use super::super::commit::{EncodedTemplate, NewSnapshot, Record};
 use super::super::engine::Class;
 use super::super::keys;
-use super::super::query::Unreadable;
+use super::super::query::UnreadableValue;
 use super::super::tables::sessions::KeptSnapshot;
 use super::super::tables::snapshots::SnapshotCell;
 use super::super::tables::templates::TemplateCell;
-use super::{Group, Now};
+use super::{CommitGroup, Now};
 use crate::StoreError;
-use crate::codec::{self, Kind};
+use crate::codec::{self, RecordKind};
 use dormouse_domain::id::{SessionId, SnapshotId};
 
-impl Group<'_> {
+impl CommitGroup<'_> {
     /// Whether the head that comes with a record can be kept, and the head that it names is there.
     pub(super) fn check_head(
         &mut self,
@@ -80,9 +80,9 @@ impl Group<'_> {
         let key = keys::snapshot(id, snapshot);
         let mut count = 2;
         if shares {
-            let released = self.rows.get(&key).map_err(Unreadable::from).and_then(|sealed| {
+            let released = self.rows.get(&key).map_err(UnreadableValue::from).and_then(|sealed| {
                 let Some(sealed) = sealed else { return Ok(0) };
-                let value = codec::unseal(Kind::Snapshot, &key, &sealed)?;
+                let value = codec::unseal(RecordKind::Snapshot, &key, &sealed)?;
                 self.blobs.release(&SnapshotCell::read(&value)?)
             });
             count += released_of(&key, released)?;
@@ -93,7 +93,7 @@ impl Group<'_> {
     }
 
     /// Keep a template, in place of one with the same key.
-    pub(super) fn put_template(&mut self, template: NewTemplate) {
+    pub(super) fn put_template(&mut self, template: EncodedTemplate) {
         if let Err(error) = self.release_template(&template.key) {
             tracing::error!(%error, "what a template held is not given back");
         }
@@ -121,9 +121,9 @@ impl Group<'_> {
     }
 
     fn release_template(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        let released = self.rows.get(key).map_err(Unreadable::from).and_then(|sealed| {
+        let released = self.rows.get(key).map_err(UnreadableValue::from).and_then(|sealed| {
             let Some(sealed) = sealed else { return Ok(0) };
-            let value = codec::unseal(Kind::Template, key, &sealed)?;
+            let value = codec::unseal(RecordKind::Template, key, &sealed)?;
             self.blobs.release(&TemplateCell::read(&value)?.snapshot)
         });
         released_of(key, released).map(drop)
@@ -132,11 +132,11 @@ impl Group<'_> {
 
 /// A snapshot that cannot be read can still be removed: then its blobs stay, because nobody knows
 /// which they are.
-fn released_of(key: &[u8], released: Result<usize, Unreadable>) -> Result<usize, StoreError> {
+fn released_of(key: &[u8], released: Result<usize, UnreadableValue>) -> Result<usize, StoreError> {
     match released {
         Ok(count) => Ok(count),
-        Err(Unreadable::Failed(error)) => Err(error),
-        Err(Unreadable::Stale | Unreadable::Damaged(_)) => {
+        Err(UnreadableValue::Failed(error)) => Err(error),
+        Err(UnreadableValue::Stale | UnreadableValue::Damaged(_)) => {
             let key = keys::describe(key);
             tracing::error!(key, "a damaged snapshot is removed; what it shares stays on the disk");
             Ok(0)

@@ -5,16 +5,16 @@ use std::time::Duration;
 use super::super::keys;
 use super::super::tables::idempotency;
 use super::super::tables::turns::Turns;
-use super::{Group, Now};
+use super::{CommitGroup, Now};
 use crate::StoreError;
-use crate::codec::{self, Kind};
+use crate::codec::{self, RecordKind};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::time::Timestamp;
 
 /// The most rows of turns that are removed of a session at once.
 const ROWS: usize = 64;
 
-impl Group<'_> {
+impl CommitGroup<'_> {
     /// Remove what is too old at this time: of the log, and of these sessions.
     pub(super) fn expire(&mut self, now: Timestamp, sessions: &[SessionId]) {
         let keep = &self.shared.keep;
@@ -86,7 +86,7 @@ impl Group<'_> {
             let (key, _) = entry?;
             rows += 1;
             let newest_is_old = match self.shared.disk.get(&key) {
-                Ok(Some(sealed)) => codec::unseal(Kind::Turn, &key, &sealed)
+                Ok(Some(sealed)) => codec::unseal(RecordKind::Turn, &key, &sealed)
                     .and_then(|row| Turns::read(&row))
                     .is_ok_and(|turns| turns.last().is_some_and(&is_old)),
                 Ok(None) => true,

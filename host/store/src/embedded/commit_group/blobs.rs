@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 
-use super::super::Shared;
-use super::super::commit::Shares;
+use super::super::EmbeddedShared;
+use super::super::commit::BlobUses;
 use super::super::engine::{Batch, Class};
 use super::super::keys;
-use super::super::query::Unreadable;
+use super::super::query::UnreadableValue;
 use super::super::tables::blobs;
 use super::super::tables::blobs::BlobId;
 use super::super::tables::blobs::Contents;
 use super::super::tables::snapshots::SnapshotCell;
 use crate::StoreError;
-use crate::codec::{self, Kind};
+use crate::codec::{self, RecordKind};
 
 /// The blobs that the group has read or changed.
 pub(super) struct Blobs<'a> {
-    shared: &'a Shared,
+    shared: &'a EmbeddedShared,
     blobs: HashMap<BlobId, Uses>,
     /// What commits have brought, and which of it was not there.
     brought: Vec<(Contents, Vec<BlobId>)>,
@@ -30,7 +30,7 @@ struct Uses {
 
 impl<'a> Blobs<'a> {
     /// Nothing has been changed yet.
-    pub(super) fn new(shared: &'a Shared) -> Blobs<'a> {
+    pub(super) fn new(shared: &'a EmbeddedShared) -> Blobs<'a> {
         Blobs { shared, blobs: HashMap::new(), brought: Vec::new() }
     }
 
@@ -38,7 +38,7 @@ impl<'a> Blobs<'a> {
     ///
     /// # Errors
     /// [`StoreError::SnapshotGone`] where one is not.
-    pub(super) fn check(&mut self, shares: &Shares) -> Result<(), StoreError> {
+    pub(super) fn check(&mut self, shares: &BlobUses) -> Result<(), StoreError> {
         let mut missing = Vec::new();
         for id in shares.uses.keys() {
             if self.load(id)?.now == 0 {
@@ -52,7 +52,7 @@ impl<'a> Blobs<'a> {
     }
 
     /// Take in what a commit refers to, which has been checked.
-    pub(super) fn take(&mut self, shares: Shares) {
+    pub(super) fn take(&mut self, shares: BlobUses) {
         let mut new = Vec::new();
         for (id, more) in &shares.uses {
             let Some(uses) = self.blobs.get_mut(id) else { continue };
@@ -70,7 +70,7 @@ impl<'a> Blobs<'a> {
     ///
     /// # Errors
     /// Why it is not known what to let go of. Nothing was let go of then.
-    pub(super) fn release(&mut self, cell: &SnapshotCell<'_>) -> Result<usize, Unreadable> {
+    pub(super) fn release(&mut self, cell: &SnapshotCell<'_>) -> Result<usize, UnreadableValue> {
         let blobs = blobs::named_by(cell, |list| self.list(list).map(Some))?;
         for id in &blobs {
             self.load(id)?;
@@ -108,10 +108,10 @@ impl<'a> Blobs<'a> {
     }
 
     /// The bytes of a blob: it may have come with this group.
-    fn list(&self, id: &BlobId) -> Result<bytes::Bytes, Unreadable> {
+    fn list(&self, id: &BlobId) -> Result<bytes::Bytes, UnreadableValue> {
         match self.brought.iter().find_map(|(contents, _)| contents.list(id)) {
             Some(bytes) => Ok(bytes),
-            None => self.shared.disk.get(&keys::content(id))?.ok_or(Unreadable::Stale),
+            None => self.shared.disk.get(&keys::content(id))?.ok_or(UnreadableValue::Stale),
         }
     }
 
@@ -127,7 +127,7 @@ impl<'a> Blobs<'a> {
                     sealed => sealed?,
                 };
                 let uses = sealed.and_then(|sealed| {
-                    blobs::read_uses(&codec::unseal(Kind::Note, &key, &sealed).ok()?).ok()
+                    blobs::read_uses(&codec::unseal(RecordKind::Note, &key, &sealed).ok()?).ok()
                 });
                 let was = uses.unwrap_or(0);
                 Ok(unknown.insert(Uses { was, now: was }))

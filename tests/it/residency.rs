@@ -153,6 +153,8 @@ async fn when_places_run_short_the_principal_that_has_the_most_of_them_makes_roo
     for _ in 0..5 {
         let session = large.bundled("counter", Pattern::LongRunning).await;
         session.send("one").await.unwrap();
+        // Its reply is there before its instance is idle.
+        test.host.settle().await;
         idle.push(session);
     }
     assert_eq!(test.host.stats().residents, 4);

@@ -63,8 +63,9 @@ pub fn check_level(level: &str) -> Result<(), ParseError> {
 /// # Errors
 /// Where `level` is none, see [`check_level`].
 pub fn install_log(format: LogFormat, level: &str) -> Result<(), ParseError> {
-    // What others log is for those who ask for it by name.
-    let filter = EnvFilter::builder().parse(format!("sled=warn,h2=info,hyper=info,{level}"))?;
+    // What others log is for those who ask for it by name. What h2 warns of is what clients send: any of
+    // them could fill the log.
+    let filter = EnvFilter::builder().parse(format!("sled=warn,h2=error,hyper=info,{level}"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error says that there is a subscriber: that of an earlier call, or of the program.
     let _ = match format {
@@ -91,16 +92,55 @@ const FAST: [f64; 12] =
 const SLOW: [f64; 12] = [1e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
 /// Bounds of the histogram of group sizes.
 const SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+/// Bounds of the histogram of the sizes of states: from 1 KiB to 256 MiB.
+const BYTES: [f64; 10] = [
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262144.0,
+    1048576.0,
+    4194304.0,
+    16777216.0,
+    67108864.0,
+    268435456.0,
+];
 
-/// Which histogram has which bounds.
-const HISTOGRAMS: [(&str, &[f64]); 7] = [
-    ("dormouse_http_request_seconds", &SLOW),
-    ("dormouse_turn_seconds", &SLOW),
-    ("dormouse_compile_seconds", &SLOW),
-    ("dormouse_wake_seconds", &FAST),
-    ("dormouse_instantiate_seconds", &FAST),
-    ("dormouse_store_commit_seconds", &FAST),
-    ("dormouse_store_group_size", &SIZES),
+/// A histogram. Without bounds its metric would have quantiles of this process, which nobody can sum up.
+struct Histogram {
+    name: &'static str,
+    unit: Unit,
+    /// What it tells.
+    help: &'static str,
+    bounds: &'static [f64],
+}
+
+const fn histogram(
+    name: &'static str,
+    unit: Unit,
+    help: &'static str,
+    bounds: &'static [f64],
+) -> Histogram {
+    Histogram { name, unit, help, bounds }
+}
+
+/// All histograms.
+const HISTOGRAMS: [Histogram; 10] = [
+    histogram(
+        "dormouse_http_request_seconds",
+        Unit::Seconds,
+        "From the head of a request to that of its answer, by route",
+        &SLOW,
+    ),
+    histogram("dormouse_turn_seconds", Unit::Seconds, "How long turns took", &SLOW),
+    histogram("dormouse_compile_seconds", Unit::Seconds, "How long compiling took", &SLOW),
+    histogram("dormouse_wake_seconds", Unit::Seconds, "How long waking took", &FAST),
+    histogram("dormouse_instantiate_seconds", Unit::Seconds, "Making an instance", &FAST),
+    histogram("dormouse_restore_seconds", Unit::Seconds, "Putting a saved state back", &FAST),
+    histogram("dormouse_save_seconds", Unit::Seconds, "Saving a state", &FAST),
+    histogram("dormouse_snapshot_bytes", Unit::Bytes, "Sizes of saved states", &BYTES),
+    histogram("dormouse_store_commit_seconds", Unit::Seconds, "Making a group durable", &FAST),
+    histogram("dormouse_store_group_size", Unit::Count, "Commits that share a sync", &SIZES),
 ];
 
 impl Metrics {
@@ -115,7 +155,7 @@ impl Metrics {
             return Some(metrics.clone());
         }
         let mut builder = PrometheusBuilder::new();
-        for (name, bounds) in HISTOGRAMS {
+        for Histogram { name, bounds, .. } in HISTOGRAMS {
             let matcher = Matcher::Full(name.to_owned());
             builder = builder.set_buckets_for_metric(matcher, bounds).ok()?;
         }
@@ -142,31 +182,20 @@ impl Metrics {
 
 fn describe() {
     describe_counter!("dormouse_http_requests_total", "Requests, by method, route and status");
-    describe_histogram!(
-        "dormouse_http_request_seconds",
-        Unit::Seconds,
-        "From the head of a request to that of its answer, by route"
-    );
+    for Histogram { name, unit, help, .. } in HISTOGRAMS {
+        describe_histogram!(name, unit, help);
+    }
     describe_counter!("dormouse_turns_total", "Turns that are over, by outcome");
-    describe_histogram!("dormouse_turn_seconds", Unit::Seconds, "How long turns took");
     describe_counter!("dormouse_turns_restarted_total", "Turns run again once they had memory");
     describe_counter!("dormouse_fuel_total", "Fuel that turns have used");
     describe_counter!("dormouse_start_fuel_total", "Fuel that instances have used to start");
     describe_counter!("dormouse_wakes_total", "Sessions woken from a snapshot");
-    describe_histogram!("dormouse_wake_seconds", Unit::Seconds, "How long waking took");
     describe_counter!("dormouse_sleeps_total", "Instances dropped, by cause");
     describe_counter!("dormouse_damaged_heads_total", "Heads that could not be read; should be 0");
     describe_counter!("dormouse_forks_total", "Sessions that forks have made");
     describe_counter!("dormouse_resumes_total", "Wishes to resume from a snapshot, by outcome");
-    describe_histogram!("dormouse_restore_seconds", Unit::Seconds, "Putting a saved state back");
-    describe_histogram!("dormouse_save_seconds", Unit::Seconds, "Saving a state");
-    describe_histogram!("dormouse_snapshot_bytes", Unit::Bytes, "Sizes of saved states");
     describe_gauge!("dormouse_residents", "Instances in memory");
-    describe_histogram!("dormouse_compile_seconds", Unit::Seconds, "How long compiling took");
     describe_gauge!("dormouse_compiling_components", "Components that are compiled or wait for it");
-    describe_histogram!("dormouse_instantiate_seconds", Unit::Seconds, "Making an instance");
-    describe_histogram!("dormouse_store_commit_seconds", Unit::Seconds, "Making a group durable");
-    describe_histogram!("dormouse_store_group_size", "Commits that share a sync");
     describe_counter!("dormouse_store_commits_total", "Commits of the store");
     describe_counter!("dormouse_driver_panics_total", "Defects of the host; should be 0");
     describe_gauge!("dormouse_queued_messages", "Messages that wait, over all sessions");
@@ -211,6 +240,17 @@ mod tests {
         metrics::counter!("dormouse_turns_total", "outcome" => "test").increment(1);
         assert!(one.render().contains("dormouse_turns_total{outcome=\"test\"} 1"));
         assert_eq!(one.render().is_empty(), two.render().is_empty());
+    }
+
+    #[test]
+    fn each_histogram_has_buckets() {
+        let metrics = Metrics::install().expect("no other recorder");
+        for Histogram { name, .. } in HISTOGRAMS {
+            metrics::histogram!(name).record(1.0);
+            let bucket = format!("{name}_bucket{{le=");
+            assert!(metrics.render().contains(&bucket), "{name}");
+        }
+        assert!(!metrics.render().contains("quantile="));
     }
 
     #[test]

@@ -15,17 +15,27 @@ pub fn near_miss<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) ->
         return None;
     }
     let unknown = plain(unknown);
-    let distance = |known: &&str| match plain(known) {
-        known if known == unknown => 0,
-        known if unknown.len() >= MIN_LETTERS => strsim::osa_distance(&known, &unknown),
-        _ => usize::MAX,
-    };
-    let nearest = known.into_iter().min_by_key(distance)?;
-    (distance(&nearest) <= MAX_EDITS).then_some(nearest)
+    let letters = unknown.chars().count();
+    let edits = if letters >= MIN_LETTERS { MAX_EDITS } else { 0 };
+    // A request may have thousands of names: those of another length are not compared.
+    let alike = known.into_iter().filter(|known| counted(known).count().abs_diff(letters) <= edits);
+    let distances = alike.map(|known| {
+        let letters = plain(known);
+        let equal = letters == unknown;
+        let distance = if equal { 0 } else { strsim::osa_distance(&letters, &unknown) };
+        (distance, known)
+    });
+    let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= edits).then_some(nearest)
 }
 
 fn plain(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
+    counted(name).flat_map(char::to_lowercase).collect()
+}
+
+/// The letters of a name that count.
+fn counted(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|letter| !matches!(letter, '_' | '-'))
 }
 
 #[cfg(test)]
@@ -45,6 +55,12 @@ mod tests {
         ] {
             assert_eq!(near_miss(unknown, KNOWN), Some(meant), "{unknown}");
         }
+    }
+
+    #[test]
+    fn the_nearest_of_several_is_meant() {
+        assert_eq!(near_miss("max_turnss", ["maxTurn", "maxTurns", "maxTurnsX"]), Some("maxTurns"));
+        assert_eq!(near_miss("m-a-x-t-u-r-n-s", ["maxTurn", "maxTurns"]), Some("maxTurns"));
     }
 
     #[test]

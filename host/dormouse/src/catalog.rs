@@ -51,6 +51,23 @@ pub enum AgentError {
     Store(#[from] StoreError),
 }
 
+impl AgentError {
+    /// Whether the host, and not what was asked of it, is the reason.
+    pub(crate) fn is_host_fault(&self) -> bool {
+        match self {
+            AgentError::Refused(refusal) => matches!(refusal, Refusal::Host(_)),
+            AgentError::Store(error) => {
+                matches!(error, StoreError::Damaged(_) | StoreError::Unknown(_) | StoreError::Io(_))
+            }
+            AgentError::Name(_)
+            | AgentError::Reserved(_)
+            | AgentError::NotFound(_)
+            | AgentError::NotOwner(_)
+            | AgentError::Bundled(_) => false,
+        }
+    }
+}
+
 /// An upload that was taken.
 #[derive(Clone, Debug)]
 pub struct Upload {

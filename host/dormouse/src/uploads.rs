@@ -142,7 +142,13 @@ impl Catalog {
         if let Some(work) = work {
             let (catalog, reference) = (self.clone(), reference.clone());
             self.sandbox.runtime().spawn(async move {
-                let outcome = catalog.install(reference, component).await;
+                let outcome = catalog.install(reference.clone(), component).await;
+                // Perhaps nobody asks what came of it.
+                if let Err(error) = &outcome
+                    && error.is_host_fault()
+                {
+                    tracing::error!(agent = %reference, %error, "the host has failed an upload");
+                }
                 work.end(outcome, catalog.clock.now());
             });
         }

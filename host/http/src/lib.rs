@@ -5,7 +5,7 @@
 //! in `error.rs` and `refusal.rs`. `routes.rs` merges the routers and says which guards stand before
 //! each. From the outside in, a request passes `frame.rs` (its id, its span, the shape of errors),
 //! `guard.rs` (who may ask), `intake.rs` (its body, and its place among the others), `answers.rs` (the
-//! memory that its answer takes), and its handler.
+//! memory that its answer takes), and its handler. What is large is read and rendered in `documents.rs`.
 //!
 //! No rule of a session is decided here, and nothing below is known but the host.
 
@@ -13,6 +13,7 @@ mod agents;
 mod answers;
 mod compression;
 mod cors;
+mod documents;
 mod error;
 mod frame;
 mod guard;
@@ -42,6 +43,7 @@ pub use cors::{InvalidOrigin, Origin};
 pub use options::{ApiKey, ApiOptions, InvalidKey};
 pub use server::serve;
 
+use self::documents::Documents;
 use self::held::pool;
 use dormouse::Host;
 use dormouse_base::memory::pool::Pool;
@@ -78,6 +80,7 @@ struct Shared {
     /// Memory for answers.
     answers: Pool,
     readers: FairSemaphore,
+    documents: Documents,
 }
 
 /// How the server comes to its end.
@@ -99,6 +102,7 @@ impl Api {
             bodies: pool(host.memory(), largest_body, callers),
             answers: pool(host.memory(), MAX_REPLY_BYTES * ESCAPED, callers),
             readers: FairSemaphore::new(READERS, callers),
+            documents: Documents::new(callers),
             host,
             options,
             names,

@@ -12,6 +12,7 @@ use axum::response::Response;
 
 use super::Api;
 use super::answers;
+use super::documents;
 use super::error::ApiError;
 use super::frame::RequestId;
 use super::held;
@@ -22,6 +23,7 @@ use super::model::request::{Recipient, SendMessage, StreamMessage};
 use super::request::{Caller, JsonBody, OneSession, session_of};
 use super::sse::{self, Answering};
 use dormouse::{Reply, SessionHandle};
+use dormouse_base::memory::pool::Charge;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 
@@ -71,14 +73,13 @@ async fn answer(
     ignored: Ignored,
 ) -> Result<Response, ApiError> {
     let (number, sight) = (reply.turn.number, reply.session.clone());
-    let rendered = json(ReplyBody::new(reply, latency), ignored.clone())?;
     let (principal, answers) = (asked.slot.principal(), &asked.api.answers);
-    let length = rendered.len() as u64;
+    let length = documents::length_of(&reply.turn);
     let mut charge = answers.of(principal);
     if charge.grow(length).is_ok() {
-        return Ok(answers::respond(rendered, charge));
+        return render(asked, reply, latency, ignored, (length, charge)).await;
     }
-    drop(rendered);
+    drop(reply);
     let patience = asked.api.options.stall_timeout;
     let charge = held::afford(answers, principal, length, patience).await;
     let turn = match charge.is_some() {
@@ -91,8 +92,23 @@ async fn answer(
         let busy = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "answer_not_sent", error);
         return Err(busy.with("turn", number).with("id", session.id().to_string()));
     };
-    let again = json(ReplyBody::new(Reply { turn, session: sight }, latency), ignored)?;
-    Ok(answers::respond(again, charge))
+    let again = Reply { turn, session: sight };
+    render(asked, again, latency, ignored, (length, charge)).await
+}
+
+/// Render a reply of about so many bytes, which are charged.
+async fn render(
+    asked: &Asked,
+    reply: Reply,
+    latency: Duration,
+    ignored: Ignored,
+    (length, mut charge): (u64, Charge),
+) -> Result<Response, ApiError> {
+    let render = move || json(ReplyBody::new(reply, latency), ignored);
+    let rendered = asked.api.documents.work(asked.slot.principal(), length, render).await??;
+    // What stands around the content.
+    charge.force((rendered.len() as u64).saturating_sub(length));
+    Ok(answers::respond(rendered, charge))
 }
 
 fn json(answer: ReplyBody, ignored: Ignored) -> Result<Vec<u8>, ApiError> {

@@ -106,14 +106,19 @@ impl<T: Body> FromRequest<Api> for JsonBody<T> {
         }
         is_utf8(request.headers())?;
         // Charged as long as there is more than what the type keeps.
-        let mut charge = api.bodies.of(principal_of(request.extensions())?);
+        let principal = principal_of(request.extensions())?.clone();
+        let mut charge = api.bodies.of(&principal);
         let body = whole(request).await?;
-        let weight = weight(&body);
-        if weight > api.bodies.most() {
-            return Err(too_many_values());
-        }
-        charge.grow(weight)?;
-        let (body, ignored) = reading::read(object(&body)?)?;
+        let (length, most) = (body.len() as u64, api.bodies.most());
+        let read = move || -> Result<(T, Ignored), ApiError> {
+            let weight = weight(&body);
+            if weight > most {
+                return Err(too_many_values());
+            }
+            charge.grow(weight)?;
+            reading::read(object(&body)?)
+        };
+        let (body, ignored) = api.documents.work(&principal, length, read).await??;
         Ok(JsonBody { body, ignored })
     }
 }

@@ -1,9 +1,10 @@
 //! The socket: accepts, bounds what a slow client may hold, and comes to its end in order.
 //!
-//! Of each connection `link` knows what it waits for and for how long it may, and `places` whose turn
-//! it is to leave when there are too many. `answer` is what a connection serves.
+//! Of each connection `link` knows what it waits for and for how long it may, `frames` what it sends that no
+//! request accounts for, and `places` whose turn it is to leave when there are too many. `answer` is what a connection serves.
 
 mod answer;
+mod frames;
 mod link;
 mod places;
 mod socket;

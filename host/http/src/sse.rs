@@ -21,6 +21,7 @@ use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::Api;
+use super::documents::{self, Documents};
 use super::error::ApiError;
 use super::frame::RequestId;
 use super::held;
@@ -86,6 +87,7 @@ where
             sender: sender.clone(),
             room: Arc::new(Semaphore::new(WAITING_BYTES as usize)),
             answers: api.answers.clone(),
+            documents: api.documents.clone(),
             principal: slot.principal().clone(),
             stall: api.options.stall_timeout,
         },
@@ -138,6 +140,7 @@ struct EventQueue {
     /// One for each byte that may wait.
     room: Arc<Semaphore>,
     answers: Pool,
+    documents: Documents,
     principal: Principal,
     /// How long a reader may take for an event.
     stall: Duration,
@@ -152,25 +155,33 @@ impl EventQueue {
         self.queue(event, charge).await
     }
 
-    /// Add an event that may be large, once there is memory and room for it. If it has to wait for
-    /// memory, it is not kept meanwhile, but made again.
-    async fn push_large(
+    /// Add the event with the content of a turn, which may be large: it is rendered once there is memory for
+    /// it. If it has to wait for that, the turn is not kept meanwhile, but read again.
+    async fn push_content(
         &self,
-        event: String,
-        again: impl Future<Output = Option<String>>,
+        turn: TurnRecord,
+        again: impl Future<Output = Option<TurnRecord>>,
+        render: impl FnOnce(TurnRecord) -> String + Send + 'static,
     ) -> Result<(), Gone> {
-        let length = event.len() as u64;
-        if length <= u64::from(WAITING_BYTES) {
-            return self.push(event).await;
-        }
+        let length = documents::length_of(&turn);
         let mut charge = self.answers.of(&self.principal);
-        if charge.grow(length).is_ok() {
-            return self.queue(event, charge).await;
-        }
-        drop(event);
-        let charge =
-            held::afford(&self.answers, &self.principal, length, self.stall).await.ok_or(Gone)?;
-        self.queue(again.await.ok_or(Gone)?, charge).await
+        let turn = if length <= u64::from(WAITING_BYTES) {
+            charge.force(length);
+            turn
+        } else if charge.grow(length).is_ok() {
+            turn
+        } else {
+            drop(turn);
+            let patience = self.stall;
+            let afforded = held::afford(&self.answers, &self.principal, length, patience).await;
+            charge = afforded.ok_or(Gone)?;
+            again.await.ok_or(Gone)?
+        };
+        let rendering = self.documents.work(&self.principal, length, move || render(turn));
+        let event = rendering.await.map_err(|_| Gone)?;
+        // What stands around the content.
+        charge.force((event.len() as u64).saturating_sub(length));
+        self.queue(event, charge).await
     }
 
     async fn queue(&self, event: String, charge: Charge) -> Result<(), Gone> {
@@ -246,31 +257,47 @@ impl EventWriter {
         latency: Duration,
         ignored: Ignored,
     ) -> Result<(), Gone> {
-        let number = turn.number;
-        let message = self.rendered(&StreamEvent::message(content_of(&turn)));
-        let seq = self.seq;
+        let (number, seq) = (turn.number, self.next());
         let done = self.rendered(&StreamEvent::done(&turn, after, latency, ignored));
-        drop(turn);
-        let again = async {
-            let turn = session.turn(number).await.ok()??;
-            Some(numbered(number, seq, &StreamEvent::message(content_of(&turn))))
+        let again = async { session.turn(number).await.ok()? };
+        let message = move |turn: TurnRecord| {
+            let bytes = documents::length_of(&turn);
+            let event = StreamEvent::message(content_of(&turn));
+            drop(turn);
+            numbered(number, seq, &event, bytes)
         };
-        self.waiting.push_large(message, again).await?;
+        self.waiting.push_content(turn, again, message).await?;
         self.waiting.push(done).await
     }
 
     /// The next event, as it is written.
     fn rendered(&mut self, event: &StreamEvent<'_>) -> String {
+        let seq = self.next();
+        numbered(self.turn, seq, event, 0)
+    }
+
+    /// The number of the next event.
+    fn next(&mut self) -> u64 {
         // Where a reader is said to be is its own word.
         self.seq = self.seq.max(self.seen).saturating_add(1);
-        numbered(self.turn, self.seq, event)
+        self.seq
     }
 }
 
-fn numbered(turn: u64, seq: u64, event: &StreamEvent<'_>) -> String {
+/// An event as it is written, which has about so many bytes.
+fn numbered(turn: u64, seq: u64, event: &StreamEvent<'_>, bytes: u64) -> String {
+    let mut text = format!("id: {turn}.1.{seq}\ndata: ").into_bytes();
+    let begin = text.len();
+    text.reserve(usize::try_from(bytes).unwrap_or(0) + 256);
     // Strings, numbers and maps with string keys: there is nothing that JSON cannot hold.
-    let event = in_one_line(serde_json::to_string(event).unwrap_or_default());
-    format!("id: {turn}.1.{seq}\ndata: {event}\n\n")
+    let _ = serde_json::to_writer(&mut text, event);
+    let mut text = String::from_utf8(text).unwrap_or_default();
+    if let Some(line) = in_one_line(&text[begin..]) {
+        text.truncate(begin);
+        text.push_str(&line);
+    }
+    text.push_str("\n\n");
+    text
 }
 
 fn content_of(turn: &TurnRecord) -> &[Part] {
@@ -338,14 +365,14 @@ impl Answering {
 
 /// A JSON document without anything that some reader takes for the end of a line. Line breaks stand
 /// between the tokens of a document that an agent wrote, where a space says the same; the others of
-/// Unicode, which only strings can have, are escaped.
-fn in_one_line(document: String) -> String {
+/// Unicode, which only strings can have, are escaped. `None`: it is such a document.
+fn in_one_line(document: &str) -> Option<String> {
     const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
     if !document.contains(BREAKS) {
-        return document;
+        return None;
     }
     let mut line = String::with_capacity(document.len() + 64);
-    let mut rest = document.as_str();
+    let mut rest = document;
     while let Some(at) = rest.find(BREAKS) {
         let (before, broken) = rest.split_at(at);
         let mut after = broken.chars();
@@ -359,7 +386,7 @@ fn in_one_line(document: String) -> String {
         rest = after.as_str();
     }
     line.push_str(rest);
-    line
+    Some(line)
 }
 
 /// A text in pieces that are small enough for one event, none of them cut within a character.
@@ -421,6 +448,7 @@ mod tests {
             sender,
             room: Arc::new(Semaphore::new(WAITING_BYTES as usize)),
             answers: Pool::new(&MemoryBudget::new(1 << 30), 0, Callers::One),
+            documents: Documents::new(Callers::One),
             principal: Principal::local(),
             stall: Duration::from_secs(1),
         };

@@ -1,4 +1,5 @@
-//! Connections: how long they may say nothing, and who gets a place when there are too many.
+//! Connections: how long they may say nothing, how much they may say that no request accounts for, and who
+//! gets a place when there are too many.
 
 use std::time::Duration;
 
@@ -21,6 +22,18 @@ const BEGINNINGS: [&[u8]; 4] = [
 const SOON: Duration = Duration::from_millis(50);
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a client that speaks HTTP/2 begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Frames of HTTP/2 that belong to no request.
+const FRAMES: [(&str, &[u8]); 5] = [
+    ("PING", b"\0\0\x08\x06\0\0\0\0\0 a ping "),
+    ("SETTINGS", b"\0\0\0\x04\0\0\0\0\0"),
+    ("WINDOW_UPDATE", b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01"),
+    ("PRIORITY", b"\0\0\x05\x02\0\0\0\0\x01\0\0\0\0\0"),
+    ("a frame of no known kind", b"\0\0\0\xfa\0\0\0\0\0"),
+];
 
 async fn connect(server: &TestServer, begin: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
@@ -88,6 +101,94 @@ async fn a_connection_that_nobody_uses_ends() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     ends(idle).await;
     server.shut_down().await;
+}
+
+/// Write these bytes again and again, until the server ends the connection. What comes of it by then is
+/// returned.
+async fn flood(server: &TestServer, begin: &[u8], bytes: &'static [u8]) -> String {
+    let (mut read, mut write) = connect(server, begin).await.into_split();
+    let writing = tokio::spawn(async move {
+        // It may be answered by a reset.
+        while write.write_all(bytes.repeat(100).as_slice()).await.is_ok() {}
+    });
+    let mut answer = Vec::new();
+    let reading = read.read_to_end(&mut answer);
+    let ended = tokio::time::timeout(Duration::from_secs(120), reading).await;
+    writing.abort();
+    assert!(ended.is_ok(), "the server has not ended the connection");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A server that gives nobody up for being slow.
+async fn patient() -> TestServer {
+    TestServer::with(
+        |_| {},
+        |api| {
+            (api.head_timeout, api.keep_alive, api.heartbeat) = (HOUR, HOUR, HOUR);
+            api.body_timeout = HOUR;
+        },
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_client_loses_its_connection_that_sends_more_frames_than_requests_account_for() {
+    let server = patient().await;
+    for (name, frame) in FRAMES {
+        println!("{name}");
+        flood(&server, PREFACE, frame).await;
+    }
+    let id = server.counter(json!({})).await;
+    assert_eq!(server.client.ask(&id, "hello").await.unwrap(), "turn 1: hello");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_client_whose_head_or_chunk_has_no_end_is_refused() {
+    let server = patient().await;
+    let answer = flood(&server, b"GET /healthz HTTP/1.1\r\nx-long: ", b"xxxxxxxxx").await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let chunked = "POST /api/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                   transfer-encoding: chunked\r\n\r\n1;extension=";
+    let chunked = chunked.replace("localhost", server.address());
+    let answer = flood(&server, chunked.as_bytes(), b"xxxxxxxxx").await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_client_that_asks_much_by_one_connection_may_send_frames_for_each_request() {
+    let server = patient().await;
+    let mut stream = connect(&server, PREFACE).await;
+    let get = |stream: u32| {
+        // `GET` by `http` of a path, from an authority, whose lengths stand before them.
+        let (path, name) = ("/healthz", server.address());
+        let [path_length, name_length] = [path, name].map(|it| u8::try_from(it.len()).unwrap());
+        let fields = [&[0x82, 0x86, 0x04, path_length], path.as_bytes(), &[0x01, name_length]];
+        let fields = [&fields.concat(), name.as_bytes()].concat();
+        let length = u8::try_from(fields.len()).unwrap();
+        let (stream, ping) = (stream.to_be_bytes(), FRAMES[0].1);
+        let head = [&[0, 0, length, 1, 5], &stream[..], &fields].concat();
+        [head, ping.repeat(4)].concat()
+    };
+    let mut answer = Vec::new();
+    for number in (1..2000).step_by(2) {
+        stream.write_all(&get(number)).await.unwrap();
+        // The host answers the last of the pings, and the request.
+        while count(&answer, b" a ping ") < 4 || count(&answer, b"\"status\"") < 1 {
+            let mut piece = [0; 4096];
+            let length = stream.read(&mut piece).await.unwrap();
+            assert!(length > 0, "the server has ended the connection after {number}");
+            answer.extend_from_slice(&piece[..length]);
+        }
+        answer.clear();
+    }
+    server.shut_down().await;
+}
+
+/// How often something stands in what was answered.
+fn count(answer: &[u8], wanted: &[u8]) -> usize {
+    answer.windows(wanted.len()).filter(|window| window == &wanted).count()
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ const MAX_FIELDS: usize = 10_000;
 
 /// The body of a request, as a type. A type that derives `Deserialize` is one; a type that is made of
 /// several such types takes each of them.
-pub(crate) trait Body: Sized {
+pub(crate) trait Body: Sized + Send + 'static {
     /// Take the fields of this body out of the object that the reader holds.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ pub(crate) trait Body: Sized {
     fn read(reader: &mut FieldReader<'_>) -> Result<Self, ApiError>;
 }
 
-impl<T: DeserializeOwned> Body for T {
+impl<T: DeserializeOwned + Send + 'static> Body for T {
     fn read(reader: &mut FieldReader<'_>) -> Result<T, ApiError> {
         reader.take()
     }

@@ -136,7 +136,7 @@ struct Piece {
 
 impl Piece {
     fn of(bytes: Bytes, link: &Arc<Connection>) -> Bytes {
-        let (name, link) = (link.took(), Arc::clone(link));
+        let (name, link) = (link.took(bytes.len()), Arc::clone(link));
         Bytes::from_owner(Piece { bytes, link, name })
     }
 }

@@ -11,6 +11,8 @@
 //! has taken is on its way to the client within [`ClientTimeouts::stall`]; with HTTP/2 a client can hold back
 //! one answer and read another, so each piece has a time of its own.
 //!
+//! By HTTP/2 a client may send a bounded number of frames that no request accounts for: the [`Allowance`].
+//!
 //! A [`Connection`] is shared by the socket, the answers and the task of one connection. It only counts;
 //! the task ends the connection.
 
@@ -23,6 +25,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Sleep;
+
+use super::frames::Allowance;
 
 use dormouse::Clock;
 
@@ -56,6 +60,7 @@ pub(super) struct Connection {
     /// Since when the host has had nothing to do for it: milliseconds of the clock.
     idle_since: AtomicU64,
     unsent: Mutex<Unsent>,
+    allowance: Mutex<Allowance>,
     dismissed: Notify,
 }
 
@@ -78,19 +83,19 @@ enum Phase {
 
 impl Connection {
     pub(super) fn new(clock: Clock, limits: ClientTimeouts) -> Connection {
-        let link = Connection {
+        let now = millis(clock.monotonic());
+        Connection {
             clock,
             limits,
             under_way: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
             begun: AtomicBool::new(false),
-            idle_since: AtomicU64::new(0),
+            idle_since: AtomicU64::new(now),
             unsent: Mutex::default(),
+            allowance: Mutex::new(Allowance::new(now)),
             dismissed: Notify::new(),
-        };
-        link.idle_since.store(link.now(), Ordering::Relaxed);
-        link
+        }
     }
 
     /// A whole head of a request has come.
@@ -99,6 +104,7 @@ impl Connection {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.multiplexed.store(multiplexed, Ordering::Relaxed);
         self.begun.store(false, Ordering::Relaxed);
+        self.allowance().requested();
     }
 
     /// An answer has been handed over, or is not wanted any more.
@@ -114,8 +120,15 @@ impl Connection {
         }
     }
 
-    /// The connection has taken a piece of an answer. Returns a name for it, for [`Connection::sent`].
-    pub(super) fn took(&self) -> u64 {
+    /// So many frames have come that no request accounts for. Returns whether the client may send them.
+    pub(super) fn may_send(&self, frames: u64) -> bool {
+        frames == 0 || self.allowance().spend(self.now(), frames)
+    }
+
+    /// The connection has taken a piece of an answer, of so many bytes. Returns a name for it, for
+    /// [`Connection::sent`].
+    pub(super) fn took(&self, bytes: usize) -> u64 {
+        self.allowance().answered(bytes);
         let now = self.now();
         let mut unsent = self.unsent();
         unsent.next += 1;
@@ -203,7 +216,7 @@ impl Connection {
 
     /// Whether there is a piece that the client has not taken for too long.
     fn stalls(&self) -> bool {
-        let stall = u64::try_from(self.limits.stall.as_millis()).unwrap_or(u64::MAX);
+        let stall = millis(self.limits.stall);
         self.unsent_since().is_some_and(|since| self.now().saturating_sub(since) >= stall)
     }
 
@@ -213,10 +226,18 @@ impl Connection {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
+        millis(self.clock.monotonic())
+    }
+
+    fn allowance(&self) -> MutexGuard<'_, Allowance> {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unsent(&self) -> MutexGuard<'_, Unsent> {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,5 @@
-//! The socket of a connection, which tells its [`Connection`] when bytes come.
+//! The socket of a connection, which tells its [`Connection`] when bytes come, and ends where a client sends more
+//! frames by HTTP/2 than its requests account for.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,17 +9,19 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::frames::Frames;
 use super::link::Connection;
 
 /// A socket that is watched.
 pub(super) struct Socket {
     stream: TcpStream,
     link: Arc<Connection>,
+    frames: Frames,
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, link: Arc<Connection>) -> Socket {
-        Socket { stream, link }
+        Socket { stream, link, frames: Frames::new() }
     }
 }
 
@@ -28,10 +31,16 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let Socket { stream, link, frames } = &mut *self;
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.link.received();
+        let read = Pin::new(stream).poll_read(cx, buffer);
+        let came = &buffer.filled()[before..];
+        if !came.is_empty() {
+            link.received();
+        }
+        if !link.may_send(frames.read(came)) {
+            let error = "the client sends more frames than its requests account for";
+            return Poll::Ready(Err(io::Error::other(error)));
         }
         read
     }

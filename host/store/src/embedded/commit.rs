@@ -19,7 +19,7 @@ use super::tables::snapshots;
 use crate::{Expect, StoreError, Transaction, Write};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::event::{Event, EventSubject};
-use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::time::Timestamp;
 
 /// Transactions with more bytes than this are encoded where blocking is allowed.
@@ -43,6 +43,22 @@ pub(super) fn is_heavy(transaction: &Transaction) -> bool {
     size > HEAVY
 }
 
+/// Whose it is, where it is about sessions; a principal who owns none otherwise.
+pub(super) fn owner(transaction: &Transaction) -> Principal {
+    let owner = transaction.writes.iter().find_map(|write| match write {
+        Write::Session { record, .. } => Some(record.owner.clone()),
+        Write::Turn(_)
+        | Write::RemoveSession(_)
+        | Write::Template(_)
+        | Write::RemoveTemplate(..)
+        | Write::Agent(..)
+        | Write::RemoveAgent(_)
+        | Write::Idempotency(_)
+        | Write::RemoveIdempotency(_) => None,
+    });
+    owner.unwrap_or_else(Principal::local)
+}
+
 /// Whether it has states that may be there already: sessions and templates are made of what is there.
 fn reads(transaction: &Transaction) -> bool {
     transaction.expect.iter().any(|expect| matches!(expect, Expect::NewSession(_)))
@@ -56,6 +72,8 @@ pub(super) enum EncodedWrite {
     Session(Box<Record>, Option<NewSnapshot>),
     /// A turn of a session, with its number.
     Turn(SessionId, u64, Vec<u8>),
+    /// A turn that is staged, with its number and the bytes of its row.
+    LargeTurn(SessionId, u64, usize),
     /// Remove a session.
     RemoveSession(SessionId),
     /// Keep a template.
@@ -138,8 +156,8 @@ pub(super) struct Encoded {
     pub(super) events: Vec<NewEvent>,
     /// The blobs that it refers to.
     pub(super) shares: BlobUses,
-    /// The components of its agents, which are durable already.
-    pub(super) components: Option<Staged>,
+    /// The components of its agents, and its large turns, which are durable already.
+    pub(super) large: Option<Staged>,
     /// How many bytes it takes in the log, about.
     pub(super) size: usize,
 }
@@ -188,11 +206,18 @@ impl EncodedWrite {
             EncodedWrite::Agent(_, value) => value.len(),
             EncodedWrite::Row(key, value) => key.len() + value.as_ref().map_or(0, Vec::len),
             EncodedWrite::ForgetKeys(_, keys) => keys.iter().map(Vec::len).sum(),
-            EncodedWrite::RemoveSession(_)
+            EncodedWrite::LargeTurn(..)
+            | EncodedWrite::RemoveSession(_)
             | EncodedWrite::RemoveTemplate(..)
             | EncodedWrite::RemoveAgent(_)
             | EncodedWrite::Expire(..) => 0,
         }
+    }
+
+    /// How many bytes of it are staged besides, where that is no component: uploads have a bound of their
+    /// own.
+    fn staged(&self) -> usize {
+        if let EncodedWrite::LargeTurn(_, _, bytes) = self { *bytes } else { 0 }
     }
 
     /// Whether it does nothing but remove.
@@ -206,6 +231,7 @@ impl EncodedWrite {
             | EncodedWrite::ForgetKeys(..) => true,
             EncodedWrite::Session(..)
             | EncodedWrite::Turn(..)
+            | EncodedWrite::LargeTurn(..)
             | EncodedWrite::Template(_)
             | EncodedWrite::Agent(..)
             | EncodedWrite::Row(_, Some(_)) => false,
@@ -217,6 +243,7 @@ impl EncodedWrite {
             EncodedWrite::Session(..) | EncodedWrite::RemoveSession(_) => 1,
             EncodedWrite::Expire(_, sessions) => sessions.len(),
             EncodedWrite::Turn(..)
+            | EncodedWrite::LargeTurn(..)
             | EncodedWrite::Template(_)
             | EncodedWrite::RemoveTemplate(..)
             | EncodedWrite::Agent(..)

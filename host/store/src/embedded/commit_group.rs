@@ -116,7 +116,7 @@ impl<'a> CommitGroup<'a> {
     /// # Errors
     /// Why it is refused. The group is as it was.
     pub(super) fn add(&mut self, transaction: Encoded) -> Result<(), StoreError> {
-        let Encoded { expect, changes, events, shares, components, size: _ } = transaction;
+        let Encoded { expect, changes, events, shares, large, size: _ } = transaction;
         for expected in &expect {
             tables::expect(self, expected)?;
         }
@@ -126,9 +126,9 @@ impl<'a> CommitGroup<'a> {
         self.blobs.check(&shares)?;
         // Before anything goes: it may be the same.
         self.blobs.take(shares);
-        if let Some(components) = components {
-            // Where another agent has the same, it is given the same bytes again.
-            self.batch.put_staged(components, |_| true);
+        if let Some(large) = large {
+            // Where another agent has the same component, it is given the same bytes again.
+            self.batch.put_staged(large, |_| true);
         }
         for change in changes {
             self.apply(change);
@@ -165,6 +165,7 @@ impl<'a> CommitGroup<'a> {
             EncodedWrite::RemoveTemplate(key, name) => self.expect_template(key, name),
             EncodedWrite::RemoveAgent(agent) => self.expect_unused(agent),
             EncodedWrite::Turn(..)
+            | EncodedWrite::LargeTurn(..)
             | EncodedWrite::Template(_)
             | EncodedWrite::Agent(..)
             | EncodedWrite::Row(..)
@@ -178,6 +179,7 @@ impl<'a> CommitGroup<'a> {
         match change {
             EncodedWrite::Session(record, head) => self.write(*record, head),
             EncodedWrite::Turn(id, number, turn) => self.turn(id, number, &turn),
+            EncodedWrite::LargeTurn(id, number, _) => self.large_turn(id, number),
             EncodedWrite::RemoveSession(id) => self.remove_session(id),
             EncodedWrite::Template(template) => self.put_template(template),
             EncodedWrite::RemoveTemplate(key, _) => self.remove_template(key),
@@ -262,6 +264,17 @@ impl<'a> CommitGroup<'a> {
             self.rows.seal(Class::Rows, keys::turn(id, number), turns.as_bytes());
             self.retain_turns(id, number);
         }
+    }
+
+    /// The same for a turn that has been staged as a row of its own. Those before it have theirs from now on.
+    fn large_turn(&mut self, id: SessionId, number: u64) {
+        let Some(Now::Live(live)) = self.sessions.get_mut(&id) else { return };
+        let turns = std::mem::take(&mut live.cell.turns);
+        if let Some(before) = turns.end() {
+            live.changed = true;
+            self.rows.seal(Class::Rows, keys::turn(id, before), turns.as_bytes());
+        }
+        self.retain_turns(id, number);
     }
 
     fn remove_session(&mut self, id: SessionId) {

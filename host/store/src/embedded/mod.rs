@@ -76,6 +76,7 @@ use super::{
 };
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::{Account, MemoryBudget, OutOfMemory};
+use dormouse_base::shares::{Callers, FairSemaphore};
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
@@ -83,6 +84,9 @@ use dormouse_domain::session::Session;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::TurnRecord;
+
+/// Heavy transactions that are encoded and staged at a time; one principal has half of these places.
+const HEAVY: usize = 8;
 
 /// The store in a directory.
 ///
@@ -96,6 +100,8 @@ pub struct Embedded {
     queue: Mutex<Option<Sender<Commit>>>,
     closing: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
     clock: Clock,
+    /// Places for transactions that are heavy.
+    heavy: FairSemaphore,
     failed: watch::Receiver<Option<StoreError>>,
     end: watch::Receiver<Cursor>,
     secret: [u8; 32],
@@ -182,6 +188,7 @@ impl Embedded {
             queue: Mutex::new(Some(queue)),
             closing: Mutex::new(Some((closed, thread))),
             clock: options.clock,
+            heavy: FairSemaphore::new(HEAVY, Callers::Several),
             failed: failure,
             end,
             secret: recovered.secret,
@@ -237,13 +244,17 @@ impl Embedded {
         answered.await.map_err(|_| self.gone())?
     }
 
-    /// Encode a heavy transaction where that may block, queue it, and wait until it is durable.
+    /// Encode a heavy transaction where that may block, queue it, and wait until it is durable. A few are
+    /// encoded and staged at a time, principals in turns: what they hold twice for that is bounded, and the
+    /// disk is left to the log.
     async fn queue_heavy(&self, transaction: Transaction) -> Result<(), StoreError> {
+        let admitted = self.heavy.wait(&commit::owner(&transaction)).await;
         let queue = held(&self.queue).clone().ok_or(StoreError::Closed)?;
         let since = self.clock.monotonic();
         let (answer, answered) = oneshot::channel();
         let draft = move |shared: &_| Draft::new(transaction, Some(shared));
         self.queue_blocking(queue, draft, since, answer).await?;
+        drop(admitted);
         answered.await.map_err(|_| self.gone())?
     }
 

@@ -25,8 +25,8 @@ const COMMIT: usize = 12 << 20;
 #[derive(Debug)]
 pub(in super::super) struct Draft {
     encoded: Encoded,
-    /// The components of agents, with their keys: they are staged always.
-    components: Vec<(Bytes, Bytes)>,
+    /// The components of agents, and large turns, with their keys: they are staged always.
+    large: Vec<(Bytes, Bytes)>,
 }
 
 impl Draft {
@@ -48,36 +48,37 @@ impl Draft {
             changes.push(tables::encode(&mut placer, write)?);
         }
         let events: Vec<NewEvent> = events.iter().map(event).collect();
-        let components = std::mem::take(&mut placer.components);
+        let large = std::mem::take(&mut placer.large);
         let shares = placer.finish()?;
         let of_changes: usize = changes.iter().map(EncodedWrite::size).sum();
         let of_events: usize = events.iter().map(|(_, event)| event.len() + 8).sum();
         let contents = if shares.contents.are_large() { 0 } else { shares.contents.size() };
         let size = of_changes + of_events + 64 * shares.uses.len() + contents + 64;
-        if size > COMMIT {
+        let of_turns: usize = changes.iter().map(EncodedWrite::staged).sum();
+        if size.saturating_add(of_turns) > COMMIT {
             return Err(StoreError::TooLarge { what: "a commit in bytes", limit: COMMIT });
         }
-        let encoded = Encoded { expect, changes, events, shares, components: None, size };
-        Ok(Draft { encoded, components })
+        let encoded = Encoded { expect, changes, events, shares, large: None, size };
+        Ok(Draft { encoded, large })
     }
 
     /// A change that no transaction makes.
     pub(in super::super) fn of(change: EncodedWrite) -> Draft {
         let size = 64 + change.size();
         let encoded = Encoded { changes: vec![change], size, ..Encoded::default() };
-        Draft { encoded, components: Vec::new() }
+        Draft { encoded, large: Vec::new() }
     }
 
     /// Whether something has to be staged before the commit.
     pub(in super::super) fn has_large(&self) -> bool {
-        self.encoded.shares.contents.are_large() || !self.components.is_empty()
+        self.encoded.shares.contents.are_large() || !self.large.is_empty()
     }
 
     /// Bytes of what has to be staged.
     pub(in super::super) fn large_bytes(&self) -> usize {
-        let components: usize = self.components.iter().map(|(_, bytes)| bytes.len()).sum();
+        let large: usize = self.large.iter().map(|(_, bytes)| bytes.len()).sum();
         let contents = &self.encoded.shares.contents;
-        components + if contents.are_large() { contents.size() } else { 0 }
+        large + if contents.are_large() { contents.size() } else { 0 }
     }
 
     /// Stage what is large.
@@ -89,8 +90,8 @@ impl Draft {
         if contents.are_large() {
             *contents = std::mem::take(contents).stage(&store.disk)?;
         }
-        if !self.components.is_empty() {
-            self.encoded.components = Some(store.disk.stage(&self.components)?);
+        if !self.large.is_empty() {
+            self.encoded.large = Some(store.disk.stage(&self.large)?);
         }
         Ok(self.encoded)
     }
@@ -114,16 +115,16 @@ fn event(event: &Event) -> NewEvent {
 pub(in super::super) struct BlobPlacer<'a> {
     blobs: BTreeMap<BlobId, Bytes>,
     uses: BTreeMap<BlobId, u64>,
-    components: Vec<(Bytes, Bytes)>,
+    large: Vec<(Bytes, Bytes)>,
     /// Where a blob may be already, so that it is not written in vain: sessions and templates are
     /// made of what is there. If it goes before they are made, so has what they were to start from.
     known: Option<&'a EmbeddedShared>,
 }
 
 impl BlobPlacer<'_> {
-    /// Take the component of an agent, which is staged under this key.
-    pub(in super::super) fn component(&mut self, key: Vec<u8>, component: Bytes) {
-        self.components.push((key.into(), component));
+    /// Take a value that is staged under this key, however large it is.
+    pub(in super::super) fn stage(&mut self, key: &[u8], value: Bytes) {
+        self.large.push((Bytes::copy_from_slice(key), value));
     }
 
     /// What is referred to, and what of it has to be written.

@@ -87,7 +87,7 @@ pub(super) fn encode(
 ) -> Result<EncodedWrite, StoreError> {
     check_owner(&agent)?;
     if let Some(bytes) = bytes {
-        placer.component(component(agent.reference.digest).to_vec(), bytes);
+        placer.stage(&component(agent.reference.digest), bytes);
     }
     let value = codec::encode_agent(&agent);
     Ok(EncodedWrite::Agent(agent, value))

@@ -28,7 +28,7 @@ use super::keys;
 use super::recovery::Recovery;
 use super::upkeep::audit::Audit;
 use super::upkeep::repair::Repairer;
-use crate::codec::{self, CodecError};
+use crate::codec::CodecError;
 use crate::upkeep::UpkeepError;
 use crate::{Expect, StoreError, Write};
 use dormouse_domain::id::SessionId;
@@ -130,9 +130,7 @@ pub(super) fn encode(
             let head = head.map(|head| placer.snapshot(record.id, head));
             EncodedWrite::Session(Box::new(sessions::record(&record)?), head)
         }
-        Write::Turn(turn) => {
-            EncodedWrite::Turn(turn.session, turn.number, codec::encode_turn(&turn))
-        }
+        Write::Turn(turn) => turns::encode(placer, &turn),
         Write::RemoveSession(id) => EncodedWrite::RemoveSession(id),
         Write::Template(template) => EncodedWrite::Template(templates::encode(placer, *template)?),
         Write::RemoveTemplate(owner, name) => {

@@ -1,15 +1,19 @@
 //! The turns of sessions: `r` session `t` number, the value [`Turns`] up to this one.
 //!
-//! The newest go along with the record of their session.
+//! The newest go along with the record of their session. A large one is staged as a row of its own: the log
+//! and the committer, for which all sessions wait, do not have its bytes.
 
 use bytes::Bytes;
 
+use super::super::commit::{BlobPlacer, EncodedWrite};
+use super::super::engine;
 use super::super::frame::{frame, framed, numbered};
 use super::super::keys;
 use super::super::upkeep::audit::Audit;
 use super::{Table, malformed, sessions};
 use crate::codec::{self, CodecError, RecordKind};
 use dormouse_domain::id::SessionId;
+use dormouse_domain::turn::TurnRecord;
 
 /// What follows the session in the keys of turns.
 pub(in super::super) const TURN: u8 = b't';
@@ -29,6 +33,30 @@ pub(in super::super) fn turns(id: SessionId) -> [u8; 18] {
 /// The turns up to this one.
 pub(in super::super) fn turn(id: SessionId, number: u64) -> [u8; 26] {
     keys::row(id, TURN, number)
+}
+
+/// A turn of a session. One that is large goes to the placer, with the key of a row that has it alone.
+pub(super) fn encode(placer: &mut BlobPlacer<'_>, record: &TurnRecord) -> EncodedWrite {
+    let (id, number) = (record.session, record.number);
+    let encoded = codec::encode_turn(record);
+    if encoded.len() < engine::STAGE {
+        return EncodedWrite::Turn(id, number, encoded);
+    }
+    let key = turn(id, number);
+    let mut row = codec::Envelope::with_capacity(BEFORE + encoded.len());
+    append(row.payload(), number, &encoded);
+    let row = row.seal(&key);
+    let bytes = row.len();
+    placer.stage(&key, row.into());
+    EncodedWrite::LargeTurn(id, number, bytes)
+}
+
+/// What stands before a turn in a row, in bytes: its number and its length.
+const BEFORE: usize = 12;
+
+fn append(out: &mut Vec<u8>, number: u64, turn: &[u8]) {
+    out.extend_from_slice(&number.to_le_bytes());
+    frame(out, |out| out.extend_from_slice(turn));
 }
 
 /// Turns, one after the other, in the order of their numbers.
@@ -53,8 +81,7 @@ impl Turns {
     /// Append a turn.
     pub(in super::super) fn push(&mut self, number: u64, turn: &[u8]) {
         self.count += 1;
-        self.bytes.extend_from_slice(&number.to_le_bytes());
-        frame(&mut self.bytes, |out| out.extend_from_slice(turn));
+        append(&mut self.bytes, number, turn);
     }
 
     /// Whether they are to have a row of their own.
@@ -89,6 +116,11 @@ impl Turns {
     /// The last one.
     pub(in super::super) fn last(&self) -> Option<&[u8]> {
         self.iter().flatten().last().map(|(_, turn)| turn)
+    }
+
+    /// The number of the last.
+    pub(in super::super) fn end(&self) -> Option<u64> {
+        self.iter().flatten().last().map(|(number, _)| number)
     }
 
     /// The number of the first.

@@ -25,7 +25,7 @@ async fn large_heads_and_turns_are_kept_and_go_when_nothing_points_to_them() {
     store.commit(Transaction::create(new(first.clone()), Vec::new())).await.expect("it is created");
     let large = turn(&first, LARGE, LARGE);
     store.commit(Transaction::turn(large.clone())).await.expect("it is committed");
-    assert_eq!(large_packs(&store), 1, "the head; a turn is never so large");
+    assert_eq!(large_packs(&store), 2, "the head, and the turn");
 
     let updated = next(&large.session);
     store
@@ -40,7 +40,7 @@ async fn large_heads_and_turns_are_kept_and_go_when_nothing_points_to_them() {
     store.close().await.expect("it closes");
 
     let store = keeping_one();
-    assert_eq!(large_packs(&store), 1, "the first head is gone");
+    assert_eq!(large_packs(&store), 2, "the first head is gone, and the turn is not");
     let wake_state = store.wake_state(first.id).await.expect("it reads").expect("it is there");
     assert_eq!(wake_state.head, larger.snapshot);
     assert_eq!(
@@ -59,6 +59,51 @@ async fn large_heads_and_turns_are_kept_and_go_when_nothing_points_to_them() {
     let store = keeping_one();
     assert_eq!(large_packs(&store), 0);
     assert_eq!(audit(&store), Census::default());
+}
+
+#[tokio::test]
+async fn large_turns_lie_between_small_ones_and_the_log_does_not_have_their_bytes() {
+    let root = tempfile::tempdir().expect("there is room");
+    let store = open(root.path());
+    let mut now = session(1);
+    store.commit(Transaction::create(new(now.clone()), Vec::new())).await.expect("it is created");
+    let mut turns = Vec::new();
+    for bytes in [1, 1, LARGE, 1, LARGE, LARGE, 1, 1, 1] {
+        let commit = turn(&now, bytes, 1);
+        store.commit(Transaction::turn(commit.clone())).await.expect("it is committed");
+        now = Session::clone(&commit.session);
+        turns.push(std::sync::Arc::unwrap_or_clone(commit.turn));
+        let overlay = inside(&store).disk.stat().overlay_bytes;
+        assert!(overlay < LARGE / 2, "what is not applied yet has {overlay} bytes");
+    }
+    assert_eq!(large_packs(&store), 3, "each is staged");
+    for store in [store, open(root.path())] {
+        let all = store.turns(now.id, 0, most(99)).await.expect("it reads").entries;
+        assert_eq!(all, turns);
+        for expected in &turns {
+            let one = store.turn(now.id, expected.number).await.expect("it reads");
+            assert_eq!(one.as_ref(), Some(expected));
+        }
+        audit(&store);
+        store.close().await.expect("it closes");
+    }
+}
+
+#[tokio::test]
+async fn a_large_turn_goes_when_it_is_not_to_be_kept_any_more() {
+    let keep = Retention { turns: 4, ..Retention::default() };
+    let store = Embedded::temporary(Options { retention: keep, ..small() }).expect("it opens");
+    let mut now = session(1);
+    store.commit(Transaction::create(new(now.clone()), Vec::new())).await.expect("it is created");
+    for number in 1..=40 {
+        let commit = turn(&now, if number % 2 == 0 { LARGE } else { 1 }, 1);
+        store.commit(Transaction::turn(commit.clone())).await.expect("it is committed");
+        now = Session::clone(&commit.session);
+    }
+    let kept = store.turns(now.id, 0, most(99)).await.expect("it reads").entries;
+    let kept: Vec<u64> = kept.iter().map(|turn| turn.number).collect();
+    assert!((4..=8).contains(&kept.len()) && kept.last() == Some(&40), "{kept:?}");
+    assert!(kept.is_sorted_by(|one, next| one + 1 == *next), "without a gap: {kept:?}");
 }
 
 #[tokio::test]

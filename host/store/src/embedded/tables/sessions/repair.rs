@@ -73,7 +73,7 @@ impl Repairer<'_> {
         {
             self.set_aside(&keys::turn(id, first - 1), Bytes::new());
         }
-        let end = cell.turns.iter().flatten().last().map(|turn| turn.0).or(rows.last_turn);
+        let end = cell.turns.end().or(rows.last_turn);
         if end.is_some_and(|end| end < record.usage.last_turn()) {
             self.set_aside(&keys::turn(id, record.usage.last_turn()), Bytes::new());
         }

@@ -135,6 +135,11 @@ impl World {
         Event::session(&session, session.created_at, body)
     }
 
+    /// The agent of all sessions.
+    pub fn agent(&self) -> &AgentRef {
+        &self.agent
+    }
+
     /// What a turn leaves behind.
     pub fn commit(&self, step: Step) -> TurnCommit {
         let (at, session) = (self.time(step.serial), self.session(step));
@@ -203,13 +208,13 @@ impl World {
                 sleep_after: Some(Duration::from_secs(60)),
             },
             config: JsonObject::new(),
-            conversation_id: None,
+            conversation_id: has_thread(session).then(|| session.into()),
             durability: Durability::Turn,
             resume_fallback: None,
             tags: vec![format!("tag-{}", session % TAGS)],
             description: None,
             user_id: Some(format!("user-{}", session % USERS)),
-            thread_key: None,
+            thread_key: has_thread(session).then(|| thread(session)),
             project_id: None,
             metadata: JsonObject::new(),
         }
@@ -274,6 +279,16 @@ impl World {
 /// Whether a session rests, as far as it was not spoken to.
 pub fn is_idle(session: u32) -> bool {
     session.is_multiple_of(3)
+}
+
+/// Whether a session has a thread and a conversation, which no other has.
+pub fn has_thread(session: u32) -> bool {
+    session.is_multiple_of(8)
+}
+
+/// The thread of a session.
+pub fn thread(session: u32) -> String {
+    format!("thread-{session}")
 }
 
 /// Whether a session is a hybrid. Those have something due.

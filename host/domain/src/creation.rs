@@ -268,7 +268,8 @@ fn begin(
         state: State::Initializing,
         profile,
         usage: Usage::default(),
-        created_at: now,
+        // Lists find sessions by the time in their names.
+        created_at: id.made_at().unwrap_or(now),
         started_at: None,
         last_activity_at: now,
         ended_at: None,

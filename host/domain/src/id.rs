@@ -45,13 +45,38 @@ uuid_id! {
     SnapshotId
 }
 
+impl SessionId {
+    /// When it was made, where its name tells: the session was created then.
+    #[must_use]
+    pub fn made_at(self) -> Option<Timestamp> {
+        made_at(self.0)
+    }
+
+    /// The first id that can have been made at this time; ids of later times come after it. The last of all
+    /// ids where no id can tell a time so late.
+    #[must_use]
+    pub fn first_of(time: Timestamp) -> SessionId {
+        // The time has 48 bits, in milliseconds.
+        match u64::try_from(time.0).unwrap_or(0) {
+            millis if millis >> 48 == 0 => SessionId(Uuid::from_u64_pair(millis << 16, 0)),
+            _ => SessionId(Uuid::max()),
+        }
+    }
+}
+
 impl SnapshotId {
     /// When it was made, where its name tells.
+    #[must_use]
     pub fn made_at(self) -> Option<Timestamp> {
-        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
-        let seconds = i64::try_from(seconds).ok()?;
-        Some(Timestamp(seconds.checked_mul(1000)?.checked_add(i64::from(nanos) / 1_000_000)?))
+        made_at(self.0)
     }
+}
+
+/// The time in a UUIDv7.
+fn made_at(id: Uuid) -> Option<Timestamp> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let seconds = i64::try_from(seconds).ok()?;
+    Some(Timestamp(seconds.checked_mul(1000)?.checked_add(i64::from(nanos) / 1_000_000)?))
 }
 
 uuid_id! {

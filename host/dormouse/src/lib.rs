@@ -52,7 +52,9 @@ pub use dormouse_store::upkeep::{
     self, BackupError, BackupSummary, CheckReport, StoreStats, StoreUsage,
 };
 pub use dormouse_store::{
-    EventEntry, PAGE_BYTES, Page, Retention, SessionQuery, SnapshotSummary, Store, StoreError,
+    AgentFilter, Between, EventEntry, InvalidCursor, PAGE_BYTES, Page, PatternStatistics,
+    Retention, SessionCursor, SessionOrder, SessionQuery, SnapshotSummary, Statistics,
+    StatisticsQuery, Store, StoreError, Sums,
 };
 pub use event::EventBatch;
 pub use host::{

@@ -336,6 +336,10 @@ impl From<StoreError> for ApiError {
             StoreError::TooManySessions => {
                 ApiError::new(StatusCode::INSUFFICIENT_STORAGE, code, text)
             }
+            StoreError::QuotaReached { limit } => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).with("limit", limit)
+            }
+            StoreError::CursorOfAnotherOrder => ApiError::new(StatusCode::BAD_REQUEST, code, text),
             StoreError::OutOfMemory => ApiError::out_of_memory(),
             StoreError::Full => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, code, text),
             StoreError::Damaged(_) => ApiError::internal(text),
@@ -395,6 +399,8 @@ mod tests {
         );
         assert_eq!(told(StoreError::Full), (507, "disk_full"));
         assert_eq!(told(StoreError::TooManySessions), (507, "too_many_sessions"));
+        assert_eq!(told(StoreError::QuotaReached { limit: 3 }), (429, "session_quota_reached"));
+        assert_eq!(told(StoreError::CursorOfAnotherOrder), (400, "cursor_of_another_order"));
         assert_eq!(told(StoreError::OutOfMemory), (503, "out_of_memory"));
         assert_eq!(told(StoreError::Unknown("sync".into())), (503, "commit_unknown"));
     }

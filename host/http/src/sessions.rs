@@ -9,7 +9,7 @@ use super::model::query::SessionsQuery;
 use super::model::session::{Created, Deleted, Resume, SessionBody, SessionList};
 use super::model::value::{EndOfPage, Word};
 use super::request::{Caller, JsonBody, OneSession, Params};
-use dormouse::SessionQuery;
+use dormouse::{SessionCursor, SessionOrder, SessionQuery, Timestamp};
 
 /// `POST /api/sessions`
 pub(super) async fn create(
@@ -32,20 +32,22 @@ pub(super) async fn list(
     let found = host.sessions().list(wanted(query)).await?;
     let sessions: Vec<SessionBody> = found.sessions.into_iter().map(SessionBody::from).collect();
     let (total, count) = (found.total, sessions.len());
-    let next = found.next.map(|id| id.to_string());
+    let next = found.next.map(|place| place.id.to_string());
     Ok(Json(SessionList { sessions, total, page, page_size, count, next }))
 }
 
 fn wanted(query: SessionsQuery) -> SessionQuery {
     SessionQuery {
-        owner: None,
         tags: query.all_tags(),
         offset: (query.page() - 1).saturating_mul(query.page_size()),
         limit: query.page_size(),
         pattern: query.pattern.map(|Word(pattern)| pattern),
         status: query.status.map(|Word(status)| status),
         user_id: query.user_id,
-        after: query.after.map(|EndOfPage(id)| id),
+        after: query.after.map(|EndOfPage(id)| {
+            SessionCursor::new(SessionOrder::Newest, Timestamp::default(), id)
+        }),
+        ..SessionQuery::default()
     }
 }
 

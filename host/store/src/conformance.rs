@@ -68,9 +68,12 @@ async fn history<F: Fixture>(mut fixture: F, steps: Vec<Step>) -> Result<(), Sto
     // Nothing is lost and nothing is left: of what is there, and once all has gone.
     let kept = model.sessions.values().map(|(_, kept)| kept.len()).sum();
     fixture.audit(kept, model.templates.len()).await;
-    for id in model.sessions.keys() {
-        fixture.store().commit(Transaction::remove_session(*id, Vec::new())).await?;
+    let all: Vec<_> = model.sessions.keys().copied().collect();
+    for id in all {
+        fixture.store().commit(Transaction::remove_session(id, Vec::new())).await?;
+        model.remove(id);
     }
+    play::lists::compare_statistics(fixture.store(), &model).await?;
     for name in model.templates.keys() {
         let removal = Transaction::remove_template(Principal::local(), name.clone());
         fixture.store().commit(removal).await?;

@@ -17,10 +17,13 @@ mod codec;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod embedded;
+mod label;
 pub mod memory;
 mod page;
+mod query;
 pub mod read;
 mod retention;
+mod statistics;
 mod transaction;
 pub mod upkeep;
 
@@ -28,8 +31,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::query::{
+    AgentFilter, Between, InvalidCursor, SessionCursor, SessionOrder, SessionPage, SessionQuery,
+};
 use self::read::Reads;
 pub use self::retention::Retention;
+pub use self::statistics::{
+    MAX_REMOVED_CELLS, PatternStatistics, Statistics, StatisticsQuery, Sums,
+};
 pub use self::transaction::{
     Expect, MAX_SESSION_RECORDS, NewSessionRecord, Transaction, TurnCommit, Write,
 };
@@ -38,10 +47,8 @@ use dormouse_domain::agent::{AgentName, AgentOwner, AgentRef, Digest, Version};
 use dormouse_domain::code;
 use dormouse_domain::event::{Cursor, Event};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
-use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
-use dormouse_domain::state::Status;
 use dormouse_domain::time::Timestamp;
 
 /// Why the store did not do what it was asked.
@@ -82,6 +89,18 @@ pub enum StoreError {
          operator raise `memory-budget`"
     )]
     TooManySessions,
+    /// The owner, or a user of the owner, has as many sessions as the transaction allows
+    /// ([`Expect::SessionQuota`]): nothing was written.
+    #[error("there are as many sessions as there may be: {limit}; delete some")]
+    QuotaReached {
+        /// How many there may be.
+        limit: u64,
+    },
+    /// The place is one in a list of another order.
+    #[error(
+        "the cursor belongs to a list in another order; a list goes on in the order of its first page"
+    )]
+    CursorOfAnotherOrder,
     /// There is no memory for it now: nothing was written.
     #[error("the host has no memory for one more session now; try again later")]
     OutOfMemory,
@@ -125,6 +144,8 @@ impl StoreError {
             StoreError::SnapshotGone => "snapshot_gone",
             StoreError::TooLarge { .. } => "too_large",
             StoreError::TooManySessions => "too_many_sessions",
+            StoreError::QuotaReached { .. } => "session_quota_reached",
+            StoreError::CursorOfAnotherOrder => "cursor_of_another_order",
             StoreError::OutOfMemory => code::OUT_OF_MEMORY,
             StoreError::Full => "disk_full",
             StoreError::Damaged(_) | StoreError::Io(_) => code::INTERNAL,
@@ -181,27 +202,6 @@ pub enum SnapshotDetail {
     Metadata,
 }
 
-/// Which sessions to list.
-#[derive(Clone, Debug, Default)]
-pub struct SessionQuery {
-    /// Only those of this owner.
-    pub owner: Option<Principal>,
-    /// Only those of this pattern.
-    pub pattern: Option<Pattern>,
-    /// Only those of this status.
-    pub status: Option<Status>,
-    /// Only those with this label.
-    pub user_id: Option<String>,
-    /// Only those with one of these tags. Empty: all.
-    pub tags: Vec<String>,
-    /// Only those behind this one, newest first.
-    pub after: Option<SessionId>,
-    /// How many of these to pass over.
-    pub offset: usize,
-    /// How many to return.
-    pub limit: usize,
-}
-
 /// The most bytes of a page of a list, unless its first entry alone has more: as the entries lie in
 /// the store, which is about what they take in memory.
 pub const PAGE_BYTES: usize = 4 << 20;
@@ -240,17 +240,6 @@ impl Page<EventEntry, Cursor> {
     pub fn end(&self) -> Option<Cursor> {
         self.next.or_else(|| self.entries.last().map(|event| event.cursor))
     }
-}
-
-/// One page of a listing.
-#[derive(Clone, Debug)]
-pub struct SessionPage {
-    /// The sessions, newest first.
-    pub sessions: Vec<Session>,
-    /// How many match, over all pages.
-    pub total: usize,
-    /// The session behind which the list goes on; `None` at its end.
-    pub next: Option<SessionId>,
 }
 
 /// Which agent to look for.

@@ -5,6 +5,7 @@
 //! all that there is, so it is for thousands of sessions, not for millions. Nothing goes by its age.
 
 mod blobs;
+mod removed;
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +14,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use self::state::StoredData;
+use self::state::{StoredData, StoredSession};
+#[cfg(test)]
+use crate::Between;
 use crate::page::Filling;
-use crate::read::{ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadTemplates, ReadTurns};
+use crate::read::{
+    ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadStatistics, ReadTemplates, ReadTurns,
+};
 use crate::{
-    AgentQuery, Bound, EventEntry, PAGE_BYTES, Page, Retention, SessionPage, SessionQuery,
-    SnapshotDetail, SnapshotSummary, Store, StoreError, StoredSnapshot, Transaction, WakeState,
-    codec,
+    AgentQuery, Bound, EventEntry, PAGE_BYTES, Page, Retention, SessionCursor, SessionPage,
+    SessionQuery, SnapshotDetail, SnapshotSummary, Statistics, StatisticsQuery, Store, StoreError,
+    StoredSnapshot, Sums, Transaction, WakeState, codec,
 };
 use dormouse_base::clock::Clock;
 use dormouse_domain::agent::{Agent, Digest};
@@ -58,6 +63,14 @@ pub(crate) enum Flaw {
     LosesHeads,
     /// Nobody is told where the log ends.
     TellsNoEnd,
+    /// Lists do not find what has changed by its tags.
+    ForgetsTagsOfWhatHasChanged,
+    /// Statistics forget what is removed.
+    SubtractsRemovedSessions,
+    /// A page begins with the session behind which it should begin.
+    ListsTheLastOfAPageAgain,
+    /// Lists have those that were active later than they should.
+    IgnoresTheEndOfActivity,
 }
 
 impl Default for MemoryStore {
@@ -133,12 +146,42 @@ impl MemoryStore {
         }
     }
 
+    /// Whether a list has a session.
+    fn finds(&self, query: &SessionQuery, session: &Session) -> bool {
+        #[cfg(test)]
+        if matches!(self.flaw, Some(Flaw::ForgetsTagsOfWhatHasChanged))
+            && session.revision > 1
+            && !query.tags.is_empty()
+        {
+            return false;
+        }
+        #[cfg(test)]
+        if matches!(self.flaw, Some(Flaw::IgnoresTheEndOfActivity)) {
+            let active = Between { before: None, ..query.active };
+            return SessionQuery { active, ..query.clone() }.matches(session);
+        }
+        query.matches(session)
+    }
+
+    /// Whether a page begins with the session behind which it should begin.
+    #[cfg(test)]
+    fn lists_again(&self) -> bool {
+        matches!(self.flaw, Some(Flaw::ListsTheLastOfAPageAgain))
+    }
+
     /// What becomes of a transaction on its way.
     #[cfg(test)]
     fn spoil(&self, transaction: &mut Transaction) {
         use crate::Write;
         match self.flaw {
-            None | Some(Flaw::TellsNoEnd) => {}
+            None
+            | Some(
+                Flaw::TellsNoEnd
+                | Flaw::ForgetsTagsOfWhatHasChanged
+                | Flaw::SubtractsRemovedSessions
+                | Flaw::ListsTheLastOfAPageAgain
+                | Flaw::IgnoresTheEndOfActivity,
+            ) => {}
             Some(Flaw::DropsTheLastEvent) => drop(transaction.events.pop()),
             Some(Flaw::IgnoresWhatIsExpected) => transaction.expect.clear(),
             Some(Flaw::LosesTurns) => {
@@ -209,16 +252,24 @@ impl ReadSessions for MemoryStore {
     }
 
     async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError> {
-        let state = self.open()?;
-        let newest_first = state.sessions.values().rev().map(|held| &held.record);
-        let matching: Vec<_> = newest_first.filter(|it| matches(&query, it)).collect();
+        let (state, start) = (self.open()?, query.start()?);
+        let place = |session: &Session| SessionCursor::of(query.order, session);
+        let sessions = state.sessions.values().map(|held| &held.record);
+        let mut matching: Vec<_> = sessions.filter(|it| self.finds(&query, it)).collect();
+        matching.sort_by(|one, other| place(one).compare(&place(other)));
         let total = matching.len();
-        let behind =
-            matching.into_iter().filter(|it| query.after.is_none_or(|after| it.id < after));
+        let is_behind = |it: &&Session| {
+            #[cfg(test)]
+            if self.lists_again() {
+                return start.is_none_or(|start| start.compare(&place(it)).is_le());
+            }
+            start.is_none_or(|start| start.compare(&place(it)).is_lt())
+        };
+        let behind = matching.into_iter().filter(is_behind);
         let mut page = Filling::new(Bound { entries: query.limit, bytes: PAGE_BYTES });
         for session in behind.skip(query.offset) {
             let bytes = codec::encode_front(session).len() + codec::encode_body(session).len();
-            if !page.take(session.id, bytes, session.clone()) {
+            if !page.take(place(session), bytes, session.clone()) {
                 break;
             }
         }
@@ -243,14 +294,30 @@ impl ReadSessions for MemoryStore {
     }
 }
 
-/// Whether a session is one of those that a query asks for.
-fn matches(query: &SessionQuery, session: &Session) -> bool {
-    let profile = &session.profile;
-    query.owner.as_ref().is_none_or(|owner| *owner == session.owner)
-        && query.pattern.is_none_or(|pattern| pattern == profile.pattern)
-        && query.status.is_none_or(|status| status == session.state.status())
-        && (query.user_id.as_ref()).is_none_or(|user| profile.user_id.as_ref() == Some(user))
-        && (query.tags.is_empty() || query.tags.iter().any(|tag| profile.tags.contains(tag)))
+#[async_trait]
+impl ReadStatistics for MemoryStore {
+    async fn statistics(&self, query: StatisticsQuery) -> Result<Statistics, StoreError> {
+        let state = self.open()?;
+        let mut statistics = Statistics::default();
+        for StoredSession { record, .. } in state.sessions.values() {
+            let profile = &record.profile;
+            let user = profile.user_id.as_deref();
+            if record.owner == query.owner && query.matches(user, &profile.tags, profile.pattern) {
+                let sums = statistics.by_pattern.entry(profile.pattern).or_default();
+                sums.live += Sums::of(record);
+            }
+        }
+        #[cfg(test)]
+        if matches!(self.flaw, Some(Flaw::SubtractsRemovedSessions)) {
+            return Ok(statistics);
+        }
+        state.removed.add_to(&mut statistics, &query);
+        Ok(statistics)
+    }
+
+    fn session_count(&self, owner: &Principal, user: Option<&str>) -> Result<u64, StoreError> {
+        Ok(self.open()?.session_count(owner, user))
+    }
 }
 
 #[async_trait]

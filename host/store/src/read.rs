@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{
     AgentQuery, Bound, EventEntry, Page, SessionPage, SessionQuery, SnapshotDetail,
-    SnapshotSummary, StoreError, StoredSnapshot, WakeState,
+    SnapshotSummary, Statistics, StatisticsQuery, StoreError, StoredSnapshot, WakeState,
 };
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
@@ -18,12 +18,20 @@ use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
 
 /// All that can be read.
 pub trait Reads:
-    ReadSessions + ReadTurns + ReadSnapshots + ReadTemplates + ReadAgents + ReadEvents + ReadIdempotency
+    ReadSessions
+    + ReadStatistics
+    + ReadTurns
+    + ReadSnapshots
+    + ReadTemplates
+    + ReadAgents
+    + ReadEvents
+    + ReadIdempotency
 {
 }
 
 impl<S> Reads for S where
     S: ReadSessions
+        + ReadStatistics
         + ReadTurns
         + ReadSnapshots
         + ReadTemplates
@@ -50,8 +58,15 @@ pub trait ReadSessions: Send + Sync {
     /// The record of a session with its head: what it takes to wake it.
     async fn wake_state(&self, id: SessionId) -> Result<Option<WakeState>, StoreError>;
 
-    /// A page of the sessions that match, newest first. It ends before it has more than
+    /// A page of the sessions that match, in the order of the query. It ends before it has more than
     /// [`PAGE_BYTES`](crate::PAGE_BYTES).
+    ///
+    /// Whoever follows a list from page to page gets each session once that matches all the while, and
+    /// where the list is in the order of activity, whose activity does not change. One that comes, goes
+    /// or changes meanwhile is in the list once, not at all, or where its activity has changed, again.
+    ///
+    /// # Errors
+    /// [`StoreError::CursorOfAnotherOrder`]
     async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError>;
 
     /// Sessions for which something is due at `now`, the longest due first, at most `limit`; only
@@ -65,6 +80,19 @@ pub trait ReadSessions: Send + Sync {
 
     /// When something is due next, over all sessions, later than `now`.
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+}
+
+/// What sessions come to.
+#[async_trait]
+pub trait ReadStatistics: Send + Sync {
+    /// What the sessions of an owner come to that match. No record is read for it.
+    async fn statistics(&self, query: StatisticsQuery) -> Result<Statistics, StoreError>;
+
+    /// How many sessions an owner has, or how many of them have this user. It reads nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`]
+    fn session_count(&self, owner: &Principal, user: Option<&str>) -> Result<u64, StoreError>;
 }
 
 /// The turns of sessions.

@@ -44,6 +44,16 @@ pub enum Expect {
     Agent(AgentRef),
     /// No message has come with this key: else [`StoreError::IdempotencyKeyUsed`].
     NewIdempotencyKey(IdempotencyKey),
+    /// There are at most `limit` sessions of the owner, or with this user of the owner, together with those
+    /// that the transaction adds: else [`StoreError::QuotaReached`].
+    SessionQuota {
+        /// Whose sessions are counted.
+        owner: Principal,
+        /// Only those with this label.
+        user: Option<String>,
+        /// How many there may be.
+        limit: u64,
+    },
 }
 
 /// One thing that a transaction writes. What is removed must be there.
@@ -84,6 +94,21 @@ pub enum Write {
 }
 
 impl Write {
+    /// The session that it adds.
+    pub(crate) fn new_session(&self) -> Option<&Session> {
+        match self {
+            Write::Session { record, .. } => Some(&**record).filter(|record| record.revision == 1),
+            Write::Turn(_)
+            | Write::RemoveSession(_)
+            | Write::Template(_)
+            | Write::RemoveTemplate(..)
+            | Write::Agent(..)
+            | Write::RemoveAgent(_)
+            | Write::Idempotency(_)
+            | Write::RemoveIdempotency(_) => None,
+        }
+    }
+
     /// The snapshot that it writes.
     pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
         match self {
@@ -271,7 +296,8 @@ impl Transaction {
             Expect::Session(_)
             | Expect::NewAgent(_)
             | Expect::Agent(_)
-            | Expect::NewIdempotencyKey(_) => None,
+            | Expect::NewIdempotencyKey(_)
+            | Expect::SessionQuota { .. } => None,
         };
         let expected: HashMap<SessionId, u64> = self.expect.iter().filter_map(revision).collect();
         // Whether each session that is written to gets a record.
@@ -328,7 +354,8 @@ impl Transaction {
             Expect::NewSession(_)
             | Expect::Session(_)
             | Expect::Revision(..)
-            | Expect::NewIdempotencyKey(_) => false,
+            | Expect::NewIdempotencyKey(_)
+            | Expect::SessionQuota { .. } => false,
         });
         if is_expected { Ok(()) } else { Err(StoreError::AgentNotFound(agent.clone())) }
     }

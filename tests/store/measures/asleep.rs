@@ -1,28 +1,24 @@
 //! Very many sessions that sleep: what they cost, and how they are found and woken.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use dormouse::{Pattern, Status, Timestamp};
-use dormouse_store::{SessionQuery, Store, WakeState};
+use dormouse::Timestamp;
+use dormouse_store::{Store, WakeState};
 use dormouse_tests::load::report::{Aim, Figure, Times, float};
 
-use super::Stand;
+use super::{Stand, lists};
 use crate::fleet::Dice;
 use crate::load;
 use crate::machine;
 use crate::table;
 use crate::target::Target;
-use crate::world::{IDLE, OWNERS, TAGS, USERS, World, is_hybrid, is_idle};
+use crate::world::{IDLE, is_hybrid, is_idle};
 
-/// Sessions on a page.
-const PAGE: usize = 50;
 /// Things that are due and asked for at once.
 const DUE: usize = 256;
-/// How often a listing is asked for, at most, and for how long.
+/// How often the store is asked what is due.
 const ASKED: usize = 100;
-/// See [`ASKED`].
-const ASKING: Duration = Duration::from_secs(2);
 
 /// Create them.
 pub async fn fill(mut stand: Stand<'_>, count: u32) -> Result<()> {
@@ -56,7 +52,8 @@ pub async fn measure(mut stand: Stand<'_>, count: u32) -> Result<()> {
         Aim::None,
     );
     stand.report.row("  what the process has grown by", each(memory), aim_of_memory(count));
-    listings(&mut stand, &*store.store, count).await?;
+    lists::pages(&stand.world, &*store.store, count).await?;
+    lists::statistics(&stand.world, &*store.store, count).await?;
     deadlines(&mut stand, &*store.store, count).await?;
     wakes(&mut stand, &store, count).await?;
     let memory = machine::memory()?.saturating_sub(before);
@@ -67,72 +64,6 @@ pub async fn measure(mut stand: Stand<'_>, count: u32) -> Result<()> {
 /// With few sessions the memory of the process counts for more than theirs.
 fn aim_of_memory(count: u32) -> Aim {
     if count < 100_000 { Aim::None } else { Aim::Most(200.0) }
-}
-
-/// A filter, and whether a session passes it.
-type Filter = (&'static str, SessionQuery, fn(u32) -> bool);
-
-fn filters(world: &World) -> [Filter; 7] {
-    let all = SessionQuery { limit: PAGE, ..SessionQuery::default() };
-    let tag = |number: u32| format!("tag-{}", number % TAGS);
-    [
-        ("all", all.clone(), |_| true),
-        ("an owner", SessionQuery { owner: Some(world.owner(7)), ..all.clone() }, |session| {
-            session % OWNERS == 7
-        }),
-        ("a pattern", SessionQuery { pattern: Some(Pattern::Hybrid), ..all.clone() }, is_hybrid),
-        ("a status", SessionQuery { status: Some(Status::Idle), ..all.clone() }, is_idle),
-        (
-            "a user",
-            SessionQuery { user_id: Some("user-77".to_owned()), ..all.clone() },
-            |session| session % USERS == 77,
-        ),
-        (
-            "one of two tags",
-            SessionQuery { tags: vec![tag(3), tag(4)], ..all.clone() },
-            |session| [3, 4].contains(&(session % TAGS)),
-        ),
-        (
-            "an owner, a pattern, a status",
-            SessionQuery {
-                owner: Some(world.owner(3)),
-                pattern: Some(Pattern::Hybrid),
-                status: Some(Status::Idle),
-                ..all
-            },
-            |session| session % OWNERS == 3 && is_hybrid(session) && is_idle(session),
-        ),
-    ]
-}
-
-async fn listings(stand: &mut Stand<'_>, store: &dyn Store, count: u32) -> Result<()> {
-    table::head("a page of 50", &["of", "first p50", "first max", "last p50", "last max"]);
-    for (name, query, passes) in filters(&stand.world) {
-        let expected = (0..count).filter(|session| passes(*session)).count();
-        let mut columns = vec![expected.to_string()];
-        for offset in [0, expected.saturating_sub(PAGE)] {
-            let times = Times::new();
-            let begun = Instant::now();
-            for _ in 0..ASKED {
-                let query = SessionQuery { offset, ..query.clone() };
-                let page = times.time(store.sessions(query)).await?;
-                ensure!(page.total == expected, "{name}: {} and not {expected}", page.total);
-                let length = expected.min(PAGE);
-                ensure!(page.sessions.len() == length, "{name}: a page of {}", page.sessions.len());
-                if begun.elapsed() > ASKING {
-                    break;
-                }
-            }
-            columns.extend([0.5, 1.0].map(|part| Figure::Time(times.at(part)).show()));
-        }
-        table::line(name, &columns);
-    }
-    // That what is listed is what was asked for, and in its order, one page shows.
-    let newest = store.sessions(SessionQuery { limit: PAGE, ..SessionQuery::default() }).await?;
-    for (session, record) in (0..count).rev().zip(newest.sessions) {
-        ensure!(record.id == stand.world.id(session), "the newest sessions are not listed first");
-    }
-    Ok(())
 }
 
 async fn deadlines(stand: &mut Stand<'_>, store: &dyn Store, count: u32) -> Result<()> {

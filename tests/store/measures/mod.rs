@@ -3,6 +3,7 @@
 mod asleep;
 pub mod contest;
 mod kill;
+mod lists;
 mod sustained;
 mod turns;
 

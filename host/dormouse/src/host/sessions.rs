@@ -17,7 +17,7 @@ use dormouse_domain::pattern::Pattern;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::template::Template;
 use dormouse_sandbox::environment;
-use dormouse_store::{NewSessionRecord, SessionQuery, StoreError, Transaction};
+use dormouse_store::{NewSessionRecord, SessionCursor, SessionQuery, StoreError, Transaction};
 
 /// Why a session was not created.
 #[derive(Debug, thiserror::Error)]
@@ -84,12 +84,12 @@ pub struct Sessions(pub(super) Host);
 /// One page of a listing.
 #[derive(Clone, Debug)]
 pub struct SessionListing {
-    /// The sessions, newest first.
+    /// The sessions, in the order of the query.
     pub sessions: Vec<SessionInfo>,
     /// How many match, over all pages.
     pub total: usize,
-    /// The session behind which the list goes on, for `after` of the next query; `None` at its end.
-    pub next: Option<SessionId>,
+    /// Where the list goes on, for `after` of the next query; `None` at its end.
+    pub next: Option<SessionCursor>,
 }
 
 impl Sessions {
@@ -226,7 +226,7 @@ impl Sessions {
         SessionHandle::new(self.0.clone(), id)
     }
 
-    /// The caller's sessions that match, newest first. A page ends before it has more than
+    /// The caller's sessions that match, in the order of the query. A page ends before it has more than
     /// [`PAGE_BYTES`](crate::PAGE_BYTES): then it may have fewer than were asked for, and `next` says
     /// where the list goes on.
     ///

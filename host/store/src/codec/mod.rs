@@ -25,7 +25,9 @@ use minicbor::{CborLen, Decode, Encode};
 
 pub(crate) use agent::{decode_agent, encode_agent};
 pub(crate) use event::{decode_event, encode_event};
-pub(crate) use session::{decode_front, decode_session, encode_body, encode_front};
+pub(crate) use session::{
+    decode_front, decode_front_with_grouping, decode_session, encode_body, encode_front,
+};
 pub(crate) use snapshot::{
     decode_chunks, decode_snapshot, decode_summary, encode_chunks, encode_snapshot,
 };

@@ -1,26 +1,26 @@
 //! The record of a session, in two rows.
 //!
 //! The *front* holds what the indexes and the deadlines are made of, so that opening the store
-//! decodes nothing else; the *body* holds the rest.
+//! decodes nothing else; the *body* holds the rest. Of long labels in the body the front has the keys.
 
-use std::time::Duration;
+mod fields;
 
 use minicbor::{CborLen, Decode, Encode};
 
+use self::fields::{LabelRow, LimitsRow, PatternRow, SpentRow, StateRow};
 use super::{CodecError, DigestRow, IdRow, JsonRow, from_cbor, to_cbor};
+use crate::label::{Grouping, LabelKey};
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
-use dormouse_domain::limits::{Limits, NanoUsd, Usage};
-use dormouse_domain::pattern::Pattern;
+use dormouse_domain::limits::{NanoUsd, Usage};
 use dormouse_domain::session::{
     BeforeUpgrade, Durability, JsonObject, Profile, ResumeFallback, Session,
 };
-use dormouse_domain::state::{Reason, Resumable, State};
 use dormouse_domain::time::Timestamp;
 
 /// The front of this record.
 pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
-    let profile = &session.profile;
+    let (profile, grouping) = (&session.profile, Grouping::of(session));
     to_cbor(&FrontRow {
         id: session.id.0.into(),
         revision: session.revision,
@@ -40,6 +40,10 @@ pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
             head: before.head.map(|head| head.0.into()),
             head_parent: before.head_parent.map(|parent| parent.0.into()),
         }),
+        thread: grouping.thread.map(LabelRow::of),
+        conversation: grouping.conversation.map(LabelRow::of),
+        project: grouping.project.map(LabelRow::of),
+        spent: SpentRow::of(&session.usage),
     })
 }
 
@@ -77,9 +81,21 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
     })
 }
 
-/// The record with this front, and nothing of its body: enough for indexes and deadlines.
+/// The record with this front, and nothing of its body but what it has spent: enough for deadlines.
 pub(crate) fn decode_front(front: &[u8]) -> Result<Session, CodecError> {
     from_cbor::<FrontRow<'_>>(front)?.session()
+}
+
+/// The same, and the labels that the body has: enough for the index.
+pub(crate) fn decode_front_with_grouping(front: &[u8]) -> Result<(Session, Grouping), CodecError> {
+    let row = from_cbor::<FrontRow<'_>>(front)?;
+    let key = |row: &Option<LabelRow>| row.as_ref().map(|row| LabelKey(row.0));
+    let grouping = Grouping {
+        thread: key(&row.thread),
+        conversation: key(&row.conversation),
+        project: key(&row.project),
+    };
+    Ok((row.session()?, grouping))
 }
 
 /// The record of this front and body.
@@ -119,6 +135,15 @@ struct FrontRow<'a> {
     head: Option<IdRow>,
     #[b(13)]
     before_upgrade: Option<BeforeUpgradeRow<'a>>,
+    #[n(14)]
+    thread: Option<LabelRow>,
+    #[n(15)]
+    conversation: Option<LabelRow>,
+    #[n(16)]
+    project: Option<LabelRow>,
+    /// Absent: nothing.
+    #[n(17)]
+    spent: Option<SpentRow>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -212,72 +237,6 @@ enum ResumeFallbackRow {
     Fresh,
 }
 
-#[derive(Encode, Decode, CborLen)]
-enum StateRow<'a> {
-    #[n(0)]
-    Initializing,
-    #[n(1)]
-    Active,
-    #[n(2)]
-    Idle,
-    #[n(3)]
-    Paused(#[n(0)] ResumableRow),
-    #[n(4)]
-    Stopping(#[b(0)] &'a str),
-    #[n(5)]
-    Error(#[b(0)] &'a str),
-    #[n(6)]
-    Completed,
-    #[n(7)]
-    Terminated(#[b(0)] &'a str),
-}
-
-#[derive(Encode, Decode, CborLen)]
-#[cbor(index_only)]
-enum ResumableRow {
-    #[n(0)]
-    Initializing,
-    #[n(1)]
-    Active,
-    #[n(2)]
-    Idle,
-}
-
-#[derive(Encode, Decode, CborLen)]
-#[cbor(index_only)]
-enum PatternRow {
-    #[n(0)]
-    Ephemeral,
-    #[n(1)]
-    LongRunning,
-    #[n(2)]
-    Hybrid,
-    #[n(3)]
-    SingleContainer,
-}
-
-#[derive(Encode, Decode, CborLen)]
-struct LimitsRow {
-    #[n(0)]
-    max_turns: Option<u64>,
-    #[n(1)]
-    max_budget: Option<i64>,
-    #[n(2)]
-    max_fuel: Option<u64>,
-    #[n(3)]
-    max_fuel_per_turn: u64,
-    #[n(4)]
-    max_memory_bytes: u64,
-    #[n(5)]
-    turn_timeout: Duration,
-    #[n(6)]
-    max_idle: Option<Duration>,
-    #[n(7)]
-    max_lifetime: Option<Duration>,
-    #[n(8)]
-    sleep_after: Option<Duration>,
-}
-
 /// A reference to an agent. Agents themselves are kept under it too.
 #[derive(Encode, Decode, CborLen)]
 pub(super) struct AgentRefRow<'a> {
@@ -315,7 +274,7 @@ impl FrontRow<'_> {
                 project_id: None,
                 metadata: JsonObject::new(),
             },
-            usage: Usage::default(),
+            usage: self.spent.map_or_else(Usage::default, SpentRow::usage),
             created_at: Timestamp(self.created_at),
             started_at: None,
             last_activity_at: Timestamp(self.last_activity_at),
@@ -405,88 +364,6 @@ impl ResumeFallbackRow {
         match self {
             ResumeFallbackRow::Parent => ResumeFallback::Parent,
             ResumeFallbackRow::Fresh => ResumeFallback::Fresh,
-        }
-    }
-}
-
-impl StateRow<'_> {
-    fn of(state: &State) -> StateRow<'_> {
-        match state {
-            State::Initializing => StateRow::Initializing,
-            State::Active => StateRow::Active,
-            State::Idle => StateRow::Idle,
-            State::Paused(Resumable::Initializing) => StateRow::Paused(ResumableRow::Initializing),
-            State::Paused(Resumable::Active) => StateRow::Paused(ResumableRow::Active),
-            State::Paused(Resumable::Idle) => StateRow::Paused(ResumableRow::Idle),
-            State::Stopping(reason) => StateRow::Stopping(&reason.0),
-            State::Error(reason) => StateRow::Error(&reason.0),
-            State::Completed => StateRow::Completed,
-            State::Terminated(reason) => StateRow::Terminated(&reason.0),
-        }
-    }
-
-    fn state(self) -> State {
-        match self {
-            StateRow::Initializing => State::Initializing,
-            StateRow::Active => State::Active,
-            StateRow::Idle => State::Idle,
-            StateRow::Paused(ResumableRow::Initializing) => State::Paused(Resumable::Initializing),
-            StateRow::Paused(ResumableRow::Active) => State::Paused(Resumable::Active),
-            StateRow::Paused(ResumableRow::Idle) => State::Paused(Resumable::Idle),
-            StateRow::Stopping(reason) => State::Stopping(Reason::new(reason)),
-            StateRow::Error(reason) => State::Error(Reason::new(reason)),
-            StateRow::Completed => State::Completed,
-            StateRow::Terminated(reason) => State::Terminated(Reason::new(reason)),
-        }
-    }
-}
-
-impl PatternRow {
-    fn of(pattern: Pattern) -> PatternRow {
-        match pattern {
-            Pattern::Ephemeral => PatternRow::Ephemeral,
-            Pattern::LongRunning => PatternRow::LongRunning,
-            Pattern::Hybrid => PatternRow::Hybrid,
-            Pattern::SingleContainer => PatternRow::SingleContainer,
-        }
-    }
-
-    fn pattern(self) -> Pattern {
-        match self {
-            PatternRow::Ephemeral => Pattern::Ephemeral,
-            PatternRow::LongRunning => Pattern::LongRunning,
-            PatternRow::Hybrid => Pattern::Hybrid,
-            PatternRow::SingleContainer => Pattern::SingleContainer,
-        }
-    }
-}
-
-impl LimitsRow {
-    fn of(limits: &Limits) -> LimitsRow {
-        LimitsRow {
-            max_turns: limits.max_turns,
-            max_budget: limits.max_budget.map(|budget| budget.0),
-            max_fuel: limits.max_fuel,
-            max_fuel_per_turn: limits.max_fuel_per_turn,
-            max_memory_bytes: limits.max_memory_bytes,
-            turn_timeout: limits.turn_timeout,
-            max_idle: limits.max_idle,
-            max_lifetime: limits.max_lifetime,
-            sleep_after: limits.sleep_after,
-        }
-    }
-
-    fn limits(self) -> Limits {
-        Limits {
-            max_turns: self.max_turns,
-            max_budget: self.max_budget.map(NanoUsd),
-            max_fuel: self.max_fuel,
-            max_fuel_per_turn: self.max_fuel_per_turn,
-            max_memory_bytes: self.max_memory_bytes,
-            turn_timeout: self.turn_timeout,
-            max_idle: self.max_idle,
-            max_lifetime: self.max_lifetime,
-            sleep_after: self.sleep_after,
         }
     }
 }

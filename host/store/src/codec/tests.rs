@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::conformance::samples;
+use crate::label::Grouping;
+use crate::statistics::Spent;
 use dormouse_domain::agent::{AgentOwner, Digest, StartRandomness, Visibility};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Event, EventBody, EventSubject, SleepCause};
@@ -70,11 +72,14 @@ proptest! {
     }
 
     #[test]
-    fn the_front_of_a_session_is_enough_for_its_deadline(session in samples::session()) {
+    fn the_front_of_a_session_is_enough_for_its_deadline_and_for_the_index(session in samples::session()) {
         let front = decode_front(&encode_front(&session)).expect("it decodes");
         prop_assert_eq!(deadline::next(&front), deadline::next(&session));
         prop_assert_eq!(front.state.status(), session.state.status());
-        prop_assert_eq!(front.profile.tags, session.profile.tags);
+        prop_assert_eq!(Spent::of(&front), Spent::of(&session));
+        prop_assert_eq!(&front.profile.tags, &session.profile.tags);
+        let grouping = decode_front_with_grouping(&encode_front(&session)).map(|front| front.1);
+        prop_assert_eq!(grouping, Ok(Grouping::of(&session)));
     }
 
     #[test]
@@ -127,7 +132,7 @@ proptest! {
     ) {
         let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 9));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
-        let front = with_two_more_fields(&encode_front(&session), 14);
+        let front = with_two_more_fields(&encode_front(&session), 18);
         let body = with_two_more_fields(&encode_body(&session), 23);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
         prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 13)), Ok(turn));

@@ -31,6 +31,12 @@ pub fn uuid(number: u64) -> Uuid {
     Uuid::from_u64_pair(0x0190_0000_0000_7000, number)
 }
 
+/// The id of a session that was created at this time, and is the one of this number.
+pub fn session_id_at(time: Timestamp, number: u64) -> SessionId {
+    let SessionId(first) = SessionId::first_of(time);
+    SessionId(Uuid::from_u64_pair(first.as_u64_pair().0 | 0x7000, number))
+}
+
 /// The session of this number.
 pub fn session_id(number: u64) -> SessionId {
     SessionId(uuid(number))

@@ -1,17 +1,21 @@
 //! What a store must answer, as a few ordered maps say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use proptest::sample::Index;
 
 use super::KEPT;
 use super::examples::{session, session_id, uuid};
-use crate::{EventEntry, NewSessionRecord, Page, SessionQuery, TurnCommit};
+use crate::{
+    Between, EventEntry, MAX_REMOVED_CELLS, NewSessionRecord, Page, SessionQuery, Statistics,
+    StatisticsQuery, Sums, TurnCommit,
+};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Cursor, Event};
-use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::template::Template;
@@ -31,7 +35,12 @@ pub(super) struct Model {
     /// In the order of upload.
     pub(super) agents: Vec<Agent>,
     pub(super) messages: HashMap<IdempotencyKey, IdempotencyRecord>,
+    /// What removed sessions came to.
+    removed: BTreeMap<Principal, BTreeMap<Cell, Sums>>,
 }
+
+/// A user, some tags, and a pattern.
+type Cell = (Option<String>, BTreeSet<String>, Pattern);
 
 impl Model {
     pub(super) fn pick(&self, at: Index) -> SessionId {
@@ -82,6 +91,54 @@ impl Model {
         }
     }
 
+    /// Remove a session. Returns whether it was there.
+    pub(super) fn remove(&mut self, id: SessionId) -> bool {
+        let Some((session, _)) = self.sessions.remove(&id) else { return false };
+        self.turns.retain(|(session, _), _| *session != id);
+        let profile = &session.profile;
+        let tags = profile.tags.iter().cloned().collect();
+        let own = (profile.user_id.clone(), tags, profile.pattern);
+        let cells = self.removed.entry(session.owner.clone()).or_default();
+        let is_full = cells.len() >= MAX_REMOVED_CELLS && !cells.contains_key(&own);
+        let cell = if is_full { (None, BTreeSet::new(), profile.pattern) } else { own };
+        *cells.entry(cell).or_default() += Sums::of(&session);
+        true
+    }
+
+    /// What `statistics` must answer.
+    pub(super) fn statistics(&self, query: &StatisticsQuery) -> Statistics {
+        let mut all = Statistics::default();
+        let has_tag = |tags: &BTreeSet<String>| {
+            query.tags.is_empty() || query.tags.iter().any(|tag| tags.contains(tag))
+        };
+        let is_meant = |user: &Option<String>, tags: &BTreeSet<String>, pattern: Pattern| {
+            (query.user_id.is_none() || query.user_id == *user)
+                && has_tag(tags)
+                && query.pattern.is_none_or(|wanted| wanted == pattern)
+        };
+        for (session, _) in self.sessions.values().filter(|(it, _)| it.owner == query.owner) {
+            let profile = &session.profile;
+            let tags = profile.tags.iter().cloned().collect();
+            if is_meant(&profile.user_id, &tags, profile.pattern) {
+                all.by_pattern.entry(profile.pattern).or_default().live += Sums::of(session);
+            }
+        }
+        for ((user, tags, pattern), sums) in self.removed.get(&query.owner).into_iter().flatten() {
+            if is_meant(user, tags, *pattern) {
+                all.by_pattern.entry(*pattern).or_default().removed += *sums;
+            }
+        }
+        all
+    }
+
+    /// How many sessions an owner has, or how many of them have this user.
+    pub(super) fn session_count(&self, owner: &Principal, user: Option<&str>) -> u64 {
+        let all = self.sessions.values().map(|(session, _)| session);
+        let own = all.filter(|session| session.owner == *owner);
+        let has_user = |it: &&Session| user.is_none() || it.profile.user_id.as_deref() == user;
+        own.filter(has_user).count() as u64
+    }
+
     pub(super) fn new_snapshot(&mut self) -> SnapshotId {
         SnapshotId(uuid(1 << 62 | self.snapshots.len() as u64))
     }
@@ -130,12 +187,29 @@ impl Model {
 }
 
 pub(super) fn matches(query: &SessionQuery, session: &Session) -> bool {
-    query.owner.as_ref().is_none_or(|owner| *owner == session.owner)
-        && query.pattern.is_none_or(|pattern| pattern == session.profile.pattern)
+    let profile = &session.profile;
+    let conversation = profile.conversation_id.as_ref().map(|id| match id.as_str() {
+        Some(text) => text.to_owned(),
+        None => id.to_string(),
+    });
+    let labels = [
+        (&query.user_id, &profile.user_id),
+        (&query.conversation_id, &conversation),
+        (&query.thread_key, &profile.thread_key),
+        (&query.project_id, &profile.project_id),
+    ];
+    labels.iter().all(|(wanted, label)| wanted.is_none() || wanted == label)
+        && query.owner.as_ref().is_none_or(|owner| *owner == session.owner)
+        && query.pattern.is_none_or(|pattern| pattern == profile.pattern)
         && query.status.is_none_or(|status| status == session.state.status())
-        && query.user_id.as_ref().is_none_or(|_| query.user_id == session.profile.user_id)
-        && (query.tags.is_empty()
-            || query.tags.iter().any(|tag| session.profile.tags.contains(tag)))
+        && query.agent.as_ref().is_none_or(|agent| agent.matches(&profile.agent))
+        && (query.tags.is_empty() || query.tags.iter().any(|tag| profile.tags.contains(tag)))
+        && is_between(query.created, session.id.made_at().expect("it tells the time"))
+        && is_between(query.active, session.last_activity_at)
+}
+
+fn is_between(span: Between, time: Timestamp) -> bool {
+    span.after.is_none_or(|after| after < time) && span.before.is_none_or(|before| time < before)
 }
 
 /// The first of these, as a page.

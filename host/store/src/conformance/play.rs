@@ -1,11 +1,13 @@
 //! Playing a history to a store, and comparing what it answers with what it must.
 
+pub(super) mod lists;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Fixture;
-use super::examples::{agent, creation_of, event, most, new, next, session, session_id, turn};
-use super::model::{Model, matches, page_of};
+use super::examples::{agent, event, most, new, next, session, session_id, turn};
+use super::model::{Model, page_of};
 use super::steps::{Step, lean, state_of};
 use crate::{
     AgentQuery, Expect, Page, SessionQuery, SnapshotDetail, Store, StoreError, Transaction,
@@ -14,6 +16,7 @@ use crate::{
 use dormouse_domain::agent::{AgentRef, Digest, Visibility};
 use dormouse_domain::event::{Cursor, Event, EventBody, EventSubject};
 use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::session::{BeforeUpgrade, Session};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::template::{Template, TemplateSummary};
@@ -28,22 +31,8 @@ pub(super) async fn take<F: Fixture>(
 ) -> Result<(), StoreError> {
     let store = fixture.store();
     match step {
-        Step::Create(session) => {
-            let mut session = *session;
-            // Ids are ordered by creation, but need not come in that order.
-            session.id = session_id((session.revision >> 40 << 16) + model.ever.len() as u64);
-            session.revision = 1;
-            session.head = None;
-            session.before_upgrade = None;
-            (session.usage.turns, session.usage.uncounted) = (0, 0);
-            if let Some(agent) = model.agents.first() {
-                session.profile.agent = agent.reference.clone();
-            }
-            let events = vec![creation_of(&session)];
-            store.commit(Transaction::create(new(session.clone()), events.clone())).await?;
-            model.ever.push(session.id);
-            model.log.extend(events);
-            model.sessions.insert(session.id, (session, Vec::new()));
+        Step::Create { session, quota, of_user } => {
+            lists::create(store, model, *session, quota, of_user).await?;
         }
         Step::Turn { at, answer, head, state } => {
             let id = model.pick(at);
@@ -70,13 +59,17 @@ pub(super) async fn take<F: Fixture>(
             store.commit(Transaction::turn(commit.clone())).await?;
             model.turned(commit, whole);
         }
-        Step::Update { at, state, context, active, drop_head } => {
+        Step::Update { at, state, context, active, drop_head, labels, cost } => {
             let id = model.pick(at);
             let Some((before, _)) = model.sessions.get(&id).cloned() else { return Ok(()) };
             let mut session = next(&before);
             session.state = state;
             session.context = context;
             session.last_activity_at = Timestamp(active);
+            session.usage.cost += NanoUsd(cost);
+            if let Some(labels) = labels {
+                labels.put_on(&mut session.profile);
+            }
             if drop_head {
                 session.head = None;
             }
@@ -172,10 +165,9 @@ pub(super) async fn take<F: Fixture>(
             let gone =
                 Event::owned(&Principal::local(), id, Timestamp(9), EventBody::SessionDeleted);
             let deleted = store.commit(Transaction::remove_session(id, vec![gone.clone()])).await;
-            if model.sessions.remove(&id).is_some() {
+            if model.remove(id) {
                 deleted?;
                 model.log.push(gone);
-                model.turns.retain(|(session, _), _| *session != id);
             } else {
                 assert!(matches!(deleted, Err(StoreError::NotFound(_))));
             }
@@ -191,30 +183,9 @@ pub(super) async fn take<F: Fixture>(
             assert!(matches!(again, Err(StoreError::Conflict(_))));
         }
         Step::Query { query, offset, limit } => {
-            let query = SessionQuery {
-                owner: query.owner.map(Principal),
-                pattern: query.pattern,
-                status: query.status.map(|state| state.status()),
-                user_id: query.user,
-                tags: query.tags,
-                after: None,
-                offset,
-                limit,
-            };
-            let page = store.sessions(query.clone()).await?;
-            let all = model.sessions.values().rev().map(|(session, _)| session);
-            let all: Vec<_> = all.filter(|session| matches(&query, session)).cloned().collect();
-            assert_eq!(page.total, all.len());
-            let expected: Vec<_> = all.iter().skip(offset).take(limit).cloned().collect();
-            assert_eq!(page.sessions, expected);
-            let behind: Vec<_> = all.into_iter().skip(offset + expected.len()).collect();
-            let goes_on = !behind.is_empty() && limit > 0;
-            assert_eq!(page.next, expected.last().map(|last| last.id).filter(|_| goes_on));
-            if page.next.is_some() {
-                let rest = SessionQuery { after: page.next, offset: 0, limit: 99, ..query };
-                assert_eq!(store.sessions(rest).await?.sessions, behind);
-            }
+            lists::list(store, model, query, offset, limit).await?
         }
+        Step::Statistics(picks) => lists::statistics(store, model, picks).await?,
         Step::Due { now, limit } => {
             let now = Timestamp(now);
             let all = model.due();
@@ -423,6 +394,7 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
     assert_eq!(store.due(None, Timestamp::NEVER, usize::MAX).await?, due);
     let all = store.sessions(SessionQuery { limit: 1, ..SessionQuery::default() }).await?;
     assert_eq!(all.total, model.sessions.len());
+    lists::compare_statistics(store, model).await?;
     compare_agents(store, model).await
 }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::AgentFilter;
 use dormouse_domain::agent::{
     Agent, AgentOwner, AgentRef, ComponentInfo, Digest, Export, Exports, StartRandomness,
     Statefulness, Visibility,
@@ -56,6 +57,20 @@ fn owner() -> impl Strategy<Value = AgentOwner> {
     prop_oneof![Just(AgentOwner::Host), principal]
 }
 
+/// Of the agents that histories upload, and of others.
+pub fn agent_filter() -> impl Strategy<Value = AgentFilter> {
+    let name = proptest::sample::select(vec!["agent-0", "agent-1", "echo"]);
+    let owner = proptest::sample::select(vec!["ann", "ben"]);
+    let owner = owner.prop_map(|name| AgentOwner::Principal(Principal(name.to_owned())));
+    let owner = prop_oneof![Just(AgentOwner::Host), owner];
+    let named = (name, of(owner), of("[0-2]")).prop_map(|(name, owner, version)| {
+        let version = version.map(|version| version.parse().expect("it is a version"));
+        AgentFilter::Named { owner, name: name.parse().expect("it is a name"), version }
+    });
+    let component = (0..3_u8).prop_map(|byte| AgentFilter::Component(Digest::of(&[byte; 100])));
+    prop_oneof![named, component]
+}
+
 pub fn state() -> impl Strategy<Value = State> {
     let reason = || "[a-z]{0,6}".prop_map(|word| Reason::new(&word));
     prop_oneof![
@@ -101,27 +116,66 @@ fn limits() -> impl Strategy<Value = Limits> {
     })
 }
 
+/// The labels of a session, of few texts, so that some have the same.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    /// May have one twice.
+    pub tags: Vec<String>,
+    pub user_id: Option<String>,
+    pub conversation_id: Option<Value>,
+    pub thread_key: Option<String>,
+    pub project_id: Option<String>,
+}
+
+impl Labels {
+    /// Give a session these labels.
+    pub fn put_on(self, profile: &mut Profile) {
+        profile.tags = self.tags;
+        profile.user_id = self.user_id;
+        profile.conversation_id = self.conversation_id;
+        profile.thread_key = self.thread_key;
+        profile.project_id = self.project_id;
+    }
+}
+
+pub fn labels() -> impl Strategy<Value = Labels> {
+    let conversation = prop_oneof!["[1-2]".prop_map(Value::from), (1..3).prop_map(Value::from)];
+    let single = (of("[u-w]"), of(conversation), of("[a-b]"), of("[a-b]"));
+    (vec("[a-c]", 0..3), single).prop_map(
+        |(tags, (user_id, conversation_id, thread_key, project_id))| Labels {
+            tags,
+            user_id,
+            conversation_id,
+            thread_key,
+            project_id,
+        },
+    )
+}
+
 fn profile() -> impl Strategy<Value = Profile> {
-    let labels = (vec("[a-c]", 0..3), of(".{0,9}"), of("[u-w]"), of("[a-z]"), of("[a-z]"));
-    let objects = (object(), of("[a-z]{1,4}".prop_map(Value::from)), object());
+    let objects = (object(), of(".{0,9}"), object());
     let fallback = prop_oneof![Just(ResumeFallback::Parent), Just(ResumeFallback::Fresh)];
     let durability = prop_oneof![Just(Durability::Turn), Just(Durability::Sleep)];
     let saving = (durability, of(fallback));
-    (reference(), pattern(), limits(), labels, objects, saving).prop_map(
-        |(agent, pattern, limits, labels, objects, saving)| Profile {
-            agent,
-            durability: saving.0,
-            resume_fallback: saving.1,
-            pattern,
-            limits,
-            config: objects.0,
-            conversation_id: objects.1,
-            tags: labels.0,
-            description: labels.1,
-            user_id: labels.2,
-            thread_key: labels.3,
-            project_id: labels.4,
-            metadata: objects.2,
+    (reference(), pattern(), limits(), labels(), objects, saving).prop_map(
+        |(agent, pattern, limits, labels, objects, saving)| {
+            let mut profile = Profile {
+                agent,
+                durability: saving.0,
+                resume_fallback: saving.1,
+                pattern,
+                limits,
+                config: objects.0,
+                conversation_id: None,
+                tags: Vec::new(),
+                description: objects.1,
+                user_id: None,
+                thread_key: None,
+                project_id: None,
+                metadata: objects.2,
+            };
+            labels.put_on(&mut profile);
+            profile
         },
     )
 }

@@ -6,17 +6,24 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::samples;
+use crate::{AgentFilter, Between, SessionOrder};
 use dormouse_domain::agent::{AgentOwner, Digest};
 use dormouse_domain::id::Principal;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
 use dormouse_domain::state::State;
+use dormouse_domain::time::Timestamp;
 
 /// One step of a random history. Sessions are picked among those that were ever created.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Create(Box<Session>),
+    /// With a quota of sessions of its owner, or of its user.
+    Create {
+        session: Box<Session>,
+        quota: Option<u64>,
+        of_user: bool,
+    },
     Turn {
         at: Index,
         answer: usize,
@@ -29,6 +36,8 @@ pub(super) enum Step {
         context: JsonObject,
         active: i64,
         drop_head: bool,
+        labels: Option<samples::Labels>,
+        cost: i64,
     },
     /// To go back to one of the snapshots of a session, and whether it may come back from there.
     Rewind {
@@ -59,6 +68,7 @@ pub(super) enum Step {
         offset: usize,
         limit: usize,
     },
+    Statistics(Picks),
     Due {
         now: i64,
         limit: usize,
@@ -142,13 +152,19 @@ pub(super) fn lean(mut state: GuestState, known: Option<&Snapshot>) -> GuestStat
     state
 }
 
+/// What lists and statistics are asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Picks {
     pub(super) owner: Option<String>,
     pub(super) pattern: Option<Pattern>,
     pub(super) status: Option<State>,
-    pub(super) user: Option<String>,
     pub(super) tags: Vec<String>,
+    /// Those that are picked of these.
+    pub(super) labels: samples::Labels,
+    pub(super) agent: Option<AgentFilter>,
+    pub(super) created: Between,
+    pub(super) active: Between,
+    pub(super) order: SessionOrder,
 }
 
 /// Mostly small, and around every bound at which a value moves to a file.
@@ -162,20 +178,39 @@ pub(super) fn size() -> impl Strategy<Value = usize> {
 }
 
 pub(super) fn picks() -> impl Strategy<Value = Picks> {
-    (
-        weighted(0.3, "[p-r]"),
-        weighted(0.3, samples::pattern()),
-        weighted(0.3, samples::state()),
-        weighted(0.3, "[u-w]"),
-        proptest::collection::vec("[a-d]", 0..3),
-    )
-        .prop_map(|(owner, pattern, status, user, tags)| Picks {
+    let labels = prop_oneof![
+        2 => Just(samples::Labels {
+            tags: Vec::new(),
+            user_id: None,
+            conversation_id: None,
+            thread_key: None,
+            project_id: None,
+        }),
+        1 => samples::labels(),
+    ];
+    let states = (weighted(0.3, samples::pattern()), weighted(0.3, samples::state()));
+    let tags = prop_oneof![2 => Just(Vec::new()), 1 => proptest::collection::vec("[a-d]", 1..3)];
+    let agent = weighted(0.2, samples::agent_filter());
+    let times = (between(), between());
+    let order = proptest::sample::select(SessionOrder::ALL.as_slice());
+    (weighted(0.5, "[p-r]"), states, tags, labels, agent, times, order).prop_map(
+        |(owner, (pattern, status), tags, labels, agent, (created, active), order)| Picks {
             owner,
             pattern,
             status,
-            user,
             tags,
-        })
+            labels,
+            agent,
+            created,
+            active,
+            order,
+        },
+    )
+}
+
+fn between() -> impl Strategy<Value = Between> {
+    let time = || weighted(0.15, (-1..10_000_000_i64).prop_map(Timestamp));
+    (time(), time()).prop_map(|(after, before)| Between { after, before })
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
@@ -183,22 +218,28 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     let state = samples::state;
     let limit = || 0..12_usize;
     prop_oneof![
-        4 => samples::session().prop_map(|session| Step::Create(Box::new(session))),
+        4 => (samples::session(), weighted(0.2, 0..4_u64), any::<bool>()).prop_map(
+            |(session, quota, of_user)| Step::Create { session: Box::new(session), quota, of_user }
+        ),
         8 => (at(), size(), weighted(0.8, contents()), state())
             .prop_map(|(at, answer, head, state)| Step::Turn { at, answer, head, state }),
-        3 => (at(), state(), samples::object(), 0..10_000_000_i64, proptest::bool::weighted(0.1))
-            .prop_map(|(at, state, context, active, drop_head)| {
-                Step::Update { at, state, context, active, drop_head }
+        4 => (
+            (at(), state(), samples::object(), 0..10_000_000_i64),
+            (proptest::bool::weighted(0.1), weighted(0.6, samples::labels()), 0..1_000_i64),
+        )
+            .prop_map(|((at, state, context, active), (drop_head, labels, cost))| {
+                Step::Update { at, state, context, active, drop_head, labels, cost }
             }),
         2 => (at(), at(), any::<bool>()).prop_map(|(at, to, pin)| Step::Rewind { at, to, pin }),
         2 => (at(), at(), 0..4_u64).prop_map(|(at, of, count)| Step::Fork { at, of, count }),
         1 => (0..3_u8, 0..4_u64).prop_map(|(name, count)| Step::Warm { name, count }),
         2 => (at(), at(), 0..3_u8).prop_map(|(at, of, name)| Step::Template { at, of, name }),
         1 => (0..3_u8).prop_map(Step::DropTemplate),
-        1 => at().prop_map(Step::Delete),
+        2 => at().prop_map(Step::Delete),
         1 => at().prop_map(Step::Stale),
-        3 => (picks(), 0..6_usize, limit())
+        4 => (picks(), 0..6_usize, limit())
             .prop_map(|(query, offset, limit)| Step::Query { query, offset, limit }),
+        2 => picks().prop_map(Step::Statistics),
         2 => (0..50_000_000_i64, limit()).prop_map(|(now, limit)| Step::Due { now, limit }),
         2 => (at(), 0..5_u64, limit())
             .prop_map(|(at, after, limit)| Step::Rows { at, after, limit }),

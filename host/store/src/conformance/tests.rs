@@ -48,6 +48,10 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::LosesIdempotencyKeys,
         Flaw::LosesHeads,
         Flaw::TellsNoEnd,
+        Flaw::ForgetsTagsOfWhatHasChanged,
+        Flaw::SubtractsRemovedSessions,
+        Flaw::ListsTheLastOfAPageAgain,
+        Flaw::IgnoresTheEndOfActivity,
     ] {
         let found = check(64, || InMemory(InMemory::new().0.with_flaw(flaw)));
         assert!(found.is_err(), "{flaw:?} is not found");

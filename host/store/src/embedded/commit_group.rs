@@ -9,25 +9,31 @@ mod blobs;
 mod expiry;
 mod history;
 mod log;
+mod quota;
+mod removed;
 mod rows;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use self::blobs::Blobs;
 pub(super) use self::log::LogEnds;
+use self::quota::Counts;
+use self::removed::Removed;
 use self::rows::GroupRows;
 use super::EmbeddedShared;
 use super::commit::{Encoded, EncodedWrite, NewSnapshot, Record};
 use super::disk::ReadExtent;
 use super::engine::{Batch, Class};
-use super::session_index::{AgentKey, IndexedAgent, SessionFacts, SessionIndex};
+use super::session_index::{AgentKey, IndexedAgent, RemovedCell, SessionFacts, SessionIndex};
 use super::tables::sessions::SessionCell;
 use super::{keys, tables};
 use crate::StoreError;
 use crate::codec::{self, RecordKind};
+use crate::label::LabelKey;
 use dormouse_domain::agent::AgentRef;
 use dormouse_domain::id::SessionId;
 
@@ -46,6 +52,8 @@ pub(super) struct CommitGroup<'a> {
     sessions: HashMap<SessionId, Now>,
     rows: GroupRows<'a>,
     blobs: Blobs<'a>,
+    counts: Counts,
+    removed: Removed,
     log: LogEnds,
     agents: Vec<AgentChange>,
     templates: Vec<(Vec<u8>, Option<AgentKey>)>,
@@ -63,6 +71,8 @@ enum Now {
 #[derive(Default)]
 struct Live {
     revision: u64,
+    /// The label of its user.
+    user: Option<LabelKey>,
     cell: SessionCell,
     /// Whether the cell is to be written.
     changed: bool,
@@ -88,6 +98,7 @@ pub(super) struct Then {
     /// Where the log ends.
     pub(super) log: LogEnds,
     sessions: Vec<(SessionId, Option<SessionFacts>)>,
+    removed: Vec<(Arc<str>, RemovedCell)>,
     agents: Vec<AgentChange>,
     templates: Vec<(Vec<u8>, Option<AgentKey>)>,
     /// Sessions of which nothing is left.
@@ -104,6 +115,8 @@ impl<'a> CommitGroup<'a> {
             sessions: HashMap::new(),
             rows: GroupRows::new(&shared.disk),
             blobs: Blobs::new(shared),
+            counts: Counts::default(),
+            removed: Removed::default(),
             log: log.next(),
             agents: Vec::new(),
             templates: Vec::new(),
@@ -118,7 +131,7 @@ impl<'a> CommitGroup<'a> {
     pub(super) fn add(&mut self, transaction: Encoded) -> Result<(), StoreError> {
         let Encoded { expect, changes, events, shares, large, size: _ } = transaction;
         for expected in &expect {
-            tables::expect(self, expected)?;
+            tables::expect(self, expected, &changes)?;
         }
         for change in &changes {
             self.check(change)?;
@@ -242,11 +255,13 @@ impl<'a> CommitGroup<'a> {
         }
         self.rows.finish(&mut batch);
         self.blobs.finish(&mut batch);
+        let removed = self.removed.finish(&mut batch);
         Sealed {
             batch,
             then: Then {
                 log: self.log,
                 sessions,
+                removed,
                 agents: self.agents,
                 templates: self.templates,
                 purged: self.purged,
@@ -282,9 +297,26 @@ impl<'a> CommitGroup<'a> {
             // It could not be read.
             self.rows.remove(keys::aside(&keys::session(id)));
         }
+        self.count_removal(id);
         self.sessions.insert(id, Now::Gone);
         self.rows.remove(keys::session(id));
         self.rows.seal(Class::Inline, keys::gone(id), &[]);
+    }
+
+    /// Count a session that is removed. One whose record cannot be read at all counts nowhere.
+    fn count_removal(&mut self, id: SessionId) {
+        let facts = match self.sessions.get(&id) {
+            Some(Now::Live(live)) => live.facts.as_ref(),
+            Some(Now::Gone) | None => None,
+        };
+        let index = self.shared.index();
+        let Some(removal) = facts.map(SessionFacts::at_removal).or_else(|| index.at_removal(id))
+        else {
+            return;
+        };
+        self.counts.owner(&removal.owner, -1);
+        self.counts.user(removal.labels.user, -1);
+        self.removed.count(&index, &removal);
     }
 
     /// What the group has made so far of a session that has to be there.
@@ -309,8 +341,18 @@ impl<'a> CommitGroup<'a> {
         let id = record.id;
         let pinned = [record.head, record.pinned];
         // One that has not been loaded is new.
+        let is_new = !self.sessions.contains_key(&id);
         let now = self.sessions.entry(id).or_insert_with(|| Now::Live(Box::default()));
         let Now::Live(live) = now else { return };
+        if is_new {
+            self.counts.owner(record.facts.owner(), 1);
+        }
+        let user = record.facts.user();
+        if live.user != user {
+            self.counts.user(live.user, -1);
+            self.counts.user(user, 1);
+            live.user = user;
+        }
         live.revision = record.revision;
         live.cell.front = record.front.into();
         live.cell.body = record.body.into();
@@ -325,12 +367,12 @@ impl<'a> CommitGroup<'a> {
 
 /// A session as it is durable: the group before this one is.
 fn load(shared: &EmbeddedShared, id: SessionId) -> Result<Live, StoreError> {
-    let revision = {
+    let (revision, user) = {
         let index = shared.index();
         if let Some(key) = index.aside(id) {
             return Err(StoreError::Damaged(key.to_owned()));
         }
-        index.revision(id).ok_or(StoreError::NotFound(id))?
+        index.known(id).ok_or(StoreError::NotFound(id))?
     };
     let key = keys::session(id);
     let damaged = || StoreError::Damaged(keys::describe(&key));
@@ -338,7 +380,7 @@ fn load(shared: &EmbeddedShared, id: SessionId) -> Result<Live, StoreError> {
     let value = codec::unseal(RecordKind::Session, &key, &sealed).map_err(|_| damaged())?;
     let value = shared_bytes(&sealed, value);
     let cell = SessionCell::read(&value).map_err(|_| damaged())?;
-    Ok(Live { revision, cell, changed: false, facts: None })
+    Ok(Live { revision, user, cell, changed: false, facts: None })
 }
 
 /// These bytes, which are a part of `whole` unless they have been made anew.
@@ -361,6 +403,9 @@ impl Then {
                     gone.push(id);
                 }
             }
+        }
+        for (owner, cell) in self.removed {
+            index.put_removed_cell(owner, cell);
         }
         for change in self.agents {
             match change {

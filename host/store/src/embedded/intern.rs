@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::num::NonZeroU32;
 
-/// A shared value: its place in the table.
+/// A shared value: its place in the table, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Id(u32);
+pub(super) struct Id(NonZeroU32);
 
 /// A table of shared values. `T` is cheap to clone.
 #[derive(Debug)]
@@ -53,7 +54,8 @@ impl<T: Clone + Eq + Hash> Interner<T> {
             }
             None => {
                 self.slots.push(slot);
-                Id(u32::try_from(self.slots.len() - 1).expect("memory ends before 2³² values"))
+                let place = u32::try_from(self.slots.len()).ok().and_then(NonZeroU32::new);
+                Id(place.expect("memory ends before 2³² values"))
             }
         };
         self.ids.insert(value, id);
@@ -83,8 +85,12 @@ impl<T: Clone + Eq + Hash> Interner<T> {
 
     /// How many uses this value has.
     pub(super) fn uses(&self, value: &T) -> u64 {
-        let slot = self.id(value).and_then(|id| self.slots[id.index()].as_ref());
-        slot.map_or(0, |(_, uses)| u64::from(*uses))
+        self.id(value).map_or(0, |id| self.uses_of(id))
+    }
+
+    /// How many uses the value at this place has.
+    pub(super) fn uses_of(&self, id: Id) -> u64 {
+        self.slots[id.index()].as_ref().map_or(0, |(_, uses)| u64::from(*uses))
     }
 
     /// All values in use, with their places.
@@ -100,7 +106,7 @@ impl<T: Clone + Eq + Hash> Interner<T> {
 
 impl Id {
     fn index(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
     }
 }
 

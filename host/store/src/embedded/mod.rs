@@ -36,6 +36,7 @@ mod committer;
 mod disk;
 mod engine;
 mod frame;
+mod fronts;
 mod intern;
 mod keys;
 mod lock;
@@ -45,7 +46,6 @@ mod query;
 mod recovery;
 mod session_index;
 mod tables;
-mod tags;
 pub(crate) mod upkeep;
 
 #[cfg(test)]
@@ -210,10 +210,7 @@ impl Embedded {
             return Ok(None);
         }
         let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
-        let new = transaction.writes.iter().filter_map(|write| match write {
-            Write::Session { record, .. } if record.revision == 1 => Some(&**record),
-            _ => None,
-        });
+        let new = transaction.writes.iter().filter_map(Write::new_session);
         let Some((mut account, bytes)) = shared.index().room_for(new)? else { return Ok(None) };
         account.charge(bytes).map_err(|OutOfMemory| StoreError::OutOfMemory)?;
         Ok(Some(account))

@@ -1,4 +1,4 @@
-//! Agents get owners: from layout 3 to the present one. Layout 4 was the first that had them.
+//! Agents get owners: from layout 3 to layout 4, the first that had them.
 //!
 //! In layout 3 a name and a version were one agent, whoever had uploaded it, and sessions and templates
 //! referred to it by these. Now each agent is its uploader's, or the host's, and so is each reference
@@ -8,7 +8,7 @@
 //!  agents ─▶ who owns each name and version
 //!  sessions, templates ─▶ written anew where they refer to one that was uploaded, some at a time
 //!  agents ─▶ to their new keys, some at a time
-//!  the layout is the present one
+//!  the layout is the next one
 //! ```
 //! Each batch leaves a directory of layout 3 that can be read, with each agent under its old key or
 //! under its new one; the last batch sets the layout. So a crash at any moment costs time, and it is
@@ -169,7 +169,10 @@ impl Giver<'_> {
 }
 
 /// What has been read. What is damaged stays as it is: it is set aside, or found, as always.
-fn known<T>(key: &[u8], read: Result<Option<T>, CodecError>) -> Result<Option<T>, OpenError> {
+pub(super) fn known<T>(
+    key: &[u8],
+    read: Result<Option<T>, CodecError>,
+) -> Result<Option<T>, OpenError> {
     match read {
         Ok(found) => Ok(found),
         Err(error @ CodecError::Newer(_)) => {

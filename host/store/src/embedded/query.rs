@@ -18,7 +18,7 @@ use super::EmbeddedShared;
 use super::commit::is_about;
 use super::commit_group::shared_bytes;
 use super::keys;
-use super::session_index::ListingBuilder;
+use super::session_index::{AddingUp, ListingBuilder};
 use super::tables::events::EventRange;
 use super::tables::events::EventRanges;
 use super::tables::sessions::SessionCell;
@@ -26,7 +26,10 @@ use super::tables::turns::Turns;
 use super::tables::{events, sessions};
 use crate::codec::{self, CodecError, RecordKind};
 use crate::page::Filling;
-use crate::{Bound, EventEntry, PAGE_BYTES, Page, SessionPage, SessionQuery, StoreError};
+use crate::{
+    Bound, EventEntry, PAGE_BYTES, Page, SessionPage, SessionQuery, Statistics, StatisticsQuery,
+    StoreError,
+};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::SessionId;
@@ -91,30 +94,39 @@ impl EmbeddedShared {
     /// A page of sessions. A session that changes while the page is read may have changed so that
     /// it does not match any more: then it is left out.
     pub(super) fn page(&self, query: &SessionQuery) -> Result<SessionPage, StoreError> {
-        let mut listing = ListingBuilder::default();
+        let mut listing = ListingBuilder::new(query.start()?);
         while !listing.done {
             self.index().list(query, &mut listing);
         }
-        let ListingBuilder { ids, total, .. } = listing;
-        let (last, goes_on) = (ids.last().copied(), ids.len() > query.limit && query.limit > 0);
+        let total = listing.total;
+        let places = listing.page(query);
+        let (last, goes_on) = (places.last().copied(), places.len() > query.limit);
         let mut sessions = Filling::new(Bound { entries: query.limit, bytes: PAGE_BYTES });
-        for id in ids {
-            let matches =
-                |session: &Session| query.status.is_none_or(|it| session.state.status() == it);
-            match self.measured_session(id) {
-                Ok(Some((session, bytes))) if matches(&session) => {
-                    if !sessions.take(id, bytes, session) {
+        for place in places {
+            match self.measured_session(place.id) {
+                Ok(Some((session, bytes))) if query.matches(&session) => {
+                    if !sessions.take(place, bytes, session) {
                         break;
                     }
                 }
                 // It has been named in the log; the others can be listed all the same.
-                Ok(_) | Err(StoreError::Damaged(_)) => sessions.pass_over(id),
+                Ok(_) | Err(StoreError::Damaged(_)) => sessions.pass_over(place),
                 Err(error) => return Err(error),
             }
         }
         let Page { entries, next } = sessions.page();
         // Where some have changed meanwhile, the page is not full and the list may go on all the same.
-        Ok(SessionPage { sessions: entries, total, next: next.or(last.filter(|_| goes_on)) })
+        let next = next.or(last.filter(|_| goes_on && query.limit > 0));
+        Ok(SessionPage { sessions: entries, total, next })
+    }
+
+    /// What the sessions that match come to.
+    pub(super) fn statistics(&self, query: &StatisticsQuery) -> Statistics {
+        let mut sums = AddingUp::default();
+        while !sums.done {
+            self.index().add_up(query, &mut sums);
+        }
+        sums.statistics
     }
 
     /// Turns of a session above `after`.

@@ -14,7 +14,7 @@ use super::disk::{self, Disk, ReadExtent, WriteError};
 use super::engine::{Batch, Class};
 use super::session_index::SessionIndex;
 use super::tables::{LAYOUT, TABLES};
-use super::{OpenError, keys, owners};
+use super::{OpenError, fronts, keys, owners};
 use crate::StoreError;
 use crate::codec::{self, CodecError, RecordKind};
 use dormouse_base::clock::Clock;
@@ -22,6 +22,8 @@ use dormouse_domain::id::SessionId;
 
 /// The layout in which agents had no owners: what [`owners`] begins with.
 pub(super) const WITHOUT_OWNERS: u8 = 3;
+/// The layout after that.
+const WITH_OWNERS: u8 = 4;
 
 /// What was found.
 pub(super) struct RecoveredStore {
@@ -56,13 +58,12 @@ pub(super) fn bring_up(disk: &Disk) -> Result<(), OpenError> {
     refuse_later(disk)?;
     match note(disk, keys::FORMAT)?.as_deref() {
         None | Some([LAYOUT]) => Ok(()),
-        Some([WITHOUT_OWNERS]) => owners::give(disk, LAYOUT),
-        // What came later are tables that are empty here.
-        Some(_) => {
-            let mut batch = Batch::default();
-            batch.put(Class::Inline, keys::FORMAT, codec::seal(keys::FORMAT, &[&[LAYOUT]]));
-            write(disk, batch)
+        Some([WITHOUT_OWNERS]) => {
+            owners::give(disk, WITH_OWNERS)?;
+            fronts::complete(disk)
         }
+        // The tables that came later are empty here.
+        Some(_) => fronts::complete(disk),
     }
 }
 

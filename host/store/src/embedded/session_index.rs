@@ -1,5 +1,6 @@
-//! What is durable, as memory knows it: what sessions are listed by, what is due, the agents, and
-//! how far the log of events goes. Rebuilt when the store is opened.
+//! What is durable, as memory knows it: what sessions are listed by (`listing`), what they come to
+//! (`cells`), what is due, the agents, and how far the log of events goes. Rebuilt when the store is
+//! opened. `entry` is what is kept of one session.
 //!
 //! The committer changes it, under one lock, once a group is durable and the engine shows it.
 //!
@@ -8,6 +9,10 @@
 //! its owner more than is left for others.
 
 mod agents;
+mod cells;
+mod entry;
+mod listing;
+mod ranges;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -16,115 +21,45 @@ use std::sync::Arc;
 
 use self::agents::AgentIndex;
 pub(super) use self::agents::IndexedAgent;
+use self::cells::Cells;
+pub(super) use self::cells::{AddingUp, RemovedCell};
+pub(super) use self::entry::{AtRemoval, SessionFacts};
+use self::entry::{Entry, SHARED, TagSet};
+pub(super) use self::listing::ListingBuilder;
+use self::ranges::Place;
 use super::intern::{Id, Interner};
-use super::tags::Tags;
-use crate::{SessionQuery, StoreError};
+use crate::StoreError;
+use crate::label::{LabelKey, LabelKind};
 use dormouse_base::memory::{Account, MemoryBudget};
 use dormouse_domain::agent::AgentRef;
-use dormouse_domain::deadline;
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{Principal, SessionId};
-use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::Session;
-use dormouse_domain::state::Status;
 use dormouse_domain::time::Timestamp;
-
-/// What the index keeps of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SessionFacts {
-    revision: u64,
-    due: Option<Timestamp>,
-    owner: Arc<str>,
-    user: Option<Arc<str>>,
-    tags: Tags,
-    agent: AgentKey,
-    before_upgrade: Option<AgentKey>,
-    pattern: Pattern,
-    status: Status,
-    weight: u32,
-}
 
 /// An agent, as the index counts what refers to it.
 pub(super) type AgentKey = Arc<AgentRef>;
 
-impl SessionFacts {
-    /// What is to be kept of this record. Its front is enough for that.
-    pub(super) fn of(session: &Session) -> SessionFacts {
-        let due = deadline::next(session).map(|(at, _)| at);
-        let weight = weight(session);
-        let profile = &session.profile;
-        SessionFacts {
-            revision: session.revision,
-            due,
-            owner: session.owner.0.as_str().into(),
-            user: profile.user_id.as_deref().map(Into::into),
-            tags: Tags::new(&profile.tags),
-            agent: Arc::new(profile.agent.clone()),
-            before_upgrade: session
-                .before_upgrade
-                .as_ref()
-                .map(|before| Arc::new(before.agent.clone())),
-            pattern: profile.pattern,
-            status: session.state.status(),
-            weight,
-        }
-    }
-}
-
-/// Bytes that a session takes, with its labels as if no other had the same.
-fn weight(session: &Session) -> u32 {
-    let profile = &session.profile;
-    let user = profile.user_id.as_ref().map(|user| Interner::<Arc<str>>::ENTRY + text(user));
-    let tags =
-        (!profile.tags.is_empty()).then(|| Interner::<Tags>::ENTRY + Tags::bytes_of(&profile.tags));
-    let all = SESSION + DUE + user.unwrap_or(0) + tags.unwrap_or(0);
-    u32::try_from(all).unwrap_or(u32::MAX)
-}
-
 /// Bytes that a shared text takes beyond its pointer.
 fn text(text: &str) -> usize {
-    2 * size_of::<usize>() + text.len()
-}
-
-#[derive(Debug)]
-struct Entry {
-    revision: u64,
-    due: Option<Timestamp>,
-    owner: Id,
-    user: Option<Id>,
-    tags: Option<Id>,
-    agent: Id,
-    pattern: Pattern,
-    status: Status,
-    /// Bytes that it takes, with labels of its own, estimated.
-    weight: u32,
+    SHARED + text.len()
 }
 
 /// The part of the memory budget that the index may take: one half.
 const SHARE: u64 = 2;
 
-/// What a session takes besides its labels, with its place among those that are due: nodes of ordered
-/// sets are two thirds full.
-const SESSION: usize = size_of::<(SessionId, Entry)>() * 3 / 2 + 4;
-const DUE: usize = size_of::<(Timestamp, SessionId)>() * 3 / 2 + 4;
-
-/// How many sessions are looked at together for a listing.
-const LISTED_AT_ONCE: usize = if cfg!(test) { 3 } else { 64 << 10 };
-
-/// A page of a listing, as far as it has been made.
-#[derive(Debug, Default)]
-pub(super) struct ListingBuilder {
-    /// The sessions of the page, newest first, and one more where there is one.
-    pub(super) ids: Vec<SessionId>,
-    /// How many match, over all pages.
-    pub(super) total: usize,
-    /// Whether all have been looked at.
-    pub(super) done: bool,
-    /// How many match behind where the page may begin.
-    passed: usize,
-    /// The last that has been looked at.
-    before: Option<SessionId>,
+/// What an entry of so many bytes takes in an ordered set. Ids come in order, which leaves nodes little
+/// more than half full: measured with an allocator that counts.
+const fn in_set(bytes: usize) -> usize {
+    bytes * 15 / 8 + 2
 }
+
+/// A session among those of a label, and among those that are due.
+const LABELLED: usize = in_set(size_of::<(Id, SessionId)>());
+const DUE: usize = in_set(size_of::<(Timestamp, SessionId)>());
+/// What a session takes in any case.
+const SESSION: usize =
+    in_set(size_of::<(SessionId, Entry)>()) + LABELLED + in_set(size_of::<(Id, Place)>());
 
 /// The index.
 pub(super) struct SessionIndex {
@@ -132,9 +67,16 @@ pub(super) struct SessionIndex {
     pub(super) cursor: Cursor,
     sessions: BTreeMap<SessionId, Entry>,
     due: BTreeSet<(Timestamp, SessionId)>,
+    /// The sessions of each label.
+    labelled: BTreeSet<(Id, SessionId)>,
+    /// The sessions of each owner, by their last activity.
+    active: BTreeSet<(Id, Place)>,
+    /// What the sessions come to.
+    cells: Cells,
     owners: Interner<Arc<str>>,
-    users: Interner<Arc<str>>,
-    tags: Interner<Tags>,
+    labels: Interner<LabelKey>,
+    /// The tags that sessions have together.
+    tags: Interner<TagSet>,
     served_by: Interner<AgentKey>,
     /// The agents that sessions may go back to: of few sessions, and not for long.
     before_upgrade: HashMap<SessionId, Id>,
@@ -160,9 +102,12 @@ impl Default for SessionIndex {
             cursor: Cursor::default(),
             sessions: BTreeMap::new(),
             due: BTreeSet::new(),
+            labelled: BTreeSet::new(),
+            active: BTreeSet::new(),
+            cells: Cells::default(),
             owners: Interner::new(|owner| text(owner)),
-            users: Interner::new(|user| text(user)),
-            tags: Interner::new(Tags::bytes),
+            labels: Interner::new(|_| 0),
+            tags: Interner::new(|tags| SHARED + size_of_val(&**tags)),
             served_by: Interner::new(|agent| size_of_val(&**agent) + 32),
             before_upgrade: HashMap::new(),
             weights: HashMap::new(),
@@ -214,11 +159,13 @@ impl SessionIndex {
         let Some(account) = &self.account else { return Ok(None) };
         let (mut more, mut owner) = (0, None);
         for session in sessions {
-            more += u64::from(weight(session));
+            more += entry::weight(session);
             owner = Some(&session.owner);
         }
+        let removed = owner.map_or(0, |owner| self.cells.removed_bytes(&owner.0));
         let owner = owner.and_then(|owner| self.owners.id(&owner.0.as_str().into()));
-        let owned = owner.and_then(|owner| self.weights.get(&owner)).copied().unwrap_or(0);
+        let owned =
+            owner.and_then(|owner| self.weights.get(&owner)).copied().unwrap_or(0) + removed;
         let left = (account.budget().limit() / SHARE).saturating_sub(self.bytes());
         if owned + more > left {
             return Err(StoreError::TooManySessions);
@@ -237,41 +184,24 @@ impl SessionIndex {
         }
     }
 
-    /// The revision of a session.
-    pub(super) fn revision(&self, id: SessionId) -> Option<u64> {
-        self.sessions.get(&id).map(|entry| entry.revision)
+    /// The revision of a session, and the label of its user.
+    pub(super) fn known(&self, id: SessionId) -> Option<(u64, Option<LabelKey>)> {
+        let entry = self.sessions.get(&id)?;
+        let user = entry.user.and_then(|user| self.labels.value(user));
+        Some((entry.revision, user.copied()))
     }
 
     /// Add or replace what is known of a session.
     pub(super) fn put(&mut self, id: SessionId, facts: SessionFacts) {
+        let before = facts.before_upgrade().map(|agent| self.served_by.take(agent));
+        self.set_before_upgrade(id, before);
         // The new uses are counted before the old ones are released, so that what stays the same is
         // not thrown away and made again.
-        let weight = facts.weight;
-        let entry = Entry {
-            revision: facts.revision,
-            due: facts.due,
-            owner: self.owners.take(facts.owner),
-            user: facts.user.map(|user| self.users.take(user)),
-            tags: (!facts.tags.is_empty()).then(|| self.tags.take(facts.tags)),
-            agent: self.served_by.take(facts.agent),
-            pattern: facts.pattern,
-            status: facts.status,
-            weight,
-        };
-        *self.weights.entry(entry.owner).or_default() += u64::from(weight);
-        let due = entry.due;
-        let before = facts.before_upgrade.map(|agent| self.served_by.take(agent));
-        self.set_before_upgrade(id, before);
-        let old = self.sessions.insert(id, entry);
-        let unchanged = old.as_ref().is_some_and(|old| old.due == due);
+        let new = self.entry(facts);
+        let old = self.sessions.insert(id, new.clone());
+        self.enter(id, old.as_ref(), Some(&new));
         if let Some(old) = old {
             self.release(&old);
-            if let (Some(at), false) = (old.due, unchanged) {
-                self.due.remove(&(at, id));
-            }
-        }
-        if let (Some(at), false) = (due, unchanged) {
-            self.due.insert((at, id));
         }
     }
 
@@ -281,10 +211,8 @@ impl SessionIndex {
         self.aside.remove(&id);
         self.set_before_upgrade(id, None);
         if let Some(old) = self.sessions.remove(&id) {
+            self.enter(id, Some(&old), None);
             self.release(&old);
-            if let Some(at) = old.due {
-                self.due.remove(&(at, id));
-            }
         }
     }
 
@@ -349,39 +277,12 @@ impl SessionIndex {
         self.sessions.range((first, Bound::Unbounded)).take(limit).map(|(id, _)| *id).collect()
     }
 
-    /// Go on with a listing, a bounded number of sessions at a time: commits wait for whoever looks
-    /// at the index. A session that comes or goes meanwhile is in it or not.
-    pub(super) fn list(&self, query: &SessionQuery, listing: &mut ListingBuilder) {
-        let filter = self.filter(query);
-        if filter.as_ref().is_some_and(Filter::is_empty) {
-            let end = query.after.map_or(Bound::Unbounded, Bound::Excluded);
-            let newest_first = self.sessions.range((Bound::Unbounded, end)).rev();
-            let page = newest_first.skip(query.offset).take(query.limit.saturating_add(1));
-            listing.ids = page.map(|(id, _)| *id).collect();
-            listing.total = self.sessions.len();
+    /// How many sessions an owner has, or how many of them have this user.
+    pub(super) fn session_count(&self, owner: &Principal, user: Option<&str>) -> u64 {
+        match user {
+            None => self.owners.uses(&owner.0.as_str().into()),
+            Some(user) => self.labels.uses(&LabelKey::new(&owner.0, LabelKind::User, user)),
         }
-        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
-            listing.done = true;
-            return;
-        };
-        let end = listing.before.map_or(Bound::Unbounded, Bound::Excluded);
-        let older = self.sessions.range((Bound::Unbounded, end)).rev().take(LISTED_AT_ONCE);
-        let mut seen = 0;
-        for (id, entry) in older {
-            seen += 1;
-            listing.before = Some(*id);
-            if filter.matches(entry) {
-                listing.total += 1;
-                if query.after.is_some_and(|after| *id >= after) {
-                    continue;
-                }
-                listing.passed += 1;
-                if listing.passed > query.offset && listing.ids.len() <= query.limit {
-                    listing.ids.push(*id);
-                }
-            }
-        }
-        listing.done = seen < LISTED_AT_ONCE;
     }
 
     /// Sessions for which something is due at `now`, the longest due first, behind `after`.
@@ -411,11 +312,14 @@ impl SessionIndex {
     /// Bytes of memory, estimated.
     pub(super) fn bytes(&self) -> u64 {
         let shared = self.owners.bytes()
-            + self.users.bytes()
+            + self.labels.bytes()
             + self.tags.bytes()
             + self.served_by.bytes()
             + self.template_bytes;
-        let all = self.sessions.len() * SESSION + self.due.len() * DUE + shared;
+        // Each session has its state among its labels.
+        let labels = self.labelled.len().saturating_sub(self.sessions.len()) * LABELLED;
+        let sets = self.sessions.len() * SESSION + self.due.len() * DUE + labels;
+        let all = sets + shared + self.cells.bytes();
         u64::try_from(all).unwrap_or(u64::MAX)
     }
 
@@ -429,69 +333,22 @@ impl SessionIndex {
         }
     }
 
-    fn release(&mut self, entry: &Entry) {
-        if let Some(weight) = self.weights.get_mut(&entry.owner) {
-            *weight -= u64::from(entry.weight);
-            if *weight == 0 {
-                self.weights.remove(&entry.owner);
-            }
-        }
-        self.owners.release(entry.owner);
-        if let Some(user) = entry.user {
-            self.users.release(user);
-        }
-        if let Some(tags) = entry.tags {
-            self.tags.release(tags);
-        }
-        self.served_by.release(entry.agent);
+    /// Count what an owner's sessions take.
+    fn weigh(&mut self, owner: Id, weight: u64) {
+        *self.weights.entry(owner).or_default() += weight;
     }
 
-    /// The query in terms of this index; `None` where it names what no session has.
-    fn filter(&self, query: &SessionQuery) -> Option<Filter> {
-        let owner = match &query.owner {
-            Some(owner) => Some(self.owners.id(&owner.0.as_str().into())?),
-            None => None,
-        };
-        let user = match &query.user_id {
-            Some(user) => Some(self.users.id(&user.as_str().into())?),
-            None => None,
-        };
-        let tags = (!query.tags.is_empty()).then(|| {
-            let wanted = self.tags.iter().filter(|(tags, _)| tags.any_of(&query.tags));
-            wanted.map(|(_, id)| id).collect()
-        });
-        Some(Filter { owner, user, tags, pattern: query.pattern, status: query.status })
+    fn unweigh(&mut self, owner: Id, weight: u64) {
+        if let Some(all) = self.weights.get_mut(&owner) {
+            *all -= weight;
+            if *all == 0 {
+                self.weights.remove(&owner);
+            }
+        }
     }
 }
 
 /// What a template takes in memory, besides its agent.
 fn template_size(key: &[u8]) -> usize {
     64 + key.len()
-}
-
-struct Filter {
-    owner: Option<Id>,
-    user: Option<Id>,
-    tags: Option<HashSet<Id>>,
-    pattern: Option<Pattern>,
-    status: Option<Status>,
-}
-
-impl Filter {
-    fn is_empty(&self) -> bool {
-        self.owner.is_none()
-            && self.user.is_none()
-            && self.tags.is_none()
-            && self.pattern.is_none()
-            && self.status.is_none()
-    }
-
-    fn matches(&self, entry: &Entry) -> bool {
-        self.owner.is_none_or(|owner| owner == entry.owner)
-            && self.user.is_none_or(|user| Some(user) == entry.user)
-            && self.pattern.is_none_or(|pattern| pattern == entry.pattern)
-            && self.status.is_none_or(|status| status == entry.status)
-            && (self.tags.as_ref())
-                .is_none_or(|tags| entry.tags.is_some_and(|entry| tags.contains(&entry)))
-    }
 }

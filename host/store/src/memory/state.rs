@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::MemoryStore;
 use super::blobs::Chunks;
+use super::removed::Removed;
 use crate::page::Filling;
 use crate::read::ReadIdempotency;
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 use dormouse_domain::agent::{Agent, AgentName, AgentOwner, AgentRef, Digest, Version};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Cursor, Event};
-use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::template::Template;
@@ -35,6 +36,7 @@ pub(super) struct StoredData {
     pub(super) components: BTreeMap<Digest, Bytes>,
     idempotency: HashMap<IdempotencyKey, IdempotencyRecord>,
     chunks: Chunks,
+    pub(super) removed: Removed,
     log: BTreeMap<Cursor, Event>,
     pub(super) end: Cursor,
 }
@@ -75,6 +77,7 @@ impl StoredData {
             components: BTreeMap::new(),
             idempotency: HashMap::new(),
             chunks: Chunks::default(),
+            removed: Removed::default(),
             log: BTreeMap::new(),
             end: Cursor::default(),
         }
@@ -91,7 +94,7 @@ impl StoredData {
     pub(super) fn commit(&mut self, transaction: Transaction) -> Result<(), StoreError> {
         let Transaction { expect, mut writes, events } = transaction;
         for expected in &expect {
-            self.expect(expected)?;
+            self.expect(expected, &writes)?;
         }
         for write in &writes {
             self.check(write)?;
@@ -115,7 +118,7 @@ impl StoredData {
         Ok(())
     }
 
-    fn expect(&self, expected: &Expect) -> Result<(), StoreError> {
+    fn expect(&self, expected: &Expect, writes: &[Write]) -> Result<(), StoreError> {
         let revision = |id: &SessionId| {
             let found = self.sessions.get(id).map(|held| held.record.revision);
             found.ok_or(StoreError::NotFound(*id))
@@ -139,6 +142,12 @@ impl StoredData {
                 Some(known) => Err(StoreError::IdempotencyKeyUsed(known.session)),
                 None => Ok(()),
             },
+            Expect::SessionQuota { owner, user, limit } => {
+                let is_counted = |new: &&Session| has_user(new, owner, user.as_deref());
+                let new = writes.iter().filter_map(Write::new_session).filter(is_counted).count();
+                let all = self.session_count(owner, user.as_deref()) + new as u64;
+                if all > *limit { Err(StoreError::QuotaReached { limit: *limit }) } else { Ok(()) }
+            }
         }
     }
 
@@ -197,8 +206,9 @@ impl StoredData {
             }
             Write::RemoveSession(id) => {
                 self.forget_turns(id, u64::MAX);
-                let snapshots = self.sessions.remove(&id).map_or(Vec::new(), |held| held.snapshots);
-                snapshots.iter().for_each(|snapshot| self.chunks.release(snapshot));
+                let Some(held) = self.sessions.remove(&id) else { return };
+                self.removed.count(&held.record);
+                held.snapshots.iter().for_each(|snapshot| self.chunks.release(snapshot));
             }
             Write::Template(template) => {
                 let key = (template.owner.0.clone(), template.name.clone());
@@ -257,6 +267,12 @@ impl StoredData {
             }
             !goes
         });
+    }
+
+    /// How many sessions an owner has, or how many of them have this user.
+    pub(super) fn session_count(&self, owner: &Principal, user: Option<&str>) -> u64 {
+        let sessions = self.sessions.values().map(|held| &held.record);
+        sessions.filter(|session| has_user(session, owner, user)).count() as u64
     }
 
     /// How many sessions and templates refer to an agent.
@@ -329,6 +345,12 @@ impl StoredData {
         }
         page.page()
     }
+}
+
+/// Whether a session is of this owner, and has this user.
+fn has_user(session: &Session, owner: &Principal, user: Option<&str>) -> bool {
+    session.owner == *owner
+        && user.is_none_or(|user| session.profile.user_id.as_deref() == Some(user))
 }
 
 fn key_of(agent: &AgentRef) -> (AgentOwner, AgentName, Version) {

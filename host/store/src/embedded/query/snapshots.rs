@@ -159,7 +159,7 @@ impl EmbeddedShared {
         let id = read_holder(key, &value).map_err(|error| self.damaged(key, &error))?;
         // What a deleted session has left behind is being removed.
         let index = self.index();
-        let is_there = index.revision(id).is_some() || index.aside(id).is_some();
+        let is_there = index.known(id).is_some() || index.aside(id).is_some();
         Ok(is_there.then_some(id))
     }
 

@@ -15,6 +15,7 @@ pub(super) mod idempotency;
 pub(super) mod notes;
 pub(super) mod sessions;
 pub(super) mod snapshots;
+pub(super) mod statistics;
 pub(super) mod templates;
 pub(super) mod turns;
 
@@ -40,13 +41,14 @@ use dormouse_domain::id::SessionId;
 /// | --- | --- | --- |
 /// | 1, 2 | sled alone, and files | no release had them: refused |
 /// | 3 | the engine | `owners` gives agents their owners |
-/// | 4 | agents by owner | nothing is written anew |
-/// | 5 | idempotency keys | it is the present one |
-pub(super) const LAYOUT: u8 = 5;
+/// | 4 | agents by owner | as from 5 |
+/// | 5 | idempotency keys | `fronts` tells the fronts of sessions what their bodies have |
+/// | 6 | lists by all labels, and statistics | it is the present one |
+pub(super) const LAYOUT: u8 = 6;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.
-pub(super) static TABLES: [&dyn Table; 15] = [
+pub(super) static TABLES: [&dyn Table; 16] = [
     &sessions::SessionTable,
     &turns::TurnTable,
     &snapshots::SnapshotTable,
@@ -59,6 +61,7 @@ pub(super) static TABLES: [&dyn Table; 15] = [
     &events::EventTable,
     &events::PlaceTable,
     &idempotency::IdempotencyTable,
+    &statistics::StatisticsTable,
     &notes::NoteTable,
     &notes::AsideTable,
     &sessions::GoneTable,
@@ -144,11 +147,15 @@ pub(super) fn encode(
     })
 }
 
-/// Whether something is as a transaction expects.
+/// Whether something is as a transaction expects that makes these changes.
 ///
 /// # Errors
 /// What [`Expect`] says of it.
-pub(super) fn expect(group: &mut CommitGroup<'_>, expected: &Expect) -> Result<(), StoreError> {
+pub(super) fn expect(
+    group: &mut CommitGroup<'_>,
+    expected: &Expect,
+    changes: &[EncodedWrite],
+) -> Result<(), StoreError> {
     match expected {
         Expect::NewSession(id) => group.expect_new_session(*id),
         Expect::Session(id) => group.expect_session(*id).map(drop),
@@ -159,6 +166,9 @@ pub(super) fn expect(group: &mut CommitGroup<'_>, expected: &Expect) -> Result<(
         Expect::NewAgent(agent) => group.expect_new_agent(agent),
         Expect::Agent(agent) => group.expect_agent(agent),
         Expect::NewIdempotencyKey(key) => idempotency::expect_new(group, key),
+        Expect::SessionQuota { owner, user, limit } => {
+            group.expect_within_quota(owner, user.as_deref(), *limit, changes)
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use super::turns::{self, Turns};
 use super::{Table, agents, malformed};
 use crate::StoreError;
 use crate::codec::{self, CodecError, RecordKind};
+use crate::label::Grouping;
 use crate::upkeep::{Problem, UpkeepError};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::session::Session;
@@ -164,7 +165,7 @@ pub(super) fn record(session: &Session) -> Result<Record, StoreError> {
         pinned: session.before_upgrade.as_ref().and_then(|before| before.head),
         front,
         body: codec::encode_body(session),
-        facts: SessionFacts::of(session),
+        facts: SessionFacts::new(session, Grouping::of(session)),
     })
 }
 
@@ -187,12 +188,12 @@ impl Table for SessionTable {
 
     fn recover(&self, recovery: &mut Recovery<'_>) -> Result<(), OpenError> {
         recovery.each(&[SESSION], ReadExtent::Front, |index, key, front| {
-            let session = codec::decode_front(read_front(front)?)?;
+            let (session, grouping) = codec::decode_front_with_grouping(read_front(front)?)?;
             let id = session.id;
             if keys::session_of(SESSION, key) != Some(id) {
                 return Err(malformed("it is another session"));
             }
-            index.put(id, SessionFacts::of(&session));
+            index.put(id, SessionFacts::new(&session, grouping));
             Ok(())
         })
     }

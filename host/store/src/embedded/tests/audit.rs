@@ -78,7 +78,7 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
     let mut unreadable = 0;
     for (key, value) in all(b"r") {
         let id = SessionId(Uuid::from_slice(&key[1..17]).expect("it is an id"));
-        census.remains += usize::from(shared.index().revision(id).is_none());
+        census.remains += usize::from(shared.index().known(id).is_none());
         let Some(snapshot) = keys::snapshot_of(&key) else { continue };
         let value = codec::unseal(RecordKind::Snapshot, &key, &value).expect("it is whole");
         rows.insert((id, snapshot));

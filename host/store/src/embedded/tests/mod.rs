@@ -10,9 +10,11 @@ mod durability;
 mod history;
 mod labels;
 mod large;
+mod lists;
 mod owners;
 mod retention;
 mod space;
+mod statistics;
 mod upkeep;
 
 use std::path::Path;

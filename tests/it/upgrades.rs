@@ -13,6 +13,9 @@ use serde_json::Value;
 /// What the release of 21 November 2026 has written.
 const NOVEMBER: &str = "data-2026-11-21";
 
+/// What a build after it has written, with layout 5: states whose parts were listed in one piece.
+const LAYOUT_5: &str = "data-layout-5";
+
 /// A host on what an earlier version has left, and what that has answered.
 struct Earlier {
     test: TestHost,
@@ -251,6 +254,37 @@ async fn every_event_of_the_release_of_november_is_read_and_told_to_who_has_its_
         assert_eq!(own().await[..2], [EventKind::SessionCreated, EventKind::TurnStarted]);
         session.delete().await.unwrap();
         assert_eq!(own().await, [EventKind::SessionDeleted]);
+        earlier.shut_down().await;
+    }
+}
+
+#[tokio::test]
+async fn states_that_were_listed_in_one_piece_are_shared_and_go_on() {
+    for name in ["closed", "killed"] {
+        let earlier = Earlier::open(LAYOUT_5, name).await;
+        // All of these have the same state.
+        let sum = earlier.answers("from a template").pop().unwrap();
+        for session in ["many", "fork"] {
+            earlier.goes_on(session, "ann/dice@1", r#"["sum"]"#, &sum).await;
+        }
+        let ann = earlier.acting_as("ann");
+        let start = StartFrom::Template("many".to_owned());
+        let warm = NewSession { start, ..NewSession::default() }.pattern(Pattern::Hybrid);
+        let warm = ann.sessions().create(warm).await.unwrap();
+        assert_eq!(warm.send(r#"["sum"]"#).await.unwrap().text(), sum);
+        let some = earlier.session("some").send(r#"["sum"]"#).await.unwrap().text();
+        assert!(some.starts_with("turn 5: "), "{some}");
+
+        // What it changes is written anew, and the rest is not; and what it is forgotten with.
+        let many = earlier.session("many");
+        let changed = many.send(r#"[{"scribble":[9,70]}]"#).await.unwrap().text();
+        many.sleep().await.unwrap();
+        let read = many.send(r#"[{"put":[3,4]}]"#).await.unwrap().text();
+        let again = warm.send(r#"[{"scribble":[9,70]}]"#).await.unwrap().text();
+        assert_eq!(again, changed);
+        assert_eq!(warm.send(r#"[{"put":[3,4]}]"#).await.unwrap().text(), read);
+        earlier.session("fork").delete().await.unwrap();
+        ann.templates().delete("many").await.unwrap();
         earlier.shut_down().await;
     }
 }

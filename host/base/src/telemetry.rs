@@ -224,6 +224,10 @@ fn describe() {
         Unit::Bytes,
         "Commits that are not applied yet"
     );
+    describe_gauge!(
+        "dormouse_store_unused_blobs",
+        "Parts of states that nothing needs and that are still to be removed"
+    );
     describe_gauge!("dormouse_store_waits_for_space", "1 while the disk is full; should be 0");
     describe_gauge!("dormouse_store_index_bytes", Unit::Bytes, "Indexes in memory, estimated");
     describe_gauge!("dormouse_store_quarantined", "Records set aside as damaged; should be 0");

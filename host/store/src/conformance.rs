@@ -8,6 +8,7 @@ pub mod examples;
 mod model;
 mod play;
 pub mod samples;
+mod sharing;
 mod steps;
 
 #[cfg(test)]
@@ -31,6 +32,11 @@ pub trait Fixture {
 
     /// End whoever has it open, after [`Store::close`] or without, and open it again.
     fn reopen(&mut self, close: bool) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// A copy of what the store had at one moment, made while it goes on. `None`: there is no such thing.
+    fn copy(&self) -> impl Future<Output = Result<Option<Self>, StoreError>>
+    where
+        Self: Sized;
 
     /// Wait until nothing is under way. Then the store is whole: it has so many snapshots of sessions, and
     /// so many templates, and nothing that none of them needs.
@@ -66,8 +72,7 @@ async fn history<F: Fixture>(mut fixture: F, steps: Vec<Step>) -> Result<(), Sto
     fixture.reopen(true).await?;
     play::compare(fixture.store(), &model).await?;
     // Nothing is lost and nothing is left: of what is there, and once all has gone.
-    let kept = model.sessions.values().map(|(_, kept)| kept.len()).sum();
-    fixture.audit(kept, model.templates.len()).await;
+    play::audit(&mut fixture, &model).await;
     let all: Vec<_> = model.sessions.keys().copied().collect();
     for id in all {
         fixture.store().commit(Transaction::remove_session(id, Vec::new())).await?;

@@ -71,6 +71,8 @@ pub(crate) enum Flaw {
     ListsTheLastOfAPageAgain,
     /// Lists have those that were active later than they should.
     IgnoresTheEndOfActivity,
+    /// The last chunk that a snapshot has is not counted.
+    ForgetsAnEdge,
 }
 
 impl Default for MemoryStore {
@@ -180,7 +182,8 @@ impl MemoryStore {
                 | Flaw::ForgetsTagsOfWhatHasChanged
                 | Flaw::SubtractsRemovedSessions
                 | Flaw::ListsTheLastOfAPageAgain
-                | Flaw::IgnoresTheEndOfActivity,
+                | Flaw::IgnoresTheEndOfActivity
+                | Flaw::ForgetsAnEdge,
             ) => {}
             Some(Flaw::DropsTheLastEvent) => drop(transaction.events.pop()),
             Some(Flaw::IgnoresWhatIsExpected) => transaction.expect.clear(),
@@ -213,6 +216,8 @@ impl Store for MemoryStore {
             transaction
         };
         let mut state = self.open()?;
+        #[cfg(test)]
+        state.forget_edges(matches!(self.flaw, Some(Flaw::ForgetsAnEdge)));
         state.commit(transaction)?;
         self.tell(state.end);
         Ok(())

@@ -68,6 +68,11 @@ pub struct StoreStats {
     pub commits: u64,
     /// Groups of commits, each with one sync, since the store was opened.
     pub groups: u64,
+    /// Counts of parts of states that have changed since the store was opened: what a commit shares anew
+    /// costs one each, and what is let go of another.
+    pub counts: u64,
+    /// Parts of states that nothing needs and that are still to be removed.
+    pub unused: u64,
 }
 
 /// The most findings that a report lists. All of them are counted.

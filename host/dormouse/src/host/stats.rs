@@ -46,6 +46,7 @@ impl HostStats {
         gauge!("dormouse_store_index_bytes").set(float(store.index_bytes));
         gauge!("dormouse_store_overlay_bytes").set(float(store.overlay_bytes));
         gauge!("dormouse_store_waits_for_space").set(f64::from(u8::from(store.waits_for_space)));
+        gauge!("dormouse_store_unused_blobs").set(float(store.unused));
         gauge!("dormouse_store_quarantined").set(float(store.quarantined));
     }
 }

@@ -22,7 +22,7 @@ use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Model {
     pub(super) ever: Vec<SessionId>,
     /// With their snapshots, the oldest first.

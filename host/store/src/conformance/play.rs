@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Fixture;
 use super::examples::{agent, event, most, new, next, session, session_id, turn};
 use super::model::{Model, page_of};
+use super::sharing;
 use super::steps::{Step, lean, state_of};
 use crate::{
     AgentQuery, Expect, Page, SessionQuery, SnapshotDetail, Store, StoreError, Transaction,
@@ -171,6 +172,15 @@ pub(super) async fn take<F: Fixture>(
             } else {
                 assert!(matches!(deleted, Err(StoreError::NotFound(_))));
             }
+        }
+        Step::DeleteBeside { at, of, beside } => {
+            let id = model.pick(at);
+            let Some((_, snapshots)) = model.sessions.get(&id) else { return Ok(()) };
+            if snapshots.is_empty() {
+                return Ok(());
+            }
+            let of = of.get(snapshots).clone();
+            sharing::remove(fixture, model, id, &of, beside).await?;
         }
         Step::Stale(at) => {
             let Some((now, _)) = model.sessions.get(&model.pick(at)) else { return Ok(()) };
@@ -349,6 +359,12 @@ fn uploaded(agent: &AgentRef) -> Event {
         occurred_at: Timestamp(1),
         body: EventBody::AgentUploaded { digest: agent.digest },
     }
+}
+
+/// That the store has what the model has, and nothing else.
+pub(super) async fn audit<F: Fixture>(fixture: &mut F, model: &Model) {
+    let kept = model.sessions.values().map(|(_, kept)| kept.len()).sum();
+    fixture.audit(kept, model.templates.len()).await;
 }
 
 /// At the end, everything is compared.

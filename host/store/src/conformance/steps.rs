@@ -62,6 +62,12 @@ pub(super) enum Step {
     },
     DropTemplate(u8),
     Delete(Index),
+    /// To remove a session, and to do something else at the same time.
+    DeleteBeside {
+        at: Index,
+        of: Index,
+        beside: Beside,
+    },
     Stale(Index),
     Query {
         query: Picks,
@@ -109,19 +115,42 @@ pub(super) enum Step {
     },
 }
 
+/// What is done while a session is removed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Beside {
+    /// One of its snapshots is read.
+    Reader,
+    /// Sessions are created with the state of one of its snapshots.
+    Writer,
+    /// The store is copied.
+    Copy,
+}
+
 /// What a snapshot holds.
 #[derive(Clone, Debug)]
 pub(super) struct Contents {
     pub(super) data: usize,
-    pub(super) chunks: Vec<u8>,
+    pub(super) chunks: Vec<u16>,
     /// Whether what the head has already comes without its data.
     pub(super) lean: bool,
 }
 
-/// Few different chunks, so that sessions share some.
+/// Few different chunks, so that sessions share some; or many, of which others have most.
 pub(super) fn contents() -> impl Strategy<Value = Contents> {
-    (size(), proptest::collection::vec(0..12_u8, 0..5), any::<bool>())
-        .prop_map(|(data, chunks, lean)| Contents { data, chunks, lean })
+    let few = proptest::collection::vec(0..12_u16, 0..5);
+    let changed = proptest::collection::vec((any::<Index>(), 900..903_u16), 0..3);
+    let many = (100..102_u16, prop_oneof![17..40_u16, 250..300_u16], changed).prop_map(
+        |(first, count, changed)| {
+            let mut chunks: Vec<u16> = (first..first + count).collect();
+            for (at, new) in changed {
+                let at = at.index(chunks.len());
+                chunks[at] = new;
+            }
+            chunks
+        },
+    );
+    let chunks = prop_oneof![3 => few, 2 => many];
+    (size(), chunks, any::<bool>()).prop_map(|(data, chunks, lean)| Contents { data, chunks, lean })
 }
 
 pub(super) fn state_of(contents: &Contents) -> GuestState {
@@ -129,10 +158,11 @@ pub(super) fn state_of(contents: &Contents) -> GuestState {
     if contents.chunks.is_empty() {
         return GuestState::Portable { version: 1, data };
     }
-    let chunk = |number: &u8| {
-        let data = vec![*number; 1000 * usize::from(*number)];
-        let size = u32::try_from(data.len()).expect("it is small");
-        Chunk { digest: Digest::of(&[*number]), size, data: Some(data.into()) }
+    let chunk = |number: &u16| {
+        let length = if *number < 12 { 1000 * usize::from(*number) } else { 4 };
+        let data = vec![number.to_le_bytes()[0]; length];
+        let size = u32::try_from(length).expect("it is small");
+        Chunk { digest: Digest::of(&number.to_le_bytes()), size, data: Some(data.into()) }
     };
     GuestState::Image { data, chunks: contents.chunks.iter().map(chunk).collect() }
 }
@@ -235,7 +265,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_u8, 0..4_u64).prop_map(|(name, count)| Step::Warm { name, count }),
         2 => (at(), at(), 0..3_u8).prop_map(|(at, of, name)| Step::Template { at, of, name }),
         1 => (0..3_u8).prop_map(Step::DropTemplate),
-        2 => at().prop_map(Step::Delete),
+        1 => at().prop_map(Step::Delete),
+        2 => (at(), at(), beside())
+            .prop_map(|(at, of, beside)| Step::DeleteBeside { at, of, beside }),
         1 => at().prop_map(Step::Stale),
         4 => (picks(), 0..6_usize, limit())
             .prop_map(|(query, offset, limit)| Step::Query { query, offset, limit }),
@@ -254,6 +286,10 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(at, owner, key, forget)| Step::Message { at, owner, key, forget }),
         1 => any::<bool>().prop_map(|close| Step::Reopen { close }),
     ]
+}
+
+fn beside() -> impl Strategy<Value = Beside> {
+    proptest::sample::select(vec![Beside::Reader, Beside::Writer, Beside::Copy])
 }
 
 fn owner() -> impl Strategy<Value = AgentOwner> {

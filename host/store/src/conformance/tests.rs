@@ -25,6 +25,10 @@ impl Fixture for InMemory {
         Ok(())
     }
 
+    async fn copy(&self) -> Result<Option<InMemory>, StoreError> {
+        Ok(None)
+    }
+
     async fn audit(&mut self, snapshots: usize, templates: usize) {
         let counts = self.0.counts();
         assert_eq!((counts.0, counts.1), (snapshots, templates));
@@ -52,6 +56,7 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::SubtractsRemovedSessions,
         Flaw::ListsTheLastOfAPageAgain,
         Flaw::IgnoresTheEndOfActivity,
+        Flaw::ForgetsAnEdge,
     ] {
         let found = check(64, || InMemory(InMemory::new().0.with_flaw(flaw)));
         assert!(found.is_err(), "{flaw:?} is not found");

@@ -5,16 +5,17 @@
 
 mod draft;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 pub(super) use self::draft::{BlobPlacer, Draft};
 use super::engine::Staged;
+use super::leases::Lease;
 use super::session_index::{AgentKey, SessionFacts};
 use super::tables::blobs::BlobId;
-use super::tables::blobs::Contents;
+use super::tables::blobs::contents::Contents;
 use super::tables::snapshots;
 use crate::{Expect, StoreError, Transaction, Write};
 use dormouse_domain::agent::{Agent, AgentRef};
@@ -29,7 +30,7 @@ const RECORD: usize = 1 << 10;
 
 /// Whether it takes so long to encode that it must not happen on an async thread.
 pub(super) fn is_heavy(transaction: &Transaction) -> bool {
-    // What is new may be read for: see `BlobPlacer::known`.
+    // What is new may be read for: see `BlobPlacer::finish`.
     let reads = reads(transaction);
     let record = if reads { RECORD } else { 0 };
     let mut size: usize = 0;
@@ -133,13 +134,24 @@ pub(super) struct EncodedTemplate {
     pub(super) agent: AgentKey,
 }
 
-/// The blobs that a commit refers to, and those of them that it brings.
+/// The blobs that a commit names, and those that it brings.
 #[derive(Debug, Default)]
 pub(super) struct BlobUses {
-    /// How many of its snapshots and templates refer to each.
-    pub(super) uses: BTreeMap<BlobId, u64>,
+    /// How many of its snapshots and templates name each.
+    pub(super) names: BTreeMap<BlobId, u64>,
+    /// What each node that it brings names, each once.
+    pub(super) edges: HashMap<BlobId, Vec<BlobId>>,
     /// The bytes of those that it brings.
     pub(super) contents: Contents,
+    /// What it does not bring because the store has it.
+    pub(super) lease: Option<Lease>,
+}
+
+impl BlobUses {
+    /// How many counts it may change.
+    fn edges(&self) -> usize {
+        self.names.len() + self.edges.values().map(Vec::len).sum::<usize>()
+    }
 }
 
 /// An event, encoded, and the session that it is about.

@@ -10,16 +10,18 @@ mod expiry;
 mod history;
 mod log;
 mod quota;
+mod release;
 mod removed;
 mod rows;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use self::blobs::Blobs;
+pub(super) use self::blobs::Recount;
 pub(super) use self::log::LogEnds;
 use self::quota::Counts;
 use self::removed::Removed;
@@ -29,6 +31,7 @@ use super::commit::{Encoded, EncodedWrite, NewSnapshot, Record};
 use super::disk::ReadExtent;
 use super::engine::{Batch, Class};
 use super::session_index::{AgentKey, IndexedAgent, RemovedCell, SessionFacts, SessionIndex};
+use super::tables::blobs::BlobId;
 use super::tables::sessions::SessionCell;
 use super::{keys, tables};
 use crate::StoreError;
@@ -103,18 +106,24 @@ pub(super) struct Then {
     templates: Vec<(Vec<u8>, Option<AgentKey>)>,
     /// Sessions of which nothing is left.
     pub(super) purged: Vec<SessionId>,
+    /// What has become of blobs.
+    pub(super) blobs: Recount,
 }
 
 impl<'a> CommitGroup<'a> {
-    /// An empty group. The log ends here.
-    pub(super) fn new(shared: &'a EmbeddedShared, log: LogEnds) -> CommitGroup<'a> {
+    /// An empty group. The log ends here, and these blobs are listed to be released.
+    pub(super) fn new(
+        shared: &'a EmbeddedShared,
+        log: LogEnds,
+        unused: &'a BTreeSet<BlobId>,
+    ) -> CommitGroup<'a> {
         CommitGroup {
             shared,
             loaded: 0,
             batch: Batch::default(),
             sessions: HashMap::new(),
             rows: GroupRows::new(&shared.disk),
-            blobs: Blobs::new(shared),
+            blobs: Blobs::new(shared, unused),
             counts: Counts::default(),
             removed: Removed::default(),
             log: log.next(),
@@ -254,7 +263,7 @@ impl<'a> CommitGroup<'a> {
             }
         }
         self.rows.finish(&mut batch);
-        self.blobs.finish(&mut batch);
+        let blobs = self.blobs.finish(&mut batch);
         let removed = self.removed.finish(&mut batch);
         Sealed {
             batch,
@@ -265,6 +274,7 @@ impl<'a> CommitGroup<'a> {
                 agents: self.agents,
                 templates: self.templates,
                 purged: self.purged,
+                blobs,
             },
         }
     }

@@ -8,12 +8,13 @@
 //!
 //! While one group is being synced the next one gathers, so that a busy store has large groups and
 //! an idle one answers after a single sync. What deleted sessions have left behind is removed a
-//! bounded number of keys at a time, in the same batches.
+//! bounded number of keys at a time, in the same batches; and so are blobs released that nothing names
+//! (`group/release`).
 //!
 //! Once a write or a sync has failed, nobody knows what is durable, and nothing is written any more.
 //! A full disk is no such failure: the group is refused, and the next one is tried.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,8 +26,10 @@ use tokio::sync::oneshot;
 
 use super::EmbeddedShared;
 use super::commit::Commit;
-use super::commit_group::{CommitGroup, LogEnds, Sealed};
+use super::commit_group::{CommitGroup, LogEnds, Recount, Sealed};
 use super::disk::WriteError;
+use super::recovery::Leftovers;
+use super::tables::blobs::BlobId;
 use crate::StoreError;
 use dormouse_base::clock::Clock;
 use dormouse_domain::id::SessionId;
@@ -39,20 +42,48 @@ const SESSIONS: usize = 1024;
 const BYTES: usize = 4 << 20;
 /// The most keys of deleted sessions that are removed with one group.
 const PURGED: usize = 1024;
+/// Where more blobs than this are listed to be released, what deleted sessions have left behind waits.
+const UNUSED: usize = 4096;
 
-/// Start the thread. It ends when all senders are gone and what they sent is durable.
-/// `gone` are the sessions that an earlier process has deleted and not cleaned up after.
+/// What is sent to the thread.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A commit.
+    Commit(Box<Commit>),
+    /// A blob that is to be released is not leased any more.
+    Release,
+}
+
+/// Start the thread. It ends when all senders are gone and what they sent is durable. `left` is what an
+/// earlier process has not cleaned up.
 pub(super) fn start(
     shared: Arc<EmbeddedShared>,
     clock: Clock,
-    gone: Vec<SessionId>,
-) -> std::io::Result<(Sender<Commit>, JoinHandle<()>)> {
+    left: Leftovers,
+) -> std::io::Result<(Sender<Work>, JoinHandle<()>)> {
     let (sender, queue) = mpsc::channel(QUEUE);
+    // Whoever returns a lease does not keep the store open.
+    let wake = sender.downgrade();
+    shared.leases.on_return(move || {
+        // Where the queue is full, groups are written, and each looks for what it can release.
+        if let Some(queue) = wake.upgrade() {
+            let _ = queue.try_send(Work::Release);
+        }
+    });
+    shared.unused.store(left.unused.len() as u64, Ordering::Relaxed);
     let thread = thread::Builder::new().name("store-committer".to_owned()).spawn(move || {
         let log = LogEnds::at(shared.index().cursor);
-        let gone = gone.into();
-        let mut committer =
-            Committer { shared, queue, clock, next: VecDeque::new(), gone, rests: false, log };
+        let mut committer = Committer {
+            shared,
+            queue,
+            clock,
+            next: VecDeque::new(),
+            gone: left.gone.into(),
+            unused: left.unused,
+            stuck: BTreeSet::new(),
+            rests: false,
+            log,
+        };
         // Nothing here should panic. Callers must get their answers all the same.
         if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
             committer.shared.fail("the committer panicked".into());
@@ -64,11 +95,15 @@ pub(super) fn start(
 
 struct Committer {
     shared: Arc<EmbeddedShared>,
-    queue: Receiver<Commit>,
+    queue: Receiver<Work>,
     clock: Clock,
     /// Taken from the queue, and left for the next group.
     next: VecDeque<Commit>,
     gone: VecDeque<SessionId>,
+    /// Blobs that are listed to be released.
+    unused: BTreeSet<BlobId>,
+    /// Those of them that cannot be read.
+    stuck: BTreeSet<BlobId>,
     /// The last group was not written: before there is more to clean up, another one has to be.
     rests: bool,
     log: LogEnds,
@@ -94,22 +129,18 @@ impl Committer {
     /// Wait for the first commit, unless there is something to clean up, and take what else waits.
     fn gather(&mut self) -> Option<Vec<Commit>> {
         let first = match self.next.pop_front() {
-            Some(commit) => Some(commit),
-            None if self.gone.is_empty() || self.rests => Some(self.queue.blocking_recv()?),
-            None => match self.queue.try_recv() {
-                Ok(commit) => Some(commit),
-                Err(TryRecvError::Empty) => None,
-                // What is left is removed after the next start.
-                Err(TryRecvError::Disconnected) => return None,
+            Some(commit) => commit,
+            None => match self.receive()? {
+                Work::Commit(commit) => *commit,
+                Work::Release => return Some(Vec::new()),
             },
         };
-        let Some(first) = first else { return Some(Vec::new()) };
         let mut bytes = first.encoded.size;
         let mut sessions = first.encoded.sessions();
         let alone = first.encoded.is_alone();
         let mut commits = vec![first];
         while sessions < SESSIONS && bytes < BYTES && !alone {
-            let waiting = self.next.pop_front().or_else(|| self.queue.try_recv().ok());
+            let waiting = self.next.pop_front().or_else(|| self.waiting());
             let Some(commit) = waiting else { break };
             bytes += commit.encoded.size;
             if bytes > BYTES || commit.encoded.is_alone() {
@@ -122,12 +153,42 @@ impl Committer {
         Some(commits)
     }
 
+    /// Wait for something to do, unless there is something to clean up.
+    fn receive(&mut self) -> Option<Work> {
+        if self.rests || !self.can_clean_up() {
+            return self.queue.blocking_recv();
+        }
+        match self.queue.try_recv() {
+            Ok(work) => Some(work),
+            Err(TryRecvError::Empty) => Some(Work::Release),
+            // What is left is removed after the next start.
+            Err(TryRecvError::Disconnected) => None,
+        }
+    }
+
+    /// A commit that waits.
+    fn waiting(&mut self) -> Option<Commit> {
+        loop {
+            match self.queue.try_recv().ok()? {
+                Work::Commit(commit) => return Some(*commit),
+                Work::Release => {}
+            }
+        }
+    }
+
+    /// Whether there is something to remove for which no commit has to come.
+    fn can_clean_up(&self) -> bool {
+        let unused = self.unused.iter().filter(|id| !self.stuck.contains(*id));
+        !self.gone.is_empty() || self.shared.leases.any_is_free(unused)
+    }
+
     /// Make a group durable, and answer.
     fn write(&mut self, commits: Vec<Commit>) -> Result<(), Arc<str>> {
         let shared = Arc::clone(&self.shared);
         let bytes = commits.iter().map(|commit| commit.encoded.size).sum();
         let is_full = shared.is_full(bytes);
-        let mut group = CommitGroup::new(&shared, self.log.clone());
+        let unused = std::mem::take(&mut self.unused);
+        let mut group = CommitGroup::new(&shared, self.log.clone(), &unused);
         let mut pending = Vec::with_capacity(commits.len());
         let mut commits = commits.into_iter();
         for commit in commits.by_ref() {
@@ -140,14 +201,19 @@ impl Committer {
             }
         }
         commits.rev().for_each(|commit| self.next.push_front(commit));
-        self.purge(&mut group);
+        if unused.len() <= UNUSED {
+            self.purge(&mut group);
+        }
+        group.release_unused(&mut self.stuck);
         let Sealed { batch, then } = group.seal();
+        self.unused = unused;
         let written = if batch.is_empty() { Ok(()) } else { shared.disk.write(batch) };
         match written {
             Ok(()) => {
                 self.rests = false;
                 self.log = then.log.clone();
                 then.purged.iter().for_each(|id| self.gone.retain(|gone| gone != id));
+                self.recount(&then.blobs);
                 let end = then.log.cursor;
                 let gone = then.apply(&mut shared.index_mut());
                 shared.end.send_if_modified(|now| std::mem::replace(now, end) != end);
@@ -172,6 +238,17 @@ impl Committer {
         self.account(&pending);
         pending.into_iter().for_each(Pending::answer);
         Ok(())
+    }
+
+    /// Take in what has become of the blobs of a group.
+    fn recount(&mut self, blobs: &Recount) {
+        for id in &blobs.unlisted {
+            self.unused.remove(id);
+            self.stuck.remove(id);
+        }
+        self.unused.extend(&blobs.listed);
+        self.shared.counts.fetch_add(blobs.changed, Ordering::Relaxed);
+        self.shared.unused.store(self.unused.len() as u64, Ordering::Relaxed);
     }
 
     /// Remove something of a deleted session. Its removal has been durable since an earlier group.
@@ -204,9 +281,13 @@ impl Committer {
     fn refuse_the_rest(&mut self) {
         let reason = self.shared.failure();
         let reason = || reason.clone().unwrap_or(StoreError::Closed);
-        while let Some(commit) = self.next.pop_front().or_else(|| self.queue.blocking_recv()) {
-            // Whoever asked may have gone away.
-            let _ = commit.answer.send(Err(reason()));
+        self.next.drain(..).for_each(|commit| drop(commit.answer.send(Err(reason()))));
+        while let Some(work) = self.queue.blocking_recv() {
+            match work {
+                // Whoever asked may have gone away.
+                Work::Commit(commit) => drop(commit.answer.send(Err(reason()))),
+                Work::Release => {}
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 
 pub(super) use super::tables::agents::{AGENT, agent, component};
-pub(super) use super::tables::blobs::{CONTENT, blob, content};
+pub(super) use super::tables::blobs::{CONTENT, blob, content, unused};
 use super::tables::events::PLACE;
 pub(super) use super::tables::events::{EVENTS, events, place, places};
 pub(super) use super::tables::notes::{ASIDE, FORMAT, SECRET, aside};

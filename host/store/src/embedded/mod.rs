@@ -12,7 +12,7 @@
 //!  caller:     encode [commit] ─▶ stage what is large [tables/blobs] ─▶ queue, bounded
 //!  committer:  what waits is one group ─▶ check [group] ─▶ engine: one write, one sync
 //!                                                  answers ◀─ index in memory ◀─┘
-//!  reader:     engine [query], or the index for lists, deadlines and agents
+//!  reader:     a thread of the store's own [readers] ─▶ engine [query]; what the index knows: at once
 //! ```
 //! A commit is encoded by its caller, and queued for the one thread that writes (`committer`). The
 //! queue is bounded: where the disk is too slow, callers wait. What is large is made durable before
@@ -20,8 +20,8 @@
 //!
 //! A session keeps its newest snapshots and turns ([`Retention`]); its record says which snapshot is
 //! the head. What is large in snapshots lies in blobs (`tables/blobs`), which all snapshots and templates
-//! share that have it, and which go with the last of them. So a fork is a few small keys, whatever
-//! the size of its state.
+//! share that have it, and which name each other: a commit counts what it changes, whatever the size of
+//! the state. What nothing names any more is listed with that commit, and released later.
 //!
 //! The engine shows a change once it is durable. Readers therefore see what is durable and nothing
 //! else. The index in memory follows a moment later, and the answer after that.
@@ -39,10 +39,13 @@ mod frame;
 mod fronts;
 mod intern;
 mod keys;
+mod leases;
 mod lock;
 mod options;
 mod owners;
 mod query;
+mod readers;
+mod reads;
 mod recovery;
 mod session_index;
 mod tables;
@@ -58,32 +61,23 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
 use self::commit::{Commit, Draft};
+use self::committer::Work;
 use self::disk::Disk;
+use self::leases::Leases;
 use self::lock::{Lock, Temporary};
 pub use self::options::{OpenError, Options};
+use self::readers::Readers;
 use self::session_index::SessionIndex;
-use super::read::{ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadTemplates, ReadTurns};
 use super::upkeep::Upkeep;
-use super::{
-    AgentQuery, Bound, EventEntry, Expect, Page, Retention, SessionPage, SessionQuery,
-    SnapshotDetail, SnapshotSummary, Store, StoreError, StoredSnapshot, Transaction, WakeState,
-    Write,
-};
+use super::{Expect, Retention, Store, StoreError, Transaction, Write};
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::{Account, MemoryBudget, OutOfMemory};
 use dormouse_base::shares::{Callers, FairSemaphore};
-use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
-use dormouse_domain::id::{Principal, SessionId, SnapshotId};
-use dormouse_domain::session::Session;
-use dormouse_domain::template::{Template, TemplateSummary};
-use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::TurnRecord;
 
 /// Heavy transactions that are encoded and staged at a time; one principal has half of these places.
 const HEAVY: usize = 8;
@@ -97,7 +91,8 @@ pub struct Embedded {
     // Dropped before the queue: while it can be sent to, the committer holds `EmbeddedShared`, so that this
     // is never the last to hold it. The last one closes sled, which blocks.
     shared: Mutex<Option<Arc<EmbeddedShared>>>,
-    queue: Mutex<Option<Sender<Commit>>>,
+    queue: Mutex<Option<Sender<Work>>>,
+    readers: Readers,
     closing: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
     clock: Clock,
     /// Places for transactions that are heavy.
@@ -116,6 +111,11 @@ struct EmbeddedShared {
     keep: Retention,
     commits: AtomicU64,
     groups: AtomicU64,
+    /// How many counts of blobs have changed.
+    counts: AtomicU64,
+    /// How many blobs are listed to be released.
+    unused: AtomicU64,
+    leases: Arc<Leases>,
     failed: Arc<watch::Sender<Option<StoreError>>>,
     /// Where the log of events ends, for those who follow it.
     end: watch::Sender<Cursor>,
@@ -174,6 +174,9 @@ impl Embedded {
             },
             commits: AtomicU64::new(0),
             groups: AtomicU64::new(0),
+            counts: AtomicU64::new(0),
+            unused: AtomicU64::new(0),
+            leases: Arc::default(),
             failed,
             end: log_end,
             closing: AtomicBool::new(false),
@@ -182,10 +185,11 @@ impl Embedded {
             _released: released,
         });
         let (queue, thread) =
-            committer::start(Arc::clone(&shared), options.clock.clone(), recovered.gone)?;
+            committer::start(Arc::clone(&shared), options.clock.clone(), recovered.left)?;
         Ok(Embedded {
             shared: Mutex::new(Some(shared)),
             queue: Mutex::new(Some(queue)),
+            readers: Readers::start()?,
             closing: Mutex::new(Some((closed, thread))),
             clock: options.clock,
             heavy: FairSemaphore::new(HEAVY, Callers::Several),
@@ -209,22 +213,40 @@ impl Embedded {
         if !transaction.expect.iter().any(is_new) {
             return Ok(None);
         }
-        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
+        let shared = self.opened()?;
         let new = transaction.writes.iter().filter_map(Write::new_session);
         let Some((mut account, bytes)) = shared.index().room_for(new)? else { return Ok(None) };
         account.charge(bytes).map_err(|OutOfMemory| StoreError::OutOfMemory)?;
         Ok(Some(account))
     }
 
-    /// Run a read where it may block.
+    /// Read on a thread of the store, unless the caller goes away before its turn comes.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&EmbeddedShared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
+        self.readers.read(self.opened()?, read).await
+    }
+
+    /// Do what takes long, or writes, where it may block and is in nobody's way. Once begun it is done to
+    /// the end, whether or not the caller is still there.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&EmbeddedShared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = self.opened()?;
         // sled panics where it finds its own files damaged.
         let panicked = |error: tokio::task::JoinError| StoreError::Io(error.to_string().into());
-        tokio::task::spawn_blocking(move || read(&shared)).await.map_err(panicked)?
+        tokio::task::spawn_blocking(move || work(&shared)).await.map_err(panicked)?
+    }
+
+    /// Ask what memory knows of what is durable: at once.
+    fn ask<T>(&self, ask: impl FnOnce(&SessionIndex) -> T) -> Result<T, StoreError> {
+        Ok(ask(&self.opened()?.index()))
+    }
+
+    fn opened(&self) -> Result<Arc<EmbeddedShared>, StoreError> {
+        held(&self.shared).clone().ok_or(StoreError::Closed)
     }
 
     /// Queue what has been encoded already, and wait until it is durable.
@@ -236,7 +258,7 @@ impl Embedded {
             self.queue_blocking(queue, |_| Ok(draft), since, answer).await?;
         } else {
             let commit = Commit { encoded: draft.into_encoded(), since, answer };
-            queue.send(commit).await.map_err(|_| self.gone())?;
+            queue.send(Work::Commit(Box::new(commit))).await.map_err(|_| self.gone())?;
         }
         answered.await.map_err(|_| self.gone())?
     }
@@ -255,17 +277,16 @@ impl Embedded {
         answered.await.map_err(|_| self.gone())?
     }
 
-    /// Stage what is large of a commit and queue it. Once begun it is done to the end, whether or not
-    /// the caller is still there.
+    /// Stage what is large of a commit and queue it.
     async fn queue_blocking(
         &self,
-        queue: Sender<Commit>,
+        queue: Sender<Work>,
         draft: impl FnOnce(&EmbeddedShared) -> Result<Draft, StoreError> + Send + 'static,
         since: Duration,
         answer: oneshot::Sender<Result<(), StoreError>>,
     ) -> Result<(), StoreError> {
         let gone = self.gone();
-        self.read(move |shared| {
+        self.work(move |shared| {
             let draft = draft(shared)?;
             if let Some(failure) = shared.failure() {
                 return Err(failure);
@@ -274,7 +295,7 @@ impl Embedded {
                 return Err(StoreError::Full);
             }
             let commit = Commit { encoded: draft.stage(shared)?, since, answer };
-            queue.blocking_send(commit).map_err(|_| gone)
+            queue.blocking_send(Work::Commit(Box::new(commit))).map_err(|_| gone)
         })
         .await
     }
@@ -359,135 +380,16 @@ impl Store for Embedded {
         if let Some((released, thread)) = closing {
             // It is never sent to: that it is dropped says that all is released.
             let _ = released.await;
-            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                return Err(StoreError::Io("the committer panicked".into()));
+            let readers = self.readers.close();
+            let join = move || {
+                let readers = readers.into_iter().map(JoinHandle::join);
+                readers.fold(thread.join(), |ended, reader| ended.and(reader))
+            };
+            if !matches!(tokio::task::spawn_blocking(join).await, Ok(Ok(()))) {
+                return Err(StoreError::Io("a thread of the store panicked".into()));
             }
         }
         self.failed.borrow().clone().map_or(Ok(()), Err)
-    }
-}
-
-#[async_trait]
-impl ReadSessions for Embedded {
-    fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError> {
-        let shared = held(&self.shared).clone().ok_or(StoreError::Closed)?;
-        let index = shared.index();
-        Ok(index.is_owner(id, principal))
-    }
-
-    async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
-        self.read(move |shared| shared.session(id)).await
-    }
-
-    async fn wake_state(&self, id: SessionId) -> Result<Option<WakeState>, StoreError> {
-        self.read(move |shared| shared.wake_state(id)).await
-    }
-
-    async fn sessions(&self, query: SessionQuery) -> Result<SessionPage, StoreError> {
-        self.read(move |shared| shared.page(&query)).await
-    }
-
-    async fn due(
-        &self,
-        after: Option<(Timestamp, SessionId)>,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
-        self.read(move |shared| Ok(shared.index().due(after, now, limit))).await
-    }
-
-    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.read(move |shared| Ok(shared.index().next_due(now))).await
-    }
-}
-
-#[async_trait]
-impl ReadTurns for Embedded {
-    async fn turns(
-        &self,
-        session: SessionId,
-        after: u64,
-        bound: Bound,
-    ) -> Result<Page<TurnRecord, u64>, StoreError> {
-        self.read(move |shared| shared.turns(session, after, bound)).await
-    }
-
-    async fn turn(
-        &self,
-        session: SessionId,
-        number: u64,
-    ) -> Result<Option<TurnRecord>, StoreError> {
-        self.read(move |shared| shared.turn(session, number)).await
-    }
-}
-
-#[async_trait]
-impl ReadSnapshots for Embedded {
-    async fn snapshots(&self, session: SessionId) -> Result<Vec<SnapshotSummary>, StoreError> {
-        self.read(move |shared| shared.snapshots(session)).await
-    }
-
-    async fn snapshot(
-        &self,
-        id: SnapshotId,
-        depth: SnapshotDetail,
-    ) -> Result<Option<StoredSnapshot>, StoreError> {
-        self.read(move |shared| shared.snapshot(id, depth)).await
-    }
-}
-
-#[async_trait]
-impl ReadTemplates for Embedded {
-    async fn template(
-        &self,
-        owner: Principal,
-        name: String,
-    ) -> Result<Option<Template>, StoreError> {
-        self.read(move |shared| shared.template(&owner, &name)).await
-    }
-
-    async fn templates(&self, owner: Principal) -> Result<Vec<TemplateSummary>, StoreError> {
-        self.read(move |shared| shared.templates(&owner)).await
-    }
-}
-
-#[async_trait]
-impl ReadAgents for Embedded {
-    async fn agent(&self, query: AgentQuery) -> Result<Option<Agent>, StoreError> {
-        self.read(move |shared| Ok(shared.index().agents.find(&query).cloned())).await
-    }
-
-    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError> {
-        self.read(move |shared| Ok(shared.index().agents.usable_by(&usable_by))).await
-    }
-
-    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
-        self.read(move |shared| shared.component(digest)).await
-    }
-}
-
-#[async_trait]
-impl ReadEvents for Embedded {
-    fn end(&self) -> watch::Receiver<Cursor> {
-        self.end.clone()
-    }
-
-    async fn events_after(
-        &self,
-        cursor: Cursor,
-        bound: Bound,
-    ) -> Result<Page<EventEntry, Cursor>, StoreError> {
-        self.read(move |shared| shared.events_after(cursor, bound)).await
-    }
-
-    async fn session_events(
-        &self,
-        session: SessionId,
-        cursor: Cursor,
-        bound: Bound,
-    ) -> Result<Page<EventEntry, Cursor>, StoreError> {
-        self.read(move |shared| shared.session_events(session, cursor, bound)).await
     }
 }
 

@@ -6,6 +6,7 @@
 //! is set aside under a key of its own and named in the log; everything else starts. Nothing is
 //! guessed: a value of a newer format is not damaged, and the store does not open at all.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use super::disk::{self, Disk, ReadExtent, WriteError};
 use super::engine::{Batch, Class};
 use super::session_index::SessionIndex;
+use super::tables::blobs::BlobId;
 use super::tables::{LAYOUT, TABLES};
 use super::{OpenError, fronts, keys, owners};
 use crate::StoreError;
@@ -31,8 +33,17 @@ pub(super) struct RecoveredStore {
     pub(super) index: SessionIndex,
     /// The secret of the store.
     pub(super) secret: [u8; 32],
+    /// What an earlier process has not cleaned up.
+    pub(super) left: Leftovers,
+}
+
+/// What is to be removed that nobody asks for any more.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
     /// Deleted sessions that have left something behind.
     pub(super) gone: Vec<SessionId>,
+    /// Blobs that are listed to be released.
+    pub(super) unused: BTreeSet<BlobId>,
 }
 
 /// Rebuild what memory knows.
@@ -49,8 +60,8 @@ pub(super) fn recover(disk: &Disk, clock: &Clock) -> Result<RecoveredStore, Open
     for table in TABLES {
         table.recover(&mut recovery)?;
     }
-    let Recovery { index, gone, .. } = recovery;
-    Ok(RecoveredStore { index, secret, gone })
+    let Recovery { index, left, .. } = recovery;
+    Ok(RecoveredStore { index, secret, left })
 }
 
 /// Bring what is there to the present layout, where it has an earlier one.
@@ -145,14 +156,15 @@ pub(super) struct Recovery<'a> {
     pub(super) disk: &'a Disk,
     /// What memory knows of it.
     pub(super) index: SessionIndex,
-    /// Deleted sessions that have left something behind.
-    pub(super) gone: Vec<SessionId>,
+    /// What is to be removed.
+    pub(super) left: Leftovers,
     aside: Batch,
 }
 
 impl Recovery<'_> {
     fn of(disk: &Disk) -> Recovery<'_> {
-        Recovery { disk, index: SessionIndex::default(), gone: Vec::new(), aside: Batch::default() }
+        let (index, left) = (SessionIndex::default(), Leftovers::default());
+        Recovery { disk, index, left, aside: Batch::default() }
     }
 
     /// Tell the index of each value whose key begins with `prefix`. What does not decode is set aside.

@@ -250,6 +250,11 @@ impl SessionIndex {
         }
     }
 
+    /// Whether there is a template of this key.
+    pub(super) fn has_template(&self, key: &[u8]) -> bool {
+        self.templates.contains_key(key)
+    }
+
     /// The keys of the templates whose keys begin with `prefix`.
     pub(super) fn templates(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
         let from = self.templates.range(prefix.to_vec()..);

@@ -90,6 +90,12 @@ impl StoredData {
         (snapshots, self.templates.len(), self.chunks.len())
     }
 
+    /// Whether the last chunk of each snapshot is not counted.
+    #[cfg(test)]
+    pub(super) fn forget_edges(&mut self, forgets: bool) {
+        self.chunks.forgets_an_edge = forgets;
+    }
+
     /// Do all of this or nothing.
     pub(super) fn commit(&mut self, transaction: Transaction) -> Result<(), StoreError> {
         let Transaction { expect, mut writes, events } = transaction;

@@ -1,22 +1,23 @@
 //! Encoding a transaction, and deciding what of it lies where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
 use super::super::EmbeddedShared;
 use super::super::keys;
+use super::super::leases::Lease;
 use super::super::tables::blobs::BlobId;
-use super::super::tables::blobs::Contents;
-use super::super::tables::snapshots::Content;
-use super::super::tables::snapshots::SnapshotCell;
+use super::super::tables::blobs::chunk_tree::{self, NewNode};
+use super::super::tables::blobs::contents::Contents;
+use super::super::tables::snapshots::{ChunkList, Content, SnapshotCell};
 use super::super::tables::{self, snapshots};
 use super::{BlobUses, Encoded, EncodedWrite, NewEvent, NewSnapshot};
 use crate::{StoreError, Transaction, codec};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::event::{Event, EventSubject};
 use dormouse_domain::id::SessionId;
-use dormouse_domain::snapshot::{GuestState, Snapshot};
+use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
 
 /// The most bytes that a commit takes in the log. The engine takes twice as much at once.
 const COMMIT: usize = 12 << 20;
@@ -40,8 +41,8 @@ impl Draft {
         store: Option<&EmbeddedShared>,
     ) -> Result<Draft, StoreError> {
         transaction.check()?;
-        let known = store.filter(|_| super::reads(&transaction));
-        let mut placer = BlobPlacer { known, ..BlobPlacer::default() };
+        let reads = super::reads(&transaction);
+        let mut placer = BlobPlacer { store, reads, ..BlobPlacer::default() };
         let Transaction { expect, writes, events } = transaction;
         let mut changes = Vec::with_capacity(writes.len());
         for write in writes {
@@ -53,7 +54,7 @@ impl Draft {
         let of_changes: usize = changes.iter().map(EncodedWrite::size).sum();
         let of_events: usize = events.iter().map(|(_, event)| event.len() + 8).sum();
         let contents = if shares.contents.are_large() { 0 } else { shares.contents.size() };
-        let size = of_changes + of_events + 64 * shares.uses.len() + contents + 64;
+        let size = of_changes + of_events + 64 * shares.edges() + contents + 64;
         let of_turns: usize = changes.iter().map(EncodedWrite::staged).sum();
         if size.saturating_add(of_turns) > COMMIT {
             return Err(StoreError::TooLarge { what: "a commit in bytes", limit: COMMIT });
@@ -114,11 +115,17 @@ fn event(event: &Event) -> NewEvent {
 #[derive(Default)]
 pub(in super::super) struct BlobPlacer<'a> {
     blobs: BTreeMap<BlobId, Bytes>,
-    uses: BTreeMap<BlobId, u64>,
+    nodes: HashMap<BlobId, NewNode>,
+    names: BTreeMap<BlobId, u64>,
     large: Vec<(Bytes, Bytes)>,
-    /// Where a blob may be already, so that it is not written in vain: sessions and templates are
-    /// made of what is there. If it goes before they are made, so has what they were to start from.
-    known: Option<&'a EmbeddedShared>,
+    /// Where nodes may be already, so that they are not written in vain.
+    store: Option<&'a EmbeddedShared>,
+    /// Whether all blobs may be there already: sessions and templates are made of what is there.
+    reads: bool,
+    /// The last list of chunks that was planted, and its root: forks have the same.
+    planted: Option<(Vec<Chunk>, BlobId)>,
+    /// The last data that was named.
+    named: Option<(Bytes, Digest)>,
 }
 
 impl BlobPlacer<'_> {
@@ -127,19 +134,47 @@ impl BlobPlacer<'_> {
         self.large.push((Bytes::copy_from_slice(key), value));
     }
 
-    /// What is referred to, and what of it has to be written.
+    /// What is named, and what of it has to be written. What the store has is leased and not brought, so it is
+    /// there when the commit comes.
     pub(in super::super) fn finish(mut self) -> Result<BlobUses, StoreError> {
-        if let Some(store) = self.known {
-            let mut known = Vec::new();
-            for id in self.blobs.keys() {
-                if store.has_blob(id)? {
-                    known.push(*id);
+        let lease = match self.store {
+            Some(store) => Some(self.leave_out(store)?),
+            None => None,
+        };
+        let BlobPlacer { mut blobs, nodes, names, .. } = self;
+        let mut edges = HashMap::with_capacity(nodes.len());
+        for (id, NewNode { children, form }) in nodes {
+            edges.insert(id, children);
+            blobs.insert(id, form);
+        }
+        let contents = Contents::of(blobs.into_iter().collect());
+        Ok(BlobUses { names, edges, contents, lease })
+    }
+
+    /// Leave out what the store has: of a tree, from the root on, all that hangs below what is there.
+    fn leave_out(&mut self, store: &EmbeddedShared) -> Result<Lease, StoreError> {
+        let mut lease = Lease::new(&store.leases);
+        let mut has = |id: BlobId| Ok::<_, StoreError>(lease.add(id) && store.has_blob(&id)?);
+        let mut open: Vec<BlobId> = self.names.keys().copied().collect();
+        let mut new = HashMap::new();
+        while let Some(id) = open.pop() {
+            let Some(node) = self.nodes.remove(&id) else { continue };
+            if !has(id)? {
+                open.extend(&node.children);
+                new.insert(id, node);
+            }
+        }
+        self.nodes = new;
+        if self.reads {
+            let mut left = BTreeMap::new();
+            for (id, bytes) in std::mem::take(&mut self.blobs) {
+                if !has(id)? {
+                    left.insert(id, bytes);
                 }
             }
-            known.iter().for_each(|id| drop(self.blobs.remove(id)));
+            self.blobs = left;
         }
-        let contents = Contents::of(self.blobs.into_iter().collect());
-        Ok(BlobUses { uses: self.uses, contents })
+        Ok(lease)
     }
 
     /// A snapshot of this session.
@@ -155,48 +190,67 @@ impl BlobPlacer<'_> {
         NewSnapshot { id, value, shares }
     }
 
-    /// Place the state of a snapshot, and count what it refers to, each once. Returns whether it
-    /// refers to anything.
+    /// Place the state of a snapshot, and count what its row names, each once. Returns whether it names
+    /// anything.
     pub(in super::super) fn state(
         &mut self,
         snapshot: Snapshot,
         write: impl FnOnce(SnapshotCell<'_>),
     ) -> bool {
         let outline = codec::encode_snapshot(&snapshot);
-        let (data, chunks) = match snapshot.state {
+        let (data, mut chunks) = match snapshot.state {
             GuestState::Portable { data, .. } => (data, Vec::new()),
             GuestState::Image { data, chunks } => (data, chunks),
         };
-        let list = Bytes::from(codec::encode_chunks(&chunks));
-        let mut blobs = Vec::with_capacity(chunks.len());
-        for chunk in chunks {
-            let id = BlobId::Chunk(chunk.digest);
-            blobs.push(id);
-            if let Some(data) = chunk.data {
-                self.blobs.insert(id, data);
+        for chunk in &mut chunks {
+            if let Some(data) = chunk.data.take() {
+                self.blobs.insert(BlobId::Chunk(chunk.digest), data);
             }
         }
-        let mut apart = |bytes: &Bytes, limit: usize, name: fn(Digest) -> BlobId| {
-            (bytes.len() > limit).then(|| {
-                let id = name(Digest::of(bytes));
-                blobs.push(id);
-                self.blobs.insert(id, bytes.clone());
-                Content::Blob(id.digest())
-            })
+        let mut names = BTreeSet::new();
+        let data_apart = (data.len() > snapshots::DATA).then(|| self.data(&data));
+        names.extend(data_apart.map(BlobId::Data));
+        let list;
+        let chunks = if chunks.len() > chunk_tree::INLINE {
+            let root = self.tree(chunks);
+            names.insert(root);
+            ChunkList::Tree(root.digest())
+        } else {
+            names.extend(chunks.iter().map(|chunk| BlobId::Chunk(chunk.digest)));
+            list = codec::encode_chunks(&chunks);
+            ChunkList::Inline(&list)
         };
-        let data_apart = apart(&data, snapshots::DATA, BlobId::Data);
-        let list_apart = apart(&list, snapshots::LIST, BlobId::List);
-        write(SnapshotCell {
-            outline: &outline,
-            data: data_apart.unwrap_or(Content::Inline(&data)),
-            chunks: list_apart.unwrap_or(Content::Inline(&list)),
-        });
-        blobs.sort_unstable();
-        blobs.dedup();
-        let shares = !blobs.is_empty();
-        for id in blobs {
-            *self.uses.entry(id).or_default() += 1;
+        let data = data_apart.map_or(Content::Inline(&data), Content::Blob);
+        write(SnapshotCell { outline: &outline, data, chunks });
+        let shares = !names.is_empty();
+        for id in names {
+            *self.names.entry(id).or_default() += 1;
         }
         shares
+    }
+
+    /// Keep the data of a state in a blob.
+    fn data(&mut self, data: &Bytes) -> Digest {
+        if let Some((named, digest)) = &self.named
+            && named == data
+        {
+            return *digest;
+        }
+        let digest = Digest::of(data);
+        self.blobs.insert(BlobId::Data(digest), data.clone());
+        self.named = Some((data.clone(), digest));
+        digest
+    }
+
+    /// Keep a list of chunks, which are without their data, in a tree. Returns its root.
+    fn tree(&mut self, chunks: Vec<Chunk>) -> BlobId {
+        if let Some((planted, root)) = &self.planted
+            && *planted == chunks
+        {
+            return *root;
+        }
+        let root = chunk_tree::plant(&chunks, |id, node| drop(self.nodes.insert(id, node)));
+        self.planted = Some((chunks, root));
+        root
     }
 }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::super::EmbeddedShared;
 use super::super::keys;
-use super::super::tables::blobs::BlobId;
-use super::super::tables::snapshots::Content;
-use super::super::tables::snapshots::{SnapshotCell, read_holder};
+use super::super::leases::Lease;
+use super::super::tables::blobs::{BlobId, chunk_tree};
+use super::super::tables::snapshots::{ChunkList, Content, SnapshotCell, read_holder};
 use super::super::tables::templates::TemplateCell;
 use super::{TRIES, UnreadableValue, lost};
 use crate::codec::{self, CodecError, RecordKind};
@@ -93,15 +93,6 @@ impl EmbeddedShared {
         }
     }
 
-    /// A template.
-    pub(in super::super) fn template(
-        &self,
-        owner: &Principal,
-        name: &str,
-    ) -> Result<Option<Template>, StoreError> {
-        self.read_template(&keys::template(owner, name))
-    }
-
     /// The templates of an owner, by name. Damaged ones are left out, and named in the log.
     pub(in super::super) fn templates(
         &self,
@@ -110,7 +101,7 @@ impl EmbeddedShared {
         let keys = self.index().templates(&keys::templates(owner));
         let mut templates = Vec::with_capacity(keys.len());
         for key in keys {
-            match self.read_template(&key) {
+            match self.template(&key) {
                 // One at a time: the list of the chunks of a state may be large.
                 Ok(template) => templates.extend(template.map(TemplateSummary::from)),
                 Err(StoreError::Damaged(_)) => {}
@@ -120,7 +111,8 @@ impl EmbeddedShared {
         Ok(templates)
     }
 
-    fn read_template(&self, key: &[u8]) -> Result<Option<Template>, StoreError> {
+    /// The template of this key.
+    pub(in super::super) fn template(&self, key: &[u8]) -> Result<Option<Template>, StoreError> {
         for _ in 0..TRIES {
             let Some(value) = self.disk.get(key)? else { return Ok(None) };
             let read = codec::unseal(RecordKind::Template, key, &value)
@@ -175,19 +167,22 @@ impl EmbeddedShared {
         self.contents(&SnapshotCell::read(&value)?, depth)
     }
 
-    /// A snapshot with what it has in blobs.
+    /// A snapshot with what it has in blobs. They are leased for as long as they are read.
     fn contents(
         &self,
         cell: &SnapshotCell<'_>,
         depth: SnapshotDetail,
     ) -> Result<Snapshot, UnreadableValue> {
         let mut snapshot = codec::decode_snapshot(&Bytes::copy_from_slice(cell.outline))?;
-        let content = |content: &Content<'_>, name: fn(_) -> BlobId| match content {
-            Content::Inline(bytes) => Ok(Bytes::copy_from_slice(bytes)),
-            Content::Blob(digest) => self.blob(&name(*digest)),
+        let mut lease = Lease::new(&self.leases);
+        let whole = match cell.data {
+            Content::Inline(bytes) => Bytes::copy_from_slice(bytes),
+            Content::Blob(digest) => {
+                lease.add(BlobId::Data(digest));
+                self.blob(&BlobId::Data(digest))?
+            }
         };
-        let whole = content(&cell.data, BlobId::Data)?;
-        let list = codec::decode_chunks(&content(&cell.chunks, BlobId::List)?)?;
+        let list = self.chunks(&cell.chunks, &mut lease)?;
         match &mut snapshot.state {
             GuestState::Portable { data, .. } => *data = whole,
             GuestState::Image { data, chunks } => {
@@ -199,6 +194,30 @@ impl EmbeddedShared {
             }
         }
         Ok(snapshot)
+    }
+
+    /// The chunks of a snapshot, without their data.
+    fn chunks(
+        &self,
+        list: &ChunkList<'_>,
+        lease: &mut Lease,
+    ) -> Result<Vec<Chunk>, UnreadableValue> {
+        let chunks = match *list {
+            ChunkList::Inline(list) => codec::decode_chunks(list)?,
+            ChunkList::Blob(digest) => {
+                lease.add(BlobId::List(digest));
+                codec::decode_chunks(&self.blob(&BlobId::List(digest))?)?
+            }
+            ChunkList::Tree(digest) => {
+                let root = BlobId::Node(digest);
+                lease.add(root);
+                return chunk_tree::read(root, |node| self.blob(node));
+            }
+        };
+        for chunk in &chunks {
+            lease.add(BlobId::Chunk(chunk.digest));
+        }
+        Ok(chunks)
     }
 
     /// Read the data of chunks. A chunk that comes several times is read once.
@@ -220,6 +239,13 @@ impl EmbeddedShared {
 
     /// The bytes of a blob.
     fn blob(&self, id: &BlobId) -> Result<Bytes, UnreadableValue> {
-        self.disk.get(&keys::content(id))?.ok_or(UnreadableValue::Stale)
+        match self.disk.get(&keys::content(id)) {
+            Ok(bytes) => bytes.ok_or(UnreadableValue::Stale),
+            // Whoever asks for the snapshot is to learn which part of it that is.
+            Err(StoreError::Damaged(blob)) => {
+                Err(CodecError::Malformed(format!("{blob} is damaged")).into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -2,46 +2,65 @@
 //!
 //! | key | value |
 //! | --- | --- |
-//! | `b` kind digest | how many snapshots and templates refer to a blob |
+//! | `b` kind digest | how many rows and nodes name a blob |
 //! | `c` kind digest | the bytes of a blob |
+//! | `u` kind digest | nothing: the blob is there, no row and no node names it, and it is to be released |
 //!
-//! A blob is named by its contents. Its bytes are written once. The count changes in the same commit as
-//! what refers to it; the bytes go with the commit that lets go of the blob last.
+//! A blob is named by its contents, and its bytes are written once. Blobs name blobs (`node`), and a blob is
+//! counted by edge: the rows of snapshots and templates that name it, and the nodes. So a commit changes the
+//! counts of what its new rows and its new nodes name, and no others.
+//!
+//! ```text
+//!   row ──▶ root ──▶ node ──▶ chunk        a row that goes lowers the count of the root alone
+//!             └────▶ node ──▶ chunk        at 0 the root is listed under `u`, in the same commit
+//!                      └────▶ chunk        and released later: it goes, and the counts below it are lowered
+//! ```
+//! A blob without edges that is let go of goes at once, unless somebody reads it (`leases`). A blob that is
+//! listed is whole, and so is all below it: a commit that names it again takes it off the list. The committer
+//! releases what is listed, some edges at a time, with the groups that it writes (`group/release`).
 
-use std::collections::HashMap;
+pub(in super::super) mod chunk_tree;
+pub(in super::super) mod contents;
+mod graph;
+pub(in super::super) mod node;
 
 use bytes::Bytes;
 
+use super::super::OpenError;
 use super::super::disk::Disk;
-use super::super::engine::{self, Batch, Class, Staged};
 use super::super::keys;
-use super::super::upkeep::audit::{self, Audit};
-use super::super::upkeep::repair::{self, Repairer};
-use super::snapshots::{Content, SnapshotCell};
+use super::super::recovery::Recovery;
+use super::super::upkeep::audit::Audit;
+use super::snapshots::{ChunkList, Content, SnapshotCell};
 use super::{Table, malformed};
-use crate::StoreError;
 use crate::codec::{self, CodecError, RecordKind};
-use crate::upkeep::{Problem, UpkeepError};
+use crate::upkeep::UpkeepError;
 use dormouse_domain::agent::Digest;
+
+use self::graph::Graph;
+pub(super) use self::graph::{are_there, refer};
+use self::node::Node;
 
 /// The prefix of the counts of blobs.
 pub(in super::super) const BLOB: u8 = b'b';
 /// The prefix of the bytes of blobs.
 pub(in super::super) const CONTENT: u8 = b'c';
+/// The prefix of blobs that are to be released.
+pub(in super::super) const UNUSED: u8 = b'w';
 
-/// How often each blob is used.
+/// How often each blob is named.
 pub(super) struct UseTable;
 
 /// The bytes of blobs.
 pub(super) struct BlobTable;
 
-/// The blob whose count or bytes this key has.
+/// The blobs that are to be released.
+pub(super) struct UnusedTable;
+
+/// The blob that this key is about.
 pub(in super::super) fn blob_of(key: &[u8]) -> Option<BlobId> {
-    let [BLOB | CONTENT, kind, digest @ ..] = key else { return None };
-    let digest = Digest(digest.try_into().ok()?);
-    [BlobId::Data(digest), BlobId::List(digest), BlobId::Chunk(digest)]
-        .into_iter()
-        .find(|id| id.kind() == *kind)
+    let [BLOB | CONTENT | UNUSED, kind, digest @ ..] = key else { return None };
+    BlobId::of(*kind, Digest(digest.try_into().ok()?))
 }
 
 /// The count of a blob.
@@ -54,6 +73,11 @@ pub(in super::super) fn content(id: &BlobId) -> [u8; 34] {
     of_blob(CONTENT, id)
 }
 
+/// That a blob is to be released.
+pub(in super::super) fn unused(id: &BlobId) -> [u8; 34] {
+    of_blob(UNUSED, id)
+}
+
 fn of_blob(prefix: u8, id: &BlobId) -> [u8; 34] {
     let mut key = [prefix; 34];
     key[1] = id.kind();
@@ -62,37 +86,58 @@ fn of_blob(prefix: u8, id: &BlobId) -> [u8; 34] {
 }
 
 /// The name of a blob. Names of different kinds never meet: the digest of a chunk is not that of
-/// the bytes which are kept of it.
+/// the bytes which are kept of it, and no data of a state can be taken for a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in super::super) enum BlobId {
     /// The data of a state, by its digest.
     Data(Digest),
-    /// The list of the chunks of a state, by its digest.
+    /// The list of the chunks of a state as layouts up to 5 wrote it, by its digest. It has no edges: the rows
+    /// that name a list also count for each of its chunks.
     List(Digest),
     /// A chunk, by the digest of what it was before it was compressed.
     Chunk(Digest),
+    /// A blob that names others, by the digest of its form.
+    Node(Digest),
 }
 
 impl BlobId {
+    /// The blob of this kind and digest, where there is such a kind.
+    pub(in super::super) fn of(kind: u8, digest: Digest) -> Option<BlobId> {
+        let all = [BlobId::Data, BlobId::List, BlobId::Chunk, BlobId::Node];
+        all.into_iter().map(|name| name(digest)).find(|id| id.kind() == kind)
+    }
+
     /// The byte that stands for its kind.
     pub(in super::super) fn kind(&self) -> u8 {
         match self {
             BlobId::Data(_) => b'd',
             BlobId::List(_) => b'l',
             BlobId::Chunk(_) => b'c',
+            BlobId::Node(_) => b'n',
         }
     }
 
     /// The digest.
     pub(in super::super) fn digest(&self) -> Digest {
         match self {
-            BlobId::Data(digest) | BlobId::List(digest) | BlobId::Chunk(digest) => *digest,
+            BlobId::Data(digest)
+            | BlobId::List(digest)
+            | BlobId::Chunk(digest)
+            | BlobId::Node(digest) => *digest,
+        }
+    }
+
+    /// Whether it names others.
+    pub(in super::super) fn is_node(&self) -> bool {
+        match self {
+            BlobId::Node(_) => true,
+            BlobId::Data(_) | BlobId::List(_) | BlobId::Chunk(_) => false,
         }
     }
 }
 
-/// All blobs that a snapshot refers to, each once. `list` reads the list of its chunks where that is a
-/// blob itself; without it, what it names is left out.
+/// All blobs that the row of a snapshot names, each once. `list` reads a list of chunks that is a blob itself,
+/// as layouts up to 5 have it; without it, what it names is left out.
 pub(in super::super) fn named_by<E: From<CodecError>>(
     snapshot: &SnapshotCell<'_>,
     list: impl FnOnce(&BlobId) -> Result<Option<Bytes>, E>,
@@ -102,12 +147,16 @@ pub(in super::super) fn named_by<E: From<CodecError>>(
         blobs.push(BlobId::Data(digest));
     }
     let chunks = match snapshot.chunks {
-        Content::Inline(list) => codec::decode_chunks(list)?,
-        Content::Blob(digest) => {
+        ChunkList::Inline(list) => codec::decode_chunks(list)?,
+        ChunkList::Blob(digest) => {
             let id = BlobId::List(digest);
             blobs.push(id);
             let list = list(&id)?;
             list.map_or(Ok(Vec::new()), |list| codec::decode_chunks(&list))?
+        }
+        ChunkList::Tree(root) => {
+            blobs.push(BlobId::Node(root));
+            Vec::new()
         }
     };
     blobs.extend(chunks.iter().map(|chunk| BlobId::Chunk(chunk.digest)));
@@ -116,107 +165,12 @@ pub(in super::super) fn named_by<E: From<CodecError>>(
     Ok(blobs)
 }
 
-/// The bytes of the blobs that a commit brings.
-#[derive(Debug, Default)]
-pub(in super::super) enum Contents {
-    /// None.
-    #[default]
-    None,
-    /// These, to be written with the commit.
-    Here(Vec<(BlobId, Bytes)>),
-    /// These, which are durable already.
-    Staged {
-        /// Which they are.
-        ids: Vec<BlobId>,
-        /// The bytes of those that are lists.
-        lists: Vec<(BlobId, Bytes)>,
-        /// What gives them their keys.
-        staged: Staged,
-    },
-}
-
-impl Contents {
-    /// These blobs.
-    pub(in super::super) fn of(blobs: Vec<(BlobId, Bytes)>) -> Contents {
-        if blobs.is_empty() { Contents::None } else { Contents::Here(blobs) }
-    }
-
-    /// How many bytes have to be written with the commit.
-    pub(in super::super) fn size(&self) -> usize {
-        match self {
-            Contents::None | Contents::Staged { .. } => 0,
-            Contents::Here(blobs) => blobs.iter().map(|(_, bytes)| 64 + bytes.len()).sum(),
-        }
-    }
-
-    /// Whether they are so large that they are better written before the commit.
-    pub(in super::super) fn are_large(&self) -> bool {
-        self.size() >= engine::STAGE
-    }
-
-    /// Write them before the commit.
-    pub(in super::super) fn stage(self, disk: &Disk) -> Result<Contents, StoreError> {
-        match self {
-            Contents::Here(blobs) => {
-                let key = |id: &BlobId| Bytes::copy_from_slice(&content(id));
-                let values: Vec<_> =
-                    blobs.iter().map(|(id, bytes)| (key(id), bytes.clone())).collect();
-                let staged = disk.stage(&values)?;
-                let ids = blobs.iter().map(|(id, _)| *id).collect();
-                let is_list = |(id, _): &(BlobId, Bytes)| matches!(id, BlobId::List(_));
-                Ok(Contents::Staged {
-                    ids,
-                    lists: blobs.into_iter().filter(is_list).collect(),
-                    staged,
-                })
-            }
-            other => Ok(other),
-        }
-    }
-
-    /// The blobs.
-    pub(in super::super) fn ids(&self) -> Vec<BlobId> {
-        match self {
-            Contents::None => Vec::new(),
-            Contents::Here(blobs) => blobs.iter().map(|(id, _)| *id).collect(),
-            Contents::Staged { ids, .. } => ids.clone(),
-        }
-    }
-
-    /// The bytes of a list, where it is one of them.
-    pub(in super::super) fn list(&self, id: &BlobId) -> Option<Bytes> {
-        let here = match self {
-            Contents::None => return None,
-            Contents::Here(blobs) => blobs,
-            Contents::Staged { lists, .. } => lists,
-        };
-        here.iter().find(|(of, _)| of == id).map(|(_, bytes)| bytes.clone())
-    }
-
-    /// Give those their keys that are wanted.
-    pub(in super::super) fn put(self, batch: &mut Batch, wanted: impl Fn(&BlobId) -> bool) {
-        match self {
-            Contents::None => {}
-            Contents::Here(blobs) => {
-                for (id, bytes) in blobs.into_iter().filter(|(id, _)| wanted(id)) {
-                    batch.put(Class::Rows, content(&id).to_vec(), bytes);
-                }
-            }
-            Contents::Staged { ids, staged, .. } => {
-                let wanted: std::collections::HashSet<_> =
-                    ids.iter().filter(|id| wanted(id)).map(content).collect();
-                batch.put_staged(staged, |key| wanted.contains(key));
-            }
-        }
-    }
-}
-
-/// How many snapshots and templates refer to a blob, as it is kept.
+/// How many rows and nodes name a blob, as it is kept.
 pub(in super::super) fn write_uses(uses: u64) -> [u8; 8] {
     uses.to_le_bytes()
 }
 
-/// How many snapshots and templates refer to a blob.
+/// How many rows and nodes name a blob.
 pub(in super::super) fn read_uses(value: &[u8]) -> Result<u64, CodecError> {
     let malformed = |_| CodecError::Malformed("a count has another length".to_owned());
     value.try_into().map(u64::from_le_bytes).map_err(malformed)
@@ -236,9 +190,16 @@ impl Table for UseTable {
     }
 
     fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
+        let id = id_of(key)?;
         let uses = read_uses(&codec::unseal(RecordKind::Note, key, value)?)?;
-        seen(audit, key)?.counted = uses;
+        audit.seen::<Graph>().count(id, uses);
         Ok(())
+    }
+
+    fn lose(&self, audit: &mut Audit, key: &[u8]) {
+        if let Some(id) = blob_of(key) {
+            audit.seen::<Graph>().lose_count(id);
+        }
     }
 }
 
@@ -256,96 +217,85 @@ impl Table for BlobTable {
     }
 
     fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
-        let id = blob_of(key).ok_or_else(|| malformed("it is no blob"))?;
-        match id {
+        let id = id_of(key)?;
+        let is_it = match id {
             // Its name is that of what has been compressed; the checksum of the engine has to do.
-            BlobId::Chunk(_) => {}
-            BlobId::Data(digest) | BlobId::List(digest) if Digest::of(value) != digest => {
-                return Err(malformed("it is another blob"));
+            BlobId::Chunk(_) => true,
+            BlobId::Data(digest) | BlobId::List(digest) | BlobId::Node(digest) => {
+                Digest::of(value) == digest
             }
-            BlobId::Data(_) => {}
-            BlobId::List(digest) => {
-                let chunks = codec::decode_chunks(value)?;
-                let chunks = chunks.into_iter().map(|chunk| BlobId::Chunk(chunk.digest));
-                audit.seen::<Seen>().lists.insert(digest, chunks.collect());
-            }
+        };
+        if !is_it {
+            return Err(malformed("it is another blob"));
         }
+        let graph = audit.seen::<Graph>();
+        match id {
+            BlobId::Chunk(_) | BlobId::Data(_) => {}
+            BlobId::List(digest) => {
+                let chunks = codec::decode_chunks(value)?.into_iter();
+                graph.list(digest, chunks.map(|chunk| BlobId::Chunk(chunk.digest)).collect());
+            }
+            BlobId::Node(_) => graph.node(id, Node::decode(value)?.children()),
+        }
+        graph.find(id);
         audit.report().read.blobs += 1;
-        seen(audit, key)?.bytes = BlobBytes::Good;
         Ok(())
     }
 
     fn lose(&self, audit: &mut Audit, key: &[u8]) {
-        if let Ok(blob) = seen(audit, key) {
-            blob.bytes = BlobBytes::Damaged;
+        if let Some(id) = blob_of(key) {
+            audit.seen::<Graph>().lose(id);
         }
     }
 
-    /// Each use is counted, and each blob is used.
+    /// Each edge is counted, and each blob is named or listed.
     fn compare(&self, audit: &mut Audit) {
-        let blobs = std::mem::take(&mut audit.seen::<Seen>().blobs);
-        for (id, Blob { counted, used, bytes }) in &blobs {
-            let name = keys::describe(&content(id));
-            if counted != used {
-                let what = format!("{name}: {counted} uses are counted, and there are {used}");
-                audit.add(Problem::Miscounted, None, what);
-            } else if *used == 0 && *bytes == BlobBytes::Good {
-                audit.add(Problem::Stray, None, format!("nothing uses {name}"));
-            }
-        }
-        audit.seen::<Seen>().blobs = blobs;
+        graph::compare(audit);
     }
 
-    /// Count the uses of all blobs again.
+    /// Count again what names each blob, and release what nothing does.
     fn recount(&self, disk: &Disk) -> Result<(), UpkeepError> {
-        let mut batch = Batch::default();
-        let audited = audit::of(disk)?;
-        let blobs = audited.found::<Seen>().into_iter().flat_map(|seen| &seen.blobs);
-        for (id, Blob { counted, used, bytes }) in blobs {
-            let key = blob(id);
-            if *used == 0 {
-                batch.delete(key.to_vec());
-                batch.delete(content(id).to_vec());
-            } else if counted != used && *bytes == BlobBytes::Good {
-                let value = codec::seal(&key, &[&write_uses(*used)]);
-                batch.put(Class::Inline, key.to_vec(), value);
-            }
-            if batch.size() > repair::BATCH {
-                repair::write(disk, std::mem::take(&mut batch))?;
-            }
-        }
-        repair::write(disk, batch)
+        graph::recount(disk)
     }
 }
 
-/// A blob: how often it is used, as it is counted and as it is, and its bytes.
-#[derive(Debug, Default)]
-struct Blob {
-    counted: u64,
-    used: u64,
-    bytes: BlobBytes,
+impl Table for UnusedTable {
+    fn has(&self, key: &[u8]) -> bool {
+        key.first() == Some(&UNUSED)
+    }
+
+    fn describe(&self, key: &[u8]) -> Option<String> {
+        describe(UNUSED, key).map(|name| format!("{name}/unused"))
+    }
+
+    fn is_part(&self) -> bool {
+        true
+    }
+
+    fn recover(&self, recovery: &mut Recovery<'_>) -> Result<(), OpenError> {
+        for entry in recovery.disk.fronts(&[UNUSED]) {
+            // What says nothing sensible is left to a check.
+            recovery.left.unused.extend(blob_of(&entry?.0));
+        }
+        Ok(())
+    }
+
+    fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
+        let id = id_of(key)?;
+        codec::unseal(RecordKind::Note, key, value)?;
+        audit.seen::<Graph>().list_unused(id);
+        Ok(())
+    }
+
+    fn lose(&self, audit: &mut Audit, key: &[u8]) {
+        if let Some(id) = blob_of(key) {
+            audit.seen::<Graph>().list_unused(id);
+        }
+    }
 }
 
-/// What is known of the bytes of a blob.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum BlobBytes {
-    #[default]
-    Missing,
-    Damaged,
-    Good,
-}
-
-/// What an audit has seen of blobs.
-#[derive(Default)]
-struct Seen {
-    blobs: HashMap<BlobId, Blob>,
-    /// The chunks of the lists that are blobs themselves.
-    lists: HashMap<Digest, Vec<BlobId>>,
-}
-
-fn seen<'a>(audit: &'a mut Audit, key: &[u8]) -> Result<&'a mut Blob, CodecError> {
-    let id = blob_of(key).ok_or_else(|| malformed("it is no blob"))?;
-    Ok(audit.seen::<Seen>().blobs.entry(id).or_default())
+fn id_of(key: &[u8]) -> Result<BlobId, CodecError> {
+    blob_of(key).ok_or_else(|| malformed("it is no blob"))
 }
 
 fn describe(prefix: u8, key: &[u8]) -> Option<String> {
@@ -355,70 +305,4 @@ fn describe(prefix: u8, key: &[u8]) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// Count one use of each blob of the snapshot that the value of this key is or has. Returns whether some
-/// of them are not good, which has been told then.
-pub(super) fn refer(
-    audit: &mut Audit,
-    key: &[u8],
-    cell: &SnapshotCell<'_>,
-) -> Result<bool, CodecError> {
-    let is_exact = audit.is_exact();
-    let seen = audit.seen::<Seen>();
-    let mut all = Vec::new();
-    if let Content::Blob(digest) = cell.data {
-        all.push(BlobId::Data(digest));
-    }
-    match cell.chunks {
-        Content::Inline(list) => {
-            let chunks = codec::decode_chunks(list)?;
-            all.extend(chunks.into_iter().map(|chunk| BlobId::Chunk(chunk.digest)));
-        }
-        Content::Blob(digest) => {
-            all.push(BlobId::List(digest));
-            all.extend(seen.lists.get(&digest).into_iter().flatten());
-        }
-    }
-    all.sort_unstable();
-    all.dedup();
-    let mut lacks = Vec::new();
-    for id in all {
-        let blob = seen.blobs.entry(id).or_default();
-        blob.used += 1;
-        let is_told = match blob.bytes {
-            BlobBytes::Good => false,
-            BlobBytes::Damaged => true,
-            // The log may still have it.
-            BlobBytes::Missing => is_exact,
-        };
-        if is_told {
-            lacks.push(id);
-        }
-    }
-    let Some(first) = lacks.first() else { return Ok(false) };
-    let what = format!(
-        "{}: {} of its blobs cannot be read, {} first",
-        keys::describe(key),
-        lacks.len(),
-        keys::describe(&content(first))
-    );
-    audit.add(Problem::Missing, keys::concerned(key), what);
-    Ok(true)
-}
-
-/// Whether all blobs of a snapshot are there, as an audit has seen them.
-pub(super) fn are_there(repairer: &Repairer<'_>, cell: &SnapshotCell<'_>) -> bool {
-    let Some(seen) = repairer.found::<Seen>() else { return false };
-    let has = |id: BlobId| seen.blobs.get(&id).is_some_and(|blob| blob.bytes == BlobBytes::Good);
-    let data = match cell.data {
-        Content::Inline(_) => true,
-        Content::Blob(digest) => has(BlobId::Data(digest)),
-    };
-    let list = match cell.chunks {
-        Content::Inline(list) => Some(Bytes::copy_from_slice(list)),
-        Content::Blob(digest) => repairer.disk.get(&content(&BlobId::List(digest))).ok().flatten(),
-    };
-    let chunks = list.and_then(|list| codec::decode_chunks(&list).ok());
-    data && chunks.is_some_and(|chunks| chunks.iter().all(|chunk| has(BlobId::Chunk(chunk.digest))))
 }

@@ -42,19 +42,20 @@ use dormouse_domain::id::SessionId;
 /// | 1, 2 | sled alone, and files | no release had them: refused |
 /// | 3 | the engine | `owners` gives agents their owners |
 /// | 4 | agents by owner | as from 5 |
-/// | 5 | idempotency keys | `fronts` tells the fronts of sessions what their bodies have |
-/// | 6 | lists by all labels, and statistics | it is the present one |
+/// | 5 | idempotency keys | `fronts` tells the fronts of sessions what their bodies have; lists of chunks of before are read as they are |
+/// | 6 | lists by all labels, and statistics; blobs that name blobs, and a list of those to be released | it is the present one |
 pub(super) const LAYOUT: u8 = 6;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.
-pub(super) static TABLES: [&dyn Table; 16] = [
+pub(super) static TABLES: [&dyn Table; 17] = [
     &sessions::SessionTable,
     &turns::TurnTable,
     &snapshots::SnapshotTable,
     &snapshots::HolderTable,
     &blobs::UseTable,
     &blobs::BlobTable,
+    &blobs::UnusedTable,
     &agents::AgentTable,
     &agents::ComponentTable,
     &templates::TemplateTable,
@@ -189,4 +190,21 @@ pub(super) fn concerned(key: &[u8]) -> Option<SessionId> {
 
 fn malformed(what: &str) -> CodecError {
     CodecError::Malformed(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_belongs_to_two_tables() {
+        let of_sessions =
+            (0..=u8::MAX).flat_map(|first| (0..=u8::MAX).map(move |kind| (first, kind)));
+        for (first, kind) in of_sessions {
+            // Rows of sessions have the session between the first byte and that of their kind.
+            let key = [&[first][..], &[0; 16], &[kind, 0, 0, 0]].concat();
+            let owners = TABLES.iter().filter(|table| table.has(&key)).count();
+            assert!(owners <= 1, "{owners} tables have {key:?}");
+        }
+    }
 }

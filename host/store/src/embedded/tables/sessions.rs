@@ -275,7 +275,7 @@ impl Table for GoneTable {
         for entry in recovery.disk.prefix(&[GONE]) {
             if let Some(id) = keys::session_of(GONE, &entry?.0) {
                 recovery.index.remove(id);
-                recovery.gone.push(id);
+                recovery.left.gone.push(id);
             }
         }
         Ok(())

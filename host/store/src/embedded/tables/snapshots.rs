@@ -31,12 +31,11 @@ pub(in super::super) const SNAPSHOT: u8 = b'h';
 pub(in super::super) const HOLDER: u8 = SNAPSHOT;
 /// The largest data of a snapshot that stays in its row.
 pub(in super::super) const DATA: usize = 16 << 10;
-/// The largest list of the chunks of a snapshot that stays in its row.
-pub(in super::super) const LIST: usize = 7 << 10;
 /// The most snapshots of a session: their names take 17 bytes each.
 pub(in super::super) const SNAPSHOTS: usize = 256;
 const INLINE: u8 = 0;
 const BLOB: u8 = 2;
+const TREE: u8 = 3;
 
 /// The snapshots of sessions.
 pub(super) struct SnapshotTable;
@@ -85,10 +84,7 @@ impl<'a> Content<'a> {
     fn read(bytes: &'a [u8]) -> Result<Content<'a>, CodecError> {
         match bytes {
             [INLINE, rest @ ..] => Ok(Content::Inline(rest)),
-            [BLOB, rest @ ..] => match rest.try_into() {
-                Ok(digest) => Ok(Content::Blob(Digest(digest))),
-                Err(_) => Err(malformed("the name of a blob has another length")),
-            },
+            [BLOB, rest @ ..] => Ok(Content::Blob(digest(rest)?)),
             _ => Err(malformed("a part is neither here nor in a blob")),
         }
     }
@@ -107,6 +103,44 @@ impl<'a> Content<'a> {
     }
 }
 
+/// Where the list of the chunks of a snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum ChunkList<'a> {
+    /// Here: the row names each chunk.
+    Inline(&'a [u8]),
+    /// In the blob of this digest, and the row counts for each chunk too: so layouts up to 5 wrote it.
+    Blob(Digest),
+    /// In the tree whose root has this digest (`blobs/chunk_tree`).
+    Tree(Digest),
+}
+
+impl<'a> ChunkList<'a> {
+    fn read(bytes: &'a [u8]) -> Result<ChunkList<'a>, CodecError> {
+        match bytes {
+            [INLINE, rest @ ..] => Ok(ChunkList::Inline(rest)),
+            [BLOB, rest @ ..] => Ok(ChunkList::Blob(digest(rest)?)),
+            [TREE, rest @ ..] => Ok(ChunkList::Tree(digest(rest)?)),
+            _ => Err(malformed("a list of chunks is neither here nor in a blob")),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let (kind, rest) = match self {
+            ChunkList::Inline(list) => (INLINE, *list),
+            ChunkList::Blob(digest) => (BLOB, digest.0.as_slice()),
+            ChunkList::Tree(digest) => (TREE, digest.0.as_slice()),
+        };
+        out.push(kind);
+        out.extend_from_slice(rest);
+    }
+}
+
+fn digest(bytes: &[u8]) -> Result<Digest, CodecError> {
+    let digest =
+        bytes.try_into().map_err(|_| malformed("the name of a blob has another length"))?;
+    Ok(Digest(digest))
+}
+
 /// The value of a snapshot, which is also the end of the value of a template.
 #[derive(Debug)]
 pub(in super::super) struct SnapshotCell<'a> {
@@ -115,7 +149,7 @@ pub(in super::super) struct SnapshotCell<'a> {
     /// The data of its state.
     pub(in super::super) data: Content<'a>,
     /// The list of its chunks.
-    pub(in super::super) chunks: Content<'a>,
+    pub(in super::super) chunks: ChunkList<'a>,
 }
 
 impl<'a> SnapshotCell<'a> {
@@ -123,7 +157,7 @@ impl<'a> SnapshotCell<'a> {
     pub(in super::super) fn read(bytes: &'a [u8]) -> Result<SnapshotCell<'a>, CodecError> {
         let (outline, bytes) = framed(bytes)?;
         let (data, chunks) = framed(bytes)?;
-        let (data, chunks) = (Content::read(data)?, Content::read(chunks)?);
+        let (data, chunks) = (Content::read(data)?, ChunkList::read(chunks)?);
         Ok(SnapshotCell { outline, data, chunks })
     }
 

@@ -8,9 +8,10 @@ use crate::embedded::keys;
 use crate::embedded::tables;
 use crate::embedded::tables::blobs;
 use crate::embedded::tables::blobs::BlobId;
+use crate::embedded::tables::blobs::node::Node;
 use crate::embedded::tables::sessions::SessionCell;
-use crate::embedded::tables::snapshots::Content;
 use crate::embedded::tables::snapshots::SnapshotCell;
+use crate::embedded::tables::snapshots::{ChunkList, Content};
 use crate::embedded::tables::templates::TemplateCell;
 
 /// What there is of history.
@@ -37,35 +38,49 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
         entries.expect("it reads")
     };
     let mut census = Census::default();
-    let blobs: BTreeMap<Vec<u8>, u64> = all(b"b")
+    let counted: BTreeMap<Vec<u8>, u64> = all(b"b")
         .into_iter()
         .map(|(key, value)| {
             let value = codec::unseal(RecordKind::Note, &key, &value).expect("it is whole");
             (key.to_vec(), blobs::read_uses(&value).expect("it decodes"))
         })
         .collect();
-    census.blobs = blobs.len();
+    census.blobs = counted.len();
 
+    let bytes_of = |id: BlobId| {
+        let bytes = shared.disk.get(&keys::content(&id)).expect("it reads");
+        bytes.unwrap_or_else(|| panic!("{id:?} is lost"))
+    };
     let mut uses: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let mut add = |own: BTreeSet<BlobId>| {
+        for id in own {
+            *uses.entry(keys::blob(&id).to_vec()).or_default() += 1;
+        }
+    };
+    for (key, form) in all(&[keys::CONTENT, b'n']) {
+        let node = Node::decode(&form).expect("it decodes");
+        assert_eq!(keys::content(&Node::id(&form)).as_slice(), &*key, "it has its own name");
+        add(node.edges.into_iter().collect());
+    }
     let mut count = |cell: &SnapshotCell<'_>| {
         let mut own = BTreeSet::new();
         if let Content::Blob(digest) = cell.data {
             own.insert(BlobId::Data(digest));
         }
         let list = match cell.chunks {
-            Content::Inline(list) => list.to_vec(),
-            Content::Blob(digest) => {
-                let id = BlobId::List(digest);
-                own.insert(id);
-                let list = shared.disk.get(&keys::content(&id)).expect("it reads");
-                list.unwrap_or_else(|| panic!("{id:?} is lost")).to_vec()
+            ChunkList::Inline(list) => list.to_vec(),
+            ChunkList::Blob(digest) => {
+                own.insert(BlobId::List(digest));
+                bytes_of(BlobId::List(digest)).to_vec()
+            }
+            ChunkList::Tree(digest) => {
+                own.insert(BlobId::Node(digest));
+                Vec::new()
             }
         };
         let chunks = codec::decode_chunks(&list).expect("it decodes");
         own.extend(chunks.into_iter().map(|chunk| BlobId::Chunk(chunk.digest)));
-        for id in own {
-            *uses.entry(keys::blob(&id).to_vec()).or_default() += 1;
-        }
+        add(own);
     };
     let mut kept = BTreeSet::new();
     for (key, value) in all(b"s") {
@@ -99,12 +114,16 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
         let value = codec::unseal(RecordKind::Template, &key, &value).expect("it is whole");
         count(&TemplateCell::read(&value).expect("it decodes").snapshot);
     }
-    assert_eq!(uses, blobs, "each use of a blob is counted");
+    assert_eq!(uses, counted, "each use of a blob is counted");
     let contents = shared.disk.fronts(&[keys::CONTENT]).map(|entry| {
         let key = entry.expect("it reads").0;
         [&[tables::blobs::BLOB], &key[1..]].concat()
     });
-    assert!(contents.eq(blobs.keys().cloned()), "the bytes of each blob are there, and no others");
+    let unused = all(&[blobs::UNUSED]).into_iter();
+    let mut kept: BTreeSet<Vec<u8>> =
+        unused.map(|(key, _)| [&[blobs::BLOB], &key[1..]].concat()).collect();
+    kept.extend(counted.keys().cloned());
+    assert!(contents.eq(kept), "the bytes of each blob are there, and no others");
     if damaged == 0 {
         // What operators are told says the same. Few tests keep the agents of their sessions.
         let report = shared.check().expect("it reads");
@@ -114,9 +133,13 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
     census
 }
 
-/// Wait until the committer has removed what deleted sessions have left behind.
+/// Wait until the committer has removed what deleted sessions have left behind, and has released the blobs
+/// that nothing names.
 pub(super) async fn settle(store: &Embedded) {
-    while held(&store.shared).as_ref().is_some_and(|shared| shared.index().any_gone()) {
+    let is_busy = |shared: &EmbeddedShared| {
+        shared.index().any_gone() || shared.disk.first_fronts(&[blobs::UNUSED], 1).next().is_some()
+    };
+    while held(&store.shared).as_deref().is_some_and(is_busy) {
         tokio::task::yield_now().await;
     }
 }

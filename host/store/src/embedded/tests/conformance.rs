@@ -1,5 +1,7 @@
 //! The embedded store keeps what every store promises.
 
+use std::sync::atomic::Ordering;
+
 use tempfile::TempDir;
 
 use super::audit::{Census, audit, settle};
@@ -40,6 +42,13 @@ impl Fixture for OnDisk {
         Ok(())
     }
 
+    async fn copy(&self) -> Result<Option<OnDisk>, StoreError> {
+        let root = tempfile::tempdir().expect("there is room");
+        let made = self.store.backup(root.path().to_owned()).await;
+        made.expect("it is copied");
+        Ok(Some(OnDisk { store: keeping(root.path()), root }))
+    }
+
     async fn audit(&mut self, snapshots: usize, templates: usize) {
         settle(&self.store).await;
         let census = audit(&self.store);
@@ -48,6 +57,16 @@ impl Fixture for OnDisk {
             assert_eq!(census, Census::default());
         }
     }
+}
+
+#[test]
+fn an_embedded_store_that_forgets_an_edge_is_found() {
+    let forgetful = || {
+        let it = OnDisk::new();
+        inside(&it.store).disk.faults.forgets_an_edge.store(true, Ordering::SeqCst);
+        it
+    };
+    assert!(conformance::check(24, forgetful).is_err());
 }
 
 #[test]

@@ -30,14 +30,14 @@ fn outline(mut state: GuestState) -> GuestState {
 }
 
 /// A turn that leaves this state.
-fn turn_to(before: &Session, state: GuestState) -> TurnCommit {
+pub(super) fn turn_to(before: &Session, state: GuestState) -> TurnCommit {
     let mut commit = turn(before, 1, 1);
     commit.snapshot.as_mut().expect("it has one").state = state;
     commit
 }
 
 /// A session with this snapshot of another one as its own.
-fn fork(number: u64, of: &Snapshot) -> NewSessionRecord {
+pub(super) fn fork(number: u64, of: &Snapshot) -> NewSessionRecord {
     let mut session = session(number);
     let id = SnapshotId(uuid(1 << 60 | number));
     session.head = Some(id);
@@ -72,12 +72,12 @@ async fn created(store: &Embedded, number: u64) -> Session {
     session
 }
 
-async fn take(store: &Embedded, commit: TurnCommit) -> (Session, Snapshot) {
+pub(super) async fn take(store: &Embedded, commit: TurnCommit) -> (Session, Snapshot) {
     store.commit(Transaction::turn(commit.clone())).await.expect("it is committed");
     (Session::clone(&commit.session), commit.snapshot.expect("it has one"))
 }
 
-async fn whole(store: &Embedded, id: SnapshotId) -> Option<Snapshot> {
+pub(super) async fn whole(store: &Embedded, id: SnapshotId) -> Option<Snapshot> {
     store.snapshot(id, SnapshotDetail::Full).await.expect("it reads").map(|kept| kept.snapshot)
 }
 
@@ -211,7 +211,7 @@ async fn the_same_chunks_are_kept_once_and_go_with_the_last_that_has_them() {
 }
 
 #[tokio::test]
-async fn a_list_of_very_many_chunks_is_a_blob_too() {
+async fn a_list_of_very_many_chunks_is_a_tree_of_blobs() {
     let root = tempfile::tempdir().expect("there is room");
     let store = keeping(root.path(), 1);
     let now = created(&store, 1).await;
@@ -223,7 +223,11 @@ async fn a_list_of_very_many_chunks_is_a_blob_too() {
         .collect();
     let state = GuestState::Image { data: Bytes::new(), chunks: many.clone() };
     let (now, first) = take(&store, turn_to(&now, state)).await;
-    assert_eq!(audit(&store).blobs, 5001);
+    assert_eq!(
+        audit(&store).blobs,
+        5000 + 313 + 20 + 2 + 1,
+        "the chunks, and the nodes above them"
+    );
     let mut fewer = many[..4000].to_vec();
     fewer.iter_mut().for_each(|chunk| chunk.data = None);
     let state = GuestState::Image { data: Bytes::new(), chunks: fewer };
@@ -234,7 +238,8 @@ async fn a_list_of_very_many_chunks_is_a_blob_too() {
         whole.state,
         GuestState::Image { data: Bytes::new(), chunks: many[..4000].to_vec() }
     );
-    assert_eq!(audit(&store).blobs, 4001);
+    settle(&store).await;
+    assert_eq!(audit(&store).blobs, 4000 + 250 + 16 + 1);
     store.commit(Transaction::remove_session(now.id, Vec::new())).await.expect("it is deleted");
     settle(&store).await;
     assert_eq!(audit(&store), Census::default());

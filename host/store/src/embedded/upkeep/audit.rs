@@ -2,7 +2,7 @@
 //!
 //! The engine shows all keys of one moment, in order, each once, and each is looked at by the table that has
 //! it. So of what has been seen, a table only keeps as much as what comes later is compared with: about
-//! 150 bytes for a session and 80 for a blob. The snapshots of a session are compared by their number and
+//! 150 bytes for a session and 150 for a blob, its edges among them. The snapshots of a session are compared by their number and
 //! by the sum of their names.
 
 use std::any::{Any, TypeId};

@@ -51,15 +51,15 @@ impl Upkeep for Embedded {
     }
 
     async fn check(&self) -> Result<CheckReport, StoreError> {
-        self.read(EmbeddedShared::check).await
+        self.work(EmbeddedShared::check).await
     }
 
     async fn compact(&self) -> Result<(), StoreError> {
-        self.read(EmbeddedShared::compact).await
+        self.work(EmbeddedShared::compact).await
     }
 
     async fn backup(&self, directory: PathBuf) -> Result<BackupSummary, BackupError> {
-        self.read(move |shared| Ok(shared.backup(&directory))).await?
+        self.work(move |shared| Ok(shared.backup(&directory))).await?
     }
 }
 
@@ -68,11 +68,10 @@ impl Embedded {
     async fn expire_history(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut after = None;
         loop {
-            let some = self.read(move |shared| {
-                let by_age = shared.keep.by_age();
-                Ok(by_age.then(|| shared.index().sessions_after(after, EXPIRED_AT_ONCE)))
-            });
-            let Some(sessions) = some.await? else { return Ok(()) };
+            if !self.opened()?.keep.by_age() {
+                return Ok(());
+            }
+            let sessions = self.ask(|index| index.sessions_after(after, EXPIRED_AT_ONCE))?;
             let last = sessions.last().copied().filter(|_| sessions.len() == EXPIRED_AT_ONCE);
             self.queue(Draft::of(EncodedWrite::Expire(now, sessions))).await?;
             let Some(last) = last else { return Ok(()) };
@@ -113,6 +112,8 @@ impl EmbeddedShared {
             quarantined: index.quarantined,
             commits: self.commits.load(Ordering::Relaxed),
             groups: self.groups.load(Ordering::Relaxed),
+            counts: self.counts.load(Ordering::Relaxed),
+            unused: self.unused.load(Ordering::Relaxed),
         }
     }
 

@@ -41,7 +41,7 @@ fn concerned(root: &Path, options: &Options) -> Option<BTreeSet<SessionId>> {
     if shared_is_lost {
         // Whose it is stand in the snapshots.
         let wants = |key: &[u8]| {
-            matches!(key, [keys::CONTENT, b'l', ..])
+            matches!(key, [keys::CONTENT, b'l' | b'n', ..])
                 || matches!(keys::row_of(key), Some((_, SessionRow::Snapshot(_))))
         };
         let see = &mut |key: &[u8], value| {

@@ -1,4 +1,5 @@
-//! Dormouse as a library. Run an example with `cargo run -p dormouse-examples --example embed`.
+//! Dormouse as a library, and as a server. Run an example with
+//! `cargo run -p dormouse-examples --example embed`.
 
 /// The blocks of the README in Rust: compiled, and those with a `main` run.
 #[cfg(doctest)]

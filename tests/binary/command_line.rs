@@ -26,15 +26,15 @@ fn shell(script: &str, base: &str, directory: &Path) -> String {
 /// What the block of the README reads that uploads an agent in JavaScript.
 const SCRIPTED: &str = "target/agents/notepad-quickjs.wasm";
 
-/// The blocks of the README that talk to a host.
-fn blocks_of_the_readme() -> Vec<String> {
+/// The blocks of the README that have this word.
+fn blocks_of_the_readme(word: &str) -> Vec<String> {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
     let blocks = readme
         .split("\n```sh\n")
         .skip(1)
         .map(|rest| rest.split_once("\n```").expect("a block ends").0);
-    blocks.filter(|block| block.contains("curl ")).map(str::to_owned).collect()
+    blocks.filter(|block| block.contains(word)).map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn an_agent_in_javascript_is_uploaded_as_the_readme_says_and_goes_on_after
     let component = directory.path().join(SCRIPTED);
     std::fs::create_dir_all(component.parent().unwrap()).unwrap();
     std::fs::write(component, scripted(QUICKJS).unwrap().bytes).unwrap();
-    let mut blocks = blocks_of_the_readme();
+    let mut blocks = blocks_of_the_readme("curl ");
     blocks.retain(|block| block.contains(SCRIPTED));
     assert_eq!(blocks.len(), 1, "{blocks:#?}");
 
@@ -67,7 +67,7 @@ fn the_blocks_of_the_readme_can_be_played_as_they_stand() {
     let server = Server::start(DORMOUSE, &directory.path().join("data"), &[]).unwrap();
     std::fs::write(directory.path().join("agent.wasm"), dormouse_test_guests::SPENDS_FUEL.bytes)
         .unwrap();
-    let mut blocks = blocks_of_the_readme();
+    let mut blocks = blocks_of_the_readme("curl ");
     blocks.retain(|block| !block.contains(SCRIPTED));
     assert_eq!(blocks.len(), 7, "{blocks:#?}");
     let said = shell(&blocks.join("\n"), server.base(), directory.path());
@@ -83,6 +83,21 @@ fn the_blocks_of_the_readme_can_be_played_as_they_stand() {
     }
 }
 
+#[test]
+fn the_blocks_of_the_readme_with_commands_can_be_played_as_they_stand() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(DORMOUSE, &directory.path().join("data"), &[]).unwrap();
+    let blocks = blocks_of_the_readme("dormouse talk");
+    assert_eq!(blocks.len(), 2, "{blocks:#?}");
+    let programs = Path::new(DORMOUSE).parent().unwrap().to_str().unwrap();
+    let script = blocks.join("\n").replace("$PWD/target/release", programs);
+    let script = format!("export DORMOUSE_SERVER={}\n{script}", server.base());
+    let said = shell(&script, server.base(), directory.path());
+    for expected in ["Ada", "turn 2: still there?\n", "active, asleep\n", "STATUS"] {
+        assert!(said.contains(expected), "{expected} is missing in {said}");
+    }
+}
+
 #[tokio::test]
 async fn the_lines_that_the_host_prints_at_its_start_can_be_pasted() {
     let directory = tempfile::tempdir().unwrap();
@@ -92,12 +107,12 @@ async fn the_lines_that_the_host_prints_at_its_start_can_be_pasted() {
         printed
             .iter()
             .map(|line| line.trim().to_owned())
-            .filter(|line| line.contains("curl "))
+            .filter(|line| line.contains("curl ") || line.contains(" talk "))
             .collect()
     };
-    eventually("three lines are printed", async || lines().len() == 3).await;
+    eventually("four lines are printed", async || lines().len() == 4).await;
     let said = shell(&lines().join("\n"), server.base(), directory.path());
-    assert!(said.contains("turn 1: "), "{said}");
+    assert_eq!(said.matches("turn 1: ").count(), 2, "{said}");
     let printed = server.printed().join("\n");
     for agent in ["assistant", "counter", "echo", "fib", "notepad"] {
         assert!(printed.contains(agent), "{agent}");

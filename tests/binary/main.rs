@@ -5,11 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod backup;
+mod client;
 mod command_line;
 mod compile;
 mod damage;
 mod descriptors;
 mod disk;
+mod examples;
 mod hostile;
 mod listen;
 mod operator;

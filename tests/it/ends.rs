@@ -178,18 +178,19 @@ async fn a_stop_ends_a_turn_that_does_not_finish_within_five_seconds() {
 }
 
 #[tokio::test]
-async fn what_is_over_cannot_be_ended_again_and_says_what_can_be_done() {
+async fn what_is_over_stays_as_it_ended_and_does_not_complete() {
     let test = TestHost::new().await;
     let session = test.bundled("counter", Pattern::LongRunning).await;
     session.terminate("enough").await.unwrap();
     assert_eq!(status(&session).await, (Status::Terminated, "enough".to_owned()));
-    for refused in
+    for again in
         [session.terminate("again").await, session.stop().await, session.force_kill().await]
     {
-        let Err(CommandError::InvalidTransition(refused)) = refused else { panic!("{refused:?}") };
-        assert_eq!(refused.from, Status::Terminated);
-        assert_eq!(refused.allowed, Vec::<&str>::new());
+        assert_eq!(again.unwrap().session.state.reason().unwrap().0, "enough");
     }
+    let refused = session.complete().await;
+    let Err(CommandError::InvalidTransition(refused)) = refused else { panic!("{refused:?}") };
+    assert_eq!((refused.from, refused.allowed), (Status::Terminated, Vec::<&str>::new()));
     assert_eq!(session.turns(0, 10).await.unwrap().entries, []);
     test.shut_down().await;
 }

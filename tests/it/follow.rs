@@ -3,7 +3,8 @@
 use std::pin::pin;
 
 use dormouse::{
-    Cursor, EventBody, EventEntry, EventKind, Host, NewSession, Pattern, Principal, StoreError,
+    Cursor, EventBody, EventEntry, EventKind, EventSubject, Host, NewSession, Pattern, Principal,
+    StoreError,
 };
 use dormouse_tests::TestHost;
 use futures::{StreamExt, TryStreamExt};
@@ -81,6 +82,36 @@ async fn readers_of_a_log_that_many_write_get_each_event_once_and_in_order() {
     test.shut_down().await;
     let rest: Vec<_> = rest.collect().await;
     assert!(matches!(rest[..], [Err(StoreError::Closed)]), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_reader_of_one_session_gets_all_that_it_had_and_then_what_happens_to_it() {
+    let test = TestHost::new().await;
+    let session = test.bundled("counter", Pattern::Hybrid).await;
+    let other = test.bundled("counter", Pattern::Hybrid).await;
+    // More events than a reader takes at a time, of two sessions by turns.
+    for _ in 0..150 {
+        for session in [&session, &other] {
+            session.pause().await.unwrap();
+            session.resume(None).await.unwrap();
+        }
+    }
+    let all = by_pages(&test.host.operating(), Cursor(0)).await;
+    let is_own = |it: &&EventEntry| it.event.subject == EventSubject::Session(session.id());
+    let own: Vec<_> = all.iter().filter(is_own).cloned().collect();
+    let mut events = pin!(session.follow_events(Cursor(0)).await.unwrap());
+    let found: Vec<_> = events.by_ref().take(own.len()).try_collect().await.unwrap();
+    assert_eq!(found, own);
+    other.delete().await.unwrap();
+    session.delete().await.unwrap();
+    let last = events.try_next().await.unwrap().expect("the log goes on");
+    assert_eq!(
+        (last.event.kind(), last.event.subject),
+        (EventKind::SessionDeleted, EventSubject::Session(session.id()))
+    );
+    let stranger = test.acting_as("ann").host.sessions().get(session.id());
+    assert!(stranger.follow_events(Cursor(0)).await.is_err());
+    test.shut_down().await;
 }
 
 fn until_deleted(mut events: Vec<EventEntry>) -> Vec<EventEntry> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse::{
-    AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventBody, GuestState, JsonObject,
-    Limits, NanoUsd, Part, Pattern, Principal, Profile, Sender, Session, SessionId, Snapshot,
-    SnapshotId, State, Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
+    AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventBody, GuestState, IdleClock,
+    JsonObject, Limits, NanoUsd, Part, Pattern, Principal, Profile, Sender, Session, SessionId,
+    Snapshot, SnapshotId, State, Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
 };
 use dormouse_store::{NewSessionRecord, TurnCommit};
 use uuid::{Builder, Uuid};
@@ -189,6 +189,10 @@ impl World {
             consecutive_failures: 0,
             tools_used: Vec::new(),
             context,
+            checkpoint: None,
+            idle: IdleClock::default(),
+            changed_at: None,
+            last_failure: None,
         }
     }
 
@@ -206,6 +210,7 @@ impl World {
                 max_idle: is_hybrid(session).then_some(IDLE),
                 max_lifetime: None,
                 sleep_after: Some(Duration::from_secs(60)),
+                idle_grace: None,
             },
             config: JsonObject::new(),
             conversation_id: has_thread(session).then(|| session.into()),

@@ -2,9 +2,10 @@
 //!
 //! `serve` is what the program does unless told otherwise; `config` shows the settings that are in
 //! force; `key` makes a key for callers; `store`, `backup` and `restore` look after the data
-//! directory; `compile` is for the program itself, which calls it in a
-//! child process to compile what is uploaded.
+//! directory; `sessions`, `agents`, `events`, `stats`, `talk` and `dev` are clients of a running host;
+//! `compile` is for the program itself, which calls it in a child process to compile what is uploaded.
 
+mod client;
 mod config;
 mod control;
 mod files;
@@ -40,6 +41,11 @@ fn main() -> ExitCode {
         return dormouse::compile_child();
     }
     let matches = command().get_matches();
+    if let Some((name, given)) = matches.subcommand()
+        && let Some(code) = client::run(name, given)
+    {
+        return code;
+    }
     match matches.subcommand() {
         Some(("key", given)) => key::run(given),
         Some(("config", given)) => with_settings(&matches, |settings| config::run(given, settings)),
@@ -106,6 +112,7 @@ fn command() -> Command {
         .subcommand(Command::new("serve").about("Serve the HTTP API (default)").args(all()))
         .subcommand(config::command().args(all()))
         .subcommand(key::command())
+        .subcommands(client::commands())
         .subcommand(of_store(store::command()))
         .subcommand(of_store(store::backup_command()))
         .subcommand(of_store(store::restore_command()))
@@ -180,5 +187,11 @@ mod tests {
             assert!(!options.iter().any(|option| option == "listen"), "{path:?}");
         }
         assert!(!options(&["key"]).iter().any(|option| option == "data-dir"));
+        for path in [&["sessions", "show"][..], &["agents", "list"], &["events"], &["talk"]] {
+            let options = options(path);
+            assert!(options.iter().any(|option| option == "server"), "{path:?}");
+            assert!(!options.iter().any(|option| option == "data-dir"), "{path:?}");
+        }
+        assert!(!options(&["serve"]).iter().any(|option| option == "server"));
     }
 }

@@ -170,7 +170,8 @@ fn greet(
 ) -> io::Result<()> {
     let servers: Vec<String> =
         addresses.iter().map(|address| format!("http://{}", reachable(*address))).collect();
-    let url = format!("{}/api/sessions", servers.first().map_or("", String::as_str));
+    let server = servers.first().map_or("", String::as_str);
+    let url = format!("{server}/api/sessions");
     let key = if config.api.keys.is_empty() { "" } else { " -H \"authorization: Bearer $KEY\"" };
     let json = "-H 'content-type: application/json'";
     let data_dir = std::path::absolute(&config.data_dir).unwrap_or(config.data_dir.clone());
@@ -186,6 +187,10 @@ fn greet(
     writeln!(out, "  uploaded      {}", names(agents, false))?;
     writeln!(out, "  connections   {} at most", config.api.max_connections)?;
     writeln!(out, "\nTry it in a second terminal:\n")?;
+    let program = std::env::args().next().unwrap_or_else(|| "dormouse".to_owned());
+    let key_option = if config.api.keys.is_empty() { "" } else { " --key $KEY" };
+    writeln!(out, "  {program} talk counter hello --server {server}{key_option}\n")?;
+    writeln!(out, "or with curl:\n")?;
     writeln!(
         out,
         r#"  ID=$(curl -s {url}{key} {json} -d '{{"agent":"counter","pattern":"hybrid"}}' | sed 's/^{{"id":"\([^"]*\)".*/\1/')"#

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::client::VARIABLES;
 use super::settings::{Config, SETTINGS, Setting};
 use dormouse_domain::spelling::near_miss;
 
@@ -109,10 +110,13 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// The variables that are meant for this program, out of those of the process.
+    /// The variables that are meant for a host, out of those of the process.
     pub(super) fn own_variables() -> BTreeMap<String, String> {
         let own = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+            if VARIABLES.contains(&name.as_str()) {
+                return None;
+            }
             Some((name, value.to_string_lossy().into_owned()))
         };
         std::env::vars_os().filter_map(own).collect()

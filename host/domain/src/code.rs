@@ -20,3 +20,5 @@ pub const INVALID_FIELD: &str = "invalid_field";
 pub const UNUSABLE: &str = "snapshot_unusable";
 /// What was asked for belongs to another owner.
 pub const NOT_OWNER: &str = "not_owner";
+/// The session has another revision than the caller expects.
+pub const PRECONDITION_FAILED: &str = "precondition_failed";

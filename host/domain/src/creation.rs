@@ -3,13 +3,17 @@
 //!
 //! Every field has a bound, because a record is read at each wake. What is out of bounds is named.
 
+#[cfg(test)]
+pub(crate) mod examples;
 mod origin;
+mod thread;
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-pub use origin::{OtherProject, Resumption, forked, resumed};
+pub use origin::{NotForThisSession, Resumption, forked, is_stale, resumed};
+pub use thread::{NextOfThread, THREAD_KEPT, next_of_thread};
 
 use crate::agent::{AgentRef, AgentSelector, InvalidName};
 use crate::code;
@@ -19,7 +23,9 @@ use crate::time::Timestamp;
 use super::id::{Principal, SessionId};
 use super::limits::{Limits, NanoUsd, Usage};
 use super::pattern::Pattern;
-use super::session::{Durability, JsonObject, Profile, ResumeFallback, Session, bytes_of};
+use super::session::{
+    Durability, IdleClock, JsonObject, Profile, ResumeFallback, Session, bytes_of,
+};
 use super::snapshot::Snapshot;
 use super::state::State;
 
@@ -34,6 +40,10 @@ pub const MAX_TAGS: usize = 32;
 /// The most bytes that the tags of a session take together: the host keeps them in memory also while
 /// the session sleeps.
 pub const MAX_TAG_BYTES: usize = 1_024;
+
+/// How long a hybrid session with a thread may go without a message, unless its creator or the host says
+/// otherwise.
+pub const THREAD_IDLE: Duration = Duration::from_secs(45 * 60);
 
 /// A field of a request is out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +127,8 @@ pub struct NewSession {
     pub turn_timeout: Option<Duration>,
     /// How long it may go without a message.
     pub max_idle: Option<Duration>,
+    /// How long before that an event warns of it. Default: five minutes; at most half of `max_idle`.
+    pub idle_grace: Option<Duration>,
     /// How long it may live.
     pub max_lifetime: Option<Duration>,
     /// How long after a turn the instance stays in memory.
@@ -148,7 +160,7 @@ impl NewSession {
 }
 
 /// The limits of a session that asks for none, and the most it may ask for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct DefaultLimits {
     /// Fuel of one turn.
     pub max_fuel_per_turn: u64,
@@ -158,6 +170,8 @@ pub struct DefaultLimits {
     pub turn_timeout: Duration,
     /// How long after a turn the instance of a hybrid session stays in memory.
     pub hybrid_sleep_after: Duration,
+    /// How long a hybrid session with a thread may go without a message before it is idle.
+    pub thread_idle: Duration,
     /// The most bytes of the configuration of a session, as JSON. It is stored with each turn.
     pub max_config_bytes: usize,
 }
@@ -169,6 +183,7 @@ impl Default for DefaultLimits {
             max_memory_bytes: 256 * 1024 * 1024,
             turn_timeout: Duration::from_secs(120),
             hybrid_sleep_after: Duration::from_secs(60),
+            thread_idle: THREAD_IDLE,
             max_config_bytes: 256 * 1024,
         }
     }
@@ -206,6 +221,8 @@ pub fn fresh(
         Pattern::Hybrid => Some(new.sleep_after.unwrap_or(defaults.hybrid_sleep_after)),
         Pattern::Ephemeral | Pattern::LongRunning | Pattern::SingleContainer => new.sleep_after,
     };
+    let has_thread = new.pattern == Pattern::Hybrid && new.thread_key.is_some();
+    let thread_idle = has_thread.then_some(defaults.thread_idle);
     let limits = Limits {
         max_turns: new.max_turns,
         max_budget: new.max_budget,
@@ -213,16 +230,11 @@ pub fn fresh(
         max_fuel_per_turn: new.max_fuel_per_turn.unwrap_or(defaults.max_fuel_per_turn),
         max_memory_bytes,
         turn_timeout: new.turn_timeout.unwrap_or(defaults.turn_timeout),
-        max_idle: new.max_idle,
+        max_idle: new.max_idle.or(thread_idle),
+        idle_grace: new.idle_grace,
         max_lifetime: new.max_lifetime,
         sleep_after,
     };
-    let mut tags = Vec::with_capacity(new.tags.len());
-    for tag in new.tags {
-        if !tags.contains(&tag) {
-            tags.push(tag);
-        }
-    }
     let profile = Profile {
         agent,
         pattern: new.pattern,
@@ -231,7 +243,7 @@ pub fn fresh(
         conversation_id: new.conversation_id,
         durability: new.durability,
         resume_fallback: new.resume_fallback,
-        tags,
+        tags: each_once(new.tags),
         description: new.description,
         user_id: new.user_id,
         thread_key: new.thread_key,
@@ -281,15 +293,17 @@ fn begin(
         consecutive_failures: 0,
         tools_used: Vec::new(),
         context,
+        checkpoint: None,
+        idle: IdleClock::default(),
+        changed_at: None,
+        last_failure: None,
     };
     session.start_from(head);
     session
 }
 
 fn check(new: &NewSession, defaults: &DefaultLimits) -> Result<(), InvalidField> {
-    if new.tags.len() > MAX_TAGS {
-        return Err(InvalidField::new("tags", format!("must have at most {MAX_TAGS} entries")));
-    }
+    check_tags(&new.tags)?;
     let labels =
         [("userId", &new.user_id), ("threadKey", &new.thread_key), ("projectId", &new.project_id)];
     if let StartFrom::Resume(id) = &new.start {
@@ -302,13 +316,6 @@ fn check(new: &NewSession, defaults: &DefaultLimits) -> Result<(), InvalidField>
     for (field, text) in labels {
         length(field, text.as_deref(), 1, MAX_LABEL)?;
     }
-    for tag in &new.tags {
-        length("tags", Some(tag), 1, MAX_LABEL)?;
-    }
-    if new.tags.iter().map(String::len).sum::<usize>() > MAX_TAG_BYTES {
-        let problem = format!("must take at most {MAX_TAG_BYTES} bytes together");
-        return Err(InvalidField::new("tags", problem));
-    }
     length("description", new.description.as_deref(), 0, MAX_DESCRIPTION)?;
     let documents = [
         ("config", &new.config, defaults.max_config_bytes),
@@ -320,12 +327,8 @@ fn check(new: &NewSession, defaults: &DefaultLimits) -> Result<(), InvalidField>
             return Err(InvalidField::new(field, format!("must take at most {most} bytes")));
         }
     }
-    match &new.conversation_id {
-        None | Some(Value::Number(_)) => {}
-        Some(Value::String(text)) => length("conversationId", Some(text), 1, MAX_LABEL)?,
-        Some(_) => return Err(InvalidField::new("conversationId", "must be a string or a number")),
-    }
-    let positive = [
+    check_conversation(new.conversation_id.as_ref())?;
+    check_positive(&[
         ("maxTurns", new.max_turns),
         ("maxFuel", new.max_fuel),
         ("maxFuelPerTurn", new.max_fuel_per_turn),
@@ -333,23 +336,66 @@ fn check(new: &NewSession, defaults: &DefaultLimits) -> Result<(), InvalidField>
         ("turnTimeoutMs", new.turn_timeout.map(millis)),
         ("maxIdleTimeMs", new.max_idle.map(millis)),
         ("maxLifetimeMs", new.max_lifetime.map(millis)),
-    ];
-    for (field, value) in positive {
-        if value == Some(0) {
-            return Err(InvalidField::new(field, "must be at least 1"));
+    ])?;
+    check_budget(new.max_budget)
+}
+
+/// That a session can have these tags.
+pub(crate) fn check_tags(tags: &[String]) -> Result<(), InvalidField> {
+    if tags.len() > MAX_TAGS {
+        return Err(InvalidField::new("tags", format!("must have at most {MAX_TAGS} entries")));
+    }
+    for tag in tags {
+        length("tags", Some(tag), 1, MAX_LABEL)?;
+    }
+    if tags.iter().map(String::len).sum::<usize>() > MAX_TAG_BYTES {
+        let problem = format!("must take at most {MAX_TAG_BYTES} bytes together");
+        return Err(InvalidField::new("tags", problem));
+    }
+    Ok(())
+}
+
+/// The same tags, each once.
+pub(crate) fn each_once(tags: Vec<String>) -> Vec<String> {
+    let mut once = Vec::with_capacity(tags.len());
+    for tag in tags {
+        if !once.contains(&tag) {
+            once.push(tag);
         }
     }
-    if new.max_budget == Some(NanoUsd(0)) {
+    once
+}
+
+/// That this can be the caller's id of a conversation.
+pub(crate) fn check_conversation(id: Option<&Value>) -> Result<(), InvalidField> {
+    match id {
+        None | Some(Value::Number(_)) => Ok(()),
+        Some(Value::String(text)) => length("conversationId", Some(text), 1, MAX_LABEL),
+        Some(_) => Err(InvalidField::new("conversationId", "must be a string or a number")),
+    }
+}
+
+/// That none of these limits leaves nothing.
+pub(crate) fn check_positive(limits: &[(&'static str, Option<u64>)]) -> Result<(), InvalidField> {
+    match limits.iter().find(|(_, value)| *value == Some(0)) {
+        Some((field, _)) => Err(InvalidField::new(field, "must be at least 1")),
+        None => Ok(()),
+    }
+}
+
+/// That this budget leaves something.
+pub(crate) fn check_budget(budget: Option<NanoUsd>) -> Result<(), InvalidField> {
+    if budget == Some(NanoUsd(0)) {
         return Err(InvalidField::new("maxBudgetUsd", "must be more than 0"));
     }
     Ok(())
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn length(
+pub(crate) fn length(
     field: &'static str,
     text: Option<&str>,
     least: usize,

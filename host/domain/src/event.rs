@@ -10,7 +10,9 @@ mod body;
 mod kind;
 mod payload;
 
-pub use body::{EventBody, ResumeCause, ResumeOutcome, SessionUpdate, SleepCause, UpgradeOutcome};
+pub use body::{
+    EventBody, ResumeCause, ResumeOutcome, SessionField, SessionUpdate, SleepCause, UpgradeOutcome,
+};
 pub use kind::EventKind;
 pub use payload::InvalidPayload;
 

@@ -34,6 +34,7 @@ impl NotActive {
             Some(
                 Cause::Stopped
                 | Cause::ForceKilled
+                | Cause::Crashed
                 | Cause::TurnFailed
                 | Cause::ConsecutiveFailures
                 | Cause::StateLost

@@ -88,7 +88,7 @@ impl FuelPrice {
     }
 }
 
-/// What a session may spend. Fixed at its creation.
+/// What a session may spend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Turns over the whole life; failed turns count, as far as [`Usage::turns`] counts them.
@@ -105,6 +105,9 @@ pub struct Limits {
     pub turn_timeout: Duration,
     /// How long the session may go without a message.
     pub max_idle: Option<Duration>,
+    /// How long before the end of `max_idle` an event warns of it, at most half of that. `None`:
+    /// [`IDLE_GRACE`](crate::deadline::IDLE_GRACE).
+    pub idle_grace: Option<Duration>,
     /// How long the session may live.
     pub max_lifetime: Option<Duration>,
     /// How long after a turn the instance stays in memory. `None`: as long as memory allows.

@@ -9,6 +9,7 @@ use super::snapshot::Snapshot;
 use super::state::State;
 use crate::agent::AgentRef;
 use crate::time::Timestamp;
+use crate::turn::FailureCode;
 
 /// A JSON object.
 pub type JsonObject = Map<String, Value>;
@@ -24,7 +25,7 @@ pub struct Session {
     pub revision: u64,
     /// Where it is in its life.
     pub state: State,
-    /// What was fixed when it was created.
+    /// What was said of it when it was created or changed.
     pub profile: Profile,
     /// What it has spent.
     pub usage: Usage,
@@ -52,6 +53,34 @@ pub struct Session {
     pub tools_used: Vec<String>,
     /// A document that its clients keep up to date, and the agent may read.
     pub context: JsonObject,
+    /// What its clients or its agent need to go on after a crash of their own.
+    pub checkpoint: Option<JsonObject>,
+    /// What has become of its idle limit since it was last active.
+    pub idle: IdleClock,
+    /// When a client last changed it.
+    pub changed_at: Option<Timestamp>,
+    /// The last of its turns that failed.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// What has become of the idle limit of a session since it was last active.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdleClock {
+    /// The limit is not reached before this time: a client has asked for more of it.
+    pub extended_until: Option<Timestamp>,
+    /// The end of the limit that an event has warned of. Each end is warned of once.
+    pub warned_of: Option<Timestamp>,
+}
+
+/// The last turn of a session that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastFailure {
+    /// Its number.
+    pub turn: u64,
+    /// What kind of failure.
+    pub code: FailureCode,
+    /// When.
+    pub at: Timestamp,
 }
 
 impl Session {
@@ -61,11 +90,17 @@ impl Session {
         self.parent = self.head_parent;
     }
 
-    /// What its documents (`config`, `context` and `metadata`) take as JSON, in bytes.
+    /// What its documents (`config`, `context`, `checkpoint` and `metadata`) take as JSON, in bytes.
     #[must_use]
     pub fn document_bytes(&self) -> usize {
         let documents = [&self.profile.config, &self.context, &self.profile.metadata];
-        documents.into_iter().map(bytes_of).sum()
+        documents.into_iter().chain(&self.checkpoint).map(bytes_of).sum()
+    }
+
+    /// Go on from the head after an error, whatever was lost, with all tries again.
+    pub fn forgive(&mut self) {
+        self.unsaved_turns = 0;
+        self.consecutive_failures = 0;
     }
 
     /// Go on from this snapshot: whatever was in memory alone is not counted any more.
@@ -82,7 +117,8 @@ pub(crate) fn bytes_of(document: &JsonObject) -> usize {
     serde_json::to_vec(document).map_or(usize::MAX, |text| text.len())
 }
 
-/// What is fixed when a session is created. An upgrade changes the agent.
+/// What is said of a session when it is created. An upgrade changes the agent, and a
+/// [`SessionPatch`](crate::patch::SessionPatch) what it names; the rest is fixed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// The agent that serves it.

@@ -5,7 +5,7 @@
 //!        │                   │       │
 //!        └───────┬───────────┴───────┘
 //!                ├── pause ──▶ paused ── resume ──▶ what it was
-//!                ├── fail ───▶ error ─── resume ──▶ active
+//!                ├── fail ───▶ error ─── resume ──▶ active      so does an idle one
 //!                ├── stop ───▶ stopping ─▶ terminated     the running turn may finish first
 //!                ├── terminate ──────────▶ terminated
 //!                └── complete ───────────▶ completed
@@ -96,6 +96,8 @@ pub enum Cause {
     Stopped,
     /// A caller killed it.
     ForceKilled,
+    /// A caller says that it has crashed.
+    Crashed,
     /// The one turn of an ephemeral session has failed.
     TurnFailed,
     /// Too many turns in a row have failed.
@@ -110,7 +112,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Cause; 12] = [
+    pub const ALL: [Cause; 13] = [
         Cause::MaxTurns,
         Cause::BudgetExceeded,
         Cause::FuelExhausted,
@@ -118,6 +120,7 @@ impl Cause {
         Cause::IdleTimeout,
         Cause::Stopped,
         Cause::ForceKilled,
+        Cause::Crashed,
         Cause::TurnFailed,
         Cause::ConsecutiveFailures,
         Cause::StateLost,
@@ -136,6 +139,7 @@ impl Cause {
             Cause::IdleTimeout => "idle_timeout",
             Cause::Stopped => "stopped",
             Cause::ForceKilled => "force_killed",
+            Cause::Crashed => "crashed",
             Cause::TurnFailed => "turn_failed",
             Cause::ConsecutiveFailures => "consecutive_failures",
             Cause::StateLost => "state_lost",
@@ -327,7 +331,7 @@ impl State {
             (Paused(Resumable::Initializing), Move::Resume) => Ok(Initializing),
             (Paused(Resumable::Active), Move::Resume) => Ok(Active),
             (Paused(Resumable::Idle), Move::Resume) => Ok(Idle),
-            (Error(_), Move::Resume) => Ok(Active),
+            (Error(_) | Idle, Move::Resume) => Ok(Active),
             (Initializing | Active | Idle | Paused(_) | Error(_), Move::Stop(reason)) => {
                 Ok(Stopping(reason))
             }
@@ -373,7 +377,8 @@ impl State {
     fn allows(&self, step: &Move) -> bool {
         match self.status() {
             Status::Initializing => !matches!(step, Move::Resume | Move::Rest),
-            Status::Active | Status::Idle => !matches!(step, Move::Resume),
+            Status::Active => !matches!(step, Move::Resume),
+            Status::Idle => true,
             Status::Paused => !matches!(step, Move::Turn | Move::Rest),
             Status::Stopping => {
                 matches!(step, Move::Turn | Move::Stop(_) | Move::Terminate(_) | Move::Complete)

@@ -1,6 +1,7 @@
 //! Points in time.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z.
@@ -32,12 +33,42 @@ impl Timestamp {
     }
 }
 
+/// The text is no point in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no point in time of RFC 3339, such as 2026-01-31T09:30:00Z")]
+pub struct InvalidTimestamp;
+
+/// RFC 3339, of any offset. What is less than a millisecond is cut off.
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Timestamp, InvalidTimestamp> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
+        Ok(Timestamp(time.as_millisecond()))
+    }
+}
+
 /// RFC 3339, UTC, with milliseconds: `2026-01-31T09:30:00.000Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(time) => write!(f, "{time:.3}"),
             Err(_) => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_back_from_its_text_and_from_that_of_other_offsets() {
+        let time = Timestamp(1_893_456_000_123);
+        assert_eq!(time.to_string().parse(), Ok(time));
+        assert_eq!("2030-01-01T01:00:00.1239+01:00".parse(), Ok(time));
+        for text in ["", "yesterday", "2030-01-01", "2030-01-01T00:00:00", "1893456000"] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::{self, Catalog};
+use crate::host::threads::ThreadLocks;
 use crate::host::{Host, HostInner};
 use crate::session::registry::Registry;
 use crate::session::services::{Services, SessionOptions};
@@ -271,6 +272,7 @@ impl HostBuilder {
                     .max(MAKING_PER_THREAD),
                 max_queued_messages: options.max_queued_messages,
                 stop_grace: options.stop_grace,
+                limits: options.limits,
                 rules: Rules {
                     price: FuelPrice(options.fuel_price),
                     max_consecutive_failures: options.max_consecutive_failures,
@@ -283,8 +285,17 @@ impl HostBuilder {
         let telling = slept::tell(services.clone());
         let timekeeper =
             sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping, telling).0 });
-        let inner =
-            HostInner { options, clock, store, catalog, services, registry, memory, timekeeper };
+        let inner = HostInner {
+            options,
+            clock,
+            store,
+            catalog,
+            services,
+            registry,
+            memory,
+            threads: ThreadLocks::default(),
+            timekeeper,
+        };
         Ok(Host::new(inner))
     }
 }

@@ -13,7 +13,10 @@ use dormouse_domain::id::{Principal, SessionId};
 use dormouse_store::{Bound, EventEntry, Store, StoreError};
 
 /// How much of the log a reader that follows it reads at a time, and holds.
-const READ: Bound = Bound { entries: 256, bytes: 256 * 1024 };
+const READ: Bound = Bound { entries: 256, bytes: FOLLOW_BYTES };
+
+/// How many bytes of events a reader holds at most that follows the log.
+pub const FOLLOW_BYTES: usize = 256 * 1024;
 
 /// A part of the log of events, as one reader sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +37,8 @@ pub(crate) enum EventFilter {
     /// The events of this principal's sessions and agents, also when they are gone, and those of the agents
     /// that come with the host.
     SeenBy(Principal),
+    /// Those of this session: for who has it.
+    Of(SessionId),
 }
 
 /// All events after a cursor that a reader sees, in the order of their commits, each of them once: those
@@ -46,7 +51,12 @@ pub(crate) fn tail(
     after: Cursor,
     filter: EventFilter,
 ) -> impl Stream<Item = Result<EventEntry, StoreError>> + Send + 'static {
-    let tail = Tail { end: store.end(), store, filter, after, read: VecDeque::new() };
+    let end = store.end();
+    let replay = match filter {
+        EventFilter::Of(session) => Some(Replay { session, end: *end.borrow() }),
+        EventFilter::All | EventFilter::SeenBy(_) => None,
+    };
+    let tail = Tail { end, store, filter, replay, after, read: VecDeque::new() };
     stream::try_unfold(tail, |mut tail| async move {
         loop {
             if let Some(logged) = tail.read.pop_front() {
@@ -62,10 +72,21 @@ struct Tail {
     store: Arc<dyn Store>,
     filter: EventFilter,
     end: watch::Receiver<Cursor>,
+    /// What comes before the log, where the reader follows one session.
+    replay: Option<Replay>,
     /// The last event that was looked at, seen or not.
     after: Cursor,
     /// Events that were read and are not handed out yet.
     read: VecDeque<EventEntry>,
+}
+
+/// The past of one session: its own index leads to it, without the events of others.
+#[derive(Clone, Copy)]
+struct Replay {
+    session: SessionId,
+    /// Where the log ended when the reader began. What comes later is read in the log, because the index
+    /// goes with the session when somebody removes that.
+    end: Cursor,
 }
 
 impl Tail {
@@ -77,7 +98,15 @@ impl Tail {
             end = self.end.wait_for(|end| *end > after) => *end.map_err(|_| StoreError::Closed)?,
             error = self.store.failed() => return Err(error),
         };
-        let slice = slice(&*self.store, &self.filter, after, READ).await?;
+        let (slice, end) = match self.replay {
+            Some(Replay { session, end }) => {
+                (slice_of(&*self.store, session, after, READ).await?, end)
+            }
+            None => (slice(&*self.store, &self.filter, after, READ).await?, end),
+        };
+        if !slice.more {
+            self.replay = None;
+        }
         self.after = goes_on_after(&slice, end);
         self.read.extend(slice.events);
         Ok(())
@@ -103,8 +132,25 @@ pub(crate) async fn slice(
     let events = match filter {
         EventFilter::All => found.entries,
         EventFilter::SeenBy(principal) => seen_by(store, principal, found.entries).await?,
+        EventFilter::Of(session) => {
+            let is_of =
+                |logged: &EventEntry| logged.event.subject == EventSubject::Session(*session);
+            found.entries.into_iter().filter(is_of).collect()
+        }
     };
     Ok(EventBatch { events, next, more })
+}
+
+/// The events of a session after a cursor, by its own index: as many as fit into `bound`.
+async fn slice_of(
+    store: &dyn Store,
+    session: SessionId,
+    after: Cursor,
+    bound: Bound,
+) -> Result<EventBatch, StoreError> {
+    let found = store.session_events(session, after, bound).await?;
+    let (next, more) = (found.end().unwrap_or(after), found.next.is_some());
+    Ok(EventBatch { events: found.entries, next, more })
 }
 
 async fn seen_by(

@@ -2,6 +2,7 @@
 //! does.
 
 mod agents;
+mod cleanup;
 pub(crate) mod code;
 mod events;
 mod history;
@@ -11,12 +12,14 @@ mod sessions;
 mod stats;
 mod storage;
 mod templates;
+pub(crate) mod threads;
 
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 pub use agents::Agents;
+pub use cleanup::{CleanedUp, Cleanup, MAX_CLEANED_UP};
 pub use history::{Fork, ForkError, MAX_FORKS, UpgradeError};
 pub use session::{Message, Reply, SessionHandle, SessionReadError, TurnStream};
 pub use sessions::{CreateError, CreatedSession, SessionListing, Sessions};
@@ -32,6 +35,7 @@ use dormouse_base::clock::Clock;
 use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::id::Principal;
 use dormouse_store::{Store, StoreError};
+use threads::ThreadLocks;
 
 /// A running host. Cheap to clone: all clones are the same host.
 ///
@@ -62,6 +66,7 @@ pub(crate) struct HostInner {
     pub(crate) services: Arc<Services>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) memory: MemoryBudget,
+    pub(crate) threads: ThreadLocks,
     pub(crate) timekeeper: JoinHandle<()>,
 }
 

@@ -27,15 +27,17 @@ pub use dormouse_domain::creation::{
     DefaultLimits, InvalidField, NewSession, Resumption, StartFrom,
 };
 pub use dormouse_domain::event::{
-    Cursor, Event, EventBody, EventKind, EventSubject, ResumeCause, ResumeOutcome, SessionUpdate,
-    SleepCause, UpgradeOutcome,
+    Cursor, Event, EventBody, EventKind, EventSubject, ResumeCause, ResumeOutcome, SessionField,
+    SessionUpdate, SleepCause, UpgradeOutcome,
 };
 pub use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 pub use dormouse_domain::inactive::NotActive;
 pub use dormouse_domain::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
+pub use dormouse_domain::patch::{Change, DocumentChange, LimitsPatch, SessionPatch, StatusChange};
 pub use dormouse_domain::pattern::Pattern;
 pub use dormouse_domain::session::{
-    BeforeUpgrade, Durability, JsonObject, Profile, Residency, ResumeFallback, Session,
+    BeforeUpgrade, Durability, IdleClock, JsonObject, LastFailure, Profile, Residency,
+    ResumeFallback, Session,
 };
 pub use dormouse_domain::snapshot::{Chunk, DamagedSnapshot, GuestState, Snapshot};
 pub use dormouse_domain::state::{Cause, InvalidTransition, Reason, Resumable, State, Status};
@@ -56,11 +58,11 @@ pub use dormouse_store::{
     Retention, SessionCursor, SessionOrder, SessionQuery, SnapshotSummary, Statistics,
     StatisticsQuery, Store, StoreError, Sums,
 };
-pub use event::EventBatch;
+pub use event::{EventBatch, FOLLOW_BYTES};
 pub use host::{
-    Agents, CreateError, CreatedSession, Fork, ForkError, Host, HostStats, MAX_FORKS, Message,
-    NewTemplate, Reply, SessionHandle, SessionListing, SessionReadError, Sessions, Storage,
-    TemplateError, Templates, TurnStream, UpgradeError,
+    Agents, CleanedUp, Cleanup, CreateError, CreatedSession, Fork, ForkError, Host, HostStats,
+    MAX_CLEANED_UP, MAX_FORKS, Message, NewTemplate, Reply, SessionHandle, SessionListing,
+    SessionReadError, Sessions, Storage, TemplateError, Templates, TurnStream, UpgradeError,
 };
 pub use session::request::{
     CommandError, FinishedTurn, MAX_MESSAGE, MAX_PARTS, MAX_REASON, SendError, SessionInfo,

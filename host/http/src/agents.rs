@@ -83,7 +83,8 @@ pub(super) async fn list(
     }
     let count = agents.len();
     let end = after.saturating_add(count);
-    Ok(Json(AgentList { agents, count, next: (end < all.len()).then_some(end) }))
+    let next = (end < all.len()).then_some(end);
+    Ok(Json(AgentList { agents, count, next, next_cursor: next }))
 }
 
 /// About how many bytes an agent takes in a list.

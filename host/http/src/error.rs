@@ -159,6 +159,11 @@ impl ApiError {
         self.status
     }
 
+    /// The sentence.
+    pub(super) fn sentence(&self) -> &str {
+        &self.error
+    }
+
     pub(super) fn code(&self) -> &'static str {
         self.code
     }

@@ -9,12 +9,13 @@ use axum::{Extension, Json};
 
 use super::Api;
 use super::error::ApiError;
+use super::follow;
 use super::frame::RequestId;
 use super::intake::RequestSlot;
 use super::model::event::{EventPage, LoggedBody};
 use super::model::ignored::Ignored;
 use super::model::message::StreamEvent;
-use super::model::query::PageQuery;
+use super::model::query::{EventsQuery, PageQuery};
 use super::model::turn::{TurnBody, TurnPage};
 use super::refusal::failed_turn;
 use super::request::{Caller, OneSession, Params};
@@ -29,7 +30,7 @@ pub(super) async fn turns(
 ) -> Result<Json<TurnPage>, ApiError> {
     let Page { entries, next } = session.turns(page.after(), page.limit()).await?;
     let turns: Vec<TurnBody> = entries.into_iter().map(TurnBody::from).collect();
-    Ok(Json(TurnPage { count: turns.len(), turns, next }))
+    Ok(Json(TurnPage { count: turns.len(), turns, next, next_cursor: next }))
 }
 
 /// `GET …/turns/{turn}`
@@ -43,20 +44,26 @@ pub(super) async fn turn(
     turn.map(|turn| Json(turn.into())).ok_or_else(turn_not_found)
 }
 
-/// `GET …/events`: a page of what happened to a session, or the stream of its running turn.
+/// `GET …/events`: a page of what happened to a session, a stream that goes on with it (`?follow=true`), or
+/// the stream of its running turn.
 pub(super) async fn session_events(
     State(api): State<Api>,
     Extension(slot): Extension<RequestSlot>,
     Extension(id): Extension<RequestId>,
     OneSession(session): OneSession,
     headers: HeaderMap,
-    query: Result<Params<PageQuery>, ApiError>,
+    query: Result<Params<EventsQuery>, ApiError>,
 ) -> Result<Response, ApiError> {
-    if wants_stream(&headers) {
+    let follows = query.as_ref().is_ok_and(|Params(query)| query.follow);
+    if wants_stream(&headers) && !follows {
         return stream(api, slot, id, session, &headers).await;
     }
     let Params(query) = query?;
-    let after = Cursor(query.after());
+    if follows {
+        let events = session.follow_events(follow::start(&headers, &query)?).await?;
+        return follow::respond(&api, slot, events);
+    }
+    let after = query.after();
     let found = session.events(after, query.limit()).await?;
     Ok(Json(page(found, after)).into_response())
 }
@@ -71,21 +78,29 @@ pub(super) async fn audit(
     Ok(Json(page(found, after)))
 }
 
-/// `GET /api/events`
+/// `GET /api/events`: a page of the log, or a stream that goes on with it.
 pub(super) async fn all_events(
+    State(api): State<Api>,
+    Extension(slot): Extension<RequestSlot>,
     Caller(host): Caller,
-    Params(query): Params<PageQuery>,
-) -> Result<Json<EventPage>, ApiError> {
-    let (after, limit) = (Cursor(query.after()), query.limit());
-    let EventBatch { events, next, more } = host.events_after(after, limit).await?;
+    headers: HeaderMap,
+    Params(query): Params<EventsQuery>,
+) -> Result<Response, ApiError> {
+    if query.follow || wants_stream(&headers) {
+        let events = host.follow_events(follow::start(&headers, &query)?);
+        return follow::respond(&api, slot, events);
+    }
+    let EventBatch { events, next, more } = host.events_after(query.after(), query.limit()).await?;
     let events: Vec<LoggedBody> = events.into_iter().map(LoggedBody::from).collect();
-    Ok(Json(EventPage { count: events.len(), events, next: next.0, more }))
+    let (count, next) = (events.len(), next.0);
+    Ok(Json(EventPage { count, events, next, next_cursor: next, more }).into_response())
 }
 
 fn page(found: Page<EventEntry, Cursor>, after: Cursor) -> EventPage {
     let (next, more) = (found.end().unwrap_or(after), found.next.is_some());
     let events: Vec<LoggedBody> = found.entries.into_iter().map(LoggedBody::from).collect();
-    EventPage { count: events.len(), events, next: next.0, more }
+    let (count, next) = (events.len(), next.0);
+    EventPage { count, events, next, next_cursor: next, more }
 }
 
 /// The rest of a stream: of the turn that the client names, or of the one that runs.

@@ -11,10 +11,14 @@
 
 mod agents;
 mod answers;
+mod cleanup;
 mod compression;
 mod cors;
 mod documents;
 mod error;
+mod etag;
+mod facade;
+mod follow;
 mod frame;
 mod guard;
 mod health;
@@ -25,6 +29,7 @@ mod lifecycle;
 mod messages;
 mod model;
 mod options;
+mod patch;
 mod refusal;
 mod request;
 mod routes;
@@ -32,6 +37,7 @@ mod server;
 mod sessions;
 mod snapshots;
 mod sse;
+mod statistics;
 mod templates;
 
 use std::sync::Arc;
@@ -44,6 +50,7 @@ pub use options::{ApiKey, ApiOptions, InvalidKey};
 pub use server::serve;
 
 use self::documents::Documents;
+use self::follow::FOLLOWERS;
 use self::held::pool;
 use dormouse::Host;
 use dormouse_base::memory::pool::Pool;
@@ -81,6 +88,8 @@ struct Shared {
     answers: Pool,
     readers: FairSemaphore,
     documents: Documents,
+    /// One for each reader that follows the log of events.
+    followers: Shares,
 }
 
 /// How the server comes to its end.
@@ -103,6 +112,7 @@ impl Api {
             answers: pool(host.memory(), MAX_REPLY_BYTES * ESCAPED, callers),
             readers: FairSemaphore::new(READERS, callers),
             documents: Documents::new(callers),
+            followers: Shares::new(FOLLOWERS, callers),
             host,
             options,
             names,

@@ -1,15 +1,17 @@
-//! What is asked of one session besides messages: sleep, wake, pause, resume, upgrade,
+//! What is asked of one session besides messages: sleep, wake, pause, resume, upgrade, complete, extend,
 //! stop, kill, terminate, status.
 
 use axum::Json;
 
 use super::error::ApiError;
 use super::model::ignored::{Answered, Ignored};
-use super::model::request::{ResumeSession, TerminateSession, UpgradeSession, needed};
-use super::model::session::{Ordered, StatusBody, Terminated};
+use super::model::request::{
+    ExtendSession, ResumeSession, TerminateSession, UpgradeSession, needed,
+};
+use super::model::session::{Extended, Ordered, StatusBody, Terminated};
 use super::model::value::SnapshotName;
 use super::request::{JsonBody, OneSession};
-use dormouse::AgentSelector;
+use dormouse::{AgentSelector, Status};
 
 type Answer = Result<Json<Answered<Ordered>>, ApiError>;
 
@@ -52,10 +54,25 @@ pub(super) async fn upgrade(
     Ok(Ordered::answer("Session is upgraded", session.upgrade(agent).await?, ignored))
 }
 
+/// `POST …/complete`
+pub(super) async fn complete(OneSession(session): OneSession) -> Answer {
+    Ok(Ordered::answer("Session is completed", session.complete().await?, Ignored::default()))
+}
+
+/// `POST …/extend`
+pub(super) async fn extend(
+    OneSession(session): OneSession,
+    body: Option<JsonBody<ExtendSession>>,
+) -> Result<Json<Answered<Extended>>, ApiError> {
+    let JsonBody { body, ignored } = body.unwrap_or_default();
+    let answer = session.extend(body.time()?).await?.into();
+    Ok(Json(Answered { answer, ignored }))
+}
+
 /// `POST …/stop`
 pub(super) async fn stop(OneSession(session): OneSession) -> Answer {
     let after = session.stop().await?;
-    let message = if after.abort_requested {
+    let message = if after.status() == Status::Stopping {
         "Session stops when its running turn is over"
     } else {
         "Session is stopped"

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 
 use super::error::ApiError;
+use super::etag::precondition_failed;
 use super::model::session::SessionBody;
 use dormouse::{
     AgentError, CommandError, CreateError, DamagedSnapshot, FailureCode, FinishedTurn, ForkError,
@@ -62,14 +63,7 @@ impl From<SendError> for ApiError {
             SendError::Failed(ended) => {
                 let FinishedTurn { turn, session, residency } = *ended;
                 // No turn runs once one has failed.
-                let session = SessionInfo {
-                    session,
-                    residency,
-                    running_turn: None,
-                    abort_requested: false,
-                    force_kill_requested: false,
-                };
-                failed_turn(&turn, session)
+                failed_turn(&turn, SessionInfo::at_rest(session, residency))
             }
             SendError::TooLarge => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text),
             SendError::Invalid(error) => error.into(),
@@ -140,6 +134,8 @@ impl From<CommandError> for ApiError {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
             }
             CommandError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, code, text),
+            CommandError::Invalid(error) => error.into(),
+            CommandError::OtherRevision(revision) => precondition_failed(revision),
             CommandError::QueueFull => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }

@@ -88,6 +88,20 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Params<T> {
     }
 }
 
+/// The same where a parameter that is not known is refused: see [`query::read_filters`].
+pub(super) struct Filters<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Api> for Filters<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Filters<T>, ApiError> {
+        match Query::<Vec<(String, String)>>::from_request_parts(parts, api).await {
+            Ok(Query(pairs)) => query::read_filters(pairs).map(Filters),
+            Err(_) => Err(ApiError::invalid_field("query", "is not valid")),
+        }
+    }
+}
+
 /// A body that is a JSON object, as a type: see [`reading`]. As an option: a request without a body has
 /// none.
 #[derive(Default)]
@@ -105,6 +119,23 @@ impl<T: Body> FromRequest<Api> for JsonBody<T> {
             return Err(wrong_type("application/json"));
         }
         is_utf8(request.headers())?;
+        JsonBody::read(request, api).await
+    }
+}
+
+/// The same whatever the body is said to be: clients of other systems send JSON as if it were a form.
+pub(super) struct AnyJsonBody<T>(pub(super) T);
+
+impl<T: Body> FromRequest<Api> for AnyJsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<AnyJsonBody<T>, ApiError> {
+        Ok(AnyJsonBody(JsonBody::read(request, api).await?.body))
+    }
+}
+
+impl<T: Body> JsonBody<T> {
+    async fn read(request: Request, api: &Api) -> Result<JsonBody<T>, ApiError> {
         // Charged as long as there is more than what the type keeps.
         let principal = principal_of(request.extensions())?.clone();
         let mut charge = api.bodies.of(&principal);

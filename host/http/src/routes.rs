@@ -10,8 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
 use super::{
-    Api, agents, answers, compression, cors, frame, guard, health, history, intake, lifecycle,
-    messages, sessions, snapshots, templates,
+    Api, agents, answers, cleanup, compression, cors, facade, frame, guard, health, history,
+    intake, lifecycle, messages, patch, sessions, snapshots, statistics, templates,
 };
 
 /// All routes. Each router brings the guard that is its own; here stands what every request passes.
@@ -20,7 +20,8 @@ pub(super) fn router(api: Api) -> Router {
         .route("/", get(health::root))
         .fallback(no_such_route)
         .layer(from_fn(guard::refuse_reserved))
-        .nest("/api", self::api(&api));
+        .nest("/api", self::api(&api))
+        .merge(conversations(&api));
     let all = everybody
         .merge(operator())
         .layer(from_fn_with_state(api.clone(), guard::check_origin))
@@ -40,6 +41,24 @@ fn api(api: &Api) -> Router<Api> {
         .merge(small(api))
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), intake::limit_in_flight))
+        .layer(from_fn_with_state(api.clone(), guard::authenticate))
+}
+
+/// The façade that has no path of its own: its clients know the paths at the root.
+fn conversations(api: &Api) -> Router<Api> {
+    use facade::conversations::{change, create, list, show};
+    let large = Router::new()
+        .route("/sessions", get(list))
+        .route("/sessions/", get(list))
+        .layer(from_fn_with_state(api.clone(), answers::charge_large))
+        .layer(compression::layer());
+    let small = Router::new()
+        .route("/sessions", post(create))
+        .route("/sessions/", post(create))
+        .route("/sessions/{id}", get(show).patch(change))
+        .layer(from_fn_with_state(api.clone(), answers::charge_small));
+    let both = Router::new().merge(large).merge(small);
+    both.layer(from_fn_with_state(api.clone(), intake::limit_in_flight))
         .layer(from_fn_with_state(api.clone(), guard::authenticate))
 }
 
@@ -66,6 +85,8 @@ fn large(api: &Api) -> Router<Api> {
         .route("/sessions/{id}/turns/{turn}", get(history::turn))
         .route("/sessions/{id}/events", get(history::session_events))
         .route("/templates", get(templates::list))
+        .route("/v1/containers/sessions", get(facade::containers::list))
+        .route("/v1/containers/stats", get(facade::containers::statistics))
         .layer(from_fn_with_state(api.clone(), answers::charge_large))
         .layer(compression::layer())
 }
@@ -76,7 +97,7 @@ fn small(api: &Api) -> Router<Api> {
         .route("/agents/{*agent}", get(agents::show).patch(agents::change).delete(agents::remove))
         .route("/agent/stream", post(messages::stream_agent))
         .route("/sessions", post(sessions::create))
-        .route("/sessions/{id}", get(sessions::show).delete(sessions::remove))
+        .route("/sessions/{id}", get(sessions::show).patch(patch::change).delete(sessions::remove))
         .route("/sessions/{id}/message", post(messages::send))
         .route("/sessions/{id}/status", get(lifecycle::status))
         .route("/sessions/{id}/sleep", post(lifecycle::sleep))
@@ -87,7 +108,14 @@ fn small(api: &Api) -> Router<Api> {
         .route("/sessions/{id}/pause", post(lifecycle::pause))
         .route("/sessions/{id}/resume", post(lifecycle::resume))
         .route("/sessions/{id}/upgrade", post(lifecycle::upgrade))
+        .route("/sessions/{id}/complete", post(lifecycle::complete))
+        .route("/sessions/{id}/extend", post(lifecycle::extend))
         .route("/sessions/{id}/rewind", post(snapshots::rewind))
+        .route("/sessions/stats/summary", get(statistics::summary))
+        .route("/sessions/cleanup", post(cleanup::clean_up))
+        .route("/sessions/resume-preview", post(facade::containers::resume_preview))
+        .route("/v1/containers/{id}/extend", post(facade::containers::extend))
+        .route("/v1/containers/{id}/cleanup", post(facade::containers::clean_up))
         .route("/templates", post(templates::create))
         .route("/templates/{name}", get(templates::show).delete(templates::remove))
         .layer(from_fn_with_state(api.clone(), answers::charge_small))

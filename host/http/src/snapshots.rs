@@ -9,14 +9,18 @@ use super::model::request::{ForkSession, RewindSession, needed};
 use super::model::session::{Ordered, SessionBody};
 use super::model::snapshot::{Forked, SnapshotBody, SnapshotList};
 use super::model::value::SnapshotName;
-use super::request::{JsonBody, OneSession};
+use super::request::{Caller, JsonBody, OneSession};
 use dormouse::Fork;
 
 /// `GET …/snapshots`: those that are kept, newest first. There are never many.
-pub(super) async fn list(OneSession(session): OneSession) -> Result<Json<SnapshotList>, ApiError> {
-    let head = session.info().await?.session.head;
+pub(super) async fn list(
+    Caller(host): Caller,
+    OneSession(session): OneSession,
+) -> Result<Json<SnapshotList>, ApiError> {
+    let of = session.info().await?.session;
     let found = session.snapshots().await?;
-    let body = |summary| SnapshotBody::new(summary, head);
+    let (stale_after, now) = (host.options().stale_after, host.clock().now());
+    let body = |summary| SnapshotBody::new(summary, &of, stale_after, now);
     let snapshots: Vec<SnapshotBody> = found.into_iter().map(body).collect();
     Ok(Json(SnapshotList { count: snapshots.len(), snapshots }))
 }

@@ -1,4 +1,4 @@
-//! Streams of events for one turn.
+//! Streams of events: how they are written, and those of one turn. Those of the log are in `follow.rs`.
 //!
 //! Known clients take each network chunk apart at line breaks and read each line by itself: so an
 //! event is one chunk, written whole, and small. A task of its own writes; a reader that does not
@@ -71,7 +71,7 @@ impl StreamPosition {
     }
 }
 
-/// Answer with a stream that `write` writes, from after this place on.
+/// Answer with the stream of a turn that `write` writes, from after this place on.
 pub(super) fn respond<F>(
     api: &Api,
     slot: RequestSlot,
@@ -81,21 +81,25 @@ pub(super) fn respond<F>(
 where
     F: Future<Output = Result<(), Gone>> + Send + 'static,
 {
+    open(api, slot, |waiting| {
+        write(EventWriter { waiting, turn: from.turn, seq: 0, seen: from.seq })
+    })
+}
+
+/// Answer with a stream that `write` writes.
+pub(super) fn open<F>(api: &Api, slot: RequestSlot, write: impl FnOnce(EventQueue) -> F) -> Response
+where
+    F: Future<Output = Result<(), Gone>> + Send + 'static,
+{
     let (sender, receiver) = mpsc::channel(WAITING);
-    let writer = EventWriter {
-        waiting: EventQueue {
-            sender: sender.clone(),
-            room: Arc::new(Semaphore::new(WAITING_BYTES as usize)),
-            answers: api.answers.clone(),
-            documents: api.documents.clone(),
-            principal: slot.principal().clone(),
-            stall: api.options.stall_timeout,
-        },
-        turn: from.turn,
-        seq: 0,
-        seen: from.seq,
-    };
-    let writing = write(writer);
+    let writing = write(EventQueue {
+        sender: sender.clone(),
+        room: Arc::new(Semaphore::new(WAITING_BYTES as usize)),
+        answers: api.answers.clone(),
+        documents: api.documents.clone(),
+        principal: slot.principal().clone(),
+        stall: api.options.stall_timeout,
+    });
     let (heartbeat, cut) = (api.options.heartbeat, api.closing.streams.clone());
     tokio::spawn(async move {
         let _slot = slot;
@@ -135,7 +139,7 @@ pub(super) struct EventWriter {
 }
 
 /// What waits for a reader.
-struct EventQueue {
+pub(super) struct EventQueue {
     sender: mpsc::Sender<Bytes>,
     /// One for each byte that may wait.
     room: Arc<Semaphore>,
@@ -149,7 +153,7 @@ struct EventQueue {
 impl EventQueue {
     /// Add a small event, once there is room for it. What all of these take is bounded by the number of
     /// streams, and charged whatever there is.
-    async fn push(&self, event: String) -> Result<(), Gone> {
+    pub(super) async fn push(&self, event: String) -> Result<(), Gone> {
         let mut charge = self.answers.of(&self.principal);
         charge.force(event.len() as u64);
         self.queue(event, charge).await
@@ -366,7 +370,7 @@ impl Answering {
 /// A JSON document without anything that some reader takes for the end of a line. Line breaks stand
 /// between the tokens of a document that an agent wrote, where a space says the same; the others of
 /// Unicode, which only strings can have, are escaped. `None`: it is such a document.
-fn in_one_line(document: &str) -> Option<String> {
+pub(super) fn in_one_line(document: &str) -> Option<String> {
     const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
     if !document.contains(BREAKS) {
         return None;

@@ -6,22 +6,28 @@ use serde_json::{Value, json};
 
 use super::{names, send};
 
-const FIELDS: [&str; 50] = [
+const FIELDS: [&str; 56] = [
     "abortRequested",
     "agent",
+    "changedAt",
     "checkpoint",
     "completedAt",
     "config",
+    "consecutiveFailures",
     "context",
     "conversationId",
     "createdAt",
     "currentTool",
     "description",
     "durability",
+    "durationMs",
     "errorReason",
     "forceKillRequested",
+    "gracePeriodMs",
     "id",
+    "idleDeadline",
     "lastActivityAt",
+    "lastError",
     "maxBudgetUsd",
     "maxFuel",
     "maxFuelPerTurn",

@@ -233,7 +233,7 @@ async fn a_path_or_a_method_that_is_not_there_is_told_as_an_error_of_the_usual_f
     assert!(server.raw(climbing.as_bytes()).await.contains("\"code\":\"not_found\""));
     for (method, path, allowed) in [
         (Method::PUT, "/api/sessions", "GET"),
-        (Method::PATCH, "/api/sessions/a", "DELETE"),
+        (Method::PUT, "/api/sessions/a", "PATCH"),
         (Method::GET, "/api/agent/stream", "POST"),
         (Method::POST, "/healthz", "GET"),
         (Method::DELETE, "/", "GET"),

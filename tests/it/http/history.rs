@@ -107,7 +107,7 @@ async fn the_pages_of_turns_have_every_turn_once_and_say_what_to_ask_for_next() 
     let (mut after, mut found) = (json!(0), Vec::new());
     while after != Value::Null {
         let page = page(&server, &format!("/api/sessions/{id}/turns?after={after}&limit=2")).await;
-        assert_eq!(names(&page), ["count", "next", "turns"].into());
+        assert_eq!(names(&page), ["count", "next", "nextCursor", "turns"].into());
         let turns = page["turns"].as_array().unwrap();
         assert_eq!(page["count"], turns.len());
         found.extend(turns.iter().map(|turn| turn["turn"].as_u64().unwrap()));
@@ -117,7 +117,7 @@ async fn the_pages_of_turns_have_every_turn_once_and_say_what_to_ask_for_next() 
     let all = page(&server, &format!("/api/sessions/{id}/turns")).await;
     assert_eq!((&all["count"], &all["next"]), (&json!(5), &Value::Null));
     let beyond = page(&server, &format!("/api/sessions/{id}/turns?after=5")).await;
-    assert_eq!(beyond, json!({ "turns": [], "count": 0, "next": null }));
+    assert_eq!(beyond, json!({ "turns": [], "count": 0, "next": null, "nextCursor": null }));
     server.shut_down().await;
 }
 
@@ -148,7 +148,7 @@ async fn what_happened_to_a_session_is_told_in_order_and_in_pages() {
     server.client.post(&format!("/api/sessions/{id}/terminate"), &json!({})).await.unwrap();
     let events = format!("/api/sessions/{id}/events");
     let all = page(&server, &events).await;
-    assert_eq!(names(&all), ["count", "events", "more", "next"].into());
+    assert_eq!(names(&all), ["count", "events", "more", "next", "nextCursor"].into());
     let expected = [
         "session.created",
         "session.turn.started",

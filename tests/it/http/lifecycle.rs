@@ -107,6 +107,11 @@ async fn stop_force_kill_and_terminate_answer_with_the_session_that_they_ended()
             (&session["completedAt"], &session["residency"]),
             (&Value::Null, &json!("asleep"))
         );
+        let killed = way == "force-kill";
+        assert_eq!(
+            (&session["abortRequested"], &session["forceKillRequested"]),
+            (&json!(true), &json!(killed))
+        );
     }
     server.shut_down().await;
 }
@@ -145,7 +150,7 @@ async fn a_termination_has_the_reason_of_the_caller_or_that_of_a_user() {
 }
 
 #[tokio::test]
-async fn what_is_over_takes_no_message_and_cannot_be_ended_again() {
+async fn what_is_over_takes_no_message_and_is_ended_again_without_a_change() {
     let server = TestServer::new().await;
     let terminated = server.counter(json!({})).await;
     order(&server, &terminated, "terminate").await;
@@ -162,10 +167,12 @@ async fn what_is_over_takes_no_message_and_cannot_be_ended_again() {
         let expected = json!({ "code": "session_not_active", "status": status, "reason": reason });
         assert_eq!((code.as_u16(), refused), (409, expected));
         for way in ["stop", "terminate", "force-kill"] {
-            let path = format!("/api/sessions/{id}/{way}");
-            let refused = server.client.post(&path, &json!({})).await.unwrap();
-            is_error(&refused, 409, "invalid_transition");
-            assert_eq!((&refused.1["status"], &refused.1["allowed"]), (&json!(status), &json!([])));
+            let again = order(&server, id, way).await;
+            assert_eq!(
+                (&again["session"]["status"], &again["session"]["terminationReason"]),
+                (&json!(status), &reason),
+                "{way}"
+            );
         }
         let wake =
             server.client.post(&format!("/api/sessions/{id}/wake"), &json!({})).await.unwrap();
@@ -187,6 +194,7 @@ async fn a_stop_waits_for_the_running_turn_and_says_that_it_does() {
         (&json!(true), &json!(1))
     );
     assert_eq!(stopping["session"]["abortRequested"], true);
+    assert_eq!(stopping["session"]["status"], "stopping", "its turn still runs");
     // Less than the five seconds of grace, over and over, until the guest has seen the clock turn.
     eventually("the turn finishes", async || {
         server.advance(Duration::from_millis(1));
@@ -227,11 +235,16 @@ async fn a_session_that_is_not_there_is_404_at_every_endpoint() {
             (Method::POST, "/stop"),
             (Method::POST, "/force-kill"),
             (Method::POST, "/terminate"),
+            (Method::POST, "/complete"),
+            (Method::POST, "/extend"),
+            (Method::PATCH, ""),
         ] {
             let mut request =
                 server.client.request(method.clone(), &format!("/api/sessions/{id}{rest}"));
             if method == Method::POST {
                 request = request.json(&json!({ "prompt": "hello", "streaming": false }));
+            } else if method == Method::PATCH {
+                request = request.json(&json!({ "tags": [] }));
             }
             let answer = send(request).await;
             assert_eq!(answer.body["error"], "Session not found", "{rest}: {}", answer.body);

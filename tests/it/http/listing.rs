@@ -1,6 +1,7 @@
 //! `GET /api/sessions`: filters and pages.
 
 use std::io::Read;
+use std::time::Duration;
 
 use dormouse_tests::TestServer;
 use reqwest::Method;
@@ -28,7 +29,10 @@ async fn the_newest_session_comes_first_in_the_shape_of_a_single_one() {
     }
     created.reverse();
     let found = list(&server, "").await;
-    assert_eq!(names(&found), ["count", "next", "page", "pageSize", "sessions", "total"].into());
+    assert_eq!(
+        names(&found),
+        ["count", "next", "nextCursor", "page", "pageSize", "sessions", "total"].into()
+    );
     assert_eq!(ids(&found), created);
     assert_eq!((&found["total"], &found["count"]), (&json!(3), &json!(3)));
     assert_eq!((&found["page"], &found["pageSize"]), (&json!(1), &json!(50)));
@@ -62,15 +66,18 @@ async fn each_filter_finds_what_matches_and_together_they_find_what_matches_all(
         ("?userId=ann&tags=red", vec![&hybrid]),
         ("?pattern=long-running&status=active&userId=ann&tags=green", vec![&long]),
         ("?pattern=&status=&userId=&tags=", vec![&other, &long, &hybrid]),
-        ("?unknown=1", vec![&other, &long, &hybrid]),
+        ("?agent=counter", vec![&other, &long, &hybrid]),
+        ("?agent=echo", vec![]),
+        ("?limit=1", vec![&other]),
+        ("?residency=resident", vec![&long]),
+        ("?residency=asleep&sort=createdAt", vec![&hybrid, &other]),
     ] {
         let found = list(&server, query).await;
         assert_eq!(ids(&found), expected, "{query}");
-        assert_eq!(
-            (&found["total"], &found["count"]),
-            (&json!(expected.len()), &json!(expected.len())),
-            "{query}"
-        );
+        assert_eq!(found["count"], json!(expected.len()), "{query}");
+        if !query.contains("residency") && !query.contains("limit") {
+            assert_eq!(found["total"], json!(expected.len()), "{query}");
+        }
     }
     server.shut_down().await;
 }
@@ -174,5 +181,70 @@ async fn a_large_list_is_compressed_for_those_who_take_that() {
     assert_eq!(read(&whole), read(&plain));
     let (encoding, _) = list("/api/sessions?pageSize=1&status=error", "gzip").await;
     assert_eq!(encoding, None, "a small one goes out as it is");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn sessions_are_found_by_thread_conversation_project_and_time_in_any_order() {
+    let server = TestServer::new().await;
+    let one = json!({ "threadKey": "t", "conversationId": 7, "projectId": "p", "maxTurns": 9 });
+    let one = server.counter(one).await;
+    server.advance(Duration::from_secs(60));
+    let two = server.counter(json!({ "conversationId": "7", "projectId": "q" })).await;
+    server.advance(Duration::from_secs(60));
+    server.client.ask(&one, "hello").await.unwrap();
+    for (query, expected) in [
+        ("?threadKey=t", vec![&one]),
+        ("?conversationId=7", vec![&two, &one]),
+        ("?projectId=q", vec![&two]),
+        ("?createdAfter=2030-01-01T00:00:30Z", vec![&two]),
+        ("?createdBefore=2030-01-01T00:00:30.000Z", vec![&one]),
+        ("?activeAfter=2030-01-01T00:01:30Z", vec![&one]),
+        ("?activeBefore=2030-01-01T00:01:30Z", vec![&two]),
+        ("?sort=createdAt", vec![&one, &two]),
+        ("?sort=-lastActivityAt", vec![&one, &two]),
+        ("?sort=lastActivityAt", vec![&two, &one]),
+    ] {
+        assert_eq!(ids(&list(&server, query).await), expected, "{query}");
+    }
+    for (query, field) in [("createdAfter=yesterday", "createdAfter"), ("sort=name", "sort")] {
+        let refused = server.client.get(&format!("/api/sessions?{query}")).await.unwrap();
+        is_error(&refused, 400, "invalid_field");
+        assert_eq!(refused.1["field"], field);
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_list_goes_on_behind_its_cursor_in_its_own_order_alone() {
+    let server = TestServer::new().await;
+    let mut created = Vec::new();
+    for _ in 0..5 {
+        created.push(server.counter(json!({})).await);
+    }
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = list(&server, &format!("?sort=createdAt&limit=2&cursor={cursor}")).await;
+        found.extend(ids(&page).into_iter().map(str::to_owned));
+        let Some(next) = page["nextCursor"].as_str() else { break };
+        next.clone_into(&mut cursor);
+    }
+    assert_eq!(found, created);
+    let other = server.client.get(&format!("/api/sessions?cursor={cursor}")).await.unwrap();
+    is_error(&other, 400, "cursor_of_another_order");
+    let none = server.client.get("/api/sessions?cursor=x").await.unwrap();
+    is_error(&none, 400, "invalid_field");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_filter_that_is_not_known_is_refused_with_those_that_are() {
+    let server = TestServer::new().await;
+    for path in ["/api/sessions?owner=ann", "/api/sessions/stats/summary?owner=ann"] {
+        let refused = server.client.get(path).await.unwrap();
+        is_error(&refused, 400, "unknown_filter");
+        assert_eq!(refused.1["field"], "owner");
+        assert!(refused.1["known"].as_array().unwrap().contains(&json!("userId")), "{path}");
+    }
     server.shut_down().await;
 }

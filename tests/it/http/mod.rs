@@ -1,10 +1,14 @@
 //! The API as an application sees it: over a real socket, with a client that knows nothing of Rust.
 
 mod agents;
+mod cleanup;
 mod commands;
 mod connections;
+mod containers;
+mod conversations;
 mod create;
 mod failures;
+mod follow;
 mod guard;
 mod health;
 mod history;
@@ -15,11 +19,14 @@ mod memory;
 mod messages;
 mod names;
 mod operations;
+mod patch;
 mod reconnect;
 mod refused;
 mod snapshots;
+mod statistics;
 mod strangers;
 mod streams;
+mod threads;
 mod unknown;
 
 use std::collections::BTreeSet;

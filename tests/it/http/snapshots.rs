@@ -26,12 +26,18 @@ async fn snapshots_are_listed_newest_first_and_the_head_is_marked() {
     let (status, list) = server.client.get(&format!("/api/sessions/{id}/snapshots")).await.unwrap();
     assert_eq!((status.as_u16(), &list["count"]), (200, &json!(2)));
     let (new, old) = (&list["snapshots"][0], &list["snapshots"][1]);
-    let expected = ["agentDigest", "bytes", "head", "id", "parent", "takenAt", "turn"];
+    let expected =
+        ["agentDigest", "bytes", "head", "id", "parent", "reason", "resumable", "takenAt", "turn"];
     assert_eq!(names(new), expected.into());
     assert_eq!(new["id"], json!(head(&server, &id).await));
     assert_eq!((&new["head"], &old["head"]), (&json!(true), &json!(false)));
     assert_eq!((&new["parent"], &old["parent"]), (&old["id"], &Value::Null));
     assert_eq!((&new["turn"], &old["turn"]), (&json!(2), &json!(1)));
+    assert_eq!((&new["resumable"], &new["reason"]), (&json!(true), &Value::Null));
+    server.advance(std::time::Duration::from_secs(24 * 3600 + 1));
+    let (_, list) = server.client.get(&format!("/api/sessions/{id}/snapshots")).await.unwrap();
+    let stale = &list["snapshots"][0];
+    assert_eq!((&stale["resumable"], &stale["reason"]), (&json!(false), &json!("stale")));
     server.shut_down().await;
 }
 

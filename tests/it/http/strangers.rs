@@ -61,6 +61,9 @@ fn routes() -> Vec<(Method, &'static str, Value)> {
         post("/fork", nothing()),
         post("/rewind", snapshot()),
         post("/upgrade", json!({ "agent": "counter" })),
+        post("/complete", nothing()),
+        post("/extend", nothing()),
+        (Method::PATCH, "", json!({ "tags": ["mine"] })),
         (Method::DELETE, "", nothing()),
     ]);
     routes

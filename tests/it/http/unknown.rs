@@ -115,9 +115,7 @@ async fn a_misspelt_parameter_of_a_query_is_refused_on_every_route_that_takes_so
 async fn parameters_that_say_nothing_are_ignored_and_those_that_say_two_things_refused() {
     let server = TestServer::new().await;
     let id = server.counter(json!({ "tags": ["a", "b"] })).await;
-    for query in
-        ["?_=123&utm_source=x", "?status=&pageSize=", "?tags=a&tag=b&tags=", "?tag=a&tag=b"]
-    {
+    for query in ["?_=&utm_source=", "?status=&pageSize=", "?tags=a&tag=b&tags=", "?tag=a&tag=b"] {
         let (status, list) = server.client.get(&format!("/api/sessions{query}")).await.unwrap();
         assert_eq!((status.as_u16(), &list["total"]), (200, &json!(1)), "{query}: {list}");
     }

@@ -6,7 +6,7 @@
 //! directory for themselves.
 
 mod remote;
-mod text;
+pub(super) mod text;
 pub(super) mod wire;
 
 use std::io::{self, Write};

@@ -167,7 +167,7 @@ fn counted(count: u64, noun: &str) -> String {
 }
 
 /// A size to the tenth of its unit.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.into_iter().find(|(_, unit)| bytes >= *unit) {
         Some((name, unit)) => {

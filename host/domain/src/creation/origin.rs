@@ -4,7 +4,7 @@
 //! - A *fork* is another go of its parent: it gets all that its parent has but the thread, and may spend
 //!   what its parent has left.
 //! - A session that *resumes* another is a new one, which its caller describes; it gets the state alone, and
-//!   stays in the project of that state.
+//!   stays with the project and the user of that state.
 
 use std::time::Duration;
 
@@ -54,33 +54,60 @@ impl Resumption {
     }
 }
 
-/// The state to resume from belongs to another project than the session that is to resume.
+/// The state to resume from is not for the session that is to resume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the snapshot belongs to another project")]
-pub struct OtherProject;
+pub enum NotForThisSession {
+    /// It belongs to another project.
+    #[error("the snapshot belongs to another project")]
+    OtherProject,
+    /// It serves another user.
+    #[error("the snapshot belongs to another user")]
+    OtherUser,
+}
 
 /// Decide whether what a caller asks for goes on from this snapshot of that session, and what it asks for
 /// then. A snapshot goes stale unless its session has a thread, which may be taken up at any time.
 ///
 /// # Errors
-/// [`OtherProject`] where both have a project, and not the same one.
+/// [`NotForThisSession`] where both have a project or a user, and not the same one.
 pub fn resumed(
     mut new: NewSession,
     snapshot: &Snapshot,
     of: &Session,
     stale_after: Duration,
     now: Timestamp,
-) -> Result<(NewSession, Resumption), OtherProject> {
-    let Profile { project_id, thread_key, .. } = &of.profile;
-    if project_id.is_some() && new.project_id.is_some() && *project_id != new.project_id {
-        return Err(OtherProject);
+) -> Result<(NewSession, Resumption), NotForThisSession> {
+    let Profile { project_id, user_id, thread_key, .. } = &of.profile;
+    if is_another(project_id, &new.project_id) {
+        return Err(NotForThisSession::OtherProject);
+    }
+    if is_another(user_id, &new.user_id) {
+        return Err(NotForThisSession::OtherUser);
     }
     let from = snapshot.id;
-    if thread_key.is_none() && now.since(snapshot.taken_at) > stale_after {
+    if is_stale(snapshot.taken_at, thread_key.is_some(), stale_after, now) {
         return Ok((new, Resumption::Stale { from }));
     }
     new.project_id = new.project_id.or_else(|| project_id.clone());
+    new.user_id = new.user_id.or_else(|| user_id.clone());
     Ok((new, Resumption::Resumed { from }))
+}
+
+/// Whether a snapshot that was taken at this time is too old to resume from. That of a session with a thread
+/// never is.
+#[must_use]
+pub fn is_stale(
+    taken_at: Timestamp,
+    has_thread: bool,
+    stale_after: Duration,
+    now: Timestamp,
+) -> bool {
+    !has_thread && now.since(taken_at) > stale_after
+}
+
+/// Whether both labels are there, and are not the same.
+fn is_another(one: &Option<String>, other: &Option<String>) -> bool {
+    one.is_some() && other.is_some() && one != other
 }
 
 /// The record of a fork of this session, which starts from `head` and is served by this agent. The fork has

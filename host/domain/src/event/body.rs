@@ -125,6 +125,18 @@ pub enum EventBody {
         /// Its component.
         digest: Digest,
     },
+    /// Its idle limit is nearly reached.
+    IdleWarning {
+        /// How long it has until then, in minutes, rounded up.
+        minutes_remaining: u64,
+    },
+    /// It has spent most of its budget.
+    BudgetWarning {
+        /// What it has spent.
+        cost: NanoUsd,
+        /// What it may spend.
+        budget: NanoUsd,
+    },
 }
 
 impl EventBody {
@@ -152,6 +164,8 @@ impl EventBody {
             EventBody::AgentUploaded { .. } => EventKind::AgentUploaded,
             EventBody::AgentUpdated { .. } => EventKind::AgentUpdated,
             EventBody::AgentDeleted { .. } => EventKind::AgentDeleted,
+            EventBody::IdleWarning { .. } => EventKind::IdleWarning,
+            EventBody::BudgetWarning { .. } => EventKind::BudgetWarning,
         }
     }
 }
@@ -171,6 +185,71 @@ pub enum SessionUpdate {
         /// The snapshot.
         to: SnapshotId,
     },
+    /// What a client has changed.
+    Fields {
+        /// The fields, each once.
+        fields: Vec<SessionField>,
+        /// The status after it.
+        status: Status,
+    },
+}
+
+/// A field of a session that a client can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SessionField {
+    /// Its status.
+    Status,
+    /// Its tags.
+    Tags,
+    /// What it is for.
+    Description,
+    /// The caller's id of the conversation.
+    ConversationId,
+    /// The project that it belongs to.
+    ProjectId,
+    /// The document for the agent to read.
+    Context,
+    /// What else is kept.
+    Metadata,
+    /// What is needed to go on after a crash.
+    Checkpoint,
+    /// What it may spend.
+    Limits,
+    /// How long it may go without a message.
+    IdleDeadline,
+}
+
+impl SessionField {
+    /// All of them.
+    pub const ALL: [SessionField; 10] = [
+        SessionField::Status,
+        SessionField::Tags,
+        SessionField::Description,
+        SessionField::ConversationId,
+        SessionField::ProjectId,
+        SessionField::Context,
+        SessionField::Metadata,
+        SessionField::Checkpoint,
+        SessionField::Limits,
+        SessionField::IdleDeadline,
+    ];
+
+    /// The name on the wire and on the disk.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SessionField::Status => "status",
+            SessionField::Tags => "tags",
+            SessionField::Description => "description",
+            SessionField::ConversationId => "conversationId",
+            SessionField::ProjectId => "projectId",
+            SessionField::Context => "context",
+            SessionField::Metadata => "metadata",
+            SessionField::Checkpoint => "checkpoint",
+            SessionField::Limits => "limits",
+            SessionField::IdleDeadline => "idleDeadline",
+        }
+    }
 }
 
 /// How a session came to take messages again.
@@ -229,7 +308,7 @@ impl UpgradeOutcome {
 pub enum ResumeOutcome {
     /// The session was created.
     Created(Resumption),
-    /// It was refused: the snapshot belongs to another owner or project.
+    /// It was refused: the snapshot belongs to another owner, project or user.
     NotOwner,
 }
 

@@ -9,7 +9,8 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::{
-    EventBody, EventKind, ResumeCause, ResumeOutcome, SessionUpdate, SleepCause, UpgradeOutcome,
+    EventBody, EventKind, ResumeCause, ResumeOutcome, SessionField, SessionUpdate, SleepCause,
+    UpgradeOutcome,
 };
 use crate::agent::Visibility;
 use crate::creation::Resumption;
@@ -47,6 +48,9 @@ impl EventBody {
             EventBody::SessionUpdated(SessionUpdate::Rewound { to }) => {
                 new.put("updates", vec!["sessionId"]).put("rewoundTo", to.to_string())
             }
+            EventBody::SessionUpdated(SessionUpdate::Fields { fields, status }) => new
+                .put("updates", fields.iter().map(|field| field.as_str()).collect::<Vec<_>>())
+                .put("status", status.as_str()),
             EventBody::TurnStarted { turn } => new.put("turn", *turn),
             EventBody::TurnCompleted { turn, fuel, cost } => {
                 new.put("turn", *turn).put("fuel", *fuel).put("cost", cost.as_usd())
@@ -92,6 +96,12 @@ impl EventBody {
             }
             EventBody::AgentUpdated { digest, visibility } => {
                 new.put("digest", digest.to_string()).put("visibility", visibility.as_str())
+            }
+            EventBody::IdleWarning { minutes_remaining } => {
+                new.put("minutesRemaining", *minutes_remaining)
+            }
+            EventBody::BudgetWarning { cost, budget } => {
+                new.put("cost", cost.as_usd()).put("maxBudgetUsd", budget.as_usd())
             }
         };
         payload.0
@@ -159,6 +169,13 @@ impl EventBody {
                 visibility: from.word("visibility", &Visibility::ALL, Visibility::as_str)?,
             },
             EventKind::AgentDeleted => EventBody::AgentDeleted { digest: from.parse("digest")? },
+            EventKind::IdleWarning => {
+                EventBody::IdleWarning { minutes_remaining: from.number("minutesRemaining")? }
+            }
+            EventKind::BudgetWarning => EventBody::BudgetWarning {
+                cost: from.money("cost")?,
+                budget: from.money("maxBudgetUsd")?,
+            },
         })
     }
 }
@@ -260,13 +277,25 @@ impl<'a> Fields<'a> {
     }
 
     fn update(self) -> Result<SessionUpdate, InvalidPayload> {
-        Ok(match self.parse_some("rewoundTo")? {
-            Some(to) => SessionUpdate::Rewound { to },
-            None => SessionUpdate::Status {
-                status: self.parse("status")?,
-                reason: self.some("reason", Fields::text)?.map(Reason::new),
-            },
+        if let Some(to) = self.parse_some("rewoundTo")? {
+            return Ok(SessionUpdate::Rewound { to });
+        }
+        let (fields, status) = (self.session_fields("updates")?, self.parse("status")?);
+        Ok(match fields.as_slice() {
+            [SessionField::Status] => {
+                let reason = self.some("reason", Fields::text)?.map(Reason::new);
+                SessionUpdate::Status { status, reason }
+            }
+            _ => SessionUpdate::Fields { fields, status },
         })
+    }
+
+    /// The fields that are known. A later release may have others.
+    fn session_fields(self, name: &'static str) -> Result<Vec<SessionField>, InvalidPayload> {
+        let names = self.payload.get(name).and_then(Value::as_array).ok_or(self.invalid(name))?;
+        let known =
+            |name: &Value| SessionField::ALL.into_iter().find(|field| name == field.as_str());
+        Ok(names.iter().filter_map(known).collect())
     }
 
     fn way_back(self) -> Result<ResumeCause, InvalidPayload> {

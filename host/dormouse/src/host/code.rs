@@ -9,7 +9,7 @@ use crate::session::request::{CommandError, SendError, Unavailable};
 use crate::turn::admission::TurnDenied;
 use dormouse_domain::code::{
     AGENT_NOT_FOUND, INTERNAL, INVALID_FIELD, NOT_ACTIVE, NOT_OWNER, OUT_OF_MEMORY,
-    SESSION_NOT_FOUND, SHUTTING_DOWN, UNUSABLE,
+    PRECONDITION_FAILED, SESSION_NOT_FOUND, SHUTTING_DOWN, UNUSABLE,
 };
 use dormouse_domain::state::Cause;
 use dormouse_domain::turn::TurnOutcome;
@@ -78,6 +78,8 @@ impl CommandError {
             CommandError::OtherAgent(_) => "other_agent",
             CommandError::NotUpgraded(_) => "upgrade_failed",
             CommandError::Guest(_) => "wake_failed",
+            CommandError::Invalid(error) => error.code(),
+            CommandError::OtherRevision(_) => PRECONDITION_FAILED,
             CommandError::QueueFull => "queue_full",
         }
     }

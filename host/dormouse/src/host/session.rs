@@ -1,20 +1,23 @@
 //! A session of a host: what can be said to it and asked of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
 
 use super::Host;
+use crate::event::{self, EventFilter};
 use crate::session::registry::Registry;
 use crate::session::request::{
-    Command, CommandError, FinishedTurn, MAX_MESSAGE, MAX_PARTS, MAX_REASON, SendError,
-    SessionInfo, Unavailable,
+    Command, CommandError, CommandResult, FinishedTurn, MAX_MESSAGE, MAX_PARTS, MAX_REASON,
+    SendError, SessionInfo, Unavailable,
 };
 use crate::turn::output::TurnOutput;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::{Cursor, SleepCause};
-use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::id::SessionId;
 use dormouse_domain::json;
+use dormouse_domain::patch::{SessionPatch, StatusChange};
 use dormouse_domain::state::{Cause, Move, Reason, Status};
 use dormouse_domain::turn::{Delta, Part, TurnOutcome, TurnRecord, text_of};
 use dormouse_store::{Bound, EventEntry, Page, StoreError};
@@ -169,7 +172,7 @@ impl SessionHandle {
     /// # Errors
     /// [`SessionReadError::NotFound`]
     pub async fn status(&self) -> Result<Status, SessionReadError> {
-        Ok(self.info().await?.session.state.status())
+        Ok(self.info().await?.status())
     }
 
     /// Send a message and wait for the reply. The turn goes on if the caller does not wait.
@@ -229,32 +232,78 @@ impl SessionHandle {
         self.ask(Command::Wake).await
     }
 
-    /// End the session. The running turn may finish within the grace period; this returns before.
+    /// End the session. The running turn may finish within the grace period; this returns before. One that
+    /// is over stays as it is.
     ///
     /// # Errors
-    /// [`CommandError::InvalidTransition`] where the session is over.
+    /// [`CommandError`]
     pub async fn stop(&self) -> Result<SessionInfo, CommandError> {
+        let info = self.info().await?;
+        if info.session.state.status().is_final() {
+            return Ok(info);
+        }
         let step = Move::Stop(Cause::Stopped.into());
-        self.info().await?.session.state.after(step.clone())?;
         let (accepted, done) = self.registry().post(self.id, None, Command::Move(step))?;
         if !accepted.turn_in_progress {
-            done.await.unwrap_or_else(|_| Err(Unavailable::ShuttingDown.into()))?;
+            let done = done.await.unwrap_or_else(|_| Err(Unavailable::ShuttingDown.into()));
+            return self.unless_over(done).await;
         }
         Ok(self.info().await?)
     }
 
-    /// End the session at once. The running turn is killed, and recorded as killed.
+    /// The session has done what it was for. A running turn is finished first. One that is completed
+    /// stays as it is.
     ///
     /// # Errors
-    /// [`CommandError::InvalidTransition`] where the session is over.
+    /// [`CommandError::InvalidTransition`] where the session has ended otherwise.
+    pub async fn complete(&self) -> Result<SessionInfo, CommandError> {
+        let patch =
+            SessionPatch { status: Some(StatusChange::Completed), ..SessionPatch::default() };
+        self.change(patch).await
+    }
+
+    /// Change what a patch names: all of it in one commit, or nothing. It waits for the turn that runs; one
+    /// that terminates the session kills it.
+    ///
+    /// # Errors
+    /// [`CommandError::Invalid`] names the field that would be out of bounds;
+    /// [`CommandError::InvalidTransition`] where the state does not allow the status;
+    /// [`CommandError::OtherRevision`] where the session is at another revision than the patch was made for.
+    pub async fn change(&self, patch: SessionPatch) -> Result<SessionInfo, CommandError> {
+        if patch.status == Some(StatusChange::Terminated) {
+            // One that is refused must kill nothing.
+            let before = self.info().await?.session;
+            let now = self.host.inner.clock.now();
+            patch.clone().check_revision(&before)?;
+            patch.clone().apply(&before, &self.host.inner.options.limits, now)?;
+        }
+        self.ask(Command::Change(Box::new(patch))).await
+    }
+
+    /// Put off the end of the idle limit: until so long after now, or for the whole limit. An end that is
+    /// later stays. A session without an idle limit stays as it is.
+    ///
+    /// # Errors
+    /// [`CommandError::NotActive`] where the session is over; [`CommandError::Invalid`] where that is longer
+    /// than 30 days.
+    pub async fn extend(&self, by: Option<Duration>) -> Result<SessionInfo, CommandError> {
+        self.ask(Command::Extend(by)).await
+    }
+
+    /// End the session at once. The running turn is killed, and recorded as killed. One that is over stays
+    /// as it is.
+    ///
+    /// # Errors
+    /// [`CommandError`]
     pub async fn force_kill(&self) -> Result<SessionInfo, CommandError> {
         self.end(Move::Terminate(Cause::ForceKilled.into())).await
     }
 
-    /// End the session for a reason of the caller's. The running turn is killed.
+    /// End the session for a reason of the caller's. The running turn is killed. One that is over stays as
+    /// it is.
     ///
     /// # Errors
-    /// [`CommandError::InvalidTransition`] where the session is over.
+    /// [`CommandError`]
     pub async fn terminate(&self, reason: &str) -> Result<SessionInfo, CommandError> {
         let reason = Reason(reason.chars().take(MAX_REASON).collect());
         self.end(Move::Terminate(reason)).await
@@ -307,26 +356,52 @@ impl SessionHandle {
         Ok(self.host.inner.store.session_events(self.id, after, Bound::entries(limit)).await?)
     }
 
+    /// What happens to the session from a cursor on: first what has happened, then each event as soon as
+    /// it is committed, the removal of the session included. None is left out and none comes twice. A
+    /// reader that stops goes on later after the cursor of the last event that it got.
+    ///
+    /// # Errors
+    /// [`SessionReadError::NotFound`]. The stream ends with the first [`StoreError`]: [`StoreError::Closed`] when
+    /// the host has shut down.
+    pub async fn follow_events(
+        &self,
+        after: Cursor,
+    ) -> Result<impl Stream<Item = Result<EventEntry, StoreError>> + Send + 'static, SessionReadError>
+    {
+        // The reader begins before the session is looked up: so it misses no removal in between.
+        let events = event::tail(self.host.inner.store.clone(), after, EventFilter::Of(self.id));
+        self.info().await?;
+        Ok(events)
+    }
+
     /// Give a command that asks nothing of the running turn.
     pub(super) async fn ask(&self, command: Command) -> Result<SessionInfo, CommandError> {
-        self.give(Some(self.host.caller.clone()), command).await
-    }
-
-    /// Give a command that ends the running turn. Checked before it is given, because one that is
-    /// refused must kill nothing.
-    async fn end(&self, step: Move) -> Result<SessionInfo, CommandError> {
-        self.info().await?.session.state.after(step.clone())?;
-        self.give(None, Command::Move(step)).await
-    }
-
-    async fn give(
-        &self,
-        caller: Option<Principal>,
-        command: Command,
-    ) -> Result<SessionInfo, CommandError> {
+        let caller = Some(self.host.caller.clone());
         let session = self.registry().command(self.id, caller, command).await?;
         let session = session.ok_or(Unavailable::NotFound(self.id))?;
         Ok(self.registry().info(session))
+    }
+
+    /// Give a command that ends the session, and the running turn with it.
+    async fn end(&self, step: Move) -> Result<SessionInfo, CommandError> {
+        let info = self.info().await?;
+        if info.session.state.status().is_final() {
+            return Ok(info);
+        }
+        let done = self.registry().command(self.id, None, Command::Move(step)).await;
+        self.unless_over(done).await
+    }
+
+    /// The session after a command that ends it, also where it has ended meanwhile by itself.
+    async fn unless_over(&self, done: CommandResult) -> Result<SessionInfo, CommandError> {
+        match done {
+            Ok(Some(session)) => Ok(self.registry().info(session)),
+            Ok(None) => Err(Unavailable::NotFound(self.id).into()),
+            Err(CommandError::InvalidTransition(refused)) if refused.from.is_final() => {
+                Ok(self.info().await?)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn registry(&self) -> &Arc<Registry> {

@@ -4,20 +4,29 @@ use std::sync::Arc;
 
 use super::origin::{self, FoundOrigin, SnapshotOrigin};
 use super::templates::TemplateError;
+use super::threads::Thread;
 use super::{Host, SessionHandle};
 use crate::catalog::AgentError;
 use crate::session::request::{CommandError, SessionInfo};
 use dormouse_domain::agent::{Agent, AgentRef, Digest, Statefulness};
 use dormouse_domain::creation::{
-    self, InvalidField, NewSession, OtherProject, Resumption, StartFrom,
+    self, InvalidField, NewSession, NextOfThread, NotForThisSession, Resumption, StartFrom,
 };
 use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::pattern::Pattern;
+use dormouse_domain::session::Residency;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::template::Template;
 use dormouse_sandbox::environment;
-use dormouse_store::{NewSessionRecord, SessionCursor, SessionQuery, StoreError, Transaction};
+use dormouse_store::{
+    NewSessionRecord, SessionCursor, SessionQuery, Statistics, StatisticsQuery, StoreError,
+    Transaction,
+};
+
+/// Sessions that are looked through for those whose state is somewhere, and in how many reads.
+const LOOKED_THROUGH: usize = 1_000;
+const PAGES: usize = 10;
 
 /// Why a session was not created.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +51,8 @@ pub enum CreateError {
         /// The pattern that was asked for.
         pattern: Pattern,
     },
-    /// The snapshot to resume from belongs to somebody else, or to another project.
-    #[error("the snapshot to resume from belongs to another owner or project")]
+    /// The snapshot to resume from belongs to somebody else, to another project or to another user.
+    #[error("the snapshot to resume from belongs to another owner, project or user")]
     NotOwner,
     /// The snapshot is of another agent than the one that was asked for.
     #[error(
@@ -75,6 +84,8 @@ pub struct CreatedSession {
     pub session: SessionInfo,
     /// What became of the wish to resume, where there was one.
     pub resume: Option<Resumption>,
+    /// Whether it was created: a thread may have an open session already.
+    pub is_new: bool,
 }
 
 /// The sessions of a host.
@@ -120,11 +131,29 @@ impl Sessions {
     }
 
     /// Create a session, and return it as it is then instead of a handle, with what became of the
-    /// wish to resume.
+    /// wish to resume. Where its thread has an open session of the same user, that is the session. Where the
+    /// last one has ended, or has lost its state, within seven days, the new one goes on from its head.
     ///
     /// # Errors
     /// As [`Sessions::create`].
     pub async fn create_with_info(&self, new: NewSession) -> Result<CreatedSession, CreateError> {
+        let inner = &self.0.inner;
+        let Some(key) = new.thread_key.clone() else { return self.create_new(new).await };
+        let (owner, user_id) = (self.0.caller.clone(), new.user_id.clone());
+        let _alone = inner.threads.lock(Thread { owner, user_id, key: key.clone() }).await;
+        let Some(newest) = self.of_thread(&key, new.user_id.as_deref()).await? else {
+            return self.create_new(new).await;
+        };
+        match creation::next_of_thread(&newest.session, inner.clock.now()) {
+            NextOfThread::Here => {
+                Ok(CreatedSession { session: newest, resume: None, is_new: false })
+            }
+            NextOfThread::From(head) => self.create_new(new.going_on_from(head)).await,
+            NextOfThread::Fresh => self.create_new(new).await,
+        }
+    }
+
+    async fn create_new(&self, new: NewSession) -> Result<CreatedSession, CreateError> {
         let inner = &self.0.inner;
         // Before the agents are held: this may wait for a turn.
         let (new, from, resume) = self.start(new).await?;
@@ -159,7 +188,7 @@ impl Sessions {
         let creation = NewSessionRecord { session: Arc::clone(&session), head };
         inner.store.commit(Transaction::create(vec![creation], events)).await?;
         inner.services.note_deadline(&session);
-        Ok(CreatedSession { session: inner.registry.info(session), resume })
+        Ok(CreatedSession { session: inner.registry.info(session), resume, is_new: true })
     }
 
     /// What is asked for, the snapshot that the session starts from, and what became of the wish to resume.
@@ -183,7 +212,7 @@ impl Sessions {
         let (stale_after, now) = (self.0.inner.options.stale_after, self.0.inner.clock.now());
         let (new, resume) = match creation::resumed(new, &snapshot, &session, stale_after, now) {
             Ok(resumed) => resumed,
-            Err(OtherProject) => {
+            Err(NotForThisSession::OtherProject | NotForThisSession::OtherUser) => {
                 origin::tell_owner(&self.0, &session).await?;
                 return Err(CreateError::NotOwner);
             }
@@ -235,8 +264,51 @@ impl Sessions {
     pub async fn list(&self, mut query: SessionQuery) -> Result<SessionListing, StoreError> {
         query.owner = Some(self.0.caller.clone());
         let page = self.0.inner.store.sessions(query).await?;
-        let sight = |session| self.0.inner.registry.info(session);
-        let sessions = page.sessions.into_iter().map(sight).collect();
+        let info = |session| self.0.inner.registry.info(session);
+        let sessions = page.sessions.into_iter().map(info).collect();
         Ok(SessionListing { sessions, total: page.total, next: page.next })
+    }
+
+    /// The caller's sessions that match and whose guest state is there, in the order of the query. Only
+    /// memory knows where a state is, so up to 1,000 sessions are looked through at a time: a page may have
+    /// few sessions, or none, and a `next`; and `total` counts those that match, wherever their state is.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub async fn list_resident(
+        &self,
+        mut query: SessionQuery,
+        residency: Residency,
+    ) -> Result<SessionListing, StoreError> {
+        let (order, limit) = (query.order, query.limit);
+        let mut found = SessionListing { sessions: Vec::new(), total: 0, next: query.after };
+        query.limit = LOOKED_THROUGH / PAGES;
+        for _ in 0..PAGES {
+            let page = self.list(SessionQuery { after: found.next, ..query.clone() }).await?;
+            (found.total, query.offset) = (page.total, 0);
+            for info in page.sessions {
+                if found.sessions.len() == limit {
+                    return Ok(found);
+                }
+                found.next = Some(SessionCursor::of(order, &info.session));
+                if info.residency == residency {
+                    found.sessions.push(info);
+                }
+            }
+            found.next = page.next;
+            if found.next.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// What the caller's sessions that match come to, those that were removed included.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    pub async fn statistics(&self, mut query: StatisticsQuery) -> Result<Statistics, StoreError> {
+        query.owner = self.0.caller.clone();
+        self.0.inner.store.statistics(query).await
     }
 }

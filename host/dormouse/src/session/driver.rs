@@ -5,6 +5,7 @@
 //! succeed, everything in memory is dropped, and the next work starts from what the store has.
 
 mod cancel;
+mod changes;
 mod commands;
 mod history;
 mod memory;

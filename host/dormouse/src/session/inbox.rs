@@ -4,9 +4,9 @@
 //! | --- | --- |
 //! | a message | waits behind the messages before it |
 //! | stop | the turn may finish within the grace period |
-//! | terminate, kill, delete | the turn ends now |
+//! | terminate, kill, delete, a patch that terminates | the turn ends now |
 //! | rewind, resume, upgrade | is denied: the turn would end on another state |
-//! | pause, sleep, wake, save, what is due | waits for the end of the turn |
+//! | pause, sleep, wake, save, any other patch, what is due | waits for the end of the turn |
 //!
 //! Between two turns everything is accepted that there is room for. Commands are taken before messages.
 //! The interrupt of a command lasts until the driver takes work that does not interrupt and no command is
@@ -18,6 +18,7 @@
 use std::collections::VecDeque;
 
 use super::request::Command;
+use dormouse_domain::patch::StatusChange;
 use dormouse_domain::state::Move;
 
 /// The most commands that wait for one session. Commands are carried out in microseconds once the running
@@ -190,6 +191,7 @@ fn interrupt_of(command: &Command) -> Interrupt {
     match command {
         Command::Move(Move::Stop(_)) => Interrupt::Finish,
         Command::Move(Move::Terminate(_)) | Command::Delete => Interrupt::Kill,
+        Command::Change(patch) if patch.status == Some(StatusChange::Terminated) => Interrupt::Kill,
         Command::Move(
             Move::Turn | Move::Rest | Move::Pause | Move::Resume | Move::Complete | Move::Fail(_),
         )
@@ -199,7 +201,10 @@ fn interrupt_of(command: &Command) -> Interrupt {
         | Command::Rewind(_)
         | Command::Resume(_)
         | Command::Upgrade(_)
-        | Command::Due => Interrupt::None,
+        | Command::Change(_)
+        | Command::Extend(_)
+        | Command::Due
+        | Command::RemoveUnused(_) => Interrupt::None,
     }
 }
 
@@ -211,7 +216,10 @@ fn may_wait_for_a_turn(command: &Command) -> bool {
         | Command::Sleep(_)
         | Command::Wake
         | Command::Save
+        | Command::Change(_)
+        | Command::Extend(_)
         | Command::Due
+        | Command::RemoveUnused(_)
         | Command::Delete => true,
     }
 }

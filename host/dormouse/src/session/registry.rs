@@ -173,12 +173,13 @@ impl Registry {
             None => (Residency::Asleep, None, Interrupt::None),
         };
         let over = session.state.status().is_final();
+        let info = SessionInfo::at_rest(session, residency);
+        let is_told = |least| !over && interrupt >= least;
         SessionInfo {
-            session,
-            residency,
             running_turn,
-            abort_requested: !over && interrupt >= Interrupt::Finish,
-            force_kill_requested: !over && interrupt >= Interrupt::Kill,
+            abort_requested: info.abort_requested || is_told(Interrupt::Finish),
+            force_kill_requested: info.force_kill_requested || is_told(Interrupt::Kill),
+            ..info
         }
     }
 

@@ -4,6 +4,7 @@
 //! inbox of the session, each with a channel for its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -18,9 +19,11 @@ use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::inactive::NotActive;
+use dormouse_domain::patch::{PatchError, SessionPatch};
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::snapshot::DamagedSnapshot;
-use dormouse_domain::state::{InvalidTransition, Move};
+use dormouse_domain::state::{Cause, InvalidTransition, Move, Reason, Status};
+use dormouse_domain::time::Timestamp;
 
 /// The most bytes of one message, all parts together.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
@@ -166,9 +169,25 @@ pub enum CommandError {
     /// The agent could not take its saved state back.
     #[error("the agent could not be woken: {0}")]
     Guest(String),
+    /// A field would be out of its bounds. Nothing was changed.
+    #[error(transparent)]
+    Invalid(#[from] InvalidField),
+    /// The session has another revision than the one that its caller has seen. Nothing was changed.
+    #[error("the session was changed meanwhile: it is at revision {0} now; read it again")]
+    OtherRevision(u64),
     /// Too many commands wait for this session.
     #[error("too many requests wait for this session; try again later")]
     QueueFull,
+}
+
+impl From<PatchError> for CommandError {
+    fn from(error: PatchError) -> CommandError {
+        match error {
+            PatchError::Invalid(error) => CommandError::Invalid(error),
+            PatchError::InvalidTransition(error) => CommandError::InvalidTransition(error),
+            PatchError::OtherRevision(revision) => CommandError::OtherRevision(revision),
+        }
+    }
 }
 
 /// A turn that was answered or has failed, with the session after it.
@@ -191,10 +210,32 @@ pub struct SessionInfo {
     pub residency: Residency,
     /// The number of the turn that runs, if one does.
     pub running_turn: Option<u64>,
-    /// A caller has asked the session to stop, and it has not stopped yet.
+    /// A caller has asked the session to stop: it has stopped, or will when its turn is over.
     pub abort_requested: bool,
-    /// A caller has asked the session to end at once, and it has not ended yet.
+    /// A caller has asked the session to end at once, also inside a turn.
     pub force_kill_requested: bool,
+}
+
+impl SessionInfo {
+    /// A session of which no turn runs and for which nothing waits.
+    #[must_use]
+    pub fn at_rest(session: Arc<Session>, residency: Residency) -> SessionInfo {
+        let cause = session.state.reason().and_then(Reason::cause);
+        SessionInfo {
+            residency,
+            running_turn: None,
+            abort_requested: matches!(cause, Some(Cause::Stopped | Cause::ForceKilled)),
+            force_kill_requested: cause == Some(Cause::ForceKilled),
+            session,
+        }
+    }
+
+    /// Where the session is in its life: `stopping` also while the turn still runs after which it ends.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let status = self.session.state.status();
+        if self.abort_requested && !status.is_final() { Status::Stopping } else { status }
+    }
 }
 
 /// A command to a driver: anything but a turn.
@@ -214,8 +255,14 @@ pub(crate) enum Command {
     Resume(Option<SnapshotId>),
     /// Let this agent take the session over.
     Upgrade(AgentRef),
+    /// Change what the patch names.
+    Change(Box<SessionPatch>),
+    /// Put off the end of the idle limit, until so long after now or for the whole limit.
+    Extend(Option<Duration>),
     /// Do what is due.
     Due,
+    /// Remove the session if it was not active since this time.
+    RemoveUnused(Timestamp),
     /// Remove the session.
     Delete,
 }

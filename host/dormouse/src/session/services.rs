@@ -15,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::MemoryBudget;
+use dormouse_domain::creation::DefaultLimits;
 use dormouse_domain::deadline;
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::SessionId;
@@ -37,6 +38,8 @@ pub(crate) struct SessionOptions {
     pub(crate) max_queued_messages: usize,
     /// How long a running turn may go on when its session is stopped.
     pub(crate) stop_grace: Duration,
+    /// The limits of sessions that ask for none.
+    pub(crate) limits: DefaultLimits,
     /// Prices and bounds of the settlement.
     pub(crate) rules: Rules,
 }

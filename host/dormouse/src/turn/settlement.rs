@@ -6,9 +6,9 @@ use std::time::Duration;
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Event, EventBody, UpgradeOutcome};
 use dormouse_domain::id::TurnId;
-use dormouse_domain::limits::FuelPrice;
+use dormouse_domain::limits::{FuelPrice, NanoUsd};
 use dormouse_domain::pattern::Pattern;
-use dormouse_domain::session::{BeforeUpgrade, Session};
+use dormouse_domain::session::{BeforeUpgrade, LastFailure, Session};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::{Cause, Move, State, Status};
 use dormouse_domain::time::Timestamp;
@@ -117,11 +117,13 @@ pub(crate) fn settle(
         Err(failure) => {
             let failed_turn = EventBody::TurnFailed { turn, code: failure.code, fuel, cost };
             events.push(Event::session(&session, ended_at, failed_turn));
+            session.last_failure = Some(LastFailure { turn, code: failure.code, at: ended_at });
             events.extend(return_to_before(&mut session, &failure, ended_at));
             failed(&mut session, failure.code, rules.max_consecutive_failures);
             (TurnOutcome::Failed(failure), None)
         }
     };
+    events.extend(budget_warning(before, &session, ended_at));
     apply_limits(&mut session, rules.price, ended_at);
     events.extend(transition::ending(before, &mut session, ended_at));
 
@@ -148,6 +150,17 @@ fn startup(before: &Session, fuel: u64, price: FuelPrice) -> StartupCost {
     let cost = price.cost(fuel);
     let left = before.profile.limits.max_budget.map(|max| max - before.usage.cost);
     StartupCost { fuel, cost: left.map_or(cost, |left| cost.min(left)) }
+}
+
+/// The part of its budget after which a session is warned: once, by the turn that has spent it.
+const WARNED_AT_PERCENT: i64 = 80;
+
+fn budget_warning(before: &Session, after: &Session, now: Timestamp) -> Option<Event> {
+    let budget = after.profile.limits.max_budget?;
+    let threshold = NanoUsd(budget.0 / 100 * WARNED_AT_PERCENT);
+    let (was, cost) = (before.usage.cost, after.usage.cost);
+    let body = EventBody::BudgetWarning { cost, budget };
+    (was < threshold && threshold <= cost).then(|| Event::session(after, now, body))
 }
 
 /// The first turn after an upgrade has failed: the old version takes the session back, where it was.

@@ -109,6 +109,9 @@ pub(crate) struct AgentList {
     pub(crate) count: usize,
     /// What to ask for as `after`, where the list goes on; `null` at its end.
     pub(crate) next: Option<usize>,
+    /// The same, by the name that it has in all lists.
+    #[serde(rename = "nextCursor")]
+    pub(crate) next_cursor: Option<usize>,
 }
 
 #[cfg(test)]

@@ -78,6 +78,8 @@ struct LimitFields {
     max_memory_bytes: Option<Count>,
     turn_timeout_ms: Option<Millis>,
     max_idle_time_ms: Option<Millis>,
+    /// How long before the end of `maxIdleTimeMs` an event warns of it.
+    grace_period_ms: Option<Millis>,
     max_lifetime_ms: Option<Millis>,
     sleep_after_ms: Option<Millis>,
 }
@@ -157,6 +159,7 @@ impl LimitFields {
         new.max_memory_bytes = count(self.max_memory_bytes).or(new.max_memory_bytes);
         new.turn_timeout = time(self.turn_timeout_ms).or(new.turn_timeout);
         new.max_idle = time(self.max_idle_time_ms).or(new.max_idle);
+        new.idle_grace = time(self.grace_period_ms).or(new.idle_grace);
         new.max_lifetime = time(self.max_lifetime_ms).or(new.max_lifetime);
         new.sleep_after = time(self.sleep_after_ms).or(new.sleep_after);
     }

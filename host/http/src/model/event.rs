@@ -41,5 +41,8 @@ pub(crate) struct EventPage {
     pub(crate) events: Vec<LoggedBody>,
     pub(crate) count: usize,
     pub(crate) next: u64,
+    /// The same, by the name that it has in all lists.
+    #[serde(rename = "nextCursor")]
+    pub(crate) next_cursor: u64,
     pub(crate) more: bool,
 }

@@ -4,12 +4,16 @@
 //! The names are a contract. Types of the domain do not appear here but as what they are made from.
 
 pub(super) mod agent;
+pub(super) mod cleanup;
 pub(super) mod create;
 pub(super) mod error;
 pub(super) mod event;
+pub(super) mod facade;
 pub(super) mod ignored;
+pub(super) mod listing;
 pub(super) mod message;
 pub(super) mod part;
+pub(super) mod patch;
 pub(super) mod query;
 pub(super) mod reading;
 pub(super) mod request;
@@ -17,6 +21,7 @@ pub(super) mod request;
 mod schemas;
 pub(super) mod session;
 pub(super) mod snapshot;
+pub(super) mod statistics;
 pub(super) mod template;
 pub(super) mod turn;
 pub(super) mod value;

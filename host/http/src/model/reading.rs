@@ -72,10 +72,25 @@ impl FieldReader<'_> {
     /// # Errors
     /// A field has a value that its type does not take.
     pub(crate) fn take<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
+        self.take_where(|value| !value.is_null())
+    }
+
+    /// The same for a type that knows `null` from what is absent.
+    ///
+    /// # Errors
+    /// A field has a value that its type does not take.
+    pub(crate) fn take_with_nulls<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
+        self.take_where(|_| true)
+    }
+
+    fn take_where<T: DeserializeOwned>(
+        &mut self,
+        is_given: impl Fn(&Value) -> bool,
+    ) -> Result<T, ApiError> {
         let names = names_of::<T>();
         self.known.extend(names);
         let given = names.iter().filter_map(|name| Some((*name, self.value(name)?)));
-        let given = MapDeserializer::new(given.filter(|(_, value)| !value.is_null()));
+        let given = MapDeserializer::new(given.filter(|(_, value)| is_given(value)));
         serde_path_to_error::deserialize::<_, T>(given)
             .map_err(|error| unreadable(self.prefix, error.path(), error.inner()))
     }

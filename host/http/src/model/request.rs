@@ -1,11 +1,13 @@
 //! The bodies of all requests but those that create a session.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::create::CreateSession;
 use super::reading::{Body, FieldReader};
-use super::value::{Count, SnapshotName, Word};
+use super::value::{Count, Millis, SnapshotName, Word};
 use crate::error::ApiError;
 use dormouse::{MAX_FORKS, MAX_REASON, Visibility};
 
@@ -132,6 +134,35 @@ pub(crate) struct UpgradeSession {
     /// The agent that the session goes on with.
     #[schemars(required)]
     pub(crate) agent: Option<String>,
+}
+
+/// `POST /api/sessions/{id}/extend`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct ExtendSession {
+    /// How long the session may go without a message from now on. Default: its whole idle limit.
+    ms: Option<Millis>,
+    /// The same in minutes.
+    minutes: Option<Count>,
+}
+
+impl ExtendSession {
+    /// How long the session may go without a message from now on. `None`: its whole idle limit.
+    ///
+    /// # Errors
+    /// It is given twice, or is nothing.
+    pub(crate) fn time(self) -> Result<Option<Duration>, ApiError> {
+        let minutes = |Count(minutes): Count| Duration::from_secs(minutes.saturating_mul(60));
+        match (self.ms, self.minutes.map(minutes)) {
+            (Some(_), Some(_)) => Err(ApiError::invalid_field("minutes", "cannot go with ms")),
+            (Some(Millis(Duration::ZERO)), None) => {
+                Err(ApiError::invalid_field("ms", "must be at least 1"))
+            }
+            (None, Some(Duration::ZERO)) => {
+                Err(ApiError::invalid_field("minutes", "must be at least 1"))
+            }
+            (ms, minutes) => Ok(ms.map(|Millis(time)| time).or(minutes)),
+        }
+    }
 }
 
 /// `POST /api/sessions/{id}/terminate`

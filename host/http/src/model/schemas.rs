@@ -5,13 +5,18 @@ use std::collections::BTreeSet;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde_json::Value;
 
+use super::cleanup::CleanUpSessions;
 use super::create::CreateSession;
-use super::query::{PageQuery, SessionsQuery, UploadQuery};
+use super::facade::{ContainerThread, FacadeQuery, FacadeSessionPatch, NewFacadeSession};
+use super::listing::SessionsQuery;
+use super::patch::PatchSession;
+use super::query::{EventsQuery, PageQuery, UploadQuery};
 use super::reading::{Body, names_of, names_of_body};
 use super::request::{
-    ChangeAgent, CreateTemplate, ForkSession, ResumeSession, RewindSession, SendMessage,
-    StreamMessage, TerminateSession, UpgradeSession,
+    ChangeAgent, CreateTemplate, ExtendSession, ForkSession, ResumeSession, RewindSession,
+    SendMessage, StreamMessage, TerminateSession, UpgradeSession,
 };
+use super::statistics::SummaryQuery;
 
 /// A request: its type, the names that are read, and its schema.
 struct Described {
@@ -30,7 +35,7 @@ fn query<T: serde::de::DeserializeOwned + JsonSchema>() -> Described {
     Described { of: std::any::type_name::<T>(), read, schema: schema_for!(T) }
 }
 
-fn all() -> [Described; 13] {
+fn all() -> [Described; 22] {
     [
         body::<CreateSession>(),
         body::<SendMessage>(),
@@ -42,8 +47,17 @@ fn all() -> [Described; 13] {
         body::<TerminateSession>(),
         body::<CreateTemplate>(),
         body::<ChangeAgent>(),
+        body::<PatchSession>(),
+        body::<ExtendSession>(),
+        body::<CleanUpSessions>(),
+        body::<ContainerThread>(),
+        body::<NewFacadeSession>(),
+        body::<FacadeSessionPatch>(),
         query::<PageQuery>(),
+        query::<EventsQuery>(),
         query::<SessionsQuery>(),
+        query::<SummaryQuery>(),
+        query::<FacadeQuery>(),
         query::<UploadQuery>(),
     ]
 }
@@ -81,6 +95,10 @@ fn the_schema_of_a_request_tells_what_has_to_be_there() {
         (body::<UpgradeSession>(), vec!["agent"]),
         (body::<CreateTemplate>(), vec!["name", "sessionId"]),
         (body::<ChangeAgent>(), vec!["visibility"]),
+        (body::<PatchSession>(), vec![]),
+        (body::<CleanUpSessions>(), vec!["olderThanMs"]),
+        (body::<ContainerThread>(), vec!["chatThreadId", "clientId"]),
+        (body::<NewFacadeSession>(), vec!["agent_id"]),
         (query::<UploadQuery>(), vec!["name", "version"]),
     ] {
         let schema = described.schema.to_value();

@@ -1,6 +1,7 @@
 //! A session as clients see it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use serde::Serialize;
@@ -8,9 +9,10 @@ use serde_json::Value;
 
 use super::ignored::{Answered, Ignored};
 use dormouse::{
-    AgentRef, JsonObject, Limits, NanoUsd, ResumeFallback, Resumption, Session, SessionInfo, State,
-    Status, Timestamp,
+    AgentRef, JsonObject, LastFailure, Limits, NanoUsd, ResumeFallback, Resumption, Session,
+    SessionInfo, State, Status, Timestamp,
 };
+use dormouse_domain::deadline::idle_deadline;
 
 /// The owner, name, version and digest of an agent. The owner of those of the host is `null`.
 #[derive(Debug, Serialize)]
@@ -47,6 +49,12 @@ pub(crate) struct SessionBody {
     created_at: String,
     started_at: Option<String>,
     last_activity_at: String,
+    /// When its idle limit is reached, if nobody speaks to it before.
+    idle_deadline: Option<String>,
+    /// From its creation to its end, or to its last activity.
+    duration_ms: u64,
+    /// When a client last changed it.
+    changed_at: Option<String>,
     completed_at: Option<String>,
     terminated_at: Option<String>,
     termination_reason: Option<String>,
@@ -61,6 +69,8 @@ pub(crate) struct SessionBody {
     num_starts: u64,
     num_turns: u64,
     unsaved_turns: u64,
+    consecutive_failures: u32,
+    last_error: Option<LastError>,
     running_turn: Option<u64>,
     tools_used: Vec<String>,
     current_tool: Option<String>,
@@ -73,7 +83,7 @@ pub(crate) struct SessionBody {
     project_id: Option<String>,
     context: JsonObject,
     metadata: JsonObject,
-    checkpoint: Option<Value>,
+    checkpoint: Option<JsonObject>,
     /// The snapshot that it started from.
     parent: Option<String>,
     durability: &'static str,
@@ -87,6 +97,7 @@ pub(crate) struct SessionBody {
 #[serde(rename_all = "camelCase")]
 struct LimitsBody {
     max_idle_time_ms: Option<u64>,
+    grace_period_ms: Option<u64>,
     max_lifetime_ms: Option<u64>,
     max_budget_usd: Option<f64>,
     max_turns: Option<u64>,
@@ -101,6 +112,7 @@ impl From<&Limits> for LimitsBody {
     fn from(limits: &Limits) -> LimitsBody {
         LimitsBody {
             max_idle_time_ms: limits.max_idle.map(millis),
+            grace_period_ms: limits.idle_grace.map(millis),
             max_lifetime_ms: limits.max_lifetime.map(millis),
             max_budget_usd: limits.max_budget.map(NanoUsd::as_usd),
             max_turns: limits.max_turns,
@@ -123,11 +135,12 @@ impl SessionBody {
 
 impl From<SessionInfo> for SessionBody {
     fn from(sight: SessionInfo) -> SessionBody {
+        let status = sight.status();
         let SessionInfo { session, residency, running_turn, abort_requested, force_kill_requested } =
             sight;
+        let (idle_deadline, duration) = (idle_deadline(&session), duration_of(&session));
         let session = Arc::unwrap_or_clone(session);
         let Session { profile, usage, state, .. } = session;
-        let status = state.status();
         let ended = session.ended_at.map(|at| at.to_string());
         let (termination_reason, error_reason) = reasons(&state);
         SessionBody {
@@ -142,6 +155,9 @@ impl From<SessionInfo> for SessionBody {
             created_at: session.created_at.to_string(),
             started_at: session.started_at.map(|at: Timestamp| at.to_string()),
             last_activity_at: session.last_activity_at.to_string(),
+            idle_deadline: idle_deadline.map(|at| at.to_string()),
+            duration_ms: millis(duration),
+            changed_at: session.changed_at.map(|at| at.to_string()),
             completed_at: ended.clone().filter(|_| status == Status::Completed),
             terminated_at: ended.filter(|_| status == Status::Terminated),
             termination_reason,
@@ -156,6 +172,8 @@ impl From<SessionInfo> for SessionBody {
             num_starts: usage.starts,
             num_turns: usage.turns,
             unsaved_turns: session.unsaved_turns,
+            consecutive_failures: session.consecutive_failures,
+            last_error: session.last_failure.map(LastError::from),
             running_turn,
             tools_used: session.tools_used,
             current_tool: None,
@@ -167,7 +185,7 @@ impl From<SessionInfo> for SessionBody {
             project_id: profile.project_id,
             context: session.context,
             metadata: profile.metadata,
-            checkpoint: None,
+            checkpoint: session.checkpoint,
             parent: session.parent.map(|parent| parent.to_string()),
             durability: profile.durability.as_str(),
             resume_fallback: profile.resume_fallback.map(ResumeFallback::as_str),
@@ -175,6 +193,26 @@ impl From<SessionInfo> for SessionBody {
             force_kill_requested,
         }
     }
+}
+
+/// The last turn of a session that failed.
+#[derive(Debug, Serialize)]
+struct LastError {
+    turn: u64,
+    code: &'static str,
+    at: String,
+}
+
+impl From<LastFailure> for LastError {
+    fn from(failure: LastFailure) -> LastError {
+        let LastFailure { turn, code, at } = failure;
+        LastError { turn, code: code.as_str(), at: at.to_string() }
+    }
+}
+
+/// From the creation of a session to its end, or to its last activity.
+fn duration_of(session: &Session) -> Duration {
+    session.ended_at.unwrap_or(session.last_activity_at).since(session.created_at)
 }
 
 /// Why it ends or has ended, and why it is in error.
@@ -219,19 +257,6 @@ impl From<Resumption> for Resume {
     }
 }
 
-/// One page of a listing.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SessionList {
-    pub(crate) sessions: Vec<SessionBody>,
-    pub(crate) total: usize,
-    pub(crate) page: usize,
-    pub(crate) page_size: usize,
-    pub(crate) count: usize,
-    /// What to ask for as `after`, where the list goes on; `null` at its end.
-    pub(crate) next: Option<String>,
-}
-
 /// The answer to an order.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ordered {
@@ -249,6 +274,30 @@ impl Ordered {
     ) -> Json<Answered<Ordered>> {
         let answer = Ordered { success: true, message, session: session.into() };
         Json(Answered { answer, ignored })
+    }
+}
+
+/// The answer to `extend`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Extended {
+    success: bool,
+    message: &'static str,
+    /// When the idle limit is reached now.
+    idle_deadline: Option<String>,
+    session: SessionBody,
+}
+
+impl From<SessionInfo> for Extended {
+    fn from(info: SessionInfo) -> Extended {
+        let session = SessionBody::from(info);
+        let message = match (&session.idle_deadline, session.limits.max_idle_time_ms) {
+            (Some(_), _) => "The idle limit of the session is extended",
+            (None, Some(_)) => "The idle limit is extended; it does not count in this status",
+            (None, None) => "The session has no idle limit, so there is nothing to extend",
+        };
+        let idle_deadline = session.idle_deadline.clone();
+        Extended { success: true, message, idle_deadline, session }
     }
 }
 

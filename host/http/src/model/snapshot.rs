@@ -1,9 +1,12 @@
 //! A snapshot as clients see it: everything but the state.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::session::SessionBody;
-use dormouse::{SnapshotId, SnapshotSummary};
+use dormouse::{Resumption, Session, SnapshotSummary, Timestamp};
+use dormouse_domain::creation::is_stale;
 
 /// A snapshot.
 #[derive(Debug, Serialize)]
@@ -16,13 +19,27 @@ pub(crate) struct SnapshotBody {
     taken_at: String,
     bytes: u64,
     head: bool,
+    /// Whether `config.resumeSessionId` with its id starts a session from it.
+    resumable: bool,
+    /// Why not: `stale`.
+    reason: Option<&'static str>,
 }
 
 impl SnapshotBody {
-    /// A snapshot of a session with this head.
-    pub(crate) fn new(summary: SnapshotSummary, head: Option<SnapshotId>) -> SnapshotBody {
+    /// A snapshot of this session. Of one without a thread it is stale after some time.
+    pub(crate) fn new(
+        summary: SnapshotSummary,
+        of: &Session,
+        stale_after: Duration,
+        now: Timestamp,
+    ) -> SnapshotBody {
+        let has_thread = of.profile.thread_key.is_some();
+        let is_stale = is_stale(summary.taken_at, has_thread, stale_after, now);
+        let stale = Resumption::Stale { from: summary.id };
         SnapshotBody {
-            head: head == Some(summary.id),
+            head: of.head == Some(summary.id),
+            resumable: !is_stale,
+            reason: is_stale.then(|| stale.as_str()),
             id: summary.id.to_string(),
             parent: summary.parent.map(|parent| parent.to_string()),
             turn: summary.turn,

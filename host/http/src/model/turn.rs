@@ -104,10 +104,13 @@ fn name(level: LogLevel) -> &'static str {
     }
 }
 
-/// Some turns of a session, in order. `next` is what to ask for as `after`; `null` at the end.
+/// Some turns of a session, in order. `next` is what to ask for as `after` or `cursor`; `null` at the end.
 #[derive(Debug, Serialize)]
 pub(crate) struct TurnPage {
     pub(crate) turns: Vec<TurnBody>,
     pub(crate) count: usize,
     pub(crate) next: Option<u64>,
+    /// The same, by the name that it has in all lists.
+    #[serde(rename = "nextCursor")]
+    pub(crate) next_cursor: Option<u64>,
 }

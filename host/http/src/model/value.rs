@@ -13,7 +13,8 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use dormouse::{
-    Durability, NanoUsd, Pattern, ResumeFallback, SessionId, SnapshotId, Status, Visibility,
+    Change, Durability, NanoUsd, Pattern, Residency, ResumeFallback, SessionCursor, SessionOrder,
+    SnapshotId, Status, Timestamp, Visibility,
 };
 
 /// The largest integer that every JSON number holds exactly.
@@ -75,6 +76,50 @@ impl From<Count> for Millis {
     }
 }
 
+/// The value of a field that may be absent, `null`, or there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Nullable<T> {
+    /// It is absent.
+    #[default]
+    Absent,
+    /// It is `null`.
+    Null,
+    /// It is this.
+    Value(T),
+}
+
+impl<T> Nullable<T> {
+    /// What becomes of the field that it stands for.
+    pub(crate) fn change<U>(self, read: impl FnOnce(T) -> U) -> Change<U> {
+        match self {
+            Nullable::Absent => Change::Keep,
+            Nullable::Null => Change::Clear,
+            Nullable::Value(value) => Change::Set(read(value)),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Nullable<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Nullable<T>, D::Error> {
+        let value = Option::<T>::deserialize(deserializer)?;
+        Ok(value.map_or(Nullable::Null, Nullable::Value))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Nullable<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        Option::<T>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Option::<T>::json_schema(generator)
+    }
+}
+
 /// An amount of US dollars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(inline)]
@@ -102,17 +147,29 @@ impl<'de> Deserialize<'de> for SnapshotName {
     }
 }
 
-/// Where a page of sessions has ended: what the page calls `next`.
+/// Where a page of sessions has ended: what the page calls `nextCursor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(inline)]
-pub(crate) struct EndOfPage(
-    #[schemars(with = "String", extend("format" = "uuid"))] pub(crate) SessionId,
-);
+pub(crate) struct EndOfPage(#[schemars(with = "String")] pub(crate) SessionCursor);
 
 impl<'de> Deserialize<'de> for EndOfPage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<EndOfPage, D::Error> {
         let parse = |text: &str| text.parse().ok().map(EndOfPage);
-        deserializer.deserialize_str(Text("the `next` of a page: the id of a session", parse))
+        deserializer.deserialize_str(Text("the `nextCursor` of a page, as it was given", parse))
+    }
+}
+
+/// A point in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct Time(
+    #[schemars(with = "String", extend("format" = "date-time"))] pub(crate) Timestamp,
+);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+        let parse = |text: &str| text.parse().ok().map(Time);
+        deserializer.deserialize_str(Text("a time such as 2026-01-31T09:30:00Z", parse))
     }
 }
 
@@ -189,6 +246,28 @@ impl Words for Status {
 
     fn word(self) -> &'static str {
         self.as_str()
+    }
+}
+
+impl Words for Residency {
+    const ALL: &'static [Residency] = &[Residency::Asleep, Residency::Waking, Residency::Resident];
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// A field to sort by; against it with a `-` before it.
+impl Words for SessionOrder {
+    const ALL: &'static [SessionOrder] = &SessionOrder::ALL;
+
+    fn word(self) -> &'static str {
+        match self {
+            SessionOrder::Newest => "-createdAt",
+            SessionOrder::Oldest => "createdAt",
+            SessionOrder::MostRecentlyActive => "-lastActivityAt",
+            SessionOrder::LeastRecentlyActive => "lastActivityAt",
+        }
     }
 }
 

@@ -102,6 +102,7 @@ fn world() -> Box<TestWorld> {
             max_idle: None,
             max_lifetime: None,
             sleep_after: None,
+            idle_grace: None,
         },
         now: Timestamp(0),
         monotonic_ns: 0,

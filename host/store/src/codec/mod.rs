@@ -214,6 +214,11 @@ impl JsonRow {
         (!object.is_empty()).then(|| JsonRow(text()))
     }
 
+    /// An object, also where it is empty.
+    fn of_any_object(object: &Object) -> JsonRow {
+        JsonRow(serde_json::to_vec(object).expect("a JSON object has text keys only"))
+    }
+
     fn value(&self) -> Result<serde_json::Value, CodecError> {
         serde_json::from_slice(&self.0).map_err(|e| CodecError::Malformed(e.to_string()))
     }

@@ -14,9 +14,10 @@ use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::limits::{NanoUsd, Usage};
 use dormouse_domain::session::{
-    BeforeUpgrade, Durability, JsonObject, Profile, ResumeFallback, Session,
+    BeforeUpgrade, Durability, IdleClock, JsonObject, LastFailure, Profile, ResumeFallback, Session,
 };
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::FailureCode;
 
 /// The front of this record.
 pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
@@ -44,6 +45,7 @@ pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
         conversation: grouping.conversation.map(LabelRow::of),
         project: grouping.project.map(LabelRow::of),
         spent: SpentRow::of(&session.usage),
+        idle: IdleRow::of(session.idle),
     })
 }
 
@@ -78,6 +80,9 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
         parent: session.parent.map(|parent| parent.0.into()),
         head_parent: session.head_parent.map(|parent| parent.0.into()),
         uncounted: (usage.uncounted > 0).then_some(usage.uncounted),
+        checkpoint: session.checkpoint.as_ref().map(JsonRow::of_any_object),
+        changed_at: session.changed_at.map(|at| at.0),
+        last_failure: session.last_failure.as_ref().map(LastFailureRow::of),
     })
 }
 
@@ -144,6 +149,9 @@ struct FrontRow<'a> {
     /// Absent: nothing.
     #[n(17)]
     spent: Option<SpentRow>,
+    /// Absent: nothing has become of its idle limit.
+    #[n(18)]
+    idle: Option<IdleRow>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -197,6 +205,33 @@ struct BodyRow<'a> {
     /// Absent: none were counted.
     #[n(22)]
     starts: Option<StartsRow>,
+    #[n(23)]
+    checkpoint: Option<JsonRow>,
+    #[n(24)]
+    changed_at: Option<i64>,
+    #[b(25)]
+    last_failure: Option<LastFailureRow<'a>>,
+}
+
+/// What has become of the idle limit of a session.
+#[derive(Encode, Decode, CborLen)]
+struct IdleRow {
+    #[n(0)]
+    extended_until: Option<i64>,
+    #[n(1)]
+    warned_of: Option<i64>,
+}
+
+/// The last turn that failed.
+#[derive(Encode, Decode, CborLen)]
+struct LastFailureRow<'a> {
+    #[n(0)]
+    turn: u64,
+    /// The stable word.
+    #[b(1)]
+    code: &'a str,
+    #[n(2)]
+    at: i64,
 }
 
 /// What was started for a session.
@@ -287,6 +322,10 @@ impl FrontRow<'_> {
             consecutive_failures: 0,
             tools_used: Vec::new(),
             context: JsonObject::new(),
+            checkpoint: None,
+            idle: self.idle.map_or_else(IdleClock::default, IdleRow::clock),
+            changed_at: None,
+            last_failure: None,
         })
     }
 }
@@ -320,6 +359,10 @@ impl BodyRow<'_> {
         profile.metadata = JsonRow::object(self.metadata.as_ref())?;
         profile.durability = DurabilityRow::durability(self.durability.as_ref());
         profile.resume_fallback = self.resume_fallback.map(ResumeFallbackRow::fallback);
+        session.checkpoint =
+            self.checkpoint.as_ref().map(|row| JsonRow::object(Some(row))).transpose()?;
+        session.changed_at = self.changed_at.map(Timestamp);
+        session.last_failure = self.last_failure.map(LastFailureRow::failure).transpose()?;
         session.parent = self.parent.map(|parent| SnapshotId(parent.into()));
         session.head_parent = self.head_parent.map(|parent| SnapshotId(parent.into()));
         Ok(())
@@ -333,6 +376,37 @@ impl BeforeUpgradeRow<'_> {
             head: self.head.map(|head| SnapshotId(head.into())),
             head_parent: self.head_parent.map(|parent| SnapshotId(parent.into())),
         })
+    }
+}
+
+impl IdleRow {
+    fn of(idle: IdleClock) -> Option<IdleRow> {
+        let IdleClock { extended_until, warned_of } = idle;
+        (idle != IdleClock::default()).then(|| IdleRow {
+            extended_until: extended_until.map(|at| at.0),
+            warned_of: warned_of.map(|at| at.0),
+        })
+    }
+
+    fn clock(self) -> IdleClock {
+        IdleClock {
+            extended_until: self.extended_until.map(Timestamp),
+            warned_of: self.warned_of.map(Timestamp),
+        }
+    }
+}
+
+impl LastFailureRow<'_> {
+    fn of(failure: &LastFailure) -> LastFailureRow<'_> {
+        let LastFailure { turn, code, at } = failure;
+        LastFailureRow { turn: *turn, code: code.as_str(), at: at.0 }
+    }
+
+    fn failure(self) -> Result<LastFailure, CodecError> {
+        let code = FailureCode::ALL.into_iter().find(|code| code.as_str() == self.code);
+        let unknown = || CodecError::Malformed(format!("there is no failure '{}'", self.code));
+        let code = code.ok_or_else(unknown)?;
+        Ok(LastFailure { turn: self.turn, code, at: Timestamp(self.at) })
     }
 }
 

@@ -15,7 +15,7 @@ use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
-use dormouse_domain::session::{Durability, JsonObject, Profile, Session};
+use dormouse_domain::session::{Durability, IdleClock, JsonObject, Profile, Session};
 use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::state::State;
 use dormouse_domain::time::Timestamp;
@@ -72,6 +72,7 @@ pub fn session(number: u64) -> Session {
                 max_idle: None,
                 max_lifetime: None,
                 sleep_after: None,
+                idle_grace: None,
             },
             config: JsonObject::new(),
             conversation_id: None,
@@ -97,6 +98,10 @@ pub fn session(number: u64) -> Session {
         consecutive_failures: 0,
         tools_used: Vec::new(),
         context: JsonObject::new(),
+        checkpoint: None,
+        idle: IdleClock::default(),
+        changed_at: None,
+        last_failure: None,
     }
 }
 

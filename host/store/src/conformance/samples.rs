@@ -19,7 +19,9 @@ use dormouse_domain::event::{Event, EventBody, EventSubject, ResumeOutcome, Slee
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
-use dormouse_domain::session::{BeforeUpgrade, Durability, Profile, ResumeFallback, Session};
+use dormouse_domain::session::{
+    BeforeUpgrade, Durability, IdleClock, LastFailure, Profile, ResumeFallback, Session,
+};
 use dormouse_domain::snapshot::{Chunk, DamagedSnapshot, GuestState, Snapshot};
 use dormouse_domain::state::{Reason, Resumable, State};
 use dormouse_domain::template::Template;
@@ -113,6 +115,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         max_idle: times.0,
         max_lifetime: times.1,
         sleep_after: times.2,
+        idle_grace: times.0.map(|idle| idle / 3),
     })
 }
 
@@ -187,8 +190,9 @@ pub fn session() -> impl Strategy<Value = Session> {
     let names = (id(), "[p-r]", any::<u64>(), of(id()), of(id()), of(id()), of(before));
     let times = (time(), of(time()), time(), of(time()));
     let counts = (any::<[u32; 10]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
-    (names, state(), profile(), times, counts, object()).prop_map(
-        |(names, state, profile, times, (counts, failures, tools_used), context)| Session {
+    let said = (object(), of(object()), of(time()), of(time()), of(time()), of(failure()));
+    (names, state(), profile(), times, counts, said).prop_map(
+        |(names, state, profile, times, (counts, failures, tools_used), said)| Session {
             id: SessionId(names.0),
             owner: Principal(names.1),
             revision: names.2,
@@ -218,9 +222,18 @@ pub fn session() -> impl Strategy<Value = Session> {
             unsaved_turns: counts[5].into(),
             consecutive_failures: failures,
             tools_used,
-            context,
+            context: said.0,
+            checkpoint: said.1,
+            idle: IdleClock { extended_until: said.2, warned_of: said.3 },
+            changed_at: said.4,
+            last_failure: said.5,
         },
     )
+}
+
+fn failure() -> impl Strategy<Value = LastFailure> {
+    let code = proptest::sample::select(FailureCode::ALL.as_slice());
+    (any::<u64>(), code, time()).prop_map(|(turn, code, at)| LastFailure { turn, code, at })
 }
 
 pub fn snapshot() -> impl Strategy<Value = Snapshot> {
@@ -373,6 +386,7 @@ fn event_body() -> impl Strategy<Value = EventBody> {
         }),
         digest.prop_map(|digest| EventBody::AgentUploaded { digest }),
         Just(EventBody::SessionWoken),
+        any::<u64>().prop_map(|minutes_remaining| EventBody::IdleWarning { minutes_remaining }),
     ]
 }
 

@@ -95,7 +95,7 @@ proptest! {
         let resumed = resumed(new, &from, &of, Duration::from_millis(stale_after), now);
         let theirs = &of.profile.project_id;
         if let (Some(asked), Some(theirs)) = (&asked, theirs) && asked != theirs {
-            prop_assert_eq!(resumed.map(|_| ()), Err(OtherProject));
+            prop_assert_eq!(resumed.map(|_| ()), Err(NotForThisSession::OtherProject));
             return Ok(());
         }
         let (new, resumption) = resumed.expect("the project is the same");

@@ -62,6 +62,18 @@ fn all() -> Vec<(EventBody, String)> {
             EventBody::SessionUpdated(SessionUpdate::Rewound { to: one }),
             format!(r#"{{"rewoundTo":"{ONE}","updates":["sessionId"]}}"#),
         ),
+        (
+            EventBody::SessionUpdated(SessionUpdate::Fields {
+                fields: vec![SessionField::Status, SessionField::Checkpoint],
+                status: Status::Paused,
+            }),
+            r#"{"status":"paused","updates":["status","checkpoint"]}"#.to_owned(),
+        ),
+        (EventBody::IdleWarning { minutes_remaining: 5 }, r#"{"minutesRemaining":5}"#.to_owned()),
+        (
+            EventBody::BudgetWarning { cost: NanoUsd(900_000_000), budget: NanoUsd(1_000_000_000) },
+            r#"{"cost":0.9,"maxBudgetUsd":1.0}"#.to_owned(),
+        ),
         (EventBody::TurnStarted { turn: 7 }, r#"{"turn":7}"#.to_owned()),
         (
             EventBody::TurnCompleted { turn: 7, fuel: 90, cost },

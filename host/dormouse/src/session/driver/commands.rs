@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::session::request::{Command, CommandError, CommandResult, Unavailable};
+use crate::turn::admission;
 use dormouse_domain::deadline::{self, Due};
 use dormouse_domain::event::{Event, EventBody, SleepCause};
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::{InvalidTransition, Move, State, Status};
+use dormouse_domain::time::Timestamp;
 use dormouse_domain::transition;
 use dormouse_store::{StoreError, Transaction};
 
@@ -40,7 +42,10 @@ impl Driver<'_> {
             | Command::Resume(_)
             | Command::Upgrade(_)
             | Command::Move(..)
+            | Command::Change(_)
+            | Command::Extend(_)
             | Command::Due
+            | Command::RemoveUnused(_)
             | Command::Delete => self.load_record().await.map(drop),
         };
         if let Err(error) = loaded {
@@ -59,7 +64,10 @@ impl Driver<'_> {
                 self.make_moves(moves).await?;
             }
             Command::Move(step) => self.make_moves(vec![step]).await?,
+            Command::Change(patch) => self.change(*patch).await?,
+            Command::Extend(by) => self.extend(by).await?,
             Command::Due => return self.do_what_is_due().await,
+            Command::RemoveUnused(since) => return self.remove_unused(since).await,
             Command::Delete => {
                 self.delete().await?;
                 return Ok(None);
@@ -77,18 +85,23 @@ impl Driver<'_> {
         }
         let now = self.services.clock.now();
         let ending = transition::ending(&before, &mut after, now);
-        let (state, unsaved_turns) = (after.state.clone(), after.unsaved_turns);
         self.commit(after, None, ending).await.map_err(MoveError::Store)?;
-        match state {
+        self.drop_guest_at_rest();
+        Ok(())
+    }
+
+    /// Drop the instance where the session, as it is now, needs none.
+    pub(super) fn drop_guest_at_rest(&mut self) {
+        let Some(session) = self.memory.session() else { return };
+        match session.state {
             State::Completed | State::Terminated(_) | State::Error(_) => self.drop_guest(),
-            State::Idle if unsaved_turns == 0 => self.drop_guest(),
+            State::Idle if session.unsaved_turns == 0 => self.drop_guest(),
             State::Initializing
             | State::Active
             | State::Idle
             | State::Paused(_)
             | State::Stopping(_) => {}
         }
-        Ok(())
     }
 
     /// Commit a new record, and with it a new head where there is one. Memory follows.
@@ -128,7 +141,7 @@ impl Driver<'_> {
             return Err(Unavailable::NotFound(self.id).into());
         };
         let status = session.state.status();
-        let open = crate::turn::admission::is_open(status) || status == Status::Paused;
+        let open = admission::is_open(status) || status == Status::Paused;
         if !open || (session.unsaved_turns > 0 && self.memory.guest().is_none()) {
             return Err(NotActive::of(session, status).into());
         }
@@ -159,6 +172,7 @@ impl Driver<'_> {
         {
             match due {
                 Due::Move(step) => self.make_moves(vec![step]).await?,
+                Due::IdleWarning { end } => self.warn_of_idling(end, now).await?,
                 Due::Removal if self.services.may_remove(at) => {
                     self.delete().await?;
                     return Ok(None);
@@ -167,6 +181,16 @@ impl Driver<'_> {
             }
         }
         Ok(self.memory.session().cloned())
+    }
+
+    /// Remove the session if it was not active since this time.
+    async fn remove_unused(&mut self, since: Timestamp) -> CommandResult {
+        let session = self.record()?;
+        if session.last_activity_at >= since {
+            return Ok(Some(session));
+        }
+        self.delete().await?;
+        Ok(None)
     }
 
     async fn delete(&mut self) -> Result<(), CommandError> {
@@ -183,6 +207,11 @@ impl Driver<'_> {
             StoreError::NotFound(id) => Unavailable::NotFound(id).into(),
             error => error.into(),
         })
+    }
+
+    /// The record, which was loaded.
+    pub(super) fn record(&self) -> Result<Arc<Session>, Unavailable> {
+        self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))
     }
 
     pub(super) fn command_refusal(&mut self, error: WakeError) -> CommandError {

@@ -93,24 +93,15 @@ impl Driver<'_> {
         };
         let mut after = Session::clone(&before);
         after.state = before.state.after(Move::Resume)?;
-        let failed = before.state.status() == Status::Error;
         let head = match target {
             Some(target) => Some(self.go_back(&mut after, target).await?),
             None => {
-                if let Some(snapshot) = before.head.filter(|_| failed)
-                    && let mut cancel = self.command_signals()
-                    && matches!(self.wake(&mut cancel).await, Err(WakeError::Damaged(_)))
-                {
-                    let newest_good = self.newest_good(&before).await?.map(|good| good.id);
-                    return Err(DamagedSnapshot { snapshot, newest_good }.into());
-                }
+                self.check_head(&before).await?;
                 None
             }
         };
-        if failed {
-            // It goes on from its head, whatever was lost, and has all its tries again.
-            after.unsaved_turns = 0;
-            after.consecutive_failures = 0;
+        if before.state.status() == Status::Error {
+            after.forgive();
         }
         let now = self.services.clock.now();
         let mut event = transition::ending(&before, &mut after, now);
@@ -125,6 +116,19 @@ impl Driver<'_> {
         self.commit(after, head, event).await?;
         if moved {
             self.drop_guest();
+        }
+        Ok(())
+    }
+
+    /// That a session in error can be woken from its head.
+    pub(super) async fn check_head(&mut self, session: &Session) -> Result<(), CommandError> {
+        if let Some(snapshot) = session.head
+            && session.state.status() == Status::Error
+            && let mut cancel = self.command_signals()
+            && matches!(self.wake(&mut cancel).await, Err(WakeError::Damaged(_)))
+        {
+            let newest_good = self.newest_good(session).await?.map(|good| good.id);
+            return Err(DamagedSnapshot { snapshot, newest_good }.into());
         }
         Ok(())
     }

@@ -7,7 +7,9 @@ use super::*;
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::SnapshotId;
+use dormouse_domain::patch::SessionPatch;
 use dormouse_domain::state::Cause;
+use dormouse_domain::time::Timestamp;
 
 /// A command, what it does to a turn in progress, and whether it waits for the end of one.
 type Meaning = (fn() -> Command, Interrupt, bool);
@@ -22,10 +24,18 @@ const COMMANDS: &[Meaning] = &[
     (|| Command::Wake, Interrupt::None, true),
     (|| Command::Save, Interrupt::None, true),
     (|| Command::Due, Interrupt::None, true),
+    (|| Command::Change(Box::default()), Interrupt::None, true),
+    (|| Command::Change(Box::new(terminating())), Interrupt::Kill, true),
+    (|| Command::Extend(None), Interrupt::None, true),
+    (|| Command::RemoveUnused(Timestamp(0)), Interrupt::None, true),
     (|| Command::Rewind(SnapshotId(Uuid::nil())), Interrupt::None, false),
     (|| Command::Resume(None), Interrupt::None, false),
     (|| Command::Upgrade(agent()), Interrupt::None, false),
 ];
+
+fn terminating() -> SessionPatch {
+    SessionPatch { status: Some(StatusChange::Terminated), ..SessionPatch::default() }
+}
 
 fn agent() -> AgentRef {
     AgentRef {

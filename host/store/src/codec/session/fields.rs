@@ -89,6 +89,8 @@ pub(super) struct LimitsRow {
     max_lifetime: Option<Duration>,
     #[n(8)]
     sleep_after: Option<Duration>,
+    #[n(9)]
+    idle_grace: Option<Duration>,
 }
 
 impl LabelRow {
@@ -174,6 +176,7 @@ impl LimitsRow {
             max_idle: limits.max_idle,
             max_lifetime: limits.max_lifetime,
             sleep_after: limits.sleep_after,
+            idle_grace: limits.idle_grace,
         }
     }
 
@@ -188,6 +191,7 @@ impl LimitsRow {
             max_idle: self.max_idle,
             max_lifetime: self.max_lifetime,
             sleep_after: self.sleep_after,
+            idle_grace: self.idle_grace,
         }
     }
 }

@@ -1,0 +1,68 @@
+// A client of the HTTP API in plain `fetch`: what the examples beside this file share.
+//
+// DORMOUSE_SERVER names a server that is not at http://127.0.0.1:3333; DORMOUSE_KEY is a key, where the
+// server needs one.
+
+const server = process.env.DORMOUSE_SERVER ?? "http://127.0.0.1:3333";
+const key = process.env.DORMOUSE_KEY;
+
+async function send(method, path, body, headers = {}) {
+  const response = await fetch(server + path, {
+    method,
+    headers: {
+      ...headers,
+      ...(key && { authorization: `Bearer ${key}` }),
+      ...(body && { "content-type": "application/json" }),
+    },
+    body: body && JSON.stringify(body),
+  });
+  if (!response.ok) {
+    // An error is always a document: a sentence, a stable word, and what belongs to it.
+    const { error, code } = await response.json();
+    throw Object.assign(new Error(`${error} (${code})`), { code });
+  }
+  return response;
+}
+
+/** Call the API; returns the document that it answers with. */
+export async function call(method, path, body) {
+  return (await send(method, path, body)).json();
+}
+
+/** Send a message to a session, and wait for the whole answer. */
+export async function ask(id, prompt) {
+  const answer = await call("POST", `/api/sessions/${id}/message`, { prompt, streaming: false });
+  return answer.response.content;
+}
+
+/** Send a message to a session; yields the answer piece by piece. */
+export async function* stream(id, prompt) {
+  const response = await send("POST", `/api/sessions/${id}/message`, { prompt });
+  for await (const { data } of events(response)) {
+    if (data.type === "stream_event") yield data.data.event.delta.text;
+    if (data.type === "error") throw Object.assign(new Error(data.error), { code: data.code });
+  }
+}
+
+/** Follow the log of events from a cursor on; yields each event with its cursor as `id`. */
+export async function* follow(after = 0) {
+  const response = await send("GET", `/api/events?follow=true&after=${after}`);
+  yield* events(response);
+}
+
+/** The server-sent events of a response. A network chunk may end anywhere, also within a character. */
+async function* events(response) {
+  let text = "";
+  for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    let end;
+    while ((end = text.indexOf("\n\n")) >= 0) {
+      const lines = text.slice(0, end).split("\n");
+      text = text.slice(end + 2);
+      const field = (name) => lines.find((line) => line.startsWith(name))?.slice(name.length);
+      const data = field("data: ");
+      // A comment keeps the connection alive, and has no data.
+      if (data) yield { id: field("id: "), data: JSON.parse(data) };
+    }
+  }
+}

@@ -1,0 +1,71 @@
+//! What a client changes of the record of a session, and what the host notes in it. Each is one commit.
+
+use std::time::Duration;
+
+use crate::session::request::CommandError;
+use crate::turn::admission;
+use dormouse_domain::event::{Event, EventBody};
+use dormouse_domain::inactive::NotActive;
+use dormouse_domain::patch::{self, Patched, SessionPatch, StatusChange};
+use dormouse_domain::session::Session;
+use dormouse_domain::state::Status;
+use dormouse_domain::time::Timestamp;
+
+use super::Driver;
+
+impl Driver<'_> {
+    /// Change what a patch names.
+    pub(super) async fn change(&mut self, mut patch: SessionPatch) -> Result<(), CommandError> {
+        let before = self.record()?;
+        patch.check_revision(&before)?;
+        match patch.status {
+            // It is put to sleep, so its state is saved first.
+            Some(StatusChange::Idle) => self.save_now().await?,
+            Some(StatusChange::Active) => self.check_head(&before).await?,
+            Some(
+                StatusChange::Paused
+                | StatusChange::Completed
+                | StatusChange::Terminated
+                | StatusChange::Crashed,
+            )
+            | None => {}
+        }
+        let defaults = &self.services.options.limits;
+        let before = self.record()?;
+        let patched = patch.apply(&before, defaults, self.services.clock.now())?;
+        self.commit_patched(patched).await
+    }
+
+    /// Put off the end of the idle limit, until so long after now or for the whole limit.
+    pub(super) async fn extend(&mut self, by: Option<Duration>) -> Result<(), CommandError> {
+        let session = self.record()?;
+        let status = session.state.status();
+        if !admission::is_open(status) && status != Status::Paused {
+            return Err(NotActive::of(&session, status).into());
+        }
+        let patched = patch::extend(&session, by, self.services.clock.now())?;
+        self.commit_patched(patched).await
+    }
+
+    async fn commit_patched(&mut self, patched: Option<Patched>) -> Result<(), CommandError> {
+        let Some(Patched { session, events }) = patched else { return Ok(()) };
+        self.commit(session, None, events).await?;
+        self.drop_guest_at_rest();
+        Ok(())
+    }
+
+    /// Tell, once, that the idle limit will be reached. Where that time has come as well, nobody is told.
+    pub(super) async fn warn_of_idling(
+        &mut self,
+        end: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), CommandError> {
+        let before = self.record()?;
+        let mut after = Session::clone(&before);
+        after.idle.warned_of = Some(end);
+        let minutes_remaining = end.since(now).as_secs().div_ceil(60);
+        let body = EventBody::IdleWarning { minutes_remaining };
+        let event = (end > now).then(|| Event::session(&after, now, body));
+        Ok(self.commit(after, None, event).await?)
+    }
+}

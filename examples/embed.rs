@@ -24,7 +24,7 @@ async fn main() -> anyhow::Result<()> {
     assert_eq!(session.info().await?.residency, Residency::Asleep);
 
     // The next message wakes it where it was. This one is followed while it is answered.
-    let streaming = session.stream("list")?;
+    let streaming = session.stream("list").await?;
     let mut deltas = std::pin::pin!(streaming.deltas());
     while let Some(delta) = deltas.next().await {
         println!("… {delta:?}");

@@ -165,7 +165,7 @@ async fn a_program_takes_no_session_over_and_is_saved_at_no_other_time() {
 async fn what_a_program_prints_is_streamed_while_it_runs_and_is_the_reply() {
     let test = TestHost::new().await;
     let session = session(&test, |_| {}).await;
-    let streaming = session.stream("lines 30000").unwrap();
+    let streaming = session.stream("lines 30000").await.unwrap();
     let deltas: Vec<String> = streaming
         .deltas()
         .map(|delta| match delta {
@@ -185,7 +185,7 @@ async fn what_a_program_prints_is_streamed_while_it_runs_and_is_the_reply() {
 async fn a_character_that_is_printed_in_two_halves_is_one() {
     let test = TestHost::new().await;
     let session = session(&test, |_| {}).await;
-    let streaming = session.stream("split").unwrap();
+    let streaming = session.stream("split").await.unwrap();
     let deltas: Vec<Delta> = streaming.deltas().collect().await;
     assert_eq!(deltas, ["half ", "€"].map(|text| Delta::Text(text.to_owned())));
     assert_eq!(streaming.reply().await.unwrap().text(), "half €");
@@ -251,7 +251,7 @@ async fn a_program_is_held_to_the_limits_of_any_agent() {
     assert_eq!(fails(&test, "allocate").await.0, FailureCode::MemoryExceeded);
 
     let session = session(&test, |new| new.max_fuel_per_turn = Some(u64::MAX / 4)).await;
-    let looping = session.stream("loop").unwrap();
+    let looping = session.stream("loop").await.unwrap();
     eventually("the loop runs", async || session.info().await.unwrap().running_turn == Some(1))
         .await;
     session.force_kill().await.unwrap();

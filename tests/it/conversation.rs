@@ -180,8 +180,10 @@ async fn to_another_principal_a_session_does_not_exist() {
 async fn messages_of_one_session_are_answered_in_the_order_of_their_arrival() {
     let test = TestHost::new().await;
     let session = test.bundled("counter", Pattern::LongRunning).await;
-    let waiting: Vec<_> =
-        (1..=40).map(|n| (n, session.stream(format!("message {n}")).unwrap())).collect();
+    let mut waiting = Vec::new();
+    for n in 1..=40 {
+        waiting.push((n, session.stream(format!("message {n}")).await.unwrap()));
+    }
     for (n, streaming) in waiting {
         assert_eq!(streaming.reply().await.unwrap().text(), format!("turn {n}: message {n}"));
     }
@@ -193,13 +195,16 @@ async fn one_message_more_than_the_queue_holds_is_refused_and_nothing_is_lost() 
     let test = TestHost::with(|options| options.max_queued_messages = 3).await;
     let session = test.session(&guests::LOOPS_FOREVER).await;
     session.send("warm up").await.unwrap();
-    let looping = session.stream("loop").unwrap();
+    let looping = session.stream("loop").await.unwrap();
     dormouse_tests::test_host::eventually("the loop runs", async || {
         session.info().await.unwrap().running_turn == Some(2)
     })
     .await;
-    let waiting: Vec<_> = (0..3).map(|_| session.stream("wait").unwrap()).collect();
-    assert!(matches!(session.stream("too many"), Err(SendError::QueueFull(3))));
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        waiting.push(session.stream("wait").await.unwrap());
+    }
+    assert!(matches!(session.stream("too many").await, Err(SendError::QueueFull(3))));
     session.force_kill().await.unwrap();
     assert!(matches!(looping.reply().await, Err(SendError::Failed(_))));
     for waiting in waiting {
@@ -223,7 +228,7 @@ async fn a_message_that_is_too_large_or_empty_is_refused() {
 async fn a_caller_that_goes_away_does_not_stop_the_turn() {
     let test = TestHost::new().await;
     let session = test.bundled("counter", Pattern::LongRunning).await;
-    drop(session.stream("nobody waits for this").unwrap());
+    drop(session.stream("nobody waits for this").await.unwrap());
     assert_eq!(session.send("next").await.unwrap().text(), "turn 2: next");
     test.shut_down().await;
 }

@@ -145,7 +145,7 @@ async fn a_stop_lets_the_running_turn_finish() {
     let test = TestHost::new().await;
     let session =
         test.session_with(&guests::SLEEPS_IN_TURN, |new| new.pattern = Pattern::LongRunning).await;
-    let sleeping = session.stream("sleep 300").unwrap();
+    let sleeping = session.stream("sleep 300").await.unwrap();
     eventually("the turn runs", async || session.info().await.unwrap().running_turn == Some(1))
         .await;
     let stopping = session.stop().await.unwrap();
@@ -162,7 +162,7 @@ async fn a_stop_ends_a_turn_that_does_not_finish_within_five_seconds() {
     let session = test
         .session_with(&guests::LOOPS_FOREVER, |new| new.max_fuel_per_turn = Some(u64::MAX / 4))
         .await;
-    let looping = session.stream("loop").unwrap();
+    let looping = session.stream("loop").await.unwrap();
     eventually("the turn runs", async || session.info().await.unwrap().running_turn == Some(1))
         .await;
     session.stop().await.unwrap();
@@ -202,7 +202,7 @@ async fn a_deleted_session_is_gone_with_its_turns_even_while_it_runs() {
         .session_with(&guests::LOOPS_FOREVER, |new| new.max_fuel_per_turn = Some(u64::MAX / 4))
         .await;
     session.send("one").await.unwrap();
-    let looping = session.stream("loop").unwrap();
+    let looping = session.stream("loop").await.unwrap();
     eventually("the turn runs", async || session.info().await.unwrap().running_turn == Some(2))
         .await;
     session.delete().await.unwrap();

@@ -210,7 +210,7 @@ async fn nobody_goes_back_while_a_turn_runs() {
     let session = test.session(&guests::LOOPS_FOREVER).await;
     session.send("one").await.unwrap();
     let before = head(&session.info().await.unwrap());
-    let running = session.stream("loop").unwrap();
+    let running = session.stream("loop").await.unwrap();
     eventually("it runs", async || session.info().await.unwrap().running_turn.is_some()).await;
     let refused = session.rewind(before).await;
     assert!(matches!(refused, Err(CommandError::TurnInProgress)), "{refused:?}");

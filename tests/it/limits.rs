@@ -162,7 +162,7 @@ async fn a_turn_that_takes_too_long_is_ended_by_the_clock() {
         })
         .await;
     session.send("one").await.unwrap();
-    let looping = session.stream("loop").unwrap();
+    let looping = session.stream("loop").await.unwrap();
     eventually("the loop runs", async || session.info().await.unwrap().running_turn == Some(2))
         .await;
     test.advance(Duration::from_millis(29_999));
@@ -186,9 +186,9 @@ async fn a_running_turn_ends_with_the_life_of_its_session() {
             new.max_lifetime = Some(Duration::from_secs(60));
         })
         .await;
-    let sleeping = session.stream("sleep 86400000").unwrap();
+    let sleeping = session.stream("sleep 86400000").await.unwrap();
     assert_eq!(sleeping.output().begun().await, Some(1));
-    let waiting = session.stream("hello").unwrap();
+    let waiting = session.stream("hello").await.unwrap();
     test.advance(Duration::from_secs(60));
     let Err(SendError::Failed(ended)) = sleeping.reply().await else { panic!() };
     let TurnOutcome::Failed(failure) = ended.turn.outcome else { panic!() };
@@ -212,7 +212,7 @@ async fn a_turn_that_sleeps_is_ended_by_the_clock_as_well() {
             new.turn_timeout = Some(Duration::from_secs(30));
         })
         .await;
-    let sleeping = session.stream("sleep 86400000").unwrap();
+    let sleeping = session.stream("sleep 86400000").await.unwrap();
     eventually("the turn runs", async || session.info().await.unwrap().running_turn == Some(1))
         .await;
     test.advance(Duration::from_secs(30));

@@ -33,7 +33,7 @@ impl Hog {
                 new.turn_timeout = Some(Duration::from_secs(90_000));
             })
             .await;
-        let turn = session.stream(format!("hold {bytes}")).unwrap();
+        let turn = session.stream(format!("hold {bytes}")).await.unwrap();
         eventually("it holds its memory", async || test.host.stats().memory_used > bytes).await;
         Hog { session, turn }
     }
@@ -64,7 +64,7 @@ async fn a_turn_that_finds_no_memory_waits_for_it_and_nobody_sees_that_it_was_ru
 
     let hog = Hog::holding(&test, 40_000_000).await;
     let session = test.session(&guests::GROWS_MEMORY).await;
-    let turn = session.stream("grow 30000000").unwrap();
+    let turn = session.stream("grow 30000000").await.unwrap();
     waits(&test).await;
     assert_eq!(session.info().await.unwrap().running_turn, Some(1));
     // Whoever waits holds nothing that others could use.
@@ -88,7 +88,7 @@ async fn a_turn_that_finds_no_memory_in_time_is_not_billed_and_does_not_count() 
     session.send("one").await.unwrap();
     let before = session.info().await.unwrap().session;
     for tried in 1..=6 {
-        let turn = session.stream("grow 30000000").unwrap();
+        let turn = session.stream("grow 30000000").await.unwrap();
         waits(&test).await;
         test.advance(Duration::from_secs(30));
         assert_eq!(failure(turn).await, (FailureCode::OutOfMemory, 0, NanoUsd(0)));
@@ -116,7 +116,7 @@ async fn a_turn_that_has_streamed_is_not_run_again_but_given_up() {
     let test = host().await;
     let hog = Hog::holding(&test, 40_000_000).await;
     let session = test.session(&guests::GROWS_MEMORY).await;
-    let turn = session.stream("stream 30000000").unwrap();
+    let turn = session.stream("stream 30000000").await.unwrap();
     assert_eq!(failure(turn).await, (FailureCode::OutOfMemory, 0, NanoUsd(0)));
     let session = session.info().await.unwrap().session;
     assert_eq!((session.usage.turns, session.consecutive_failures), (0, 0));

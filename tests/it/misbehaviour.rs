@@ -97,7 +97,7 @@ async fn a_neighbour_completes_two_hundred_turns_while_a_loop_is_in_its_first() 
     })
     .await;
     let looper = test.session(&guests::LOOPS_FOREVER).await;
-    let looping = looper.stream("loop").unwrap();
+    let looping = looper.stream("loop").await.unwrap();
     dormouse_tests::test_host::eventually("the loop runs", async || {
         looper.info().await.unwrap().running_turn == Some(1)
     })
@@ -121,7 +121,7 @@ async fn a_loop_that_is_cheap_in_fuel_and_dear_in_time_delays_no_neighbour() {
     let filler = test
         .session_with(&guests::FILLS_MEMORY, |new| new.max_fuel_per_turn = Some(u64::MAX / 4))
         .await;
-    let filling = filler.stream("fill").unwrap();
+    let filling = filler.stream("fill").await.unwrap();
     dormouse_tests::test_host::eventually("the loop runs", async || {
         filler.info().await.unwrap().running_turn == Some(1)
     })

@@ -51,7 +51,7 @@ impl Busy {
 
     async fn speak(test: &TestHost) -> Busy {
         let session = test.session(&guests::SLEEPS_IN_TURN).await;
-        let turn = session.stream("sleep 86400000").unwrap();
+        let turn = session.stream("sleep 86400000").await.unwrap();
         Busy { session, turn }
     }
 
@@ -133,7 +133,7 @@ async fn who_came_first_gets_the_first_place_that_is_free() {
     }
     // A session that is idle makes room as well.
     let idle = test.bundled("counter", Pattern::LongRunning).await;
-    let turn = idle.stream("one").unwrap();
+    let turn = idle.stream("one").await.unwrap();
     waiting(&test.host, 1).await;
     let last = Busy::speak(&test).await;
     waiting(&test.host, 2).await;
@@ -186,7 +186,7 @@ async fn who_has_waited_for_too_long_is_told_to_try_again_and_nothing_has_change
     let test = with_places(1).await;
     let holder = Busy::begin(&test).await;
     let late = test.bundled("counter", Pattern::LongRunning).await;
-    let refused = late.stream("one").unwrap();
+    let refused = late.stream("one").await.unwrap();
     waiting(&test.host, 1).await;
     test.advance(Duration::from_millis(29_999));
     assert_eq!(test.host.stats().waiting, 1);
@@ -218,7 +218,7 @@ async fn nobody_waits_for_longer_than_the_turn_may_take() {
     let short = test
         .session_with(&guests::LOOPS_FOREVER, |new| new.turn_timeout = Some(Duration::from_secs(5)))
         .await;
-    let refused = short.stream("one").unwrap();
+    let refused = short.stream("one").await.unwrap();
     waiting(&test.host, 1).await;
     test.advance(Duration::from_secs(5));
     assert!(matches!(refused.reply().await, Err(SendError::Unavailable(Unavailable::OutOfMemory))));
@@ -235,7 +235,7 @@ async fn who_is_killed_stopped_or_deleted_leaves_the_line() {
     let [killed, stopped, deleted, woken] = &sessions[..] else { unreachable!() };
     let mut turns = Vec::new();
     for (n, session) in [killed, stopped, deleted].into_iter().enumerate() {
-        turns.push(session.stream("one").unwrap());
+        turns.push(session.stream("one").await.unwrap());
         waiting(&test.host, n + 1).await;
     }
     let by_hand = tokio::spawn({
@@ -275,7 +275,7 @@ async fn who_waits_when_the_host_shuts_down_is_told_so() {
     let test = with_places(1).await;
     let holder = Busy::begin(&test).await;
     let late = test.bundled("counter", Pattern::LongRunning).await;
-    let refused = late.stream("one").unwrap();
+    let refused = late.stream("one").await.unwrap();
     waiting(&test.host, 1).await;
     let down = tokio::spawn({
         let host = test.host.clone();

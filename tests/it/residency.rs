@@ -143,7 +143,7 @@ async fn when_places_run_short_the_principal_that_has_the_most_of_them_makes_roo
     few.send("one").await.unwrap();
     let at_work = async || {
         let session = large.session(&guests::SLEEPS_IN_TURN).await;
-        let turn = session.stream("sleep 86400000").unwrap();
+        let turn = session.stream("sleep 86400000").await.unwrap();
         assert_eq!(turn.output().begun().await, Some(1));
         (session, turn)
     };

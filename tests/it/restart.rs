@@ -82,8 +82,8 @@ async fn a_second_host_on_the_same_directory_is_refused() {
 async fn a_shut_down_lets_running_turns_finish_and_answers_what_waits() {
     let test = TestHost::new().await;
     let session = test.session(&guests::SLEEPS_IN_TURN).await;
-    let running = session.stream("sleep 200").unwrap();
-    let waiting = session.stream("wait").unwrap();
+    let running = session.stream("sleep 200").await.unwrap();
+    let waiting = session.stream("wait").await.unwrap();
     // The guest is called: what has not come as far is sent away.
     assert_eq!(running.output().begun().await, Some(1));
     test.host.shut_down().await.unwrap();
@@ -93,7 +93,7 @@ async fn a_shut_down_lets_running_turns_finish_and_answers_what_waits() {
         Err(SendError::Unavailable(Unavailable::ShuttingDown))
     ));
     assert!(matches!(
-        session.stream("late"),
+        session.stream("late").await,
         Err(SendError::Unavailable(Unavailable::ShuttingDown))
     ));
 }
@@ -108,7 +108,7 @@ async fn dropping_a_host_in_mid_turn_leaves_nothing_behind() {
         .await;
     session.send("one").await.unwrap();
     let id = session.id();
-    let looping = session.stream("loop").unwrap();
+    let looping = session.stream("loop").await.unwrap();
     eventually("the turn runs", async || session.info().await.unwrap().running_turn == Some(2))
         .await;
     drop((looping, session, test));

@@ -42,7 +42,7 @@ async fn what_is_due_is_done_for_many_sessions_and_for_turns_whose_time_is_up() 
             new.turn_timeout = Some(Duration::from_secs(60))
         })
         .await;
-    let turn = sleeper.stream("sleep 86400000").unwrap();
+    let turn = sleeper.stream("sleep 86400000").await.unwrap();
     assert_eq!(turn.output().begun().await, Some(1));
     // A turn that has time left is not waited for.
     test.host.settle().await;

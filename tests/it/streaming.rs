@@ -9,7 +9,7 @@ use futures::StreamExt;
 async fn what_is_streamed_comes_before_the_reply_and_ends_with_it() {
     let test = TestHost::new().await;
     let session = test.bundled("assistant", Pattern::LongRunning).await;
-    let streaming = session.stream("my name is Ada").unwrap();
+    let streaming = session.stream("my name is Ada").await.unwrap();
     let deltas: Vec<_> = streaming.deltas().collect().await;
     let text: String = deltas
         .iter()
@@ -28,7 +28,7 @@ async fn what_is_streamed_comes_before_the_reply_and_ends_with_it() {
 async fn a_turn_streams_no_more_than_its_bound_however_slowly_it_is_read() {
     let test = TestHost::new().await;
     let session = test.session(&guests::STREAMS_FOREVER).await;
-    let streaming = session.stream("stream").unwrap();
+    let streaming = session.stream("stream").await.unwrap();
     let deltas = streaming.deltas();
     streaming.reply().await.unwrap();
     let bytes: usize = deltas

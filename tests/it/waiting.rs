@@ -32,7 +32,7 @@ impl Busy {
         // To try out a new agent takes a place, too.
         test.host.agents().list().await.unwrap();
         let session = test.session(&guests::SLEEPS_IN_TURN).await;
-        let turn = session.stream("sleep 86400000").unwrap();
+        let turn = session.stream("sleep 86400000").await.unwrap();
         assert_eq!(turn.output().begun().await, Some(1));
         Busy { test, session, turn }
     }
@@ -56,7 +56,7 @@ async fn one_principal_fills_its_share_and_a_message_of_another_is_taken() {
     let mut sent = Vec::new();
     let refused = loop {
         let session = ann.bundled("counter", Pattern::LongRunning).await;
-        match session.stream(large.clone()) {
+        match session.stream(large.clone()).await {
             Ok(turn) => sent.push(turn),
             Err(error) => break error,
         }
@@ -65,7 +65,7 @@ async fn one_principal_fills_its_share_and_a_message_of_another_is_taken() {
     assert_eq!((refused.code(), sent.len()), ("share_spent", 16), "{refused}");
 
     let session = ben.bundled("counter", Pattern::LongRunning).await;
-    let its = session.stream(large.clone()).expect("there is room for it");
+    let its = session.stream(large.clone()).await.expect("there is room for it");
     busy.waiting(17).await;
     busy.end().await;
     // Nothing is lost, and what was given back can be had again.
@@ -75,7 +75,10 @@ async fn one_principal_fills_its_share_and_a_message_of_another_is_taken() {
     }
     assert_eq!(its.reply().await.unwrap().text(), format!("turn 1: {large}"));
     let session = ann.bundled("counter", Pattern::LongRunning).await;
-    let again: Vec<_> = (0..all).map(|_| session.stream(large.clone()).unwrap()).collect();
+    let mut again = Vec::new();
+    for _ in 0..all {
+        again.push(session.stream(large.clone()).await.unwrap());
+    }
     for turn in again {
         turn.reply().await.unwrap();
     }
@@ -90,12 +93,12 @@ async fn many_small_messages_are_charged_for_what_the_host_keeps_of_each() {
     })
     .await;
     let session = test.session(&guests::SLEEPS_IN_TURN).await;
-    let turn = session.stream("sleep 86400000").unwrap();
+    let turn = session.stream("sleep 86400000").await.unwrap();
     assert_eq!(turn.output().begun().await, Some(1));
     let before = test.host.stats().memory_used;
     let mut sent = Vec::new();
     let refused = loop {
-        match session.stream("x") {
+        match session.stream("x").await {
             Ok(turn) => sent.push(turn),
             Err(error) => break error,
         }

@@ -22,3 +22,7 @@ pub const UNUSABLE: &str = "snapshot_unusable";
 pub const NOT_OWNER: &str = "not_owner";
 /// The session has another revision than the caller expects.
 pub const PRECONDITION_FAILED: &str = "precondition_failed";
+/// A turn runs or waits, and what was asked for does not wait for its end.
+pub const TURN_IN_PROGRESS: &str = "turn_in_progress";
+/// The idempotency key came with another request before.
+pub const IDEMPOTENCY_KEY_REUSED: &str = "idempotency_key_reused";

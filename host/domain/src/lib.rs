@@ -14,6 +14,7 @@ pub mod id;
 pub mod inactive;
 pub mod json;
 pub mod limits;
+pub mod message;
 pub mod patch;
 pub mod pattern;
 pub mod session;

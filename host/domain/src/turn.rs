@@ -94,16 +94,16 @@ pub struct IdempotencyKey {
     pub key: String,
 }
 
-/// What the message has led to that came with an idempotency key.
+/// What the request has led to that came with an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyRecord {
     /// The key.
     pub key: IdempotencyKey,
     /// The digest of the request: another one under the same key is a mistake of the caller.
     pub request: Digest,
-    /// The session that it was sent to. It may be gone.
+    /// The session that it was sent to, or has created. It may be gone.
     pub session: SessionId,
-    /// The number of the turn that it became.
+    /// The number of the turn that it became. 0: it has created the session.
     pub turn: u64,
     /// When the key may be forgotten.
     pub expires_at: Timestamp,
@@ -203,6 +203,8 @@ pub enum FailureCode {
     MemoryExceeded,
     /// Somebody ended it.
     TurnKilled,
+    /// A message that came later ended it.
+    TurnInterrupted,
     /// The host had no memory for what the agent needed, in all the time that a turn may wait for it.
     OutOfMemory,
     /// The host could not run it: the agent could not be started, or its saved state not restored.
@@ -211,7 +213,7 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// All of them.
-    pub const ALL: [FailureCode; 11] = [
+    pub const ALL: [FailureCode; 12] = [
         FailureCode::AgentFailed,
         FailureCode::AgentInvalid,
         FailureCode::AgentDeclined,
@@ -221,6 +223,7 @@ impl FailureCode {
         FailureCode::BudgetExceeded,
         FailureCode::MemoryExceeded,
         FailureCode::TurnKilled,
+        FailureCode::TurnInterrupted,
         FailureCode::OutOfMemory,
         FailureCode::HostFault,
     ];
@@ -238,6 +241,7 @@ impl FailureCode {
             FailureCode::BudgetExceeded => "budget_exceeded",
             FailureCode::MemoryExceeded => "memory_exceeded",
             FailureCode::TurnKilled => "turn_killed",
+            FailureCode::TurnInterrupted => "turn_interrupted",
             FailureCode::OutOfMemory => code::OUT_OF_MEMORY,
             FailureCode::HostFault => "host_fault",
         }
@@ -245,13 +249,15 @@ impl FailureCode {
 
     /// Whether the turn counts: as one of `max_turns`, and as one of the failures in a row that put a
     /// session into `error`. A turn does not count that failed because the message could not be
-    /// handled, or because the host had no memory: nothing is wrong with the agent then.
+    /// handled, because the host had no memory, or because its sender has sent another one: nothing is wrong
+    /// with the agent then.
     #[must_use]
     pub fn counts(self) -> bool {
         match self {
-            FailureCode::AgentInvalid | FailureCode::AgentDeclined | FailureCode::OutOfMemory => {
-                false
-            }
+            FailureCode::AgentInvalid
+            | FailureCode::AgentDeclined
+            | FailureCode::TurnInterrupted
+            | FailureCode::OutOfMemory => false,
             FailureCode::AgentFailed
             | FailureCode::AgentTrapped
             | FailureCode::TurnTimeout

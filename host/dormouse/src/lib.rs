@@ -33,6 +33,7 @@ pub use dormouse_domain::event::{
 pub use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 pub use dormouse_domain::inactive::NotActive;
 pub use dormouse_domain::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
+pub use dormouse_domain::message::{IDEMPOTENCY_KEY_LIFETIME, MAX_IDEMPOTENCY_KEY, OnBusy};
 pub use dormouse_domain::patch::{Change, DocumentChange, LimitsPatch, SessionPatch, StatusChange};
 pub use dormouse_domain::pattern::Pattern;
 pub use dormouse_domain::session::{

@@ -133,7 +133,7 @@ fn status_body(status: UploadStatus, id: &RequestId) -> UploadBody {
 pub(super) async fn change(
     Caller(host): Caller,
     OneAgent(agent): OneAgent,
-    JsonBody { body, ignored }: JsonBody<ChangeAgent>,
+    JsonBody { body, ignored, .. }: JsonBody<ChangeAgent>,
 ) -> Result<Json<Answered<AgentBody>>, ApiError> {
     let missing = "is needed: `private` or `public`";
     let Word(visibility) = needed("visibility", body.visibility, missing)?;

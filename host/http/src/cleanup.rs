@@ -11,7 +11,7 @@ use dormouse::Cleanup;
 /// `POST /api/sessions/cleanup`
 pub(super) async fn clean_up(
     Caller(host): Caller,
-    JsonBody { body, ignored }: JsonBody<CleanUpSessions>,
+    JsonBody { body, ignored, .. }: JsonBody<CleanUpSessions>,
 ) -> Result<Json<Answered<CleanedUpBody>>, ApiError> {
     let cleanup = Cleanup::try_from(body)?;
     let dry_run = cleanup.dry_run;

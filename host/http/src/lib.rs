@@ -24,6 +24,7 @@ mod guard;
 mod health;
 mod held;
 mod history;
+mod idempotency;
 mod intake;
 mod lifecycle;
 mod messages;
@@ -39,6 +40,7 @@ mod snapshots;
 mod sse;
 mod statistics;
 mod templates;
+mod turn_stream;
 
 use std::sync::Arc;
 

@@ -40,7 +40,7 @@ pub(super) async fn resume(
     OneSession(session): OneSession,
     body: Option<JsonBody<ResumeSession>>,
 ) -> Answer {
-    let JsonBody { body, ignored } = body.unwrap_or_default();
+    let JsonBody { body, ignored, .. } = body.unwrap_or_default();
     let snapshot = body.snapshot_id.map(|SnapshotName(id)| id);
     Ok(Ordered::answer("Session is resumed", session.resume(snapshot).await?, ignored))
 }
@@ -48,7 +48,7 @@ pub(super) async fn resume(
 /// `POST …/upgrade`
 pub(super) async fn upgrade(
     OneSession(session): OneSession,
-    JsonBody { body, ignored }: JsonBody<UpgradeSession>,
+    JsonBody { body, ignored, .. }: JsonBody<UpgradeSession>,
 ) -> Answer {
     let agent: AgentSelector = needed("agent", body.agent, "is needed")?.parse()?;
     Ok(Ordered::answer("Session is upgraded", session.upgrade(agent).await?, ignored))
@@ -64,7 +64,7 @@ pub(super) async fn extend(
     OneSession(session): OneSession,
     body: Option<JsonBody<ExtendSession>>,
 ) -> Result<Json<Answered<Extended>>, ApiError> {
-    let JsonBody { body, ignored } = body.unwrap_or_default();
+    let JsonBody { body, ignored, .. } = body.unwrap_or_default();
     let answer = session.extend(body.time()?).await?.into();
     Ok(Json(Answered { answer, ignored }))
 }
@@ -90,7 +90,7 @@ pub(super) async fn terminate(
     OneSession(session): OneSession,
     body: Option<JsonBody<TerminateSession>>,
 ) -> Result<Json<Answered<Terminated>>, ApiError> {
-    let JsonBody { body, ignored } = body.unwrap_or_default();
+    let JsonBody { body, ignored, .. } = body.unwrap_or_default();
     let reason = body.reason()?;
     let session = session.terminate(&reason).await?.into();
     Ok(Json(Answered { answer: Terminated { session, reason }, ignored }))

@@ -5,24 +5,31 @@
 
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::response::Response;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::answers;
 use super::documents;
 use super::error::ApiError;
+use super::etag::{IfMatch, Tagged};
 use super::frame::RequestId;
 use super::held;
+use super::idempotency::{self, CREATION, RequestKey};
 use super::intake::RequestSlot;
+use super::model::create::CreateSession;
 use super::model::ignored::{Answered, Ignored};
-use super::model::message::ReplyBody;
+use super::model::message::{Dialect, ReplyBody};
 use super::model::request::{Recipient, SendMessage, StreamMessage};
 use super::request::{Caller, JsonBody, OneSession, session_of};
-use super::sse::{self, Answering};
-use dormouse::{Reply, SessionHandle};
+use super::sse;
+use super::turn_stream::TurnAnswer;
+use dormouse::{
+    CreateError, Digest, Host, Message, NewSession, Pattern, Reply, SendError, SessionHandle,
+    TurnStream,
+};
 use dormouse_base::memory::pool::Charge;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
@@ -33,34 +40,56 @@ pub(super) struct Asked {
     slot: RequestSlot,
     id: RequestId,
     since: Duration,
+    key: Option<String>,
+    if_revision: Option<u64>,
+}
+
+impl FromRequestParts<Api> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Asked, ApiError> {
+        let RequestKey(key) = RequestKey::from_request_parts(parts, api).await?;
+        let IfMatch(if_revision) = IfMatch::from_request_parts(parts, api).await?;
+        let missing = || ApiError::internal("a request has no place or no id");
+        let slot = parts.extensions.get::<RequestSlot>().cloned().ok_or_else(missing)?;
+        let id = parts.extensions.get::<RequestId>().cloned().ok_or_else(missing)?;
+        let since = api.host.clock().monotonic();
+        Ok(Asked { api: api.clone(), slot, id, since, key, if_revision })
+    }
 }
 
 impl Asked {
-    fn now(api: Api, slot: RequestSlot, id: RequestId) -> Asked {
-        let since = api.host.clock().monotonic();
-        Asked { api, slot, id, since }
+    fn latency(&self) -> Duration {
+        self.api.host.clock().monotonic().saturating_sub(self.since)
+    }
+
+    /// The message, with what the headers of the request say of it.
+    fn message(&self, message: Message) -> Message {
+        Message { idempotency_key: self.key.clone(), if_revision: self.if_revision, ..message }
     }
 }
 
 /// `POST /api/sessions/{id}/message`
 pub(super) async fn send(
-    State(api): State<Api>,
-    Extension(slot): Extension<RequestSlot>,
-    Extension(id): Extension<RequestId>,
+    asked: Asked,
     OneSession(session): OneSession,
-    headers: HeaderMap,
-    JsonBody { body, ignored }: JsonBody<SendMessage>,
+    JsonBody { body, ignored, .. }: JsonBody<SendMessage>,
 ) -> Result<Response, ApiError> {
-    let asked = Asked::now(api, slot, id);
-    no_idempotency_key(&headers)?;
     let streaming = body.streaming.unwrap_or(true);
-    let prompt = body.text()?;
+    let turn = session.stream(asked.message(body.message()?)).await?;
     if streaming {
-        return stream(asked, &session, prompt, ignored).await;
+        return stream(asked, &session, turn, Dialect::Session, ignored).await;
     }
-    let reply = session.send(prompt).await?;
-    let latency = asked.api.host.clock().monotonic().saturating_sub(asked.since);
-    answer(&asked, &session, reply, latency, ignored).await
+    // A reply that is read from the store may be large, and many may wait for the same.
+    let _admitted = match turn.is_replay() {
+        true => {
+            turn.output().ended().await;
+            Some(asked.api.readers.wait(asked.slot.principal()).await)
+        }
+        false => None,
+    };
+    let reply = turn.reply().await?;
+    answer(&asked, &session, reply, ignored).await
 }
 
 /// Answer with a reply. The turn is over and paid: where there is no memory for a large one, it is
@@ -69,15 +98,14 @@ async fn answer(
     asked: &Asked,
     session: &SessionHandle,
     reply: Reply,
-    latency: Duration,
     ignored: Ignored,
 ) -> Result<Response, ApiError> {
-    let (number, sight) = (reply.turn.number, reply.session.clone());
+    let (number, info, replayed) = (reply.turn.number, reply.session.clone(), reply.replayed);
     let (principal, answers) = (asked.slot.principal(), &asked.api.answers);
     let length = documents::length_of(&reply.turn);
     let mut charge = answers.of(principal);
     if charge.grow(length).is_ok() {
-        return render(asked, reply, latency, ignored, (length, charge)).await;
+        return render(asked, reply, ignored, (length, charge)).await;
     }
     drop(reply);
     let patience = asked.api.options.stall_timeout;
@@ -92,23 +120,26 @@ async fn answer(
         let busy = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "answer_not_sent", error);
         return Err(busy.with("turn", number).with("id", session.id().to_string()));
     };
-    let again = Reply { turn, session: sight };
-    render(asked, again, latency, ignored, (length, charge)).await
+    let again = Reply { turn, session: info, replayed };
+    render(asked, again, ignored, (length, charge)).await
 }
 
 /// Render a reply of about so many bytes, which are charged.
 async fn render(
     asked: &Asked,
     reply: Reply,
-    latency: Duration,
     ignored: Ignored,
     (length, mut charge): (u64, Charge),
 ) -> Result<Response, ApiError> {
+    let (latency, replayed) = (asked.latency(), reply.replayed);
+    let revision = reply.session.session.revision;
     let render = move || json(ReplyBody::new(reply, latency), ignored);
     let rendered = asked.api.documents.work(asked.slot.principal(), length, render).await??;
     // What stands around the content.
     charge.force((rendered.len() as u64).saturating_sub(length));
-    Ok(answers::respond(rendered, charge))
+    let mut answer = answers::respond(rendered, charge);
+    idempotency::mark(&mut answer, replayed);
+    Ok(Tagged { revision, answer }.into_response())
 }
 
 fn json(answer: ReplyBody, ignored: Ignored) -> Result<Vec<u8>, ApiError> {
@@ -118,69 +149,114 @@ fn json(answer: ReplyBody, ignored: Ignored) -> Result<Vec<u8>, ApiError> {
 
 /// `POST /api/agent/stream`
 pub(super) async fn stream_agent(
-    State(api): State<Api>,
-    Extension(slot): Extension<RequestSlot>,
-    Extension(id): Extension<RequestId>,
+    asked: Asked,
     Caller(host): Caller,
-    headers: HeaderMap,
-    JsonBody { body, ignored }: JsonBody<StreamMessage>,
+    JsonBody { body, ignored, digest }: JsonBody<StreamMessage>,
 ) -> Result<Response, ApiError> {
-    let asked = Asked::now(api, slot, id);
-    no_idempotency_key(&headers)?;
-    let (text, to) = body.text_and_recipient()?;
-    let session = match to {
-        Recipient::Session(id) => session_of(&host, &id)?,
-        Recipient::New(new) => host.sessions().create((*new).try_into()?).await?,
+    let (message, to) = body.message_and_recipient()?;
+    let (session, created) = match to {
+        Recipient::Session(id) => (session_of(&host, &id)?, false),
+        Recipient::New(new) => {
+            let key = asked.key.as_deref().zip(digest);
+            (create(&host, *new, key).await?, true)
+        }
     };
-    stream(asked, &session, text, ignored).await
+    let turn = session.stream(asked.message(message)).await?;
+    stream(asked, &session, turn, Dialect::Agent { created }, ignored).await
+}
+
+/// The session that this request creates: one that a second message continues, unless it is told otherwise, or
+/// its agent is a command, which serves one message.
+async fn create(
+    host: &Host,
+    body: CreateSession,
+    key: Option<(&str, Digest)>,
+) -> Result<SessionHandle, ApiError> {
+    let has_pattern = body.has_pattern();
+    let new = NewSession::try_from(body)?;
+    if has_pattern {
+        return Ok(create_once(host, new, key).await?);
+    }
+    let ephemeral = NewSession { pattern: Pattern::Ephemeral, ..new.clone() };
+    match create_once(host, NewSession { pattern: Pattern::Hybrid, ..new }, key).await {
+        Err(CreateError::PatternUnsupported { .. }) => Ok(create_once(host, ephemeral, key).await?),
+        created => Ok(created?),
+    }
+}
+
+/// A new session; with a key, the one that the same request has created before.
+async fn create_once(
+    host: &Host,
+    new: NewSession,
+    key: Option<(&str, Digest)>,
+) -> Result<SessionHandle, CreateError> {
+    let Some((key, digest)) = key else { return host.sessions().create(new).await };
+    let created = host.sessions().create_once(new, &format!("{key}{CREATION}"), digest).await?;
+    Ok(host.sessions().get(created.session.session.id))
 }
 
 async fn stream(
     asked: Asked,
     session: &SessionHandle,
-    prompt: String,
+    turn: TurnStream,
+    dialect: Dialect,
     ignored: Ignored,
 ) -> Result<Response, ApiError> {
-    let Asked { api, slot, id, since } = asked;
-    let streaming = session.stream(prompt)?;
-    let output = streaming.output();
-    let mut reply = Box::pin(streaming.reply());
-    let begun = tokio::select! {
-        // In this order: a turn that has begun and ended is a stream, however short.
-        biased;
-        begun = output.begun() => begun,
-        ended = &mut reply => return Err(never_begun(ended.err().map(ApiError::from))),
+    let (is_replay, recorded, output) = (turn.is_replay(), turn.recorded_turn(), turn.output());
+    let mut reply: futures::future::BoxFuture<'_, _> = Box::pin(turn.reply());
+    let begun = match recorded {
+        Some(turn) => Some(turn),
+        None => output.begun().await,
     };
-    let Some(turn) = begun else {
-        return Err(never_begun(reply.await.err().map(ApiError::from)));
+    let (number, replayed) = match begun {
+        Some(number) => (number, is_replay),
+        // The turn has not begun, or was over before: then the reply is there.
+        None => {
+            let ended = reply.await;
+            let number = replayed_turn(&ended);
+            reply = Box::pin(std::future::ready(ended));
+            match number {
+                Some(number) => (number, true),
+                None => return Err(never_begun(reply.await.err().map(ApiError::from))),
+            }
+        }
     };
-    let clock = api.host.clock().clone();
-    let answering = Answering {
+    let before = match dialect {
+        Dialect::Session => None,
+        Dialect::Agent { .. } => Some(session.info().await?),
+    };
+    let Asked { api, slot, id, since, .. } = asked;
+    let answer = TurnAnswer {
         output,
         session: session.clone(),
+        before,
         reply,
-        clock,
+        replayed,
+        api: api.clone(),
+        principal: slot.principal().clone(),
         since,
         request_id: id,
         ignored,
     };
-    let mut response = sse::respond(&api, slot, sse::StreamPosition::start(turn), |writer| {
-        answering.write(writer)
+    let mut response = sse::respond(&api, slot, sse::StreamPosition::start(number), |writer| {
+        answer.write(writer.speaking(dialect))
     });
     if let Ok(value) = HeaderValue::try_from(session.id().to_string()) {
         response.headers_mut().insert(SESSION_ID, value);
     }
+    idempotency::mark(&mut response, replayed);
     Ok(response)
+}
+
+/// The turn that has answered an earlier message with the same key.
+fn replayed_turn(ended: &Result<Reply, SendError>) -> Option<u64> {
+    match ended {
+        Ok(reply) => reply.replayed.then_some(reply.turn.number),
+        Err(SendError::Failed(ended)) => ended.replayed.then_some(ended.turn.number),
+        Err(_) => None,
+    }
 }
 
 fn never_begun(error: Option<ApiError>) -> ApiError {
     error.unwrap_or_else(|| ApiError::internal("a turn was answered that has not begun"))
-}
-
-/// What would be a promise if it were ignored.
-fn no_idempotency_key(headers: &HeaderMap) -> Result<(), ApiError> {
-    if headers.contains_key("idempotency-key") {
-        return Err(ApiError::not_supported("Idempotency-Key"));
-    }
-    Ok(())
 }

@@ -14,7 +14,7 @@ use dormouse::SessionPatch;
 pub(super) async fn change(
     OneSession(session): OneSession,
     IfMatch(revision): IfMatch,
-    JsonBody { body, ignored }: JsonBody<PatchSession>,
+    JsonBody { body, ignored, .. }: JsonBody<PatchSession>,
 ) -> Result<Tagged<Json<Answered<SessionBody>>>, ApiError> {
     let patch = SessionPatch { revision, ..SessionPatch::try_from(body)? };
     let info = session.change(patch).await?;

@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 
 use super::error::ApiError;
 use super::etag::precondition_failed;
+use super::idempotency::IDEMPOTENT_REPLAYED;
 use super::model::session::SessionBody;
 use dormouse::{
     AgentError, CommandError, CreateError, DamagedSnapshot, FailureCode, FinishedTurn, ForkError,
@@ -57,13 +58,25 @@ impl From<SendError> for ApiError {
                     .with("waiting", waiting)
                     .retry_later()
             }
+            SendError::Busy(turn) => {
+                ApiError::new(StatusCode::CONFLICT, code, text).with("turn", turn).retry_later()
+            }
+            SendError::IdempotencyKeyReused(session) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
+                    .with("id", session.to_string())
+            }
+            SendError::TurnGone(turn) => {
+                ApiError::new(StatusCode::GONE, code, text).with("turn", turn)
+            }
+            SendError::PreconditionFailed(revision) => precondition_failed(revision),
             SendError::ShareSpent => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }
             SendError::Failed(ended) => {
-                let FinishedTurn { turn, session, residency } = *ended;
+                let FinishedTurn { turn, session, residency, replayed } = *ended;
                 // No turn runs once one has failed.
-                failed_turn(&turn, SessionInfo::at_rest(session, residency))
+                let failed = failed_turn(&turn, SessionInfo::at_rest(session, residency));
+                if replayed { failed.header(IDEMPOTENT_REPLAYED, "true") } else { failed }
             }
             SendError::TooLarge => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text),
             SendError::Invalid(error) => error.into(),
@@ -80,7 +93,7 @@ pub(super) fn failed_turn(turn: &TurnRecord, session: SessionInfo) -> ApiError {
         ApiError::new(status_of(failure.code), failure.code.as_str(), failure.message.as_str())
             .with("turn", turn.number)
             .with("cost", turn.cost.as_usd())
-            .with("session", SessionBody::from(session).to_value());
+            .with("session", SessionBody::from(session).without_documents().to_value());
     if failure.code == FailureCode::OutOfMemory { error.retry_later() } else { error }
 }
 
@@ -91,7 +104,9 @@ fn status_of(code: FailureCode) -> StatusCode {
         FailureCode::TurnTimeout => StatusCode::GATEWAY_TIMEOUT,
         FailureCode::FuelExhausted | FailureCode::BudgetExceeded => StatusCode::PAYMENT_REQUIRED,
         FailureCode::MemoryExceeded => StatusCode::PAYLOAD_TOO_LARGE,
-        FailureCode::AgentDeclined | FailureCode::TurnKilled => StatusCode::CONFLICT,
+        FailureCode::AgentDeclined | FailureCode::TurnKilled | FailureCode::TurnInterrupted => {
+            StatusCode::CONFLICT
+        }
         FailureCode::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
         FailureCode::HostFault => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -231,6 +246,13 @@ impl From<CreateError> for ApiError {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
                     .with("pattern", pattern.as_str())
                     .with("validPatterns", [Pattern::Ephemeral.as_str()].as_slice())
+            }
+            CreateError::IdempotencyKeyReused(session) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
+                    .with("id", session.to_string())
+            }
+            CreateError::SessionGone(session) => {
+                ApiError::new(StatusCode::GONE, code, text).with("id", session.to_string())
             }
             CreateError::Store(error) => error.into(),
         }
@@ -382,6 +404,10 @@ mod tests {
         );
         assert_eq!(told(SendError::QueueFull(64)), (429, "queue_full"));
         assert_eq!(told(SendError::ShareSpent), (429, "share_spent"));
+        assert_eq!(told(SendError::Busy(Some(7))), (409, "turn_in_progress"));
+        assert_eq!(told(SendError::IdempotencyKeyReused(id)), (422, "idempotency_key_reused"));
+        assert_eq!(told(SendError::TurnGone(7)), (410, "turn_gone"));
+        assert_eq!(told(SendError::PreconditionFailed(7)), (412, "precondition_failed"));
         assert_eq!(told(SendError::Unavailable(Unavailable::OutOfMemory)), (503, "out_of_memory"));
         assert_eq!(told(CommandError::Unsaved(1)), (409, "state_unsaved"));
         let unusable = || "it has format 1".to_owned();
@@ -403,7 +429,7 @@ mod tests {
 
     #[test]
     fn each_failure_of_a_turn_has_the_status_of_the_contract() {
-        let expected = [422, 422, 409, 502, 504, 402, 402, 413, 409, 503, 500];
+        let expected = [422, 422, 409, 502, 504, 402, 402, 413, 409, 409, 503, 500];
         for (code, status) in FailureCode::ALL.into_iter().zip(expected) {
             assert_eq!(status_of(code).as_u16(), status, "{code:?}");
         }

@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use super::Api;
 use super::error::ApiError;
+use super::idempotency::IDEMPOTENCY_KEY;
 use super::intake::RequestSlot;
 use super::model::ignored::Ignored;
 use super::model::query;
 use super::model::reading::{self, Body};
-use dormouse::{AgentSelector, Host, JsonObject, Principal, SessionHandle, SessionId};
+use dormouse::{AgentSelector, Digest, Host, JsonObject, Principal, SessionHandle, SessionId};
 
 /// What some programs write before a text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -109,13 +110,15 @@ pub(super) struct JsonBody<T> {
     pub(super) body: T,
     /// Its fields that have no meaning.
     pub(super) ignored: Ignored,
+    /// The digest of its bytes, where the request has an idempotency key.
+    pub(super) digest: Option<Digest>,
 }
 
 impl<T: Body> FromRequest<Api> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<JsonBody<T>, ApiError> {
-        if media_type(request.headers()) != Some(MediaType::Json) {
+        if !may_be_json(request.headers()) {
             return Err(wrong_type("application/json"));
         }
         is_utf8(request.headers())?;
@@ -136,21 +139,23 @@ impl<T: Body> FromRequest<Api> for AnyJsonBody<T> {
 
 impl<T: Body> JsonBody<T> {
     async fn read(request: Request, api: &Api) -> Result<JsonBody<T>, ApiError> {
+        let has_key = request.headers().contains_key(IDEMPOTENCY_KEY);
         // Charged as long as there is more than what the type keeps.
         let principal = principal_of(request.extensions())?.clone();
         let mut charge = api.bodies.of(&principal);
         let body = whole(request).await?;
         let (length, most) = (body.len() as u64, api.bodies.most());
-        let read = move || -> Result<(T, Ignored), ApiError> {
+        let read = move || -> Result<JsonBody<T>, ApiError> {
             let weight = weight(&body);
             if weight > most {
                 return Err(too_many_values());
             }
             charge.grow(weight)?;
-            reading::read(object(&body)?)
+            let digest = has_key.then(|| Digest::of(&body));
+            let (body, ignored) = reading::read(object(&body)?)?;
+            Ok(JsonBody { body, ignored, digest })
         };
-        let (body, ignored) = api.documents.work(&principal, length, read).await??;
-        Ok(JsonBody { body, ignored })
+        api.documents.work(&principal, length, read).await?
     }
 }
 
@@ -244,6 +249,15 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     let bare = whole.split(';').next().unwrap_or(whole).trim();
     let known = [("application/json", MediaType::Json), ("application/wasm", MediaType::Wasm)];
     known.into_iter().find(|(name, _)| bare.eq_ignore_ascii_case(name)).map(|(_, kind)| kind)
+}
+
+/// Whether a body may be JSON: it is said to be, or nothing is said, or that it is text, as browsers say of a
+/// body that a script gives as a string. A page of a foreign origin is refused before, by its `Origin`.
+fn may_be_json(headers: &HeaderMap) -> bool {
+    let Some(whole) = headers.get(header::CONTENT_TYPE) else { return true };
+    let bare = whole.to_str().ok().and_then(|whole| whole.split(';').next()).unwrap_or_default();
+    let is_text = bare.trim().eq_ignore_ascii_case("text/plain");
+    is_text || media_type(headers) == Some(MediaType::Json)
 }
 
 /// JSON is UTF-8: who says that it is something else has to be told that it was not read as that.

@@ -2,28 +2,37 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::etag::Tagged;
+use super::idempotency::{self, RequestKey};
 use super::model::create::CreateSession;
 use super::model::listing::{SessionList, SessionsQuery};
 use super::model::session::{Created, Deleted, Resume, SessionBody};
 use super::request::{Caller, Filters, JsonBody, OneSession};
-use dormouse::SessionQuery;
+use dormouse::{Digest, SessionQuery};
 
 /// `POST /api/sessions`
 pub(super) async fn create(
     Caller(host): Caller,
+    RequestKey(key): RequestKey,
     body: Option<JsonBody<CreateSession>>,
-) -> Result<Tagged<(StatusCode, Json<Created>)>, ApiError> {
-    let JsonBody { body, ignored } = body.unwrap_or_default();
-    let created = host.sessions().create_with_info(body.try_into()?).await?;
+) -> Result<Response, ApiError> {
+    let JsonBody { body, ignored, digest } = body.unwrap_or_default();
+    let (new, sessions) = (body.try_into()?, host.sessions());
+    let created = match key {
+        None => sessions.create_with_info(new).await?,
+        Some(key) => sessions.create_once(new, &key, digest.unwrap_or(Digest::of(b""))).await?,
+    };
     let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let resume = created.resume.map(Resume::from);
     let revision = created.session.session.revision;
     let session = created.session.into();
     let answer = (status, Json(Created { session, resume, ignored }));
-    Ok(Tagged { revision, answer })
+    let mut response = Tagged { revision, answer }.into_response();
+    idempotency::mark(&mut response, created.replayed);
+    Ok(response)
 }
 
 /// `GET /api/sessions`

@@ -30,7 +30,7 @@ pub(super) async fn fork(
     OneSession(session): OneSession,
     body: Option<JsonBody<ForkSession>>,
 ) -> Result<(StatusCode, Json<Answered<Forked>>), ApiError> {
-    let JsonBody { body, ignored } = body.unwrap_or_default();
+    let JsonBody { body, ignored, .. } = body.unwrap_or_default();
     let count = body.count()?;
     let snapshot = body.snapshot_id.map(|SnapshotName(id)| id);
     let forks = session.fork(Fork { snapshot, count }).await?;
@@ -42,7 +42,7 @@ pub(super) async fn fork(
 /// `POST …/rewind`
 pub(super) async fn rewind(
     OneSession(session): OneSession,
-    JsonBody { body, ignored }: JsonBody<RewindSession>,
+    JsonBody { body, ignored, .. }: JsonBody<RewindSession>,
 ) -> Result<Json<Answered<Ordered>>, ApiError> {
     let SnapshotName(snapshot) = needed("snapshotId", body.snapshot_id, "is needed")?;
     Ok(Ordered::answer("Session is rewound", session.rewind(snapshot).await?, ignored))

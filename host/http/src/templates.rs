@@ -15,7 +15,7 @@ use dormouse::NewTemplate;
 /// `POST /api/templates`
 pub(super) async fn create(
     Caller(host): Caller,
-    JsonBody { body, ignored }: JsonBody<CreateTemplate>,
+    JsonBody { body, ignored, .. }: JsonBody<CreateTemplate>,
 ) -> Result<(StatusCode, Json<Answered<TemplateBody>>), ApiError> {
     let name = needed("name", body.name, "is needed")?;
     let missing = "is needed: the id of a snapshot, or of a session";

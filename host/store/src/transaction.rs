@@ -219,6 +219,16 @@ impl Transaction {
         Transaction { expect: vec![before(&session)], writes: vec![record(session, head)], events }
     }
 
+    /// Keep what a message with an idempotency key has led to.
+    #[must_use]
+    pub fn idempotency(record: IdempotencyRecord) -> Transaction {
+        Transaction {
+            expect: vec![Expect::NewIdempotencyKey(record.key.clone())],
+            writes: vec![Write::Idempotency(Box::new(record))],
+            events: Vec::new(),
+        }
+    }
+
     /// Log what happened to a session without changing it.
     #[must_use]
     pub fn log(session: SessionId, events: Vec<Event>) -> Transaction {

@@ -257,13 +257,10 @@ async fn a_body_of_another_type_or_shape_is_refused() {
         .await;
         (answer.status, answer.body)
     };
-    for kind in [
-        None,
-        Some("text/plain"),
-        Some("application/x-www-form-urlencoded"),
-        Some("multipart/form-data; boundary=x"),
-    ] {
-        is_error(&post(kind, "{}").await, 415, "unsupported_media_type");
+    for kind in
+        ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/html"]
+    {
+        is_error(&post(Some(kind), "{}").await, 415, "unsupported_media_type");
     }
     for body in ["{", "[]", "7", "\"text\"", "null", "{\"a\":}", "{\"a\":1}}"] {
         is_error(&post(Some("application/json"), body).await, 400, "invalid_json");

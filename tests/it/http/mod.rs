@@ -1,6 +1,7 @@
 //! The API as an application sees it: over a real socket, with a client that knows nothing of Rust.
 
 mod agents;
+mod busy;
 mod cleanup;
 mod commands;
 mod connections;
@@ -12,6 +13,7 @@ mod follow;
 mod guard;
 mod health;
 mod history;
+mod idempotency;
 mod json;
 mod lifecycle;
 mod listing;
@@ -20,6 +22,7 @@ mod messages;
 mod names;
 mod operations;
 mod patch;
+mod readers;
 mod reconnect;
 mod refused;
 mod snapshots;
@@ -113,7 +116,9 @@ impl Event {
 
     /// The text of a delta.
     fn text(&self) -> &str {
-        self.data["data"]["event"]["delta"]["text"].as_str().unwrap()
+        let data = &self.data["data"];
+        let delta = data.get("event").unwrap_or(data).get("delta").unwrap();
+        delta["text"].as_str().unwrap()
     }
 
     /// The number in the id, after the turn and the attempt.

@@ -115,7 +115,7 @@ async fn a_stranger_takes_no_place_in_the_queue_of_a_session() {
     assert_eq!(status, 201, "{session}");
     let id = session["id"].as_str().unwrap().to_owned();
     let handle = ann.sessions().get(id.parse().unwrap());
-    let busy = handle.stream("sleep 86400000").unwrap();
+    let busy = handle.stream("sleep 86400000").await.unwrap();
     assert_eq!(busy.output().begun().await, Some(1));
 
     let path = format!("/api/sessions/{id}");
@@ -128,9 +128,9 @@ async fn a_stranger_takes_no_place_in_the_queue_of_a_session() {
     }
     assert_eq!(server.test.host.stats().queued, 0);
     // Two messages and an order of the owner have their places.
-    let one = handle.stream("one").unwrap();
-    let two = handle.stream("two").unwrap();
-    assert!(handle.stream("three").is_err());
+    let one = handle.stream("one").await.unwrap();
+    let two = handle.stream("two").await.unwrap();
+    assert!(handle.stream("three").await.is_err());
     server.advance(Duration::from_secs(120));
     assert!(busy.reply().await.is_err());
     assert_eq!(one.reply().await.unwrap().text(), "turn 1: one");

@@ -8,8 +8,9 @@ use crate::catalog::AgentError;
 use crate::session::request::{CommandError, SendError, Unavailable};
 use crate::turn::admission::TurnDenied;
 use dormouse_domain::code::{
-    AGENT_NOT_FOUND, INTERNAL, INVALID_FIELD, NOT_ACTIVE, NOT_OWNER, OUT_OF_MEMORY,
-    PRECONDITION_FAILED, SESSION_NOT_FOUND, SHUTTING_DOWN, UNUSABLE,
+    AGENT_NOT_FOUND, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_FIELD, NOT_ACTIVE, NOT_OWNER,
+    OUT_OF_MEMORY, PRECONDITION_FAILED, SESSION_NOT_FOUND, SHUTTING_DOWN, TURN_IN_PROGRESS,
+    UNUSABLE,
 };
 use dormouse_domain::state::Cause;
 use dormouse_domain::turn::TurnOutcome;
@@ -23,6 +24,10 @@ impl SendError {
             SendError::Unavailable(error) => error.code(),
             SendError::Denied(denied) => denied.code(),
             SendError::QueueFull(_) => "queue_full",
+            SendError::Busy(_) => TURN_IN_PROGRESS,
+            SendError::IdempotencyKeyReused(_) => IDEMPOTENCY_KEY_REUSED,
+            SendError::TurnGone(_) => "turn_gone",
+            SendError::PreconditionFailed(_) => PRECONDITION_FAILED,
             SendError::ShareSpent => "share_spent",
             SendError::Failed(ended) => match &ended.turn.outcome {
                 TurnOutcome::Failed(failure) => failure.code.as_str(),
@@ -73,7 +78,7 @@ impl CommandError {
             CommandError::InvalidTransition(error) => error.code(),
             CommandError::Unsaved(_) => "state_unsaved",
             CommandError::NotActive(_) => NOT_ACTIVE,
-            CommandError::TurnInProgress => "turn_in_progress",
+            CommandError::TurnInProgress => TURN_IN_PROGRESS,
             CommandError::NoSnapshot(_) => "snapshot_not_found",
             CommandError::OtherAgent(_) => "other_agent",
             CommandError::NotUpgraded(_) => "upgrade_failed",
@@ -109,6 +114,8 @@ impl CreateError {
             CreateError::OtherAgent(_) => "other_agent",
             CreateError::Template(error) => error.code(),
             CreateError::Origin(error) => error.code(),
+            CreateError::IdempotencyKeyReused(_) => IDEMPOTENCY_KEY_REUSED,
+            CreateError::SessionGone(_) => "session_gone",
             CreateError::Store(error) => error.code(),
         }
     }

@@ -1,4 +1,4 @@
-//! A session of a host: what can be said to it and asked of it.
+//! A session of a host: what can be asked of it. What can be said to it is in `message`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,14 @@ use super::Host;
 use crate::event::{self, EventFilter};
 use crate::session::registry::Registry;
 use crate::session::request::{
-    Command, CommandError, CommandResult, FinishedTurn, MAX_MESSAGE, MAX_PARTS, MAX_REASON,
-    SendError, SessionInfo, Unavailable,
+    Command, CommandError, CommandResult, MAX_REASON, SessionInfo, Unavailable,
 };
 use crate::turn::output::TurnOutput;
-use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::{Cursor, SleepCause};
 use dormouse_domain::id::SessionId;
-use dormouse_domain::json;
 use dormouse_domain::patch::{SessionPatch, StatusChange};
 use dormouse_domain::state::{Cause, Move, Reason, Status};
-use dormouse_domain::turn::{Delta, Part, TurnOutcome, TurnRecord, text_of};
+use dormouse_domain::turn::TurnRecord;
 use dormouse_store::{Bound, EventEntry, Page, StoreError};
 
 /// A handle on a session.
@@ -46,101 +43,6 @@ impl From<SessionReadError> for CommandError {
             SessionReadError::NotFound(id) => Unavailable::NotFound(id).into(),
             SessionReadError::Store(error) => error.into(),
         }
-    }
-}
-
-/// The answer to a message.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// The turn that answered it.
-    pub turn: TurnRecord,
-    /// The session after it.
-    pub session: SessionInfo,
-}
-
-impl Reply {
-    /// What was answered.
-    #[must_use]
-    pub fn content(&self) -> &[Part] {
-        match &self.turn.outcome {
-            TurnOutcome::Answered { content, .. } => content,
-            TurnOutcome::Failed(_) => &[],
-        }
-    }
-
-    /// The text of the answer.
-    #[must_use]
-    pub fn text(&self) -> String {
-        text_of(self.content())
-    }
-
-    /// Whether the state after the turn outlives the process, or there is none.
-    #[must_use]
-    pub fn is_durable(&self) -> bool {
-        matches!(self.turn.outcome, TurnOutcome::Answered { durable: true, .. })
-    }
-}
-
-/// A message to a session, made of parts: text, JSON documents, bytes with a media type.
-pub struct Message {
-    /// Its parts.
-    pub content: Vec<Part>,
-}
-
-impl From<&str> for Message {
-    fn from(text: &str) -> Message {
-        Message { content: vec![Part::Text(text.to_owned())] }
-    }
-}
-
-impl From<String> for Message {
-    fn from(text: String) -> Message {
-        Message { content: vec![Part::Text(text)] }
-    }
-}
-
-impl From<Vec<Part>> for Message {
-    fn from(content: Vec<Part>) -> Message {
-        Message { content }
-    }
-}
-
-/// A turn under way: what it streams, and in the end its reply.
-pub struct TurnStream {
-    output: TurnOutput,
-    registry: Arc<Registry>,
-    answer: tokio::sync::oneshot::Receiver<Result<FinishedTurn, SendError>>,
-}
-
-impl TurnStream {
-    /// What the agent streams, from the beginning. Provisional until [`TurnStream::reply`] is there.
-    pub fn deltas(&self) -> impl Stream<Item = Delta> + Send + 'static {
-        let output = self.output.clone();
-        futures::stream::unfold((output, 0), |(output, place)| async move {
-            let delta = output.get(place).await?;
-            Some((delta, (output, place + 1)))
-        })
-    }
-
-    /// The buffer that [`TurnStream::deltas`] reads: it also tells when the agent is being called.
-    #[must_use]
-    pub fn output(&self) -> TurnOutput {
-        self.output.clone()
-    }
-
-    /// Wait for the reply.
-    ///
-    /// # Errors
-    /// [`SendError`], as [`SessionHandle::send`].
-    pub async fn reply(self) -> Result<Reply, SendError> {
-        let ended = match self.answer.await {
-            Ok(ended) => ended?,
-            Err(_) if self.registry.services().liveness.is_closed() => {
-                return Err(Unavailable::ShuttingDown.into());
-            }
-            Err(_) => return Err(Unavailable::Host("its task has died".to_owned()).into()),
-        };
-        Ok(Reply { session: self.registry.info(ended.session), turn: ended.turn })
     }
 }
 
@@ -173,37 +75,6 @@ impl SessionHandle {
     /// [`SessionReadError::NotFound`]
     pub async fn status(&self) -> Result<Status, SessionReadError> {
         Ok(self.info().await?.status())
-    }
-
-    /// Send a message and wait for the reply. The turn goes on if the caller does not wait.
-    ///
-    /// # Errors
-    /// [`SendError`]: a message that begun no turn has left nothing behind; a turn that failed has
-    /// left its bill and its record.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<Reply, SendError> {
-        self.stream(message)?.reply().await
-    }
-
-    /// Send a message and follow what the agent streams.
-    ///
-    /// # Errors
-    /// [`SendError`] where the message is not taken.
-    pub fn stream(&self, message: impl Into<Message>) -> Result<TurnStream, SendError> {
-        let content = message.into().content;
-        let bytes: usize = content.iter().map(Part::len).sum();
-        if bytes > MAX_MESSAGE || content.len() > MAX_PARTS || content.is_empty() {
-            return Err(SendError::TooLarge);
-        }
-        for (place, part) in (1..).zip(&content) {
-            if let Part::Json(text) = part {
-                json::check(text).map_err(|error| {
-                    let problem = format!("part {place} is no JSON document: {error}");
-                    InvalidField::new("content", problem)
-                })?;
-            }
-        }
-        let (answer, output) = self.registry().send(self.id, self.host.caller.clone(), content)?;
-        Ok(TurnStream { output, answer, registry: self.registry().clone() })
     }
 
     /// What the running turn has streamed so far and will stream, with the number of the turn.
@@ -404,7 +275,7 @@ impl SessionHandle {
         }
     }
 
-    fn registry(&self) -> &Arc<Registry> {
+    pub(super) fn registry(&self) -> &Arc<Registry> {
         &self.host.inner.registry
     }
 }

@@ -7,6 +7,7 @@ use super::templates::TemplateError;
 use super::threads::Thread;
 use super::{Host, SessionHandle};
 use crate::catalog::AgentError;
+use crate::session::idempotency;
 use crate::session::request::{CommandError, SessionInfo};
 use dormouse_domain::agent::{Agent, AgentRef, Digest, Statefulness};
 use dormouse_domain::creation::{
@@ -18,6 +19,7 @@ use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::Residency;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::template::Template;
+use dormouse_domain::turn::IdempotencyKey;
 use dormouse_sandbox::environment;
 use dormouse_store::{
     NewSessionRecord, SessionCursor, SessionQuery, Statistics, StatisticsQuery, StoreError,
@@ -65,6 +67,17 @@ pub enum CreateError {
     /// The state that the session should start from could not be saved or read.
     #[error(transparent)]
     Origin(#[from] CommandError),
+    /// The idempotency key came with another request before, for this session. Nothing was created.
+    #[error(
+        "this idempotency key was sent with another request, for session {0}; send each request with a key of \
+         its own"
+    )]
+    IdempotencyKeyReused(SessionId),
+    /// The session that this request has created is not there any more. Nothing was created.
+    #[error(
+        "the request was handled before, and has created session {0}, which is not there any more"
+    )]
+    SessionGone(SessionId),
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -82,10 +95,12 @@ struct StartingPoint {
 pub struct CreatedSession {
     /// The session.
     pub session: SessionInfo,
-    /// What became of the wish to resume, where there was one.
+    /// What became of the wish to resume, where there was one and this call has created the session.
     pub resume: Option<Resumption>,
     /// Whether it was created: a thread may have an open session already.
     pub is_new: bool,
+    /// Whether an earlier call with the same idempotency key has created the session, which is as it is now.
+    pub replayed: bool,
 }
 
 /// The sessions of a host.
@@ -137,23 +152,77 @@ impl Sessions {
     /// # Errors
     /// As [`Sessions::create`].
     pub async fn create_with_info(&self, new: NewSession) -> Result<CreatedSession, CreateError> {
-        let inner = &self.0.inner;
-        let Some(key) = new.thread_key.clone() else { return self.create_new(new).await };
-        let (owner, user_id) = (self.0.caller.clone(), new.user_id.clone());
-        let _alone = inner.threads.lock(Thread { owner, user_id, key: key.clone() }).await;
-        let Some(newest) = self.of_thread(&key, new.user_id.as_deref()).await? else {
-            return self.create_new(new).await;
-        };
-        match creation::next_of_thread(&newest.session, inner.clock.now()) {
-            NextOfThread::Here => {
-                Ok(CreatedSession { session: newest, resume: None, is_new: false })
+        self.create_with(new, None).await
+    }
+
+    /// Create a session once, however often the same request comes with this idempotency key: for
+    /// [`IDEMPOTENCY_KEY_LIFETIME`](crate::IDEMPOTENCY_KEY_LIFETIME), also after a restart. The digest tells the
+    /// request from others. A request that was refused leaves the key free.
+    ///
+    /// # Errors
+    /// As [`Sessions::create`], and [`CreateError::IdempotencyKeyReused`].
+    pub async fn create_once(
+        &self,
+        new: NewSession,
+        key: &str,
+        request: Digest,
+    ) -> Result<CreatedSession, CreateError> {
+        let key = IdempotencyKey { owner: self.0.caller.clone(), key: key.to_owned() };
+        if let Some(created) = self.created_before(&key, request).await? {
+            return Ok(created);
+        }
+        match self.create_with(new, Some((&key, request))).await {
+            // The same request was faster.
+            Err(CreateError::Store(StoreError::IdempotencyKeyUsed(session))) => {
+                let created = self.created_before(&key, request).await?;
+                created.ok_or(CreateError::SessionGone(session))
             }
-            NextOfThread::From(head) => self.create_new(new.going_on_from(head)).await,
-            NextOfThread::Fresh => self.create_new(new).await,
+            created => created,
         }
     }
 
-    async fn create_new(&self, new: NewSession) -> Result<CreatedSession, CreateError> {
+    /// The session that an earlier request with this key has created.
+    async fn created_before(
+        &self,
+        key: &IdempotencyKey,
+        request: Digest,
+    ) -> Result<Option<CreatedSession>, CreateError> {
+        let inner = &self.0.inner;
+        let Some(known) = inner.store.idempotency(key.clone()).await? else { return Ok(None) };
+        if known.request != request {
+            return Err(CreateError::IdempotencyKeyReused(known.session));
+        }
+        let session = inner.registry.get(known.session).await?;
+        let session = session.ok_or(CreateError::SessionGone(known.session))?;
+        Ok(Some(CreatedSession { session, resume: None, is_new: true, replayed: true }))
+    }
+
+    async fn create_with(
+        &self,
+        new: NewSession,
+        once: Option<(&IdempotencyKey, Digest)>,
+    ) -> Result<CreatedSession, CreateError> {
+        let inner = &self.0.inner;
+        let Some(key) = new.thread_key.clone() else { return self.create_new(new, once).await };
+        let (owner, user_id) = (self.0.caller.clone(), new.user_id.clone());
+        let _alone = inner.threads.lock(Thread { owner, user_id, key: key.clone() }).await;
+        let Some(newest) = self.of_thread(&key, new.user_id.as_deref()).await? else {
+            return self.create_new(new, once).await;
+        };
+        match creation::next_of_thread(&newest.session, inner.clock.now()) {
+            NextOfThread::Here => {
+                Ok(CreatedSession { session: newest, resume: None, is_new: false, replayed: false })
+            }
+            NextOfThread::From(head) => self.create_new(new.going_on_from(head), once).await,
+            NextOfThread::Fresh => self.create_new(new, once).await,
+        }
+    }
+
+    async fn create_new(
+        &self,
+        new: NewSession,
+        once: Option<(&IdempotencyKey, Digest)>,
+    ) -> Result<CreatedSession, CreateError> {
         let inner = &self.0.inner;
         // Before the agents are held: this may wait for a turn.
         let (new, from, resume) = self.start(new).await?;
@@ -186,9 +255,19 @@ impl Sessions {
             events.push(Event::session(&session, now, attempt));
         }
         let creation = NewSessionRecord { session: Arc::clone(&session), head };
-        inner.store.commit(Transaction::create(vec![creation], events)).await?;
+        let mut transaction = Transaction::create(vec![creation], events);
+        if let Some((key, request)) = once {
+            let record = idempotency::record(key, request, (id, 0), now);
+            transaction = transaction.and(Transaction::idempotency(record));
+        }
+        inner.store.commit(transaction).await?;
         inner.services.note_deadline(&session);
-        Ok(CreatedSession { session: inner.registry.info(session), resume, is_new: true })
+        Ok(CreatedSession {
+            session: inner.registry.info(session),
+            resume,
+            is_new: true,
+            replayed: false,
+        })
     }
 
     /// What is asked for, the snapshot that the session starts from, and what became of the wish to resume.

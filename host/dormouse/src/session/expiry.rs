@@ -1,12 +1,14 @@
-//! Removes what is too old, where things are kept for a time only: snapshots, turns and events.
+//! Removes what is too old of what is kept for a time only: idempotency keys, and where it is so configured
+//! snapshots, turns and events.
 //!
 //! One task. It walks all sessions a few at a time, eight times in the shortest of these times, so
-//! that nothing stays much longer than it should. Where nothing goes by its age, there is none.
+//! that nothing stays much longer than it should.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::services::Services;
+use dormouse_domain::message::IDEMPOTENCY_KEY_LIFETIME;
 use dormouse_store::Retention;
 
 /// The longest and the shortest time between two walks.
@@ -15,9 +17,8 @@ const OFTEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Remove what is too old, for ever. Ends when it is dropped.
 pub(crate) async fn keep(services: Arc<Services>, retention: Retention) {
     let Retention { snapshots_for, turns_for, events_for, .. } = retention;
-    let Some(shortest) = [snapshots_for, turns_for, events_for].into_iter().flatten().min() else {
-        return;
-    };
+    let history = [snapshots_for, turns_for, events_for].into_iter().flatten();
+    let shortest = history.fold(IDEMPOTENCY_KEY_LIFETIME, Duration::min);
     let Some(upkeep) = services.store.upkeep() else { return };
     let pause = (shortest / 8).clamp(OFTEN.0, OFTEN.1);
     loop {

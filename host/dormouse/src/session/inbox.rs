@@ -2,11 +2,16 @@
 //!
 //! | what comes | while a turn is in progress |
 //! | --- | --- |
-//! | a message | waits behind the messages before it |
+//! | a message | waits behind the messages before it; or is denied, or ends the turn and is the next |
+//! | a message with the key of one that waits or is being answered | follows that one |
 //! | stop | the turn may finish within the grace period |
 //! | terminate, kill, delete, a patch that terminates | the turn ends now |
 //! | rewind, resume, upgrade | is denied: the turn would end on another state |
 //! | pause, sleep, wake, save, any other patch, what is due | waits for the end of the turn |
+//!
+//! A message with an idempotency key is told from others by that key, and by the digest of its request: another
+//! request with the same key is denied. What was answered before, the inbox does not know: the driver reads it
+//! in the store before it begins a turn.
 //!
 //! Between two turns everything is accepted that there is room for. Commands are taken before messages.
 //! The interrupt of a command lasts until the driver takes work that does not interrupt and no command is
@@ -16,10 +21,14 @@
 //! the driver.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::request::Command;
+use dormouse_domain::agent::Digest;
+use dormouse_domain::message::OnBusy;
 use dormouse_domain::patch::StatusChange;
 use dormouse_domain::state::Move;
+use dormouse_domain::turn::IdempotencyKey;
 
 /// The most commands that wait for one session. Commands are carried out in microseconds once the running
 /// turn is over; a client that has more than this waiting is out of control.
@@ -30,6 +39,8 @@ pub(crate) const MAX_COMMANDS: usize = 64;
 pub(crate) enum Interrupt {
     /// The turn goes on.
     None,
+    /// The turn ends now, and the session goes on with a message that came later.
+    Replace,
     /// The turn may finish within the grace period.
     Finish,
     /// The turn ends now.
@@ -41,6 +52,42 @@ pub(crate) enum Interrupt {
 pub(crate) struct Accepted {
     /// Whether a turn is in progress: what was accepted waits for its end.
     pub(crate) turn_in_progress: bool,
+}
+
+/// The idempotency key of a message, and the turn `T` that those follow who send the message again.
+#[derive(Debug)]
+pub(crate) struct MessageKey<T> {
+    pub(crate) key: IdempotencyKey,
+    /// The digest of the request.
+    pub(crate) request: Digest,
+    pub(crate) turn: T,
+}
+
+/// What the inbox has to know of a message.
+#[derive(Debug)]
+pub(crate) struct Terms<T> {
+    pub(crate) key: Option<Arc<MessageKey<T>>>,
+    pub(crate) on_busy: OnBusy,
+}
+
+/// What becomes of a message.
+#[derive(Debug)]
+pub(crate) enum Sent<T> {
+    /// It waits.
+    Queued,
+    /// A message with this key waits or is being answered: this one was not added, and its sender follows that.
+    Attached(Arc<MessageKey<T>>),
+}
+
+/// Why a message does not wait; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageDenied {
+    /// Too many messages wait.
+    QueueFull(QueueFull),
+    /// The session is busy, and the message is not to wait. Has the number of the turn that runs.
+    Busy(Option<u64>),
+    /// Another request came with the same key, and waits or is being answered.
+    KeyReused,
 }
 
 /// There is no room for one more; nothing was added.
@@ -79,34 +126,66 @@ enum Turn {
 
 /// Messages, and commands with the channel `R` of their answer, that wait for one session.
 #[derive(Debug)]
-pub(crate) struct Inbox<M, R> {
-    messages: VecDeque<M>,
+pub(crate) struct Inbox<M, T, R> {
+    messages: VecDeque<(M, Option<Arc<MessageKey<T>>>)>,
     commands: VecDeque<(Command, R)>,
     max_messages: usize,
     running: Option<Turn>,
+    /// The key of the message whose turn is in progress.
+    running_key: Option<Arc<MessageKey<T>>>,
     interrupt: Interrupt,
 }
 
-impl<M, R> Inbox<M, R> {
+impl<M, T, R> Inbox<M, T, R> {
     /// An empty inbox that takes this many messages.
-    pub(crate) fn new(max_messages: usize) -> Inbox<M, R> {
+    pub(crate) fn new(max_messages: usize) -> Inbox<M, T, R> {
         Inbox {
             messages: VecDeque::new(),
             commands: VecDeque::new(),
             max_messages,
             running: None,
+            running_key: None,
             interrupt: Interrupt::None,
         }
     }
 
-    /// Add a message behind all others.
-    pub(crate) fn try_send(&mut self, message: M) -> Result<Accepted, QueueFull> {
-        let waiting = self.messages.len();
-        if waiting >= self.max_messages {
-            return Err(QueueFull { waiting });
+    /// Add a message: behind all others, or before them where it interrupts. One whose key is known follows
+    /// the message that came with the key first.
+    pub(crate) fn try_send(
+        &mut self,
+        message: M,
+        terms: Terms<T>,
+    ) -> Result<Sent<T>, MessageDenied> {
+        let Terms { key, on_busy } = terms;
+        if let Some(first) = key.as_ref().and_then(|key| self.same_key(&key.key)) {
+            let is_same = key.is_some_and(|key| key.request == first.request);
+            return if is_same { Ok(Sent::Attached(first)) } else { Err(MessageDenied::KeyReused) };
         }
-        self.messages.push_back(message);
-        Ok(self.accepted())
+        let waiting = self.messages.len();
+        let is_busy = self.running.is_some() || waiting > 0;
+        if is_busy && on_busy == OnBusy::Reject {
+            return Err(MessageDenied::Busy(self.running_turn()));
+        }
+        if waiting >= self.max_messages {
+            return Err(MessageDenied::QueueFull(QueueFull { waiting }));
+        }
+        match on_busy {
+            OnBusy::Queue | OnBusy::Reject => self.messages.push_back((message, key)),
+            OnBusy::Interrupt => {
+                if self.running.is_some() {
+                    self.interrupt = self.interrupt.max(Interrupt::Replace);
+                }
+                self.messages.push_front((message, key));
+            }
+        }
+        Ok(Sent::Queued)
+    }
+
+    /// The message with this key that waits or is being answered.
+    fn same_key(&self, key: &IdempotencyKey) -> Option<Arc<MessageKey<T>>> {
+        let waiting = self.messages.iter().filter_map(|(_, key)| key.as_ref());
+        let mut known = self.running_key.iter().chain(waiting);
+        known.find(|known| known.key == *key).cloned()
     }
 
     /// Add a command behind all others. One that ends the session interrupts the turn at once.
@@ -129,10 +208,14 @@ impl<M, R> Inbox<M, R> {
 
     /// Take what comes next. A message begins a turn, until [`Inbox::turn_over`].
     pub(crate) fn next(&mut self) -> Option<NextWork<M, R>> {
-        self.running = None;
+        self.turn_over();
         let next = match self.commands.pop_front() {
             Some((command, reply)) => NextWork::Command(command, reply),
-            None => NextWork::Message(self.messages.pop_front()?),
+            None => {
+                let (message, key) = self.messages.pop_front()?;
+                self.running_key = key;
+                NextWork::Message(message)
+            }
         };
         let interrupts = match &next {
             NextWork::Command(command, _) => interrupt_of(command) > Interrupt::None,
@@ -156,6 +239,7 @@ impl<M, R> Inbox<M, R> {
     /// The turn that was begun is over.
     pub(crate) fn turn_over(&mut self) {
         self.running = None;
+        self.running_key = None;
     }
 
     /// The host ends what is in progress.

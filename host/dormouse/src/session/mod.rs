@@ -2,6 +2,7 @@
 //! rules of its life, is in the crate `dormouse-domain`.
 //!
 //! - [`request`]: what can be asked of a session, and what comes back.
+//! - `idempotency`: what a message with an idempotency key has led to.
 //! - `inbox`: what waits for a session, and what each arrival does to the turn in progress; pure.
 //! - `registry`: finds or starts the driver of a session. Look-up-or-start and
 //!   remove-when-idle are one critical section, so that two drivers never meet.
@@ -17,6 +18,7 @@
 
 pub(crate) mod driver;
 pub(crate) mod expiry;
+pub(crate) mod idempotency;
 pub(crate) mod inbox;
 pub(crate) mod liveness;
 pub(crate) mod registry;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -14,30 +14,32 @@ use tokio::task::JoinSet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::driver;
-use super::inbox::{Accepted, CommandDenied, Inbox, Interrupt, NextWork, QueueFull};
+use super::inbox::{Accepted, CommandDenied, Inbox, Interrupt, MessageKey, NextWork, Sent, Terms};
 use super::request::{
-    Command, CommandError, CommandReply, CommandResult, FinishedTurn, MAX_WEIGHT, QueuedMessage,
-    SendError, SessionInfo, Unavailable,
+    AnswerSource, Command, CommandError, CommandReply, CommandResult, FollowedTurn, MAX_WEIGHT,
+    NewMessage, QueuedMessage, SendError, SessionInfo, Unavailable,
 };
 use super::residents::{Eviction, InstancePermit, Resident};
 use super::services::Services;
-use crate::turn::output::TurnOutput;
+use crate::turn::output::{OutputGuard, TurnOutput};
 use dormouse_base::memory::pool::{ChargeRefused, Pool};
 use dormouse_base::shares::Callers;
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{Part, Sender};
+use dormouse_domain::turn::Sender;
 use dormouse_store::StoreError;
 
 const SHARDS: usize = 32;
+
+type SessionInbox = Inbox<QueuedMessage, FollowedTurn, CommandReply>;
 
 /// A session that has work.
 struct Entry {
     /// The owner of the session, where it is known without asking the store.
     owner: Option<Principal>,
-    inbox: Inbox<QueuedMessage, CommandReply>,
+    inbox: SessionInbox,
     /// Tells the driver of the interrupt that the inbox has decided.
     interrupt: watch::Sender<Interrupt>,
     residency: Residency,
@@ -94,15 +96,15 @@ impl Registry {
         &self.services
     }
 
-    /// Send a message. The answer comes through the channel; a receiver that goes away does not
-    /// stop the turn. Until then its caller, who is the owner of the session or is refused, has a share
+    /// Send a message. A receiver of the answer that goes away does not stop the turn. Until then its caller, who is the owner of the session or is refused, has a share
     /// of the memory that there is for messages.
     pub(crate) fn send(
         self: &Arc<Self>,
         id: SessionId,
         caller: Principal,
-        content: Vec<Part>,
-    ) -> Result<(oneshot::Receiver<Result<FinishedTurn, SendError>>, TurnOutput), SendError> {
+        message: NewMessage,
+    ) -> Result<AnswerSource, SendError> {
+        let NewMessage { content, key, on_busy, if_revision } = message;
         let mut charge = self.messages.of(&caller);
         charge.grow(QueuedMessage::weight(&content)).map_err(|uncharged| match uncharged {
             ChargeRefused::Share => SendError::ShareSpent,
@@ -110,20 +112,27 @@ impl Registry {
         })?;
         let (answer, receiver) = oneshot::channel();
         let output = TurnOutput::charged(self.services.memory.account());
+        let key = key.map(|(key, request)| {
+            let turn = FollowedTurn { output: output.clone(), refusal: OnceLock::new() };
+            Arc::new(MessageKey { key, request, turn })
+        });
+        let terms = Terms { key: key.clone(), on_busy };
         let message = QueuedMessage {
             sender: Sender::User,
             content,
-            output: output.clone(),
+            key,
+            if_revision,
+            output: OutputGuard(output.clone()),
             answer,
             _charge: charge,
         };
-        self.add(id, Some(&caller), |inbox| inbox.try_send(message)).map_err(|refused| {
-            match refused {
-                Refused::Denied(QueueFull { waiting }) => SendError::QueueFull(waiting),
-                Refused::Unavailable(error) => error.into(),
-            }
-        })?;
-        Ok((receiver, output))
+        let sent = self.add(id, Some(&caller), |inbox| inbox.try_send(message, terms));
+        match sent {
+            Ok(Sent::Queued) => Ok(AnswerSource::Driver(receiver, output)),
+            Ok(Sent::Attached(key)) => Ok(AnswerSource::Followed(key)),
+            Err(Refused::Unavailable(error)) => Err(error.into()),
+            Err(Refused::Denied(denied)) => Err(SendError::of(denied, id)),
+        }
     }
 
     /// Give a command, and wait until it is carried out. Returns the session after it.
@@ -393,12 +402,12 @@ impl Registry {
 
     /// Queue work for a session. To a caller who is not its owner there is no such session: what that
     /// caller sends takes no place in the inbox, and starts nothing. `None`: the host itself.
-    fn add<D>(
+    fn add<T, D>(
         self: &Arc<Self>,
         id: SessionId,
         caller: Option<&Principal>,
-        add: impl FnOnce(&mut Inbox<QueuedMessage, CommandReply>) -> Result<Accepted, D>,
-    ) -> Result<Accepted, Refused<D>> {
+        add: impl FnOnce(&mut SessionInbox) -> Result<T, D>,
+    ) -> Result<T, Refused<D>> {
         let mut shard = self.shard(id);
         // Inside the lock: `shut_down`, which counts the drivers after closing, counts this one.
         if self.services.liveness.is_closed() {

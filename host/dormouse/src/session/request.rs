@@ -3,18 +3,20 @@
 //! A [`QueuedMessage`] becomes a turn; a [`Command`] changes the session in another way. Both wait in the
 //! inbox of the session, each with a channel for its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::turn::admission::TurnDenied;
-use crate::turn::output::TurnOutput;
+use crate::turn::output::{OutputGuard, TurnOutput};
 use dormouse_base::memory::pool::Charge;
 use dormouse_domain::agent::{AgentRef, Digest};
-use dormouse_domain::turn::{Part, Sender, TurnOutcome, TurnRecord};
+use dormouse_domain::message::OnBusy;
+use dormouse_domain::turn::{IdempotencyKey, Part, Sender, TurnOutcome, TurnRecord};
 use dormouse_store::StoreError;
 
+use super::inbox::{MessageDenied, MessageKey, QueueFull};
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{SessionId, SnapshotId};
@@ -36,7 +38,7 @@ const NO_ROOM: &str = "the host has no memory or place for one more instance; tr
                        operator raise `memory-budget` or `max-residents`";
 
 /// Why the host can do nothing with a session now, whatever it is asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Unavailable {
     /// There is no such session.
     #[error("Session not found")]
@@ -96,7 +98,7 @@ impl From<DamagedSnapshot> for CommandError {
 /// # host.shut_down().await?;
 /// # Ok(()) }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SendError {
     /// The host can do nothing with the session now. No turn was begun.
     #[error(transparent)]
@@ -109,6 +111,26 @@ pub enum SendError {
         "the queue of the session is full: {0} messages wait; try again when some are answered"
     )]
     QueueFull(usize),
+    /// A turn is in progress or messages wait, and the message was not to wait
+    /// ([`OnBusy::Reject`](crate::OnBusy::Reject)). Has the number of the turn that runs. Nothing was begun.
+    #[error("the session is busy with another message; send this one again when that is answered")]
+    Busy(Option<u64>),
+    /// The idempotency key came with another message before, to this session or to another one of the caller.
+    /// Nothing was recorded.
+    #[error(
+        "this idempotency key was sent with another message, to session {0}; send each message with a key of \
+         its own"
+    )]
+    IdempotencyKeyReused(SessionId),
+    /// The message has led to this turn, which is not kept any more. Nothing was begun.
+    #[error("the message was handled before, by turn {0}, which is not kept any more")]
+    TurnGone(u64),
+    /// The session had another revision than the message was meant for when its turn came. Has the revision.
+    /// Nothing was begun.
+    #[error(
+        "the session has changed since the revision that the message was meant for: it is {0} now"
+    )]
+    PreconditionFailed(u64),
     /// The messages of this principal that are not answered yet, over all its sessions, take as much of
     /// the host's memory as one principal may have now. Nothing was begun.
     #[error(
@@ -125,6 +147,17 @@ pub enum SendError {
     /// A part of the message is not what it says. Nothing was begun.
     #[error(transparent)]
     Invalid(#[from] InvalidField),
+}
+
+impl SendError {
+    /// Why the inbox of this session does not take a message.
+    pub(crate) fn of(denied: MessageDenied, session: SessionId) -> SendError {
+        match denied {
+            MessageDenied::QueueFull(QueueFull { waiting }) => SendError::QueueFull(waiting),
+            MessageDenied::Busy(turn) => SendError::Busy(turn),
+            MessageDenied::KeyReused => SendError::IdempotencyKeyReused(session),
+        }
+    }
 }
 
 fn describe(ended: &FinishedTurn) -> &str {
@@ -199,6 +232,9 @@ pub struct FinishedTurn {
     pub session: Arc<Session>,
     /// Whether the instance is in memory after it.
     pub residency: Residency,
+    /// Whether an earlier message with the same idempotency key has begun the turn. The session is then as it
+    /// is now.
+    pub replayed: bool,
 }
 
 /// A session as it is seen from outside: the committed record, and what the host knows of it in memory.
@@ -278,11 +314,43 @@ const fn weight(parts: usize, bytes: usize) -> u64 {
     (MESSAGE + parts * size_of::<Part>() + bytes) as u64
 }
 
+/// A message that is to be sent.
+pub(crate) struct NewMessage {
+    pub(crate) content: Vec<Part>,
+    /// The idempotency key, with the digest of the request.
+    pub(crate) key: Option<(IdempotencyKey, Digest)>,
+    pub(crate) on_busy: OnBusy,
+    /// The revision that the session must have when the turn begins.
+    pub(crate) if_revision: Option<u64>,
+}
+
+/// How the sender of a message gets its answer.
+pub(crate) enum AnswerSource {
+    /// From the driver of the session.
+    Driver(oneshot::Receiver<Result<FinishedTurn, SendError>>, TurnOutput),
+    /// From the store, once the turn of an earlier message with the same key is over.
+    Followed(Arc<FollowedKey>),
+}
+
+/// The turn of a message with an idempotency key, for those who send that message again.
+pub(crate) struct FollowedTurn {
+    /// What it streams. It ends when the turn is recorded, or will never be.
+    pub(crate) output: TurnOutput,
+    /// Why no turn was recorded.
+    pub(crate) refusal: OnceLock<SendError>,
+}
+
+/// The key of a message to a session, with its turn.
+pub(crate) type FollowedKey = MessageKey<FollowedTurn>;
+
 /// A message that waits to be answered, with the channel of its answer.
 pub(crate) struct QueuedMessage {
     pub(crate) sender: Sender,
     pub(crate) content: Vec<Part>,
-    pub(crate) output: TurnOutput,
+    pub(crate) key: Option<Arc<FollowedKey>>,
+    /// The revision that the session must have when the turn begins.
+    pub(crate) if_revision: Option<u64>,
+    pub(crate) output: OutputGuard,
     pub(crate) answer: oneshot::Sender<Result<FinishedTurn, SendError>>,
     /// The memory that the message takes; released with it.
     pub(crate) _charge: Charge,

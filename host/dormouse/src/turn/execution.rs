@@ -41,6 +41,8 @@ pub(crate) enum Cancellation {
     TimedOut,
     /// Somebody has ended the turn.
     Killed,
+    /// A message that came later has ended the turn.
+    Interrupted,
 }
 
 /// The result of a turn.
@@ -187,6 +189,12 @@ impl Cancellation {
             Cancellation::Killed => Failure {
                 code: FailureCode::TurnKilled,
                 message: "the turn was ended before the agent had answered".to_owned(),
+            },
+            Cancellation::Interrupted => Failure {
+                code: FailureCode::TurnInterrupted,
+                message:
+                    "a message that came later interrupted the turn before the agent had answered"
+                        .to_owned(),
             },
         }
     }

@@ -91,6 +91,25 @@ impl TurnOutput {
         }
     }
 
+    /// The piece at this place, if it is there already.
+    #[must_use]
+    pub fn ready(&self, place: usize) -> Option<Delta> {
+        self.lock().deltas.get(place).cloned()
+    }
+
+    /// Waits until the turn is over, or will never begin.
+    pub async fn ended(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.lock().ended {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// The number of the turn, once the guest is being called. Waits for it; `None` where it was over
     /// before that.
     pub async fn begun(&self) -> Option<u64> {
@@ -110,6 +129,15 @@ impl TurnOutput {
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
         self.0.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the stream when the turn is over, or when its message is dropped before: no reader waits for ever.
+pub(crate) struct OutputGuard(pub(crate) TurnOutput);
+
+impl Drop for OutputGuard {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -84,6 +84,13 @@ struct LimitFields {
     sleep_after_ms: Option<Millis>,
 }
 
+impl CreateSession {
+    /// Whether it says how long the session lives.
+    pub(crate) fn has_pattern(&self) -> bool {
+        self.fields.pattern.is_some()
+    }
+}
+
 impl Body for CreateSession {
     fn read(reader: &mut FieldReader<'_>) -> Result<CreateSession, ApiError> {
         let fields: SessionFields = reader.take()?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::agent_stream::{DoneBody, SystemInit, TextDelta};
 use super::error::ErrorBody;
 use super::ignored::Ignored;
 use super::part::{PartBody, document};
@@ -98,6 +99,18 @@ impl ReplyBody {
     }
 }
 
+/// Which generation of clients a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `POST …/message`
+    Session,
+    /// `POST /api/agent/stream`
+    Agent {
+        /// Whether the call has created the session.
+        created: bool,
+    },
+}
+
 /// An event of a stream.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -105,12 +118,24 @@ pub(crate) enum StreamEvent<'a> {
     /// A piece of text, while the turn runs.
     #[serde(rename = "stream_event")]
     Delta { data: Wrapped<'a> },
+    /// The same, for the later clients.
+    #[serde(rename = "content_block_delta")]
+    AgentDelta { data: TextDelta<'a> },
+    /// The name of the session that the call has created.
+    SessionCreated { session_id: String },
+    /// What the agent has to work with.
+    SystemInit { data: SystemInit },
     /// A named event of the agent. Clients that know only the contract pass over it.
     AgentEvent { name: &'a str, data: Box<RawValue> },
     /// The whole answer, which is valid once it is followed by `done`.
     Message { data: Said },
     /// The end, where the turn was answered.
     Done(Box<AnsweredTurn>),
+    /// The same, for the later clients.
+    #[serde(rename = "done")]
+    AgentDone(Box<DoneBody>),
+    /// The end, where somebody has ended the turn: what was streamed does not count. For the later clients.
+    Aborted { session_id: String, code: &'static str, discarded: bool },
     /// The end, where the turn failed: what was streamed does not count.
     Error {
         #[serde(flatten)]
@@ -135,7 +160,7 @@ struct Block<'a> {
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "text_delta")]
-struct Text<'a> {
+pub(super) struct Text<'a> {
     text: &'a str,
 }
 
@@ -153,9 +178,14 @@ pub(crate) struct AnsweredTurn {
 
 impl StreamEvent<'_> {
     /// A piece of text.
-    pub(crate) fn text(text: &str) -> StreamEvent<'_> {
-        let event = Block { index: 0, delta: Text { text } };
-        StreamEvent::Delta { data: Wrapped { event } }
+    pub(crate) fn text(dialect: Dialect, text: &str) -> StreamEvent<'_> {
+        let delta = Text { text };
+        match dialect {
+            Dialect::Session => {
+                StreamEvent::Delta { data: Wrapped { event: Block { index: 0, delta } } }
+            }
+            Dialect::Agent { .. } => StreamEvent::AgentDelta { data: TextDelta { delta } },
+        }
     }
 
     /// A named event of the agent, with its JSON document.
@@ -180,7 +210,7 @@ impl StreamEvent<'_> {
             latency: millis(latency),
             usage: UsageBody::from(turn),
             cost: turn.cost.as_usd(),
-            session: session.into(),
+            session: SessionBody::from(session).without_documents(),
             ignored,
         }))
     }
@@ -198,7 +228,7 @@ mod tests {
     #[test]
     fn a_piece_of_text_is_wrapped_as_the_contract_has_it() {
         assert_eq!(
-            serde_json::to_string(&StreamEvent::text("hi")).unwrap(),
+            serde_json::to_string(&StreamEvent::text(Dialect::Session, "hi")).unwrap(),
             "{\"type\":\"stream_event\",\"data\":{\"type\":\"stream_event\",\"event\":{\"type\":\
              \"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}}}"
         );

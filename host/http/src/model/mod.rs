@@ -4,6 +4,7 @@
 //! The names are a contract. Types of the domain do not appear here but as what they are made from.
 
 pub(super) mod agent;
+pub(super) mod agent_stream;
 pub(super) mod cleanup;
 pub(super) mod create;
 pub(super) mod error;

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::create::CreateSession;
 use super::reading::{Body, FieldReader};
 use super::value::{Count, Millis, SnapshotName, Word};
 use crate::error::ApiError;
-use dormouse::{MAX_FORKS, MAX_REASON, Visibility};
+use dormouse::{MAX_FORKS, MAX_REASON, Message, OnBusy, Visibility};
 
 /// `POST /api/sessions/{id}/message`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -20,18 +21,17 @@ pub(crate) struct SendMessage {
     prompt: Option<String>,
     /// Whether the answer is a stream. Default: yes.
     pub(crate) streaming: Option<bool>,
-    /// What becomes of a message while another is answered: `queue` alone.
-    on_busy: Option<String>,
+    /// What becomes of the message while another is answered. Default: `queue`.
+    on_busy: Option<Word<OnBusy>>,
 }
 
 impl SendMessage {
-    /// The text of the message.
+    /// The message.
     ///
     /// # Errors
-    /// There is none, or the body asks for what this version does not do.
-    pub(crate) fn text(self) -> Result<String, ApiError> {
-        only_queue(self.on_busy.as_deref())?;
-        text("prompt", self.prompt)
+    /// There is none.
+    pub(crate) fn message(self) -> Result<Message, ApiError> {
+        Ok(message(text("prompt", self.prompt)?, self.on_busy))
     }
 }
 
@@ -48,13 +48,47 @@ pub(crate) struct StreamMessage {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct StreamFields {
-    /// The text of the message.
-    #[schemars(required)]
+    /// The text of the message. It is needed, or `messages`.
     message: Option<String>,
+    /// A conversation, of which the last message is sent: those before it the session knows.
+    messages: Option<Vec<ChatMessage>>,
     /// The id of a session. Absent or empty: the session is a new one.
     session_id: Option<String>,
-    /// What becomes of a message while another is answered: `queue` alone.
-    on_busy: Option<String>,
+    /// What becomes of the message while another is answered. Default: `queue`.
+    on_busy: Option<Word<OnBusy>>,
+}
+
+/// A message of a conversation.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct ChatMessage {
+    role: String,
+    /// A text, or blocks of which those of the type `text` have one.
+    content: Value,
+}
+
+impl ChatMessage {
+    /// The text of a message of the user.
+    ///
+    /// # Errors
+    /// It is of somebody else, or has no text.
+    fn text(self) -> Result<String, ApiError> {
+        if self.role != "user" {
+            let problem = "must end with a message of the role `user`";
+            return Err(ApiError::invalid_field("messages", problem));
+        }
+        let texts = match self.content {
+            Value::String(text) => vec![text],
+            Value::Array(blocks) => blocks.iter().map(block_text).collect::<Result<_, _>>()?,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+        };
+        text("messages", Some(texts.join("\n")))
+    }
+}
+
+fn block_text(block: &Value) -> Result<String, ApiError> {
+    let text = block.get("text").and_then(Value::as_str);
+    let text = text.filter(|_| block.get("type").is_none_or(|kind| kind == "text"));
+    needed("messages", text.map(str::to_owned), "must have text alone in its last message")
 }
 
 /// Which session a message goes to.
@@ -78,15 +112,21 @@ impl Body for StreamMessage {
 }
 
 impl StreamMessage {
-    /// The text of the message, and the session that it goes to.
+    /// The message, and the session that it goes to.
     ///
     /// # Errors
-    /// There is no text, or the body asks for what this version does not do.
-    pub(crate) fn text_and_recipient(self) -> Result<(String, Recipient), ApiError> {
-        let StreamFields { message, session_id, on_busy } = self.fields;
-        only_queue(on_busy.as_deref())?;
+    /// There is no text.
+    pub(crate) fn message_and_recipient(self) -> Result<(Message, Recipient), ApiError> {
+        let StreamFields { message: given, messages, session_id, on_busy } = self.fields;
+        let given = match (given, messages.and_then(|mut messages| messages.pop())) {
+            (None, Some(last)) => last.text()?,
+            (Some(_), Some(_)) => {
+                return Err(ApiError::invalid_field("messages", "cannot go with message"));
+            }
+            (given, None) => text("message", given)?,
+        };
         let new = || Recipient::New(Box::new(self.new.unwrap_or_default()));
-        Ok((text("message", message)?, session_id.map_or_else(new, Recipient::Session)))
+        Ok((message(given, on_busy), session_id.map_or_else(new, Recipient::Session)))
     }
 }
 
@@ -223,10 +263,7 @@ fn text(name: &'static str, text: Option<String>) -> Result<String, ApiError> {
     needed(name, text, "is needed, and must not be empty")
 }
 
-/// Anything else would be a promise if it were ignored.
-fn only_queue(on_busy: Option<&str>) -> Result<(), ApiError> {
-    match on_busy {
-        None | Some("queue") => Ok(()),
-        Some(_) => Err(ApiError::not_supported("onBusy")),
-    }
+fn message(text: String, on_busy: Option<Word<OnBusy>>) -> Message {
+    let on_busy = on_busy.map_or_else(OnBusy::default, |Word(on_busy)| on_busy);
+    Message::from(text).on_busy(on_busy)
 }

@@ -89,7 +89,7 @@ fn the_schema_of_a_request_tells_what_has_to_be_there() {
     for (described, required) in [
         (body::<CreateSession>(), vec![]),
         (body::<SendMessage>(), vec!["prompt"]),
-        (body::<StreamMessage>(), vec!["message"]),
+        (body::<StreamMessage>(), vec![]),
         (body::<ResumeSession>(), vec![]),
         (body::<RewindSession>(), vec!["snapshotId"]),
         (body::<UpgradeSession>(), vec!["agent"]),

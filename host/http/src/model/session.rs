@@ -45,7 +45,8 @@ pub(crate) struct SessionBody {
     residency: &'static str,
     agent: AgentName,
     conversation_id: Option<Value>,
-    config: JsonObject,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<JsonObject>,
     created_at: String,
     started_at: Option<String>,
     last_activity_at: String,
@@ -81,8 +82,10 @@ pub(crate) struct SessionBody {
     user_id: Option<String>,
     thread_key: Option<String>,
     project_id: Option<String>,
-    context: JsonObject,
-    metadata: JsonObject,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<JsonObject>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<JsonObject>,
     checkpoint: Option<JsonObject>,
     /// The snapshot that it started from.
     parent: Option<String>,
@@ -126,6 +129,12 @@ impl From<&Limits> for LimitsBody {
 }
 
 impl SessionBody {
+    /// The same without the documents that clients have given, which may be large: for events of streams, which
+    /// known clients read in pieces, and for errors.
+    pub(crate) fn without_documents(self) -> SessionBody {
+        SessionBody { config: None, context: None, metadata: None, ..self }
+    }
+
     /// As a JSON document.
     pub(crate) fn to_value(&self) -> Value {
         // Strings, numbers and maps with string keys: there is nothing that JSON cannot hold.
@@ -151,7 +160,7 @@ impl From<SessionInfo> for SessionBody {
             residency: residency.as_str(),
             agent: AgentName::from(&profile.agent),
             conversation_id: profile.conversation_id,
-            config: profile.config,
+            config: Some(profile.config),
             created_at: session.created_at.to_string(),
             started_at: session.started_at.map(|at: Timestamp| at.to_string()),
             last_activity_at: session.last_activity_at.to_string(),
@@ -183,8 +192,8 @@ impl From<SessionInfo> for SessionBody {
             user_id: profile.user_id,
             thread_key: profile.thread_key,
             project_id: profile.project_id,
-            context: session.context,
-            metadata: profile.metadata,
+            context: Some(session.context),
+            metadata: Some(profile.metadata),
             checkpoint: session.checkpoint,
             parent: session.parent.map(|parent| parent.to_string()),
             durability: profile.durability.as_str(),

@@ -13,8 +13,8 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use dormouse::{
-    Change, Durability, NanoUsd, Pattern, Residency, ResumeFallback, SessionCursor, SessionOrder,
-    SnapshotId, Status, Timestamp, Visibility,
+    Change, Durability, NanoUsd, OnBusy, Pattern, Residency, ResumeFallback, SessionCursor,
+    SessionOrder, SnapshotId, Status, Timestamp, Visibility,
 };
 
 /// The largest integer that every JSON number holds exactly.
@@ -281,6 +281,14 @@ impl Words for Visibility {
 
 impl Words for Durability {
     const ALL: &'static [Durability] = &[Durability::Turn, Durability::Sleep];
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for OnBusy {
+    const ALL: &'static [OnBusy] = &OnBusy::ALL;
 
     fn word(self) -> &'static str {
         self.as_str()

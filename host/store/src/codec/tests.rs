@@ -13,7 +13,7 @@ use dormouse_domain::deadline;
 use dormouse_domain::event::{Event, EventBody, EventSubject, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::limits::NanoUsd;
-use dormouse_domain::session::Durability;
+use dormouse_domain::session::{Durability, IdleClock};
 use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::time::Timestamp;
 
@@ -132,8 +132,8 @@ proptest! {
     ) {
         let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 9));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
-        let front = with_two_more_fields(&encode_front(&session), 18);
-        let body = with_two_more_fields(&encode_body(&session), 23);
+        let front = with_two_more_fields(&encode_front(&session), 19);
+        let body = with_two_more_fields(&encode_body(&session), 26);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
         prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 13)), Ok(turn));
         prop_assert_eq!(decode_event(&with_two_more_fields(&encode_event(&event), 5)), Ok(event));
@@ -157,6 +157,10 @@ proptest! {
         let front = with_fields(&encode_front(&session), 11);
         let body = with_fields(&encode_body(&session), 10);
         session.ended_at = None;
+        session.checkpoint = None;
+        session.idle = IdleClock::default();
+        session.changed_at = None;
+        session.last_failure = None;
         session.usage.uncounted = 0;
         session.head = None;
         session.head_parent = None;

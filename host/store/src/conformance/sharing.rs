@@ -63,6 +63,5 @@ async fn whole<F: Fixture>(mut copy: F, model: &Model) -> Result<(), StoreError>
 }
 
 fn forget(model: &mut Model, id: SessionId) {
-    model.sessions.remove(&id);
-    model.turns.retain(|(session, _), _| *session != id);
+    model.remove(id);
 }

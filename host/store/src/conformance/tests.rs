@@ -58,7 +58,7 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::IgnoresTheEndOfActivity,
         Flaw::ForgetsAnEdge,
     ] {
-        let found = check(64, || InMemory(InMemory::new().0.with_flaw(flaw)));
+        let found = check(512, || InMemory(InMemory::new().0.with_flaw(flaw)));
         assert!(found.is_err(), "{flaw:?} is not found");
     }
 }

@@ -1,5 +1,5 @@
-//! What ends the work of a driver before it is done: the deadline of a turn, and a command that stops or kills
-//! the session.
+//! What ends the work of a driver before it is done: the deadline of a turn, a command that stops or kills the
+//! session, and a message that interrupts.
 
 use std::pin::Pin;
 
@@ -62,6 +62,7 @@ impl CancelSignals<'_> {
                 biased;
                 Ok(()) = interrupt.changed() => match *interrupt.borrow_and_update() {
                     Interrupt::None => {}
+                    Interrupt::Replace => return Cancellation::Interrupted,
                     Interrupt::Finish => {
                         let services = registry.services();
                         let until = services.clock.now().after(services.options.stop_grace);
@@ -80,16 +81,25 @@ impl CancelSignals<'_> {
     /// Wait until a driver that waits for memory or a permit has to give up. A stop ends that wait at
     /// once, because nothing has begun that could finish. Answers with what the wait comes to.
     pub(super) async fn end_of_waiting(&mut self) -> WakeError {
+        // A message ends the wait of another message alone.
+        let (time_up, least) = match &mut self.turn {
+            Some(turn) => (Some(&mut turn.time_up), Interrupt::Replace),
+            None => (None, Interrupt::Finish),
+        };
         let time_up = async {
-            match &mut self.turn {
-                Some(turn) => (&mut turn.time_up).await,
+            match time_up {
+                Some(time_up) => time_up.await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
-            _ = self.interrupt.wait_for(|now| *now >= Interrupt::Finish) => {
-                WakeError::Cancelled(Cancellation::Killed)
+            decided = self.interrupt.wait_for(|now| *now >= least) => {
+                let is_replaced = decided.is_ok_and(|decided| *decided == Interrupt::Replace);
+                WakeError::Cancelled(match is_replaced {
+                    true => Cancellation::Interrupted,
+                    false => Cancellation::Killed,
+                })
             }
             () = time_up => WakeError::OutOfMemory,
         }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::cancel::CancelSignals;
-use crate::session::request::{CommandError, FinishedTurn, QueuedMessage, SendError, Unavailable};
+use crate::session::idempotency;
+use crate::session::request::{
+    CommandError, FinishedTurn, FollowedKey, QueuedMessage, SendError, Unavailable,
+};
 use crate::turn::admission::{self, TurnGrant};
 use crate::turn::execution::{self, GuestAnswer, TurnCall, TurnResult};
 use crate::turn::output::TurnOutput;
@@ -19,7 +22,7 @@ use dormouse_domain::state::{Cause, Move, Status};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{TurnOutcome, TurnRecord};
 use dormouse_sandbox::{Call, Fault, OVERHEAD};
-use dormouse_store::Transaction;
+use dormouse_store::{StoreError, Transaction};
 
 use super::memory::{Reserve, SessionMemory};
 use super::{Driver, NotWoken, WakeError};
@@ -36,10 +39,18 @@ enum AttemptOutcome {
     NeverBegun(WakeError),
 }
 
+/// A turn that is to be run, and what its sender asks for.
+struct AskedTurn<'a> {
+    begun: StartedTurn,
+    key: Option<&'a FollowedKey>,
+    /// The revision that the session must have.
+    if_revision: Option<u64>,
+}
+
 impl Driver<'_> {
     /// Answer one message.
     pub(super) async fn message(&mut self, message: QueuedMessage) {
-        let QueuedMessage { sender, content, output, answer, _charge } = message;
+        let QueuedMessage { sender, content, key, if_revision, output, answer, _charge } = message;
         if let Some(resident) = self.memory.resident_mut() {
             resident.stuck = false;
         }
@@ -47,21 +58,56 @@ impl Driver<'_> {
         let begun =
             StartedTurn { id, sender, input: content, started_at: self.services.clock.now() };
         let span = tracing::debug_span!("turn", session = %self.id, turn = %id);
-        let ending = Ending(output);
-        let result = self.turn(begun, &ending.0).instrument(span).await;
+        let result = match self.replay(key.as_deref()).await {
+            Ok(None) => {
+                let asked = AskedTurn { begun, key: key.as_deref(), if_revision };
+                self.turn(asked, &output.0).instrument(span).await
+            }
+            Ok(Some(replayed)) => replayed,
+            Err(error) => Err(error),
+        };
+        if let (Some(key), Err(error)) = (&key, &result)
+            && !matches!(error, SendError::Failed(_))
+        {
+            // Nobody else tells it to those who follow this turn.
+            let _ = key.turn.refusal.set(error.clone());
+        }
         // Before the answer: a client that asks next sees no running turn.
         self.registry.note_turn_over(self.id);
         // After the commit: a reader of the whole stream finds the outcome in the store.
-        drop(ending);
+        drop(output);
         // A client that has gone away does not undo the turn.
         let _ = answer.send(result);
     }
 
+    /// The turn that a message with this key has led to before: it has ended after the sender of this message
+    /// had looked for it. The outer error: it cannot be told.
+    async fn replay(
+        &mut self,
+        key: Option<&FollowedKey>,
+    ) -> Result<Option<Result<FinishedTurn, SendError>>, SendError> {
+        let Some(FollowedKey { key, request, .. }) = key else { return Ok(None) };
+        let store = &self.services.store;
+        let number = idempotency::recorded_turn(&**store, key, *request, self.id).await?;
+        let Some(number) = number else { return Ok(None) };
+        let turn = store.turn(self.id, number).await?.ok_or(SendError::TurnGone(number))?;
+        if let Err(error) = self.load_record().await {
+            return Err(self.refusal(error));
+        }
+        let session = self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?;
+        let residency = match self.memory.guest() {
+            Some(_) => Residency::Resident,
+            None => Residency::Asleep,
+        };
+        Ok(Some(told(FinishedTurn { turn, session, residency, replayed: true })))
+    }
+
     async fn turn(
         &mut self,
-        begun: StartedTurn,
+        asked: AskedTurn<'_>,
         output: &TurnOutput,
     ) -> Result<FinishedTurn, SendError> {
+        let AskedTurn { begun, key, if_revision } = asked;
         if self.services.liveness.is_closed() {
             return Err(Unavailable::ShuttingDown.into());
         }
@@ -74,6 +120,9 @@ impl Driver<'_> {
             self.make_move(Move::Terminate(Cause::LifetimeExceeded.into())).await?;
         }
         let mut session = self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?;
+        if if_revision.is_some_and(|revision| revision != session.revision) {
+            return Err(SendError::PreconditionFailed(session.revision));
+        }
         let rules = self.services.options.rules;
         let mut grant = admission::admit(&session, rules.price, begun.started_at)?;
 
@@ -108,9 +157,23 @@ impl Driver<'_> {
         events.append(&mut commit.events);
         commit.events = events;
         let (after, turn) = (Arc::clone(&commit.session), Arc::clone(&commit.turn));
-        if let Err(error) = self.services.store.commit(Transaction::turn(commit)).await {
+        let mut transaction = Transaction::turn(commit);
+        if let Some(key) = key {
+            let record = idempotency::record(
+                &key.key,
+                key.request,
+                (self.id, turn.number),
+                after.last_activity_at,
+            );
+            transaction = transaction.and(Transaction::idempotency(record));
+        }
+        if let Err(error) = self.services.store.commit(transaction).await {
             self.forget();
-            return Err(error.into());
+            return Err(match error {
+                // The same key went to another session at the same time, and that turn was first.
+                StoreError::IdempotencyKeyUsed(first) => SendError::IdempotencyKeyReused(first),
+                error => error.into(),
+            });
         }
         self.attempts = 0;
         if let Some(guest) = self.memory.guest_mut() {
@@ -133,8 +196,7 @@ impl Driver<'_> {
         };
         // The store has let go of it: nothing is copied.
         let turn = Arc::unwrap_or_clone(turn);
-        let ended = FinishedTurn { turn, session: after, residency };
-        if failed { Err(SendError::Failed(Box::new(ended))) } else { Ok(ended) }
+        told(FinishedTurn { turn, session: after, residency, replayed: false })
     }
 
     /// Whether the turn can be tried again, so that nobody sees that it was tried before: no reader has
@@ -311,12 +373,11 @@ impl Driver<'_> {
     }
 }
 
-/// Ends the stream when the turn is over, however that comes: no reader waits for ever.
-struct Ending(TurnOutput);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.end();
+/// A turn as its sender is told of it.
+fn told(ended: FinishedTurn) -> Result<FinishedTurn, SendError> {
+    match &ended.turn.outcome {
+        TurnOutcome::Answered { .. } => Ok(ended),
+        TurnOutcome::Failed(_) => Err(SendError::Failed(Box::new(ended))),
     }
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::*;
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::event::SleepCause;
-use dormouse_domain::id::SnapshotId;
+use dormouse_domain::id::{Principal, SnapshotId};
 use dormouse_domain::patch::SessionPatch;
 use dormouse_domain::state::Cause;
 use dormouse_domain::time::Timestamp;
@@ -46,9 +46,26 @@ fn agent() -> AgentRef {
     }
 }
 
+/// A message as its sender gives it: what becomes of it where the session is busy, and its key with the number
+/// of its request.
+type Given = (OnBusy, Option<(u8, u8)>);
+
+fn terms((on_busy, key): Given, turn: usize) -> Terms<usize> {
+    let key = key.map(|(key, request)| {
+        let key = IdempotencyKey { owner: Principal::local(), key: key.to_string() };
+        Arc::new(MessageKey { key, request: Digest::of(&[request]), turn })
+    });
+    Terms { key, on_busy }
+}
+
+/// A message without a key, which waits.
+fn plain() -> Terms<()> {
+    Terms { key: None, on_busy: OnBusy::Queue }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    Message,
+    Message(Given),
     /// One of [`COMMANDS`].
     Command(usize),
     Next,
@@ -58,9 +75,14 @@ enum Step {
     Kill,
 }
 
+fn given() -> impl Strategy<Value = Given> {
+    let on_busy = proptest::sample::select(OnBusy::ALL.as_slice());
+    (on_busy, proptest::option::of((0..3_u8, 0..2_u8)))
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => Just(Step::Message),
+        5 => given().prop_map(Step::Message),
         4 => (0..COMMANDS.len()).prop_map(Step::Command),
         4 => Just(Step::Next),
         2 => Just(Step::Runs),
@@ -75,9 +97,12 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
 
 /// A driver that works on an inbox, and what it may expect of it.
 struct Model {
-    inbox: Inbox<usize, usize>,
+    inbox: Inbox<usize, usize, usize>,
     bound: usize,
-    messages: VecDeque<usize>,
+    /// Each with its key.
+    messages: VecDeque<(usize, Option<(u8, u8)>)>,
+    /// The message whose turn is in progress, with its key.
+    answered: Option<(usize, Option<(u8, u8)>)>,
     /// Each with its place in [`COMMANDS`].
     commands: VecDeque<(usize, usize)>,
     in_turn: bool,
@@ -87,20 +112,41 @@ struct Model {
 impl Model {
     fn new(bound: usize) -> Model {
         let (messages, commands) = (VecDeque::new(), VecDeque::new());
-        Model { inbox: Inbox::new(bound), bound, messages, commands, in_turn: false, running: None }
+        let inbox = Inbox::new(bound);
+        let (answered, running) = (None, None);
+        Model { inbox, bound, messages, answered, commands, in_turn: false, running }
     }
 
-    fn send(&mut self, name: usize) -> Result<(), TestCaseError> {
-        let accepted = Accepted { turn_in_progress: self.in_turn };
-        let expected = if self.messages.len() < self.bound {
-            self.messages.push_back(name);
-            Ok(accepted)
-        } else {
-            Err(QueueFull { waiting: self.bound })
-        };
+    fn send(&mut self, name: usize, given: Given) -> Result<(), TestCaseError> {
+        let (on_busy, key) = given;
         let before = self.inbox.interrupt();
-        prop_assert_eq!(self.inbox.try_send(name), expected);
-        prop_assert_eq!(self.inbox.interrupt(), before, "a message interrupts nothing");
+        let sent = self.inbox.try_send(name, terms(given, name));
+        let mut known = self.answered.iter().chain(&self.messages);
+        let first = known.find_map(|(name, known)| {
+            let (known, key) = ((*known)?, key?);
+            (known.0 == key.0).then_some((*name, known == key))
+        });
+        match (first, sent) {
+            (Some((first, true)), Ok(Sent::Attached(key))) => prop_assert_eq!(key.turn, first),
+            (Some((_, false)), Err(MessageDenied::KeyReused)) => {}
+            (None, Err(MessageDenied::Busy(turn))) => {
+                prop_assert_eq!(on_busy, OnBusy::Reject);
+                prop_assert!(self.in_turn || !self.messages.is_empty());
+                prop_assert_eq!(turn, self.running);
+            }
+            (None, Err(MessageDenied::QueueFull(QueueFull { waiting }))) => {
+                prop_assert_eq!((waiting, self.messages.len()), (self.bound, self.bound));
+            }
+            (None, Ok(Sent::Queued)) if on_busy == OnBusy::Interrupt => {
+                self.messages.push_front((name, key));
+                let least = if self.in_turn { Interrupt::Replace } else { Interrupt::None };
+                prop_assert_eq!(self.inbox.interrupt(), before.max(least));
+                return Ok(());
+            }
+            (None, Ok(Sent::Queued)) => self.messages.push_back((name, key)),
+            (first, sent) => prop_assert!(false, "{first:?}, {sent:?}"),
+        }
+        prop_assert_eq!(self.inbox.interrupt(), before, "it interrupts nothing");
         Ok(())
     }
 
@@ -126,7 +172,7 @@ impl Model {
     fn next(&mut self) -> Result<(), TestCaseError> {
         let before = self.inbox.interrupt();
         let next = self.inbox.next();
-        (self.in_turn, self.running) = (false, None);
+        (self.in_turn, self.running, self.answered) = (false, None, None);
         if let Some((name, which)) = self.commands.pop_front() {
             let (make, interrupt, _) = COMMANDS[which];
             prop_assert_eq!(next, Some(NextWork::Command(make(), name)));
@@ -134,8 +180,9 @@ impl Model {
             if interrupt == Interrupt::None && self.commands.is_empty() {
                 prop_assert_eq!(self.inbox.interrupt(), Interrupt::None, "an old stop is over");
             }
-        } else if let Some(name) = self.messages.pop_front() {
+        } else if let Some((name, key)) = self.messages.pop_front() {
             prop_assert_eq!(next, Some(NextWork::Message(name)));
+            self.answered = Some((name, key));
             prop_assert_eq!(
                 self.inbox.interrupt(),
                 Interrupt::None,
@@ -151,7 +198,7 @@ impl Model {
 
     fn step(&mut self, number: usize, step: Step) -> Result<(), TestCaseError> {
         match step {
-            Step::Message => self.send(number)?,
+            Step::Message(given) => self.send(number, given)?,
             Step::Command(which) => self.command(number, which)?,
             Step::Next => self.next()?,
             Step::Runs if self.in_turn => {
@@ -160,7 +207,7 @@ impl Model {
             }
             Step::Runs => {}
             Step::Over => {
-                (self.in_turn, self.running) = (false, None);
+                (self.in_turn, self.running, self.answered) = (false, None, None);
                 self.inbox.turn_over();
             }
             Step::Kill => self.inbox.kill(),
@@ -203,8 +250,8 @@ proptest! {
         runs: bool,
     ) {
         let (make, _, may_wait) = COMMANDS[which];
-        let mut inbox = Inbox::new(1);
-        inbox.try_send(()).expect("there is room");
+        let mut inbox: Inbox<(), (), ()> = Inbox::new(1);
+        inbox.try_send((), plain()).expect("there is room");
         inbox.next();
         if runs {
             inbox.turn_runs(7);
@@ -217,7 +264,7 @@ proptest! {
 
 #[test]
 fn commands_that_wait_are_bounded() {
-    let mut inbox: Inbox<(), usize> = Inbox::new(1);
+    let mut inbox: Inbox<(), (), usize> = Inbox::new(1);
     for n in 0..MAX_COMMANDS {
         assert!(inbox.try_command(Command::Save, n).is_ok());
     }
@@ -228,9 +275,38 @@ fn commands_that_wait_are_bounded() {
 
 #[test]
 fn a_kill_reaches_the_command_before_it() {
-    let mut inbox: Inbox<(), ()> = Inbox::new(1);
+    let mut inbox: Inbox<(), (), ()> = Inbox::new(1);
     inbox.try_command(Command::Wake, ()).expect("there is room");
     inbox.try_command(Command::Delete, ()).expect("there is room");
     assert_eq!(inbox.next(), Some(NextWork::Command(Command::Wake, ())));
     assert_eq!(inbox.interrupt(), Interrupt::Kill);
+}
+
+#[test]
+fn a_message_ends_no_grace_that_a_stop_has_given() {
+    let mut inbox: Inbox<u8, (), ()> = Inbox::new(2);
+    inbox.try_send(1, plain()).expect("there is room");
+    inbox.next();
+    inbox.try_command(Command::Move(Move::Stop(Cause::Stopped.into())), ()).expect("there is room");
+    let interrupting = Terms { key: None, on_busy: OnBusy::Interrupt };
+    assert!(matches!(inbox.try_send(2, interrupting), Ok(Sent::Queued)));
+    assert_eq!(inbox.interrupt(), Interrupt::Finish);
+}
+
+#[test]
+fn what_interrupts_is_next_and_what_waits_keeps_its_order() {
+    let mut inbox: Inbox<u8, (), ()> = Inbox::new(3);
+    for message in [1, 2, 3] {
+        inbox.try_send(message, plain()).expect("there is room");
+        if message == 1 {
+            inbox.next();
+        }
+    }
+    let interrupting = Terms { key: None, on_busy: OnBusy::Interrupt };
+    assert!(matches!(inbox.try_send(4, interrupting), Ok(Sent::Queued)));
+    assert_eq!(inbox.interrupt(), Interrupt::Replace);
+    for message in [4, 2, 3] {
+        assert_eq!(inbox.next(), Some(NextWork::Message(message)));
+        assert_eq!(inbox.interrupt(), Interrupt::None);
+    }
 }

@@ -105,6 +105,7 @@ fn three_words() -> Vec<Delta> {
 async fn a_turn_that_is_cut_off_says_why_and_gives_its_world_back() {
     for (cut, code) in [
         (Cancellation::Killed, FailureCode::TurnKilled),
+        (Cancellation::Interrupted, FailureCode::TurnInterrupted),
         (Cancellation::TimedOut, FailureCode::TurnTimeout),
     ] {
         let mut instance = instance(WAITS_FOR_THE_CLOCK).await;

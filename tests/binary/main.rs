@@ -13,6 +13,7 @@ mod descriptors;
 mod disk;
 mod examples;
 mod hostile;
+mod keys;
 mod listen;
 mod operator;
 mod sync;

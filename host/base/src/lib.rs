@@ -1,4 +1,4 @@
-//! What all parts of a host share: the clock, the memory budget, the fair queue, and what the process
+//! What all parts of a host share: the clock, the memory budget, the fair queue, rates, and what the process
 //! tells of itself.
 
 #![deny(missing_docs)]
@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod fair_queue;
 pub mod memory;
+pub mod rate;
 pub mod round_robin;
 pub mod shares;
 pub mod telemetry;

@@ -11,19 +11,38 @@
 //! [`Shares`] refuses who asks for too much; in a [`FairSemaphore`] one waits.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use dormouse_domain::id::Principal;
 
-/// How many principals share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Callers {
+/// How many principals share. All clones are the same: with the first key that is created, one caller
+/// becomes several.
+#[derive(Clone, Debug)]
+pub struct Callers(Arc<AtomicBool>);
+
+impl Callers {
     /// One principal.
-    One,
+    pub fn one() -> Callers {
+        Callers(Arc::new(AtomicBool::new(false)))
+    }
+
     /// Several, each with a key of its own.
-    Several,
+    pub fn several() -> Callers {
+        Callers(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// From now on they are several. What one of them holds by then it keeps.
+    pub fn become_several(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there is more than one.
+    pub fn are_several(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A number of places or bytes.
@@ -76,10 +95,7 @@ impl Shares {
         else {
             return false;
         };
-        match self.0.callers {
-            Callers::One => true,
-            Callers::Several => own == 0 || own.saturating_add(amount) <= free,
-        }
+        !self.0.callers.are_several() || own == 0 || own.saturating_add(amount) <= free
     }
 }
 
@@ -158,7 +174,8 @@ impl Drop for Share {
 /// tasks wait among the others than it may have permits; the rest of them wait for each other.
 #[derive(Debug)]
 pub struct FairSemaphore {
-    each: usize,
+    permits: usize,
+    callers: Callers,
     all: Arc<Semaphore>,
     by: Mutex<HashMap<Principal, Weak<Semaphore>>>,
 }
@@ -172,12 +189,9 @@ pub struct FairPermit {
 
 impl FairSemaphore {
     /// A semaphore of so many permits, of which each of several principals has half.
-    pub fn new(places: usize, callers: Callers) -> FairSemaphore {
-        let each = match callers {
-            Callers::One => places,
-            Callers::Several => (places / 2).max(1),
-        };
-        FairSemaphore { each, all: Arc::new(Semaphore::new(places)), by: Mutex::default() }
+    pub fn new(permits: usize, callers: Callers) -> FairSemaphore {
+        let all = Arc::new(Semaphore::new(permits));
+        FairSemaphore { permits, callers, all, by: Mutex::default() }
     }
 
     /// Wait for a permit.
@@ -195,7 +209,9 @@ impl FairSemaphore {
             return own;
         }
         by.retain(|_, own| own.strong_count() > 0);
-        let own = Arc::new(Semaphore::new(self.each));
+        let each =
+            if self.callers.are_several() { (self.permits / 2).max(1) } else { self.permits };
+        let own = Arc::new(Semaphore::new(each));
         by.insert(principal.clone(), Arc::downgrade(&own));
         own
     }
@@ -218,14 +234,24 @@ mod tests {
 
     #[test]
     fn whoever_is_alone_may_have_everything() {
-        let shares = Shares::new(10, Callers::One);
+        let shares = Shares::new(10, Callers::one());
         let _all = shares.take(&Principal::local(), 10).expect("there is nobody else");
         assert!(!shares.has_some(&Principal::local()));
     }
 
     #[test]
+    fn one_caller_becomes_several_and_gets_no_more_than_its_part() {
+        let callers = Callers::one();
+        let shares = Shares::new(10, callers.clone());
+        let _most = shares.take(&named("ann"), 6).expect("there is nobody else");
+        callers.become_several();
+        assert!(!shares.has_some(&named("ann")));
+        assert!(shares.take(&named("ben"), 2).is_some());
+    }
+
+    #[test]
     fn one_who_takes_all_it_can_leaves_half() {
-        let shares = Shares::new(100, Callers::Several);
+        let shares = Shares::new(100, Callers::several());
         let (ann, ben) = (named("ann"), named("ben"));
         let mut taken: Vec<_> = std::iter::from_fn(|| shares.take(&ann, 1)).collect();
         assert_eq!(taken.len(), 50);
@@ -237,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_is_there_already_is_counted_whatever_it_is() {
-        let shares = Shares::new(10, Callers::Several);
+        let shares = Shares::new(10, Callers::several());
         let mut share = shares.of(&named("ann"));
         share.force(1_000);
         assert!(!shares.has_some(&named("ben")));
@@ -251,7 +277,7 @@ mod tests {
             steps in proptest::collection::vec((0..4_usize, 0..40_u64, any::<bool>()), 1..200),
         ) {
             let all = 100;
-            let shares = Shares::new(all, Callers::Several);
+            let shares = Shares::new(all, Callers::several());
             let names = ["a", "b", "c", "d"].map(named);
             let mut held: [Vec<Share>; 4] = Default::default();
             for (who, amount, take) in steps {
@@ -275,7 +301,7 @@ mod tests {
 
     #[test]
     fn one_who_stands_in_line_many_times_is_passed_by_another() {
-        let line = FairSemaphore::new(4, Callers::Several);
+        let line = FairSemaphore::new(4, Callers::several());
         let (ann, ben) = (named("ann"), named("ben"));
         let poll = |waiting: &mut Waiting<'_>| match waiting
             .as_mut()

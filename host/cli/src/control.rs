@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::keys;
 use super::store::wire::{UpkeepAnswer, UpkeepRequest};
 use dormouse::Host;
 
@@ -134,27 +135,46 @@ async fn serve(mut stream: UnixStream, host: &Host, whole: &Semaphore) -> io::Re
 
 async fn answer(request: UpkeepRequest, host: &Host, whole: &Semaphore) -> UpkeepAnswer {
     let store = host.store();
-    if request == UpkeepRequest::Stat {
-        return store.usage().await.map_or_else(refused, UpkeepAnswer::stat);
+    match request {
+        UpkeepRequest::Stat => store.usage().await.map_or_else(refused, UpkeepAnswer::stat),
+        UpkeepRequest::Keys { request } => {
+            // Whoever reaches this socket operates the host.
+            let keys = host.operating().keys();
+            UpkeepAnswer::Keys(keys::answer(&request, &keys, host.clock()).await)
+        }
+        UpkeepRequest::Check => {
+            alone(whole, async { store.check().await.map_or_else(refused, UpkeepAnswer::from) })
+                .await
+        }
+        UpkeepRequest::Compact => {
+            let compacting = async {
+                match store.compact().await {
+                    Ok(()) => store.usage().await.map_or_else(refused, UpkeepAnswer::compacted),
+                    Err(error) => refused(error),
+                }
+            };
+            alone(whole, compacting).await
+        }
+        UpkeepRequest::Backup { directory } => {
+            let copying = async {
+                match store.backup(&directory).await {
+                    Ok(summary) => UpkeepAnswer::backup(directory, summary),
+                    Err(error) => refused(error),
+                }
+            };
+            alone(whole, copying).await
+        }
     }
+}
+
+/// Do what reads or writes the whole store, unless something else does at this time.
+async fn alone(whole: &Semaphore, work: impl Future<Output = UpkeepAnswer>) -> UpkeepAnswer {
     let Ok(_alone) = whole.try_acquire() else {
         return refused(
             "the host is at another check, compaction or backup; try again when that has ended",
         );
     };
-    match request {
-        UpkeepRequest::Stat | UpkeepRequest::Check => {
-            store.check().await.map_or_else(refused, UpkeepAnswer::from)
-        }
-        UpkeepRequest::Compact => match store.compact().await {
-            Ok(()) => store.usage().await.map_or_else(refused, UpkeepAnswer::compacted),
-            Err(error) => refused(error),
-        },
-        UpkeepRequest::Backup { directory } => match store.backup(&directory).await {
-            Ok(summary) => UpkeepAnswer::backup(directory, summary),
-            Err(error) => refused(error),
-        },
-    }
+    work.await
 }
 
 fn refused(error: impl ToString) -> UpkeepAnswer {

@@ -1,29 +1,40 @@
-//! `dormouse key`: make a key for a caller.
+//! `dormouse key`: make a key for the configuration. `dormouse keys` creates those that the host keeps.
 
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command};
 
 use super::complain;
-use dormouse::{Clock, Principal};
+use dormouse::{Clock, Principal, Role};
 use dormouse_http::ApiKey;
 
 pub(super) fn command() -> Command {
     Command::new("key")
-        .about("Generate an API key, and the configuration line that accepts it")
+        .about("Generate a key for the configuration; `dormouse keys create` needs no restart")
         .arg(
             Arg::new("name")
                 .value_name("NAME")
                 .default_value("admin")
-                .help("Who the key belongs to: the owner of what it creates"),
+                .help("The principal of the key: the owner of what its callers create"),
+        )
+        .arg(
+            Arg::new("role")
+                .long("role")
+                .value_name("ROLE")
+                .value_parser(PossibleValuesParser::new(Role::ALL.map(Role::as_str)))
+                .default_value(Role::User.as_str())
+                .help("What its callers may do"),
         )
 }
 
 pub(super) fn run(given: &ArgMatches) -> ExitCode {
     let name = given.get_one::<String>("name").map_or("admin", String::as_str);
     let key = random(&Clock::real());
-    let line = ApiKey::new(Principal(name.to_owned()), &key).to_string();
+    let role = given.get_one::<String>("role").and_then(|word| Role::from_word(word));
+    let line =
+        ApiKey::new(Principal(name.to_owned()), &key).role(role.unwrap_or(Role::User)).to_string();
     if let Err(error) = line.parse::<ApiKey>() {
         return complain(&error);
     }

@@ -1,7 +1,8 @@
 //! The program `dormouse`: which command, and what it is told.
 //!
 //! `serve` is what the program does unless told otherwise; `config` shows the settings that are in
-//! force; `key` makes a key for callers; `store`, `backup` and `restore` look after the data
+//! force; `keys` creates, lists and revokes keys for callers, `key` makes one for the
+//! configuration; `store`, `backup` and `restore` look after the data
 //! directory; `sessions`, `agents`, `events`, `stats`, `talk` and `dev` are clients of a running host;
 //! `compile` is for the program itself, which calls it in a child process to compile what is uploaded.
 
@@ -10,6 +11,7 @@ mod config;
 mod control;
 mod files;
 mod key;
+mod keys;
 mod listen;
 mod serve;
 mod settings;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     match matches.subcommand() {
         Some(("key", given)) => key::run(given),
         Some(("config", given)) => with_settings(&matches, |settings| config::run(given, settings)),
+        Some(("keys", given)) => with_settings(&matches, |settings| keys::run(given, settings)),
         Some(("store", given)) => with_settings(&matches, |settings| store::store(given, settings)),
         Some(("backup", given)) => {
             with_settings(&matches, |settings| store::backup(given, settings))
@@ -112,6 +115,7 @@ fn command() -> Command {
         .subcommand(Command::new("serve").about("Serve the HTTP API (default)").args(all()))
         .subcommand(config::command().args(all()))
         .subcommand(key::command())
+        .subcommand(of_store(keys::command()))
         .subcommands(client::commands())
         .subcommand(of_store(store::command()))
         .subcommand(of_store(store::backup_command()))

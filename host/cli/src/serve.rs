@@ -82,11 +82,13 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         .compile_in_child(program)
         .build();
     let host = building.await?;
+    config.api.needs_keys = config.listen.beyond_loopback().is_some();
+    refuse_to_be_open(&config, &host)?;
     // A machine that cannot run the bundled agents is found out now, and not by the first client.
-    let agents = agents(&host, &config).await.context("the bundled agents cannot be used")?;
+    let agents = agents(&host).await.context("the bundled agents cannot be used")?;
     // Before anybody is told that the host is there.
     let control = open_control(&config.data_dir);
-    greet(&config, &addresses, &agents, host.stats().store.sessions)?;
+    greet(&config, &addresses, &agents, &host)?;
     run_until_told(host, listeners, control, config, &mut signals).await
 }
 
@@ -141,7 +143,7 @@ fn open_control(data_dir: &Path) -> Option<Control> {
     let failed = |error: &io::Error| {
         tracing::warn!(
             %error,
-            "there is no control socket: `dormouse store` and `dormouse backup` will not reach this \
+            "there is no control socket: `dormouse store`, `keys` and `backup` will not reach this \
              host"
         );
     };
@@ -149,16 +151,23 @@ fn open_control(data_dir: &Path) -> Option<Control> {
 }
 
 async fn listen(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
-    if let Some(address) = config.listen.beyond_loopback()
-        && config.api.keys.is_empty()
-    {
-        bail!(
-            "to listen on {address}, which others can reach, needs keys: make one with \
-             `dormouse key` and set api-keys, or listen on 127.0.0.1:{}",
-            address.port()
-        );
-    }
     config.listen.bind().await
+}
+
+/// A server that others can reach needs keys.
+fn refuse_to_be_open(config: &Config, host: &Host) -> anyhow::Result<()> {
+    match config.listen.beyond_loopback() {
+        Some(address) if !has_keys(config, host) => bail!(
+            "to listen on {address}, which others can reach, needs keys: make one with \
+             `dormouse keys create NAME --role admin`, or listen on 127.0.0.1:{}",
+            address.port()
+        ),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn has_keys(config: &Config, host: &Host) -> bool {
+    !config.api.keys.is_empty() || host.keys().are_needed()
 }
 
 /// Say where the server is and how to try it. For people, also where the log is not.
@@ -166,16 +175,17 @@ fn greet(
     config: &Config,
     addresses: &[SocketAddr],
     agents: &[Agent],
-    sessions: u64,
+    host: &Host,
 ) -> io::Result<()> {
     let servers: Vec<String> =
         addresses.iter().map(|address| format!("http://{}", reachable(*address))).collect();
     let server = servers.first().map_or("", String::as_str);
     let url = format!("{server}/api/sessions");
-    let key = if config.api.keys.is_empty() { "" } else { " -H \"authorization: Bearer $KEY\"" };
+    let has_keys = has_keys(config, host);
+    let key = if has_keys { " -H \"authorization: Bearer $KEY\"" } else { "" };
     let json = "-H 'content-type: application/json'";
     let data_dir = std::path::absolute(&config.data_dir).unwrap_or(config.data_dir.clone());
-    let sessions = match sessions {
+    let sessions = match host.stats().store.sessions {
         1 => "1 session".to_owned(),
         count => format!("{count} sessions"),
     };
@@ -186,9 +196,14 @@ fn greet(
     writeln!(out, "  agents        {}", names(agents, true))?;
     writeln!(out, "  uploaded      {}", names(agents, false))?;
     writeln!(out, "  connections   {} at most", config.api.max_connections)?;
+    let keys = match has_keys {
+        true => "each caller needs one",
+        false => "none: everybody who reaches this server operates it (see `dormouse keys create`)",
+    };
+    writeln!(out, "  keys          {keys}")?;
     writeln!(out, "\nTry it in a second terminal:\n")?;
     let program = std::env::args().next().unwrap_or_else(|| "dormouse".to_owned());
-    let key_option = if config.api.keys.is_empty() { "" } else { " --key $KEY" };
+    let key_option = if has_keys { " --key $KEY" } else { "" };
     writeln!(out, "  {program} talk counter hello --server {server}{key_option}\n")?;
     writeln!(out, "or with curl:\n")?;
     writeln!(
@@ -204,16 +219,9 @@ fn greet(
     out.flush()
 }
 
-/// The agents that come with the host, and those of everybody who has a key.
-async fn agents(host: &Host, config: &Config) -> Result<Vec<Agent>, AgentError> {
-    let mut all = host.agents().list().await?;
-    for key in &config.api.keys {
-        let owner = key.principal();
-        let known = host.acting_as(owner.clone()).agents().list().await?;
-        let is_own = |agent: &Agent| agent.reference.owner.principal() == Some(owner);
-        all.extend(known.into_iter().filter(is_own));
-    }
-    Ok(all)
+/// The agents that come with the host, and those that were uploaded.
+async fn agents(host: &Host) -> Result<Vec<Agent>, AgentError> {
+    host.operating().agents().list().await
 }
 
 /// The names of the agents that are bundled or are not, each once, as far as they fit a line.

@@ -1,6 +1,7 @@
 //! All settings of the program, each in one place: its name, what it is for, how it is read and
 //! shown. Command line, environment, file, help and `dormouse config` all go by this table.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -128,7 +129,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         Server,
         "listen",
         "ADDRESS,…",
-        "The addresses to listen on; beyond loopback this needs api-keys",
+        "The addresses to listen on; beyond loopback this needs keys",
         listen,
         addresses,
         show
@@ -136,8 +137,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(
         Server,
         "api-keys",
-        "NAME:HASH,…",
-        "API keys that are accepted; `dormouse key` generates one",
+        "NAME:HASH[:ROLE],…",
+        "Keys that are accepted besides those of `dormouse keys`; `dormouse key` makes one",
         api.keys,
         keys,
         show_keys
@@ -204,6 +205,15 @@ pub(super) static SETTINGS: &[Setting] = &[
         api.max_requests,
         requests,
         show
+    ),
+    setting!(
+        Server,
+        "max-requests-per-minute",
+        "COUNT",
+        "Most requests of one principal in a minute; 0: any number",
+        api.max_requests_per_minute,
+        rate,
+        show_bound
     ),
     setting!(
         Server,
@@ -303,6 +313,33 @@ pub(super) static SETTINGS: &[Setting] = &[
         host.max_queued_messages,
         value::positive,
         show
+    ),
+    setting!(
+        Sessions,
+        "max-sessions-per-principal",
+        "COUNT",
+        "Most sessions of one principal, asleep or not; 0: any number",
+        host.quotas.sessions_per_principal,
+        quota,
+        show_bound
+    ),
+    setting!(
+        Sessions,
+        "max-sessions-per-user",
+        "COUNT",
+        "Most sessions with one userId of a principal; 0: any number",
+        host.quotas.sessions_per_user,
+        quota,
+        show_bound
+    ),
+    setting!(
+        Sessions,
+        "max-messages-per-minute-per-user",
+        "COUNT",
+        "Most messages in a minute to sessions with one userId of a principal; 0: any number",
+        host.quotas.messages_per_minute_per_user,
+        rate,
+        show_bound
     ),
     setting!(
         Sessions,
@@ -482,6 +519,20 @@ fn money(text: &str) -> Result<NanoUsd, String> {
 fn requests(text: &str) -> Result<usize, String> {
     let count = value::positive(text)?;
     if count > 1_000_000 { Err("must be at most 1000000".to_owned()) } else { Ok(count) }
+}
+
+/// A bound; 0 is none.
+fn quota(text: &str) -> Result<Option<NonZeroU64>, String> {
+    value::count(text).map(NonZeroU64::new)
+}
+
+/// So often in a minute; 0 is as often as one likes.
+fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {
+    value::count(text).map(NonZeroU32::new)
+}
+
+fn show_bound(bound: &Option<impl ToString>) -> String {
+    bound.as_ref().map_or_else(|| "0".to_owned(), ToString::to_string)
 }
 
 fn budget(text: &str) -> Result<u64, String> {

@@ -281,4 +281,11 @@ impl Agent {
     pub fn is_usable_by(&self, principal: &Principal) -> bool {
         self.is_owned_by(principal) || (!self.is_bundled() && self.visibility == Visibility::Public)
     }
+
+    /// Whether it is among the uploaded agents that this principal may use, or where no principal is named,
+    /// among those of all.
+    #[must_use]
+    pub fn is_listed_for(&self, principal: Option<&Principal>) -> bool {
+        principal.map_or(!self.is_bundled(), |principal| self.is_usable_by(principal))
+    }
 }

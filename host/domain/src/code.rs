@@ -20,6 +20,12 @@ pub const INVALID_FIELD: &str = "invalid_field";
 pub const UNUSABLE: &str = "snapshot_unusable";
 /// What was asked for belongs to another owner.
 pub const NOT_OWNER: &str = "not_owner";
+/// The role of the caller does not allow it.
+pub const FORBIDDEN: &str = "forbidden";
+/// It was done as often as it may be in a minute.
+pub const RATE_LIMITED: &str = "rate_limited";
+/// There is as much of it as there may be.
+pub const QUOTA_EXCEEDED: &str = "quota_exceeded";
 /// The session has another revision than the caller expects.
 pub const PRECONDITION_FAILED: &str = "precondition_failed";
 /// A turn runs or waits, and what was asked for does not wait for its end.

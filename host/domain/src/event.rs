@@ -1,4 +1,4 @@
-//! The log of events: what has happened to sessions and agents, in the order of the commits.
+//! The log of events: what has happened to sessions, agents and keys, in the order of the commits.
 //!
 //! An event is written in the same commit as the change that it tells of, so that none is lost and
 //! none invented. Readers follow the log by cursor.
@@ -16,6 +16,7 @@ pub use body::{
 pub use kind::EventKind;
 pub use payload::InvalidPayload;
 
+use crate::access::KeyId;
 use crate::agent::AgentOwner;
 use crate::id::{Principal, SessionId};
 use crate::session::Session;
@@ -31,7 +32,7 @@ pub struct Event {
     /// Whose the subject was when it happened: this principal sees the event for as long as the log
     /// has it, whatever has become of the subject. `None` in events from before they had owners.
     pub owner: Option<AgentOwner>,
-    /// The session or the agent that it happened to.
+    /// The session, the agent or the key that it happened to.
     pub subject: EventSubject,
     /// When.
     pub occurred_at: Timestamp,
@@ -46,6 +47,8 @@ pub enum EventSubject {
     Session(SessionId),
     /// An agent: `name@version` of one of the host's, `owner/name@version` of one that was uploaded.
     Agent(String),
+    /// A key of the API.
+    Key(KeyId),
 }
 
 impl Event {

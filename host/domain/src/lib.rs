@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+pub mod access;
 pub mod agent;
 pub mod code;
 pub mod creation;

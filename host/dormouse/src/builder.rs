@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::catalog::{self, Catalog};
 use crate::host::threads::ThreadLocks;
 use crate::host::{Host, HostInner};
+use crate::keys::{self, KeyRing};
+use crate::quotas::Quotas;
 use crate::session::registry::Registry;
 use crate::session::services::{Services, SessionOptions};
 use crate::session::{expiry, slept, timekeeper};
@@ -18,7 +20,7 @@ use dormouse_domain::creation::DefaultLimits;
 use dormouse_domain::limits::{FuelPrice, NanoUsd};
 use dormouse_sandbox::{CacheOptions, Compiler, Sandbox, SandboxError, SandboxOptions};
 use dormouse_store::embedded::{self, Embedded, OpenError};
-use dormouse_store::{Retention, Store};
+use dormouse_store::{Retention, Store, StoreError};
 
 /// Instances that are made at the same time, for each thread that runs guests. More would only hold
 /// more states in memory: some are read from the disk while others are written to their instances.
@@ -57,6 +59,8 @@ pub struct HostOptions {
     pub min_free_disk: u64,
     /// How much of the past of sessions is kept.
     pub retention: Retention,
+    /// How much one principal may have, and how often its users may send messages.
+    pub quotas: Quotas,
 }
 
 impl Default for HostOptions {
@@ -76,6 +80,7 @@ impl Default for HostOptions {
             guest_threads: std::thread::available_parallelism().map_or(1, usize::from),
             min_free_disk: 64 * 1024 * 1024,
             retention: Retention::default(),
+            quotas: Quotas::default(),
         }
     }
 }
@@ -124,6 +129,9 @@ pub enum BuildError {
         /// The memory budget that the host was given, in bytes.
         given: u64,
     },
+    /// The keys of the API cannot be read.
+    #[error("the keys of the API could not be read: {0}")]
+    Keys(StoreError),
     /// Opening the store has panicked: a defect, or a damaged disk.
     #[error("opening the store has failed unexpectedly")]
     Unexpected,
@@ -258,6 +266,8 @@ impl HostBuilder {
             cache,
         })?;
         let catalog = Arc::new(Catalog::new(sandbox.clone(), store.clone(), clock.clone()));
+        let keys = KeyRing::load(store.clone(), clock.clone()).await.map_err(BuildError::Keys)?;
+        let keys = Arc::new(keys);
         let services = Arc::new(Services::new(
             store.clone(),
             sandbox.clone(),
@@ -271,6 +281,7 @@ impl HostBuilder {
                     .saturating_mul(MAKING_PER_THREAD)
                     .max(MAKING_PER_THREAD),
                 max_queued_messages: options.max_queued_messages,
+                messages_per_minute_per_user: options.quotas.messages_per_minute_per_user,
                 stop_grace: options.stop_grace,
                 limits: options.limits,
                 rules: Rules {
@@ -283,13 +294,15 @@ impl HostBuilder {
         let keeping = expiry::keep(services.clone(), options.retention);
         let timekeeper = timekeeper::keep(registry.clone());
         let telling = slept::tell(services.clone());
+        let uses = keys::keep(keys.clone());
         let timekeeper =
-            sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping, telling).0 });
+            sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping, telling, uses).0 });
         let inner = HostInner {
             options,
             clock,
             store,
             catalog,
+            keys,
             services,
             registry,
             memory,

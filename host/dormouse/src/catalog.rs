@@ -11,6 +11,7 @@ use dormouse_agents::BundledAgent;
 use crate::uploads::UploadTable;
 
 use dormouse_base::clock::Clock;
+use dormouse_domain::access::Forbidden;
 use dormouse_domain::agent::{
     Agent, AgentName, AgentOwner, AgentRef, AgentSelector, Digest, InvalidName, Version, Visibility,
 };
@@ -43,6 +44,9 @@ pub enum AgentError {
     /// The caller can use it and has not uploaded it.
     #[error("the agent '{0}' was uploaded by somebody else, who alone can change or remove it")]
     NotOwner(AgentRef),
+    /// The caller is a reader.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// The agent comes with the host.
     #[error("the agent '{0}' comes with the host and cannot be changed or removed")]
     Bundled(AgentRef),
@@ -63,6 +67,7 @@ impl AgentError {
             | AgentError::Reserved(_)
             | AgentError::NotFound(_)
             | AgentError::NotOwner(_)
+            | AgentError::Forbidden(_)
             | AgentError::Bundled(_) => false,
         }
     }
@@ -272,10 +277,10 @@ impl Catalog {
     }
 
     /// The agents that come with this build, those of the caller, and those that others have made
-    /// public: by name, and then in the order of upload.
-    pub(crate) async fn list(&self, caller: &Principal) -> Result<Vec<Agent>, AgentError> {
+    /// public, or where no caller is named, those of all principals: by name, and then in the order of upload.
+    pub(crate) async fn list(&self, caller: Option<&Principal>) -> Result<Vec<Agent>, AgentError> {
         let mut all: Vec<Agent> = self.all_bundled().await?.into_iter().cloned().collect();
-        all.extend(self.store.agents(caller.clone()).await?);
+        all.extend(self.store.agents(caller.cloned()).await?);
         // A stable sort: of one name, those of the host come first.
         all.sort_by(|one, other| one.reference.name.cmp(&other.reference.name));
         Ok(all)

@@ -164,7 +164,9 @@ async fn seen_by(
         let is_seen = match &logged.event {
             Event { owner: Some(AgentOwner::Host), .. } => true,
             Event { owner: Some(AgentOwner::Principal(owner)), .. } => owner == principal,
-            Event { owner: None, subject: EventSubject::Agent(_), .. } => false,
+            Event {
+                owner: None, subject: EventSubject::Agent(_) | EventSubject::Key(_), ..
+            } => false,
             // From before events had owners: it belongs to whoever has the session now.
             Event { owner: None, subject: EventSubject::Session(id), .. } => match known.get(id) {
                 Some(is_own) => *is_own,

@@ -6,6 +6,7 @@ mod cleanup;
 pub(crate) mod code;
 mod events;
 mod history;
+mod keys;
 mod message;
 mod origin;
 mod session;
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 pub use agents::Agents;
 pub use cleanup::{CleanedUp, Cleanup, MAX_CLEANED_UP};
 pub use history::{Fork, ForkError, MAX_FORKS, UpgradeError};
+pub use keys::{CreatedKey, Keys};
 pub use message::{Message, Reply, TurnStream};
 pub use session::{SessionHandle, SessionReadError};
 pub use sessions::{CreateError, CreatedSession, SessionListing, Sessions};
@@ -31,10 +33,12 @@ pub use templates::{NewTemplate, TemplateError, Templates};
 
 use crate::builder::{HostBuilder, HostOptions};
 use crate::catalog::Catalog;
+use crate::keys::KeyRing;
 use crate::session::registry::Registry;
 use crate::session::services::Services;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::MemoryBudget;
+use dormouse_domain::access::{Access, Action, Forbidden};
 use dormouse_domain::id::Principal;
 use dormouse_store::{Store, StoreError};
 use threads::ThreadLocks;
@@ -55,9 +59,7 @@ use threads::ThreadLocks;
 #[derive(Clone)]
 pub struct Host {
     inner: Arc<HostInner>,
-    caller: Principal,
-    /// Whether the caller operates the host: sees the events of everybody.
-    caller_operates: bool,
+    access: Access,
 }
 
 pub(crate) struct HostInner {
@@ -65,6 +67,7 @@ pub(crate) struct HostInner {
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) keys: Arc<KeyRing>,
     pub(crate) services: Arc<Services>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) memory: MemoryBudget,
@@ -89,21 +92,53 @@ impl Host {
     }
 
     pub(crate) fn new(inner: HostInner) -> Host {
-        Host { inner: Arc::new(inner), caller: Principal::local(), caller_operates: false }
+        Host { inner: Arc::new(inner), access: Access::user(Principal::local()) }
     }
 
-    /// The same host, called by somebody else: what is created belongs to that principal, and what
+    /// The same host, called by another principal: what is created belongs to that principal, and what
     /// belongs to others does not exist.
     #[must_use]
     pub fn acting_as(&self, caller: Principal) -> Host {
-        Host { inner: self.inner.clone(), caller, caller_operates: false }
+        self.acting_for(Access::user(caller))
     }
 
-    /// The same host, called by who operates it: what is created belongs to the principal `local`, and
-    /// the log of events is that of everybody.
+    /// The same host, called by whoever has this access: a reader changes nothing, and an admin sees and
+    /// changes what all principals have.
+    #[must_use]
+    pub fn acting_for(&self, access: Access) -> Host {
+        Host { inner: self.inner.clone(), access }
+    }
+
+    /// The same host, called by whoever operates it: the principal `local`, as an admin.
     #[must_use]
     pub fn operating(&self) -> Host {
-        Host { caller_operates: true, ..self.acting_as(Principal::local()) }
+        self.acting_for(Access::operator())
+    }
+
+    /// The principal that calls: the owner of what is created.
+    #[must_use]
+    pub fn caller(&self) -> &Principal {
+        &self.access.principal
+    }
+
+    /// The principal that calls, and what it may do.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Whether the caller may do this.
+    ///
+    /// # Errors
+    /// [`Forbidden`] names the role that may.
+    pub fn may(&self, action: Action) -> Result<(), Forbidden> {
+        self.access.may(action)
+    }
+
+    /// The keys of the API.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        Keys { ring: self.inner.keys.clone(), access: self.access.clone() }
     }
 
     /// The agents.
@@ -208,6 +243,9 @@ impl Host {
         self.inner.services.sandbox.stop_compiling();
         self.inner.registry.shut_down(self.inner.options.shutdown_grace).await;
         self.inner.timekeeper.abort();
+        if let Err(error) = self.inner.keys.save_uses().await {
+            tracing::warn!(%error, "the last use of keys was not written");
+        }
         let closed = self.inner.store.close().await;
         assert!(
             !self.inner.services.liveness.has_panicked(),

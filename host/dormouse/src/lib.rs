@@ -11,6 +11,8 @@ mod builder;
 mod catalog;
 mod event;
 mod host;
+mod keys;
+mod quotas;
 mod session;
 mod turn;
 mod uploads;
@@ -19,6 +21,9 @@ pub use builder::{BuildError, HostBuilder, HostOptions};
 pub use catalog::{AgentError, Upload};
 pub use dormouse_base::clock::{Clock, ManualClock};
 pub use dormouse_base::memory::MemoryBudget;
+pub use dormouse_domain::access::{
+    Access, AccessKey, Action, Forbidden, InvalidKeyId, KeyId, NewKey, Role, Secret,
+};
 pub use dormouse_domain::agent::{
     Agent, AgentName, AgentOwner, AgentRef, AgentSelector, ComponentInfo, Digest, Export, Exports,
     InvalidName, StartRandomness, Statefulness, Version, Visibility,
@@ -61,10 +66,13 @@ pub use dormouse_store::{
 };
 pub use event::{EventBatch, FOLLOW_BYTES};
 pub use host::{
-    Agents, CleanedUp, Cleanup, CreateError, CreatedSession, Fork, ForkError, Host, HostStats,
-    MAX_CLEANED_UP, MAX_FORKS, Message, NewTemplate, Reply, SessionHandle, SessionListing,
-    SessionReadError, Sessions, Storage, TemplateError, Templates, TurnStream, UpgradeError,
+    Agents, CleanedUp, Cleanup, CreateError, CreatedKey, CreatedSession, Fork, ForkError, Host,
+    HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewTemplate, Reply, SessionHandle,
+    SessionListing, SessionReadError, Sessions, Storage, TemplateError, Templates, TurnStream,
+    UpgradeError,
 };
+pub use keys::KeyError;
+pub use quotas::Quotas;
 pub use session::request::{
     CommandError, FinishedTurn, MAX_MESSAGE, MAX_PARTS, MAX_REASON, SendError, SessionInfo,
     Unavailable,

@@ -11,7 +11,7 @@ use super::model::ignored::Answered;
 use super::model::query::{PageQuery, UploadQuery};
 use super::model::request::{ChangeAgent, needed};
 use super::model::value::Word;
-use super::request::{Caller, Component, JsonBody, OneAgent, Params};
+use super::request::{Caller, Component, JsonBody, OneAgent, Params, Scoped};
 use dormouse::{Agent, AgentRef, PAGE_BYTES, UploadState, UploadStatus};
 
 /// The most agents of a page.
@@ -67,7 +67,7 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 
 /// `GET /api/agents?after=&limit=`: all of them, as far as a page has room.
 pub(super) async fn list(
-    Caller(host): Caller,
+    Scoped(host): Scoped,
     Params(page): Params<PageQuery>,
 ) -> Result<Json<AgentList>, ApiError> {
     let after = usize::try_from(page.after()).unwrap_or(usize::MAX);

@@ -77,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_large_document_keeps_the_thread_of_nobody() {
-        let documents = Documents::new(Callers::One);
+        let documents = Documents::new(Callers::one());
         let principal = Principal::local();
         let here = std::thread::current().id();
         let work = async |bytes| {
@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_principal_with_many_large_documents_is_passed_by_another() {
-        let documents = Documents::new(Callers::Several);
+        let documents = Documents::new(Callers::several());
         let (ann, ben) = (Principal("ann".to_owned()), Principal("ben".to_owned()));
         let (open, closed) = std::sync::mpsc::channel::<()>();
         let closed = Arc::new(std::sync::Mutex::new(closed));

@@ -5,6 +5,7 @@
 //! is nobody's fault but the host's is logged there under that id, and told to nobody.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -55,6 +56,13 @@ impl ApiError {
     /// The same, and trying again later helps.
     pub(super) fn retry_later(self) -> ApiError {
         self.header(header::RETRY_AFTER, RETRY_AFTER)
+    }
+
+    /// The same, and trying again after this time helps: whole seconds, at least one.
+    pub(super) fn retry_after(mut self, wait: Duration) -> ApiError {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.headers.push((header::RETRY_AFTER, seconds.max(1).into()));
+        self
     }
 
     /// A defect of the host or its machine. The cause is logged and not told.
@@ -126,6 +134,12 @@ impl ApiError {
     pub(super) fn session_not_found(id: &str) -> ApiError {
         ApiError::new(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, "Session not found")
             .with("id", id)
+    }
+
+    pub(super) fn key_not_found(id: &str) -> ApiError {
+        let error = "there is no such key; GET /api/keys lists those there are";
+        let shown: String = id.chars().take(64).collect();
+        ApiError::new(StatusCode::NOT_FOUND, "key_not_found", error).with("id", shown)
     }
 
     pub(super) fn not_active(inactive: &NotActive) -> ApiError {

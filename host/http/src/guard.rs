@@ -4,6 +4,7 @@
 //! under a name of its own is told by the `Host` header, any other foreign page by its `Origin`.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -16,7 +17,8 @@ use super::error::ApiError;
 use super::options::ApiKey;
 use super::request::Caller;
 use super::server::Reserved;
-use dormouse::Principal;
+use dormouse::{Access, Action};
+use dormouse_domain::code;
 
 /// Refuse a request that came by a connection which is reserved for operators.
 pub(super) async fn refuse_reserved(request: Request, next: Next) -> Result<Response, ApiError> {
@@ -50,26 +52,55 @@ pub(super) async fn check_origin(
     Ok(next.run(request).await)
 }
 
-/// Find out who the caller is, and refuse one without a key where keys are configured; and, before that,
-/// one who comes by a connection that is reserved for operators.
+/// Find out who the caller is, and refuse one without a key where there are keys; and, before that, one who
+/// comes by a connection that is reserved for operators.
 pub(super) async fn authenticate(
     State(api): State<Api>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     is_for_everybody(&request)?;
-    let keys = &api.options.keys;
-    let (principal, host) = if keys.is_empty() {
-        // Everybody who reaches the server operates it.
-        (Principal::local(), api.host.operating())
-    } else {
-        let found = bearer(request.headers()).and_then(|key| ApiKey::find(keys, key));
-        let principal = found.ok_or_else(unauthorized)?.clone();
-        (principal.clone(), api.host.acting_as(principal))
-    };
-    request.extensions_mut().insert(principal);
-    request.extensions_mut().insert(Caller(host));
+    let access = access(&api, request.headers())?;
+    request.extensions_mut().insert(access.principal.clone());
+    request.extensions_mut().insert(Caller(api.host.acting_for(access)));
     Ok(next.run(request).await)
+}
+
+/// Refuse a caller whose role does not allow this method, and one who sends too many requests. The body has
+/// been taken in: a client that is refused finds its connection whole, and not closed with what it still
+/// sends.
+pub(super) async fn check_access(
+    State(api): State<Api>,
+    Caller(host): Caller,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    host.may(if request.method().is_safe() { Action::Read } else { Action::Change })?;
+    if let Some(requests) = &api.requests {
+        let now = host.clock().monotonic();
+        requests.take(host.caller().clone(), now).map_err(too_many_requests)?;
+    }
+    Ok(next.run(request).await)
+}
+
+/// Who calls. Where there are no keys, everybody who reaches the server operates it.
+fn access(api: &Api, headers: &HeaderMap) -> Result<Access, ApiError> {
+    let (stored, configured) = (api.host.keys(), &api.options.keys);
+    let are_stored = stored.are_needed();
+    if are_stored {
+        api.callers.become_several();
+    }
+    if !are_stored && configured.is_empty() && !api.options.needs_keys {
+        return Ok(Access::operator());
+    }
+    let secret = bearer(headers).ok_or_else(unauthorized)?;
+    let found = stored.authenticate(secret).or_else(|| ApiKey::find(configured, secret).cloned());
+    found.ok_or_else(unauthorized)
+}
+
+fn too_many_requests(wait: Duration) -> ApiError {
+    let error = "this principal has sent as many requests as it may in a minute; try again later";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, code::RATE_LIMITED, error).retry_after(wait)
 }
 
 fn unauthorized() -> ApiError {

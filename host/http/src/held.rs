@@ -100,7 +100,7 @@ mod tests {
 
     fn budget_of(limit: u64) -> (MemoryBudget, Pool) {
         let budget = MemoryBudget::new(limit);
-        let pool = pool(&budget, 0, Callers::One);
+        let pool = pool(&budget, 0, Callers::one());
         (budget, pool)
     }
 

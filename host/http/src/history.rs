@@ -18,7 +18,7 @@ use super::model::message::StreamEvent;
 use super::model::query::{EventsQuery, PageQuery};
 use super::model::turn::{TurnBody, TurnPage};
 use super::refusal::failed_turn;
-use super::request::{Caller, OneSession, Params};
+use super::request::{OneSession, Params, Scoped};
 use super::sse::{self, EventWriter, Gone, StreamPosition};
 use dormouse::{Cursor, EventBatch, EventEntry, Page, SessionHandle, TurnOutcome};
 use dormouse_base::shares::FairPermit;
@@ -82,7 +82,7 @@ pub(super) async fn audit(
 pub(super) async fn all_events(
     State(api): State<Api>,
     Extension(slot): Extension<RequestSlot>,
-    Caller(host): Caller,
+    Scoped(host): Scoped,
     headers: HeaderMap,
     Params(query): Params<EventsQuery>,
 ) -> Result<Response, ApiError> {

@@ -26,6 +26,7 @@ mod held;
 mod history;
 mod idempotency;
 mod intake;
+mod keys;
 mod lifecycle;
 mod messages;
 mod model;
@@ -49,13 +50,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use cors::{InvalidOrigin, Origin};
 pub use options::{ApiKey, ApiOptions, InvalidKey};
+pub use routes::{Route, all as routes};
 pub use server::serve;
 
 use self::documents::Documents;
 use self::follow::FOLLOWERS;
 use self::held::pool;
-use dormouse::Host;
+use dormouse::{Host, Principal};
 use dormouse_base::memory::pool::Pool;
+use dormouse_base::rate::RateLimit;
 use dormouse_base::shares::{Callers, FairSemaphore, Shares};
 use dormouse_domain::turn::MAX_REPLY_BYTES;
 
@@ -80,6 +83,10 @@ struct Shared {
     /// What this server calls itself, besides the configured names: `host` or `host:port`.
     names: Vec<String>,
     closing: Closing,
+    /// How many principals share what follows.
+    callers: Callers,
+    /// How often each principal may send a request.
+    requests: Option<RateLimit<Principal>>,
     /// One for each request whose body is on its way.
     arriving: Shares,
     /// One for each request under way.
@@ -105,16 +112,19 @@ struct Closing {
 
 impl Api {
     fn new(host: Host, options: ApiOptions, names: Vec<String>, closing: Closing) -> Api {
-        let callers = if options.keys.len() > 1 { Callers::Several } else { Callers::One };
+        let callers = if options.keys.len() > 1 { Callers::several() } else { Callers::one() };
+        let requests = options.max_requests_per_minute.map(RateLimit::per_minute);
         let largest_body = host.options().max_component_bytes.max(options.max_body as u64);
         Api(Arc::new(Shared {
-            arriving: Shares::new(options.max_connections as u64, callers),
-            slots: Shares::new(options.max_requests as u64, callers),
-            bodies: pool(host.memory(), largest_body, callers),
-            answers: pool(host.memory(), MAX_REPLY_BYTES * ESCAPED, callers),
-            readers: FairSemaphore::new(READERS, callers),
-            documents: Documents::new(callers),
-            followers: Shares::new(FOLLOWERS, callers),
+            arriving: Shares::new(options.max_connections as u64, callers.clone()),
+            slots: Shares::new(options.max_requests as u64, callers.clone()),
+            bodies: pool(host.memory(), largest_body, callers.clone()),
+            answers: pool(host.memory(), MAX_REPLY_BYTES * ESCAPED, callers.clone()),
+            readers: FairSemaphore::new(READERS, callers.clone()),
+            documents: Documents::new(callers.clone()),
+            followers: Shares::new(FOLLOWERS, callers.clone()),
+            callers,
+            requests,
             host,
             options,
             names,

@@ -1,5 +1,7 @@
 //! What the host refuses, as answers of the API. Exhaustive, so that a new reason gets its status.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 
 use super::error::ApiError;
@@ -7,13 +9,16 @@ use super::etag::precondition_failed;
 use super::idempotency::IDEMPOTENT_REPLAYED;
 use super::model::session::SessionBody;
 use dormouse::{
-    AgentError, CommandError, CreateError, DamagedSnapshot, FailureCode, FinishedTurn, ForkError,
-    InvalidField, InvalidName, InvalidTransition, Pattern, Refusal, SendError, SessionInfo,
-    SessionReadError, StoreError, TemplateError, TurnDenied, TurnOutcome, TurnRecord, Unavailable,
-    UpgradeError,
+    AgentError, CommandError, CreateError, DamagedSnapshot, FailureCode, FinishedTurn, Forbidden,
+    ForkError, InvalidField, InvalidName, InvalidTransition, KeyError, Pattern, Refusal, SendError,
+    SessionInfo, SessionReadError, StoreError, TemplateError, TurnDenied, TurnOutcome, TurnRecord,
+    Unavailable, UpgradeError,
 };
 use dormouse_base::memory::pool::ChargeRefused;
 use dormouse_domain::code;
+
+/// When to try again that for which a session has to be deleted first.
+const QUOTA_WAIT: Duration = Duration::from_secs(60);
 
 impl From<ChargeRefused> for ApiError {
     fn from(refused: ChargeRefused) -> ApiError {
@@ -69,6 +74,10 @@ impl From<SendError> for ApiError {
                 ApiError::new(StatusCode::GONE, code, text).with("turn", turn)
             }
             SendError::PreconditionFailed(revision) => precondition_failed(revision),
+            SendError::Forbidden(error) => error.into(),
+            SendError::RateLimited(wait) => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_after(wait)
+            }
             SendError::ShareSpent => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }
@@ -149,6 +158,7 @@ impl From<CommandError> for ApiError {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
             }
             CommandError::Guest(_) => ApiError::new(StatusCode::BAD_GATEWAY, code, text),
+            CommandError::Forbidden(error) => error.into(),
             CommandError::Invalid(error) => error.into(),
             CommandError::OtherRevision(revision) => precondition_failed(revision),
             CommandError::QueueFull => {
@@ -199,6 +209,7 @@ impl From<TemplateError> for ApiError {
             TemplateError::Name(_) => ApiError::new(StatusCode::BAD_REQUEST, code, text),
             TemplateError::NotFound(name) => named(name),
             TemplateError::NoSnapshot(id) => named(id),
+            TemplateError::Forbidden(error) => error.into(),
             TemplateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, code, text),
             TemplateError::TooMany => ApiError::new(StatusCode::CONFLICT, code, text),
             TemplateError::Agent(error) => error.into(),
@@ -237,6 +248,7 @@ impl From<CreateError> for ApiError {
             CreateError::NotDurable(_) => {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
             }
+            CreateError::Forbidden(error) => error.into(),
             CreateError::NotOwner => ApiError::new(StatusCode::FORBIDDEN, code, text),
             CreateError::OtherAgent(digest) => ApiError::new(StatusCode::CONFLICT, code, text)
                 .with("agentDigest", digest.to_string()),
@@ -271,6 +283,7 @@ impl From<AgentError> for ApiError {
             AgentError::Reserved(name) => {
                 ApiError::new(StatusCode::CONFLICT, code, text).with("name", name.as_str())
             }
+            AgentError::Forbidden(error) => error.into(),
             AgentError::NotOwner(agent) | AgentError::Bundled(agent) => {
                 ApiError::new(StatusCode::FORBIDDEN, code, text).with("agent", agent.to_string())
             }
@@ -316,6 +329,30 @@ impl From<Refusal> for ApiError {
     }
 }
 
+/// What the caller may not do, with the role that may.
+impl From<Forbidden> for ApiError {
+    fn from(error: Forbidden) -> ApiError {
+        ApiError::new(StatusCode::FORBIDDEN, error.code(), error.to_string())
+            .with("role", error.has.as_str())
+            .with("neededRole", error.needed.as_str())
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> ApiError {
+        let (text, code) = (error.to_string(), error.code());
+        match error {
+            KeyError::Forbidden(error) => error.into(),
+            KeyError::Invalid(error) => error.into(),
+            KeyError::NotFound(id) => ApiError::key_not_found(&id.to_string()),
+            KeyError::FirstMustBeAdmin | KeyError::LastAdmin | KeyError::TooMany => {
+                ApiError::new(StatusCode::CONFLICT, code, text)
+            }
+            KeyError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<SessionReadError> for ApiError {
     fn from(error: SessionReadError) -> ApiError {
         match error {
@@ -335,6 +372,8 @@ impl From<StoreError> for ApiError {
             StoreError::IdempotencyKeyUsed(id) => {
                 ApiError::new(StatusCode::CONFLICT, code, text).with("id", id.to_string())
             }
+            StoreError::KeyExists(_) => ApiError::new(StatusCode::CONFLICT, code, text),
+            StoreError::KeyNotFound(id) => ApiError::key_not_found(&id.to_string()),
             StoreError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
             StoreError::AgentExists(agent) => {
                 let text = format!("{text}; upload under another version");
@@ -355,7 +394,9 @@ impl From<StoreError> for ApiError {
                 ApiError::new(StatusCode::INSUFFICIENT_STORAGE, code, text)
             }
             StoreError::QuotaReached { limit } => {
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).with("limit", limit)
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text)
+                    .with("limit", limit)
+                    .retry_after(QUOTA_WAIT)
             }
             StoreError::CursorOfAnotherOrder => ApiError::new(StatusCode::BAD_REQUEST, code, text),
             StoreError::OutOfMemory => ApiError::out_of_memory(),
@@ -421,7 +462,7 @@ mod tests {
         );
         assert_eq!(told(StoreError::Full), (507, "disk_full"));
         assert_eq!(told(StoreError::TooManySessions), (507, "too_many_sessions"));
-        assert_eq!(told(StoreError::QuotaReached { limit: 3 }), (429, "session_quota_reached"));
+        assert_eq!(told(StoreError::QuotaReached { limit: 3 }), (429, "quota_exceeded"));
         assert_eq!(told(StoreError::CursorOfAnotherOrder), (400, "cursor_of_another_order"));
         assert_eq!(told(StoreError::OutOfMemory), (503, "out_of_memory"));
         assert_eq!(told(StoreError::Unknown("sync".into())), (503, "commit_unknown"));

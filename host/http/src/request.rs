@@ -15,9 +15,11 @@ use super::error::ApiError;
 use super::idempotency::IDEMPOTENCY_KEY;
 use super::intake::RequestSlot;
 use super::model::ignored::Ignored;
-use super::model::query;
+use super::model::query::{self, OwnerQuery};
 use super::model::reading::{self, Body};
-use dormouse::{AgentSelector, Digest, Host, JsonObject, Principal, SessionHandle, SessionId};
+use dormouse::{
+    Action, AgentSelector, Digest, Host, JsonObject, Principal, SessionHandle, SessionId,
+};
 
 /// What some programs write before a text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -36,6 +38,25 @@ impl FromRequestParts<Api> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Caller, ApiError> {
         let caller = parts.extensions.get::<Caller>().cloned();
         caller.ok_or_else(|| ApiError::internal("nobody looked who asks"))
+    }
+}
+
+/// The host, as a principal sees it: the one that the query names as `owner`, else the caller. Only an admin
+/// may name another.
+pub(super) struct Scoped(pub(super) Host);
+
+impl FromRequestParts<Api> for Scoped {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Scoped, ApiError> {
+        let Caller(host) = Caller::from_request_parts(parts, api).await?;
+        let Params(OwnerQuery { owner }) = Params::from_request_parts(parts, api).await?;
+        let Some(owner) = owner.map(Principal) else { return Ok(Scoped(host)) };
+        if host.access().only() == Some(&owner) {
+            return Ok(Scoped(host));
+        }
+        host.may(Action::SeeAll)?;
+        Ok(Scoped(host.acting_as(owner)))
     }
 }
 
@@ -97,7 +118,11 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Filters<T> {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Filters<T>, ApiError> {
         match Query::<Vec<(String, String)>>::from_request_parts(parts, api).await {
-            Ok(Query(pairs)) => query::read_filters(pairs).map(Filters),
+            Ok(Query(mut pairs)) => {
+                // Each route that takes filters is [`Scoped`], which reads this one.
+                pairs.retain(|(name, _)| name != "owner");
+                query::read_filters(pairs).map(Filters)
+            }
             Err(_) => Err(ApiError::invalid_field("query", "is not valid")),
         }
     }

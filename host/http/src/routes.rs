@@ -1,29 +1,40 @@
 //! Which path leads to which handler, and what a request passes on its way.
 
+mod table;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
 use super::{
     Api, agents, answers, cleanup, compression, cors, facade, frame, guard, health, history,
-    intake, lifecycle, messages, patch, sessions, snapshots, statistics, templates,
+    intake, keys, lifecycle, messages, patch, sessions, snapshots, statistics, templates,
 };
+pub use table::Route;
+use table::{Routes, delete, get, post};
+
+/// All routes. The router is made of the same tables.
+#[must_use]
+pub fn all() -> Vec<Route> {
+    let api = large().list("/api").chain(small().list("/api"));
+    let conversations = large_conversations().list("").chain(small_conversations().list(""));
+    open().list("").chain(operator().list("")).chain(conversations).chain(api).collect()
+}
 
 /// All routes. Each router brings the guard that is its own; here stands what every request passes.
 pub(super) fn router(api: Api) -> Router {
-    let everybody = Router::new()
-        .route("/", get(health::root))
+    let everybody = open()
+        .router()
         .fallback(no_such_route)
         .layer(from_fn(guard::refuse_reserved))
         .nest("/api", self::api(&api))
         .merge(conversations(&api));
     let all = everybody
-        .merge(operator())
+        .merge(operator().router())
         .layer(from_fn_with_state(api.clone(), guard::check_origin))
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(frame::panicked))
@@ -36,36 +47,51 @@ pub(super) fn router(api: Api) -> Router {
 /// What a caller may do and see, below `/api`: the caller has to be known, and a request has to find a
 /// place among those under way.
 fn api(api: &Api) -> Router<Api> {
-    Router::new()
-        .merge(large(api))
-        .merge(small(api))
-        .fallback(no_such_route)
+    guarded(api, answered(api, large(), small()).fallback(no_such_route))
+}
+
+/// Routes whose answers are charged before they are made.
+fn answered(api: &Api, large: Routes, small: Routes) -> Router<Api> {
+    let large = large.router().layer(from_fn_with_state(api.clone(), answers::charge_large));
+    let small = small.router().layer(from_fn_with_state(api.clone(), answers::charge_small));
+    Router::new().merge(large.layer(compression::layer())).merge(small)
+}
+
+/// Routes for callers that are known, once their body is there and they have a place.
+fn guarded(api: &Api, routes: Router<Api>) -> Router<Api> {
+    routes
+        .layer(from_fn_with_state(api.clone(), guard::check_access))
         .layer(from_fn_with_state(api.clone(), intake::limit_in_flight))
         .layer(from_fn_with_state(api.clone(), guard::authenticate))
 }
 
+/// What needs no key, and takes a place as everything else.
+fn open() -> Routes {
+    Routes::default().route("/", get(health::root))
+}
+
 /// The façade that has no path of its own: its clients know the paths at the root.
 fn conversations(api: &Api) -> Router<Api> {
-    use facade::conversations::{change, create, list, show};
-    let large = Router::new()
-        .route("/sessions", get(list))
-        .route("/sessions/", get(list))
-        .layer(from_fn_with_state(api.clone(), answers::charge_large))
-        .layer(compression::layer());
-    let small = Router::new()
+    guarded(api, answered(api, large_conversations(), small_conversations()))
+}
+
+fn large_conversations() -> Routes {
+    use facade::conversations::list;
+    Routes::default().route("/sessions", get(list)).route("/sessions/", get(list))
+}
+
+fn small_conversations() -> Routes {
+    use facade::conversations::{change, create, show};
+    Routes::default()
         .route("/sessions", post(create))
         .route("/sessions/", post(create))
         .route("/sessions/{id}", get(show).patch(change))
-        .layer(from_fn_with_state(api.clone(), answers::charge_small));
-    let both = Router::new().merge(large).merge(small);
-    both.layer(from_fn_with_state(api.clone(), intake::limit_in_flight))
-        .layer(from_fn_with_state(api.clone(), guard::authenticate))
 }
 
 /// What whoever operates the server asks it: without a key, by the connections that are reserved for this
 /// as well, and however many requests are under way.
-fn operator() -> Router<Api> {
-    Router::new()
+fn operator() -> Routes {
+    Routes::default()
         .route("/health", get(health::alive))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
@@ -73,8 +99,8 @@ fn operator() -> Router<Api> {
 }
 
 /// What may be answered with many things, or with a large one.
-fn large(api: &Api) -> Router<Api> {
-    Router::new()
+fn large() -> Routes {
+    Routes::default()
         .route("/agents", get(agents::list))
         .route("/events", get(history::all_events))
         .route("/sessions", get(sessions::list))
@@ -85,14 +111,13 @@ fn large(api: &Api) -> Router<Api> {
         .route("/sessions/{id}/turns/{turn}", get(history::turn))
         .route("/sessions/{id}/events", get(history::session_events))
         .route("/templates", get(templates::list))
+        .route("/keys", get(keys::list))
         .route("/v1/containers/sessions", get(facade::containers::list))
         .route("/v1/containers/stats", get(facade::containers::statistics))
-        .layer(from_fn_with_state(api.clone(), answers::charge_large))
-        .layer(compression::layer())
 }
 
-fn small(api: &Api) -> Router<Api> {
-    Router::new()
+fn small() -> Routes {
+    Routes::default()
         .route("/agents", post(agents::upload))
         .route("/agents/{*agent}", get(agents::show).patch(agents::change).delete(agents::remove))
         .route("/agent/stream", post(messages::stream_agent))
@@ -118,7 +143,8 @@ fn small(api: &Api) -> Router<Api> {
         .route("/v1/containers/{id}/cleanup", post(facade::containers::clean_up))
         .route("/templates", post(templates::create))
         .route("/templates/{name}", get(templates::show).delete(templates::remove))
-        .layer(from_fn_with_state(api.clone(), answers::charge_small))
+        .route("/keys", post(keys::create))
+        .route("/keys/{id}", delete(keys::revoke))
 }
 
 async fn no_such_route() -> ApiError {

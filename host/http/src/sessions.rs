@@ -10,7 +10,7 @@ use super::idempotency::{self, RequestKey};
 use super::model::create::CreateSession;
 use super::model::listing::{SessionList, SessionsQuery};
 use super::model::session::{Created, Deleted, Resume, SessionBody};
-use super::request::{Caller, Filters, JsonBody, OneSession};
+use super::request::{Caller, Filters, JsonBody, OneSession, Scoped};
 use dormouse::{Digest, SessionQuery};
 
 /// `POST /api/sessions`
@@ -37,7 +37,7 @@ pub(super) async fn create(
 
 /// `GET /api/sessions`
 pub(super) async fn list(
-    Caller(host): Caller,
+    Scoped(host): Scoped,
     Filters(query): Filters<SessionsQuery>,
 ) -> Result<Json<SessionList>, ApiError> {
     let (page, page_size, residency) = (query.page(), query.page_size(), query.residency());

@@ -329,8 +329,8 @@ pub(super) mod for_tests {
         let waiting = EventQueue {
             sender,
             room: Arc::new(Semaphore::new(WAITING_BYTES as usize)),
-            answers: Pool::new(&MemoryBudget::new(1 << 30), 0, Callers::One),
-            documents: Documents::new(Callers::One),
+            answers: Pool::new(&MemoryBudget::new(1 << 30), 0, Callers::one()),
+            documents: Documents::new(Callers::one()),
             principal: Principal::local(),
             stall: Duration::from_secs(1),
         };

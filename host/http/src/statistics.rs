@@ -1,17 +1,15 @@
 //! `GET /api/sessions/stats/summary`: what sessions come to.
 
-use axum::{Extension, Json};
+use axum::Json;
 
 use super::error::ApiError;
 use super::model::statistics::{Summary, SummaryQuery};
-use super::request::{Caller, Filters};
-use dormouse::Principal;
+use super::request::{Filters, Scoped};
 
 /// `GET /api/sessions/stats/summary`
 pub(super) async fn summary(
-    Caller(host): Caller,
-    Extension(principal): Extension<Principal>,
+    Scoped(host): Scoped,
     Filters(query): Filters<SummaryQuery>,
 ) -> Result<Json<Summary>, ApiError> {
-    Ok(Json(host.sessions().statistics(query.of(principal)).await?.into()))
+    Ok(Json(host.sessions().statistics(query.of(host.caller().clone())).await?.into()))
 }

@@ -9,7 +9,7 @@ use super::model::ignored::Answered;
 use super::model::request::{CreateTemplate, needed};
 use super::model::session::Deleted;
 use super::model::template::{TemplateBody, TemplateList};
-use super::request::{Caller, JsonBody};
+use super::request::{Caller, JsonBody, Scoped};
 use dormouse::NewTemplate;
 
 /// `POST /api/templates`
@@ -26,7 +26,7 @@ pub(super) async fn create(
 }
 
 /// `GET /api/templates`
-pub(super) async fn list(Caller(host): Caller) -> Result<Json<TemplateList>, ApiError> {
+pub(super) async fn list(Scoped(host): Scoped) -> Result<Json<TemplateList>, ApiError> {
     let found = host.templates().list().await?;
     let templates: Vec<TemplateBody> = found.into_iter().map(TemplateBody::from).collect();
     Ok(Json(TemplateList { count: templates.len(), templates }))
@@ -34,7 +34,7 @@ pub(super) async fn list(Caller(host): Caller) -> Result<Json<TemplateList>, Api
 
 /// `GET /api/templates/{name}`
 pub(super) async fn show(
-    Caller(host): Caller,
+    Scoped(host): Scoped,
     Path(name): Path<String>,
 ) -> Result<Json<TemplateBody>, ApiError> {
     Ok(Json(host.templates().get(&name).await?.into()))
@@ -42,7 +42,7 @@ pub(super) async fn show(
 
 /// `DELETE /api/templates/{name}`
 pub(super) async fn remove(
-    Caller(host): Caller,
+    Scoped(host): Scoped,
     Path(name): Path<String>,
 ) -> Result<Json<Deleted>, ApiError> {
     host.templates().delete(&name).await?;

@@ -43,6 +43,7 @@ pub use self::transaction::{
     Expect, MAX_SESSION_RECORDS, NewSessionRecord, Transaction, TurnCommit, Write,
 };
 use self::upkeep::Upkeep;
+use dormouse_domain::access::KeyId;
 use dormouse_domain::agent::{AgentName, AgentOwner, AgentRef, Digest, Version};
 use dormouse_domain::code;
 use dormouse_domain::event::{Cursor, Event};
@@ -121,6 +122,12 @@ pub enum StoreError {
     /// A message with the same idempotency key was sent to this session before: nothing was written.
     #[error("a message with this idempotency key was sent to session {0} before")]
     IdempotencyKeyUsed(SessionId),
+    /// There is a key of the API of this id: nothing was written.
+    #[error("there is a key {0} already")]
+    KeyExists(KeyId),
+    /// There is no key of the API of this id: nothing was written.
+    #[error("there is no key {0}; `dormouse keys list` and GET /api/keys list those there are")]
+    KeyNotFound(KeyId),
     /// Reading failed.
     #[error("the store could not be read: {0}")]
     Io(Arc<str>),
@@ -136,6 +143,8 @@ impl StoreError {
         match self {
             StoreError::Conflict(_) => "conflict",
             StoreError::IdempotencyKeyUsed(_) => "idempotency_key_used",
+            StoreError::KeyExists(_) => "key_exists",
+            StoreError::KeyNotFound(_) => "key_not_found",
             StoreError::NotFound(_) => code::SESSION_NOT_FOUND,
             StoreError::AgentExists(_) => "agent_exists",
             StoreError::AgentNotFound(_) => "agent_not_found",
@@ -144,7 +153,7 @@ impl StoreError {
             StoreError::SnapshotGone => "snapshot_gone",
             StoreError::TooLarge { .. } => "too_large",
             StoreError::TooManySessions => "too_many_sessions",
-            StoreError::QuotaReached { .. } => "session_quota_reached",
+            StoreError::QuotaReached { .. } => code::QUOTA_EXCEEDED,
             StoreError::CursorOfAnotherOrder => "cursor_of_another_order",
             StoreError::OutOfMemory => code::OUT_OF_MEMORY,
             StoreError::Full => "disk_full",

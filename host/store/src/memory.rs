@@ -59,6 +59,8 @@ pub(crate) enum Flaw {
     LosesTurns,
     /// Idempotency keys are lost.
     LosesIdempotencyKeys,
+    /// What was written of a key of the API last is lost.
+    LosesChangesOfKeys,
     /// The head that comes with a record is lost.
     LosesHeads,
     /// Nobody is told where the log ends.
@@ -174,7 +176,7 @@ impl MemoryStore {
     /// What becomes of a transaction on its way.
     #[cfg(test)]
     fn spoil(&self, transaction: &mut Transaction) {
-        use crate::Write;
+        use crate::{Expect, Write};
         match self.flaw {
             None
             | Some(
@@ -192,6 +194,12 @@ impl MemoryStore {
             }
             Some(Flaw::LosesIdempotencyKeys) => {
                 transaction.writes.retain(|write| !matches!(write, Write::Idempotency(_)));
+            }
+            Some(Flaw::LosesChangesOfKeys) => {
+                let is_change = |expect: &Expect| matches!(expect, Expect::Key(_));
+                if transaction.expect.iter().any(is_change) {
+                    transaction.writes.retain(|write| !matches!(write, Write::Key(_)));
+                }
             }
             Some(Flaw::LosesHeads) => {
                 for write in &mut transaction.writes {
@@ -412,10 +420,11 @@ impl ReadAgents for MemoryStore {
         Ok(self.open()?.agent(&query).cloned())
     }
 
-    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError> {
+    async fn agents(&self, usable_by: Option<Principal>) -> Result<Vec<Agent>, StoreError> {
         let state = self.open()?;
         let all = state.agents.values();
-        let mut usable: Vec<_> = all.filter(|it| it.agent.is_usable_by(&usable_by)).collect();
+        let user = usable_by.as_ref();
+        let mut usable: Vec<_> = all.filter(|it| it.agent.is_listed_for(user)).collect();
         usable.sort_by_key(|it| (&it.agent.reference.name, it.sequence));
         Ok(usable.into_iter().map(|it| it.agent.clone()).collect())
     }

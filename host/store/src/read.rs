@@ -8,6 +8,7 @@ use super::{
     AgentQuery, Bound, EventEntry, Page, SessionPage, SessionQuery, SnapshotDetail,
     SnapshotSummary, Statistics, StatisticsQuery, StoreError, StoredSnapshot, WakeState,
 };
+use dormouse_domain::access::AccessKey;
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
@@ -26,6 +27,7 @@ pub trait Reads:
     + ReadAgents
     + ReadEvents
     + ReadIdempotency
+    + ReadKeys
 {
 }
 
@@ -38,6 +40,7 @@ impl<S> Reads for S where
         + ReadAgents
         + ReadEvents
         + ReadIdempotency
+        + ReadKeys
 {
 }
 
@@ -145,9 +148,9 @@ pub trait ReadAgents: Send + Sync {
     /// An agent.
     async fn agent(&self, query: AgentQuery) -> Result<Option<Agent>, StoreError>;
 
-    /// The agents that this principal has uploaded, and those that others have made public: by name and
-    /// then in the order of upload.
-    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError>;
+    /// The agents that this principal has uploaded, and those that others have made public, or where no
+    /// principal is named, those of all: by name and then in the order of upload.
+    async fn agents(&self, usable_by: Option<Principal>) -> Result<Vec<Agent>, StoreError>;
 
     /// The bytes of a component, checked against the digest.
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError>;
@@ -185,4 +188,21 @@ pub trait ReadIdempotency: Send + Sync {
         &self,
         key: IdempotencyKey,
     ) -> Result<Option<IdempotencyRecord>, StoreError>;
+}
+
+/// The keys of the API.
+#[async_trait]
+pub trait ReadKeys: Send + Sync {
+    /// All of them.
+    async fn keys(&self) -> Result<StoredKeys, StoreError>;
+}
+
+/// The keys of the API that a store has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredKeys {
+    /// Those that can be read, by id.
+    pub keys: Vec<AccessKey>,
+    /// How many cannot. They admit nobody; but a host that had a key is not open to everybody because the
+    /// key is damaged.
+    pub lost: usize,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::StoreError;
+use dormouse_domain::access::{AccessKey, KeyId};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::event::Event;
 use dormouse_domain::id::{Principal, SessionId};
@@ -44,6 +45,10 @@ pub enum Expect {
     Agent(AgentRef),
     /// No message has come with this key: else [`StoreError::IdempotencyKeyUsed`].
     NewIdempotencyKey(IdempotencyKey),
+    /// No key of the API has this id: else [`StoreError::KeyExists`].
+    NewKey(KeyId),
+    /// The key of the API is there: else [`StoreError::KeyNotFound`].
+    Key(KeyId),
     /// There are at most `limit` sessions of the owner, or with this user of the owner, together with those
     /// that the transaction adds: else [`StoreError::QuotaReached`].
     SessionQuota {
@@ -91,6 +96,11 @@ pub enum Write {
     Idempotency(Box<IdempotencyRecord>),
     /// An idempotency key is forgotten. It need not be there.
     RemoveIdempotency(IdempotencyKey),
+    /// A key of the API: a new one, or when it was used last. The transaction expects which:
+    /// [`Expect::NewKey`] or [`Expect::Key`].
+    Key(Box<AccessKey>),
+    /// A key of the API is removed. The transaction expects [`Expect::Key`].
+    RemoveKey(KeyId),
 }
 
 impl Write {
@@ -105,7 +115,9 @@ impl Write {
             | Write::Agent(..)
             | Write::RemoveAgent(_)
             | Write::Idempotency(_)
-            | Write::RemoveIdempotency(_) => None,
+            | Write::RemoveIdempotency(_)
+            | Write::Key(_)
+            | Write::RemoveKey(_) => None,
         }
     }
 
@@ -120,7 +132,9 @@ impl Write {
             | Write::Agent(..)
             | Write::RemoveAgent(_)
             | Write::Idempotency(_)
-            | Write::RemoveIdempotency(_) => None,
+            | Write::RemoveIdempotency(_)
+            | Write::Key(_)
+            | Write::RemoveKey(_) => None,
         }
     }
 
@@ -135,7 +149,9 @@ impl Write {
             | Write::Agent(..)
             | Write::RemoveAgent(_)
             | Write::Idempotency(_)
-            | Write::RemoveIdempotency(_) => None,
+            | Write::RemoveIdempotency(_)
+            | Write::Key(_)
+            | Write::RemoveKey(_) => None,
         }
     }
 
@@ -158,7 +174,9 @@ impl Write {
             | Write::RemoveTemplate(..)
             | Write::RemoveAgent(_)
             | Write::Idempotency(_)
-            | Write::RemoveIdempotency(_) => 0,
+            | Write::RemoveIdempotency(_)
+            | Write::Key(_)
+            | Write::RemoveKey(_) => 0,
         }
     }
 }
@@ -279,6 +297,32 @@ impl Transaction {
         Transaction { expect: Vec::new(), writes: vec![Write::RemoveAgent(agent)], events }
     }
 
+    /// Keep a new key of the API.
+    #[must_use]
+    pub fn new_key(key: AccessKey, events: Vec<Event>) -> Transaction {
+        Transaction {
+            expect: vec![Expect::NewKey(key.id)],
+            writes: vec![Write::Key(Box::new(key))],
+            events,
+        }
+    }
+
+    /// Replace what is known of a key of the API.
+    #[must_use]
+    pub fn update_key(key: AccessKey) -> Transaction {
+        Transaction {
+            expect: vec![Expect::Key(key.id)],
+            ..Transaction::writing(Write::Key(Box::new(key)))
+        }
+    }
+
+    /// Remove a key of the API.
+    #[must_use]
+    pub fn remove_key(id: KeyId, events: Vec<Event>) -> Transaction {
+        let (expect, writes) = (vec![Expect::Key(id)], vec![Write::RemoveKey(id)]);
+        Transaction { expect, writes, events }
+    }
+
     /// Both, in one commit.
     #[must_use]
     pub fn and(mut self, mut other: Transaction) -> Transaction {
@@ -297,7 +341,8 @@ impl Transaction {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] names the session whose record, turn or idempotency key comes without that,
-    /// or twice, or with the head of another; [`StoreError::AgentNotFound`] the agent.
+    /// or twice, or with the head of another; [`StoreError::AgentNotFound`] the agent, and
+    /// [`StoreError::KeyNotFound`] the key of the API.
     /// [`StoreError::TooLarge`] where the transaction writes more records or agents than one takes.
     pub fn check(&self) -> Result<(), StoreError> {
         let revision = |expect: &Expect| match expect {
@@ -307,6 +352,8 @@ impl Transaction {
             | Expect::NewAgent(_)
             | Expect::Agent(_)
             | Expect::NewIdempotencyKey(_)
+            | Expect::NewKey(_)
+            | Expect::Key(_)
             | Expect::SessionQuota { .. } => None,
         };
         let expected: HashMap<SessionId, u64> = self.expect.iter().filter_map(revision).collect();
@@ -338,6 +385,14 @@ impl Transaction {
                     agents += 1;
                     continue;
                 }
+                Write::Key(key) => {
+                    self.check_key(key.id)?;
+                    continue;
+                }
+                Write::RemoveKey(id) => {
+                    self.check_key(*id)?;
+                    continue;
+                }
                 Write::Template(_) | Write::RemoveTemplate(..) | Write::RemoveIdempotency(_) => {
                     continue;
                 }
@@ -365,9 +420,17 @@ impl Transaction {
             | Expect::Session(_)
             | Expect::Revision(..)
             | Expect::NewIdempotencyKey(_)
+            | Expect::NewKey(_)
+            | Expect::Key(_)
             | Expect::SessionQuota { .. } => false,
         });
         if is_expected { Ok(()) } else { Err(StoreError::AgentNotFound(agent.clone())) }
+    }
+
+    fn check_key(&self, id: KeyId) -> Result<(), StoreError> {
+        let (new, there) = (Expect::NewKey(id), Expect::Key(id));
+        let is_expected = self.expect.contains(&new) || self.expect.contains(&there);
+        if is_expected { Ok(()) } else { Err(StoreError::KeyNotFound(id)) }
     }
 }
 

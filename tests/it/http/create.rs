@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{names, send};
 
-const FIELDS: [&str; 56] = [
+const FIELDS: [&str; 57] = [
     "abortRequested",
     "agent",
     "changedAt",
@@ -38,6 +38,7 @@ const FIELDS: [&str; 56] = [
     "metadata",
     "numStarts",
     "numTurns",
+    "owner",
     "parent",
     "pattern",
     "projectId",

@@ -15,6 +15,7 @@ mod health;
 mod history;
 mod idempotency;
 mod json;
+mod keys;
 mod lifecycle;
 mod listing;
 mod memory;
@@ -29,6 +30,7 @@ mod snapshots;
 mod statistics;
 mod strangers;
 mod streams;
+mod tenants;
 mod threads;
 mod unknown;
 

@@ -93,7 +93,7 @@ mod tests {
 
     fn pool(limit: u64, small: u64) -> (MemoryBudget, Pool) {
         let budget = MemoryBudget::new(limit);
-        let pool = Pool::new(&budget, 0, Callers::Several).with_small(small);
+        let pool = Pool::new(&budget, 0, Callers::several()).with_small(small);
         (budget, pool)
     }
 
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(pool(400, 500).1.most(), 500, "what is small is never refused");
         let budget = MemoryBudget::new(400);
         assert_eq!(
-            Pool::new(&budget, 300, Callers::One).most(),
+            Pool::new(&budget, 300, Callers::one()).most(),
             400,
             "two of 300, and not so much"
         );

@@ -18,6 +18,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use self::remote::RemoteError;
 use self::wire::{UpkeepAnswer, UpkeepRequest};
 use super::complain;
+use super::keys;
+use super::keys::wire::KeyAnswer;
 use super::settings::Config;
 use super::sources::Settings;
 use dormouse::{OpenError, StoreOptions, upkeep};
@@ -99,6 +101,11 @@ fn directory(name: &'static str, help: &'static str) -> Arg {
         .value_parser(clap::value_parser!(PathBuf))
         .required(true)
         .help(help)
+}
+
+/// Ask for something that a running host can do as well, and print what has come of it.
+pub(super) fn ask(request: UpkeepRequest, given: &ArgMatches, settings: Settings) -> ExitCode {
+    run(&Task::Either(request), given, settings)
 }
 
 /// What is to be done.
@@ -185,12 +192,17 @@ fn here(
         UpkeepRequest::Compact => upkeep::compact(data_dir, options).map(UpkeepAnswer::compacted),
         UpkeepRequest::Backup { directory } => upkeep::backup(data_dir, directory, options)
             .map(|summary| UpkeepAnswer::backup(directory.clone(), summary)),
+        UpkeepRequest::Keys { request } => {
+            keys::here(request, data_dir, options).map(UpkeepAnswer::Keys)
+        }
     }
 }
 
 fn print(answer: &UpkeepAnswer, json: bool, data_dir: &Path) -> ExitCode {
     let is_well = answer.is_well();
-    if let UpkeepAnswer::Refused { error } = answer {
+    if let UpkeepAnswer::Refused { error } | UpkeepAnswer::Keys(KeyAnswer::Refused { error }) =
+        answer
+    {
         return complain(error);
     }
     let told = if json { answer.to_json() } else { text::of(answer, data_dir) };

@@ -22,6 +22,7 @@ pub(super) fn of(answer: &UpkeepAnswer, data_dir: &Path) -> String {
         UpkeepAnswer::Backup(copied) => write_backup(&mut out, copied),
         UpkeepAnswer::Repair(repair) => write_repair(&mut out, repair),
         UpkeepAnswer::Restore(copied) => write_restore(&mut out, copied, data_dir),
+        UpkeepAnswer::Keys(answer) => answer.write(&mut out),
         UpkeepAnswer::Refused { error } => writeln!(out, "{error}"),
     };
     // Writing to a string does not fail.

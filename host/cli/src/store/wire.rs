@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::keys::wire::{KeyAnswer, KeyRequest};
 use dormouse::{BackupSummary, CheckReport, StoreUsage};
 use dormouse_store::upkeep::{
     LogUsage, OverlayUsage, PackUsage, RepairReport, RepairedSession, RestoreSummary,
@@ -17,6 +18,7 @@ pub(crate) enum UpkeepRequest {
     Stat,
     Compact,
     Backup { directory: PathBuf },
+    Keys { request: KeyRequest },
 }
 
 /// What has come of it.
@@ -29,6 +31,7 @@ pub(crate) enum UpkeepAnswer {
     Backup(BackupOutput),
     Repair(RepairOutput),
     Restore(BackupOutput),
+    Keys(KeyAnswer),
     /// Nothing: it was not done. A sentence that says what to do.
     Refused {
         error: String,
@@ -143,6 +146,7 @@ impl UpkeepAnswer {
             UpkeepAnswer::Check(check) => check.well,
             UpkeepAnswer::Refused { .. } => false,
             UpkeepAnswer::Repair(repair) => repair.left.is_empty(),
+            UpkeepAnswer::Keys(answer) => !matches!(answer, KeyAnswer::Refused { .. }),
             UpkeepAnswer::Stat(_)
             | UpkeepAnswer::Compact(_)
             | UpkeepAnswer::Backup(_)
@@ -159,6 +163,7 @@ impl UpkeepAnswer {
                 serde_json::to_string(copied)
             }
             UpkeepAnswer::Repair(repair) => serde_json::to_string(repair),
+            UpkeepAnswer::Keys(answer) => answer.to_json(),
             UpkeepAnswer::Refused { .. } => serde_json::to_string(self),
         };
         line.map_or_else(|error| error.to_string(), |line| line + "\n")

@@ -1,6 +1,7 @@
 //! What happened, with the particulars of each kind of event.
 
 use super::EventKind;
+use crate::access::Role;
 use crate::agent::{AgentName, Digest, Visibility};
 use crate::code;
 use crate::creation::Resumption;
@@ -125,6 +126,20 @@ pub enum EventBody {
         /// Its component.
         digest: Digest,
     },
+    /// A key of the API was created.
+    KeyCreated {
+        /// Who calls with it.
+        principal: Principal,
+        /// What that caller may do.
+        role: Role,
+    },
+    /// A key of the API was revoked.
+    KeyRevoked {
+        /// Who called with it.
+        principal: Principal,
+        /// What that caller was allowed to do.
+        role: Role,
+    },
     /// Its idle limit is nearly reached.
     IdleWarning {
         /// How long it has until then, in minutes, rounded up.
@@ -164,6 +179,8 @@ impl EventBody {
             EventBody::AgentUploaded { .. } => EventKind::AgentUploaded,
             EventBody::AgentUpdated { .. } => EventKind::AgentUpdated,
             EventBody::AgentDeleted { .. } => EventKind::AgentDeleted,
+            EventBody::KeyCreated { .. } => EventKind::KeyCreated,
+            EventBody::KeyRevoked { .. } => EventKind::KeyRevoked,
             EventBody::IdleWarning { .. } => EventKind::IdleWarning,
             EventBody::BudgetWarning { .. } => EventKind::BudgetWarning,
         }

@@ -44,6 +44,8 @@ kinds! {
     AgentUploaded = "agent.uploaded", "An agent was uploaded.";
     AgentUpdated = "agent.updated", "Its owner has changed who can name it.";
     AgentDeleted = "agent.deleted", "An agent was removed.";
+    KeyCreated = "key.created", "A key of the API was created.";
+    KeyRevoked = "key.revoked", "A key of the API was revoked.";
     IdleWarning = "session.idle-warning", "Its idle limit is nearly reached.";
     BudgetWarning = "session.budget-warning", "It has spent most of its budget.";
 }

@@ -12,6 +12,7 @@ use super::{
     EventBody, EventKind, ResumeCause, ResumeOutcome, SessionField, SessionUpdate, SleepCause,
     UpgradeOutcome,
 };
+use crate::access::Role;
 use crate::agent::Visibility;
 use crate::creation::Resumption;
 use crate::id::Principal;
@@ -97,6 +98,10 @@ impl EventBody {
             EventBody::AgentUpdated { digest, visibility } => {
                 new.put("digest", digest.to_string()).put("visibility", visibility.as_str())
             }
+            EventBody::KeyCreated { principal, role }
+            | EventBody::KeyRevoked { principal, role } => {
+                new.put("principal", principal.0.as_str()).put("role", role.as_str())
+            }
             EventBody::IdleWarning { minutes_remaining } => {
                 new.put("minutesRemaining", *minutes_remaining)
             }
@@ -169,6 +174,14 @@ impl EventBody {
                 visibility: from.word("visibility", &Visibility::ALL, Visibility::as_str)?,
             },
             EventKind::AgentDeleted => EventBody::AgentDeleted { digest: from.parse("digest")? },
+            EventKind::KeyCreated => {
+                let (principal, role) = from.holder()?;
+                EventBody::KeyCreated { principal, role }
+            }
+            EventKind::KeyRevoked => {
+                let (principal, role) = from.holder()?;
+                EventBody::KeyRevoked { principal, role }
+            }
             EventKind::IdleWarning => {
                 EventBody::IdleWarning { minutes_remaining: from.number("minutesRemaining")? }
             }
@@ -265,6 +278,12 @@ impl<'a> Fields<'a> {
 
     fn failure(self, name: &'static str) -> Result<FailureCode, InvalidPayload> {
         self.word(name, &FailureCode::ALL, FailureCode::as_str)
+    }
+
+    /// Whose key it is, and what it allows.
+    fn holder(self) -> Result<(Principal, Role), InvalidPayload> {
+        let principal = Principal(self.text("principal")?.to_owned());
+        Ok((principal, self.word("role", &Role::ALL, Role::as_str)?))
     }
 
     fn damage(self, name: &'static str) -> Result<DamagedSnapshot, InvalidPayload> {

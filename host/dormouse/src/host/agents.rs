@@ -2,14 +2,16 @@
 //!
 //! Names are those of the caller: a name alone means the agent of the host that has this name, else the
 //! caller's own; those that others have made public go by `owner/name`. What the caller cannot name is
-//! not there.
+//! not there. An admin names the agents of all principals by `owner/name`.
 
 use bytes::Bytes;
 
 use super::Host;
 use crate::catalog::{AgentError, Upload};
 use crate::uploads::UploadStatus;
+use dormouse_domain::access::{Action, Role};
 use dormouse_domain::agent::{Agent, AgentSelector, Visibility};
+use dormouse_domain::id::Principal;
 
 /// The agents of a host, as one caller sees them.
 #[derive(Clone)]
@@ -44,7 +46,8 @@ impl Agents {
         component: impl Into<Bytes>,
     ) -> Result<Upload, AgentError> {
         let (name, version) = (name.parse()?, version.parse()?);
-        let owner = self.0.caller.clone();
+        self.0.may(Action::Change)?;
+        let owner = self.0.caller().clone();
         self.0.inner.catalog.upload(name, version, component.into(), owner).await
     }
 
@@ -64,7 +67,8 @@ impl Agents {
         component: impl Into<Bytes>,
     ) -> Result<UploadStatus, AgentError> {
         let (name, version) = (name.parse()?, version.parse()?);
-        let owner = self.0.caller.clone();
+        self.0.may(Action::Change)?;
+        let owner = self.0.caller().clone();
         self.0.inner.catalog.upload_in_background(name, version, component.into(), owner).await
     }
 
@@ -74,16 +78,18 @@ impl Agents {
     /// # Errors
     /// [`AgentError::NotFound`]
     pub async fn upload_status(&self, agent: AgentSelector) -> Result<UploadStatus, AgentError> {
-        self.0.inner.catalog.upload_status(agent, &self.0.caller).await
+        let speaker = self.0.speaker(&agent).clone();
+        self.0.inner.catalog.upload_status(agent, &speaker).await
     }
 
-    /// Those that come with the host, the caller's own, and those that others have made public: by name,
+    /// Those that come with the host, the caller's own, and those that others have made public, or for an
+    /// admin all that there are: by name,
     /// and then in the order of upload. An upload is not among them until the agent is ready.
     ///
     /// # Errors
     /// [`AgentError::Store`] where the store cannot be read.
     pub async fn list(&self) -> Result<Vec<Agent>, AgentError> {
-        self.0.inner.catalog.list(&self.0.caller).await
+        self.0.inner.catalog.list(self.0.access.only()).await
     }
 
     /// The agent of this name, name and version, or digest.
@@ -91,7 +97,8 @@ impl Agents {
     /// # Errors
     /// [`AgentError::NotFound`]
     pub async fn get(&self, agent: AgentSelector) -> Result<Agent, AgentError> {
-        self.0.inner.catalog.find(agent, &self.0.caller).await
+        let speaker = self.0.speaker(&agent).clone();
+        self.0.inner.catalog.find(agent, &speaker).await
     }
 
     /// Say who can name an agent of the caller's. Sessions that it serves go on, whosever they are.
@@ -103,7 +110,9 @@ impl Agents {
         agent: AgentSelector,
         visibility: Visibility,
     ) -> Result<Agent, AgentError> {
-        self.0.inner.catalog.set_visibility(agent, visibility, &self.0.caller).await
+        self.0.may(Action::Change)?;
+        let speaker = self.0.speaker(&agent).clone();
+        self.0.inner.catalog.set_visibility(agent, visibility, &speaker).await
     }
 
     /// Remove an agent of the caller's that no session refers to, whosever the session is.
@@ -111,6 +120,19 @@ impl Agents {
     /// # Errors
     /// [`AgentError`]: it is not there, belongs to somebody else or to the host, or is in use.
     pub async fn remove(&self, agent: AgentSelector) -> Result<Agent, AgentError> {
-        self.0.inner.catalog.remove(agent, &self.0.caller).await
+        self.0.may(Action::Change)?;
+        let speaker = self.0.speaker(&agent).clone();
+        self.0.inner.catalog.remove(agent, &speaker).await
+    }
+}
+
+impl Host {
+    /// The principal as whom the caller speaks of an agent: an admin names the agent of an owner as that
+    /// owner does, everybody else as what they are.
+    pub(super) fn speaker<'a>(&'a self, agent: &'a AgentSelector) -> &'a Principal {
+        match (agent, self.access.role) {
+            (AgentSelector::Name { owner: Some(owner), .. }, Role::Admin) => owner,
+            (AgentSelector::Name { .. } | AgentSelector::Digest(_), _) => self.caller(),
+        }
     }
 }

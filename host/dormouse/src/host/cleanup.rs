@@ -6,6 +6,7 @@ use futures::StreamExt;
 
 use super::Sessions;
 use crate::session::request::{Command, CommandError, Unavailable};
+use dormouse_domain::access::Action;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::state::Status;
@@ -50,6 +51,7 @@ impl Sessions {
     /// # Errors
     /// [`CommandError`] where one could not be removed; those before it are.
     pub async fn clean_up(&self, cleanup: Cleanup) -> Result<CleanedUp, CommandError> {
+        self.0.may(Action::Change)?;
         let now = self.0.inner.clock.now();
         let since = now.before(cleanup.older_than);
         let statuses = match cleanup.status {
@@ -78,6 +80,8 @@ impl Sessions {
         found: &mut CleanedUp,
     ) -> Result<(), CommandError> {
         let mut query = SessionQuery {
+            // Of an admin as well: what others have is not removed in bulk.
+            owner: Some(self.0.caller().clone()),
             status: Some(status),
             pattern: cleanup.pattern,
             user_id: cleanup.user_id.clone(),
@@ -108,7 +112,7 @@ impl Sessions {
         id: SessionId,
         since: Timestamp,
     ) -> Result<Option<SessionId>, CommandError> {
-        let (registry, caller) = (&self.0.inner.registry, self.0.caller.clone());
+        let (registry, caller) = (&self.0.inner.registry, self.0.caller().clone());
         match registry.command(id, Some(caller), Command::RemoveUnused(since)).await {
             Ok(None) => Ok(Some(id)),
             Ok(Some(_)) | Err(CommandError::Unavailable(Unavailable::NotFound(_))) => Ok(None),

@@ -5,15 +5,17 @@
 
 use super::{CreateError, ForkError, SessionReadError, TemplateError, UpgradeError};
 use crate::catalog::AgentError;
+use crate::keys::KeyError;
 use crate::session::request::{CommandError, SendError, Unavailable};
 use crate::turn::admission::TurnDenied;
 use dormouse_domain::code::{
     AGENT_NOT_FOUND, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_FIELD, NOT_ACTIVE, NOT_OWNER,
-    OUT_OF_MEMORY, PRECONDITION_FAILED, SESSION_NOT_FOUND, SHUTTING_DOWN, TURN_IN_PROGRESS,
-    UNUSABLE,
+    OUT_OF_MEMORY, PRECONDITION_FAILED, RATE_LIMITED, SESSION_NOT_FOUND, SHUTTING_DOWN,
+    TURN_IN_PROGRESS, UNUSABLE,
 };
 use dormouse_domain::state::Cause;
 use dormouse_domain::turn::TurnOutcome;
+use dormouse_store::StoreError;
 
 impl SendError {
     /// The stable word for it, such as `session_not_active`; of a turn that failed, the word of its
@@ -33,6 +35,8 @@ impl SendError {
                 TurnOutcome::Failed(failure) => failure.code.as_str(),
                 TurnOutcome::Answered { .. } => INTERNAL,
             },
+            SendError::Forbidden(error) => error.code(),
+            SendError::RateLimited(_) => RATE_LIMITED,
             SendError::TooLarge => "message_too_large",
             SendError::Invalid(_) => INVALID_FIELD,
         }
@@ -83,6 +87,7 @@ impl CommandError {
             CommandError::OtherAgent(_) => "other_agent",
             CommandError::NotUpgraded(_) => "upgrade_failed",
             CommandError::Guest(_) => "wake_failed",
+            CommandError::Forbidden(error) => error.code(),
             CommandError::Invalid(error) => error.code(),
             CommandError::OtherRevision(_) => PRECONDITION_FAILED,
             CommandError::QueueFull => "queue_full",
@@ -110,6 +115,7 @@ impl CreateError {
             CreateError::Agent(error) => error.code(),
             CreateError::NotDurable(_) => "not_durable",
             CreateError::PatternUnsupported { .. } => "pattern_unsupported",
+            CreateError::Forbidden(error) => error.code(),
             CreateError::NotOwner => NOT_OWNER,
             CreateError::OtherAgent(_) => "other_agent",
             CreateError::Template(error) => error.code(),
@@ -154,6 +160,7 @@ impl TemplateError {
             TemplateError::Name(_) => "invalid_name",
             TemplateError::NotFound(_) => "template_not_found",
             TemplateError::NoSnapshot(_) => "snapshot_not_found",
+            TemplateError::Forbidden(error) => error.code(),
             TemplateError::NotOwner => NOT_OWNER,
             TemplateError::TooMany => "too_many_templates",
             TemplateError::Agent(error) => error.code(),
@@ -172,9 +179,26 @@ impl AgentError {
             AgentError::Name(_) => "invalid_name",
             AgentError::NotFound(_) => AGENT_NOT_FOUND,
             AgentError::Reserved(_) => "reserved_name",
+            AgentError::Forbidden(error) => error.code(),
             AgentError::NotOwner(_) => NOT_OWNER,
             AgentError::Bundled(_) => "agent_bundled",
             AgentError::Store(error) => error.code(),
+        }
+    }
+}
+
+impl KeyError {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            KeyError::Forbidden(error) => error.code(),
+            KeyError::Invalid(error) => error.code(),
+            KeyError::NotFound(id) => StoreError::KeyNotFound(*id).code(),
+            KeyError::FirstMustBeAdmin => "first_key_must_be_admin",
+            KeyError::LastAdmin => "last_admin",
+            KeyError::TooMany => "too_many_keys",
+            KeyError::Store(error) => error.code(),
         }
     }
 }

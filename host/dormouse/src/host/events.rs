@@ -1,4 +1,4 @@
-//! The log of events: a caller's own, and all of it for who operates the host.
+//! The log of events: a caller's own, and all of it for an admin.
 
 use futures::Stream;
 
@@ -9,8 +9,8 @@ use dormouse_store::{Bound, EventEntry, StoreError};
 
 impl Host {
     /// What happened after a cursor to the caller's sessions and agents, also to those that are gone
-    /// since, and to the agents that come with the host; to everybody's where the caller
-    /// [operates](Host::operating) the host. Looks at `limit` events at most, and no more of them than
+    /// since, and to the agents that come with the host; to everybody's, and to the keys of the API, where
+    /// the caller is an admin. Looks at `limit` events at most, and no more of them than
     /// [`PAGE_BYTES`](crate::PAGE_BYTES), those of others included. An event that does not decode is
     /// passed over, and [`Storage::check`](crate::Storage::check) names it.
     ///
@@ -59,9 +59,9 @@ impl Host {
     }
 
     fn event_filter(&self) -> EventFilter {
-        match self.caller_operates {
-            true => EventFilter::All,
-            false => EventFilter::SeenBy(self.caller.clone()),
+        match self.access.only() {
+            None => EventFilter::All,
+            Some(caller) => EventFilter::SeenBy(caller.clone()),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::session::{SessionHandle, SessionReadError};
 use crate::catalog::AgentError;
 use crate::session::request::{Command, CommandError, SessionInfo};
 use crate::turn::admission::TurnDenied;
+use dormouse_domain::access::Action;
 use dormouse_domain::agent::AgentSelector;
 use dormouse_domain::creation;
 use dormouse_domain::event::{Cursor, Event, EventBody};
@@ -108,6 +109,7 @@ impl SessionHandle {
             return Err(ForkError::Count);
         }
         let inner = &self.host.inner;
+        self.host.may(Action::Change).map_err(CommandError::from)?;
         let parent = self.info().await?.session;
         if parent.document_bytes().saturating_mul(fork.count as usize) > MAX_FORKED_BYTES {
             let what = "the documents of all forks together, in bytes";
@@ -125,7 +127,7 @@ impl SessionHandle {
         // It has to be there still, whichever it is.
         let referred = &parent.profile.agent;
         let digest = from.as_ref().map_or(referred.digest, |from| from.agent);
-        let agent = inner.catalog.of_snapshot(digest, referred, &self.host.caller).await?;
+        let agent = inner.catalog.of_snapshot(digest, referred, &parent.owner).await?;
         let now = inner.clock.now();
         let (mut forks, mut events) = (Vec::new(), Vec::new());
         for _ in 0..fork.count {
@@ -141,7 +143,10 @@ impl SessionHandle {
         let forked = EventBody::SessionForked { count: fork.count, from };
         events.push(Event::session(&parent, now, forked));
         let sessions: Vec<_> = forks.iter().map(|fork| Arc::clone(&fork.session)).collect();
-        inner.store.commit(Transaction::create(forks, events)).await?;
+        let mut adding = Transaction::create(forks, events);
+        let user = parent.profile.user_id.as_deref();
+        adding.expect.extend(inner.options.quotas.expected(&parent.owner, user));
+        inner.store.commit(adding).await?;
         metrics::counter!("dormouse_forks_total").increment(sessions.len() as u64);
         for session in &sessions {
             inner.services.note_deadline(session);
@@ -183,8 +188,10 @@ impl SessionHandle {
     pub async fn upgrade(&self, agent: AgentSelector) -> Result<SessionInfo, UpgradeError> {
         let catalog = &self.host.inner.catalog;
         let _held = catalog.hold().await;
-        self.info().await.map_err(CommandError::from)?;
-        let agent = catalog.find(agent, &self.host.caller).await?;
+        self.host.may(Action::Change).map_err(CommandError::from)?;
+        let session = self.info().await.map_err(CommandError::from)?.session;
+        // As the owner of the session names it, whoever asks.
+        let agent = catalog.find(agent, &session.owner).await?;
         if agent.component.exports.is_command() {
             let why =
                 "the new version is a command, which keeps no state and takes no session over";

@@ -11,6 +11,7 @@ use crate::session::request::{
     SessionInfo, Unavailable,
 };
 use crate::turn::output::TurnOutput;
+use dormouse_domain::access::Action;
 use dormouse_domain::agent::Digest;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::json;
@@ -253,14 +254,17 @@ impl SessionHandle {
     /// # Errors
     /// [`SendError`] where the message is not taken.
     pub async fn stream(&self, message: impl Into<Message>) -> Result<TurnStream, SendError> {
+        self.host.may(Action::Change)?;
         let message = message.into();
         message.check()?;
         let bytes = message.bytes();
         let Message { mut content, idempotency_key, on_busy, if_revision } = message;
         let mut key = None;
         if let Some(name) = idempotency_key {
-            let caller = self.host.caller.clone();
-            if !self.host.inner.store.is_owner(self.id, &caller)? {
+            let caller = self.host.caller().clone();
+            if let Some(only) = self.host.access().only()
+                && !self.host.inner.store.is_owner(self.id, only)?
+            {
                 return Err(Unavailable::NotFound(self.id).into());
             }
             let request;
@@ -275,7 +279,7 @@ impl SessionHandle {
             key = Some((name, request));
         }
         let message = NewMessage { content, key, on_busy, if_revision };
-        let sent = self.registry().send(self.id, self.host.caller.clone(), message)?;
+        let sent = self.registry().send(self.id, self.host.access(), message)?;
         let (source, output) = match sent {
             AnswerSource::Driver(answer, output) => (Source::Driver(answer), output),
             AnswerSource::Followed(key) => {

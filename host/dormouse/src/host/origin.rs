@@ -33,7 +33,7 @@ pub(super) async fn find(host: &Host, id: &str) -> Result<FoundOrigin, CommandEr
     let store = &host.inner.store;
     let session = SessionId(id);
     let kept = match store.session(session).await? {
-        Some(found) if found.owner != host.caller => return foreign(host, &found).await,
+        Some(found) if found.owner != *host.caller() => return foreign(host, &found).await,
         Some(found) => match head(host, &found).await? {
             Some(head) => store.snapshot(head, SnapshotDetail::Metadata).await?,
             None => None,
@@ -42,7 +42,7 @@ pub(super) async fn find(host: &Host, id: &str) -> Result<FoundOrigin, CommandEr
     };
     let Some(kept) = kept else { return Ok(FoundOrigin::Nothing) };
     let Some(session) = store.session(kept.session).await? else { return Ok(FoundOrigin::Nothing) };
-    if session.owner != host.caller {
+    if session.owner != *host.caller() {
         return foreign(host, &session).await;
     }
     Ok(FoundOrigin::Here(Box::new(SnapshotOrigin { snapshot: kept.snapshot, session })))
@@ -57,7 +57,7 @@ pub(super) async fn head(
         return Ok(session.head);
     }
     let registry = &host.inner.registry;
-    let after = registry.command(session.id, Some(host.caller.clone()), Command::Save).await?;
+    let after = registry.command(session.id, host.access.only().cloned(), Command::Save).await?;
     match after {
         Some(after) if after.unsaved_turns > 0 => Err(CommandError::Unsaved(after.unsaved_turns)),
         Some(after) => Ok(after.head),
@@ -72,7 +72,7 @@ async fn foreign(host: &Host, session: &Session) -> Result<FoundOrigin, CommandE
 
 /// Tell the owner of a session, in its audit trail, that somebody asked for what is not theirs.
 pub(super) async fn tell_owner(host: &Host, session: &Session) -> Result<(), CommandError> {
-    let (by, outcome) = (host.caller.clone(), ResumeOutcome::NotOwner);
+    let (by, outcome) = (host.caller().clone(), ResumeOutcome::NotOwner);
     let attempt = EventBody::ResumeAttempted { by, outcome };
     let event = Event::session(session, host.inner.clock.now(), attempt);
     metrics::counter!("dormouse_resumes_total", "outcome" => outcome.as_str()).increment(1);

@@ -12,6 +12,7 @@ use crate::session::request::{
     Command, CommandError, CommandResult, MAX_REASON, SessionInfo, Unavailable,
 };
 use crate::turn::output::TurnOutput;
+use dormouse_domain::access::Action;
 use dormouse_domain::event::{Cursor, SleepCause};
 use dormouse_domain::id::SessionId;
 use dormouse_domain::patch::{SessionPatch, StatusChange};
@@ -63,7 +64,9 @@ impl SessionHandle {
     /// [`SessionReadError::NotFound`]
     pub async fn info(&self) -> Result<SessionInfo, SessionReadError> {
         // Before it is read: to a stranger a session answers as fast as one that is not there.
-        if !self.host.inner.store.is_owner(self.id, &self.host.caller)? {
+        if let Some(caller) = self.host.access().only()
+            && !self.host.inner.store.is_owner(self.id, caller)?
+        {
             return Err(SessionReadError::NotFound(self.id));
         }
         self.registry().get(self.id).await?.ok_or(SessionReadError::NotFound(self.id))
@@ -109,6 +112,7 @@ impl SessionHandle {
     /// # Errors
     /// [`CommandError`]
     pub async fn stop(&self) -> Result<SessionInfo, CommandError> {
+        self.host.may(Action::Change)?;
         let info = self.info().await?;
         if info.session.state.status().is_final() {
             return Ok(info);
@@ -141,6 +145,7 @@ impl SessionHandle {
     /// [`CommandError::InvalidTransition`] where the state does not allow the status;
     /// [`CommandError::OtherRevision`] where the session is at another revision than the patch was made for.
     pub async fn change(&self, patch: SessionPatch) -> Result<SessionInfo, CommandError> {
+        self.host.may(Action::Change)?;
         if patch.status == Some(StatusChange::Terminated) {
             // One that is refused must kill nothing.
             let before = self.info().await?.session;
@@ -185,6 +190,7 @@ impl SessionHandle {
     /// # Errors
     /// [`Unavailable::NotFound`]
     pub async fn delete(&self) -> Result<(), CommandError> {
+        self.host.may(Action::Change)?;
         self.info().await?;
         self.registry().command(self.id, None, Command::Delete).await?;
         Ok(())
@@ -247,7 +253,8 @@ impl SessionHandle {
 
     /// Give a command that asks nothing of the running turn.
     pub(super) async fn ask(&self, command: Command) -> Result<SessionInfo, CommandError> {
-        let caller = Some(self.host.caller.clone());
+        self.host.may(Action::Change)?;
+        let caller = self.host.access().only().cloned();
         let session = self.registry().command(self.id, caller, command).await?;
         let session = session.ok_or(Unavailable::NotFound(self.id))?;
         Ok(self.registry().info(session))
@@ -255,6 +262,7 @@ impl SessionHandle {
 
     /// Give a command that ends the session, and the running turn with it.
     async fn end(&self, step: Move) -> Result<SessionInfo, CommandError> {
+        self.host.may(Action::Change)?;
         let info = self.info().await?;
         if info.session.state.status().is_final() {
             return Ok(info);

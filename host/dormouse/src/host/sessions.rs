@@ -9,6 +9,7 @@ use super::{Host, SessionHandle};
 use crate::catalog::AgentError;
 use crate::session::idempotency;
 use crate::session::request::{CommandError, SessionInfo};
+use dormouse_domain::access::{Action, Forbidden};
 use dormouse_domain::agent::{Agent, AgentRef, Digest, Statefulness};
 use dormouse_domain::creation::{
     self, InvalidField, NewSession, NextOfThread, NotForThisSession, Resumption, StartFrom,
@@ -53,6 +54,9 @@ pub enum CreateError {
         /// The pattern that was asked for.
         pattern: Pattern,
     },
+    /// The caller is a reader.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// The snapshot to resume from belongs to somebody else, to another project or to another user.
     #[error("the snapshot to resume from belongs to another owner, project or user")]
     NotOwner,
@@ -167,7 +171,8 @@ impl Sessions {
         key: &str,
         request: Digest,
     ) -> Result<CreatedSession, CreateError> {
-        let key = IdempotencyKey { owner: self.0.caller.clone(), key: key.to_owned() };
+        self.0.may(Action::Change)?;
+        let key = IdempotencyKey { owner: self.0.caller().clone(), key: key.to_owned() };
         if let Some(created) = self.created_before(&key, request).await? {
             return Ok(created);
         }
@@ -202,9 +207,10 @@ impl Sessions {
         new: NewSession,
         once: Option<(&IdempotencyKey, Digest)>,
     ) -> Result<CreatedSession, CreateError> {
+        self.0.may(Action::Change)?;
         let inner = &self.0.inner;
         let Some(key) = new.thread_key.clone() else { return self.create_new(new, once).await };
-        let (owner, user_id) = (self.0.caller.clone(), new.user_id.clone());
+        let (owner, user_id) = (self.0.caller().clone(), new.user_id.clone());
         let _alone = inner.threads.lock(Thread { owner, user_id, key: key.clone() }).await;
         let Some(newest) = self.of_thread(&key, new.user_id.as_deref()).await? else {
             return self.create_new(new, once).await;
@@ -242,7 +248,7 @@ impl Sessions {
             environment::check(&new.config)?;
         }
         let id = SessionId(inner.clock.new_id());
-        let owner = self.0.caller.clone();
+        let owner = self.0.caller().clone();
         let defaults = &inner.options.limits;
         let head = from.map(|from| from.snapshot.again(SnapshotId(inner.clock.new_id()), now));
         let (agent, start) = (agent.reference, head.as_ref());
@@ -250,12 +256,14 @@ impl Sessions {
         let mut events = vec![creation::event(&session, None)];
         if let Some(resume) = resume {
             metrics::counter!("dormouse_resumes_total", "outcome" => resume.as_str()).increment(1);
-            let (by, outcome) = (self.0.caller.clone(), resume.into());
+            let (by, outcome) = (self.0.caller().clone(), resume.into());
             let attempt = EventBody::ResumeAttempted { by, outcome };
             events.push(Event::session(&session, now, attempt));
         }
         let creation = NewSessionRecord { session: Arc::clone(&session), head };
         let mut transaction = Transaction::create(vec![creation], events);
+        let user = session.profile.user_id.as_deref();
+        transaction.expect.extend(inner.options.quotas.expected(&session.owner, user));
         if let Some((key, request)) = once {
             let record = idempotency::record(key, request, (id, 0), now);
             transaction = transaction.and(Transaction::idempotency(record));
@@ -312,9 +320,13 @@ impl Sessions {
         new: &NewSession,
         from: Option<&StartingPoint>,
     ) -> Result<Agent, CreateError> {
-        let (inner, caller) = (&self.0.inner, &self.0.caller);
+        let (inner, caller) = (&self.0.inner, self.0.caller());
         let agent = match (&new.agent, from) {
-            (Some(agent), _) => inner.catalog.find(creation::selected(agent)?, caller).await?,
+            (Some(agent), _) => {
+                let selected = creation::selected(agent)?;
+                let speaker = self.0.speaker(&selected).clone();
+                inner.catalog.find(selected, &speaker).await?
+            }
             (None, Some(StartingPoint { snapshot, agent })) => {
                 inner.catalog.of_snapshot(snapshot.agent, agent, caller).await?
             }
@@ -334,14 +346,17 @@ impl Sessions {
         SessionHandle::new(self.0.clone(), id)
     }
 
-    /// The caller's sessions that match, in the order of the query. A page ends before it has more than
+    /// The caller's sessions that match, or for an admin those of the owner that the query names or of all, in
+    /// the order of the query. A page ends before it has more than
     /// [`PAGE_BYTES`](crate::PAGE_BYTES): then it may have fewer than were asked for, and `next` says
     /// where the list goes on.
     ///
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
     pub async fn list(&self, mut query: SessionQuery) -> Result<SessionListing, StoreError> {
-        query.owner = Some(self.0.caller.clone());
+        if let Some(caller) = self.0.access().only() {
+            query.owner = Some(caller.clone());
+        }
         let page = self.0.inner.store.sessions(query).await?;
         let info = |session| self.0.inner.registry.info(session);
         let sessions = page.sessions.into_iter().map(info).collect();
@@ -387,7 +402,7 @@ impl Sessions {
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
     pub async fn statistics(&self, mut query: StatisticsQuery) -> Result<Statistics, StoreError> {
-        query.owner = self.0.caller.clone();
+        query.owner = self.0.caller().clone();
         self.0.inner.store.statistics(query).await
     }
 }

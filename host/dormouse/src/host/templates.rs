@@ -4,6 +4,7 @@ use super::Host;
 use super::origin::{self, FoundOrigin, SnapshotOrigin};
 use crate::catalog::AgentError;
 use crate::session::request::CommandError;
+use dormouse_domain::access::{Action, Forbidden};
 use dormouse_domain::agent::InvalidName;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::id::SnapshotId;
@@ -39,6 +40,9 @@ pub enum TemplateError {
     /// The session or snapshot that it should be made from belongs to somebody else.
     #[error("the snapshot belongs to another owner")]
     NotOwner,
+    /// The caller is a reader.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// There are too many.
     #[error("an owner has {MAX_TEMPLATES} templates at most; delete one first")]
     TooMany,
@@ -64,6 +68,7 @@ impl Templates {
     /// # Errors
     /// [`TemplateError`]
     pub async fn create(&self, new: NewTemplate) -> Result<Template, TemplateError> {
+        self.0.may(Action::Change)?;
         let NewTemplate { name, from, description } = new;
         let (name, description) = (template::named(&name)?, template::described(description)?);
         let inner = &self.0.inner;
@@ -74,16 +79,16 @@ impl Templates {
                 FoundOrigin::Foreign => return Err(TemplateError::NotOwner),
             };
         let _held = inner.catalog.hold().await;
-        let known = inner.store.templates(self.0.caller.clone()).await?;
+        let known = inner.store.templates(self.0.caller().clone()).await?;
         if !template::has_room(&known, &name) {
             return Err(TemplateError::TooMany);
         }
         let referred = &session.profile.agent;
-        let agent = inner.catalog.of_snapshot(snapshot.agent, referred, &self.0.caller).await?;
+        let agent = inner.catalog.of_snapshot(snapshot.agent, referred, self.0.caller()).await?;
         let now = inner.clock.now();
         let template = Template {
             name: name.to_string(),
-            owner: self.0.caller.clone(),
+            owner: self.0.caller().clone(),
             description,
             agent: agent.reference,
             snapshot: snapshot.again(SnapshotId(inner.clock.new_id()), now),
@@ -98,7 +103,7 @@ impl Templates {
     /// # Errors
     /// [`StoreError`] where the store cannot be read.
     pub async fn list(&self) -> Result<Vec<TemplateSummary>, StoreError> {
-        self.0.inner.store.templates(self.0.caller.clone()).await
+        self.0.inner.store.templates(self.0.caller().clone()).await
     }
 
     /// The template of this name.
@@ -106,7 +111,7 @@ impl Templates {
     /// # Errors
     /// [`TemplateError::NotFound`]
     pub async fn get(&self, name: &str) -> Result<Template, TemplateError> {
-        let found = self.0.inner.store.template(self.0.caller.clone(), name.to_owned()).await?;
+        let found = self.0.inner.store.template(self.0.caller().clone(), name.to_owned()).await?;
         found.ok_or_else(|| TemplateError::NotFound(name.to_owned()))
     }
 
@@ -115,7 +120,8 @@ impl Templates {
     /// # Errors
     /// [`TemplateError::NotFound`]
     pub async fn delete(&self, name: &str) -> Result<(), TemplateError> {
-        let owner = self.0.caller.clone();
+        self.0.may(Action::Change)?;
+        let owner = self.0.caller().clone();
         let removal = Transaction::remove_template(owner, name.to_owned());
         self.0.inner.store.commit(removal).await.map_err(|error| match error {
             StoreError::TemplateNotFound(name) => TemplateError::NotFound(name),

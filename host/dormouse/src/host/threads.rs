@@ -75,6 +75,7 @@ impl Sessions {
         user_id: Option<&str>,
     ) -> Result<Option<SessionInfo>, StoreError> {
         let mut query = SessionQuery {
+            owner: Some(self.0.caller().clone()),
             thread_key: Some(key.to_owned()),
             user_id: user_id.map(str::to_owned),
             limit: if user_id.is_some() { 1 } else { LOOKED_THROUGH },

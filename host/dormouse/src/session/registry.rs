@@ -24,6 +24,7 @@ use super::services::Services;
 use crate::turn::output::{OutputGuard, TurnOutput};
 use dormouse_base::memory::pool::{ChargeRefused, Pool};
 use dormouse_base::shares::Callers;
+use dormouse_domain::access::Access;
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{Residency, Session};
@@ -77,7 +78,7 @@ impl Registry {
     /// A registry whose drivers use these services, and which makes room where memory runs short.
     pub(crate) fn new(services: Arc<Services>) -> Arc<Registry> {
         // Other principals may come: one principal alone leaves room for another, too.
-        let messages = Pool::new(&services.memory, MAX_WEIGHT, Callers::Several);
+        let messages = Pool::new(&services.memory, MAX_WEIGHT, Callers::several());
         let registry = Arc::new(Registry {
             services,
             messages,
@@ -96,16 +97,17 @@ impl Registry {
         &self.services
     }
 
-    /// Send a message. A receiver of the answer that goes away does not stop the turn. Until then its caller, who is the owner of the session or is refused, has a share
+    /// Send a message. A receiver of the answer that goes away does not stop the turn. Until then its caller, who
+    /// may see the session or is refused, has a share
     /// of the memory that there is for messages.
     pub(crate) fn send(
         self: &Arc<Self>,
         id: SessionId,
-        caller: Principal,
+        caller: &Access,
         message: NewMessage,
     ) -> Result<AnswerSource, SendError> {
         let NewMessage { content, key, on_busy, if_revision } = message;
-        let mut charge = self.messages.of(&caller);
+        let mut charge = self.messages.of(&caller.principal);
         charge.grow(QueuedMessage::weight(&content)).map_err(|uncharged| match uncharged {
             ChargeRefused::Share => SendError::ShareSpent,
             ChargeRefused::Budget => Unavailable::OutOfMemory.into(),
@@ -126,7 +128,7 @@ impl Registry {
             answer,
             _charge: charge,
         };
-        let sent = self.add(id, Some(&caller), |inbox| inbox.try_send(message, terms));
+        let sent = self.add(id, caller.only(), |inbox| inbox.try_send(message, terms));
         match sent {
             Ok(Sent::Queued) => Ok(AnswerSource::Driver(receiver, output)),
             Ok(Sent::Attached(key)) => Ok(AnswerSource::Followed(key)),
@@ -401,7 +403,7 @@ impl Registry {
     }
 
     /// Queue work for a session. To a caller who is not its owner there is no such session: what that
-    /// caller sends takes no place in the inbox, and starts nothing. `None`: the host itself.
+    /// caller sends takes no place in the inbox, and starts nothing. `None`: an admin, or the host itself.
     fn add<T, D>(
         self: &Arc<Self>,
         id: SessionId,

@@ -17,6 +17,7 @@ use dormouse_domain::turn::{IdempotencyKey, Part, Sender, TurnOutcome, TurnRecor
 use dormouse_store::StoreError;
 
 use super::inbox::{MessageDenied, MessageKey, QueueFull};
+use dormouse_domain::access::Forbidden;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{SessionId, SnapshotId};
@@ -144,6 +145,16 @@ pub enum SendError {
     /// The message has no parts, too many, or too many bytes.
     #[error("a message has 1 to {} parts and {} bytes at most", MAX_PARTS, MAX_MESSAGE)]
     TooLarge,
+    /// The caller is a reader. Nothing was begun.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// The user that the session is labelled with has sent as many messages as it may in a minute. Nothing
+    /// was begun.
+    #[error(
+        "the user of this session has sent as many messages as a user may in a minute; send this one again \
+         in {} seconds", seconds(.0)
+    )]
+    RateLimited(Duration),
     /// A part of the message is not what it says. Nothing was begun.
     #[error(transparent)]
     Invalid(#[from] InvalidField),
@@ -158,6 +169,11 @@ impl SendError {
             MessageDenied::KeyReused => SendError::IdempotencyKeyReused(session),
         }
     }
+}
+
+/// Whole seconds, never fewer than these.
+fn seconds(wait: &Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 fn describe(ended: &FinishedTurn) -> &str {
@@ -202,6 +218,9 @@ pub enum CommandError {
     /// The agent could not take its saved state back.
     #[error("the agent could not be woken: {0}")]
     Guest(String),
+    /// The caller is a reader.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// A field would be out of its bounds. Nothing was changed.
     #[error(transparent)]
     Invalid(#[from] InvalidField),

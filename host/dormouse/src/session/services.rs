@@ -1,6 +1,7 @@
 //! What drivers, and the tasks beside them, work with. One set of services for each host; no service
 //! knows a driver.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -15,10 +16,11 @@ use crate::catalog::Catalog;
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::MemoryBudget;
+use dormouse_base::rate::RateLimit;
 use dormouse_domain::creation::DefaultLimits;
 use dormouse_domain::deadline;
 use dormouse_domain::event::SleepCause;
-use dormouse_domain::id::SessionId;
+use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
 use dormouse_sandbox::Sandbox;
@@ -36,6 +38,8 @@ pub(crate) struct SessionOptions {
     pub(crate) max_instantiations: usize,
     /// Messages that wait for one session at most.
     pub(crate) max_queued_messages: usize,
+    /// Messages in a minute to the sessions of one user of a principal.
+    pub(crate) messages_per_minute_per_user: Option<NonZeroU32>,
     /// How long a running turn may go on when its session is stopped.
     pub(crate) stop_grace: Duration,
     /// The limits of sessions that ask for none.
@@ -60,6 +64,8 @@ pub(crate) struct Services {
     pub(crate) next_look: AtomicI64,
     pub(crate) liveness: Liveness,
     pub(crate) settling: Settling,
+    /// How often each user of a principal may send a message.
+    user_messages: Option<RateLimit<(Principal, String)>>,
     started_at: Timestamp,
 }
 
@@ -88,6 +94,7 @@ impl Services {
             next_look: AtomicI64::new(Timestamp::NEVER.0),
             liveness: Liveness::default(),
             settling: Settling::default(),
+            user_messages: options.messages_per_minute_per_user.map(RateLimit::per_minute),
             started_at,
         }
     }
@@ -99,6 +106,17 @@ impl Services {
         let at = self.clock.now();
         let owner = session.owner.clone();
         self.slept.note(session.id, Sleep { owner, at, cause, idle: at.since(used_at) });
+    }
+
+    /// Take a message to this session from what its user may send in a minute.
+    ///
+    /// # Errors
+    /// There is none left: how long it takes until there is one.
+    pub(crate) fn take_message(&self, session: &Session) -> Result<(), Duration> {
+        let (Some(limit), Some(user)) = (&self.user_messages, &session.profile.user_id) else {
+            return Ok(());
+        };
+        limit.take((session.owner.clone(), user.clone()), self.clock.monotonic())
     }
 
     /// Note what the record says of the next deadline, so that the timekeeper wakes in time.

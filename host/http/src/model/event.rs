@@ -21,6 +21,7 @@ impl From<EventEntry> for LoggedBody {
         let (aggregate_type, aggregate_id) = match subject {
             EventSubject::Session(id) => ("session", id.to_string()),
             EventSubject::Agent(name) => ("agent", name),
+            EventSubject::Key(id) => ("key", id.to_string()),
         };
         LoggedBody {
             id: logged.cursor.0,

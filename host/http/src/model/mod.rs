@@ -11,6 +11,7 @@ pub(super) mod error;
 pub(super) mod event;
 pub(super) mod facade;
 pub(super) mod ignored;
+pub(super) mod key;
 pub(super) mod listing;
 pub(super) mod message;
 pub(super) mod part;

@@ -75,6 +75,14 @@ impl EventsQuery {
     }
 }
 
+/// Whose things are meant, of those that a caller may see.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct OwnerQuery {
+    /// A principal: any, where an admin asks. Default: the caller, or for an admin, all of them.
+    pub(crate) owner: Option<String>,
+}
+
 /// `POST /api/agents`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct UploadQuery {

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::create::CreateSession;
 use super::reading::{Body, FieldReader};
-use super::value::{Count, Millis, SnapshotName, Word};
+use super::value::{Count, Millis, SnapshotName, Time, Word};
 use crate::error::ApiError;
-use dormouse::{MAX_FORKS, MAX_REASON, Message, OnBusy, Visibility};
+use dormouse::{MAX_FORKS, MAX_REASON, Message, OnBusy, Role, Visibility};
 
 /// `POST /api/sessions/{id}/message`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -244,6 +244,19 @@ pub(crate) struct CreateTemplate {
 pub(crate) struct ChangeAgent {
     #[schemars(required)]
     pub(crate) visibility: Option<Word<Visibility>>,
+}
+
+/// `POST /api/keys`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CreateKey {
+    /// Who calls with the key: the owner of what that caller creates.
+    #[schemars(required)]
+    pub(crate) principal: Option<String>,
+    /// What that caller may do. Default: `user`.
+    pub(crate) role: Option<Word<Role>>,
+    /// From when on the key admits nobody. Default: it does not end by itself.
+    pub(crate) expires_at: Option<Time>,
 }
 
 /// A field that has to be there.

@@ -10,11 +10,11 @@ use super::create::CreateSession;
 use super::facade::{ContainerThread, FacadeQuery, FacadeSessionPatch, NewFacadeSession};
 use super::listing::SessionsQuery;
 use super::patch::PatchSession;
-use super::query::{EventsQuery, PageQuery, UploadQuery};
+use super::query::{EventsQuery, OwnerQuery, PageQuery, UploadQuery};
 use super::reading::{Body, names_of, names_of_body};
 use super::request::{
-    ChangeAgent, CreateTemplate, ExtendSession, ForkSession, ResumeSession, RewindSession,
-    SendMessage, StreamMessage, TerminateSession, UpgradeSession,
+    ChangeAgent, CreateKey, CreateTemplate, ExtendSession, ForkSession, ResumeSession,
+    RewindSession, SendMessage, StreamMessage, TerminateSession, UpgradeSession,
 };
 use super::statistics::SummaryQuery;
 
@@ -35,7 +35,7 @@ fn query<T: serde::de::DeserializeOwned + JsonSchema>() -> Described {
     Described { of: std::any::type_name::<T>(), read, schema: schema_for!(T) }
 }
 
-fn all() -> [Described; 22] {
+fn all() -> [Described; 24] {
     [
         body::<CreateSession>(),
         body::<SendMessage>(),
@@ -47,6 +47,7 @@ fn all() -> [Described; 22] {
         body::<TerminateSession>(),
         body::<CreateTemplate>(),
         body::<ChangeAgent>(),
+        body::<CreateKey>(),
         body::<PatchSession>(),
         body::<ExtendSession>(),
         body::<CleanUpSessions>(),
@@ -55,6 +56,7 @@ fn all() -> [Described; 22] {
         body::<FacadeSessionPatch>(),
         query::<PageQuery>(),
         query::<EventsQuery>(),
+        query::<OwnerQuery>(),
         query::<SessionsQuery>(),
         query::<SummaryQuery>(),
         query::<FacadeQuery>(),
@@ -95,6 +97,7 @@ fn the_schema_of_a_request_tells_what_has_to_be_there() {
         (body::<UpgradeSession>(), vec!["agent"]),
         (body::<CreateTemplate>(), vec!["name", "sessionId"]),
         (body::<ChangeAgent>(), vec!["visibility"]),
+        (body::<CreateKey>(), vec!["principal"]),
         (body::<PatchSession>(), vec![]),
         (body::<CleanUpSessions>(), vec!["olderThanMs"]),
         (body::<ContainerThread>(), vec!["chatThreadId", "clientId"]),

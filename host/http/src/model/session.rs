@@ -40,6 +40,8 @@ impl From<&AgentRef> for AgentName {
 pub(crate) struct SessionBody {
     id: String,
     session_id: String,
+    /// The principal that it belongs to.
+    owner: String,
     pattern: &'static str,
     status: &'static str,
     residency: &'static str,
@@ -155,6 +157,7 @@ impl From<SessionInfo> for SessionBody {
         SessionBody {
             id: session.id.to_string(),
             session_id: session.head.map(|head| head.to_string()).unwrap_or_default(),
+            owner: session.owner.0,
             pattern: profile.pattern.as_str(),
             status: status.as_str(),
             residency: residency.as_str(),

@@ -13,7 +13,7 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use dormouse::{
-    Change, Durability, NanoUsd, OnBusy, Pattern, Residency, ResumeFallback, SessionCursor,
+    Change, Durability, NanoUsd, OnBusy, Pattern, Residency, ResumeFallback, Role, SessionCursor,
     SessionOrder, SnapshotId, Status, Timestamp, Visibility,
 };
 
@@ -169,7 +169,8 @@ pub(crate) struct Time(
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
         let parse = |text: &str| text.parse().ok().map(Time);
-        deserializer.deserialize_str(Text("a time such as 2026-01-31T09:30:00Z", parse))
+        deserializer
+            .deserialize_str(Text("a time with its offset, such as 2026-01-31T09:30:00Z", parse))
     }
 }
 
@@ -243,6 +244,14 @@ impl Words for Pattern {
 
 impl Words for Status {
     const ALL: &'static [Status] = &Status::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Role {
+    const ALL: &'static [Role] = &Role::ALL;
 
     fn word(self) -> &'static str {
         self.as_str()

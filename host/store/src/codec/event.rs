@@ -4,6 +4,7 @@ use minicbor::{CborLen, Decode, Encode};
 
 use super::agent::OwnerRow;
 use super::{CodecError, IdRow, JsonRow, from_cbor, to_cbor};
+use dormouse_domain::access::KeyId;
 use dormouse_domain::event::{Event, EventBody, EventKind, EventSubject};
 use dormouse_domain::id::SessionId;
 use dormouse_domain::time::Timestamp;
@@ -15,6 +16,7 @@ pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
         subject: match &event.subject {
             EventSubject::Session(id) => SubjectRow::Session(id.0.into()),
             EventSubject::Agent(name) => SubjectRow::Agent(name, None),
+            EventSubject::Key(id) => SubjectRow::Key(id.0),
         },
         occurred_at: event.occurred_at.0,
         payload: JsonRow::of_object(&event.body.payload()),
@@ -34,6 +36,7 @@ pub(crate) fn decode_event(bytes: &[u8]) -> Result<Event, CodecError> {
         SubjectRow::Agent(name, owner) => {
             (EventSubject::Agent(name.to_owned()), row.owner.or(owner))
         }
+        SubjectRow::Key(id) => (EventSubject::Key(KeyId(id)), row.owner),
     };
     Ok(Event {
         owner: owner.map(OwnerRow::owner),
@@ -65,4 +68,6 @@ enum SubjectRow<'a> {
     /// With the owner of the agent, before the row had it: only read.
     #[n(1)]
     Agent(#[b(0)] &'a str, #[b(1)] Option<OwnerRow<'a>>),
+    #[n(2)]
+    Key(#[cbor(n(0), with = "minicbor::bytes")] [u8; 8]),
 }

@@ -11,6 +11,7 @@ use crate::{
     Between, EventEntry, MAX_REMOVED_CELLS, NewSessionRecord, Page, SessionQuery, Statistics,
     StatisticsQuery, Sums, TurnCommit,
 };
+use dormouse_domain::access::{AccessKey, KeyId};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Cursor, Event};
@@ -35,6 +36,7 @@ pub(super) struct Model {
     /// In the order of upload.
     pub(super) agents: Vec<Agent>,
     pub(super) messages: HashMap<IdempotencyKey, IdempotencyRecord>,
+    pub(super) keys: BTreeMap<KeyId, AccessKey>,
     /// What removed sessions came to.
     removed: BTreeMap<Principal, BTreeMap<Cell, Sums>>,
 }

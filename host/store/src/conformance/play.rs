@@ -8,12 +8,15 @@ use std::sync::Arc;
 use super::Fixture;
 use super::examples::{agent, event, most, new, next, session, session_id, turn};
 use super::model::{Model, page_of};
+use super::samples;
 use super::sharing;
 use super::steps::{Step, lean, state_of};
+use crate::read::StoredKeys;
 use crate::{
     AgentQuery, Expect, Page, SessionQuery, SnapshotDetail, Store, StoreError, Transaction,
     TurnCommit, Write,
 };
+use dormouse_domain::access::AccessKey;
 use dormouse_domain::agent::{AgentRef, Digest, Visibility};
 use dormouse_domain::event::{Cursor, Event, EventBody, EventSubject};
 use dormouse_domain::id::{Principal, SessionId};
@@ -298,8 +301,51 @@ pub(super) async fn take<F: Fixture>(
             let key = IdempotencyKey { owner, key: key.to_string() };
             message(store, model, key, model.pick(at), forget).await?;
         }
+        Step::Key { number, used, revoke } => {
+            let used = Some(Timestamp(used));
+            let key = AccessKey { last_used_at: used, ..samples::access_key(number) };
+            access_key(store, model, key, revoke).await?;
+        }
         Step::Reopen { close } => fixture.reopen(close).await?,
     }
+    Ok(())
+}
+
+/// A key of the API: made where it is not there, else changed or revoked.
+async fn access_key(
+    store: &dyn Store,
+    model: &mut Model,
+    key: AccessKey,
+    revoke: bool,
+) -> Result<(), StoreError> {
+    let blind = store.commit(writing(Write::Key(Box::new(key.clone())))).await;
+    assert!(matches!(blind, Err(StoreError::KeyNotFound(id)) if id == key.id));
+    let change = match revoke {
+        true => Transaction::remove_key(key.id, Vec::new()),
+        false => Transaction::update_key(key.clone()),
+    };
+    let new = Transaction::new_key(key.clone(), Vec::new());
+    if model.keys.contains_key(&key.id) {
+        let twice = store.commit(new).await;
+        assert!(matches!(twice, Err(StoreError::KeyExists(id)) if id == key.id));
+        store.commit(change).await?;
+    } else {
+        let unknown = store.commit(change).await;
+        assert!(matches!(unknown, Err(StoreError::KeyNotFound(id)) if id == key.id));
+        if !revoke {
+            store.commit(new).await?;
+        }
+    }
+    match revoke {
+        true => drop(model.keys.remove(&key.id)),
+        false => drop(model.keys.insert(key.id, key)),
+    }
+    compare_keys(store, model).await
+}
+
+async fn compare_keys(store: &dyn Store, model: &Model) -> Result<(), StoreError> {
+    let expected = StoredKeys { keys: model.keys.values().cloned().collect(), lost: 0 };
+    assert_eq!(store.keys().await?, expected);
     Ok(())
 }
 
@@ -410,6 +456,7 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
     assert_eq!(store.due(None, Timestamp::NEVER, usize::MAX).await?, due);
     let all = store.sessions(SessionQuery { limit: 1, ..SessionQuery::default() }).await?;
     assert_eq!(all.total, model.sessions.len());
+    compare_keys(store, model).await?;
     lists::compare_statistics(store, model).await?;
     compare_agents(store, model).await
 }
@@ -428,10 +475,10 @@ async fn compare_agents(store: &dyn Store, model: &Model) -> Result<(), StoreErr
         let found = store.agent(AgentQuery::AnyComponent(digest)).await?;
         assert_eq!(found.map(|it| it.reference.digest), is_there.then_some(digest));
     }
-    for user in ["ann", "ben"] {
-        let user = Principal(user.to_owned());
+    for user in [Some("ann"), Some("ben"), None] {
+        let user = user.map(|user| Principal(user.to_owned()));
         let mut usable: Vec<_> =
-            model.agents.iter().filter(|it| it.is_usable_by(&user)).cloned().collect();
+            model.agents.iter().filter(|it| it.is_listed_for(user.as_ref())).cloned().collect();
         usable.sort_by_key(|it| it.reference.name.clone());
         assert_eq!(store.agents(user).await?, usable);
     }

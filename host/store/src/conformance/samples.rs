@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::AgentFilter;
+use dormouse_domain::access::{AccessKey, KeyId, Role};
 use dormouse_domain::agent::{
     Agent, AgentOwner, AgentRef, ComponentInfo, Digest, Export, Exports, StartRandomness,
     Statefulness, Visibility,
@@ -263,6 +264,19 @@ fn chunk() -> impl Strategy<Value = Chunk> {
     })
 }
 
+/// The key of the API of this number.
+pub fn access_key(number: u8) -> AccessKey {
+    AccessKey {
+        id: KeyId([0, 0, 0, 0, 0, 0, 0, number]),
+        principal: Principal("ann".to_owned()),
+        role: Role::ALL[usize::from(number) % 3],
+        hash: [number; 32],
+        created_at: Timestamp(1),
+        expires_at: (number > 0).then_some(Timestamp(9)),
+        last_used_at: None,
+    }
+}
+
 pub fn template() -> impl Strategy<Value = Template> {
     (".{0,9}", "[p-r]", of(".{0,9}"), reference(), snapshot(), time()).prop_map(
         |(name, owner, description, agent, snapshot, created_at)| Template {
@@ -344,6 +358,7 @@ pub fn event() -> impl Strategy<Value = Event> {
     let subject = prop_oneof![
         id().prop_map(|id| EventSubject::Session(SessionId(id))),
         "[a-z]@[0-9]".prop_map(EventSubject::Agent),
+        any::<[u8; 8]>().prop_map(|id| EventSubject::Key(KeyId(id))),
     ];
     (of(owner()), subject, time(), event_body())
         .prop_map(|(owner, subject, occurred_at, body)| Event { owner, subject, occurred_at, body })
@@ -385,6 +400,9 @@ fn event_body() -> impl Strategy<Value = EventBody> {
             EventBody::ResumeAttempted { by: Principal(by), outcome }
         }),
         digest.prop_map(|digest| EventBody::AgentUploaded { digest }),
+        (".{1,5}", proptest::sample::select(Role::ALL.as_slice())).prop_map(|(principal, role)| {
+            EventBody::KeyCreated { principal: Principal(principal), role }
+        }),
         Just(EventBody::SessionWoken),
         any::<u64>().prop_map(|minutes_remaining| EventBody::IdleWarning { minutes_remaining }),
     ]

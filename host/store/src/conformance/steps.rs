@@ -110,6 +110,12 @@ pub(super) enum Step {
         key: u8,
         forget: bool,
     },
+    /// A key of the API, which is new, used or revoked.
+    Key {
+        number: u8,
+        used: i64,
+        revoke: bool,
+    },
     Reopen {
         close: bool,
     },
@@ -284,6 +290,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => at().prop_map(Step::RemoveAgent),
         2 => (at(), any::<bool>(), 0..3_u8, proptest::bool::weighted(0.2))
             .prop_map(|(at, owner, key, forget)| Step::Message { at, owner, key, forget }),
+        2 => (0..3_u8, 0..9_i64, proptest::bool::weighted(0.3))
+            .prop_map(|(number, used, revoke)| Step::Key { number, used, revoke }),
         1 => any::<bool>().prop_map(|close| Step::Reopen { close }),
     ]
 }

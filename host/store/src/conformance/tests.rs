@@ -50,6 +50,7 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::IgnoresWhatIsExpected,
         Flaw::LosesTurns,
         Flaw::LosesIdempotencyKeys,
+        Flaw::LosesChangesOfKeys,
         Flaw::LosesHeads,
         Flaw::TellsNoEnd,
         Flaw::ForgetsTagsOfWhatHasChanged,

@@ -55,7 +55,9 @@ pub(super) fn owner(transaction: &Transaction) -> Principal {
         | Write::Agent(..)
         | Write::RemoveAgent(_)
         | Write::Idempotency(_)
-        | Write::RemoveIdempotency(_) => None,
+        | Write::RemoveIdempotency(_)
+        | Write::Key(_)
+        | Write::RemoveKey(_) => None,
     });
     owner.unwrap_or_else(Principal::local)
 }

@@ -192,7 +192,7 @@ impl Embedded {
             readers: Readers::start()?,
             closing: Mutex::new(Some((closed, thread))),
             clock: options.clock,
-            heavy: FairSemaphore::new(HEAVY, Callers::Several),
+            heavy: FairSemaphore::new(HEAVY, Callers::several()),
             failed: failure,
             end,
             secret: recovered.secret,

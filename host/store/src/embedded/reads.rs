@@ -110,8 +110,8 @@ impl ReadAgents for Embedded {
         self.ask(|index| index.agents.find(&query).cloned())
     }
 
-    async fn agents(&self, usable_by: Principal) -> Result<Vec<Agent>, StoreError> {
-        self.read(move |shared| Ok(shared.index().agents.usable_by(&usable_by))).await
+    async fn agents(&self, usable_by: Option<Principal>) -> Result<Vec<Agent>, StoreError> {
+        self.read(move |shared| Ok(shared.index().agents.usable_by(usable_by.as_ref()))).await
     }
 
     async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {

@@ -10,10 +10,11 @@ use super::MemoryStore;
 use super::blobs::Chunks;
 use super::removed::Removed;
 use crate::page::Filling;
-use crate::read::ReadIdempotency;
+use crate::read::{ReadIdempotency, ReadKeys, StoredKeys};
 use crate::{
     AgentQuery, Bound, EventEntry, Expect, Page, Retention, StoreError, Transaction, Write, codec,
 };
+use dormouse_domain::access::{AccessKey, KeyId};
 use dormouse_domain::agent::{Agent, AgentName, AgentOwner, AgentRef, Digest, Version};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Cursor, Event};
@@ -35,6 +36,7 @@ pub(super) struct StoredData {
     pub(super) agents: BTreeMap<(AgentOwner, AgentName, Version), StoredAgent>,
     pub(super) components: BTreeMap<Digest, Bytes>,
     idempotency: HashMap<IdempotencyKey, IdempotencyRecord>,
+    keys: BTreeMap<KeyId, AccessKey>,
     chunks: Chunks,
     pub(super) removed: Removed,
     log: BTreeMap<Cursor, Event>,
@@ -76,6 +78,7 @@ impl StoredData {
             agents: BTreeMap::new(),
             components: BTreeMap::new(),
             idempotency: HashMap::new(),
+            keys: BTreeMap::new(),
             chunks: Chunks::default(),
             removed: Removed::default(),
             log: BTreeMap::new(),
@@ -148,6 +151,9 @@ impl StoredData {
                 Some(known) => Err(StoreError::IdempotencyKeyUsed(known.session)),
                 None => Ok(()),
             },
+            Expect::NewKey(id) if self.keys.contains_key(id) => Err(StoreError::KeyExists(*id)),
+            Expect::Key(id) if !self.keys.contains_key(id) => Err(StoreError::KeyNotFound(*id)),
+            Expect::NewKey(_) | Expect::Key(_) => Ok(()),
             Expect::SessionQuota { owner, user, limit } => {
                 let is_counted = |new: &&Session| has_user(new, owner, user.as_deref());
                 let new = writes.iter().filter_map(Write::new_session).filter(is_counted).count();
@@ -197,7 +203,9 @@ impl StoredData {
             | Write::Template(_)
             | Write::Agent(..)
             | Write::Idempotency(_)
-            | Write::RemoveIdempotency(_) => Ok(()),
+            | Write::RemoveIdempotency(_)
+            | Write::Key(_)
+            | Write::RemoveKey(_) => Ok(()),
         }
     }
 
@@ -246,6 +254,8 @@ impl StoredData {
                 self.idempotency.insert(record.key.clone(), *record);
             }
             Write::RemoveIdempotency(key) => drop(self.idempotency.remove(&key)),
+            Write::Key(key) => drop(self.keys.insert(key.id, *key)),
+            Write::RemoveKey(id) => drop(self.keys.remove(&id)),
         }
     }
 
@@ -370,5 +380,12 @@ impl ReadIdempotency for MemoryStore {
         key: IdempotencyKey,
     ) -> Result<Option<IdempotencyRecord>, StoreError> {
         Ok(self.open()?.idempotency.get(&key).cloned())
+    }
+}
+
+#[async_trait]
+impl ReadKeys for MemoryStore {
+    async fn keys(&self) -> Result<StoredKeys, StoreError> {
+        Ok(StoredKeys { keys: self.open()?.keys.values().cloned().collect(), lost: 0 })
     }
 }

@@ -148,6 +148,14 @@ fn all() -> Vec<(EventBody, String)> {
             format!(r#"{{"digest":"{hex}","visibility":"public"}}"#),
         ),
         (EventBody::AgentDeleted { digest }, format!(r#"{{"digest":"{hex}"}}"#)),
+        (
+            EventBody::KeyCreated { principal: by.clone(), role: Role::Reader },
+            r#"{"principal":"ann","role":"reader"}"#.to_owned(),
+        ),
+        (
+            EventBody::KeyRevoked { principal: by.clone(), role: Role::Admin },
+            r#"{"principal":"ann","role":"admin"}"#.to_owned(),
+        ),
     ]
 }
 

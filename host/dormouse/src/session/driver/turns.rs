@@ -125,6 +125,7 @@ impl Driver<'_> {
         }
         let rules = self.services.options.rules;
         let mut grant = admission::admit(&session, rules.price, begun.started_at)?;
+        self.services.take_message(&session).map_err(SendError::RateLimited)?;
 
         self.registry.note_running(self.id, session.usage.next_turn(), output, grant.deadline);
         let mut cancel = self.turn_signals(grant.deadline);

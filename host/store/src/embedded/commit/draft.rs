@@ -106,7 +106,7 @@ impl Draft {
 fn event(event: &Event) -> NewEvent {
     let about = match event.subject {
         EventSubject::Session(id) => Some(id),
-        EventSubject::Agent(_) => None,
+        EventSubject::Agent(_) | EventSubject::Key(_) => None,
     };
     (about, codec::encode_event(event))
 }

@@ -67,11 +67,11 @@ impl AgentIndex {
         found.filter(|found| found.agent.reference.digest == agent.digest)
     }
 
-    /// Those that this principal has uploaded, and those that others have made public: by name and then
-    /// in the order of upload.
-    pub(in super::super) fn usable_by(&self, user: &Principal) -> Vec<Agent> {
+    /// Those that this principal has uploaded, and those that others have made public, or where no
+    /// principal is named, those of all: by name and then in the order of upload.
+    pub(in super::super) fn usable_by(&self, user: Option<&Principal>) -> Vec<Agent> {
         let all = self.named.values().flat_map(Versions::values);
-        let mut usable: Vec<_> = all.filter(|it| it.agent.is_usable_by(user)).collect();
+        let mut usable: Vec<_> = all.filter(|it| it.agent.is_listed_for(user)).collect();
         usable.sort_by_key(|it| (&it.agent.reference.name, it.sequence));
         usable.into_iter().map(|it| it.agent.clone()).collect()
     }

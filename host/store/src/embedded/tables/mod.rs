@@ -8,6 +8,7 @@
 //! session are neighbours, so that what belongs to it is found when it is removed. The owner of a template
 //! or an agent has its length before it, in two bytes: no owner and name are the key of others.
 
+pub(super) mod access;
 pub(super) mod agents;
 pub(super) mod blobs;
 pub(super) mod events;
@@ -43,12 +44,13 @@ use dormouse_domain::id::SessionId;
 /// | 3 | the engine | `owners` gives agents their owners |
 /// | 4 | agents by owner | as from 5 |
 /// | 5 | idempotency keys | `fronts` tells the fronts of sessions what their bodies have; lists of chunks of before are read as they are |
-/// | 6 | lists by all labels, and statistics; blobs that name blobs, and a list of those to be released | it is the present one |
-pub(super) const LAYOUT: u8 = 6;
+/// | 6 | lists by all labels, and statistics; blobs that name blobs, and a list of those to be released | nothing is written anew |
+/// | 7 | keys of the API | it is the present one |
+pub(super) const LAYOUT: u8 = 7;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.
-pub(super) static TABLES: [&dyn Table; 17] = [
+pub(super) static TABLES: [&dyn Table; 18] = [
     &sessions::SessionTable,
     &turns::TurnTable,
     &snapshots::SnapshotTable,
@@ -62,6 +64,7 @@ pub(super) static TABLES: [&dyn Table; 17] = [
     &events::EventTable,
     &events::PlaceTable,
     &idempotency::IdempotencyTable,
+    &access::KeyTable,
     &statistics::StatisticsTable,
     &notes::NoteTable,
     &notes::AsideTable,
@@ -145,6 +148,8 @@ pub(super) fn encode(
         Write::RemoveAgent(agent) => EncodedWrite::RemoveAgent(agent),
         Write::Idempotency(record) => idempotency::encode(&record)?,
         Write::RemoveIdempotency(key) => idempotency::remove(&key)?,
+        Write::Key(key) => access::encode(*key)?,
+        Write::RemoveKey(id) => access::remove(id),
     })
 }
 
@@ -167,6 +172,8 @@ pub(super) fn expect(
         Expect::NewAgent(agent) => group.expect_new_agent(agent),
         Expect::Agent(agent) => group.expect_agent(agent),
         Expect::NewIdempotencyKey(key) => idempotency::expect_new(group, key),
+        Expect::NewKey(id) => access::expect_new(group, *id),
+        Expect::Key(id) => access::expect_there(group, *id),
         Expect::SessionQuota { owner, user, limit } => {
             group.expect_within_quota(owner, user.as_deref(), *limit, changes)
         }

@@ -75,7 +75,7 @@ async fn a_name_of_an_owner_means_the_latest_version_that_the_user_may_use() {
     assert_eq!(find(&store, latest("ann", "echo", "ann")).await.as_ref(), Some(&tied));
     assert_eq!(find(&store, latest("ann", "echo", "ben")).await, None);
     assert_eq!(find(&store, latest("ben", "echo", "ben")).await.as_ref(), Some(&other));
-    let listed = store.agents(Principal("ann".to_owned())).await.expect("it reads");
+    let listed = store.agents(Some(Principal("ann".to_owned()))).await.expect("it reads");
     assert_eq!(listed, [large.clone(), ten, nine.clone(), tied]);
 
     let public = Agent { visibility: Visibility::Public, ..nine.clone() };
@@ -88,7 +88,7 @@ async fn a_name_of_an_owner_means_the_latest_version_that_the_user_may_use() {
     assert_eq!(find(&store, latest("ann", "echo", "ben")).await.as_ref(), Some(&public));
     store.close().await.expect("it closes");
     let store = open(root.path());
-    let listed = store.agents(Principal("cat".to_owned())).await.expect("it reads");
+    let listed = store.agents(Some(Principal("cat".to_owned()))).await.expect("it reads");
     assert_eq!(listed, [public]);
 }
 

@@ -247,3 +247,35 @@ async fn the_fifth_failure_in_a_row_puts_the_session_into_error() {
     assert_eq!(server.client.ask(&id, "hello").await.unwrap(), "turn 1: hello");
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn the_turn_that_has_spent_most_of_a_budget_says_so_and_no_other_does() {
+    let server = TestServer::with(|host| host.fuel_price = NanoUsd(1_000_000_000), |_| {}).await;
+    let cost = async |id: &str| {
+        let (_, session) = server.client.get(&format!("/api/sessions/{id}")).await.unwrap();
+        session["totalCost"].as_f64().unwrap()
+    };
+    let free = server.counter(json!({})).await;
+    for _ in 0..2 {
+        server.client.ask(&free, "hello").await.unwrap();
+    }
+    // What two turns cost is nine tenths of it.
+    let budget = cost(&free).await / 0.9;
+    let id = server.counter(json!({ "maxBudgetUsd": budget })).await;
+    let warnings = async || {
+        let (_, page) = server.client.get(&format!("/api/sessions/{id}/events")).await.unwrap();
+        let mut events = page["events"].as_array().unwrap().clone();
+        events.retain(|event| event["event_type"] == "session.budget-warning");
+        events
+    };
+    server.client.ask(&id, "hello").await.unwrap();
+    assert_eq!(warnings().await, Vec::<Value>::new());
+    server.client.ask(&id, "hello").await.unwrap();
+    let told = warnings().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["payload"]["cost"].as_f64(), Some(cost(&id).await), "{told:?}");
+    // The next turn uses up what is left, or is refused; either way nobody is warned again.
+    server.client.message(&id, "hello").await.unwrap();
+    assert_eq!(warnings().await.len(), 1);
+    server.shut_down().await;
+}

@@ -245,7 +245,7 @@ async fn a_session_is_completed_by_hand_once_its_turn_is_over() {
 }
 
 #[tokio::test]
-async fn a_session_tells_of_its_last_failure_and_warns_of_its_budget() {
+async fn a_session_tells_of_its_last_failure() {
     let server = TestServer::new().await;
     let id = server.session(&guests::TRAPS_ON_SECOND_TURN, json!({})).await;
     server.client.ask(&id, "one").await.unwrap();

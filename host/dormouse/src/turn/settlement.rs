@@ -153,14 +153,19 @@ fn startup(before: &Session, fuel: u64, price: FuelPrice) -> StartupCost {
 }
 
 /// The part of its budget after which a session is warned: once, by the turn that has spent it.
-const WARNED_AT_PERCENT: i64 = 80;
+const WARNED_AT_PERCENT: i128 = 80;
 
 fn budget_warning(before: &Session, after: &Session, now: Timestamp) -> Option<Event> {
     let budget = after.profile.limits.max_budget?;
-    let threshold = NanoUsd(budget.0 / 100 * WARNED_AT_PERCENT);
     let (was, cost) = (before.usage.cost, after.usage.cost);
     let body = EventBody::BudgetWarning { cost, budget };
-    (was < threshold && threshold <= cost).then(|| Event::session(after, now, body))
+    let is_due = !is_mostly_spent(was, budget) && is_mostly_spent(cost, budget);
+    is_due.then(|| Event::session(after, now, body))
+}
+
+/// Whether this cost is the part of the budget at which a session is warned.
+fn is_mostly_spent(cost: NanoUsd, budget: NanoUsd) -> bool {
+    i128::from(cost.0) * 100 >= i128::from(budget.0) * WARNED_AT_PERCENT
 }
 
 /// The first turn after an upgrade has failed: the old version takes the session back, where it was.

@@ -194,3 +194,12 @@ fn a_failed_turn_of_a_session_with_unsaved_state_loses_it_and_says_so() {
     let third = settled(&second, &Deed::Fail { share: 1 }, 1000, rules(1)).session;
     assert_eq!(third.state, State::Error(Cause::StateLost.into()));
 }
+
+#[test]
+fn a_budget_is_mostly_spent_from_four_fifths_of_it_on_however_small_it_is() {
+    for (budget, at) in [(10, 8), (99, 80), (100, 80), (101, 81), (i64::MAX, i64::MAX / 5 * 4 + 2)]
+    {
+        let is_spent = |cost| is_mostly_spent(NanoUsd(cost), NanoUsd(budget));
+        assert!(is_spent(at) && !is_spent(at - 1), "{at} of {budget}");
+    }
+}

@@ -5,6 +5,7 @@ mod dev;
 mod events;
 mod refused;
 mod sessions;
+mod stats;
 mod talk;
 
 use std::io::{BufRead, BufReader, Write};

@@ -32,7 +32,7 @@ pub(super) async fn run(given: &ArgMatches) -> Result<(), ClientError> {
     let query = Query::default()
         .with_given("pattern", given, "pattern")
         .with_given("userId", given, "user")
-        .with_given("tags", given, "tag");
+        .with_given("tag", given, "tag");
     let stats = Server::of(given)?.get("/api/sessions/stats/summary", &query).await?;
     print(given, &stats, tell)
 }

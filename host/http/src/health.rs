@@ -21,9 +21,15 @@ pub(super) async fn root() -> Json<Value> {
             "sessions": "/api/sessions",
             "message": "/api/sessions/{id}/message",
             "stream": "/api/agent/stream",
+            "statistics": "/api/sessions/stats/summary",
+            "cleanup": "/api/sessions/cleanup",
+            "templates": "/api/templates",
             "events": "/api/events",
+            "keys": "/api/keys",
+            "containers": "/api/v1/containers/sessions",
+            "conversations": "/sessions",
         },
-        "health": ["/healthz", "/readyz", "/metrics"],
+        "health": ["/health", "/healthz", "/readyz", "/metrics"],
     }))
 }
 

@@ -51,10 +51,27 @@ async fn a_session_that_is_answering_is_not_cleaned_up() {
     let limits = json!({ "maxFuelPerTurn": u64::MAX / 4 });
     let id = server.session(&guests::LOOPS_FOREVER, limits).await;
     let looping = super::under_way(&server, &id, "loop", 1).await;
+    let idle = server.counter(json!({})).await;
     server.advance(Duration::from_secs(10));
     let asked = json!({ "olderThanMs": 1_000, "status": "initializing" });
-    assert_eq!(clean_up(&server, asked).await["count"], 0);
+    let cleaned = clean_up(&server, asked).await;
+    assert_eq!((&cleaned["count"], &cleaned["ids"]), (&json!(1), &json!([idle])));
     server.client.delete(&format!("/api/sessions/{id}")).await.unwrap();
     looping.await.unwrap();
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn one_call_removes_five_hundred_and_says_whether_there_are_more() {
+    let server = TestServer::new().await;
+    for _ in 0..501 {
+        let id = server.counter(json!({})).await;
+        server.client.post(&format!("/api/sessions/{id}/terminate"), &json!({})).await.unwrap();
+    }
+    server.advance(Duration::from_secs(1));
+    for (count, more) in [(500, true), (1, false), (0, false)] {
+        let cleaned = clean_up(&server, json!({ "olderThanMs": 0 })).await;
+        assert_eq!((&cleaned["count"], &cleaned["more"]), (&json!(count), &json!(more)));
+    }
     server.shut_down().await;
 }

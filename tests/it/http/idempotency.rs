@@ -138,6 +138,8 @@ async fn who_follows_a_message_that_waits_is_refused_as_that_one_is() {
     let looping = under_way(&server, &id, "loop", 1).await;
     let both = [sending(&server, &id, "k", "wait"), sending(&server, &id, "k", "wait")];
     eventually("one waits", async || server.test.host.stats().queued == 1).await;
+    let other = send(message(&server, &id, "k", "another")).await;
+    is_error(&(other.status, other.body), 422, "idempotency_key_reused");
     server.client.post(&format!("/api/sessions/{id}/force-kill"), &json!({})).await.unwrap();
     looping.await.unwrap();
     for waiting in both {
@@ -243,7 +245,7 @@ async fn a_key_is_forgotten_after_a_day_and_not_before() {
     let server = TestServer::new().await;
     let id = server.counter(json!({})).await;
     send(message(&server, &id, "k", "one")).await;
-    server.advance(Duration::from_secs(23 * 3600));
+    server.advance(Duration::from_secs(24 * 3600 - 1));
     assert!(is_replayed(&send(message(&server, &id, "k", "one")).await));
     let last = tokio::sync::Mutex::new(serde_json::Value::Null);
     eventually("the key is forgotten", || async {

@@ -192,6 +192,13 @@ async fn an_idle_limit_is_warned_of_once_and_put_off_by_an_extension() {
     assert_eq!(session["terminationReason"], "idle_timeout");
     is_error(&server.client.post(&path, &json!({})).await.unwrap(), 409, "session_not_active");
 
+    let limited = server.counter(json!({ "maxIdleTimeMs": 60_000 })).await;
+    let path = format!("/api/sessions/{limited}/extend");
+    let most = 30 * 24 * 60;
+    assert_eq!(server.client.post(&path, &json!({ "minutes": most })).await.unwrap().0, 200);
+    let refused = server.client.post(&path, &json!({ "minutes": most + 1 })).await.unwrap();
+    is_error(&refused, 400, "invalid_field");
+
     let endless = server.counter(json!({})).await;
     let path = format!("/api/sessions/{endless}/extend");
     let (status, answer) = server.client.post(&path, &json!({})).await.unwrap();

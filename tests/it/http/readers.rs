@@ -97,7 +97,7 @@ async fn an_answer_of_a_thousand_words_survives_a_reader_that_takes_each_read_fo
             .collect();
         assert_eq!(text.split_whitespace().count(), 1_000);
         assert_eq!(events.last().unwrap()["type"], "done");
-        assert!(bytes < 40 << 10, "{} events take {bytes} bytes", events.len());
+        assert!(bytes < 20 << 10, "{} events take {bytes} bytes", events.len());
     }
     server.shut_down().await;
 }

@@ -46,7 +46,8 @@ pub struct CleanedUp {
 }
 
 impl Sessions {
-    /// Remove those of the caller's sessions that match, the longest unused first, as far as one call goes.
+    /// Remove those of the caller's sessions that match, of each status the longest unused first, as far as one
+    /// call goes.
     ///
     /// # Errors
     /// [`CommandError`] where one could not be removed; those before it are.

@@ -79,7 +79,8 @@ impl EventsQuery {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct OwnerQuery {
-    /// A principal: any, where an admin asks. Default: the caller, or for an admin, all of them.
+    /// A principal: any, where an admin asks. Default: the caller; for an admin, at sessions, agents and events, all
+    /// of them.
     pub(crate) owner: Option<String>,
 }
 

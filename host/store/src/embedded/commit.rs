@@ -44,15 +44,15 @@ pub(super) fn is_heavy(transaction: &Transaction) -> bool {
     size > HEAVY
 }
 
-/// Whose it is, where it is about sessions; a principal who owns none otherwise.
+/// The principal whose things it writes: that of the host, where they are nobody's.
 pub(super) fn owner(transaction: &Transaction) -> Principal {
     let owner = transaction.writes.iter().find_map(|write| match write {
         Write::Session { record, .. } => Some(record.owner.clone()),
+        Write::Template(template) => Some(template.owner.clone()),
+        Write::Agent(agent, _) => agent.reference.owner.principal().cloned(),
         Write::Turn(_)
         | Write::RemoveSession(_)
-        | Write::Template(_)
         | Write::RemoveTemplate(..)
-        | Write::Agent(..)
         | Write::RemoveAgent(_)
         | Write::Idempotency(_)
         | Write::RemoveIdempotency(_)

@@ -9,7 +9,7 @@
 //! While one group is being synced the next one gathers, so that a busy store has large groups and
 //! an idle one answers after a single sync. What deleted sessions have left behind is removed a
 //! bounded number of keys at a time, in the same batches; and so are blobs released that nothing names
-//! (`group/release`).
+//! (`commit_group/release`).
 //!
 //! Once a write or a sync has failed, nobody knows what is durable, and nothing is written any more.
 //! A full disk is no such failure: the group is refused, and the next one is tried.
@@ -179,7 +179,13 @@ impl Committer {
     /// Whether there is something to remove for which no commit has to come.
     fn can_clean_up(&self) -> bool {
         let unused = self.unused.iter().filter(|id| !self.stuck.contains(*id));
-        !self.gone.is_empty() || self.shared.leases.any_is_free(unused)
+        self.may_purge() || self.shared.leases.any_is_free(unused)
+    }
+
+    /// Whether a deleted session is to be purged. Where very many blobs are to be released, these go first;
+    /// those that cannot be released are not waited for.
+    fn may_purge(&self) -> bool {
+        !self.gone.is_empty() && self.unused.len().saturating_sub(self.stuck.len()) <= UNUSED
     }
 
     /// Make a group durable, and answer.
@@ -187,6 +193,7 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let bytes = commits.iter().map(|commit| commit.encoded.size).sum();
         let is_full = shared.is_full(bytes);
+        let may_purge = self.may_purge();
         let unused = std::mem::take(&mut self.unused);
         let mut group = CommitGroup::new(&shared, self.log.clone(), &unused);
         let mut pending = Vec::with_capacity(commits.len());
@@ -201,7 +208,7 @@ impl Committer {
             }
         }
         commits.rev().for_each(|commit| self.next.push_front(commit));
-        if unused.len() <= UNUSED {
+        if may_purge {
             self.purge(&mut group);
         }
         group.release_unused(&mut self.stuck);

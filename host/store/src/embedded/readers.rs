@@ -21,12 +21,12 @@ pub(super) const THREADS: usize = 4;
 const QUEUE: usize = 256;
 
 /// One read, with the store that it reads.
-type ReadExtent = Box<dyn FnOnce() + Send>;
+type ReadJob = Box<dyn FnOnce() + Send>;
 
 /// The threads.
 #[derive(Debug)]
 pub(super) struct Readers {
-    queue: Mutex<Option<Sender<ReadExtent>>>,
+    queue: Mutex<Option<Sender<ReadJob>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -38,7 +38,11 @@ impl Readers {
         let start = |number| {
             let queue = Arc::clone(&queue);
             let thread = thread::Builder::new().name(format!("dormouse-store-read-{number}"));
-            thread.spawn(move || while next(&queue).is_some_and(run) {})
+            thread.spawn(move || {
+                while let Some(read) = next(&queue) {
+                    read();
+                }
+            })
         };
         let threads: Result<Vec<_>, _> = (0..THREADS).map(start).collect();
         Ok(Readers { queue: Mutex::new(Some(sender)), threads: Mutex::new(threads?) })
@@ -75,13 +79,8 @@ impl Readers {
 }
 
 /// The next read; `None`: there will be no more.
-fn next(queue: &Mutex<Receiver<ReadExtent>>) -> Option<ReadExtent> {
+fn next(queue: &Mutex<Receiver<ReadJob>>) -> Option<ReadJob> {
     held(queue).blocking_recv()
-}
-
-fn run(read: ReadExtent) -> bool {
-    read();
-    true
 }
 
 /// What somebody has said who panicked.

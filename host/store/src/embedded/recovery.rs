@@ -26,6 +26,8 @@ use dormouse_domain::id::SessionId;
 pub(super) const WITHOUT_OWNERS: u8 = 3;
 /// The layout after that.
 const WITH_OWNERS: u8 = 4;
+/// The layout that has all but keys of the API.
+const WITHOUT_KEYS: u8 = 6;
 
 /// What was found.
 pub(super) struct RecoveredStore {
@@ -73,9 +75,19 @@ pub(super) fn bring_up(disk: &Disk) -> Result<(), OpenError> {
             owners::give(disk, WITH_OWNERS)?;
             fronts::complete(disk)
         }
+        // The table of keys came later, and is empty here.
+        Some([WITHOUT_KEYS]) => stamp(disk),
         // The tables that came later are empty here.
         Some(_) => fronts::complete(disk),
     }
+}
+
+/// Give the directory the present layout, where nothing in it has to be written anew.
+fn stamp(disk: &Disk) -> Result<(), OpenError> {
+    let mut batch = Batch::default();
+    batch.put(Class::Inline, keys::FORMAT, codec::seal(keys::FORMAT, &[&[LAYOUT]]));
+    disk.write(batch)?;
+    Ok(())
 }
 
 /// Refuse what a later version has written: to this one much of it would seem damaged.

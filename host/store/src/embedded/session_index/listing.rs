@@ -267,7 +267,8 @@ impl SessionIndex {
             }
         }
         if !query.active.is_unbounded() && query.limit.saturating_add(query.offset) <= KEPT {
-            let few = size / ASIDE;
+            // Counted while the lock is held: as few as are looked at together.
+            let few = (size / ASIDE).min(LISTED_AT_ONCE);
             let active = self.places(filter, Source::Activity, true, None);
             if active.take(few).count() < few {
                 return Source::Activity;

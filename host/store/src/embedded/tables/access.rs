@@ -90,8 +90,12 @@ pub(super) fn expect_new(group: &mut CommitGroup<'_>, id: KeyId) -> Result<(), S
 
 /// Whether there is a key of this id, damaged or not.
 pub(super) fn expect_there(group: &mut CommitGroup<'_>, id: KeyId) -> Result<(), StoreError> {
-    let there = group.row(&key_of(id))?;
-    there.map(drop).ok_or(StoreError::KeyNotFound(id))
+    match group.row(&key_of(id)) {
+        Ok(None) => Err(StoreError::KeyNotFound(id)),
+        // What cannot be read can still be revoked.
+        Ok(Some(_)) | Err(StoreError::Damaged(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn decode(key: &[u8], value: &[u8]) -> Result<AccessKey, CodecError> {

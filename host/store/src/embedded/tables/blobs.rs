@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `b` kind digest | how many rows and nodes name a blob |
 //! | `c` kind digest | the bytes of a blob |
-//! | `u` kind digest | nothing: the blob is there, no row and no node names it, and it is to be released |
+//! | `w` kind digest | nothing: the blob is there, no row and no node names it, and it is to be released |
 //!
 //! A blob is named by its contents, and its bytes are written once. Blobs name blobs (`node`), and a blob is
 //! counted by edge: the rows of snapshots and templates that name it, and the nodes. So a commit changes the
@@ -12,12 +12,12 @@
 //!
 //! ```text
 //!   row ──▶ root ──▶ node ──▶ chunk        a row that goes lowers the count of the root alone
-//!             └────▶ node ──▶ chunk        at 0 the root is listed under `u`, in the same commit
+//!             └────▶ node ──▶ chunk        at 0 the root is listed under `w`, in the same commit
 //!                      └────▶ chunk        and released later: it goes, and the counts below it are lowered
 //! ```
 //! A blob without edges that is let go of goes at once, unless somebody reads it (`leases`). A blob that is
 //! listed is whole, and so is all below it: a commit that names it again takes it off the list. The committer
-//! releases what is listed, some edges at a time, with the groups that it writes (`group/release`).
+//! releases what is listed, some edges at a time, with the groups that it writes (`commit_group/release`).
 
 pub(in super::super) mod chunk_tree;
 pub(in super::super) mod contents;

@@ -318,3 +318,22 @@ async fn what_a_later_host_has_written_is_refused_by_all_and_by_none_taken_for_d
         set(root.path(), keys::FORMAT, codec::seal(keys::FORMAT, &[&[3]]));
     }
 }
+
+#[tokio::test]
+async fn a_directory_that_lacks_keys_alone_becomes_the_present_one_and_nothing_is_written_anew() {
+    let root = tempfile::tempdir().expect("there is room");
+    let store = open(root.path());
+    let first = session(1);
+    store.commit(Transaction::create(new(first.clone()), Vec::new())).await.expect("it is made");
+    store.close().await.expect("it closes");
+    let before = keys_of(root.path());
+    set(root.path(), keys::FORMAT, codec::seal(keys::FORMAT, &[&[6]]));
+    let store = open(root.path());
+    assert_eq!(store.session(first.id).await.expect("it reads"), Some(first));
+    store.close().await.expect("it closes");
+    assert_eq!(
+        keys_of(root.path()),
+        before,
+        "the layout is the present one, and the rest is as it was"
+    );
+}

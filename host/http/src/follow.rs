@@ -15,6 +15,7 @@ use futures::{Stream, StreamExt};
 
 use super::Api;
 use super::error::ApiError;
+use super::guard;
 use super::intake::RequestSlot;
 use super::model::event::LoggedBody;
 use super::model::query::EventsQuery;
@@ -37,18 +38,28 @@ pub(super) fn start(headers: &HeaderMap, query: &EventsQuery) -> Result<Cursor, 
 ///
 /// # Errors
 /// The caller follows the log as often as it may, or the host has no memory for one more.
-pub(super) fn respond<S>(api: &Api, slot: RequestSlot, events: S) -> Result<Response, ApiError>
+pub(super) fn respond<S>(
+    api: &Api,
+    slot: RequestSlot,
+    headers: &HeaderMap,
+    events: S,
+) -> Result<Response, ApiError>
 where
     S: Stream<Item = Result<EventEntry, StoreError>> + Send + 'static,
 {
     let follower = api.followers.take(slot.principal(), 1).ok_or_else(too_many)?;
     let mut held = api.answers.of(slot.principal());
     held.grow(FOLLOW_BYTES as u64)?;
+    let (caller, pass) = (api.clone(), guard::Pass::of(headers));
     Ok(sse::open(api, slot, |waiting| async move {
         let (_follower, _held) = (follower, held);
         let mut events = pin!(events);
         // The stream ends with the host. A reader goes on with the next one.
         while let Some(Ok(logged)) = events.next().await {
+            // A key that was revoked, or has expired, is told nothing more.
+            if !pass.is_good(&caller) {
+                break;
+            }
             waiting.push(rendered(logged)).await?;
         }
         Ok(())

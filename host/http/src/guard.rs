@@ -98,6 +98,22 @@ fn access(api: &Api, headers: &HeaderMap) -> Result<Access, ApiError> {
     found.ok_or_else(unauthorized)
 }
 
+/// What a request has shown to be let in, for an answer that goes on for long.
+pub(super) struct Pass(HeaderMap);
+
+impl Pass {
+    /// What these headers show.
+    pub(super) fn of(headers: &HeaderMap) -> Pass {
+        let shown = headers.get(header::AUTHORIZATION).cloned();
+        Pass(shown.map(|shown| (header::AUTHORIZATION, shown)).into_iter().collect())
+    }
+
+    /// Whether it would still be let in.
+    pub(super) fn is_good(&self, api: &Api) -> bool {
+        access(api, &self.0).is_ok()
+    }
+}
+
 fn too_many_requests(wait: Duration) -> ApiError {
     let error = "this principal has sent as many requests as it may in a minute; try again later";
     ApiError::new(StatusCode::TOO_MANY_REQUESTS, code::RATE_LIMITED, error).retry_after(wait)

@@ -61,7 +61,7 @@ pub(super) async fn session_events(
     let Params(query) = query?;
     if follows {
         let events = session.follow_events(follow::start(&headers, &query)?).await?;
-        return follow::respond(&api, slot, events);
+        return follow::respond(&api, slot, &headers, events);
     }
     let after = query.after();
     let found = session.events(after, query.limit()).await?;
@@ -88,7 +88,7 @@ pub(super) async fn all_events(
 ) -> Result<Response, ApiError> {
     if query.follow || wants_stream(&headers) {
         let events = host.follow_events(follow::start(&headers, &query)?);
-        return follow::respond(&api, slot, events);
+        return follow::respond(&api, slot, &headers, events);
     }
     let EventBatch { events, next, more } = host.events_after(query.after(), query.limit()).await?;
     let events: Vec<LoggedBody> = events.into_iter().map(LoggedBody::from).collect();

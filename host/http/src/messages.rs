@@ -154,6 +154,9 @@ pub(super) async fn stream_agent(
     JsonBody { body, ignored, digest }: JsonBody<StreamMessage>,
 ) -> Result<Response, ApiError> {
     let (message, to) = body.message_and_recipient()?;
+    let message = asked.message(message);
+    // Before a session is created for it.
+    message.check()?;
     let (session, created) = match to {
         Recipient::Session(id) => (session_of(&host, &id)?, false),
         Recipient::New(new) => {
@@ -161,7 +164,7 @@ pub(super) async fn stream_agent(
             (create(&host, *new, key).await?, true)
         }
     };
-    let turn = session.stream(asked.message(message)).await?;
+    let turn = session.stream(message).await?;
     stream(asked, &session, turn, Dialect::Agent { created }, ignored).await
 }
 

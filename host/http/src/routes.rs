@@ -54,7 +54,10 @@ fn api(api: &Api) -> Router<Api> {
 fn answered(api: &Api, large: Routes, small: Routes) -> Router<Api> {
     let large = large.router().layer(from_fn_with_state(api.clone(), answers::charge_large));
     let small = small.router().layer(from_fn_with_state(api.clone(), answers::charge_small));
-    Router::new().merge(large.layer(compression::layer())).merge(small)
+    let large = large
+        .layer(compression::layer())
+        .layer(from_fn_with_state(api.clone(), compression::charge));
+    Router::new().merge(large).merge(small)
 }
 
 /// Routes for callers that are known, once their body is there and they have a place.
@@ -105,7 +108,6 @@ fn large() -> Routes {
         .route("/events", get(history::all_events))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}/audit", get(history::audit))
-        .route("/sessions/{id}/fork", post(snapshots::fork))
         .route("/sessions/{id}/snapshots", get(snapshots::list))
         .route("/sessions/{id}/turns", get(history::turns))
         .route("/sessions/{id}/turns/{turn}", get(history::turn))
@@ -135,6 +137,7 @@ fn small() -> Routes {
         .route("/sessions/{id}/upgrade", post(lifecycle::upgrade))
         .route("/sessions/{id}/complete", post(lifecycle::complete))
         .route("/sessions/{id}/extend", post(lifecycle::extend))
+        .route("/sessions/{id}/fork", post(snapshots::fork))
         .route("/sessions/{id}/rewind", post(snapshots::rewind))
         .route("/sessions/stats/summary", get(statistics::summary))
         .route("/sessions/cleanup", post(cleanup::clean_up))

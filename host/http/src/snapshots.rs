@@ -1,9 +1,12 @@
 //! The snapshots of a session: list, fork, rewind.
 
-use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 
+use super::Api;
 use super::error::ApiError;
+use super::intake::RequestSlot;
 use super::model::ignored::Answered;
 use super::model::request::{ForkSession, RewindSession, needed};
 use super::model::session::{Ordered, SessionBody};
@@ -27,6 +30,8 @@ pub(super) async fn list(
 
 /// `POST …/fork`
 pub(super) async fn fork(
+    State(api): State<Api>,
+    Extension(slot): Extension<RequestSlot>,
     OneSession(session): OneSession,
     body: Option<JsonBody<ForkSession>>,
 ) -> Result<(StatusCode, Json<Answered<Forked>>), ApiError> {
@@ -34,6 +39,8 @@ pub(super) async fn fork(
     let count = body.count()?;
     let snapshot = body.snapshot_id.map(|SnapshotName(id)| id);
     let forks = session.fork(Fork { snapshot, count }).await?;
+    // Not before: a fork may wait for a turn, and nobody's lists wait for that.
+    let _admitted = api.readers.wait(slot.principal()).await;
     let sessions: Vec<SessionBody> = forks.into_iter().map(SessionBody::from).collect();
     let answer = Forked { count: sessions.len(), sessions };
     Ok((StatusCode::CREATED, Json(Answered { answer, ignored })))

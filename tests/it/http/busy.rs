@@ -189,3 +189,30 @@ async fn a_body_is_json_without_a_content_type_and_where_it_is_said_to_be_text()
     is_error(&(form.status, form.body), 415, "unsupported_media_type");
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_message_that_interrupts_cannot_be_for_a_revision_and_ends_nothing() {
+    let server = TestServer::new().await;
+    let id = looper(&server).await;
+    let looping = under_way(&server, &id, "loop", 1).await;
+    let path = format!("/api/sessions/{id}/message");
+    let request = server.client.request(Method::POST, &path).header("if-match", "\"1\"");
+    let body = json!({ "prompt": "now", "streaming": false, "onBusy": "interrupt" });
+    let refused = send(request.json(&body)).await;
+    is_error(&(refused.status, refused.body), 400, "invalid_field");
+    let (_, session) = server.client.get(&format!("/api/sessions/{id}")).await.unwrap();
+    assert_eq!(session["runningTurn"], 1);
+    server.client.post(&format!("/api/sessions/{id}/force-kill"), &json!({})).await.unwrap();
+    is_error(&looping.await.unwrap(), 409, "turn_killed");
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn one_call_with_a_message_that_is_refused_leaves_no_session() {
+    let server = TestServer::new().await;
+    let body = json!({ "agent": "counter", "message": "x".repeat((1 << 20) + 1) });
+    let refused = server.client.post("/api/agent/stream", &body).await.unwrap();
+    is_error(&refused, 413, "message_too_large");
+    assert_eq!(server.client.get("/api/sessions").await.unwrap().1["total"], 0);
+    server.shut_down().await;
+}

@@ -259,3 +259,19 @@ async fn a_key_is_forgotten_after_a_day_and_not_before() {
     assert_eq!(last.into_inner()["response"]["content"], "turn 2: one");
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_key_names_the_open_session_of_a_thread_also_when_that_has_ended() {
+    let server = TestServer::new().await;
+    let body = json!({ "agent": "counter", "pattern": "hybrid", "threadKey": "t" });
+    let open = server.client.create(&body).await.unwrap();
+    let first = post(&server, "/api/sessions", "k", &body);
+    let first = send(first).await;
+    assert_eq!((first.status.as_u16(), first.body["id"].as_str()), (200, Some(open.as_str())));
+    server.client.post(&format!("/api/sessions/{open}/terminate"), &json!({})).await.unwrap();
+    let again = send(post(&server, "/api/sessions", "k", &body)).await;
+    assert_eq!(again.body["id"].as_str(), Some(open.as_str()));
+    assert!(is_replayed(&again));
+    assert_eq!(server.client.get("/api/sessions").await.unwrap().1["total"], 1);
+    server.shut_down().await;
+}

@@ -401,3 +401,19 @@ async fn an_event_of_a_key_is_one_of_its_admins() {
     assert!(ann.events_after(Cursor(0), 10).await.unwrap().events.is_empty());
     test.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_key_that_is_revoked_follows_the_log_no_longer() {
+    let server = TestServer::new().await;
+    let (root, [ann]) = with_keys(&server, ["ann"]).await;
+    let path = path_of(&root, "ann").await;
+    let stream = ann.request(Method::GET, "/api/events?follow=true").send().await.unwrap();
+    let mut events = super::Events::of(stream);
+    ann.create(&json!({ "agent": "counter" })).await.unwrap();
+    while events.next().await.unwrap().data["event_type"] != "session.created" {}
+    assert_eq!(root.delete(&path).await.unwrap().0, 200);
+    let other = create(&root, json!({ "principal": "ann" })).await.0;
+    other.create(&json!({ "agent": "counter" })).await.unwrap();
+    assert!(events.next().await.is_none(), "it ends with the next event, and does not tell of it");
+    server.shut_down().await;
+}

@@ -263,3 +263,18 @@ async fn a_session_tells_of_its_last_failure() {
     assert_eq!((&error["turn"], &error["code"]), (&json!(2), &json!("agent_trapped")));
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_patch_that_terminates_for_a_revision_is_not_refused_for_the_turn_that_it_kills() {
+    let server = TestServer::new().await;
+    let limits = json!({ "maxFuelPerTurn": u64::MAX / 4 });
+    let id = server.session(&guests::LOOPS_FOREVER, limits).await;
+    let looping = super::under_way(&server, &id, "loop", 1).await;
+    let path = format!("/api/sessions/{id}");
+    let tag = send(server.client.request(Method::GET, &path)).await.headers["etag"].clone();
+    let request = server.client.request(Method::PATCH, &path).header("if-match", &tag);
+    let ended = send(request.json(&json!({ "status": "terminated" }))).await;
+    assert_eq!((ended.status.as_u16(), &ended.body["status"]), (200, &json!("terminated")));
+    is_error(&looping.await.unwrap(), 409, "turn_killed");
+    server.shut_down().await;
+}

@@ -58,7 +58,8 @@ impl Keys {
     /// [`KeyError`]. [`KeyError::FirstMustBeAdmin`] where the caller could not manage keys after it.
     pub async fn create(&self, new: NewKey) -> Result<CreatedKey, KeyError> {
         self.access.may(Action::ManageKeys)?;
-        let (key, secret) = self.ring.create(new, &self.access.principal).await?;
+        let (ring, admin) = (Arc::clone(&self.ring), self.access.principal.clone());
+        let (key, secret) = to_its_end(async move { ring.create(new, &admin).await }).await?;
         Ok(CreatedKey { key, secret })
     }
 
@@ -77,7 +78,8 @@ impl Keys {
     /// [`KeyError::NotFound`]; [`KeyError::LastAdmin`] where nobody could manage the other keys then.
     pub async fn revoke(&self, id: KeyId) -> Result<AccessKey, KeyError> {
         self.access.may(Action::ManageKeys)?;
-        self.ring.revoke(id, &self.access.principal).await
+        let (ring, admin) = (Arc::clone(&self.ring), self.access.principal.clone());
+        to_its_end(async move { ring.revoke(id, &admin).await }).await
     }
 
     /// Who calls with this secret: for [`Host::acting_for`](crate::Host::acting_for). `None` where it is wrong, or its key was
@@ -91,5 +93,16 @@ impl Keys {
     #[must_use]
     pub fn are_needed(&self) -> bool {
         self.ring.are_needed()
+    }
+}
+
+/// Do this to its end, also where the caller goes away meanwhile: what the store knows of keys, memory has to
+/// know as well.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, KeyError>> + Send + 'static,
+) -> Result<T, KeyError> {
+    match tokio::spawn(change).await {
+        Ok(changed) => changed,
+        Err(died) => std::panic::resume_unwind(died.into_panic()),
     }
 }

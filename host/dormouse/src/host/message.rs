@@ -74,7 +74,16 @@ impl Message {
 
     /// # Errors
     /// The message has no parts, too many or too many bytes, or a part or the key is not what it should be.
-    fn check(&self) -> Result<(), SendError> {
+    /// Look at what can be said of a message without its session.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] or [`SendError::Invalid`], as sending it would be answered.
+    pub fn check(&self) -> Result<(), SendError> {
+        if self.on_busy == OnBusy::Interrupt && self.if_revision.is_some() {
+            // The turn that it ends would give the session another revision.
+            let problem = "cannot be interrupt with If-Match";
+            return Err(InvalidField::new("onBusy", problem).into());
+        }
         let count = self.content.len();
         if self.bytes() > MAX_MESSAGE || count > MAX_PARTS || count == 0 {
             return Err(SendError::TooLarge);

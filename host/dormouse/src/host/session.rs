@@ -144,13 +144,14 @@ impl SessionHandle {
     /// [`CommandError::Invalid`] names the field that would be out of bounds;
     /// [`CommandError::InvalidTransition`] where the state does not allow the status;
     /// [`CommandError::OtherRevision`] where the session is at another revision than the patch was made for.
-    pub async fn change(&self, patch: SessionPatch) -> Result<SessionInfo, CommandError> {
+    pub async fn change(&self, mut patch: SessionPatch) -> Result<SessionInfo, CommandError> {
         self.host.may(Action::Change)?;
         if patch.status == Some(StatusChange::Terminated) {
             // One that is refused must kill nothing.
             let before = self.info().await?.session;
             let now = self.host.inner.clock.now();
-            patch.clone().check_revision(&before)?;
+            // Here and not again: the turn that this kills gives the session another revision.
+            patch.check_revision(&before)?;
             patch.clone().apply(&before, &self.host.inner.options.limits, now)?;
         }
         self.ask(Command::Change(Box::new(patch))).await

@@ -23,8 +23,8 @@ use dormouse_domain::template::Template;
 use dormouse_domain::turn::IdempotencyKey;
 use dormouse_sandbox::environment;
 use dormouse_store::{
-    NewSessionRecord, SessionCursor, SessionQuery, Statistics, StatisticsQuery, StoreError,
-    Transaction,
+    NewSessionRecord, PAGE_BYTES, SessionCursor, SessionQuery, Statistics, StatisticsQuery,
+    StoreError, Transaction,
 };
 
 /// Sessions that are looked through for those whose state is somewhere, and in how many reads.
@@ -208,8 +208,24 @@ impl Sessions {
         once: Option<(&IdempotencyKey, Digest)>,
     ) -> Result<CreatedSession, CreateError> {
         self.0.may(Action::Change)?;
-        let inner = &self.0.inner;
         let Some(key) = new.thread_key.clone() else { return self.create_new(new, once).await };
+        let (this, once) = (self.clone(), once.map(|(key, request)| (key.clone(), request)));
+        // To its end, also where the caller goes away: the lock of the thread outlasts the commit.
+        let creating = async move { this.create_in_thread(key, new, once).await };
+        match tokio::spawn(creating).await {
+            Ok(created) => created,
+            Err(died) => std::panic::resume_unwind(died.into_panic()),
+        }
+    }
+
+    async fn create_in_thread(
+        &self,
+        key: String,
+        new: NewSession,
+        once: Option<(IdempotencyKey, Digest)>,
+    ) -> Result<CreatedSession, CreateError> {
+        let inner = &self.0.inner;
+        let once = once.as_ref().map(|(key, request)| (key, *request));
         let (owner, user_id) = (self.0.caller().clone(), new.user_id.clone());
         let _alone = inner.threads.lock(Thread { owner, user_id, key: key.clone() }).await;
         let Some(newest) = self.of_thread(&key, new.user_id.as_deref()).await? else {
@@ -217,6 +233,11 @@ impl Sessions {
         };
         match creation::next_of_thread(&newest.session, inner.clock.now()) {
             NextOfThread::Here => {
+                if let Some((key, request)) = once {
+                    let (id, now) = (newest.session.id, inner.clock.now());
+                    let record = idempotency::record(key, request, (id, 0), now);
+                    inner.store.commit(Transaction::idempotency(record)).await?;
+                }
                 Ok(CreatedSession { session: newest, resume: None, is_new: false, replayed: false })
             }
             NextOfThread::From(head) => self.create_new(new.going_on_from(head), once).await,
@@ -377,6 +398,7 @@ impl Sessions {
         let (order, limit) = (query.order, query.limit);
         let mut found = SessionListing { sessions: Vec::new(), total: 0, next: query.after };
         query.limit = LOOKED_THROUGH / PAGES;
+        let mut held = 0;
         for _ in 0..PAGES {
             let page = self.list(SessionQuery { after: found.next, ..query.clone() }).await?;
             (found.total, query.offset) = (page.total, 0);
@@ -384,8 +406,13 @@ impl Sessions {
                 if found.sessions.len() == limit {
                     return Ok(found);
                 }
+                let bytes = info.session.document_bytes();
+                if held > 0 && held + bytes > PAGE_BYTES {
+                    return Ok(found);
+                }
                 found.next = Some(SessionCursor::of(order, &info.session));
                 if info.residency == residency {
+                    held += bytes;
                     found.sessions.push(info);
                 }
             }

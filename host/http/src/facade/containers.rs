@@ -47,6 +47,7 @@ async fn open(host: &Host, order: SessionOrder) -> Result<Open, ApiError> {
     let mut open = Open { sessions: Vec::new(), total: 0, active: 0 };
     for status in OPEN {
         let query = SessionQuery {
+            owner: Some(host.caller().clone()),
             status: Some(status),
             order,
             limit: MAX_LISTED,

@@ -12,15 +12,11 @@ use dormouse_tests::scripted::{QUICKJS, scripted};
 use dormouse_tests::test_host::eventually;
 use serde_json::json;
 
-use crate::{DORMOUSE, run};
+use crate::{DORMOUSE, blocks, run};
 
-/// Run a script as a reader of a document would, on the address of this server.
+/// Run a script of a document on the address of this server, instead of the usual one.
 fn shell(script: &str, base: &str, directory: &Path) -> String {
-    let script = script.replace("http://127.0.0.1:3333", base);
-    let output =
-        Command::new("sh").args(["-euc", &script]).current_dir(directory).output().unwrap();
-    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    blocks::shell(&script.replace("http://127.0.0.1:3333", base), directory)
 }
 
 /// What the block of the README reads that uploads an agent in JavaScript.
@@ -28,13 +24,7 @@ const SCRIPTED: &str = "target/agents/notepad-quickjs.wasm";
 
 /// The blocks of the README that have this word.
 fn blocks_of_the_readme(word: &str) -> Vec<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let blocks = readme
-        .split("\n```sh\n")
-        .skip(1)
-        .map(|rest| rest.split_once("\n```").expect("a block ends").0);
-    blocks.filter(|block| block.contains(word)).map(str::to_owned).collect()
+    blocks::blocks("README.md", "sh").into_iter().filter(|block| block.contains(word)).collect()
 }
 
 #[tokio::test]

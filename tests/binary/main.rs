@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod backup;
+mod blocks;
 mod client;
 mod command_line;
 mod compile;
@@ -16,6 +17,7 @@ mod hostile;
 mod keys;
 mod listen;
 mod operator;
+mod other_services;
 mod sync;
 mod torture;
 mod upgrades;

@@ -1,6 +1,7 @@
 //! What lists find sessions by, in few bytes: the index keeps the labels of all sessions in memory.
 
 use crate::query::conversation;
+use dormouse_domain::agent::AgentRef;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::Session;
 use dormouse_domain::state::Status;
@@ -26,6 +27,8 @@ pub(crate) enum LabelKind {
     Project = 5,
     /// Its pattern and its status.
     State = 6,
+    /// The agent that serves it.
+    Agent = 7,
 }
 
 impl LabelKey {
@@ -37,6 +40,12 @@ impl LabelKey {
     /// The label that all sessions of an owner have that are of one pattern and in one status.
     pub(crate) fn state(owner: &str, pattern: Pattern, status: Status) -> LabelKey {
         LabelKey::of(owner, LabelKind::State, &[pattern as u8, status as u8])
+    }
+
+    /// The label that all sessions of an owner have that this agent serves.
+    pub(crate) fn agent(owner: &str, agent: &AgentRef) -> LabelKey {
+        let text = [&agent.digest.0, agent.to_string().as_bytes()].concat();
+        LabelKey::of(owner, LabelKind::Agent, &text)
     }
 
     fn of(owner: &str, kind: LabelKind, text: &[u8]) -> LabelKey {

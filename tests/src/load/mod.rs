@@ -11,6 +11,7 @@
 pub(crate) mod connection;
 mod disk;
 mod history;
+mod lists;
 mod memory;
 mod options;
 pub mod report;
@@ -18,6 +19,7 @@ mod residency;
 mod running;
 mod scripts;
 mod stored;
+mod streams;
 mod turns;
 
 use anyhow::Result;
@@ -43,6 +45,8 @@ pub async fn run(options: &Options) -> Result<()> {
             Measure::Scripts => scripts::measure(options, &mut report).await?,
             Measure::Memory => memory::measure(options, &mut report).await?,
             Measure::Stored => stored::measure(options, &mut report).await?,
+            Measure::Lists => lists::measure(options, &mut report).await?,
+            Measure::Streams => streams::measure(options, &mut report).await?,
             Measure::Disk => disk::measure(options, &mut report).await?,
         }
     }

@@ -48,19 +48,25 @@ pub enum Measure {
     Memory,
     /// Create many sessions, start with them, their memory.
     Stored,
+    /// Lists by each filter, and statistics.
+    Lists,
+    /// Answers as streams and as documents.
+    Streams,
     /// The disk after many turns.
     Disk,
 }
 
 impl Measure {
     /// All of them, in the order of a run.
-    pub const ALL: [Measure; 7] = [
+    pub const ALL: [Measure; 9] = [
         Measure::Turns,
         Measure::Sleep,
         Measure::History,
         Measure::Scripts,
         Measure::Memory,
         Measure::Stored,
+        Measure::Lists,
+        Measure::Streams,
         Measure::Disk,
     ];
 
@@ -72,6 +78,8 @@ impl Measure {
             Measure::Scripts => "agents in JavaScript and Python, and one in Rust",
             Measure::Memory => "memory of resident sessions",
             Measure::Stored => "stored sessions",
+            Measure::Lists => "lists and statistics",
+            Measure::Streams => "streams",
             Measure::Disk => "disk",
         }
     }

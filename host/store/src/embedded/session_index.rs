@@ -59,7 +59,7 @@ const LABELLED: usize = in_set(size_of::<(Id, SessionId)>());
 const DUE: usize = in_set(size_of::<(Timestamp, SessionId)>());
 /// What a session takes in any case.
 const SESSION: usize =
-    in_set(size_of::<(SessionId, Entry)>()) + LABELLED + in_set(size_of::<(Id, Place)>());
+    in_set(size_of::<(SessionId, Entry)>()) + 2 * LABELLED + in_set(size_of::<(Id, Place)>());
 
 /// The index.
 pub(super) struct SessionIndex {
@@ -321,8 +321,8 @@ impl SessionIndex {
             + self.tags.bytes()
             + self.served_by.bytes()
             + self.template_bytes;
-        // Each session has its state among its labels.
-        let labels = self.labelled.len().saturating_sub(self.sessions.len()) * LABELLED;
+        // Each session has its state and its agent among its labels.
+        let labels = self.labelled.len().saturating_sub(2 * self.sessions.len()) * LABELLED;
         let sets = self.sessions.len() * SESSION + self.due.len() * DUE + labels;
         let all = sets + shared + self.cells.bytes();
         u64::try_from(all).unwrap_or(u64::MAX)

@@ -33,6 +33,7 @@ pub(in super::super) struct SessionFacts {
     agent: AgentKey,
     before_upgrade: Option<AgentKey>,
     state: LabelKey,
+    served: LabelKey,
     pattern: Pattern,
     status: Status,
     spent: Spent,
@@ -53,6 +54,7 @@ impl SessionFacts {
             agent: Arc::new(profile.agent.clone()),
             before_upgrade: before.map(|before| Arc::new(before.agent.clone())),
             state: LabelKey::state(&session.owner.0, profile.pattern, status),
+            served: LabelKey::agent(&session.owner.0, &profile.agent),
             pattern: profile.pattern,
             status,
             spent: Spent::of(session),
@@ -108,6 +110,8 @@ pub(super) struct Entry {
     pub(super) agent: Id,
     /// The label of its pattern and status.
     state: Id,
+    /// The label of its owner and agent.
+    pub(super) served: Id,
     pub(super) user: Option<Id>,
     pub(super) tags: Option<Id>,
     pub(super) thread: Option<Id>,
@@ -125,8 +129,9 @@ impl Entry {
     }
 
     /// The labels that it has one of at most.
-    fn single(&self) -> [Option<Id>; 5] {
-        [Some(self.state), self.user, self.thread, self.conversation, self.project]
+    fn single(&self) -> [Option<Id>; 6] {
+        let [state, served] = [self.state, self.served].map(Some);
+        [state, served, self.user, self.thread, self.conversation, self.project]
     }
 
     fn due(&self) -> Option<Timestamp> {
@@ -165,6 +170,7 @@ impl SessionIndex {
         let (thread, conversation) = (label(grouping.thread), label(grouping.conversation));
         let project = label(grouping.project);
         let state = self.labels.take(facts.state);
+        let served = self.labels.take(facts.served);
         let entry = Entry {
             revision: facts.revision,
             active_at: facts.active_at,
@@ -173,6 +179,7 @@ impl SessionIndex {
             owner: self.owners.take(facts.owner),
             agent: self.served_by.take(facts.agent),
             state,
+            served,
             user,
             tags,
             thread,
@@ -209,7 +216,7 @@ impl SessionIndex {
             entry.map(|entry| (entry.owner, Place { active_at: entry.active_at, id }))
         };
         replace(active(old), active(new), &mut self.active);
-        let single = |entry: Option<&Entry>| entry.map_or([None; 5], Entry::single);
+        let single = |entry: Option<&Entry>| entry.map_or([None; 6], Entry::single);
         for (old, new) in single(old).into_iter().zip(single(new)) {
             replace(old.map(|old| (old, id)), new.map(|new| (new, id)), &mut self.labelled);
         }
@@ -253,7 +260,7 @@ impl SessionIndex {
     }
 
     fn weight_of(&self, entry: &Entry) -> u64 {
-        let single = entry.single().into_iter().flatten().count() - 1;
+        let single = entry.single().into_iter().flatten().count() - 2;
         weight_of(single, self.tag_set(entry.tags).len())
     }
 }

@@ -10,7 +10,7 @@
 //! Where a set is not in the order of the list, the first of what matches are kept as they are found.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::BinaryHeap;
 
 use super::super::intern::Id;
 use super::SessionIndex;
@@ -99,7 +99,6 @@ struct Filter<'q> {
     query: &'q SessionQuery,
     owners: Vec<Id>,
     wanted: Vec<Wanted>,
-    agents: Option<HashSet<Id>>,
 }
 
 impl ListingBuilder {
@@ -224,17 +223,21 @@ impl SessionIndex {
         if !query.tags.is_empty() {
             wanted.push(find(LabelKind::Tag, &mut query.tags.iter().map(String::as_str))?);
         }
+        if let Some(agent) = &query.agent {
+            let agents = self.served_by.iter().map(|(agent, _)| agent);
+            let agents: Vec<_> = agents.filter(|it| agent.matches(it)).collect();
+            let served = owners
+                .iter()
+                .flat_map(|(_, owner)| agents.iter().map(|agent| LabelKey::agent(owner, agent)));
+            wanted.push(self.wanted(LabelKind::Agent, served)?);
+        }
         let by_state = query.pattern.is_some() || query.status.is_some();
         if by_state || (query.owner.is_some() && wanted.is_empty()) {
             let states = owners.iter().flat_map(|(_, owner)| states(query, owner));
             wanted.push(self.wanted(LabelKind::State, states)?);
         }
-        let agents = query.agent.as_ref().map(|agent| {
-            let agents = self.served_by.iter().filter(|(it, _)| agent.matches(it));
-            agents.map(|(_, id)| id).collect()
-        });
         let owners = owners.into_iter().map(|(id, _)| id).collect();
-        Some(Filter { query, owners, wanted, agents })
+        Some(Filter { query, owners, wanted })
     }
 
     /// The labels of these keys, as far as any session has them; `None` where none has any.
@@ -282,7 +285,7 @@ impl SessionIndex {
     fn known_total(&self, filter: &Filter<'_>) -> Option<usize> {
         let query = filter.query;
         let is_open = query.created.is_unbounded() && query.active.is_unbounded();
-        if !is_open || filter.agents.is_some() {
+        if !is_open {
             return None;
         }
         match &*filter.wanted {
@@ -350,7 +353,6 @@ impl SessionIndex {
         is_between
             && query.pattern.is_none_or(|pattern| pattern == entry.pattern)
             && query.status.is_none_or(|status| status == entry.status)
-            && filter.agents.as_ref().is_none_or(|agents| agents.contains(&entry.agent))
             && others.all(|wanted| self.has(entry, wanted))
     }
 
@@ -360,6 +362,7 @@ impl SessionIndex {
             |label: Option<Id>| label.is_some_and(|label| wanted.ids.binary_search(&label).is_ok());
         match wanted.kind {
             LabelKind::State => true,
+            LabelKind::Agent => is_one(Some(entry.served)),
             LabelKind::User => is_one(entry.user),
             LabelKind::Thread => is_one(entry.thread),
             LabelKind::Conversation => is_one(entry.conversation),
@@ -380,9 +383,6 @@ impl Filter<'_> {
     /// Whether all sessions of a source match.
     fn is_all_of(&self, source: Source) -> bool {
         let query = self.query;
-        if self.agents.is_some() {
-            return false;
-        }
         match (source, &*self.wanted) {
             (Source::All, wanted) => wanted.is_empty() && query.active.is_unbounded(),
             (Source::Label(kind), [only]) => only.kind == kind && query.active.is_unbounded(),

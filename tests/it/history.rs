@@ -5,9 +5,9 @@ use std::time::Duration;
 use dormouse::{
     AgentSelector, CommandError, CreateError, Cursor, DamagedSnapshot, Durability, EventBody,
     EventEntry, EventKind, FailureCode, Fork, ForkError, ManualClock, NewSession, NewTemplate,
-    NotActive, Pattern, Principal, Residency, ResumeCause, ResumeFallback, ResumeOutcome,
-    Resumption, SendError, SessionHandle, SessionId, SessionInfo, SnapshotId, StartFrom, Status,
-    TemplateError, TurnDenied, Unavailable, UpgradeError, UpgradeOutcome,
+    NotActive, Pattern, Principal, Residency, ResumeCause, ResumeFallback, ResumeObstacle,
+    ResumeOutcome, Resumption, SendError, SessionHandle, SessionId, SessionInfo, SnapshotId,
+    StartFrom, Status, TemplateError, TurnDenied, Unavailable, UpgradeError, UpgradeOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -402,6 +402,28 @@ async fn an_upgrade_carries_the_state_to_another_version() {
     says(&fork, "also two", "turn 2: also two").await;
     let same = upgraded(&session, to).await;
     assert!(matches!(same, Err(UpgradeError::Command(CommandError::NotUpgraded(_)))), "{same:?}");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_of_an_agent_that_was_removed_says_that_nothing_starts_from_it() {
+    let test = TestHost::new().await;
+    let session = test.session(&guests::TRAPS_WHEN_TOLD).await;
+    says(&session, "one", "turn 1: one").await;
+    let old = format!("{}@1", guests::TRAPS_WHEN_TOLD.name).parse().unwrap();
+    let to = test.upload(&guests::FAILS_WHEN_TOLD).await;
+    upgraded(&session, to).await.unwrap();
+    says(&session, "two", "turn 2: two").await;
+    let obstacles = async || {
+        let snapshots = session.snapshots().await.unwrap();
+        session.resume_obstacles(&snapshots).await.unwrap()
+    };
+    assert_eq!(obstacles().await, [None, None, None]);
+    test.host.agents().remove(old).await.unwrap();
+    assert_eq!(obstacles().await, [None, None, Some(ResumeObstacle::AgentRemoved)]);
+    test.advance(Duration::from_secs(24 * 3600 + 1));
+    let stale = Some(ResumeObstacle::Stale);
+    assert_eq!(obstacles().await, [stale, stale, Some(ResumeObstacle::AgentRemoved)]);
     test.shut_down().await;
 }
 

@@ -22,6 +22,7 @@ mod pressure;
 mod random;
 mod residency;
 mod restart;
+mod retention;
 mod scripting;
 mod settling;
 mod streaming;

@@ -1,10 +1,12 @@
 //! Sessions sleep and wake, and nobody sees it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use dormouse::{
-    CommandError, Cursor, EventKind, NotActive, Pattern, Residency, SendError, SessionHandle,
-    Statefulness, Status, TurnDenied,
+    CommandError, Cursor, EventKind, NewSession, NotActive, Pattern, Residency, SendError,
+    SessionHandle, SessionId, SessionPatch, Statefulness, Status, Timestamp, TurnDenied,
+    Unavailable,
 };
 use dormouse_test_guests as guests;
 use dormouse_test_guests::unimaged;
@@ -113,6 +115,90 @@ async fn slept_and_woken_once(session: &SessionHandle) {
     assert!(events.windows(2).all(|pair| pair[0].cursor < pair[1].cursor));
 }
 
+/// When a session says that it woke and slept, and for how long it was in memory, in seconds since `start`.
+async fn residence(session: &SessionHandle, start: Timestamp) -> (u64, Option<u64>, u64) {
+    let residence = session.info().await.unwrap().residence;
+    let since = |at: Timestamp| at.since(start).as_secs();
+    let woken = residence.woken_at.map(since).unwrap();
+    (woken, residence.slept_at.map(since), residence.resident.as_secs())
+}
+
+#[tokio::test]
+async fn a_session_tells_when_it_woke_and_slept_and_for_how_long_it_was_in_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = dormouse::ManualClock::new();
+    let test = TestHost::on(directory.path(), &clock).await;
+    let (session, start) = (test.bundled("counter", Pattern::Hybrid).await, clock.now());
+    let id = session.id();
+    test.advance(Duration::from_secs(10));
+    session.send("one").await.unwrap();
+    assert_eq!(residence(&session, start).await, (10, None, 0));
+    test.advance(Duration::from_secs(30));
+    assert_eq!(residence(&session, start).await, (10, None, 30), "it is in memory still");
+    test.advance(Duration::from_secs(30));
+    test.host.settle().await;
+    assert_eq!(residence(&session, start).await, (10, Some(70), 60));
+    test.advance(Duration::from_secs(930));
+    session.send("two").await.unwrap();
+    session
+        .change(SessionPatch { tags: Some(vec!["t".to_owned()]), ..SessionPatch::default() })
+        .await
+        .unwrap();
+    test.advance(Duration::from_secs(5));
+    session.sleep().await.unwrap();
+    assert_eq!(residence(&session, start).await, (1000, Some(1005), 65), "also before it is told");
+    session
+        .change(SessionPatch { tags: Some(Vec::new()), ..SessionPatch::default() })
+        .await
+        .unwrap();
+    assert_eq!(residence(&session, start).await, (1000, Some(1005), 65));
+    drop(session);
+    test.shut_down().await;
+
+    resides_over_restarts(directory.path(), &clock, id, start).await;
+}
+
+/// That what was noted stays over restarts, and that what nobody could note has ended with the last turn.
+async fn resides_over_restarts(
+    directory: &std::path::Path,
+    clock: &dormouse::ManualClock,
+    id: SessionId,
+    start: Timestamp,
+) {
+    let test = TestHost::on(directory, clock).await;
+    let session = test.host.sessions().get(id);
+    assert_eq!(residence(&session, start).await, (1000, Some(1005), 65));
+    test.advance(Duration::from_secs(995));
+    session.send("three").await.unwrap();
+    test.advance(Duration::from_secs(8));
+    session.send("four").await.unwrap();
+    test.advance(Duration::from_secs(20));
+    drop(session);
+    test.shut_down().await;
+
+    let test = TestHost::on(directory, clock).await;
+    let session = test.host.sessions().get(id);
+    assert_eq!(residence(&session, start).await, (2000, Some(2008), 73));
+    drop(session);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_session_tells_how_much_its_state_takes() {
+    let test = TestHost::new().await;
+    let session = test.bundled("notepad", Pattern::Hybrid).await;
+    let bytes = async || session.info().await.unwrap().session.state_bytes;
+    assert_eq!(bytes().await, None);
+    session.send("add milk").await.unwrap();
+    let first = session.snapshots().await.unwrap().remove(0);
+    assert_eq!(bytes().await, Some(first.size));
+    session.send(format!("add {}", "x".repeat(100_000)).as_str()).await.unwrap();
+    assert!(bytes().await.unwrap() > first.size);
+    session.rewind(first.id).await.unwrap();
+    assert_eq!(bytes().await, Some(first.size));
+    test.shut_down().await;
+}
+
 #[tokio::test]
 async fn when_places_run_short_the_longest_idle_session_sleeps_first() {
     let test = TestHost::with(|options| options.max_residents = 3).await;
@@ -172,6 +258,92 @@ async fn when_places_run_short_the_principal_that_has_the_most_of_them_makes_roo
         assert!(turn.reply().await.is_err());
     }
     assert_eq!(few.send("two").await.unwrap().text(), "turn 2: two");
+    test.shut_down().await;
+}
+
+/// A session of this user, or of none.
+async fn of_user(test: &TestHost, user: Option<&str>) -> SessionHandle {
+    let new = NewSession { user_id: user.map(str::to_owned), ..NewSession::agent("counter") };
+    test.host.sessions().create(new.pattern(Pattern::LongRunning)).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_session_more_than_a_user_may_have_in_memory_puts_the_longest_idle_of_that_user_to_sleep()
+ {
+    let test = TestHost::with(|options| options.max_residents_per_user = NonZeroU32::new(2)).await;
+    let mut sessions = Vec::new();
+    for user in [Some("jane"), None, Some("john"), Some("john"), None, None] {
+        let session = of_user(&test, user).await;
+        session.send("one").await.unwrap();
+        test.host.settle().await;
+        sessions.push(session);
+    }
+    let of_another = test.acting_as("another");
+    let also_john = of_user(&of_another, Some("john")).await;
+    also_john.send("one").await.unwrap();
+    assert_eq!(test.host.stats().residents, 7, "nobody has more than two");
+    // The first of john's is spoken to again, so the second is now the longest idle.
+    sessions[2].send("two").await.unwrap();
+    test.host.settle().await;
+    let third = of_user(&test, Some("john")).await;
+    third.send("one").await.unwrap();
+    assert_eq!(test.host.stats().residents, 7);
+    let residency = async |session: &SessionHandle| session.info().await.unwrap().residency;
+    assert_eq!(residency(&sessions[3]).await, Residency::Asleep);
+    assert_eq!(residency(&sessions[2]).await, Residency::Resident);
+    assert_eq!(residency(&sessions[0]).await, Residency::Resident, "another user");
+    assert_eq!(sessions[3].send("two").await.unwrap().text(), "turn 2: two");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn where_all_sessions_of_a_user_are_in_a_turn_a_message_waits_until_one_is_over() {
+    let test = TestHost::with(|options| options.max_residents_per_user = NonZeroU32::new(1)).await;
+    let busy = test
+        .session_with(&guests::SLEEPS_IN_TURN, |new| new.user_id = Some("john".to_owned()))
+        .await;
+    let turn = busy.stream("sleep 86400000").await.unwrap();
+    assert_eq!(turn.output().begun().await, Some(1));
+    let waiting = of_user(&test, Some("john")).await;
+    let message = waiting.stream("one").await.unwrap();
+    let woken = of_user(&test, Some("john")).await;
+    let wake = tokio::spawn(async move { woken.wake().await });
+    // Those of others do not wait behind it.
+    of_user(&test, Some("jane")).await.send("one").await.unwrap();
+    of_user(&test, None).await.send("one").await.unwrap();
+    assert_eq!(waiting.info().await.unwrap().residency, Residency::Asleep);
+    busy.terminate("enough").await.unwrap();
+    assert!(turn.reply().await.is_err());
+    assert_eq!(message.reply().await.unwrap().text(), "turn 1: one");
+    wake.await.unwrap().unwrap();
+    test.host.settle().await;
+    assert_eq!(test.host.stats().residents, 3, "one of john's is in memory");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_message_that_waits_for_a_place_of_its_user_waits_for_as_long_as_its_turn_may_take() {
+    let test = TestHost::with(|options| options.max_residents_per_user = NonZeroU32::new(1)).await;
+    let busy = test
+        .session_with(&guests::SLEEPS_IN_TURN, |new| {
+            new.user_id = Some("john".to_owned());
+            new.turn_timeout = Some(Duration::from_secs(3600));
+        })
+        .await;
+    let turn = busy.stream("sleep 86400000").await.unwrap();
+    assert_eq!(turn.output().begun().await, Some(1));
+    let waiting = of_user(&test, Some("john")).await;
+    let message = waiting.stream("one").await.unwrap();
+    eventually("it waits", async || waiting.info().await.unwrap().running_turn == Some(1)).await;
+    test.advance(Duration::from_secs(119));
+    test.host.settle().await;
+    assert_eq!(waiting.info().await.unwrap().running_turn, Some(1));
+    test.advance(Duration::from_secs(1));
+    let refused = message.reply().await;
+    assert!(matches!(refused, Err(SendError::Unavailable(Unavailable::OutOfMemory))));
+    assert_eq!(waiting.info().await.unwrap().session.usage.turns, 0, "nothing was begun");
+    busy.terminate("enough").await.unwrap();
+    assert!(turn.reply().await.is_err());
     test.shut_down().await;
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use dormouse::{
     AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventBody, GuestState, IdleClock,
-    JsonObject, Limits, NanoUsd, Part, Pattern, Principal, Profile, Sender, Session, SessionId,
-    Snapshot, SnapshotId, State, Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
+    JsonObject, Limits, NanoUsd, Part, Pattern, Principal, Profile, Residence, Sender, Session,
+    SessionId, Snapshot, SnapshotId, State, Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
 };
 use dormouse_store::{NewSessionRecord, TurnCommit};
 use uuid::{Builder, Uuid};
@@ -193,6 +193,9 @@ impl World {
             idle: IdleClock::default(),
             changed_at: None,
             last_failure: None,
+            state_bytes: None,
+            state_removed_at: None,
+            residence: Residence::default(),
         }
     }
 
@@ -211,6 +214,7 @@ impl World {
                 max_lifetime: None,
                 sleep_after: Some(Duration::from_secs(60)),
                 idle_grace: None,
+                state_kept: None,
             },
             config: JsonObject::new(),
             conversation_id: has_thread(session).then(|| session.into()),

@@ -191,6 +191,10 @@ fn describe() {
     describe_counter!("dormouse_start_fuel_total", "Fuel that instances have used to start");
     describe_counter!("dormouse_wakes_total", "Sessions woken from a snapshot");
     describe_counter!("dormouse_sleeps_total", "Instances dropped, by cause");
+    describe_counter!(
+        "dormouse_states_removed_total",
+        "States that were removed because nobody had used them for as long as they are kept"
+    );
     describe_counter!("dormouse_damaged_heads_total", "Heads that could not be read; should be 0");
     describe_counter!("dormouse_forks_total", "Sessions that forks have made");
     describe_counter!("dormouse_resumes_total", "Wishes to resume from a snapshot, by outcome");

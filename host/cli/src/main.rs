@@ -12,6 +12,7 @@ mod control;
 mod files;
 mod key;
 mod keys;
+mod limits;
 mod listen;
 mod serve;
 mod settings;

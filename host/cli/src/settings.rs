@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::limits;
 use super::listen::{Addresses, InvalidAddresses};
 use super::value;
 use dormouse::{HostOptions, NanoUsd};
@@ -280,6 +281,15 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         Sessions,
+        "limits",
+        "WHOSE.LIMIT=VALUE,…",
+        "Limits of sessions that set none: of all, pattern.NAME, project.NAME or user.NAME",
+        host.limits.overrides,
+        limits::read,
+        limits::show_all
+    ),
+    setting!(
+        Sessions,
         "fuel-price-usd",
         "USD",
         "Price of 10⁹ units of fuel, in US dollars",
@@ -379,6 +389,15 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         Machine,
+        "max-residents-per-user",
+        "COUNT",
+        "Most instances in memory with one userId of a principal; 0: any number",
+        host.max_residents_per_user,
+        rate,
+        show_bound
+    ),
+    setting!(
+        Machine,
         "memory-budget",
         "SIZE",
         "Memory budget for guests, snapshots and messages",
@@ -403,6 +422,15 @@ pub(super) static SETTINGS: &[Setting] = &[
         host.min_free_disk,
         value::size,
         size
+    ),
+    setting!(
+        Storage,
+        "keep-states-for",
+        "TIME",
+        "How long to keep the state of a hybrid session that nobody uses, or `always`",
+        host.limits.hybrid_state_kept,
+        age,
+        show_age
     ),
     setting!(
         Storage,

@@ -6,11 +6,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::client::VARIABLES;
+use super::limits;
 use super::settings::{Config, SETTINGS, Setting};
 use dormouse_domain::spelling::near_miss;
 
 /// The file that is read where it is there and no other is named.
 const FILE: &str = "dormouse.toml";
+
+/// The setting that is a table of the file.
+const LIMITS: &str = "limits";
 
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "DORMOUSE_CONFIG";
@@ -206,6 +210,13 @@ fn parse(text: &str, file: &str) -> Result<BTreeMap<String, String>, SettingsErr
     let mut values = BTreeMap::new();
     for (key, value) in table {
         let problem = match &value {
+            toml::Value::Table(table) if key == LIMITS => match limits::of_table(table) {
+                Ok(list) => {
+                    values.insert(key, list);
+                    continue;
+                }
+                Err(problem) => problem,
+            },
             toml::Value::Table(_) => {
                 "is a section, and there are none: put its keys at the top level"
             }
@@ -297,6 +308,16 @@ mod tests {
         let settings = merge(&[], &[], "allowed-hosts = [\"a.org\", \"b.org\"]").expect("right");
         assert_eq!(settings.config.api.allowed_hosts, ["a.org", "b.org"]);
         assert!(merge(&[], &[], "allowed-hosts = [1]").is_err());
+        let settings = merge(&[], &[], "[limits.user.ann]\nmax-turns = 3").expect("right");
+        assert_eq!(
+            limits::show_all(&settings.config.host.limits.overrides),
+            "user.ann.max-turns=3"
+        );
+        let error = merge(&[], &[], "[limits.user.ann]\nmax-turns = true").unwrap_err().to_string();
+        assert!(
+            error.starts_with("limits in dormouse.toml has a limit that is no number"),
+            "{error}"
+        );
         let error = merge(&[], &[], "[host]\nlog = \"json\"").unwrap_err().to_string();
         assert!(error.starts_with("host in dormouse.toml is a section"), "{error}");
     }

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub(crate) mod examples;
+mod limits;
 mod origin;
 mod thread;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use limits::LimitOverrides;
 pub use origin::{NotForThisSession, Resumption, forked, is_stale, resumed};
 pub use thread::{NextOfThread, THREAD_KEPT, next_of_thread};
 
@@ -21,8 +23,9 @@ use crate::event::{Event, EventBody};
 use crate::time::Timestamp;
 
 use super::id::{Principal, SessionId};
-use super::limits::{Limits, NanoUsd, Usage};
+use super::limits::{NanoUsd, Usage};
 use super::pattern::Pattern;
+use super::residence::Residence;
 use super::session::{
     Durability, IdleClock, JsonObject, Profile, ResumeFallback, Session, bytes_of,
 };
@@ -44,6 +47,10 @@ pub const MAX_TAG_BYTES: usize = 1_024;
 /// How long a hybrid session with a thread may go without a message, unless its creator or the host says
 /// otherwise.
 pub const THREAD_IDLE: Duration = Duration::from_secs(45 * 60);
+
+/// How long the state of a hybrid session is kept while nobody uses it, unless its creator or the host says
+/// otherwise.
+pub const HYBRID_STATE_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A field of a request is out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +140,8 @@ pub struct NewSession {
     pub max_lifetime: Option<Duration>,
     /// How long after a turn the instance stays in memory.
     pub sleep_after: Option<Duration>,
+    /// How long its state is kept while nobody uses it.
+    pub state_kept: Option<Duration>,
     /// Refuse agents whose state would not outlive the process.
     pub require_durable: bool,
 }
@@ -160,7 +169,7 @@ impl NewSession {
 }
 
 /// The limits of a session that asks for none, and the most it may ask for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DefaultLimits {
     /// Fuel of one turn.
     pub max_fuel_per_turn: u64,
@@ -172,8 +181,12 @@ pub struct DefaultLimits {
     pub hybrid_sleep_after: Duration,
     /// How long a hybrid session with a thread may go without a message before it is idle.
     pub thread_idle: Duration,
+    /// How long the state of a hybrid session is kept while nobody uses it. `None`: as long as the session.
+    pub hybrid_state_kept: Option<Duration>,
     /// The most bytes of the configuration of a session, as JSON. It is stored with each turn.
     pub max_config_bytes: usize,
+    /// What is set instead for the sessions of a pattern, a project or a user.
+    pub overrides: LimitOverrides,
 }
 
 impl Default for DefaultLimits {
@@ -184,7 +197,9 @@ impl Default for DefaultLimits {
             turn_timeout: Duration::from_secs(120),
             hybrid_sleep_after: Duration::from_secs(60),
             thread_idle: THREAD_IDLE,
+            hybrid_state_kept: Some(HYBRID_STATE_KEPT),
             max_config_bytes: 256 * 1024,
+            overrides: LimitOverrides::default(),
         }
     }
 }
@@ -209,32 +224,14 @@ pub fn fresh(
     now: Timestamp,
 ) -> Result<Session, InvalidField> {
     check(&new, defaults)?;
-    let max_memory_bytes = new.max_memory_bytes.unwrap_or(defaults.max_memory_bytes);
-    if max_memory_bytes > defaults.max_memory_bytes {
-        let most = defaults.max_memory_bytes;
+    let most = defaults.max_memory_bytes;
+    if new.max_memory_bytes.is_some_and(|bytes| bytes > most) {
         return Err(InvalidField::new(
             "maxMemoryBytes",
             format!("must be at most {most} ({} MiB)", most >> 20),
         ));
     }
-    let sleep_after = match new.pattern {
-        Pattern::Hybrid => Some(new.sleep_after.unwrap_or(defaults.hybrid_sleep_after)),
-        Pattern::Ephemeral | Pattern::LongRunning | Pattern::SingleContainer => new.sleep_after,
-    };
-    let has_thread = new.pattern == Pattern::Hybrid && new.thread_key.is_some();
-    let thread_idle = has_thread.then_some(defaults.thread_idle);
-    let limits = Limits {
-        max_turns: new.max_turns,
-        max_budget: new.max_budget,
-        max_fuel: new.max_fuel,
-        max_fuel_per_turn: new.max_fuel_per_turn.unwrap_or(defaults.max_fuel_per_turn),
-        max_memory_bytes,
-        turn_timeout: new.turn_timeout.unwrap_or(defaults.turn_timeout),
-        max_idle: new.max_idle.or(thread_idle),
-        idle_grace: new.idle_grace,
-        max_lifetime: new.max_lifetime,
-        sleep_after,
-    };
+    let limits = limits::of(&new, defaults);
     let profile = Profile {
         agent,
         pattern: new.pattern,
@@ -297,6 +294,9 @@ fn begin(
         idle: IdleClock::default(),
         changed_at: None,
         last_failure: None,
+        state_bytes: None,
+        state_removed_at: None,
+        residence: Residence::default(),
     };
     session.start_from(head);
     session
@@ -336,6 +336,7 @@ fn check(new: &NewSession, defaults: &DefaultLimits) -> Result<(), InvalidField>
         ("turnTimeoutMs", new.turn_timeout.map(millis)),
         ("maxIdleTimeMs", new.max_idle.map(millis)),
         ("maxLifetimeMs", new.max_lifetime.map(millis)),
+        ("keepStateMs", new.state_kept.map(millis)),
     ])?;
     check_budget(new.max_budget)
 }

@@ -27,23 +27,52 @@ pub enum Due {
         /// When the limit is reached.
         end: Timestamp,
     },
+    /// The state is removed, and the record stays.
+    StateRemoval,
     /// The session is removed.
     Removal,
+}
+
+impl Due {
+    /// Whether it cannot be undone: it waits where the clock may be wrong.
+    #[must_use]
+    pub fn removes(&self) -> bool {
+        match self {
+            Due::Move(_) | Due::IdleWarning { .. } => false,
+            Due::StateRemoval | Due::Removal => true,
+        }
+    }
 }
 
 /// What is due next for this session, and when. `None`: nothing, however long it sleeps.
 #[must_use]
 pub fn next(session: &Session) -> Option<(Timestamp, Due)> {
+    all(session).min_by_key(|(at, _)| *at)
+}
+
+/// The same of what can be undone.
+#[must_use]
+pub fn next_but_removals(session: &Session) -> Option<(Timestamp, Due)> {
+    all(session).filter(|(_, due)| !due.removes()).min_by_key(|(at, _)| *at)
+}
+
+/// All that is due, also where one thing comes before another. Of what is due at the same time, the first goes
+/// first.
+fn all(session: &Session) -> impl Iterator<Item = (Timestamp, Due)> {
     let lifetime = end_of_life(session)
         .map(|(end, _)| (end, Due::Move(Move::Terminate(Cause::LifetimeExceeded.into()))));
-    match session.state {
+    let all = match session.state {
         State::Initializing | State::Active | State::Idle => {
-            earlier(lifetime, earlier(idle_warning(session), idle_end(session)))
+            [lifetime, idle_warning(session), idle_end(session), state_removal(session)]
         }
-        State::Paused(_) | State::Stopping(_) => lifetime,
-        State::Error(_) => earlier(lifetime, removal(session)),
-        State::Completed | State::Terminated(_) => removal(session),
-    }
+        State::Paused(_) => [lifetime, state_removal(session), None, None],
+        State::Stopping(_) => [lifetime, None, None, None],
+        State::Error(_) => [lifetime, removal(session), state_removal(session), None],
+        State::Completed | State::Terminated(_) => {
+            [removal(session), state_removal(session), None, None]
+        }
+    };
+    all.into_iter().flatten()
 }
 
 /// When this session ends, whatever it does, and how long it may live in all.
@@ -93,20 +122,32 @@ fn removal(session: &Session) -> Option<(Timestamp, Due)> {
         .then(|| (ended.after(EPHEMERAL_KEPT), Due::Removal))
 }
 
-fn earlier(
-    one: Option<(Timestamp, Due)>,
-    other: Option<(Timestamp, Due)>,
-) -> Option<(Timestamp, Due)> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(if other.0 < one.0 { other } else { one }),
-        (one, other) => one.or(other),
-    }
+/// The state goes when nobody has used it for as long as it is kept, but never while the session has its idle
+/// limit before it.
+fn state_removal(session: &Session) -> Option<(Timestamp, Due)> {
+    let kept = session.profile.limits.state_kept.filter(|_| session.head.is_some())?;
+    let used =
+        session.ended_at.map_or(session.last_activity_at, |at| at.max(session.last_activity_at));
+    let end = used.after(kept);
+    let end = idle_deadline(session).map_or(end, |idle| idle.max(end));
+    Some((rounded_up(end, kept), Due::StateRemoval))
+}
+
+/// This time, later by a hundredth of `period` at most: the turns of a conversation rarely move it, so the store
+/// rarely has to move the session among those that are due.
+fn rounded_up(time: Timestamp, period: Duration) -> Timestamp {
+    let step = i64::try_from(period.as_millis() / 100).unwrap_or(i64::MAX).max(1);
+    let steps = time.0.saturating_add(step - 1).div_euclid(step);
+    Timestamp(steps.saturating_mul(step))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::creation::examples::session;
+    use crate::id::SnapshotId;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -146,6 +187,75 @@ mod tests {
         assert_eq!(idle_deadline(&session), Some(active.after(60 * MINUTE)));
         session.idle.warned_of = end;
         assert!(matches!(next(&session), Some((_, Due::IdleWarning { .. }))), "of the new end");
+    }
+
+    /// A hybrid session that has a state, and keeps it for a hundred minutes.
+    fn remembering() -> Session {
+        let mut session = session();
+        session.profile.pattern = Pattern::Hybrid;
+        session.profile.limits.state_kept = Some(100 * MINUTE);
+        session.head = Some(SnapshotId(uuid::Uuid::from_u128(7)));
+        session.state = State::Idle;
+        session.last_activity_at = Timestamp(0);
+        session
+    }
+
+    fn minutes(minutes: u32) -> Timestamp {
+        Timestamp(0).after(minutes * MINUTE)
+    }
+
+    #[test]
+    fn the_state_that_nobody_uses_is_removed_in_each_status_that_lasts() {
+        let mut session = remembering();
+        for state in [
+            State::Idle,
+            State::Paused(crate::state::Resumable::Idle),
+            State::Error(Cause::StateLost.into()),
+            State::Completed,
+        ] {
+            session.state = state;
+            assert_eq!(next(&session), Some((minutes(100), Due::StateRemoval)));
+        }
+        session.ended_at = Some(minutes(30));
+        assert_eq!(next(&session), Some((minutes(130), Due::StateRemoval)), "since its end");
+        session.head = None;
+        assert_eq!(next(&session), None, "there is nothing to remove");
+    }
+
+    #[test]
+    fn the_state_is_kept_for_as_long_as_the_session_may_be_idle() {
+        let mut session = remembering();
+        session.state = State::Active;
+        session.profile.limits.max_idle = Some(300 * MINUTE);
+        session.idle.warned_of = idle_deadline(&session);
+        assert_eq!(next(&session), Some((minutes(300), Due::Move(Move::Rest))));
+        session.state = State::Idle;
+        assert_eq!(next(&session), Some((minutes(100), Due::StateRemoval)), "it is reached");
+    }
+
+    #[test]
+    fn where_removals_wait_the_rest_of_what_is_due_does_not() {
+        let mut session = remembering();
+        session.profile.limits.max_lifetime = Some(200 * MINUTE);
+        session.created_at = Timestamp(0);
+        assert_eq!(next(&session), Some((minutes(100), Due::StateRemoval)));
+        let end = Due::Move(Move::Terminate(Cause::LifetimeExceeded.into()));
+        assert_eq!(next_but_removals(&session), Some((minutes(200), end)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_rounded_up_is_later_by_a_hundredth_at_most_and_in_the_same_order(
+            one in 0..1_i64 << 50,
+            other in 0..1_i64 << 50,
+            period in 1..1_u64 << 40,
+        ) {
+            let period = Duration::from_millis(period);
+            let rounded = |at| rounded_up(Timestamp(at), period);
+            prop_assert!(rounded(one) >= Timestamp(one));
+            prop_assert!(rounded(one).since(Timestamp(one)) <= period / 100);
+            prop_assert_eq!(rounded(one.min(other)), rounded(one).min(rounded(other)));
+        }
     }
 
     #[test]

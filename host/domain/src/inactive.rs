@@ -39,7 +39,8 @@ impl NotActive {
                 | Cause::ConsecutiveFailures
                 | Cause::StateLost
                 | Cause::SnapshotCorrupt
-                | Cause::RecordDamaged,
+                | Cause::RecordDamaged
+                | Cause::StateExpired,
             )
             | None => None,
         };
@@ -58,6 +59,10 @@ impl NotActive {
             }
             (Status::Error, Some(Cause::RecordDamaged)) => {
                 "the operator of the host can repair the store or restore a backup"
+            }
+            (Status::Error, Some(Cause::StateExpired)) => {
+                "its state was removed because nobody had used it for so long; POST …/resume lets it begin \
+                 again, from nothing"
             }
             (Status::Stopping, _) => {
                 "it ends when its running turn is over; create another session"

@@ -18,6 +18,8 @@ pub mod limits;
 pub mod message;
 pub mod patch;
 pub mod pattern;
+pub mod residence;
+pub mod retention;
 pub mod session;
 pub mod snapshot;
 pub mod spelling;

@@ -112,6 +112,8 @@ pub struct Limits {
     pub max_lifetime: Option<Duration>,
     /// How long after a turn the instance stays in memory. `None`: as long as memory allows.
     pub sleep_after: Option<Duration>,
+    /// How long its state is kept while nobody uses it. `None`: as long as the session.
+    pub state_kept: Option<Duration>,
 }
 
 /// A limit of which a session has nothing left, with its value.

@@ -23,7 +23,7 @@ use crate::transition;
 pub const MAX_EXTENSION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What becomes of a field that may be absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Change<T> {
     /// It stays as it is.
     #[default]
@@ -90,8 +90,9 @@ pub enum StatusChange {
     Crashed,
 }
 
-/// What a client changes of the limits of a session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a client changes of the limits of a session, or the operator of a host of those that sessions have by
+/// default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitsPatch {
     /// [`Limits::max_turns`]
     pub max_turns: Change<u64>,
@@ -111,6 +112,8 @@ pub struct LimitsPatch {
     pub max_lifetime: Change<Duration>,
     /// [`Limits::sleep_after`]
     pub sleep_after: Change<Duration>,
+    /// [`Limits::state_kept`]
+    pub state_kept: Change<Duration>,
 }
 
 /// What a client changes of a session.
@@ -319,6 +322,10 @@ fn merge(target: &mut JsonObject, patch: JsonObject) {
 }
 
 impl LimitsPatch {
+    /// Make the change.
+    ///
+    /// # Errors
+    /// [`InvalidField`] where a limit would leave nothing.
     fn of(self, limits: &mut Limits, defaults: &DefaultLimits) -> Result<(), InvalidField> {
         let time = |change: &Change<Duration>| change.value().copied().map(millis);
         check_positive(&[
@@ -328,8 +335,15 @@ impl LimitsPatch {
             ("turnTimeoutMs", time(&self.turn_timeout)),
             ("maxIdleTimeMs", time(&self.max_idle)),
             ("maxLifetimeMs", time(&self.max_lifetime)),
+            ("keepStateMs", time(&self.state_kept)),
         ])?;
         check_budget(self.max_budget.value().copied())?;
+        self.put_on(limits, defaults);
+        Ok(())
+    }
+
+    /// Make the change. It has been checked.
+    pub(crate) fn put_on(self, limits: &mut Limits, defaults: &DefaultLimits) {
         self.max_turns.of(&mut limits.max_turns);
         self.max_budget.of(&mut limits.max_budget);
         self.max_fuel.of(&mut limits.max_fuel);
@@ -340,7 +354,7 @@ impl LimitsPatch {
         self.idle_grace.of(&mut limits.idle_grace);
         self.max_lifetime.of(&mut limits.max_lifetime);
         self.sleep_after.of(&mut limits.sleep_after);
-        Ok(())
+        self.state_kept.of(&mut limits.state_kept);
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::id::{Principal, SessionId, SnapshotId};
 use super::limits::{Limits, Usage};
 use super::pattern::Pattern;
+use super::residence::Residence;
 use super::snapshot::Snapshot;
 use super::state::State;
 use crate::agent::AgentRef;
@@ -61,6 +62,14 @@ pub struct Session {
     pub changed_at: Option<Timestamp>,
     /// The last of its turns that failed.
     pub last_failure: Option<LastFailure>,
+    /// What the state takes that the head names, in bytes, with what other sessions share. `None`: there is no
+    /// head, or it was saved before this was counted.
+    pub state_bytes: Option<u64>,
+    /// When its state was removed because nobody had used it for as long as it is kept. `None`: it was not,
+    /// or the session has begun anew since then.
+    pub state_removed_at: Option<Timestamp>,
+    /// When it had an instance in memory.
+    pub residence: Residence,
 }
 
 /// What has become of the idle limit of a session since it was last active.
@@ -101,12 +110,14 @@ impl Session {
     pub fn forgive(&mut self) {
         self.unsaved_turns = 0;
         self.consecutive_failures = 0;
+        self.state_removed_at = None;
     }
 
     /// Go on from this snapshot: whatever was in memory alone is not counted any more.
     pub fn set_head(&mut self, head: Option<&Snapshot>) {
         self.head = head.map(|head| head.id);
         self.head_parent = head.and_then(|head| head.parent);
+        self.state_bytes = head.map(|head| head.state.size() as u64);
         self.unsaved_turns = 0;
     }
 }
@@ -158,6 +169,8 @@ pub struct BeforeUpgrade {
     pub head: Option<SnapshotId>,
     /// What the head came from.
     pub head_parent: Option<SnapshotId>,
+    /// What the state takes that the head names, in bytes, where that is known.
+    pub state_bytes: Option<u64>,
 }
 
 /// When the state of a session is saved.

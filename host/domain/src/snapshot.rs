@@ -101,6 +101,68 @@ impl GuestState {
     }
 }
 
+/// What has come of going on from a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResumeHistory {
+    /// When a session last went on from it.
+    pub last_at: Option<Timestamp>,
+    /// How often a session should have gone on from it and could not.
+    pub failures: u32,
+    /// Whether it was damaged when that was last tried.
+    pub is_damaged: bool,
+}
+
+/// What comes of going on from a snapshot: by a new session, by a fork, or by its session when that goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeTrial {
+    /// A session goes on from it.
+    Resumed,
+    /// It was refused: the snapshot is stale, of another agent, or of one that was removed.
+    Refused,
+    /// The snapshot does not pass its checksums.
+    Damaged,
+}
+
+impl ResumeHistory {
+    /// The same after one more trial, at this time.
+    #[must_use]
+    pub fn after(self, trial: ResumeTrial, at: Timestamp) -> ResumeHistory {
+        let failed = ResumeHistory { failures: self.failures.saturating_add(1), ..self };
+        match trial {
+            ResumeTrial::Resumed => ResumeHistory { last_at: Some(at), is_damaged: false, ..self },
+            ResumeTrial::Refused => failed,
+            ResumeTrial::Damaged => ResumeHistory { is_damaged: true, ..failed },
+        }
+    }
+}
+
+/// Why no new session can start from a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResumeObstacle {
+    /// It was damaged when that was last tried.
+    Damaged,
+    /// The agent whose state it is was removed.
+    AgentRemoved,
+    /// It is older than the host resumes from.
+    Stale,
+}
+
+impl ResumeObstacle {
+    /// All of them.
+    pub const ALL: [ResumeObstacle; 3] =
+        [ResumeObstacle::Damaged, ResumeObstacle::AgentRemoved, ResumeObstacle::Stale];
+
+    /// The stable word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ResumeObstacle::Damaged => "damaged",
+            ResumeObstacle::AgentRemoved => "agent_removed",
+            ResumeObstacle::Stale => "stale",
+        }
+    }
+}
+
 /// A snapshot does not pass its checksums. Nothing of it has reached a guest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", describe_damage(.snapshot, .newest_good.as_ref()))]
@@ -126,5 +188,22 @@ fn describe_damage(snapshot: &SnapshotId, newest_good: Option<&SnapshotId>) -> S
              with that snapshotId"
         ),
         None => format!("the snapshot {snapshot} is damaged, and the session has no good one"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_add_up_and_a_snapshot_from_which_a_session_goes_on_is_not_damaged() {
+        let tried = |history: ResumeHistory, trial, at| history.after(trial, Timestamp(at));
+        let damaged = tried(ResumeHistory::default(), ResumeTrial::Damaged, 1);
+        assert!(damaged.is_damaged);
+        let refused = tried(damaged, ResumeTrial::Refused, 2);
+        assert_eq!((refused.last_at, refused.failures, refused.is_damaged), (None, 2, true));
+        let resumed = tried(refused, ResumeTrial::Resumed, 3);
+        let expected = (Some(Timestamp(3)), 2, false);
+        assert_eq!((resumed.last_at, resumed.failures, resumed.is_damaged), expected);
     }
 }

@@ -108,11 +108,13 @@ pub enum Cause {
     SnapshotCorrupt,
     /// Its record is damaged, but for what a listing needs.
     RecordDamaged,
+    /// Its state was removed: nobody had used it for as long as it is kept.
+    StateExpired,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Cause; 13] = [
+    pub const ALL: [Cause; 14] = [
         Cause::MaxTurns,
         Cause::BudgetExceeded,
         Cause::FuelExhausted,
@@ -126,6 +128,7 @@ impl Cause {
         Cause::StateLost,
         Cause::SnapshotCorrupt,
         Cause::RecordDamaged,
+        Cause::StateExpired,
     ];
 
     /// The stable word for it.
@@ -145,6 +148,7 @@ impl Cause {
             Cause::StateLost => "state_lost",
             Cause::SnapshotCorrupt => "snapshot_corrupt",
             Cause::RecordDamaged => "record_damaged",
+            Cause::StateExpired => "state_expired",
         }
     }
 }

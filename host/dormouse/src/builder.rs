@@ -1,5 +1,6 @@
 //! Configure a host and start it.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +32,16 @@ const MAKING_PER_THREAD: usize = 8;
 pub struct HostOptions {
     /// The agent of sessions that name none.
     pub default_agent: AgentSelector,
-    /// Limits of sessions that ask for none, and the most memory that one may ask for.
+    /// Limits of sessions that ask for none, also by pattern, user and project, and the most memory that one
+    /// may ask for.
     pub limits: DefaultLimits,
     /// The price of 10⁹ units of fuel.
     pub fuel_price: NanoUsd,
     /// Instances in memory at most. Each takes six memory maps of the kernel's `vm.max_map_count`.
     pub max_residents: u32,
+    /// Instances in memory at most of the sessions with one `userId` of a principal: one more puts the one to
+    /// sleep that has been idle the longest. `None`: any number.
+    pub max_residents_per_user: Option<NonZeroU32>,
     /// Bytes that guests, their snapshots in flight, the first images of agents, messages in flight and
     /// the index of all sessions may take together; the index may take half of it, and messages a
     /// quarter. At least [`HostOptions::MIN_MEMORY_BUDGET`].
@@ -70,6 +75,7 @@ impl Default for HostOptions {
             limits: DefaultLimits::default(),
             fuel_price: NanoUsd(1_000_000),
             max_residents: 2_000,
+            max_residents_per_user: NonZeroU32::new(5),
             memory_budget: MemoryBudget::default_limit(),
             max_component_bytes: 64 << 20,
             stale_after: Duration::from_secs(24 * 3600),
@@ -276,6 +282,7 @@ impl HostBuilder {
             memory.clone(),
             SessionOptions {
                 max_residents: usize::try_from(options.max_residents).unwrap_or(usize::MAX),
+                max_residents_per_user: options.max_residents_per_user,
                 max_instantiations: options
                     .guest_threads
                     .saturating_mul(MAKING_PER_THREAD)
@@ -283,7 +290,7 @@ impl HostBuilder {
                 max_queued_messages: options.max_queued_messages,
                 messages_per_minute_per_user: options.quotas.messages_per_minute_per_user,
                 stop_grace: options.stop_grace,
-                limits: options.limits,
+                limits: options.limits.clone(),
                 rules: Rules {
                     price: FuelPrice(options.fuel_price),
                     max_consecutive_failures: options.max_consecutive_failures,

@@ -271,6 +271,28 @@ impl Catalog {
         found.ok_or(AgentError::NotFound(AgentSelector::Digest(digest)))
     }
 
+    /// Whether the agent of a snapshot of this owner is there: see [`Catalog::of_snapshot`].
+    pub(crate) async fn has_agent(
+        &self,
+        digest: Digest,
+        referred: &AgentRef,
+        owner: &Principal,
+    ) -> Result<bool, StoreError> {
+        match self.of_snapshot(digest, referred, owner).await {
+            Ok(_) => Ok(true),
+            Err(AgentError::Store(error)) => Err(error),
+            Err(
+                AgentError::NotFound(_)
+                | AgentError::Refused(_)
+                | AgentError::Name(_)
+                | AgentError::Reserved(_)
+                | AgentError::NotOwner(_)
+                | AgentError::Forbidden(_)
+                | AgentError::Bundled(_),
+            ) => Ok(false),
+        }
+    }
+
     /// Keep all agents where they are, until what refers to one is committed.
     pub(crate) async fn hold(&self) -> RwLockReadGuard<'_, ()> {
         self.referring.read().await

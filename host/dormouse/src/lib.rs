@@ -29,7 +29,7 @@ pub use dormouse_domain::agent::{
     InvalidName, StartRandomness, Statefulness, Version, Visibility,
 };
 pub use dormouse_domain::creation::{
-    DefaultLimits, InvalidField, NewSession, Resumption, StartFrom,
+    DefaultLimits, InvalidField, LimitOverrides, NewSession, Resumption, StartFrom,
 };
 pub use dormouse_domain::event::{
     Cursor, Event, EventBody, EventKind, EventSubject, ResumeCause, ResumeOutcome, SessionField,
@@ -41,11 +41,14 @@ pub use dormouse_domain::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
 pub use dormouse_domain::message::{IDEMPOTENCY_KEY_LIFETIME, MAX_IDEMPOTENCY_KEY, OnBusy};
 pub use dormouse_domain::patch::{Change, DocumentChange, LimitsPatch, SessionPatch, StatusChange};
 pub use dormouse_domain::pattern::Pattern;
+pub use dormouse_domain::residence::Residence;
 pub use dormouse_domain::session::{
     BeforeUpgrade, Durability, IdleClock, JsonObject, LastFailure, Profile, Residency,
     ResumeFallback, Session,
 };
-pub use dormouse_domain::snapshot::{Chunk, DamagedSnapshot, GuestState, Snapshot};
+pub use dormouse_domain::snapshot::{
+    Chunk, DamagedSnapshot, GuestState, ResumeHistory, ResumeObstacle, ResumeTrial, Snapshot,
+};
 pub use dormouse_domain::state::{Cause, InvalidTransition, Reason, Resumable, State, Status};
 pub use dormouse_domain::template::{Template, TemplateSummary};
 pub use dormouse_domain::time::Timestamp;

@@ -161,6 +161,8 @@ impl From<CommandError> for ApiError {
             CommandError::Forbidden(error) => error.into(),
             CommandError::Invalid(error) => error.into(),
             CommandError::OtherRevision(revision) => precondition_failed(revision),
+            CommandError::StateRemoved(at) => ApiError::new(StatusCode::CONFLICT, code, text)
+                .with("stateRemovedAt", at.to_string()),
             CommandError::QueueFull => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }

@@ -12,19 +12,16 @@ use super::model::request::{ForkSession, RewindSession, needed};
 use super::model::session::{Ordered, SessionBody};
 use super::model::snapshot::{Forked, SnapshotBody, SnapshotList};
 use super::model::value::SnapshotName;
-use super::request::{Caller, JsonBody, OneSession};
+use super::request::{JsonBody, OneSession};
 use dormouse::Fork;
 
 /// `GET …/snapshots`: those that are kept, newest first. There are never many.
-pub(super) async fn list(
-    Caller(host): Caller,
-    OneSession(session): OneSession,
-) -> Result<Json<SnapshotList>, ApiError> {
+pub(super) async fn list(OneSession(session): OneSession) -> Result<Json<SnapshotList>, ApiError> {
     let of = session.info().await?.session;
     let found = session.snapshots().await?;
-    let (stale_after, now) = (host.options().stale_after, host.clock().now());
-    let body = |summary| SnapshotBody::new(summary, &of, stale_after, now);
-    let snapshots: Vec<SnapshotBody> = found.into_iter().map(body).collect();
+    let obstacles = session.resume_obstacles(&found).await?;
+    let body = |(summary, obstacle)| SnapshotBody::new(summary, obstacle, &of);
+    let snapshots: Vec<SnapshotBody> = found.into_iter().zip(obstacles).map(body).collect();
     Ok(Json(SnapshotList { count: snapshots.len(), snapshots }))
 }
 

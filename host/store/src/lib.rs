@@ -49,7 +49,7 @@ use dormouse_domain::code;
 use dormouse_domain::event::{Cursor, Event};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::session::Session;
-use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::snapshot::{ResumeHistory, Snapshot};
 use dormouse_domain::time::Timestamp;
 
 /// Why the store did not do what it was asked.
@@ -200,6 +200,8 @@ pub struct SnapshotSummary {
     pub taken_at: Timestamp,
     /// How many bytes its state takes, shared ones included.
     pub size: u64,
+    /// What has come of going on from it.
+    pub resumes: ResumeHistory,
 }
 
 /// How much of a snapshot the store reads.

@@ -31,6 +31,7 @@ use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::{Cursor, EventSubject};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::session::Session;
+use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::TurnRecord;
@@ -75,6 +76,10 @@ pub(crate) enum Flaw {
     IgnoresTheEndOfActivity,
     /// The last chunk that a snapshot has is not counted.
     ForgetsAnEdge,
+    /// The snapshots of a session whose state is removed stay.
+    KeepsRemovedStates,
+    /// Sleeps are not noted.
+    LosesSleeps,
 }
 
 impl Default for MemoryStore {
@@ -189,6 +194,16 @@ impl MemoryStore {
             ) => {}
             Some(Flaw::DropsTheLastEvent) => drop(transaction.events.pop()),
             Some(Flaw::IgnoresWhatIsExpected) => transaction.expect.clear(),
+            Some(Flaw::KeepsRemovedStates) => {
+                for write in &mut transaction.writes {
+                    if let Write::RemoveState(record) = write {
+                        *write = Write::Session { record: Arc::clone(record), head: None };
+                    }
+                }
+            }
+            Some(Flaw::LosesSleeps) => {
+                transaction.writes.retain(|write| !matches!(write, Write::Slept(..)));
+            }
             Some(Flaw::LosesTurns) => {
                 transaction.writes.retain(|write| !matches!(write, Write::Turn(_)));
             }
@@ -366,16 +381,17 @@ impl ReadTurns for MemoryStore {
 impl ReadSnapshots for MemoryStore {
     async fn snapshots(&self, session: SessionId) -> Result<Vec<SnapshotSummary>, StoreError> {
         let state = self.open()?;
-        let kept = state.sessions.get(&session).map_or(&[][..], |held| &held.snapshots);
-        let summary = |snapshot: &dormouse_domain::snapshot::Snapshot| SnapshotSummary {
+        let Some(held) = state.sessions.get(&session) else { return Ok(Vec::new()) };
+        let summary = |snapshot: &Snapshot| SnapshotSummary {
             id: snapshot.id,
             parent: snapshot.parent,
             turn: snapshot.turn,
             agent: snapshot.agent,
             taken_at: snapshot.taken_at,
             size: snapshot.state.size() as u64,
+            resumes: held.resumes.get(&snapshot.id).copied().unwrap_or_default(),
         };
-        Ok(kept.iter().rev().map(summary).collect())
+        Ok(held.snapshots.iter().rev().map(summary).collect())
     }
 
     async fn snapshot(

@@ -9,10 +9,12 @@ use super::StoreError;
 use dormouse_domain::access::{AccessKey, KeyId};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::event::Event;
-use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
-use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::snapshot::{ResumeTrial, Snapshot};
 use dormouse_domain::template::Template;
+use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnOutcome, TurnRecord};
 
 /// The most records of sessions that one transaction writes.
@@ -76,6 +78,14 @@ pub enum Write {
         /// The new head: the one that the record names.
         head: Option<Snapshot>,
     },
+    /// A session gets this record, which names no head, and all its snapshots are removed. The transaction
+    /// expects what was there as for [`Write::Session`].
+    RemoveState(Arc<Session>),
+    /// The record of a session notes that it sleeps, unless it knows of a later time
+    /// ([`Residence::noted`]): its revision stays. The transaction expects [`Expect::Session`].
+    Slept(SessionId, Residence),
+    /// A snapshot of a session notes what has come of going on from it, at this time. It need not be there.
+    ResumeTried(SessionId, SnapshotId, ResumeTrial, Timestamp),
     /// A turn. The transaction also writes the record that counts it, before it.
     Turn(Arc<TurnRecord>),
     /// A session, its turns and its snapshots are removed. Its events stay.
@@ -108,7 +118,10 @@ impl Write {
     pub(crate) fn new_session(&self) -> Option<&Session> {
         match self {
             Write::Session { record, .. } => Some(&**record).filter(|record| record.revision == 1),
-            Write::Turn(_)
+            Write::RemoveState(_)
+            | Write::Slept(..)
+            | Write::ResumeTried(..)
+            | Write::Turn(_)
             | Write::RemoveSession(_)
             | Write::Template(_)
             | Write::RemoveTemplate(..)
@@ -126,7 +139,10 @@ impl Write {
         match self {
             Write::Session { head, .. } => head.as_ref(),
             Write::Template(template) => Some(&template.snapshot),
-            Write::Turn(_)
+            Write::RemoveState(_)
+            | Write::Slept(..)
+            | Write::ResumeTried(..)
+            | Write::Turn(_)
             | Write::RemoveSession(_)
             | Write::RemoveTemplate(..)
             | Write::Agent(..)
@@ -143,7 +159,10 @@ impl Write {
         match self {
             Write::Session { head, .. } => head.as_mut(),
             Write::Template(template) => Some(&mut template.snapshot),
-            Write::Turn(_)
+            Write::RemoveState(_)
+            | Write::Slept(..)
+            | Write::ResumeTried(..)
+            | Write::Turn(_)
             | Write::RemoveSession(_)
             | Write::RemoveTemplate(..)
             | Write::Agent(..)
@@ -169,6 +188,9 @@ impl Write {
             }
             Write::Agent(_, component) => component.as_ref().map_or(0, Bytes::len),
             Write::Session { .. }
+            | Write::RemoveState(_)
+            | Write::Slept(..)
+            | Write::ResumeTried(..)
             | Write::RemoveSession(_)
             | Write::Template(_)
             | Write::RemoveTemplate(..)
@@ -235,6 +257,32 @@ impl Transaction {
     ) -> Transaction {
         let session = session.into();
         Transaction { expect: vec![before(&session)], writes: vec![record(session, head)], events }
+    }
+
+    /// Replace the record of a session, whose revision is one above the stored one, and remove all its
+    /// snapshots.
+    #[must_use]
+    pub fn remove_state(session: Arc<Session>, events: Vec<Event>) -> Transaction {
+        let (expect, writes) = (vec![before(&session)], vec![Write::RemoveState(session)]);
+        Transaction { expect, writes, events }
+    }
+
+    /// Note what has come of going on from a snapshot of a session.
+    #[must_use]
+    pub fn resume_tried(
+        session: SessionId,
+        snapshot: SnapshotId,
+        trial: ResumeTrial,
+        at: Timestamp,
+    ) -> Transaction {
+        Transaction::writing(Write::ResumeTried(session, snapshot, trial, at))
+    }
+
+    /// Note that a session sleeps, without changing it.
+    #[must_use]
+    pub fn slept(session: SessionId, residence: Residence, events: Vec<Event>) -> Transaction {
+        let write = Write::Slept(session, residence);
+        Transaction { writes: vec![write], ..Transaction::log(session, events) }
     }
 
     /// Keep what a message with an idempotency key has led to.
@@ -370,6 +418,18 @@ impl Transaction {
                     let is_once = written.insert(record.id, true).is_none();
                     (record.id, follows && is_new && is_once)
                 }
+                Write::RemoveState(record) => {
+                    let before = expected.get(&record.id);
+                    let follows = before.and_then(|it| it.checked_add(1)) == Some(record.revision);
+                    let is_once = written.insert(record.id, true).is_none();
+                    // A session that is new has no state.
+                    let has_been = record.revision > 1 && record.head.is_none();
+                    (record.id, follows && is_once && has_been)
+                }
+                Write::Slept(id, _) => {
+                    let is_expected = self.expect.contains(&Expect::Session(*id));
+                    (*id, is_expected && !written.contains_key(id))
+                }
                 Write::RemoveSession(id) => (*id, written.insert(*id, false).is_none()),
                 Write::Turn(turn) => (turn.session, written.get(&turn.session) == Some(&true)),
                 Write::Agent(agent, component) => {
@@ -393,7 +453,10 @@ impl Transaction {
                     self.check_key(*id)?;
                     continue;
                 }
-                Write::Template(_) | Write::RemoveTemplate(..) | Write::RemoveIdempotency(_) => {
+                Write::ResumeTried(..)
+                | Write::Template(_)
+                | Write::RemoveTemplate(..)
+                | Write::RemoveIdempotency(_) => {
                     continue;
                 }
             };
@@ -448,7 +511,6 @@ mod tests {
     use super::*;
     use crate::conformance::examples::{agent, new, session, session_id, turn};
     use dormouse_domain::agent::{AgentOwner, Digest};
-    use dormouse_domain::time::Timestamp;
 
     /// The session or the agent that a transaction is refused because of.
     fn refused(transaction: &Transaction) -> StoreError {

@@ -26,6 +26,7 @@ mod patch;
 mod readers;
 mod reconnect;
 mod refused;
+mod retention;
 mod snapshots;
 mod statistics;
 mod strangers;

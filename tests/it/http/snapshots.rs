@@ -26,8 +26,19 @@ async fn snapshots_are_listed_newest_first_and_the_head_is_marked() {
     let (status, list) = server.client.get(&format!("/api/sessions/{id}/snapshots")).await.unwrap();
     assert_eq!((status.as_u16(), &list["count"]), (200, &json!(2)));
     let (new, old) = (&list["snapshots"][0], &list["snapshots"][1]);
-    let expected =
-        ["agentDigest", "bytes", "head", "id", "parent", "reason", "resumable", "takenAt", "turn"];
+    let expected = [
+        "agentDigest",
+        "bytes",
+        "head",
+        "id",
+        "lastResumedAt",
+        "parent",
+        "reason",
+        "resumable",
+        "resumeFailures",
+        "takenAt",
+        "turn",
+    ];
     assert_eq!(names(new), expected.into());
     assert_eq!(new["id"], json!(head(&server, &id).await));
     assert_eq!((&new["head"], &old["head"]), (&json!(true), &json!(false)));
@@ -38,6 +49,49 @@ async fn snapshots_are_listed_newest_first_and_the_head_is_marked() {
     let (_, list) = server.client.get(&format!("/api/sessions/{id}/snapshots")).await.unwrap();
     let stale = &list["snapshots"][0];
     assert_eq!((&stale["resumable"], &stale["reason"]), (&json!(false), &json!("stale")));
+    server.shut_down().await;
+}
+
+/// The snapshots of a session, newest first, each with what has come of going on from it.
+async fn tried(server: &TestServer, id: &str) -> Vec<(Value, Value, Value, Value)> {
+    let (_, list) = server.client.get(&format!("/api/sessions/{id}/snapshots")).await.unwrap();
+    let tried = |one: &Value| {
+        let [resumable, reason] = ["resumable", "reason"].map(|name| one[name].clone());
+        let [failures, last] = ["resumeFailures", "lastResumedAt"].map(|name| one[name].clone());
+        (resumable, reason, failures, last)
+    };
+    list["snapshots"].as_array().unwrap().iter().map(tried).collect()
+}
+
+#[tokio::test]
+async fn snapshots_tell_when_sessions_went_on_from_them_and_how_often_one_could_not() {
+    let server = TestServer::new().await;
+    let id = server.counter(json!({})).await;
+    server.client.ask(&id, "one").await.unwrap();
+    server.client.ask(&id, "two").await.unwrap();
+    let (newest, start) = (head(&server, &id).await, json!("2030-01-01T00:00:00.000Z"));
+    let fresh = (json!(true), json!(null), json!(0), json!(null));
+    assert_eq!(tried(&server, &id).await, [fresh.clone(), fresh.clone()]);
+    let resume = async |agent: &str| {
+        let body = json!({ "agent": agent, "config": { "resumeSessionId": newest } });
+        post(&server, "/api/sessions", body).await
+    };
+    assert_eq!(resume("counter").await.0, 201);
+    let resumed = (json!(true), json!(null), json!(0), start.clone());
+    assert_eq!(tried(&server, &id).await, [resumed, fresh.clone()]);
+    is_error(&resume("echo").await, 409, "other_agent");
+    server.advance(std::time::Duration::from_secs(24 * 3600 + 1));
+    assert_eq!(resume("counter").await.1["resume"]["outcome"], "stale");
+    let stale = |failures: u32, last| (json!(false), json!("stale"), json!(failures), last);
+    assert_eq!(tried(&server, &id).await, [stale(2, start), stale(0, json!(null))]);
+
+    let fork = post(&server, &format!("/api/sessions/{id}/fork"), json!({})).await;
+    assert_eq!(fork.0, 201);
+    let forked = json!("2030-01-02T00:00:01.000Z");
+    assert_eq!(tried(&server, &id).await[0], stale(2, forked.clone()));
+    let rewind = json!({ "snapshotId": newest });
+    post(&server, &format!("/api/sessions/{id}/rewind"), rewind).await;
+    assert_eq!(tried(&server, &id).await[1], stale(2, forked), "and so did the session itself");
     server.shut_down().await;
 }
 

@@ -20,6 +20,8 @@ pub enum NextOfThread {
     From(SnapshotId),
     /// In a new session, from nothing.
     Fresh,
+    /// The same, although this one has had a state: it was too long ago, or was removed.
+    Lost,
 }
 
 /// How a thread goes on whose newest session is this.
@@ -29,8 +31,11 @@ pub fn next_of_thread(newest: &Session, now: Timestamp) -> NextOfThread {
         State::Initializing | State::Active | State::Idle | State::Paused(_) => NextOfThread::Here,
         State::Stopping(_) | State::Error(_) | State::Completed | State::Terminated(_) => {
             let ended = newest.ended_at.unwrap_or(newest.last_activity_at);
-            let head = newest.head.filter(|_| now.since(ended) <= THREAD_KEPT);
-            head.map_or(NextOfThread::Fresh, NextOfThread::From)
+            match newest.head {
+                Some(head) if now.since(ended) <= THREAD_KEPT => NextOfThread::From(head),
+                None if newest.state_removed_at.is_none() => NextOfThread::Fresh,
+                Some(_) | None => NextOfThread::Lost,
+            }
         }
     }
 }
@@ -73,11 +78,13 @@ mod tests {
             assert_eq!(next_of_thread(&newest, now), next, "{}", newest.state.status());
         }
         let later = now.after(Duration::from_millis(1));
-        assert_eq!(next_of_thread(&newest, later), NextOfThread::Fresh, "it is too long ago");
+        assert_eq!(next_of_thread(&newest, later), NextOfThread::Lost, "it is too long ago");
         newest.ended_at = Some(now);
         assert_eq!(next_of_thread(&newest, later), NextOfThread::From(HEAD), "since its end");
         newest.head = None;
-        assert_eq!(next_of_thread(&newest, now), NextOfThread::Fresh, "there is no state");
+        assert_eq!(next_of_thread(&newest, now), NextOfThread::Fresh, "there was no state");
+        newest.state_removed_at = Some(now);
+        assert_eq!(next_of_thread(&newest, now), NextOfThread::Lost, "there is none any more");
     }
 
     #[test]

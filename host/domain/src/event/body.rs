@@ -152,6 +152,11 @@ pub enum EventBody {
         /// What it may spend.
         budget: NanoUsd,
     },
+    /// Its state was removed: nobody had used it for as long as it is kept.
+    StateRemoved {
+        /// The head that it had.
+        head: SnapshotId,
+    },
 }
 
 impl EventBody {
@@ -183,6 +188,7 @@ impl EventBody {
             EventBody::KeyRevoked { .. } => EventKind::KeyRevoked,
             EventBody::IdleWarning { .. } => EventKind::IdleWarning,
             EventBody::BudgetWarning { .. } => EventKind::BudgetWarning,
+            EventBody::StateRemoved { .. } => EventKind::StateRemoved,
         }
     }
 }

@@ -48,6 +48,7 @@ kinds! {
     KeyRevoked = "key.revoked", "A key of the API was revoked.";
     IdleWarning = "session.idle-warning", "Its idle limit is nearly reached.";
     BudgetWarning = "session.budget-warning", "It has spent most of its budget.";
+    StateRemoved = "session.state-removed", "Its state was removed: nobody had used it for as long as it is kept.";
 }
 
 impl EventKind {

@@ -108,6 +108,7 @@ impl EventBody {
             EventBody::BudgetWarning { cost, budget } => {
                 new.put("cost", cost.as_usd()).put("maxBudgetUsd", budget.as_usd())
             }
+            EventBody::StateRemoved { head } => new.put("snapshotId", head.to_string()),
         };
         payload.0
     }
@@ -189,6 +190,7 @@ impl EventBody {
                 cost: from.money("cost")?,
                 budget: from.money("maxBudgetUsd")?,
             },
+            EventKind::StateRemoved => EventBody::StateRemoved { head: from.parse("snapshotId")? },
         })
     }
 }

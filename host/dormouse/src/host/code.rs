@@ -90,6 +90,7 @@ impl CommandError {
             CommandError::Forbidden(error) => error.code(),
             CommandError::Invalid(error) => error.code(),
             CommandError::OtherRevision(_) => PRECONDITION_FAILED,
+            CommandError::StateRemoved(_) => Cause::StateExpired.as_str(),
             CommandError::QueueFull => "queue_full",
         }
     }

@@ -1,5 +1,6 @@
 //! The history of a session: its snapshots, and what can be started from them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::origin;
@@ -8,11 +9,11 @@ use crate::catalog::AgentError;
 use crate::session::request::{Command, CommandError, SessionInfo};
 use crate::turn::admission::TurnDenied;
 use dormouse_domain::access::Action;
-use dormouse_domain::agent::AgentSelector;
+use dormouse_domain::agent::{AgentSelector, Digest};
 use dormouse_domain::creation;
 use dormouse_domain::event::{Cursor, Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
-use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::snapshot::{ResumeObstacle, ResumeTrial, Snapshot};
 use dormouse_domain::state::Move;
 use dormouse_store::{
     Bound, EventEntry, NewSessionRecord, Page, SnapshotDetail, SnapshotSummary, StoreError,
@@ -82,6 +83,42 @@ impl SessionHandle {
         Ok(self.host.inner.store.snapshots(self.id).await?)
     }
 
+    /// Why no new session can start from each of these snapshots of the session, in their order. `None`: one can.
+    /// Damage is known of those alone from which one was to start.
+    ///
+    /// # Errors
+    /// [`SessionReadError::NotFound`]
+    pub async fn resume_obstacles(
+        &self,
+        snapshots: &[SnapshotSummary],
+    ) -> Result<Vec<Option<ResumeObstacle>>, SessionReadError> {
+        let of = self.info().await?.session;
+        let inner = &self.host.inner;
+        let (stale_after, now) = (inner.options.stale_after, inner.clock.now());
+        let has_thread = of.profile.thread_key.is_some();
+        let mut agents: HashMap<Digest, bool> = HashMap::new();
+        let mut obstacles = Vec::with_capacity(snapshots.len());
+        for snapshot in snapshots {
+            let is_there = match agents.get(&snapshot.agent) {
+                Some(is_there) => *is_there,
+                None => {
+                    let (catalog, referred) = (&inner.catalog, &of.profile.agent);
+                    let is_there = catalog.has_agent(snapshot.agent, referred, &of.owner).await?;
+                    agents.insert(snapshot.agent, is_there);
+                    is_there
+                }
+            };
+            let is_stale = creation::is_stale(snapshot.taken_at, has_thread, stale_after, now);
+            obstacles.push(match (snapshot.resumes.is_damaged, is_there, is_stale) {
+                (true, _, _) => Some(ResumeObstacle::Damaged),
+                (false, false, _) => Some(ResumeObstacle::AgentRemoved),
+                (false, true, true) => Some(ResumeObstacle::Stale),
+                (false, true, false) => None,
+            });
+        }
+        Ok(obstacles)
+    }
+
     /// Make sessions that start from a snapshot of this one, all of them or none. They have spent
     /// nothing and may spend what this one has left; its thread stays its own.
     ///
@@ -115,6 +152,9 @@ impl SessionHandle {
             let what = "the documents of all forks together, in bytes";
             return Err(StoreError::TooLarge { what, limit: MAX_FORKED_BYTES }.into());
         }
+        if let (None, Some(at)) = (fork.snapshot, parent.state_removed_at) {
+            return Err(CommandError::StateRemoved(at).into());
+        }
         let from = match fork.snapshot {
             Some(id) => Some(self.own(id).await?),
             None => match origin::head(&self.host, &parent).await? {
@@ -146,6 +186,10 @@ impl SessionHandle {
         let mut adding = Transaction::create(forks, events);
         let user = parent.profile.user_id.as_deref();
         adding.expect.extend(inner.options.quotas.expected(&parent.owner, user));
+        if let Some(from) = from {
+            let trial = ResumeTrial::Resumed;
+            adding = adding.and(Transaction::resume_tried(parent.id, from, trial, now));
+        }
         inner.store.commit(adding).await?;
         metrics::counter!("dormouse_forks_total").increment(sessions.len() as u64);
         for session in &sessions {

@@ -18,7 +18,7 @@ use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::Residency;
-use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::snapshot::{ResumeTrial, Snapshot};
 use dormouse_domain::template::Template;
 use dormouse_domain::turn::IdempotencyKey;
 use dormouse_sandbox::environment;
@@ -92,6 +92,17 @@ struct StartingPoint {
     snapshot: Snapshot,
     /// The agent that the session or template refers to which the snapshot is of.
     agent: AgentRef,
+}
+
+/// What a new session starts from.
+struct Start {
+    /// What is asked for, with what follows from the session that it resumes.
+    new: NewSession,
+    from: Option<StartingPoint>,
+    /// What became of the wish to resume.
+    resume: Option<Resumption>,
+    /// The session and the snapshot that it is to go on from, or should have.
+    tried: Option<(SessionId, SnapshotId)>,
 }
 
 /// A session that was created.
@@ -208,7 +219,9 @@ impl Sessions {
         once: Option<(&IdempotencyKey, Digest)>,
     ) -> Result<CreatedSession, CreateError> {
         self.0.may(Action::Change)?;
-        let Some(key) = new.thread_key.clone() else { return self.create_new(new, once).await };
+        let Some(key) = new.thread_key.clone() else {
+            return self.create_new(new, None, once).await;
+        };
         let (this, once) = (self.clone(), once.map(|(key, request)| (key.clone(), request)));
         // To its end, also where the caller goes away: the lock of the thread outlasts the commit.
         let creating = async move { this.create_in_thread(key, new, once).await };
@@ -229,7 +242,7 @@ impl Sessions {
         let (owner, user_id) = (self.0.caller().clone(), new.user_id.clone());
         let _alone = inner.threads.lock(Thread { owner, user_id, key: key.clone() }).await;
         let Some(newest) = self.of_thread(&key, new.user_id.as_deref()).await? else {
-            return self.create_new(new, once).await;
+            return self.create_new(new, None, once).await;
         };
         match creation::next_of_thread(&newest.session, inner.clock.now()) {
             NextOfThread::Here => {
@@ -240,22 +253,33 @@ impl Sessions {
                 }
                 Ok(CreatedSession { session: newest, resume: None, is_new: false, replayed: false })
             }
-            NextOfThread::From(head) => self.create_new(new.going_on_from(head), once).await,
-            NextOfThread::Fresh => self.create_new(new, once).await,
+            NextOfThread::From(head) => self.create_new(new.going_on_from(head), None, once).await,
+            NextOfThread::Fresh => self.create_new(new, None, once).await,
+            NextOfThread::Lost => self.create_new(new, Some(Resumption::NotFound), once).await,
         }
     }
 
+    /// Create a session. `lost`: what is to be said of a state that it would have started from, had it not been
+    /// told to start from another.
     async fn create_new(
         &self,
         new: NewSession,
+        lost: Option<Resumption>,
         once: Option<(&IdempotencyKey, Digest)>,
     ) -> Result<CreatedSession, CreateError> {
         let inner = &self.0.inner;
         // Before the agents are held: this may wait for a turn.
-        let (new, from, resume) = self.start(new).await?;
+        let Start { new, from, resume, tried } = self.start(new, lost).await?;
         let _held = inner.catalog.hold().await;
         let now = inner.clock.now();
-        let agent = self.agent(&new, from.as_ref()).await?;
+        let agent = match self.agent(&new, from.as_ref()).await {
+            Err(refused @ (CreateError::OtherAgent(_) | CreateError::Agent(_))) => {
+                self.note_refusal(tried).await?;
+                return Err(refused);
+            }
+            Err(error) => return Err(error),
+            Ok(agent) => agent,
+        };
         if let Statefulness::Unsaved(why) = &agent.component.statefulness
             && new.require_durable
         {
@@ -271,6 +295,7 @@ impl Sessions {
         let id = SessionId(inner.clock.new_id());
         let owner = self.0.caller().clone();
         let defaults = &inner.options.limits;
+        let from_state = from.is_some();
         let head = from.map(|from| from.snapshot.again(SnapshotId(inner.clock.new_id()), now));
         let (agent, start) = (agent.reference, head.as_ref());
         let session = Arc::new(creation::fresh(new, id, owner, agent, start, defaults, now)?);
@@ -289,6 +314,13 @@ impl Sessions {
             let record = idempotency::record(key, request, (id, 0), now);
             transaction = transaction.and(Transaction::idempotency(record));
         }
+        if let Some((of, snapshot)) = tried {
+            let trial = match from_state {
+                true => ResumeTrial::Resumed,
+                false => ResumeTrial::Refused,
+            };
+            transaction = transaction.and(Transaction::resume_tried(of, snapshot, trial, now));
+        }
         inner.store.commit(transaction).await?;
         inner.services.note_deadline(&session);
         Ok(CreatedSession {
@@ -299,22 +331,27 @@ impl Sessions {
         })
     }
 
-    /// What is asked for, the snapshot that the session starts from, and what became of the wish to resume.
-    async fn start(
-        &self,
-        new: NewSession,
-    ) -> Result<(NewSession, Option<StartingPoint>, Option<Resumption>), CreateError> {
+    /// Note that a session should have started from this snapshot of that session, and could not.
+    async fn note_refusal(&self, tried: Option<(SessionId, SnapshotId)>) -> Result<(), StoreError> {
+        let (Some((of, snapshot)), inner) = (tried, &self.0.inner) else { return Ok(()) };
+        let (trial, now) = (ResumeTrial::Refused, inner.clock.now());
+        inner.store.commit(Transaction::resume_tried(of, snapshot, trial, now)).await
+    }
+
+    /// What a new session starts from.
+    async fn start(&self, new: NewSession, lost: Option<Resumption>) -> Result<Start, CreateError> {
+        let start = |new, from, resume| Start { new, from, resume, tried: None };
         let id = match &new.start {
-            StartFrom::Fresh => return Ok((new, None, None)),
+            StartFrom::Fresh => return Ok(start(new, None, lost)),
             StartFrom::Template(name) => {
                 let Template { snapshot, agent, .. } = self.0.templates().get(name).await?;
-                return Ok((new, Some(StartingPoint { snapshot, agent }), None));
+                return Ok(start(new, Some(StartingPoint { snapshot, agent }), None));
             }
             StartFrom::Resume(id) => id,
         };
         let SnapshotOrigin { snapshot, session } = match origin::find(&self.0, id).await? {
             FoundOrigin::Here(origin) => *origin,
-            FoundOrigin::Nothing => return Ok((new, None, Some(Resumption::NotFound))),
+            FoundOrigin::Nothing => return Ok(start(new, None, Some(Resumption::NotFound))),
             FoundOrigin::Foreign => return Err(CreateError::NotOwner),
         };
         let (stale_after, now) = (self.0.inner.options.stale_after, self.0.inner.clock.now());
@@ -325,13 +362,14 @@ impl Sessions {
                 return Err(CreateError::NotOwner);
             }
         };
+        let tried = Some((session.id, snapshot.id));
         let from = match resume {
             Resumption::Resumed { .. } => {
                 Some(StartingPoint { snapshot, agent: session.profile.agent })
             }
             Resumption::Stale { .. } | Resumption::NotFound => None,
         };
-        Ok((new, from, Some(resume)))
+        Ok(Start { new, from, resume: Some(resume), tried })
     }
 
     /// The agent of a new session: the one that was asked for, and if it starts from a snapshot, no

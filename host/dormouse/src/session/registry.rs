@@ -19,7 +19,7 @@ use super::request::{
     AnswerSource, Command, CommandError, CommandReply, CommandResult, FollowedTurn, MAX_WEIGHT,
     NewMessage, QueuedMessage, SendError, SessionInfo, Unavailable,
 };
-use super::residents::{Eviction, InstancePermit, Resident};
+use super::residents::{Eviction, InstancePermit, Resident, User};
 use super::services::Services;
 use crate::turn::output::{OutputGuard, TurnOutput};
 use dormouse_base::memory::pool::{ChargeRefused, Pool};
@@ -176,18 +176,25 @@ impl Registry {
         let session = session.into();
         let id = session.id;
         let shard = self.shard(id);
-        let (residency, running_turn, interrupt) = match shard.get(&id) {
-            Some(entry) => (entry.residency, entry.inbox.running_turn(), entry.inbox.interrupt()),
-            None if self.services.residents.contains(id) => {
-                (Residency::Resident, None, Interrupt::None)
+        let parked = self.services.residents.residence(id);
+        let (residency, running_turn, interrupt) = match (shard.get(&id), parked) {
+            (Some(entry), _) => {
+                (entry.residency, entry.inbox.running_turn(), entry.inbox.interrupt())
             }
-            None => (Residency::Asleep, None, Interrupt::None),
+            (None, Some(_)) => (Residency::Resident, None, Interrupt::None),
+            (None, None) => (Residency::Asleep, None, Interrupt::None),
         };
+        drop(shard);
         let over = session.state.status().is_final();
+        let noted = parked.or_else(|| self.services.slept.residence(id));
+        let (now, has_instance) = (self.services.clock.now(), residency == Residency::Resident);
+        let noted = noted.unwrap_or(session.residence);
+        let residence = noted.told(has_instance, session.last_activity_at, now);
         let info = SessionInfo::at_rest(session, residency);
         let is_told = |least| !over && interrupt >= least;
         SessionInfo {
             running_turn,
+            residence,
             abort_requested: info.abort_requested || is_told(Interrupt::Finish),
             force_kill_requested: info.force_kill_requested || is_told(Interrupt::Kill),
             ..info
@@ -260,7 +267,7 @@ impl Registry {
     /// The next thing to do, for the driver of this session. `None`: there is nothing, the resident
     /// is parked, and the driver has left.
     pub(crate) fn next(
-        &self,
+        self: &Arc<Self>,
         id: SessionId,
         park: impl FnOnce() -> Option<Box<Resident>>,
     ) -> Option<NextWork<QueuedMessage, CommandReply>> {
@@ -270,16 +277,20 @@ impl Registry {
             entry.tell_interrupt();
             return Some(work);
         }
+        let mut wanted = None;
         if let Some(resident) = park() {
             let limits = &resident.session.profile.limits;
             let sleep_at = limits.sleep_after.map(|after| resident.used_at.after(after));
-            self.services.residents.park(resident, sleep_at);
+            wanted = self.services.residents.park(resident, sleep_at);
             if let Some(sleep_at) = sleep_at {
                 self.services.wake_timekeeper_for(sleep_at);
             }
         }
         shard.remove(&id);
         drop(shard);
+        if let Some(user) = wanted {
+            self.make_room_of(&user);
+        }
         self.services.settling.note_change();
         None
     }
@@ -375,6 +386,13 @@ impl Registry {
         self.evict(eviction, cause)
     }
 
+    /// Make room among the sessions of this user: the one that has been idle the longest goes.
+    pub(crate) fn make_room_of(self: &Arc<Self>, user: &User) {
+        if let Some(eviction) = self.services.residents.evict_of(user) {
+            self.evict(eviction, SleepCause::Places);
+        }
+    }
+
     /// Put these to sleep. Answers whether one sleeps already.
     pub(crate) fn evict(self: &Arc<Self>, eviction: Eviction, cause: SleepCause) -> bool {
         let Eviction { gone, unsaved } = eviction;
@@ -384,7 +402,8 @@ impl Registry {
             tracing::debug!(session = %id, %error, "a session could not be told to sleep");
         }
         if let Some(resident) = &gone {
-            self.services.note_slept(&resident.session, cause, resident.used_at);
+            let Resident { session, residence, used_at, .. } = &**resident;
+            self.services.note_slept(session, *residence, cause, *used_at);
         }
         gone.is_some()
     }

@@ -23,6 +23,7 @@ use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::patch::{PatchError, SessionPatch};
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::snapshot::DamagedSnapshot;
 use dormouse_domain::state::{Cause, InvalidTransition, Move, Reason, Status};
@@ -36,7 +37,7 @@ pub const MAX_PARTS: usize = 100;
 pub const MAX_REASON: usize = 200;
 
 const NO_ROOM: &str = "the host has no memory or place for one more instance; try again later, or let its \
-                       operator raise `memory-budget` or `max-residents`";
+                       operator raise `memory-budget`, `max-residents` or `max-residents-per-user`";
 
 /// Why the host can do nothing with a session now, whatever it is asked for.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -227,6 +228,10 @@ pub enum CommandError {
     /// The session has another revision than the one that its caller has seen. Nothing was changed.
     #[error("the session was changed meanwhile: it is at revision {0} now; read it again")]
     OtherRevision(u64),
+    /// Its state was removed at this time, because nobody had used it for as long as it is kept, so there is
+    /// nothing to start from.
+    #[error("the state of the session was removed at {0}, because nobody had used it for so long")]
+    StateRemoved(Timestamp),
     /// Too many commands wait for this session.
     #[error("too many requests wait for this session; try again later")]
     QueueFull,
@@ -263,6 +268,9 @@ pub struct SessionInfo {
     pub session: Arc<Session>,
     /// Where the guest state is.
     pub residency: Residency,
+    /// When the session had an instance, the one that it has included. Where nobody has noted the end of one,
+    /// because the host had ended, it is taken to have ended when the session was last active.
+    pub residence: Residence,
     /// The number of the turn that runs, if one does.
     pub running_turn: Option<u64>,
     /// A caller has asked the session to stop: it has stopped, or will when its turn is over.
@@ -276,8 +284,10 @@ impl SessionInfo {
     #[must_use]
     pub fn at_rest(session: Arc<Session>, residency: Residency) -> SessionInfo {
         let cause = session.state.reason().and_then(Reason::cause);
+        let (has_instance, at) = (residency == Residency::Resident, session.last_activity_at);
         SessionInfo {
             residency,
+            residence: session.residence.told(has_instance, at, at),
             running_turn: None,
             abort_requested: matches!(cause, Some(Cause::Stopped | Cause::ForceKilled)),
             force_kill_requested: cause == Some(Cause::ForceKilled),

@@ -6,8 +6,10 @@
 
 mod eviction;
 mod permits;
+mod users;
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dormouse_base::fair_queue::FairQueue;
@@ -15,10 +17,13 @@ use dormouse_domain::time::Timestamp;
 use dormouse_sandbox::Instance;
 
 use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{Durability, Session};
 use eviction::{Evictable, Sequence};
 pub(crate) use permits::{InstancePermit, InstantiationPermit};
 use permits::{InstancePermits, Permits};
+use users::Users;
+pub(crate) use users::{User, UserPlace};
 
 /// An instance with the record that it belongs to, so that the next turn needs no read.
 pub(crate) struct Resident {
@@ -28,6 +33,8 @@ pub(crate) struct Resident {
     pub(crate) guest: GuestInstance,
     /// When it was last of use: the end of its last turn, or its wake.
     pub(crate) used_at: Timestamp,
+    /// When the session had an instance, with this one: the record has it from the next commit on.
+    pub(crate) residence: Residence,
     /// The instance was made since the last commit, and no event tells of it yet.
     pub(crate) woken: bool,
     /// Its state could not be saved when that was last tried.
@@ -49,6 +56,8 @@ pub(crate) struct GuestInstance {
     pub(crate) instance: Instance,
     /// Its permit. Free again once the instance is dropped.
     pub(crate) permit: InstancePermit,
+    /// The place of its user, where it has one: free again as well.
+    pub(crate) user_place: Option<UserPlace>,
 }
 
 impl Resident {
@@ -69,6 +78,8 @@ pub(crate) struct Residents {
     idle: Mutex<Idle>,
     /// Permits for instances: for those here, and for those that drivers hold.
     permits: InstancePermits,
+    /// The users whose sessions they are.
+    users: Users,
     /// Permits to read the state of a session and to make an instance of it.
     instantiations: Arc<Permits>,
     /// Where sessions wait that were denied a permit of either kind, or memory.
@@ -97,6 +108,9 @@ impl Idle {
     fn take(&mut self, id: SessionId) -> Option<Box<Resident>> {
         let parked = self.parked.remove(&id)?;
         let tenant = parked.resident.guest.permit.tenant();
+        if let Some(place) = &parked.resident.guest.user_place {
+            place.user.forget_idle(parked.since);
+        }
         if parked.resident.is_saved() {
             self.saved.remove(tenant, parked.since);
         } else {
@@ -110,19 +124,30 @@ impl Idle {
 }
 
 impl Residents {
-    /// Room for this many instances, of which so many are made at the same time. The queue is told of
-    /// each place that comes free.
-    pub(crate) fn new(max: usize, max_instantiations: usize, queue: &FairQueue) -> Residents {
+    /// Room for this many instances, of which so many are made at the same time, and so many are of one user.
+    /// The queue is told of each place that comes free.
+    pub(crate) fn new(
+        max: usize,
+        max_instantiations: usize,
+        max_per_user: Option<NonZeroU32>,
+        queue: &FairQueue,
+    ) -> Residents {
         Residents {
             idle: Mutex::default(),
             permits: InstancePermits::new(max, queue),
+            users: Users::new(max_per_user),
             instantiations: Permits::new(max_instantiations, queue),
             queue: queue.clone(),
         }
     }
 
-    /// Keep an instance that has nothing to do, until `sleep_at` at most.
-    pub(crate) fn park(&self, resident: Box<Resident>, sleep_at: Option<Timestamp>) {
+    /// Keep an instance that has nothing to do, until `sleep_at` at most. Answers with its user, where a session
+    /// of that user waits for a place.
+    pub(crate) fn park(
+        &self,
+        resident: Box<Resident>,
+        sleep_at: Option<Timestamp>,
+    ) -> Option<Arc<User>> {
         let id = resident.session.id;
         let tenant = resident.guest.permit.tenant();
         let may_go = resident.may_go();
@@ -138,10 +163,15 @@ impl Residents {
         if let Some(sleep_at) = sleep_at {
             idle.sleep_times.insert((sleep_at, id));
         }
+        let user = resident.guest.user_place.as_ref().map(|place| Arc::clone(&place.user));
+        if let Some(user) = user.as_ref().filter(|_| may_go) {
+            user.note_idle(since, id);
+        }
         idle.parked.insert(id, Parked { resident, since, sleep_at });
         drop(idle);
         // It can be evicted now, for the first in line.
         self.queue.notify_released();
+        user.filter(|user| user.is_waited_for())
     }
 
     /// Take the instance of a session, for its driver.
@@ -155,9 +185,9 @@ impl Residents {
         idle.parked.get(&id).map(|parked| parked.resident.session.owner == *principal)
     }
 
-    /// Whether the instance of this session is here.
-    pub(crate) fn contains(&self, id: SessionId) -> bool {
-        self.lock().parked.contains_key(&id)
+    /// When a session had an instance, the one included that is here. `None`: none is.
+    pub(crate) fn residence(&self, id: SessionId) -> Option<Residence> {
+        self.lock().parked.get(&id).map(|parked| parked.resident.residence)
     }
 
     /// The sessions that go first: one that is saved, out of the list, and one that is not and goes
@@ -175,6 +205,26 @@ impl Residents {
         }
         let gone = saved.and_then(|saved| idle.take(saved.id));
         Eviction { gone, unsaved: unsaved.map(|told| told.id) }
+    }
+
+    /// The user whose place this session needs for its instance. `None`: it needs none.
+    pub(crate) fn user(&self, session: &Session) -> Option<Arc<User>> {
+        self.users.of(session)
+    }
+
+    /// The session of this user that goes first, out of the list where it is saved. `None`: all are at work, or
+    /// cannot go.
+    pub(crate) fn evict_of(&self, user: &User) -> Option<Eviction> {
+        let mut idle = self.lock();
+        let id = user.longest_idle()?;
+        let parked = idle.parked.get(&id)?;
+        if parked.resident.is_saved() {
+            return Some(Eviction { gone: idle.take(id), unsaved: None });
+        }
+        let (tenant, since) = (parked.resident.guest.permit.tenant(), parked.since);
+        user.forget_idle(since);
+        idle.unsaved.remove(tenant, since);
+        Some(Eviction { gone: None, unsaved: Some(id) })
     }
 
     /// A session whose time to sleep has come.

@@ -21,6 +21,7 @@ use dormouse_domain::creation::DefaultLimits;
 use dormouse_domain::deadline;
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
 use dormouse_sandbox::Sandbox;
@@ -30,10 +31,12 @@ use dormouse_store::Store;
 const REMOVAL_HOLD: Duration = Duration::from_secs(3600);
 
 /// The configuration of drivers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SessionOptions {
     /// Instances in memory at most.
     pub(crate) max_residents: usize,
+    /// Instances in memory of the sessions of one user of a principal.
+    pub(crate) max_residents_per_user: Option<NonZeroU32>,
     /// Instances that are made at the same time, each with the state of its session in memory.
     pub(crate) max_instantiations: usize,
     /// Messages that wait for one session at most.
@@ -79,8 +82,13 @@ impl Services {
         options: SessionOptions,
     ) -> Services {
         let started_at = clock.now();
-        let SessionOptions { max_residents, max_instantiations, .. } = options;
-        let residents = Residents::new(max_residents, max_instantiations, memory.queue());
+        let user_messages = options.messages_per_minute_per_user.map(RateLimit::per_minute);
+        let residents = Residents::new(
+            options.max_residents,
+            options.max_instantiations,
+            options.max_residents_per_user,
+            memory.queue(),
+        );
         Services {
             store,
             sandbox,
@@ -94,18 +102,26 @@ impl Services {
             next_look: AtomicI64::new(Timestamp::NEVER.0),
             liveness: Liveness::default(),
             settling: Settling::default(),
-            user_messages: options.messages_per_minute_per_user.map(RateLimit::per_minute),
+            user_messages,
             started_at,
         }
     }
 
     /// Note that a session has gone to sleep, which was last of use at this time. Its instance is dropped
-    /// by the caller.
-    pub(crate) fn note_slept(&self, session: &Session, cause: SleepCause, used_at: Timestamp) {
+    /// by the caller. Answers with when it had an instance, up to now.
+    pub(crate) fn note_slept(
+        &self,
+        session: &Session,
+        residence: Residence,
+        cause: SleepCause,
+        used_at: Timestamp,
+    ) -> Residence {
         metrics::counter!("dormouse_sleeps_total", "cause" => cause.as_str()).increment(1);
         let at = self.clock.now();
-        let owner = session.owner.clone();
-        self.slept.note(session.id, Sleep { owner, at, cause, idle: at.since(used_at) });
+        let (owner, residence) = (session.owner.clone(), residence.slept(at));
+        let sleep = Sleep { owner, at, cause, idle: at.since(used_at), residence };
+        self.slept.note(session.id, sleep);
+        residence
     }
 
     /// Take a message to this session from what its user may send in a minute.
@@ -137,6 +153,11 @@ impl Services {
     /// due while the host was down wait: the clock of the machine may be wrong.
     pub(crate) fn may_remove(&self, due: Timestamp) -> bool {
         due >= self.started_at || self.removals_held_until().is_none()
+    }
+
+    /// The last place among all that is due of what came due before this host has started.
+    pub(crate) fn last_before_start(&self) -> (Timestamp, SessionId) {
+        (Timestamp(self.started_at.0.saturating_sub(1)), SessionId(uuid::Uuid::max()))
     }
 
     /// Until when removals wait that came due while the host was down. `None`: no longer.

@@ -1,10 +1,10 @@
 //! Sessions that have gone to sleep, of which no event tells yet.
 //!
-//! A sleep must not wait for a disk: it is noted here, and told in the background, many at a time. A
-//! session that wakes before that tells of it with its next commit. Bounded; what a crash or the bound
-//! loses is the event and nothing else.
+//! A sleep must not wait for a disk: it is noted here, and told in the background, many at a time, with a note
+//! in the record of the session. A session that wakes before that tells of it with its next commit. Bounded;
+//! what a crash or the bound loses is the event and that note, and nothing else.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::services::Services;
 use dormouse_domain::event::{Event, EventBody, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
 use dormouse_store::Transaction;
@@ -36,6 +37,8 @@ pub(crate) struct Sleep {
     pub(crate) cause: SleepCause,
     /// How long it had been of no use.
     pub(crate) idle: Duration,
+    /// When it had an instance, with the one that is gone.
+    pub(crate) residence: Residence,
 }
 
 impl Sleep {
@@ -50,7 +53,7 @@ impl Sleep {
 struct Notes {
     waiting: HashMap<SessionId, Sleep>,
     /// The sleeps that are being told now.
-    telling: HashSet<SessionId>,
+    telling: HashMap<SessionId, Sleep>,
 }
 
 /// Sessions whose sleep no event tells of yet.
@@ -76,11 +79,19 @@ impl PendingSleepEvents {
         }
     }
 
+    /// When a session had an instance that has gone to sleep, where the store may not know it yet. `None`: it
+    /// knows.
+    pub(crate) fn residence(&self, id: SessionId) -> Option<Residence> {
+        let notes = self.lock();
+        let sleep = notes.waiting.get(&id).or_else(|| notes.telling.get(&id))?;
+        Some(sleep.residence)
+    }
+
     /// The events of a wake, with that of the sleep before it where nothing has told of it. Waits while
     /// that is being told, so that they stay in order.
     pub(crate) async fn woken_events(&self, session: &Session, now: Timestamp) -> Vec<Event> {
         let id = session.id;
-        self.until(|notes| !notes.telling.contains(&id)).await;
+        self.until(|notes| !notes.telling.contains_key(&id)).await;
         let slept = self.lock().waiting.remove(&id);
         let mut events: Vec<Event> = slept.into_iter().map(|sleep| sleep.event(id)).collect();
         events.push(Event::session(session, now, EventBody::SessionWoken));
@@ -109,9 +120,9 @@ impl PendingSleepEvents {
         let mut notes = self.lock();
         let batch: Vec<_> =
             notes.waiting.iter().take(BATCH).map(|(id, sleep)| (*id, sleep.clone())).collect();
-        for (id, _) in &batch {
+        for (id, sleep) in &batch {
             notes.waiting.remove(id);
-            notes.telling.insert(*id);
+            notes.telling.insert(*id, sleep.clone());
         }
         batch
     }
@@ -136,7 +147,8 @@ pub(crate) async fn tell(services: Arc<Services>) {
                 break;
             }
             let logs = batch.iter().map(|(id, sleep)| {
-                services.store.commit(Transaction::log(*id, vec![sleep.event(*id)]))
+                let events = vec![sleep.event(*id)];
+                services.store.commit(Transaction::slept(*id, sleep.residence, events))
             });
             for error in join_all(logs).await.into_iter().filter_map(Result::err) {
                 // Deleted meanwhile, or the disk is full: the sleep itself is as good as any.

@@ -15,7 +15,6 @@ use dormouse_store::StoreError;
 use super::registry::Registry;
 use super::request::{Command, CommandError, Unavailable};
 use super::services::Services;
-use dormouse_domain::id::SessionId;
 
 /// Due sessions that are handled at the same time.
 const BATCH: usize = 256;
@@ -28,6 +27,8 @@ pub(crate) async fn keep(registry: Arc<Registry>) {
     let services = registry.services();
     let _dying = Dying(services.clone());
     let Some(teller) = services.settling.teller() else { return };
+    // Whether all has been looked at that came due while the host was down.
+    let mut has_caught_up = false;
     loop {
         // Registered before the look: a deadline that appears meanwhile is not missed.
         let nearer = services.deadlines.notified();
@@ -35,7 +36,7 @@ pub(crate) async fn keep(registry: Arc<Registry>) {
         nearer.as_mut().enable();
         services.next_look.store(Timestamp::NEVER.0, Ordering::SeqCst);
         teller.begin();
-        let next = match round(&registry).await {
+        let next = match round(&registry, &mut has_caught_up).await {
             Ok(next) => next,
             Err(error) => {
                 tracing::error!(%error, "what is due could not be found out");
@@ -53,7 +54,10 @@ pub(crate) async fn keep(registry: Arc<Registry>) {
 }
 
 /// Do what is due now. Returns when something is due next.
-async fn round(registry: &Arc<Registry>) -> Result<Option<Timestamp>, StoreError> {
+async fn round(
+    registry: &Arc<Registry>,
+    has_caught_up: &mut bool,
+) -> Result<Option<Timestamp>, StoreError> {
     let services = registry.services();
     let now = services.clock.now();
     // Asked before the removals are: one that is left alone now is looked at again then.
@@ -61,7 +65,9 @@ async fn round(registry: &Arc<Registry>) -> Result<Option<Timestamp>, StoreError
     while let Some(eviction) = services.residents.due(now) {
         registry.evict(eviction, SleepCause::Idle);
     }
-    let mut after: Option<(Timestamp, SessionId)> = None;
+    // What was left of the time before the start are removals that wait: there may be very many of them.
+    let waits = *has_caught_up && held_until.is_some();
+    let mut after = waits.then(|| services.last_before_start());
     let mut again = None;
     loop {
         let due = services.store.due(after, now, BATCH).await?;
@@ -82,6 +88,7 @@ async fn round(registry: &Arc<Registry>) -> Result<Option<Timestamp>, StoreError
             }
         }
     }
+    *has_caught_up |= again.is_none();
     let stored = services.store.next_due(now).await?;
     let next = earlier(stored, services.residents.next_due());
     Ok(earlier(earlier(next, again), held_until))

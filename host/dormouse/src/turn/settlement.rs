@@ -174,14 +174,14 @@ fn return_to_before(session: &mut Session, failure: &Failure, now: Timestamp) ->
     if failure.code == FailureCode::TurnKilled || !failure.code.counts() {
         return None;
     }
-    let BeforeUpgrade { agent, head, head_parent } = session.before_upgrade.take()?;
+    let BeforeUpgrade { agent, head, head_parent, state_bytes } = session.before_upgrade.take()?;
     let body = EventBody::SessionUpgraded {
         outcome: UpgradeOutcome::Returned { reason: failure.code },
         from: session.profile.agent.digest,
         to: agent.digest,
     };
     session.profile.agent = agent;
-    (session.head, session.head_parent) = (head, head_parent);
+    (session.head, session.head_parent, session.state_bytes) = (head, head_parent, state_bytes);
     Some(Event::session(session, now, body))
 }
 

@@ -82,6 +82,8 @@ struct LimitFields {
     grace_period_ms: Option<Millis>,
     max_lifetime_ms: Option<Millis>,
     sleep_after_ms: Option<Millis>,
+    /// How long its state is kept while nobody uses it.
+    keep_state_ms: Option<Millis>,
 }
 
 impl CreateSession {
@@ -169,6 +171,7 @@ impl LimitFields {
         new.idle_grace = time(self.grace_period_ms).or(new.idle_grace);
         new.max_lifetime = time(self.max_lifetime_ms).or(new.max_lifetime);
         new.sleep_after = time(self.sleep_after_ms).or(new.sleep_after);
+        new.state_kept = time(self.keep_state_ms).or(new.state_kept);
     }
 }
 

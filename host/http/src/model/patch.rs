@@ -50,6 +50,7 @@ struct PatchLimits {
     grace_period_ms: Nullable<Millis>,
     max_lifetime_ms: Nullable<Millis>,
     sleep_after_ms: Nullable<Millis>,
+    keep_state_ms: Nullable<Millis>,
 }
 
 /// What stays as it was when the session was created.
@@ -212,6 +213,7 @@ impl From<PatchLimits> for LimitsPatch {
             idle_grace: time(limits.grace_period_ms),
             max_lifetime: time(limits.max_lifetime_ms),
             sleep_after: time(limits.sleep_after_ms),
+            state_kept: time(limits.keep_state_ms),
         }
     }
 }

@@ -56,6 +56,15 @@ pub(crate) struct SessionBody {
     idle_deadline: Option<String>,
     /// From its creation to its end, or to its last activity.
     duration_ms: u64,
+    /// When its instance was last made, and when one was last dropped.
+    last_woken_at: Option<String>,
+    last_slept_at: Option<String>,
+    /// How long it has had an instance in memory, in all.
+    resident_ms: u64,
+    /// What the state of its head takes, with what other sessions share. `null`: it was not counted yet.
+    storage_bytes: Option<u64>,
+    /// When its state was removed, because nobody had used it for so long.
+    state_removed_at: Option<String>,
     /// When a client last changed it.
     changed_at: Option<String>,
     completed_at: Option<String>,
@@ -111,6 +120,7 @@ struct LimitsBody {
     max_memory_bytes: u64,
     turn_timeout_ms: u64,
     sleep_after_ms: Option<u64>,
+    keep_state_ms: Option<u64>,
 }
 
 impl From<&Limits> for LimitsBody {
@@ -126,6 +136,7 @@ impl From<&Limits> for LimitsBody {
             max_memory_bytes: limits.max_memory_bytes,
             turn_timeout_ms: millis(limits.turn_timeout),
             sleep_after_ms: limits.sleep_after.map(millis),
+            keep_state_ms: limits.state_kept.map(millis),
         }
     }
 }
@@ -147,8 +158,14 @@ impl SessionBody {
 impl From<SessionInfo> for SessionBody {
     fn from(sight: SessionInfo) -> SessionBody {
         let status = sight.status();
-        let SessionInfo { session, residency, running_turn, abort_requested, force_kill_requested } =
-            sight;
+        let SessionInfo {
+            session,
+            residency,
+            residence,
+            running_turn,
+            abort_requested,
+            force_kill_requested,
+        } = sight;
         let (idle_deadline, duration) = (idle_deadline(&session), duration_of(&session));
         let session = Arc::unwrap_or_clone(session);
         let Session { profile, usage, state, .. } = session;
@@ -169,6 +186,11 @@ impl From<SessionInfo> for SessionBody {
             last_activity_at: session.last_activity_at.to_string(),
             idle_deadline: idle_deadline.map(|at| at.to_string()),
             duration_ms: millis(duration),
+            last_woken_at: residence.woken_at.map(|at| at.to_string()),
+            last_slept_at: residence.slept_at.map(|at| at.to_string()),
+            resident_ms: millis(residence.resident),
+            storage_bytes: session.head.map_or(Some(0), |_| session.state_bytes),
+            state_removed_at: session.state_removed_at.map(|at| at.to_string()),
             changed_at: session.changed_at.map(|at| at.to_string()),
             completed_at: ended.clone().filter(|_| status == Status::Completed),
             terminated_at: ended.filter(|_| status == Status::Terminated),

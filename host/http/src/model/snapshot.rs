@@ -1,12 +1,9 @@
 //! A snapshot as clients see it: everything but the state.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::session::SessionBody;
-use dormouse::{Resumption, Session, SnapshotSummary, Timestamp};
-use dormouse_domain::creation::is_stale;
+use dormouse::{ResumeObstacle, Session, SnapshotSummary};
 
 /// A snapshot.
 #[derive(Debug, Serialize)]
@@ -21,25 +18,27 @@ pub(crate) struct SnapshotBody {
     head: bool,
     /// Whether `config.resumeSessionId` with its id starts a session from it.
     resumable: bool,
-    /// Why not: `stale`.
+    /// Why not: `stale`, `agent_removed` or `damaged`.
     reason: Option<&'static str>,
+    /// How often a session should have gone on from it and could not.
+    resume_failures: u32,
+    /// When a session last went on from it.
+    last_resumed_at: Option<String>,
 }
 
 impl SnapshotBody {
-    /// A snapshot of this session. Of one without a thread it is stale after some time.
+    /// A snapshot of this session, and why no new session can start from it.
     pub(crate) fn new(
         summary: SnapshotSummary,
+        obstacle: Option<ResumeObstacle>,
         of: &Session,
-        stale_after: Duration,
-        now: Timestamp,
     ) -> SnapshotBody {
-        let has_thread = of.profile.thread_key.is_some();
-        let is_stale = is_stale(summary.taken_at, has_thread, stale_after, now);
-        let stale = Resumption::Stale { from: summary.id };
         SnapshotBody {
             head: of.head == Some(summary.id),
-            resumable: !is_stale,
-            reason: is_stale.then(|| stale.as_str()),
+            resumable: obstacle.is_none(),
+            reason: obstacle.map(ResumeObstacle::as_str),
+            resume_failures: summary.resumes.failures,
+            last_resumed_at: summary.resumes.last_at.map(|at| at.to_string()),
             id: summary.id.to_string(),
             parent: summary.parent.map(|parent| parent.to_string()),
             turn: summary.turn,

@@ -103,6 +103,7 @@ fn world() -> Box<TestWorld> {
             max_lifetime: None,
             sleep_after: None,
             idle_grace: None,
+            state_kept: None,
         },
         now: Timestamp(0),
         monotonic_ns: 0,

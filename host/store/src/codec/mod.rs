@@ -27,9 +27,10 @@ pub(crate) use agent::{decode_agent, encode_agent};
 pub(crate) use event::{decode_event, encode_event};
 pub(crate) use session::{
     decode_front, decode_front_with_grouping, decode_session, encode_body, encode_front,
+    note_residence,
 };
 pub(crate) use snapshot::{
-    decode_chunks, decode_snapshot, decode_summary, encode_chunks, encode_snapshot,
+    decode_chunks, decode_snapshot, decode_summary, encode_chunks, encode_snapshot, note_resume,
 };
 pub(crate) use template::{decode_template, encode_template};
 pub(crate) use turn::{decode_turn, encode_turn};

@@ -7,12 +7,13 @@ mod fields;
 
 use minicbor::{CborLen, Decode, Encode};
 
-use self::fields::{LabelRow, LimitsRow, PatternRow, SpentRow, StateRow};
+use self::fields::{LabelRow, LimitsRow, PatternRow, ResidenceRow, SpentRow, StateRow};
 use super::{CodecError, DigestRow, IdRow, JsonRow, from_cbor, to_cbor};
 use crate::label::{Grouping, LabelKey};
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::limits::{NanoUsd, Usage};
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{
     BeforeUpgrade, Durability, IdleClock, JsonObject, LastFailure, Profile, ResumeFallback, Session,
 };
@@ -40,6 +41,7 @@ pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
             agent: AgentRefRow::of(&before.agent),
             head: before.head.map(|head| head.0.into()),
             head_parent: before.head_parent.map(|parent| parent.0.into()),
+            state_bytes: before.state_bytes,
         }),
         thread: grouping.thread.map(LabelRow::of),
         conversation: grouping.conversation.map(LabelRow::of),
@@ -83,7 +85,18 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
         checkpoint: session.checkpoint.as_ref().map(JsonRow::of_any_object),
         changed_at: session.changed_at.map(|at| at.0),
         last_failure: session.last_failure.as_ref().map(LastFailureRow::of),
+        state_bytes: session.state_bytes,
+        state_removed_at: session.state_removed_at.map(|at| at.0),
+        residence: ResidenceRow::of(session.residence),
     })
+}
+
+/// The body of a record that has noted this residence. No document of the record is read for it.
+pub(crate) fn note_residence(body: &[u8], note: Residence) -> Result<Vec<u8>, CodecError> {
+    let mut row = from_cbor::<BodyRow<'_>>(body)?;
+    let known = row.residence.map_or_else(Residence::default, ResidenceRow::residence);
+    row.residence = ResidenceRow::of(known.noted(note));
+    Ok(to_cbor(&row))
 }
 
 /// The record with this front, and nothing of its body but what it has spent: enough for deadlines.
@@ -211,6 +224,14 @@ struct BodyRow<'a> {
     changed_at: Option<i64>,
     #[b(25)]
     last_failure: Option<LastFailureRow<'a>>,
+    /// Absent: it was not counted, or there is no head.
+    #[n(26)]
+    state_bytes: Option<u64>,
+    #[n(27)]
+    state_removed_at: Option<i64>,
+    /// Absent: none is known.
+    #[n(28)]
+    residence: Option<ResidenceRow>,
 }
 
 /// What has become of the idle limit of a session.
@@ -253,6 +274,8 @@ struct BeforeUpgradeRow<'a> {
     head: Option<IdRow>,
     #[n(2)]
     head_parent: Option<IdRow>,
+    #[n(3)]
+    state_bytes: Option<u64>,
 }
 
 /// What is not the default.
@@ -326,6 +349,9 @@ impl FrontRow<'_> {
             idle: self.idle.map_or_else(IdleClock::default, IdleRow::clock),
             changed_at: None,
             last_failure: None,
+            state_bytes: None,
+            state_removed_at: None,
+            residence: Residence::default(),
         })
     }
 }
@@ -363,6 +389,9 @@ impl BodyRow<'_> {
             self.checkpoint.as_ref().map(|row| JsonRow::object(Some(row))).transpose()?;
         session.changed_at = self.changed_at.map(Timestamp);
         session.last_failure = self.last_failure.map(LastFailureRow::failure).transpose()?;
+        session.state_bytes = self.state_bytes;
+        session.state_removed_at = self.state_removed_at.map(Timestamp);
+        session.residence = self.residence.map_or_else(Residence::default, ResidenceRow::residence);
         session.parent = self.parent.map(|parent| SnapshotId(parent.into()));
         session.head_parent = self.head_parent.map(|parent| SnapshotId(parent.into()));
         Ok(())
@@ -375,6 +404,7 @@ impl BeforeUpgradeRow<'_> {
             agent: self.agent.reference()?,
             head: self.head.map(|head| SnapshotId(head.into())),
             head_parent: self.head_parent.map(|parent| SnapshotId(parent.into())),
+            state_bytes: self.state_bytes,
         })
     }
 }

@@ -7,7 +7,7 @@ use super::{CodecError, DigestRow, IdRow, from_cbor, to_cbor};
 use crate::SnapshotSummary;
 use dormouse_domain::agent::Digest;
 use dormouse_domain::id::SnapshotId;
-use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
+use dormouse_domain::snapshot::{Chunk, GuestState, ResumeHistory, ResumeTrial, Snapshot};
 use dormouse_domain::time::Timestamp;
 
 /// The digest and the size of a chunk.
@@ -29,6 +29,7 @@ pub(crate) fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
             GuestState::Image { .. } => GuestStateRow::Image { data: &[] },
         },
         size: Some(snapshot.state.size() as u64),
+        resumes: None,
     })
 }
 
@@ -64,7 +65,21 @@ pub(crate) fn decode_summary(bytes: &[u8]) -> Result<SnapshotSummary, CodecError
         agent: Digest(row.agent.0),
         taken_at: Timestamp(row.taken_at),
         size: row.size.unwrap_or_default(),
+        resumes: row.resumes.map_or_else(ResumeHistory::default, ResumesRow::history),
     })
+}
+
+/// This row once one more session should have gone on from the snapshot.
+pub(crate) fn note_resume(
+    bytes: &[u8],
+    trial: ResumeTrial,
+    at: Timestamp,
+) -> Result<Vec<u8>, CodecError> {
+    let mut row: SnapshotRow<'_> = from_cbor(bytes)?;
+    let history = row.resumes.map_or_else(ResumeHistory::default, ResumesRow::history);
+    let ResumeHistory { last_at, failures, is_damaged } = history.after(trial, at);
+    row.resumes = Some(ResumesRow { last_at: last_at.map(|at| at.0), failures, is_damaged });
+    Ok(to_cbor(&row))
 }
 
 /// The list of these chunks, without their data.
@@ -110,6 +125,26 @@ struct SnapshotRow<'a> {
     state: GuestStateRow<'a>,
     #[n(8)]
     size: Option<u64>,
+    /// Absent: nobody has gone on from it.
+    #[n(9)]
+    resumes: Option<ResumesRow>,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct ResumesRow {
+    #[n(0)]
+    last_at: Option<i64>,
+    #[n(1)]
+    failures: u32,
+    #[n(2)]
+    is_damaged: bool,
+}
+
+impl ResumesRow {
+    fn history(self) -> ResumeHistory {
+        let ResumesRow { last_at, failures, is_damaged } = self;
+        ResumeHistory { last_at: last_at.map(Timestamp), failures, is_damaged }
+    }
 }
 
 /// The form of a state. Its data is empty but in format 1.

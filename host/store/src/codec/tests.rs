@@ -13,6 +13,7 @@ use dormouse_domain::deadline;
 use dormouse_domain::event::{Event, EventBody, EventSubject, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{Durability, IdleClock};
 use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::time::Timestamp;
@@ -130,10 +131,10 @@ proptest! {
         snapshot in samples::snapshot(),
         event in samples::event(),
     ) {
-        let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 9));
+        let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 10));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
         let front = with_two_more_fields(&encode_front(&session), 19);
-        let body = with_two_more_fields(&encode_body(&session), 26);
+        let body = with_two_more_fields(&encode_body(&session), 29);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
         prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 13)), Ok(turn));
         prop_assert_eq!(decode_event(&with_two_more_fields(&encode_event(&event), 5)), Ok(event));
@@ -161,6 +162,9 @@ proptest! {
         session.idle = IdleClock::default();
         session.changed_at = None;
         session.last_failure = None;
+        session.state_bytes = None;
+        session.state_removed_at = None;
+        session.residence = Residence::default();
         session.usage.uncounted = 0;
         session.head = None;
         session.head_parent = None;

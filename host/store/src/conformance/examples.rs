@@ -15,6 +15,7 @@ use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{Durability, IdleClock, JsonObject, Profile, Session};
 use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::state::State;
@@ -73,6 +74,7 @@ pub fn session(number: u64) -> Session {
                 max_lifetime: None,
                 sleep_after: None,
                 idle_grace: None,
+                state_kept: None,
             },
             config: JsonObject::new(),
             conversation_id: None,
@@ -102,6 +104,9 @@ pub fn session(number: u64) -> Session {
         idle: IdleClock::default(),
         changed_at: None,
         last_failure: None,
+        state_bytes: None,
+        state_removed_at: None,
+        residence: Residence::default(),
     }
 }
 

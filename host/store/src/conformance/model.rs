@@ -18,7 +18,7 @@ use dormouse_domain::event::{Cursor, Event};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::Session;
-use dormouse_domain::snapshot::{GuestState, Snapshot};
+use dormouse_domain::snapshot::{GuestState, ResumeHistory, Snapshot};
 use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
@@ -31,6 +31,8 @@ pub(super) struct Model {
     pub(super) templates: BTreeMap<String, Template>,
     /// Every snapshot that there ever was.
     pub(super) snapshots: Vec<SnapshotId>,
+    /// What has come of going on from them.
+    pub(super) resumes: HashMap<SnapshotId, ResumeHistory>,
     pub(super) turns: BTreeMap<(SessionId, u64), TurnRecord>,
     pub(super) log: Vec<Event>,
     /// In the order of upload.
@@ -91,6 +93,13 @@ impl Model {
             let Some(oldest) = oldest else { break };
             snapshots.remove(oldest);
         }
+    }
+
+    /// Give a session a record, and take all its snapshots.
+    pub(super) fn without_state(&mut self, session: Session) {
+        let (before, snapshots) = self.sessions.get_mut(&session.id).expect("it is there");
+        *before = session;
+        snapshots.clear();
     }
 
     /// Remove a session. Returns whether it was there.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Fixture;
-use super::examples::{agent, event, most, new, next, session, session_id, turn};
+use super::examples::{agent, event, most, new, next, session, session_id, turn, uuid};
 use super::model::{Model, page_of};
 use super::samples;
 use super::sharing;
@@ -19,10 +19,12 @@ use crate::{
 use dormouse_domain::access::AccessKey;
 use dormouse_domain::agent::{AgentRef, Digest, Visibility};
 use dormouse_domain::event::{Cursor, Event, EventBody, EventSubject};
-use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{BeforeUpgrade, Session};
 use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::state::State;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord};
@@ -97,6 +99,7 @@ pub(super) async fn take<F: Fixture>(
                 agent: before.profile.agent.clone(),
                 head: before.head,
                 head_parent: None,
+                state_bytes: None,
             });
             let head = Snapshot { id: new, parent: Some(to.id), ..outline.snapshot };
             store
@@ -163,6 +166,26 @@ pub(super) async fn take<F: Fixture>(
             } else {
                 assert!(matches!(removed, Err(StoreError::TemplateNotFound(_))));
             }
+        }
+        Step::Resume { at, of, trial } => {
+            let id = model.pick(at);
+            let kept = model.sessions.get(&id).map(|(_, kept)| kept.as_slice()).unwrap_or_default();
+            // Of one that is not kept, nothing is noted.
+            let gone = Transaction::resume_tried(id, SnapshotId(uuid(404)), trial, Timestamp(3));
+            store.commit(gone).await?;
+            if kept.is_empty() {
+                return Ok(());
+            }
+            let snapshot = of.get(kept).id;
+            store.commit(Transaction::resume_tried(id, snapshot, trial, Timestamp(3))).await?;
+            let history = model.resumes.entry(snapshot).or_default();
+            *history = history.after(trial, Timestamp(3));
+        }
+        Step::RemoveState { at, state } => {
+            remove_state(store, model, model.pick(at), state).await?
+        }
+        Step::Slept { at, woken, slept } => {
+            slept_between(store, model, model.pick(at), (woken, slept)).await?;
         }
         Step::Delete(at) => {
             let id = model.pick(at);
@@ -311,6 +334,58 @@ pub(super) async fn take<F: Fixture>(
     Ok(())
 }
 
+/// The state of a session is removed, and its record stays.
+async fn remove_state(
+    store: &dyn Store,
+    model: &mut Model,
+    id: SessionId,
+    state: State,
+) -> Result<(), StoreError> {
+    let Some((before, _)) = model.sessions.get(&id) else { return Ok(()) };
+    let mut session = Session { state, ..next(before) };
+    if session.head.is_some() {
+        let named = Transaction::remove_state(session.clone().into(), Vec::new());
+        assert!(matches!(store.commit(named).await, Err(StoreError::Conflict(told)) if told == id));
+    }
+    session.set_head(None);
+    session.before_upgrade = None;
+    session.state_removed_at = Some(Timestamp(9));
+    let told = vec![event(&session, EventBody::SessionPaused)];
+    let stale = Session { revision: session.revision + 1, ..session.clone() };
+    let stale = store.commit(Transaction::remove_state(stale.into(), told.clone())).await;
+    assert!(matches!(stale, Err(StoreError::Conflict(told)) if told == id));
+    store.commit(Transaction::remove_state(session.clone().into(), told.clone())).await?;
+    model.log.extend(told);
+    model.without_state(session);
+    assert_eq!(store.snapshots(id).await?, []);
+    Ok(())
+}
+
+/// A session is noted to sleep, which had an instance between these times.
+async fn slept_between(
+    store: &dyn Store,
+    model: &mut Model,
+    id: SessionId,
+    (woken, slept): (i64, i64),
+) -> Result<(), StoreError> {
+    let woken = Residence::default().woken(Timestamp(woken), Timestamp(0));
+    let residence = woken.slept(Timestamp(slept));
+    let told = vec![Event::owned(&Principal::local(), id, Timestamp(9), EventBody::SessionStarted)];
+    let noted = Transaction::slept(id, residence, told.clone());
+    let blind = store.commit(Transaction { expect: Vec::new(), ..noted.clone() }).await;
+    assert!(matches!(blind, Err(StoreError::Conflict(told)) if told == id));
+    let done = store.commit(noted).await;
+    let Some((session, _)) = model.sessions.get_mut(&id) else {
+        assert!(matches!(done, Err(StoreError::NotFound(told)) if told == id));
+        return Ok(());
+    };
+    done?;
+    session.residence = session.residence.noted(residence);
+    model.log.extend(told);
+    assert_eq!(store.session(id).await?.as_ref(), Some(&*session));
+    Ok(())
+}
+
 /// A key of the API: made where it is not there, else changed or revoked.
 async fn access_key(
     store: &dyn Store,
@@ -423,6 +498,10 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
         let summaries = store.snapshots(*id).await?;
         let names: Vec<_> = summaries.iter().rev().map(|summary| summary.id).collect();
         assert_eq!(names, kept.iter().map(|snapshot| snapshot.id).collect::<Vec<_>>());
+        for summary in summaries {
+            let resumes = model.resumes.get(&summary.id).copied().unwrap_or_default();
+            assert_eq!(summary.resumes, resumes);
+        }
         let turns = model.turns.range((*id, 0)..=(*id, u64::MAX));
         let turns: Vec<_> = turns.map(|(_, turn)| turn.clone()).collect();
         assert_eq!(store.turns(*id, 0, most(usize::MAX)).await?.entries, turns);

@@ -20,6 +20,7 @@ use dormouse_domain::event::{Event, EventBody, EventSubject, ResumeOutcome, Slee
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{
     BeforeUpgrade, Durability, IdleClock, LastFailure, Profile, ResumeFallback, Session,
 };
@@ -117,6 +118,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         max_lifetime: times.1,
         sleep_after: times.2,
         idle_grace: times.0.map(|idle| idle / 3),
+        state_kept: times.1.map(|lifetime| lifetime / 2),
     })
 }
 
@@ -186,7 +188,8 @@ fn profile() -> impl Strategy<Value = Profile> {
 
 pub fn session() -> impl Strategy<Value = Session> {
     let before = (reference(), of(id()), of(id())).prop_map(|(agent, head, parent)| {
-        BeforeUpgrade { agent, head: head.map(SnapshotId), head_parent: parent.map(SnapshotId) }
+        let (head, head_parent) = (head.map(SnapshotId), parent.map(SnapshotId));
+        BeforeUpgrade { agent, head, head_parent, state_bytes: head.map(|_| 7) }
     });
     let names = (id(), "[p-r]", any::<u64>(), of(id()), of(id()), of(id()), of(before));
     let times = (time(), of(time()), time(), of(time()));
@@ -228,6 +231,14 @@ pub fn session() -> impl Strategy<Value = Session> {
             idle: IdleClock { extended_until: said.2, warned_of: said.3 },
             changed_at: said.4,
             last_failure: said.5,
+            state_bytes: names.3.map(|_| counts[0].into()),
+            state_removed_at: said.2,
+            residence: Residence {
+                woken_at: said.3,
+                slept_at: said.4,
+                resident: Duration::from_millis(counts[1].into()),
+                is_open: counts[2].is_multiple_of(2),
+            },
         },
     )
 }
@@ -405,6 +416,7 @@ fn event_body() -> impl Strategy<Value = EventBody> {
         }),
         Just(EventBody::SessionWoken),
         any::<u64>().prop_map(|minutes_remaining| EventBody::IdleWarning { minutes_remaining }),
+        head().prop_map(|head| EventBody::StateRemoved { head }),
     ]
 }
 

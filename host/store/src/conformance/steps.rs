@@ -11,7 +11,7 @@ use dormouse_domain::agent::{AgentOwner, Digest};
 use dormouse_domain::id::Principal;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::{JsonObject, Session};
-use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
+use dormouse_domain::snapshot::{Chunk, GuestState, ResumeTrial, Snapshot};
 use dormouse_domain::state::State;
 use dormouse_domain::time::Timestamp;
 
@@ -61,6 +61,23 @@ pub(super) enum Step {
         name: u8,
     },
     DropTemplate(u8),
+    /// To go on from a snapshot of a session.
+    Resume {
+        at: Index,
+        of: Index,
+        trial: ResumeTrial,
+    },
+    /// To remove the state of a session, or to try that with a head.
+    RemoveState {
+        at: Index,
+        state: State,
+    },
+    /// To note that a session sleeps, which had an instance between these times.
+    Slept {
+        at: Index,
+        woken: i64,
+        slept: i64,
+    },
     Delete(Index),
     /// To remove a session, and to do something else at the same time.
     DeleteBeside {
@@ -271,6 +288,10 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_u8, 0..4_u64).prop_map(|(name, count)| Step::Warm { name, count }),
         2 => (at(), at(), 0..3_u8).prop_map(|(at, of, name)| Step::Template { at, of, name }),
         1 => (0..3_u8).prop_map(Step::DropTemplate),
+        2 => (at(), state()).prop_map(|(at, state)| Step::RemoveState { at, state }),
+        2 => (at(), 0..9_i64, 0..9_i64)
+            .prop_map(|(at, woken, slept)| Step::Slept { at, woken, slept }),
+        2 => (at(), at(), trial()).prop_map(|(at, of, trial)| Step::Resume { at, of, trial }),
         1 => at().prop_map(Step::Delete),
         2 => (at(), at(), beside())
             .prop_map(|(at, of, beside)| Step::DeleteBeside { at, of, beside }),
@@ -298,6 +319,11 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 
 fn beside() -> impl Strategy<Value = Beside> {
     proptest::sample::select(vec![Beside::Reader, Beside::Writer, Beside::Copy])
+}
+
+fn trial() -> impl Strategy<Value = ResumeTrial> {
+    let all = [ResumeTrial::Resumed, ResumeTrial::Refused, ResumeTrial::Damaged];
+    proptest::sample::select(all.to_vec())
 }
 
 fn owner() -> impl Strategy<Value = AgentOwner> {

@@ -58,6 +58,8 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::ListsTheLastOfAPageAgain,
         Flaw::IgnoresTheEndOfActivity,
         Flaw::ForgetsAnEdge,
+        Flaw::KeepsRemovedStates,
+        Flaw::LosesSleeps,
     ] {
         let found = check(512, || InMemory(InMemory::new().0.with_flaw(flaw)));
         assert!(found.is_err(), "{flaw:?} is not found");

@@ -21,12 +21,18 @@ use crate::{Expect, StoreError, Transaction, Write};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::event::{Event, EventSubject};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::residence::Residence;
+use dormouse_domain::snapshot::ResumeTrial;
 use dormouse_domain::time::Timestamp;
 
 /// Transactions with more bytes than this are encoded where blocking is allowed.
 const HEAVY: usize = 64 << 10;
 /// What a new record counts for that, in bytes.
 const RECORD: usize = 1 << 10;
+
+/// How many sessions a state counts for that is removed: the committer reads its snapshots to release what
+/// they name, so few go into one group.
+const STATE: usize = 32;
 
 /// Whether it takes so long to encode that it must not happen on an async thread.
 pub(super) fn is_heavy(transaction: &Transaction) -> bool {
@@ -47,10 +53,12 @@ pub(super) fn is_heavy(transaction: &Transaction) -> bool {
 /// The principal whose things it writes: that of the host, where they are nobody's.
 pub(super) fn owner(transaction: &Transaction) -> Principal {
     let owner = transaction.writes.iter().find_map(|write| match write {
-        Write::Session { record, .. } => Some(record.owner.clone()),
+        Write::Session { record, .. } | Write::RemoveState(record) => Some(record.owner.clone()),
         Write::Template(template) => Some(template.owner.clone()),
         Write::Agent(agent, _) => agent.reference.owner.principal().cloned(),
-        Write::Turn(_)
+        Write::Slept(..)
+        | Write::ResumeTried(..)
+        | Write::Turn(_)
         | Write::RemoveSession(_)
         | Write::RemoveTemplate(..)
         | Write::RemoveAgent(_)
@@ -73,6 +81,12 @@ fn reads(transaction: &Transaction) -> bool {
 pub(super) enum EncodedWrite {
     /// A session gets this record, and with it this head.
     Session(Box<Record>, Option<NewSnapshot>),
+    /// A session gets this record, and all its snapshots are removed.
+    RemoveState(Box<Record>),
+    /// The record of a session notes that it sleeps.
+    Slept(SessionId, Residence),
+    /// A snapshot of a session notes what has come of going on from it.
+    ResumeTried(SessionId, SnapshotId, ResumeTrial, Timestamp),
     /// A turn of a session, with its number.
     Turn(SessionId, u64, Vec<u8>),
     /// A turn that is staged, with its number and the bytes of its row.
@@ -215,12 +229,15 @@ impl EncodedWrite {
                 let head = head.as_ref().map_or(0, |head| head.value.len() + 64);
                 record.front.len() + record.body.len() + head + 64
             }
+            EncodedWrite::RemoveState(record) => record.front.len() + record.body.len() + 64,
             EncodedWrite::Turn(_, _, turn) => turn.len(),
             EncodedWrite::Template(template) => template.value.len(),
             EncodedWrite::Agent(_, value) => value.len(),
             EncodedWrite::Row(key, value) => key.len() + value.as_ref().map_or(0, Vec::len),
             EncodedWrite::ForgetKeys(_, keys) => keys.iter().map(Vec::len).sum(),
-            EncodedWrite::LargeTurn(..)
+            EncodedWrite::Slept(..)
+            | EncodedWrite::ResumeTried(..)
+            | EncodedWrite::LargeTurn(..)
             | EncodedWrite::RemoveSession(_)
             | EncodedWrite::RemoveTemplate(..)
             | EncodedWrite::RemoveAgent(_)
@@ -234,16 +251,19 @@ impl EncodedWrite {
         if let EncodedWrite::LargeTurn(_, _, bytes) = self { *bytes } else { 0 }
     }
 
-    /// Whether it does nothing but remove.
+    /// Whether it does nothing but remove, and so gives back more space than it takes.
     fn removes(&self) -> bool {
         match self {
             EncodedWrite::RemoveSession(_)
+            | EncodedWrite::RemoveState(_)
             | EncodedWrite::RemoveTemplate(..)
             | EncodedWrite::RemoveAgent(_)
             | EncodedWrite::Row(_, None)
             | EncodedWrite::Expire(..)
             | EncodedWrite::ForgetKeys(..) => true,
             EncodedWrite::Session(..)
+            | EncodedWrite::Slept(..)
+            | EncodedWrite::ResumeTried(..)
             | EncodedWrite::Turn(..)
             | EncodedWrite::LargeTurn(..)
             | EncodedWrite::Template(_)
@@ -255,8 +275,11 @@ impl EncodedWrite {
     fn sessions(&self) -> usize {
         match self {
             EncodedWrite::Session(..) | EncodedWrite::RemoveSession(_) => 1,
+            EncodedWrite::RemoveState(_) => STATE,
             EncodedWrite::Expire(_, sessions) => sessions.len(),
-            EncodedWrite::Turn(..)
+            EncodedWrite::Slept(..)
+            | EncodedWrite::ResumeTried(..)
+            | EncodedWrite::Turn(..)
             | EncodedWrite::LargeTurn(..)
             | EncodedWrite::Template(_)
             | EncodedWrite::RemoveTemplate(..)

@@ -39,6 +39,7 @@ use crate::codec::{self, RecordKind};
 use crate::label::LabelKey;
 use dormouse_domain::agent::AgentRef;
 use dormouse_domain::id::SessionId;
+use dormouse_domain::residence::Residence;
 
 /// A group takes no more commits when the sessions in it that have been loaded take more than this, in
 /// bytes. The smallest slot of the log has twice as much, for what the commits bring and for the session
@@ -186,7 +187,11 @@ impl<'a> CommitGroup<'a> {
             },
             EncodedWrite::RemoveTemplate(key, name) => self.expect_template(key, name),
             EncodedWrite::RemoveAgent(agent) => self.expect_unused(agent),
-            EncodedWrite::Turn(..)
+            // Its snapshots go, and it names no head.
+            EncodedWrite::RemoveState(_)
+            | EncodedWrite::Slept(..)
+            | EncodedWrite::ResumeTried(..)
+            | EncodedWrite::Turn(..)
             | EncodedWrite::LargeTurn(..)
             | EncodedWrite::Template(_)
             | EncodedWrite::Agent(..)
@@ -200,6 +205,11 @@ impl<'a> CommitGroup<'a> {
     fn apply(&mut self, change: EncodedWrite) {
         match change {
             EncodedWrite::Session(record, head) => self.write(*record, head),
+            EncodedWrite::RemoveState(record) => self.remove_state(*record),
+            EncodedWrite::Slept(id, residence) => self.slept(id, residence),
+            EncodedWrite::ResumeTried(id, snapshot, trial, at) => {
+                self.note_resume(id, snapshot, trial, at);
+            }
             EncodedWrite::Turn(id, number, turn) => self.turn(id, number, &turn),
             EncodedWrite::LargeTurn(id, number, _) => self.large_turn(id, number),
             EncodedWrite::RemoveSession(id) => self.remove_session(id),
@@ -300,6 +310,24 @@ impl<'a> CommitGroup<'a> {
             self.rows.seal(Class::Rows, keys::turn(id, before), turns.as_bytes());
         }
         self.retain_turns(id, number);
+    }
+
+    /// Give a session a record without a head, and remove all its snapshots.
+    fn remove_state(&mut self, record: Record) {
+        let id = record.id;
+        self.write(record, None);
+        let Some(Now::Live(live)) = self.sessions.get(&id) else { return };
+        let snapshots = live.cell.snapshots.clone();
+        self.forget_all(id, &snapshots);
+    }
+
+    /// Note in the record of a session that it sleeps. What cannot be read of it is found when it is woken.
+    fn slept(&mut self, id: SessionId, residence: Residence) {
+        let Some(Now::Live(live)) = self.sessions.get_mut(&id) else { return };
+        if let Ok(body) = codec::note_residence(&live.cell.body, residence) {
+            live.cell.body = body.into();
+            live.changed = true;
+        }
     }
 
     fn remove_session(&mut self, id: SessionId) {

@@ -26,8 +26,9 @@ use dormouse_domain::id::SessionId;
 pub(super) const WITHOUT_OWNERS: u8 = 3;
 /// The layout after that.
 const WITH_OWNERS: u8 = 4;
-/// The layout that has all but keys of the API.
+/// The layouts that have all but keys of the API, and all but sessions whose state was removed.
 const WITHOUT_KEYS: u8 = 6;
+const WITH_KEYS: u8 = 7;
 
 /// What was found.
 pub(super) struct RecoveredStore {
@@ -75,8 +76,8 @@ pub(super) fn bring_up(disk: &Disk) -> Result<(), OpenError> {
             owners::give(disk, WITH_OWNERS)?;
             fronts::complete(disk)
         }
-        // The table of keys came later, and is empty here.
-        Some([WITHOUT_KEYS]) => stamp(disk),
+        // What came later is not there yet.
+        Some([WITHOUT_KEYS | WITH_KEYS]) => stamp(disk),
         // The tables that came later are empty here.
         Some(_) => fronts::complete(disk),
     }

@@ -20,7 +20,7 @@ use dormouse_domain::deadline;
 use dormouse_domain::event::{Cursor, Event};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::session::Session;
-use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::snapshot::{ResumeHistory, Snapshot};
 use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
@@ -49,6 +49,8 @@ pub(super) struct StoredSession {
     pub(super) record: Session,
     /// Those that are kept, whole, the oldest first.
     pub(super) snapshots: Vec<Snapshot>,
+    /// What has come of going on from them.
+    pub(super) resumes: BTreeMap<SnapshotId, ResumeHistory>,
     /// The end of the log before it was created.
     pub(super) before: Cursor,
 }
@@ -199,6 +201,9 @@ impl StoredData {
                 }
             }
             Write::RemoveSession(_)
+            | Write::RemoveState(_)
+            | Write::Slept(..)
+            | Write::ResumeTried(..)
             | Write::Turn(_)
             | Write::Template(_)
             | Write::Agent(..)
@@ -213,6 +218,22 @@ impl StoredData {
     fn apply(&mut self, write: Write) {
         match write {
             Write::Session { record, head } => self.put_session(Arc::unwrap_or_clone(record), head),
+            Write::RemoveState(record) => {
+                let Some(held) = self.sessions.get_mut(&record.id) else { return };
+                held.record = Arc::unwrap_or_clone(record);
+                held.snapshots.drain(..).for_each(|snapshot| self.chunks.release(&snapshot));
+            }
+            Write::Slept(id, residence) => {
+                let Some(held) = self.sessions.get_mut(&id) else { return };
+                held.record.residence = held.record.residence.noted(residence);
+            }
+            Write::ResumeTried(id, snapshot, trial, at) => {
+                let Some(held) = self.sessions.get_mut(&id) else { return };
+                if held.snapshot(snapshot).is_some() {
+                    let history = held.resumes.entry(snapshot).or_default();
+                    *history = history.after(trial, at);
+                }
+            }
             Write::Turn(turn) => {
                 let (id, number) = (turn.session, turn.number);
                 self.turns.insert((id, number), Arc::unwrap_or_clone(turn));
@@ -269,7 +290,12 @@ impl StoredData {
 
     fn put_session(&mut self, record: Session, head: Option<Snapshot>) {
         let pinned = [record.head, record.before_upgrade.as_ref().and_then(|before| before.head)];
-        let new = StoredSession { record: record.clone(), snapshots: Vec::new(), before: self.end };
+        let new = StoredSession {
+            record: record.clone(),
+            snapshots: Vec::new(),
+            resumes: BTreeMap::new(),
+            before: self.end,
+        };
         let held = self.sessions.entry(record.id).or_insert(new);
         held.record = record;
         let Some(head) = head else { return };

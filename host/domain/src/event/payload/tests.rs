@@ -74,6 +74,7 @@ fn all() -> Vec<(EventBody, String)> {
             EventBody::BudgetWarning { cost: NanoUsd(900_000_000), budget: NanoUsd(1_000_000_000) },
             r#"{"cost":0.9,"maxBudgetUsd":1.0}"#.to_owned(),
         ),
+        (EventBody::StateRemoved { head: one }, format!(r#"{{"snapshotId":"{ONE}"}}"#)),
         (EventBody::TurnStarted { turn: 7 }, r#"{"turn":7}"#.to_owned()),
         (
             EventBody::TurnCompleted { turn: 7, fuel: 90, cost },

@@ -44,6 +44,11 @@ impl<'a> Driver<'a> {
 }
 
 impl CancelSignals<'_> {
+    /// Whether the work is a turn.
+    pub(super) fn is_of_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
     /// Wait until the turn has to end: its time is up, or somebody ends it, at once or with a grace period
     /// that is over. A command never has to.
     pub(super) async fn next(&mut self) -> Cancellation {

@@ -7,6 +7,8 @@ use crate::turn::admission;
 use dormouse_domain::deadline::{self, Due};
 use dormouse_domain::event::{Event, EventBody, SleepCause};
 use dormouse_domain::inactive::NotActive;
+use dormouse_domain::residence::Residence;
+use dormouse_domain::retention;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::{InvalidTransition, Move, State, Status};
@@ -107,16 +109,30 @@ impl Driver<'_> {
     /// Commit a new record, and with it a new head where there is one. Memory follows.
     pub(super) async fn commit(
         &mut self,
-        mut after: Session,
+        after: Session,
         head: Option<Snapshot>,
+        more: impl IntoIterator<Item = Event>,
+    ) -> Result<(), StoreError> {
+        let update = |after: Arc<Session>, events| Transaction::update(after, head, events);
+        self.commit_as(update, after, more).await
+    }
+
+    /// Commit a new record by the transaction that is made of it and of the events. Memory follows.
+    pub(super) async fn commit_as(
+        &mut self,
+        transaction: impl FnOnce(Arc<Session>, Vec<Event>) -> Transaction,
+        mut after: Session,
         more: impl IntoIterator<Item = Event>,
     ) -> Result<(), StoreError> {
         let mut events = self.pending_events().await;
         events.extend(more);
         after.revision += 1;
+        if let Some(residence) = self.memory.residence() {
+            after.residence = residence;
+        }
         let after = Arc::new(after);
-        let update = Transaction::update(Arc::clone(&after), head, events);
-        if let Err(error) = self.services.store.commit(update).await {
+        let transaction = transaction(Arc::clone(&after), events);
+        if let Err(error) = self.services.store.commit(transaction).await {
             self.forget();
             return Err(error);
         }
@@ -128,12 +144,24 @@ impl Driver<'_> {
     async fn sleep(&mut self, cause: SleepCause) -> Result<(), CommandError> {
         self.save_now().await?;
         if let Some(resident) = self.memory.take_resident() {
-            let Resident { session, guest, used_at, .. } = *resident;
+            let Resident { session, guest, used_at, residence, .. } = *resident;
             drop(guest);
-            self.services.note_slept(&session, cause, used_at);
+            self.note_slept(&session, residence, cause, used_at);
             self.registry.note_residency(self.id, Residency::Asleep);
         }
         Ok(())
+    }
+
+    /// Note that the session has gone to sleep, whose instance was dropped.
+    pub(super) fn note_slept(
+        &mut self,
+        session: &Session,
+        residence: Residence,
+        cause: SleepCause,
+        used_at: Timestamp,
+    ) {
+        let slept = self.services.note_slept(session, residence, cause, used_at);
+        self.memory.note_slept(slept);
     }
 
     async fn wake_by_hand(&mut self) -> Result<(), CommandError> {
@@ -165,22 +193,47 @@ impl Driver<'_> {
 
     async fn do_what_is_due(&mut self) -> CommandResult {
         let now = self.services.clock.now();
+        let mut may_remove = true;
         // A move may bring the next deadline nearer, and that may have come as well.
         while let Some(session) = self.memory.session()
-            && let Some((at, due)) = deadline::next(session)
+            && let Some((at, due)) = self.next_due(session, may_remove)
             && at <= now
         {
             match due {
                 Due::Move(step) => self.make_moves(vec![step]).await?,
                 Due::IdleWarning { end } => self.warn_of_idling(end, now).await?,
-                Due::Removal if self.services.may_remove(at) => {
+                Due::StateRemoval => match self.remove_state(now).await {
+                    // Its instance has what no snapshot holds: it stays, and so does what there is to go back to.
+                    Err(CommandError::Unsaved(_)) => may_remove = false,
+                    removed => removed?,
+                },
+                Due::Removal => {
                     self.delete().await?;
                     return Ok(None);
                 }
-                Due::Removal => break,
             }
         }
         Ok(self.memory.session().cloned())
+    }
+
+    /// What is due next for this session. A removal that has to wait is not.
+    fn next_due(&self, session: &Session, may_remove: bool) -> Option<(Timestamp, Due)> {
+        let may_be = |at| may_remove && self.services.may_remove(at);
+        match deadline::next(session) {
+            Some((at, due)) if due.removes() && !may_be(at) => deadline::next_but_removals(session),
+            next => next,
+        }
+    }
+
+    /// Remove the state that nobody has used for as long as it is kept. A session that has an instance goes to
+    /// sleep first.
+    async fn remove_state(&mut self, now: Timestamp) -> Result<(), CommandError> {
+        self.sleep(SleepCause::Idle).await?;
+        let before = self.record()?;
+        let (after, events) = retention::remove_state(&before, now);
+        self.commit_as(Transaction::remove_state, after, events).await?;
+        metrics::counter!("dormouse_states_removed_total").increment(1);
+        Ok(())
     }
 
     /// Remove the session if it was not active since this time.

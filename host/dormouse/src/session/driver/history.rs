@@ -8,11 +8,11 @@ use dormouse_domain::event::{Event, EventBody, ResumeCause, SessionUpdate};
 use dormouse_domain::id::SnapshotId;
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::session::{ResumeFallback, Session};
-use dormouse_domain::snapshot::{DamagedSnapshot, GuestState, Snapshot};
+use dormouse_domain::snapshot::{DamagedSnapshot, GuestState, ResumeTrial, Snapshot};
 use dormouse_domain::state::{Cause, Move, Status};
 use dormouse_domain::transition;
 use dormouse_sandbox::{Instance, Saved};
-use dormouse_store::{SnapshotDetail, StoreError};
+use dormouse_store::{SnapshotDetail, StoreError, Transaction};
 
 use super::memory::{LoadedHead, SessionMemory};
 use super::{Driver, WakeError};
@@ -81,7 +81,7 @@ impl Driver<'_> {
         let head = self.go_back(&mut after, target).await?;
         let body = EventBody::SessionUpdated(SessionUpdate::Rewound { to: target });
         let event = Event::session(&after, head.taken_at, body);
-        self.commit(after, Some(head), [event]).await?;
+        self.commit_trial(after, Some(head), [event], (target, ResumeTrial::Resumed)).await?;
         self.drop_guest();
         Ok(())
     }
@@ -112,12 +112,33 @@ impl Driver<'_> {
         {
             *from = head.as_ref().and_then(|head| head.parent);
         }
-        let moved = head.is_some();
-        self.commit(after, head, event).await?;
-        if moved {
-            self.drop_guest();
+        match target {
+            Some(target) => {
+                let trial = (target, ResumeTrial::Resumed);
+                self.commit_trial(after, head, event, trial).await?;
+                self.drop_guest();
+            }
+            None => self.commit(after, None, event).await?,
         }
         Ok(())
+    }
+
+    /// Commit a new record, and note what has come of going on from a snapshot of the session.
+    async fn commit_trial(
+        &mut self,
+        after: Session,
+        head: Option<Snapshot>,
+        more: impl IntoIterator<Item = Event>,
+        (snapshot, trial): (SnapshotId, ResumeTrial),
+    ) -> Result<(), StoreError> {
+        let tried = self.tried(snapshot, trial);
+        let update =
+            |after: Arc<Session>, events| Transaction::update(after, head, events).and(tried);
+        self.commit_as(update, after, more).await
+    }
+
+    fn tried(&self, snapshot: SnapshotId, trial: ResumeTrial) -> Transaction {
+        Transaction::resume_tried(self.id, snapshot, trial, self.services.clock.now())
     }
 
     /// That a session in error can be woken from its head.
@@ -143,6 +164,7 @@ impl Driver<'_> {
             Ok(Some(kept)) if kept.session == self.id => kept,
             Ok(_) => return Err(CommandError::NoSnapshot(target)),
             Err(StoreError::Damaged(_)) => {
+                self.services.store.commit(self.tried(target, ResumeTrial::Damaged)).await?;
                 let newest_good = self.newest_good(after).await?.map(|good| good.id);
                 return Err(DamagedSnapshot { snapshot: target, newest_good }.into());
             }
@@ -184,7 +206,7 @@ impl Driver<'_> {
                 {
                     *damage = Some(damaged.clone());
                 }
-                self.commit(after, None, event).await?;
+                self.commit_trial(after, None, event, (snapshot, ResumeTrial::Damaged)).await?;
                 self.drop_guest();
                 return Err(damaged.into());
             }
@@ -192,7 +214,7 @@ impl Driver<'_> {
         after.set_head(head.as_ref());
         let way_back = ResumeCause::Damage { fallback, damage: damaged };
         let event = Event::session(&after, now, EventBody::SessionResumed(way_back));
-        self.commit(after, head, [event]).await?;
+        self.commit_trial(after, head, [event], (snapshot, ResumeTrial::Damaged)).await?;
         self.preparation.head = LoadedHead::Unread;
         Ok(self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?)
     }

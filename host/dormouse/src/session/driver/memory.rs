@@ -6,6 +6,7 @@ use super::{GuestInstance, Resident};
 use crate::session::residents::InstantiationPermit;
 use dormouse_base::fair_queue::Waiter;
 use dormouse_domain::id::SnapshotId;
+use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::time::Timestamp;
@@ -20,6 +21,8 @@ pub(super) enum SessionMemory {
         session: Arc<Session>,
         /// An instance was made since the last commit and is gone, and no event tells of it yet.
         woken: bool,
+        /// When the session had an instance. The next commit has it in the record.
+        residence: Residence,
     },
     /// The record, with the instance that belongs to it.
     Resident(Box<Resident>),
@@ -56,9 +59,28 @@ impl SessionMemory {
     /// Take the record that was just read or committed. The instance stays.
     pub(super) fn set_session(&mut self, new: Arc<Session>) {
         match self {
-            SessionMemory::Unknown => *self = SessionMemory::Asleep { session: new, woken: false },
+            SessionMemory::Unknown => {
+                let residence = new.residence;
+                *self = SessionMemory::Asleep { session: new, woken: false, residence };
+            }
             SessionMemory::Asleep { session, .. } => *session = new,
             SessionMemory::Resident(resident) => resident.session = new,
+        }
+    }
+
+    /// When the session had an instance. The next commit has it in the record.
+    pub(super) fn residence(&self) -> Option<Residence> {
+        match self {
+            SessionMemory::Unknown => None,
+            SessionMemory::Asleep { residence, .. } => Some(*residence),
+            SessionMemory::Resident(resident) => Some(resident.residence),
+        }
+    }
+
+    /// Note when the session had an instance, which is gone.
+    pub(super) fn note_slept(&mut self, slept: Residence) {
+        if let SessionMemory::Asleep { residence, .. } = self {
+            *residence = slept;
         }
     }
 
@@ -71,10 +93,13 @@ impl SessionMemory {
         woken: bool,
     ) {
         let woken = self.take_woken() || woken;
+        let before = self.residence().unwrap_or(session.residence);
+        let residence = before.woken(used_at, session.last_activity_at);
         *self = SessionMemory::Resident(Box::new(Resident {
             session,
             guest,
             used_at,
+            residence,
             woken,
             stuck: false,
         }));
@@ -85,7 +110,8 @@ impl SessionMemory {
         match std::mem::replace(self, SessionMemory::Unknown) {
             SessionMemory::Resident(resident) => {
                 let (session, woken) = (Arc::clone(&resident.session), resident.woken);
-                *self = SessionMemory::Asleep { session, woken };
+                let residence = resident.residence;
+                *self = SessionMemory::Asleep { session, woken, residence };
                 Some(resident)
             }
             other @ (SessionMemory::Unknown | SessionMemory::Asleep { .. }) => {

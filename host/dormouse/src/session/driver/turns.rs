@@ -157,6 +157,10 @@ impl Driver<'_> {
         let mut events = self.pending_events().await;
         events.append(&mut commit.events);
         commit.events = events;
+        if let Some(residence) = self.memory.residence() {
+            // Nobody else has it yet: nothing is copied.
+            Arc::make_mut(&mut commit.session).residence = residence;
+        }
         let (after, turn) = (Arc::clone(&commit.session), Arc::clone(&commit.turn));
         let mut transaction = Transaction::turn(commit);
         if let Some(key) = key {

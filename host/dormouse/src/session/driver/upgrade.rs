@@ -41,6 +41,7 @@ impl Driver<'_> {
             agent: before.profile.agent.clone(),
             head: before.head,
             head_parent: before.head_parent,
+            state_bytes: before.state_bytes,
         });
         // All of it is saved, and the rehearsal may need its place.
         self.drop_guest();

@@ -13,7 +13,7 @@ use super::cancel::CancelSignals;
 use super::memory::{LoadedHead, Reserve, SessionMemory};
 use super::{Driver, WakeError};
 use crate::session::registry::Registry;
-use crate::session::residents::{GuestInstance, InstancePermit, InstantiationPermit};
+use crate::session::residents::{GuestInstance, InstancePermit, InstantiationPermit, UserPlace};
 use dormouse_base::fair_queue::Waiter;
 use dormouse_base::memory::Account;
 use dormouse_domain::event::SleepCause;
@@ -47,7 +47,7 @@ impl Driver<'_> {
         if self.memory.session().is_none()
             && let Some(session) = self.services.store.session(self.id).await?
         {
-            self.memory.set_session(Arc::new(session));
+            self.take_record(session);
         }
         self.memory.session().ok_or(WakeError::NotFound)
     }
@@ -60,10 +60,18 @@ impl Driver<'_> {
                 let wake_state = self.services.store.wake_state(self.id).await?;
                 let (head, session) = LoadedHead::of(wake_state.ok_or(WakeError::NotFound)?);
                 self.preparation.head = head;
-                self.memory.set_session(Arc::new(session));
+                self.take_record(session);
             }
         }
         self.load_record().await
+    }
+
+    /// Take a record that was just read, with the sleep that the store may not know yet.
+    fn take_record(&mut self, mut session: Session) {
+        if let Some(residence) = self.services.slept.residence(self.id) {
+            session.residence = residence;
+        }
+        self.memory.set_session(Arc::new(session));
     }
 
     /// The head of this record, read where it is not in memory.
@@ -84,13 +92,14 @@ impl Driver<'_> {
             return Ok(());
         }
         let session = Arc::clone(cancel.bound(self.load()).await??);
+        let place = self.user_place(&session, cancel).await?;
         self.registry.note_residency(self.id, Residency::Waking);
         let begun = self.services.clock.monotonic();
         let made = self.make(&session, None, cancel).await;
         self.release_head();
         let residency = if made.is_ok() { Residency::Resident } else { Residency::Asleep };
         self.registry.note_residency(self.id, residency);
-        let guest = made?;
+        let guest = GuestInstance { user_place: place, ..made? };
         let woken = session.head.is_some();
         if woken {
             metrics::counter!("dormouse_wakes_total").increment(1);
@@ -99,6 +108,34 @@ impl Driver<'_> {
         }
         self.memory.set_guest(session, guest, self.services.clock.now(), woken);
         Ok(())
+    }
+
+    /// A place for one more instance of the user of this session, made free where none is. Where all sessions of
+    /// that user are at work, the driver waits until one is not, and holds nothing meanwhile: a turn for as long
+    /// as it has time.
+    async fn user_place(
+        &mut self,
+        session: &Session,
+        cancel: &mut CancelSignals<'_>,
+    ) -> Result<Option<UserPlace>, WakeError> {
+        let (services, registry) = (self.services, self.registry);
+        let Some(user) = services.residents.user(session) else { return Ok(None) };
+        if let Some(place) = user.take() {
+            return Ok(Some(place));
+        }
+        self.preparation.head = LoadedHead::Unread;
+        self.preparation.instantiation = None;
+        let waiter = user.waiter();
+        registry.make_room_of(&user);
+        let until = match cancel.is_of_turn() {
+            true => Timestamp::NEVER,
+            false => services.clock.now().after(MAX_QUEUE_WAIT),
+        };
+        let mut timeout = std::pin::pin!(services.clock.sleep_until(until));
+        let before = registry.note_waiting(self.id, until);
+        let waited = wait(cancel, waiter.place(), timeout.as_mut()).await;
+        registry.note_waited(self.id, before);
+        waited.map(Some)
     }
 
     /// Let the idle instance pay for all that it has. Answers whether there still is one: where memory is
@@ -112,8 +149,9 @@ impl Driver<'_> {
         }
         if resident.session.unsaved_turns == 0 {
             let (session, used_at) = (Arc::clone(&resident.session), resident.used_at);
+            let residence = resident.residence;
             self.drop_guest();
-            self.services.note_slept(&session, SleepCause::Memory, used_at);
+            self.note_slept(&session, residence, SleepCause::Memory, used_at);
             return Ok(false);
         }
         let mut waiter = queue.waiter(&resident.session.owner);
@@ -201,7 +239,7 @@ impl Driver<'_> {
             match cancel.bound(revive(code, grant, account, state)).await? {
                 Ok(instance) => {
                     let permit = resources.instance.take().ok_or(WakeError::OutOfMemory)?;
-                    return Ok(GuestInstance { instance, permit });
+                    return Ok(GuestInstance { instance, permit, user_place: None });
                 }
                 Err(Fault::HostOutOfMemory { needed }) => {
                     let most = services.memory_of_instances();

@@ -7,7 +7,9 @@ use minicbor::{CborLen, Decode, Encode};
 use crate::label::LabelKey;
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
+use dormouse_domain::residence::Residence;
 use dormouse_domain::state::{Reason, Resumable, State};
+use dormouse_domain::time::Timestamp;
 
 /// The key of a label that the body has.
 #[derive(Encode, Decode, CborLen)]
@@ -91,6 +93,23 @@ pub(super) struct LimitsRow {
     sleep_after: Option<Duration>,
     #[n(9)]
     idle_grace: Option<Duration>,
+    /// Absent: as long as the session.
+    #[n(10)]
+    state_kept: Option<Duration>,
+}
+
+/// When a session had an instance.
+#[derive(Encode, Decode, CborLen)]
+pub(super) struct ResidenceRow {
+    #[n(0)]
+    woken_at: Option<i64>,
+    #[n(1)]
+    slept_at: Option<i64>,
+    /// In milliseconds.
+    #[n(2)]
+    resident: u64,
+    #[n(3)]
+    is_open: bool,
 }
 
 impl LabelRow {
@@ -177,6 +196,7 @@ impl LimitsRow {
             max_lifetime: limits.max_lifetime,
             sleep_after: limits.sleep_after,
             idle_grace: limits.idle_grace,
+            state_kept: limits.state_kept,
         }
     }
 
@@ -192,6 +212,28 @@ impl LimitsRow {
             max_lifetime: self.max_lifetime,
             sleep_after: self.sleep_after,
             idle_grace: self.idle_grace,
+            state_kept: self.state_kept,
+        }
+    }
+}
+
+impl ResidenceRow {
+    pub(super) fn of(residence: Residence) -> Option<ResidenceRow> {
+        let Residence { woken_at, slept_at, resident, is_open } = residence;
+        (residence != Residence::default()).then(|| ResidenceRow {
+            woken_at: woken_at.map(|at| at.0),
+            slept_at: slept_at.map(|at| at.0),
+            resident: u64::try_from(resident.as_millis()).unwrap_or(u64::MAX),
+            is_open,
+        })
+    }
+
+    pub(super) fn residence(self) -> Residence {
+        Residence {
+            woken_at: self.woken_at.map(Timestamp),
+            slept_at: self.slept_at.map(Timestamp),
+            resident: Duration::from_millis(self.resident),
+            is_open: self.is_open,
         }
     }
 }

@@ -11,6 +11,8 @@ use super::{CommitGroup, Now};
 use crate::StoreError;
 use crate::codec::{self, RecordKind};
 use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::snapshot::ResumeTrial;
+use dormouse_domain::time::Timestamp;
 
 impl CommitGroup<'_> {
     /// Whether the head that comes with a record can be kept, and the head that it names is there.
@@ -90,6 +92,33 @@ impl CommitGroup<'_> {
         self.rows.remove(key);
         self.rows.remove(keys::holder(snapshot));
         Ok(count)
+    }
+
+    /// Note in the row of a snapshot what has come of going on from it. One that is not kept, or cannot be read,
+    /// notes nothing.
+    pub(super) fn note_resume(
+        &mut self,
+        id: SessionId,
+        snapshot: SnapshotId,
+        trial: ResumeTrial,
+        at: Timestamp,
+    ) {
+        let kept = self.live(id).map(|live| &live.cell.snapshots);
+        if !kept.is_ok_and(|kept| kept.iter().any(|kept| kept.id == snapshot)) {
+            return;
+        }
+        let key = keys::snapshot(id, snapshot);
+        let Ok(Some(sealed)) = self.rows.get(&key) else { return };
+        let noted = codec::unseal(RecordKind::Snapshot, &key, &sealed).and_then(|value| {
+            let cell = SnapshotCell::read(&value)?;
+            let outline = codec::note_resume(cell.outline, trial, at)?;
+            let mut value = Vec::new();
+            SnapshotCell { outline: &outline, ..cell }.write(&mut value);
+            Ok(value)
+        });
+        if let Ok(value) = noted {
+            self.rows.seal(Class::Head, key, &value);
+        }
     }
 
     /// Keep a template, in place of one with the same key.

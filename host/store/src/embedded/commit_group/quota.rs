@@ -47,7 +47,10 @@ impl CommitGroup<'_> {
                     && **record.facts.owner() == *owner.0
                     && (label.is_none() || label == record.facts.user())
             }
-            EncodedWrite::Turn(..)
+            EncodedWrite::RemoveState(_)
+            | EncodedWrite::Slept(..)
+            | EncodedWrite::ResumeTried(..)
+            | EncodedWrite::Turn(..)
             | EncodedWrite::LargeTurn(..)
             | EncodedWrite::RemoveSession(_)
             | EncodedWrite::Template(_)

@@ -45,8 +45,9 @@ use dormouse_domain::id::SessionId;
 /// | 4 | agents by owner | as from 5 |
 /// | 5 | idempotency keys | `fronts` tells the fronts of sessions what their bodies have; lists of chunks of before are read as they are |
 /// | 6 | lists by all labels, and statistics; blobs that name blobs, and a list of those to be released | nothing is written anew |
-/// | 7 | keys of the API | it is the present one |
-pub(super) const LAYOUT: u8 = 7;
+/// | 7 | keys of the API | nothing is written anew |
+/// | 8 | sessions whose state was removed | it is the present one |
+pub(super) const LAYOUT: u8 = 8;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.
@@ -136,6 +137,13 @@ pub(super) fn encode(
         Write::Session { record, head } => {
             let head = head.map(|head| placer.snapshot(record.id, head));
             EncodedWrite::Session(Box::new(sessions::record(&record)?), head)
+        }
+        Write::RemoveState(record) => {
+            EncodedWrite::RemoveState(Box::new(sessions::record(&record)?))
+        }
+        Write::Slept(id, residence) => EncodedWrite::Slept(id, residence),
+        Write::ResumeTried(id, snapshot, trial, at) => {
+            EncodedWrite::ResumeTried(id, snapshot, trial, at)
         }
         Write::Turn(turn) => turns::encode(placer, &turn),
         Write::RemoveSession(id) => EncodedWrite::RemoveSession(id),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::retention::without_state;
 use super::*;
 use crate::codec;
 use crate::embedded::engine::{Batch, Class};
@@ -269,6 +270,10 @@ async fn a_damaged_head_leaves_the_record_and_the_snapshots_before_it() {
         store.commit(Transaction::update(back, None, Vec::new())).await.expect("it is committed");
         let wake_state = store.wake_state(first.id).await.expect("it reads").expect("it is there");
         assert_eq!((wake_state.head, wake_state.damage), (good.snapshot.clone(), None), "{damage}");
+        let removal =
+            Transaction::remove_state(without_state(&wake_state.session).into(), Vec::new());
+        store.commit(removal).await.expect("its state is removed");
+        assert_eq!(store.snapshots(first.id).await.expect("it reads"), [], "{damage}");
         store
             .commit(Transaction::remove_session(first.id, Vec::new()))
             .await

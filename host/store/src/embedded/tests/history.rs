@@ -110,6 +110,7 @@ async fn the_newest_snapshots_are_kept_and_the_head_whatever_its_age() {
         agent: back.profile.agent.clone(),
         head: Some(all[3].id),
         head_parent: None,
+        state_bytes: None,
     });
     store
         .commit(Transaction::update(back.clone(), None, Vec::new()))
@@ -385,8 +386,12 @@ async fn an_agent_stays_while_a_session_may_go_back_to_it() {
         .expect("it is kept");
     let now = created(&store, 1).await;
     let mut upgraded = next(&now);
-    upgraded.before_upgrade =
-        Some(BeforeUpgrade { agent: old.reference.clone(), head: None, head_parent: None });
+    upgraded.before_upgrade = Some(BeforeUpgrade {
+        agent: old.reference.clone(),
+        head: None,
+        head_parent: None,
+        state_bytes: None,
+    });
     store
         .commit(Transaction::update(upgraded.clone(), None, Vec::new()))
         .await

@@ -6,13 +6,60 @@ use std::time::Duration;
 use super::audit::audit;
 use super::*;
 use crate::Store;
-use crate::embedded::keys;
+use crate::embedded::{keys, upkeep};
+use crate::upkeep::Finding;
 use dormouse_domain::event::Cursor;
 
 const DAY: i64 = 24 * 3600 * 1000;
 
 fn keeping(retention: Retention) -> Embedded {
     Embedded::temporary(Options { retention, ..small() }).expect("it opens")
+}
+
+/// The next record of a session, once its state is removed.
+pub(super) fn without_state(before: &Session) -> Session {
+    let mut session = next(before);
+    session.set_head(None);
+    session.before_upgrade = None;
+    session.state_removed_at = Some(Timestamp(DAY));
+    session
+}
+
+#[tokio::test]
+async fn a_state_goes_with_all_that_it_alone_has_and_a_repair_leaves_its_session_as_it_is() {
+    let root = tempfile::tempdir().expect("there is room");
+    let store = open(root.path());
+    let (first, other) = (session(1), session(2));
+    for session in [&first, &other] {
+        let creation = Transaction::create(new(session.clone()), Vec::new());
+        store.commit(creation).await.expect("it is created");
+    }
+    // Both have the same data in a blob, and the first one some of its own.
+    let mut now = first;
+    for size in [100_000, 200_000] {
+        let commit = turn(&now, 1, size);
+        now = Session::clone(&commit.session);
+        store.commit(Transaction::turn(commit)).await.expect("it is committed");
+    }
+    store.commit(Transaction::turn(turn(&other, 1, 100_000))).await.expect("it is committed");
+    super::audit::settle(&store).await;
+    assert_eq!((audit(&store).snapshots, audit(&store).blobs), (3, 2));
+    let without = without_state(&now);
+    let removal = Transaction::remove_state(without.clone().into(), Vec::new());
+    store.commit(removal).await.expect("it is committed");
+    super::audit::settle(&store).await;
+    assert_eq!((audit(&store).snapshots, audit(&store).blobs), (1, 1));
+    store.close().await.expect("it closes");
+
+    let report = upkeep::check(root.path(), small()).expect("it is checked");
+    // The agents that they refer to are not there: that is all.
+    let is_other = |finding: &&Finding| !finding.what.contains("its agent");
+    assert_eq!(report.findings.iter().filter(is_other).count(), 0, "{:?}", report.findings);
+    upkeep::repair(root.path(), small()).expect("it is repaired");
+    let store = open(root.path());
+    assert_eq!(store.session(without.id).await.expect("it reads"), Some(without.clone()));
+    assert_eq!(numbers(&store, without.id).await, [1, 2]);
+    store.close().await.expect("it closes");
 }
 
 /// A turn at this time, with a snapshot whose name was made then.

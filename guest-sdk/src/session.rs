@@ -1,6 +1,8 @@
 //! What an agent may know of the session that it serves.
 
-use serde::de::DeserializeOwned;
+use std::fmt;
+
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::Host;
 
@@ -69,7 +71,67 @@ impl<'a> Session<'a> {
     pub fn context<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.host.backend().context())
     }
+
+    /// The checkpoint of the session, which the agent or its clients have set, or `None`.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{prelude::*, testing::MockHost};
+    /// # let mock = MockHost::new();
+    /// # let host = mock.host();
+    /// # fn of(host: &Host) -> Result<()> {
+    /// host.session().set_checkpoint(&json!({ "step": 3 }))?;
+    /// let checkpoint: Option<Value> = host.session().checkpoint()?;
+    /// # assert_eq!(checkpoint, Some(json!({ "step": 3 })));
+    /// # Ok(())
+    /// # }
+    /// # of(host).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the checkpoint is not of the shape of `T`.
+    pub fn checkpoint<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
+        self.host.backend().checkpoint().map(|text| serde_json::from_str(&text)).transpose()
+    }
+
+    /// Sets the checkpoint of the session, in the place of the last. It is kept with the turn: when the
+    /// turn fails, the last one stays.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Invalid`] when the value has no form as a JSON object,
+    /// [`CheckpointError::TooLarge`] when it has more bytes than a checkpoint may take.
+    pub fn set_checkpoint<T: Serialize + ?Sized>(
+        &self,
+        checkpoint: &T,
+    ) -> Result<(), CheckpointError> {
+        let text = serde_json::to_string(checkpoint)
+            .map_err(|error| CheckpointError::Invalid(error.to_string()))?;
+        self.host.backend().set_checkpoint(&text)
+    }
 }
+
+/// Why a checkpoint was not set. The last one stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckpointError {
+    /// It has more bytes than this.
+    TooLarge(u64),
+    /// It is not a JSON object. The text says why.
+    Invalid(String),
+}
+
+impl fmt::Display for CheckpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CheckpointError::TooLarge(bytes) => write!(f, "a checkpoint may take {bytes} bytes"),
+            CheckpointError::Invalid(reason) => {
+                write!(f, "the checkpoint is not a JSON object: {reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for CheckpointError {}
 
 /// How a session is hosted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! A session is created, spoken to, and keeps its state.
 
 use dormouse::{
-    FailureCode, Fork, NewSession, Part, Pattern, SendError, SessionId, SessionQuery, Status,
-    TurnRecord, Unavailable,
+    FailureCode, Fork, ManualClock, NewSession, Part, Pattern, SendError, SessionId, SessionQuery,
+    Status, TurnRecord, Unavailable,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -107,6 +107,33 @@ async fn an_agent_knows_its_session() {
     for expected in [session.id().to_string().as_str(), "topic", "7"] {
         assert!(text.contains(expected), "{expected} is missing in {text}");
     }
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn the_checkpoint_that_an_agent_sets_outlives_its_host_and_is_no_larger_than_one_of_a_client()
+{
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new();
+    let test = TestHost::on(directory.path(), &clock).await;
+    let session = test.session(&guests::DESCRIBES_ITS_SESSION).await;
+    let (id, kept) = (session.id(), r#"{"step":1}"#);
+    assert_eq!(session.send(format!("keep {kept}").as_str()).await.unwrap().text(), kept);
+    // Shorter than a checkpoint may be, but not as the host would keep it.
+    let grows = format!("keep {{\"a\":[{}0]}}", "1E5,".repeat(13_000));
+    for refused in ["keep 7", "keep [1]", grows.as_str()] {
+        let error = session.send(refused).await.expect_err("it is no checkpoint").to_string();
+        assert!(error.contains("checkpoint"), "{error}");
+    }
+    test.shut_down().await;
+    let test = TestHost::on(directory.path(), &clock).await;
+    let session = test.host.sessions().get(id);
+    assert_eq!(session.send("checkpoint").await.unwrap().text(), kept);
+    let info = session.info().await.unwrap();
+    assert_eq!(
+        info.session.checkpoint.as_ref().map(|object| object["step"].clone()),
+        Some(1.into())
+    );
     test.shut_down().await;
 }
 

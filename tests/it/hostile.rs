@@ -18,7 +18,7 @@ const FUEL: u64 = 60_000_000;
 /// These call nothing.
 const NO_CALLS: [&str; 2] = ["nothing", "fill"];
 /// What one call costs at least, where that is not [`CALL`]: by bytes and by items.
-const DEAR: [(&str, u64); 12] = [
+const DEAR: [(&str, u64); 14] = [
     ("memory.grow", 250),
     ("random.get-random-bytes", 1 << 20),
     ("insecure.get-insecure-random-bytes", 1 << 20),
@@ -31,6 +31,8 @@ const DEAR: [(&str, u64); 12] = [
     ("output-stream.blocking-write-zeroes-and-flush", 4096),
     ("poll.poll", 100 * 400),
     ("session.get-context", 40_000),
+    ("session.get-checkpoint", 8 * 64_000),
+    ("session.set-checkpoint", 100 * 64_000),
 ];
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::{
     bindings::handler::dormouse::agent as imports,
     log::Level,
     output,
-    session::{Limits, NanoUsd, Pattern, Usage},
+    session::{CheckpointError, Limits, NanoUsd, Pattern, Usage},
 };
 
 #[derive(Debug)]
@@ -66,6 +66,18 @@ impl Backend {
 
     pub(crate) fn context(&self) -> String {
         imports::session::get_context()
+    }
+
+    pub(crate) fn checkpoint(&self) -> Option<String> {
+        imports::session::get_checkpoint()
+    }
+
+    pub(crate) fn set_checkpoint(&self, checkpoint: &str) -> Result<(), CheckpointError> {
+        use imports::session::CheckpointError as Refused;
+        imports::session::set_checkpoint(checkpoint).map_err(|refused| match refused {
+            Refused::TooLarge(bytes) => CheckpointError::TooLarge(bytes),
+            Refused::Invalid(reason) => CheckpointError::Invalid(reason),
+        })
     }
 
     pub(crate) fn stream_text(&self, delta: &str) -> Result<(), output::Error> {

@@ -68,6 +68,7 @@ impl MockHost {
             usage: Usage::default(),
             uncounted: 0,
             context: Value::Object(serde_json::Map::new()),
+            checkpoint: None,
             output_limit: 1 << 20,
             output_used: 0,
             text: String::new(),
@@ -130,6 +131,19 @@ impl MockHost {
         self
     }
 
+    /// Sets the checkpoint.
+    ///
+    /// # Panics
+    ///
+    /// When the checkpoint is not a JSON object.
+    #[must_use]
+    pub fn with_checkpoint(self, checkpoint: impl Serialize) -> Self {
+        let checkpoint = serde_json::to_value(checkpoint).expect("a checkpoint has a form in JSON");
+        assert!(checkpoint.is_object(), "a checkpoint is a JSON object");
+        self.world().checkpoint = Some(checkpoint);
+        self
+    }
+
     /// Sets how many bytes a turn may stream: 1 MiB unless it is set.
     #[must_use]
     pub fn with_output_limit(self, bytes: u64) -> Self {
@@ -167,8 +181,12 @@ impl MockHost {
             turn.number = world.usage.turns + world.uncounted + 1;
             turn.id = format!("turn-{}", turn.number);
         }
+        let checkpoint = self.checkpoint();
         let answer = agent.dispatch(&turn, &self.host);
         let mut world = self.world();
+        if answer.is_err() {
+            world.checkpoint = checkpoint;
+        }
         match answer {
             Err(crate::Error::Invalid(_) | crate::Error::Declined) => world.uncounted += 1,
             Ok(_) | Err(crate::Error::Failed(_)) => world.usage.turns += 1,
@@ -208,6 +226,11 @@ impl MockHost {
     /// The events that the agent streamed in the last turn.
     pub fn events(&self) -> Vec<Event> {
         self.world().events.clone()
+    }
+
+    /// The checkpoint, as the last turn that did not fail has left it.
+    pub fn checkpoint(&self) -> Option<Value> {
+        self.world().checkpoint.clone()
     }
 
     /// The lines that the agent logged in all turns.

@@ -7,8 +7,11 @@ use serde_json::Value;
 use crate::{
     log::Level,
     output,
-    session::{Limits, Pattern, Usage},
+    session::{CheckpointError, Limits, Pattern, Usage},
 };
+
+/// The most bytes of a checkpoint, as each host has it.
+const MAX_CHECKPOINT: usize = 64 * 1024;
 
 /// An event that an agent streamed.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +43,7 @@ pub(super) struct World {
     /// Turns that had a number and did not count.
     pub(super) uncounted: u64,
     pub(super) context: Value,
+    pub(super) checkpoint: Option<Value>,
     pub(super) output_limit: u64,
     pub(super) output_used: u64,
     pub(super) text: String,
@@ -85,6 +89,22 @@ impl Backend {
 
     pub(crate) fn context(&self) -> String {
         self.0.borrow().context.to_string()
+    }
+
+    pub(crate) fn checkpoint(&self) -> Option<String> {
+        self.0.borrow().checkpoint.as_ref().map(Value::to_string)
+    }
+
+    pub(crate) fn set_checkpoint(&self, checkpoint: &str) -> Result<(), CheckpointError> {
+        if checkpoint.len() > MAX_CHECKPOINT {
+            return Err(CheckpointError::TooLarge(MAX_CHECKPOINT as u64));
+        }
+        match serde_json::from_str(checkpoint) {
+            Ok(object @ Value::Object(_)) => self.0.borrow_mut().checkpoint = Some(object),
+            Ok(_) => return Err(CheckpointError::Invalid("it is not an object".to_owned())),
+            Err(error) => return Err(CheckpointError::Invalid(error.to_string())),
+        }
+        Ok(())
     }
 
     pub(crate) fn stream_text(&self, delta: &str) -> Result<(), output::Error> {

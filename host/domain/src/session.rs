@@ -123,7 +123,8 @@ impl Session {
 }
 
 /// What a document takes as JSON, which is how it is stored, in bytes.
-pub(crate) fn bytes_of(document: &JsonObject) -> usize {
+#[must_use]
+pub fn bytes_of(document: &JsonObject) -> usize {
     // A map of JSON values always prints.
     serde_json::to_vec(document).map_or(usize::MAX, |text| text.len())
 }

@@ -17,6 +17,7 @@ use super::memory::Limiter;
 use super::world::{SessionView, World};
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::Account;
+use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{Delta, Part};
 
@@ -63,6 +64,16 @@ impl CallContext {
     /// What the agent may know of its session.
     pub(super) fn session(&self) -> SessionView<'_> {
         self.world.session()
+    }
+
+    /// The checkpoint of the session.
+    pub(super) fn checkpoint(&self) -> Option<&JsonObject> {
+        self.world.checkpoint()
+    }
+
+    /// Replace the checkpoint of the session.
+    pub(super) fn set_checkpoint(&mut self, checkpoint: JsonObject) {
+        self.world.set_checkpoint(checkpoint);
     }
 
     /// Stream a piece that was counted.

@@ -26,6 +26,12 @@ pub trait World: Any + Send {
     /// What the agent may know of its session. The same for all of the call.
     fn session(&self) -> SessionView<'_>;
 
+    /// The checkpoint of the session: the one that was set last, in this call or before it.
+    fn checkpoint(&self) -> Option<&Map<String, Value>>;
+
+    /// Take a new checkpoint. The host writes it with `MAX_DOCUMENT` bytes at most.
+    fn set_checkpoint(&mut self, checkpoint: Map<String, Value>);
+
     /// What the wall clock of the guest says.
     fn now(&mut self) -> Timestamp;
 

@@ -72,6 +72,31 @@ async fn the_agent_reads_the_context_that_a_patch_has_made() {
 }
 
 #[tokio::test]
+async fn an_agent_sets_the_checkpoint_with_its_turn_and_a_turn_that_fails_does_not() {
+    let server = TestServer::new().await;
+    let id = server.session(&guests::DESCRIBES_ITS_SESSION, json!({})).await;
+    let ask = async |text: &str| {
+        let (_, answer) = server.client.message(&id, text).await.unwrap();
+        serde_json::from_str::<Value>(answer["response"]["content"].as_str().unwrap()).unwrap()
+    };
+    assert_eq!(ask("checkpoint").await, Value::Null);
+    for _ in 0..2 {
+        // The second is no change.
+        assert_eq!(ask("keep {\"step\":3}").await, json!({ "step": 3 }), "seen within the turn");
+    }
+    let (_, session) = server.client.get(&format!("/api/sessions/{id}")).await.unwrap();
+    assert_eq!(session["checkpoint"], json!({ "step": 3 }));
+    let updates = payloads(&server, &id, "session.updated").await;
+    assert_eq!(updates, [json!({ "status": "active", "updates": ["checkpoint"] })]);
+    let failed = server.client.message(&id, "keep-and-fail").await.unwrap();
+    is_error(&failed, 422, "agent_failed");
+    assert_eq!(ask("checkpoint").await, json!({ "step": 3 }));
+    patch(&server, &id, json!({ "checkpoint": { "done": true } })).await;
+    assert_eq!(ask("checkpoint").await, json!({ "step": 3, "done": true }));
+    server.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_client_sets_the_status_and_repeats_it_without_an_error() {
     let server = TestServer::new().await;
     let id = server.counter(json!({})).await;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_domain::deadline;
-use dormouse_domain::event::{Event, EventBody, UpgradeOutcome};
+use dormouse_domain::event::{Event, EventBody, SessionField, SessionUpdate, UpgradeOutcome};
 use dormouse_domain::id::TurnId;
 use dormouse_domain::limits::{FuelPrice, NanoUsd};
 use dormouse_domain::pattern::Pattern;
-use dormouse_domain::session::{BeforeUpgrade, LastFailure, Session};
+use dormouse_domain::session::{BeforeUpgrade, JsonObject, LastFailure, Session};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::{Cause, Move, State, Status};
 use dormouse_domain::time::Timestamp;
@@ -63,6 +63,8 @@ pub(crate) struct TurnAnswer {
     pub(crate) snapshot: Option<Snapshot>,
     /// Whether nothing is lost with the instance: the snapshot holds the state, or there is none.
     pub(crate) durable: bool,
+    /// The checkpoint that the guest has set.
+    pub(crate) checkpoint: Option<JsonObject>,
 }
 
 /// The rules of the host that a settlement needs.
@@ -110,7 +112,8 @@ pub(crate) fn settle(
             let completed = EventBody::TurnCompleted { turn, fuel, cost };
             events.push(Event::session(&session, ended_at, completed));
             answered(&mut session, &answer);
-            let TurnAnswer { content, snapshot, durable, complete: _ } = answer;
+            let TurnAnswer { content, snapshot, durable, checkpoint, complete: _ } = answer;
+            events.extend(set_checkpoint(&mut session, checkpoint, ended_at));
             let id = snapshot.as_ref().map(|snapshot| snapshot.id);
             (TurnOutcome::Answered { content, snapshot: id, durable }, snapshot)
         }
@@ -182,6 +185,22 @@ fn return_to_before(session: &mut Session, failure: &Failure, now: Timestamp) ->
     };
     session.profile.agent = agent;
     (session.head, session.head_parent, session.state_bytes) = (head, head_parent, state_bytes);
+    Some(Event::session(session, now, body))
+}
+
+/// Keep the checkpoint that the guest has set. One that is the same as before is no change.
+fn set_checkpoint(
+    session: &mut Session,
+    checkpoint: Option<JsonObject>,
+    now: Timestamp,
+) -> Option<Event> {
+    if checkpoint.is_none() || checkpoint == session.checkpoint {
+        return None;
+    }
+    session.checkpoint = checkpoint;
+    session.changed_at = Some(now);
+    let (fields, status) = (vec![SessionField::Checkpoint], session.state.status());
+    let body = EventBody::SessionUpdated(SessionUpdate::Fields { fields, status });
     Some(Event::session(session, now, body))
 }
 

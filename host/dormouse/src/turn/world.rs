@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::turn::output::TurnOutput;
 use dormouse_base::clock::Clock;
 use dormouse_domain::limits::Usage;
-use dormouse_domain::session::Session;
+use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::Delta;
 use dormouse_sandbox::{SessionView, World};
@@ -23,6 +23,8 @@ pub(crate) struct SessionWorld {
     /// and what the guest's said then, in nanoseconds.
     monotonic_ns: u64,
     pub(super) output: TurnOutput,
+    /// The checkpoint that the guest has set.
+    checkpoint: Option<JsonObject>,
 }
 
 impl SessionWorld {
@@ -43,7 +45,13 @@ impl SessionWorld {
             clock,
             monotonic_ns,
             output,
+            checkpoint: None,
         }
+    }
+
+    /// The checkpoint that the guest has set.
+    pub(crate) fn into_checkpoint(self) -> Option<JsonObject> {
+        self.checkpoint
     }
 
     /// Whether the guest has streamed anything.
@@ -70,6 +78,14 @@ impl World for SessionWorld {
             usage: self.usage,
             context: &self.session.context,
         }
+    }
+
+    fn checkpoint(&self) -> Option<&JsonObject> {
+        self.checkpoint.as_ref().or(self.session.checkpoint.as_ref())
+    }
+
+    fn set_checkpoint(&mut self, checkpoint: JsonObject) {
+        self.checkpoint = Some(checkpoint);
     }
 
     fn now(&mut self) -> Timestamp {

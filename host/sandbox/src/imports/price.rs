@@ -20,6 +20,10 @@ pub(crate) const BYTE: u64 = 1;
 /// A byte of a JSON document that is checked, or written.
 pub(super) const JSON_BYTE: u64 = 8;
 
+/// A byte of a JSON document that is checked and becomes values, which are kept: of one that is full of small
+/// objects, which take the most.
+pub(super) const JSON_KEPT_BYTE: u64 = 100;
+
 /// A random byte: `wasmtime-wasi` draws them one by one.
 pub(super) const RANDOM_BYTE: u64 = 50;
 

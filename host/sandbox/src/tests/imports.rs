@@ -46,6 +46,14 @@ pub(super) const TEXT: Function<'_> = Function {
     signature: "(param i32 i32 i32)",
 };
 
+/// One function of an interface that has more by now, as a component from before the others has it.
+const ID: Function<'_> = Function {
+    interface: "dormouse:agent/session@0.1.0",
+    items: r#"(export "get-id" (func (result string)))"#,
+    name: "get-id",
+    signature: "(param i32)",
+};
+
 /// A function of the host.
 pub(super) struct Function<'a> {
     pub(super) interface: &'a str,
@@ -98,6 +106,12 @@ async fn random_bytes_cost_their_number_and_too_many_are_refused_unmade() {
         assert!(why.contains("random bytes at once; 1048576 may be"), "{why}");
         assert!(refused.trace.fuel < 10_000, "{}", refused.trace.fuel);
     }
+}
+
+#[tokio::test]
+async fn a_component_from_before_a_function_was_added_to_an_interface_runs_as_it_did() {
+    let before = report(&ID, "(call $f (i32.const 8))", 1_000_000).await;
+    assert!(before.answer.is_ok(), "{:?}", before.answer);
 }
 
 #[tokio::test]

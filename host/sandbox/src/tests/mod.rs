@@ -23,6 +23,7 @@ use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::limits::{Limits, Usage};
 use dormouse_domain::pattern::Pattern;
+use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{Delta, Part, Sender};
 
@@ -84,6 +85,7 @@ struct TestWorld {
     now: Timestamp,
     monotonic_ns: u64,
     deltas: Vec<Delta>,
+    checkpoint: Option<JsonObject>,
 }
 
 /// How far the clocks of a [`TestWorld`] go on with each look.
@@ -108,6 +110,7 @@ fn world() -> Box<TestWorld> {
         now: Timestamp(0),
         monotonic_ns: 0,
         deltas: Vec::new(),
+        checkpoint: None,
     })
 }
 
@@ -128,6 +131,14 @@ impl World for TestWorld {
             usage: Usage::default(),
             context: &self.document,
         }
+    }
+
+    fn checkpoint(&self) -> Option<&JsonObject> {
+        self.checkpoint.as_ref()
+    }
+
+    fn set_checkpoint(&mut self, checkpoint: JsonObject) {
+        self.checkpoint = Some(checkpoint);
     }
 
     fn now(&mut self) -> Timestamp {

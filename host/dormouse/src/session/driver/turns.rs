@@ -17,7 +17,7 @@ use crate::turn::settlement::{self, StartedTurn, TurnAnswer};
 use crate::turn::world::SessionWorld;
 use dormouse_domain::deadline;
 use dormouse_domain::id::TurnId;
-use dormouse_domain::session::{Residency, Session};
+use dormouse_domain::session::{JsonObject, Residency, Session};
 use dormouse_domain::state::{Cause, Move, Status};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{TurnOutcome, TurnRecord};
@@ -298,9 +298,11 @@ impl Driver<'_> {
                 start_fuel,
                 log,
                 log_dropped,
+                world,
                 ..
             }) => {
-                let result = result.map(|answer| self.answer(session, answer));
+                let checkpoint = world.into_checkpoint();
+                let result = result.map(|answer| self.answer(session, answer, checkpoint));
                 Ok(settlement::TurnEnd {
                     result,
                     fuel,
@@ -332,7 +334,12 @@ impl Driver<'_> {
         }
     }
 
-    fn answer(&self, session: &Session, answer: GuestAnswer) -> TurnAnswer {
+    fn answer(
+        &self,
+        session: &Session,
+        answer: GuestAnswer,
+        checkpoint: Option<JsonObject>,
+    ) -> TurnAnswer {
         let GuestAnswer { content, complete, state, durable } = answer;
         let snapshot = match (state, self.memory.guest()) {
             (Some(state), Some(guest)) => {
@@ -340,7 +347,7 @@ impl Driver<'_> {
             }
             (None, _) | (_, None) => None,
         };
-        TurnAnswer { content, complete, snapshot, durable }
+        TurnAnswer { content, complete, snapshot, durable, checkpoint }
     }
 
     /// Whether turns have committed whose state no snapshot holds and no instance either.

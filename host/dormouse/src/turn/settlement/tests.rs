@@ -87,7 +87,16 @@ fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommi
                 state: GuestState::Portable { version: 1, data: bytes::Bytes::new() },
             });
             let (complete, durable) = (*complete, *saved);
-            (share, Ok(TurnAnswer { content: Vec::new(), complete, snapshot, durable }))
+            (
+                share,
+                Ok(TurnAnswer {
+                    content: Vec::new(),
+                    complete,
+                    snapshot,
+                    durable,
+                    checkpoint: None,
+                }),
+            )
         }
         Deed::Fail { share } => {
             let message = "it failed".to_owned();

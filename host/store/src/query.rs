@@ -26,6 +26,8 @@ pub struct SessionQuery {
     pub status: Option<Status>,
     /// Only those with this label.
     pub user_id: Option<String>,
+    /// Only those that serve no user.
+    pub without_user: bool,
     /// Only those with one of these tags. Empty: all.
     pub tags: Vec<String>,
     /// Only those that this agent serves.
@@ -258,6 +260,7 @@ impl SessionQuery {
             && self.pattern.is_none_or(|pattern| pattern == profile.pattern)
             && self.status.is_none_or(|status| status == session.state.status())
             && is(&self.user_id, &profile.user_id)
+            && !(self.without_user && profile.user_id.is_some())
             && (self.tags.is_empty() || self.tags.iter().any(|tag| profile.tags.contains(tag)))
             && self.agent.as_ref().is_none_or(|agent| agent.matches(&profile.agent))
             && is(&self.conversation_id, &profile.conversation_id.as_ref().map(conversation))

@@ -80,3 +80,16 @@ async fn another_user_does_not_go_on_from_the_state_of_a_session_and_the_attempt
     assert_eq!((status.as_u16(), &inherited["userId"]), (201, &json!("ann")));
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_thread_of_nobody_goes_on_however_many_sessions_of_users_it_has() {
+    let server = TestServer::new().await;
+    let (_, nobody) = thread(&server, json!({})).await;
+    for user in 0..205 {
+        let (status, _) = thread(&server, json!({ "userId": user.to_string() })).await;
+        assert_eq!(status, 201);
+    }
+    let (status, again) = thread(&server, json!({})).await;
+    assert_eq!((status.as_u16(), &again["id"]), (200, &nobody["id"]));
+    server.shut_down().await;
+}

@@ -13,11 +13,6 @@ use crate::session::request::SessionInfo;
 use dormouse_domain::id::Principal;
 use dormouse_store::{SessionQuery, StoreError};
 
-/// Sessions of a thread that are looked through at a time for one without a user.
-const LOOKED_THROUGH: usize = 20;
-/// How often.
-const PAGES: usize = 10;
-
 /// A thread: its owner, the user, and the key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Thread {
@@ -74,24 +69,14 @@ impl Sessions {
         key: &str,
         user_id: Option<&str>,
     ) -> Result<Option<SessionInfo>, StoreError> {
-        let mut query = SessionQuery {
+        let query = SessionQuery {
             owner: Some(self.0.caller().clone()),
             thread_key: Some(key.to_owned()),
             user_id: user_id.map(str::to_owned),
-            limit: if user_id.is_some() { 1 } else { LOOKED_THROUGH },
+            without_user: user_id.is_none(),
+            limit: 1,
             ..SessionQuery::default()
         };
-        for _ in 0..PAGES {
-            let page = self.list(query.clone()).await?;
-            let serves = |info: &SessionInfo| info.session.profile.user_id.as_deref() == user_id;
-            if let Some(newest) = page.sessions.into_iter().find(serves) {
-                return Ok(Some(newest));
-            }
-            query.after = page.next;
-            if query.after.is_none() {
-                break;
-            }
-        }
-        Ok(None)
+        Ok(self.list(query).await?.sessions.pop())
     }
 }

@@ -91,6 +91,7 @@ impl TryFrom<SessionsQuery> for SessionQuery {
             pattern: query.pattern.map(|Word(pattern)| pattern),
             status: query.status.map(|Word(status)| status),
             user_id: query.user_id,
+            without_user: false,
             agent: query.agent.as_deref().map(agent_filter).transpose()?,
             conversation_id: query.conversation_id,
             thread_key: query.thread_key,

@@ -210,6 +210,7 @@ pub(super) fn matches(query: &SessionQuery, session: &Session) -> bool {
         (&query.project_id, &profile.project_id),
     ];
     labels.iter().all(|(wanted, label)| wanted.is_none() || wanted == label)
+        && (!query.without_user || profile.user_id.is_none())
         && query.owner.as_ref().is_none_or(|owner| *owner == session.owner)
         && query.pattern.is_none_or(|pattern| pattern == profile.pattern)
         && query.status.is_none_or(|status| status == session.state.status())

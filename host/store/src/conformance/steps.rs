@@ -214,6 +214,7 @@ pub(super) struct Picks {
     pub(super) tags: Vec<String>,
     /// Those that are picked of these.
     pub(super) labels: samples::Labels,
+    pub(super) without_user: bool,
     pub(super) agent: Option<AgentFilter>,
     pub(super) created: Between,
     pub(super) active: Between,
@@ -246,13 +247,15 @@ pub(super) fn picks() -> impl Strategy<Value = Picks> {
     let agent = weighted(0.2, samples::agent_filter());
     let times = (between(), between());
     let order = proptest::sample::select(SessionOrder::ALL.as_slice());
+    let labels = (labels, proptest::bool::weighted(0.2));
     (weighted(0.5, "[p-r]"), states, tags, labels, agent, times, order).prop_map(
         |(owner, (pattern, status), tags, labels, agent, (created, active), order)| Picks {
             owner,
             pattern,
             status,
             tags,
-            labels,
+            labels: labels.0,
+            without_user: labels.1,
             agent,
             created,
             active,

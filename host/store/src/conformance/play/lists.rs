@@ -66,6 +66,7 @@ pub(super) async fn list(
         owner: picks.owner.map(Principal),
         pattern: picks.pattern,
         status: picks.status.map(|state| state.status()),
+        without_user: picks.without_user,
         user_id: picks.labels.user_id,
         tags: picks.tags,
         agent: picks.agent,

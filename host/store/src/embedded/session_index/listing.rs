@@ -11,6 +11,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 use super::super::intern::Id;
 use super::SessionIndex;
@@ -38,8 +39,8 @@ pub(in super::super) struct ListingBuilder {
     /// Whether all have been looked at that have to be.
     pub(in super::super) done: bool,
     start: Option<SessionCursor>,
-    /// How it is made: decided with the first look.
-    plan: Option<Plan>,
+    /// What it is made of, and how: decided with the first look.
+    plan: Option<(Filter, Plan)>,
     /// The last of it that has been looked at.
     last: Option<Place>,
     /// How many match behind where the page may begin.
@@ -86,18 +87,20 @@ struct Plan {
 }
 
 /// A label that a query asks for, as the index has it.
+#[derive(Debug)]
 struct Wanted {
     kind: LabelKind,
     /// One of these, which stand in order. Those of states: all that the query allows.
-    ids: Vec<Id>,
-    /// How many sessions have them, where one has no two of them.
+    labels: Vec<(Id, LabelKey)>,
+    /// How many sessions had them at first, where one has no two of them.
     size: usize,
 }
 
-/// A query in terms of the index.
-struct Filter<'q> {
-    query: &'q SessionQuery,
-    owners: Vec<Id>,
+/// A query in terms of the index, made once for all looks: over all owners, it takes longer than a look. A place of
+/// the index may belong to another value by the next look, so each stands here with its value.
+#[derive(Debug)]
+struct Filter {
+    owners: Vec<(Id, Arc<str>)>,
     wanted: Vec<Wanted>,
 }
 
@@ -154,13 +157,32 @@ impl SessionIndex {
     /// at the index. A session that comes or goes meanwhile is in it or not.
     pub(in super::super) fn list(&self, query: &SessionQuery, listing: &mut ListingBuilder) {
         listing.done = true;
-        let Some(filter) = self.filter(query) else { return };
-        let Plan { source, is_counted } = *listing.plan.get_or_insert_with(|| {
-            let source = self.choose(&filter);
-            let known = self.known_total(&filter);
-            listing.total = known.unwrap_or(0);
-            Plan { source, is_counted: known.is_none() }
-        });
+        let (filter, plan) = match listing.plan.take() {
+            Some((mut filter, plan)) => {
+                self.renew(&mut filter);
+                (filter, plan)
+            }
+            None => {
+                let Some(filter) = self.filter(query) else { return };
+                let known = self.known_total(query, &filter);
+                listing.total = known.unwrap_or(0);
+                let source = self.choose(query, &filter);
+                (filter, Plan { source, is_counted: known.is_none() })
+            }
+        };
+        self.look(query, &filter, plan, listing);
+        listing.plan = Some((filter, plan));
+    }
+
+    /// Take from the source of a listing what matches, as far as one look goes.
+    fn look(
+        &self,
+        query: &SessionQuery,
+        filter: &Filter,
+        plan: Plan,
+        listing: &mut ListingBuilder,
+    ) {
+        let Plan { source, is_counted } = plan;
         let in_order = match source {
             Source::Activity => query.order.is_by_activity(),
             Source::All | Source::Label(_) => !query.order.is_by_activity(),
@@ -170,8 +192,9 @@ impl SessionIndex {
             // Nobody counts what comes before the page.
             listing.last = listing.start.map(|it| Place { active_at: it.active_at, id: it.id });
         }
-        let all = filter.is_all_of(source);
-        for (seen, place) in self.places(&filter, source, is_descending, listing.last).enumerate() {
+        let all = filter.is_all_of(query, source);
+        let places = self.places(query, filter, source, is_descending, listing.last);
+        for (seen, place) in places.enumerate() {
             if seen == LISTED_AT_ONCE {
                 listing.done = false;
                 return;
@@ -181,7 +204,7 @@ impl SessionIndex {
                 place
             } else {
                 let Some(entry) = self.sessions.get(&place.id) else { continue };
-                if !self.matches(&filter, source, place.id, entry) {
+                if !self.matches(query, filter, source, place.id, entry) {
                     continue;
                 }
                 Place { active_at: entry.active_at, id: place.id }
@@ -197,10 +220,13 @@ impl SessionIndex {
     }
 
     /// The query in terms of this index; `None` where it names what no session has.
-    fn filter<'q>(&self, query: &'q SessionQuery) -> Option<Filter<'q>> {
-        let owners: Vec<(Id, &str)> = match &query.owner {
-            Some(owner) => vec![(self.owners.id(&owner.0.as_str().into())?, owner.0.as_str())],
-            None => self.owners.iter().map(|(owner, id)| (id, &**owner)).collect(),
+    fn filter(&self, query: &SessionQuery) -> Option<Filter> {
+        let owners: Vec<(Id, Arc<str>)> = match &query.owner {
+            Some(owner) => {
+                let owner: Arc<str> = owner.0.as_str().into();
+                vec![(self.owners.id(&owner)?, owner)]
+            }
+            None => self.owners.iter().map(|(owner, id)| (id, Arc::clone(owner))).collect(),
         };
         let find = |kind, texts: &mut dyn Iterator<Item = &str>| {
             let texts: Vec<&str> = texts.collect();
@@ -236,35 +262,42 @@ impl SessionIndex {
             let states = owners.iter().flat_map(|(_, owner)| states(query, owner));
             wanted.push(self.wanted(LabelKind::State, states)?);
         }
-        let owners = owners.into_iter().map(|(id, _)| id).collect();
-        Some(Filter { query, owners, wanted })
+        Some(Filter { owners, wanted })
+    }
+
+    /// Leave out of a filter what is gone since the last look.
+    fn renew(&self, filter: &mut Filter) {
+        filter.owners.retain(|(id, owner)| self.owners.value(*id) == Some(owner));
+        for wanted in &mut filter.wanted {
+            wanted.labels.retain(|(id, key)| self.labels.value(*id) == Some(key));
+        }
     }
 
     /// The labels of these keys, as far as any session has them; `None` where none has any.
     fn wanted(&self, kind: LabelKind, keys: impl Iterator<Item = LabelKey>) -> Option<Wanted> {
-        let mut ids: Vec<_> = keys.filter_map(|key| self.labels.id(&key)).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let size = ids.iter().map(|id| self.labels.uses_of(*id)).sum::<u64>();
+        let known = |key| Some((self.labels.id(&key)?, key));
+        let mut labels: Vec<_> = keys.filter_map(known).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        let size = labels.iter().map(|(id, _)| self.labels.uses_of(*id)).sum::<u64>();
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        (!ids.is_empty()).then_some(Wanted { kind, ids, size })
+        (!labels.is_empty()).then_some(Wanted { kind, labels, size })
     }
 
     /// The set that costs the least.
-    fn choose(&self, filter: &Filter<'_>) -> Source {
-        let query = filter.query;
+    fn choose(&self, query: &SessionQuery, filter: &Filter) -> Source {
         let smallest = filter.wanted.iter().min_by_key(|wanted| wanted.size);
         let (source, size) = match smallest {
             Some(wanted) => (Source::Label(wanted.kind), wanted.size),
             None => (Source::All, self.sessions.len()),
         };
         if query.order.is_by_activity() {
-            let owned = filter.owners.iter().map(|owner| self.owners.uses_of(*owner)).sum::<u64>();
+            let owned = filter.owners.iter().map(|(id, _)| self.owners.uses_of(*id)).sum::<u64>();
             let owned = usize::try_from(owned).unwrap_or(usize::MAX);
             let page = query.limit.saturating_add(query.offset);
             // In order, a page is found after so many sessions, where those that match are anywhere.
             let in_order = page.saturating_mul(owned / size.max(1)).saturating_mul(ASIDE);
-            let is_counted = self.known_total(filter).is_some();
+            let is_counted = self.known_total(query, filter).is_some();
             if page > KEPT || size >= owned || (is_counted && in_order < size) {
                 return Source::Activity;
             }
@@ -272,7 +305,7 @@ impl SessionIndex {
         if !query.active.is_unbounded() && query.limit.saturating_add(query.offset) <= KEPT {
             // Counted while the lock is held: as few as are looked at together.
             let few = (size / ASIDE).min(LISTED_AT_ONCE);
-            let active = self.places(filter, Source::Activity, true, None);
+            let active = self.places(query, filter, Source::Activity, true, None);
             if active.take(few).count() < few {
                 return Source::Activity;
             }
@@ -282,10 +315,9 @@ impl SessionIndex {
 
     /// How many match, where that is known without looking at them: nothing is asked for that the sizes of
     /// sets do not say.
-    fn known_total(&self, filter: &Filter<'_>) -> Option<usize> {
-        let query = filter.query;
+    fn known_total(&self, query: &SessionQuery, filter: &Filter) -> Option<usize> {
         let is_open = query.created.is_unbounded() && query.active.is_unbounded();
-        if !is_open {
+        if !is_open || query.without_user {
             return None;
         }
         match &*filter.wanted {
@@ -298,14 +330,15 @@ impl SessionIndex {
     /// The sessions of a source behind this place.
     fn places<'s>(
         &'s self,
-        filter: &Filter<'_>,
+        query: &SessionQuery,
+        filter: &Filter,
         source: Source,
         is_descending: bool,
         last: Option<Place>,
     ) -> Box<dyn Iterator<Item = Place> + 's> {
         let span = match source {
-            Source::Activity => Span::of_activity(filter.query.active),
-            Source::All | Source::Label(_) => Span::of_creation(filter.query.created),
+            Source::Activity => Span::of_activity(query.active),
+            Source::All | Source::Label(_) => Span::of_creation(query.created),
         };
         let last = last.map(|last| match source {
             Source::Activity => last,
@@ -321,7 +354,7 @@ impl SessionIndex {
             }
             Source::Label(kind) => {
                 let wanted = filter.wanted.iter().filter(|wanted| wanted.kind == kind);
-                let labels = wanted.flat_map(|wanted| wanted.ids.iter().copied());
+                let labels = wanted.flat_map(|wanted| wanted.labels.iter().map(|(id, _)| *id));
                 let range = |label| -> Range<'s> {
                     let of = |place: Place| (label, place.id);
                     let range = self.labelled.range((from.map(of), to.map(of)));
@@ -330,7 +363,7 @@ impl SessionIndex {
                 labels.map(range).collect()
             }
             Source::Activity => {
-                let range = |owner: &Id| -> Range<'s> {
+                let range = |(owner, _): &(Id, Arc<str>)| -> Range<'s> {
                     let of = |place| (*owner, place);
                     let range = self.active.range((from.map(of), to.map(of)));
                     Box::new(range.map(|(_, place)| *place))
@@ -342,8 +375,14 @@ impl SessionIndex {
     }
 
     /// Whether a session of a source matches: the source has looked at what it is made of.
-    fn matches(&self, filter: &Filter<'_>, source: Source, id: SessionId, entry: &Entry) -> bool {
-        let query = filter.query;
+    fn matches(
+        &self,
+        query: &SessionQuery,
+        filter: &Filter,
+        source: Source,
+        id: SessionId,
+        entry: &Entry,
+    ) -> bool {
         let is_between = match source {
             Source::Activity if query.created.is_unbounded() => true,
             Source::Activity => query.created.contains(id.made_at().unwrap_or_default()),
@@ -353,13 +392,13 @@ impl SessionIndex {
         is_between
             && query.pattern.is_none_or(|pattern| pattern == entry.pattern)
             && query.status.is_none_or(|status| status == entry.status)
+            && !(query.without_user && entry.user.is_some())
             && others.all(|wanted| self.has(entry, wanted))
     }
 
     /// Whether a session has one of these labels. Those of states have been compared.
     fn has(&self, entry: &Entry, wanted: &Wanted) -> bool {
-        let is_one =
-            |label: Option<Id>| label.is_some_and(|label| wanted.ids.binary_search(&label).is_ok());
+        let is_one = |label: Option<Id>| label.is_some_and(|label| wanted.has(label));
         match wanted.kind {
             LabelKind::State => true,
             LabelKind::Agent => is_one(Some(entry.served)),
@@ -375,14 +414,20 @@ impl SessionIndex {
 impl Wanted {
     /// Whether no session has two of them.
     fn is_disjoint(&self) -> bool {
-        self.kind != LabelKind::Tag || self.ids.len() == 1
+        self.kind != LabelKind::Tag || self.labels.len() == 1
+    }
+
+    fn has(&self, label: Id) -> bool {
+        self.labels.binary_search_by_key(&label, |(id, _)| *id).is_ok()
     }
 }
 
-impl Filter<'_> {
+impl Filter {
     /// Whether all sessions of a source match.
-    fn is_all_of(&self, source: Source) -> bool {
-        let query = self.query;
+    fn is_all_of(&self, query: &SessionQuery, source: Source) -> bool {
+        if query.without_user {
+            return false;
+        }
         match (source, &*self.wanted) {
             (Source::All, wanted) => wanted.is_empty() && query.active.is_unbounded(),
             (Source::Label(kind), [only]) => only.kind == kind && query.active.is_unbounded(),

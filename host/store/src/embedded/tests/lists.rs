@@ -6,12 +6,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{Embedded, new, next, open, session, small, temporary};
+use super::{Embedded, inside, new, next, open, session, small, temporary};
 use crate::codec::{self, RecordKind};
 use crate::conformance::examples::session_id_at;
 use crate::embedded::disk::Disk;
 use crate::embedded::engine::{Batch, Class};
 use crate::embedded::keys;
+use crate::embedded::session_index::ListingBuilder;
 use crate::embedded::tables::LAYOUT;
 use crate::embedded::tables::sessions::SessionCell;
 use crate::read::{ReadSessions, ReadStatistics};
@@ -19,7 +20,7 @@ use crate::{Expect, SessionOrder, SessionQuery, StatisticsQuery, Store, StoreErr
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::session::Session;
-use dormouse_domain::state::State;
+use dormouse_domain::state::{State, Status};
 use dormouse_domain::time::Timestamp;
 
 /// The session of this number, which was created and last active at these times.
@@ -258,4 +259,43 @@ async fn sessions_of_an_earlier_layout_are_found_by_all_labels_and_count_what_th
     let disk = Disk::open(root.path(), &small(), Arc::new(|_| {})).expect("it opens");
     let layout = disk.get(keys::FORMAT).expect("it reads").expect("it is there");
     assert_eq!(layout, codec::seal(keys::FORMAT, &[&[LAYOUT]]));
+}
+
+#[tokio::test]
+async fn a_list_of_all_owners_has_nothing_of_an_owner_that_has_come_into_the_place_of_another() {
+    let store = temporary();
+    let of = |number: u64, owner: &str, state: State| {
+        let mut session = at(number, i64::try_from(number).expect("it is small"), 0);
+        session.profile.tags.clear();
+        session.owner = Principal(owner.to_owned());
+        session.state = state;
+        session
+    };
+    let sessions: Vec<Session> = (1..=9)
+        .map(|number| of(number, if number < 7 { "ann" } else { "ben" }, State::Initializing))
+        .collect();
+    for session in &sessions {
+        create(&store, session).await;
+    }
+    let query = SessionQuery {
+        status: Some(Status::Initializing),
+        order: SessionOrder::Oldest,
+        limit: 100,
+        ..SessionQuery::default()
+    };
+    let shared = inside(&store);
+    let mut listing = ListingBuilder::new(None);
+    shared.index().list(&query, &mut listing);
+    assert!(!listing.done, "more than one look is needed");
+    for session in &sessions[6..] {
+        let removal = Transaction::remove_session(session.id, Vec::new());
+        store.commit(removal).await.expect("it is there");
+    }
+    // What it is known by lies where what ben's sessions were known by has lain.
+    create(&store, &of(10, "cem", State::Completed)).await;
+    while !listing.done {
+        shared.index().list(&query, &mut listing);
+    }
+    let listed: Vec<SessionId> = listing.page(&query).iter().map(|place| place.id).collect();
+    assert_eq!(listed, sessions[..6].iter().map(|session| session.id).collect::<Vec<_>>());
 }

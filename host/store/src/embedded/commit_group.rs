@@ -24,6 +24,7 @@ use self::blobs::Blobs;
 pub(super) use self::blobs::Recount;
 pub(super) use self::log::LogEnds;
 use self::quota::Counts;
+pub(super) use self::release::Stuck;
 use self::removed::Removed;
 use self::rows::GroupRows;
 use super::EmbeddedShared;

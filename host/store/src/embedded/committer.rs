@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use super::EmbeddedShared;
 use super::commit::Commit;
-use super::commit_group::{CommitGroup, LogEnds, Recount, Sealed};
+use super::commit_group::{CommitGroup, LogEnds, Recount, Sealed, Stuck};
 use super::disk::WriteError;
 use super::recovery::Leftovers;
 use super::tables::blobs::BlobId;
@@ -80,7 +80,7 @@ pub(super) fn start(
             next: VecDeque::new(),
             gone: left.gone.into(),
             unused: left.unused,
-            stuck: BTreeSet::new(),
+            stuck: Stuck::default(),
             rests: false,
             log,
         };
@@ -102,8 +102,8 @@ struct Committer {
     gone: VecDeque<SessionId>,
     /// Blobs that are listed to be released.
     unused: BTreeSet<BlobId>,
-    /// Those of them that cannot be read.
-    stuck: BTreeSet<BlobId>,
+    /// Those of them that could not be read.
+    stuck: Stuck,
     /// The last group was not written: before there is more to clean up, another one has to be.
     rests: bool,
     log: LogEnds,
@@ -178,7 +178,8 @@ impl Committer {
 
     /// Whether there is something to remove for which no commit has to come.
     fn can_clean_up(&self) -> bool {
-        let unused = self.unused.iter().filter(|id| !self.stuck.contains(*id));
+        let now = self.clock.monotonic();
+        let unused = self.unused.iter().filter(|id| !self.stuck.waits(id, now));
         self.may_purge() || self.shared.leases.any_is_free(unused)
     }
 
@@ -211,7 +212,7 @@ impl Committer {
         if may_purge {
             self.purge(&mut group);
         }
-        group.release_unused(&mut self.stuck);
+        group.release_unused(&mut self.stuck, self.clock.monotonic());
         let Sealed { batch, then } = group.seal();
         self.unused = unused;
         let written = if batch.is_empty() { Ok(()) } else { shared.disk.write(batch) };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::audit::{Census, audit, audit_with, settle};
 use super::history::{fork, take, turn_to, whole};
@@ -17,6 +18,7 @@ use crate::embedded::tables::snapshots::{ChunkList, Content, SnapshotCell};
 use crate::embedded::{keys, recovery, upkeep};
 use crate::upkeep::Problem;
 use crate::{SnapshotDetail, Store, StoreError, codec};
+use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_domain::snapshot::Chunk;
 
 /// As many chunks as 100 MB of memory have.
@@ -345,6 +347,35 @@ async fn a_damaged_node_makes_the_states_above_it_unreadable_and_no_others() {
     assert_eq!(whole(&store, head.id).await, Some(head));
     assert_eq!(unused(&store), BTreeSet::new());
     assert_eq!(audit(&store).blobs, 400 + 25 + 2 + 1 + 1);
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_when_it_was_to_be_released_is_released_once_it_can_be_read() {
+    let root = tempfile::tempdir().expect("there is room");
+    let [(one, ..), (two, _, tree)] = two(root.path()).await;
+    let mut node = Bytes::new();
+    tamper(root.path(), |disk, batch| {
+        node = disk.get(&keys::content(&tree)).expect("it reads").expect("it is there");
+        batch.put(Class::Rows, keys::content(&tree).to_vec(), "nothing");
+    });
+    let clock = ManualClock::new();
+    let options = Options { clock: Clock::manual(&clock), ..small() };
+    let store = Embedded::open(root.path(), options).expect("it opens");
+    remove(&store, two.id).await;
+    while inside(&store).index().any_gone() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(unused(&store), [tree].into(), "it cannot be read");
+    let mut batch = Batch::default();
+    batch.put(Class::Rows, keys::content(&tree).to_vec(), node);
+    inside(&store).disk.write(batch).expect("it is written");
+    let (one, _) = take(&store, turn(&one, 1, 1)).await;
+    assert_eq!(unused(&store), [tree].into(), "it is not tried with each group");
+    clock.advance(Duration::from_secs(1));
+    take(&store, turn(&one, 2, 2)).await;
+    settle(&store).await;
+    assert_eq!(unused(&store), BTreeSet::new());
+    store.close().await.expect("it closes");
 }
 
 #[tokio::test]

@@ -71,6 +71,8 @@ pub enum DocumentChange {
     Merge(JsonObject),
     /// It is this.
     Replace(JsonObject),
+    /// Each member that is named here is this; the others stay.
+    Members(JsonObject),
 }
 
 /// The status that a client asks for.
@@ -267,6 +269,7 @@ impl DocumentChange {
             DocumentChange::Keep => return Ok(()),
             DocumentChange::Clear => document.clear(),
             DocumentChange::Replace(new) => *document = new,
+            DocumentChange::Members(members) => document.extend(members),
             DocumentChange::Merge(patch) => {
                 // What is taken away counts as well: the work of a merge is that of its patch.
                 bounded(field, &patch)?;

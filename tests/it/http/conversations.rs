@@ -130,3 +130,21 @@ async fn what_is_wrong_is_told_as_a_detail() {
     assert!(names(&refused).contains("requestId"));
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn changes_of_two_clients_at_once_lose_neither() {
+    let server = TestServer::new().await;
+    let created = create(&server, json!({ "agent_id": AGENT })).await;
+    let id = created["id"].as_str().unwrap();
+    for round in 0..30 {
+        let pod = json!({ "pod": round });
+        let (metadata, kind) =
+            (json!({ "runtime_metadata": pod }), json!({ "session_type": round.to_string() }));
+        let (one, other) = tokio::join!(patch(&server, id, &metadata), patch(&server, id, &kind));
+        assert_eq!((one.status.as_u16(), other.status.as_u16()), (200, 200));
+        let (_, now) = server.client.get(&format!("/sessions/{id}")).await.unwrap();
+        let expected = (&pod, &json!(round.to_string()), &json!(AGENT));
+        assert_eq!((&now["runtime_metadata"], &now["session_type"], &now["agent_id"]), expected);
+    }
+    server.shut_down().await;
+}

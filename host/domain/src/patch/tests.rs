@@ -48,6 +48,17 @@ fn documents_are_merged_as_the_standard_says() {
 }
 
 #[test]
+fn members_are_replaced_whole_and_others_stay() {
+    let mut before = session();
+    before.context = object(json!({"a": {"b": 1}, "c": 2}));
+    let change = DocumentChange::Members(object(json!({"a": {"d": null}, "e": 3})));
+    let after = apply(&before, context(change)).unwrap().unwrap().session.context;
+    assert_eq!(after, object(json!({"a": {"d": null}, "c": 2, "e": 3})));
+    let large = object(json!({ "a": "x".repeat(MAX_DOCUMENT) }));
+    assert!(apply(&before, context(DocumentChange::Members(large))).is_err());
+}
+
+#[test]
 fn a_patch_names_the_fields_that_it_has_changed_in_one_event() {
     let before = session();
     let patch = SessionPatch {

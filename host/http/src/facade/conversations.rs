@@ -61,9 +61,7 @@ pub(crate) async fn change(
 ) -> Result<Json<FacadeSession>, ApiError> {
     let changed = async {
         let session: SessionHandle = session_of(&host, &id)?;
-        let before = session.info().await?;
-        let patch = body.patch(&before.session.profile.metadata)?;
-        Ok::<_, ApiError>(session.change(patch).await?)
+        Ok::<_, ApiError>(session.change(body.patch()?).await?)
     };
     Ok(Json(changed.await.map_err(detailed)?.into()))
 }

@@ -271,11 +271,11 @@ pub(crate) struct FacadeSessionPatch {
 }
 
 impl FacadeSessionPatch {
-    /// The same in the terms of the host, for a session with this metadata.
+    /// The same in the terms of the host.
     ///
     /// # Errors
     /// There is no such status.
-    pub(crate) fn patch(self, metadata: &JsonObject) -> Result<SessionPatch, ApiError> {
+    pub(crate) fn patch(self) -> Result<SessionPatch, ApiError> {
         let replaced = |document: Option<JsonObject>| {
             document.map_or(DocumentChange::Keep, DocumentChange::Replace)
         };
@@ -284,15 +284,12 @@ impl FacadeSessionPatch {
             (RUNTIME_BACKEND, self.runtime_backend.map(Value::from)),
             (RUNTIME_METADATA, self.runtime_metadata.map(Value::from)),
         ];
-        let mut after = metadata.clone();
-        for (name, value) in kept {
-            after.extend(value.map(|value| (name.to_owned(), value)));
-        }
+        let named = kept.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         Ok(SessionPatch {
             status: self.status.as_deref().map(status_change).transpose()?,
             context: replaced(self.context),
             checkpoint: replaced(self.checkpoint),
-            metadata: replaced((after != *metadata).then_some(after)),
+            metadata: DocumentChange::Members(named.collect()),
             ..SessionPatch::default()
         })
     }

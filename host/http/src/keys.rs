@@ -1,7 +1,6 @@
 //! `/api/keys`: create, list, revoke. For admins, and for everybody where there is no key.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 
 use super::error::ApiError;
@@ -9,7 +8,7 @@ use super::model::ignored::Answered;
 use super::model::key::{CreatedKeyBody, KeyBody, KeyList};
 use super::model::request::{CreateKey, needed};
 use super::model::value::{Time, Word};
-use super::request::{Caller, JsonBody};
+use super::request::{Caller, JsonBody, Named};
 use dormouse::{Action, KeyId, NewKey, Role};
 
 /// `POST /api/keys`
@@ -34,7 +33,7 @@ pub(super) async fn list(Caller(host): Caller) -> Result<Json<KeyList>, ApiError
 /// `DELETE /api/keys/{id}`: the key as it was.
 pub(super) async fn revoke(
     Caller(host): Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<KeyBody>, ApiError> {
     // A caller who may not manage keys is told that, whatever the id is.
     host.may(Action::ManageKeys)?;

@@ -61,6 +61,18 @@ impl FromRequestParts<Api> for Scoped {
 }
 
 /// The session that the path names.
+/// The one parameter of the path. A path that is no UTF-8 names nothing that there is.
+pub(super) struct Named(pub(super) String);
+
+impl FromRequestParts<Api> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Named, ApiError> {
+        let path = Path::<String>::from_request_parts(parts, api).await;
+        Ok(Named(path.map(|Path(name)| name).unwrap_or_default()))
+    }
+}
+
 pub(super) struct OneSession(pub(super) SessionHandle);
 
 impl FromRequestParts<Api> for OneSession {
@@ -82,9 +94,8 @@ impl FromRequestParts<Api> for OneAgent {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<OneAgent, ApiError> {
-        // A path that is no UTF-8 names none.
-        let path = Path::<String>::from_request_parts(parts, api).await;
-        Ok(OneAgent(path.map(|Path(agent)| agent).unwrap_or_default().parse()?))
+        let Named(agent) = Named::from_request_parts(parts, api).await?;
+        Ok(OneAgent(agent.parse()?))
     }
 }
 

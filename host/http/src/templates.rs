@@ -1,7 +1,6 @@
 //! `/api/templates`: make, list, show, remove.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 
 use super::error::ApiError;
@@ -9,7 +8,7 @@ use super::model::ignored::Answered;
 use super::model::request::{CreateTemplate, needed};
 use super::model::session::Deleted;
 use super::model::template::{TemplateBody, TemplateList};
-use super::request::{Caller, JsonBody, Scoped};
+use super::request::{Caller, JsonBody, Named, Scoped};
 use dormouse::NewTemplate;
 
 /// `POST /api/templates`
@@ -35,7 +34,7 @@ pub(super) async fn list(Scoped(host): Scoped) -> Result<Json<TemplateList>, Api
 /// `GET /api/templates/{name}`
 pub(super) async fn show(
     Scoped(host): Scoped,
-    Path(name): Path<String>,
+    Named(name): Named,
 ) -> Result<Json<TemplateBody>, ApiError> {
     Ok(Json(host.templates().get(&name).await?.into()))
 }
@@ -43,7 +42,7 @@ pub(super) async fn show(
 /// `DELETE /api/templates/{name}`
 pub(super) async fn remove(
     Scoped(host): Scoped,
-    Path(name): Path<String>,
+    Named(name): Named,
 ) -> Result<Json<Deleted>, ApiError> {
     host.templates().delete(&name).await?;
     Ok(Json(Deleted { success: true, id: name }))

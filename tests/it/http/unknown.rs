@@ -4,6 +4,8 @@ use dormouse_tests::{TestServer, client};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::send;
+
 async fn refused(server: &TestServer, path: &str, body: Value) -> (String, String) {
     let (status, answer) = server.client.post(path, &body).await.unwrap();
     assert_eq!((status.as_u16(), &answer["code"]), (400, &json!("unknown_field")), "{answer}");
@@ -126,5 +128,27 @@ async fn parameters_that_say_nothing_are_ignored_and_those_that_say_two_things_r
         let answer = server.client.get(&path).await.unwrap();
         super::is_error(&answer, 400, "invalid_field");
     }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_answered_as_any_other_that_names_nothing() {
+    let server = TestServer::new().await;
+    let mut asked = 0;
+    for route in dormouse_http::routes() {
+        if !route.path.contains('{') {
+            continue;
+        }
+        let parameters: Vec<&str> = route.path.split('/').collect();
+        let path: Vec<&str> =
+            parameters.iter().map(|it| if it.starts_with('{') { "%ff" } else { it }).collect();
+        let request = server.client.request(route.method.clone(), &path.join("/"));
+        let answer = send(request.json(&json!({}))).await;
+        assert!(answer.status.is_client_error(), "{} {}", route.method, route.path);
+        let code = answer.body["code"].as_str();
+        assert!(code.is_some(), "{} {}: {}", route.method, route.path, answer.body);
+        asked += 1;
+    }
+    assert!(asked > 30, "{asked}");
     server.shut_down().await;
 }

@@ -4,14 +4,13 @@
 //! client of a thread the `userId`.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 
 use crate::error::ApiError;
 use crate::model::facade::{
     ContainerDone, ContainerList, ContainerStatistics, ContainerThread, Preview,
 };
-use crate::request::{AnyJsonBody, Caller, session_of};
+use crate::request::{AnyJsonBody, Caller, Named, session_of};
 use dormouse::{Host, Residency, SessionInfo, SessionOrder, SessionQuery, Status};
 
 /// The statuses of sessions that go on.
@@ -72,7 +71,7 @@ async fn open(host: &Host, order: SessionOrder) -> Result<Open, ApiError> {
 /// `POST /api/v1/containers/{id}/extend`: its idle limit begins anew.
 pub(crate) async fn extend(
     Caller(host): Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<ContainerDone>, ApiError> {
     let extended = async { Ok::<_, ApiError>(session_of(&host, &id)?.extend(None).await?) };
     let info = extended.await.map_err(|error| failed(error, &host))?;
@@ -86,7 +85,7 @@ pub(crate) async fn extend(
 /// `POST /api/v1/containers/{id}/cleanup`: it is put to sleep, and restored when its thread goes on.
 pub(crate) async fn clean_up(
     Caller(host): Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<ContainerDone>, ApiError> {
     let slept = async { Ok::<_, ApiError>(session_of(&host, &id)?.sleep().await?) };
     slept.await.map_err(|error| failed(error, &host))?;

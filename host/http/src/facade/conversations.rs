@@ -4,13 +4,12 @@
 //! that names an agent of the caller's is the agent; any other is a label, by which lists find the session.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 
 use super::FACADE_IDLE;
 use crate::error::ApiError;
 use crate::model::facade::{FacadeQuery, FacadeSession, FacadeSessionPatch, NewFacadeSession};
-use crate::request::{AnyJsonBody, Caller, Params, session_of};
+use crate::request::{AnyJsonBody, Caller, Named, Params, session_of};
 use dormouse::{Host, NewSession, SessionHandle, SessionQuery};
 
 /// `POST /sessions/`
@@ -47,7 +46,7 @@ pub(crate) async fn list(
 /// `GET /sessions/{id}`
 pub(crate) async fn show(
     Caller(host): Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<FacadeSession>, ApiError> {
     let shown = async { Ok::<_, ApiError>(session_of(&host, &id)?.info().await?) };
     Ok(Json(shown.await.map_err(detailed)?.into()))
@@ -56,7 +55,7 @@ pub(crate) async fn show(
 /// `PATCH /sessions/{id}`: replaces each document that it names.
 pub(crate) async fn change(
     Caller(host): Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
     AnyJsonBody(body): AnyJsonBody<FacadeSessionPatch>,
 ) -> Result<Json<FacadeSession>, ApiError> {
     let changed = async {

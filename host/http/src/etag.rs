@@ -3,18 +3,35 @@
 //! An answer with one session carries the tag as `ETag`. A client that sends it back as `If-Match` asks for
 //! something to be done to that revision or not at all.
 
+use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::model::ignored::{Answered, Ignored};
+use super::model::session::SessionBody;
+use dormouse::SessionInfo;
 use dormouse_domain::code;
 
 /// An answer with a session, which has this revision.
 pub(super) struct Tagged<T> {
     pub(super) revision: u64,
     pub(super) answer: T,
+}
+
+impl<T> Tagged<Json<Answered<T>>> {
+    /// The answer that is made of this session, with the names of the fields that were ignored.
+    pub(super) fn of(
+        session: SessionInfo,
+        ignored: Ignored,
+        answer: impl FnOnce(SessionBody) -> T,
+    ) -> Tagged<Json<Answered<T>>> {
+        let revision = session.session.revision;
+        let answer = answer(session.into());
+        Tagged { revision, answer: Json(Answered { answer, ignored }) }
+    }
 }
 
 impl<T: IntoResponse> IntoResponse for Tagged<T> {

@@ -4,6 +4,7 @@
 use axum::Json;
 
 use super::error::ApiError;
+use super::etag::Tagged;
 use super::model::ignored::{Answered, Ignored};
 use super::model::request::{
     ExtendSession, ResumeSession, TerminateSession, UpgradeSession, needed,
@@ -13,7 +14,7 @@ use super::model::value::SnapshotName;
 use super::request::{JsonBody, OneSession};
 use dormouse::{AgentSelector, Status};
 
-type Answer = Result<Json<Answered<Ordered>>, ApiError>;
+type Answer = Result<Tagged<Json<Answered<Ordered>>>, ApiError>;
 
 /// `GET …/status`
 pub(super) async fn status(OneSession(session): OneSession) -> Result<Json<StatusBody>, ApiError> {
@@ -63,10 +64,9 @@ pub(super) async fn complete(OneSession(session): OneSession) -> Answer {
 pub(super) async fn extend(
     OneSession(session): OneSession,
     body: Option<JsonBody<ExtendSession>>,
-) -> Result<Json<Answered<Extended>>, ApiError> {
+) -> Result<Tagged<Json<Answered<Extended>>>, ApiError> {
     let JsonBody { body, ignored, .. } = body.unwrap_or_default();
-    let answer = session.extend(body.time()?).await?.into();
-    Ok(Json(Answered { answer, ignored }))
+    Ok(Tagged::of(session.extend(body.time()?).await?, ignored, Extended::from))
 }
 
 /// `POST …/stop`
@@ -89,9 +89,9 @@ pub(super) async fn force_kill(OneSession(session): OneSession) -> Answer {
 pub(super) async fn terminate(
     OneSession(session): OneSession,
     body: Option<JsonBody<TerminateSession>>,
-) -> Result<Json<Answered<Terminated>>, ApiError> {
+) -> Result<Tagged<Json<Answered<Terminated>>>, ApiError> {
     let JsonBody { body, ignored, .. } = body.unwrap_or_default();
     let reason = body.reason()?;
-    let session = session.terminate(&reason).await?.into();
-    Ok(Json(Answered { answer: Terminated { session, reason }, ignored }))
+    let after = session.terminate(&reason).await?;
+    Ok(Tagged::of(after, ignored, |session| Terminated { session, reason }))
 }

@@ -17,7 +17,5 @@ pub(super) async fn change(
     JsonBody { body, ignored, .. }: JsonBody<PatchSession>,
 ) -> Result<Tagged<Json<Answered<SessionBody>>>, ApiError> {
     let patch = SessionPatch { revision, ..SessionPatch::try_from(body)? };
-    let info = session.change(patch).await?;
-    let (revision, answer) = (info.session.revision, info.into());
-    Ok(Tagged { revision, answer: Json(Answered { answer, ignored }) })
+    Ok(Tagged::of(session.change(patch).await?, ignored, |session| session))
 }

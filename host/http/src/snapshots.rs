@@ -6,6 +6,7 @@ use axum::{Extension, Json};
 
 use super::Api;
 use super::error::ApiError;
+use super::etag::Tagged;
 use super::intake::RequestSlot;
 use super::model::ignored::Answered;
 use super::model::request::{ForkSession, RewindSession, needed};
@@ -47,7 +48,7 @@ pub(super) async fn fork(
 pub(super) async fn rewind(
     OneSession(session): OneSession,
     JsonBody { body, ignored, .. }: JsonBody<RewindSession>,
-) -> Result<Json<Answered<Ordered>>, ApiError> {
+) -> Result<Tagged<Json<Answered<Ordered>>>, ApiError> {
     let SnapshotName(snapshot) = needed("snapshotId", body.snapshot_id, "is needed")?;
     Ok(Ordered::answer("Session is rewound", session.rewind(snapshot).await?, ignored))
 }

@@ -288,3 +288,33 @@ async fn an_ephemeral_session_is_removed_a_minute_after_its_answer() {
     .await;
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn each_answer_with_a_session_has_its_entity_tag() {
+    let server = TestServer::new().await;
+    let id = server.counter(json!({ "maxIdleTimeMs": 600_000 })).await;
+    server.client.ask(&id, "one").await.unwrap();
+    let path = format!("/api/sessions/{id}");
+    let (_, snapshots) = server.client.get(&format!("{path}/snapshots")).await.unwrap();
+    let snapshot = json!({ "snapshotId": snapshots["snapshots"][0]["id"] });
+    let nothing = json!({});
+    for (way, body) in [
+        ("sleep", &nothing),
+        ("wake", &nothing),
+        ("pause", &nothing),
+        ("resume", &nothing),
+        ("rewind", &snapshot),
+        ("extend", &nothing),
+        ("complete", &nothing),
+        ("stop", &nothing),
+        ("force-kill", &nothing),
+        ("terminate", &nothing),
+    ] {
+        let request = server.client.request(Method::POST, &format!("{path}/{way}")).json(body);
+        let answer = send(request).await;
+        assert_eq!(answer.status, 200, "{way}: {}", answer.body);
+        let now = send(server.client.request(Method::GET, &path)).await;
+        assert_eq!(answer.headers.get("etag"), now.headers.get("etag"), "{way}");
+    }
+    server.shut_down().await;
+}

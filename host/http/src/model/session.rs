@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::ignored::{Answered, Ignored};
+use crate::etag::Tagged;
 use dormouse::{
     AgentRef, JsonObject, LastFailure, Limits, NanoUsd, ResumeFallback, Resumption, Session,
     SessionInfo, State, Status, Timestamp,
@@ -305,9 +306,8 @@ impl Ordered {
         message: &'static str,
         session: SessionInfo,
         ignored: Ignored,
-    ) -> Json<Answered<Ordered>> {
-        let answer = Ordered { success: true, message, session: session.into() };
-        Json(Answered { answer, ignored })
+    ) -> Tagged<Json<Answered<Ordered>>> {
+        Tagged::of(session, ignored, |session| Ordered { success: true, message, session })
     }
 }
 
@@ -322,9 +322,8 @@ pub(crate) struct Extended {
     session: SessionBody,
 }
 
-impl From<SessionInfo> for Extended {
-    fn from(info: SessionInfo) -> Extended {
-        let session = SessionBody::from(info);
+impl From<SessionBody> for Extended {
+    fn from(session: SessionBody) -> Extended {
         let message = match (&session.idle_deadline, session.limits.max_idle_time_ms) {
             (Some(_), _) => "The idle limit of the session is extended",
             (None, Some(_)) => "The idle limit is extended; it does not count in this status",

@@ -1,6 +1,9 @@
 //! What becomes of a message while the session is busy, or has changed: `onBusy`, `If-Match`, the bound of the
 //! queue; and how the body of a message may come.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use dormouse_test_guests as guests;
 use dormouse_tests::TestServer;
 use dormouse_tests::test_host::eventually;
@@ -214,5 +217,29 @@ async fn one_call_with_a_message_that_is_refused_leaves_no_session() {
     let refused = server.client.post("/api/agent/stream", &body).await.unwrap();
     is_error(&refused, 413, "message_too_large");
     assert_eq!(server.client.get("/api/sessions").await.unwrap().1["total"], 0);
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_message_of_a_user_who_has_sent_enough_ends_no_turn() {
+    let rate = NonZeroU32::new(2);
+    let server =
+        TestServer::with(|host| host.quotas.messages_per_minute_per_user = rate, |_| {}).await;
+    let fields = json!({ "maxFuelPerTurn": u64::MAX / 4, "userId": "u" });
+    let id = server.session(&guests::LOOPS_FOREVER, fields).await;
+    server.client.ask(&id, "one").await.unwrap();
+    let looping = under_way(&server, &id, "loop", 2).await;
+    let refused = sending(&server, &id, "enough", "interrupt").await.unwrap();
+    is_error(&refused, 429, "rate_limited");
+    let (_, status) = server.client.get(&format!("/api/sessions/{id}/status")).await.unwrap();
+    assert_eq!(status["runningTurn"], 2, "it goes on");
+    server.advance(Duration::from_secs(30));
+    let (status, answer) = sending(&server, &id, "now", "interrupt").await.unwrap();
+    assert_eq!(status, 200, "{answer}");
+    is_error(&looping.await.unwrap(), 409, "turn_interrupted");
+    // It was counted once.
+    is_error(&sending(&server, &id, "more", "queue").await.unwrap(), 429, "rate_limited");
+    server.advance(Duration::from_secs(30));
+    assert_eq!(sending(&server, &id, "more", "queue").await.unwrap().0, 200);
     server.shut_down().await;
 }

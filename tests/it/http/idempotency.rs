@@ -10,7 +10,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::{Answer, Event, Events, is_error, send, under_way};
+use super::{Answer, Event, Events, is_error, runs, send, under_way};
 
 fn post(server: &TestServer, path: &str, key: &str, body: &Value) -> RequestBuilder {
     server.client.request(Method::POST, path).header("idempotency-key", key).json(body)
@@ -273,5 +273,31 @@ async fn a_key_names_the_open_session_of_a_thread_also_when_that_has_ended() {
     assert_eq!(again.body["id"].as_str(), Some(open.as_str()));
     assert!(is_replayed(&again));
     assert_eq!(server.client.get("/api/sessions").await.unwrap().1["total"], 1);
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_key_that_comes_to_two_sessions_at_once_begins_a_turn_of_one() {
+    let server = TestServer::new().await;
+    let limits = json!({ "maxFuelPerTurn": u64::MAX / 4 });
+    let one = server.session(&guests::LOOPS_FOREVER, limits).await;
+    let other = server.counter(json!({})).await;
+    let looping = sending(&server, &one, "k", "loop");
+    runs(&server, &one, 1).await;
+    for _ in 0..2 {
+        let refused = send(message(&server, &other, "k", "two")).await;
+        is_error(&(refused.status, refused.body), 422, "idempotency_key_reused");
+    }
+    assert_eq!(turns(&server, &other).await, 0);
+    server.client.post(&format!("/api/sessions/{one}/force-kill"), &json!({})).await.unwrap();
+    assert_eq!(looping.await.unwrap().status, 409);
+    let refused = send(message(&server, &other, "k", "two")).await;
+    is_error(&(refused.status, refused.body), 422, "idempotency_key_reused");
+
+    // A message that has begun no turn leaves the key to another session.
+    server.client.post(&format!("/api/sessions/{other}/pause"), &json!({})).await.unwrap();
+    assert_eq!(send(message(&server, &other, "free", "three")).await.status, 409);
+    let third = server.counter(json!({})).await;
+    assert_eq!(send(message(&server, &third, "free", "three")).await.status, 200);
     server.shut_down().await;
 }

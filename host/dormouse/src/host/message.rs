@@ -16,6 +16,7 @@ use dormouse_domain::agent::Digest;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::json;
 use dormouse_domain::message::{self, OnBusy};
+use dormouse_domain::session::Session;
 use dormouse_domain::turn::{Delta, IdempotencyKey, Part, TurnOutcome, TurnRecord, text_of};
 
 /// Messages with more bytes are hashed on a thread that may block.
@@ -271,11 +272,7 @@ impl SessionHandle {
         let mut key = None;
         if let Some(name) = idempotency_key {
             let caller = self.host.caller().clone();
-            if let Some(only) = self.host.access().only()
-                && !self.host.inner.store.is_owner(self.id, only)?
-            {
-                return Err(Unavailable::NotFound(self.id).into());
-            }
+            self.check_owner()?;
             let request;
             (content, request) = self.digest(content, bytes).await?;
             let name = IdempotencyKey { owner: caller, key: name };
@@ -287,7 +284,11 @@ impl SessionHandle {
             }
             key = Some((name, request));
         }
-        let message = NewMessage { content, key, on_busy, if_revision };
+        let rated = match on_busy {
+            OnBusy::Interrupt => self.rated().await?,
+            OnBusy::Queue | OnBusy::Reject => None,
+        };
+        let message = NewMessage { content, key, on_busy, if_revision, rated };
         let sent = self.registry().send(self.id, self.host.access(), message)?;
         let (source, output) = match sent {
             AnswerSource::Driver(answer, output) => (Source::Driver(answer), output),
@@ -297,6 +298,27 @@ impl SessionHandle {
             }
         };
         Ok(TurnStream { session: self.clone(), output, source })
+    }
+
+    /// To a caller who is not its owner there is no such session.
+    fn check_owner(&self) -> Result<(), SendError> {
+        match self.host.access().only() {
+            Some(caller) if !self.host.inner.store.is_owner(self.id, caller)? => {
+                Err(Unavailable::NotFound(self.id).into())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The session, where its user may send so many messages in a minute: one that ends a turn is counted before
+    /// it does.
+    async fn rated(&self) -> Result<Option<Arc<Session>>, SendError> {
+        self.check_owner()?;
+        if !self.host.inner.services.counts_messages() {
+            return Ok(None);
+        }
+        let session = self.registry().get(self.id).await?.ok_or(Unavailable::NotFound(self.id))?;
+        Ok(Some(session.session))
     }
 
     /// The digest of a message to this session, with its parts.

@@ -22,6 +22,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::request::Command;
 use dormouse_domain::agent::Digest;
@@ -88,6 +89,8 @@ pub(crate) enum MessageDenied {
     Busy(Option<u64>),
     /// Another request came with the same key, and waits or is being answered.
     KeyReused,
+    /// The message would end the turn in progress, and its user has sent as many as it may for so long.
+    RateLimited(Duration),
 }
 
 /// There is no room for one more; nothing was added.
@@ -179,6 +182,13 @@ impl<M, T, R> Inbox<M, T, R> {
             }
         }
         Ok(Sent::Queued)
+    }
+
+    /// Whether a message would end the turn in progress.
+    pub(crate) fn would_interrupt(&self, terms: &Terms<T>) -> bool {
+        let is_known = terms.key.as_ref().is_some_and(|key| self.same_key(&key.key).is_some());
+        let has_room = self.messages.len() < self.max_messages;
+        terms.on_busy == OnBusy::Interrupt && self.running.is_some() && has_room && !is_known
     }
 
     /// The message with this key that waits or is being answered.

@@ -14,7 +14,10 @@ use tokio::task::JoinSet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::driver;
-use super::inbox::{Accepted, CommandDenied, Inbox, Interrupt, MessageKey, NextWork, Sent, Terms};
+use super::idempotency::KeysInUse;
+use super::inbox::{
+    Accepted, CommandDenied, Inbox, Interrupt, MessageDenied, MessageKey, NextWork, Sent, Terms,
+};
 use super::request::{
     AnswerSource, Command, CommandError, CommandReply, CommandResult, FollowedTurn, MAX_WEIGHT,
     NewMessage, QueuedMessage, SendError, SessionInfo, Unavailable,
@@ -70,6 +73,8 @@ pub(crate) struct Registry {
     services: Arc<Services>,
     /// Memory for messages until they are answered.
     messages: Pool,
+    /// The idempotency keys of messages until they are answered.
+    keys: Arc<KeysInUse>,
     shards: Vec<Mutex<HashMap<SessionId, Entry>>>,
     hasher: RandomState,
 }
@@ -82,6 +87,7 @@ impl Registry {
         let registry = Arc::new(Registry {
             services,
             messages,
+            keys: Arc::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
         });
@@ -106,12 +112,14 @@ impl Registry {
         caller: &Access,
         message: NewMessage,
     ) -> Result<AnswerSource, SendError> {
-        let NewMessage { content, key, on_busy, if_revision } = message;
+        let NewMessage { content, key, on_busy, if_revision, rated } = message;
         let mut charge = self.messages.of(&caller.principal);
         charge.grow(QueuedMessage::weight(&content)).map_err(|uncharged| match uncharged {
             ChargeRefused::Share => SendError::ShareSpent,
             ChargeRefused::Budget => Unavailable::OutOfMemory.into(),
         })?;
+        let key_use = key.as_ref().map(|(key, _)| self.keys.take(key, id)).transpose();
+        let key_use = key_use.map_err(SendError::IdempotencyKeyReused)?;
         let (answer, receiver) = oneshot::channel();
         let output = TurnOutput::charged(self.services.memory.account());
         let key = key.map(|(key, request)| {
@@ -119,16 +127,25 @@ impl Registry {
             Arc::new(MessageKey { key, request, turn })
         });
         let terms = Terms { key: key.clone(), on_busy };
-        let message = QueuedMessage {
+        let mut message = QueuedMessage {
             sender: Sender::User,
             content,
             key,
             if_revision,
             output: OutputGuard(output.clone()),
             answer,
+            is_taken: false,
+            _key_use: key_use,
             _charge: charge,
         };
-        let sent = self.add(id, caller.only(), |inbox| inbox.try_send(message, terms));
+        let sent = self.add(id, caller.only(), |inbox| {
+            // A message that ends a turn is not refused after that.
+            if let Some(session) = rated.filter(|_| inbox.would_interrupt(&terms)) {
+                self.services.take_message(&session).map_err(MessageDenied::RateLimited)?;
+                message.is_taken = true;
+            }
+            inbox.try_send(message, terms)
+        });
         match sent {
             Ok(Sent::Queued) => Ok(AnswerSource::Driver(receiver, output)),
             Ok(Sent::Attached(key)) => Ok(AnswerSource::Followed(key)),

@@ -16,6 +16,7 @@ use dormouse_domain::message::OnBusy;
 use dormouse_domain::turn::{IdempotencyKey, Part, Sender, TurnOutcome, TurnRecord};
 use dormouse_store::StoreError;
 
+use super::idempotency::KeyUse;
 use super::inbox::{MessageDenied, MessageKey, QueueFull};
 use dormouse_domain::access::Forbidden;
 use dormouse_domain::creation::InvalidField;
@@ -168,6 +169,7 @@ impl SendError {
             MessageDenied::QueueFull(QueueFull { waiting }) => SendError::QueueFull(waiting),
             MessageDenied::Busy(turn) => SendError::Busy(turn),
             MessageDenied::KeyReused => SendError::IdempotencyKeyReused(session),
+            MessageDenied::RateLimited(wait) => SendError::RateLimited(wait),
         }
     }
 }
@@ -351,6 +353,8 @@ pub(crate) struct NewMessage {
     pub(crate) on_busy: OnBusy,
     /// The revision that the session must have when the turn begins.
     pub(crate) if_revision: Option<u64>,
+    /// The session, where the message interrupts and its user may send so many in a minute.
+    pub(crate) rated: Option<Arc<Session>>,
 }
 
 /// How the sender of a message gets its answer.
@@ -381,6 +385,10 @@ pub(crate) struct QueuedMessage {
     pub(crate) if_revision: Option<u64>,
     pub(crate) output: OutputGuard,
     pub(crate) answer: oneshot::Sender<Result<FinishedTurn, SendError>>,
+    /// Whether it was taken from what its user may send in a minute.
+    pub(crate) is_taken: bool,
+    /// No message with the same key waits for another session.
+    pub(crate) _key_use: Option<KeyUse>,
     /// The memory that the message takes; released with it.
     pub(crate) _charge: Charge,
 }

@@ -124,6 +124,11 @@ impl Services {
         residence
     }
 
+    /// Whether a user may send so many messages in a minute.
+    pub(crate) fn counts_messages(&self) -> bool {
+        self.user_messages.is_some()
+    }
+
     /// Take a message to this session from what its user may send in a minute.
     ///
     /// # Errors

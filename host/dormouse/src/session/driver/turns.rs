@@ -45,12 +45,15 @@ struct AskedTurn<'a> {
     key: Option<&'a FollowedKey>,
     /// The revision that the session must have.
     if_revision: Option<u64>,
+    /// Whether the message was taken from what its user may send in a minute.
+    is_taken: bool,
 }
 
 impl Driver<'_> {
     /// Answer one message.
     pub(super) async fn message(&mut self, message: QueuedMessage) {
-        let QueuedMessage { sender, content, key, if_revision, output, answer, _charge } = message;
+        let QueuedMessage { sender, content, key, if_revision, output, answer, .. } = message;
+        let QueuedMessage { is_taken, _key_use, _charge, .. } = message;
         if let Some(resident) = self.memory.resident_mut() {
             resident.stuck = false;
         }
@@ -60,7 +63,7 @@ impl Driver<'_> {
         let span = tracing::debug_span!("turn", session = %self.id, turn = %id);
         let result = match self.replay(key.as_deref()).await {
             Ok(None) => {
-                let asked = AskedTurn { begun, key: key.as_deref(), if_revision };
+                let asked = AskedTurn { begun, key: key.as_deref(), if_revision, is_taken };
                 self.turn(asked, &output.0).instrument(span).await
             }
             Ok(Some(replayed)) => replayed,
@@ -107,7 +110,7 @@ impl Driver<'_> {
         asked: AskedTurn<'_>,
         output: &TurnOutput,
     ) -> Result<FinishedTurn, SendError> {
-        let AskedTurn { begun, key, if_revision } = asked;
+        let AskedTurn { begun, key, if_revision, is_taken } = asked;
         if self.services.liveness.is_closed() {
             return Err(Unavailable::ShuttingDown.into());
         }
@@ -125,7 +128,9 @@ impl Driver<'_> {
         }
         let rules = self.services.options.rules;
         let mut grant = admission::admit(&session, rules.price, begun.started_at)?;
-        self.services.take_message(&session).map_err(SendError::RateLimited)?;
+        if !is_taken {
+            self.services.take_message(&session).map_err(SendError::RateLimited)?;
+        }
 
         self.registry.note_running(self.id, session.usage.next_turn(), output, grant.deadline);
         let mut cancel = self.turn_signals(grant.deadline);

@@ -19,6 +19,7 @@ pub(crate) mod threads;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 pub use agents::Agents;
 pub use cleanup::{CleanedUp, Cleanup, MAX_CLEANED_UP};
@@ -252,5 +253,14 @@ impl Host {
             "a task of the host has died of a panic"
         );
         closed
+    }
+}
+
+/// Do this to its end, also where the caller goes away meanwhile: what the store knows of a change, memory has to
+/// know as well.
+async fn to_its_end<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(change.in_current_span()).await {
+        Ok(changed) => changed,
+        Err(died) => std::panic::resume_unwind(died.into_panic()),
     }
 }

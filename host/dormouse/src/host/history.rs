@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::origin;
 use super::session::{SessionHandle, SessionReadError};
+use super::{origin, to_its_end};
 use crate::catalog::AgentError;
 use crate::session::request::{Command, CommandError, SessionInfo};
 use crate::turn::admission::TurnDenied;
@@ -142,6 +142,11 @@ impl SessionHandle {
     /// # Errors
     /// [`ForkError`]
     pub async fn fork(&self, fork: Fork) -> Result<Vec<SessionInfo>, ForkError> {
+        let this = self.clone();
+        to_its_end(async move { this.fork_now(fork).await }).await
+    }
+
+    async fn fork_now(&self, fork: Fork) -> Result<Vec<SessionInfo>, ForkError> {
         if !(1..=MAX_FORKS).contains(&fork.count) {
             return Err(ForkError::Count);
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::to_its_end;
 use crate::keys::{KeyError, KeyRing};
 use dormouse_base::clock::Clock;
 use dormouse_domain::access::{Access, AccessKey, Action, KeyId, NewKey, Secret};
@@ -93,16 +94,5 @@ impl Keys {
     #[must_use]
     pub fn are_needed(&self) -> bool {
         self.ring.are_needed()
-    }
-}
-
-/// Do this to its end, also where the caller goes away meanwhile: what the store knows of keys, memory has to
-/// know as well.
-async fn to_its_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, KeyError>> + Send + 'static,
-) -> Result<T, KeyError> {
-    match tokio::spawn(change).await {
-        Ok(changed) => changed,
-        Err(died) => std::panic::resume_unwind(died.into_panic()),
     }
 }

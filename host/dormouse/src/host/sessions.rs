@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::origin::{self, FoundOrigin, SnapshotOrigin};
 use super::templates::TemplateError;
 use super::threads::Thread;
-use super::{Host, SessionHandle};
+use super::{Host, SessionHandle, to_its_end};
 use crate::catalog::AgentError;
 use crate::session::idempotency;
 use crate::session::request::{CommandError, SessionInfo};
@@ -219,16 +219,15 @@ impl Sessions {
         once: Option<(&IdempotencyKey, Digest)>,
     ) -> Result<CreatedSession, CreateError> {
         self.0.may(Action::Change)?;
-        let Some(key) = new.thread_key.clone() else {
-            return self.create_new(new, None, once).await;
-        };
         let (this, once) = (self.clone(), once.map(|(key, request)| (key.clone(), request)));
-        // To its end, also where the caller goes away: the lock of the thread outlasts the commit.
-        let creating = async move { this.create_in_thread(key, new, once).await };
-        match tokio::spawn(creating).await {
-            Ok(created) => created,
-            Err(died) => std::panic::resume_unwind(died.into_panic()),
-        }
+        // The lock of the thread outlasts the commit, and the timekeeper is told of the deadline after it.
+        to_its_end(async move {
+            match new.thread_key.clone() {
+                Some(key) => this.create_in_thread(key, new, once).await,
+                None => this.create_new(new, None, once.as_ref().map(|(key, it)| (key, *it))).await,
+            }
+        })
+        .await
     }
 
     async fn create_in_thread(

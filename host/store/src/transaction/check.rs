@@ -78,7 +78,10 @@ impl Transaction {
                     self.check_key(*id)?;
                     continue;
                 }
-                Write::Template(_) | Write::RemoveTemplate(..) | Write::RemoveIdempotency(_) => {
+                Write::ResumeTried(..)
+                | Write::Template(_)
+                | Write::RemoveTemplate(..)
+                | Write::RemoveIdempotency(_) => {
                     continue;
                 }
             };

@@ -16,6 +16,7 @@ mod examples;
 mod hostile;
 mod keys;
 mod listen;
+mod logs;
 mod operator;
 mod other_services;
 mod sync;

@@ -36,10 +36,12 @@ impl Server {
         if !command.get_args().any(|argument| argument == "--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
+        if !command.get_args().any(|argument| argument == "--log-level") {
+            command.args(["--log-level", "warn"]);
+        }
         command
             .arg("--data-dir")
             .arg(data)
-            .args(["--log-level", "warn"])
             .current_dir(data.parent().context("the data directory has a parent")?)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());

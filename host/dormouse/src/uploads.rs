@@ -15,6 +15,7 @@ mod table;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tracing::Instrument;
 
 pub(super) use table::UploadTable;
 
@@ -141,7 +142,7 @@ impl Catalog {
         let (pending, work) = self.uploads.begin(&reference, self.clock.now())?;
         if let Some(work) = work {
             let (catalog, reference) = (self.clone(), reference.clone());
-            self.sandbox.runtime().spawn(async move {
+            let installing = async move {
                 let outcome = catalog.install(reference.clone(), component).await;
                 // Perhaps nobody asks what came of it.
                 if let Err(error) = &outcome
@@ -150,7 +151,8 @@ impl Catalog {
                     tracing::error!(agent = %reference, %error, "the host has failed an upload");
                 }
                 work.end(outcome, catalog.clock.now());
-            });
+            };
+            self.sandbox.runtime().spawn(installing.in_current_span());
         }
         Ok(Begun::UnderWay(reference, pending))
     }

@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use tracing::Instrument;
 
 use super::error::ApiError;
 use super::frame::RequestId;
@@ -35,7 +36,7 @@ pub(super) async fn upload(
     let name = needed("name", query.name, missing)?;
     let version = needed("version", query.version, missing)?;
     // In a task of its own: a client that goes away before the host has begun loses nothing either.
-    let working = tokio::spawn(async move {
+    let working = async move {
         let agents = host.agents();
         if prefers_async(&headers) {
             return Ok(accepted(agents.upload_in_background(&name, &version, bytes).await?, &id));
@@ -43,8 +44,10 @@ pub(super) async fn upload(
         let upload = agents.upload(&name, &version, bytes).await?;
         let status = if upload.created { StatusCode::CREATED } else { StatusCode::OK };
         Ok((status, Json(AgentBody::from(upload.agent))).into_response())
-    });
-    working.await.map_err(|error| ApiError::internal(error.to_string()))?
+    };
+    tokio::spawn(working.in_current_span())
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))?
 }
 
 /// The answer to an upload that is not waited for.

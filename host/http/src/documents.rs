@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tracing::Span;
+
 use super::error::ApiError;
 use dormouse::{Part, Principal, TurnOutcome, TurnRecord};
 use dormouse_base::shares::{Callers, FairSemaphore};
@@ -34,7 +36,8 @@ impl Documents {
         }
         let _admitted = self.0.wait(principal).await;
         let panicked = |error: tokio::task::JoinError| ApiError::internal(error.to_string());
-        tokio::task::spawn_blocking(work).await.map_err(panicked)
+        let request = Span::current();
+        tokio::task::spawn_blocking(move || request.in_scope(work)).await.map_err(panicked)
     }
 }
 

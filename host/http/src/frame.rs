@@ -49,11 +49,13 @@ pub(super) async fn assign_request_id(
 pub(super) async fn render_errors(request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let span = tracing::info_span!(
+    // Of this level, so that each line that is logged at all has its request.
+    let span = tracing::error_span!(
         "request",
-        id = %id,
+        request_id = %id,
         method = %request.method(),
         route = path.unwrap_or("none"),
+        session = field::Empty,
         status = field::Empty,
     );
     async {

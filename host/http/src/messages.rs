@@ -23,7 +23,7 @@ use super::model::create::CreateSession;
 use super::model::ignored::{Answered, Ignored};
 use super::model::message::{Dialect, ReplyBody};
 use super::model::request::{Recipient, SendMessage, StreamMessage};
-use super::request::{Caller, JsonBody, OneSession, session_of};
+use super::request::{Caller, JsonBody, OneSession, note_session, session_of};
 use super::sse;
 use super::turn_stream::TurnAnswer;
 use dormouse::{
@@ -161,7 +161,9 @@ pub(super) async fn stream_agent(
         Recipient::Session(id) => (session_of(&host, &id)?, false),
         Recipient::New(new) => {
             let key = asked.key.as_deref().zip(digest);
-            (create(&host, *new, key).await?, true)
+            let created = create(&host, *new, key).await?;
+            note_session(created.id());
+            (created, true)
         }
     };
     let turn = session.stream(message).await?;

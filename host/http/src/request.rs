@@ -9,6 +9,7 @@ use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tracing::{Span, field};
 
 use super::Api;
 use super::error::ApiError;
@@ -60,7 +61,6 @@ impl FromRequestParts<Api> for Scoped {
     }
 }
 
-/// The session that the path names.
 /// The one parameter of the path. A path that is no UTF-8 names nothing that there is.
 pub(super) struct Named(pub(super) String);
 
@@ -73,6 +73,7 @@ impl FromRequestParts<Api> for Named {
     }
 }
 
+/// The session that the path names.
 pub(super) struct OneSession(pub(super) SessionHandle);
 
 impl FromRequestParts<Api> for OneSession {
@@ -104,7 +105,14 @@ pub(super) fn session_of(host: &Host, id: &str) -> Result<SessionHandle, ApiErro
     // The one way to write an id, and not the other four that a UUID has.
     let parsed = SessionId::from_str(id).ok().filter(|parsed| parsed.to_string() == id);
     let shown: String = id.chars().take(64).collect();
-    parsed.map(|id| host.sessions().get(id)).ok_or_else(|| ApiError::session_not_found(&shown))
+    let id = parsed.ok_or_else(|| ApiError::session_not_found(&shown))?;
+    note_session(id);
+    Ok(host.sessions().get(id))
+}
+
+/// Note in the span of the request which session it is about, for the lines of the log.
+pub(super) fn note_session(id: SessionId) {
+    Span::current().record("session", field::display(id));
 }
 
 /// The parameters of the query, as a type: see [`query`].

@@ -10,7 +10,7 @@ use super::idempotency::{self, RequestKey};
 use super::model::create::CreateSession;
 use super::model::listing::{SessionList, SessionsQuery};
 use super::model::session::{Created, Deleted, Resume, SessionBody};
-use super::request::{Caller, Filters, JsonBody, OneSession, Scoped};
+use super::request::{Caller, Filters, JsonBody, OneSession, Scoped, note_session};
 use dormouse::{Digest, SessionQuery};
 
 /// `POST /api/sessions`
@@ -28,6 +28,7 @@ pub(super) async fn create(
     let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let resume = created.resume.map(Resume::from);
     let revision = created.session.session.revision;
+    note_session(created.session.session.id);
     let session = created.session.into();
     let answer = (status, Json(Created { session, resume, ignored }));
     let mut response = Tagged { revision, answer }.into_response();

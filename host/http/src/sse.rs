@@ -18,6 +18,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::Instrument;
 
 use super::Api;
 use super::documents::{self, Documents};
@@ -116,7 +117,7 @@ where
         stall: api.options.stall_timeout,
     });
     let (heartbeat, cut) = (api.options.heartbeat, api.closing.streams.clone());
-    tokio::spawn(async move {
+    let writing = async move {
         let _slot = slot;
         tokio::pin!(writing);
         loop {
@@ -131,7 +132,8 @@ where
                 }
             }
         }
-    });
+    };
+    tokio::spawn(writing.in_current_span());
     let chunks = futures::stream::unfold(receiver, |mut receiver| async move {
         let chunk = receiver.recv().await?;
         Some((Ok::<_, Infallible>(chunk), receiver))

@@ -200,7 +200,7 @@ impl TurnAnswer {
                 let error = ApiError::from(error);
                 let request = &*self.request_id.0;
                 if let Some(cause) = error.cause() {
-                    tracing::error!(request, code = error.code(), cause, "a stream has failed");
+                    tracing::error!(code = error.code(), cause, "a stream has failed");
                 }
                 writer.write(&StreamEvent::error(&error, request)).await
             }

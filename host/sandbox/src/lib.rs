@@ -40,6 +40,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 use wasmtime::component::Linker;
 
 pub use cache::CacheOptions;
@@ -272,7 +273,7 @@ impl Sandbox {
         owner: Option<Principal>,
     ) -> Result<Prepared, Refusal> {
         let task = prepare::prepare(self.0.clone(), source, component, owner);
-        let task = AbortOnDropHandle::new(self.0.handle.spawn(task));
+        let task = AbortOnDropHandle::new(self.0.handle.spawn(task.in_current_span()));
         let prepared = task.await.map_err(|error| Refusal::Host(error.to_string()))??;
         let Prepared { digest, from_cache, .. } = &prepared;
         tracing::debug!(%digest, from_cache, "an agent is ready");

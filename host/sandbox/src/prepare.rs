@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tracing::Span;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -267,5 +268,7 @@ const HEAD: usize = 1 + 8 + 8 + 2;
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::Host(error.to_string()))
+    let request = Span::current();
+    let working = tokio::task::spawn_blocking(move || request.in_scope(work));
+    working.await.map_err(|error| Refusal::Host(error.to_string()))
 }

@@ -16,6 +16,7 @@ mod waking;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use crate::catalog::CodeError;
 use crate::turn::execution::Cancellation;
@@ -26,7 +27,7 @@ use dormouse_store::StoreError;
 use self::memory::{SessionMemory, WakePreparation};
 use super::inbox::{Interrupt, NextWork};
 use super::registry::Registry;
-use super::request::Unavailable;
+use super::request::{CommandReply, Unavailable};
 use super::residents::{GuestInstance, Resident};
 use super::services::Services;
 use dormouse_domain::id::SessionId;
@@ -42,8 +43,10 @@ pub(super) async fn drive(
     let mut driver = Driver::new(registry, id, resident, interrupt);
     while let Some(work) = registry.next(id, || driver.park()) {
         match work {
-            NextWork::Command(command, reply) => {
-                let done = driver.command(command).await;
+            NextWork::Command(command, CommandReply { answer, request }) => {
+                // Of this level, so that each line that is logged at all has its session and its request.
+                let span = tracing::error_span!(parent: &request, "command", session = %id);
+                let done = driver.command(command).instrument(span).await;
                 driver.release_head();
                 // The sender of the command may have gone; the command is carried out all the same.
                 let _ = reply.send(done);

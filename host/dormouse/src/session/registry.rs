@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Span;
 
 use super::driver;
 use super::idempotency::KeysInUse;
@@ -135,6 +136,7 @@ impl Registry {
             output: OutputGuard(output.clone()),
             answer,
             is_taken: false,
+            request: Span::current(),
             _key_use: key_use,
             _charge: charge,
         };
@@ -172,7 +174,8 @@ impl Registry {
         caller: Option<Principal>,
         command: Command,
     ) -> Result<(Accepted, Done), CommandError> {
-        let (reply, done) = oneshot::channel();
+        let (answer, done) = oneshot::channel();
+        let reply = CommandReply { answer, request: Span::current() };
         let accepted = self
             .add(id, caller.as_ref(), |inbox| inbox.try_command(command, reply))
             .map_err(|refused| match refused {

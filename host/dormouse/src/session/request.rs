@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use crate::turn::admission::TurnDenied;
 use crate::turn::output::{OutputGuard, TurnOutput};
@@ -387,6 +388,8 @@ pub(crate) struct QueuedMessage {
     pub(crate) answer: oneshot::Sender<Result<FinishedTurn, SendError>>,
     /// Whether it was taken from what its user may send in a minute.
     pub(crate) is_taken: bool,
+    /// The request that it came with, for the log.
+    pub(crate) request: Span,
     /// No message with the same key waits for another session.
     pub(crate) _key_use: Option<KeyUse>,
     /// The memory that the message takes; released with it.
@@ -403,5 +406,10 @@ impl QueuedMessage {
 /// The result of a command: the session after it, and none where it was removed.
 pub(crate) type CommandResult = Result<Option<Arc<Session>>, CommandError>;
 
-/// The channel that tells the sender of a command what comes of it.
-pub(crate) type CommandReply = oneshot::Sender<CommandResult>;
+/// Where the sender of a command waits for what comes of it.
+pub(crate) struct CommandReply {
+    /// The channel that tells it.
+    pub(crate) answer: oneshot::Sender<CommandResult>,
+    /// The request that it came with, for the log.
+    pub(crate) request: Span,
+}

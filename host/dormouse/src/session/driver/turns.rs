@@ -53,14 +53,15 @@ impl Driver<'_> {
     /// Answer one message.
     pub(super) async fn message(&mut self, message: QueuedMessage) {
         let QueuedMessage { sender, content, key, if_revision, output, answer, .. } = message;
-        let QueuedMessage { is_taken, _key_use, _charge, .. } = message;
+        let QueuedMessage { is_taken, request, _key_use, _charge, .. } = message;
         if let Some(resident) = self.memory.resident_mut() {
             resident.stuck = false;
         }
         let id = TurnId(self.services.clock.new_id());
         let begun =
             StartedTurn { id, sender, input: content, started_at: self.services.clock.now() };
-        let span = tracing::debug_span!("turn", session = %self.id, turn = %id);
+        // Of this level, so that each line that is logged at all has its session and its request.
+        let span = tracing::error_span!(parent: &request, "turn", session = %self.id, turn = %id);
         let result = match self.replay(key.as_deref()).await {
             Ok(None) => {
                 let asked = AskedTurn { begun, key: key.as_deref(), if_revision, is_taken };
@@ -409,4 +410,5 @@ fn count(turn: &TurnRecord, duration: Duration) {
         metrics::counter!("dormouse_start_fuel_total").increment(start.fuel);
     }
     metrics::histogram!("dormouse_turn_seconds").record(duration.as_secs_f64());
+    tracing::debug!(number = turn.number, outcome, fuel = turn.fuel, "a turn is over");
 }

@@ -4,13 +4,14 @@
 //! Adding work finds the driver or starts one, and a driver that finds no more work leaves; both
 //! are one critical section on the entry, so that no session ever has two drivers.
 
+mod ending;
+mod waiting;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Span;
 
@@ -234,56 +235,6 @@ impl Registry {
         self.shards.iter().map(waiting).sum()
     }
 
-    /// Let running turns finish, answer what waits with [`Unavailable::ShuttingDown`], and put
-    /// everything to sleep. Turns that are still running after `grace` are killed.
-    pub(crate) async fn shut_down(self: &Arc<Self>, grace: Duration) {
-        self.services.liveness.close();
-        // A driver that waits for a permit has no turn yet that could finish.
-        self.services.memory.queue().close();
-        let done = self.services.liveness.all_left();
-        tokio::pin!(done);
-        let patience = self.services.clock.sleep_until(self.services.clock.now().after(grace));
-        tokio::select! {
-            () = &mut done => {}
-            () = patience => {
-                self.kill_all();
-                done.await;
-            }
-        }
-        // What has slept until now is told before the store closes.
-        self.services.slept.hurry().await;
-        let mut saving = JoinSet::new();
-        for resident in self.services.residents.take_all() {
-            if !resident.is_saved() {
-                let id = resident.session.id;
-                let save = driver::save_and_drop(self.clone(), resident);
-                saving.spawn_on(async move { (id, save.await) }, self.services.sandbox.runtime());
-            }
-        }
-        for (session, saved) in saving.join_all().await {
-            if !saved {
-                tracing::warn!(%session, "the state of a session could not be saved, and is lost");
-            }
-        }
-    }
-
-    /// Kill everything that runs: nobody holds the host any more.
-    pub(crate) fn abandon(&self) {
-        self.services.liveness.close();
-        self.services.memory.queue().close();
-        self.kill_all();
-        drop(self.services.residents.take_all());
-    }
-
-    fn kill_all(&self) {
-        for shard in &self.shards {
-            for entry in lock(shard).values_mut() {
-                entry.inbox.kill();
-                entry.tell_interrupt();
-            }
-        }
-    }
-
     /// The next thing to do, for the driver of this session. `None`: there is nothing, the resident
     /// is parked, and the driver has left.
     pub(crate) fn next(
@@ -313,90 +264,6 @@ impl Registry {
         }
         self.services.settling.note_change();
         None
-    }
-
-    /// Note where the guest state of a session with a driver is.
-    pub(crate) fn note_residency(&self, id: SessionId, residency: Residency) {
-        if let Some(entry) = self.shard(id).get_mut(&id) {
-            entry.residency = residency;
-        }
-    }
-
-    /// Note that the turn is over, before anybody is told of its end.
-    pub(crate) fn note_turn_over(&self, id: SessionId) {
-        if let Some(entry) = self.shard(id).get_mut(&id) {
-            entry.inbox.turn_over();
-            entry.output = None;
-            entry.waits_until = None;
-        }
-        self.services.settling.note_change();
-    }
-
-    /// Note that a turn runs, and when it must be over.
-    pub(crate) fn note_running(
-        &self,
-        id: SessionId,
-        number: u64,
-        output: &TurnOutput,
-        deadline: Timestamp,
-    ) {
-        if let Some(entry) = self.shard(id).get_mut(&id) {
-            entry.inbox.turn_runs(number);
-            entry.output = Some(output.clone());
-            entry.waits_until = Some(deadline);
-        }
-        self.services.settling.note_change();
-    }
-
-    /// Note that the driver of a session waits until this time at most. Answers with what it waited for
-    /// before, for [`Registry::note_waited`].
-    pub(crate) fn note_waiting(&self, id: SessionId, until: Timestamp) -> Option<Timestamp> {
-        let mut shard = self.shard(id);
-        let before = shard.get_mut(&id).and_then(|entry| {
-            let sooner = entry.waits_until.map_or(until, |time| time.min(until));
-            entry.waits_until.replace(sooner)
-        });
-        drop(shard);
-        self.services.settling.note_change();
-        before
-    }
-
-    /// Note that the driver waits no longer for what it waited for last.
-    pub(crate) fn note_waited(&self, id: SessionId, before: Option<Timestamp>) {
-        if let Some(entry) = self.shard(id).get_mut(&id) {
-            entry.waits_until = before;
-        }
-        self.services.settling.note_change();
-    }
-
-    /// Whether no driver is at work, or waits for a time that has come.
-    fn nobody_is_due(&self) -> bool {
-        let now = self.services.clock.now();
-        self.shards.iter().all(|shard| {
-            lock(shard).values().all(|entry| entry.waits_until.is_some_and(|time| time > now))
-        })
-    }
-
-    /// Returns when nothing is left to be done before the clock goes on: what is due has been done, and
-    /// no driver is at work but those whose turn runs and has time left.
-    pub(crate) async fn settle(&self) {
-        let _settling = self.services.settling.begin();
-        loop {
-            let seen = self.services.settling.seen();
-            if !self.nobody_is_due() {
-                self.services.settling.changed_since(seen).await;
-                continue;
-            }
-            let Some(next) = self.services.settling.whole_round(&self.services.deadlines).await
-            else {
-                return;
-            };
-            self.services.slept.hurry().await;
-            let nothing_is_due = next > self.services.clock.now() && self.nobody_is_due();
-            if nothing_is_due && self.services.settling.seen() == seen {
-                return;
-            }
-        }
     }
 
     /// Make room: drop the idle instance that goes first. Answers whether there was one. One that

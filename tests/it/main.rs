@@ -6,6 +6,7 @@ mod adapted;
 mod agents;
 mod commands;
 mod conversation;
+mod deadlines;
 mod documents;
 mod ends;
 mod follow;

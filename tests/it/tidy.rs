@@ -357,6 +357,32 @@ fn every_interface_is_in_a_world_and_is_served_or_called_by_the_host() {
     assert!(!is_used("no-such-interface"));
 }
 
+/// The metrics that a source names.
+fn metrics(source: &Source) -> Vec<&str> {
+    let quoted = source.code.iter().flat_map(|(_, line)| line.split('"').skip(1).step_by(2));
+    let is_name = |text: &&str| {
+        text.starts_with("dormouse_") && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    quoted.filter(is_name).collect()
+}
+
+#[test]
+fn every_metric_has_a_help_text_and_is_recorded() {
+    const TELEMETRY: &str = "base/src/telemetry.rs";
+    let sources = sources();
+    let is_telemetry = |source: &&Source| source.path == TELEMETRY;
+    let described = metrics(sources.iter().find(is_telemetry).unwrap());
+    let recorded: Vec<&str> =
+        sources.iter().filter(|source| !is_telemetry(source)).flat_map(metrics).collect();
+    assert!(recorded.len() > 30, "{recorded:?}");
+    let unknown = recorded.iter().filter(|name| !described.contains(name));
+    assert_eq!(unknown.collect::<Vec<_>>(), Vec::<&&str>::new(), "they have no help text");
+    let idle = described.iter().filter(|name| !recorded.contains(name));
+    assert_eq!(idle.collect::<Vec<_>>(), Vec::<&&str>::new(), "nobody records them");
+    let planted = Source::new("a.rs", "metrics::counter!(\n    \"dormouse_planted_total\",\n);\n");
+    assert_eq!(metrics(&planted), ["dormouse_planted_total"]);
+}
+
 /// The sources of all crates of the host.
 fn files() -> Vec<PathBuf> {
     let found = files_of(root());

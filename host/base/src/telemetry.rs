@@ -90,6 +90,22 @@ const FAST: [f64; 12] =
     [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 5e-3, 2.5e-2, 0.1, 1.0, 10.0];
 /// Bounds of the histograms of turns and compilations.
 const SLOW: [f64; 12] = [1e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
+/// Bounds of the histogram of how late deadlines are enforced: a second is the promise.
+const LATENESS: [f64; 10] = [1e-3, 1e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+/// Bounds of the histogram of idle times: from a second to 30 days.
+const IDLE: [f64; 11] = [
+    1.0,
+    10.0,
+    60.0,
+    300.0,
+    1_800.0,
+    7_200.0,
+    28_800.0,
+    86_400.0,
+    259_200.0,
+    604_800.0,
+    2_592_000.0,
+];
 /// Bounds of the histogram of group sizes.
 const SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 /// Bounds of the histogram of the sizes of states: from 1 KiB to 256 MiB.
@@ -125,7 +141,7 @@ const fn histogram(
 }
 
 /// All histograms.
-const HISTOGRAMS: [Histogram; 10] = [
+const HISTOGRAMS: [Histogram; 12] = [
     histogram(
         "dormouse_http_request_seconds",
         Unit::Seconds,
@@ -135,6 +151,18 @@ const HISTOGRAMS: [Histogram; 10] = [
     histogram("dormouse_turn_seconds", Unit::Seconds, "How long turns took", &SLOW),
     histogram("dormouse_compile_seconds", Unit::Seconds, "How long compiling took", &SLOW),
     histogram("dormouse_wake_seconds", Unit::Seconds, "How long waking took", &FAST),
+    histogram(
+        "dormouse_wake_idle_seconds",
+        Unit::Seconds,
+        "How long sessions had been without activity when they were woken",
+        &IDLE,
+    ),
+    histogram(
+        "dormouse_deadline_late_seconds",
+        Unit::Seconds,
+        "How long after its time what was due for a session was done",
+        &LATENESS,
+    ),
     histogram("dormouse_instantiate_seconds", Unit::Seconds, "Making an instance", &FAST),
     histogram("dormouse_restore_seconds", Unit::Seconds, "Putting a saved state back", &FAST),
     histogram("dormouse_save_seconds", Unit::Seconds, "Saving a state", &FAST),
@@ -170,11 +198,12 @@ impl Metrics {
         self.0.render()
     }
 
-    /// Fold what was measured into the histograms every few seconds, so that nothing piles up where
-    /// nobody reads. Never returns.
-    pub async fn keep_up(&self) {
+    /// Every few seconds, fold what was measured into the histograms, so that nothing piles up where nobody reads,
+    /// and call `look`, which tells the metrics what is read and not counted. Never returns.
+    pub async fn keep_up(&self, look: impl Fn()) {
         loop {
             tokio::time::sleep(Duration::from_secs(5)).await;
+            look();
             self.0.run_upkeep();
         }
     }
@@ -190,10 +219,33 @@ fn describe() {
     describe_counter!("dormouse_fuel_total", "Fuel that turns have used");
     describe_counter!("dormouse_start_fuel_total", "Fuel that instances have used to start");
     describe_counter!("dormouse_wakes_total", "Sessions woken from a snapshot");
+    describe_counter!(
+        "dormouse_wake_failures_total",
+        "Wakes without an instance, by reason; no_memory and no_place have waited in vain"
+    );
     describe_counter!("dormouse_sleeps_total", "Instances dropped, by cause");
     describe_counter!(
         "dormouse_states_removed_total",
         "States that were removed because nobody had used them for as long as they are kept"
+    );
+    describe_counter!(
+        "dormouse_resident_seconds_total",
+        Unit::Seconds,
+        "Time that sessions were in memory, added up over all of them"
+    );
+    describe_counter!(
+        "dormouse_asleep_seconds_total",
+        Unit::Seconds,
+        "Time that open sessions were not in memory, added up over all of them"
+    );
+    describe_counter!(
+        "dormouse_deadline_failures_total",
+        "Sessions for which what was due could not be done; it is tried again"
+    );
+    describe_gauge!(
+        "dormouse_timekeeper_lag_seconds",
+        Unit::Seconds,
+        "How long what is due has been waiting for the timekeeper to look at it"
     );
     describe_counter!("dormouse_damaged_heads_total", "Heads that could not be read; should be 0");
     describe_counter!("dormouse_forks_total", "Sessions that forks have made");
@@ -216,6 +268,7 @@ fn describe() {
         "Kept by free places for the next instances; not charged"
     );
     describe_gauge!("dormouse_store_sessions", "Sessions stored");
+    describe_gauge!("dormouse_store_open_sessions", "Sessions stored that are not over");
     describe_gauge!("dormouse_store_disk_bytes", Unit::Bytes, "What the store takes on disk");
     describe_gauge!(
         "dormouse_store_value_bytes",

@@ -104,9 +104,10 @@ async fn run_until_told(
     let server =
         tokio::spawn(dormouse_http::serve(host.clone(), listeners, config.api, ending.clone()));
     let control = control.map(|control| tokio::spawn(control.serve(host.clone(), ending.clone())));
+    let measured = host.clone();
     let keeping_up = tokio::spawn(async move {
         if let Some(metrics) = metrics {
-            metrics.keep_up().await;
+            metrics.keep_up(|| measured.stats().record()).await;
         }
     });
     let failed = tokio::select! {

@@ -50,12 +50,6 @@ pub fn next(session: &Session) -> Option<(Timestamp, Due)> {
     all(session).min_by_key(|(at, _)| *at)
 }
 
-/// The same of what can be undone.
-#[must_use]
-pub fn next_but_removals(session: &Session) -> Option<(Timestamp, Due)> {
-    all(session).filter(|(_, due)| !due.removes()).min_by_key(|(at, _)| *at)
-}
-
 /// All that is due, also where one thing comes before another. Of what is due at the same time, the first goes
 /// first.
 fn all(session: &Session) -> impl Iterator<Item = (Timestamp, Due)> {
@@ -73,6 +67,20 @@ fn all(session: &Session) -> impl Iterator<Item = (Timestamp, Due)> {
         }
     };
     all.into_iter().flatten()
+}
+
+/// What is due for this session at this time, and since when. What removes waits where `may_remove` says so of the
+/// time at which it was due. A warning of an end that has come as well is left out: nobody could heed it.
+#[must_use]
+pub fn due(
+    session: &Session,
+    now: Timestamp,
+    may_remove: impl Fn(Timestamp) -> bool,
+) -> Option<(Timestamp, Due)> {
+    let is_late = |due: &Due| matches!(due, Due::IdleWarning { end } if *end <= now);
+    let has_come = all(session).filter(|(at, _)| *at <= now);
+    let may_be = has_come.filter(|(at, due)| !is_late(due) && (!due.removes() || may_remove(*at)));
+    may_be.min_by_key(|(at, _)| *at)
 }
 
 /// When this session ends, whatever it does, and how long it may live in all.
@@ -169,6 +177,17 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_too_late_for_the_warning_comes_to_the_end() {
+        let session = idling(Pattern::Hybrid, 45 * MINUTE);
+        let end = session.last_activity_at.after(45 * MINUTE);
+        let due = |now| due(&session, now, |_| true);
+        assert_eq!(due(end.before(2 * IDLE_GRACE)), None);
+        let warning = Some((end.before(IDLE_GRACE), Due::IdleWarning { end }));
+        assert_eq!(due(end.before(MINUTE)), warning);
+        assert_eq!(due(end), Some((end, Due::Move(Move::Rest))));
+    }
+
+    #[test]
     fn a_warning_comes_after_half_of_a_short_limit_and_as_early_as_is_asked_for() {
         let mut session = idling(Pattern::LongRunning, 4 * MINUTE);
         let due = |session: &Session| next(session).map(|(at, _)| at);
@@ -240,7 +259,8 @@ mod tests {
         session.created_at = Timestamp(0);
         assert_eq!(next(&session), Some((minutes(100), Due::StateRemoval)));
         let end = Due::Move(Move::Terminate(Cause::LifetimeExceeded.into()));
-        assert_eq!(next_but_removals(&session), Some((minutes(200), end)));
+        let due = |now| due(&session, now, |_| false);
+        assert_eq!((due(minutes(150)), due(minutes(200))), (None, Some((minutes(200), end))));
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::{self, Catalog};
+use crate::host::SessionTimer;
 use crate::host::threads::ThreadLocks;
 use crate::host::{Host, HostInner};
 use crate::keys::{self, KeyRing};
@@ -304,6 +305,8 @@ impl HostBuilder {
         let uses = keys::keep(keys.clone());
         let timekeeper =
             sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping, telling, uses).0 });
+        let asleep = store.upkeep().map_or(0, |upkeep| upkeep.stats().open_sessions);
+        let session_timer = SessionTimer::new(clock.monotonic(), asleep);
         let inner = HostInner {
             options,
             clock,
@@ -314,6 +317,7 @@ impl HostBuilder {
             registry,
             memory,
             threads: ThreadLocks::default(),
+            session_timer,
             timekeeper,
         };
         Ok(Host::new(inner))

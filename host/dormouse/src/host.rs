@@ -17,6 +17,7 @@ mod templates;
 pub(crate) mod threads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -28,7 +29,8 @@ pub use keys::{CreatedKey, Keys};
 pub use message::{Message, Reply, TurnStream};
 pub use session::{SessionHandle, SessionReadError};
 pub use sessions::{CreateError, CreatedSession, SessionListing, Sessions};
-pub use stats::HostStats;
+pub(crate) use stats::SessionTimer;
+pub use stats::{HostStats, SessionTime};
 pub use storage::Storage;
 pub use templates::{NewTemplate, TemplateError, Templates};
 
@@ -73,6 +75,7 @@ pub(crate) struct HostInner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) memory: MemoryBudget,
     pub(crate) threads: ThreadLocks,
+    pub(crate) session_timer: SessionTimer,
     pub(crate) timekeeper: JoinHandle<()>,
 }
 
@@ -186,16 +189,29 @@ impl Host {
     /// Numbers of this moment.
     #[must_use]
     pub fn stats(&self) -> HostStats {
+        let store = self.inner.store.upkeep().map(|upkeep| upkeep.stats()).unwrap_or_default();
+        let residents = self.inner.services.residents.instances();
+        let (resident, now) = (residents as u64, self.inner.clock.monotonic());
+        let asleep = store.open_sessions.saturating_sub(resident);
         HostStats {
-            residents: self.inner.services.residents.instances(),
+            residents,
             queued: self.inner.registry.queued(),
             waiting: self.inner.memory.queue().len(),
             compiling: self.inner.services.sandbox.compiling(),
             memory_used: self.inner.memory.used(),
             memory_limit: self.inner.memory.limit(),
             memory_kept: self.inner.services.sandbox.kept_bytes(),
-            store: self.inner.store.upkeep().map(|upkeep| upkeep.stats()).unwrap_or_default(),
+            timekeeper_lag: self.timekeeper_lag(),
+            time: self.inner.session_timer.count(now, resident, asleep),
+            store,
         }
+    }
+
+    /// How long what is due has been waiting for the timekeeper to look at it: deadlines of sessions, and sleeps of
+    /// idle instances. Zero: it is in time.
+    #[must_use]
+    pub fn timekeeper_lag(&self) -> Duration {
+        self.inner.services.lag.at(self.inner.clock.now())
     }
 
     /// Returns when the host cannot go on: the store has failed for good, or a task of the host has

@@ -71,8 +71,8 @@ pub use event::{EventBatch, FOLLOW_BYTES};
 pub use host::{
     Agents, CleanedUp, Cleanup, CreateError, CreatedKey, CreatedSession, Fork, ForkError, Host,
     HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewTemplate, Reply, SessionHandle,
-    SessionListing, SessionReadError, Sessions, Storage, TemplateError, Templates, TurnStream,
-    UpgradeError,
+    SessionListing, SessionReadError, SessionTime, Sessions, Storage, TemplateError, Templates,
+    TurnStream, UpgradeError,
 };
 pub use keys::KeyError;
 pub use quotas::Quotas;

@@ -1,5 +1,7 @@
 //! Whether the server lives, whether it takes work, and its numbers.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -9,6 +11,9 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::error::ApiError;
+
+/// How far the timekeeper is behind, in an answer.
+const LAG: &str = "timekeeperLagSeconds";
 
 /// `GET /`: what there is.
 pub(super) async fn root() -> Json<Value> {
@@ -38,6 +43,9 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
+/// A host whose timekeeper is further behind than this enforces no limit of time in time.
+const MAX_LAG: Duration = Duration::from_secs(10);
+
 /// `GET /readyz`: it takes work.
 pub(super) async fn ready(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
     if api.closing.begun.is_cancelled() {
@@ -48,7 +56,14 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Json<Value>, ApiErro
         let error = "the host cannot go on and must be started again; its log has the reason";
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "host_failed", error));
     }
-    Ok(Json(json!({ "status": "ready" })))
+    let lag = api.host.timekeeper_lag();
+    if lag > MAX_LAG {
+        let error = "the host is behind with the deadlines of its sessions; it is ready again when it has caught up";
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timekeeper_behind", error)
+            .with(LAG, lag.as_secs_f64())
+            .retry_later());
+    }
+    Ok(Json(json!({ "status": "ready", LAG: lag.as_secs_f64() })))
 }
 
 /// `GET /metrics`, for Prometheus.

@@ -50,6 +50,8 @@ pub trait Upkeep: Send + Sync {
 pub struct StoreStats {
     /// Sessions stored.
     pub sessions: u64,
+    /// Those of them that are not over.
+    pub open_sessions: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
     /// Bytes of values on disk, deleted and replaced ones included.

@@ -1,8 +1,13 @@
 //! What operators ask for.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use dormouse::{ManualClock, MemoryStore, Store};
 use dormouse_base::telemetry::Metrics;
-use dormouse_tests::TestServer;
+use dormouse_test_guests::{self as guests, unimaged};
 use dormouse_tests::test_host::eventually;
+use dormouse_tests::{TestHost, TestServer};
 use reqwest::Method;
 use serde_json::json;
 
@@ -15,7 +20,8 @@ async fn a_server_that_takes_work_is_healthy_and_ready_and_says_what_there_is() 
     for path in ["/healthz", "/health"] {
         assert_eq!(get(path).await, (200_u16.try_into().unwrap(), json!({ "status": "ok" })));
     }
-    assert_eq!(get("/readyz").await, (200_u16.try_into().unwrap(), json!({ "status": "ready" })));
+    let ready = json!({ "status": "ready", "timekeeperLagSeconds": 0.0 });
+    assert_eq!(get("/readyz").await, (200_u16.try_into().unwrap(), ready));
     let (status, root) = get("/").await;
     assert_eq!((status.as_u16(), &root["name"]), (200, &json!("dormouse")));
     let told = root["api"].as_object().unwrap().values().chain(root["health"].as_array().unwrap());
@@ -61,6 +67,10 @@ async fn the_metrics_count_residents_and_turns_and_fall_when_sessions_sleep() {
         "dormouse_memory_used_bytes",
         "dormouse_memory_limit_bytes",
         "dormouse_store_sessions",
+        "dormouse_store_open_sessions",
+        "dormouse_timekeeper_lag_seconds",
+        "dormouse_resident_seconds_total",
+        "dormouse_asleep_seconds_total",
         "dormouse_store_disk_bytes",
         "dormouse_store_index_bytes",
         "dormouse_store_quarantined",
@@ -84,9 +94,42 @@ async fn the_metrics_count_residents_and_turns_and_fall_when_sessions_sleep() {
         server.client.post(&format!("/api/sessions/{id}/sleep"), &json!({})).await.unwrap();
         assert_eq!(value(&metrics().await, "dormouse_residents"), Some((2 - n) as f64));
     }
+    server.advance(Duration::from_secs(60));
+    let text = metrics().await;
+    assert_eq!(value(&text, "dormouse_asleep_seconds_total"), Some(180.0));
+    assert_eq!(value(&text, "dormouse_resident_seconds_total"), Some(0.0));
+    server.client.ask(&sessions[0], "two").await.unwrap();
+    let broken = server.session(&unimaged(&guests::FAILS_TO_RESTORE), json!({})).await;
+    server.client.ask(&broken, "one").await.unwrap();
+    for id in [&sessions[0], &broken] {
+        server.client.post(&format!("/api/sessions/{id}/sleep"), &json!({})).await.unwrap();
+    }
+    assert!(!server.client.message(&broken, "two").await.unwrap().0.is_success());
+    let text = metrics().await;
+    for name in ["dormouse_wake_idle_seconds_bucket{le=\"60\"}", "{reason=\"agent_failed\"}"] {
+        assert!(text.contains(name), "{name} is not in {text}");
+    }
     eventually("the memory of the guests is given back", async || {
         value(&metrics().await, "dormouse_memory_used_bytes").unwrap() < awake
     })
     .await;
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_behind_with_deadlines_is_not_ready_until_it_has_caught_up() {
+    let (store, clock) = (Arc::new(MemoryStore::default()), ManualClock::new());
+    let server = TestServer::of(TestHost::on_store(store.clone(), &clock).await, |_| {}).await;
+    server.counter(json!({ "maxLifetimeMs": 30_000 })).await;
+    server.test.host.settle().await;
+    // Nobody finds out any more what is due.
+    store.close().await.unwrap();
+    clock.advance(Duration::from_secs(30));
+    let ready = async || server.client.get("/readyz").await.unwrap();
+    assert_eq!(ready().await.0, 200);
+    clock.advance(Duration::from_secs(11));
+    let behind = ready().await;
+    is_error(&behind, 503, "timekeeper_behind");
+    assert_eq!(behind.1["timekeeperLagSeconds"], 11.0);
     server.shut_down().await;
 }

@@ -49,7 +49,7 @@ pub(super) async fn drive(
                 let done = driver.command(command).instrument(span).await;
                 driver.release_head();
                 // The sender of the command may have gone; the command is carried out all the same.
-                let _ = reply.send(done);
+                let _ = answer.send(done);
             }
             NextWork::Message(message) => {
                 driver.message(message).await;
@@ -97,6 +97,26 @@ enum WakeError {
     Unusable(String),
     Host(String),
     Store(StoreError),
+}
+
+impl WakeError {
+    /// The word for it in the metrics. `lacks_memory`: what the fair queue waits for, if it does, is memory.
+    fn reason(&self, lacks_memory: bool) -> &'static str {
+        match self {
+            WakeError::NotFound => "not_found",
+            WakeError::OutOfMemory if lacks_memory => "no_memory",
+            WakeError::OutOfMemory => "no_place",
+            WakeError::ShuttingDown => "shutting_down",
+            WakeError::Cancelled(Cancellation::TimedOut) => "turn_timeout",
+            WakeError::Cancelled(Cancellation::Killed) => "killed",
+            WakeError::Cancelled(Cancellation::Interrupted) => "interrupted",
+            WakeError::Guest(_) => "agent_failed",
+            WakeError::Damaged(_) => "snapshot_corrupt",
+            WakeError::Unusable(_) => "snapshot_unusable",
+            WakeError::Host(_) => "host",
+            WakeError::Store(_) => "store",
+        }
+    }
 }
 
 /// Why there is no instance, where that is not the host's doing.

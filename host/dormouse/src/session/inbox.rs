@@ -13,6 +13,8 @@
 //! request with the same key is denied. What was answered before, the inbox does not know: the driver reads it
 //! in the store before it begins a turn.
 //!
+//! What is due waits once: however often the timekeeper looks, it takes one place.
+//!
 //! Between two turns everything is accepted that there is room for. Commands are taken before messages.
 //! The interrupt of a command lasts until the driver takes work that does not interrupt and no command is
 //! left: so a stop ends no turn of a message that comes after the stop.
@@ -198,7 +200,8 @@ impl<M, T, R> Inbox<M, T, R> {
         known.find(|known| known.key == *key).cloned()
     }
 
-    /// Add a command behind all others. One that ends the session interrupts the turn at once.
+    /// Add a command behind all others. One that ends the session interrupts the turn at once. Where the driver
+    /// waits to do what is due already, it is not told again, and the reply is dropped.
     pub(crate) fn try_command(
         &mut self,
         command: Command,
@@ -206,6 +209,9 @@ impl<M, T, R> Inbox<M, T, R> {
     ) -> Result<Accepted, CommandDenied> {
         if self.running.is_some() && !may_wait_for_a_turn(&command) {
             return Err(CommandDenied::TurnInProgress);
+        }
+        if command == Command::Due && self.commands.iter().any(|(it, _)| *it == Command::Due) {
+            return Ok(self.accepted());
         }
         let waiting = self.commands.len();
         if waiting >= MAX_COMMANDS {

@@ -68,7 +68,22 @@ impl Entry {
 }
 
 /// Tells of the session after a command.
-type Done = oneshot::Receiver<CommandResult>;
+pub(crate) type Done = oneshot::Receiver<CommandResult>;
+
+/// A driver was told to do what is due.
+pub(crate) enum PostedDue {
+    /// It has started for that.
+    Started(Done),
+    /// It is at work, and does it when it is done with that. Where it was told before, its answer is dropped.
+    Waits(Done),
+}
+
+/// Whether something was queued for a driver that was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DriverWas {
+    AtWork,
+    Started,
+}
 
 /// All sessions that have work.
 pub(crate) struct Registry {
@@ -150,8 +165,8 @@ impl Registry {
             inbox.try_send(message, terms)
         });
         match sent {
-            Ok(Sent::Queued) => Ok(AnswerSource::Driver(receiver, output)),
-            Ok(Sent::Attached(key)) => Ok(AnswerSource::Followed(key)),
+            Ok((Sent::Queued, _)) => Ok(AnswerSource::Driver(receiver, output)),
+            Ok((Sent::Attached(key), _)) => Ok(AnswerSource::Followed(key)),
             Err(Refused::Unavailable(error)) => Err(error.into()),
             Err(Refused::Denied(denied)) => Err(SendError::of(denied, id)),
         }
@@ -175,16 +190,34 @@ impl Registry {
         caller: Option<Principal>,
         command: Command,
     ) -> Result<(Accepted, Done), CommandError> {
+        let (accepted, _, done) = self.add_command(id, caller, command)?;
+        Ok((accepted, done))
+    }
+
+    /// Have what is due for a session done.
+    pub(crate) fn post_due(self: &Arc<Self>, id: SessionId) -> Result<PostedDue, CommandError> {
+        let (_, driver, done) = self.add_command(id, None, Command::Due)?;
+        Ok(match driver {
+            DriverWas::Started => PostedDue::Started(done),
+            DriverWas::AtWork => PostedDue::Waits(done),
+        })
+    }
+
+    fn add_command(
+        self: &Arc<Self>,
+        id: SessionId,
+        caller: Option<Principal>,
+        command: Command,
+    ) -> Result<(Accepted, DriverWas, Done), CommandError> {
         let (answer, done) = oneshot::channel();
         let reply = CommandReply { answer, request: Span::current() };
-        let accepted = self
-            .add(id, caller.as_ref(), |inbox| inbox.try_command(command, reply))
-            .map_err(|refused| match refused {
-                Refused::Denied(CommandDenied::QueueFull(_)) => CommandError::QueueFull,
-                Refused::Denied(CommandDenied::TurnInProgress) => CommandError::TurnInProgress,
-                Refused::Unavailable(error) => error.into(),
-            })?;
-        Ok((accepted, done))
+        let added = self.add(id, caller.as_ref(), |inbox| inbox.try_command(command, reply));
+        let (accepted, driver) = added.map_err(|refused| match refused {
+            Refused::Denied(CommandDenied::QueueFull(_)) => CommandError::QueueFull,
+            Refused::Denied(CommandDenied::TurnInProgress) => CommandError::TurnInProgress,
+            Refused::Unavailable(error) => error.into(),
+        })?;
+        Ok((accepted, driver, done))
     }
 
     /// A session as it is seen from outside.
@@ -315,7 +348,7 @@ impl Registry {
         id: SessionId,
         caller: Option<&Principal>,
         add: impl FnOnce(&mut SessionInbox) -> Result<T, D>,
-    ) -> Result<T, Refused<D>> {
+    ) -> Result<(T, DriverWas), Refused<D>> {
         let mut shard = self.shard(id);
         // Inside the lock: `shut_down`, which counts the drivers after closing, counts this one.
         if self.services.liveness.is_closed() {
@@ -338,7 +371,7 @@ impl Registry {
         if let Some(entry) = &mut entry {
             let accepted = add(&mut entry.inbox).map_err(Refused::Denied)?;
             entry.tell_interrupt();
-            return Ok(accepted);
+            return Ok((accepted, DriverWas::AtWork));
         }
         let mut inbox = Inbox::new(self.services.options.max_queued_messages);
         let accepted = add(&mut inbox).map_err(Refused::Denied)?;
@@ -361,7 +394,7 @@ impl Registry {
             driver::drive(&leaving.registry, id, resident, interrupted).await;
             drop(leaving);
         });
-        Ok(accepted)
+        Ok((accepted, DriverWas::Started))
     }
 
     fn shard(&self, id: SessionId) -> MutexGuard<'_, HashMap<SessionId, Entry>> {

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -12,6 +12,7 @@ use super::liveness::Liveness;
 use super::residents::Residents;
 use super::settling::Settling;
 use super::slept::{PendingSleepEvents, Sleep};
+use super::timekeeper::Lag;
 use crate::catalog::Catalog;
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::Clock;
@@ -65,6 +66,10 @@ pub(crate) struct Services {
     pub(crate) deadlines: Notify,
     /// When the timekeeper looks again by itself: milliseconds, as in [`Timestamp`].
     pub(crate) next_look: AtomicI64,
+    /// How far the timekeeper is behind.
+    pub(crate) lag: Lag,
+    /// Something is due since before the host has started that was not due then.
+    overdue: AtomicBool,
     pub(crate) liveness: Liveness,
     pub(crate) settling: Settling,
     /// How often each user of a principal may send a message.
@@ -100,6 +105,8 @@ impl Services {
             slept: PendingSleepEvents::default(),
             deadlines: Notify::new(),
             next_look: AtomicI64::new(Timestamp::NEVER.0),
+            lag: Lag::default(),
+            overdue: AtomicBool::new(false),
             liveness: Liveness::default(),
             settling: Settling::default(),
             user_messages,
@@ -149,20 +156,33 @@ impl Services {
 
     /// Note that something is due at this time.
     pub(crate) fn wake_timekeeper_for(&self, at: Timestamp) {
+        if at < self.started_at {
+            self.overdue.store(true, Ordering::SeqCst);
+        }
         if at.0 < self.next_look.load(Ordering::SeqCst) {
             self.deadlines.notify_one();
         }
+    }
+
+    /// Note that what was due for a session at this time is done.
+    pub(crate) fn note_done(&self, due: Timestamp) {
+        // Nobody could do it while the host was down.
+        let late = self.clock.now().since(due.max(self.started_at));
+        metrics::histogram!("dormouse_deadline_late_seconds").record(late.as_secs_f64());
+    }
+
+    /// From when on the timekeeper has to look for what is due. `None`: from the beginning. Of what was due before
+    /// the host has started only removals that wait are left once it was looked at, and they may be many.
+    pub(crate) fn due_since(&self, has_looked: bool) -> Option<Timestamp> {
+        let is_overdue = self.overdue.swap(false, Ordering::SeqCst);
+        let known = has_looked && !is_overdue && self.removals_held_until().is_some();
+        known.then_some(self.started_at)
     }
 
     /// Whether a removal that was due at this time may happen now. After a start, removals that came
     /// due while the host was down wait: the clock of the machine may be wrong.
     pub(crate) fn may_remove(&self, due: Timestamp) -> bool {
         due >= self.started_at || self.removals_held_until().is_none()
-    }
-
-    /// The last place among all that is due of what came due before this host has started.
-    pub(crate) fn last_before_start(&self) -> (Timestamp, SessionId) {
-        (Timestamp(self.started_at.0.saturating_sub(1)), SessionId(uuid::Uuid::max()))
     }
 
     /// Until when removals wait that came due while the host was down. `None`: no longer.

@@ -66,6 +66,8 @@ pub(super) struct SessionIndex {
     /// The end of the durable log.
     pub(super) cursor: Cursor,
     sessions: BTreeMap<SessionId, Entry>,
+    /// How many of them are not over.
+    open: usize,
     due: BTreeSet<(Timestamp, SessionId)>,
     /// The sessions of each label.
     labelled: BTreeSet<(Id, SessionId)>,
@@ -101,6 +103,7 @@ impl Default for SessionIndex {
         SessionIndex {
             cursor: Cursor::default(),
             sessions: BTreeMap::new(),
+            open: 0,
             due: BTreeSet::new(),
             labelled: BTreeSet::new(),
             active: BTreeSet::new(),
@@ -274,6 +277,11 @@ impl SessionIndex {
     /// How many sessions there are.
     pub(super) fn len(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// How many sessions are not over.
+    pub(super) fn open(&self) -> usize {
+        self.open
     }
 
     /// The first sessions behind this one, in the order of their ids.

@@ -54,7 +54,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Tell, once, that the idle limit will be reached. Where that time has come as well, nobody is told.
+    /// Tell, once, that the idle limit will be reached.
     pub(super) async fn warn_of_idling(
         &mut self,
         end: Timestamp,
@@ -65,7 +65,7 @@ impl Driver<'_> {
         after.idle.warned_of = Some(end);
         let minutes_remaining = end.since(now).as_secs().div_ceil(60);
         let body = EventBody::IdleWarning { minutes_remaining };
-        let event = (end > now).then(|| Event::session(&after, now, body));
-        Ok(self.commit(after, None, event).await?)
+        let event = Event::session(&after, now, body);
+        Ok(self.commit(after, None, [event]).await?)
     }
 }

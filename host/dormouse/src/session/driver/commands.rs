@@ -196,33 +196,29 @@ impl Driver<'_> {
         let mut may_remove = true;
         // A move may bring the next deadline nearer, and that may have come as well.
         while let Some(session) = self.memory.session()
-            && let Some((at, due)) = self.next_due(session, may_remove)
-            && at <= now
+            && let Some((at, due)) =
+                deadline::due(session, now, |at| may_remove && self.services.may_remove(at))
         {
             match due {
                 Due::Move(step) => self.make_moves(vec![step]).await?,
                 Due::IdleWarning { end } => self.warn_of_idling(end, now).await?,
                 Due::StateRemoval => match self.remove_state(now).await {
                     // Its instance has what no snapshot holds: it stays, and so does what there is to go back to.
-                    Err(CommandError::Unsaved(_)) => may_remove = false,
+                    Err(CommandError::Unsaved(_)) => {
+                        may_remove = false;
+                        continue;
+                    }
                     removed => removed?,
                 },
                 Due::Removal => {
                     self.delete().await?;
+                    self.services.note_done(at);
                     return Ok(None);
                 }
             }
+            self.services.note_done(at);
         }
         Ok(self.memory.session().cloned())
-    }
-
-    /// What is due next for this session. A removal that has to wait is not.
-    fn next_due(&self, session: &Session, may_remove: bool) -> Option<(Timestamp, Due)> {
-        let may_be = |at| may_remove && self.services.may_remove(at);
-        match deadline::next(session) {
-            Some((at, due)) if due.removes() && !may_be(at) => deadline::next_but_removals(session),
-            next => next,
-        }
     }
 
     /// Remove the state that nobody has used for as long as it is kept. A session that has an instance goes to

@@ -88,6 +88,15 @@ impl Driver<'_> {
 
     /// Make the instance where there is none, in the state of the head, and pay for all that it has.
     pub(super) async fn wake(&mut self, cancel: &mut CancelSignals<'_>) -> Result<(), WakeError> {
+        let woken = self.wake_or_rouse(cancel).await;
+        if let Err(error) = &woken {
+            let reason = error.reason(self.services.memory.queue().lacks_memory());
+            metrics::counter!("dormouse_wake_failures_total", "reason" => reason).increment(1);
+        }
+        woken
+    }
+
+    async fn wake_or_rouse(&mut self, cancel: &mut CancelSignals<'_>) -> Result<(), WakeError> {
         if self.rouse(cancel).await? {
             return Ok(());
         }
@@ -100,13 +109,15 @@ impl Driver<'_> {
         let residency = if made.is_ok() { Residency::Resident } else { Residency::Asleep };
         self.registry.note_residency(self.id, residency);
         let guest = GuestInstance { user_place: place, ..made? };
-        let woken = session.head.is_some();
+        let (woken, now) = (session.head.is_some(), self.services.clock.now());
         if woken {
             metrics::counter!("dormouse_wakes_total").increment(1);
             metrics::histogram!("dormouse_wake_seconds")
                 .record(self.services.clock.monotonic().saturating_sub(begun).as_secs_f64());
+            metrics::histogram!("dormouse_wake_idle_seconds")
+                .record(now.since(session.last_activity_at).as_secs_f64());
         }
-        self.memory.set_guest(session, guest, self.services.clock.now(), woken);
+        self.memory.set_guest(session, guest, now, woken);
         Ok(())
     }
 

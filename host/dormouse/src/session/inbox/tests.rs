@@ -154,7 +154,10 @@ impl Model {
         let (make, interrupt, may_wait) = COMMANDS[which];
         let before = self.inbox.interrupt();
         let answer = self.inbox.try_command(make(), name);
-        if self.in_turn && !may_wait {
+        let waits = self.commands.iter().any(|(_, which)| COMMANDS[*which].0() == Command::Due);
+        if make() == Command::Due && waits {
+            prop_assert_eq!(answer, Ok(Accepted { turn_in_progress: self.in_turn }));
+        } else if self.in_turn && !may_wait {
             prop_assert_eq!(answer, Err(CommandDenied::TurnInProgress));
         } else if self.commands.len() >= MAX_COMMANDS {
             let full = QueueFull { waiting: MAX_COMMANDS };
@@ -271,6 +274,19 @@ fn commands_that_wait_are_bounded() {
     let full = CommandDenied::QueueFull(QueueFull { waiting: MAX_COMMANDS });
     assert_eq!(inbox.try_command(Command::Delete, MAX_COMMANDS), Err(full));
     assert_eq!(inbox.interrupt(), Interrupt::None);
+}
+
+#[test]
+fn what_is_due_waits_once_however_often_the_timekeeper_looks() {
+    let mut inbox: Inbox<(), (), usize> = Inbox::new(1);
+    inbox.try_send((), plain()).expect("there is room");
+    inbox.next();
+    for n in 0..2 * MAX_COMMANDS {
+        assert_eq!(inbox.try_command(Command::Due, n), Ok(Accepted { turn_in_progress: true }));
+    }
+    assert!(inbox.try_command(Command::Save, 7).is_ok(), "others find room");
+    assert_eq!(inbox.next(), Some(NextWork::Command(Command::Due, 0)));
+    assert_eq!(inbox.next(), Some(NextWork::Command(Command::Save, 7)));
 }
 
 #[test]

@@ -231,9 +231,11 @@ impl SessionIndex {
         }
         if let Some(old) = old {
             self.cells.subtract(old);
+            self.open -= usize::from(!old.status.is_final());
         }
         if let Some(new) = new {
             self.cells.add(new);
+            self.open += usize::from(!new.status.is_final());
         }
     }
 

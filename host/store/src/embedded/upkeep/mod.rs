@@ -103,6 +103,7 @@ impl EmbeddedShared {
         let index = self.index();
         StoreStats {
             sessions: index.len() as u64,
+            open_sessions: index.open() as u64,
             disk_bytes: stat.bytes(),
             value_bytes: stat.kinds.values().map(|kind| kind.bytes).sum(),
             live_bytes: stat.kinds.values().map(|kind| kind.live).sum(),

@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "to read the clock is what measuring is")]
 
 pub(crate) mod connection;
+mod deadlines;
 mod disk;
 mod history;
 mod lists;
@@ -47,6 +48,7 @@ pub async fn run(options: &Options) -> Result<()> {
             Measure::Stored => stored::measure(options, &mut report).await?,
             Measure::Lists => lists::measure(options, &mut report).await?,
             Measure::Streams => streams::measure(options, &mut report).await?,
+            Measure::Deadlines => deadlines::measure(options, &mut report).await?,
             Measure::Disk => disk::measure(options, &mut report).await?,
         }
     }

@@ -52,13 +52,15 @@ pub enum Measure {
     Lists,
     /// Answers as streams and as documents.
     Streams,
+    /// Many sessions whose limits fall due at once, while others are spoken to.
+    Deadlines,
     /// The disk after many turns.
     Disk,
 }
 
 impl Measure {
     /// All of them, in the order of a run.
-    pub const ALL: [Measure; 9] = [
+    pub const ALL: [Measure; 10] = [
         Measure::Turns,
         Measure::Sleep,
         Measure::History,
@@ -67,6 +69,7 @@ impl Measure {
         Measure::Stored,
         Measure::Lists,
         Measure::Streams,
+        Measure::Deadlines,
         Measure::Disk,
     ];
 
@@ -80,6 +83,7 @@ impl Measure {
             Measure::Stored => "stored sessions",
             Measure::Lists => "lists and statistics",
             Measure::Streams => "streams",
+            Measure::Deadlines => "limits that fall due at once",
             Measure::Disk => "disk",
         }
     }

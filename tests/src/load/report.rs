@@ -168,6 +168,12 @@ impl Times {
         self.0.borrow_mut().saturating_record(nanoseconds);
     }
 
+    /// Those of another as well.
+    pub fn add(&self, other: &Times) {
+        // Both have the same bounds.
+        let _ = self.0.borrow_mut().add(&*other.0.borrow());
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> u64 {

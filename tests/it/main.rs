@@ -6,6 +6,7 @@ mod adapted;
 mod agents;
 mod commands;
 mod conversation;
+mod crowd;
 mod deadlines;
 mod documents;
 mod ends;

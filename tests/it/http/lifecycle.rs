@@ -314,7 +314,7 @@ async fn each_answer_with_a_session_has_its_entity_tag() {
         let answer = send(request).await;
         assert_eq!(answer.status, 200, "{way}: {}", answer.body);
         let now = send(server.client.request(Method::GET, &path)).await;
-        assert_eq!(answer.headers.get("etag"), now.headers.get("etag"), "{way}");
+        assert_eq!(answer.headers["etag"], now.headers["etag"], "{way}");
     }
     server.shut_down().await;
 }

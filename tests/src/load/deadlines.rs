@@ -36,7 +36,6 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
 
     let moment = now()?.after(Duration::from_secs(5 + count / CREATED));
     create(&mut running.crew(CREW).await?, count, moment).await?;
-    let mut watcher = running.connect().await?;
     let left = moment.since(now()?);
     ensure!(
         !left.is_zero(),
@@ -44,6 +43,8 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     );
     tokio::time::sleep(left).await;
 
+    // The host has closed those that were idle.
+    let (mut neighbours, mut watcher) = (running.crew(NEIGHBOURS).await?, running.connect().await?);
     let (begun, over) = (Instant::now(), Cell::new(false));
     let talking = async {
         let mut all = Talk::default();

@@ -27,9 +27,14 @@ impl<T> Interner<T> {
         Interner { ids, slots, free, size, held: 0 }
     }
 
+    /// How many values are in use.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
     /// Bytes of memory, estimated.
     pub(super) fn bytes(&self) -> usize {
-        self.ids.len() * Interner::<T>::ENTRY + self.held
+        self.len() * Interner::<T>::ENTRY + self.held
     }
 
     /// What a value takes in the two tables, estimated.

@@ -4,8 +4,9 @@
 //!  filters ─▶ the smallest of the sets that have all that match, or the sessions by activity
 //!          ─▶ its sessions, some at a time ─▶ those that the other filters pass ─▶ the page
 //! ```
-//! A set of one label, and sets of states, count their sessions: where nothing else is asked for, the total
-//! is known and only the page is looked at. Else all of the smallest set are.
+//! A set of one label, and sets of states, count their sessions, and so do the sets of tags that sessions have
+//! together, where they are few: where nothing else is asked for, the total is known and only the page is looked
+//! at. Else all of the smallest set are.
 //!
 //! Where a set is not in the order of the list, the first of what matches are kept as they are found.
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use super::super::intern::Id;
 use super::SessionIndex;
-use super::entry::Entry;
+use super::entry::{Entry, TagSet};
 use super::ranges::{Merged, Place, Range, Span, by_id};
 use crate::label::{LabelKey, LabelKind};
 use crate::{SessionCursor, SessionQuery};
@@ -322,9 +323,21 @@ impl SessionIndex {
         }
         match &*filter.wanted {
             [] => Some(self.sessions.len()),
-            [wanted] => wanted.is_disjoint().then_some(wanted.size),
+            [wanted] if wanted.is_disjoint() => Some(wanted.size),
+            [wanted] => self.count_tagged(wanted),
             [..] => None,
         }
+    }
+
+    /// How many sessions have one of these tags, by the sets of tags that sessions have together. `None`: there
+    /// are too many of these sets.
+    fn count_tagged(&self, wanted: &Wanted) -> Option<usize> {
+        if self.tags.len() > LISTED_AT_ONCE {
+            return None;
+        }
+        let has_one = |tags: &TagSet| tags.iter().any(|tag| wanted.has(*tag));
+        let tagged = self.tags.iter().filter(|(tags, _)| has_one(tags));
+        usize::try_from(tagged.map(|(_, id)| self.tags.uses_of(id)).sum::<u64>()).ok()
     }
 
     /// The sessions of a source behind this place.

@@ -48,19 +48,26 @@ impl FromStr for Timestamp {
     }
 }
 
-/// RFC 3339, UTC, with milliseconds: `2026-01-31T09:30:00.000Z`.
+/// RFC 3339, UTC, with milliseconds: `2026-01-31T09:30:00.000Z`. A time that no calendar has, because somebody asked for
+/// a limit of millions of years, is told as the last that there is.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(time) => write!(f, "{time:.3}"),
-            Err(_) => write!(f, "{}ms", self.0),
-        }
+        let last = jiff::Timestamp::MAX;
+        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or(last);
+        write!(f, "{time:.3}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_no_calendar_has_is_told_as_the_last_that_there_is() {
+        let last = Timestamp::NEVER.to_string();
+        assert_eq!(last, "9999-12-30T22:00:00.999Z");
+        assert!(last.parse::<Timestamp>().is_ok());
+    }
 
     #[test]
     fn a_time_is_read_back_from_its_text_and_from_that_of_other_offsets() {

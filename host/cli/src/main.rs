@@ -4,6 +4,7 @@
 //! force; `keys` creates, lists and revokes keys for callers, `key` makes one for the
 //! configuration; `store`, `backup` and `restore` look after the data
 //! directory; `sessions`, `agents`, `events`, `stats`, `talk` and `dev` are clients of a running host;
+//! `reference` prints what the API takes and answers;
 //! `compile` is for the program itself, which calls it in a child process to compile what is uploaded.
 
 mod client;
@@ -31,6 +32,9 @@ use sources::{Settings, Sources};
 /// The command that the program gives to its children.
 const COMPILE: &str = "compile";
 
+/// The command that prints the reference of the API, of which `docs/reference.md` is made.
+const REFERENCE: &str = "reference";
+
 /// The option that names the file with settings.
 const FILE: &str = "config";
 
@@ -51,6 +55,10 @@ fn main() -> ExitCode {
     }
     match matches.subcommand() {
         Some(("key", given)) => key::run(given),
+        Some((REFERENCE, _)) => {
+            print!("{}", dormouse_http::reference());
+            ExitCode::SUCCESS
+        }
         Some(("config", given)) => with_settings(&matches, |settings| config::run(given, settings)),
         Some(("keys", given)) => with_settings(&matches, |settings| keys::run(given, settings)),
         Some(("store", given)) => with_settings(&matches, |settings| store::store(given, settings)),
@@ -121,6 +129,7 @@ fn command() -> Command {
         .subcommand(of_store(store::command()))
         .subcommand(of_store(store::backup_command()))
         .subcommand(of_store(store::restore_command()))
+        .subcommand(Command::new(REFERENCE).about("Print the reference of the HTTP API, as Markdown"))
         .subcommand(Command::new(COMPILE).hide(true))
 }
 

@@ -7,7 +7,7 @@ use tracing::Instrument;
 
 use super::error::ApiError;
 use super::frame::RequestId;
-use super::model::agent::{AgentBody, AgentList, UploadBody};
+use super::model::agent::{AgentBody, AgentList, UploadBody, UploadWord};
 use super::model::ignored::Answered;
 use super::model::query::{PageQuery, UploadQuery};
 use super::model::request::{ChangeAgent, needed};
@@ -118,7 +118,7 @@ pub(super) async fn show(
 /// What is told of an upload: of one that was refused, what the upload itself would have been answered.
 fn status_body(status: UploadStatus, id: &RequestId) -> UploadBody {
     let UploadStatus { reference, state } = status;
-    let word = state.as_str();
+    let word = UploadWord::from(&state);
     let refusal = match state {
         UploadState::Compiling | UploadState::Ready(_) => None,
         UploadState::Refused(error) => {

@@ -4,13 +4,14 @@
 //! the others wait in a queue that principals share. So what is in memory and not charged yet is
 //! bounded by that number.
 
-use axum::Extension;
 use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures::FutureExt;
+use serde::Serialize;
 
 use super::Api;
 use super::error::ApiError;
@@ -55,6 +56,15 @@ pub(super) fn respond(rendered: Vec<u8>, charge: Charge) -> Response {
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response.extensions_mut().insert(Charged);
     response
+}
+
+/// Something that was created, as a JSON document.
+pub(super) struct CreatedJson<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for CreatedJson<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
 }
 
 /// What a request has done by the time that its answer is there.

@@ -11,6 +11,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
+use super::codes::Code;
 use super::model::error::ErrorBody;
 use dormouse::{NotActive, Pattern, Status};
 use dormouse_domain::code;
@@ -37,6 +38,10 @@ impl ApiError {
         code: &'static str,
         error: impl Into<String>,
     ) -> ApiError {
+        debug_assert!(
+            Code::is_told(code, status.as_u16()),
+            "{code} does not stand in the table of codes with the status {status}"
+        );
         let (more, headers) = (Map::new(), Vec::new());
         ApiError { status, code, error: error.into(), more, headers, cause: None }
     }

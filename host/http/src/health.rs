@@ -1,5 +1,6 @@
 //! Whether the server lives, whether it takes work, and its numbers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -7,47 +8,49 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use serde_json::{Value, json};
 
 use super::Api;
 use super::error::ApiError;
+use super::model::health::{Health, HealthWord, Readiness, ReadinessWord, Root};
 
-/// How far the timekeeper is behind, in an answer.
+/// How far the timekeeper is behind, in an error: the field of [`Readiness`].
 const LAG: &str = "timekeeperLagSeconds";
 
 /// `GET /`: what there is.
-pub(super) async fn root() -> Json<Value> {
-    Json(json!({
-        "name": "dormouse",
-        "version": env!("CARGO_PKG_VERSION"),
-        "description": "A host for AI-agent sessions in WebAssembly",
-        "api": {
-            "agents": "/api/agents",
-            "sessions": "/api/sessions",
-            "message": "/api/sessions/{id}/message",
-            "stream": "/api/agent/stream",
-            "statistics": "/api/sessions/stats/summary",
-            "cleanup": "/api/sessions/cleanup",
-            "templates": "/api/templates",
-            "events": "/api/events",
-            "keys": "/api/keys",
-            "containers": "/api/v1/containers/sessions",
-            "conversations": "/sessions",
-        },
-        "health": ["/health", "/healthz", "/readyz", "/metrics"],
-    }))
+pub(super) async fn root() -> Json<Root> {
+    Json(Root {
+        name: "dormouse",
+        version: env!("CARGO_PKG_VERSION"),
+        description: "A host for AI-agent sessions in WebAssembly",
+        api: BTreeMap::from([
+            ("agents", "/api/agents"),
+            ("sessions", "/api/sessions"),
+            ("message", "/api/sessions/{id}/message"),
+            ("stream", "/api/agent/stream"),
+            ("statistics", "/api/sessions/stats/summary"),
+            ("cleanup", "/api/sessions/cleanup"),
+            ("templates", "/api/templates"),
+            ("events", "/api/events"),
+            ("keys", "/api/keys"),
+            ("containers", "/api/v1/containers/sessions"),
+            ("conversations", "/sessions"),
+            ("docs", "/docs"),
+            ("openapi", "/api/openapi.json"),
+        ]),
+        health: vec!["/health", "/healthz", "/readyz", "/metrics"],
+    })
 }
 
 /// `GET /healthz`: the process answers.
-pub(super) async fn alive() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+pub(super) async fn alive() -> Json<Health> {
+    Json(Health { status: HealthWord::Ok })
 }
 
 /// A host whose timekeeper is further behind than this enforces no limit of time in time.
 const MAX_LAG: Duration = Duration::from_secs(10);
 
 /// `GET /readyz`: it takes work.
-pub(super) async fn ready(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn ready(State(api): State<Api>) -> Result<Json<Readiness>, ApiError> {
     if api.closing.begun.is_cancelled() {
         return Err(ApiError::shutting_down());
     }
@@ -63,7 +66,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Json<Value>, ApiErro
             .with(LAG, lag.as_secs_f64())
             .retry_later());
     }
-    Ok(Json(json!({ "status": "ready", LAG: lag.as_secs_f64() })))
+    Ok(Json(Readiness { status: ReadinessWord::Ready, timekeeper_lag_seconds: lag.as_secs_f64() }))
 }
 
 /// `GET /metrics`, for Prometheus.

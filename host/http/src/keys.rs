@@ -1,8 +1,8 @@
 //! `/api/keys`: create, list, revoke. For admins, and for everybody where there is no key.
 
 use axum::Json;
-use axum::http::StatusCode;
 
+use super::answers::CreatedJson;
 use super::error::ApiError;
 use super::model::ignored::Answered;
 use super::model::key::{CreatedKeyBody, KeyBody, KeyList};
@@ -15,13 +15,13 @@ use dormouse::{Action, KeyId, NewKey, Role};
 pub(super) async fn create(
     Caller(host): Caller,
     JsonBody { body, ignored, .. }: JsonBody<CreateKey>,
-) -> Result<(StatusCode, Json<Answered<CreatedKeyBody>>), ApiError> {
+) -> Result<CreatedJson<Answered<CreatedKeyBody>>, ApiError> {
     let missing = "is needed: the name of who calls with the key";
     let principal = needed("principal", body.principal, missing)?;
     let role = body.role.map_or(Role::User, |Word(role)| role);
     let expires_at = body.expires_at.map(|Time(at)| at);
     let created = host.keys().create(NewKey { principal, role, expires_at }).await?;
-    Ok((StatusCode::CREATED, Json(Answered { answer: created.into(), ignored })))
+    Ok(CreatedJson(Answered { answer: created.into(), ignored }))
 }
 
 /// `GET /api/keys`

@@ -3,17 +3,21 @@
 //! [`serve`] listens; [`router`] is the same without a socket, for tests and for programs that have
 //! a server of their own. A file a resource; what goes over the wire is in `model/`, what goes wrong
 //! in `error.rs` and `refusal.rs`. `routes.rs` merges the routers and says which guards stand before
-//! each. From the outside in, a request passes `frame.rs` (its id, its span, the shape of errors),
-//! `guard.rs` (who may ask), `intake.rs` (its body, and its place among the others), `answers.rs` (the
-//! memory that its answer takes), and its handler. What is large is read and rendered in `documents.rs`.
+//! each; `openapi.rs` describes all of them. From the outside in, a request passes `frame.rs` (its id, its
+//! span, the shape of errors), `guard.rs` (who may ask), `intake.rs` (its body, and its place among the
+//! others), `answers.rs` (the memory that its answer takes), and its handler. What is large is read and
+//! rendered in `documents.rs`.
 //!
 //! No rule of a session is decided here, and nothing below is known but the host.
 
 mod agents;
 mod answers;
 mod cleanup;
+mod codes;
 mod compression;
 mod cors;
+mod describe;
+mod docs;
 mod documents;
 mod error;
 mod etag;
@@ -30,8 +34,12 @@ mod keys;
 mod lifecycle;
 mod messages;
 mod model;
+mod openapi;
+mod operation;
+mod operations;
 mod options;
 mod patch;
+mod reference;
 mod refusal;
 mod request;
 mod routes;
@@ -49,7 +57,9 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 pub use cors::{InvalidOrigin, Origin};
+pub use openapi::openapi;
 pub use options::{ApiKey, ApiOptions, InvalidKey};
+pub use reference::reference;
 pub use routes::{Route, all as routes};
 pub use server::serve;
 

@@ -11,18 +11,36 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
 use super::{
-    Api, agents, answers, cleanup, compression, cors, facade, frame, guard, health, history,
-    intake, keys, lifecycle, messages, patch, sessions, snapshots, statistics, templates,
+    Api, agents, answers, cleanup, compression, cors, docs, facade, frame, guard, health, history,
+    intake, keys, lifecycle, messages, operations as of, patch, sessions, snapshots, statistics,
+    templates,
 };
+pub(super) use table::Description;
 pub use table::Route;
 use table::{Routes, delete, get, post};
 
 /// All routes. The router is made of the same tables.
 #[must_use]
 pub fn all() -> Vec<Route> {
+    described().into_iter().map(|(route, ..)| route).collect()
+}
+
+/// Who is let in to a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Everybody.
+    Open,
+    /// Where there are keys, callers with one.
+    Key,
+}
+
+/// All routes, with what the description of the API says of them.
+pub(super) fn described() -> Vec<(Route, Description, Admission)> {
+    let with = |admission| move |(route, description)| (route, description, admission);
     let api = large().list("/api").chain(small().list("/api"));
     let conversations = large_conversations().list("").chain(small_conversations().list(""));
-    open().list("").chain(operator().list("")).chain(conversations).chain(api).collect()
+    let open = open().list("").chain(operator().list("")).map(with(Admission::Open));
+    open.chain(conversations.chain(api).map(with(Admission::Key))).collect()
 }
 
 /// All routes. Each router brings the guard that is its own; here stands what every request passes.
@@ -70,7 +88,11 @@ fn guarded(api: &Api, routes: Router<Api>) -> Router<Api> {
 
 /// What needs no key, and takes a place as everything else.
 fn open() -> Routes {
-    Routes::default().route("/", get(health::root))
+    Routes::default()
+        .route("/", get(health::root, of::health::root))
+        .route("/docs", get(docs::page, of::docs::page))
+        .route("/docs/style.css", get(docs::style, of::docs::style))
+        .route("/api/openapi.json", get(docs::document, of::docs::document))
 }
 
 /// The façade that has no path of its own: its clients know the paths at the root.
@@ -80,74 +102,105 @@ fn conversations(api: &Api) -> Router<Api> {
 
 fn large_conversations() -> Routes {
     use facade::conversations::list;
-    Routes::default().route("/sessions", get(list)).route("/sessions/", get(list))
+    Routes::default()
+        .route("/sessions", get(list, of::conversations::list))
+        .route("/sessions/", get(list, of::conversations::list))
 }
 
 fn small_conversations() -> Routes {
     use facade::conversations::{change, create, show};
     Routes::default()
-        .route("/sessions", post(create))
-        .route("/sessions/", post(create))
-        .route("/sessions/{id}", get(show).patch(change))
+        .route("/sessions", post(create, of::conversations::create))
+        .route("/sessions/", post(create, of::conversations::create))
+        .route(
+            "/sessions/{id}",
+            get(show, of::conversations::show).patch(change, of::conversations::change),
+        )
 }
 
 /// What whoever operates the server asks it: without a key, by the connections that are reserved for this
 /// as well, and however many requests are under way.
 fn operator() -> Routes {
     Routes::default()
-        .route("/health", get(health::alive))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .route("/health", get(health::alive, of::health::alive))
+        .route("/healthz", get(health::alive, of::health::alive))
+        .route("/readyz", get(health::ready, of::health::ready))
+        .route("/metrics", get(health::metrics, of::health::metrics))
 }
 
 /// What may be answered with many things, or with a large one.
 fn large() -> Routes {
     Routes::default()
-        .route("/agents", get(agents::list))
-        .route("/events", get(history::all_events))
-        .route("/sessions", get(sessions::list))
-        .route("/sessions/{id}/audit", get(history::audit))
-        .route("/sessions/{id}/snapshots", get(snapshots::list))
-        .route("/sessions/{id}/turns", get(history::turns))
-        .route("/sessions/{id}/turns/{turn}", get(history::turn))
-        .route("/sessions/{id}/events", get(history::session_events))
-        .route("/templates", get(templates::list))
-        .route("/keys", get(keys::list))
-        .route("/v1/containers/sessions", get(facade::containers::list))
-        .route("/v1/containers/stats", get(facade::containers::statistics))
+        .route("/agents", get(agents::list, of::agents::list))
+        .route("/events", get(history::all_events, of::history::all_events))
+        .route("/sessions", get(sessions::list, of::sessions::list))
+        .route("/sessions/{id}/audit", get(history::audit, of::history::audit))
+        .route("/sessions/{id}/snapshots", get(snapshots::list, of::snapshots::list))
+        .route("/sessions/{id}/turns", get(history::turns, of::history::turns))
+        .route("/sessions/{id}/turns/{turn}", get(history::turn, of::history::turn))
+        .route("/sessions/{id}/events", get(history::session_events, of::history::session_events))
+        .route("/templates", get(templates::list, of::templates::list))
+        .route("/keys", get(keys::list, of::keys::list))
+        .route("/v1/containers/sessions", get(facade::containers::list, of::containers::list))
+        .route(
+            "/v1/containers/stats",
+            get(facade::containers::statistics, of::containers::statistics),
+        )
 }
 
 fn small() -> Routes {
     Routes::default()
-        .route("/agents", post(agents::upload))
-        .route("/agents/{*agent}", get(agents::show).patch(agents::change).delete(agents::remove))
-        .route("/agent/stream", post(messages::stream_agent))
-        .route("/sessions", post(sessions::create))
-        .route("/sessions/{id}", get(sessions::show).patch(patch::change).delete(sessions::remove))
-        .route("/sessions/{id}/message", post(messages::send))
-        .route("/sessions/{id}/status", get(lifecycle::status))
-        .route("/sessions/{id}/sleep", post(lifecycle::sleep))
-        .route("/sessions/{id}/wake", post(lifecycle::wake))
-        .route("/sessions/{id}/stop", post(lifecycle::stop))
-        .route("/sessions/{id}/force-kill", post(lifecycle::force_kill))
-        .route("/sessions/{id}/terminate", post(lifecycle::terminate))
-        .route("/sessions/{id}/pause", post(lifecycle::pause))
-        .route("/sessions/{id}/resume", post(lifecycle::resume))
-        .route("/sessions/{id}/upgrade", post(lifecycle::upgrade))
-        .route("/sessions/{id}/complete", post(lifecycle::complete))
-        .route("/sessions/{id}/extend", post(lifecycle::extend))
-        .route("/sessions/{id}/fork", post(snapshots::fork))
-        .route("/sessions/{id}/rewind", post(snapshots::rewind))
-        .route("/sessions/stats/summary", get(statistics::summary))
-        .route("/sessions/cleanup", post(cleanup::clean_up))
-        .route("/sessions/resume-preview", post(facade::containers::resume_preview))
-        .route("/v1/containers/{id}/extend", post(facade::containers::extend))
-        .route("/v1/containers/{id}/cleanup", post(facade::containers::clean_up))
-        .route("/templates", post(templates::create))
-        .route("/templates/{name}", get(templates::show).delete(templates::remove))
-        .route("/keys", post(keys::create))
-        .route("/keys/{id}", delete(keys::revoke))
+        .route("/agents", post(agents::upload, of::agents::upload))
+        .route(
+            "/agents/{*agent}",
+            get(agents::show, of::agents::show)
+                .patch(agents::change, of::agents::change)
+                .delete(agents::remove, of::agents::remove),
+        )
+        .route("/agent/stream", post(messages::stream_agent, of::messages::stream_agent))
+        .route("/sessions", post(sessions::create, of::sessions::create))
+        .route(
+            "/sessions/{id}",
+            get(sessions::show, of::sessions::show)
+                .patch(patch::change, of::sessions::change)
+                .delete(sessions::remove, of::sessions::remove),
+        )
+        .route("/sessions/{id}/message", post(messages::send, of::messages::send))
+        .route("/sessions/{id}/status", get(lifecycle::status, of::lifecycle::status))
+        .route("/sessions/{id}/sleep", post(lifecycle::sleep, of::lifecycle::sleep))
+        .route("/sessions/{id}/wake", post(lifecycle::wake, of::lifecycle::wake))
+        .route("/sessions/{id}/stop", post(lifecycle::stop, of::lifecycle::stop))
+        .route("/sessions/{id}/force-kill", post(lifecycle::force_kill, of::lifecycle::force_kill))
+        .route("/sessions/{id}/terminate", post(lifecycle::terminate, of::lifecycle::terminate))
+        .route("/sessions/{id}/pause", post(lifecycle::pause, of::lifecycle::pause))
+        .route("/sessions/{id}/resume", post(lifecycle::resume, of::lifecycle::resume))
+        .route("/sessions/{id}/upgrade", post(lifecycle::upgrade, of::lifecycle::upgrade))
+        .route("/sessions/{id}/complete", post(lifecycle::complete, of::lifecycle::complete))
+        .route("/sessions/{id}/extend", post(lifecycle::extend, of::lifecycle::extend))
+        .route("/sessions/{id}/fork", post(snapshots::fork, of::snapshots::fork))
+        .route("/sessions/{id}/rewind", post(snapshots::rewind, of::snapshots::rewind))
+        .route("/sessions/stats/summary", get(statistics::summary, of::sessions::summary))
+        .route("/sessions/cleanup", post(cleanup::clean_up, of::sessions::clean_up))
+        .route(
+            "/sessions/resume-preview",
+            post(facade::containers::resume_preview, of::containers::resume_preview),
+        )
+        .route(
+            "/v1/containers/{id}/extend",
+            post(facade::containers::extend, of::containers::extend),
+        )
+        .route(
+            "/v1/containers/{id}/cleanup",
+            post(facade::containers::clean_up, of::containers::clean_up),
+        )
+        .route("/templates", post(templates::create, of::templates::create))
+        .route(
+            "/templates/{name}",
+            get(templates::show, of::templates::show)
+                .delete(templates::remove, of::templates::remove),
+        )
+        .route("/keys", post(keys::create, of::keys::create))
+        .route("/keys/{id}", delete(keys::revoke, of::keys::revoke))
 }
 
 async fn no_such_route() -> ApiError {

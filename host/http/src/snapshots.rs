@@ -1,10 +1,10 @@
 //! The snapshots of a session: list, fork, rewind.
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::Api;
+use super::answers::CreatedJson;
 use super::error::ApiError;
 use super::etag::Tagged;
 use super::intake::RequestSlot;
@@ -32,7 +32,7 @@ pub(super) async fn fork(
     Extension(slot): Extension<RequestSlot>,
     OneSession(session): OneSession,
     body: Option<JsonBody<ForkSession>>,
-) -> Result<(StatusCode, Json<Answered<Forked>>), ApiError> {
+) -> Result<CreatedJson<Answered<Forked>>, ApiError> {
     let JsonBody { body, ignored, .. } = body.unwrap_or_default();
     let count = body.count()?;
     let snapshot = body.snapshot_id.map(|SnapshotName(id)| id);
@@ -41,7 +41,7 @@ pub(super) async fn fork(
     let _admitted = api.readers.wait(slot.principal()).await;
     let sessions: Vec<SessionBody> = forks.into_iter().map(SessionBody::from).collect();
     let answer = Forked { count: sessions.len(), sessions };
-    Ok((StatusCode::CREATED, Json(Answered { answer, ignored })))
+    Ok(CreatedJson(Answered { answer, ignored }))
 }
 
 /// `POST …/rewind`

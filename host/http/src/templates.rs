@@ -1,8 +1,8 @@
 //! `/api/templates`: make, list, show, remove.
 
 use axum::Json;
-use axum::http::StatusCode;
 
+use super::answers::CreatedJson;
 use super::error::ApiError;
 use super::model::ignored::Answered;
 use super::model::request::{CreateTemplate, needed};
@@ -15,13 +15,13 @@ use dormouse::NewTemplate;
 pub(super) async fn create(
     Caller(host): Caller,
     JsonBody { body, ignored, .. }: JsonBody<CreateTemplate>,
-) -> Result<(StatusCode, Json<Answered<TemplateBody>>), ApiError> {
+) -> Result<CreatedJson<Answered<TemplateBody>>, ApiError> {
     let name = needed("name", body.name, "is needed")?;
     let missing = "is needed: the id of a snapshot, or of a session";
     let from = needed("sessionId", body.session_id, missing)?;
     let new = NewTemplate { name, from, description: body.description };
     let answer = host.templates().create(new).await?.into();
-    Ok((StatusCode::CREATED, Json(Answered { answer, ignored })))
+    Ok(CreatedJson(Answered { answer, ignored }))
 }
 
 /// `GET /api/templates`

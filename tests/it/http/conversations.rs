@@ -128,6 +128,13 @@ async fn what_is_wrong_is_told_as_a_detail() {
     assert_eq!(status, 422);
     assert!(refused["detail"].as_str().unwrap().contains("agent_id"));
     assert!(names(&refused).contains("requestId"));
+    let session = create(&server, json!({ "agent_id": AGENT })).await;
+    for status in [json!("idle"), json!({}), json!(7)] {
+        let id = session["id"].as_str().unwrap();
+        let answer = patch(&server, id, &json!({ "status": status })).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (422, &json!("invalid_field")));
+        assert!(answer.body["detail"].as_str().unwrap().contains("active, paused"), "{status}");
+    }
     server.shut_down().await;
 }
 

@@ -8,6 +8,7 @@ mod connections;
 mod containers;
 mod conversations;
 mod create;
+mod description;
 mod failures;
 mod follow;
 mod guard;

@@ -48,7 +48,11 @@ fn rule(route: &Route) -> Option<Rule> {
     let nothing: fn(&Tenant) -> Value = |_| json!({});
     let snapshot: fn(&Tenant) -> Value = |own| json!({ "snapshotId": own.some_snapshot() });
     Some(match (route.method.as_str(), route.path.as_str()) {
-        ("GET", "/" | "/health" | "/healthz" | "/readyz" | "/metrics") => Rule::Open,
+        (
+            "GET",
+            "/" | "/api/openapi.json" | "/docs" | "/docs/style.css" | "/health" | "/healthz"
+            | "/readyz" | "/metrics",
+        ) => Rule::Open,
         ("GET" | "POST", "/api/keys") | ("DELETE", "/api/keys/{id}") => Rule::Admins,
         (
             "GET",

@@ -19,6 +19,14 @@ macro_rules! kinds {
                     $(EventKind::$name => $text,)*
                 }
             }
+
+            /// What has happened, in one sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(EventKind::$name => $doc,)*
+                }
+            }
         }
     };
 }

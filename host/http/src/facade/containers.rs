@@ -6,6 +6,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 
+use crate::answers::CreatedJson;
 use crate::error::ApiError;
 use crate::model::facade::{
     ContainerDone, ContainerList, ContainerStatistics, ContainerThread, Preview,
@@ -102,7 +103,7 @@ fn failed(error: ApiError, host: &Host) -> ApiError {
 pub(crate) async fn resume_preview(
     Caller(host): Caller,
     AnyJsonBody(body): AnyJsonBody<ContainerThread>,
-) -> Result<(StatusCode, Json<Preview>), ApiError> {
+) -> Result<CreatedJson<Preview>, ApiError> {
     let (thread, client) = body.thread_and_client()?;
     let sessions = host.sessions();
     let found = sessions.of_thread(&thread, Some(&client)).await?;
@@ -114,7 +115,7 @@ pub(crate) async fn resume_preview(
         there @ (Residency::Resident | Residency::Waking) => there,
         Residency::Asleep => sessions.get(id).wake().await?.residency,
     };
-    Ok((StatusCode::CREATED, Json(Preview::new(id, residency))))
+    Ok(CreatedJson(Preview::new(id, residency)))
 }
 
 fn no_thread(thread: &str) -> ApiError {

@@ -4,9 +4,9 @@
 //! that names an agent of the caller's is the agent; any other is a label, by which lists find the session.
 
 use axum::Json;
-use axum::http::StatusCode;
 
 use super::FACADE_IDLE;
+use crate::answers::CreatedJson;
 use crate::error::ApiError;
 use crate::model::facade::{FacadeQuery, FacadeSession, FacadeSessionPatch, NewFacadeSession};
 use crate::request::{AnyJsonBody, Caller, Named, Params, session_of};
@@ -16,14 +16,14 @@ use dormouse::{Host, NewSession, SessionHandle, SessionQuery};
 pub(crate) async fn create(
     Caller(host): Caller,
     AnyJsonBody(body): AnyJsonBody<NewFacadeSession>,
-) -> Result<(StatusCode, Json<FacadeSession>), ApiError> {
+) -> Result<CreatedJson<FacadeSession>, ApiError> {
     let created = async {
         let agent = agent_of(&host, body.agent_id()?).await;
         let new = NewSession { agent, max_idle: Some(FACADE_IDLE), ..NewSession::try_from(body)? };
         Ok::<_, ApiError>(host.sessions().create_with_info(new).await?)
     };
     let created = created.await.map_err(detailed)?;
-    Ok((StatusCode::CREATED, Json(created.session.into())))
+    Ok(CreatedJson(created.session.into()))
 }
 
 /// The agent that an id names, where the caller can name one so.

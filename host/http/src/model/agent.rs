@@ -1,52 +1,66 @@
 //! An agent as clients see it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::ErrorBody;
+use super::value::{Time, Word};
 use dormouse::{Agent, AgentOwner, AgentRef, Statefulness, UploadState, Visibility};
+use dormouse_domain::agent::StartRandomness;
 
 /// An agent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Agent")]
 pub(crate) struct AgentBody {
     /// Who uploaded it: what stands before the name, as `owner/name`, where others use it. `null` for
     /// those of the host.
     owner: Option<String>,
     name: String,
     version: String,
+    /// The name of its component: what its bytes are.
     digest: String,
+    /// Bytes of the component.
     size: u64,
-    kind: &'static str,
+    /// `agent` exports a handler; `command` is a program, which runs once in an ephemeral session.
+    kind: AgentKind,
+    /// The interfaces that it imports.
     imports: Vec<String>,
     capabilities: Vec<String>,
     /// How its state outlives an instance: `portable`, `image`, `unsaved` with the reason, or
     /// `stateless`.
-    statefulness: &'static str,
+    statefulness: StatefulnessWord,
     unsaved_reason: Option<String>,
+    /// What an instance uses to start.
     start_fuel: u64,
     /// Whether its instances draw the same random bytes while they start: `shared` or `none`.
+    #[schemars(with = "Word<StartRandomness>")]
     start_randomness: &'static str,
+    /// How long it took to compile.
     compile_ms: u64,
+    #[schemars(with = "Time")]
     uploaded_at: String,
+    /// Whether it comes with the host.
     bundled: bool,
     /// Who can name it: `private`, its owner alone; `public`, everybody.
+    #[schemars(with = "Word<Visibility>")]
     visibility: &'static str,
-    /// `ready`: an upload that is not has an [`UploadBody`].
-    state: &'static str,
+    /// `ready`: of an upload that is not, an `Upload` is told.
+    state: UploadWord,
 }
 
 impl From<Agent> for AgentBody {
     fn from(agent: Agent) -> AgentBody {
         let bundled = agent.is_bundled();
         let (statefulness, unsaved_reason) = match agent.component.statefulness {
-            Statefulness::Portable => ("portable", None),
-            Statefulness::Image => ("image", None),
-            Statefulness::Unsaved(why) => ("unsaved", Some(why)),
-            Statefulness::Stateless => ("stateless", None),
+            Statefulness::Portable => (StatefulnessWord::Portable, None),
+            Statefulness::Image => (StatefulnessWord::Image, None),
+            Statefulness::Unsaved(why) => (StatefulnessWord::Unsaved, Some(why)),
+            Statefulness::Stateless => (StatefulnessWord::Stateless, None),
         };
         AgentBody {
             bundled,
-            state: UploadState::READY,
+            state: UploadWord::Ready,
             visibility: match &agent.reference.owner {
                 AgentOwner::Host => Visibility::Public.as_str(),
                 AgentOwner::Principal(_) => agent.visibility.as_str(),
@@ -56,7 +70,10 @@ impl From<Agent> for AgentBody {
             version: agent.reference.version.to_string(),
             digest: agent.reference.digest.to_string(),
             size: agent.size,
-            kind: if agent.component.exports.is_command() { "command" } else { "agent" },
+            kind: match agent.component.exports.is_command() {
+                true => AgentKind::Command,
+                false => AgentKind::Agent,
+            },
             imports: agent.component.imports,
             capabilities: agent.component.capabilities,
             statefulness,
@@ -69,14 +86,53 @@ impl From<Agent> for AgentBody {
     }
 }
 
+/// What answers the messages of a session.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum AgentKind {
+    Agent,
+    Command,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum StatefulnessWord {
+    Portable,
+    Image,
+    Unsaved,
+    Stateless,
+}
+
+/// How far an upload has come.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum UploadWord {
+    Compiling,
+    Ready,
+    Refused,
+}
+
+impl From<&UploadState> for UploadWord {
+    fn from(state: &UploadState) -> UploadWord {
+        match state {
+            UploadState::Compiling => UploadWord::Compiling,
+            UploadState::Ready(_) => UploadWord::Ready,
+            UploadState::Refused(_) => UploadWord::Refused,
+        }
+    }
+}
+
 /// An upload that is not done, or one that was begun.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Upload")]
 pub(crate) struct UploadBody {
     name: String,
     version: String,
     digest: String,
-    /// `compiling`, `ready` or `refused`.
-    state: &'static str,
+    state: UploadWord,
     /// Of a refused one, what the upload is answered where it is waited for.
     #[serde(flatten)]
     refusal: Option<ErrorBody>,
@@ -85,7 +141,7 @@ pub(crate) struct UploadBody {
 impl UploadBody {
     pub(crate) fn new(
         agent: &AgentRef,
-        state: &'static str,
+        state: UploadWord,
         mut refusal: Option<ErrorBody>,
     ) -> UploadBody {
         // The digest here is that of the upload, and not that of the agent which has its name already.
@@ -103,7 +159,7 @@ impl UploadBody {
 }
 
 /// Agents, by name and then in the order of upload.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct AgentList {
     pub(crate) agents: Vec<AgentBody>,
     pub(crate) count: usize,
@@ -129,7 +185,7 @@ mod tests {
             digest: Digest::of(bytes),
         };
         let refused = ApiError::from(StoreError::AgentExists(agent(b"other")));
-        let body = UploadBody::new(&agent(b"own"), "refused", Some(refused.body("r")));
+        let body = UploadBody::new(&agent(b"own"), UploadWord::Refused, Some(refused.body("r")));
         let text = serde_json::to_string(&body).unwrap();
         assert_eq!(text.matches("\"digest\"").count(), 1, "{text}");
         assert!(text.contains(&Digest::of(b"own").to_string()), "{text}");

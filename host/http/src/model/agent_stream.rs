@@ -4,19 +4,21 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::ignored::Ignored;
 use super::message::{Dialect, StreamEvent};
 use super::session::millis;
+use super::value::{Id, Time};
 use dormouse::{FailureCode, JsonObject, SessionId, SessionInfo, SnapshotId, TurnRecord};
 
 /// The directory of an agent that was not given one.
 const WORKSPACE: &str = "/workspace";
 
 /// What the agent of a session has to work with.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SystemInit {
     model: Option<String>,
     tools: Vec<String>,
@@ -44,23 +46,27 @@ impl From<&JsonObject> for SystemInit {
 }
 
 /// A piece of text.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TextDelta<'a> {
     pub(super) delta: super::message::Text<'a>,
 }
 
 /// The end of a turn that was answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub(crate) struct DoneBody {
+    #[schemars(with = "Id")]
     session_id: String,
     /// The head of the session: what `config.resumeSessionId` takes.
     sdk_session_id: String,
+    #[schemars(with = "Id")]
     message_id: String,
     turn: u64,
     num_turns: u64,
     is_error: bool,
     tools_used: Vec<String>,
     permission_denials: Vec<Value>,
+    #[schemars(with = "Time")]
     timestamp: String,
     /// In milliseconds.
     latency: u64,
@@ -70,7 +76,7 @@ pub(crate) struct DoneBody {
     ignored: Ignored,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct StreamUsage {
     input_tokens: u64,
     output_tokens: u64,

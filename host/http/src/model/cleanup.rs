@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::request::needed;
-use super::value::{Millis, Word};
+use super::value::{Id, Millis, Word};
 use crate::error::ApiError;
 use dormouse::{CleanedUp, Cleanup, Pattern, Status};
 
@@ -41,8 +41,9 @@ impl TryFrom<CleanUpSessions> for Cleanup {
 }
 
 /// What a cleanup has removed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "CleanedUp")]
 pub(crate) struct CleanedUpBody {
     success: bool,
     dry_run: bool,
@@ -50,6 +51,7 @@ pub(crate) struct CleanedUpBody {
     count: usize,
     /// Whether there may be more: ask again.
     more: bool,
+    #[schemars(with = "Vec<Id>")]
     ids: Vec<String>,
 }
 

@@ -5,11 +5,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::reading::{Body, FieldReader};
-use super::value::{Count, Millis, Usd, Word};
+use super::value::{ConversationId, Count, Millis, Usd, Word};
 use crate::error::ApiError;
 use dormouse::{
     AgentSelector, Durability, JsonObject, NewSession, Pattern, ResumeFallback, StartFrom,
 };
+use dormouse_domain::creation::{MAX_DESCRIPTION, MAX_LABEL, MAX_TAGS};
 
 /// A session to create. The limits of the body win over those of its configuration.
 #[derive(Debug, Default, JsonSchema)]
@@ -27,23 +28,43 @@ pub(crate) struct CreateSession {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct SessionFields {
+    /// How it is hosted. Default: `ephemeral`; where `POST /api/agent/stream` creates it, `hybrid`.
     pattern: Option<Word<Pattern>>,
+    /// `name`, `name@version`, `owner/name`, `owner/name@version` or a digest. Default: the agent of what the session
+    /// starts from, else the default agent of the host.
     agent: Option<String>,
+    /// The name of the template that it starts from. It cannot go with `config.resumeSessionId`.
     template: Option<String>,
     /// Kept as it is.
     #[schemars(with = "ConfigFields")]
     config: JsonObject,
     /// A string or a number.
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<Value>,
+    /// When its state is saved: with each turn, or when it goes to sleep. Default: `turn`.
     durability: Option<Word<Durability>>,
+    /// What it does by itself when its state is damaged. Default: it goes into `error`.
     resume_fallback: Option<Word<ResumeFallback>>,
+    /// Labels for lists: 1 to 200 characters each, 1,024 bytes together.
+    #[schemars(length(max = MAX_TAGS))]
     tags: Vec<String>,
+    /// What it is for.
+    #[schemars(length(max = MAX_DESCRIPTION))]
     description: Option<String>,
+    /// A label for the user that it serves.
+    #[schemars(length(min = 1, max = MAX_LABEL))]
     user_id: Option<String>,
+    /// The conversation that it continues: where the caller has an open session of this thread, that one is the answer.
+    #[schemars(length(min = 1, max = MAX_LABEL))]
     thread_key: Option<String>,
+    /// The project that it belongs to.
+    #[schemars(length(min = 1, max = MAX_LABEL))]
     project_id: Option<String>,
+    /// A document for its agent to read: 64 KiB at most.
     context: JsonObject,
+    /// Anything else to keep: 64 KiB at most.
     metadata: JsonObject,
+    /// Whether agents are refused whose state would not outlive the host. Default: `false`.
     require_durable: Option<bool>,
     /// Not supported by this version, and refused: ignored, it would be a promise.
     workspace: Option<Value>,
@@ -52,6 +73,7 @@ struct SessionFields {
 /// What the host reads in the configuration, which is the agent's and its clients', and may hold anything
 /// else.
 #[derive(Debug, Default, JsonSchema)]
+#[schemars(extend("additionalProperties" = true))]
 struct ConfigFields {
     #[schemars(flatten)]
     resume: ResumeFields,
@@ -64,6 +86,7 @@ struct ConfigFields {
 #[serde(rename_all = "camelCase", default)]
 struct ResumeFields {
     /// The id of a snapshot or of a session. Clients that have none send an empty one.
+    #[schemars(length(max = MAX_LABEL))]
     resume_session_id: Option<String>,
 }
 
@@ -71,16 +94,32 @@ struct ResumeFields {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct LimitFields {
+    /// Turns over its whole life.
+    #[schemars(range(min = 1))]
     max_turns: Option<Count>,
+    /// Money over its whole life, more than 0.
     max_budget_usd: Option<Usd>,
+    /// Fuel over its whole life.
+    #[schemars(range(min = 1))]
     max_fuel: Option<Count>,
+    /// Fuel of one turn. Default: that of the host, 10,000,000,000 unless configured.
+    #[schemars(range(min = 1))]
     max_fuel_per_turn: Option<Count>,
+    /// Memory of its agent. Default, and at most: that of the host, 256 MiB unless configured.
+    #[schemars(range(min = 1))]
     max_memory_bytes: Option<Count>,
+    /// How long one turn may take. Default: that of the host, 120,000 unless configured.
+    #[schemars(range(min = 1))]
     turn_timeout_ms: Option<Millis>,
+    /// How long it may go without a message. Default: for ever; with a `threadKey`, 45 minutes.
+    #[schemars(range(min = 1))]
     max_idle_time_ms: Option<Millis>,
     /// How long before the end of `maxIdleTimeMs` an event warns of it.
     grace_period_ms: Option<Millis>,
+    /// How long it may live. Default: for ever.
+    #[schemars(range(min = 1))]
     max_lifetime_ms: Option<Millis>,
+    /// How long after a turn its instance stays in memory. Default: while there is room; where it is `hybrid`, 60,000.
     sleep_after_ms: Option<Millis>,
     /// How long its state is kept while nobody uses it.
     keep_state_ms: Option<Millis>,

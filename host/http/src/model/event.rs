@@ -1,27 +1,42 @@
 //! An event of the log.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::payload::by_kind;
+use super::value::Time;
 use dormouse::{Event, EventEntry, EventSubject, JsonObject};
 
 /// An event. The names are those of the event log that clients know.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Event", transform = by_kind)]
 pub(crate) struct LoggedBody {
     id: u64,
     event_type: &'static str,
-    aggregate_type: &'static str,
+    aggregate_type: AggregateType,
     aggregate_id: String,
+    #[schemars(with = "Time")]
     occurred_at: String,
     payload: JsonObject,
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum AggregateType {
+    Session,
+    Agent,
+    Key,
 }
 
 impl From<EventEntry> for LoggedBody {
     fn from(logged: EventEntry) -> LoggedBody {
         let Event { subject, occurred_at, body, owner: _ } = logged.event;
         let (aggregate_type, aggregate_id) = match subject {
-            EventSubject::Session(id) => ("session", id.to_string()),
-            EventSubject::Agent(name) => ("agent", name),
-            EventSubject::Key(id) => ("key", id.to_string()),
+            EventSubject::Session(id) => (AggregateType::Session, id.to_string()),
+            EventSubject::Agent(name) => (AggregateType::Agent, name),
+            EventSubject::Key(id) => (AggregateType::Key, id.to_string()),
         };
         LoggedBody {
             id: logged.cursor.0,
@@ -37,7 +52,7 @@ impl From<EventEntry> for LoggedBody {
 /// Some events, in order. `next` is what to ask for as `after`: also where nothing is left, for what
 /// comes later. `more` says whether something is left: a page ends with its bytes as well as with its
 /// number, and without what belongs to others.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct EventPage {
     pub(crate) events: Vec<LoggedBody>,
     pub(crate) count: usize,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::query::bounded_or;
 use super::request::needed;
-use super::value::Count;
+use super::value::{Count, Id, Time};
 use crate::error::ApiError;
 use dormouse::{
     DocumentChange, JsonObject, NewSession, Pattern, Residency, SessionId, SessionInfo,
@@ -41,13 +41,24 @@ impl ContainerThread {
 }
 
 /// The session of a thread that was woken.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Preview {
+    #[schemars(with = "Id")]
     session_id: String,
+    #[schemars(with = "Id")]
     container_id: String,
     container_ip: &'static str,
-    status: &'static str,
+    status: PreviewStatus,
+}
+
+/// Whether the state of a session is there, or on its way.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum PreviewStatus {
+    Running,
+    Starting,
 }
 
 impl Preview {
@@ -55,8 +66,8 @@ impl Preview {
     pub(crate) fn new(id: SessionId, residency: Residency) -> Preview {
         let id = id.to_string();
         let status = match residency {
-            Residency::Resident => "running",
-            Residency::Waking | Residency::Asleep => "starting",
+            Residency::Resident => PreviewStatus::Running,
+            Residency::Waking | Residency::Asleep => PreviewStatus::Starting,
         };
         // A session has no address of its own: the server answers for it.
         Preview { session_id: id.clone(), container_id: id, container_ip: "127.0.0.1", status }
@@ -64,14 +75,17 @@ impl Preview {
 }
 
 /// An open session as the container of a thread. Times are in minutes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Container {
+    #[schemars(with = "Id")]
     container_id: String,
     thread_id: String,
     repository_name: String,
     is_active: bool,
+    #[schemars(with = "Time")]
     last_activity_at: String,
+    #[schemars(with = "Time")]
     created_at: String,
     idle_minutes: u64,
     /// Until the idle limit is reached, rounded up; `null` where there is none.
@@ -99,19 +113,20 @@ fn idle_minutes(info: &SessionInfo, now: Timestamp) -> u64 {
     now.since(info.session.last_activity_at).as_secs() / 60
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Containers {
     sessions: Vec<Container>,
     total: usize,
 }
 
 /// `GET /api/v1/containers/sessions`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ContainerList {
     success: bool,
     data: Containers,
     /// The same: clients look for them in either place.
     sessions: Vec<Container>,
+    #[schemars(with = "Time")]
     timestamp: String,
 }
 
@@ -124,22 +139,24 @@ impl ContainerList {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ContainerNumbers {
     active_containers: usize,
     total_sessions: usize,
     /// When the oldest was created.
+    #[schemars(with = "Option<Time>")]
     oldest_session: Option<String>,
     /// In minutes.
     average_idle_time: u64,
 }
 
 /// `GET /api/v1/containers/stats`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ContainerStatistics {
     success: bool,
     data: ContainerNumbers,
+    #[schemars(with = "Time")]
     timestamp: String,
 }
 
@@ -163,10 +180,11 @@ impl ContainerStatistics {
 }
 
 /// What was done to a container.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ContainerDone {
     success: bool,
     message: String,
+    #[schemars(with = "Time")]
     timestamp: String,
 }
 
@@ -262,7 +280,9 @@ impl FacadeQuery {
 /// `PATCH /sessions/{id}`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct FacadeSessionPatch {
-    status: Option<String>,
+    /// `active`, `paused`, `completed` or `crashed`.
+    #[schemars(with = "Option<String>")]
+    status: Option<Value>,
     context: Option<JsonObject>,
     checkpoint: Option<JsonObject>,
     session_type: Option<String>,
@@ -286,7 +306,7 @@ impl FacadeSessionPatch {
         ];
         let named = kept.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         Ok(SessionPatch {
-            status: self.status.as_deref().map(status_change).transpose()?,
+            status: self.status.as_ref().map(status_change).transpose()?,
             context: replaced(self.context),
             checkpoint: replaced(self.checkpoint),
             metadata: DocumentChange::Members(named.collect()),
@@ -295,8 +315,9 @@ impl FacadeSessionPatch {
     }
 }
 
-fn status_change(text: &str) -> Result<StatusChange, ApiError> {
-    Ok(match text {
+/// Whatever it is that is no status of the façade, its clients are told those that are.
+fn status_change(status: &Value) -> Result<StatusChange, ApiError> {
+    Ok(match status.as_str().unwrap_or_default() {
         "active" => StatusChange::Active,
         "paused" => StatusChange::Paused,
         "completed" => StatusChange::Completed,
@@ -314,27 +335,43 @@ fn unprocessable(field: &'static str, problem: String) -> ApiError {
 }
 
 /// A session as the clients of the service see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct FacadeSession {
+    #[schemars(with = "Id")]
     id: String,
     agent_id: String,
     session_type: String,
-    status: &'static str,
+    status: FacadeStatus,
     context: JsonObject,
     checkpoint: Option<JsonObject>,
     runtime_backend: Option<String>,
     runtime_metadata: JsonObject,
+    #[schemars(with = "Time")]
     created_at: String,
+    #[schemars(with = "Time")]
     updated_at: String,
+}
+
+/// The statuses that the clients of the service know.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum FacadeStatus {
+    Active,
+    Paused,
+    Completed,
+    Crashed,
 }
 
 impl From<SessionInfo> for FacadeSession {
     fn from(info: SessionInfo) -> FacadeSession {
         let status = match info.status() {
-            Status::Initializing | Status::Active | Status::Idle | Status::Stopping => "active",
-            Status::Paused => "paused",
-            Status::Completed | Status::Terminated => "completed",
-            Status::Error => "crashed",
+            Status::Initializing | Status::Active | Status::Idle | Status::Stopping => {
+                FacadeStatus::Active
+            }
+            Status::Paused => FacadeStatus::Paused,
+            Status::Completed | Status::Terminated => FacadeStatus::Completed,
+            Status::Error => FacadeStatus::Crashed,
         };
         let session = std::sync::Arc::unwrap_or_clone(info.session);
         let updated = [session.changed_at, session.ended_at].into_iter().flatten().max();

@@ -1,5 +1,6 @@
 //! The names of fields that the host does not know and has ignored, for the answer.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Unknown fields that an answer names at most, and the characters of each.
@@ -7,8 +8,9 @@ const MAX_IGNORED: usize = 32;
 const MAX_NAME: usize = 64;
 
 /// The names of unknown fields: the first of them, and of each the first characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub(crate) struct Ignored(Vec<String>);
 
 impl Ignored {
@@ -31,7 +33,8 @@ impl Ignored {
 }
 
 /// An answer, and the fields of its request that were ignored.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}Answer")]
 pub(crate) struct Answered<T> {
     #[serde(flatten)]
     pub(crate) answer: T,

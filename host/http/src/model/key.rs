@@ -1,20 +1,27 @@
 //! A key of the API as admins see it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use dormouse::{AccessKey, CreatedKey};
+use super::value::{Time, Word};
+use dormouse::{AccessKey, CreatedKey, Role};
 
 /// A key, without its secret.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Key")]
 pub(crate) struct KeyBody {
     id: String,
     principal: String,
+    #[schemars(with = "Word<Role>")]
     role: &'static str,
+    #[schemars(with = "Time")]
     created_at: String,
     /// `null`: it does not end by itself.
+    #[schemars(with = "Option<Time>")]
     expires_at: Option<String>,
     /// `null`: nobody has called with it yet.
+    #[schemars(with = "Option<Time>")]
     last_used_at: Option<String>,
 }
 
@@ -32,7 +39,8 @@ impl From<AccessKey> for KeyBody {
 }
 
 /// A key that was created, with the secret that is told once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CreatedKey")]
 pub(crate) struct CreatedKeyBody {
     #[serde(flatten)]
     key: KeyBody,
@@ -47,7 +55,7 @@ impl From<CreatedKey> for CreatedKeyBody {
 }
 
 /// All keys, the oldest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct KeyList {
     pub(crate) keys: Vec<KeyBody>,
     pub(crate) count: usize,

@@ -16,7 +16,9 @@ use dormouse::{
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct SessionsQuery {
+    /// The number of the page, from 1 on. Default: 1.
     page: Option<Count>,
+    /// The most sessions of the page: 1 to 200. Default: 50.
     page_size: Option<Count>,
     /// Another name of `pageSize`.
     limit: Option<Count>,
@@ -24,6 +26,7 @@ pub(crate) struct SessionsQuery {
     cursor: Option<EndOfPage>,
     /// Another name of `cursor`.
     after: Option<EndOfPage>,
+    /// What they are sorted by; with a `-`, the newest first. Default: `-createdAt`.
     sort: Option<Word<SessionOrder>>,
     pattern: Option<Word<Pattern>>,
     status: Option<Word<Status>>,
@@ -117,7 +120,7 @@ fn agent_filter(text: &str) -> Result<AgentFilter, ApiError> {
 }
 
 /// One page of a listing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SessionList {
     sessions: Vec<SessionBody>,

@@ -2,21 +2,33 @@
 
 use std::time::Duration;
 
+use schemars::transform::Transform;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::agent_stream::{DoneBody, SystemInit, TextDelta};
 use super::error::ErrorBody;
 use super::ignored::Ignored;
 use super::part::{PartBody, document};
 use super::session::{SessionBody, millis};
+use super::value::{Id, Word};
 use crate::error::ApiError;
-use dormouse::{Part, Reply, SessionInfo, TurnOutcome, TurnRecord, text_of};
+use dormouse::{FailureCode, Part, Reply, SessionInfo, TurnOutcome, TurnRecord, text_of};
+
+/// Who has said something.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Speaker {
+    Assistant,
+}
 
 /// What an agent has said.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Said {
-    role: &'static str,
+    role: Speaker,
     content: String,
     /// All parts, where text alone does not tell everything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -29,7 +41,7 @@ impl Said {
         let all_text = content.iter().all(|part| matches!(part, Part::Text(_)));
         let parts = if all_text { &[] } else { content };
         Said {
-            role: "assistant",
+            role: Speaker::Assistant,
             content: text_of(content),
             parts: parts.iter().map(PartBody::from).collect(),
         }
@@ -37,7 +49,8 @@ impl Said {
 }
 
 /// What one turn has used.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Usage")]
 pub(crate) struct UsageBody {
     input_tokens: u64,
     output_tokens: u64,
@@ -52,20 +65,24 @@ impl From<&TurnRecord> for UsageBody {
 }
 
 /// The particulars of an answer. The names are those of the agent SDK that clients know.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Result")]
 struct ResultBody {
+    #[schemars(with = "Id")]
     uuid: String,
     turn: u64,
     total_cost_usd: f64,
     num_turns: u64,
     usage: UsageBody,
     #[serde(rename = "snapshotId")]
+    #[schemars(with = "Option<Id>")]
     snapshot_id: Option<String>,
     durable: bool,
 }
 
 /// The answer to a message, as one document.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Reply")]
 pub(crate) struct ReplyBody {
     response: Said,
     result: ResultBody,
@@ -112,7 +129,7 @@ pub(crate) enum Dialect {
 }
 
 /// An event of a stream.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum StreamEvent<'a> {
     /// A piece of text, while the turn runs.
@@ -122,11 +139,18 @@ pub(crate) enum StreamEvent<'a> {
     #[serde(rename = "content_block_delta")]
     AgentDelta { data: TextDelta<'a> },
     /// The name of the session that the call has created.
-    SessionCreated { session_id: String },
+    SessionCreated {
+        #[schemars(with = "Id")]
+        session_id: String,
+    },
     /// What the agent has to work with.
     SystemInit { data: SystemInit },
     /// A named event of the agent. Clients that know only the contract pass over it.
-    AgentEvent { name: &'a str, data: Box<RawValue> },
+    AgentEvent {
+        name: &'a str,
+        #[schemars(with = "serde_json::Value")]
+        data: Box<RawValue>,
+    },
     /// The whole answer, which is valid once it is followed by `done`.
     Message { data: Said },
     /// The end, where the turn was answered.
@@ -135,7 +159,13 @@ pub(crate) enum StreamEvent<'a> {
     #[serde(rename = "done")]
     AgentDone(Box<DoneBody>),
     /// The end, where somebody has ended the turn: what was streamed does not count. For the later clients.
-    Aborted { session_id: String, code: &'static str, discarded: bool },
+    Aborted {
+        #[schemars(with = "Id")]
+        session_id: String,
+        #[schemars(with = "Word<FailureCode>")]
+        code: &'static str,
+        discarded: bool,
+    },
     /// The end, where the turn failed: what was streamed does not count.
     Error {
         #[serde(flatten)]
@@ -145,27 +175,46 @@ pub(crate) enum StreamEvent<'a> {
 }
 
 /// A piece of text, wrapped as the agent SDK does that clients know.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "stream_event")]
+#[schemars(rename = "StreamedText", transform = TypeTag("stream_event"))]
 pub(crate) struct Wrapped<'a> {
     event: Block<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "content_block_delta")]
+#[schemars(inline, transform = TypeTag("content_block_delta"))]
 struct Block<'a> {
     index: u32,
     delta: Text<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "text_delta")]
+#[schemars(inline, transform = TypeTag("text_delta"))]
 pub(super) struct Text<'a> {
     text: &'a str,
 }
 
+/// The tag of a struct, which its schema does not have by itself.
+struct TypeTag(&'static str);
+
+impl Transform for TypeTag {
+    fn transform(&mut self, schema: &mut Schema) {
+        let tag = json!({ "type": "string", "const": self.0 });
+        let fields = schema.get_mut("properties").and_then(Value::as_object_mut);
+        fields.map(|fields| fields.insert("type".to_owned(), tag));
+        let required = schema.get_mut("required").and_then(Value::as_array_mut);
+        if let Some(required) = required {
+            required.push("type".into());
+        }
+    }
+}
+
 /// What an answered turn has taken, and the session after it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub(crate) struct AnsweredTurn {
     turn: u64,
     latency: u64,

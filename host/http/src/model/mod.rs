@@ -1,5 +1,5 @@
 //! What goes over the wire, as serde structs: `request`, `create` and `query` have what is asked, the others
-//! what is answered. What is asked has a schema, from which a description of the API can be generated.
+//! what is answered. Each has a schema, and the description of the API is made of them (`openapi.rs`).
 //!
 //! The names are a contract. Types of the domain do not appear here but as what they are made from.
 
@@ -10,12 +10,14 @@ pub(super) mod create;
 pub(super) mod error;
 pub(super) mod event;
 pub(super) mod facade;
+pub(super) mod health;
 pub(super) mod ignored;
 pub(super) mod key;
 pub(super) mod listing;
 pub(super) mod message;
 pub(super) mod part;
 pub(super) mod patch;
+pub(super) mod payload;
 pub(super) mod query;
 pub(super) mod reading;
 pub(super) mod request;

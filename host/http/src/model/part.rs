@@ -2,19 +2,22 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use dormouse::Part;
 
 /// One part of a message.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Part")]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum PartBody {
     Text {
         text: String,
     },
     Json {
+        #[schemars(with = "serde_json::Value")]
         json: Box<RawValue>,
     },
     #[serde(rename_all = "camelCase")]

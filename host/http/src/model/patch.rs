@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::reading::{Body, FieldReader};
-use super::value::{Count, Millis, Nullable, Usd, Word, Words};
+use super::value::{ConversationId, Count, Millis, Nullable, Usd, Word, Words};
 use crate::error::ApiError;
 use dormouse::{DocumentChange, JsonObject, LimitsPatch, SessionPatch, StatusChange};
+use dormouse_domain::creation::{MAX_DESCRIPTION, MAX_LABEL};
 
 /// What a client changes of a session.
 #[derive(Debug, Default, JsonSchema)]
@@ -25,12 +26,19 @@ pub(crate) struct PatchSession {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct PatchFields {
+    /// `idle` puts it to sleep, the others are its lifecycle by hand.
     #[schemars(with = "Word<StatusWord>")]
     status: Nullable<String>,
+    /// In the place of all that it has.
     tags: Nullable<Vec<String>>,
+    /// What it is for.
+    #[schemars(length(max = MAX_DESCRIPTION))]
     description: Nullable<String>,
     /// A string or a number.
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Nullable<Value>,
+    /// The project that it belongs to.
+    #[schemars(length(min = 1, max = MAX_LABEL))]
     project_id: Nullable<String>,
     /// Merged into the document that is there, as are the next two.
     context: Nullable<JsonObject>,
@@ -57,13 +65,21 @@ struct PatchLimits {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct FixedFields {
+    /// Fixed when a session is created, and refused here.
     pattern: Option<Value>,
+    /// Refused here: `POST …/upgrade` changes it.
     agent: Option<Value>,
+    /// Fixed when a session is created, and refused here.
     config: Option<Value>,
+    /// Fixed when a session is created, and refused here.
     user_id: Option<Value>,
+    /// Fixed when a session is created, and refused here.
     thread_key: Option<Value>,
+    /// Fixed when a session is created, and refused here.
     durability: Option<Value>,
+    /// Fixed when a session is created, and refused here.
     resume_fallback: Option<Value>,
+    /// Fixed when a session is created, and refused here.
     max_memory_bytes: Option<Value>,
 }
 

@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::ignored::{Answered, Ignored};
+use super::value::{ConversationId, Id, Time, Word};
 use crate::etag::Tagged;
 use dormouse::{
-    AgentRef, JsonObject, LastFailure, Limits, NanoUsd, ResumeFallback, Resumption, Session,
-    SessionInfo, State, Status, Timestamp,
+    AgentRef, Durability, FailureCode, JsonObject, LastFailure, Limits, NanoUsd, Pattern,
+    Residency, ResumeFallback, Resumption, Session, SessionInfo, State, Status, Timestamp,
 };
 use dormouse_domain::deadline::idle_deadline;
 
 /// The owner, name, version and digest of an agent. The owner of those of the host is `null`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct AgentName {
     owner: Option<String>,
     name: String,
@@ -36,54 +38,91 @@ impl From<&AgentRef> for AgentName {
 }
 
 /// A session. `id` comes first, so that a shell finds it without a JSON parser.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Session")]
 pub(crate) struct SessionBody {
+    /// Its name, which never changes.
+    #[schemars(with = "Id")]
     id: String,
+    /// The id of its newest snapshot, which changes with every turn: `config.resumeSessionId` takes it. Empty
+    /// until the first turn.
     session_id: String,
     /// The principal that it belongs to.
     owner: String,
+    /// How it is hosted.
+    #[schemars(with = "Word<Pattern>")]
     pattern: &'static str,
+    #[schemars(with = "Word<Status>")]
     status: &'static str,
+    /// Where its guest state is.
+    #[schemars(with = "Word<Residency>")]
     residency: &'static str,
     agent: AgentName,
+    /// The caller's id of the conversation.
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<Value>,
+    /// What it was created with, for its agent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "JsonObject")]
     config: Option<JsonObject>,
+    #[schemars(with = "Time")]
     created_at: String,
+    /// When its first turn committed.
+    #[schemars(with = "Option<Time>")]
     started_at: Option<String>,
+    /// When it was last spoken to: its creation, or the end of its last turn.
+    #[schemars(with = "Time")]
     last_activity_at: String,
     /// When its idle limit is reached, if nobody speaks to it before.
+    #[schemars(with = "Option<Time>")]
     idle_deadline: Option<String>,
     /// From its creation to its end, or to its last activity.
     duration_ms: u64,
-    /// When its instance was last made, and when one was last dropped.
+    /// When its instance was last made.
+    #[schemars(with = "Option<Time>")]
     last_woken_at: Option<String>,
+    /// When its instance was last dropped.
+    #[schemars(with = "Option<Time>")]
     last_slept_at: Option<String>,
     /// How long it has had an instance in memory, in all.
     resident_ms: u64,
     /// What the state of its head takes, with what other sessions share. `null`: it was not counted yet.
     storage_bytes: Option<u64>,
     /// When its state was removed, because nobody had used it for so long.
+    #[schemars(with = "Option<Time>")]
     state_removed_at: Option<String>,
     /// When a client last changed it.
+    #[schemars(with = "Option<Time>")]
     changed_at: Option<String>,
+    #[schemars(with = "Option<Time>")]
     completed_at: Option<String>,
+    #[schemars(with = "Option<Time>")]
     terminated_at: Option<String>,
+    /// Why it ends or has ended.
     termination_reason: Option<String>,
+    /// Why it is in `error`.
     error_reason: Option<String>,
+    /// In US dollars, starts included.
     total_cost: f64,
     total_tokens: u64,
     total_input_tokens: u64,
     total_output_tokens: u64,
     total_cached_tokens: u64,
+    /// The fuel of its turns.
     total_fuel: u64,
+    /// The fuel that its instances have used to start.
     total_start_fuel: u64,
+    /// How often an instance was started for it.
     num_starts: u64,
+    /// The turns that count.
     num_turns: u64,
+    /// Turns since its state was saved, which would be lost with the instance.
     unsaved_turns: u64,
+    /// Failed turns since the last good one.
     consecutive_failures: u32,
     last_error: Option<LastError>,
+    /// The number of the turn that runs.
     running_turn: Option<u64>,
     tools_used: Vec<String>,
     current_tool: Option<String>,
@@ -91,36 +130,60 @@ pub(crate) struct SessionBody {
     limits: LimitsBody,
     tags: Vec<String>,
     description: Option<String>,
+    /// A label for the user that it serves.
     user_id: Option<String>,
+    /// The conversation that it continues.
     thread_key: Option<String>,
     project_id: Option<String>,
+    /// A document that its clients keep up to date, and its agent reads.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "JsonObject")]
     context: Option<JsonObject>,
+    /// Anything else that its clients keep.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "JsonObject")]
     metadata: Option<JsonObject>,
+    /// What its clients or its agent need to go on after a crash of their own.
     checkpoint: Option<JsonObject>,
     /// The snapshot that it started from.
+    #[schemars(with = "Option<Id>")]
     parent: Option<String>,
+    /// When its state is saved.
+    #[schemars(with = "Word<Durability>")]
     durability: &'static str,
+    /// What it does by itself when its state is damaged. `null`: it goes into `error`.
+    #[schemars(with = "Option<Word<ResumeFallback>>")]
     resume_fallback: Option<&'static str>,
+    /// Somebody has stopped or killed it.
     abort_requested: bool,
     force_kill_requested: bool,
 }
 
 /// What a session may spend.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct LimitsBody {
+    /// How long it may go without a message.
     max_idle_time_ms: Option<u64>,
+    /// How long before that an event warns of it.
     grace_period_ms: Option<u64>,
+    /// How long it may live.
     max_lifetime_ms: Option<u64>,
+    /// Money over its whole life.
     max_budget_usd: Option<f64>,
+    /// Turns over its whole life.
     max_turns: Option<u64>,
+    /// Fuel over its whole life.
     max_fuel: Option<u64>,
+    /// Fuel of one turn.
     max_fuel_per_turn: u64,
+    /// Memory of its agent.
     max_memory_bytes: u64,
+    /// How long one turn may take.
     turn_timeout_ms: u64,
+    /// How long after a turn its instance stays in memory. `null`: while there is room.
     sleep_after_ms: Option<u64>,
+    /// How long its state is kept while nobody uses it. `null`: as long as the session.
     keep_state_ms: Option<u64>,
 }
 
@@ -231,10 +294,12 @@ impl From<SessionInfo> for SessionBody {
 }
 
 /// The last turn of a session that failed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct LastError {
     turn: u64,
+    #[schemars(with = "Word<FailureCode>")]
     code: &'static str,
+    #[schemars(with = "Time")]
     at: String,
 }
 
@@ -266,34 +331,56 @@ fn reasons(state: &State) -> (Option<String>, Option<String>) {
 }
 
 /// A new session, with what became of the state that it should have started from.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Created {
     #[serde(flatten)]
     pub(crate) session: SessionBody,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Resume")]
     pub(crate) resume: Option<Resume>,
     #[serde(skip_serializing_if = "Ignored::is_empty")]
     pub(crate) ignored: Ignored,
 }
 
 /// What became of `config.resumeSessionId`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Resume {
-    outcome: &'static str,
+    outcome: ResumptionWord,
     /// The snapshot that was found.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Id")]
     from: Option<String>,
 }
 
 impl From<Resumption> for Resume {
     fn from(resumption: Resumption) -> Resume {
         let from = resumption.from().map(|from| from.to_string());
-        Resume { outcome: resumption.as_str(), from }
+        Resume { outcome: resumption.into(), from }
+    }
+}
+
+/// What became of a resumption.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum ResumptionWord {
+    Resumed,
+    NotFound,
+    Stale,
+}
+
+impl From<Resumption> for ResumptionWord {
+    fn from(resumption: Resumption) -> ResumptionWord {
+        match resumption {
+            Resumption::Resumed { .. } => ResumptionWord::Resumed,
+            Resumption::NotFound => ResumptionWord::NotFound,
+            Resumption::Stale { .. } => ResumptionWord::Stale,
+        }
     }
 }
 
 /// The answer to an order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Ordered {
     pub(crate) success: bool,
     pub(crate) message: &'static str,
@@ -312,12 +399,13 @@ impl Ordered {
 }
 
 /// The answer to `extend`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Extended {
     success: bool,
     message: &'static str,
     /// When the idle limit is reached now.
+    #[schemars(with = "Option<Time>")]
     idle_deadline: Option<String>,
     session: SessionBody,
 }
@@ -335,33 +423,37 @@ impl From<SessionBody> for Extended {
 }
 
 /// The answer to `terminate`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Terminated {
     pub(crate) session: SessionBody,
     pub(crate) reason: String,
 }
 
 /// The answer to a removal.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Deleted {
     pub(crate) success: bool,
     pub(crate) id: String,
 }
 
 /// What a client polls while it waits.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SessionStatus")]
 pub(crate) struct StatusBody {
     success: bool,
+    #[schemars(with = "Word<Status>")]
     status: &'static str,
     /// Why it is in error, ends or has ended.
     reason: Option<String>,
+    #[schemars(with = "Word<Residency>")]
     residency: &'static str,
     current_tool: Option<String>,
     running_turn: Option<u64>,
     total_cost: f64,
     total_tokens: u64,
     num_turns: u64,
+    #[schemars(with = "Time")]
     last_activity_at: String,
     abort_requested: bool,
     force_kill_requested: bool,

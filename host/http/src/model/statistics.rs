@@ -34,7 +34,7 @@ impl SummaryQuery {
 }
 
 /// What sessions come to, those that were removed included. Durations are in milliseconds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
     total_sessions: u64,
@@ -51,7 +51,7 @@ pub(crate) struct Summary {
     by_status: BTreeMap<&'static str, u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct PatternSummary {
     count: u64,

@@ -1,20 +1,25 @@
 //! A template as clients see it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::session::AgentName;
+use super::value::{Id, Time};
 use dormouse::{Template, TemplateSummary};
 
 /// A template.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Template")]
 pub(crate) struct TemplateBody {
     name: String,
     description: Option<String>,
     agent: AgentName,
     /// The snapshot that it was made from.
+    #[schemars(with = "Option<Id>")]
     from: Option<String>,
     bytes: usize,
+    #[schemars(with = "Time")]
     created_at: String,
 }
 
@@ -38,7 +43,7 @@ impl From<TemplateSummary> for TemplateBody {
 }
 
 /// All templates of the caller, by name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TemplateList {
     pub(crate) templates: Vec<TemplateBody>,
     pub(crate) count: usize,

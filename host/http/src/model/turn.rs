@@ -1,50 +1,104 @@
 //! A turn as the history tells of it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::message::{Said, UsageBody};
 use super::part::PartBody;
 use super::session::millis;
-use dormouse::{LogLevel, LogLine, LogSource, Sender, TurnOutcome, TurnRecord};
+use super::value::{Id, Time, Word};
+use dormouse::{FailureCode, LogLevel, LogLine, LogSource, Sender, TurnOutcome, TurnRecord};
 
 /// A turn, answered or failed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Turn")]
 pub(crate) struct TurnBody {
+    /// Its number in the session.
     turn: u64,
+    #[schemars(with = "Id")]
     uuid: String,
-    outcome: &'static str,
-    sender: &'static str,
+    outcome: OutcomeWord,
+    sender: SenderWord,
+    /// What was sent.
     input: Vec<PartBody>,
+    /// What was answered; `null` where it failed.
     response: Option<Said>,
+    /// Why it failed.
     error: Option<FailureBody>,
+    /// The state after it, where it was saved with the turn.
+    #[schemars(with = "Option<Id>")]
     snapshot_id: Option<String>,
+    /// Whether its state outlives the host.
     durable: bool,
+    /// In US dollars.
     cost: f64,
     /// What it took to start the instance, besides. `null`: the instance was there.
     start_fuel: Option<u64>,
     start_cost: Option<f64>,
     usage: UsageBody,
+    #[schemars(with = "Time")]
     started_at: String,
     duration_ms: u64,
+    /// What the agent has logged and printed.
     log: Vec<LogBody>,
+    /// Lines that there was no room for.
     log_dropped: u64,
 }
 
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum OutcomeWord {
+    Answered,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum SenderWord {
+    User,
+}
+
 /// Why a turn failed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Failure")]
 struct FailureBody {
+    #[schemars(with = "Word<FailureCode>")]
     code: &'static str,
     error: String,
 }
 
 /// One line that an agent wrote.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "LogLine")]
 struct LogBody {
-    source: &'static str,
-    level: Option<&'static str>,
+    source: LogSourceWord,
+    /// Of what was logged.
+    level: Option<LogLevelWord>,
     message: String,
     fields: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum LogSourceWord {
+    Log,
+    Stdout,
+    Stderr,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum LogLevelWord {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
 }
 
 impl From<TurnRecord> for TurnBody {
@@ -61,9 +115,9 @@ impl From<TurnRecord> for TurnBody {
         TurnBody {
             turn: turn.number,
             uuid: turn.id.to_string(),
-            outcome: if error.is_none() { "answered" } else { "failed" },
+            outcome: if error.is_none() { OutcomeWord::Answered } else { OutcomeWord::Failed },
             sender: match turn.sender {
-                Sender::User => "user",
+                Sender::User => SenderWord::User,
             },
             input: turn.input.iter().map(PartBody::from).collect(),
             response,
@@ -85,27 +139,29 @@ impl From<TurnRecord> for TurnBody {
 impl From<LogLine> for LogBody {
     fn from(line: LogLine) -> LogBody {
         let (source, level) = match line.source {
-            LogSource::Log(level) => ("log", Some(name(level))),
-            LogSource::Stdout => ("stdout", None),
-            LogSource::Stderr => ("stderr", None),
+            LogSource::Log(level) => (LogSourceWord::Log, Some(level.into())),
+            LogSource::Stdout => (LogSourceWord::Stdout, None),
+            LogSource::Stderr => (LogSourceWord::Stderr, None),
         };
         let fields = line.fields.into_iter().map(|(name, value)| (name, value.into())).collect();
         LogBody { source, level, message: line.message, fields }
     }
 }
 
-fn name(level: LogLevel) -> &'static str {
-    match level {
-        LogLevel::Trace => "trace",
-        LogLevel::Debug => "debug",
-        LogLevel::Info => "info",
-        LogLevel::Warn => "warn",
-        LogLevel::Error => "error",
+impl From<LogLevel> for LogLevelWord {
+    fn from(level: LogLevel) -> LogLevelWord {
+        match level {
+            LogLevel::Trace => LogLevelWord::Trace,
+            LogLevel::Debug => LogLevelWord::Debug,
+            LogLevel::Info => LogLevelWord::Info,
+            LogLevel::Warn => LogLevelWord::Warn,
+            LogLevel::Error => LogLevelWord::Error,
+        }
     }
 }
 
 /// Some turns of a session, in order. `next` is what to ask for as `after` or `cursor`; `null` at the end.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TurnPage {
     pub(crate) turns: Vec<TurnBody>,
     pub(crate) count: usize,

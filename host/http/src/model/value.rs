@@ -13,16 +13,18 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use dormouse::{
-    Change, Durability, NanoUsd, OnBusy, Pattern, Residency, ResumeFallback, Role, SessionCursor,
-    SessionOrder, SnapshotId, Status, Timestamp, Visibility,
+    Change, Durability, FailureCode, NanoUsd, OnBusy, Pattern, Residency, ResumeFallback,
+    ResumeObstacle, Role, SessionCursor, SessionField, SessionOrder, SleepCause, SnapshotId,
+    Status, Timestamp, Visibility,
 };
+use dormouse_domain::agent::StartRandomness;
 
 /// The largest integer that every JSON number holds exactly.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// An integer that is not negative, also where JSON writes it as `10.0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(inline)]
+#[schemars(inline, description = "")]
 pub(crate) struct Count(pub(crate) u64);
 
 impl Count {
@@ -67,7 +69,7 @@ impl Visitor<'_> for CountVisitor {
 /// A number of milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(from = "Count")]
-#[schemars(inline)]
+#[schemars(inline, description = "")]
 pub(crate) struct Millis(pub(crate) Duration);
 
 impl From<Count> for Millis {
@@ -122,7 +124,7 @@ impl<T: JsonSchema> JsonSchema for Nullable<T> {
 
 /// An amount of US dollars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(inline)]
+#[schemars(inline, description = "")]
 pub(crate) struct Usd(#[schemars(with = "f64", range(min = 0))] pub(crate) NanoUsd);
 
 impl<'de> Deserialize<'de> for Usd {
@@ -135,7 +137,7 @@ impl<'de> Deserialize<'de> for Usd {
 
 /// The id of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(inline)]
+#[schemars(inline, description = "")]
 pub(crate) struct SnapshotName(
     #[schemars(with = "String", extend("format" = "uuid"))] pub(crate) SnapshotId,
 );
@@ -149,7 +151,7 @@ impl<'de> Deserialize<'de> for SnapshotName {
 
 /// Where a page of sessions has ended: what the page calls `nextCursor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(inline)]
+#[schemars(inline, description = "")]
 pub(crate) struct EndOfPage(#[schemars(with = "String")] pub(crate) SessionCursor);
 
 impl<'de> Deserialize<'de> for EndOfPage {
@@ -161,7 +163,7 @@ impl<'de> Deserialize<'de> for EndOfPage {
 
 /// A point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(inline)]
+#[schemars(inline, description = "")]
 pub(crate) struct Time(
     #[schemars(with = "String", extend("format" = "date-time"))] pub(crate) Timestamp,
 );
@@ -171,6 +173,40 @@ impl<'de> Deserialize<'de> for Time {
         let parse = |text: &str| text.parse().ok().map(Time);
         deserializer
             .deserialize_str(Text("a time with its offset, such as 2026-01-31T09:30:00Z", parse))
+    }
+}
+
+/// The schema of an id: a UUID in its one form.
+pub(crate) enum Id {}
+
+impl JsonSchema for Id {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Id".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "uuid" })
+    }
+}
+
+/// The schema of the id of a conversation, which is its caller's: a string or a number.
+pub(crate) enum ConversationId {}
+
+impl JsonSchema for ConversationId {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ConversationId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number"] })
     }
 }
 
@@ -277,6 +313,46 @@ impl Words for SessionOrder {
             SessionOrder::MostRecentlyActive => "-lastActivityAt",
             SessionOrder::LeastRecentlyActive => "lastActivityAt",
         }
+    }
+}
+
+impl Words for ResumeObstacle {
+    const ALL: &'static [ResumeObstacle] = &ResumeObstacle::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for FailureCode {
+    const ALL: &'static [FailureCode] = &FailureCode::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for SessionField {
+    const ALL: &'static [SessionField] = &SessionField::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for SleepCause {
+    const ALL: &'static [SleepCause] = &SleepCause::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for StartRandomness {
+    const ALL: &'static [StartRandomness] = &[StartRandomness::None, StartRandomness::Shared];
+
+    fn word(self) -> &'static str {
+        self.as_str()
     }
 }
 

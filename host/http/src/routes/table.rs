@@ -1,13 +1,15 @@
-//! A router that can be read: which methods and paths there are.
+//! A router that can be read: which methods and paths there are, and what each of them does.
 //!
-//! The router and the list of its routes are made of the same calls, so that the list has each route.
+//! The router, the list of its routes and their description are made of the same calls: no route is in one of
+//! them and not in the others.
 
 use axum::Router;
-use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
 
 use crate::Api;
+use crate::describe::Described;
+use crate::operation::Operation;
 
 /// A route of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +20,29 @@ pub struct Route {
     pub path: String,
 }
 
+/// What the description says of one route.
+#[derive(Clone, Copy)]
+pub(crate) struct Description {
+    /// What no type says.
+    own: fn() -> Operation,
+    /// What the types of the handler say.
+    types: fn(&mut Operation),
+}
+
+impl Description {
+    /// All of it.
+    pub(crate) fn operation(self) -> Operation {
+        let mut operation = (self.own)();
+        (self.types)(&mut operation);
+        operation
+    }
+}
+
 /// Some routes.
 #[derive(Default)]
 pub(super) struct Routes {
     router: Router<Api>,
-    table: Vec<Route>,
+    table: Vec<(Route, Description)>,
 }
 
 impl Routes {
@@ -30,7 +50,9 @@ impl Routes {
     pub(super) fn route(mut self, path: &str, methods: Methods) -> Routes {
         let Methods { handlers, methods } = methods;
         let route = |method| Route { method, path: path.to_owned() };
-        self.table.extend(methods.into_iter().map(route));
+        let described =
+            methods.into_iter().map(|(method, description)| (route(method), description));
+        self.table.extend(described);
         Routes { router: self.router.route(path, handlers), ..self }
     }
 
@@ -40,32 +62,32 @@ impl Routes {
     }
 
     /// Which they are, below this path.
-    pub(super) fn list(self, prefix: &str) -> impl Iterator<Item = Route> {
-        self.table
-            .into_iter()
-            .map(move |Route { method, path }| Route { method, path: format!("{prefix}{path}") })
+    pub(super) fn list(self, prefix: &str) -> impl Iterator<Item = (Route, Description)> {
+        self.table.into_iter().map(move |(Route { method, path }, description)| {
+            (Route { method, path: format!("{prefix}{path}") }, description)
+        })
     }
 }
 
 /// What is done with each method of one path.
 pub(super) struct Methods {
     handlers: MethodRouter<Api>,
-    methods: Vec<Method>,
+    methods: Vec<(Method, Description)>,
 }
 
 /// What is done with `GET`.
-pub(super) fn get<T: 'static>(handler: impl Handler<T, Api>) -> Methods {
-    Methods::none().on(Method::GET, MethodFilter::GET, handler)
+pub(super) fn get<T: 'static, H: Described<T>>(handler: H, own: fn() -> Operation) -> Methods {
+    Methods::none().on(Method::GET, MethodFilter::GET, handler, own)
 }
 
 /// What is done with `POST`.
-pub(super) fn post<T: 'static>(handler: impl Handler<T, Api>) -> Methods {
-    Methods::none().on(Method::POST, MethodFilter::POST, handler)
+pub(super) fn post<T: 'static, H: Described<T>>(handler: H, own: fn() -> Operation) -> Methods {
+    Methods::none().on(Method::POST, MethodFilter::POST, handler, own)
 }
 
 /// What is done with `DELETE`.
-pub(super) fn delete<T: 'static>(handler: impl Handler<T, Api>) -> Methods {
-    Methods::none().delete(handler)
+pub(super) fn delete<T: 'static, H: Described<T>>(handler: H, own: fn() -> Operation) -> Methods {
+    Methods::none().delete(handler, own)
 }
 
 impl Methods {
@@ -74,22 +96,31 @@ impl Methods {
     }
 
     /// The same, and what is done with `PATCH`.
-    pub(super) fn patch<T: 'static>(self, handler: impl Handler<T, Api>) -> Methods {
-        self.on(Method::PATCH, MethodFilter::PATCH, handler)
+    pub(super) fn patch<T: 'static, H: Described<T>>(
+        self,
+        handler: H,
+        own: fn() -> Operation,
+    ) -> Methods {
+        self.on(Method::PATCH, MethodFilter::PATCH, handler, own)
     }
 
     /// The same, and what is done with `DELETE`.
-    pub(super) fn delete<T: 'static>(self, handler: impl Handler<T, Api>) -> Methods {
-        self.on(Method::DELETE, MethodFilter::DELETE, handler)
+    pub(super) fn delete<T: 'static, H: Described<T>>(
+        self,
+        handler: H,
+        own: fn() -> Operation,
+    ) -> Methods {
+        self.on(Method::DELETE, MethodFilter::DELETE, handler, own)
     }
 
-    fn on<T: 'static>(
+    fn on<T: 'static, H: Described<T>>(
         mut self,
         method: Method,
         filter: MethodFilter,
-        handler: impl Handler<T, Api>,
+        handler: H,
+        own: fn() -> Operation,
     ) -> Methods {
-        self.methods.push(method);
+        self.methods.push((method, Description { own, types: H::describe }));
         Methods { handlers: self.handlers.on(filter, handler), ..self }
     }
 }

@@ -1,0 +1,56 @@
+//! What has happened.
+
+use crate::codes::Code;
+use crate::model::event::{EventPage, LoggedBody};
+use crate::model::message::StreamEvent;
+use crate::operation::{Operation, Tag};
+
+const LAST_EVENT_ID: (&str, &str) =
+    ("Last-Event-ID", "The id of the last event that the reader has: the stream goes on after it.");
+
+pub(crate) fn turns() -> Operation {
+    Operation::new(Tag::History, "listTurns", "Lists the turns of a session, in order.")
+}
+
+pub(crate) fn turn() -> Operation {
+    let summary = "Shows a turn of a session, answered or failed.";
+    Operation::new(Tag::History, "getTurn", summary).fails(&[Code::TurnNotFound])
+}
+
+pub(crate) fn session_events() -> Operation {
+    let (name, description) = LAST_EVENT_ID;
+    let summary = "Lists the events of a session, in order; follows them with `follow=true`; or, for \
+                   who accepts `text/event-stream`, gives the stream of its running turn again.";
+    Operation::new(Tag::History, "listSessionEvents", summary)
+        .header(name, description)
+        .answers::<EventPage>(200)
+        .streams::<StreamOrLogged>()
+        .answers_nothing(204)
+        .fails(&[Code::TurnNotFound, Code::TooManyStreams])
+}
+
+pub(crate) fn audit() -> Operation {
+    let summary = "Lists who has asked to resume a session, and what came of it.";
+    Operation::new(Tag::History, "listAudit", summary)
+}
+
+pub(crate) fn all_events() -> Operation {
+    let (name, description) = LAST_EVENT_ID;
+    let summary = "Lists the events of the caller, in order; follows them with `follow=true`, or for \
+                   who accepts `text/event-stream`.";
+    Operation::new(Tag::History, "listEvents", summary)
+        .header(name, description)
+        .answers::<EventPage>(200)
+        .streams::<LoggedBody>()
+        .fails(&[Code::TooManyStreams])
+}
+
+/// What the streams of one session consist of: events of a turn, or those of the log.
+#[derive(schemars::JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+#[expect(dead_code, reason = "it describes two streams that one path has")]
+enum StreamOrLogged {
+    Turn(StreamEvent<'static>),
+    Log(LoggedBody),
+}

@@ -1,10 +1,16 @@
-//! A client of the HTTP API, as an application would write it.
+//! A client of the HTTP API, as an application would write it. It holds each answer to the description of the
+//! API.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::StreamExt;
-use reqwest::header::HeaderMap;
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::description::Answer;
 
 /// Speaks to a host on loopback.
 #[derive(Clone)]
@@ -29,12 +35,12 @@ impl Client {
     }
 
     /// A request to a path.
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub fn request(&self, method: Method, path: &str) -> Request {
         let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.key {
+        Request(match &self.key {
             Some(key) => request.bearer_auth(key),
             None => request,
-        }
+        })
     }
 
     /// GET a path: the status and the JSON of the answer.
@@ -81,7 +87,7 @@ impl Client {
         Ok((status, headers, body))
     }
 
-    fn uploading(&self, name: &str, version: &str) -> RequestBuilder {
+    fn uploading(&self, name: &str, version: &str) -> Request {
         let path = format!("/api/agents?name={name}&version={version}");
         self.request(Method::POST, &path).header("content-type", "application/wasm")
     }
@@ -114,6 +120,85 @@ impl Client {
         anyhow::ensure!(response.status() == StatusCode::OK, "{}", response.status());
         events(response).await
     }
+}
+
+/// A request that is being made.
+pub struct Request(RequestBuilder);
+
+impl Request {
+    /// The same, with a header.
+    #[must_use]
+    pub fn header<K, V>(self, name: K, value: V) -> Request
+    where
+        HeaderName: TryFrom<K>,
+        <HeaderName as TryFrom<K>>::Error: Into<http::Error>,
+        HeaderValue: TryFrom<V>,
+        <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+    {
+        Request(self.0.header(name, value))
+    }
+
+    /// The same, with this key.
+    #[must_use]
+    pub fn bearer_auth(self, key: &str) -> Request {
+        Request(self.0.bearer_auth(key))
+    }
+
+    /// The same, with this JSON document as its body.
+    #[must_use]
+    pub fn json(self, body: &(impl Serialize + ?Sized)) -> Request {
+        Request(self.0.json(body))
+    }
+
+    /// The same, with this body.
+    #[must_use]
+    pub fn body(self, body: impl Into<Body>) -> Request {
+        Request(self.0.body(body))
+    }
+
+    /// The same, which gives up after so long.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Request {
+        Request(self.0.timeout(timeout))
+    }
+
+    /// Send it. The answer is held to the description of the API: its head now, its body as it is read.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    ///
+    /// # Panics
+    /// The answer is not as described.
+    pub async fn send(self) -> reqwest::Result<Response> {
+        let (http, request) = self.0.build_split();
+        let request = request?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = http.execute(request).await?;
+        let answer = Answer::new(&method, &path, response.status(), response.headers());
+        Ok(watched(response, answer))
+    }
+}
+
+/// The same response, whose body is held to the description as it is read.
+fn watched(response: Response, answer: Answer) -> Response {
+    let mut watched = http::Response::builder().status(response.status());
+    watched.headers_mut().expect("it has no error").extend(response.headers().clone());
+    let pieces = Box::pin(response.bytes_stream());
+    let pieces = futures::stream::unfold((pieces, answer), async |(mut pieces, mut answer)| {
+        match pieces.next().await {
+            Some(Ok(piece)) => {
+                answer.read(&piece);
+                Some((Ok(piece), (pieces, answer)))
+            }
+            Some(Err(error)) => Some((Err(error), (pieces, answer))),
+            None => {
+                answer.end();
+                None
+            }
+        }
+    });
+    let body = Body::wrap_stream(pieces);
+    watched.body(body).expect("the status and the headers are good").into()
 }
 
 /// The data of each server-sent event of a response.

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod costly;
+mod description;
 pub mod fixture;
 pub mod fuzz;
 pub mod gate;

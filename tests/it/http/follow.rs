@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use dormouse::{HostOptions, Principal};
 use dormouse_http::{ApiKey, ApiOptions};
+use dormouse_tests::client::Request;
 use dormouse_tests::test_host::eventually;
 use dormouse_tests::{Client, TestServer};
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Event, Events, is_error, send};
 
 /// A request for the log from here on, as a stream.
-fn follow(client: &Client, path: &str) -> RequestBuilder {
+fn follow(client: &Client, path: &str) -> Request {
     client.request(Method::GET, path).header("accept", "text/event-stream")
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use dormouse::Principal;
 use dormouse_http::ApiKey;
 use dormouse_tests::TestServer;
-use reqwest::{Method, RequestBuilder};
+use dormouse_tests::client::Request;
+use reqwest::Method;
 use serde_json::json;
 
 use super::{Answer, is_error, send};
@@ -141,9 +142,8 @@ async fn where_there_are_keys_nobody_comes_in_without_one() {
 #[tokio::test]
 async fn the_sessions_of_one_key_do_not_exist_for_another() {
     let server = with_keys().await;
-    let call = async |key: &str, request: RequestBuilder| -> Answer {
-        send(request.bearer_auth(key)).await
-    };
+    let call =
+        async |key: &str, request: Request| -> Answer { send(request.bearer_auth(key)).await };
     let get = |path: &str| server.client.request(Method::GET, path);
     let post = |path: &str| {
         server

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use dormouse::ManualClock;
 use dormouse_test_guests as guests;
+use dormouse_tests::client::Request;
 use dormouse_tests::test_host::eventually;
 use dormouse_tests::{TestHost, TestServer};
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::{Answer, Event, Events, is_error, runs, send, under_way};
 
-fn post(server: &TestServer, path: &str, key: &str, body: &Value) -> RequestBuilder {
+fn post(server: &TestServer, path: &str, key: &str, body: &Value) -> Request {
     server.client.request(Method::POST, path).header("idempotency-key", key).json(body)
 }
 
-fn message(server: &TestServer, id: &str, key: &str, prompt: &str) -> RequestBuilder {
+fn message(server: &TestServer, id: &str, key: &str, prompt: &str) -> Request {
     let body = json!({ "prompt": prompt, "streaming": false });
     post(server, &format!("/api/sessions/{id}/message"), key, &body)
 }

@@ -19,7 +19,7 @@ const EXACT: [&str; 6] = [
 ];
 
 /// The text of the answer to a request.
-async fn text(request: reqwest::RequestBuilder) -> String {
+async fn text(request: dormouse_tests::client::Request) -> String {
     request.send().await.unwrap().text().await.unwrap()
 }
 

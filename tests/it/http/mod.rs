@@ -39,8 +39,9 @@ mod unknown;
 use std::collections::BTreeSet;
 
 use dormouse_tests::TestServer;
+use dormouse_tests::client::Request;
 use dormouse_tests::test_host::eventually;
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -51,7 +52,7 @@ struct Answer {
     body: Value,
 }
 
-async fn send(request: RequestBuilder) -> Answer {
+async fn send(request: Request) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();

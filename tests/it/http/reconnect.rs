@@ -2,13 +2,14 @@
 
 use dormouse_test_guests as guests;
 use dormouse_tests::TestServer;
+use dormouse_tests::client::Request;
 use dormouse_tests::test_host::eventually;
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
 use serde_json::json;
 
 use super::{Event, Events, is_error, send};
 
-fn events(server: &TestServer, id: &str, last: Option<&str>) -> RequestBuilder {
+fn events(server: &TestServer, id: &str, last: Option<&str>) -> Request {
     let request = server.client.request(Method::GET, &format!("/api/sessions/{id}/events"));
     let request = request.header("accept", "text/event-stream");
     match last {

@@ -20,6 +20,7 @@ use closed::close;
 use parameters::parameters;
 
 mod closed;
+mod links;
 mod parameters;
 
 /// The document.
@@ -81,6 +82,7 @@ fn document() -> Value {
         let method = route.method.as_str().to_lowercase();
         paths.entry(path).or_default().insert(method, told);
     }
+    links::add(&mut paths);
     let tags =
         Tag::ALL.map(|tag| json!({ "name": tag.as_str(), "description": tag.description() }));
     let bearer = json!({ "type": "http", "scheme": "bearer", "description":

@@ -33,6 +33,18 @@ fn every_reference_leads_somewhere() {
 }
 
 #[test]
+fn what_is_created_leads_to_what_can_be_done_with_it() {
+    for (path, operation, field) in [
+        ("/api/sessions", "sendMessage", "id"),
+        ("/api/templates", "deleteTemplate", "name"),
+        ("/api/keys", "revokeKey", "id"),
+    ] {
+        let link = &openapi()["paths"][path]["post"]["responses"]["201"]["links"][operation];
+        assert_eq!(link["parameters"][field], format!("$response.body#/{field}"), "{operation}");
+    }
+}
+
+#[test]
 fn no_object_is_open_but_documents_of_clients_and_agents() {
     let mut found = Vec::new();
     schemas(&openapi()["components"]["schemas"], String::new(), &mut found);

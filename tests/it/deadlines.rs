@@ -73,7 +73,7 @@ async fn sessions_whose_limits_fall_due_at_once_all_end_while_others_are_spoken_
 /// `cargo test --release --workspace --test it -- --ignored --exact
 /// deadlines::a_hundred_thousand_sessions_whose_limits_fall_due_at_once_all_end`
 #[tokio::test]
-#[ignore = "takes minutes in a debug build"]
+#[ignore = "takes half a minute in a debug build"]
 async fn a_hundred_thousand_sessions_whose_limits_fall_due_at_once_all_end() {
     end_together(100_000).await;
 }

@@ -197,7 +197,6 @@ pub(crate) const COMMAND: &[Code] = &[
     Code::NotActive,
     Code::InvalidTransition,
     Code::StateUnsaved,
-    Code::StateExpired,
     Code::TurnInProgress,
     Code::QueueFull,
     Code::WakeFailed,

@@ -57,6 +57,11 @@ struct ErrorDetails {
     /// How many messages or uploads wait.
     waiting: u64,
     unsaved_turns: u64,
+    /// When the state of the session was removed.
+    #[schemars(with = "Time")]
+    state_removed_at: String,
+    /// How far the host is behind with the deadlines of its sessions.
+    timekeeper_lag_seconds: f64,
     #[schemars(with = "Id")]
     snapshot_id: String,
     #[schemars(with = "Option<Id>")]

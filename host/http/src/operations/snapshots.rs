@@ -19,6 +19,7 @@ pub(crate) fn fork() -> Operation {
             Code::AgentNotFound,
             Code::SnapshotNotFound,
             Code::SnapshotGone,
+            Code::StateExpired,
             Code::QuotaExceeded,
             Code::TooManySessions,
         ])

@@ -44,11 +44,8 @@ impl<T> Interner<T> {
 impl<T: Clone + Eq + Hash> Interner<T> {
     /// Count one more use of this value.
     pub(super) fn take(&mut self, value: T) -> Id {
-        if let Some(&id) = self.ids.get(&value) {
-            if let Some((_, uses)) = &mut self.slots[id.index()] {
-                *uses += 1;
-            }
-            return id;
+        if let Some(id) = self.id(&value) {
+            return self.take_again(id);
         }
         self.held += (self.size)(&value);
         let slot = Some((value.clone(), 1));
@@ -64,6 +61,14 @@ impl<T: Clone + Eq + Hash> Interner<T> {
             }
         };
         self.ids.insert(value, id);
+        id
+    }
+
+    /// Count one more use of the value at this place, which is in use.
+    pub(super) fn take_again(&mut self, id: Id) -> Id {
+        if let Some((_, uses)) = &mut self.slots[id.index()] {
+            *uses += 1;
+        }
         id
     }
 

@@ -200,7 +200,7 @@ impl SessionIndex {
         self.set_before_upgrade(id, before);
         // The new uses are counted before the old ones are released, so that what stays the same is
         // not thrown away and made again.
-        let new = self.entry(facts);
+        let new = self.entry(id, facts);
         let old = self.sessions.insert(id, new.clone());
         self.enter(id, old.as_ref(), Some(&new));
         if let Some(old) = old {

@@ -60,12 +60,17 @@ impl Driver<'_> {
         let id = TurnId(self.services.clock.new_id());
         let begun =
             StartedTurn { id, sender, input: content, started_at: self.services.clock.now() };
-        // Of this level, so that each line that is logged at all has its session and its request.
-        let span = tracing::error_span!(parent: &request, "turn", session = %self.id, turn = %id);
+        // The span of a request names its session. Without one, a span of this level does, so that each line that
+        // is logged at all has its session.
+        let span = match request.is_disabled() {
+            true => tracing::error_span!("turn", session = %self.id),
+            false => request,
+        };
+        let turn_span = tracing::debug_span!(parent: &span, "turn", turn = %id);
         let result = match self.replay(key.as_deref()).await {
             Ok(None) => {
                 let asked = AskedTurn { begun, key: key.as_deref(), if_revision, is_taken };
-                self.turn(asked, &output.0).instrument(span).await
+                self.turn(asked, &output.0).instrument(turn_span).instrument(span).await
             }
             Ok(Some(replayed)) => replayed,
             Err(error) => Err(error),

@@ -33,7 +33,6 @@ pub(in super::super) struct SessionFacts {
     agent: AgentKey,
     before_upgrade: Option<AgentKey>,
     state: LabelKey,
-    served: LabelKey,
     pattern: Pattern,
     status: Status,
     spent: Spent,
@@ -54,7 +53,6 @@ impl SessionFacts {
             agent: Arc::new(profile.agent.clone()),
             before_upgrade: before.map(|before| Arc::new(before.agent.clone())),
             state: LabelKey::state(&session.owner.0, profile.pattern, status),
-            served: LabelKey::agent(&session.owner.0, &profile.agent),
             pattern: profile.pattern,
             status,
             spent: Spent::of(session),
@@ -157,8 +155,9 @@ fn weight_of(single: usize, tags: usize) -> u64 {
 }
 
 impl SessionIndex {
-    /// What is to be kept of these facts, with its uses counted.
-    pub(super) fn entry(&mut self, facts: SessionFacts) -> Entry {
+    /// What is to be kept of these facts of a session, with its uses counted.
+    pub(super) fn entry(&mut self, id: SessionId, facts: SessionFacts) -> Entry {
+        let served = self.served(id, &facts);
         let SessionFacts { labels, grouping, .. } = facts;
         let tags = (!labels.tags.is_empty()).then(|| {
             let mut tags: Vec<_> = labels.tags.iter().map(|tag| self.labels.take(*tag)).collect();
@@ -170,7 +169,6 @@ impl SessionIndex {
         let (thread, conversation) = (label(grouping.thread), label(grouping.conversation));
         let project = label(grouping.project);
         let state = self.labels.take(facts.state);
-        let served = self.labels.take(facts.served);
         let entry = Entry {
             revision: facts.revision,
             active_at: facts.active_at,
@@ -190,6 +188,20 @@ impl SessionIndex {
         };
         self.weigh(entry.owner, self.weight_of(&entry));
         entry
+    }
+
+    /// The label of owner and agent, counted once more. It costs more to make than the others, and hardly ever
+    /// changes.
+    fn served(&mut self, id: SessionId, facts: &SessionFacts) -> Id {
+        let (owner, agent) = (self.owners.id(&facts.owner), self.served_by.id(&facts.agent));
+        let old = self
+            .sessions
+            .get(&id)
+            .filter(|old| (Some(old.owner), Some(old.agent)) == (owner, agent));
+        match old.map(|old| old.served) {
+            Some(served) => self.labels.take_again(served),
+            None => self.labels.take(LabelKey::agent(&facts.owner, &facts.agent)),
+        }
     }
 
     /// Count the uses of an entry no more.

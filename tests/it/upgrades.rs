@@ -13,8 +13,9 @@ use serde_json::Value;
 /// What the release of 21 November 2026 has written.
 const NOVEMBER: &str = "data-2026-11-21";
 
-/// What a build after it has written, with layout 5: states whose parts were listed in one piece.
-const LAYOUT_5: &str = "data-layout-5";
+/// What builds after it have written, of states of many parts: with layout 5, which listed them in one piece, and
+/// with layout 7, whose sessions say nothing of how long a state is kept and when they were in memory.
+const LATER: [&str; 2] = ["data-layout-5", "data-layout-7"];
 
 /// A host on what an earlier version has left, and what that has answered.
 struct Earlier {
@@ -259,9 +260,9 @@ async fn every_event_of_the_release_of_november_is_read_and_told_to_who_has_its_
 }
 
 #[tokio::test]
-async fn states_that_were_listed_in_one_piece_are_shared_and_go_on() {
-    for name in ["closed", "killed"] {
-        let earlier = Earlier::open(LAYOUT_5, name).await;
+async fn states_of_later_builds_are_shared_and_go_on() {
+    for (fixture, name) in LATER.into_iter().flat_map(|it| [(it, "closed"), (it, "killed")]) {
+        let earlier = Earlier::open(fixture, name).await;
         // All of these have the same state.
         let sum = earlier.answers("from a template").pop().unwrap();
         for session in ["many", "fork"] {

@@ -14,6 +14,7 @@ use dormouse_domain::agent::{Agent, AgentRef, Digest, Statefulness};
 use dormouse_domain::creation::{
     self, InvalidField, NewSession, NextOfThread, NotForThisSession, Resumption, StartFrom,
 };
+use dormouse_domain::deadline;
 use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::pattern::Pattern;
@@ -219,15 +220,12 @@ impl Sessions {
         once: Option<(&IdempotencyKey, Digest)>,
     ) -> Result<CreatedSession, CreateError> {
         self.0.may(Action::Change)?;
+        let Some(key) = new.thread_key.clone() else {
+            return self.create_new(new, None, once).await;
+        };
         let (this, once) = (self.clone(), once.map(|(key, request)| (key.clone(), request)));
-        // The lock of the thread outlasts the commit, and the timekeeper is told of the deadline after it.
-        to_its_end(async move {
-            match new.thread_key.clone() {
-                Some(key) => this.create_in_thread(key, new, once).await,
-                None => this.create_new(new, None, once.as_ref().map(|(key, it)| (key, *it))).await,
-            }
-        })
-        .await
+        // The lock of the thread outlasts the commit.
+        to_its_end(async move { this.create_in_thread(key, new, once).await }).await
     }
 
     async fn create_in_thread(
@@ -320,8 +318,20 @@ impl Sessions {
             };
             transaction = transaction.and(Transaction::resume_tried(of, snapshot, trial, now));
         }
-        inner.store.commit(transaction).await?;
-        inner.services.note_deadline(&session);
+        match deadline::next(&session) {
+            None => inner.store.commit(transaction).await?,
+            Some((due, _)) => {
+                let inner = Arc::clone(inner);
+                // The timekeeper is told after the commit, also where the caller goes away meanwhile. Only this goes
+                // to a task: to move all of the creation there costs as much as the rest of it.
+                to_its_end(async move {
+                    inner.store.commit(transaction).await?;
+                    inner.services.wake_timekeeper_for(due);
+                    Ok::<_, StoreError>(())
+                })
+                .await?;
+            }
+        }
         Ok(CreatedSession {
             session: inner.registry.info(session),
             resume,

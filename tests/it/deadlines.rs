@@ -138,7 +138,7 @@ async fn created_and_dropped(test: &TestHost) -> Option<SessionId> {
     let sessions = test.host.sessions();
     let mut creating = Box::pin(sessions.create(limited));
     while !poll_fn(|context| Poll::Ready(creating.as_mut().poll(context).is_ready())).await {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
         let query = SessionQuery { limit: 1, ..SessionQuery::default() };
         if let Some(info) = sessions.list(query).await.unwrap().sessions.pop() {
             return Some(info.session.id);

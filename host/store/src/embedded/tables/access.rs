@@ -163,26 +163,12 @@ impl ReadKeys for Embedded {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::super::super::engine::{Batch, Class};
-    use super::super::super::{Options, held, upkeep};
+    use super::super::super::tests::{open, small};
+    use super::super::super::{held, upkeep};
     use super::*;
     use crate::conformance::samples;
     use crate::{Store, Transaction};
-
-    fn options() -> Options {
-        Options {
-            cache_bytes: 8 << 20,
-            log_bytes: 16 << 20,
-            slot_bytes: 4 << 20,
-            ..Options::default()
-        }
-    }
-
-    fn open(root: &Path) -> Embedded {
-        Embedded::open(root, options()).expect("it opens")
-    }
 
     #[tokio::test]
     async fn a_damaged_key_admits_nobody_and_still_counts_after_a_repair() {
@@ -203,10 +189,10 @@ mod tests {
         assert!(matches!(again, Err(StoreError::KeyExists(id)) if id == bad.id));
         store.close().await.expect("it closes");
 
-        let found = upkeep::check(root.path(), options()).expect("it reads");
+        let found = upkeep::check(root.path(), small()).expect("it reads");
         let told: Vec<_> = found.findings.iter().map(|finding| &*finding.what).collect();
         assert_eq!(told, ["key/0000000000000002: its checksum does not fit"]);
-        let repaired = upkeep::repair(root.path(), options()).expect("it is repaired");
+        let repaired = upkeep::repair(root.path(), small()).expect("it is repaired");
         assert_eq!(repaired.left, [""; 0]);
         let store = open(root.path());
         assert_eq!(store.keys().await.expect("it reads"), expected);

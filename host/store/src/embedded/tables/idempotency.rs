@@ -181,11 +181,10 @@ impl ReadIdempotency for Embedded {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::super::super::commit::Draft;
     use super::super::super::engine::{Batch, Class};
-    use super::super::super::{Options, held, upkeep};
+    use super::super::super::tests::{open, small};
+    use super::super::super::{held, upkeep};
     use super::super::LAYOUT;
     use super::*;
     use crate::conformance::examples::session_id;
@@ -193,19 +192,6 @@ mod tests {
     use crate::read::ReadSessions;
     use crate::upkeep::Upkeep;
     use crate::{Expect, Store, Transaction, Write};
-
-    fn options() -> Options {
-        Options {
-            cache_bytes: 8 << 20,
-            log_bytes: 16 << 20,
-            slot_bytes: 4 << 20,
-            ..Options::default()
-        }
-    }
-
-    fn open(root: &Path) -> Embedded {
-        Embedded::open(root, options()).expect("it opens")
-    }
 
     fn record(owner: &str, key: &str, turn: u64) -> IdempotencyRecord {
         IdempotencyRecord {
@@ -270,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn keys_are_forgotten_once_they_may_be_also_where_they_are_many() {
-        let store = Embedded::temporary(options()).expect("it opens");
+        let store = Embedded::temporary(small()).expect("it opens");
         let until = |number: i64| IdempotencyRecord {
             expires_at: Timestamp(number),
             ..record("ann", &number.to_string(), 1)
@@ -308,12 +294,12 @@ mod tests {
         assert!(matches!(store.commit(put(&bad)).await, Err(StoreError::Damaged(_))));
         store.close().await.expect("it closes");
 
-        let found = upkeep::check(root.path(), options()).expect("it reads");
+        let found = upkeep::check(root.path(), small()).expect("it reads");
         let told: Vec<_> = found.findings.iter().map(|finding| &*finding.what).collect();
         assert_eq!(told, ["idempotency/ann/bad: its checksum does not fit"]);
-        let repaired = upkeep::repair(root.path(), options()).expect("it is repaired");
+        let repaired = upkeep::repair(root.path(), small()).expect("it is repaired");
         assert_eq!(repaired.left, [""; 0]);
-        assert!(upkeep::check(root.path(), options()).expect("it reads").is_well());
+        assert!(upkeep::check(root.path(), small()).expect("it reads").is_well());
 
         let store = open(root.path());
         assert_eq!(store.idempotency(good.key.clone()).await.expect("it reads"), Some(good));

@@ -40,7 +40,7 @@ use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
 
 /// With little memory, and a small log.
-fn small() -> Options {
+pub(super) fn small() -> Options {
     Options {
         cache_bytes: 8 << 20,
         overlay_bytes: 8 << 20,
@@ -56,7 +56,7 @@ fn keeping_snapshots(snapshots: usize) -> Options {
 }
 
 /// A store in this directory.
-fn open(root: &Path) -> Embedded {
+pub(super) fn open(root: &Path) -> Embedded {
     try_open(root).expect("it opens")
 }
 

@@ -224,8 +224,8 @@ impl Sessions {
             return self.create_new(new, None, once).await;
         };
         let (this, once) = (self.clone(), once.map(|(key, request)| (key.clone(), request)));
-        // The lock of the thread outlasts the commit.
-        to_its_end(async move { this.create_in_thread(key, new, once).await }).await
+        // The lock of the thread outlasts the commit. In a box, so that the other creations are as small as they are.
+        to_its_end(Box::pin(async move { this.create_in_thread(key, new, once).await })).await
     }
 
     async fn create_in_thread(
@@ -266,7 +266,11 @@ impl Sessions {
     ) -> Result<CreatedSession, CreateError> {
         let inner = &self.0.inner;
         // Before the agents are held: this may wait for a turn.
-        let Start { new, from, resume, tried } = self.start(new, lost).await?;
+        let Start { new, from, resume, tried } = match new.start {
+            StartFrom::Fresh => Start { new, from: None, resume: lost, tried: None },
+            // In a box: most sessions start from nothing.
+            StartFrom::Template(_) | StartFrom::Resume(_) => Box::pin(self.start(new)).await?,
+        };
         let _held = inner.catalog.hold().await;
         let now = inner.clock.now();
         let agent = match self.agent(&new, from.as_ref()).await {
@@ -348,10 +352,10 @@ impl Sessions {
     }
 
     /// What a new session starts from.
-    async fn start(&self, new: NewSession, lost: Option<Resumption>) -> Result<Start, CreateError> {
+    async fn start(&self, new: NewSession) -> Result<Start, CreateError> {
         let start = |new, from, resume| Start { new, from, resume, tried: None };
         let id = match &new.start {
-            StartFrom::Fresh => return Ok(start(new, None, lost)),
+            StartFrom::Fresh => return Ok(start(new, None, None)),
             StartFrom::Template(name) => {
                 let Template { snapshot, agent, .. } = self.0.templates().get(name).await?;
                 return Ok(start(new, Some(StartingPoint { snapshot, agent }), None));

@@ -66,21 +66,17 @@ pub(super) async fn authenticate(
     Ok(next.run(request).await)
 }
 
-/// Refuse a caller whose role does not allow this method, and one who sends too many requests. The body has
-/// been taken in: a client that is refused finds its connection whole, and not closed with what it still
-/// sends.
-pub(super) async fn check_access(
-    State(api): State<Api>,
-    Caller(host): Caller,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
+/// Refuse a caller whose role does not allow this method, and one who sends too many requests. Asked once the body
+/// has been taken in: a client that is refused finds its connection whole, and not closed with what it still sends.
+pub(super) fn check_access(api: &Api, request: &Request) -> Result<(), ApiError> {
+    let caller = request.extensions().get::<Caller>();
+    let Caller(host) = caller.ok_or_else(|| ApiError::internal("nobody looked who asks"))?;
     host.may(if request.method().is_safe() { Action::Read } else { Action::Change })?;
     if let Some(requests) = &api.requests {
         let now = host.clock().monotonic();
         requests.take(host.caller().clone(), now).map_err(too_many_requests)?;
     }
-    Ok(next.run(request).await)
+    Ok(())
 }
 
 /// Who calls. Where there are no keys, everybody who reaches the server operates it.

@@ -18,6 +18,7 @@ use futures::StreamExt;
 
 use super::Api;
 use super::error::ApiError;
+use super::guard;
 use super::held::Growing;
 use super::request::{MediaType, media_type};
 use dormouse::Principal;
@@ -47,7 +48,8 @@ struct Bounds {
     time: Duration,
 }
 
-/// Take in the body of a request, then give the request its place: not more than there is room for.
+/// Take in the body of a request, then give the request its place, not more than there is room for, and let it
+/// pass if its caller may do what it asks for.
 pub(super) async fn limit_in_flight(
     State(api): State<Api>,
     request: Request,
@@ -69,6 +71,8 @@ pub(super) async fn limit_in_flight(
     };
     let slot = api.slots.take(&principal, 1).ok_or_else(ApiError::overloaded)?;
     let mut request = Request::from_parts(parts, Body::from(body));
+    // Here, and not in a layer of its own: each layer copies all that lie within it for each request.
+    guard::check_access(&api, &request)?;
     request.extensions_mut().insert(RequestSlot(Arc::new(slot)));
     Ok(next.run(request).await)
 }

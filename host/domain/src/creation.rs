@@ -277,6 +277,7 @@ fn begin(
         state: State::Initializing,
         profile,
         usage: Usage::default(),
+        account: None,
         // Lists find sessions by the time in their names.
         created_at: id.made_at().unwrap_or(now),
         started_at: None,

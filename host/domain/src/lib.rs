@@ -6,13 +6,16 @@
 #![deny(missing_docs)]
 
 pub mod access;
+pub mod account;
 pub mod agent;
 pub mod code;
 pub mod creation;
 pub mod deadline;
+pub mod effect;
 pub mod event;
 pub mod id;
 pub mod inactive;
+pub mod journal;
 pub mod json;
 pub mod limits;
 pub mod message;

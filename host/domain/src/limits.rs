@@ -201,12 +201,16 @@ pub struct Usage {
     pub start_fuel: u64,
     /// Money for the starts.
     pub start_cost: NanoUsd,
-    /// Tokens that models have read.
+    /// Tokens that models have read, without those from their caches.
     pub input_tokens: u64,
     /// Tokens that models have written.
     pub output_tokens: u64,
     /// Tokens that models have read from their caches.
     pub cached_tokens: u64,
+    /// Calls to the outside world that were begun, each attempt counted.
+    pub calls: u64,
+    /// Bytes that these have sent and received.
+    pub call_bytes: u64,
 }
 
 impl Usage {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::journal::EffectFailure;
+
 /// The most messages of one request.
 pub const MAX_MESSAGES: usize = 10_000;
 /// The most tools of one request.
@@ -248,4 +250,22 @@ pub enum ModelError {
     /// Nobody knows what became of the call: the host ended in the middle of it, again and again.
     #[error("nobody knows what became of the call")]
     UnknownOutcome,
+}
+
+impl ModelError {
+    /// What it is called in the ledger.
+    #[must_use]
+    pub fn failure(&self) -> EffectFailure {
+        match self {
+            ModelError::RateLimited { .. } => EffectFailure::RateLimited,
+            ModelError::Overloaded { .. } => EffectFailure::Overloaded,
+            ModelError::Invalid(_) => EffectFailure::Invalid,
+            ModelError::ContextTooLong(_) => EffectFailure::ContextTooLong,
+            ModelError::BudgetExceeded(_) => EffectFailure::BudgetExceeded,
+            ModelError::NotAllowed(_) => EffectFailure::NotAllowed,
+            ModelError::Unavailable(_) => EffectFailure::Unavailable,
+            ModelError::Interrupted { .. } => EffectFailure::Interrupted,
+            ModelError::UnknownOutcome => EffectFailure::UnknownOutcome,
+        }
+    }
 }

@@ -8,6 +8,7 @@ use super::pattern::Pattern;
 use super::residence::Residence;
 use super::snapshot::Snapshot;
 use super::state::State;
+use crate::account::AccountId;
 use crate::agent::AgentRef;
 use crate::time::Timestamp;
 use crate::turn::FailureCode;
@@ -30,6 +31,8 @@ pub struct Session {
     pub profile: Profile,
     /// What it has spent.
     pub usage: Usage,
+    /// What it shares with its forks, or with the session that it was forked from. `None`: it spends on its own.
+    pub account: Option<AccountId>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its first turn committed.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::agent::Digest;
 use crate::code;
 use crate::id::{Principal, SessionId, SnapshotId, TurnId};
+use crate::journal::EffectRecord;
 use crate::limits::NanoUsd;
 use crate::time::Timestamp;
 
@@ -133,10 +134,16 @@ pub struct TurnRecord {
     pub outcome: TurnOutcome,
     /// The fuel that it used.
     pub fuel: u64,
-    /// What it cost, without the start.
+    /// What it cost, with its effects, without the start.
     pub cost: NanoUsd,
     /// The start of the instance that ran it. `None`: the instance was there.
     pub start: Option<StartupCost>,
+    /// What it has asked of the outside world, in order: each attempt is a line of its bill.
+    pub effects: Vec<EffectRecord>,
+    /// How often it was begun, this time included: more than once where a host has ended in the middle of it.
+    pub attempts: u32,
+    /// How long it took until there was an instance to run it. `None`: the instance was there.
+    pub woken_in: Option<Duration>,
     /// When the guest was called.
     pub started_at: Timestamp,
     /// How long it took.
@@ -209,11 +216,18 @@ pub enum FailureCode {
     OutOfMemory,
     /// The host could not run it: the agent could not be started, or its saved state not restored.
     HostFault,
+    /// The host has ended in the middle of it, again and again.
+    HostCrashed,
+    /// The host has ended in the middle of it, and when it was run again it asked for something else than before.
+    ReplayDiverged,
+    /// The host has ended in the middle of it, and it cannot be run again: its agent, its state or its journal is
+    /// not there as it was.
+    ReplayUnavailable,
 }
 
 impl FailureCode {
     /// All of them.
-    pub const ALL: [FailureCode; 12] = [
+    pub const ALL: [FailureCode; 15] = [
         FailureCode::AgentFailed,
         FailureCode::AgentInvalid,
         FailureCode::AgentDeclined,
@@ -226,6 +240,9 @@ impl FailureCode {
         FailureCode::TurnInterrupted,
         FailureCode::OutOfMemory,
         FailureCode::HostFault,
+        FailureCode::HostCrashed,
+        FailureCode::ReplayDiverged,
+        FailureCode::ReplayUnavailable,
     ];
 
     /// The stable word for it.
@@ -244,6 +261,9 @@ impl FailureCode {
             FailureCode::TurnInterrupted => "turn_interrupted",
             FailureCode::OutOfMemory => code::OUT_OF_MEMORY,
             FailureCode::HostFault => "host_fault",
+            FailureCode::HostCrashed => "host_crashed",
+            FailureCode::ReplayDiverged => "replay_diverged",
+            FailureCode::ReplayUnavailable => "replay_unavailable",
         }
     }
 
@@ -265,7 +285,10 @@ impl FailureCode {
             | FailureCode::BudgetExceeded
             | FailureCode::MemoryExceeded
             | FailureCode::TurnKilled
-            | FailureCode::HostFault => true,
+            | FailureCode::HostFault
+            | FailureCode::HostCrashed
+            | FailureCode::ReplayDiverged
+            | FailureCode::ReplayUnavailable => true,
         }
     }
 }

@@ -130,6 +130,9 @@ codes! {
     TooManyStreams = "too_many_streams", [429], "As many streams of events are open as may.";
     Internal = "internal", [500], "A defect of the host: its log says more, under the `requestId`.";
     HostFault = "host_fault", [500], "The host could not run the turn.";
+    HostCrashed = "host_crashed", [500], "The host has ended in the middle of the turn, again and again.";
+    ReplayDiverged = "replay_diverged", [500], "The host has ended in the middle of the turn, and when it was run again the agent asked for something else than before.";
+    ReplayUnavailable = "replay_unavailable", [500], "The host has ended in the middle of the turn, and the turn cannot be run again.";
     NoUpkeep = "no_upkeep", [501], "The host does not look after its store.";
     AgentTrapped = "agent_trapped", [502], "The agent has trapped, panicked or exited.";
     WakeFailed = "wake_failed", [502], "The agent did not take back its state.";
@@ -226,6 +229,9 @@ pub(crate) const FAILED: &[Code] = &[
     Code::TurnInterrupted,
     Code::OutOfMemory,
     Code::HostFault,
+    Code::HostCrashed,
+    Code::ReplayDiverged,
+    Code::ReplayUnavailable,
 ];
 
 /// Those of a message.

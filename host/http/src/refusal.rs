@@ -117,7 +117,10 @@ fn status_of(code: FailureCode) -> StatusCode {
             StatusCode::CONFLICT
         }
         FailureCode::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
-        FailureCode::HostFault => StatusCode::INTERNAL_SERVER_ERROR,
+        FailureCode::HostFault
+        | FailureCode::HostCrashed
+        | FailureCode::ReplayDiverged
+        | FailureCode::ReplayUnavailable => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -11,13 +11,20 @@
 //! world where it was.
 
 use std::any::Any;
+use std::pin::Pin;
 
 use serde_json::{Map, Value};
 
+use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
+use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{Limits, Usage};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::Delta;
+
+/// An effect under way. It borrows the world, and leaves it where it was when it is dropped.
+pub type EffectFuture<'w> =
+    Pin<Box<dyn Future<Output = Result<EffectReply, EffectError>> + Send + 'w>>;
 
 /// What a guest may know and do in one call. No method blocks: the guest runs on the thread that asks.
 ///
@@ -42,6 +49,34 @@ pub trait World: Any + Send {
     /// Take a piece of what the turn streams. All pieces of a call together carry
     /// `MAX_OUTPUT_BYTES` at most.
     fn emit(&mut self, delta: Delta);
+
+    /// What the random bytes are drawn with from here on, where the call is made again: from the begin of the
+    /// call, or from the effect that was answered last, to the next. `None`: something new.
+    fn salt(&mut self) -> Option<Salt>;
+
+    /// Ask the outside world for something, and wait for the answer.
+    ///
+    /// A future that is dropped may have had its effect; the world keeps account of it.
+    fn effect(&mut self, effect: Effect, so_far: SoFar) -> EffectFuture<'_>;
+}
+
+/// What a guest has done in its call when it asks for an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoFar {
+    /// The fuel that it has used.
+    pub fuel: u64,
+    /// What its random bytes were drawn with since the begin of the call, or the effect before; `None`: it has
+    /// drawn none.
+    pub salt: Option<Salt>,
+}
+
+/// The answer to an effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EffectReply {
+    /// What the guest is told.
+    pub answer: EffectAnswer,
+    /// The fuel that it may use from here on, at most. `None`: what it has.
+    pub fuel_left: Option<u64>,
 }
 
 impl std::fmt::Debug for dyn World {

@@ -144,6 +144,9 @@ pub(crate) fn settle(
         duration: ended.duration,
         log: ended.log,
         log_dropped: ended.log_dropped,
+        effects: Vec::new(),
+        attempts: 1,
+        woken_in: None,
     };
     TurnCommit { session: Arc::new(session), turn: Arc::new(turn), snapshot, events }
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use crate::turn::output::TurnOutput;
 use dormouse_base::clock::Clock;
+use dormouse_domain::effect::{Effect, EffectError};
+use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::Usage;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::Delta;
-use dormouse_sandbox::{SessionView, World};
+use dormouse_sandbox::{EffectFuture, SessionView, SoFar, World};
 
 /// The world of the guest of a session while it answers one message: all that it may know and do.
 pub(crate) struct SessionWorld {
@@ -100,5 +102,13 @@ impl World for SessionWorld {
 
     fn emit(&mut self, delta: Delta) {
         self.output.push(delta);
+    }
+
+    fn salt(&mut self) -> Option<Salt> {
+        None
+    }
+
+    fn effect(&mut self, _: Effect, _: SoFar) -> EffectFuture<'_> {
+        Box::pin(async { Err(EffectError::NoWorld) })
     }
 }

@@ -18,9 +18,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::{Call, Code, Compiler, Grant, Refusal, Sandbox, SandboxOptions, SessionView, World};
+use super::{
+    Call, Code, Compiler, EffectFuture, Grant, Refusal, Sandbox, SandboxOptions, SessionView,
+    SoFar, World,
+};
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
+use dormouse_domain::effect::{Effect, EffectError};
+use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{Limits, Usage};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::JsonObject;
@@ -153,5 +158,13 @@ impl World for TestWorld {
 
     fn emit(&mut self, delta: Delta) {
         self.deltas.push(delta);
+    }
+
+    fn salt(&mut self) -> Option<Salt> {
+        None
+    }
+
+    fn effect(&mut self, _: Effect, _: SoFar) -> EffectFuture<'_> {
+        Box::pin(async { Err(EffectError::NoWorld) })
     }
 }

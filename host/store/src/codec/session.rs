@@ -333,6 +333,7 @@ impl FrontRow<'_> {
                 metadata: JsonObject::new(),
             },
             usage: self.spent.map_or_else(Usage::default, SpentRow::usage),
+            account: None,
             created_at: Timestamp(self.created_at),
             started_at: None,
             last_activity_at: Timestamp(self.last_activity_at),
@@ -370,6 +371,8 @@ impl BodyRow<'_> {
             input_tokens: self.input_tokens,
             output_tokens: self.output_tokens,
             cached_tokens: self.cached_tokens,
+            calls: 0,
+            call_bytes: 0,
         };
         session.started_at = self.started_at.map(Timestamp);
         session.unsaved_turns = self.unsaved_turns;

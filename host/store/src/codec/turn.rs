@@ -52,6 +52,9 @@ pub(crate) fn decode_turn(bytes: &[u8]) -> Result<TurnRecord, CodecError> {
         duration: row.duration,
         log: row.log.into_iter().map(LogRow::line).collect(),
         log_dropped: row.log_dropped,
+        effects: Vec::new(),
+        attempts: 1,
+        woken_in: None,
         start: row.start.map(|StartRow { fuel, cost }| StartupCost { fuel, cost: NanoUsd(cost) }),
     })
 }

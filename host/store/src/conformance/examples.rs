@@ -88,6 +88,7 @@ pub fn session(number: u64) -> Session {
             metadata: JsonObject::new(),
         },
         usage: Usage::default(),
+        account: None,
         created_at: Timestamp(0),
         started_at: None,
         last_activity_at: Timestamp(0),
@@ -147,6 +148,9 @@ pub fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
         duration: std::time::Duration::from_millis(1),
         log: Vec::new(),
         log_dropped: 0,
+        effects: Vec::new(),
+        attempts: 1,
+        woken_in: None,
     };
     let snapshot = Snapshot {
         id: snapshot,

@@ -202,6 +202,7 @@ pub fn session() -> impl Strategy<Value = Session> {
             revision: names.2,
             state,
             profile,
+            account: None,
             usage: Usage {
                 turns: counts[0].into(),
                 uncounted: counts[9].into(),
@@ -210,6 +211,8 @@ pub fn session() -> impl Strategy<Value = Session> {
                 input_tokens: counts[3].into(),
                 output_tokens: counts[4].into(),
                 cached_tokens: counts[5].into(),
+                calls: 0,
+                call_bytes: 0,
                 // None of them leave nothing behind.
                 starts: u64::from(counts[6]),
                 start_fuel: if counts[6] > 0 { counts[7].into() } else { 0 },
@@ -362,6 +365,9 @@ pub fn turn() -> impl Strategy<Value = TurnRecord> {
             duration,
             log,
             log_dropped: numbers.3,
+            effects: Vec::new(),
+            attempts: 1,
+            woken_in: None,
         })
 }
 

@@ -1,0 +1,74 @@
+//! Accounts: what several sessions may spend together.
+//!
+//! A session that nobody has forked spends on its own: its limits and its usage are its account. With the first fork
+//! both share one, and so does each further fork of any of them: a *family*. Its limits take the place of the
+//! sessions' own limits of money and fuel.
+
+use crate::id::{Principal, SessionId};
+use crate::limits::NanoUsd;
+
+/// The name of an account: the session that was forked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub SessionId);
+
+/// What several sessions share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub id: AccountId,
+    /// Who owns the sessions that share it.
+    pub owner: Principal,
+    /// What they may spend together.
+    pub limits: AccountLimits,
+    /// What they have spent together.
+    pub spent: Amounts,
+    /// How many sessions share it. It goes with the last.
+    pub members: u64,
+}
+
+/// What the sessions of an account may spend together. `None`: there is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// Money.
+    pub money: Option<NanoUsd>,
+    /// Fuel.
+    pub fuel: Option<u64>,
+}
+
+/// Amounts of what an account counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Money.
+    pub money: NanoUsd,
+    /// Fuel.
+    pub fuel: u64,
+}
+
+impl Amounts {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Amounts) -> Amounts {
+        Amounts { money: self.money + other.money, fuel: self.fuel.saturating_add(other.fuel) }
+    }
+}
+
+/// What one commit does to an account. It names no state that the account had: changes of several sessions are
+/// applied in the order of their commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountChange {
+    /// What was spent.
+    pub spent: Amounts,
+    /// How many sessions come to it, or leave it.
+    pub members: i64,
+    /// Its limits from now on, where they change.
+    pub limits: Option<AccountLimits>,
+}
+
+impl Account {
+    /// Apply a change.
+    pub fn apply(&mut self, change: AccountChange) {
+        self.spent = self.spent.plus(change.spent);
+        self.members = self.members.saturating_add_signed(change.members);
+        self.limits = change.limits.unwrap_or(self.limits);
+    }
+}

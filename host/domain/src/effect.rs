@@ -1,0 +1,259 @@
+//! Effects: what a guest asks of the outside world while it is called, and the answers.
+//!
+//! An effect goes through the one gate, the `World` of the call; who is behind the gate (a provider of
+//! models, a journal, a simulation) no effect knows.
+
+use blake3::Hasher;
+
+use crate::agent::Digest;
+use crate::model::{
+    AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelMessage, ModelRequest, ModelRole,
+    ModelTool, ToolChoice,
+};
+
+/// What a guest asks of the outside world.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// One completion of a language model.
+    Model(ModelCall),
+}
+
+/// A request to a language model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelCall {
+    /// What is asked.
+    pub request: ModelRequest,
+    /// Whether the text of the answer goes to the stream of the turn as it comes.
+    pub forward: bool,
+}
+
+/// What the outside world answers: also that it does not, because a guest sees that too.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EffectAnswer {
+    /// To [`Effect::Model`].
+    Model(Result<ModelAnswer, ModelError>),
+}
+
+/// Why the guest gets no answer at all: its call ends here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    /// The guest asks for something else than it did when the turn was run before.
+    #[error("{0}")]
+    Diverged(String),
+    /// The turn has more effects, or larger answers, than one turn may have. The text says which bound.
+    #[error("{0}")]
+    TooMany(String),
+    /// What the effect is to be noted in cannot be written.
+    #[error("{0}")]
+    Host(String),
+    /// Whoever runs this guest answers no effects.
+    #[error("nothing outside of the agent can be reached here")]
+    NoWorld,
+}
+
+/// The kinds of effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EffectKind {
+    /// [`Effect::Model`]
+    Model,
+}
+
+impl EffectKind {
+    /// The stable word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EffectKind::Model => "model",
+        }
+    }
+}
+
+/// What may be done about an effect of which nobody knows whether it has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EffectClass {
+    /// It costs money and changes nothing: it is repeated, and the lost attempt is paid.
+    Paid,
+}
+
+impl Effect {
+    /// Which kind it is of.
+    #[must_use]
+    pub fn kind(&self) -> EffectKind {
+        match self {
+            Effect::Model(_) => EffectKind::Model,
+        }
+    }
+
+    /// What may be done about it where its outcome is unknown.
+    #[must_use]
+    pub fn class(&self) -> EffectClass {
+        match self {
+            Effect::Model(_) => EffectClass::Paid,
+        }
+    }
+
+    /// Two effects have the same digest if they ask for the same. It stays the same in all versions of the
+    /// host: each field is hashed with its length before it, in the order of its type.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut canon = Canon(Hasher::new_derive_key("dormouse 0.1 effect"));
+        match self {
+            Effect::Model(ModelCall { request, forward }) => {
+                canon.text("model").flag(*forward).request(request);
+            }
+        }
+        Digest(*canon.0.finalize().as_bytes())
+    }
+}
+
+/// Hashes values so that no two of them are alike.
+struct Canon(Hasher);
+
+impl Canon {
+    fn number(&mut self, number: u64) -> &mut Canon {
+        self.0.update(&number.to_le_bytes());
+        self
+    }
+
+    fn flag(&mut self, flag: bool) -> &mut Canon {
+        self.number(u64::from(flag))
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Canon {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+        self
+    }
+
+    fn text(&mut self, text: &str) -> &mut Canon {
+        self.bytes(text.as_bytes())
+    }
+
+    fn option<T>(&mut self, value: Option<T>, then: impl FnOnce(&mut Canon, T)) -> &mut Canon {
+        self.flag(value.is_some());
+        if let Some(value) = value {
+            then(self, value);
+        }
+        self
+    }
+
+    fn list<T>(&mut self, list: &[T], each: impl Fn(&mut Canon, &T)) -> &mut Canon {
+        self.number(list.len() as u64);
+        for item in list {
+            each(self, item);
+        }
+        self
+    }
+
+    fn request(&mut self, request: &ModelRequest) {
+        let ModelRequest {
+            model,
+            system,
+            messages,
+            tools,
+            tool_choice,
+            max_tokens,
+            temperature,
+            stop,
+            seed,
+            format,
+        } = request;
+        self.text(model).option(system.as_deref(), |canon, text| {
+            canon.text(text);
+        });
+        self.list(messages, Canon::message).list(tools, Canon::tool);
+        match tool_choice {
+            ToolChoice::Auto => self.number(0),
+            ToolChoice::None => self.number(1),
+            ToolChoice::Any => self.number(2),
+            ToolChoice::Named(name) => self.number(3).text(name),
+        };
+        self.option(*max_tokens, |canon, tokens| {
+            canon.number(u64::from(tokens));
+        });
+        self.option(*temperature, |canon, value| {
+            canon.number(value.to_bits());
+        });
+        self.list(stop, |canon, text| {
+            canon.text(text);
+        });
+        self.option(*seed, |canon, seed| {
+            canon.number(seed);
+        });
+        match format {
+            AnswerFormat::Text => self.number(0),
+            AnswerFormat::Schema(schema) => self.number(1).text(schema),
+        };
+    }
+
+    fn message(&mut self, message: &ModelMessage) {
+        let ModelMessage { role, content } = message;
+        self.number(match role {
+            ModelRole::User => 0,
+            ModelRole::Assistant => 1,
+        });
+        self.list(content, Canon::content);
+    }
+
+    fn content(&mut self, content: &ModelContent) {
+        match content {
+            ModelContent::Text(text) => self.number(0).text(text),
+            ModelContent::Image { media_type, data } => self.number(1).text(media_type).bytes(data),
+            ModelContent::ToolCall(call) => {
+                self.number(2).text(&call.id).text(&call.name).text(&call.arguments)
+            }
+            ModelContent::ToolResult(result) => {
+                self.number(3).text(&result.call).text(&result.content).flag(result.is_error)
+            }
+            ModelContent::Thinking(thinking) => {
+                self.number(4).text(&thinking.text).text(&thinking.block)
+            }
+        };
+    }
+
+    fn tool(&mut self, tool: &ModelTool) {
+        self.text(&tool.name).text(&tool.description).text(&tool.schema);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(change: impl FnOnce(&mut ModelRequest)) -> Digest {
+        let mut request = ModelRequest { model: "m".to_owned(), ..ModelRequest::default() };
+        change(&mut request);
+        Effect::Model(ModelCall { request, forward: false }).digest()
+    }
+
+    #[test]
+    fn requests_that_differ_anywhere_have_different_digests() {
+        let text = |text: &str| ModelContent::Text(text.to_owned());
+        let user = |content| ModelMessage { role: ModelRole::User, content };
+        let digests = [
+            asking(|_| {}),
+            asking(|request| request.model = "n".to_owned()),
+            asking(|request| request.system = Some(String::new())),
+            asking(|request| request.messages = vec![user(vec![text("ab")])]),
+            asking(|request| request.messages = vec![user(vec![text("a"), text("b")])]),
+            asking(|request| request.messages = vec![user(vec![text("a")]), user(vec![text("b")])]),
+            asking(|request| request.tool_choice = ToolChoice::Any),
+            asking(|request| request.tool_choice = ToolChoice::Named(String::new())),
+            asking(|request| request.max_tokens = Some(0)),
+            asking(|request| request.temperature = Some(0.0)),
+            asking(|request| request.stop = vec![String::new()]),
+            asking(|request| request.seed = Some(0)),
+            asking(|request| request.format = AnswerFormat::Schema(String::new())),
+        ];
+        for (place, digest) in digests.iter().enumerate() {
+            assert!(!digests[..place].contains(digest), "{place}");
+        }
+        assert_eq!(asking(|_| {}), asking(|_| {}));
+    }
+
+    #[test]
+    fn the_digest_is_the_same_in_all_versions_of_the_host() {
+        let digest = asking(|request| request.seed = Some(7)).to_string();
+        assert_eq!(digest, "0df1958f176cce09f8e12d632ba5bdb9a1ea7d1e56e229ac0804595bdcdb2381");
+    }
+}

@@ -406,7 +406,7 @@ impl From<StoreError> for ApiError {
             StoreError::CursorOfAnotherOrder => ApiError::new(StatusCode::BAD_REQUEST, code, text),
             StoreError::OutOfMemory => ApiError::out_of_memory(),
             StoreError::Full => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, code, text),
-            StoreError::Damaged(_) => ApiError::internal(text),
+            StoreError::Damaged(_) | StoreError::AccountNotFound(_) => ApiError::internal(text),
             StoreError::Unknown(cause) => {
                 // The cause may name a file.
                 let text = "whether this is durable is not known; the host must be started again";

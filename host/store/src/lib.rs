@@ -44,6 +44,7 @@ pub use self::transaction::{
 };
 use self::upkeep::Upkeep;
 use dormouse_domain::access::KeyId;
+use dormouse_domain::account::AccountId;
 use dormouse_domain::agent::{AgentName, AgentOwner, AgentRef, Digest, Version};
 use dormouse_domain::code;
 use dormouse_domain::event::{Cursor, Event};
@@ -128,6 +129,9 @@ pub enum StoreError {
     /// There is no key of the API of this id: nothing was written.
     #[error("there is no key {0}; `dormouse keys list` and GET /api/keys list those there are")]
     KeyNotFound(KeyId),
+    /// There is no account of this id: nothing was written.
+    #[error("there is no account of session {}", .0.0)]
+    AccountNotFound(AccountId),
     /// Reading failed.
     #[error("the store could not be read: {0}")]
     Io(Arc<str>),
@@ -146,6 +150,7 @@ impl StoreError {
             StoreError::KeyExists(_) => "key_exists",
             StoreError::KeyNotFound(_) => "key_not_found",
             StoreError::NotFound(_) => code::SESSION_NOT_FOUND,
+            StoreError::AccountNotFound(_) => code::INTERNAL,
             StoreError::AgentExists(_) => "agent_exists",
             StoreError::AgentNotFound(_) => "agent_not_found",
             StoreError::AgentInUse(_) => "agent_in_use",

@@ -5,6 +5,7 @@
 //! all that there is, so it is for thousands of sessions, not for millions. Nothing goes by its age.
 
 mod blobs;
+mod journal;
 mod removed;
 mod state;
 

@@ -9,9 +9,11 @@ use super::{
     SnapshotSummary, Statistics, StatisticsQuery, StoreError, StoredSnapshot, WakeState,
 };
 use dormouse_domain::access::AccessKey;
+use dormouse_domain::account::{Account, AccountId};
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::session::Session;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
@@ -28,6 +30,8 @@ pub trait Reads:
     + ReadEvents
     + ReadIdempotency
     + ReadKeys
+    + ReadJournal
+    + ReadAccounts
 {
 }
 
@@ -41,6 +45,8 @@ impl<S> Reads for S where
         + ReadEvents
         + ReadIdempotency
         + ReadKeys
+        + ReadJournal
+        + ReadAccounts
 {
 }
 
@@ -195,6 +201,36 @@ pub trait ReadIdempotency: Send + Sync {
 pub trait ReadKeys: Send + Sync {
     /// All of them.
     async fn keys(&self) -> Result<StoredKeys, StoreError>;
+}
+
+/// The turns that are open, with their journals. Where a row of a journal is damaged, all of that journal counts
+/// as damaged: no entry is ever passed over.
+#[async_trait]
+pub trait ReadJournal: Send + Sync {
+    /// The sessions that have an open turn, in the order in which these were begun; first those of which that is
+    /// not known, because their open turn is damaged.
+    async fn open_turns(&self) -> Result<Vec<SessionId>, StoreError>;
+
+    /// The open turn of a session, and how often it was begun: never, where nobody has noted that.
+    async fn open_turn(
+        &self,
+        session: SessionId,
+    ) -> Result<Option<(OpenTurn, TurnAttempts)>, StoreError>;
+
+    /// Entries of the journal of the open turn of a session with numbers above `after`, in order.
+    async fn journal(
+        &self,
+        session: SessionId,
+        after: u32,
+        bound: Bound,
+    ) -> Result<Page<JournalEntry, u32>, StoreError>;
+}
+
+/// What sessions share.
+#[async_trait]
+pub trait ReadAccounts: Send + Sync {
+    /// An account.
+    async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError>;
 }
 
 /// The keys of the API that a store has.

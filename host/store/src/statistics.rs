@@ -189,7 +189,10 @@ impl Spent {
         let until = session.ended_at.unwrap_or(session.last_activity_at);
         Spent {
             cost: usage.cost,
-            tokens: usage.input_tokens.saturating_add(usage.output_tokens),
+            tokens: usage
+                .input_tokens
+                .saturating_add(usage.output_tokens)
+                .saturating_add(usage.cached_tokens),
             duration_ms: u64::try_from(until.since(session.created_at).as_millis())
                 .unwrap_or(u64::MAX),
         }

@@ -9,18 +9,25 @@ use bytes::Bytes;
 #[cfg(doc)]
 use super::StoreError;
 use dormouse_domain::access::{AccessKey, KeyId};
+use dormouse_domain::account::{Account, AccountChange, AccountId};
 use dormouse_domain::agent::{Agent, AgentRef};
+use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::event::Event;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
+use dormouse_domain::model::{ModelAnswer, ModelContent};
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{ResumeTrial, Snapshot};
 use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnOutcome, TurnRecord};
+use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, Part, TurnOutcome, TurnRecord};
 
 /// The most records of sessions that one transaction writes.
 pub const MAX_SESSION_RECORDS: usize = 256;
+
+/// What a line of the ledger takes, in bytes, about.
+const EFFECT: usize = 128;
 
 /// What one commit changes: all of it or nothing, where the store is as the transaction expects.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +60,10 @@ pub enum Expect {
     NewKey(KeyId),
     /// The key of the API is there: else [`StoreError::KeyNotFound`].
     Key(KeyId),
+    /// No turn of the session is open: else [`StoreError::Conflict`].
+    NoOpenTurn(SessionId),
+    /// No account has this id: else [`StoreError::Conflict`] of the session that the account is named for.
+    NewAccount(AccountId),
     /// There are at most `limit` sessions of the owner, or with this user of the owner, together with those
     /// that the transaction adds: else [`StoreError::QuotaReached`].
     SessionQuota {
@@ -90,9 +101,26 @@ pub enum Write {
     ResumeTried(SessionId, SnapshotId, ResumeTrial, Timestamp),
     /// A turn. The transaction also writes the record that counts it, before it.
     Turn(Arc<TurnRecord>),
-    /// A session, its turns and its snapshots are removed. Its events stay.
+    /// A session, its turns, its snapshots and its journal are removed. Its events stay.
     /// Else [`StoreError::NotFound`].
     RemoveSession(SessionId),
+    /// A turn of a session is open from now on, with an empty journal. The transaction expects
+    /// [`Expect::Session`] and [`Expect::NoOpenTurn`].
+    OpenTurn(Box<OpenTurn>),
+    /// The open turn of a session was begun so often. Else [`StoreError::Conflict`]: none is open, also not by
+    /// this transaction. The transaction expects [`Expect::Session`].
+    TurnAttempts(SessionId, TurnAttempts),
+    /// An entry of the journal of a session, in place of one of the same [`JournalEntry::seq`]. Else as
+    /// [`Write::TurnAttempts`].
+    JournalEntry(SessionId, Box<JournalEntry>),
+    /// No turn of the session is open any more: the open turn, its attempts and its journal are removed. There
+    /// need be none.
+    CloseTurn(SessionId),
+    /// An account. The transaction expects [`Expect::NewAccount`].
+    NewAccount(Box<Account>),
+    /// An account is changed as it is in the moment of the commit, after what the transaction writes before, and
+    /// is removed once it has no members. Else [`StoreError::AccountNotFound`].
+    ChangeAccount(AccountId, AccountChange),
     /// A template. One of the same owner and name is replaced. Its snapshot shares chunks as the head of
     /// a session does.
     Template(Box<Template>),
@@ -124,6 +152,12 @@ impl Write {
             | Write::Slept(..)
             | Write::ResumeTried(..)
             | Write::Turn(_)
+            | Write::OpenTurn(_)
+            | Write::TurnAttempts(..)
+            | Write::JournalEntry(..)
+            | Write::CloseTurn(_)
+            | Write::NewAccount(_)
+            | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
             | Write::Template(_)
             | Write::RemoveTemplate(..)
@@ -145,6 +179,12 @@ impl Write {
             | Write::Slept(..)
             | Write::ResumeTried(..)
             | Write::Turn(_)
+            | Write::OpenTurn(_)
+            | Write::TurnAttempts(..)
+            | Write::JournalEntry(..)
+            | Write::CloseTurn(_)
+            | Write::NewAccount(_)
+            | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
             | Write::RemoveTemplate(..)
             | Write::Agent(..)
@@ -165,6 +205,12 @@ impl Write {
             | Write::Slept(..)
             | Write::ResumeTried(..)
             | Write::Turn(_)
+            | Write::OpenTurn(_)
+            | Write::TurnAttempts(..)
+            | Write::JournalEntry(..)
+            | Write::CloseTurn(_)
+            | Write::NewAccount(_)
+            | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
             | Write::RemoveTemplate(..)
             | Write::Agent(..)
@@ -186,13 +232,22 @@ impl Write {
                 };
                 let content = turn.input.iter().chain(answer).map(|part| part.len());
                 let log = turn.log.iter().map(|line| line.message.len());
-                content.chain(log).fold(0, usize::saturating_add)
+                let effects = turn.effects.len().saturating_mul(EFFECT);
+                content.chain(log).fold(effects, usize::saturating_add)
             }
+            Write::OpenTurn(turn) => {
+                turn.input.iter().map(Part::len).fold(0, usize::saturating_add)
+            }
+            Write::JournalEntry(_, entry) => size_of_entry(entry),
             Write::Agent(_, component) => component.as_ref().map_or(0, Bytes::len),
             Write::Session { .. }
             | Write::RemoveState(_)
             | Write::Slept(..)
             | Write::ResumeTried(..)
+            | Write::TurnAttempts(..)
+            | Write::CloseTurn(_)
+            | Write::NewAccount(_)
+            | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
             | Write::Template(_)
             | Write::RemoveTemplate(..)
@@ -285,6 +340,55 @@ impl Transaction {
     pub fn slept(session: SessionId, residence: Residence, events: Vec<Event>) -> Transaction {
         let write = Write::Slept(session, residence);
         Transaction { writes: vec![write], ..Transaction::log(session, events) }
+    }
+
+    /// Note that a turn of a session is open. None is.
+    #[must_use]
+    pub fn open_turn(turn: OpenTurn) -> Transaction {
+        let id = turn.session;
+        Transaction {
+            expect: vec![Expect::Session(id), Expect::NoOpenTurn(id)],
+            ..Transaction::writing(Write::OpenTurn(Box::new(turn)))
+        }
+    }
+
+    /// Note how often the open turn of a session was begun.
+    #[must_use]
+    pub fn turn_attempts(session: SessionId, attempts: TurnAttempts) -> Transaction {
+        Transaction {
+            expect: vec![Expect::Session(session)],
+            ..Transaction::writing(Write::TurnAttempts(session, attempts))
+        }
+    }
+
+    /// Keep an entry of the journal of a session, in place of one of the same number.
+    #[must_use]
+    pub fn journal(session: SessionId, entry: JournalEntry) -> Transaction {
+        Transaction {
+            expect: vec![Expect::Session(session)],
+            ..Transaction::writing(Write::JournalEntry(session, Box::new(entry)))
+        }
+    }
+
+    /// Remove the open turn of a session, if there is one, with its journal.
+    #[must_use]
+    pub fn close_turn(session: SessionId) -> Transaction {
+        Transaction::writing(Write::CloseTurn(session))
+    }
+
+    /// Keep a new account.
+    #[must_use]
+    pub fn new_account(account: Account) -> Transaction {
+        Transaction {
+            expect: vec![Expect::NewAccount(account.id)],
+            ..Transaction::writing(Write::NewAccount(Box::new(account)))
+        }
+    }
+
+    /// Change an account as it is in the moment of the commit.
+    #[must_use]
+    pub fn change_account(account: AccountId, change: AccountChange) -> Transaction {
+        Transaction::writing(Write::ChangeAccount(account, change))
     }
 
     /// Keep what a message with an idempotency key has led to.
@@ -389,6 +493,29 @@ impl Transaction {
 
 fn record(record: Arc<Session>, head: Option<Snapshot>) -> Write {
     Write::Session { record, head }
+}
+
+/// Bytes that an entry of a journal takes, about.
+fn size_of_entry(entry: &JournalEntry) -> usize {
+    let answer = match &entry.answer {
+        None => 0,
+        Some(EffectAnswer::Model(Ok(answer))) => size_of_answer(answer),
+        Some(EffectAnswer::Model(Err(error))) => error.to_string().len(),
+    };
+    let readings = entry.readings.wall.len().saturating_add(entry.readings.monotonic.len());
+    let calls = entry.calls.len().saturating_mul(EFFECT);
+    answer.saturating_add(readings.saturating_mul(9)).saturating_add(calls)
+}
+
+fn size_of_answer(answer: &ModelAnswer) -> usize {
+    let content = answer.content.iter().map(|part| match part {
+        ModelContent::Text(text) => text.len(),
+        ModelContent::Image { media_type, data } => media_type.len() + data.len(),
+        ModelContent::ToolCall(call) => call.name.len() + call.arguments.len(),
+        ModelContent::ToolResult(result) => result.content.len(),
+        ModelContent::Thinking(thinking) => thinking.text.len() + thinking.block.len(),
+    });
+    content.fold(0, usize::saturating_add)
 }
 
 /// What the record of a session must follow.

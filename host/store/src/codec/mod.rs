@@ -9,7 +9,10 @@
 //!   [`migrate`] that turns the old form into the new one when it is read.
 
 mod agent;
+mod answer;
+mod effect;
 mod event;
+mod journal;
 mod migrate;
 mod session;
 mod snapshot;
@@ -25,6 +28,10 @@ use minicbor::{CborLen, Decode, Encode};
 
 pub(crate) use agent::{decode_agent, encode_agent};
 pub(crate) use event::{decode_event, encode_event};
+pub(crate) use journal::{
+    decode_attempts, decode_entry, decode_input, decode_open_turn, encode_attempts, encode_entry,
+    encode_input, encode_open_turn,
+};
 pub(crate) use session::{
     decode_front, decode_front_with_grouping, decode_session, encode_body, encode_front,
     note_residence,

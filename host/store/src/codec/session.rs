@@ -10,6 +10,7 @@ use minicbor::{CborLen, Decode, Encode};
 use self::fields::{LabelRow, LimitsRow, PatternRow, ResidenceRow, SpentRow, StateRow};
 use super::{CodecError, DigestRow, IdRow, JsonRow, from_cbor, to_cbor};
 use crate::label::{Grouping, LabelKey};
+use dormouse_domain::account::AccountId;
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::limits::{NanoUsd, Usage};
@@ -48,6 +49,7 @@ pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
         project: grouping.project.map(LabelRow::of),
         spent: SpentRow::of(&session.usage),
         idle: IdleRow::of(session.idle),
+        account: session.account.map(|AccountId(first)| first.0.into()),
     })
 }
 
@@ -88,6 +90,8 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
         state_bytes: session.state_bytes,
         state_removed_at: session.state_removed_at.map(|at| at.0),
         residence: ResidenceRow::of(session.residence),
+        calls: (usage.calls > 0)
+            .then_some(CallsRow { count: usage.calls, bytes: usage.call_bytes }),
     })
 }
 
@@ -165,6 +169,9 @@ struct FrontRow<'a> {
     /// Absent: nothing has become of its idle limit.
     #[n(18)]
     idle: Option<IdleRow>,
+    /// Absent: it spends on its own.
+    #[n(19)]
+    account: Option<IdRow>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -232,6 +239,9 @@ struct BodyRow<'a> {
     /// Absent: none is known.
     #[n(28)]
     residence: Option<ResidenceRow>,
+    /// Absent: none.
+    #[n(29)]
+    calls: Option<CallsRow>,
 }
 
 /// What has become of the idle limit of a session.
@@ -264,6 +274,15 @@ struct StartsRow {
     fuel: u64,
     #[n(2)]
     cost: i64,
+}
+
+/// What was called for a session.
+#[derive(Encode, Decode, CborLen)]
+struct CallsRow {
+    #[n(0)]
+    count: u64,
+    #[n(1)]
+    bytes: u64,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -333,7 +352,7 @@ impl FrontRow<'_> {
                 metadata: JsonObject::new(),
             },
             usage: self.spent.map_or_else(Usage::default, SpentRow::usage),
-            account: None,
+            account: self.account.map(|first| AccountId(SessionId(first.into()))),
             created_at: Timestamp(self.created_at),
             started_at: None,
             last_activity_at: Timestamp(self.last_activity_at),
@@ -360,6 +379,7 @@ impl FrontRow<'_> {
 impl BodyRow<'_> {
     fn complete(self, session: &mut Session) -> Result<(), CodecError> {
         let starts = self.starts.unwrap_or(StartsRow { count: 0, fuel: 0, cost: 0 });
+        let calls = self.calls.unwrap_or(CallsRow { count: 0, bytes: 0 });
         session.usage = Usage {
             starts: starts.count,
             start_fuel: starts.fuel,
@@ -371,8 +391,8 @@ impl BodyRow<'_> {
             input_tokens: self.input_tokens,
             output_tokens: self.output_tokens,
             cached_tokens: self.cached_tokens,
-            calls: 0,
-            call_bytes: 0,
+            calls: calls.count,
+            call_bytes: calls.bytes,
         };
         session.started_at = self.started_at.map(Timestamp);
         session.unsaved_turns = self.unsaved_turns;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use minicbor::{CborLen, Decode, Encode};
 
+use super::effect::EffectRow;
 use super::{CodecError, IdRow, from_cbor, to_cbor};
 use dormouse_domain::id::{SessionId, SnapshotId, TurnId};
+use dormouse_domain::journal::EffectRecord;
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{
@@ -19,9 +21,7 @@ pub(crate) fn encode_turn(turn: &TurnRecord) -> Vec<u8> {
         id: turn.id.0.into(),
         session: turn.session.0.into(),
         number: turn.number,
-        sender: match turn.sender {
-            Sender::User => SenderRow::User,
-        },
+        sender: SenderRow::of(&turn.sender),
         input: turn.input.iter().map(PartRow::of).collect(),
         outcome: OutcomeRow::of(&turn.outcome),
         fuel: turn.fuel,
@@ -31,7 +31,15 @@ pub(crate) fn encode_turn(turn: &TurnRecord) -> Vec<u8> {
         log: turn.log.iter().map(LogRow::of).collect(),
         log_dropped: turn.log_dropped,
         start: turn.start.map(|StartupCost { fuel, cost }| StartRow { fuel, cost: cost.0 }),
+        effects: some_of(&turn.effects),
+        attempts: (turn.attempts != 1).then_some(turn.attempts),
+        woken_in: turn.woken_in,
     })
+}
+
+/// Most turns have no effects, and then there is nothing to keep.
+fn some_of(effects: &[EffectRecord]) -> Option<Vec<EffectRow<'_>>> {
+    (!effects.is_empty()).then(|| effects.iter().map(EffectRow::of).collect())
 }
 
 /// The turn of this row.
@@ -41,9 +49,7 @@ pub(crate) fn decode_turn(bytes: &[u8]) -> Result<TurnRecord, CodecError> {
         id: TurnId(row.id.into()),
         session: SessionId(row.session.into()),
         number: row.number,
-        sender: match row.sender {
-            SenderRow::User => Sender::User,
-        },
+        sender: row.sender.sender(),
         input: row.input.into_iter().map(PartRow::part).collect(),
         outcome: row.outcome.outcome()?,
         fuel: row.fuel,
@@ -52,9 +58,14 @@ pub(crate) fn decode_turn(bytes: &[u8]) -> Result<TurnRecord, CodecError> {
         duration: row.duration,
         log: row.log.into_iter().map(LogRow::line).collect(),
         log_dropped: row.log_dropped,
-        effects: Vec::new(),
-        attempts: 1,
-        woken_in: None,
+        effects: row
+            .effects
+            .into_iter()
+            .flatten()
+            .map(EffectRow::effect)
+            .collect::<Result<_, _>>()?,
+        attempts: row.attempts.unwrap_or(1),
+        woken_in: row.woken_in,
         start: row.start.map(|StartRow { fuel, cost }| StartupCost { fuel, cost: NanoUsd(cost) }),
     })
 }
@@ -87,6 +98,14 @@ struct TurnRow<'a> {
     log_dropped: u64,
     #[n(12)]
     start: Option<StartRow>,
+    /// Absent: none.
+    #[b(13)]
+    effects: Option<Vec<EffectRow<'a>>>,
+    /// Absent: once.
+    #[n(14)]
+    attempts: Option<u32>,
+    #[n(15)]
+    woken_in: Option<Duration>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -99,13 +118,13 @@ struct StartRow {
 
 #[derive(Encode, Decode, CborLen)]
 #[cbor(index_only)]
-enum SenderRow {
+pub(super) enum SenderRow {
     #[n(0)]
     User,
 }
 
 #[derive(Encode, Decode, CborLen)]
-enum PartRow<'a> {
+pub(super) enum PartRow<'a> {
     #[n(0)]
     Text(#[b(0)] &'a str),
     #[n(1)]
@@ -169,8 +188,22 @@ enum SourceRow {
     Stderr,
 }
 
+impl SenderRow {
+    pub(super) fn of(sender: &Sender) -> SenderRow {
+        match sender {
+            Sender::User => SenderRow::User,
+        }
+    }
+
+    pub(super) fn sender(self) -> Sender {
+        match self {
+            SenderRow::User => Sender::User,
+        }
+    }
+}
+
 impl PartRow<'_> {
-    fn of(part: &Part) -> PartRow<'_> {
+    pub(super) fn of(part: &Part) -> PartRow<'_> {
         match part {
             Part::Text(text) => PartRow::Text(text),
             Part::Json(text) => PartRow::Json(text),
@@ -178,7 +211,7 @@ impl PartRow<'_> {
         }
     }
 
-    fn part(self) -> Part {
+    pub(super) fn part(self) -> Part {
         match self {
             PartRow::Text(text) => Part::Text(text.to_owned()),
             PartRow::Json(text) => Part::Json(text.to_owned()),

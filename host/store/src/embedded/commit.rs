@@ -13,11 +13,12 @@ use tokio::sync::oneshot;
 pub(super) use self::draft::{BlobPlacer, Draft};
 use super::engine::Staged;
 use super::leases::Lease;
-use super::session_index::{AgentKey, SessionFacts};
+use super::session_index::{AgentKey, Begun, SessionFacts};
 use super::tables::blobs::BlobId;
 use super::tables::blobs::contents::Contents;
 use super::tables::snapshots;
 use crate::{Expect, StoreError, Transaction, Write};
+use dormouse_domain::account::{Account, AccountChange, AccountId};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::event::{Event, EventSubject};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
@@ -33,6 +34,9 @@ const RECORD: usize = 1 << 10;
 /// How many sessions a state counts for that is removed: the committer reads its snapshots to release what
 /// they name, so few go into one group.
 const STATE: usize = 32;
+
+/// What an account takes, in bytes, about.
+const ACCOUNT: usize = 128;
 
 /// Whether it takes so long to encode that it must not happen on an async thread.
 pub(super) fn is_heavy(transaction: &Transaction) -> bool {
@@ -50,12 +54,22 @@ pub(super) fn is_heavy(transaction: &Transaction) -> bool {
     size > HEAVY
 }
 
-/// The principal whose things it writes: that of the host, where they are nobody's.
-pub(super) fn owner(transaction: &Transaction) -> Principal {
+/// The principal whose things it writes: that of the host, where they are nobody's. `owner_of` says whose a
+/// session is.
+pub(super) fn owner(
+    transaction: &Transaction,
+    owner_of: impl Fn(SessionId) -> Option<Principal>,
+) -> Principal {
     let owner = transaction.writes.iter().find_map(|write| match write {
         Write::Session { record, .. } | Write::RemoveState(record) => Some(record.owner.clone()),
         Write::Template(template) => Some(template.owner.clone()),
         Write::Agent(agent, _) => agent.reference.owner.principal().cloned(),
+        Write::OpenTurn(turn) => owner_of(turn.session),
+        Write::TurnAttempts(id, _) | Write::JournalEntry(id, _) | Write::CloseTurn(id) => {
+            owner_of(*id)
+        }
+        Write::NewAccount(account) => Some(account.owner.clone()),
+        Write::ChangeAccount(AccountId(first), _) => owner_of(*first),
         Write::Slept(..)
         | Write::ResumeTried(..)
         | Write::Turn(_)
@@ -91,6 +105,16 @@ pub(super) enum EncodedWrite {
     Turn(SessionId, u64, Vec<u8>),
     /// A turn that is staged, with its number and the bytes of its row.
     LargeTurn(SessionId, u64, usize),
+    /// Open a turn.
+    OpenTurn(Box<NewOpenTurn>),
+    /// A row of the journal of a session gets this value.
+    Journal(SessionId, Vec<u8>, RowValue),
+    /// Remove the open turn of a session, and its journal.
+    CloseTurn(SessionId),
+    /// An account.
+    NewAccount(Box<Account>),
+    /// Change an account.
+    ChangeAccount(AccountId, AccountChange),
     /// Remove a session.
     RemoveSession(SessionId),
     /// Keep a template.
@@ -126,6 +150,46 @@ pub(super) struct Record {
     pub(super) body: Vec<u8>,
     /// What the index keeps.
     pub(super) facts: SessionFacts,
+}
+
+/// A value in its envelope.
+#[derive(Debug)]
+pub(super) enum RowValue {
+    /// It comes with the commit.
+    Here(Vec<u8>),
+    /// It is staged, and has so many bytes.
+    Staged(usize),
+}
+
+impl RowValue {
+    /// How many bytes it takes in the log.
+    fn size(&self) -> usize {
+        match self {
+            RowValue::Here(value) => value.len(),
+            RowValue::Staged(_) => 0,
+        }
+    }
+
+    /// How many bytes of it are staged.
+    fn staged(&self) -> usize {
+        match self {
+            RowValue::Here(_) => 0,
+            RowValue::Staged(bytes) => *bytes,
+        }
+    }
+}
+
+/// An open turn, encoded.
+#[derive(Debug)]
+pub(super) struct NewOpenTurn {
+    /// The session.
+    pub(super) id: SessionId,
+    /// When it was begun.
+    pub(super) begun: Begun,
+    /// Its value without its input, in the envelope for its key.
+    pub(super) row: Vec<u8>,
+    /// Its input.
+    pub(super) input: RowValue,
 }
 
 /// A snapshot, encoded.
@@ -184,7 +248,7 @@ pub(super) struct Encoded {
     pub(super) events: Vec<NewEvent>,
     /// The blobs that it refers to.
     pub(super) shares: BlobUses,
-    /// The components of its agents, and its large turns, which are durable already.
+    /// The components of its agents, its large turns, and what is large in journals: durable already.
     pub(super) large: Option<Staged>,
     /// How many bytes it takes in the log, about.
     pub(super) size: usize,
@@ -231,6 +295,9 @@ impl EncodedWrite {
             }
             EncodedWrite::RemoveState(record) => record.front.len() + record.body.len() + 64,
             EncodedWrite::Turn(_, _, turn) => turn.len(),
+            EncodedWrite::OpenTurn(turn) => turn.row.len() + turn.input.size() + 64,
+            EncodedWrite::Journal(_, key, value) => key.len() + value.size(),
+            EncodedWrite::NewAccount(_) | EncodedWrite::ChangeAccount(..) => ACCOUNT,
             EncodedWrite::Template(template) => template.value.len(),
             EncodedWrite::Agent(_, value) => value.len(),
             EncodedWrite::Row(key, value) => key.len() + value.as_ref().map_or(0, Vec::len),
@@ -238,6 +305,7 @@ impl EncodedWrite {
             EncodedWrite::Slept(..)
             | EncodedWrite::ResumeTried(..)
             | EncodedWrite::LargeTurn(..)
+            | EncodedWrite::CloseTurn(_)
             | EncodedWrite::RemoveSession(_)
             | EncodedWrite::RemoveTemplate(..)
             | EncodedWrite::RemoveAgent(_)
@@ -248,13 +316,34 @@ impl EncodedWrite {
     /// How many bytes of it are staged besides, where that is no component: uploads have a bound of their
     /// own.
     fn staged(&self) -> usize {
-        if let EncodedWrite::LargeTurn(_, _, bytes) = self { *bytes } else { 0 }
+        match self {
+            EncodedWrite::LargeTurn(_, _, bytes) => *bytes,
+            EncodedWrite::OpenTurn(turn) => turn.input.staged(),
+            EncodedWrite::Journal(_, _, value) => value.staged(),
+            EncodedWrite::Session(..)
+            | EncodedWrite::RemoveState(_)
+            | EncodedWrite::Slept(..)
+            | EncodedWrite::ResumeTried(..)
+            | EncodedWrite::Turn(..)
+            | EncodedWrite::CloseTurn(_)
+            | EncodedWrite::NewAccount(_)
+            | EncodedWrite::ChangeAccount(..)
+            | EncodedWrite::RemoveSession(_)
+            | EncodedWrite::Template(_)
+            | EncodedWrite::RemoveTemplate(..)
+            | EncodedWrite::Agent(..)
+            | EncodedWrite::RemoveAgent(_)
+            | EncodedWrite::Row(..)
+            | EncodedWrite::Expire(..)
+            | EncodedWrite::ForgetKeys(..) => 0,
+        }
     }
 
     /// Whether it does nothing but remove, and so gives back more space than it takes.
     fn removes(&self) -> bool {
         match self {
             EncodedWrite::RemoveSession(_)
+            | EncodedWrite::CloseTurn(_)
             | EncodedWrite::RemoveState(_)
             | EncodedWrite::RemoveTemplate(..)
             | EncodedWrite::RemoveAgent(_)
@@ -266,6 +355,10 @@ impl EncodedWrite {
             | EncodedWrite::ResumeTried(..)
             | EncodedWrite::Turn(..)
             | EncodedWrite::LargeTurn(..)
+            | EncodedWrite::OpenTurn(_)
+            | EncodedWrite::Journal(..)
+            | EncodedWrite::NewAccount(_)
+            | EncodedWrite::ChangeAccount(..)
             | EncodedWrite::Template(_)
             | EncodedWrite::Agent(..)
             | EncodedWrite::Row(_, Some(_)) => false,
@@ -281,6 +374,11 @@ impl EncodedWrite {
             | EncodedWrite::ResumeTried(..)
             | EncodedWrite::Turn(..)
             | EncodedWrite::LargeTurn(..)
+            | EncodedWrite::OpenTurn(_)
+            | EncodedWrite::Journal(..)
+            | EncodedWrite::CloseTurn(_)
+            | EncodedWrite::NewAccount(_)
+            | EncodedWrite::ChangeAccount(..)
             | EncodedWrite::Template(_)
             | EncodedWrite::RemoveTemplate(..)
             | EncodedWrite::Agent(..)

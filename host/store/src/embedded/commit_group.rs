@@ -4,10 +4,12 @@
 //! one session can be in one group, and then the last one gives the session its value, while the
 //! turns and events of all are written. A commit that is refused leaves no trace in the group.
 
+mod accounts;
 mod agents;
 mod blobs;
 mod expiry;
 mod history;
+mod journal;
 mod log;
 mod quota;
 mod release;
@@ -22,6 +24,7 @@ use bytes::Bytes;
 
 use self::blobs::Blobs;
 pub(super) use self::blobs::Recount;
+use self::journal::Journals;
 pub(super) use self::log::LogEnds;
 use self::quota::Counts;
 pub(super) use self::release::Stuck;
@@ -31,7 +34,9 @@ use super::EmbeddedShared;
 use super::commit::{Encoded, EncodedWrite, NewSnapshot, Record};
 use super::disk::ReadExtent;
 use super::engine::{Batch, Class};
-use super::session_index::{AgentKey, IndexedAgent, RemovedCell, SessionFacts, SessionIndex};
+use super::session_index::{
+    AgentKey, Begun, IndexedAgent, RemovedCell, SessionFacts, SessionIndex,
+};
 use super::tables::blobs::BlobId;
 use super::tables::sessions::SessionCell;
 use super::{keys, tables};
@@ -59,6 +64,7 @@ pub(super) struct CommitGroup<'a> {
     blobs: Blobs<'a>,
     counts: Counts,
     removed: Removed,
+    journals: Journals,
     log: LogEnds,
     agents: Vec<AgentChange>,
     templates: Vec<(Vec<u8>, Option<AgentKey>)>,
@@ -104,6 +110,8 @@ pub(super) struct Then {
     pub(super) log: LogEnds,
     sessions: Vec<(SessionId, Option<SessionFacts>)>,
     removed: Vec<(Arc<str>, RemovedCell)>,
+    /// The sessions whose turns are opened or closed.
+    turns: HashMap<SessionId, Option<Begun>>,
     agents: Vec<AgentChange>,
     templates: Vec<(Vec<u8>, Option<AgentKey>)>,
     /// Sessions of which nothing is left.
@@ -128,6 +136,7 @@ impl<'a> CommitGroup<'a> {
             blobs: Blobs::new(shared, unused),
             counts: Counts::default(),
             removed: Removed::default(),
+            journals: Journals::default(),
             log: log.next(),
             agents: Vec::new(),
             templates: Vec::new(),
@@ -145,7 +154,7 @@ impl<'a> CommitGroup<'a> {
             tables::expect(self, expected, &changes)?;
         }
         for change in &changes {
-            self.check(change)?;
+            self.check(change, &changes)?;
         }
         self.blobs.check(&shares)?;
         // Before anything goes: it may be the same.
@@ -177,8 +186,8 @@ impl<'a> CommitGroup<'a> {
         self.rows.get(key)
     }
 
-    /// Whether a change can be made, where all is as it is expected.
-    fn check(&mut self, change: &EncodedWrite) -> Result<(), StoreError> {
+    /// Whether a change can be made, one of these, where all is as it is expected.
+    fn check(&mut self, change: &EncodedWrite, all: &[EncodedWrite]) -> Result<(), StoreError> {
         match change {
             EncodedWrite::Session(record, head) => self.check_head(record, head.as_ref()),
             EncodedWrite::RemoveSession(id) => match self.live(*id) {
@@ -186,6 +195,8 @@ impl<'a> CommitGroup<'a> {
                 Ok(_) | Err(StoreError::Damaged(_)) => Ok(()),
                 Err(other) => Err(other),
             },
+            EncodedWrite::Journal(id, ..) => self.expect_open_turn(*id, all),
+            EncodedWrite::ChangeAccount(id, _) => self.expect_account(*id, all),
             EncodedWrite::RemoveTemplate(key, name) => self.expect_template(key, name),
             EncodedWrite::RemoveAgent(agent) => self.expect_unused(agent),
             // Its snapshots go, and it names no head.
@@ -194,6 +205,9 @@ impl<'a> CommitGroup<'a> {
             | EncodedWrite::ResumeTried(..)
             | EncodedWrite::Turn(..)
             | EncodedWrite::LargeTurn(..)
+            | EncodedWrite::OpenTurn(_)
+            | EncodedWrite::CloseTurn(_)
+            | EncodedWrite::NewAccount(_)
             | EncodedWrite::Template(_)
             | EncodedWrite::Agent(..)
             | EncodedWrite::Row(..)
@@ -213,6 +227,11 @@ impl<'a> CommitGroup<'a> {
             }
             EncodedWrite::Turn(id, number, turn) => self.turn(id, number, &turn),
             EncodedWrite::LargeTurn(id, number, _) => self.large_turn(id, number),
+            EncodedWrite::OpenTurn(turn) => self.open_turn(*turn),
+            EncodedWrite::Journal(id, key, value) => self.put_journal(id, key, value),
+            EncodedWrite::CloseTurn(id) => self.close_turn(id),
+            EncodedWrite::NewAccount(account) => self.put_account(&account),
+            EncodedWrite::ChangeAccount(id, change) => self.change_account(id, change),
             EncodedWrite::RemoveSession(id) => self.remove_session(id),
             EncodedWrite::Template(template) => self.put_template(template),
             EncodedWrite::RemoveTemplate(key, _) => self.remove_template(key),
@@ -247,8 +266,12 @@ impl<'a> CommitGroup<'a> {
                 left -= 1;
             }
         }
-        for entry in self.shared.disk.walk(&keys::aside(&keys::rows(id)), ReadExtent::Front) {
-            self.rows.remove(entry?.0);
+        let journal = tables::journal::rows(id);
+        let aside = [keys::aside(&keys::rows(id)), keys::aside(&journal)];
+        for prefix in [&journal[..], &aside[0], &aside[1]] {
+            for entry in self.shared.disk.walk(prefix, ReadExtent::Front) {
+                self.rows.remove(entry?.0);
+            }
         }
         self.rows.remove(keys::gone(id));
         self.purged.push(id);
@@ -276,12 +299,14 @@ impl<'a> CommitGroup<'a> {
         self.rows.finish(&mut batch);
         let blobs = self.blobs.finish(&mut batch);
         let removed = self.removed.finish(&mut batch);
+        let turns = self.journals.finish();
         Sealed {
             batch,
             then: Then {
                 log: self.log,
                 sessions,
                 removed,
+                turns,
                 agents: self.agents,
                 templates: self.templates,
                 purged: self.purged,
@@ -337,6 +362,7 @@ impl<'a> CommitGroup<'a> {
             self.rows.remove(keys::aside(&keys::session(id)));
         }
         self.count_removal(id);
+        self.forget_turn(id);
         self.sessions.insert(id, Now::Gone);
         self.rows.remove(keys::session(id));
         self.rows.seal(Class::Inline, keys::gone(id), &[]);
@@ -445,6 +471,12 @@ impl Then {
         }
         for (owner, cell) in self.removed {
             index.put_removed_cell(owner, cell);
+        }
+        for (id, begun) in self.turns {
+            match begun {
+                Some(begun) => index.open_turns.open(id, begun),
+                None => index.open_turns.close(id),
+            }
         }
         for change in self.agents {
             match change {

@@ -267,7 +267,11 @@ impl Embedded {
     /// encoded and staged at a time, principals in turns: what they hold twice for that is bounded, and the
     /// disk is left to the log.
     async fn queue_heavy(&self, transaction: Transaction) -> Result<(), StoreError> {
-        let admitted = self.heavy.wait(&commit::owner(&transaction)).await;
+        let owner = {
+            let shared = self.opened()?;
+            commit::owner(&transaction, |id| shared.index().owner(id))
+        };
+        let admitted = self.heavy.wait(&owner).await;
         let queue = held(&self.queue).clone().ok_or(StoreError::Closed)?;
         let since = self.clock.monotonic();
         let (answer, answered) = oneshot::channel();

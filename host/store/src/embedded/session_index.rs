@@ -12,6 +12,7 @@ mod agents;
 mod cells;
 mod entry;
 mod listing;
+mod open_turns;
 mod ranges;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -26,6 +27,8 @@ pub(super) use self::cells::{AddingUp, RemovedCell};
 pub(super) use self::entry::{AtRemoval, SessionFacts};
 use self::entry::{Entry, SHARED, TagSet};
 pub(super) use self::listing::ListingBuilder;
+pub(super) use self::open_turns::Begun;
+use self::open_turns::OpenTurns;
 use self::ranges::Place;
 use super::intern::{Id, Interner};
 use crate::StoreError;
@@ -90,6 +93,8 @@ pub(super) struct SessionIndex {
     template_bytes: usize,
     /// The agents.
     pub(super) agents: AgentIndex,
+    /// The turns that are open.
+    pub(super) open_turns: OpenTurns,
     gone: HashSet<SessionId>,
     aside: BTreeMap<SessionId, String>,
     /// How many values have been set aside.
@@ -117,6 +122,7 @@ impl Default for SessionIndex {
             templates: BTreeMap::new(),
             template_bytes: 0,
             agents: AgentIndex::default(),
+            open_turns: OpenTurns::default(),
             gone: HashSet::new(),
             aside: BTreeMap::new(),
             quarantined: 0,
@@ -187,6 +193,12 @@ impl SessionIndex {
         }
     }
 
+    /// Whose a session is.
+    pub(super) fn owner(&self, id: SessionId) -> Option<Principal> {
+        let owner = self.owners.value(self.sessions.get(&id)?.owner)?;
+        Some(Principal(owner.to_string()))
+    }
+
     /// The revision of a session, and the label of its user.
     pub(super) fn known(&self, id: SessionId) -> Option<(u64, Option<LabelKey>)> {
         let entry = self.sessions.get(&id)?;
@@ -212,6 +224,7 @@ impl SessionIndex {
     pub(super) fn remove(&mut self, id: SessionId) {
         self.gone.insert(id);
         self.aside.remove(&id);
+        self.open_turns.close(id);
         self.set_before_upgrade(id, None);
         if let Some(old) = self.sessions.remove(&id) {
             self.enter(id, Some(&old), None);
@@ -332,7 +345,7 @@ impl SessionIndex {
         // Each session has its state and its agent among its labels.
         let labels = self.labelled.len().saturating_sub(2 * self.sessions.len()) * LABELLED;
         let sets = self.sessions.len() * SESSION + self.due.len() * DUE + labels;
-        let all = sets + shared + self.cells.bytes();
+        let all = sets + shared + self.cells.bytes() + self.open_turns.bytes();
         u64::try_from(all).unwrap_or(u64::MAX)
     }
 

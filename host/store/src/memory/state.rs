@@ -8,13 +8,15 @@ use bytes::Bytes;
 
 use super::MemoryStore;
 use super::blobs::Chunks;
+use super::journal::Journals;
 use super::removed::Removed;
 use crate::page::Filling;
-use crate::read::{ReadIdempotency, ReadKeys, StoredKeys};
+use crate::read::{ReadAccounts, ReadIdempotency, ReadKeys, StoredKeys};
 use crate::{
     AgentQuery, Bound, EventEntry, Expect, Page, Retention, StoreError, Transaction, Write, codec,
 };
 use dormouse_domain::access::{AccessKey, KeyId};
+use dormouse_domain::account::{Account, AccountId};
 use dormouse_domain::agent::{Agent, AgentName, AgentOwner, AgentRef, Digest, Version};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Cursor, Event};
@@ -37,6 +39,8 @@ pub(super) struct StoredData {
     pub(super) components: BTreeMap<Digest, Bytes>,
     idempotency: HashMap<IdempotencyKey, IdempotencyRecord>,
     keys: BTreeMap<KeyId, AccessKey>,
+    pub(super) journals: Journals,
+    accounts: BTreeMap<AccountId, Account>,
     chunks: Chunks,
     pub(super) removed: Removed,
     log: BTreeMap<Cursor, Event>,
@@ -81,6 +85,8 @@ impl StoredData {
             components: BTreeMap::new(),
             idempotency: HashMap::new(),
             keys: BTreeMap::new(),
+            journals: Journals::default(),
+            accounts: BTreeMap::new(),
             chunks: Chunks::default(),
             removed: Removed::default(),
             log: BTreeMap::new(),
@@ -108,7 +114,7 @@ impl StoredData {
             self.expect(expected, &writes)?;
         }
         for write in &writes {
-            self.check(write)?;
+            self.check(write, &writes)?;
         }
         self.chunks.fill(writes.iter_mut().filter_map(Write::snapshot_mut).collect())?;
         // Before anything goes: it may be the same.
@@ -156,6 +162,11 @@ impl StoredData {
             Expect::NewKey(id) if self.keys.contains_key(id) => Err(StoreError::KeyExists(*id)),
             Expect::Key(id) if !self.keys.contains_key(id) => Err(StoreError::KeyNotFound(*id)),
             Expect::NewKey(_) | Expect::Key(_) => Ok(()),
+            Expect::NoOpenTurn(id) if self.journals.has(*id) => Err(StoreError::Conflict(*id)),
+            Expect::NewAccount(id) if self.accounts.contains_key(id) => {
+                Err(StoreError::Conflict(id.0))
+            }
+            Expect::NoOpenTurn(_) | Expect::NewAccount(_) => Ok(()),
             Expect::SessionQuota { owner, user, limit } => {
                 let is_counted = |new: &&Session| has_user(new, owner, user.as_deref());
                 let new = writes.iter().filter_map(Write::new_session).filter(is_counted).count();
@@ -172,8 +183,8 @@ impl StoredData {
         }
     }
 
-    /// Whether something can be written.
-    fn check(&self, write: &Write) -> Result<(), StoreError> {
+    /// Whether something can be written, one of these.
+    fn check(&self, write: &Write, all: &[Write]) -> Result<(), StoreError> {
         match write {
             Write::Session { record, head } => {
                 let is_taken = |id| self.sessions.values().any(|held| held.snapshot(id).is_some());
@@ -188,6 +199,17 @@ impl StoredData {
             }
             Write::RemoveSession(id) if !self.sessions.contains_key(id) => {
                 Err(StoreError::NotFound(*id))
+            }
+            Write::TurnAttempts(id, _) | Write::JournalEntry(id, _) => {
+                let opens =
+                    |write: &Write| matches!(write, Write::OpenTurn(turn) if turn.session == *id);
+                let is_open = self.journals.has(*id) || all.iter().any(opens);
+                if is_open { Ok(()) } else { Err(StoreError::Conflict(*id)) }
+            }
+            Write::ChangeAccount(id, _) => {
+                let comes = |write: &Write| matches!(write, Write::NewAccount(account) if account.id == *id);
+                let is_there = self.accounts.contains_key(id) || all.iter().any(comes);
+                if is_there { Ok(()) } else { Err(StoreError::AccountNotFound(*id)) }
             }
             Write::RemoveTemplate(owner, name) => {
                 let is_there = self.templates.contains_key(&(owner.0.clone(), name.clone()));
@@ -205,6 +227,9 @@ impl StoredData {
             | Write::Slept(..)
             | Write::ResumeTried(..)
             | Write::Turn(_)
+            | Write::OpenTurn(_)
+            | Write::CloseTurn(_)
+            | Write::NewAccount(_)
             | Write::Template(_)
             | Write::Agent(..)
             | Write::Idempotency(_)
@@ -241,9 +266,20 @@ impl StoredData {
             }
             Write::RemoveSession(id) => {
                 self.forget_turns(id, u64::MAX);
+                self.journals.close(id);
                 let Some(held) = self.sessions.remove(&id) else { return };
                 self.removed.count(&held.record);
                 held.snapshots.iter().for_each(|snapshot| self.chunks.release(snapshot));
+            }
+            Write::OpenTurn(turn) => self.journals.open(*turn),
+            Write::TurnAttempts(id, attempts) => self.journals.note_attempts(id, attempts),
+            Write::JournalEntry(id, entry) => self.journals.put(id, *entry),
+            Write::CloseTurn(id) => self.journals.close(id),
+            Write::NewAccount(account) => self.put_account(*account),
+            Write::ChangeAccount(id, change) => {
+                let Some(mut account) = self.accounts.remove(&id) else { return };
+                account.apply(change);
+                self.put_account(account);
             }
             Write::Template(template) => {
                 let key = (template.owner.0.clone(), template.name.clone());
@@ -277,6 +313,12 @@ impl StoredData {
             Write::RemoveIdempotency(key) => drop(self.idempotency.remove(&key)),
             Write::Key(key) => drop(self.keys.insert(key.id, *key)),
             Write::RemoveKey(id) => drop(self.keys.remove(&id)),
+        }
+    }
+
+    fn put_account(&mut self, account: Account) {
+        if account.members > 0 {
+            self.accounts.insert(account.id, account);
         }
     }
 
@@ -413,5 +455,12 @@ impl ReadIdempotency for MemoryStore {
 impl ReadKeys for MemoryStore {
     async fn keys(&self) -> Result<StoredKeys, StoreError> {
         Ok(StoredKeys { keys: self.open()?.keys.values().cloned().collect(), lost: 0 })
+    }
+}
+
+#[async_trait]
+impl ReadAccounts for MemoryStore {
+    async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        Ok(self.open()?.accounts.get(&id).cloned())
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Expect, MAX_SESSION_RECORDS, Transaction, Write};
 use crate::StoreError;
 use dormouse_domain::access::KeyId;
+use dormouse_domain::account::AccountId;
 use dormouse_domain::agent::AgentRef;
 use dormouse_domain::id::SessionId;
 
@@ -13,8 +14,8 @@ impl Transaction {
     /// so that no caller writes blindly.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] names the session whose record, turn or idempotency key comes without that,
-    /// or twice, or with the head of another; [`StoreError::AgentNotFound`] the agent, and
+    /// [`StoreError::Conflict`] names the session whose record, turn, open turn, journal, account or idempotency
+    /// key comes without that, or twice, or with the head of another; [`StoreError::AgentNotFound`] the agent, and
     /// [`StoreError::KeyNotFound`] the key of the API.
     /// [`StoreError::TooLarge`] where the transaction writes more records or agents than one takes.
     pub fn check(&self) -> Result<(), StoreError> {
@@ -27,6 +28,8 @@ impl Transaction {
             | Expect::NewIdempotencyKey(_)
             | Expect::NewKey(_)
             | Expect::Key(_)
+            | Expect::NoOpenTurn(_)
+            | Expect::NewAccount(_)
             | Expect::SessionQuota { .. } => None,
         };
         let expected: HashMap<SessionId, u64> = self.expect.iter().filter_map(revision).collect();
@@ -34,6 +37,7 @@ impl Transaction {
         let mut written = HashMap::with_capacity(self.writes.len());
         let mut heads = HashSet::with_capacity(self.writes.len());
         let (mut keys, mut agents) = (HashSet::new(), 0);
+        let (mut opened, mut accounts) = (HashSet::new(), HashSet::new());
         for write in &self.writes {
             let (id, is_sound) = match write {
                 Write::Session { record, head } => {
@@ -57,6 +61,20 @@ impl Transaction {
                 }
                 Write::RemoveSession(id) => (*id, written.insert(*id, false).is_none()),
                 Write::Turn(turn) => (turn.session, written.get(&turn.session) == Some(&true)),
+                Write::OpenTurn(turn) => {
+                    let id = turn.session;
+                    let is_first =
+                        self.expect.contains(&Expect::NoOpenTurn(id)) && opened.insert(id);
+                    (id, is_first && self.expects_session(id) && written.get(&id) != Some(&false))
+                }
+                Write::TurnAttempts(id, _) | Write::JournalEntry(id, _) => {
+                    (*id, self.expects_session(*id) && written.get(id) != Some(&false))
+                }
+                Write::NewAccount(account) => {
+                    let AccountId(first) = account.id;
+                    let is_new = self.expect.contains(&Expect::NewAccount(account.id));
+                    (first, is_new && accounts.insert(account.id))
+                }
                 Write::Agent(agent, component) => {
                     agents += 1;
                     self.check_agent(&agent.reference, component.is_some())?;
@@ -79,6 +97,8 @@ impl Transaction {
                     continue;
                 }
                 Write::ResumeTried(..)
+                | Write::CloseTurn(_)
+                | Write::ChangeAccount(..)
                 | Write::Template(_)
                 | Write::RemoveTemplate(..)
                 | Write::RemoveIdempotency(_) => {
@@ -100,6 +120,22 @@ impl Transaction {
         Ok(())
     }
 
+    /// Whether it expects a session to be there that has been.
+    fn expects_session(&self, id: SessionId) -> bool {
+        self.expect.iter().any(|expect| match expect {
+            Expect::Session(there) | Expect::Revision(there, _) => *there == id,
+            Expect::NewSession(_)
+            | Expect::NewAgent(_)
+            | Expect::Agent(_)
+            | Expect::NewIdempotencyKey(_)
+            | Expect::NewKey(_)
+            | Expect::Key(_)
+            | Expect::NoOpenTurn(_)
+            | Expect::NewAccount(_)
+            | Expect::SessionQuota { .. } => false,
+        })
+    }
+
     fn check_agent(&self, agent: &AgentRef, has_component: bool) -> Result<(), StoreError> {
         let is_expected = self.expect.iter().any(|expect| match expect {
             Expect::NewAgent(new) => has_component && new == agent,
@@ -110,6 +146,8 @@ impl Transaction {
             | Expect::NewIdempotencyKey(_)
             | Expect::NewKey(_)
             | Expect::Key(_)
+            | Expect::NoOpenTurn(_)
+            | Expect::NewAccount(_)
             | Expect::SessionQuota { .. } => false,
         });
         if is_expected { Ok(()) } else { Err(StoreError::AgentNotFound(agent.clone())) }

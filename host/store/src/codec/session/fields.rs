@@ -25,6 +25,9 @@ pub(super) struct SpentRow {
     input_tokens: u64,
     #[n(2)]
     output_tokens: u64,
+    /// Absent: none.
+    #[n(3)]
+    cached_tokens: Option<u64>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -120,14 +123,20 @@ impl LabelRow {
 
 impl SpentRow {
     pub(super) fn of(usage: &Usage) -> Option<SpentRow> {
-        let Usage { cost: NanoUsd(cost), input_tokens, output_tokens, .. } = *usage;
-        let has_spent = (cost, input_tokens, output_tokens) != (0, 0, 0);
-        has_spent.then_some(SpentRow { cost, input_tokens, output_tokens })
+        let Usage { cost: NanoUsd(cost), input_tokens, output_tokens, cached_tokens, .. } = *usage;
+        let has_spent = (cost, input_tokens, output_tokens, cached_tokens) != (0, 0, 0, 0);
+        let cached_tokens = (cached_tokens > 0).then_some(cached_tokens);
+        has_spent.then_some(SpentRow { cost, input_tokens, output_tokens, cached_tokens })
     }
 
     pub(super) fn usage(self) -> Usage {
-        let SpentRow { cost, input_tokens, output_tokens } = self;
-        Usage { cost: NanoUsd(cost), input_tokens, output_tokens, ..Usage::default() }
+        Usage {
+            cost: NanoUsd(self.cost),
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            cached_tokens: self.cached_tokens.unwrap_or(0),
+            ..Usage::default()
+        }
     }
 }
 

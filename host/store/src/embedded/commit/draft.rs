@@ -26,7 +26,8 @@ const COMMIT: usize = 12 << 20;
 #[derive(Debug)]
 pub(in super::super) struct Draft {
     encoded: Encoded,
-    /// The components of agents, and large turns, with their keys: they are staged always.
+    /// The components of agents, large turns, and what is large in journals, with their keys: they are staged
+    /// always.
     large: Vec<(Bytes, Bytes)>,
 }
 

@@ -52,6 +52,21 @@ impl<'a> GroupRows<'a> {
         self.rows.insert(key.as_ref().to_vec(), row);
     }
 
+    /// Give a key a value, which is in its envelope. Where the key is not there, it is its first.
+    pub(super) fn place(&mut self, class: Class, key: &[u8], value: Vec<u8>) {
+        let is_new = match self.rows.get(key) {
+            Some(row) => row.is_new || (!row.changed && row.now.is_none()),
+            None => matches!(self.disk.get(key), Ok(None)),
+        };
+        let row = Row { now: Some(value.into()), class, changed: true, is_new };
+        self.rows.insert(key.to_vec(), row);
+    }
+
+    /// Know nothing of a key any more: it gets a value by other means.
+    pub(super) fn let_go(&mut self, key: &[u8]) {
+        self.rows.remove(key);
+    }
+
     /// Give a key a value.
     pub(super) fn seal(&mut self, class: Class, key: impl AsRef<[u8]>, value: &[u8]) {
         let sealed = codec::seal(key.as_ref(), &[value]);

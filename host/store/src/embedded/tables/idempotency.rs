@@ -43,12 +43,18 @@ struct Row {
 /// The idempotency keys.
 pub(super) struct IdempotencyTable;
 
-fn key_of(key: &IdempotencyKey) -> Result<Vec<u8>, StoreError> {
-    let IdempotencyKey { owner, key } = key;
-    if owner.0.len() + key.len() > KEY {
+/// Whether a key is as short as it has to be.
+pub(super) fn check(key: &IdempotencyKey) -> Result<(), StoreError> {
+    if key.owner.0.len() + key.key.len() > KEY {
         let what = "the owner and the idempotency key in bytes";
         return Err(StoreError::TooLarge { what, limit: KEY });
     }
+    Ok(())
+}
+
+fn key_of(key: &IdempotencyKey) -> Result<Vec<u8>, StoreError> {
+    check(key)?;
+    let IdempotencyKey { owner, key } = key;
     Ok([&[IDEMPOTENCY], &length_of(owner)[..], owner.0.as_bytes(), key.as_bytes()].concat())
 }
 

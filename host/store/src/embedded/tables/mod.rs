@@ -9,10 +9,12 @@
 //! or an agent has its length before it, in two bytes: no owner and name are the key of others.
 
 pub(super) mod access;
+pub(super) mod accounts;
 pub(super) mod agents;
 pub(super) mod blobs;
 pub(super) mod events;
 pub(super) mod idempotency;
+pub(super) mod journal;
 pub(super) mod notes;
 pub(super) mod sessions;
 pub(super) mod snapshots;
@@ -46,12 +48,13 @@ use dormouse_domain::id::SessionId;
 /// | 5 | idempotency keys | `fronts` tells the fronts of sessions what their bodies have; lists of chunks of before are read as they are |
 /// | 6 | lists by all labels, and statistics; blobs that name blobs, and a list of those to be released | nothing is written anew |
 /// | 7 | keys of the API | nothing is written anew |
-/// | 8 | sessions whose state was removed | it is the present one |
-pub(super) const LAYOUT: u8 = 8;
+/// | 8 | sessions whose state was removed | nothing is written anew |
+/// | 9 | journals of open turns, and accounts | it is the present one |
+pub(super) const LAYOUT: u8 = 9;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.
-pub(super) static TABLES: [&dyn Table; 18] = [
+pub(super) static TABLES: [&dyn Table; 20] = [
     &sessions::SessionTable,
     &turns::TurnTable,
     &snapshots::SnapshotTable,
@@ -65,6 +68,8 @@ pub(super) static TABLES: [&dyn Table; 18] = [
     &events::EventTable,
     &events::PlaceTable,
     &idempotency::IdempotencyTable,
+    &journal::JournalTable,
+    &accounts::AccountTable,
     &access::KeyTable,
     &statistics::StatisticsTable,
     &notes::NoteTable,
@@ -147,6 +152,12 @@ pub(super) fn encode(
         }
         Write::Turn(turn) => turns::encode(placer, &turn),
         Write::RemoveSession(id) => EncodedWrite::RemoveSession(id),
+        Write::OpenTurn(turn) => journal::encode_open(placer, &turn)?,
+        Write::TurnAttempts(id, attempts) => journal::encode_attempts(id, attempts),
+        Write::JournalEntry(id, entry) => journal::encode_entry(placer, id, &entry),
+        Write::CloseTurn(id) => EncodedWrite::CloseTurn(id),
+        Write::NewAccount(account) => EncodedWrite::NewAccount(account),
+        Write::ChangeAccount(id, change) => EncodedWrite::ChangeAccount(id, change),
         Write::Template(template) => EncodedWrite::Template(templates::encode(placer, *template)?),
         Write::RemoveTemplate(owner, name) => {
             templates::check(&owner, &name)?;
@@ -180,6 +191,8 @@ pub(super) fn expect(
         Expect::NewAgent(agent) => group.expect_new_agent(agent),
         Expect::Agent(agent) => group.expect_agent(agent),
         Expect::NewIdempotencyKey(key) => idempotency::expect_new(group, key),
+        Expect::NoOpenTurn(id) => group.expect_no_open_turn(*id),
+        Expect::NewAccount(id) => group.expect_new_account(*id),
         Expect::NewKey(id) => access::expect_new(group, *id),
         Expect::Key(id) => access::expect_there(group, *id),
         Expect::SessionQuota { owner, user, limit } => {

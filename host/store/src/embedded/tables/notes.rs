@@ -11,7 +11,7 @@ use super::super::OpenError;
 use super::super::keys;
 use super::super::recovery::Recovery;
 use super::super::upkeep::audit::Audit;
-use super::Table;
+use super::{Table, journal};
 use crate::codec::{self, CodecError, RecordKind};
 use crate::upkeep::Problem;
 use dormouse_domain::id::SessionId;
@@ -92,6 +92,9 @@ impl Table for AsideTable {
             recovery.index.quarantined += 1;
             if let Some(id) = keys::session_of(keys::SESSION, &key[1..]) {
                 recovery.index.set_aside(id, keys::describe(&key));
+            }
+            if let Some(id) = journal::session_of(&key[1..]) {
+                recovery.index.open_turns.damage(id, keys::describe(&key));
             }
         }
         Ok(())

@@ -1,0 +1,243 @@
+//! The answer to an effect, as a journal keeps it.
+
+use std::time::Duration;
+
+use minicbor::{CborLen, Decode, Encode};
+
+use super::effect::TokensRow;
+use dormouse_domain::effect::EffectAnswer;
+use dormouse_domain::model::{
+    ModelAnswer, ModelContent, ModelError, StopReason, Thinking, ToolCall, ToolResult,
+};
+
+#[derive(Encode, Decode, CborLen)]
+pub(super) enum AnswerRow<'a> {
+    #[n(0)]
+    Model(#[b(0)] ModelAnswerRow<'a>),
+    #[n(1)]
+    ModelFailed(#[b(0)] ModelErrorRow<'a>),
+}
+
+#[derive(Encode, Decode, CborLen)]
+pub(super) struct ModelAnswerRow<'a> {
+    #[b(0)]
+    content: Vec<ContentRow<'a>>,
+    #[n(1)]
+    stop: StopRow,
+    #[n(2)]
+    usage: Option<TokensRow>,
+    #[b(3)]
+    model: &'a str,
+}
+
+#[derive(Encode, Decode, CborLen)]
+enum ContentRow<'a> {
+    #[n(0)]
+    Text(#[b(0)] &'a str),
+    #[n(1)]
+    Image {
+        #[b(0)]
+        media_type: &'a str,
+        #[cbor(b(1), with = "minicbor::bytes")]
+        data: &'a [u8],
+    },
+    #[n(2)]
+    ToolCall {
+        #[b(0)]
+        id: &'a str,
+        #[b(1)]
+        name: &'a str,
+        #[b(2)]
+        arguments: &'a str,
+    },
+    #[n(3)]
+    ToolResult {
+        #[b(0)]
+        call: &'a str,
+        #[b(1)]
+        content: &'a str,
+        #[n(2)]
+        is_error: bool,
+    },
+    #[n(4)]
+    Thinking {
+        #[b(0)]
+        text: &'a str,
+        #[b(1)]
+        block: &'a str,
+    },
+}
+
+#[derive(Encode, Decode, CborLen)]
+#[cbor(index_only)]
+enum StopRow {
+    #[n(0)]
+    End,
+    #[n(1)]
+    ToolUse,
+    #[n(2)]
+    MaxTokens,
+    #[n(3)]
+    StopSequence,
+    #[n(4)]
+    Pause,
+    #[n(5)]
+    Refusal,
+}
+
+#[derive(Encode, Decode, CborLen)]
+pub(super) enum ModelErrorRow<'a> {
+    #[n(0)]
+    RateLimited(#[n(0)] Option<Duration>),
+    #[n(1)]
+    Overloaded(#[n(0)] Option<Duration>),
+    #[n(2)]
+    Invalid(#[b(0)] &'a str),
+    #[n(3)]
+    ContextTooLong(#[b(0)] &'a str),
+    #[n(4)]
+    BudgetExceeded(#[b(0)] &'a str),
+    #[n(5)]
+    NotAllowed(#[b(0)] &'a str),
+    #[n(6)]
+    Unavailable(#[b(0)] &'a str),
+    #[n(7)]
+    Interrupted(#[b(0)] &'a str),
+    #[n(8)]
+    UnknownOutcome,
+}
+
+impl AnswerRow<'_> {
+    pub(super) fn of(answer: &EffectAnswer) -> AnswerRow<'_> {
+        match answer {
+            EffectAnswer::Model(Ok(answer)) => AnswerRow::Model(ModelAnswerRow::of(answer)),
+            EffectAnswer::Model(Err(error)) => AnswerRow::ModelFailed(ModelErrorRow::of(error)),
+        }
+    }
+
+    pub(super) fn answer(self) -> EffectAnswer {
+        EffectAnswer::Model(match self {
+            AnswerRow::Model(answer) => Ok(answer.answer()),
+            AnswerRow::ModelFailed(error) => Err(error.error()),
+        })
+    }
+}
+
+impl ModelAnswerRow<'_> {
+    fn of(answer: &ModelAnswer) -> ModelAnswerRow<'_> {
+        ModelAnswerRow {
+            content: answer.content.iter().map(ContentRow::of).collect(),
+            stop: StopRow::of(answer.stop),
+            usage: answer.usage.map(TokensRow::of),
+            model: &answer.model,
+        }
+    }
+
+    fn answer(self) -> ModelAnswer {
+        ModelAnswer {
+            content: self.content.into_iter().map(ContentRow::content).collect(),
+            stop: self.stop.reason(),
+            usage: self.usage.map(TokensRow::tokens),
+            model: self.model.to_owned(),
+        }
+    }
+}
+
+impl ContentRow<'_> {
+    fn of(content: &ModelContent) -> ContentRow<'_> {
+        match content {
+            ModelContent::Text(text) => ContentRow::Text(text),
+            ModelContent::Image { media_type, data } => ContentRow::Image { media_type, data },
+            ModelContent::ToolCall(ToolCall { id, name, arguments }) => {
+                ContentRow::ToolCall { id, name, arguments }
+            }
+            ModelContent::ToolResult(ToolResult { call, content, is_error }) => {
+                ContentRow::ToolResult { call, content, is_error: *is_error }
+            }
+            ModelContent::Thinking(Thinking { text, block }) => {
+                ContentRow::Thinking { text, block }
+            }
+        }
+    }
+
+    fn content(self) -> ModelContent {
+        let owned = str::to_owned;
+        match self {
+            ContentRow::Text(text) => ModelContent::Text(owned(text)),
+            ContentRow::Image { media_type, data } => {
+                ModelContent::Image { media_type: owned(media_type), data: data.to_owned() }
+            }
+            ContentRow::ToolCall { id, name, arguments } => ModelContent::ToolCall(ToolCall {
+                id: owned(id),
+                name: owned(name),
+                arguments: owned(arguments),
+            }),
+            ContentRow::ToolResult { call, content, is_error } => {
+                ModelContent::ToolResult(ToolResult {
+                    call: owned(call),
+                    content: owned(content),
+                    is_error,
+                })
+            }
+            ContentRow::Thinking { text, block } => {
+                ModelContent::Thinking(Thinking { text: owned(text), block: owned(block) })
+            }
+        }
+    }
+}
+
+impl StopRow {
+    fn of(reason: StopReason) -> StopRow {
+        match reason {
+            StopReason::End => StopRow::End,
+            StopReason::ToolUse => StopRow::ToolUse,
+            StopReason::MaxTokens => StopRow::MaxTokens,
+            StopReason::StopSequence => StopRow::StopSequence,
+            StopReason::Pause => StopRow::Pause,
+            StopReason::Refusal => StopRow::Refusal,
+        }
+    }
+
+    fn reason(self) -> StopReason {
+        match self {
+            StopRow::End => StopReason::End,
+            StopRow::ToolUse => StopReason::ToolUse,
+            StopRow::MaxTokens => StopReason::MaxTokens,
+            StopRow::StopSequence => StopReason::StopSequence,
+            StopRow::Pause => StopReason::Pause,
+            StopRow::Refusal => StopReason::Refusal,
+        }
+    }
+}
+
+impl ModelErrorRow<'_> {
+    fn of(error: &ModelError) -> ModelErrorRow<'_> {
+        match error {
+            ModelError::RateLimited { retry_after } => ModelErrorRow::RateLimited(*retry_after),
+            ModelError::Overloaded { retry_after } => ModelErrorRow::Overloaded(*retry_after),
+            ModelError::Invalid(text) => ModelErrorRow::Invalid(text),
+            ModelError::ContextTooLong(text) => ModelErrorRow::ContextTooLong(text),
+            ModelError::BudgetExceeded(text) => ModelErrorRow::BudgetExceeded(text),
+            ModelError::NotAllowed(text) => ModelErrorRow::NotAllowed(text),
+            ModelError::Unavailable(text) => ModelErrorRow::Unavailable(text),
+            ModelError::Interrupted { partial } => ModelErrorRow::Interrupted(partial),
+            ModelError::UnknownOutcome => ModelErrorRow::UnknownOutcome,
+        }
+    }
+
+    fn error(self) -> ModelError {
+        match self {
+            ModelErrorRow::RateLimited(retry_after) => ModelError::RateLimited { retry_after },
+            ModelErrorRow::Overloaded(retry_after) => ModelError::Overloaded { retry_after },
+            ModelErrorRow::Invalid(text) => ModelError::Invalid(text.to_owned()),
+            ModelErrorRow::ContextTooLong(text) => ModelError::ContextTooLong(text.to_owned()),
+            ModelErrorRow::BudgetExceeded(text) => ModelError::BudgetExceeded(text.to_owned()),
+            ModelErrorRow::NotAllowed(text) => ModelError::NotAllowed(text.to_owned()),
+            ModelErrorRow::Unavailable(text) => ModelError::Unavailable(text.to_owned()),
+            ModelErrorRow::Interrupted(text) => {
+                ModelError::Interrupted { partial: text.to_owned() }
+            }
+            ModelErrorRow::UnknownOutcome => ModelError::UnknownOutcome,
+        }
+    }
+}

@@ -13,7 +13,7 @@ use super::super::batch::{Batch, Class};
 use super::super::core::Core;
 use super::super::{CommitError, Engine, EngineBackupError, EngineOpenError, EngineOptions};
 use super::sim::{End, Omit, Sim};
-use super::{Model, Random, contents, key, put_staged, setting, small};
+use super::{Model, Random, contents, journals, key, put_staged, setting, small};
 
 /// How often a process ends in a run.
 const LIVES: usize = 8;
@@ -87,6 +87,9 @@ fn commit(core: &Core, known: &Mutex<Known>, random: &mut Random) -> Outcome<boo
                 }
             }
         }
+    }
+    if random.once_in(3) {
+        journals::step(core, &mut batch, &mut next, random);
     }
     if !core.takes(batch.size()) || batch.is_empty() {
         return Ok(true);

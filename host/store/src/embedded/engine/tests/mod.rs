@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod full;
 mod fuzz;
+mod journals;
 mod model;
 mod repair;
 mod sim;

@@ -13,9 +13,10 @@ use serde_json::Value;
 /// What the release of 21 November 2026 has written.
 const NOVEMBER: &str = "data-2026-11-21";
 
-/// What builds after it have written, of states of many parts: with layout 5, which listed them in one piece, and
-/// with layout 7, whose sessions say nothing of how long a state is kept and when they were in memory.
-const LATER: [&str; 2] = ["data-layout-5", "data-layout-7"];
+/// What builds after it have written, of states of many parts: with layout 5, which listed them in one piece, with
+/// layout 7, whose sessions say nothing of how long a state is kept and when they were in memory, and with layout 8,
+/// which has no journals and no accounts.
+const LATER: [&str; 3] = ["data-layout-5", "data-layout-7", "data-layout-8"];
 
 /// A host on what an earlier version has left, and what that has answered.
 struct Earlier {

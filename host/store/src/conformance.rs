@@ -75,10 +75,11 @@ async fn history<F: Fixture>(mut fixture: F, steps: Vec<Step>) -> Result<(), Sto
     play::audit(&mut fixture, &model).await;
     let all: Vec<_> = model.sessions.keys().copied().collect();
     for id in all {
-        fixture.store().commit(Transaction::remove_session(id, Vec::new())).await?;
+        fixture.store().commit(play::journal::removal(&model, id)).await?;
         model.remove(id);
     }
     play::lists::compare_statistics(fixture.store(), &model).await?;
+    play::journal::compare_all(fixture.store(), &model).await?;
     for name in model.templates.keys() {
         let removal = Transaction::remove_template(Principal::local(), name.clone());
         fixture.store().commit(removal).await?;

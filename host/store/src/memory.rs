@@ -28,6 +28,8 @@ use crate::{
     StoredSnapshot, Sums, Transaction, WakeState, codec,
 };
 use dormouse_base::clock::Clock;
+#[cfg(test)]
+use dormouse_domain::account::{AccountChange, Amounts};
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::{Cursor, EventSubject};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
@@ -81,6 +83,16 @@ pub(crate) enum Flaw {
     KeepsRemovedStates,
     /// Sleeps are not noted.
     LosesSleeps,
+    /// Entries of journals are lost.
+    LosesEntries,
+    /// How often a turn was begun is lost.
+    LosesAttempts,
+    /// Open turns stay open.
+    KeepsOpenTurns,
+    /// What is spent from accounts is lost.
+    LosesSpending,
+    /// Accounts have members that have left.
+    KeepsMembers,
 }
 
 impl Default for MemoryStore {
@@ -205,6 +217,21 @@ impl MemoryStore {
             Some(Flaw::LosesSleeps) => {
                 transaction.writes.retain(|write| !matches!(write, Write::Slept(..)));
             }
+            Some(Flaw::LosesEntries) => {
+                transaction.writes.retain(|write| !matches!(write, Write::JournalEntry(..)));
+            }
+            Some(Flaw::LosesAttempts) => {
+                transaction.writes.retain(|write| !matches!(write, Write::TurnAttempts(..)));
+            }
+            Some(Flaw::KeepsOpenTurns) => {
+                transaction.writes.retain(|write| !matches!(write, Write::CloseTurn(_)));
+            }
+            Some(Flaw::LosesSpending) => spoil_changes(transaction, |change| {
+                change.spent = Amounts::default();
+            }),
+            Some(Flaw::KeepsMembers) => spoil_changes(transaction, |change| {
+                change.members = change.members.max(0);
+            }),
             Some(Flaw::LosesTurns) => {
                 transaction.writes.retain(|write| !matches!(write, Write::Turn(_)));
             }
@@ -225,6 +252,16 @@ impl MemoryStore {
                     }
                 }
             }
+        }
+    }
+}
+
+/// What becomes of changes of accounts on their way.
+#[cfg(test)]
+fn spoil_changes(transaction: &mut Transaction, spoil: impl Fn(&mut AccountChange)) {
+    for write in &mut transaction.writes {
+        if let crate::Write::ChangeAccount(_, change) = write {
+            spoil(change);
         }
     }
 }

@@ -12,6 +12,7 @@ use dormouse_domain::agent::{AgentOwner, Digest, StartRandomness, Visibility};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Event, EventBody, EventSubject, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::journal::OpenTurn;
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{Durability, IdleClock};
@@ -89,6 +90,19 @@ proptest! {
     }
 
     #[test]
+    fn an_open_turn_and_its_journal_are_read_as_they_were_written(
+        turn in samples::open_turn(),
+        entry in samples::entry(),
+        attempts in samples::attempts(),
+    ) {
+        prop_assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry));
+        prop_assert_eq!(decode_attempts(&encode_attempts(attempts)), Ok(attempts));
+        prop_assert_eq!(decode_input(&encode_input(&turn.input)), Ok(turn.input.clone()));
+        let without_input = decode_open_turn(&encode_open_turn(&turn));
+        prop_assert_eq!(without_input, Ok(OpenTurn { input: Vec::new(), ..turn }));
+    }
+
+    #[test]
     fn a_snapshot_is_read_as_it_was_written_but_for_its_state(snapshot in samples::snapshot()) {
         let bytes = Bytes::from(encode_snapshot(&snapshot));
         let summary = decode_summary(&bytes).expect("it decodes");
@@ -130,13 +144,15 @@ proptest! {
         turn in samples::turn(),
         snapshot in samples::snapshot(),
         event in samples::event(),
+        entry in samples::entry(),
     ) {
         let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 10));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
-        let front = with_two_more_fields(&encode_front(&session), 19);
-        let body = with_two_more_fields(&encode_body(&session), 29);
+        let front = with_two_more_fields(&encode_front(&session), 20);
+        let body = with_two_more_fields(&encode_body(&session), 30);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
-        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 13)), Ok(turn));
+        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 16)), Ok(turn));
+        prop_assert_eq!(decode_entry(&with_two_more_fields(&encode_entry(&entry), 10)), Ok(entry));
         prop_assert_eq!(decode_event(&with_two_more_fields(&encode_event(&event), 5)), Ok(event));
     }
 
@@ -148,6 +164,7 @@ proptest! {
     ) {
         let earlier = decode_turn(&with_fields(&encode_turn(&turn), 12));
         turn.start = None;
+        (turn.effects, turn.attempts, turn.woken_in) = (Vec::new(), 1, None);
         prop_assert_eq!(earlier, Ok(turn));
         let earlier = decode_agent(&with_fields(&encode_agent(&agent), 9));
         agent.visibility = Visibility::default();
@@ -166,6 +183,8 @@ proptest! {
         session.state_removed_at = None;
         session.residence = Residence::default();
         session.usage.uncounted = 0;
+        (session.usage.calls, session.usage.call_bytes) = (0, 0);
+        session.account = None;
         session.head = None;
         session.head_parent = None;
         session.parent = None;
@@ -227,6 +246,8 @@ proptest! {
         session in samples::session(),
         template in samples::template(),
         event in samples::event(),
+        entry in samples::entry(),
+        open in samples::open_turn(),
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let change = |mut row: Vec<u8>| {
@@ -241,6 +262,9 @@ proptest! {
         let _ = decode_template(&change(encode_template(&template)), template.snapshot);
         let _ = decode_turn(&change(encode_turn(&turn)));
         let _ = decode_event(&change(encode_event(&event)));
+        let _ = decode_entry(&change(encode_entry(&entry)));
+        let _ = decode_open_turn(&change(encode_open_turn(&open)));
+        let _ = decode_input(&change(encode_input(&open.input)));
         let _ = decode_session(&change(encode_front(&session)), &change(encode_body(&session)));
     }
 }

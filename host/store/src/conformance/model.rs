@@ -12,10 +12,12 @@ use crate::{
     StatisticsQuery, Sums, TurnCommit,
 };
 use dormouse_domain::access::{AccessKey, KeyId};
+use dormouse_domain::account::{Account, AccountChange, AccountId};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Cursor, Event};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{GuestState, ResumeHistory, Snapshot};
@@ -39,8 +41,18 @@ pub(super) struct Model {
     pub(super) agents: Vec<Agent>,
     pub(super) messages: HashMap<IdempotencyKey, IdempotencyRecord>,
     pub(super) keys: BTreeMap<KeyId, AccessKey>,
+    pub(super) journals: BTreeMap<SessionId, Journal>,
+    pub(super) accounts: BTreeMap<AccountId, Account>,
     /// What removed sessions came to.
     removed: BTreeMap<Principal, BTreeMap<Cell, Sums>>,
+}
+
+/// An open turn, how often it was begun, and its journal.
+#[derive(Clone)]
+pub(super) struct Journal {
+    pub(super) turn: OpenTurn,
+    pub(super) attempts: TurnAttempts,
+    pub(super) entries: Vec<JournalEntry>,
 }
 
 /// A user, some tags, and a pattern.
@@ -106,6 +118,8 @@ impl Model {
     pub(super) fn remove(&mut self, id: SessionId) -> bool {
         let Some((session, _)) = self.sessions.remove(&id) else { return false };
         self.turns.retain(|(session, _), _| *session != id);
+        self.journals.remove(&id);
+        self.leave(session.account);
         let profile = &session.profile;
         let tags = profile.tags.iter().cloned().collect();
         let own = (profile.user_id.clone(), tags, profile.pattern);
@@ -114,6 +128,15 @@ impl Model {
         let cell = if is_full { (None, BTreeSet::new(), profile.pattern) } else { own };
         *cells.entry(cell).or_default() += Sums::of(&session);
         true
+    }
+
+    fn leave(&mut self, id: Option<AccountId>) {
+        let Some(account) = id.and_then(|id| self.accounts.get_mut(&id)) else { return };
+        account.apply(AccountChange { members: -1, ..AccountChange::default() });
+        let id = account.id;
+        if account.members == 0 {
+            self.accounts.remove(&id);
+        }
     }
 
     /// What `statistics` must answer.

@@ -1,5 +1,6 @@
 //! Playing a history to a store, and comparing what it answers with what it must.
 
+pub(super) mod journal;
 pub(super) mod lists;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::{
     TurnCommit, Write,
 };
 use dormouse_domain::access::AccessKey;
+use dormouse_domain::account::{Account, AccountId};
 use dormouse_domain::agent::{AgentRef, Digest, Visibility};
 use dormouse_domain::event::{Cursor, Event, EventBody, EventSubject};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
@@ -62,7 +64,8 @@ pub(super) async fn take<F: Fixture>(
                 Arc::make_mut(&mut commit.session).head = before.head;
                 commit.snapshot = None;
             }
-            store.commit(Transaction::turn(commit.clone())).await?;
+            let done = journal::closing(model, id, Transaction::turn(commit.clone()));
+            store.commit(done).await?;
             model.turned(commit, whole);
         }
         Step::Update { at, state, context, active, drop_head, labels, cost } => {
@@ -191,7 +194,9 @@ pub(super) async fn take<F: Fixture>(
             let id = model.pick(at);
             let gone =
                 Event::owned(&Principal::local(), id, Timestamp(9), EventBody::SessionDeleted);
-            let deleted = store.commit(Transaction::remove_session(id, vec![gone.clone()])).await;
+            let mut removal = journal::removal(model, id);
+            removal.events.push(gone.clone());
+            let deleted = store.commit(removal).await;
             if model.remove(id) {
                 deleted?;
                 model.log.push(gone);
@@ -260,8 +265,12 @@ pub(super) async fn take<F: Fixture>(
         Step::Tick(at) => {
             let ids: std::collections::BTreeSet<_> = at.iter().map(|at| model.pick(*at)).collect();
             let commits: Vec<TurnCommit> = ids.iter().filter_map(|id| tick(model, *id)).collect();
-            let all = commits.iter().cloned().map(Transaction::turn);
-            store.commit(all.fold(Transaction::default(), Transaction::and)).await?;
+            let mut all = Transaction::default();
+            for commit in &commits {
+                let id = commit.session.id;
+                all = all.and(journal::closing(model, id, Transaction::turn(commit.clone())));
+            }
+            store.commit(all).await?;
             for commit in commits {
                 model.turned(commit, None);
             }
@@ -329,6 +338,12 @@ pub(super) async fn take<F: Fixture>(
             let key = AccessKey { last_used_at: used, ..samples::access_key(number) };
             access_key(store, model, key, revoke).await?;
         }
+        Step::Journal { at, step } => journal::take(store, model, model.pick(at), step).await?,
+        Step::Share { at, with, account } => {
+            let account = Account { id: AccountId(model.pick(with)), ..account };
+            journal::share(store, model, model.pick(at), account).await?;
+        }
+        Step::Spend { at, change } => journal::spend(store, model, model.pick(at), change).await?,
         Step::Reopen { close } => fixture.reopen(close).await?,
     }
     Ok(())
@@ -536,6 +551,7 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
     let all = store.sessions(SessionQuery { limit: 1, ..SessionQuery::default() }).await?;
     assert_eq!(all.total, model.sessions.len());
     compare_keys(store, model).await?;
+    journal::compare_all(store, model).await?;
     lists::compare_statistics(store, model).await?;
     compare_agents(store, model).await
 }

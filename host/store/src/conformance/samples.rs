@@ -1,5 +1,7 @@
 //! Values of every kind, for property tests.
 
+mod journal;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +11,10 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+pub use self::journal::{account, attempts, effect, entry, open_turn, spending};
 use crate::AgentFilter;
 use dormouse_domain::access::{AccessKey, KeyId, Role};
+use dormouse_domain::account::AccountId;
 use dormouse_domain::agent::{
     Agent, AgentOwner, AgentRef, ComponentInfo, Digest, Export, Exports, StartRandomness,
     Statefulness, Visibility,
@@ -193,7 +197,7 @@ pub fn session() -> impl Strategy<Value = Session> {
     });
     let names = (id(), "[p-r]", any::<u64>(), of(id()), of(id()), of(id()), of(before));
     let times = (time(), of(time()), time(), of(time()));
-    let counts = (any::<[u32; 10]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
+    let counts = (any::<[u32; 12]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
     let said = (object(), of(object()), of(time()), of(time()), of(time()), of(failure()));
     (names, state(), profile(), times, counts, said).prop_map(
         |(names, state, profile, times, (counts, failures, tools_used), said)| Session {
@@ -202,7 +206,7 @@ pub fn session() -> impl Strategy<Value = Session> {
             revision: names.2,
             state,
             profile,
-            account: None,
+            account: names.5.map(|id| AccountId(SessionId(id))),
             usage: Usage {
                 turns: counts[0].into(),
                 uncounted: counts[9].into(),
@@ -211,8 +215,8 @@ pub fn session() -> impl Strategy<Value = Session> {
                 input_tokens: counts[3].into(),
                 output_tokens: counts[4].into(),
                 cached_tokens: counts[5].into(),
-                calls: 0,
-                call_bytes: 0,
+                calls: counts[10].into(),
+                call_bytes: if counts[10] > 0 { counts[11].into() } else { 0 },
                 // None of them leave nothing behind.
                 starts: u64::from(counts[6]),
                 start_fuel: if counts[6] > 0 { counts[7].into() } else { 0 },
@@ -347,8 +351,10 @@ fn line() -> impl Strategy<Value = LogLine> {
 
 pub fn turn() -> impl Strategy<Value = TurnRecord> {
     let numbers = (any::<u64>(), any::<u64>(), any::<i64>(), any::<u64>());
-    (id(), id(), numbers, vec(part(), 0..3), outcome(), time(), duration(), vec(line(), 0..3))
-        .prop_map(|(id, session, numbers, input, outcome, started_at, duration, log)| TurnRecord {
+    let calls = (vec(effect(), 0..3), any::<u32>(), of(duration()));
+    let times = (time(), duration());
+    (id(), id(), numbers, vec(part(), 0..3), outcome(), times, vec(line(), 0..3), calls).prop_map(
+        |(id, session, numbers, input, outcome, times, log, calls)| TurnRecord {
             id: TurnId(id),
             session: SessionId(session),
             number: numbers.0,
@@ -361,14 +367,15 @@ pub fn turn() -> impl Strategy<Value = TurnRecord> {
                 .3
                 .is_multiple_of(2)
                 .then_some(StartupCost { fuel: numbers.3, cost: NanoUsd(numbers.2) }),
-            started_at,
-            duration,
+            started_at: times.0,
+            duration: times.1,
             log,
             log_dropped: numbers.3,
-            effects: Vec::new(),
-            attempts: 1,
-            woken_in: None,
-        })
+            effects: calls.0,
+            attempts: calls.1,
+            woken_in: calls.2,
+        },
+    )
 }
 
 pub fn event() -> impl Strategy<Value = Event> {

@@ -17,7 +17,7 @@ pub(super) async fn remove<F: Fixture>(
     beside: Beside,
 ) -> Result<(), StoreError> {
     let store = fixture.store();
-    let removal = store.commit(Transaction::remove_session(id, Vec::new()));
+    let removal = store.commit(play::journal::removal(model, id));
     match beside {
         Beside::Reader => {
             let (removed, found) =

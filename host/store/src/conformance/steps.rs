@@ -7,8 +7,10 @@ use proptest::sample::Index;
 
 use super::samples;
 use crate::{AgentFilter, Between, SessionOrder};
+use dormouse_domain::account::{Account, AccountChange};
 use dormouse_domain::agent::{AgentOwner, Digest};
 use dormouse_domain::id::Principal;
+use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::snapshot::{Chunk, GuestState, ResumeTrial, Snapshot};
@@ -133,9 +135,33 @@ pub(super) enum Step {
         used: i64,
         revoke: bool,
     },
+    Journal {
+        at: Index,
+        step: JournalStep,
+    },
+    /// A session shares an account that is named for another, or for itself.
+    Share {
+        at: Index,
+        with: Index,
+        account: Account,
+    },
+    Spend {
+        at: Index,
+        change: AccountChange,
+    },
     Reopen {
         close: bool,
     },
+}
+
+/// What is done with the journal of a session.
+#[derive(Clone, Debug)]
+pub(super) enum JournalStep {
+    Open(Box<OpenTurn>, TurnAttempts),
+    Attempts(TurnAttempts),
+    /// The next entry, or the last one anew.
+    Entry(Box<JournalEntry>, bool),
+    Close,
 }
 
 /// What is done while a session is removed.
@@ -316,7 +342,22 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(at, owner, key, forget)| Step::Message { at, owner, key, forget }),
         2 => (0..3_u8, 0..9_i64, proptest::bool::weighted(0.3))
             .prop_map(|(number, used, revoke)| Step::Key { number, used, revoke }),
+        6 => (at(), journal_step()).prop_map(|(at, step)| Step::Journal { at, step }),
+        2 => (at(), at(), samples::account())
+            .prop_map(|(at, with, account)| Step::Share { at, with, account }),
+        2 => (at(), samples::spending()).prop_map(|(at, change)| Step::Spend { at, change }),
         1 => any::<bool>().prop_map(|close| Step::Reopen { close }),
+    ]
+}
+
+fn journal_step() -> impl Strategy<Value = JournalStep> {
+    prop_oneof![
+        2 => (samples::open_turn(), samples::attempts())
+            .prop_map(|(turn, attempts)| JournalStep::Open(Box::new(turn), attempts)),
+        1 => samples::attempts().prop_map(JournalStep::Attempts),
+        3 => (samples::entry(), any::<bool>())
+            .prop_map(|(entry, again)| JournalStep::Entry(Box::new(entry), again)),
+        1 => Just(JournalStep::Close),
     ]
 }
 

@@ -60,6 +60,11 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::ForgetsAnEdge,
         Flaw::KeepsRemovedStates,
         Flaw::LosesSleeps,
+        Flaw::LosesEntries,
+        Flaw::LosesAttempts,
+        Flaw::KeepsOpenTurns,
+        Flaw::LosesSpending,
+        Flaw::KeepsMembers,
     ] {
         let found = check(512, || InMemory(InMemory::new().0.with_flaw(flaw)));
         assert!(found.is_err(), "{flaw:?} is not found");

@@ -23,6 +23,7 @@ pub(super) async fn create(
     session.revision = 1;
     session.head = None;
     session.before_upgrade = None;
+    session.account = None;
     (session.usage.turns, session.usage.uncounted) = (0, 0);
     if let Some(agent) = model.agents.first() {
         session.profile.agent = agent.reference.clone();

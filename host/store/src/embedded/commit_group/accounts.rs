@@ -9,11 +9,10 @@ use crate::StoreError;
 use dormouse_domain::account::{Account, AccountChange, AccountId};
 
 impl CommitGroup<'_> {
-    /// Whether there is no account of this id, and nothing is left of one.
+    /// Whether there is no account of this id.
     pub(in super::super) fn expect_new_account(&mut self, id: AccountId) -> Result<(), StoreError> {
         let key = accounts::account(id);
-        let is_free = self.row(&key)?.is_none() && self.row(&keys::aside(&key))?.is_none();
-        if is_free { Ok(()) } else { Err(StoreError::Conflict(id.0)) }
+        if self.row(&key)?.is_none() { Ok(()) } else { Err(StoreError::Conflict(id.0)) }
     }
 
     /// Whether an account can be changed: it is there, or comes with these changes.

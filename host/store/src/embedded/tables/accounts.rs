@@ -2,17 +2,21 @@
 //!
 //! An account is changed by the committer alone, which adds what commits say to what is there.
 
+pub(super) mod check;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use minicbor::{CborLen, Decode, Encode};
 
 use super::super::Embedded;
+use super::super::disk::Disk;
 use super::super::keys::{self, of_session};
 use super::super::upkeep::audit::Audit;
 use super::{Table, malformed};
 use crate::StoreError;
 use crate::codec::{self, CodecError, RecordKind};
 use crate::read::ReadAccounts;
+use crate::upkeep::UpkeepError;
 use dormouse_domain::account::{Account, AccountId, AccountLimits, Amounts};
 use dormouse_domain::id::Principal;
 use dormouse_domain::limits::NanoUsd;
@@ -81,8 +85,28 @@ impl Table for AccountTable {
         Some(format!("account/{}", keys::session_of(ACCOUNT, key)?))
     }
 
-    fn check(&self, _: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
-        decode(key, value).map(drop)
+    /// It is made again of the sessions that name it.
+    fn is_part(&self) -> bool {
+        true
+    }
+
+    fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
+        check::see(audit, &decode(key, value)?);
+        Ok(())
+    }
+
+    fn lose(&self, audit: &mut Audit, key: &[u8]) {
+        if let Some(id) = keys::session_of(ACCOUNT, key) {
+            check::lose(audit, AccountId(id));
+        }
+    }
+
+    fn compare(&self, audit: &mut Audit) {
+        check::compare(audit);
+    }
+
+    fn recount(&self, disk: &Disk) -> Result<(), UpkeepError> {
+        check::recount(disk)
     }
 }
 

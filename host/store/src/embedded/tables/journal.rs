@@ -11,6 +11,8 @@
 //! for which all sessions wait, do not have its bytes. A row that is damaged is set aside, and then nothing of that
 //! journal is read any more: a turn that went on without an entry would pay for it twice.
 
+pub(super) mod check;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -21,11 +23,13 @@ use super::super::keys::{self, of_session};
 use super::super::recovery::Recovery;
 use super::super::session_index::Begun;
 use super::super::upkeep::audit::Audit;
+use super::super::upkeep::repair::Repairer;
 use super::super::{Embedded, EmbeddedShared, OpenError};
 use super::{Table, idempotency, malformed};
 use crate::codec::{self, CodecError, RecordKind};
 use crate::page::Filling;
 use crate::read::ReadJournal;
+use crate::upkeep::UpkeepError;
 use crate::{Bound, Page, StoreError};
 use dormouse_domain::id::SessionId;
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
@@ -245,10 +249,7 @@ impl Table for JournalTable {
         })
     }
 
-    fn session(&self, key: &[u8]) -> Option<SessionId> {
-        keys::session_in(key)
-    }
-
+    /// What is set aside makes the journal unreadable. The session itself is well: so a row belongs to none.
     fn is_missed(&self) -> bool {
         true
     }
@@ -262,18 +263,33 @@ impl Table for JournalTable {
         })
     }
 
-    fn check(&self, _: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
-        match row_of(key) {
-            Some((_, JournalRow::Attempts)) => {
-                codec::decode_attempts(&codec::unseal(RecordKind::Row, key, value)?).map(drop)
-            }
-            Some((_, JournalRow::Entry(_))) => decode_entry(key, value).map(drop),
-            Some((_, JournalRow::Input)) => {
-                codec::decode_input(&codec::unseal(RecordKind::Row, key, value)?).map(drop)
-            }
-            Some((_, JournalRow::Open)) => decode_open(key, value).map(drop),
-            None => Err(malformed("nobody has written this")),
-        }
+    fn check(&self, audit: &mut Audit, key: &[u8], value: &Bytes) -> Result<(), CodecError> {
+        let (id, row) = row_of(key).ok_or_else(|| malformed("nobody has written this"))?;
+        let unsealed = || codec::unseal(RecordKind::Row, key, value);
+        let number = match row {
+            JournalRow::Attempts => codec::decode_attempts(&unsealed()?).map(|_| None)?,
+            JournalRow::Entry(_) => decode_entry(key, value).map(|_| None)?,
+            JournalRow::Input => codec::decode_input(&unsealed()?).map(|_| None)?,
+            JournalRow::Open => Some(decode_open(key, value)?.number),
+        };
+        check::see(audit, id, row, number);
+        Ok(())
+    }
+
+    fn lose(&self, audit: &mut Audit, key: &[u8]) {
+        check::lose(audit, key);
+    }
+
+    fn set_aside(&self, audit: &mut Audit, key: &[u8]) {
+        check::lose(audit, key);
+    }
+
+    fn compare(&self, audit: &mut Audit) {
+        check::compare(audit);
+    }
+
+    fn repair(&self, repairer: &mut Repairer<'_>) -> Result<(), UpkeepError> {
+        check::repair(repairer)
     }
 }
 

@@ -27,7 +27,7 @@ use super::super::upkeep::audit::Audit;
 use super::super::upkeep::repair::Repairer;
 use super::events::EventRanges;
 use super::turns::{self, Turns};
-use super::{Table, agents, malformed};
+use super::{Table, accounts, agents, journal, malformed};
 use crate::StoreError;
 use crate::codec::{self, CodecError, RecordKind};
 use crate::label::Grouping;
@@ -214,6 +214,8 @@ impl Table for SessionTable {
         seen.rows.remove(&id);
         let holders = seen.holders.remove(&id).unwrap_or_default();
         agents::refer(audit, Some(id), key, &record.profile.agent);
+        journal::check::has_session(audit, id, record.usage.last_turn());
+        accounts::check::has_session(audit, &record);
         if !audit.is_exact() {
             return Ok(());
         }
@@ -227,11 +229,14 @@ impl Table for SessionTable {
 
     /// Told once is enough.
     fn lose(&self, audit: &mut Audit, key: &[u8]) {
-        audit.seen::<Seen>().aside.extend(keys::session_in(key));
+        self.set_aside(audit, key);
     }
 
     fn set_aside(&self, audit: &mut Audit, key: &[u8]) {
-        audit.seen::<Seen>().aside.extend(keys::session_in(key));
+        if let Some(id) = keys::session_in(key) {
+            audit.seen::<Seen>().aside.insert(id);
+            journal::check::has_remains(audit, id);
+        }
     }
 
     /// What is left in rows belongs to no session.
@@ -286,6 +291,7 @@ impl Table for GoneTable {
             let seen = audit.seen::<Seen>();
             seen.rows.remove(&id);
             seen.holders.remove(&id);
+            journal::check::has_remains(audit, id);
         }
         Ok(())
     }

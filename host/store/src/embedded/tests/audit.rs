@@ -105,6 +105,10 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
     assert_eq!(unreadable, damaged, "snapshots that do not decode");
     census.snapshots = rows.len();
     census.remains += all(b"x").len();
+    for (key, _) in all(b"j") {
+        let id = keys::session_in(&key).expect("it is of a session");
+        census.remains += usize::from(shared.index().known(id).is_none());
+    }
     assert_eq!(rows, kept, "a session names the snapshots that it has");
     let holders: BTreeSet<_> = all(b"h").into_iter().map(|(key, _)| key.to_vec()).collect();
     let expected = rows.iter().map(|(_, snapshot)| keys::holder(*snapshot).to_vec()).collect();

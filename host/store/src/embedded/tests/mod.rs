@@ -2,12 +2,14 @@
 
 pub(super) mod faults;
 
+mod accounts;
 mod agents;
 mod audit;
 mod conformance;
 mod damage;
 mod durability;
 mod history;
+mod journal;
 mod labels;
 mod large;
 mod lists;

@@ -116,3 +116,22 @@ async fn has_counted(store: &Embedded) {
     assert_eq!(hybrid.removed.of_status(Status::Completed), 20);
     assert_eq!((hybrid.removed.cost, hybrid.removed.tokens), (NanoUsd(220), 60));
 }
+
+#[tokio::test]
+async fn what_models_read_from_their_caches_counts_also_after_a_start_and_a_removal() {
+    let root = tempfile::tempdir().expect("there is room");
+    let store = open(root.path());
+    let mut first = served(1, "ann");
+    first.usage.input_tokens = 20;
+    first.usage.cached_tokens = 300;
+    create(&store, &first).await;
+    store.close().await.expect("it closes");
+    let query = || StatisticsQuery::of(Principal("ann".to_owned()));
+    let store = open(root.path());
+    let live = store.statistics(query()).await.expect("it adds up").total().live;
+    assert_eq!(live.tokens, 323);
+    remove(&store, &first).await;
+    store.close().await.expect("it closes");
+    let store = open(root.path());
+    assert_eq!(removed(&store, query()).await.tokens, 323);
+}

@@ -1,0 +1,196 @@
+//! Journals, accounts, and lines of the ledger.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+
+use super::{duration, id, part, time};
+use dormouse_domain::account::{Account, AccountChange, AccountId, AccountLimits, Amounts};
+use dormouse_domain::agent::Digest;
+use dormouse_domain::effect::{EffectAnswer, EffectClass, EffectKind};
+use dormouse_domain::id::{Principal, SessionId, TurnId};
+use dormouse_domain::journal::{
+    Bill, EffectFailure, EffectOutcome, EffectRecord, JournalEntry, OpenTurn, Provenance, Readings,
+    TurnAttempts,
+};
+use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::model::{
+    ModelAnswer, ModelContent, ModelError, StopReason, Thinking, TokenUsage, ToolCall, ToolResult,
+};
+use dormouse_domain::turn::{IdempotencyKey, Sender};
+
+fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    ".{0,12}"
+}
+
+fn tokens() -> impl Strategy<Value = TokenUsage> {
+    any::<[u32; 5]>().prop_map(|numbers| {
+        let [input, output, cache_read, cache_write, cache_write_long] = numbers.map(u64::from);
+        TokenUsage { input, output, cache_read, cache_write, cache_write_long }
+    })
+}
+
+pub fn effect() -> impl Strategy<Value = EffectRecord> {
+    let bill =
+        proptest::sample::select(vec![Bill::Exact, Bill::Estimated, Bill::Unknown, Bill::Free]);
+    let failure = proptest::sample::select(EffectFailure::ALL.as_slice());
+    let outcome = prop_oneof![
+        Just(EffectOutcome::Begun),
+        Just(EffectOutcome::Answered),
+        failure.prop_map(EffectOutcome::Failed),
+        Just(EffectOutcome::Unknown),
+    ];
+    let provenance = prop_oneof![Just(Provenance::Live), Just(Provenance::Replayed)];
+    let spent = (of(tokens()), any::<i64>().prop_map(NanoUsd), bill, any::<[u64; 3]>());
+    (any::<[u32; 3]>(), provenance, (text(), text()), (time(), duration()), spent, outcome)
+        .prop_map(|(numbers, provenance, (provider, model), times, spent, outcome)| EffectRecord {
+            seq: numbers[0],
+            attempt: numbers[1],
+            turn_attempt: numbers[2],
+            provenance,
+            kind: EffectKind::Model,
+            provider,
+            model,
+            begun_at: times.0,
+            duration: times.1,
+            fuel: spent.3[0],
+            tokens: spent.0.unwrap_or_default(),
+            cost: spent.1,
+            bill: spent.2,
+            outcome,
+            sent: spent.3[1],
+            received: spent.3[2],
+        })
+}
+
+fn content() -> impl Strategy<Value = ModelContent> {
+    prop_oneof![
+        text().prop_map(ModelContent::Text),
+        ("[a-z]{1,5}", vec(any::<u8>(), 0..40))
+            .prop_map(|(media_type, data)| ModelContent::Image { media_type, data }),
+        (text(), text(), text()).prop_map(|(id, name, arguments)| ModelContent::ToolCall(
+            ToolCall { id, name, arguments }
+        )),
+        (text(), text(), any::<bool>()).prop_map(|(call, content, is_error)| {
+            ModelContent::ToolResult(ToolResult { call, content, is_error })
+        }),
+        (text(), text()).prop_map(|(text, block)| ModelContent::Thinking(Thinking { text, block })),
+    ]
+}
+
+fn answer() -> impl Strategy<Value = EffectAnswer> {
+    let stop = proptest::sample::select(vec![
+        StopReason::End,
+        StopReason::ToolUse,
+        StopReason::MaxTokens,
+        StopReason::StopSequence,
+        StopReason::Pause,
+        StopReason::Refusal,
+    ]);
+    let answered = (vec(content(), 0..4), stop, of(tokens()), text())
+        .prop_map(|(content, stop, usage, model)| ModelAnswer { content, stop, usage, model });
+    let wait = || of((0..100_000_u64).prop_map(Duration::from_millis));
+    let failed = prop_oneof![
+        wait().prop_map(|retry_after| ModelError::RateLimited { retry_after }),
+        wait().prop_map(|retry_after| ModelError::Overloaded { retry_after }),
+        text().prop_map(ModelError::Invalid),
+        text().prop_map(ModelError::ContextTooLong),
+        text().prop_map(ModelError::BudgetExceeded),
+        text().prop_map(ModelError::NotAllowed),
+        text().prop_map(ModelError::Unavailable),
+        text().prop_map(|partial| ModelError::Interrupted { partial }),
+        Just(ModelError::UnknownOutcome),
+    ];
+    prop_oneof![
+        3 => answered.prop_map(Ok),
+        1 => failed.prop_map(Err),
+    ]
+    .prop_map(EffectAnswer::Model)
+}
+
+pub fn entry() -> impl Strategy<Value = JournalEntry> {
+    let readings = (vec(any::<i64>(), 0..4), vec(any::<u64>(), 0..4))
+        .prop_map(|(wall, monotonic)| Readings { wall, monotonic });
+    let numbers = (any::<u32>(), any::<u64>());
+    (numbers, digest(), readings, of(any::<[u8; 16]>()), vec(effect(), 0..3), of(answer()))
+        .prop_map(|((seq, fuel), request, readings, salt, calls, answer)| JournalEntry {
+            seq,
+            kind: EffectKind::Model,
+            request,
+            class: EffectClass::Paid,
+            readings,
+            salt,
+            fuel,
+            calls,
+            answer,
+        })
+}
+
+pub fn open_turn() -> impl Strategy<Value = OpenTurn> {
+    let key = ("[p-r]", text()).prop_map(|(owner, key)| {
+        let owner = Principal(owner);
+        IdempotencyKey { owner, key }
+    });
+    let said = (vec(part(), 0..3), of((key, digest())));
+    ((id(), id()), digest(), said, (time(), time()), any::<[u64; 4]>()).prop_map(
+        |((session, turn), agent, (input, key), (started_at, deadline), numbers)| OpenTurn {
+            session: SessionId(session),
+            turn: TurnId(turn),
+            number: numbers[0],
+            revision: numbers[1],
+            agent,
+            sender: Sender::User,
+            input,
+            key,
+            started_at,
+            deadline,
+            fuel: numbers[2],
+            monotonic_ns: numbers[3],
+        },
+    )
+}
+
+pub fn attempts() -> impl Strategy<Value = TurnAttempts> {
+    any::<[u32; 3]>().prop_map(|[all, since_answer, answered]| TurnAttempts {
+        all,
+        since_answer,
+        answered,
+    })
+}
+
+fn amounts() -> impl Strategy<Value = Amounts> {
+    (0..1_000_000_i64, 0..1_000_000_u64)
+        .prop_map(|(money, fuel)| Amounts { money: NanoUsd(money), fuel })
+}
+
+fn account_limits() -> impl Strategy<Value = AccountLimits> {
+    (of(any::<i64>()), of(any::<u64>()))
+        .prop_map(|(money, fuel)| AccountLimits { money: money.map(NanoUsd), fuel })
+}
+
+pub fn account() -> impl Strategy<Value = Account> {
+    (id(), "[p-r]", account_limits(), amounts(), 1..5_u64).prop_map(
+        |(id, owner, limits, spent, members)| Account {
+            id: AccountId(SessionId(id)),
+            owner: Principal(owner),
+            limits,
+            spent,
+            members,
+        },
+    )
+}
+
+/// A change that leaves the members as they are.
+pub fn spending() -> impl Strategy<Value = AccountChange> {
+    (amounts(), of(account_limits())).prop_map(|(spent, limits)| AccountChange {
+        spent,
+        members: 0,
+        limits,
+    })
+}

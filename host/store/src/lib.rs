@@ -1,4 +1,5 @@
-//! Where everything durable lies: sessions, turns, snapshots, agents and the log of events.
+//! Where everything durable lies: sessions, turns with the journals of those that are open, snapshots, accounts,
+//! agents and the log of events.
 //!
 //! [`Store`] says what the host needs, in the terms of the domain, so that another database can
 //! stand behind it: [`Transaction`] is all that can be written, [`read`] what can be read, by concern.

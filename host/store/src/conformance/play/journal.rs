@@ -1,5 +1,7 @@
 //! Open turns with their journals, and accounts.
 
+use std::collections::btree_map::Entry;
+
 use super::super::examples::{most, next};
 use super::super::model::{Journal, Model};
 use super::super::steps::JournalStep;
@@ -49,11 +51,16 @@ async fn open(
     let opened = store.commit(noted).await;
     if !model.sessions.contains_key(&id) {
         assert!(matches!(opened, Err(StoreError::NotFound(told)) if told == id));
-    } else if model.journals.contains_key(&id) {
-        assert!(matches!(opened, Err(StoreError::Conflict(told)) if told == id));
-    } else {
-        opened?;
-        model.journals.insert(id, Journal { turn, attempts, entries: Vec::new() });
+        return Ok(());
+    }
+    match model.journals.entry(id) {
+        Entry::Occupied(_) => {
+            assert!(matches!(opened, Err(StoreError::Conflict(told)) if told == id));
+        }
+        Entry::Vacant(place) => {
+            opened?;
+            place.insert(Journal { turn, attempts, entries: Vec::new() });
+        }
     }
     Ok(())
 }

@@ -138,6 +138,7 @@ async fn large_inputs_and_answers_are_staged_and_go_with_their_turn() {
     assert_eq!((seqs(&page.entries), page.next), (vec![1], Some(1)), "a page ends with its bytes");
     // What is large takes the place of what was, in the same group and in the same transaction too.
     let twice = Transaction::journal(first.id, entry(3, Some(10)))
+        .and(Transaction::journal(first.id, entry(4, None)))
         .and(Transaction::journal(first.id, entry(4, Some(LARGE))));
     commit(&store, twice).await;
     let page = store.journal(first.id, 2, most(9)).await.expect("it reads");

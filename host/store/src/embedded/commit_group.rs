@@ -47,15 +47,15 @@ use dormouse_domain::agent::AgentRef;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::residence::Residence;
 
-/// A group takes no more commits when the sessions in it that have been loaded take more than this, in
-/// bytes. The smallest slot of the log has twice as much, for what the commits bring and for the session
+/// A group takes no more commits when the sessions in it that have been loaded, and the journals that it removes,
+/// take more than this, in bytes. The smallest slot of the log has twice as much, for what the commits bring and for the session
 /// that was loaded last.
 const LARGE: usize = 8 << 20;
 
 /// The group.
 pub(super) struct CommitGroup<'a> {
     shared: &'a EmbeddedShared,
-    /// What the sessions take that have been loaded, in bytes.
+    /// What the sessions take that have been loaded, and the keys of journals that are removed, in bytes.
     loaded: usize,
     /// Only what has been staged; all else is put in at the end.
     batch: Batch,
@@ -253,7 +253,8 @@ impl<'a> CommitGroup<'a> {
     /// that was all.
     pub(super) fn purge(&mut self, id: SessionId, limit: usize) -> Result<bool, StoreError> {
         let mut left = limit;
-        for entry in self.shared.disk.walk(&keys::rows(id), ReadExtent::Front) {
+        let prefixes = [keys::rows(id), tables::journal::rows(id)];
+        for entry in prefixes.iter().flat_map(|it| self.shared.disk.walk(it, ReadExtent::Front)) {
             if left == 0 {
                 return Ok(false);
             }
@@ -266,10 +267,8 @@ impl<'a> CommitGroup<'a> {
                 left -= 1;
             }
         }
-        let journal = tables::journal::rows(id);
-        let aside = [keys::aside(&keys::rows(id)), keys::aside(&journal)];
-        for prefix in [&journal[..], &aside[0], &aside[1]] {
-            for entry in self.shared.disk.walk(prefix, ReadExtent::Front) {
+        for prefix in prefixes {
+            for entry in self.shared.disk.walk(&keys::aside(&prefix), ReadExtent::Front) {
                 self.rows.remove(entry?.0);
             }
         }

@@ -11,6 +11,9 @@ use super::CommitGroup;
 use crate::StoreError;
 use dormouse_domain::id::SessionId;
 
+/// What the removal of a row takes, in bytes, about.
+const KEY: usize = 64;
+
 /// What a group makes of journals.
 #[derive(Default)]
 pub(super) struct Journals {
@@ -85,7 +88,10 @@ impl CommitGroup<'_> {
             for prefix in [prefix.to_vec(), keys::aside(&prefix)] {
                 for entry in self.shared.disk.walk(&prefix, ReadExtent::Front) {
                     match entry {
-                        Ok((key, _)) => self.rows.remove(key),
+                        Ok((key, _)) => {
+                            self.loaded += KEY;
+                            self.rows.remove(key);
+                        }
                         Err(error) => {
                             tracing::error!(session = %id, %error, "a journal is not removed");
                             break;

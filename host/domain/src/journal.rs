@@ -186,6 +186,8 @@ pub enum EffectFailure {
     Overloaded,
     /// [`ModelError::Invalid`](crate::model::ModelError::Invalid)
     Invalid,
+    /// [`ModelError::Refused`](crate::model::ModelError::Refused)
+    Refused,
     /// [`ModelError::ContextTooLong`](crate::model::ModelError::ContextTooLong)
     ContextTooLong,
     /// [`ModelError::BudgetExceeded`](crate::model::ModelError::BudgetExceeded)
@@ -202,10 +204,11 @@ pub enum EffectFailure {
 
 impl EffectFailure {
     /// All of them.
-    pub const ALL: [EffectFailure; 9] = [
+    pub const ALL: [EffectFailure; 10] = [
         EffectFailure::RateLimited,
         EffectFailure::Overloaded,
         EffectFailure::Invalid,
+        EffectFailure::Refused,
         EffectFailure::ContextTooLong,
         EffectFailure::BudgetExceeded,
         EffectFailure::NotAllowed,
@@ -221,6 +224,7 @@ impl EffectFailure {
             EffectFailure::RateLimited => "rate_limited",
             EffectFailure::Overloaded => "overloaded",
             EffectFailure::Invalid => "invalid",
+            EffectFailure::Refused => "refused",
             EffectFailure::ContextTooLong => "context_too_long",
             EffectFailure::BudgetExceeded => "budget_exceeded",
             EffectFailure::NotAllowed => "not_allowed",

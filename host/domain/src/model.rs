@@ -229,6 +229,9 @@ pub enum ModelError {
     /// The request is wrong. The text says what to change.
     #[error("{0}")]
     Invalid(String),
+    /// The provider does not take the request, by its rules of use. The text is the provider's.
+    #[error("the provider does not take the request: {0}")]
+    Refused(String),
     /// The conversation is longer than the model takes.
     #[error("the conversation is longer than the model takes: {0}")]
     ContextTooLong(String),
@@ -260,6 +263,7 @@ impl ModelError {
             ModelError::RateLimited { .. } => EffectFailure::RateLimited,
             ModelError::Overloaded { .. } => EffectFailure::Overloaded,
             ModelError::Invalid(_) => EffectFailure::Invalid,
+            ModelError::Refused(_) => EffectFailure::Refused,
             ModelError::ContextTooLong(_) => EffectFailure::ContextTooLong,
             ModelError::BudgetExceeded(_) => EffectFailure::BudgetExceeded,
             ModelError::NotAllowed(_) => EffectFailure::NotAllowed,

@@ -72,6 +72,9 @@ fn refused(refusal: &Refusal) -> ModelError {
     if code == "insufficient_quota" || kind == "insufficient_quota" {
         return ModelError::NotAllowed(message);
     }
+    if matches!(code.as_str(), "content_filter" | "content_policy_violation") {
+        return ModelError::Refused(message);
+    }
     match status.as_u16() {
         429 => ModelError::RateLimited { retry_after },
         503 | 529 => ModelError::Overloaded { retry_after },

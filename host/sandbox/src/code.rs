@@ -86,7 +86,7 @@ impl Code {
             Fault::FuelExhausted => Fault::StartTooLong { limit: MAX_START },
             fault => fault,
         })?;
-        let start_fuel = fuel::used(&store, MAX_START);
+        let start_fuel = fuel::used(&store);
         store.data_mut().enter_session();
         metrics::histogram!("dormouse_instantiate_seconds")
             .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());

@@ -7,6 +7,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
 use super::memory::Limiter;
+use dormouse_domain::effect::EffectError;
 
 /// The most of a message that is kept, in bytes.
 const MAX_MESSAGE: usize = 1024;
@@ -70,6 +71,9 @@ pub enum Fault {
     /// All instances are taken. Trying later may help.
     #[error("the host runs as many agents as it can; try again later")]
     Busy,
+    /// It asked the outside world for something, and its call ends with that.
+    #[error(transparent)]
+    Effect(EffectError),
     /// Anything else that is not the agent's fault.
     #[error("{0}")]
     Host(String),
@@ -101,6 +105,9 @@ impl Fault {
         }
         if matches!(error.downcast_ref::<Trap>(), Some(Trap::OutOfFuel)) {
             return Fault::FuelExhausted;
+        }
+        if let Some(effect) = error.downcast_ref::<EffectError>() {
+            return Fault::Effect(effect.clone());
         }
         if let Some(denied) = memory.fault() {
             return denied;

@@ -29,14 +29,35 @@ pub(super) fn configure(store: &mut Store<Guest>) -> wasmtime::Result<()> {
 /// Give the guest this much fuel, and a fresh tick of time before it has to yield.
 pub(super) fn fill(store: &mut Store<Guest>, fuel: u64) -> wasmtime::Result<()> {
     store.set_epoch_deadline(1);
+    store.data_mut().given_fuel = fuel;
     let fuel = fuel.saturating_add(SPARE);
     store.data_mut().pace.begin(fuel);
     store.set_fuel(fuel)
 }
 
 /// How much the guest has used of what it was given: never more than that.
-pub(super) fn used(store: &Store<Guest>, given: u64) -> u64 {
-    given.saturating_sub(left(store).saturating_sub(SPARE))
+pub(super) fn used(store: &Store<Guest>) -> u64 {
+    store.data().given_fuel.saturating_sub(left(store).saturating_sub(SPARE))
+}
+
+/// The same in the middle of a call.
+pub(super) fn used_so_far(store: &StoreContextMut<'_, Guest>) -> wasmtime::Result<u64> {
+    let left = store.get_fuel()?.saturating_sub(SPARE);
+    Ok(store.data().given_fuel.saturating_sub(left))
+}
+
+/// From here on the guest may use this much at most. What it may not use any more it has not used.
+pub(super) fn lower(
+    store: &mut StoreContextMut<'_, Guest>,
+    at_most: u64,
+) -> wasmtime::Result<()> {
+    let left = store.get_fuel()?;
+    let lowered = left.min(at_most.saturating_add(SPARE));
+    store.set_fuel(lowered)?;
+    let guest = store.data_mut();
+    guest.given_fuel -= left - lowered;
+    guest.pace.forgo(left - lowered);
+    Ok(())
 }
 
 /// Whether the guest has used more than it was given.
@@ -84,6 +105,11 @@ pub(super) struct Pace {
 impl Pace {
     fn begin(&mut self, fuel: u64) {
         *self = Pace { left: fuel, used: 0 };
+    }
+
+    /// This much fuel is gone, and nobody has used it.
+    fn forgo(&mut self, fuel: u64) {
+        self.left = self.left.saturating_sub(fuel);
     }
 
     /// A charge has taken the fuel from `left` to `rest`. Whether it is the turn of others.

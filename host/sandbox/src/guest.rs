@@ -14,9 +14,10 @@ use super::imports::wasi::{
 };
 use super::instance::Grant;
 use super::memory::Limiter;
-use super::world::{SessionView, World};
+use super::world::{EffectFuture, SessionView, SoFar, World};
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::Account;
+use dormouse_domain::effect::Effect;
 use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{Delta, Part};
@@ -34,6 +35,8 @@ pub(super) struct Guest {
     pub(super) log: SharedLog,
     /// When it makes room for others.
     pub(super) pace: Pace,
+    /// The fuel that it may use in the call that runs, or could in the one that ran last.
+    pub(super) given_fuel: u64,
     /// What belongs to the call that runs. `None` while the guest starts, restores or rests.
     turn: Option<CallContext>,
     wasi: WasiCtx,
@@ -74,6 +77,11 @@ impl CallContext {
     /// Replace the checkpoint of the session.
     pub(super) fn set_checkpoint(&mut self, checkpoint: JsonObject) {
         self.world.set_checkpoint(checkpoint);
+    }
+
+    /// Ask the outside world for something.
+    pub(super) fn effect(&mut self, effect: Effect, so_far: SoFar) -> EffectFuture<'_> {
+        self.world.effect(effect, so_far)
     }
 
     /// Stream a piece that was counted.
@@ -133,6 +141,7 @@ impl Guest {
             start_random,
             log,
             pace: Pace::default(),
+            given_fuel: 0,
             turn: None,
             resources,
         }
@@ -153,9 +162,20 @@ impl Guest {
     }
 
     /// A turn of the guest begins, in this world.
-    pub(super) fn begin_turn(&mut self, turn: u64, attempt: u32, world: Box<dyn World>) {
-        self.random.enter(Occasion { turn, attempt, moment: Moment::Turn, segment: 0 });
+    pub(super) fn begin_turn(&mut self, turn: u64, attempt: u32, mut world: Box<dyn World>) {
+        let occasion = Occasion { turn, attempt, moment: Moment::Turn, segment: 0 };
+        self.random.enter(occasion, world.salt());
         self.turn = Some(CallContext { world, streamed: Streamed::default(), printed: None });
+    }
+
+    /// An effect is answered: random bytes are of the next segment of the turn.
+    ///
+    /// # Errors
+    /// A trap, where no turn runs.
+    pub(super) fn enter_next_segment(&mut self) -> wasmtime::Result<()> {
+        let salt = self.turn()?.world.salt();
+        self.random.enter_next_segment(salt);
+        Ok(())
     }
 
     /// The turn of the guest is over, or given up. Answers with its world, where a turn was begun.

@@ -14,7 +14,7 @@ use dormouse_domain::turn::{MAX_REPLY_BYTES, Part, Sender};
 
 /// JSON of a reply that is checked where the guest runs, in bytes.
 const SMALL_REPLY: usize = 64 << 10;
-/// The longest media type that a reply may have.
+/// The longest media type that anything may have.
 const MAX_MEDIA_TYPE: usize = 255;
 
 /// Call the agent, and take its reply as far as it is one.
@@ -134,16 +134,15 @@ fn check(part: &Part) -> Result<(), String> {
         Part::Json(text) => {
             json::check(text).map_err(|error| format!("it is no JSON document: {error}"))
         }
-        Part::Blob { media_type, .. } => {
-            // It becomes a header of an answer one day.
-            let plain = media_type.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-            if plain && media_type.contains('/') && media_type.len() <= MAX_MEDIA_TYPE {
-                Ok(())
-            } else {
-                Err("its media type is none, such as `image/png` is".to_owned())
-            }
-        }
+        Part::Blob { media_type, .. } if is_media_type(media_type) => Ok(()),
+        Part::Blob { .. } => Err("its media type is none, such as `image/png` is".to_owned()),
     }
+}
+
+/// Whether this may be the media type of something. It becomes a header one day.
+pub(super) fn is_media_type(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    plain && text.contains('/') && text.len() <= MAX_MEDIA_TYPE
 }
 
 #[cfg(test)]

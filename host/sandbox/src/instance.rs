@@ -49,8 +49,6 @@ pub struct Instance {
     entry: EntryPoint,
     keeper: Keeper,
     shared: Arc<SandboxShared>,
-    /// The fuel that the guest was given for the call that runs, or ran last.
-    given: u64,
     /// A call was begun, and has not ended well.
     poisoned: bool,
     /// The state that the agent itself has saved in its last call.
@@ -69,14 +67,16 @@ impl std::fmt::Debug for Instance {
 
 impl Instance {
     pub(super) fn new(
-        store: Store<Guest>,
+        mut store: Store<Guest>,
         entry: EntryPoint,
         keeper: Keeper,
         shared: Arc<SandboxShared>,
         start_fuel: u64,
     ) -> Instance {
-        let (given, poisoned, own, start_is_due) = (0, false, None, true);
-        Instance { store, entry, keeper, shared, given, poisoned, own, start_fuel, start_is_due }
+        // The start was no call.
+        store.data_mut().given_fuel = 0;
+        let (poisoned, own, start_is_due) = (false, None, true);
+        Instance { store, entry, keeper, shared, poisoned, own, start_fuel, start_is_due }
     }
 
     /// The fuel that the guest used to start: before any call, and in none.
@@ -116,7 +116,7 @@ impl Instance {
             .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
         // What it wrote while it started, it has written before.
         let _ = self.store.data_mut().log.lock().take();
-        Ok(fuel::used(&self.store, self.given))
+        Ok(fuel::used(&self.store))
     }
 
     /// Whether this instance, which has not been called yet, started as the first of its agent did.
@@ -147,7 +147,7 @@ impl Instance {
         if std::mem::replace(&mut self.poisoned, true) {
             return Err(Fault::Host("the instance was saved after a fault".to_owned()));
         }
-        self.given = 0;
+        self.store.data_mut().given_fuel = 0;
         let shared = self.shared.clone();
         let begun = shared.clock.monotonic();
         let span = tracing::debug_span!("save");
@@ -314,7 +314,7 @@ impl Instance {
 
     /// Begin a call. Until it has ended well the instance counts as poisoned.
     fn begin(&mut self, fuel: u64) -> Result<(), Fault> {
-        self.given = 0;
+        self.store.data_mut().given_fuel = 0;
         if std::mem::replace(&mut self.poisoned, true) {
             return Err(Fault::Host("the instance was called again after a fault".to_owned()));
         }
@@ -323,7 +323,6 @@ impl Instance {
         memory.keep(0);
         memory.wake()?;
         fuel::fill(&mut self.store, fuel).map_err(|error| Fault::Host(format!("{error:#}")))?;
-        self.given = fuel;
         Ok(())
     }
 
@@ -347,9 +346,9 @@ impl Instance {
 
     /// The call that was begun is over.
     fn end(&mut self) -> (CallTrace, Option<Box<dyn World>>) {
-        let fuel = fuel::used(&self.store, self.given);
+        let fuel = fuel::used(&self.store);
         // Whatever is asked of it later, this call is told of once.
-        self.given = 0;
+        self.store.data_mut().given_fuel = 0;
         let (log, log_dropped) = self.store.data_mut().log.lock().take();
         (CallTrace { fuel, log, log_dropped }, self.store.data_mut().end_turn())
     }

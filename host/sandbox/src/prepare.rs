@@ -32,6 +32,7 @@ use super::refusal::Refusal;
 use super::snapshot::Unpinned;
 use super::{Inner, Prepared};
 use dormouse_domain::agent::{Digest, StartRandomness};
+use dormouse_domain::effect::EffectError;
 use dormouse_domain::time::Timestamp;
 
 /// Where the code of a component may come from.
@@ -203,10 +204,11 @@ fn trial(inner: &Inner, number: u8) -> Grant {
 fn unstarted(fault: Fault) -> Refusal {
     match fault {
         Fault::Busy | Fault::HostOutOfMemory { .. } => Refusal::Busy,
-        Fault::Host(error) => Refusal::Host(error),
+        Fault::Host(error) | Fault::Effect(EffectError::Host(error)) => Refusal::Host(error),
         Fault::StartTooLong { limit } => Refusal::StartTooLong { limit },
         Fault::Failed(_)
         | Fault::Trapped(_)
+        | Fault::Effect(_)
         | Fault::FuelExhausted
         | Fault::MemoryExceeded { .. }
         | Fault::ReplyTooLarge { .. }

@@ -11,6 +11,7 @@ use std::any::Any;
 use std::pin::pin;
 
 use crate::turn::admission::TurnGrant;
+use dormouse_domain::effect::EffectError;
 use dormouse_domain::limits::Limit;
 use dormouse_domain::session::Durability;
 use dormouse_domain::snapshot::GuestState;
@@ -245,6 +246,9 @@ pub(crate) fn failure(fault: Fault, grant: TurnGrant, memory: u64) -> Failure {
         },
         Fault::StartTooLong { .. } => FailureCode::FuelExhausted,
         Fault::MemoryExceeded { .. } | Fault::HostOutOfMemory { .. } => FailureCode::MemoryExceeded,
+        Fault::Effect(EffectError::Diverged(_)) => FailureCode::ReplayDiverged,
+        Fault::Effect(EffectError::TooMany(_) | EffectError::NoWorld) => FailureCode::AgentFailed,
+        Fault::Effect(EffectError::Host(_)) => FailureCode::HostFault,
         Fault::Busy | Fault::Host(_) | Fault::SnapshotUnusable(_) | Fault::SnapshotDamaged(_) => {
             FailureCode::HostFault
         }

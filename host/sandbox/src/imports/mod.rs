@@ -1,7 +1,7 @@
 //! The interfaces that a guest may import, one a file.
 //!
 //! Invariants: an import answers from values and from the world of the call, and waits for nothing but
-//! time; it reaches the world through [`Guest`] alone, in a call; it is paid for before it works, by what
+//! time and, where it asks for an [`effect`], the world; it reaches the world through [`Guest`] alone, in a call; it is paid for before it works, by what
 //! it carries, and refuses what is too large before it reads it; it works in pieces of a millisecond at
 //! most, and makes room for others between them; what a guest hands in is bounded before it is kept, and
 //! what is kept is charged to the budget of the guest's memory; no import reaches a file, a variable or a
@@ -13,8 +13,10 @@
 //! A function whose effect takes time borrows the world while it waits. Meanwhile it holds nothing of the
 //! host but the instance, whose memory can rest; a call that is dropped leaves the world in the instance.
 
+mod effect;
 mod interface;
 pub(super) mod log;
+mod model;
 pub(super) mod output;
 pub(super) mod price;
 pub(super) mod session;
@@ -29,16 +31,21 @@ use super::guest::Guest;
 use interface::Interface;
 
 /// Interfaces of our own, by name.
-const OWN: [&str; 3] =
-    ["dormouse:agent/session@0.1.0", "dormouse:agent/output@0.1.0", "dormouse:agent/log@0.1.0"];
+const OWN: [&str; 4] = [
+    "dormouse:agent/session@0.1.0",
+    "dormouse:agent/output@0.1.0",
+    "dormouse:agent/log@0.1.0",
+    "dormouse:agent/model@0.1.0",
+];
 
 /// A linker with everything that a guest may import.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    let [session, output, log] = OWN;
+    let [session, output, log, model] = OWN;
     session::link(&mut Interface::new(&mut linker, session)?)?;
     output::link(&mut Interface::new(&mut linker, output)?)?;
     log::link(&mut Interface::new(&mut linker, log)?)?;
+    model::link(&mut Interface::new(&mut linker, model)?)?;
     wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }

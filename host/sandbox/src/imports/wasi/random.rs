@@ -5,6 +5,9 @@
 //! first byte is asked for: so neither a turn that is run again nor one after a rewind draws what another
 //! has drawn, whatever came of that. No snapshot knows how far a stream has been read.
 //!
+//! A turn that is run again after the end of the host has to draw what it drew: then the salts are given, each
+//! to the segment that was begun with it. An effect that is answered ends a segment.
+//!
 //! With a clock that is turned by hand the salt follows from the session, the turn and the attempt: two
 //! hosts that do the same draw the same.
 //!
@@ -18,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand_core::TryRng;
 
 use dormouse_base::clock::Clock;
+use dormouse_domain::journal::Salt;
 
 /// Bytes that are computed at once.
 const BLOCK: usize = 64;
@@ -59,10 +63,12 @@ struct Draw {
 
 enum Source {
     SameForAll,
-    Session { seed: [u8; 32], clock: Clock, occasion: Occasion },
+    Session { seed: [u8; 32], clock: Clock, occasion: Occasion, given: Option<Salt> },
 }
 
 struct Stream {
+    /// What it is drawn with. `None`: the same for all.
+    salt: Option<Salt>,
     key: blake3::Hasher,
     bytes: blake3::OutputReader,
     block: [u8; BLOCK],
@@ -73,7 +79,7 @@ struct Stream {
 impl RandomStream {
     /// For a session with this seed.
     pub(crate) fn of_session(seed: [u8; 32], clock: Clock, occasion: Occasion) -> RandomStream {
-        RandomStream::from(Source::Session { seed, clock, occasion })
+        RandomStream::from(Source::Session { seed, clock, occasion, given: None })
     }
 
     /// The one that all instances of an agent start with, each from its beginning.
@@ -85,13 +91,28 @@ impl RandomStream {
         RandomStream(Arc::new(Mutex::new(Draw { source, stream: None })))
     }
 
-    /// What is drawn from now on is for this.
-    pub(crate) fn enter(&self, now: Occasion) {
+    /// What is drawn from now on is for this, and drawn with this salt. `None`: with a new one.
+    pub(crate) fn enter(&self, now: Occasion, salt: Option<Salt>) {
         let mut draw = self.lock();
         draw.stream = None;
-        if let Source::Session { occasion, .. } = &mut draw.source {
-            *occasion = now;
+        if let Source::Session { occasion, given, .. } = &mut draw.source {
+            (*occasion, *given) = (now, salt);
         }
+    }
+
+    /// What is drawn from now on is for the next segment of the same turn.
+    pub(crate) fn enter_next_segment(&self, salt: Option<Salt>) {
+        let mut draw = self.lock();
+        draw.stream = None;
+        if let Source::Session { occasion, given, .. } = &mut draw.source {
+            occasion.segment += 1;
+            *given = salt;
+        }
+    }
+
+    /// What the bytes of the present occasion are drawn with, if any were drawn.
+    pub(crate) fn salt(&self) -> Option<Salt> {
+        self.lock().stream.as_ref().and_then(|stream| stream.salt)
     }
 
     /// Whether anything was drawn for the present occasion.
@@ -131,19 +152,19 @@ impl Draw {
     /// The stream of the present occasion. It begins with the first draw.
     fn open(&mut self) -> &mut Stream {
         let source = &self.source;
-        self.stream.get_or_insert_with(|| Stream::of(source.key()))
+        self.stream.get_or_insert_with(|| source.stream())
     }
 }
 
 impl Source {
-    fn key(&self) -> blake3::Hasher {
+    fn stream(&self) -> Stream {
         match self {
             Source::SameForAll => {
                 let mut key = blake3::Hasher::new_keyed(&SAME_SEED);
                 key.update(b"dormouse guest: random stream");
-                key
+                Stream::of(key, None)
             }
-            Source::Session { seed, clock, occasion } => {
+            Source::Session { seed, clock, occasion, given } => {
                 let Occasion { turn, attempt, moment, segment } = occasion;
                 let word: &[u8] = match moment {
                     Moment::Start => b"dormouse guest: random bytes, start",
@@ -153,17 +174,19 @@ impl Source {
                 key.update(word).update(&turn.to_le_bytes()).update(&segment.to_le_bytes());
                 let mut attempt_of_twins = key.clone();
                 attempt_of_twins.update(b"salt").update(&attempt.to_le_bytes());
-                key.update(&clock.salt(|| *attempt_of_twins.finalize().as_bytes()));
-                key
+                let new = || clock.salt(|| *attempt_of_twins.finalize().as_bytes());
+                let salt = given.unwrap_or_else(new);
+                key.update(&salt);
+                Stream::of(key, Some(salt))
             }
         }
     }
 }
 
 impl Stream {
-    fn of(key: blake3::Hasher) -> Stream {
+    fn of(key: blake3::Hasher, salt: Option<Salt>) -> Stream {
         let bytes = key.finalize_xof();
-        Stream { key, bytes, block: [0; BLOCK], used: BLOCK }
+        Stream { salt, key, bytes, block: [0; BLOCK], used: BLOCK }
     }
 
     fn fill(&mut self, mut bytes: &mut [u8]) {
@@ -264,13 +287,37 @@ mod tests {
         let mut stream = RandomStream::of_session([7; 32], manual(), FIRST);
         let first = (stream.next_u64(), stream.insecure_seed());
         assert!(stream.is_drawn());
-        stream.enter(Occasion { turn: 2, ..FIRST });
+        stream.enter(Occasion { turn: 2, ..FIRST }, None);
         assert!(!stream.is_drawn());
         let second = (stream.next_u64(), stream.insecure_seed());
         assert!(first.0 != second.0 && first.1 != second.1);
         assert_eq!(second.1, stream.insecure_seed());
-        stream.enter(FIRST);
+        stream.enter(FIRST, None);
         assert_eq!(stream.next_u64(), first.0);
+    }
+
+    #[test]
+    fn a_segment_that_is_given_its_salt_again_has_the_same_bytes_and_no_other_has_them() {
+        let stream = || RandomStream::of_session([7; 32], Clock::real(), FIRST);
+        let mut first = stream();
+        assert_eq!(first.salt(), None, "nothing is drawn");
+        let drawn = [first.next_u64(), {
+            first.enter_next_segment(None);
+            assert_eq!(first.salt(), None, "nothing is drawn in this segment");
+            first.next_u64()
+        }];
+        let salt = first.salt().expect("it has drawn");
+
+        let mut again = stream();
+        again.enter(FIRST, None);
+        assert_ne!(again.next_u64(), drawn[0], "it has a salt of its own");
+        again.enter_next_segment(Some(salt));
+        assert_eq!((again.next_u64(), again.salt()), (drawn[1], Some(salt)));
+        again.enter_next_segment(Some(salt));
+        assert!(!drawn.contains(&again.next_u64()), "the same salt in another segment");
+        again.enter_next_segment(None);
+        again.next_u64();
+        assert_ne!(again.salt(), Some(salt), "a salt is given once");
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub(crate) use component::Backend;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::testing::Backend;
 
-use crate::{log::Log, output::Output, session::Session};
+use crate::{log::Log, model::Models, output::Output, session::Session};
 
 /// The host of an agent, as one turn sees it.
 ///
@@ -38,6 +38,11 @@ impl Host {
     /// Streams parts of the answer while the turn runs.
     pub fn output(&self) -> Output<'_> {
         Output::new(self)
+    }
+
+    /// Asks language models.
+    pub fn model(&self) -> Models<'_> {
+        Models::new(self)
     }
 
     /// Writes to the log of the session.

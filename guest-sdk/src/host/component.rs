@@ -1,5 +1,7 @@
 //! The host as a component sees it: its imports.
 
+mod model;
+
 use serde_json::Value;
 
 use crate::{

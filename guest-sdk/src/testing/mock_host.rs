@@ -2,7 +2,7 @@
 
 use std::{
     cell::{RefCell, RefMut},
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     rc::Rc,
 };
 
@@ -13,6 +13,7 @@ use super::world::{Backend, Event, LogLine, World};
 use crate::{
     Agent, Host,
     handler::{Part, Reply, Request, Result, Sender, Turn},
+    model::{self, Answer},
     session::{Limits, Pattern, Usage},
     state,
 };
@@ -74,6 +75,8 @@ impl MockHost {
             text: String::new(),
             events: Vec::new(),
             log: Vec::new(),
+            answers: VecDeque::new(),
+            requests: Vec::new(),
         }));
         MockHost { host: Host::new(Backend(Rc::clone(&world))), world }
     }
@@ -148,6 +151,20 @@ impl MockHost {
     #[must_use]
     pub fn with_output_limit(self, bytes: u64) -> Self {
         self.world().output_limit = bytes;
+        self
+    }
+
+    /// Adds what a model answers next: each request takes the first that is left, whichever model it asks.
+    #[must_use]
+    pub fn with_answer(self, answer: Answer) -> Self {
+        self.world().answers.push_back(Ok(answer));
+        self
+    }
+
+    /// Adds an error that a model answers with next.
+    #[must_use]
+    pub fn with_model_error(self, error: model::Error) -> Self {
+        self.world().answers.push_back(Err(error));
         self
     }
 
@@ -231,6 +248,11 @@ impl MockHost {
     /// The checkpoint, as the last turn that did not fail has left it.
     pub fn checkpoint(&self) -> Option<Value> {
         self.world().checkpoint.clone()
+    }
+
+    /// What the agent has asked models in all turns.
+    pub fn model_requests(&self) -> Vec<model::Request> {
+        self.world().requests.clone()
     }
 
     /// The lines that the agent logged in all turns.

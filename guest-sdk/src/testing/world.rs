@@ -1,11 +1,16 @@
 //! What a mock host holds and records. Shared by the mock and the handle that agents get.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 use serde_json::Value;
 
 use crate::{
     log::Level,
+    model::{self, Answer, Request},
     output,
     session::{CheckpointError, Limits, Pattern, Usage},
 };
@@ -49,6 +54,10 @@ pub(super) struct World {
     pub(super) text: String,
     pub(super) events: Vec<Event>,
     pub(super) log: Vec<LogLine>,
+    /// What models answer next, the first first.
+    pub(super) answers: VecDeque<Result<Answer, model::Error>>,
+    /// What models were asked.
+    pub(super) requests: Vec<Request>,
 }
 
 impl World {
@@ -105,6 +114,20 @@ impl Backend {
             Err(error) => return Err(CheckpointError::Invalid(error.to_string())),
         }
         Ok(())
+    }
+
+    pub(crate) fn ask_model(&self, request: &Request) -> Result<Answer, model::Error> {
+        let answer = {
+            let mut world = self.0.borrow_mut();
+            world.requests.push(request.clone());
+            let none = "the test has given the mock no answer for this request";
+            world.answers.pop_front().unwrap_or(Err(model::Error::Unavailable(none.to_owned())))?
+        };
+        if request.forward {
+            // As in a host, what no longer fits into the stream is missing there alone.
+            let _ = self.stream_text(&answer.text());
+        }
+        Ok(answer)
     }
 
     pub(crate) fn stream_text(&self, delta: &str) -> Result<(), output::Error> {

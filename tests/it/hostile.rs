@@ -18,12 +18,16 @@ const FUEL: u64 = 60_000_000;
 /// These call nothing.
 const NO_CALLS: [&str; 2] = ["nothing", "fill"];
 /// What one call costs at least, where that is not [`CALL`]: by bytes and by items.
-const DEAR: [(&str, u64); 14] = [
+const DEAR: [(&str, u64); 18] = [
     ("memory.grow", 250),
     ("random.get-random-bytes", 1 << 20),
     ("insecure.get-insecure-random-bytes", 1 << 20),
     ("log-of-many-fields", 50 * 100_000),
     ("log-of-many-letters", 1_000_000),
+    ("model.chat-of-many-images", 15 << 20),
+    ("model.chat-of-many-letters", 1_000_000),
+    ("model.chat-of-many-messages", 100 * 10_000),
+    ("model.chat-of-no-json", 8 * 900_000),
     ("output.event-of-no-json", 900_000),
     ("output-stream.write", 64 << 10),
     ("output-stream.write-zeroes", 64 << 10),

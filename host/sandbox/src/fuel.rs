@@ -47,10 +47,7 @@ pub(super) fn used_so_far(store: &StoreContextMut<'_, Guest>) -> wasmtime::Resul
 }
 
 /// From here on the guest may use this much at most. What it may not use any more it has not used.
-pub(super) fn lower(
-    store: &mut StoreContextMut<'_, Guest>,
-    at_most: u64,
-) -> wasmtime::Result<()> {
+pub(super) fn lower(store: &mut StoreContextMut<'_, Guest>, at_most: u64) -> wasmtime::Result<()> {
     let left = store.get_fuel()?;
     let lowered = left.min(at_most.saturating_add(SPARE));
     store.set_fuel(lowered)?;

@@ -283,8 +283,8 @@ impl Guest {
     pub(super) fn turn(&mut self) -> wasmtime::Result<&mut CallContext> {
         self.turn.as_mut().ok_or_else(|| {
             wasmtime::Error::msg(
-                "the session and its output can be used in a turn only, not while the agent \
-                 starts or restores its state",
+                "the session, its output and models can be used in a turn only, not while the \
+                 agent starts or restores its state",
             )
         })
     }

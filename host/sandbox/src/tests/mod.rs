@@ -7,11 +7,13 @@ mod corpus;
 mod images;
 mod imports;
 mod limits;
+mod model;
 mod uploads;
 mod work;
 mod worlds;
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +21,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::{
-    Call, Code, Compiler, EffectFuture, Grant, Refusal, Sandbox, SandboxOptions, SessionView,
-    SoFar, World,
+    Call, Code, Compiler, EffectFuture, EffectReply, Grant, Refusal, Sandbox, SandboxOptions,
+    SessionView, SoFar, World,
 };
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
@@ -91,6 +93,12 @@ struct TestWorld {
     monotonic_ns: u64,
     deltas: Vec<Delta>,
     checkpoint: Option<JsonObject>,
+    /// What was asked,
+    effects: Vec<(Effect, SoFar)>,
+    /// and what is answered to it in turn: nothing ever, where nothing is left.
+    replies: VecDeque<Result<EffectReply, EffectError>>,
+    /// The salts of the segments of the call, in turn. Those that are left out are new.
+    salts: VecDeque<Option<Salt>>,
 }
 
 /// How far the clocks of a [`TestWorld`] go on with each look.
@@ -116,6 +124,9 @@ fn world() -> Box<TestWorld> {
         monotonic_ns: 0,
         deltas: Vec::new(),
         checkpoint: None,
+        effects: Vec::new(),
+        replies: VecDeque::new(),
+        salts: VecDeque::new(),
     })
 }
 
@@ -161,10 +172,14 @@ impl World for TestWorld {
     }
 
     fn salt(&mut self) -> Option<Salt> {
-        None
+        self.salts.pop_front().flatten()
     }
 
-    fn effect(&mut self, _: Effect, _: SoFar) -> EffectFuture<'_> {
-        Box::pin(async { Err(EffectError::NoWorld) })
+    fn effect(&mut self, effect: Effect, so_far: SoFar) -> EffectFuture<'_> {
+        self.effects.push((effect, so_far));
+        match self.replies.pop_front() {
+            Some(reply) => Box::pin(std::future::ready(reply)),
+            None => Box::pin(std::future::pending()),
+        }
     }
 }

@@ -106,4 +106,3 @@ pub(super) enum FormatParam {
     #[component(name = "schema")]
     Schema(GuestText),
 }
-

@@ -144,7 +144,7 @@ impl SnapshotForm<'_> {
         fuel::fill(store, FUEL).expect("it has fuel");
         let mut results = vec![Val::Bool(false); function.results];
         let done = called.call_async(&mut *store, &function.arguments, &mut results).await;
-        let used = fuel::used(store, FUEL);
+        let used = fuel::used(store);
         if done.is_err() {
             self.live = None;
         }

@@ -234,27 +234,32 @@ pub(crate) struct Refusal {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// One client for all providers: they share its connections.
+/// A client of its own for each endpoint: its connections belong to the runtime that made them, and a process
+/// may have hosts on several runtimes, of which one ends before the other.
 fn client() -> Result<Client, InvalidEndpoint> {
-    static CLIENT: OnceLock<Result<Client, String>> = OnceLock::new();
-    let client = CLIENT.get_or_init(|| {
+    let failed = |error: reqwest::Error| InvalidEndpoint::Client(error.to_string());
+    Client::builder()
+        .tls_backend_preconfigured(tls()?)
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(SILENCE_TIMEOUT)
+        .build()
+        .map_err(failed)
+}
+
+/// What all clients of a process share: the roots are read once.
+fn tls() -> Result<rustls::ClientConfig, InvalidEndpoint> {
+    static TLS: OnceLock<Result<rustls::ClientConfig, String>> = OnceLock::new();
+    let tls = TLS.get_or_init(|| {
         let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
+        let versions = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(SILENCE_TIMEOUT)
-            .build()
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        Ok(versions.with_root_certificates(roots).with_no_client_auth())
     });
-    client.clone().map_err(InvalidEndpoint::Client)
+    tls.clone().map_err(InvalidEndpoint::Client)
 }
 
 fn media_type(response: &Response) -> Option<String> {

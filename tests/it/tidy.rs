@@ -42,7 +42,17 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("base", &["dormouse-domain"]),
     ("store", &["dormouse-base", "dormouse-domain"]),
     ("sandbox", &["dormouse-base", "dormouse-domain"]),
-    ("dormouse", &["dormouse-base", "dormouse-domain", "dormouse-sandbox", "dormouse-store"]),
+    ("model", &["dormouse-base", "dormouse-domain"]),
+    (
+        "dormouse",
+        &[
+            "dormouse-base",
+            "dormouse-domain",
+            "dormouse-model",
+            "dormouse-sandbox",
+            "dormouse-store",
+        ],
+    ),
     ("http", &["dormouse", "dormouse-base", "dormouse-domain"]),
     ("cli", &["dormouse", "dormouse-base", "dormouse-domain", "dormouse-http", "dormouse-store"]),
 ];

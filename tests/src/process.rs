@@ -137,10 +137,11 @@ fn base_in(line: &str) -> Option<String> {
 }
 
 /// Keep `DORMOUSE_*` variables of this process from a binary under test: those that steer the tests are
-/// no settings of it, and it refuses what it does not know.
+/// no settings of it, and it refuses what it does not know. No test asks a provider of whoever runs it.
 pub fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("DORMOUSE_") {
+        let text = name.to_string_lossy();
+        if ["DORMOUSE_", "ANTHROPIC_", "OPENAI_"].iter().any(|own| text.starts_with(own)) {
             command.env_remove(name);
         }
     }

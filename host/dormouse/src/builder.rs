@@ -20,6 +20,7 @@ use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::agent::AgentSelector;
 use dormouse_domain::creation::DefaultLimits;
 use dormouse_domain::limits::{FuelPrice, NanoUsd};
+use dormouse_model as model;
 use dormouse_sandbox::{CacheOptions, Compiler, Sandbox, SandboxError, SandboxOptions};
 use dormouse_store::embedded::{self, Embedded, OpenError};
 use dormouse_store::{Retention, Store, StoreError};
@@ -157,6 +158,7 @@ pub struct HostBuilder {
     compiler: Compiler,
     cache: Option<(PathBuf, [u8; 32])>,
     options: HostOptions,
+    models: model::Catalog,
 }
 
 impl Default for HostBuilder {
@@ -167,6 +169,7 @@ impl Default for HostBuilder {
             compiler: Compiler::InProcess,
             cache: None,
             options: HostOptions::default(),
+            models: model::Catalog::new(Vec::new()),
         }
     }
 }
@@ -237,12 +240,20 @@ impl HostBuilder {
         self
     }
 
+    /// The providers of the language models that agents may ask. Default: none, so that the offline model answers
+    /// for every name, and costs nothing.
+    #[must_use]
+    pub fn models(mut self, models: model::Catalog) -> HostBuilder {
+        self.models = models;
+        self
+    }
+
     /// Open the store and start the host.
     ///
     /// # Errors
     /// [`BuildError`], which says what to do.
     pub async fn build(self) -> Result<Host, BuildError> {
-        let HostBuilder { data, clock, compiler, cache, options } = self;
+        let HostBuilder { data, clock, compiler, cache, options, models } = self;
         if options.memory_budget < HostOptions::MIN_MEMORY_BUDGET {
             return Err(BuildError::MemoryBudget { given: options.memory_budget });
         }
@@ -279,6 +290,7 @@ impl HostBuilder {
             store.clone(),
             sandbox.clone(),
             catalog.clone(),
+            Arc::new(models),
             clock.clone(),
             memory.clone(),
             SessionOptions {

@@ -99,6 +99,12 @@ impl Host {
         Host { inner: Arc::new(inner), access: Access::user(Principal::local()) }
     }
 
+    /// Who answers for the language models that agents ask.
+    #[must_use]
+    pub fn models(&self) -> &dormouse_model::Catalog {
+        &self.inner.services.models
+    }
+
     /// The same host, called by another principal: what is created belongs to that principal, and what
     /// belongs to others does not exist.
     #[must_use]

@@ -41,6 +41,7 @@ pub use dormouse_domain::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
 pub use dormouse_domain::message::{IDEMPOTENCY_KEY_LIFETIME, MAX_IDEMPOTENCY_KEY, OnBusy};
 pub use dormouse_domain::patch::{Change, DocumentChange, LimitsPatch, SessionPatch, StatusChange};
 pub use dormouse_domain::pattern::Pattern;
+pub use dormouse_domain::price::TokenPrice;
 pub use dormouse_domain::residence::Residence;
 pub use dormouse_domain::session::{
     BeforeUpgrade, Durability, IdleClock, JsonObject, LastFailure, Profile, Residency,
@@ -56,6 +57,18 @@ pub use dormouse_domain::turn::{
     Delta, Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, StartupCost,
     TurnOutcome, TurnRecord, text_of,
 };
+/// Providers of language models, for [`HostBuilder::models`].
+pub mod model {
+    pub use dormouse_domain::model::{
+        AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelMessage, ModelRequest, ModelRole,
+        ModelTool, StopReason, Thinking, TokenUsage, ToolCall, ToolChoice, ToolResult,
+    };
+    pub use dormouse_model::{
+        ANTHROPIC, Anthropic, CallFailure, Catalog, Charge, Entry, Forward, InvalidEndpoint,
+        ModelPattern, NoRoute, OPENAI, Offline, OpenAi, Provider, ProviderFuture, Secret,
+        default_price,
+    };
+}
 pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
 pub use dormouse_store::embedded::{OpenError, Options as StoreOptions};
 pub use dormouse_store::memory::MemoryStore;

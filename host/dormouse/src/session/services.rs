@@ -25,6 +25,7 @@ use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
+use dormouse_model as model;
 use dormouse_sandbox::Sandbox;
 use dormouse_store::Store;
 
@@ -57,6 +58,8 @@ pub(crate) struct Services {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) sandbox: Sandbox,
     pub(crate) catalog: Arc<Catalog>,
+    /// Who answers for the language models that agents ask.
+    pub(crate) models: Arc<model::Catalog>,
     pub(crate) clock: Clock,
     pub(crate) memory: MemoryBudget,
     pub(crate) options: SessionOptions,
@@ -82,6 +85,7 @@ impl Services {
         store: Arc<dyn Store>,
         sandbox: Sandbox,
         catalog: Arc<Catalog>,
+        models: Arc<model::Catalog>,
         clock: Clock,
         memory: MemoryBudget,
         options: SessionOptions,
@@ -98,6 +102,7 @@ impl Services {
             store,
             sandbox,
             catalog,
+            models,
             clock,
             memory,
             options,

@@ -76,6 +76,8 @@ pub struct Api {
 impl Api {
     /// A client of this server, with a key where it needs one.
     pub fn new(server: &str, key: Option<String>) -> Api {
+        // Dormouse brings TLS for providers of models, of which it leaves the choice to each program.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Api { http: reqwest::Client::new(), server: server.to_owned(), key }
     }
 

@@ -129,37 +129,6 @@ fn entries(whose: &str, limits: &LimitsPatch) -> Vec<String> {
     LIMITS.iter().filter_map(entry).collect()
 }
 
-/// The table of the file as a list.
-///
-/// # Errors
-/// What is wrong with an entry of it.
-pub(super) fn of_table(table: &toml::Table) -> Result<String, &'static str> {
-    let mut entries = Vec::new();
-    collect(&mut entries, "", table)?;
-    Ok(entries.join(","))
-}
-
-fn collect(entries: &mut Vec<String>, path: &str, table: &toml::Table) -> Result<(), &'static str> {
-    for (name, value) in table {
-        if name.contains([',', '=']) {
-            return Err("names a user or a project with ',' or '=', which it cannot");
-        }
-        match value {
-            toml::Value::Table(inner) => collect(entries, &format!("{path}{name}."), inner)?,
-            toml::Value::String(text) if !text.contains(',') => {
-                entries.push(format!("{path}{name}={text}"));
-            }
-            toml::Value::Integer(number) => entries.push(format!("{path}{name}={number}")),
-            toml::Value::Float(number) => entries.push(format!("{path}{name}={number}")),
-            toml::Value::String(_)
-            | toml::Value::Boolean(_)
-            | toml::Value::Datetime(_)
-            | toml::Value::Array(_) => return Err("has a limit that is no number, size or time"),
-        }
-    }
-    Ok(())
-}
-
 fn names() -> String {
     LIMITS.each_ref().map(|limit| limit.name).join(", ")
 }
@@ -226,19 +195,6 @@ mod tests {
             let error = read(text).expect_err(text);
             assert!(error.starts_with(&format!("has the entry '{text}'")), "{error}");
             assert!(error.contains(why), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_tables_of_a_file_are_a_list() {
-        let file = "[all]\nmax-lifetime = \"30d\"\n[pattern.ephemeral]\nmax-idle-time = \"5m\"\n\
-                    [user.\"john@example.com\"]\nmax-turns = 10\n[project.x]\nmax-budget-usd = 1.5\n";
-        let list = of_table(&file.parse().expect("it is TOML")).expect("it is a list");
-        let limits = read(&list).expect("it reads");
-        assert_eq!(limits.users["john@example.com"].max_turns, Change::Set(10));
-        assert_eq!(show_all(&limits).split(',').count(), 4);
-        for file in ["[all]\nmax-turns = true", "[user.\"a,b\"]\nmax-turns = 1"] {
-            assert!(of_table(&file.parse().expect("it is TOML")).is_err(), "{file}");
         }
     }
 }

@@ -15,10 +15,12 @@ mod key;
 mod keys;
 mod limits;
 mod listen;
+mod models;
 mod serve;
 mod settings;
 mod sources;
 mod store;
+mod table;
 mod value;
 
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
+use models::environment;
 use settings::{Config, SETTINGS, Setting, SettingGroup};
 use sources::{Settings, Sources};
 
@@ -102,6 +105,7 @@ fn sources(matches: &ArgMatches) -> Sources {
         options: SETTINGS.iter().filter_map(option).collect(),
         file: levels.iter().rev().find_map(file),
         variables: Sources::own_variables(),
+        of_providers: environment::variables(),
     }
 }
 

@@ -18,8 +18,10 @@ use super::complain;
 use super::control::Control;
 use super::files;
 use super::listen::reachable;
+use super::models::{self, Unusable};
 use super::settings::Config;
-use super::sources::Settings;
+use super::sources::{Settings, SettingsError};
+use dormouse::model::Catalog;
 use dormouse::{Agent, AgentError, Host, Principal};
 use dormouse_base::telemetry::{self, Metrics};
 
@@ -33,6 +35,10 @@ const INTERRUPTED: i32 = 130;
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 pub(super) fn run(settings: Settings) -> ExitCode {
+    let models = match catalog(&settings) {
+        Ok(models) => models,
+        Err(error) => return complain(&error),
+    };
     let mut config = settings.config;
     if let Err(error) = telemetry::install_log(config.log, &config.log_level) {
         return complain(&error);
@@ -55,7 +61,7 @@ pub(super) fn run(settings: Settings) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let served = match runtime {
         Ok(runtime) => {
-            let served = runtime.block_on(serve(config));
+            let served = runtime.block_on(serve(config, models));
             // What still runs has nobody left to answer.
             runtime.shutdown_timeout(Duration::from_secs(1));
             served
@@ -68,7 +74,17 @@ pub(super) fn run(settings: Settings) -> ExitCode {
     }
 }
 
-async fn serve(mut config: Config) -> anyhow::Result<()> {
+/// Who answers for models. Keys are read now, and by nobody else.
+fn catalog(settings: &Settings) -> Result<Catalog, SettingsError> {
+    let catalog = settings.config.models.catalog(&|name| std::env::var(name).ok());
+    catalog.map_err(|Unusable { setting, problem }| SettingsError::Invalid {
+        name: setting,
+        origin: settings.origin(setting),
+        problem,
+    })
+}
+
+async fn serve(mut config: Config, models: Catalog) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     config.api.metrics = Metrics::install();
     config.api.drain = config.host.shutdown_grace + LAST_ANSWERS;
@@ -79,6 +95,7 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     let building = Host::builder()
         .data_dir(&config.data_dir)
         .options(config.host.clone())
+        .models(models)
         .compile_in_child(program)
         .build();
     let host = building.await?;
@@ -196,6 +213,7 @@ fn greet(
     writeln!(out, "  data in       {} ({sessions})", data_dir.display())?;
     writeln!(out, "  agents        {}", names(agents, true))?;
     writeln!(out, "  uploaded      {}", names(agents, false))?;
+    writeln!(out, "  models        {}", models::summary(host.models()))?;
     writeln!(out, "  connections   {} at most", config.api.max_connections)?;
     let keys = match has_keys {
         true => "each caller needs one",

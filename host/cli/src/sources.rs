@@ -6,15 +6,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::client::VARIABLES;
-use super::limits;
+use super::models::environment::{self, FromEnvironment, Variables};
 use super::settings::{Config, SETTINGS, Setting};
+use super::table;
 use dormouse_domain::spelling::near_miss;
 
 /// The file that is read where it is there and no other is named.
 const FILE: &str = "dormouse.toml";
 
-/// The setting that is a table of the file.
-const LIMITS: &str = "limits";
+/// The setting that variables of providers add to.
+const PROVIDERS: &str = "providers";
 
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "DORMOUSE_CONFIG";
@@ -32,6 +33,8 @@ pub(super) enum SettingOrigin {
     Variable(String),
     /// The option of this name, without its dashes.
     Option(&'static str),
+    /// Parts of it from each of these.
+    Several(Vec<SettingOrigin>),
 }
 
 impl fmt::Display for SettingOrigin {
@@ -40,6 +43,10 @@ impl fmt::Display for SettingOrigin {
             SettingOrigin::Default => f.write_str("default"),
             SettingOrigin::File(name) | SettingOrigin::Variable(name) => f.write_str(name),
             SettingOrigin::Option(name) => write!(f, "--{name}"),
+            SettingOrigin::Several(origins) => {
+                let names: Vec<String> = origins.iter().map(ToString::to_string).collect();
+                f.write_str(&names.join(", "))
+            }
         }
     }
 }
@@ -111,6 +118,16 @@ pub(super) struct Sources {
     pub(super) file: Option<PathBuf>,
     /// The variables of the environment that are this program's.
     pub(super) variables: BTreeMap<String, String>,
+    /// The variables of the environment that stand for providers of models.
+    pub(super) of_providers: Variables,
+}
+
+impl Settings {
+    /// Where the value of a setting comes from.
+    pub(super) fn origin(&self, name: &str) -> String {
+        let place = SETTINGS.iter().position(|setting| setting.name == name);
+        place.map_or_else(String::new, |place| self.origins[place].to_string())
+    }
 }
 
 impl Sources {
@@ -155,6 +172,7 @@ impl Sources {
         }
         nothing_left(file.into_keys(), name, |setting| setting.name.to_owned())?;
         nothing_left(self.variables.into_keys(), "the environment", Setting::variable)?;
+        add_providers(&mut config, &mut origins, &self.of_providers)?;
         Ok(Settings { config, origins })
     }
 }
@@ -177,6 +195,33 @@ fn take(
         last = origin;
     }
     Ok(last)
+}
+
+/// Add the providers that variables stand for.
+fn add_providers(
+    config: &mut Config,
+    origins: &mut [SettingOrigin],
+    variables: &Variables,
+) -> Result<(), SettingsError> {
+    let added = environment::providers(variables, &config.models.providers);
+    let added = added.map_err(|(origin, problem)| SettingsError::Invalid {
+        name: PROVIDERS,
+        origin: origin.to_owned(),
+        problem,
+    })?;
+    if added.is_empty() {
+        return Ok(());
+    }
+    let place = SETTINGS.iter().position(|setting| setting.name == PROVIDERS);
+    let origin = &mut origins[place.expect("it is in the table")];
+    let mut all: Vec<_> =
+        Some(origin.clone()).filter(|it| *it != SettingOrigin::Default).into_iter().collect();
+    for FromEnvironment { provider, variables } in added {
+        config.models.providers.push(provider);
+        all.extend(variables.into_iter().map(|name| SettingOrigin::Variable(name.to_owned())));
+    }
+    *origin = SettingOrigin::Several(all);
+    Ok(())
 }
 
 fn nothing_left(
@@ -210,13 +255,15 @@ fn parse(text: &str, file: &str) -> Result<BTreeMap<String, String>, SettingsErr
     let mut values = BTreeMap::new();
     for (key, value) in table {
         let problem = match &value {
-            toml::Value::Table(table) if key == LIMITS => match limits::of_table(table) {
-                Ok(list) => {
-                    values.insert(key, list);
-                    continue;
+            toml::Value::Table(table) if table::TABLES.contains(&key.as_str()) => {
+                match table::as_list(table) {
+                    Ok(list) => {
+                        values.insert(key, list);
+                        continue;
+                    }
+                    Err(problem) => problem,
                 }
-                Err(problem) => problem,
-            },
+            }
             toml::Value::Table(_) => {
                 "is a section, and there are none: put its keys at the top level"
             }
@@ -256,14 +303,14 @@ mod tests {
         let options = options.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let variables =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let sources =
-            Sources { options: options.collect(), file: None, variables: variables.collect() };
+        let (of_providers, variables) = variables
+            .partition(|(name, _)| name.starts_with("ANTHROPIC_") || name.starts_with("OPENAI_"));
+        let sources = Sources { options: options.collect(), file: None, variables, of_providers };
         sources.with_file(parse(file, FILE)?, FILE)
     }
 
     fn origin(settings: &Settings, name: &str) -> String {
-        let place = SETTINGS.iter().position(|setting| setting.name == name);
-        settings.origins[place.expect("there is such a setting")].to_string()
+        settings.origin(name)
     }
 
     #[test]
@@ -310,15 +357,45 @@ mod tests {
         assert!(merge(&[], &[], "allowed-hosts = [1]").is_err());
         let settings = merge(&[], &[], "[limits.user.ann]\nmax-turns = 3").expect("right");
         assert_eq!(
-            limits::show_all(&settings.config.host.limits.overrides),
+            crate::limits::show_all(&settings.config.host.limits.overrides),
             "user.ann.max-turns=3"
         );
         let error = merge(&[], &[], "[limits.user.ann]\nmax-turns = true").unwrap_err().to_string();
         assert!(
-            error.starts_with("limits in dormouse.toml has a limit that is no number"),
+            error.starts_with("limits in dormouse.toml has a value that is no text, no number"),
             "{error}"
         );
         let error = merge(&[], &[], "[host]\nlog = \"json\"").unwrap_err().to_string();
         assert!(error.starts_with("host in dormouse.toml is a section"), "{error}");
+    }
+    #[test]
+    fn a_table_of_the_file_and_variables_make_providers_together() {
+        let file = "[providers.local]\nkind = \"openai\"\nurl = \"http://127.0.0.1:11434/v1\"\n\
+                    models = [\"llama3*\", \"qwen3\"]\n[providers.local.prices.\"llama3.1\"]\n\
+                    input = 0\noutput = 0.25\n[prices.\"gpt-4.1*\"]\ninput = 2\noutput = 8\n";
+        let settings = merge(&[], &[("ANTHROPIC_API_KEY", "sk-secret")], file).expect("it reads");
+        let providers = crate::models::providers::show_all(&settings.config.models.providers);
+        for part in
+            ["local.models=llama3* qwen3", "local.prices.llama3.1.output=0.25", "anthropic."]
+        {
+            assert!(providers.contains(part), "{providers}");
+        }
+        assert!(!format!("{:?}", settings.config).contains("sk-secret"));
+        assert_eq!(origin(&settings, "providers"), "dormouse.toml, ANTHROPIC_API_KEY");
+        let prices = crate::models::prices::show_all(&settings.config.models.prices);
+        assert_eq!(prices, "gpt-4.1*.input=2,gpt-4.1*.output=8");
+    }
+
+    #[test]
+    fn a_bad_provider_names_its_place_and_no_value() {
+        let file = "[providers.local]\nkey = \"sk-secret\"\n";
+        let error = merge(&[], &[], file).unwrap_err().to_string();
+        let expected = "providers (from dormouse.toml) has the entry 'local.key': a key is not";
+        assert!(error.starts_with(expected) && !error.contains("sk-secret"), "{error}");
+        let error = merge(&[], &[("OPENAI_BASE_URL", "here")], "").unwrap_err().to_string();
+        assert!(
+            error.starts_with("providers (from OPENAI_BASE_URL) must be an address"),
+            "{error}"
+        );
     }
 }

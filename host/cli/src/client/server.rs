@@ -72,6 +72,10 @@ impl Server {
         let key = given.get_one::<String>("key").filter(|key| !key.is_empty()).cloned();
         // The server is on this machine or near it: a proxy of the environment is for other things.
         let http = Client::builder().no_proxy().connect_timeout(CONNECT).redirect(Policy::none());
+        // No client is made without a provider of TLS, which the host has for models; this one trusts nobody by it,
+        // and reads no certificates of the machine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = http.tls_certs_only([]);
         let http = http.build().map_err(|error| ClientError::Usage(cause(&error)))?;
         Ok(Server { http, base, key })
     }

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod account;
 pub mod agent;
+pub mod bill;
 pub mod code;
 pub mod creation;
 pub mod deadline;
@@ -31,5 +32,6 @@ pub mod spelling;
 pub mod state;
 pub mod template;
 pub mod time;
+pub mod trace;
 pub mod transition;
 pub mod turn;

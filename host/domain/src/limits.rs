@@ -1,6 +1,7 @@
 //! What a session may spend, and what it has spent.
 
 use std::fmt;
+use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
@@ -49,6 +50,12 @@ impl Sub for NanoUsd {
 
     fn sub(self, other: NanoUsd) -> NanoUsd {
         NanoUsd(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Sum for NanoUsd {
+    fn sum<I: Iterator<Item = NanoUsd>>(each: I) -> NanoUsd {
+        each.fold(NanoUsd(0), NanoUsd::add)
     }
 }
 

@@ -203,6 +203,25 @@ pub struct TokenUsage {
 }
 
 impl TokenUsage {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: TokenUsage) -> TokenUsage {
+        TokenUsage {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+            cache_write_long: self.cache_write_long.saturating_add(other.cache_write_long),
+        }
+    }
+
+    /// The tokens of the request that the model has read anew, and not from the provider's cache.
+    #[must_use]
+    pub fn uncached_input(&self) -> u64 {
+        let written = self.cache_write.saturating_add(self.cache_write_long);
+        self.input.saturating_add(written)
+    }
+
     /// All tokens of the request.
     #[must_use]
     pub fn all_input(&self) -> u64 {

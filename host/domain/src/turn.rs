@@ -1,5 +1,8 @@
 //! What is known of a turn once it is over.
 
+#[cfg(test)]
+pub(crate) mod examples;
+
 use std::time::Duration;
 
 use crate::agent::Digest;

@@ -15,6 +15,7 @@ mod stats;
 mod storage;
 mod templates;
 pub(crate) mod threads;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub(crate) use stats::SessionTimer;
 pub use stats::{HostStats, SessionTime};
 pub use storage::Storage;
 pub use templates::{NewTemplate, TemplateError, Templates};
+pub use usage::SessionUsage;
 
 use crate::builder::{HostBuilder, HostOptions};
 use crate::catalog::Catalog;

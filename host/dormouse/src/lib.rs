@@ -24,19 +24,23 @@ pub use dormouse_base::memory::MemoryBudget;
 pub use dormouse_domain::access::{
     Access, AccessKey, Action, Forbidden, InvalidKeyId, KeyId, NewKey, Role, Secret,
 };
+pub use dormouse_domain::account::{Account, AccountId, AccountLimits, Amounts};
 pub use dormouse_domain::agent::{
     Agent, AgentName, AgentOwner, AgentRef, AgentSelector, ComponentInfo, Digest, Export, Exports,
     InvalidName, StartRandomness, Statefulness, Version, Visibility,
 };
+pub use dormouse_domain::bill::{BillItem, BillLine, BillSums};
 pub use dormouse_domain::creation::{
     DefaultLimits, InvalidField, LimitOverrides, NewSession, Resumption, StartFrom,
 };
+pub use dormouse_domain::effect::EffectKind;
 pub use dormouse_domain::event::{
     Cursor, Event, EventBody, EventKind, EventSubject, ResumeCause, ResumeOutcome, SessionField,
     SessionUpdate, SleepCause, UpgradeOutcome,
 };
 pub use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 pub use dormouse_domain::inactive::NotActive;
+pub use dormouse_domain::journal::{Bill, EffectFailure, EffectOutcome, EffectRecord, Provenance};
 pub use dormouse_domain::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
 pub use dormouse_domain::message::{IDEMPOTENCY_KEY_LIFETIME, MAX_IDEMPOTENCY_KEY, OnBusy};
 pub use dormouse_domain::patch::{Change, DocumentChange, LimitsPatch, SessionPatch, StatusChange};
@@ -53,6 +57,7 @@ pub use dormouse_domain::snapshot::{
 pub use dormouse_domain::state::{Cause, InvalidTransition, Reason, Resumable, State, Status};
 pub use dormouse_domain::template::{Template, TemplateSummary};
 pub use dormouse_domain::time::Timestamp;
+pub use dormouse_domain::trace::{Span, SpanKind, Trace};
 pub use dormouse_domain::turn::{
     Delta, Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, StartupCost,
     TurnOutcome, TurnRecord, text_of,
@@ -84,8 +89,8 @@ pub use event::{EventBatch, FOLLOW_BYTES};
 pub use host::{
     Agents, CleanedUp, Cleanup, CreateError, CreatedKey, CreatedSession, Fork, ForkError, Host,
     HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewTemplate, Reply, SessionHandle,
-    SessionListing, SessionReadError, SessionTime, Sessions, Storage, TemplateError, Templates,
-    TurnStream, UpgradeError,
+    SessionListing, SessionReadError, SessionTime, SessionUsage, Sessions, Storage, TemplateError,
+    Templates, TurnStream, UpgradeError,
 };
 pub use keys::KeyError;
 pub use quotas::Quotas;

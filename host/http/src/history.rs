@@ -38,9 +38,7 @@ pub(super) async fn turn(
     OneSession(session): OneSession,
     path: Path<HashMap<String, String>>,
 ) -> Result<Json<TurnBody>, ApiError> {
-    let number = path.get("turn").and_then(|text| text.parse::<u64>().ok());
-    // Number 0 is never given: a session that is not there is told before a turn that is not.
-    let turn = session.turn(number.unwrap_or(0)).await?;
+    let turn = session.turn(turn_number(&path)).await?;
     turn.map(|turn| Json(turn.into())).ok_or_else(turn_not_found)
 }
 
@@ -163,7 +161,13 @@ async fn conclude(
     }
 }
 
-fn turn_not_found() -> ApiError {
+/// The number of the turn that a path names. A text that is no number names number 0, which no turn has: a
+/// session that is not there is told before a turn that is not.
+pub(super) fn turn_number(path: &HashMap<String, String>) -> u64 {
+    path.get("turn").and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+pub(super) fn turn_not_found() -> ApiError {
     let error = "the session has no such turn, or it left nothing behind";
     ApiError::new(StatusCode::NOT_FOUND, "turn_not_found", error)
 }

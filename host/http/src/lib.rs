@@ -50,6 +50,7 @@ mod sse;
 mod statistics;
 mod templates;
 mod turn_stream;
+mod usage;
 
 use std::sync::Arc;
 

@@ -35,6 +35,7 @@ mod streams;
 mod tenants;
 mod threads;
 mod unknown;
+mod usage;
 
 use std::collections::BTreeSet;
 

@@ -42,11 +42,20 @@ fn routes() -> Vec<(Method, &'static str, Value)> {
     let post = |path, body| (Method::POST, path, body);
     let nothing = || json!({});
     let snapshot = || json!({ "snapshotId": "0190f4c6-0000-7000-8000-000000000001" });
-    let mut routes: Vec<_> =
-        ["", "/status", "/snapshots", "/audit", "/turns", "/turns/1", "/events"]
-            .into_iter()
-            .map(|path| (Method::GET, path, nothing()))
-            .collect();
+    let mut routes: Vec<_> = [
+        "",
+        "/status",
+        "/snapshots",
+        "/audit",
+        "/turns",
+        "/turns/1",
+        "/turns/1/trace",
+        "/usage",
+        "/events",
+    ]
+    .into_iter()
+    .map(|path| (Method::GET, path, nothing()))
+    .collect();
     routes.extend([
         post("/message", json!({ "prompt": "hello", "streaming": false })),
         post("/message", json!({ "prompt": "hello" })),

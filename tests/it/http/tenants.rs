@@ -90,6 +90,8 @@ fn rule(route: &Route) -> Option<Rule> {
             | "/api/sessions/{id}/status"
             | "/api/sessions/{id}/turns"
             | "/api/sessions/{id}/turns/{turn}"
+            | "/api/sessions/{id}/turns/{turn}/trace"
+            | "/api/sessions/{id}/usage"
             | "/sessions/{id}",
         )
         | ("DELETE", "/api/sessions/{id}")

@@ -15,7 +15,7 @@ use super::part::{PartBody, document};
 use super::session::{SessionBody, millis};
 use super::value::{Id, Word};
 use crate::error::ApiError;
-use dormouse::{FailureCode, Part, Reply, SessionInfo, TurnOutcome, TurnRecord, text_of};
+use dormouse::{BillSums, FailureCode, Part, Reply, SessionInfo, TurnOutcome, TurnRecord, text_of};
 
 /// Who has said something.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
@@ -60,7 +60,13 @@ pub(crate) struct UsageBody {
 
 impl From<&TurnRecord> for UsageBody {
     fn from(turn: &TurnRecord) -> UsageBody {
-        UsageBody { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, fuel: turn.fuel }
+        let tokens = turn.effects.iter().map(BillSums::from).sum::<BillSums>().tokens;
+        UsageBody {
+            input_tokens: tokens.uncached_input(),
+            output_tokens: tokens.output,
+            cache_read_input_tokens: tokens.cache_read,
+            fuel: turn.fuel,
+        }
     }
 }
 

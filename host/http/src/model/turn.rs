@@ -31,8 +31,10 @@ pub(crate) struct TurnBody {
     snapshot_id: Option<String>,
     /// Whether its state outlives the host.
     durable: bool,
-    /// In US dollars.
+    /// In US dollars, with that for its calls.
     cost: f64,
+    /// Its calls to the outside world, each attempt counted: `…/trace` shows them.
+    calls: usize,
     /// What it took to start the instance, besides. `null`: the instance was there.
     start_fuel: Option<u64>,
     start_cost: Option<f64>,
@@ -125,6 +127,7 @@ impl From<TurnRecord> for TurnBody {
             snapshot_id: snapshot.map(|id| id.to_string()),
             durable,
             cost: turn.cost.as_usd(),
+            calls: turn.effects.len(),
             start_fuel: turn.start.map(|start| start.fuel),
             start_cost: turn.start.map(|start| start.cost.as_usd()),
             usage: UsageBody::from(&turn),

@@ -13,9 +13,9 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use dormouse::{
-    Change, Durability, FailureCode, NanoUsd, OnBusy, Pattern, Residency, ResumeFallback,
-    ResumeObstacle, Role, SessionCursor, SessionField, SessionOrder, SleepCause, SnapshotId,
-    Status, Timestamp, Visibility,
+    Bill, Change, Durability, EffectFailure, FailureCode, NanoUsd, OnBusy, Pattern, Provenance,
+    Residency, ResumeFallback, ResumeObstacle, Role, SessionCursor, SessionField, SessionOrder,
+    SleepCause, SnapshotId, Status, Timestamp, Visibility,
 };
 use dormouse_domain::agent::StartRandomness;
 
@@ -326,6 +326,30 @@ impl Words for ResumeObstacle {
 
 impl Words for FailureCode {
     const ALL: &'static [FailureCode] = &FailureCode::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for EffectFailure {
+    const ALL: &'static [EffectFailure] = &EffectFailure::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Bill {
+    const ALL: &'static [Bill] = &[Bill::Exact, Bill::Estimated, Bill::Unknown, Bill::Free];
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Provenance {
+    const ALL: &'static [Provenance] = &[Provenance::Live, Provenance::Replayed];
 
     fn word(self) -> &'static str {
         self.as_str()

@@ -17,6 +17,17 @@ pub(crate) fn turn() -> Operation {
     Operation::new(Tag::History, "getTurn", summary).fails(&[Code::TurnNotFound])
 }
 
+pub(crate) fn trace() -> Operation {
+    let summary = "Shows what a turn of a session spent its time on: waking, the agent, each call, the commit.";
+    Operation::new(Tag::History, "getTrace", summary).fails(&[Code::TurnNotFound])
+}
+
+pub(crate) fn usage() -> Operation {
+    let summary =
+        "Shows what a session has used, and the lines that the totals are made of, in order.";
+    Operation::new(Tag::History, "getUsage", summary)
+}
+
 pub(crate) fn session_events() -> Operation {
     let (name, description) = LAST_EVENT_ID;
     let summary = "Lists the events of a session, in order; follows them with `follow=true`; or, for \

@@ -1,3 +1,5 @@
+//! What the offline model answers.
+
 use super::*;
 use dormouse_domain::model::{ModelError, Thinking, ToolResult};
 

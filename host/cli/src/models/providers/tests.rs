@@ -1,3 +1,5 @@
+//! What providers can be, and what is refused.
+
 use super::*;
 
 const LIST: &str = "local.kind=openai,local.url=http://127.0.0.1:11434/v1,local.models=llama3* qwen3,\

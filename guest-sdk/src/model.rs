@@ -58,7 +58,8 @@ impl<'a> Models<'a> {
         Models { host }
     }
 
-    /// Begins a request to the model of this name, as the host has it configured.
+    /// Begins a request to the model of this name, as the host has it configured. An empty name is the host's
+    /// default.
     pub fn chat(&self, model: impl Into<String>) -> Chat<'a> {
         Chat::new(*self, model.into())
     }

@@ -37,7 +37,7 @@ async fn end_together(sessions: usize) {
     };
     let parent = test.host.sessions().create(limited).await.unwrap();
     for _ in 0..sessions / 250 {
-        parent.fork(Fork { snapshot: None, count: 250 }).await.unwrap();
+        parent.fork(Fork { count: 250, ..Fork::default() }).await.unwrap();
     }
     let over = Arc::new(AtomicBool::new(false));
     let mut neighbours = JoinSet::new();

@@ -42,7 +42,7 @@ async fn a_hundred_forks_start_from_one_snapshot_and_each_goes_its_own_way() {
         session.send(text).await.unwrap();
     }
     let parent = session.info().await.unwrap();
-    let forks = session.fork(Fork { snapshot: None, count: 100 }).await.unwrap();
+    let forks = session.fork(Fork { count: 100, ..Fork::default() }).await.unwrap();
     assert_eq!(forks.len(), 100);
     let mut heads: Vec<SnapshotId> = forks.iter().map(head).collect();
     heads.push(head(&parent));
@@ -83,9 +83,9 @@ async fn forks_of_a_session_with_large_documents_are_as_many_as_there_is_room_fo
     // Each has 128 KiB of them, and an empty document of two bytes.
     let most = ((8 << 20) / (128 * 1024 + 2)) as u32;
     assert_eq!(most, 63);
-    let refused = session.fork(Fork { snapshot: None, count: most + 1 }).await.unwrap_err();
+    let refused = session.fork(Fork { count: most + 1, ..Fork::default() }).await.unwrap_err();
     assert_eq!(refused.code(), "too_large", "{refused}");
-    let forks = session.fork(Fork { snapshot: None, count: most }).await.unwrap();
+    let forks = session.fork(Fork { count: most, ..Fork::default() }).await.unwrap();
     assert_eq!(forks.len(), 63);
     test.shut_down().await;
 }
@@ -137,9 +137,9 @@ async fn a_fork_may_spend_what_its_parent_has_left_and_no_more() {
     assert_eq!(fork.info().await.unwrap().session.state.status(), Status::Terminated);
     let spent = fork.fork(Fork::default()).await;
     assert!(matches!(spent, Err(ForkError::Spent(TurnDenied::TurnsExceeded(_)))), "{spent:?}");
-    assert_eq!(session.fork(Fork { snapshot: None, count: 256 }).await.unwrap().len(), 256);
+    assert_eq!(session.fork(Fork { count: 256, ..Fork::default() }).await.unwrap().len(), 256);
     for count in [0, 257] {
-        let refused = session.fork(Fork { snapshot: None, count }).await;
+        let refused = session.fork(Fork { count, ..Fork::default() }).await;
         assert!(matches!(refused, Err(ForkError::Count)), "{refused:?}");
     }
     test.shut_down().await;
@@ -395,7 +395,7 @@ async fn an_upgrade_carries_the_state_to_another_version() {
     // The old snapshots are of the old version.
     let refused = session.rewind(head(&old)).await;
     assert!(matches!(refused, Err(CommandError::OtherAgent(_))), "{refused:?}");
-    let fork = Fork { snapshot: Some(head(&old)), count: 1 };
+    let fork = Fork { snapshot: Some(head(&old)), ..Fork::default() };
     let fork = test.host.sessions().get(session.fork(fork).await.unwrap()[0].session.id);
     let fork_agent = fork.info().await.unwrap().session.profile.agent.clone();
     assert_eq!(fork_agent, old.session.profile.agent);

@@ -19,6 +19,7 @@ mod images;
 mod limits;
 mod memory;
 mod misbehaviour;
+mod models;
 mod names;
 mod pressure;
 mod random;

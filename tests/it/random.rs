@@ -95,7 +95,7 @@ async fn the_generator_of_a_turn_is_that_of_no_fork_and_a_generator_in_memory_is
     let test = TestHost::new().await;
     let session = test.session(&guests::DRAWS_RANDOM_NUMBERS).await;
     let first = draw(&session).await;
-    let forks = session.fork(Fork { snapshot: None, count: 2 }).await.unwrap();
+    let forks = session.fork(Fork { count: 2, ..Fork::default() }).await.unwrap();
     let mut next = vec![draw(&session).await];
     for fork in forks {
         next.push(draw(&test.host.sessions().get(fork.session.id)).await);

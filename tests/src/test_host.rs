@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dormouse::model::Catalog;
 use dormouse::{
-    AgentSelector, Host, HostOptions, ManualClock, NewSession, Pattern, Principal, SessionHandle,
-    Store,
+    AgentSelector, BuildError, Host, HostOptions, ManualClock, NewSession, Pattern, Principal,
+    SessionHandle, Store,
 };
 use dormouse_test_guests::TestGuest;
 
@@ -62,6 +63,34 @@ impl TestHost {
             .await
             .expect("the host starts");
         TestHost { host, clock: clock.clone() }
+    }
+
+    /// Start a host on a directory, whose agents may ask these models.
+    pub async fn thinking(
+        directory: &std::path::Path,
+        clock: &ManualClock,
+        models: Catalog,
+    ) -> TestHost {
+        TestHost::try_thinking(directory, clock, models).await.expect("the host starts")
+    }
+
+    /// The same, where it may be that the directory is still somebody else's.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub async fn try_thinking(
+        directory: &std::path::Path,
+        clock: &ManualClock,
+        models: Catalog,
+    ) -> Result<TestHost, BuildError> {
+        let host = Host::builder()
+            .data_dir(directory)
+            .manual_clock(clock)
+            .compiled_cache(compiled_cache(), [7; 32])
+            .models(models)
+            .build()
+            .await?;
+        Ok(TestHost { host, clock: clock.clone() })
     }
 
     /// Start a host on a store.

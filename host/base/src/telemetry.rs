@@ -216,6 +216,25 @@ fn describe() {
     }
     describe_counter!("dormouse_turns_total", "Turns that are over, by outcome");
     describe_counter!("dormouse_turns_restarted_total", "Turns run again once they had memory");
+    describe_counter!(
+        "dormouse_turns_resumed_total",
+        "Turns that the end of a host has cut off, and that are over"
+    );
+    describe_counter!(
+        "dormouse_replays_diverged_total",
+        "Turns that were run again and asked for something else than before"
+    );
+    describe_counter!(
+        "dormouse_budget_waits_total",
+        "Turns that have waited for what others hold of a budget"
+    );
+    describe_counter!(
+        "dormouse_model_calls_total",
+        "Calls of models, each attempt counted, by provider and outcome"
+    );
+    describe_counter!("dormouse_model_retries_total", "Calls of models that were made again");
+    describe_histogram!("dormouse_model_seconds", Unit::Seconds, "How long calls of models took");
+    describe_counter!("dormouse_model_tokens_total", "Tokens of models, by kind");
     describe_counter!("dormouse_fuel_total", "Fuel that turns have used");
     describe_counter!("dormouse_start_fuel_total", "Fuel that instances have used to start");
     describe_counter!("dormouse_wakes_total", "Sessions woken from a snapshot");

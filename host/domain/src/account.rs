@@ -35,6 +35,18 @@ pub struct AccountLimits {
     pub fuel: Option<u64>,
 }
 
+impl AccountLimits {
+    /// These after a change.
+    #[must_use]
+    pub fn changed(self, change: AccountChange) -> AccountLimits {
+        let AccountLimits { money, fuel } = change.limits.unwrap_or(self);
+        AccountLimits {
+            money: money.map(|max| NanoUsd((max - change.granted.money).0.max(0))),
+            fuel: fuel.map(|max| max.saturating_sub(change.granted.fuel)),
+        }
+    }
+}
+
 /// Amounts of what an account counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
@@ -45,6 +57,24 @@ pub struct Amounts {
 }
 
 impl Amounts {
+    /// More than anybody has.
+    pub const MAX: Amounts = Amounts { money: NanoUsd(i64::MAX), fuel: u64::MAX };
+
+    /// These without the others, and never less than nothing.
+    #[must_use]
+    pub fn minus(self, other: Amounts) -> Amounts {
+        Amounts {
+            money: NanoUsd((self.money - other.money).0.max(0)),
+            fuel: self.fuel.saturating_sub(other.fuel),
+        }
+    }
+
+    /// The lesser of each.
+    #[must_use]
+    pub fn least(self, other: Amounts) -> Amounts {
+        Amounts { money: self.money.min(other.money), fuel: self.fuel.min(other.fuel) }
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(self, other: Amounts) -> Amounts {
@@ -62,6 +92,8 @@ pub struct AccountChange {
     pub members: i64,
     /// Its limits from now on, where they change.
     pub limits: Option<AccountLimits>,
+    /// What is taken off its limits, because it is somebody else's from now on.
+    pub granted: Amounts,
 }
 
 impl Account {
@@ -69,6 +101,6 @@ impl Account {
     pub fn apply(&mut self, change: AccountChange) {
         self.spent = self.spent.plus(change.spent);
         self.members = self.members.saturating_add_signed(change.members);
-        self.limits = change.limits.unwrap_or(self.limits);
+        self.limits = self.limits.changed(change);
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use limits::LimitOverrides;
-pub use origin::{NotForThisSession, Resumption, forked, is_stale, resumed};
+pub use origin::{ForkLimits, NotForThisSession, Resumption, forked, is_stale, resumed};
 pub use thread::{NextOfThread, THREAD_KEPT, next_of_thread};
 
 use crate::agent::{AgentRef, AgentSelector, InvalidName};

@@ -149,6 +149,8 @@ pub enum Bill {
     Unknown,
     /// It cost nothing: it was refused, or is free.
     Free,
+    /// Nobody knows the price: nothing is billed.
+    Unpriced,
 }
 
 impl Bill {
@@ -160,6 +162,7 @@ impl Bill {
             Bill::Estimated => "estimated",
             Bill::Unknown => "unknown",
             Bill::Free => "free",
+            Bill::Unpriced => "unpriced",
         }
     }
 }

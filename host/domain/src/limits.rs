@@ -134,28 +134,6 @@ pub enum Spent {
     Budget(NanoUsd),
 }
 
-impl Limits {
-    /// These limits, less what was used over the whole life. Bounds of a single turn stay as they are.
-    ///
-    /// # Errors
-    /// [`Spent`] where nothing is left of one.
-    pub fn left(&self, usage: &Usage) -> Result<Limits, Spent> {
-        let left = |max: Option<u64>, used: u64, spent: fn(u64) -> Spent| match max {
-            Some(max) if max <= used => Err(spent(max)),
-            max => Ok(max.map(|max| max - used)),
-        };
-        Ok(Limits {
-            max_turns: left(self.max_turns, usage.turns, Spent::Turns)?,
-            max_fuel: left(self.max_fuel, usage.fuel, Spent::Fuel)?,
-            max_budget: match self.max_budget {
-                Some(max) if max <= usage.cost => return Err(Spent::Budget(max)),
-                max => max.map(|max| max - usage.cost),
-            },
-            ..self.clone()
-        })
-    }
-}
-
 /// A limit of a session, with its value: as it is named where it was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
@@ -221,6 +199,13 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// All tokens of models.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        let read = self.input_tokens.saturating_add(self.cached_tokens);
+        read.saturating_add(self.output_tokens)
+    }
+
     /// The number of the last turn that was begun; 0 before the first. No number is used twice.
     #[must_use]
     pub fn last_turn(&self) -> u64 {

@@ -140,6 +140,9 @@ pub enum BuildError {
     /// The keys of the API cannot be read.
     #[error("the keys of the API could not be read: {0}")]
     Keys(StoreError),
+    /// The turns that the end of a host has cut off cannot be read.
+    #[error("the turns that were cut off could not be read: {0}")]
+    OpenTurns(StoreError),
     /// Opening the store has panicked: a defect, or a damaged disk.
     #[error("opening the store has failed unexpectedly")]
     Unexpected,
@@ -301,7 +304,7 @@ impl HostBuilder {
                     .saturating_mul(MAKING_PER_THREAD)
                     .max(MAKING_PER_THREAD),
                 max_queued_messages: options.max_queued_messages,
-                messages_per_minute_per_user: options.quotas.messages_per_minute_per_user,
+                quotas: options.quotas,
                 stop_grace: options.stop_grace,
                 limits: options.limits.clone(),
                 rules: Rules {
@@ -311,6 +314,10 @@ impl HostBuilder {
             },
         ));
         let registry = Registry::new(services.clone());
+        // Before anybody can ask for anything: these turns come first.
+        for id in store.open_turns().await.map_err(BuildError::OpenTurns)? {
+            registry.reopen_turn(id);
+        }
         let keeping = expiry::keep(services.clone(), options.retention);
         let timekeeper = timekeeper::keep(registry.clone());
         let telling = slept::tell(services.clone());

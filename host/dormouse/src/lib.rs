@@ -7,9 +7,11 @@
 
 #![deny(missing_docs)]
 
+mod accounts;
 mod builder;
 mod catalog;
 mod event;
+mod gate;
 mod host;
 mod keys;
 mod quotas;
@@ -31,7 +33,7 @@ pub use dormouse_domain::agent::{
 };
 pub use dormouse_domain::bill::{BillItem, BillLine, BillSums};
 pub use dormouse_domain::creation::{
-    DefaultLimits, InvalidField, LimitOverrides, NewSession, Resumption, StartFrom,
+    DefaultLimits, ForkLimits, InvalidField, LimitOverrides, NewSession, Resumption, StartFrom,
 };
 pub use dormouse_domain::effect::EffectKind;
 pub use dormouse_domain::event::{
@@ -68,6 +70,7 @@ pub mod model {
         AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelMessage, ModelRequest, ModelRole,
         ModelTool, StopReason, Thinking, TokenUsage, ToolCall, ToolChoice, ToolResult,
     };
+    pub use dormouse_domain::price::TokenPrice;
     pub use dormouse_model::{
         ANTHROPIC, Anthropic, CallFailure, Catalog, Charge, Entry, Forward, InvalidEndpoint,
         ModelPattern, NoRoute, OPENAI, Offline, OpenAi, Provider, ProviderFuture, Secret,

@@ -6,6 +6,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use dormouse_domain::id::Principal;
+use dormouse_domain::limits::NanoUsd;
 use dormouse_store::Expect;
 
 /// What one principal, and one user of a principal, may have at most. `None`: there is no bound.
@@ -15,6 +16,10 @@ pub struct Quotas {
     pub sessions_per_principal: Option<NonZeroU64>,
     /// Sessions with one `userId` of a principal.
     pub sessions_per_user: Option<NonZeroU64>,
+    /// Money that all sessions of a principal may spend together, over their lives.
+    pub budget_per_principal: Option<NanoUsd>,
+    /// The same of the sessions with one `userId` of a principal. Sessions without one have no such bound.
+    pub budget_per_user: Option<NanoUsd>,
     /// Messages in a minute to the sessions with one `userId` of a principal. Sessions without one have no
     /// such bound.
     pub messages_per_minute_per_user: Option<NonZeroU32>,

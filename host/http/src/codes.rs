@@ -136,6 +136,7 @@ codes! {
     NoUpkeep = "no_upkeep", [501], "The host does not look after its store.";
     AgentTrapped = "agent_trapped", [502], "The agent has trapped, panicked or exited.";
     WakeFailed = "wake_failed", [502], "The agent did not take back its state.";
+    BudgetHeld = "budget_held", [503], "Turns of the session's forks hold what is left of the budget that they share.";
     OutOfMemory = "out_of_memory", [503], "The host has no memory for it now.";
     Overloaded = "overloaded", [503], "The server has too many requests under way.";
     ShuttingDown = "shutting_down", [503], "The host is shutting down.";
@@ -213,6 +214,7 @@ pub(crate) const SPENT: &[Code] = &[
     Code::MaxTurns,
     Code::BudgetExceeded,
     Code::FuelExhausted,
+    Code::BudgetHeld,
 ];
 
 /// Those of a turn that was begun and failed: the answer has the turn, its cost and the session.

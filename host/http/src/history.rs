@@ -152,6 +152,7 @@ async fn conclude(
     };
     match ended.await {
         Ok((turn, after)) => {
+            writer.enter(turn.attempts).await?;
             // A reader that is slow keeps nobody from reading something else.
             drop(admitted);
             let duration = turn.duration;

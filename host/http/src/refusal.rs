@@ -135,6 +135,9 @@ impl From<TurnDenied> for ApiError {
             }
             TurnDenied::TurnsExceeded(_) => ApiError::new(StatusCode::CONFLICT, code, text),
             TurnDenied::FuelExceeded(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),
+            TurnDenied::BudgetHeld => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, text).retry_later()
+            }
         }
     }
 }
@@ -184,10 +187,12 @@ impl From<DamagedSnapshot> for ApiError {
 
 impl From<ForkError> for ApiError {
     fn from(error: ForkError) -> ApiError {
-        let text = error.to_string();
+        let (text, code) = (error.to_string(), error.code());
         match error {
             ForkError::Count => ApiError::invalid_field("count", text.trim_start_matches("count ")),
             ForkError::Spent(denied) => denied.into(),
+            ForkError::Limits(invalid) => invalid.into(),
+            ForkError::Short(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),
             ForkError::Agent(error) => error.into(),
             ForkError::Command(error) => error.into(),
         }

@@ -36,7 +36,7 @@ pub(super) async fn fork(
     let JsonBody { body, ignored, .. } = body.unwrap_or_default();
     let count = body.count()?;
     let snapshot = body.snapshot_id.map(|SnapshotName(id)| id);
-    let forks = session.fork(Fork { snapshot, count }).await?;
+    let forks = session.fork(Fork { snapshot, count, limits: body.limits() }).await?;
     // Not before: a fork may wait for a turn, and nobody's lists wait for that.
     let _admitted = api.readers.wait(slot.principal()).await;
     let sessions: Vec<SessionBody> = forks.into_iter().map(SessionBody::from).collect();

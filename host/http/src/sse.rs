@@ -42,30 +42,34 @@ const HEARTBEAT: &[u8] = b": alive\n\n";
 #[derive(Debug)]
 pub(super) struct Gone;
 
-/// Where in a stream a reader is: `turn.attempt.seq`. There is one attempt yet.
+/// Where in a stream a reader is: `turn.attempt.seq`. A turn that is run again, because a host has ended in the middle of
+/// it, has everything anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StreamPosition {
     pub(super) turn: u64,
+    pub(super) attempt: u32,
     pub(super) seq: u64,
 }
 
 impl StreamPosition {
     /// Before the first event of this turn.
     pub(super) fn start(turn: u64) -> StreamPosition {
-        StreamPosition { turn, seq: 0 }
+        StreamPosition { turn, attempt: 1, seq: 0 }
     }
 
     /// From the `Last-Event-ID` that a client sends.
     pub(super) fn parse(text: &str) -> Option<StreamPosition> {
         let mut parts = text.split('.').map(|part| part.parse::<u64>().ok());
         let (turn, attempt, seq) = (parts.next()??, parts.next()??, parts.next()??);
-        (turn > 0 && attempt == 1 && parts.next().is_none()).then_some(StreamPosition { turn, seq })
+        let attempt = u32::try_from(attempt).ok().filter(|attempt| *attempt > 0)?;
+        let is_whole = turn > 0 && parts.next().is_none();
+        is_whole.then_some(StreamPosition { turn, attempt, seq })
     }
 
     /// An event of about so many bytes that has its id by this place, as it is written.
     pub(super) fn numbered(self, event: &StreamEvent<'_>, bytes: u64) -> String {
-        let StreamPosition { turn, seq } = self;
-        let mut text = format!("id: {turn}.1.{seq}\ndata: ").into_bytes();
+        let StreamPosition { turn, attempt, seq } = self;
+        let mut text = format!("id: {turn}.{attempt}.{seq}\ndata: ").into_bytes();
         let begin = text.len();
         text.reserve(usize::try_from(bytes).unwrap_or(0) + 256);
         // Strings, numbers and maps with string keys: there is nothing that JSON cannot hold.
@@ -94,6 +98,7 @@ where
         write(EventWriter {
             waiting,
             turn: from.turn,
+            attempt: from.attempt,
             seq: 0,
             seen: from.seq,
             dialect: Dialect::Session,
@@ -150,6 +155,7 @@ where
 pub(super) struct EventWriter {
     waiting: EventQueue,
     turn: u64,
+    attempt: u32,
     seq: u64,
     /// The number of the last event that the reader has already.
     seen: u64,
@@ -250,8 +256,21 @@ impl EventWriter {
 
     /// Write an event that comes before all pieces.
     pub(super) async fn announce(&mut self, event: &StreamEvent<'_>) -> Result<(), Gone> {
-        let event = StreamPosition::start(self.turn).numbered(event, 0);
-        self.push(event).await
+        let place = StreamPosition { seq: 0, ..self.place() };
+        self.push(place.numbered(event, 0)).await
+    }
+
+    /// Follow this attempt at the turn from here on. Where the reader has anything of an earlier one, it is told that
+    /// everything comes anew.
+    pub(super) async fn enter(&mut self, attempt: u32) -> Result<(), Gone> {
+        if attempt <= self.attempt {
+            return Ok(());
+        }
+        (self.attempt, self.seen) = (attempt, 0);
+        if self.dialect != Dialect::Session {
+            return Ok(());
+        }
+        self.announce(&StreamEvent::TurnRestarted { turn: self.turn, attempt }).await
     }
 
     /// An event that the reader gets in any case.
@@ -274,7 +293,7 @@ impl EventWriter {
 
     /// Where the writer is.
     pub(super) fn place(&self) -> StreamPosition {
-        StreamPosition { turn: self.turn, seq: self.seq }
+        StreamPosition { turn: self.turn, attempt: self.attempt, seq: self.seq }
     }
 
     /// Write an event that was rendered, once there is room for it.
@@ -337,7 +356,7 @@ pub(super) mod for_tests {
             stall: Duration::from_secs(1),
         };
         let (dialect, joined) = (Dialect::Session, JoinedText::default());
-        (EventWriter { waiting, turn: 2, seq: 0, seen, dialect, joined }, receiver)
+        (EventWriter { waiting, turn: 2, attempt: 1, seq: 0, seen, dialect, joined }, receiver)
     }
 }
 
@@ -347,8 +366,9 @@ mod tests {
 
     #[test]
     fn a_place_is_a_turn_its_attempt_and_a_number() {
-        assert_eq!(StreamPosition::parse("3.1.17"), Some(StreamPosition { turn: 3, seq: 17 }));
-        for text in ["", "3", "3.1", "3.2.1", "0.1.1", "3.1.1.1", "3.1.x", "-3.1.1"] {
+        let place = StreamPosition { turn: 3, attempt: 2, seq: 17 };
+        assert_eq!(StreamPosition::parse("3.2.17"), Some(place));
+        for text in ["", "3", "3.1", "3.0.1", "0.1.1", "3.1.1.1", "3.1.x", "-3.1.1"] {
             assert_eq!(StreamPosition::parse(text), None, "{text}");
         }
     }

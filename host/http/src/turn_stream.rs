@@ -70,6 +70,7 @@ impl EventWriter {
                 },
             };
             let Some(delta) = delta else { return self.flush().await };
+            self.enter(output.attempt()).await?;
             self.delta(delta).await?;
             place += 1;
         }

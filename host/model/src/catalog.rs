@@ -6,14 +6,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use crate::breaker::Breaker;
 use crate::offline::Offline;
 use crate::prices::default_price;
 use crate::provider::Provider;
 use dormouse_domain::price::TokenPrice;
 
+/// As many calls at a time as anybody makes.
+const UNBOUNDED: usize = 1 << 20;
 /// The name of the provider that is always there.
 const OFFLINE: &str = "offline";
 
@@ -86,8 +86,8 @@ pub struct Catalog {
     default_model: Option<String>,
 }
 
-/// An entry, with the places for its calls and whether its provider works.
-type Listed = (Entry, Arc<Semaphore>, Arc<Breaker>);
+/// An entry, and whether its provider works.
+type Listed = (Entry, Arc<Breaker>);
 
 /// Who answers for a model.
 #[derive(Clone, Debug)]
@@ -98,8 +98,8 @@ pub struct ModelRoute {
     pub model: String,
     /// What a call costs. `None`: nobody knows.
     pub price: Option<TokenPrice>,
-    /// Places for calls of the provider.
-    pub places: Arc<Semaphore>,
+    /// The most calls of the provider at a time.
+    pub max_calls: usize,
     /// Whether the provider works.
     pub breaker: Arc<Breaker>,
 }
@@ -133,10 +133,7 @@ impl Catalog {
     /// entries. [`Catalog::with_default`] says otherwise.
     #[must_use]
     pub fn new(entries: Vec<Entry>) -> Catalog {
-        let with_state = |entry: Entry| {
-            let places = Arc::new(Semaphore::new(entry.max_calls.clamp(1, Semaphore::MAX_PERMITS)));
-            (entry, places, Arc::new(Breaker::default()))
-        };
+        let with_state = |entry: Entry| (entry, Arc::new(Breaker::default()));
         let is_alone = entries.is_empty();
         let mut entries: Vec<_> = entries.into_iter().map(with_state).collect();
         let listed = entries.iter().flat_map(|(entry, ..)| &entry.models);
@@ -149,7 +146,7 @@ impl Catalog {
             provider: Arc::new(Offline),
             models: vec![ModelPattern::new(names)],
             prices: vec![(ModelPattern::new("*"), TokenPrice::default())],
-            max_calls: Semaphore::MAX_PERMITS,
+            max_calls: UNBOUNDED,
         }));
         Catalog { entries, prices: Vec::new(), default_model }
     }
@@ -196,8 +193,7 @@ impl Catalog {
             ("", None) => return Err(NoRoute::NoDefault { providers: self.names() }),
             (name, _) => name,
         };
-        let Some(((entry, places, breaker), model)) = self.named(name).or_else(|| self.has(name))
-        else {
+        let Some(((entry, breaker), model)) = self.named(name).or_else(|| self.has(name)) else {
             return Err(NoRoute::Unknown { model: name.to_owned(), providers: self.names() });
         };
         let own = price_of(&entry.prices, model).or_else(|| price_of(&self.prices, model));
@@ -205,7 +201,7 @@ impl Catalog {
             provider: Arc::clone(&entry.provider),
             model: model.to_owned(),
             price: own.or_else(|| default_price(model)),
-            places: Arc::clone(places),
+            max_calls: entry.max_calls,
             breaker: Arc::clone(breaker),
         })
     }

@@ -43,6 +43,8 @@ pub struct Code {
     start: StartConditions,
     start_fuel: u64,
     start_randomness: StartRandomness,
+    /// Whether its instances can ask the world of a call for effects.
+    has_effects: bool,
     shared: Arc<SandboxShared>,
 }
 
@@ -86,11 +88,12 @@ impl Code {
             Fault::FuelExhausted => Fault::StartTooLong { limit: MAX_START },
             fault => fault,
         })?;
-        let start_fuel = fuel::used(&store);
+        // Work of the host between has had fuel of its own.
+        let start_fuel = fuel::used_of(&store, MAX_START);
         store.data_mut().enter_session();
         metrics::histogram!("dormouse_instantiate_seconds")
             .record(shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
-        Ok(Instance::new(store, entry, keeper, shared.clone(), start_fuel))
+        Ok(Instance::new(store, entry, keeper, shared.clone(), start_fuel, self.has_effects))
     }
 
     async fn start(&self, store: &mut Store<Guest>) -> Result<(EntryPoint, Keeper), Fault> {
@@ -194,7 +197,18 @@ impl Code {
         )
         .map_err(|error| wrong(&error))?;
         let Findings { start, start_fuel, start_randomness, .. } = *findings;
-        Ok(Code { agent, exports, entry, form, start, start_fuel, start_randomness, shared })
+        let has_effects = imports_effects(&agent);
+        Ok(Code {
+            agent,
+            exports,
+            entry,
+            form,
+            start,
+            start_fuel,
+            start_randomness,
+            has_effects,
+            shared,
+        })
     }
 
     /// The names of what the agent imports, in the order of the component.
@@ -216,6 +230,12 @@ impl Code {
         words.dedup();
         words
     }
+}
+
+/// Whether this agent imports an interface whose functions are effects.
+fn imports_effects(agent: &InstancePre<Guest>) -> bool {
+    let component = agent.component().component_type();
+    component.imports(agent.engine()).any(|(name, _)| imports::is_effect(name))
 }
 
 /// What this component exports that the host can call.

@@ -37,7 +37,12 @@ pub(super) fn fill(store: &mut Store<Guest>, fuel: u64) -> wasmtime::Result<()> 
 
 /// How much the guest has used of what it was given: never more than that.
 pub(super) fn used(store: &Store<Guest>) -> u64 {
-    store.data().given_fuel.saturating_sub(left(store).saturating_sub(SPARE))
+    used_of(store, store.data().given_fuel)
+}
+
+/// How much is gone of so much fuel: never more than that.
+pub(super) fn used_of(store: &Store<Guest>, given: u64) -> u64 {
+    given.saturating_sub(left(store).saturating_sub(SPARE))
 }
 
 /// The same in the middle of a call.

@@ -57,6 +57,8 @@ pub struct Instance {
     start_fuel: u64,
     /// Nobody has been billed for the start yet.
     start_is_due: bool,
+    /// It can ask the world of a call for effects.
+    has_effects: bool,
 }
 
 impl std::fmt::Debug for Instance {
@@ -72,11 +74,28 @@ impl Instance {
         keeper: Keeper,
         shared: Arc<SandboxShared>,
         start_fuel: u64,
+        has_effects: bool,
     ) -> Instance {
         // The start was no call.
         store.data_mut().given_fuel = 0;
         let (poisoned, own, start_is_due) = (false, None, true);
-        Instance { store, entry, keeper, shared, poisoned, own, start_fuel, start_is_due }
+        Instance {
+            store,
+            entry,
+            keeper,
+            shared,
+            poisoned,
+            own,
+            start_fuel,
+            start_is_due,
+            has_effects,
+        }
+    }
+
+    /// Whether it can ask the world of a call for effects.
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        self.has_effects
     }
 
     /// The fuel that the guest used to start: before any call, and in none.

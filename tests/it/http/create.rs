@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{names, send};
 
-const FIELDS: [&str; 63] = [
+const FIELDS: [&str; 65] = [
     "abortRequested",
+    "accountId",
     "agent",
     "changedAt",
     "checkpoint",
@@ -39,6 +40,7 @@ const FIELDS: [&str; 63] = [
     "maxMemoryBytes",
     "maxTurns",
     "metadata",
+    "numCalls",
     "numStarts",
     "numTurns",
     "owner",
@@ -99,6 +101,8 @@ async fn a_session_that_asks_for_nothing_has_every_field_and_its_default() {
         ("totalTokens", json!(0)),
         ("numTurns", json!(0)),
         ("abortRequested", json!(false)),
+        ("accountId", json!(null)),
+        ("numCalls", json!(0)),
         ("forceKillRequested", json!(false)),
     ] {
         assert_eq!(session[field], expected, "{field}");

@@ -165,7 +165,7 @@ async fn where_nothing_runs_there_is_nothing_to_follow() {
     assert_eq!((nothing.status.as_u16(), nothing.body), (204, json!("")));
     let missing = send(events(&server, &id, Some("2.1.1"))).await;
     is_error(&(missing.status, missing.body), 404, "turn_not_found");
-    for last in ["", "1", "1.1", "1.2.1", "x.1.1", "0.1.1", "1.1.1.1", "1.1.99999999999999999999"] {
+    for last in ["", "1", "1.1", "1.0.1", "x.1.1", "0.1.1", "1.1.1.1", "1.1.99999999999999999999"] {
         let refused = send(events(&server, &id, Some(last))).await;
         assert_eq!(refused.body["field"], "Last-Event-ID", "{last}");
         is_error(&(refused.status, refused.body), 400, "invalid_field");

@@ -83,6 +83,15 @@ pub(super) fn money(text: &str) -> Result<NanoUsd, String> {
     amount.ok_or_else(|| "must be an amount of US dollars, 0 or more".to_owned())
 }
 
+/// So much money; 0 is any amount.
+pub(super) fn spending(text: &str) -> Result<Option<NanoUsd>, String> {
+    money(text).map(|amount| Some(amount).filter(|amount| amount.0 > 0))
+}
+
+pub(super) fn show_spending(amount: &Option<NanoUsd>) -> String {
+    amount.map_or_else(|| "0".to_owned(), |amount| show_money(&amount))
+}
+
 /// What a semaphore can count.
 pub(super) fn requests(text: &str) -> Result<usize, String> {
     let count = value::positive(text)?;

@@ -3,7 +3,8 @@
 use super::form::{
     addresses, age, agent, budget, configuration, format, hosts, keys, length, level, model, money,
     origins, path, quota, rate, requests, show, show_age, show_bound, show_hosts, show_keys,
-    show_model, show_money, show_origins, show_path, size, snapshots, time,
+    show_model, show_money, show_origins, show_path, show_spending, size, snapshots, spending,
+    time,
 };
 use super::{Setting, SettingGroup};
 use crate::models::{prices, providers};
@@ -262,6 +263,24 @@ pub(crate) static SETTINGS: &[Setting] = &[
         host.quotas.sessions_per_user,
         quota,
         show_bound
+    ),
+    setting!(
+        Sessions,
+        "max-budget-usd-per-principal",
+        "USD",
+        "Most money that all sessions of one principal may spend together; 0: any amount",
+        host.quotas.budget_per_principal,
+        spending,
+        show_spending
+    ),
+    setting!(
+        Sessions,
+        "max-budget-usd-per-user",
+        "USD",
+        "The same of the sessions with one userId of a principal; 0: any amount",
+        host.quotas.budget_per_user,
+        spending,
+        show_spending
     ),
     setting!(
         Sessions,

@@ -1,17 +1,18 @@
 //! What a new session gets from the session whose snapshot it starts from: the rules of forks and of
 //! resuming, beside each other. Both start from a snapshot of another session; they differ in who asks.
 //!
-//! - A *fork* is another go of its parent: it gets all that its parent has but the thread, and may spend
-//!   what its parent has left.
+//! - A *fork* is another go of its parent: it gets all that its parent has but the thread, and both spend
+//!   from one account, unless the fork is given a part of its own.
 //! - A session that *resumes* another is a new one, which its caller describes; it gets the state alone, and
 //!   stays with the project and the user of that state.
 
 use std::time::Duration;
 
-use super::{NewSession, begin};
+use super::{InvalidField, NewSession, begin, check_budget, check_positive};
+use crate::account::{AccountLimits, Amounts};
 use crate::agent::AgentRef;
 use crate::id::{SessionId, SnapshotId};
-use crate::limits::Spent;
+use crate::limits::{NanoUsd, Spent};
 use crate::session::{Profile, Session};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
@@ -110,26 +111,79 @@ fn is_another(one: &Option<String>, other: &Option<String>) -> bool {
     one.is_some() && other.is_some() && one != other
 }
 
+/// What a fork may spend over its life. Money and fuel that are named here are its own, and are taken off what its
+/// parent may spend. Where neither is, it shares both with its parent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForkLimits {
+    /// Money of its own.
+    pub max_budget: Option<NanoUsd>,
+    /// Fuel of its own.
+    pub max_fuel: Option<u64>,
+    /// Turns. `None`: as many as its parent has left.
+    pub max_turns: Option<u64>,
+}
+
+impl ForkLimits {
+    /// Whether the fork spends on its own.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.max_budget.is_some() || self.max_fuel.is_some()
+    }
+
+    /// What so many forks take off what their parent may spend, which has these limits.
+    ///
+    /// # Errors
+    /// [`InvalidField`] where a fork would have no limit that its parent has, or nothing.
+    pub fn granted(&self, count: u32, parent: AccountLimits) -> Result<Amounts, InvalidField> {
+        check_positive(&[("limits.maxTurns", self.max_turns), ("limits.maxFuel", self.max_fuel)])?;
+        check_budget(self.max_budget)?;
+        if !self.is_own() {
+            return Ok(Amounts::default());
+        }
+        let needed = |field, limit: &str| {
+            let problem = format!(
+                "is needed, because the session that is forked has a {limit} and the fork is to have limits of its own"
+            );
+            InvalidField::new(field, problem)
+        };
+        if parent.money.is_some() && self.max_budget.is_none() {
+            return Err(needed("limits.maxBudgetUsd", "budget"));
+        }
+        if parent.fuel.is_some() && self.max_fuel.is_none() {
+            return Err(needed("limits.maxFuel", "limit of fuel"));
+        }
+        let money = self.max_budget.map_or(0, |each| each.0).saturating_mul(i64::from(count));
+        let fuel = self.max_fuel.unwrap_or(0).saturating_mul(u64::from(count));
+        Ok(Amounts { money: NanoUsd(money), fuel })
+    }
+}
+
 /// The record of a fork of this session, which starts from `head` and is served by this agent. The fork has
-/// spent nothing and may spend what its parent has left. The thread stays the parent's.
+/// spent nothing. The thread stays the parent's.
 ///
 /// # Errors
-/// [`Spent`] where the parent has nothing left of one of its limits.
+/// [`Spent`] where the parent has no turn left, and the fork is given none.
 pub fn forked(
     parent: &Session,
     head: Option<&Snapshot>,
     agent: AgentRef,
-    id: SessionId,
-    now: Timestamp,
+    asked: &ForkLimits,
+    (id, now): (SessionId, Timestamp),
 ) -> Result<Session, Spent> {
-    let profile = Profile {
-        agent,
-        limits: parent.profile.limits.left(&parent.usage)?,
-        thread_key: None,
-        ..parent.profile.clone()
+    let mut limits = parent.profile.limits.clone();
+    limits.max_turns = match (asked.max_turns, limits.max_turns) {
+        (None, Some(max)) if max <= parent.usage.turns => return Err(Spent::Turns(max)),
+        (None, Some(max)) => Some(max - parent.usage.turns),
+        (asked, _) => asked,
     };
+    if asked.is_own() {
+        (limits.max_budget, limits.max_fuel) = (asked.max_budget, asked.max_fuel);
+    }
+    let agent = Profile { agent, limits, thread_key: None, ..parent.profile.clone() };
     let context = parent.context.clone();
-    Ok(begin(id, parent.owner.clone(), profile, context, head, now))
+    let mut fork = begin(id, parent.owner.clone(), agent, context, head, now);
+    fork.account = parent.account.filter(|_| !asked.is_own());
+    Ok(fork)
 }
 
 #[cfg(test)]

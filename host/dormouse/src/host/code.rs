@@ -69,6 +69,7 @@ impl TurnDenied {
             TurnDenied::BudgetExceeded(_) => Cause::BudgetExceeded.as_str(),
             TurnDenied::TurnsExceeded(_) => Cause::MaxTurns.as_str(),
             TurnDenied::FuelExceeded(_) => Cause::FuelExhausted.as_str(),
+            TurnDenied::BudgetHeld => "budget_held",
         }
     }
 }
@@ -135,6 +136,8 @@ impl ForkError {
         match self {
             ForkError::Count => INVALID_FIELD,
             ForkError::Spent(denied) => denied.code(),
+            ForkError::Limits(_) => INVALID_FIELD,
+            ForkError::Short(_) => Cause::BudgetExceeded.as_str(),
             ForkError::Agent(error) => error.code(),
             ForkError::Command(error) => error.code(),
         }

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use super::session::{SessionHandle, SessionReadError};
 use super::{origin, to_its_end};
+use crate::accounts::AccountKey;
 use crate::catalog::AgentError;
 use crate::session::request::{Command, CommandError, SessionInfo};
 use crate::turn::admission::TurnDenied;
 use dormouse_domain::access::Action;
+use dormouse_domain::account::{AccountChange, Amounts};
 use dormouse_domain::agent::{AgentSelector, Digest};
-use dormouse_domain::creation;
+use dormouse_domain::creation::{self, ForkLimits, InvalidField};
 use dormouse_domain::event::{Cursor, Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
+use dormouse_domain::limits::{Limit, NanoUsd};
+use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{ResumeObstacle, ResumeTrial, Snapshot};
 use dormouse_domain::state::Move;
 use dormouse_store::{
@@ -36,11 +40,14 @@ pub struct Fork {
     pub snapshot: Option<SnapshotId>,
     /// How many sessions to make: 1 to 256.
     pub count: u32,
+    /// What each of them may spend on its own. Default: what the session that is forked has left of turns, and what
+    /// all of them have left together of money and fuel.
+    pub limits: ForkLimits,
 }
 
 impl Default for Fork {
     fn default() -> Fork {
-        Fork { snapshot: None, count: 1 }
+        Fork { snapshot: None, count: 1, limits: ForkLimits::default() }
     }
 }
 
@@ -53,6 +60,17 @@ pub enum ForkError {
     /// The session has nothing left that a fork could spend.
     #[error("a fork has the limits that are left: {0}")]
     Spent(TurnDenied),
+    /// The limits that the forks are to have are none, or lack one that the session has.
+    #[error(transparent)]
+    Limits(#[from] InvalidField),
+    /// The session and those that share its account have not as much left as the forks are to have. Has what
+    /// nobody has spent or holds.
+    #[error(
+        "the forks are to have more than is left: there are {} US dollars and {} units of fuel",
+        .0.money.as_usd(),
+        .0.fuel
+    )]
+    Short(Amounts),
     /// The agent of the snapshot has been removed.
     #[error(transparent)]
     Agent(#[from] AgentError),
@@ -120,7 +138,8 @@ impl SessionHandle {
     }
 
     /// Make sessions that start from a snapshot of this one, all of them or none. They have spent
-    /// nothing and may spend what this one has left; its thread stays its own.
+    /// nothing, and share with this one what it may spend of money and fuel, unless they are given limits of their
+    /// own, which are taken off this one's. Its thread stays its own. The first fork waits for a turn that runs.
     ///
     /// ```
     /// # #[tokio::main]
@@ -131,7 +150,7 @@ impl SessionHandle {
     /// let notepad = NewSession::agent("notepad").pattern(Pattern::Hybrid);
     /// let session = host.sessions().create(notepad).await?;
     /// session.send("add milk").await?;
-    /// for fork in session.fork(Fork { snapshot: None, count: 2 }).await? {
+    /// for fork in session.fork(Fork { count: 2, ..Fork::default() }).await? {
     ///     let fork = host.sessions().get(fork.session.id);
     ///     assert!(fork.send("list").await?.text().contains("milk"));
     /// }
@@ -167,6 +186,18 @@ impl SessionHandle {
                 None => None,
             },
         };
+        let parent = self.with_account(parent).await?;
+        let account = parent.account.ok_or(StoreError::NotFound(self.id))?;
+        let hold = inner.services.accounts.hold(AccountKey::Family(account)).await?;
+        let standing = hold.standing();
+        if let (Some(NanoUsd(0)), Some(max)) = (standing.money_left(), standing.limits.money) {
+            return Err(ForkError::Spent(TurnDenied::BudgetExceeded(Limit::Budget(max))));
+        }
+        if let (Some(0), Some(max)) = (standing.fuel_left(), standing.limits.fuel) {
+            return Err(ForkError::Spent(TurnDenied::FuelExceeded(Limit::Fuel(max))));
+        }
+        let granted = fork.limits.granted(fork.count, standing.limits)?;
+        hold.more(granted).await.map_err(|short| ForkError::Short(short.left))?;
         // What came before may have waited for a turn.
         let _held = inner.catalog.hold().await;
         // It has to be there still, whichever it is.
@@ -179,7 +210,7 @@ impl SessionHandle {
             let id = SessionId(inner.clock.new_id());
             let head = from.as_ref().map(|from| from.again(SnapshotId(inner.clock.new_id()), now));
             let agent = agent.reference.clone();
-            let session = creation::forked(&parent, head.as_ref(), agent, id, now)
+            let session = creation::forked(&parent, head.as_ref(), agent, &fork.limits, (id, now))
                 .map_err(|spent| ForkError::Spent(spent.into()))?;
             events.push(creation::event(&session, Some(parent.id)));
             forks.push(NewSessionRecord { session: Arc::new(session), head });
@@ -195,7 +226,11 @@ impl SessionHandle {
             let trial = ResumeTrial::Resumed;
             adding = adding.and(Transaction::resume_tried(parent.id, from, trial, now));
         }
+        let members = if fork.limits.is_own() { 0 } else { i64::from(fork.count) };
+        let change = AccountChange { members, granted, ..AccountChange::default() };
+        adding = adding.and(Transaction::change_account(account, change));
         inner.store.commit(adding).await?;
+        hold.changed(change);
         metrics::counter!("dormouse_forks_total").increment(sessions.len() as u64);
         for session in &sessions {
             inner.services.note_deadline(session);
@@ -278,6 +313,14 @@ impl SessionHandle {
             }
         }
         Ok(audit)
+    }
+
+    /// This session with an account that others can share.
+    async fn with_account(&self, session: Arc<Session>) -> Result<Arc<Session>, CommandError> {
+        if session.account.is_some() {
+            return Ok(session);
+        }
+        Ok(self.ask(Command::Share).await?.session)
     }
 
     /// A snapshot of this session, without the data of its chunks.

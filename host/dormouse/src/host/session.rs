@@ -13,6 +13,7 @@ use crate::session::request::{
 };
 use crate::turn::output::TurnOutput;
 use dormouse_domain::access::Action;
+use dormouse_domain::account::Account;
 use dormouse_domain::event::{Cursor, SleepCause};
 use dormouse_domain::id::SessionId;
 use dormouse_domain::patch::{SessionPatch, StatusChange};
@@ -78,6 +79,18 @@ impl SessionHandle {
     /// [`SessionReadError::NotFound`]
     pub async fn status(&self) -> Result<Status, SessionReadError> {
         Ok(self.info().await?.status())
+    }
+
+    /// What the session shares with its forks, or with the session that it was forked from. `None`: it spends on its
+    /// own.
+    ///
+    /// # Errors
+    /// [`SessionReadError::NotFound`]
+    pub async fn account(&self) -> Result<Option<Account>, SessionReadError> {
+        match self.info().await?.session.account {
+            Some(account) => Ok(self.host.inner.store.account(account).await?),
+            None => Ok(None),
+        }
     }
 
     /// What the running turn has streamed so far and will stream, with the number of the turn.

@@ -63,7 +63,11 @@ impl SessionHandle {
                 break;
             }
         }
-        Ok(SessionUsage { totals, account: None, lines })
+        let account = match session.account {
+            Some(account) => self.host.inner.store.account(account).await?,
+            None => None,
+        };
+        Ok(SessionUsage { totals, account, lines })
     }
 
     /// What a turn spent its time on. `None`: there is no such turn.

@@ -9,6 +9,8 @@ mod changes;
 mod commands;
 mod history;
 mod memory;
+mod open_turns;
+mod spending;
 mod turns;
 mod upgrade;
 mod waking;
@@ -53,6 +55,10 @@ pub(super) async fn drive(
             }
             NextWork::Message(message) => {
                 driver.message(message).await;
+                driver.release_head();
+            }
+            NextWork::OpenTurn => {
+                driver.open_turn().await;
                 driver.release_head();
             }
         }
@@ -108,7 +114,9 @@ impl WakeError {
             WakeError::OutOfMemory => "no_place",
             WakeError::ShuttingDown => "shutting_down",
             WakeError::Cancelled(Cancellation::TimedOut) => "turn_timeout",
-            WakeError::Cancelled(Cancellation::Killed) => "killed",
+            WakeError::Cancelled(
+                Cancellation::Killed | Cancellation::Outlived(_) | Cancellation::Left,
+            ) => "killed",
             WakeError::Cancelled(Cancellation::Interrupted) => "interrupted",
             WakeError::Guest(_) => "agent_failed",
             WakeError::Damaged(_) => "snapshot_corrupt",

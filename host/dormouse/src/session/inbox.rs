@@ -48,6 +48,8 @@ pub(crate) enum Interrupt {
     Finish,
     /// The turn ends now.
     Kill,
+    /// The host ends now. A turn that has a journal is left to it; any other ends.
+    Leave,
 }
 
 /// A message or a command waits, and will be taken.
@@ -118,6 +120,8 @@ pub(crate) enum NextWork<M, R> {
     Command(Command, R),
     /// Answer this message with a turn.
     Message(M),
+    /// Run the turn again that the end of a host has cut off.
+    OpenTurn,
 }
 
 /// The turn that is in progress.
@@ -136,6 +140,8 @@ pub(crate) struct Inbox<M, T, R> {
     commands: VecDeque<(Command, R)>,
     max_messages: usize,
     running: Option<Turn>,
+    /// A turn is to be run again, before anything else.
+    has_open_turn: bool,
     /// The key of the message whose turn is in progress.
     running_key: Option<Arc<MessageKey<T>>>,
     interrupt: Interrupt,
@@ -149,9 +155,15 @@ impl<M, T, R> Inbox<M, T, R> {
             commands: VecDeque::new(),
             max_messages,
             running: None,
+            has_open_turn: false,
             running_key: None,
             interrupt: Interrupt::None,
         }
+    }
+
+    /// A turn of the session was cut off by the end of a host: it is run again before anything else is done.
+    pub(crate) fn reopen_turn(&mut self) {
+        self.has_open_turn = true;
     }
 
     /// Add a message: behind all others, or before them where it interrupts. One whose key is known follows
@@ -225,6 +237,10 @@ impl<M, T, R> Inbox<M, T, R> {
     /// Take what comes next. A message begins a turn, until [`Inbox::turn_over`].
     pub(crate) fn next(&mut self) -> Option<NextWork<M, R>> {
         self.turn_over();
+        if std::mem::take(&mut self.has_open_turn) {
+            self.running = Some(Turn::Taken);
+            return Some(NextWork::OpenTurn);
+        }
         let next = match self.commands.pop_front() {
             Some((command, reply)) => NextWork::Command(command, reply),
             None => {
@@ -235,7 +251,7 @@ impl<M, T, R> Inbox<M, T, R> {
         };
         let interrupts = match &next {
             NextWork::Command(command, _) => interrupt_of(command) > Interrupt::None,
-            NextWork::Message(_) => {
+            NextWork::Message(_) | NextWork::OpenTurn => {
                 self.running = Some(Turn::Taken);
                 false
             }
@@ -258,9 +274,9 @@ impl<M, T, R> Inbox<M, T, R> {
         self.running_key = None;
     }
 
-    /// The host ends what is in progress.
-    pub(crate) fn kill(&mut self) {
-        self.interrupt = Interrupt::Kill;
+    /// The host ends, and with it what is in progress.
+    pub(crate) fn leave(&mut self) {
+        self.interrupt = Interrupt::Leave;
     }
 
     /// What happens to the turn that is in progress, by what has come until now.
@@ -304,6 +320,7 @@ fn interrupt_of(command: &Command) -> Interrupt {
         | Command::Change(_)
         | Command::Extend(_)
         | Command::Due
+        | Command::Share
         | Command::RemoveUnused(_) => Interrupt::None,
     }
 }
@@ -319,6 +336,7 @@ fn may_wait_for_a_turn(command: &Command) -> bool {
         | Command::Change(_)
         | Command::Extend(_)
         | Command::Due
+        | Command::Share
         | Command::RemoveUnused(_)
         | Command::Delete => true,
     }

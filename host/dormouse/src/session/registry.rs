@@ -8,6 +8,7 @@ mod ending;
 mod waiting;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -26,6 +27,7 @@ use super::request::{
 };
 use super::residents::{Eviction, InstancePermit, Resident, User};
 use super::services::Services;
+use crate::gate::time::EffectTime;
 use crate::turn::output::{OutputGuard, TurnOutput};
 use dormouse_base::memory::pool::{ChargeRefused, Pool};
 use dormouse_base::shares::Callers;
@@ -51,6 +53,8 @@ struct Entry {
     residency: Residency,
     /// The stream of the turn that runs.
     output: Option<TurnOutput>,
+    /// Whether that turn waits for the outside world.
+    effects: Option<EffectTime>,
     /// The time that its driver waits for, by the clock, if nothing else ends the wait. `None`: the
     /// driver is at work.
     waits_until: Option<Timestamp>,
@@ -192,6 +196,15 @@ impl Registry {
     ) -> Result<(Accepted, Done), CommandError> {
         let (accepted, _, done) = self.add_command(id, caller, command)?;
         Ok((accepted, done))
+    }
+
+    /// Have the turn run again that the end of a host has cut off, before anything else is done with the session.
+    pub(crate) fn reopen_turn(self: &Arc<Self>, id: SessionId) {
+        // Only a host that shuts down refuses it, and then the turn stays open.
+        let _ = self.add(id, None, |inbox| {
+            inbox.reopen_turn();
+            Ok::<(), Infallible>(())
+        });
     }
 
     /// Have what is due for a session done.
@@ -383,6 +396,7 @@ impl Registry {
             interrupt,
             residency: if resident.is_some() { Residency::Resident } else { Residency::Asleep },
             output: None,
+            effects: None,
             waits_until: None,
         };
         shard.insert(id, entry);
@@ -437,6 +451,8 @@ impl Drop for Leaving {
             let entry = self.registry.shard(self.id).remove(&self.id);
             drop(entry);
             self.registry.services.settling.note_change();
+            // Its turn may have asked the outside world for something.
+            self.registry.reopen_turn(self.id);
         }
     }
 }

@@ -331,6 +331,8 @@ pub(crate) enum Command {
     Due,
     /// Remove the session if it was not active since this time.
     RemoveUnused(Timestamp),
+    /// Give the session an account that others can share, where it has none.
+    Share,
     /// Remove the session.
     Delete,
 }

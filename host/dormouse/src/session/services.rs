@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::liveness::Liveness;
@@ -13,7 +14,10 @@ use super::residents::Residents;
 use super::settling::Settling;
 use super::slept::{PendingSleepEvents, Sleep};
 use super::timekeeper::Lag;
+use crate::accounts::Accounts;
 use crate::catalog::Catalog;
+use crate::gate::{ModelPlaces, Outside};
+use crate::quotas::Quotas;
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::MemoryBudget;
@@ -43,8 +47,8 @@ pub(crate) struct SessionOptions {
     pub(crate) max_instantiations: usize,
     /// Messages that wait for one session at most.
     pub(crate) max_queued_messages: usize,
-    /// Messages in a minute to the sessions of one user of a principal.
-    pub(crate) messages_per_minute_per_user: Option<NonZeroU32>,
+    /// What one principal, and one user of a principal, may have and do.
+    pub(crate) quotas: Quotas,
     /// How long a running turn may go on when its session is stopped.
     pub(crate) stop_grace: Duration,
     /// The limits of sessions that ask for none.
@@ -64,6 +68,9 @@ pub(crate) struct Services {
     pub(crate) memory: MemoryBudget,
     pub(crate) options: SessionOptions,
     pub(crate) residents: Residents,
+    pub(crate) accounts: Arc<Accounts>,
+    /// Who answers what turns ask of the outside world.
+    pub(crate) outside: Arc<Outside>,
     pub(crate) slept: PendingSleepEvents,
     /// Told when a deadline may have come nearer.
     pub(crate) deadlines: Notify,
@@ -91,7 +98,7 @@ impl Services {
         options: SessionOptions,
     ) -> Services {
         let started_at = clock.now();
-        let user_messages = options.messages_per_minute_per_user.map(RateLimit::per_minute);
+        let user_messages = options.quotas.messages_per_minute_per_user.map(RateLimit::per_minute);
         let residents = Residents::new(
             options.max_residents,
             options.max_instantiations,
@@ -99,6 +106,13 @@ impl Services {
             memory.queue(),
         );
         Services {
+            accounts: Arc::new(Accounts::new(Arc::clone(&store), &options.quotas)),
+            outside: Arc::new(Outside {
+                clock: clock.clone(),
+                models: Arc::clone(&models),
+                places: ModelPlaces::default(),
+                connections: Handle::current(),
+            }),
             store,
             sandbox,
             catalog,

@@ -1,5 +1,6 @@
 //! Whether a turn may run, and what it may spend. Pure.
 
+use dormouse_domain::account::{AccountLimits, Amounts};
 use dormouse_domain::deadline;
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::limits::{FuelPrice, Limit, NanoUsd, Spent};
@@ -25,6 +26,12 @@ pub enum TurnDenied {
     /// All fuel is used, although the session has not ended.
     #[error("the session has used its {0}")]
     FuelExceeded(Limit),
+    /// What is left of the budget that the session shares with its forks, their turns hold: until they are over.
+    #[error(
+        "turns of its forks hold what is left of the budget that the session shares with them; try again when \
+         they are over"
+    )]
+    BudgetHeld,
 }
 
 impl From<Spent> for TurnDenied {
@@ -54,12 +61,13 @@ impl TurnGrant {
     /// The part of the grant that is left once the money for the start of the instance is spent. It may be nothing.
     pub(crate) fn after_start(
         self,
-        session: &Session,
+        standing: Standing,
         price: FuelPrice,
         start_fuel: u64,
     ) -> TurnGrant {
-        let spent = session.usage.cost + price.cost(start_fuel);
-        match (affordable_after(session, price, spent), session.profile.limits.max_budget) {
+        let start = Amounts { money: price.cost(start_fuel), fuel: 0 };
+        let standing = standing.after(start);
+        match (standing.affordable(price), standing.limits.money) {
             (Some(left), Some(max)) if left < self.fuel => {
                 TurnGrant { fuel: left, fuel_limit: Limit::Budget(max), ..self }
             }
@@ -68,9 +76,53 @@ impl TurnGrant {
     }
 }
 
-/// Decide whether a turn of this session may run now.
+/// What a session may spend of money and fuel over its life, alone or with those that it shares an account with,
+/// and what of that is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) limits: AccountLimits,
+    pub(crate) spent: Amounts,
+}
+
+impl Standing {
+    /// Of a session that spends on its own.
+    pub(crate) fn own(session: &Session) -> Standing {
+        let limits = &session.profile.limits;
+        Standing {
+            limits: AccountLimits { money: limits.max_budget, fuel: limits.max_fuel },
+            spent: Amounts { money: session.usage.cost, fuel: session.usage.fuel },
+        }
+    }
+
+    /// The same once so much more is spent.
+    pub(crate) fn after(self, more: Amounts) -> Standing {
+        Standing { spent: self.spent.plus(more), ..self }
+    }
+
+    /// The money that is left, never less than nothing. `None`: there is no limit.
+    pub(crate) fn money_left(self) -> Option<NanoUsd> {
+        self.limits.money.map(|max| NanoUsd((max - self.spent.money).0.max(0)))
+    }
+
+    /// The fuel that is left. `None`: there is no limit.
+    pub(crate) fn fuel_left(self) -> Option<u64> {
+        self.limits.fuel.map(|max| max.saturating_sub(self.spent.fuel))
+    }
+
+    /// The fuel that the money which is left buys. `None`: money does not bound it.
+    pub(crate) fn affordable(self, price: FuelPrice) -> Option<u64> {
+        let left = self.money_left()?;
+        if price.0.0 == 0 && left.0 > 0 {
+            return None;
+        }
+        Some(if left.0 == 0 { 0 } else { price.affordable(left) })
+    }
+}
+
+/// Decide whether a turn of this session may run now, which stands so.
 pub(crate) fn admit(
     session: &Session,
+    standing: Standing,
     price: FuelPrice,
     now: Timestamp,
 ) -> Result<TurnGrant, TurnDenied> {
@@ -87,8 +139,7 @@ pub(crate) fn admit(
     }
     let mut fuel = limits.max_fuel_per_turn;
     let mut fuel_limit = Limit::FuelPerTurn(fuel);
-    if let Some(max) = limits.max_fuel {
-        let left = max.saturating_sub(session.usage.fuel);
+    if let (Some(left), Some(max)) = (standing.fuel_left(), standing.limits.fuel) {
         if left == 0 {
             return Err(TurnDenied::FuelExceeded(Limit::Fuel(max)));
         }
@@ -96,7 +147,7 @@ pub(crate) fn admit(
             (fuel, fuel_limit) = (left, Limit::Fuel(max));
         }
     }
-    if let (Some(left), Some(max)) = (affordable(session, price), limits.max_budget) {
+    if let (Some(left), Some(max)) = (standing.affordable(price), standing.limits.money) {
         if left == 0 {
             return Err(TurnDenied::BudgetExceeded(Limit::Budget(max)));
         }
@@ -104,32 +155,27 @@ pub(crate) fn admit(
             (fuel, fuel_limit) = (left, Limit::Budget(max));
         }
     }
-    let timeout = limits.turn_timeout;
-    let (mut deadline, mut time_limit) = (now.after(timeout), Limit::TurnTimeout(timeout));
-    if let Some((end, lifetime)) = deadline::end_of_life(session)
-        && end < deadline
-    {
-        (deadline, time_limit) = (end, Limit::Lifetime(lifetime));
-    }
+    let (deadline, time_limit) = time_of(session, now);
     Ok(TurnGrant { fuel, fuel_limit, deadline, time_limit })
+}
+
+/// What a turn may spend that was admitted before, with so much fuel, and is run again from now on.
+pub(crate) fn reopened(session: &Session, fuel: u64, now: Timestamp) -> TurnGrant {
+    let (deadline, time_limit) = time_of(session, now);
+    TurnGrant { fuel, fuel_limit: Limit::FuelPerTurn(fuel), deadline, time_limit }
+}
+
+/// When a turn must be over that begins now, and by which limit.
+fn time_of(session: &Session, now: Timestamp) -> (Timestamp, Limit) {
+    let timeout = session.profile.limits.turn_timeout;
+    let (deadline, limit) = (now.after(timeout), Limit::TurnTimeout(timeout));
+    match deadline::end_of_life(session) {
+        Some((end, lifetime)) if end < deadline => (end, Limit::Lifetime(lifetime)),
+        Some(_) | None => (deadline, limit),
+    }
 }
 
 /// Whether a session of this status takes messages.
 pub(crate) fn is_open(status: Status) -> bool {
     matches!(status, Status::Initializing | Status::Active | Status::Idle)
-}
-
-/// The fuel that the money which is left buys. `None`: money does not bound it.
-pub(crate) fn affordable(session: &Session, price: FuelPrice) -> Option<u64> {
-    affordable_after(session, price, session.usage.cost)
-}
-
-/// The same once the session has spent this much.
-fn affordable_after(session: &Session, price: FuelPrice, spent: NanoUsd) -> Option<u64> {
-    let max = session.profile.limits.max_budget?;
-    let left = max.0.saturating_sub(spent.0);
-    if price.0.0 == 0 && left > 0 {
-        return None;
-    }
-    Some(if left <= 0 { 0 } else { price.affordable(NanoUsd(left)) })
 }

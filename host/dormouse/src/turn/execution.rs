@@ -9,6 +9,7 @@
 
 use std::any::Any;
 use std::pin::pin;
+use std::time::Duration;
 
 use crate::turn::admission::TurnGrant;
 use dormouse_domain::effect::EffectError;
@@ -44,6 +45,10 @@ pub(crate) enum Cancellation {
     Killed,
     /// A message that came later has ended the turn.
     Interrupted,
+    /// The session has come to the end of its life, which may last so long.
+    Outlived(Duration),
+    /// The host ends.
+    Left,
 }
 
 /// The result of a turn.
@@ -51,6 +56,8 @@ pub(crate) enum Cancellation {
 pub(crate) struct TurnResult<W> {
     /// The answer, or why there is none. After a failure the instance must be dropped.
     pub(crate) result: Result<GuestAnswer, Failure>,
+    /// Who ended the turn from outside, if anybody did.
+    pub(crate) cut: Option<Cancellation>,
     /// The bytes that the guest needed to hold, where the call ended because the host had no memory for it
     /// now: with as much, the turn may be answered.
     pub(crate) lacks: Option<u64>,
@@ -101,7 +108,8 @@ pub(crate) async fn run<W: World>(
         Err(cut) => {
             let (trace, world) = instance.abandon();
             let world = world.expect("the call that was cut off was begun in a world");
-            return bill(instance, Err(cut.failure(grant)), trace, typed(world));
+            let result = bill(instance, Err(cut.failure(grant)), trace, typed(world));
+            return TurnResult { cut: Some(cut), ..result };
         }
     };
     if let Some(needed) = answer.as_ref().err().and_then(|fault| lacking(fault, host_memory)) {
@@ -142,14 +150,23 @@ fn bill<W>(
 ) -> TurnResult<W> {
     let CallTrace { fuel, log, log_dropped } = trace;
     let start_fuel = instance.take_start();
-    TurnResult { result, lacks: None, fuel, start_fuel, log, log_dropped, world }
+    TurnResult { result, cut: None, lacks: None, fuel, start_fuel, log, log_dropped, world }
 }
 
 /// It is the host that could not go on.
 fn unbilled<W>(trace: CallTrace, world: Box<W>) -> TurnResult<W> {
     let CallTrace { fuel: _, log, log_dropped } = trace;
     let result = Err(out_of_memory());
-    TurnResult { result, lacks: None, fuel: 0, start_fuel: None, log, log_dropped, world }
+    TurnResult {
+        result,
+        cut: None,
+        lacks: None,
+        fuel: 0,
+        start_fuel: None,
+        log,
+        log_dropped,
+        world,
+    }
 }
 
 /// Save the state after an answer, where that is to be done with the turn.
@@ -187,7 +204,8 @@ impl Cancellation {
     pub(crate) fn failure(self, grant: TurnGrant) -> Failure {
         match self {
             Cancellation::TimedOut => out_of_time(grant.time_limit),
-            Cancellation::Killed => Failure {
+            Cancellation::Outlived(lifetime) => out_of_time(Limit::Lifetime(lifetime)),
+            Cancellation::Killed | Cancellation::Left => Failure {
                 code: FailureCode::TurnKilled,
                 message: "the turn was ended before the agent had answered".to_owned(),
             },

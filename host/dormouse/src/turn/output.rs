@@ -30,6 +30,8 @@ struct Buffer {
     /// The account that the pieces are charged to.
     account: Option<Account>,
     begun: Option<u64>,
+    /// Which attempt at the turn this is the stream of, from 1.
+    attempt: u32,
     ended: bool,
 }
 
@@ -42,10 +44,18 @@ impl TurnOutput {
         output
     }
 
-    /// The guest is being called, for the turn of this number.
-    pub(crate) fn begin(&self, turn: u64) {
-        self.lock().begun = Some(turn);
+    /// The guest is being called, for this attempt at the turn of this number.
+    pub(crate) fn begin(&self, turn: u64, attempt: u32) {
+        let mut buffer = self.lock();
+        (buffer.begun, buffer.attempt) = (Some(turn), attempt);
+        drop(buffer);
         self.0.changed.notify_waiters();
+    }
+
+    /// Which attempt at the turn this is the stream of, from 1: a later one has everything again. 0: none has begun.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.lock().attempt
     }
 
     /// Append a piece.

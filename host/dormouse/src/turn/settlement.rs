@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dormouse_domain::account::Amounts;
+use dormouse_domain::bill::BillSums;
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Event, EventBody, SessionField, SessionUpdate, UpgradeOutcome};
 use dormouse_domain::id::TurnId;
-use dormouse_domain::limits::{FuelPrice, NanoUsd};
+use dormouse_domain::journal::EffectRecord;
+use dormouse_domain::limits::{FuelPrice, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::{BeforeUpgrade, JsonObject, LastFailure, Session};
 use dormouse_domain::snapshot::Snapshot;
@@ -15,7 +18,7 @@ use dormouse_domain::time::Timestamp;
 use dormouse_domain::transition;
 use dormouse_store::TurnCommit;
 
-use super::admission::affordable;
+use super::admission::Standing;
 use dormouse_domain::turn::{
     Failure, FailureCode, LogLine, Part, Sender, StartupCost, TurnOutcome, TurnRecord,
 };
@@ -50,6 +53,12 @@ pub(crate) struct TurnEnd {
     pub(crate) ended_at: Timestamp,
     /// How long it took.
     pub(crate) duration: Duration,
+    /// What it has asked of the outside world: the lines of its bill besides fuel.
+    pub(crate) effects: Vec<EffectRecord>,
+    /// How often it was begun.
+    pub(crate) attempts: u32,
+    /// How long it took to have an instance. `None`: the instance was there.
+    pub(crate) woken_in: Option<Duration>,
 }
 
 /// The answer of the guest, and how its state is kept.
@@ -76,28 +85,32 @@ pub(crate) struct Rules {
     pub(crate) max_consecutive_failures: u32,
 }
 
-/// Work out what this turn leaves behind in this session.
+/// Work out what this turn leaves behind in this session, which stood so before.
 pub(crate) fn settle(
     before: &Session,
+    standing: Standing,
     begun: StartedTurn,
     ended: TurnEnd,
     rules: Rules,
 ) -> TurnCommit {
     let mut session = before.clone();
-    let cost = rules.price.cost(ended.fuel);
-    let start = ended.start_fuel.map(|fuel| startup(&session, fuel, rules.price));
+    let calls: BillSums = ended.effects.iter().map(BillSums::from).sum();
+    let cost = rules.price.cost(ended.fuel) + calls.cost;
+    let start = ended.start_fuel.map(|fuel| startup(standing, fuel, rules.price));
     session.revision += 1;
     let counts = ended.result.as_ref().err().is_none_or(|failure| failure.code.counts());
     let counter = if counts { &mut session.usage.turns } else { &mut session.usage.uncounted };
     *counter += 1;
     session.usage.fuel = session.usage.fuel.saturating_add(ended.fuel);
     session.usage.cost += cost;
+    add_calls(&mut session.usage, &calls);
     if let Some(StartupCost { fuel, cost }) = start {
         session.usage.starts += 1;
         session.usage.start_fuel = session.usage.start_fuel.saturating_add(fuel);
         session.usage.start_cost += cost;
         session.usage.cost += cost;
     }
+    let is_short = matches!(&ended.result, Err(Failure { code: FailureCode::BudgetExceeded, .. }));
     session.last_activity_at = ended.ended_at;
 
     let (turn, fuel, ended_at) = (session.usage.last_turn(), ended.fuel, ended.ended_at);
@@ -126,8 +139,12 @@ pub(crate) fn settle(
             (TurnOutcome::Failed(failure), None)
         }
     };
-    events.extend(budget_warning(before, &session, ended_at));
-    apply_limits(&mut session, rules.price, ended_at);
+    let spent = Amounts {
+        money: session.usage.cost - before.usage.cost,
+        fuel: session.usage.fuel.saturating_sub(before.usage.fuel),
+    };
+    events.extend(budget_warning(standing, spent.money, &session, ended_at));
+    apply_limits(&mut session, standing.after(spent), is_short, rules.price, ended_at);
     events.extend(transition::ending(before, &mut session, ended_at));
 
     let turn = TurnRecord {
@@ -144,26 +161,41 @@ pub(crate) fn settle(
         duration: ended.duration,
         log: ended.log,
         log_dropped: ended.log_dropped,
-        effects: Vec::new(),
-        attempts: 1,
-        woken_in: None,
+        effects: ended.effects,
+        attempts: ended.attempts,
+        woken_in: ended.woken_in,
     };
     TurnCommit { session: Arc::new(session), turn: Arc::new(turn), snapshot, events }
 }
 
-/// The bill for a start: never more than the session has left.
-fn startup(before: &Session, fuel: u64, price: FuelPrice) -> StartupCost {
+/// Count what these calls have taken.
+fn add_calls(usage: &mut Usage, sums: &BillSums) {
+    let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+    add(&mut usage.input_tokens, sums.tokens.uncached_input());
+    add(&mut usage.output_tokens, sums.tokens.output);
+    add(&mut usage.cached_tokens, sums.tokens.cache_read);
+    add(&mut usage.calls, sums.calls);
+    add(&mut usage.call_bytes, sums.call_bytes);
+}
+
+/// The bill for a start: never more than there is left.
+fn startup(standing: Standing, fuel: u64, price: FuelPrice) -> StartupCost {
     let cost = price.cost(fuel);
-    let left = before.profile.limits.max_budget.map(|max| max - before.usage.cost);
-    StartupCost { fuel, cost: left.map_or(cost, |left| cost.min(left)) }
+    StartupCost { fuel, cost: standing.money_left().map_or(cost, |left| cost.min(left)) }
 }
 
 /// The part of its budget after which a session is warned: once, by the turn that has spent it.
 const WARNED_AT_PERCENT: i128 = 80;
 
-fn budget_warning(before: &Session, after: &Session, now: Timestamp) -> Option<Event> {
-    let budget = after.profile.limits.max_budget?;
-    let (was, cost) = (before.usage.cost, after.usage.cost);
+fn budget_warning(
+    standing: Standing,
+    spent: NanoUsd,
+    after: &Session,
+    now: Timestamp,
+) -> Option<Event> {
+    let budget = standing.limits.money?;
+    let was = standing.spent.money;
+    let cost = was + spent;
     let body = EventBody::BudgetWarning { cost, budget };
     let is_due = !is_mostly_spent(was, budget) && is_mostly_spent(cost, budget);
     is_due.then(|| Event::session(after, now, body))
@@ -241,15 +273,22 @@ fn failed(session: &mut Session, code: FailureCode, max_consecutive_failures: u3
 }
 
 /// End the session where it has reached a limit. Completion wins over a limit.
-fn apply_limits(session: &mut Session, price: FuelPrice, now: Timestamp) {
+/// `is_short`: its turn failed for want of money, so that what is left is of no use to it.
+fn apply_limits(
+    session: &mut Session,
+    standing: Standing,
+    is_short: bool,
+    price: FuelPrice,
+    now: Timestamp,
+) {
     let limits = &session.profile.limits;
     let reached = if deadline::end_of_life(session).is_some_and(|(end, _)| end <= now) {
         Some(Cause::LifetimeExceeded)
     } else if limits.max_turns.is_some_and(|max| session.usage.turns >= max) {
         Some(Cause::MaxTurns)
-    } else if affordable(session, price) == Some(0) {
+    } else if is_short || standing.affordable(price) == Some(0) {
         Some(Cause::BudgetExceeded)
-    } else if limits.max_fuel.is_some_and(|max| session.usage.fuel >= max) {
+    } else if standing.fuel_left() == Some(0) {
         Some(Cause::FuelExhausted)
     } else {
         None

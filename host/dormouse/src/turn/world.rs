@@ -1,11 +1,10 @@
-//! The world of a turn of a session: its record, the host's clock, and the stream of the turn.
+//! The world of a turn of a session: its record, its stream, and the gate to what lies outside.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::gate::{Gate, GateEnd};
 use crate::turn::output::TurnOutput;
-use dormouse_base::clock::Clock;
-use dormouse_domain::effect::{Effect, EffectError};
+use dormouse_domain::effect::Effect;
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::Usage;
 use dormouse_domain::session::{JsonObject, Session};
@@ -19,46 +18,29 @@ pub(crate) struct SessionWorld {
     id: String,
     agent: String,
     usage: Usage,
-    clock: Clock,
-    /// What the host's monotonic clock said when the turn began,
-    origin: Duration,
-    /// and what the guest's said then, in nanoseconds.
-    monotonic_ns: u64,
-    pub(super) output: TurnOutput,
+    gate: Gate,
+    output: TurnOutput,
     /// The checkpoint that the guest has set.
     checkpoint: Option<JsonObject>,
 }
 
 impl SessionWorld {
-    /// For a turn of this session that streams to this output, and begins when the guest's monotonic clock
-    /// says this, in nanoseconds.
-    pub(crate) fn new(
-        session: Arc<Session>,
-        clock: Clock,
-        monotonic_ns: u64,
-        output: TurnOutput,
-    ) -> SessionWorld {
+    /// For a turn of this session that streams to this output, and reaches the outside through this gate.
+    pub(crate) fn new(session: Arc<Session>, gate: Gate, output: TurnOutput) -> SessionWorld {
         SessionWorld {
             id: session.id.to_string(),
             agent: session.profile.agent.name.to_string(),
             usage: told(session.usage),
             session,
-            origin: clock.monotonic(),
-            clock,
-            monotonic_ns,
+            gate,
             output,
             checkpoint: None,
         }
     }
 
-    /// The checkpoint that the guest has set.
-    pub(crate) fn into_checkpoint(self) -> Option<JsonObject> {
-        self.checkpoint
-    }
-
-    /// Whether the guest has streamed anything.
-    pub(crate) fn has_streamed(&self) -> bool {
-        self.output.has_deltas()
+    /// What is left of it once the turn is over: the checkpoint that the guest has set, and the gate.
+    pub(crate) fn end(self) -> (Option<JsonObject>, GateEnd) {
+        (self.checkpoint, self.gate.end())
     }
 }
 
@@ -91,13 +73,11 @@ impl World for SessionWorld {
     }
 
     fn now(&mut self) -> Timestamp {
-        self.clock.now()
+        self.gate.now()
     }
 
     fn monotonic_ns(&mut self) -> u64 {
-        let elapsed = self.clock.monotonic().saturating_sub(self.origin);
-        let elapsed = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        self.monotonic_ns.saturating_add(elapsed)
+        self.gate.monotonic_ns()
     }
 
     fn emit(&mut self, delta: Delta) {
@@ -105,10 +85,10 @@ impl World for SessionWorld {
     }
 
     fn salt(&mut self) -> Option<Salt> {
-        None
+        self.gate.salt()
     }
 
-    fn effect(&mut self, _: Effect, _: SoFar) -> EffectFuture<'_> {
-        Box::pin(async { Err(EffectError::NoWorld) })
+    fn effect(&mut self, effect: Effect, so_far: SoFar) -> EffectFuture<'_> {
+        Box::pin(self.gate.effect(effect, so_far))
     }
 }

@@ -144,6 +144,13 @@ pub(crate) enum StreamEvent<'a> {
     /// The same, for the later clients.
     #[serde(rename = "content_block_delta")]
     AgentDelta { data: TextDelta<'a> },
+    /// The host has ended in the middle of the turn, and it is run again: what was streamed of it does not count, and
+    /// comes anew from here on.
+    TurnRestarted {
+        turn: u64,
+        /// Which attempt this is.
+        attempt: u32,
+    },
     /// The name of the session that the call has created.
     SessionCreated {
         #[schemars(with = "Id")]

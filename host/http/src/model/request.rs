@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::create::CreateSession;
 use super::reading::{Body, FieldReader};
-use super::value::{Count, Millis, SnapshotName, Time, Word};
+use super::value::{Count, Millis, SnapshotName, Time, Usd, Word};
 use crate::error::ApiError;
-use dormouse::{MAX_FORKS, MAX_REASON, Message, OnBusy, Role, Visibility};
+use dormouse::{ForkLimits, MAX_FORKS, MAX_REASON, Message, OnBusy, Role, Visibility};
 
 /// `POST /api/sessions/{id}/message`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -138,9 +138,35 @@ pub(crate) struct ForkSession {
     pub(crate) snapshot_id: Option<SnapshotName>,
     /// How many sessions to make. Default: 1.
     count: Option<Count>,
+    /// What each of them may spend on its own: it is taken off what the session may spend. Default: they share what
+    /// the session may spend of money and fuel.
+    limits: Option<ForkedLimits>,
+}
+
+/// What a fork may spend on its own.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ForkedLimits {
+    /// Money, in US dollars.
+    max_budget_usd: Option<Usd>,
+    /// Fuel.
+    max_fuel: Option<Count>,
+    /// Turns. Default: as many as the session has left.
+    max_turns: Option<Count>,
 }
 
 impl ForkSession {
+    /// What each of them may spend on its own.
+    pub(crate) fn limits(&self) -> ForkLimits {
+        let Some(limits) = &self.limits else { return ForkLimits::default() };
+        let count = |count: &Option<Count>| count.as_ref().map(|Count(count)| *count);
+        ForkLimits {
+            max_budget: limits.max_budget_usd.as_ref().map(|Usd(usd)| *usd),
+            max_fuel: count(&limits.max_fuel),
+            max_turns: count(&limits.max_turns),
+        }
+    }
+
     /// How many sessions to make.
     ///
     /// # Errors

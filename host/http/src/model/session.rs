@@ -12,8 +12,8 @@ use super::ignored::{Answered, Ignored};
 use super::value::{ConversationId, Id, Time, Word};
 use crate::etag::Tagged;
 use dormouse::{
-    AgentRef, Durability, FailureCode, JsonObject, LastFailure, Limits, NanoUsd, Pattern,
-    Residency, ResumeFallback, Resumption, Session, SessionInfo, State, Status, Timestamp,
+    AccountId, AgentRef, Durability, FailureCode, JsonObject, LastFailure, Limits, NanoUsd,
+    Pattern, Residency, ResumeFallback, Resumption, Session, SessionInfo, State, Status, Timestamp,
 };
 use dormouse_domain::deadline::idle_deadline;
 
@@ -105,10 +105,19 @@ pub(crate) struct SessionBody {
     error_reason: Option<String>,
     /// In US dollars, starts included.
     total_cost: f64,
+    /// All tokens of models.
     total_tokens: u64,
+    /// Those that models have read, but not from their caches.
     total_input_tokens: u64,
     total_output_tokens: u64,
+    /// Those that models have read from their caches.
     total_cached_tokens: u64,
+    /// Calls of models that were begun, each attempt counted.
+    num_calls: u64,
+    /// What it spends from together with its forks, or with the session that it was forked from: sessions with the
+    /// same one share their budget and their fuel. `null`: it spends on its own.
+    #[schemars(with = "Option<Id>")]
+    account_id: Option<String>,
     /// The fuel of its turns.
     total_fuel: u64,
     /// The fuel that its instances have used to start.
@@ -261,10 +270,12 @@ impl From<SessionInfo> for SessionBody {
             termination_reason,
             error_reason,
             total_cost: usage.cost.as_usd(),
-            total_tokens: usage.input_tokens.saturating_add(usage.output_tokens),
+            total_tokens: usage.tokens(),
             total_input_tokens: usage.input_tokens,
             total_output_tokens: usage.output_tokens,
             total_cached_tokens: usage.cached_tokens,
+            num_calls: usage.calls,
+            account_id: session.account.map(|AccountId(id)| id.to_string()),
             total_fuel: usage.fuel,
             total_start_fuel: usage.start_fuel,
             num_starts: usage.starts,

@@ -56,6 +56,11 @@ pub(super) fn is_known(name: &str) -> bool {
     OWN.iter().chain(&wasi::INTERFACES).any(|known| compatible(known) == wanted)
 }
 
+/// Whether functions of this import are effects.
+pub(super) fn is_effect(import: &str) -> bool {
+    compatible(import) == "dormouse:agent/model@0.1"
+}
+
 /// What a session has to grant for this import: a word, where it is anything at all.
 pub(super) fn capability(import: &str) -> Option<&str> {
     let path = import.split('@').next().unwrap_or(import);

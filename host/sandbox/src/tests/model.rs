@@ -250,7 +250,6 @@ async fn a_request_that_no_provider_could_take_is_invalid_and_the_world_never_he
     // Each part counts 128 bytes, besides those that it has.
     let much = vec![json!({ "text": "" }); (16 << 20) / 128];
     let cases = [
-        (json!({ "model": "", "messages": hello() }), "the name of a model"),
         (json!({ "model": letters(256), "messages": hello() }), "the name of a model"),
         (json!({ "messages": [] }), "no message"),
         (json!({ "messages": user(json!([])) }), "message 1: it has no content"),

@@ -69,11 +69,11 @@ async fn each_missing_import_is_named() {
     let outer = r#"
         (import "wasi:http/outgoing-handler@0.2.0" (instance (export "handle" (func))))
         (import "wasi:io/poll@0.2.0" (instance))
-        (import "dormouse:agent/model@0.1.0" (instance (export "complete" (func))))
+        (import "dormouse:agent/tools@0.1.0" (instance (export "call" (func))))
         (import "types-only" (instance (type $u8 u8) (export "t" (type (eq $u8)))))
         (import "a-function" (func))"#;
     let refused = refusal(agent::component(Parts { outer, ..Parts::default() })).await;
-    let missing = ["wasi:http/outgoing-handler@0.2.0", "dormouse:agent/model@0.1.0", "a-function"];
+    let missing = ["wasi:http/outgoing-handler@0.2.0", "dormouse:agent/tools@0.1.0", "a-function"];
     assert_eq!(refused, Refusal::MissingImports(missing.map(str::to_owned).to_vec()));
 }
 

@@ -105,6 +105,8 @@ pub(super) enum ModelErrorRow<'a> {
     Interrupted(#[b(0)] &'a str),
     #[n(8)]
     UnknownOutcome,
+    #[n(9)]
+    Refused(#[b(0)] &'a str),
 }
 
 impl AnswerRow<'_> {
@@ -222,6 +224,7 @@ impl ModelErrorRow<'_> {
             ModelError::Unavailable(text) => ModelErrorRow::Unavailable(text),
             ModelError::Interrupted { partial } => ModelErrorRow::Interrupted(partial),
             ModelError::UnknownOutcome => ModelErrorRow::UnknownOutcome,
+            ModelError::Refused(text) => ModelErrorRow::Refused(text),
         }
     }
 
@@ -238,6 +241,7 @@ impl ModelErrorRow<'_> {
                 ModelError::Interrupted { partial: text.to_owned() }
             }
             ModelErrorRow::UnknownOutcome => ModelError::UnknownOutcome,
+            ModelErrorRow::Refused(text) => ModelError::Refused(text.to_owned()),
         }
     }
 }

@@ -75,6 +75,8 @@ enum BillRow {
     Unknown,
     #[n(3)]
     Free,
+    #[n(4)]
+    Unpriced,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -181,6 +183,7 @@ impl BillRow {
             Bill::Estimated => BillRow::Estimated,
             Bill::Unknown => BillRow::Unknown,
             Bill::Free => BillRow::Free,
+            Bill::Unpriced => BillRow::Unpriced,
         }
     }
 
@@ -190,6 +193,7 @@ impl BillRow {
             BillRow::Estimated => Bill::Estimated,
             BillRow::Unknown => Bill::Unknown,
             BillRow::Free => Bill::Free,
+            BillRow::Unpriced => Bill::Unpriced,
         }
     }
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::account::AccountId;
 use crate::agent::{AgentOwner, Digest};
 use crate::creation::{DefaultLimits, fresh};
 use crate::id::Principal;
@@ -49,28 +50,32 @@ fn project() -> impl Strategy<Value = Option<String>> {
 
 proptest! {
     #[test]
-    fn a_fork_may_spend_what_its_parent_has_left_and_has_spent_nothing(
+    fn a_fork_shares_the_account_of_its_parent_or_has_limits_of_its_own_and_has_spent_nothing(
         (turns, fuel, money) in (most(), most(), most()),
-        (used_turns, used_fuel, used_money) in (0u64..6, 0u64..6, 0i64..6),
+        (own_turns, own_fuel, own_money) in (most(), most(), most()),
+        used_turns in 0u64..6,
     ) {
         let mut parent = session(NewSession { thread_key: Some("t".into()), ..NewSession::default() });
-        let max_budget = money.map(|money| NanoUsd(money.cast_signed()));
+        let nano = |money: u64| NanoUsd(money.cast_signed());
         let limits = &mut parent.profile.limits;
-        (limits.max_turns, limits.max_fuel, limits.max_budget) = (turns, fuel, max_budget);
-        let cost = NanoUsd(used_money);
-        parent.usage = Usage { turns: used_turns, fuel: used_fuel, cost, ..Usage::default() };
+        (limits.max_turns, limits.max_fuel, limits.max_budget) = (turns, fuel, money.map(nano));
+        parent.usage = Usage { turns: used_turns, ..Usage::default() };
+        parent.account = Some(AccountId(parent.id));
         let head = snapshot(Timestamp(9));
         let id = SessionId(Uuid::from_u128(7));
-        let fork = forked(&parent, Some(&head), agent("notepad"), id, Timestamp(10));
-        let spent = turns.is_some_and(|most| most <= used_turns)
-            || fuel.is_some_and(|most| most <= used_fuel)
-            || max_budget.is_some_and(|most| most <= cost);
+        let asked = ForkLimits { max_budget: own_money.map(nano), max_fuel: own_fuel, max_turns: own_turns };
+        let fork = forked(&parent, Some(&head), agent("notepad"), &asked, (id, Timestamp(10)));
+        let spent = own_turns.is_none() && turns.is_some_and(|most| most <= used_turns);
         prop_assert_eq!(fork.is_err(), spent);
         let Ok(fork) = fork else { return Ok(()) };
-        let Limits { max_turns, max_fuel, max_budget: budget, .. } = fork.profile.limits;
-        prop_assert_eq!(max_turns.map(|left| left + used_turns), turns);
-        prop_assert_eq!(max_fuel.map(|left| left + used_fuel), fuel);
-        prop_assert_eq!(budget.map(|left| left + cost), max_budget);
+        let Limits { max_turns, max_fuel, max_budget, .. } = fork.profile.limits;
+        prop_assert_eq!(max_turns, own_turns.or_else(|| turns.map(|most| most - used_turns)));
+        if asked.is_own() {
+            prop_assert_eq!((max_fuel, max_budget, fork.account), (own_fuel, own_money.map(nano), None));
+        } else {
+            prop_assert_eq!((max_fuel, max_budget), (fuel, money.map(nano)));
+            prop_assert_eq!(fork.account, parent.account);
+        }
         prop_assert_eq!(fork.usage, Usage::default());
         prop_assert_eq!((fork.id, &fork.owner, &fork.state), (id, &parent.owner, &State::Initializing));
         prop_assert_eq!((fork.head, fork.parent), (Some(head.id), head.parent));
@@ -79,6 +84,26 @@ proptest! {
         let limits = parent.profile.limits.clone();
         let (agent, thread_key) = (agent("counter"), Some("t".into()));
         prop_assert_eq!(Profile { agent, thread_key, limits, ..profile }, parent.profile);
+    }
+
+    #[test]
+    fn forks_with_limits_of_their_own_take_them_off_what_their_parent_may_spend(
+        (fuel, money) in (most(), most()),
+        (own_fuel, own_money) in (most(), most()),
+        count in 1u32..4,
+    ) {
+        let nano = |money: u64| NanoUsd(money.cast_signed());
+        let parent = AccountLimits { money: money.map(nano), fuel };
+        let asked = ForkLimits { max_budget: own_money.map(nano), max_fuel: own_fuel, max_turns: None };
+        let lacks = (money.is_some() && own_money.is_none()) || (fuel.is_some() && own_fuel.is_none());
+        match asked.granted(count, parent) {
+            Err(_) => prop_assert!(asked.is_own() && lacks),
+            Ok(granted) => {
+                prop_assert!(!asked.is_own() || !lacks);
+                let all = |each: Option<u64>| each.unwrap_or(0) * u64::from(count);
+                prop_assert_eq!(granted, Amounts { money: nano(all(own_money)), fuel: all(own_fuel) });
+            }
+        }
     }
 
     #[test]

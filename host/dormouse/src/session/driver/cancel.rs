@@ -2,14 +2,18 @@
 //! session, and a message that interrupts.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::{Driver, WakeError};
+use crate::gate::time::EffectTime;
 use crate::session::inbox::Interrupt;
 use crate::session::registry::Registry;
 use crate::turn::execution::Cancellation;
+use dormouse_domain::deadline;
 use dormouse_domain::id::SessionId;
+use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
 
 type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -22,24 +26,73 @@ pub(super) struct CancelSignals<'a> {
 }
 
 struct TurnSignals<'a> {
-    registry: &'a Registry,
-    id: SessionId,
-    time_up: Timer,
+    own: OwnTime<'a>,
+    /// The end of the session's life, which nothing puts off, and how long that may last.
+    end_of_life: Timer,
+    lifetime: Duration,
     /// The turn may finish until then.
     grace: Option<Timer>,
 }
 
+/// The time that a turn may take: what it spends in effects is not its own.
+struct OwnTime<'a> {
+    registry: &'a Registry,
+    id: SessionId,
+    /// When the turn must be over, but for its effects.
+    deadline: Timestamp,
+    effects: EffectTime,
+    timer: Timer,
+    has_rung: bool,
+}
+
 impl<'a> Driver<'a> {
-    /// The signals that may end a turn that has this deadline.
-    pub(super) fn turn_signals(&self, deadline: Timestamp) -> CancelSignals<'a> {
-        let time_up: Timer = Box::pin(self.services.clock.sleep_until(deadline));
-        let turn = TurnSignals { registry: self.registry, id: self.id, time_up, grace: None };
+    /// The signals that may end a turn of this session that has this deadline, but for the time that it spends in
+    /// effects.
+    pub(super) fn turn_signals(
+        &self,
+        session: &Session,
+        deadline: Timestamp,
+        effects: EffectTime,
+    ) -> CancelSignals<'a> {
+        let clock = &self.services.clock;
+        let timer: Timer = Box::pin(clock.sleep_until(deadline));
+        let end = deadline::end_of_life(session);
+        let (end, lifetime) = end.unwrap_or((Timestamp::NEVER, Duration::ZERO));
+        let end_of_life: Timer = Box::pin(clock.sleep_until(end));
+        let (registry, id, has_rung) = (&**self.registry, self.id, false);
+        let own = OwnTime { registry, id, deadline, effects, timer, has_rung };
+        let turn = TurnSignals { own, end_of_life, lifetime, grace: None };
         CancelSignals { interrupt: self.interrupt.clone(), turn: Some(turn) }
     }
 
     /// The signals that may end the wait of a command for its instance.
     pub(super) fn command_signals(&self) -> CancelSignals<'a> {
         CancelSignals { interrupt: self.interrupt.clone(), turn: None }
+    }
+}
+
+impl OwnTime<'_> {
+    /// Wait until it is up. Who stops waiting may wait again.
+    async fn up(&mut self) {
+        let clock = &self.registry.services().clock;
+        loop {
+            if !self.has_rung {
+                self.timer.as_mut().await;
+                self.has_rung = true;
+            }
+            if self.effects.is_in_effect() {
+                // Nothing that the clock says ends this wait.
+                self.registry.note_patient(self.id, Timestamp::NEVER);
+                self.effects.over().await;
+            }
+            let until = self.deadline.after(self.effects.total());
+            if until <= clock.now() {
+                return;
+            }
+            self.registry.note_patient(self.id, until);
+            self.timer = Box::pin(clock.sleep_until(until));
+            self.has_rung = false;
+        }
     }
 }
 
@@ -56,7 +109,8 @@ impl CancelSignals<'_> {
             return std::future::pending().await;
         };
         loop {
-            let TurnSignals { registry, id, time_up, grace } = &mut *turn;
+            let TurnSignals { own, end_of_life, lifetime, grace } = &mut *turn;
+            let (registry, id) = (own.registry, own.id);
             let stopped = async {
                 match grace {
                     Some(timer) => timer.await,
@@ -72,12 +126,14 @@ impl CancelSignals<'_> {
                         let services = registry.services();
                         let until = services.clock.now().after(services.options.stop_grace);
                         // Until the turn is over.
-                        let _ = registry.note_waiting(*id, until);
-                        turn.grace = Some(Box::pin(services.clock.sleep_until(until)));
+                        let _ = registry.note_waiting(id, until);
+                        *grace = Some(Box::pin(services.clock.sleep_until(until)));
                     }
                     Interrupt::Kill => return Cancellation::Killed,
+                    Interrupt::Leave => return Cancellation::Left,
                 },
-                () = time_up => return Cancellation::TimedOut,
+                () = end_of_life => return Cancellation::Outlived(*lifetime),
+                () = own.up() => return Cancellation::TimedOut,
                 () = stopped => return Cancellation::Killed,
             }
         }
@@ -88,22 +144,23 @@ impl CancelSignals<'_> {
     pub(super) async fn end_of_waiting(&mut self) -> WakeError {
         // A message ends the wait of another message alone.
         let (time_up, least) = match &mut self.turn {
-            Some(turn) => (Some(&mut turn.time_up), Interrupt::Replace),
+            Some(turn) => (Some(&mut turn.own), Interrupt::Replace),
             None => (None, Interrupt::Finish),
         };
         let time_up = async {
             match time_up {
-                Some(time_up) => time_up.await,
+                Some(time_up) => time_up.up().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
             decided = self.interrupt.wait_for(|now| *now >= least) => {
-                let is_replaced = decided.is_ok_and(|decided| *decided == Interrupt::Replace);
-                WakeError::Cancelled(match is_replaced {
-                    true => Cancellation::Interrupted,
-                    false => Cancellation::Killed,
+                let decided = decided.map_or(Interrupt::Kill, |decided| *decided);
+                WakeError::Cancelled(match decided {
+                    Interrupt::Replace => Cancellation::Interrupted,
+                    Interrupt::Leave => Cancellation::Left,
+                    Interrupt::None | Interrupt::Finish | Interrupt::Kill => Cancellation::Killed,
                 })
             }
             () = time_up => WakeError::OutOfMemory,

@@ -6,7 +6,7 @@ use crate::session::request::CommandError;
 use crate::turn::admission;
 use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::inactive::NotActive;
-use dormouse_domain::patch::{self, Patched, SessionPatch, StatusChange};
+use dormouse_domain::patch::{self, SessionPatch, StatusChange};
 use dormouse_domain::session::Session;
 use dormouse_domain::state::Status;
 use dormouse_domain::time::Timestamp;
@@ -45,13 +45,6 @@ impl Driver<'_> {
         }
         let patched = patch::extend(&session, by, self.services.clock.now())?;
         self.commit_patched(patched).await
-    }
-
-    async fn commit_patched(&mut self, patched: Option<Patched>) -> Result<(), CommandError> {
-        let Some(Patched { session, events }) = patched else { return Ok(()) };
-        self.commit(session, None, events).await?;
-        self.drop_guest_at_rest();
-        Ok(())
     }
 
     /// Tell, once, that the idle limit will be reached.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::session::request::{Command, CommandError, CommandResult, Unavailable};
 use crate::turn::admission;
+use dormouse_domain::account::AccountChange;
 use dormouse_domain::deadline::{self, Due};
 use dormouse_domain::event::{Event, EventBody, SleepCause};
 use dormouse_domain::inactive::NotActive;
@@ -47,6 +48,7 @@ impl Driver<'_> {
             | Command::Change(_)
             | Command::Extend(_)
             | Command::Due
+            | Command::Share
             | Command::RemoveUnused(_)
             | Command::Delete => self.load_record().await.map(drop),
         };
@@ -68,6 +70,7 @@ impl Driver<'_> {
             Command::Move(step) => self.make_moves(vec![step]).await?,
             Command::Change(patch) => self.change(*patch).await?,
             Command::Extend(by) => self.extend(by).await?,
+            Command::Share => self.share_account().await?,
             Command::Due => return self.do_what_is_due().await,
             Command::RemoveUnused(since) => return self.remove_unused(since).await,
             Command::Delete => {
@@ -249,7 +252,11 @@ impl Driver<'_> {
         };
         let now = self.services.clock.now();
         let event = Event::session(session, now, EventBody::SessionDeleted);
-        let removal = Transaction::remove_session(self.id, vec![event]);
+        let mut removal = Transaction::remove_session(self.id, vec![event]);
+        if let Some(account) = session.account {
+            let left = AccountChange { members: -1, ..AccountChange::default() };
+            removal = removal.and(Transaction::change_account(account, left));
+        }
         let deleted = self.services.store.commit(removal).await;
         self.forget();
         deleted.map_err(|error| match error {

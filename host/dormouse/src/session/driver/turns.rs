@@ -6,25 +6,34 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::cancel::CancelSignals;
+use crate::gate::journal::{Opening, TurnJournal};
+use crate::gate::purse::Purse;
+use crate::gate::time::EffectTime;
+use crate::gate::{Gate, GateEnd, GateParts};
 use crate::session::idempotency;
 use crate::session::request::{
     CommandError, FinishedTurn, FollowedKey, QueuedMessage, SendError, Unavailable,
 };
-use crate::turn::admission::{self, TurnGrant};
-use crate::turn::execution::{self, GuestAnswer, TurnCall, TurnResult};
+use crate::turn::admission::{self, Standing, TurnGrant};
+use crate::turn::execution::{self, Cancellation, GuestAnswer, TurnCall, TurnResult};
 use crate::turn::output::TurnOutput;
-use crate::turn::settlement::{self, StartedTurn, TurnAnswer};
+use crate::turn::settlement::{self, StartedTurn, TurnAnswer, TurnEnd};
 use crate::turn::world::SessionWorld;
+use dormouse_domain::account::{AccountChange, Amounts};
+use dormouse_domain::agent::Digest;
 use dormouse_domain::deadline;
 use dormouse_domain::id::TurnId;
 use dormouse_domain::session::{JsonObject, Residency, Session};
 use dormouse_domain::state::{Cause, Move, Status};
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{TurnOutcome, TurnRecord};
+use dormouse_domain::turn::{
+    Failure, FailureCode, IdempotencyKey, LogLine, TurnOutcome, TurnRecord,
+};
 use dormouse_sandbox::{Call, Fault, OVERHEAD};
 use dormouse_store::{StoreError, Transaction};
 
 use super::memory::{Reserve, SessionMemory};
+use super::spending::Admitted;
 use super::{Driver, NotWoken, WakeError};
 
 /// How often a turn is tried for which the host has no memory: as it comes, with what it was denied
@@ -34,7 +43,7 @@ const ATTEMPTS: u32 = 3;
 /// How an attempt at a turn came to its end.
 enum AttemptOutcome {
     /// The guest was called.
-    Called(TurnResult<SessionWorld>),
+    Called(Box<Called>),
     /// The guest was not called: its session was not woken.
     NeverBegun(WakeError),
 }
@@ -47,6 +56,91 @@ struct AskedTurn<'a> {
     if_revision: Option<u64>,
     /// Whether the message was taken from what its user may send in a minute.
     is_taken: bool,
+}
+
+/// A turn that runs.
+pub(super) struct RunningTurn {
+    pub(super) session: Arc<Session>,
+    pub(super) begun: Arc<StartedTurn>,
+    /// The key that its message came with, and the digest of the request.
+    pub(super) key: Option<(IdempotencyKey, Digest)>,
+    pub(super) grant: TurnGrant,
+    /// What its session may spend, and has spent before the turn.
+    pub(super) standing: Standing,
+    /// What its guest was told when it began what is noted. `None`: nothing is noted.
+    pub(super) told: Option<ToldTurn>,
+    pub(super) output: TurnOutput,
+    pub(super) effects: EffectTime,
+    /// `None`: no attempt has come to an end yet.
+    pub(super) journal: Option<TurnJournal>,
+    /// `None`: the instance that runs has it.
+    pub(super) purse: Option<Purse>,
+    /// Whether anything of it is noted in the store.
+    pub(super) has_journal: bool,
+    /// Which attempt at it this is, from 1: only those are counted that the end of a host or a divergence has ended.
+    pub(super) attempt: u32,
+    /// How long it took to have an instance, where there was none.
+    pub(super) woken_in: Option<Duration>,
+    /// The host ends, and leaves it to its journal if it has one.
+    pub(super) is_left: bool,
+}
+
+impl RunningTurn {
+    /// A turn that was admitted so.
+    pub(super) fn new(
+        session: Arc<Session>,
+        begun: StartedTurn,
+        key: Option<(IdempotencyKey, Digest)>,
+        admitted: Admitted,
+        output: TurnOutput,
+    ) -> RunningTurn {
+        let Admitted { grant, standing, purse } = admitted;
+        RunningTurn {
+            session,
+            begun: Arc::new(begun),
+            key,
+            grant,
+            standing,
+            told: None,
+            output,
+            effects: EffectTime::default(),
+            journal: None,
+            purse: Some(purse),
+            has_journal: false,
+            attempt: 1,
+            woken_in: None,
+            is_left: false,
+        }
+    }
+}
+
+/// The end of the attempt at a turn whose guest was called.
+struct Called {
+    result: Result<GuestAnswer, Failure>,
+    /// The bytes that the guest needed to hold, where the host had no memory for it.
+    lacks: Option<u64>,
+    bill: GuestBill,
+    checkpoint: Option<JsonObject>,
+    /// A call was not made, because there was no money for it.
+    is_short: bool,
+    /// It is not as it was when it was run before.
+    has_diverged: bool,
+}
+
+/// What the guest has used and written in a turn.
+#[derive(Default)]
+pub(super) struct GuestBill {
+    pub(super) fuel: u64,
+    pub(super) start_fuel: Option<u64>,
+    log: Vec<LogLine>,
+    log_dropped: u64,
+}
+
+/// What the guest of a turn was told that is run again.
+#[derive(Clone, Copy)]
+pub(super) struct ToldTurn {
+    pub(super) deadline: Timestamp,
+    pub(super) monotonic_ns: u64,
 }
 
 impl Driver<'_> {
@@ -128,43 +222,79 @@ impl Driver<'_> {
         } else if self.has_outlived(begun.started_at) {
             self.make_move(Move::Terminate(Cause::LifetimeExceeded.into())).await?;
         }
-        let mut session = self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?;
+        let session = self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?;
         if if_revision.is_some_and(|revision| revision != session.revision) {
             return Err(SendError::PreconditionFailed(session.revision));
         }
-        let rules = self.services.options.rules;
-        let mut grant = admission::admit(&session, rules.price, begun.started_at)?;
+        let admitted = self.admit(&session, begun.started_at).await?;
         if !is_taken {
             self.services.take_message(&session).map_err(SendError::RateLimited)?;
         }
+        let key = key.map(|key| (key.key.clone(), key.request));
+        self.run(RunningTurn::new(session, begun, key, admitted, output.clone())).await
+    }
 
-        self.registry.note_running(self.id, session.usage.next_turn(), output, grant.deadline);
-        let mut cancel = self.turn_signals(grant.deadline);
+    /// Run a turn that was admitted, and commit what comes of it.
+    pub(super) async fn run(&mut self, mut turn: RunningTurn) -> Result<FinishedTurn, SendError> {
+        let number = turn.session.usage.next_turn();
+        let streams = (&turn.output, &turn.effects);
+        self.registry.note_running(self.id, number, streams, turn.grant.deadline);
+        let effects = turn.effects.clone();
+        let mut cancel = self.turn_signals(&turn.session, turn.grant.deadline, effects);
         let started = self.services.clock.monotonic();
         let mut attempt = 1;
         let outcome = loop {
-            let mut outcome = self.attempt(&session, &begun, output, &mut grant, &mut cancel).await;
-            if let AttemptOutcome::NeverBegun(WakeError::Damaged(why)) = &outcome {
-                session = self.recover_head(why.clone()).await.map_err(|error| match error {
-                    CommandError::Unavailable(error) => error.into(),
-                    error => SendError::from(Unavailable::Host(error.to_string())),
-                })?;
-                outcome = self.attempt(&session, &begun, output, &mut grant, &mut cancel).await;
+            let mut outcome = self.attempt(&mut turn, &mut cancel).await;
+            if let AttemptOutcome::NeverBegun(WakeError::Damaged(why)) = &outcome
+                && !turn.has_journal
+            {
+                turn.session =
+                    self.recover_head(why.clone()).await.map_err(|error| match error {
+                        CommandError::Unavailable(error) => error.into(),
+                        error => SendError::from(Unavailable::Host(error.to_string())),
+                    })?;
+                outcome = self.attempt(&mut turn, &mut cancel).await;
             }
-            match &outcome {
-                AttemptOutcome::Called(TurnResult { lacks: Some(needed), world, .. })
-                    if attempt < ATTEMPTS && self.may_start_again(world) =>
-                {
-                    self.start_again(&session, attempt, *needed);
+            let AttemptOutcome::Called(called) = &outcome else { break outcome };
+            match called.lacks {
+                Some(needed) if attempt < ATTEMPTS && self.may_start_again(&turn) => {
+                    self.start_again(&turn.session, attempt, needed);
                     attempt += 1;
                 }
-                AttemptOutcome::Called(_) | AttemptOutcome::NeverBegun(_) => break outcome,
+                None if called.has_diverged
+                    && self.may_start_again(&turn)
+                    && self.count_attempt(&mut turn).await? =>
+                {
+                    self.drop_guest();
+                }
+                Some(_) | None => break outcome,
             }
         };
+        if turn.is_left && turn.has_journal {
+            // A host that is started again goes on with it, and an orderly end counts for nothing.
+            self.uncount().await?;
+            self.forget();
+            return Err(Unavailable::ShuttingDown.into());
+        }
         let duration = self.services.clock.monotonic().saturating_sub(started);
-        let ended = self.judge(&session, outcome, grant, attempt, duration)?;
+        let (result, bill) = self.judge(&turn, outcome, attempt)?;
+        self.conclude(turn, result, bill, duration).await
+    }
 
-        let mut commit = settlement::settle(&session, begun, ended, rules);
+    /// Commit what a turn has come to. Memory follows.
+    pub(super) async fn conclude(
+        &mut self,
+        mut turn: RunningTurn,
+        result: Result<TurnAnswer, Failure>,
+        bill: GuestBill,
+        duration: Duration,
+    ) -> Result<FinishedTurn, SendError> {
+        let holds = turn.purse.take().map(Purse::into_holds).unwrap_or_default();
+        let ended = ended(&mut turn, result, bill, duration, self.services.clock.now()).await?;
+        let RunningTurn { session: before, begun, key, standing, has_journal, .. } = turn;
+        let begun = Arc::unwrap_or_clone(begun);
+        let rules = self.services.options.rules;
+        let mut commit = settlement::settle(&before, standing, begun, ended, rules);
         let mut events = self.pending_events().await;
         events.append(&mut commit.events);
         commit.events = events;
@@ -174,16 +304,28 @@ impl Driver<'_> {
         }
         let (after, turn) = (Arc::clone(&commit.session), Arc::clone(&commit.turn));
         let mut transaction = Transaction::turn(commit);
-        if let Some(key) = key {
-            let record = idempotency::record(
-                &key.key,
-                key.request,
-                (self.id, turn.number),
-                after.last_activity_at,
-            );
-            transaction = transaction.and(Transaction::idempotency(record));
+        if has_journal {
+            transaction = transaction.and(Transaction::close_turn(self.id));
         }
-        if let Err(error) = self.services.store.commit(transaction).await {
+        let change =
+            AccountChange { spent: spent_between(&before, &after), ..AccountChange::default() };
+        if let Some(account) = before.account {
+            transaction = transaction.and(Transaction::change_account(account, change));
+        }
+        // What is paid is recorded, whatever has become of the key of its message.
+        let without_key = (has_journal && key.is_some()).then(|| transaction.clone());
+        if let Some((key, request)) = &key {
+            let led_to = (self.id, turn.number);
+            let row = idempotency::record(key, *request, led_to, after.last_activity_at);
+            transaction = transaction.and(Transaction::idempotency(row));
+        }
+        let mut committed = self.services.store.commit(transaction).await;
+        if let (Err(StoreError::IdempotencyKeyUsed(_)), Some(without_key)) =
+            (&committed, without_key)
+        {
+            committed = self.services.store.commit(without_key).await;
+        }
+        if let Err(error) = committed {
             self.forget();
             return Err(match error {
                 // The same key went to another session at the same time, and that turn was first.
@@ -191,6 +333,10 @@ impl Driver<'_> {
                 error => error.into(),
             });
         }
+        for hold in &holds {
+            hold.changed(change);
+        }
+        drop(holds);
         self.attempts = 0;
         if let Some(guest) = self.memory.guest_mut() {
             guest.instance.stored();
@@ -217,9 +363,9 @@ impl Driver<'_> {
 
     /// Whether the turn can be tried again, so that nobody sees that it was tried before: no reader has
     /// anything of it, and the state that it started from is in a snapshot.
-    fn may_start_again(&self, world: &SessionWorld) -> bool {
+    fn may_start_again(&self, turn: &RunningTurn) -> bool {
         let saved = self.memory.session().is_some_and(|session| session.unsaved_turns == 0);
-        saved && !world.has_streamed()
+        saved && !turn.output.has_deltas()
     }
 
     /// Take back an attempt for which the host had no memory. The next waits for that memory, holds
@@ -237,92 +383,146 @@ impl Driver<'_> {
     /// Wake the guest and call it, until it returns or the turn is cut off.
     async fn attempt(
         &mut self,
-        session: &Arc<Session>,
-        begun: &StartedTurn,
-        output: &TurnOutput,
-        grant: &mut TurnGrant,
+        turn: &mut RunningTurn,
         cancel: &mut CancelSignals<'_>,
     ) -> AttemptOutcome {
-        let mut call = Call {
-            id: begun.id.to_string(),
-            number: session.usage.next_turn(),
-            attempt: self.attempts,
-            sender: begun.sender.clone(),
-            content: begun.input.clone(),
-            deadline: grant.deadline,
-            fuel: grant.fuel,
-        };
+        let attempt = self.attempts.saturating_add(turn.attempt - 1);
         self.attempts += 1;
-        if let Err(error) = self.wake(cancel).await {
+        let (clock, had_instance) = (&self.services.clock, self.memory.guest().is_some());
+        let since = clock.monotonic();
+        let woken = self.wake(cancel).await;
+        if !had_instance {
+            turn.woken_in = Some(clock.monotonic().saturating_sub(since));
+        }
+        if let Err(error) = woken {
+            turn.is_left = matches!(error, WakeError::Cancelled(Cancellation::Left));
             return AttemptOutcome::NeverBegun(error);
         }
-        let services = &self.services;
+        let (gate, told) = match self.gate(turn).await {
+            Ok(gate) => gate,
+            Err(error) => return AttemptOutcome::NeverBegun(WakeError::Store(error)),
+        };
+        let services = self.services;
         let Some(guest) = self.memory.guest_mut() else {
             return AttemptOutcome::NeverBegun(WakeError::NotFound);
         };
+        let RunningTurn { session, begun, grant, output, .. } = &*turn;
         if session.unsaved_turns > 0 {
             guest.instance.keep_at_any_price();
         }
-        let price = self.services.options.rules.price;
-        *grant = grant.after_start(session, price, guest.instance.start_due());
-        call.fuel = grant.fuel;
-        output.begin(call.number);
-        let world = SessionWorld::new(
-            Arc::clone(session),
-            self.services.clock.clone(),
-            guest.instance.monotonic_ns(),
-            output.clone(),
-        );
-        let turn = TurnCall {
+        let number = session.usage.next_turn();
+        let call = Call {
+            id: begun.id.to_string(),
+            number,
+            attempt,
+            sender: begun.sender.clone(),
+            content: begun.input.clone(),
+            deadline: told.deadline,
+            fuel: grant.fuel,
+        };
+        output.begin(number, turn.attempt);
+        let world = SessionWorld::new(Arc::clone(session), gate, output.clone());
+        let call = TurnCall {
             call,
             world: Box::new(world),
             grant: *grant,
             durability: session.profile.durability,
             host_memory: &|| services.memory_of_instances(),
         };
-        AttemptOutcome::Called(execution::run(&mut guest.instance, turn, cancel.next()).await)
+        let result = execution::run(&mut guest.instance, call, cancel.next()).await;
+        let TurnResult { result, cut, lacks, fuel, start_fuel, log, log_dropped, world } = result;
+        turn.is_left = cut == Some(Cancellation::Left);
+        let (checkpoint, GateEnd { journal, purse, is_short, divergence }) = world.end();
+        if journal.is_open() && !turn.has_journal {
+            turn.has_journal = true;
+            turn.told = Some(told);
+        }
+        (turn.journal, turn.purse) = (Some(journal), Some(purse));
+        let bill = GuestBill { fuel, start_fuel, log, log_dropped };
+        let has_diverged = divergence.is_some();
+        AttemptOutcome::Called(Box::new(Called {
+            result,
+            lacks,
+            bill,
+            checkpoint,
+            is_short,
+            has_diverged,
+        }))
+    }
+
+    /// The gate of a turn whose instance is awake. It has the journal and the purse until the turn is over.
+    /// Says what its guest is told.
+    async fn gate(&mut self, turn: &mut RunningTurn) -> Result<(Gate, ToldTurn), StoreError> {
+        let services = Arc::clone(self.registry.services());
+        let Some(guest) = self.memory.guest_mut() else {
+            return Err(StoreError::NotFound(self.id));
+        };
+        let price = services.options.rules.price;
+        let start = price.cost(guest.instance.start_due());
+        if turn.told.is_none() {
+            let due = guest.instance.start_due();
+            turn.grant = turn.grant.after_start(turn.standing, price, due);
+        }
+        let mut purse = turn.purse.take().unwrap_or_else(|| Purse::new(price, 0, None, Vec::new()));
+        purse.begin(turn.grant.fuel, start);
+        let told = turn.told.unwrap_or_else(|| ToldTurn {
+            deadline: turn.grant.deadline,
+            monotonic_ns: guest.instance.monotonic_ns(),
+        });
+        let ToldTurn { deadline, monotonic_ns } = told;
+        let has_effects = guest.instance.has_effects();
+        let session = &turn.session;
+        let store = Arc::clone(&services.store);
+        let journal = if turn.has_journal {
+            // What was noted before answers this attempt.
+            TurnJournal::again(store, self.id, turn.attempt).await?
+        } else {
+            let opening = Opening {
+                begun: Arc::clone(&turn.begun),
+                number: session.usage.next_turn(),
+                revision: session.revision,
+                agent: session.profile.agent.digest,
+                key: turn.key.clone(),
+                deadline,
+                fuel: turn.grant.fuel,
+                monotonic_ns,
+            };
+            TurnJournal::begin(store, self.id, opening)
+        };
+        let gate = Gate::new(GateParts {
+            outside: Arc::clone(&services.outside),
+            session: Arc::clone(session),
+            output: turn.output.clone(),
+            journal,
+            purse,
+            time: turn.effects.clone(),
+            started_at: turn.begun.started_at,
+            monotonic_ns,
+            has_effects,
+        });
+        Ok((gate, told))
     }
 
     /// Say what came of the attempts. An error: the turn was not begun, and nothing is recorded.
     fn judge(
         &mut self,
-        session: &Session,
+        turn: &RunningTurn,
         outcome: AttemptOutcome,
-        grant: TurnGrant,
         attempt: u32,
-        duration: Duration,
-    ) -> Result<settlement::TurnEnd, SendError> {
-        let ended_at = self.services.clock.now();
-        let failed = |failure, start_fuel| settlement::TurnEnd {
-            result: Err(failure),
-            fuel: 0,
-            start_fuel,
-            log: Vec::new(),
-            log_dropped: 0,
-            ended_at,
-            duration,
-        };
-        match outcome {
-            AttemptOutcome::Called(TurnResult {
-                result,
-                fuel,
-                start_fuel,
-                log,
-                log_dropped,
-                world,
-                ..
-            }) => {
-                let checkpoint = world.into_checkpoint();
-                let result = result.map(|answer| self.answer(session, answer, checkpoint));
-                Ok(settlement::TurnEnd {
-                    result,
-                    fuel,
-                    start_fuel,
-                    log,
-                    log_dropped,
-                    ended_at,
-                    duration,
-                })
+    ) -> Result<(Result<TurnAnswer, Failure>, GuestBill), SendError> {
+        let started = |start_fuel| GuestBill { start_fuel, ..GuestBill::default() };
+        Ok(match outcome {
+            AttemptOutcome::Called(called) => {
+                let Called { result, bill, checkpoint, is_short, .. } = *called;
+                let result = match result {
+                    Ok(answer) => Ok(self.answer(&turn.session, answer, checkpoint)),
+                    // It had no money to go on.
+                    Err(failure) if is_short && failure.code == FailureCode::AgentFailed => {
+                        Err(Failure { code: FailureCode::BudgetExceeded, ..failure })
+                    }
+                    Err(failure) => Err(failure),
+                };
+                (result, bill)
             }
             AttemptOutcome::NeverBegun(WakeError::Guest(fault)) => {
                 let start_fuel = match fault {
@@ -330,19 +530,24 @@ impl Driver<'_> {
                     _ => None,
                 };
                 let memory = self.services.memory_of_instances();
-                Ok(failed(execution::failure(fault, grant, memory), start_fuel))
+                (Err(execution::failure(fault, turn.grant, memory)), started(start_fuel))
             }
             // An attempt was begun before, and the next one has waited in vain.
             AttemptOutcome::NeverBegun(WakeError::OutOfMemory) if attempt > 1 => {
-                Ok(failed(execution::out_of_memory(), None))
+                (Err(execution::out_of_memory()), GuestBill::default())
             }
             AttemptOutcome::NeverBegun(WakeError::Cancelled(cut)) => {
                 let start_fuel =
                     self.memory.guest_mut().and_then(|guest| guest.instance.take_start());
-                Ok(failed(cut.failure(grant), start_fuel))
+                (Err(cut.failure(turn.grant)), started(start_fuel))
             }
-            AttemptOutcome::NeverBegun(error) => Err(self.refusal(error)),
-        }
+            AttemptOutcome::NeverBegun(WakeError::Damaged(why) | WakeError::Unusable(why))
+                if turn.has_journal =>
+            {
+                (Err(replay_unavailable(&why)), GuestBill::default())
+            }
+            AttemptOutcome::NeverBegun(error) => return Err(self.refusal(error)),
+        })
     }
 
     fn answer(
@@ -379,7 +584,7 @@ impl Driver<'_> {
         })
     }
 
-    async fn make_move(&mut self, step: Move) -> Result<(), SendError> {
+    pub(super) async fn make_move(&mut self, step: Move) -> Result<(), SendError> {
         self.make_moves(vec![step]).await.map_err(|error| match error {
             super::commands::MoveError::Store(error) => Unavailable::Store(error),
             super::commands::MoveError::Invalid(error) => Unavailable::Host(error.to_string()),
@@ -387,13 +592,58 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn refusal(&mut self, error: WakeError) -> SendError {
+    pub(super) fn refusal(&mut self, error: WakeError) -> SendError {
         match self.unavailable(error) {
             Ok(error) => error.into(),
             Err(NotWoken::Ended) => Unavailable::ShuttingDown.into(),
             Err(NotWoken::Failed(why)) => Unavailable::Host(why).into(),
         }
     }
+}
+
+/// What a turn has come to, with all that it has asked of the outside world.
+async fn ended(
+    turn: &mut RunningTurn,
+    result: Result<TurnAnswer, Failure>,
+    bill: GuestBill,
+    duration: Duration,
+    ended_at: Timestamp,
+) -> Result<TurnEnd, StoreError> {
+    let GuestBill { fuel, start_fuel, log, log_dropped } = bill;
+    let (fuel, effects) = match turn.journal.take() {
+        Some(mut journal) => {
+            journal.read_all().await?;
+            (journal.billed(fuel), journal.into_lines())
+        }
+        None => (fuel, Vec::new()),
+    };
+    Ok(TurnEnd {
+        result,
+        fuel,
+        start_fuel,
+        log,
+        log_dropped,
+        ended_at,
+        duration,
+        effects,
+        attempts: turn.attempt,
+        woken_in: turn.woken_in,
+    })
+}
+
+/// What a session has spent between two of its records.
+fn spent_between(before: &Session, after: &Session) -> Amounts {
+    Amounts {
+        money: after.usage.cost - before.usage.cost,
+        fuel: after.usage.fuel.saturating_sub(before.usage.fuel),
+    }
+}
+
+/// A turn that was cut off cannot be run again.
+pub(super) fn replay_unavailable(why: &str) -> Failure {
+    let message =
+        format!("the host has ended in the middle of the turn, and it cannot be run again: {why}");
+    Failure { code: FailureCode::ReplayUnavailable, message }
 }
 
 /// A turn as its sender is told of it.

@@ -72,7 +72,7 @@ enum Step {
     /// The turn that was begun calls its agent.
     Runs,
     Over,
-    Kill,
+    Leave,
 }
 
 fn given() -> impl Strategy<Value = Given> {
@@ -87,7 +87,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Next),
         2 => Just(Step::Runs),
         2 => Just(Step::Over),
-        1 => Just(Step::Kill),
+        1 => Just(Step::Leave),
     ]
 }
 
@@ -213,7 +213,7 @@ impl Model {
                 (self.in_turn, self.running, self.answered) = (false, None, None);
                 self.inbox.turn_over();
             }
-            Step::Kill => self.inbox.kill(),
+            Step::Leave => self.inbox.leave(),
         }
         // Whatever waits to end the session has interrupted what is in progress.
         let asked = self.commands.iter().map(|(_, which)| COMMANDS[*which].1).max();
@@ -325,4 +325,16 @@ fn what_interrupts_is_next_and_what_waits_keeps_its_order() {
         assert_eq!(inbox.next(), Some(NextWork::Message(message)));
         assert_eq!(inbox.interrupt(), Interrupt::None);
     }
+}
+
+#[test]
+fn a_turn_that_was_cut_off_comes_before_all_commands_and_messages_and_they_may_end_it() {
+    let mut inbox: Inbox<u8, (), ()> = Inbox::new(2);
+    inbox.reopen_turn();
+    inbox.try_send(1, plain()).expect("there is room");
+    inbox.try_command(Command::Delete, ()).expect("there is room");
+    assert_eq!(inbox.next(), Some(NextWork::OpenTurn));
+    assert_eq!(inbox.interrupt(), Interrupt::Kill);
+    assert_eq!(inbox.next(), Some(NextWork::Command(Command::Delete, ())));
+    assert_eq!(inbox.next(), Some(NextWork::Message(1)));
 }

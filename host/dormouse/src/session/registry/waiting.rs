@@ -2,6 +2,7 @@
 //! goes on.
 
 use super::{Registry, lock};
+use crate::gate::time::EffectTime;
 use crate::turn::output::TurnOutput;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::session::Residency;
@@ -20,6 +21,7 @@ impl Registry {
         if let Some(entry) = self.shard(id).get_mut(&id) {
             entry.inbox.turn_over();
             entry.output = None;
+            entry.effects = None;
             entry.waits_until = None;
         }
         self.services.settling.note_change();
@@ -30,12 +32,13 @@ impl Registry {
         &self,
         id: SessionId,
         number: u64,
-        output: &TurnOutput,
+        (output, effects): (&TurnOutput, &EffectTime),
         deadline: Timestamp,
     ) {
         if let Some(entry) = self.shard(id).get_mut(&id) {
             entry.inbox.turn_runs(number);
             entry.output = Some(output.clone());
+            entry.effects = Some(effects.clone());
             entry.waits_until = Some(deadline);
         }
         self.services.settling.note_change();
@@ -52,6 +55,14 @@ impl Registry {
         drop(shard);
         self.services.settling.note_change();
         before
+    }
+
+    /// Note that the turn of a session that waits for the outside world has until then.
+    pub(crate) fn note_patient(&self, id: SessionId, until: Timestamp) {
+        if let Some(entry) = self.shard(id).get_mut(&id) {
+            entry.waits_until = Some(until);
+        }
+        self.services.settling.note_change();
     }
 
     /// Note that the driver waits no longer for what it waited for last.

@@ -8,19 +8,22 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
-use crate::turn::admission;
+use crate::turn::admission::{self, Standing};
 use crate::turn::output::TurnOutput;
-use crate::turn::world::SessionWorld;
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::creation::{self, DefaultLimits, NewSession};
+use dormouse_domain::effect::{Effect, EffectError};
 use dormouse_domain::id::{Principal, SessionId};
+use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{FuelPrice, NanoUsd};
-use dormouse_domain::session::Session;
+use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{Delta, Sender};
-use dormouse_sandbox::{self as sandbox, Compiler, Sandbox, SandboxOptions};
+use dormouse_sandbox::{
+    self as sandbox, Compiler, EffectFuture, Sandbox, SandboxOptions, SessionView, SoFar,
+};
 use dormouse_test_guests::{TRAPS_WHEN_TOLD, TestGuest, WAITS_FOR_THE_CLOCK};
 
 const MEMORY: u64 = 256 << 20;
@@ -63,12 +66,58 @@ fn session() -> Arc<Session> {
     Arc::new(session.expect("the limits are within bounds"))
 }
 
+/// A world whose clock stands, and which answers no effects.
+struct TestWorld {
+    session: Arc<Session>,
+    output: TurnOutput,
+}
+
+impl World for TestWorld {
+    fn session(&self) -> SessionView<'_> {
+        SessionView {
+            id: "session",
+            agent: "agent",
+            pattern: self.session.profile.pattern,
+            config: &self.session.profile.config,
+            limits: &self.session.profile.limits,
+            usage: self.session.usage,
+            context: &self.session.context,
+        }
+    }
+
+    fn checkpoint(&self) -> Option<&JsonObject> {
+        None
+    }
+
+    fn set_checkpoint(&mut self, _: JsonObject) {}
+
+    fn now(&mut self) -> Timestamp {
+        Timestamp(0)
+    }
+
+    fn monotonic_ns(&mut self) -> u64 {
+        0
+    }
+
+    fn emit(&mut self, delta: Delta) {
+        self.output.push(delta);
+    }
+
+    fn salt(&mut self) -> Option<Salt> {
+        None
+    }
+
+    fn effect(&mut self, _: Effect, _: SoFar) -> EffectFuture<'_> {
+        Box::pin(async { Err(EffectError::NoWorld) })
+    }
+}
+
 /// A turn that says this, in a world whose clock stands.
-fn turn(text: &str, output: &TurnOutput) -> TurnCall<'static, SessionWorld> {
+fn turn(text: &str, output: &TurnOutput) -> TurnCall<'static, TestWorld> {
     let session = session();
     let price = FuelPrice(NanoUsd(0));
-    let grant = admission::admit(&session, price, Timestamp(0)).expect("it may run");
-    let clock = Clock::manual(&ManualClock::new());
+    let grant = admission::admit(&session, Standing::own(&session), price, Timestamp(0))
+        .expect("it may run");
     let durability = session.profile.durability;
     TurnCall {
         call: Call {
@@ -80,7 +129,7 @@ fn turn(text: &str, output: &TurnOutput) -> TurnCall<'static, SessionWorld> {
             deadline: grant.deadline,
             fuel: u64::MAX,
         },
-        world: Box::new(SessionWorld::new(session, clock, 0, output.clone())),
+        world: Box::new(TestWorld { session, output: output.clone() }),
         grant,
         durability,
         host_memory: &|| MEMORY,
@@ -88,7 +137,7 @@ fn turn(text: &str, output: &TurnOutput) -> TurnCall<'static, SessionWorld> {
 }
 
 /// Everything that the world of a turn that is over has streamed.
-async fn streamed(world: Box<SessionWorld>) -> Vec<Delta> {
+async fn streamed(world: Box<TestWorld>) -> Vec<Delta> {
     world.output.end();
     let mut deltas = Vec::new();
     while let Some(delta) = world.output.get(deltas.len()).await {

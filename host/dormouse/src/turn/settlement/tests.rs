@@ -116,8 +116,11 @@ fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommi
         log_dropped: 0,
         ended_at: Timestamp(2),
         duration: Duration::from_millis(1),
+        effects: Vec::new(),
+        attempts: 1,
+        woken_in: None,
     };
-    settle(session, begun, ended, rules)
+    settle(session, Standing::own(session), begun, ended, rules)
 }
 
 proptest! {
@@ -140,7 +143,7 @@ proptest! {
             ..NewSession::default()
         });
         for turn in turns {
-            let granted = match admission::admit(&session, rules.price, Timestamp(1)) {
+            let granted = match admission::admit(&session, Standing::own(&session), rules.price, Timestamp(1)) {
                 Ok(granted) => granted,
                 Err(TurnDenied::NotActive(inactive)) => {
                     prop_assert!(!is_open(inactive.status));
@@ -154,7 +157,7 @@ proptest! {
                 Err(other) => panic!("a session that has reached a limit has ended: {other}"),
             };
             prop_assert!(granted.fuel >= 1 && granted.fuel <= max_fuel_per_turn);
-            let granted = granted.after_start(&session, rules.price, turn.start_fuel.unwrap_or(0));
+            let granted = granted.after_start(Standing::own(&session), rules.price, turn.start_fuel.unwrap_or(0));
             let before = session.clone();
             let commit = started(&session, &turn, granted.fuel, rules);
             session = Arc::unwrap_or_clone(commit.session);

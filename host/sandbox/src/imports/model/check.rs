@@ -17,8 +17,8 @@ const MAX_TEMPERATURE: f64 = 2.0;
 
 /// Check a request. An error says what to change.
 pub(super) fn check(request: &ModelRequest) -> Result<(), String> {
-    if request.model.is_empty() || request.model.len() > MAX_MODEL {
-        return Err(format!("the name of a model has 1 to {MAX_MODEL} bytes"));
+    if request.model.len() > MAX_MODEL {
+        return Err(format!("the name of a model has at most {MAX_MODEL} bytes"));
     }
     if request.messages.is_empty() {
         return Err("the request has no message: give at least one".to_owned());

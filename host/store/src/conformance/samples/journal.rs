@@ -188,9 +188,6 @@ pub fn account() -> impl Strategy<Value = Account> {
 
 /// A change that leaves the members as they are.
 pub fn spending() -> impl Strategy<Value = AccountChange> {
-    (amounts(), of(account_limits())).prop_map(|(spent, limits)| AccountChange {
-        spent,
-        members: 0,
-        limits,
-    })
+    (amounts(), amounts(), of(account_limits()))
+        .prop_map(|(spent, granted, limits)| AccountChange { granted, spent, members: 0, limits })
 }

@@ -73,7 +73,7 @@ async fn members_are_compared_with_sessions_and_a_damaged_account_is_made_of_the
     assert_eq!(told(root.path()), [""; 0]);
     let store = open(root.path());
     let spent = Amounts { money: NanoUsd(50), fuel: 60 };
-    let change = AccountChange { members: 2, spent, limits: None };
+    let change = AccountChange { members: 2, spent, ..AccountChange::default() };
     commit(&store, Transaction::change_account(account(1, 3).id, change)).await;
     store.close().await.expect("it closes");
     let key = |number: u64| tables::accounts::account(AccountId(session_id(number))).to_vec();

@@ -1,0 +1,209 @@
+//! The gate of a turn: the one place through which its guest reaches the outside world.
+//!
+//! ```text
+//!  guest ─▶ import ─▶ World of the turn ─▶ Gate ──▶ journal   noted before, told after: survives the host
+//!                                           ├─────▶ purse     reserved before, settled after: never overspent
+//!                                           └─────▶ providers asked once for each line of the ledger
+//! ```
+//! Invariants: an effect is durable in the journal before its first byte leaves the host, and its answer before the
+//! guest sees it. A turn that is run again gets the answers that were noted, and asks nobody for them. Each
+//! attempt at an effect is a line of the ledger, also one of which nobody knows what has become of it. Nothing
+//! but this knows of journal, ledger and providers at once.
+
+mod calls;
+pub(crate) mod journal;
+mod places;
+pub(crate) mod purse;
+mod tape;
+pub(crate) mod time;
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::turn::output::TurnOutput;
+use dormouse_domain::effect::{Effect, EffectAnswer, EffectError, ModelCall};
+use dormouse_domain::journal::{EffectRecord, Salt};
+use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::model::{ModelAnswer, ModelError};
+use dormouse_domain::session::Session;
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::Delta;
+use dormouse_sandbox::{EffectReply, SoFar};
+
+use dormouse_base::clock::Clock;
+use dormouse_model as model;
+
+pub(crate) use places::ModelPlaces;
+
+use journal::{Reply, TurnJournal};
+use purse::Purse;
+use tape::Tape;
+use time::EffectTime;
+
+/// The most text of answers that one turn forwards to its stream, in bytes. The rest comes with the reply.
+const MAX_FORWARDED: usize = 1 << 20;
+
+/// Who answers what turns ask of the outside world. One for each host.
+pub(crate) struct Outside {
+    pub(crate) clock: Clock,
+    /// Who answers for language models.
+    pub(crate) models: Arc<model::Catalog>,
+    /// The places for calls of each provider.
+    pub(crate) places: ModelPlaces,
+    /// The runtime that serves connections: that of the guests has other work.
+    pub(crate) connections: Handle,
+}
+
+/// What one turn may ask of the outside world.
+pub(crate) struct Gate {
+    outside: Arc<Outside>,
+    session: Arc<Session>,
+    output: TurnOutput,
+    tape: Tape,
+    journal: TurnJournal,
+    purse: Purse,
+    time: EffectTime,
+    /// Text that was forwarded, in bytes.
+    forwarded: usize,
+    /// A call was not made, because there was no money for it.
+    is_short: bool,
+    /// The turn is not as it was when it was run before. Says where.
+    divergence: Option<String>,
+}
+
+/// What a turn leaves of its gate.
+pub(crate) struct GateEnd {
+    pub(crate) journal: TurnJournal,
+    pub(crate) purse: Purse,
+    /// A call was not made, because there was no money for it.
+    pub(crate) is_short: bool,
+    /// The turn is not as it was when it was run before. Says where.
+    pub(crate) divergence: Option<String>,
+}
+
+/// What a gate is made of.
+pub(crate) struct GateParts {
+    pub(crate) outside: Arc<Outside>,
+    pub(crate) session: Arc<Session>,
+    pub(crate) output: TurnOutput,
+    pub(crate) journal: TurnJournal,
+    pub(crate) purse: Purse,
+    pub(crate) time: EffectTime,
+    /// When the turn has begun, and what the guest's monotonic clock said then, in nanoseconds.
+    pub(crate) started_at: Timestamp,
+    pub(crate) monotonic_ns: u64,
+    /// Whether its guest can ask for anything.
+    pub(crate) has_effects: bool,
+}
+
+impl Gate {
+    pub(crate) fn new(parts: GateParts) -> Gate {
+        let GateParts { outside, session, output, journal, purse, time, .. } = parts;
+        let clock = outside.clock.clone();
+        let mut tape = Tape::new(clock, parts.started_at, parts.monotonic_ns, parts.has_effects);
+        tape.play(journal.readings());
+        Gate {
+            outside,
+            session,
+            output,
+            tape,
+            journal,
+            purse,
+            time,
+            forwarded: 0,
+            is_short: false,
+            divergence: None,
+        }
+    }
+
+    /// What is left of it once the turn is over.
+    pub(crate) fn end(self) -> GateEnd {
+        let Gate { journal, purse, is_short, divergence, .. } = self;
+        GateEnd { journal, purse, is_short, divergence }
+    }
+
+    pub(crate) fn now(&mut self) -> Timestamp {
+        self.tape.now()
+    }
+
+    pub(crate) fn monotonic_ns(&mut self) -> u64 {
+        self.tape.monotonic_ns()
+    }
+
+    pub(crate) fn salt(&self) -> Option<Salt> {
+        self.journal.salt()
+    }
+
+    /// Answer an effect: from the journal, or by asking the outside world.
+    ///
+    /// # Errors
+    /// The guest gets no answer, and its call ends.
+    pub(crate) async fn effect(
+        &mut self,
+        effect: Effect,
+        so_far: SoFar,
+    ) -> Result<EffectReply, EffectError> {
+        let _in_effect = self.time.enter(&self.outside.clock);
+        let (readings, as_before) = (self.tape.take(), self.tape.is_as_before());
+        let next = self.journal.next(&effect, so_far, readings, as_before).await;
+        let answer = match next.inspect_err(|error| self.note_divergence(error))? {
+            Reply::Replayed(answer, cost) => {
+                self.purse.pay(cost);
+                self.replay(&effect, &answer);
+                answer
+            }
+            Reply::Live => {
+                let answer = match &effect {
+                    Effect::Model(call) => EffectAnswer::Model(self.ask_model(call).await?),
+                };
+                self.journal.answer(answer).await?
+            }
+        };
+        self.tape.play(self.journal.readings());
+        Ok(EffectReply { answer, fuel_left: self.purse.fuel_left(so_far.fuel) })
+    }
+
+    /// The text of an answer that was had before is streamed again: whoever reads a turn that is run again reads it
+    /// from its beginning.
+    fn replay(&mut self, effect: &Effect, answer: &EffectAnswer) {
+        let (Effect::Model(ModelCall { forward, .. }), EffectAnswer::Model(answer)) =
+            (effect, answer);
+        if let (true, Ok(answer)) = (*forward, answer) {
+            self.forward(&answer.text());
+        }
+        if let Err(ModelError::BudgetExceeded(_)) = answer {
+            self.is_short = true;
+        }
+    }
+
+    fn note_divergence(&mut self, error: &EffectError) {
+        if let EffectError::Diverged(what) = error {
+            tracing::error!(session = %self.session.id, what, "a turn that is run again diverges");
+            metrics::counter!("dormouse_replays_diverged_total").increment(1);
+            self.divergence = Some(what.clone());
+        }
+    }
+
+    /// Stream a piece of an answer, as far as a turn may.
+    fn forward(&mut self, text: &str) {
+        push(&self.output, &mut self.forwarded, text);
+    }
+}
+
+fn push(output: &TurnOutput, forwarded: &mut usize, text: &str) {
+    if text.is_empty() || *forwarded + text.len() > MAX_FORWARDED {
+        *forwarded = forwarded.saturating_add(text.len());
+        return;
+    }
+    *forwarded += text.len();
+    output.push(Delta::Text(text.to_owned()));
+}
+
+/// The result of asking a model.
+type Asked = Result<ModelAnswer, ModelError>;
+
+/// The sum of what these lines cost.
+pub(crate) fn cost_of(lines: &[EffectRecord]) -> NanoUsd {
+    lines.iter().fold(NanoUsd(0), |sum, line| sum + line.cost)
+}

@@ -1,0 +1,368 @@
+//! Calls of models: which provider is asked, for how much money, how often, and what is written down of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::task::AbortOnDropHandle;
+
+use super::purse::Reservation;
+use super::{Asked, Gate, push};
+use dormouse_base::clock::Clock;
+use dormouse_base::shares::FairPermit;
+use dormouse_domain::effect::{EffectError, EffectKind, ModelCall};
+use dormouse_domain::journal::{
+    Bill, EffectOutcome, EffectRecord, MAX_EFFECT_ATTEMPTS, Provenance,
+};
+use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::model::{
+    AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelRequest, TokenUsage,
+};
+use dormouse_model::{Breaker, CALL_TIMEOUT, CallFailure, Charge, ModelRoute};
+
+/// How long to wait before the next attempt, where the provider does not say: this, and twice as long each time.
+const BACK_OFF: Duration = Duration::from_millis(500);
+/// A provider that wants to be left alone for longer is not waited for: the agent is told.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long a call waits for its place among those of its provider.
+const LONGEST_QUEUE: Duration = Duration::from_secs(60);
+
+/// One attempt, once it is over.
+struct Attempt {
+    asked: Asked,
+    /// Whether the call can be made again.
+    may_repeat: bool,
+}
+
+impl Gate {
+    /// Ask the model that is named, as often as it takes and may be. An outer error ends the call of the guest.
+    pub(super) async fn ask_model(&mut self, call: &ModelCall) -> Result<Asked, EffectError> {
+        let route = match self.outside.models.route(&call.request.model) {
+            Ok(route) => route,
+            Err(error) => {
+                return Ok(self.refuse(call, None, ModelError::NotAllowed(error.to_string())));
+            }
+        };
+        if route.price.is_none() && self.purse.is_bounded() {
+            let (model, provider) = (&route.model, route.provider.name());
+            let error = format!(
+                "nobody knows the price of the model `{model}` of `{provider}`, and the session has a budget; the \
+                 operator sets the price in `prices`"
+            );
+            return Ok(self.refuse(call, Some(&route), ModelError::NotAllowed(error)));
+        }
+        let bytes = size_of_request(&call.request);
+        self.pay_for_what_was_lost();
+        loop {
+            let made = self.journal.calls().len();
+            if made >= MAX_EFFECT_ATTEMPTS as usize {
+                return Ok(Err(ModelError::UnknownOutcome));
+            }
+            let attempt = match self.attempt(call, &route, bytes).await? {
+                Ok(attempt) => attempt,
+                Err(refusal) => return Ok(self.refuse(call, Some(&route), refusal)),
+            };
+            let is_last = made + 1 >= MAX_EFFECT_ATTEMPTS as usize;
+            let Err(error) = &attempt.asked else { return Ok(attempt.asked) };
+            if is_last || !attempt.may_repeat {
+                return Ok(attempt.asked);
+            }
+            let wait = retry_after(error).unwrap_or(BACK_OFF * (1 << made.min(8)));
+            if wait > LONGEST_WAIT {
+                return Ok(attempt.asked);
+            }
+            metrics::counter!("dormouse_model_retries_total").increment(1);
+            self.outside.clock.back_off(wait).await;
+        }
+    }
+
+    /// Attempts that the end of a host has cut off have cost what was reserved for them.
+    fn pay_for_what_was_lost(&mut self) {
+        let lost = super::cost_of(self.journal.calls());
+        self.purse.pay(lost);
+    }
+
+    /// Make one attempt. An inner error: it was not made.
+    async fn attempt(
+        &mut self,
+        call: &ModelCall,
+        route: &ModelRoute,
+        bytes: u64,
+    ) -> Result<Result<Attempt, ModelError>, EffectError> {
+        let (_, fuel) = self.journal.place();
+        let price = route.price.unwrap_or_default();
+        let wanted = call.request.max_tokens;
+        let reserved = match self.purse.reserve(&price, bytes, wanted, fuel).await {
+            Ok(reserved) => reserved,
+            Err(why) => {
+                self.is_short = true;
+                return Ok(Err(ModelError::BudgetExceeded(why)));
+            }
+        };
+        let place = match self.place(route).await {
+            Ok(place) => place,
+            Err(error) => {
+                self.purse.settle(reserved.amount, NanoUsd(0));
+                return Ok(Err(error));
+            }
+        };
+        let mut line = self.line(call, Some(route), bytes);
+        (line.cost, line.bill) = (reserved.amount, Bill::Unknown);
+        self.journal.begin_call(line.clone()).await?;
+        let since = self.outside.clock.monotonic();
+        let before = self.forwarded;
+        let answered = self.call(call, route, reserved).await;
+        line.duration = self.outside.clock.monotonic().saturating_sub(since);
+        let has_forwarded = self.forwarded > before;
+        let attempt = judge(&mut line, answered, (route, reserved), has_forwarded);
+        place.end(&attempt.asked);
+        self.purse.settle(reserved.amount, line.cost);
+        count(&line);
+        self.journal.end_call(line);
+        Ok(Ok(attempt))
+    }
+
+    /// Wait for a place among the calls of the provider, unless it is known not to work.
+    async fn place(&self, route: &ModelRoute) -> Result<Place, ModelError> {
+        let clock = &self.outside.clock;
+        let until = clock.now().after(LONGEST_QUEUE);
+        let places = self.outside.places.of(route);
+        let permit = tokio::select! {
+            permit = places.wait(&self.session.owner) => permit,
+            () = clock.sleep_until(until) => {
+                return Err(ModelError::Overloaded { retry_after: None });
+            }
+        };
+        let admitted = route.breaker.admit(clock.monotonic());
+        admitted.map_err(|open| ModelError::Overloaded { retry_after: Some(open.retry_after) })?;
+        let (breaker, clock) = (Arc::clone(&route.breaker), clock.clone());
+        Ok(Place { _permit: permit, breaker, clock, works: None })
+    }
+
+    /// Make the call, on the runtime that serves connections: that of the guests has other work.
+    async fn call(
+        &mut self,
+        call: &ModelCall,
+        route: &ModelRoute,
+        reserved: Reservation,
+    ) -> Result<ModelAnswer, CallFailure> {
+        let mut request = call.request.clone();
+        request.model.clone_from(&route.model);
+        request.max_tokens = reserved.max_tokens;
+        let (provider, clock) = (Arc::clone(&route.provider), self.outside.clock.clone());
+        let (output, forward, mut forwarded) = (self.output.clone(), call.forward, self.forwarded);
+        let asking = async move {
+            let timeout = clock.sleep_until(clock.now().after(CALL_TIMEOUT));
+            let mut take = |piece: &str| {
+                if forward {
+                    push(&output, &mut forwarded, piece);
+                }
+            };
+            let answered = tokio::select! {
+                biased;
+                answered = provider.ask(&request, &mut take) => answered,
+                () = timeout => Err(in_the_dark("it does not answer in time")),
+            };
+            (answered, forwarded)
+        };
+        let asking = AbortOnDropHandle::new(self.outside.connections.spawn(asking));
+        match asking.await {
+            Ok((answered, forwarded)) => {
+                self.forwarded = forwarded;
+                answered
+            }
+            Err(_) => Err(in_the_dark("the host was shut down, or has a defect")),
+        }
+    }
+
+    /// The line of the ledger for a call that is about to be made.
+    fn line(&self, call: &ModelCall, route: Option<&ModelRoute>, bytes: u64) -> EffectRecord {
+        let (seq, fuel) = self.journal.place();
+        EffectRecord {
+            seq,
+            attempt: u32::try_from(self.journal.calls().len() + 1).unwrap_or(u32::MAX),
+            turn_attempt: self.journal.turn_attempt(),
+            provenance: Provenance::Live,
+            kind: EffectKind::Model,
+            provider: route.map_or_else(String::new, |route| route.provider.name().to_owned()),
+            model: route.map_or(&call.request.model, |route| &route.model).clone(),
+            begun_at: self.outside.clock.now(),
+            duration: Duration::ZERO,
+            fuel,
+            tokens: TokenUsage::default(),
+            cost: NanoUsd(0),
+            bill: Bill::Free,
+            outcome: EffectOutcome::Begun,
+            sent: bytes,
+            received: 0,
+        }
+    }
+
+    /// Ask nobody, and say why.
+    fn refuse(&mut self, call: &ModelCall, route: Option<&ModelRoute>, why: ModelError) -> Asked {
+        let mut line = self.line(call, route, 0);
+        line.outcome = EffectOutcome::Failed(why.failure());
+        count(&line);
+        self.journal.refuse_call(line);
+        Err(why)
+    }
+}
+
+/// Say what came of a call, in its line of the ledger and to the guest.
+fn judge(
+    line: &mut EffectRecord,
+    answered: Result<ModelAnswer, CallFailure>,
+    (route, reserved): (&ModelRoute, Reservation),
+    is_forwarded: bool,
+) -> Attempt {
+    let bill = |usage: Option<TokenUsage>| match (usage, route.price) {
+        (Some(usage), Some(price)) => {
+            let cost = price.cost(&usage);
+            (usage, cost, if cost.0 == 0 { Bill::Free } else { Bill::Exact })
+        }
+        (usage, None) => (usage.unwrap_or_default(), NanoUsd(0), Bill::Unpriced),
+        (None, Some(price)) => {
+            let bill = if price.is_free() { Bill::Free } else { Bill::Estimated };
+            (TokenUsage::default(), reserved.amount, bill)
+        }
+    };
+    match answered {
+        Ok(answer) => {
+            (line.tokens, line.cost, line.bill) = bill(answer.usage);
+            line.outcome = EffectOutcome::Answered;
+            line.received = size_of_content(&answer.content);
+            Attempt { asked: Ok(answer), may_repeat: false }
+        }
+        Err(CallFailure { error, charge }) => {
+            let is_refused = charge == Charge::Nothing;
+            match charge {
+                Charge::Nothing => (line.cost, line.bill) = (NanoUsd(0), Bill::Free),
+                Charge::Unknown if reserved.amount.0 == 0 => line.bill = Bill::Free,
+                Charge::Unknown => line.bill = Bill::Unknown,
+                // It may have gone on after it was heard of last.
+                Charge::AtLeast(tokens) => {
+                    (line.tokens, line.bill) = (tokens, Bill::Estimated);
+                }
+            }
+            // What nobody has seen, nobody misses: the call can be made again.
+            let error = match error {
+                ModelError::Interrupted { .. } if !is_forwarded => {
+                    ModelError::Unavailable("the answer broke off".to_owned())
+                }
+                error => error,
+            };
+            line.outcome = EffectOutcome::Failed(error.failure());
+            let may_repeat = !is_forwarded
+                && match &error {
+                    ModelError::RateLimited { .. } | ModelError::Overloaded { .. } => is_refused,
+                    ModelError::Unavailable(_) => true,
+                    ModelError::Invalid(_)
+                    | ModelError::ContextTooLong(_)
+                    | ModelError::BudgetExceeded(_)
+                    | ModelError::NotAllowed(_)
+                    | ModelError::Refused(_)
+                    | ModelError::Interrupted { .. }
+                    | ModelError::UnknownOutcome => false,
+                };
+            Attempt { asked: Err(error), may_repeat }
+        }
+    }
+}
+
+/// A place for a call among those of its provider.
+struct Place {
+    _permit: FairPermit,
+    breaker: Arc<Breaker>,
+    clock: Clock,
+    /// Whether the provider works, as far as the call has shown it.
+    works: Option<bool>,
+}
+
+impl Place {
+    /// The call is over.
+    fn end(mut self, asked: &Asked) {
+        self.works = match asked {
+            Ok(_)
+            | Err(
+                ModelError::Invalid(_)
+                | ModelError::ContextTooLong(_)
+                | ModelError::BudgetExceeded(_)
+                | ModelError::NotAllowed(_)
+                | ModelError::Refused(_),
+            ) => Some(true),
+            Err(
+                ModelError::Overloaded { .. }
+                | ModelError::Unavailable(_)
+                | ModelError::Interrupted { .. },
+            ) => Some(false),
+            Err(ModelError::RateLimited { .. } | ModelError::UnknownOutcome) => None,
+        };
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.breaker.note(self.clock.monotonic(), self.works);
+    }
+}
+
+/// Nobody knows what has become of a call.
+fn in_the_dark(why: &str) -> CallFailure {
+    CallFailure { error: ModelError::Unavailable(why.to_owned()), charge: Charge::Unknown }
+}
+
+/// When the provider wants to be asked again.
+fn retry_after(error: &ModelError) -> Option<Duration> {
+    match error {
+        ModelError::RateLimited { retry_after } | ModelError::Overloaded { retry_after } => {
+            *retry_after
+        }
+        _ => None,
+    }
+}
+
+fn count(line: &EffectRecord) {
+    let outcome = match line.outcome {
+        EffectOutcome::Begun => "begun",
+        EffectOutcome::Answered => "answered",
+        EffectOutcome::Failed(failure) => failure.as_str(),
+        EffectOutcome::Unknown => "unknown",
+    };
+    let provider = line.provider.clone();
+    metrics::counter!("dormouse_model_calls_total", "provider" => provider, "outcome" => outcome)
+        .increment(1);
+    metrics::histogram!("dormouse_model_seconds").record(line.duration.as_secs_f64());
+    let kinds = [
+        ("input", line.tokens.input),
+        ("output", line.tokens.output),
+        ("cache_read", line.tokens.cache_read),
+        ("cache_write", line.tokens.cache_write.saturating_add(line.tokens.cache_write_long)),
+    ];
+    for (kind, tokens) in kinds.into_iter().filter(|(_, tokens)| *tokens > 0) {
+        metrics::counter!("dormouse_model_tokens_total", "kind" => kind).increment(tokens);
+    }
+}
+
+/// The bytes of a request that a provider may count as tokens.
+fn size_of_request(request: &ModelRequest) -> u64 {
+    let system = request.system.iter().map(String::len);
+    let tools = request.tools.iter();
+    let tools = tools.map(|tool| tool.name.len() + tool.description.len() + tool.schema.len());
+    let schema = match &request.format {
+        AnswerFormat::Text => 0,
+        AnswerFormat::Schema(schema) => schema.len(),
+    };
+    let own = system.chain(tools).sum::<usize>() + schema;
+    let said = request.messages.iter().map(|message| size_of_content(&message.content));
+    said.fold(own as u64, u64::saturating_add)
+}
+
+fn size_of_content(content: &[ModelContent]) -> u64 {
+    let size = |part: &ModelContent| match part {
+        ModelContent::Text(text) => text.len(),
+        ModelContent::Image { media_type, data } => media_type.len() + data.len(),
+        ModelContent::ToolCall(call) => call.id.len() + call.name.len() + call.arguments.len(),
+        ModelContent::ToolResult(result) => result.call.len() + result.content.len(),
+        ModelContent::Thinking(thinking) => thinking.text.len().max(thinking.block.len()),
+    };
+    content.iter().map(size).sum::<usize>() as u64
+}

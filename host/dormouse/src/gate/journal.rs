@@ -1,0 +1,389 @@
+//! The journal of the turn that runs: what is noted before an effect leaves and before its answer is told, and what
+//! answers instead where the turn was run before.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::cost_of;
+use crate::turn::settlement::StartedTurn;
+use dormouse_domain::agent::Digest;
+use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
+use dormouse_domain::id::SessionId;
+use dormouse_domain::journal::{
+    Bill, EffectOutcome, EffectRecord, JournalEntry, MAX_ENTRIES, MAX_JOURNAL_BYTES, OpenTurn,
+    Provenance, Readings, Salt, TurnAttempts,
+};
+use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::IdempotencyKey;
+use dormouse_sandbox::SoFar;
+use dormouse_store::{Bound, Store, StoreError, Transaction};
+
+/// Entries that are read at a time.
+const PAGE: Bound = Bound { entries: 64, bytes: 256 << 10 };
+
+/// The journal of one turn.
+pub(crate) struct TurnJournal {
+    store: Arc<dyn Store>,
+    session: SessionId,
+    /// What is noted with the first effect. `None`: it is.
+    opening: Option<Opening>,
+    /// Whether anything may be noted.
+    is_open: bool,
+    /// Which attempt at the turn this is, from 1.
+    turn_attempt: u32,
+    /// The place of the last effect.
+    seq: u32,
+    /// What the answers hold together, in bytes.
+    bytes: u64,
+    /// Entries that were read and not come to.
+    ahead: VecDeque<JournalEntry>,
+    /// Up to which entry was read; `None`: to the end.
+    read_to: Option<u32>,
+    /// What was done for the effects that are over.
+    lines: Vec<EffectRecord>,
+    under_way: Option<UnderWay>,
+    /// What is to be added to the fuel that the guest has used, so that it is what the journal says.
+    fuel_correction: i128,
+}
+
+/// What the begin of a turn is noted from.
+pub(crate) struct Opening {
+    pub(crate) begun: Arc<StartedTurn>,
+    pub(crate) number: u64,
+    pub(crate) revision: u64,
+    pub(crate) agent: Digest,
+    /// The key that the message came with, and the digest of the request.
+    pub(crate) key: Option<(IdempotencyKey, Digest)>,
+    /// What the guest was told of its limits,
+    pub(crate) deadline: Timestamp,
+    pub(crate) fuel: u64,
+    /// and what its monotonic clock said.
+    pub(crate) monotonic_ns: u64,
+}
+
+/// An effect that has no answer yet.
+struct UnderWay {
+    entry: JournalEntry,
+    /// Whether the last of its calls is noted, so that it may have left.
+    is_noted: bool,
+}
+
+/// Who answers an effect.
+pub(super) enum Reply {
+    /// The journal, and it has cost this.
+    Replayed(EffectAnswer, NanoUsd),
+    /// The outside world.
+    Live,
+}
+
+impl TurnJournal {
+    /// Of a turn that begins.
+    pub(crate) fn begin(
+        store: Arc<dyn Store>,
+        session: SessionId,
+        opening: Opening,
+    ) -> TurnJournal {
+        TurnJournal {
+            store,
+            session,
+            opening: Some(opening),
+            is_open: false,
+            turn_attempt: 1,
+            seq: 0,
+            bytes: 0,
+            ahead: VecDeque::new(),
+            read_to: None,
+            lines: Vec::new(),
+            under_way: None,
+            fuel_correction: 0,
+        }
+    }
+
+    /// Of a turn whose begin was noted, and which is run again: this is the attempt of this number.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub(crate) async fn again(
+        store: Arc<dyn Store>,
+        session: SessionId,
+        turn_attempt: u32,
+    ) -> Result<TurnJournal, StoreError> {
+        let mut journal = TurnJournal {
+            store,
+            session,
+            opening: None,
+            is_open: true,
+            turn_attempt,
+            seq: 0,
+            bytes: 0,
+            ahead: VecDeque::new(),
+            read_to: Some(0),
+            lines: Vec::new(),
+            under_way: None,
+            fuel_correction: 0,
+        };
+        journal.read_ahead().await?;
+        Ok(journal)
+    }
+
+    /// Whether anything is noted, or may be: a commit that nobody has waited for to its end may have been made.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Which attempt at the turn this is.
+    pub(crate) fn turn_attempt(&self) -> u32 {
+        self.turn_attempt
+    }
+
+    /// The fuel that is billed for a turn whose guest has used so much: up to the last effect that was noted by an
+    /// attempt before, what was noted. Another version of the host may count the same work otherwise.
+    pub(crate) fn billed(&self, fuel: u64) -> u64 {
+        let billed = (i128::from(fuel) + self.fuel_correction).max(0);
+        let noted = self.ahead.back().map_or(0, |entry| entry.fuel);
+        u64::try_from(billed).unwrap_or(u64::MAX).max(noted)
+    }
+
+    /// What the guest reads of its clocks next, where it has read it before.
+    pub(super) fn readings(&self) -> Option<&Readings> {
+        self.ahead.front().map(|entry| &entry.readings)
+    }
+
+    /// What it draws its next random bytes with, where it has drawn them before.
+    pub(super) fn salt(&self) -> Option<Salt> {
+        self.ahead.front().and_then(|entry| entry.salt)
+    }
+
+    /// Come to the next effect.
+    ///
+    /// # Errors
+    /// It is not the one that is noted; or it is one too many.
+    pub(super) async fn next(
+        &mut self,
+        effect: &Effect,
+        so_far: SoFar,
+        readings: Readings,
+        reads_as_before: bool,
+    ) -> Result<Reply, EffectError> {
+        if self.seq >= MAX_ENTRIES {
+            let error = format!("a turn has at most {MAX_ENTRIES} calls of models and tools");
+            return Err(EffectError::TooMany(error));
+        }
+        self.seq += 1;
+        let Some(noted) = self.ahead.pop_front() else {
+            let entry = JournalEntry {
+                seq: self.seq,
+                kind: effect.kind(),
+                request: effect.digest(),
+                class: effect.class(),
+                readings,
+                salt: so_far.salt,
+                fuel: so_far.fuel,
+                calls: Vec::new(),
+                answer: None,
+            };
+            self.under_way = Some(UnderWay { entry, is_noted: false });
+            return Ok(Reply::Live);
+        };
+        self.compare(&noted, effect, so_far, reads_as_before)?;
+        self.fuel_correction = i128::from(noted.fuel) - i128::from(so_far.fuel);
+        if self.ahead.is_empty() {
+            self.read_ahead().await.map_err(host)?;
+        }
+        let JournalEntry { answer: Some(answer), calls, .. } = noted else {
+            let mut entry = noted;
+            entry.calls.iter_mut().for_each(end_in_the_dark);
+            self.under_way = Some(UnderWay { entry, is_noted: true });
+            return Ok(Reply::Live);
+        };
+        self.bytes += calls.iter().map(|call| call.received).sum::<u64>();
+        let cost = cost_of(&calls);
+        self.lines.extend(calls.into_iter().map(replayed));
+        Ok(Reply::Replayed(answer, cost))
+    }
+
+    fn compare(
+        &self,
+        noted: &JournalEntry,
+        effect: &Effect,
+        so_far: SoFar,
+        reads_as_before: bool,
+    ) -> Result<(), EffectError> {
+        let what = if noted.seq != self.seq || noted.kind != effect.kind() {
+            "another kind of effect"
+        } else if noted.request != effect.digest() {
+            "another request"
+        } else if noted.salt != so_far.salt {
+            "after drawing other random bytes"
+        } else if !reads_as_before {
+            "after reading its clocks more or less often"
+        } else {
+            return Ok(());
+        };
+        let (seq, kind) = (self.seq, noted.kind.as_str());
+        let error = format!(
+            "the turn was cut off and run again, and differs from the first time in its effect {seq} ({kind}): \
+             {what}; before it was {}, now it is {}",
+            noted.request,
+            effect.digest(),
+        );
+        Err(EffectError::Diverged(error))
+    }
+
+    /// How often something was done for the effect that is under way.
+    pub(super) fn calls(&self) -> &[EffectRecord] {
+        self.under_way.as_ref().map_or(&[], |under_way| &under_way.entry.calls)
+    }
+
+    /// The place of the effect that is under way, and the fuel that the guest had used then.
+    pub(super) fn place(&self) -> (u32, u64) {
+        let fuel = self.under_way.as_ref().map_or(0, |under_way| under_way.entry.fuel);
+        (self.seq, fuel)
+    }
+
+    /// Note that a call leaves: returns once that is durable.
+    ///
+    /// # Errors
+    /// It cannot be noted.
+    pub(super) async fn begin_call(&mut self, call: EffectRecord) -> Result<(), EffectError> {
+        let Some(under_way) = &mut self.under_way else { return Err(no_effect()) };
+        under_way.is_noted = false;
+        under_way.entry.calls.push(call);
+        let entry = under_way.entry.clone();
+        self.note(entry).await?;
+        if let Some(under_way) = &mut self.under_way {
+            under_way.is_noted = true;
+        }
+        Ok(())
+    }
+
+    /// A call is over. It is noted with what follows.
+    pub(super) fn end_call(&mut self, ended: EffectRecord) {
+        let calls = self.under_way.as_mut().map(|under_way| &mut under_way.entry.calls);
+        if let Some(last) = calls.and_then(|calls| calls.last_mut()) {
+            *last = ended;
+        }
+    }
+
+    /// Nobody was asked, and this is why.
+    pub(super) fn refuse_call(&mut self, refused: EffectRecord) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.entry.calls.push(refused);
+            under_way.is_noted = true;
+        }
+    }
+
+    /// Note the answer: returns once that is durable. The guest may be told then.
+    ///
+    /// # Errors
+    /// It cannot be noted; or it is larger than one turn may have.
+    pub(super) async fn answer(
+        &mut self,
+        answer: EffectAnswer,
+    ) -> Result<EffectAnswer, EffectError> {
+        let Some(UnderWay { mut entry, .. }) = self.under_way.take() else {
+            return Err(no_effect());
+        };
+        self.bytes += entry.calls.last().map_or(0, |call| call.received);
+        self.lines.extend(entry.calls.iter().cloned());
+        if self.bytes > MAX_JOURNAL_BYTES {
+            let most = MAX_JOURNAL_BYTES >> 20;
+            let error = format!("the answers of one turn hold at most {most} MiB together");
+            return Err(EffectError::TooMany(error));
+        }
+        entry.answer = Some(answer.clone());
+        self.note(entry).await?;
+        Ok(answer)
+    }
+
+    /// What was done for all effects, also for one that was cut off.
+    pub(crate) fn into_lines(mut self) -> Vec<EffectRecord> {
+        if let Some(UnderWay { mut entry, is_noted }) = self.under_way.take() {
+            if !is_noted {
+                entry.calls.pop();
+            }
+            entry.calls.iter_mut().for_each(end_in_the_dark);
+            self.lines.append(&mut entry.calls);
+        }
+        // What was paid for and not come to again, because the turn has failed before.
+        let ahead = std::mem::take(&mut self.ahead).into_iter().flat_map(|entry| entry.calls);
+        self.lines.extend(ahead.map(replayed));
+        self.lines
+    }
+
+    async fn note(&mut self, entry: JournalEntry) -> Result<(), EffectError> {
+        let mut transaction = Transaction::journal(self.session, entry);
+        if let Some(opening) = &self.opening {
+            let opened = Transaction::open_turn(opening.turn(self.session));
+            let first = TurnAttempts { all: 1, since_answer: 1, answered: 0 };
+            let first = Transaction::turn_attempts(self.session, first);
+            transaction = opened.and(first).and(transaction);
+        }
+        self.is_open = true;
+        self.store.commit(transaction).await.map_err(host)?;
+        self.opening = None;
+        Ok(())
+    }
+
+    async fn read_ahead(&mut self) -> Result<(), StoreError> {
+        let Some(read_to) = self.read_to else { return Ok(()) };
+        let page = self.store.journal(self.session, read_to, PAGE).await?;
+        self.read_to = page.next;
+        self.ahead.extend(page.entries);
+        Ok(())
+    }
+
+    /// Read all that was not read, for the bill of a turn that is not run again.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub(crate) async fn read_all(&mut self) -> Result<(), StoreError> {
+        while self.read_to.is_some() {
+            self.read_ahead().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Opening {
+    fn turn(&self, session: SessionId) -> OpenTurn {
+        let StartedTurn { id, sender, input, started_at } = &*self.begun;
+        OpenTurn {
+            session,
+            turn: *id,
+            number: self.number,
+            revision: self.revision,
+            agent: self.agent,
+            sender: sender.clone(),
+            input: input.clone(),
+            key: self.key.clone(),
+            started_at: *started_at,
+            deadline: self.deadline,
+            fuel: self.fuel,
+            monotonic_ns: self.monotonic_ns,
+        }
+    }
+}
+
+/// A call that was under way when the host or the turn ended: nobody knows what has become of it.
+fn end_in_the_dark(call: &mut EffectRecord) {
+    if call.outcome == EffectOutcome::Begun {
+        call.outcome = EffectOutcome::Unknown;
+        call.bill = if call.cost.0 == 0 { Bill::Free } else { Bill::Unknown };
+    }
+}
+
+fn replayed(mut call: EffectRecord) -> EffectRecord {
+    end_in_the_dark(&mut call);
+    call.provenance = Provenance::Replayed;
+    call
+}
+
+fn host(error: StoreError) -> EffectError {
+    EffectError::Host(error.to_string())
+}
+
+fn no_effect() -> EffectError {
+    EffectError::Host("an effect is noted that was not begun".to_owned())
+}

@@ -4,6 +4,8 @@
 //! `DORMOUSE_TORTURE_KILLS=500 cargo test -p dormouse-cli --test binary torture -- --nocapture` for a
 //! long run; `DORMOUSE_TORTURE_SEED` repeats one.
 
+mod models;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -37,21 +39,23 @@ struct Family {
 struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    /// Never 0, as no seed is.
+    fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0 % bound
+        self.0
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answered_turn_is_lost_however_often_the_host_is_killed() {
     let kills = from_environment("DORMOUSE_TORTURE_KILLS").unwrap_or(20);
-    let seed = from_environment("DORMOUSE_TORTURE_SEED")
-        .unwrap_or_else(|| RandomState::new().build_hasher().finish() | 1);
-    println!("DORMOUSE_TORTURE_SEED={seed} DORMOUSE_TORTURE_KILLS={kills}");
-    let mut random = Random(seed);
+    let mut random = seed(&format!("DORMOUSE_TORTURE_KILLS={kills}"));
 
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
@@ -67,7 +71,7 @@ async fn no_answered_turn_is_lost_however_often_the_host_is_killed() {
         let load: Vec<_> = families
             .drain(..)
             .map(|family| {
-                let random = Random(random.below(u64::MAX) | 1);
+                let random = Random(random.next());
                 tokio::spawn(live(client.clone(), family, random))
             })
             .collect();
@@ -227,6 +231,14 @@ async fn compare(client: &Client, known: &mut Known) {
     known.sent = count;
     let (_, session) = client.get(&format!("/api/sessions/{id}")).await.unwrap();
     assert_eq!(session["numTurns"].as_u64(), Some(count), "{session}");
+}
+
+/// Where a run begins. It is printed with what else the run has from its environment.
+fn seed(settings: &str) -> Random {
+    let seed = from_environment("DORMOUSE_TORTURE_SEED")
+        .unwrap_or_else(|| RandomState::new().build_hasher().finish() | 1);
+    println!("DORMOUSE_TORTURE_SEED={seed} {settings}");
+    Random(seed)
 }
 
 fn from_environment(name: &str) -> Option<u64> {

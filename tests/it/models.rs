@@ -2,6 +2,11 @@
 
 mod budgets;
 mod crashes;
+mod cuts;
+mod faults;
+mod histories;
+mod journals;
+mod judge;
 mod providers;
 
 use dormouse::model::TokenPrice;

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod costly;
 mod description;
+pub mod faults;
 pub mod fixture;
 pub mod fuzz;
 pub mod gate;

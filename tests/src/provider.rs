@@ -2,6 +2,7 @@
 //! keeps what it was asked and what it has answered.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dormouse::model::{Catalog, Entry, ModelPattern, OpenAi, TokenPrice};
 use serde_json::{Value, json};
@@ -14,6 +15,8 @@ use tokio::sync::Notify;
 pub struct Asked {
     /// How many came before.
     pub number: usize,
+    /// The path that it came to.
+    pub path: String,
     /// The text of its last message.
     pub text: String,
     /// All of it.
@@ -33,6 +36,8 @@ pub enum Play {
     Raw(&'static str, Vec<u8>),
     /// This text is sent, and then the connection is closed.
     Breaks(String),
+    /// It is answered with this text after so long.
+    SaysLater(Duration, String),
     /// Nothing is sent until the test lets it go on: then it is answered with this text.
     Waits(String),
 }
@@ -58,6 +63,8 @@ struct Log {
     asked: Vec<Asked>,
     /// The numbers of the requests that were answered as a whole, with what was said.
     answered: Vec<(usize, String)>,
+    /// How many are not over yet.
+    open: usize,
     is_let_go: bool,
 }
 
@@ -92,6 +99,18 @@ impl ProviderServer {
     pub fn answered(&self) -> Vec<(String, String)> {
         let log = self.shared.lock();
         log.answered.iter().map(|(n, said)| (log.asked[*n].text.clone(), said.clone())).collect()
+    }
+
+    /// The numbers of the requests that were answered as a whole.
+    #[must_use]
+    pub fn answered_numbers(&self) -> Vec<usize> {
+        self.shared.lock().answered.iter().map(|(number, _)| *number).collect()
+    }
+
+    /// How many requests it has that are not over yet.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.shared.lock().open
     }
 
     /// Let all go on that wait, now and later.
@@ -138,11 +157,12 @@ async fn serve(
     shared: Arc<Shared>,
     play: Arc<impl Fn(&Asked) -> Play + Send + Sync>,
 ) {
-    let Some(body) = read(&mut stream).await else { return };
+    let Some((path, body)) = read(&mut stream).await else { return };
     let asked = {
         let mut log = shared.lock();
-        let asked = Asked { number: log.asked.len(), text: last_text(&body), body };
+        let asked = Asked { number: log.asked.len(), path, text: last_text(&body), body };
         log.asked.push(asked.clone());
+        log.open += 1;
         asked
     };
     let (bytes, said) = match play(&asked) {
@@ -153,19 +173,35 @@ async fn serve(
         }
         Play::Raw(head, body) => ([head.as_bytes(), &body].concat(), None),
         Play::Breaks(text) => (cut(&text), None),
+        Play::SaysLater(after, text) => {
+            let is_there = is_there_until(&mut stream, tokio::time::sleep(after)).await;
+            (stream_of(&text, true), is_there.then_some(text))
+        }
         Play::Waits(text) => {
-            shared.until_let_go().await;
-            (stream_of(&text, true), Some(text))
+            let is_there = is_there_until(&mut stream, shared.until_let_go()).await;
+            (stream_of(&text, true), is_there.then_some(text))
         }
     };
     // A client that has gone has not got it.
     let written = stream.write_all(&bytes).await.is_ok() && stream.shutdown().await.is_ok();
+    let mut log = shared.lock();
+    log.open -= 1;
     if let (Some(said), true) = (said, written) {
-        shared.lock().answered.push((asked.number, said));
+        log.answered.push((asked.number, said));
     }
 }
 
-async fn read(stream: &mut TcpStream) -> Option<Value> {
+/// Whether the client is there until this has happened. Where it is not, what is written to it may seem to arrive.
+async fn is_there_until(stream: &mut TcpStream, happens: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        () = happens => true,
+        // It sends nothing behind its request.
+        _ = stream.read_u8() => false,
+    }
+}
+
+/// The path of a request, and its document.
+async fn read(stream: &mut TcpStream) -> Option<(String, Value)> {
     let mut bytes = Vec::new();
     loop {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
@@ -174,10 +210,11 @@ async fn read(stream: &mut TcpStream) -> Option<Value> {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
         let Some(end) = end else { continue };
         let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+        let path = head.split(' ').nth(1)?;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
         let body = &bytes[end + 4..];
         if body.len() >= length.trim().parse::<usize>().ok()? {
-            return serde_json::from_slice(body).ok();
+            return Some((path.to_owned(), serde_json::from_slice(body).ok()?));
         }
     }
 }

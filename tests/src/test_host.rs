@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dormouse::model::Catalog;
 use dormouse::{
-    AgentSelector, BuildError, Host, HostOptions, ManualClock, NewSession, Pattern, Principal,
-    SessionHandle, Store,
+    AgentSelector, BuildError, Faults, Host, HostOptions, ManualClock, NewSession, OpenError,
+    Pattern, Principal, SessionHandle, Store,
 };
 use dormouse_test_guests::TestGuest;
 
@@ -91,6 +91,31 @@ impl TestHost {
             .build()
             .await?;
         Ok(TestHost { host, clock: clock.clone() })
+    }
+
+    /// The same with these faults, once the host before has let go of the directory.
+    pub async fn faulty(
+        directory: &std::path::Path,
+        clock: &ManualClock,
+        models: impl Fn() -> Catalog,
+        faults: Arc<dyn Faults>,
+    ) -> TestHost {
+        loop {
+            let building = Host::builder()
+                .data_dir(directory)
+                .manual_clock(clock)
+                .compiled_cache(compiled_cache(), [7; 32])
+                .models(models())
+                .faults(Arc::clone(&faults))
+                .build();
+            match building.await {
+                Ok(host) => return TestHost { host, clock: clock.clone() },
+                Err(BuildError::Store(OpenError::Locked { .. })) => {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// Start a host on a store.

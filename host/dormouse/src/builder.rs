@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::{self, Catalog};
+use crate::faults::{Faults, InjectedFaults};
 use crate::host::SessionTimer;
 use crate::host::threads::ThreadLocks;
 use crate::host::{Host, HostInner};
@@ -162,6 +163,7 @@ pub struct HostBuilder {
     cache: Option<(PathBuf, [u8; 32])>,
     options: HostOptions,
     models: model::Catalog,
+    faults: InjectedFaults,
 }
 
 impl Default for HostBuilder {
@@ -173,6 +175,7 @@ impl Default for HostBuilder {
             cache: None,
             options: HostOptions::default(),
             models: model::Catalog::new(Vec::new()),
+            faults: InjectedFaults::default(),
         }
     }
 }
@@ -251,12 +254,40 @@ impl HostBuilder {
         self
     }
 
+    /// Let things go wrong on purpose, to test what is built on the host: commits of its store, calls of the
+    /// providers of models, the wall clocks of guests. Default: nothing does, and nobody is asked.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    ///
+    /// use dormouse::{CommitAttempt, CommitFault, CommitKind, Faults, Host};
+    ///
+    /// /// No turn can be written, as on a disk that is full.
+    /// struct NoTurns;
+    ///
+    /// impl Faults for NoTurns {
+    ///     fn commit(&self, commit: CommitAttempt) -> Option<CommitFault> {
+    ///         (commit.kind == CommitKind::Turn).then_some(CommitFault::Full)
+    ///     }
+    /// }
+    ///
+    /// let host = Host::builder().in_memory().faults(Arc::new(NoTurns)).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn faults(mut self, faults: Arc<dyn Faults>) -> HostBuilder {
+        self.faults = InjectedFaults::new(faults);
+        self
+    }
+
     /// Open the store and start the host.
     ///
     /// # Errors
     /// [`BuildError`], which says what to do.
     pub async fn build(self) -> Result<Host, BuildError> {
-        let HostBuilder { data, clock, compiler, cache, options, models } = self;
+        let HostBuilder { data, clock, compiler, cache, options, models, faults } = self;
         if options.memory_budget < HostOptions::MIN_MEMORY_BUDGET {
             return Err(BuildError::MemoryBudget { given: options.memory_budget });
         }
@@ -273,6 +304,7 @@ impl HostBuilder {
             }
             Data::Given(store) => (store, None),
         };
+        let store = faults.in_store(store);
         let cache = cache
             .or_else(|| data_dir.map(|directory| (directory.join("compiled"), store.secret())))
             .map(|(dir, key)| CacheOptions { dir, key });
@@ -311,6 +343,7 @@ impl HostBuilder {
                     price: FuelPrice(options.fuel_price),
                     max_consecutive_failures: options.max_consecutive_failures,
                 },
+                faults,
             },
         ));
         let registry = Registry::new(services.clone());

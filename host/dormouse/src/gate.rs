@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::faults::InjectedFaults;
 use crate::turn::output::TurnOutput;
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError, ModelCall};
 use dormouse_domain::journal::{EffectRecord, Salt};
@@ -53,6 +54,8 @@ pub(crate) struct Outside {
     pub(crate) places: ModelPlaces,
     /// The runtime that serves connections: that of the guests has other work.
     pub(crate) connections: Handle,
+    /// What goes wrong on purpose.
+    pub(crate) faults: InjectedFaults,
 }
 
 /// What one turn may ask of the outside world.
@@ -100,8 +103,9 @@ pub(crate) struct GateParts {
 impl Gate {
     pub(crate) fn new(parts: GateParts) -> Gate {
         let GateParts { outside, session, output, journal, purse, time, .. } = parts;
-        let clock = outside.clock.clone();
-        let mut tape = Tape::new(clock, parts.started_at, parts.monotonic_ns, parts.has_effects);
+        let (clock, faults) = (outside.clock.clone(), outside.faults.clone());
+        let GateParts { started_at, monotonic_ns, has_effects, .. } = parts;
+        let mut tape = Tape::new(clock, faults, started_at, monotonic_ns, has_effects);
         tape.play(journal.readings());
         Gate {
             outside,

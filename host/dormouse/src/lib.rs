@@ -11,6 +11,7 @@ mod accounts;
 mod builder;
 mod catalog;
 mod event;
+mod faults;
 mod gate;
 mod host;
 mod keys;
@@ -79,6 +80,7 @@ pub mod model {
 }
 pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
 pub use dormouse_store::embedded::{OpenError, Options as StoreOptions};
+pub use dormouse_store::faults::{CommitAttempt, CommitFault, CommitKind};
 pub use dormouse_store::memory::MemoryStore;
 pub use dormouse_store::upkeep::{
     self, BackupError, BackupSummary, CheckReport, StoreStats, StoreUsage,
@@ -89,6 +91,7 @@ pub use dormouse_store::{
     StatisticsQuery, Store, StoreError, Sums,
 };
 pub use event::{EventBatch, FOLLOW_BYTES};
+pub use faults::{CallFault, Faults};
 pub use host::{
     Agents, CleanedUp, Cleanup, CreateError, CreatedKey, CreatedSession, Fork, ForkError, Host,
     HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewTemplate, Reply, SessionHandle,

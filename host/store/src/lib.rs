@@ -18,6 +18,7 @@ mod codec;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod embedded;
+pub mod faults;
 mod label;
 pub mod memory;
 mod page;

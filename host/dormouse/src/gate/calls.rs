@@ -149,6 +149,7 @@ impl Gate {
         request.model.clone_from(&route.model);
         request.max_tokens = reserved.max_tokens;
         let (provider, clock) = (Arc::clone(&route.provider), self.outside.clock.clone());
+        let fault = self.outside.faults.model_call(provider.name());
         let (output, forward, mut forwarded) = (self.output.clone(), call.forward, self.forwarded);
         let asking = async move {
             let timeout = clock.sleep_until(clock.now().after(CALL_TIMEOUT));
@@ -157,9 +158,15 @@ impl Gate {
                     push(&output, &mut forwarded, piece);
                 }
             };
+            let asked = async {
+                match fault {
+                    None => provider.ask(&request, &mut take).await,
+                    Some(fault) => Err(fault.failure().await),
+                }
+            };
             let answered = tokio::select! {
                 biased;
-                answered = provider.ask(&request, &mut take) => answered,
+                answered = asked => answered,
                 () = timeout => Err(in_the_dark("it does not answer in time")),
             };
             (answered, forwarded)

@@ -186,7 +186,11 @@ impl TurnJournal {
             self.under_way = Some(UnderWay { entry, is_noted: false });
             return Ok(Reply::Live);
         };
-        self.compare(&noted, effect, so_far, reads_as_before)?;
+        if let Err(diverged) = self.compare(&noted, effect, so_far, reads_as_before) {
+            // What it has cost is billed all the same.
+            self.ahead.push_front(noted);
+            return Err(diverged);
+        }
         self.fuel_correction = i128::from(noted.fuel) - i128::from(so_far.fuel);
         if self.ahead.is_empty() {
             self.read_ahead().await.map_err(host)?;

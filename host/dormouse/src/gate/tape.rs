@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::faults::InjectedFaults;
 use dormouse_base::clock::Clock;
 use dormouse_domain::journal::{MAX_READINGS_BYTES, Readings};
 use dormouse_domain::time::Timestamp;
@@ -17,6 +18,7 @@ const STEP: u64 = 1_000;
 /// before; behind them they are live, and never earlier than that.
 pub(crate) struct Tape {
     clock: Clock,
+    faults: InjectedFaults,
     /// What the host's monotonic clock said when the guest's said `monotonic`, and went on from there.
     origin: Duration,
     live_from: u64,
@@ -41,6 +43,7 @@ impl Tape {
     /// `is_remembering`: whether the turn may have effects.
     pub(crate) fn new(
         clock: Clock,
+        faults: InjectedFaults,
         started_at: Timestamp,
         monotonic: u64,
         is_remembering: bool,
@@ -48,6 +51,7 @@ impl Tape {
         Tape {
             origin: clock.monotonic(),
             clock,
+            faults,
             live_from: monotonic,
             wall: started_at,
             monotonic,
@@ -60,7 +64,7 @@ impl Tape {
     /// What the wall clock says.
     pub(crate) fn now(&mut self) -> Timestamp {
         if !self.is_remembering {
-            return self.clock.now();
+            return self.live_wall();
         }
         let now = match &mut self.played {
             Some(played) => match played.readings.wall.get(played.wall) {
@@ -74,7 +78,7 @@ impl Tape {
                 }
             },
             None if is_full(&self.readings) => self.wall,
-            None => self.clock.now().max(self.wall),
+            None => self.live_wall().max(self.wall),
         };
         if !is_full(&self.readings) {
             self.readings.wall.push(now.0.saturating_sub(self.wall.0));
@@ -107,6 +111,10 @@ impl Tape {
         }
         self.monotonic = now;
         now
+    }
+
+    fn live_wall(&self) -> Timestamp {
+        self.faults.wall_clock(self.clock.now())
     }
 
     fn live(&self) -> u64 {
@@ -154,7 +162,7 @@ mod tests {
     const START: Timestamp = Timestamp(1_000);
 
     fn tape(clock: &ManualClock) -> Tape {
-        Tape::new(Clock::manual(clock), START, 5, true)
+        Tape::new(Clock::manual(clock), InjectedFaults::default(), START, 5, true)
     }
 
     #[test]

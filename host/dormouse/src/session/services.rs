@@ -16,6 +16,7 @@ use super::slept::{PendingSleepEvents, Sleep};
 use super::timekeeper::Lag;
 use crate::accounts::Accounts;
 use crate::catalog::Catalog;
+use crate::faults::InjectedFaults;
 use crate::gate::{ModelPlaces, Outside};
 use crate::quotas::Quotas;
 use crate::turn::settlement::Rules;
@@ -55,6 +56,8 @@ pub(crate) struct SessionOptions {
     pub(crate) limits: DefaultLimits,
     /// Prices and bounds of the settlement.
     pub(crate) rules: Rules,
+    /// What goes wrong on purpose.
+    pub(crate) faults: InjectedFaults,
 }
 
 /// The services that all drivers of a host share.
@@ -112,6 +115,7 @@ impl Services {
                 models: Arc::clone(&models),
                 places: ModelPlaces::default(),
                 connections: Handle::current(),
+                faults: options.faults.clone(),
             }),
             store,
             sandbox,

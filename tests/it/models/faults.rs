@@ -1,0 +1,105 @@
+//! Whoever builds on a host can have its store, its providers and its clocks fail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dormouse::{
+    Bill, CallFault, CommitAttempt, CommitFault, CommitKind, EffectFailure, EffectOutcome, Faults,
+    ManualClock, Timestamp,
+};
+use dormouse_test_guests as guests;
+use dormouse_tests::test_host::eventually;
+use dormouse_tests::{ProviderServer, TestHost};
+
+use super::{PRICE, answers, thinks};
+
+async fn host(provider: &ProviderServer, faults: impl Faults) -> (TestHost, tempfile::TempDir) {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let models = || provider.catalog(PRICE);
+    let test = TestHost::faulty(directory.path(), &clock, models, Arc::new(faults)).await;
+    (test, directory)
+}
+
+/// The first commit of this kind finds the disk full.
+struct Full(CommitKind, AtomicUsize);
+
+impl Faults for Full {
+    fn commit(&self, commit: CommitAttempt) -> Option<CommitFault> {
+        let is_first = commit.kind == self.0 && self.1.fetch_add(1, Ordering::SeqCst) == 0;
+        is_first.then_some(CommitFault::Full)
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_noted_is_not_made() {
+    let provider = ProviderServer::counting().await;
+    let (test, _directory) =
+        host(&provider, Full(CommitKind::EffectBegun, AtomicUsize::new(0))).await;
+    let session = test.session(&guests::THINKS).await;
+    let told = session.send("ask 1 question").await.unwrap_err();
+    assert!(provider.asked().is_empty(), "{told}");
+    let turns = session.turns(0, 10).await.unwrap().entries;
+    assert!(turns.iter().all(|turn| turn.effects.is_empty()), "nothing is billed: {turns:?}");
+    assert_eq!(answers(&thinks(&session, "ask 1 question").await), ["number 1"]);
+    test.shut_down().await;
+}
+
+/// The first call of a provider fails so.
+struct First(CallFault, AtomicUsize);
+
+impl Faults for First {
+    fn model_call(&self, provider: &str) -> Option<CallFault> {
+        assert_eq!(provider, "loopback");
+        (self.1.fetch_add(1, Ordering::SeqCst) == 0).then_some(self.0)
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_fails_by_a_fault_is_made_again_and_both_stand_in_the_bill() {
+    let faults = [
+        (CallFault::Overloaded, EffectFailure::Overloaded, Bill::Free),
+        (CallFault::Broken, EffectFailure::Unavailable, Bill::Unknown),
+        (CallFault::Stalled, EffectFailure::Unavailable, Bill::Unknown),
+    ];
+    for (fault, failure, bill) in faults {
+        let provider = ProviderServer::counting().await;
+        let (test, _directory) = host(&provider, First(fault, AtomicUsize::new(0))).await;
+        let session = test.session(&guests::THINKS).await;
+        let sending = session.clone();
+        let turn = tokio::spawn(async move { thinks(&sending, "ask 1 question").await });
+        eventually("the turn is over", async || {
+            if fault == CallFault::Stalled && provider.asked().is_empty() {
+                test.advance(Duration::from_secs(60));
+            }
+            turn.is_finished()
+        })
+        .await;
+        assert_eq!(answers(&turn.await.unwrap()), ["number 1"], "{fault:?}");
+        let lines = session.turn(1).await.unwrap().unwrap().effects;
+        let [failed, answered] = &*lines else { panic!("{lines:?}") };
+        assert_eq!((failed.outcome, failed.bill), (EffectOutcome::Failed(failure), bill));
+        assert_eq!(answered.outcome, EffectOutcome::Answered);
+        test.shut_down().await;
+    }
+}
+
+/// The wall clocks of guests are set an hour forward.
+struct AnHourAhead;
+
+impl Faults for AnHourAhead {
+    fn wall_clock(&self, now: Timestamp) -> Timestamp {
+        now.after(Duration::from_secs(3_600))
+    }
+}
+
+#[tokio::test]
+async fn a_guest_whose_wall_clock_jumps_is_told_so() {
+    let provider = ProviderServer::counting().await;
+    let (test, _directory) = host(&provider, AnHourAhead).await;
+    let session = test.session(&guests::THINKS).await;
+    let told = thinks(&session, "clock").await;
+    let ahead = test.clock.now().after(Duration::from_secs(3_600));
+    assert_eq!(told[0]["wallMillis"], ahead.0);
+    test.shut_down().await;
+}

@@ -14,7 +14,7 @@ use dormouse::{NanoUsd, SessionHandle};
 use serde_json::Value;
 
 /// Ten dollars for a million tokens of a request, a hundred for one of an answer.
-const PRICE: TokenPrice = TokenPrice {
+pub(crate) const PRICE: TokenPrice = TokenPrice {
     input: NanoUsd(10_000_000_000),
     output: NanoUsd(100_000_000_000),
     cache_read: NanoUsd(1_000_000_000),

@@ -40,6 +40,8 @@ pub enum Play {
     SaysLater(Duration, String),
     /// Nothing is sent until the test lets it go on: then it is answered with this text.
     Waits(String),
+    /// The first text is sent, and the second once the test lets it go on.
+    Pauses(String, String),
 }
 
 /// Tokens that each answer says it took: of the request, and of the answer.
@@ -177,6 +179,13 @@ async fn serve(
             let is_there = is_there_until(&mut stream, tokio::time::sleep(after)).await;
             (stream_of(&text, true), is_there.then_some(text))
         }
+        Play::Pauses(begin, rest) => {
+            if stream.write_all(&cut(&begin)).await.is_err() {
+                return;
+            }
+            shared.until_let_go().await;
+            (rest_of(&rest, true).into_bytes(), Some(begin + &rest))
+        }
         Play::Waits(text) => {
             let is_there = is_there_until(&mut stream, shared.until_let_go()).await;
             (stream_of(&text, true), is_there.then_some(text))
@@ -248,12 +257,17 @@ fn words(text: &str) -> String {
 }
 
 fn stream_of(text: &str, with_usage: bool) -> Vec<u8> {
+    format!("{STREAM}{}", rest_of(text, with_usage)).into_bytes()
+}
+
+/// An answer that ends with this text, from where it begins.
+fn rest_of(text: &str, with_usage: bool) -> String {
     let stop = json!([{ "index": 0, "delta": {}, "finish_reason": "stop" }]);
     let (prompt, completion) = TOKENS;
     let usage = json!({ "usage": { "prompt_tokens": prompt, "completion_tokens": completion } });
     let usage = if with_usage { event(&json!([]), &usage) } else { String::new() };
     let end = event(&stop, &json!({}));
-    format!("{STREAM}{}{end}{usage}data: [DONE]\n\n", words(text)).into_bytes()
+    format!("{}{end}{usage}data: [DONE]\n\n", words(text))
 }
 
 fn cut(text: &str) -> Vec<u8> {

@@ -13,6 +13,12 @@ const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/agents")
 pub const QUICKJS: &str = "notepad-quickjs";
 /// The notepads, each a file of `target/agents`.
 pub const NAMES: [&str; 3] = [QUICKJS, "notepad-starlingmonkey", "notepad-python"];
+/// An agent that asks models, in JavaScript, with QuickJS,
+pub const CHAT_QUICKJS: &str = "chat-quickjs";
+/// with StarlingMonkey,
+pub const CHAT_STARLINGMONKEY: &str = "chat-starlingmonkey";
+/// and in Python.
+pub const CHAT_PYTHON: &str = "chat-python";
 /// In Python, with stubs that trap in the place of WASI. It answers with all that it was ever told, and
 /// asks for the time when it is told `time`.
 pub const STUBBED: &str = "remembers-stubbed";

@@ -1,120 +1,107 @@
-//! Remembers what it is told. The agent of sessions that are created without naming one.
+//! Talks with a language model. The agent of sessions that are created without naming one.
 //!
-//! It has no model behind it, says so, and answers from its own state.
+//! Its state is the conversation, which it sends to the model with each turn. What the model says goes to the
+//! stream of the turn as it comes. The session's `config` says which model, and how: see [`Settings`].
 
-mod intent;
-mod memory;
+mod history;
+mod settings;
 
-use dormouse_sdk::prelude::*;
-use intent::Intent;
-use memory::Memory;
+use dormouse_sdk::model::{self, Chat, RunError, Tools};
+use dormouse_sdk::{prelude::*, state};
+use history::{Forgotten, History};
+use settings::Settings;
 
-#[derive(Default, Serialize, Deserialize)]
+/// A conversation of fewer bytes is not worth the money of a summary.
+const COMPACTED_FROM: usize = 16 << 10;
+/// Asks for the text that takes the place of the conversation.
+const SUMMARIZE: &str = "Summarize our conversation for yourself. You will go on with it from your summary alone, \
+                         so keep what I have told you of me, what is decided, and what is still to do.";
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Assistant {
-    turns: u64,
-    memory: Memory,
+    history: History,
 }
 
 impl Agent for Assistant {
+    const STATE_VERSION: u32 = 2;
+
     fn handle(&mut self, turn: &Turn, host: &Host) -> Result<Reply> {
-        self.turns += 1;
-        let answer = self.answer(&turn.text(), host)?;
-        // As a model would: word by word, so that clients see an answer grow.
-        for piece in answer.split_inclusive(' ') {
-            host.output().text(piece)?;
-        }
+        let settings = Settings::of(host)?;
+        self.history.add(&turn.content)?;
+        let answer = self.ask(&settings, &settings.chat(host).forward(), host)?;
         Ok(Reply::text(answer))
+    }
+
+    /// Has the model summarize the conversation, and goes on from the summary.
+    fn compact(&mut self, host: &Host) -> Result<Reply> {
+        if self.history.bytes() < COMPACTED_FROM {
+            return Err(Error::declined());
+        }
+        let settings = Settings::of(host)?;
+        self.history.add(&[Part::text(SUMMARIZE)])?;
+        let summary = self.ask(&settings, &settings.chat(host), host)?;
+        if summary.is_empty() {
+            return Err(Error::failed("the model gave no summary"));
+        }
+        self.history = History::from_summary(&summary);
+        Ok(Reply::text(summary))
+    }
+
+    /// The first version had no model, and remembered a name and facts.
+    fn migrate(saved: &state::Saved) -> Result<Self, state::Error> {
+        match saved.version {
+            1 => Ok(Assistant { history: saved.decode::<history::First>()?.into() }),
+            other => Err(state::Error::UnsupportedVersion(other)),
+        }
     }
 }
 
 export_agent!(Assistant, portable);
 
 impl Assistant {
-    fn answer(&mut self, text: &str, host: &Host) -> Result<String> {
-        Ok(match Intent::of(text) {
-            Intent::TellName(name) => {
-                self.memory.set_name(name);
-                format!("Nice to meet you, {name}. I will remember your name.")
+    /// What the model says to the conversation. Where it is too long for the model, the older half of it is
+    /// forgotten, until the question alone is left.
+    fn ask(&mut self, settings: &Settings, chat: &Chat<'_>, host: &Host) -> Result<String> {
+        let mut tools = Tools::new().rounds(settings.rounds());
+        let mut asked = self.history.len();
+        loop {
+            let answer = chat.clone().run(self.history.conversation(), &mut tools);
+            let error = match answer {
+                Ok(_) => return Ok(self.history.said_since(asked)),
+                Err(error) => error,
+            };
+            if !matches!(error, RunError::Model(model::Error::ContextTooLong(_))) {
+                return Err(failure(&error));
             }
-            Intent::AskName => match self.memory.name() {
-                Some(name) => format!("Your name is {name}."),
-                None => "You have not told me your name yet.".to_owned(),
-            },
-            Intent::Remember(fact) => {
-                self.memory.add(fact);
-                format!("I will remember: {fact}")
-            }
-            Intent::Recall => self.memory.recalled(),
-            Intent::Forget => {
-                self.memory = Memory::default();
-                "I have forgotten everything.".to_owned()
-            }
-            Intent::CountTurns => format!("This is turn {} of our conversation.", self.turns),
-            Intent::Other(text) => self.say_what_i_am(text, host)?,
-        })
+            let Some(Forgotten(messages)) = self.history.forget_older_half() else {
+                return Err(failure(&error));
+            };
+            asked = asked.saturating_sub(messages);
+            host.log().field("messages", messages).warn("forgot what is too long for the model");
+        }
     }
+}
 
-    fn say_what_i_am(&self, text: &str, host: &Host) -> Result<String> {
-        let mut answer = String::new();
-        if let Some(name) = self.memory.name() {
-            answer.push_str(&format!("{name}, "));
-        }
-        answer.push_str(&format!(
-            "you said: {text}\nThis is turn {}. I have no language model, so I can only remember \
-             things: tell me `my name is …` or `remember …`, and ask `what is my name` or `what do \
-             you remember`.",
-            self.turns
-        ));
-        if let Some(prompt) = host.session().config::<String>("systemPrompt")? {
-            answer.push_str(&format!("\nMy instructions are: {prompt}"));
-        }
-        Ok(answer)
+/// Why there is no answer, in the words of the model's error: whoever reads `budget-exceeded: …` knows why.
+fn failure(error: &RunError) -> Error {
+    let text = error.to_string();
+    match error {
+        RunError::Model(error) => match error {
+            // The sender can say something else, or something shorter.
+            model::Error::Invalid(_)
+            | model::Error::Refused(_)
+            | model::Error::ContextTooLong(_) => Error::invalid(text),
+            model::Error::RateLimited(_)
+            | model::Error::Overloaded(_)
+            | model::Error::BudgetExceeded(_)
+            | model::Error::NotAllowed(_)
+            | model::Error::Unavailable(_)
+            | model::Error::Interrupted(_)
+            | model::Error::UnknownOutcome => Error::failed(text),
+        },
+        RunError::TooManyRounds(_) => Error::failed(text),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use dormouse_sdk::testing::MockHost;
-
-    fn say(mock: &mut MockHost, assistant: &mut Assistant, text: &str) -> String {
-        let reply = mock.turn(assistant, text).unwrap();
-        assert_eq!(reply.as_text(), mock.streamed_text());
-        reply.as_text().into_owned()
-    }
-
-    #[test]
-    fn it_remembers_across_an_upgrade() {
-        let mut mock = MockHost::new();
-        let mut assistant = Assistant::default();
-        say(&mut mock, &mut assistant, "Hi! My name is Alice.");
-        say(&mut mock, &mut assistant, "remember that tea is at four");
-
-        let mut assistant = mock.reload(&assistant).unwrap();
-        let name = say(&mut mock, &mut assistant, "What's my name?");
-        assert_eq!(name, "Your name is Alice.");
-        let facts = say(&mut mock, &mut assistant, "what do you remember?");
-        assert!(facts.contains("tea is at four"), "{facts}");
-        let turns = say(&mut mock, &mut assistant, "How many turns was that?");
-        assert!(turns.contains("turn 5"), "{turns}");
-    }
-
-    #[test]
-    fn it_says_plainly_that_it_has_no_model() {
-        let mut mock = MockHost::new().with_config("systemPrompt", "Be brief.");
-        let answer = say(&mut mock, &mut Assistant::default(), "Write a poem");
-        assert!(answer.contains("no language model"), "{answer}");
-        assert!(answer.contains("Write a poem"), "{answer}");
-        assert!(answer.contains("Be brief."), "{answer}");
-    }
-
-    #[test]
-    fn it_forgets_when_told() {
-        let mut mock = MockHost::new();
-        let mut assistant = Assistant::default();
-        say(&mut mock, &mut assistant, "my name is Bob");
-        say(&mut mock, &mut assistant, "forget everything");
-        let answer = say(&mut mock, &mut assistant, "who am I?");
-        assert!(answer.contains("not told me"), "{answer}");
-    }
-}
+mod tests;

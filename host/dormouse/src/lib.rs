@@ -100,6 +100,7 @@ pub use host::{
 };
 pub use keys::KeyError;
 pub use quotas::Quotas;
+pub use session::answering::AnsweringModel;
 pub use session::request::{
     CommandError, FinishedTurn, MAX_MESSAGE, MAX_PARTS, MAX_REASON, SendError, SessionInfo,
     Unavailable,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{names, send};
 
-const FIELDS: [&str; 65] = [
+const FIELDS: [&str; 66] = [
     "abortRequested",
     "accountId",
     "agent",
@@ -40,6 +40,7 @@ const FIELDS: [&str; 65] = [
     "maxMemoryBytes",
     "maxTurns",
     "metadata",
+    "model",
     "numCalls",
     "numStarts",
     "numTurns",
@@ -95,6 +96,7 @@ async fn a_session_that_asks_for_nothing_has_every_field_and_its_default() {
         ("config", json!({})),
         ("context", json!({})),
         ("metadata", json!({})),
+        ("model", json!({ "name": "offline", "provider": "offline" })),
         ("tags", json!([])),
         ("toolsUsed", json!([])),
         ("totalCost", json!(0.0)),

@@ -1,6 +1,7 @@
 //! The API as an application sees it: over a real socket, with a client that knows nothing of Rust.
 
 mod agents;
+mod assistant;
 mod busy;
 mod cleanup;
 mod commands;

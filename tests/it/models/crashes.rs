@@ -16,6 +16,8 @@ use dormouse_tests::{ProviderServer, TestHost};
 
 use super::{ANSWER, PRICE, answers, results, thinks};
 
+mod scripts;
+
 /// A provider that answers each request with a fresh number, but waits at the one of this number, from 1.
 async fn waiting_at(number: usize) -> ProviderServer {
     ProviderServer::start(move |asked| match asked.number + 1 {

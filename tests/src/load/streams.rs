@@ -24,11 +24,12 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     let running = Running::start(options, directory.path()).await?;
     let client = running.client();
     let new = json!({ "agent": "assistant", "pattern": "long-running" });
-    let session = client.create(&new).await?;
     let (rounds, mut p50) = (options.choose(1_000, 200), Vec::new());
     for (what, streaming) in [("one document", false), ("a stream of events", true)] {
         let (all, first) = (Times::new(), Times::new());
         for _ in 0..rounds {
+            // Of its own, because the assistant sends a model all that was said before.
+            let session = client.create(&new).await?;
             all.time(ask(&client, &session, streaming, &first)).await?;
         }
         report.times(&format!("an answer of {WORDS} words as {what}"), &all, NONE);

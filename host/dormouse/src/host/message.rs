@@ -347,8 +347,8 @@ impl SessionHandle {
         match &turn.outcome {
             TurnOutcome::Answered { .. } => Ok(Reply { turn, session, replayed: true }),
             TurnOutcome::Failed(_) => {
-                let SessionInfo { session, residency, .. } = session;
-                let ended = FinishedTurn { turn, session, residency, replayed: true };
+                let SessionInfo { session, residency, model, .. } = session;
+                let ended = FinishedTurn { turn, session, residency, model, replayed: true };
                 Err(SendError::Failed(Box::new(ended)))
             }
         }

@@ -2,6 +2,7 @@
 //! rules of its life, is in the crate `dormouse-domain`.
 //!
 //! - [`request`]: what can be asked of a session, and what comes back.
+//! - `answering`: which language model answers its agent.
 //! - `idempotency`: what a message with an idempotency key has led to.
 //! - `inbox`: what waits for a session, and what each arrival does to the turn in progress; pure.
 //! - `registry`: finds or starts the driver of a session. Look-up-or-start and
@@ -16,6 +17,7 @@
 //! - `timekeeper`: sees to it that what is due happens, without walking the sessions.
 //! - `expiry`: removes what is too old of what is kept for a time only.
 
+pub mod answering;
 pub(crate) mod driver;
 pub(crate) mod expiry;
 pub(crate) mod idempotency;

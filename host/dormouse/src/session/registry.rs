@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Span;
 
+use super::answering::AnsweringModel;
 use super::driver;
 use super::idempotency::KeysInUse;
 use super::inbox::{
@@ -252,12 +253,13 @@ impl Registry {
             (None, None) => (Residency::Asleep, None, Interrupt::None),
         };
         drop(shard);
+        let model = AnsweringModel::of(&session, &self.services.models);
         let over = session.state.status().is_final();
         let noted = parked.or_else(|| self.services.slept.residence(id));
         let (now, has_instance) = (self.services.clock.now(), residency == Residency::Resident);
         let noted = noted.unwrap_or(session.residence);
         let residence = noted.told(has_instance, session.last_activity_at, now);
-        let info = SessionInfo::at_rest(session, residency);
+        let info = SessionInfo::at_rest(session, residency, model);
         let is_told = |least| !over && interrupt >= least;
         SessionInfo {
             running_turn,

@@ -17,6 +17,7 @@ use dormouse_domain::message::OnBusy;
 use dormouse_domain::turn::{IdempotencyKey, Part, Sender, TurnOutcome, TurnRecord};
 use dormouse_store::StoreError;
 
+use super::answering::AnsweringModel;
 use super::idempotency::KeyUse;
 use super::inbox::{MessageDenied, MessageKey, QueueFull};
 use dormouse_domain::access::Forbidden;
@@ -259,6 +260,8 @@ pub struct FinishedTurn {
     pub session: Arc<Session>,
     /// Whether the instance is in memory after it.
     pub residency: Residency,
+    /// Which model answers its agent. `None`: no provider has the one of its configuration.
+    pub model: Option<AnsweringModel>,
     /// Whether an earlier message with the same idempotency key has begun the turn. The session is then as it
     /// is now.
     pub replayed: bool,
@@ -271,6 +274,8 @@ pub struct SessionInfo {
     pub session: Arc<Session>,
     /// Where the guest state is.
     pub residency: Residency,
+    /// Which model answers its agent. `None`: no provider has the one of its configuration.
+    pub model: Option<AnsweringModel>,
     /// When the session had an instance, the one that it has included. Where nobody has noted the end of one,
     /// because the host had ended, it is taken to have ended when the session was last active.
     pub residence: Residence,
@@ -285,11 +290,16 @@ pub struct SessionInfo {
 impl SessionInfo {
     /// A session of which no turn runs and for which nothing waits.
     #[must_use]
-    pub fn at_rest(session: Arc<Session>, residency: Residency) -> SessionInfo {
+    pub fn at_rest(
+        session: Arc<Session>,
+        residency: Residency,
+        model: Option<AnsweringModel>,
+    ) -> SessionInfo {
         let cause = session.state.reason().and_then(Reason::cause);
         let (has_instance, at) = (residency == Residency::Resident, session.last_activity_at);
         SessionInfo {
             residency,
+            model,
             residence: session.residence.told(has_instance, at, at),
             running_turn: None,
             abort_requested: matches!(cause, Some(Cause::Stopped | Cause::ForceKilled)),

@@ -12,8 +12,9 @@ use super::ignored::{Answered, Ignored};
 use super::value::{ConversationId, Id, Time, Word};
 use crate::etag::Tagged;
 use dormouse::{
-    AccountId, AgentRef, Durability, FailureCode, JsonObject, LastFailure, Limits, NanoUsd,
-    Pattern, Residency, ResumeFallback, Resumption, Session, SessionInfo, State, Status, Timestamp,
+    AccountId, AgentRef, AnsweringModel, Durability, FailureCode, JsonObject, LastFailure, Limits,
+    NanoUsd, Pattern, Residency, ResumeFallback, Resumption, Session, SessionInfo, State, Status,
+    Timestamp,
 };
 use dormouse_domain::deadline::idle_deadline;
 
@@ -34,6 +35,23 @@ impl From<&AgentRef> for AgentName {
             version: agent.version.to_string(),
             digest: agent.digest.to_string(),
         }
+    }
+}
+
+/// A language model.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Model")]
+struct ModelBody {
+    /// The name of the model, as its provider has it.
+    name: String,
+    /// The name of the provider. `offline` is built in: it answers by rules, and costs nothing.
+    provider: String,
+}
+
+impl From<AnsweringModel> for ModelBody {
+    fn from(model: AnsweringModel) -> ModelBody {
+        let AnsweringModel { name, provider } = model;
+        ModelBody { name, provider }
     }
 }
 
@@ -59,6 +77,9 @@ pub(crate) struct SessionBody {
     #[schemars(with = "Word<Residency>")]
     residency: &'static str,
     agent: AgentName,
+    /// The model that answers its agent where the agent asks for `config.model`, or for the host's default. `null`:
+    /// no provider has it.
+    model: Option<ModelBody>,
     /// The caller's id of the conversation.
     #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<Value>,
@@ -234,6 +255,7 @@ impl From<SessionInfo> for SessionBody {
         let SessionInfo {
             session,
             residency,
+            model,
             residence,
             running_turn,
             abort_requested,
@@ -252,6 +274,7 @@ impl From<SessionInfo> for SessionBody {
             status: status.as_str(),
             residency: residency.as_str(),
             agent: AgentName::from(&profile.agent),
+            model: model.map(ModelBody::from),
             conversation_id: profile.conversation_id,
             config: Some(profile.config),
             created_at: session.created_at.to_string(),

@@ -10,6 +10,7 @@ use crate::gate::journal::{Opening, TurnJournal};
 use crate::gate::purse::Purse;
 use crate::gate::time::EffectTime;
 use crate::gate::{Gate, GateEnd, GateParts};
+use crate::session::answering::AnsweringModel;
 use crate::session::idempotency;
 use crate::session::request::{
     CommandError, FinishedTurn, FollowedKey, QueuedMessage, SendError, Unavailable,
@@ -202,7 +203,8 @@ impl Driver<'_> {
             Some(_) => Residency::Resident,
             None => Residency::Asleep,
         };
-        Ok(Some(told(FinishedTurn { turn, session, residency, replayed: true })))
+        let model = AnsweringModel::of(&session, &self.services.models);
+        Ok(Some(told(FinishedTurn { turn, session, residency, model, replayed: true })))
     }
 
     async fn turn(
@@ -358,7 +360,8 @@ impl Driver<'_> {
         };
         // The store has let go of it: nothing is copied.
         let turn = Arc::unwrap_or_clone(turn);
-        told(FinishedTurn { turn, session: after, residency, replayed: false })
+        let model = AnsweringModel::of(&after, &self.services.models);
+        told(FinishedTurn { turn, session: after, residency, model, replayed: false })
     }
 
     /// Whether the turn can be tried again, so that nobody sees that it was tried before: no reader has

@@ -17,6 +17,7 @@ mod hostile;
 mod keys;
 mod listen;
 mod logs;
+mod metrics;
 mod models;
 mod operator;
 mod other_services;

@@ -141,7 +141,7 @@ const fn histogram(
 }
 
 /// All histograms.
-const HISTOGRAMS: [Histogram; 12] = [
+const HISTOGRAMS: [Histogram; 13] = [
     histogram(
         "dormouse_http_request_seconds",
         Unit::Seconds,
@@ -164,6 +164,12 @@ const HISTOGRAMS: [Histogram; 12] = [
         &LATENESS,
     ),
     histogram("dormouse_instantiate_seconds", Unit::Seconds, "Making an instance", &FAST),
+    histogram(
+        "dormouse_replay_seconds",
+        Unit::Seconds,
+        "From taking up a turn that was cut off until its first call leaves",
+        &FAST,
+    ),
     histogram("dormouse_restore_seconds", Unit::Seconds, "Putting a saved state back", &FAST),
     histogram("dormouse_save_seconds", Unit::Seconds, "Saving a state", &FAST),
     histogram("dormouse_snapshot_bytes", Unit::Bytes, "Sizes of saved states", &BYTES),
@@ -269,6 +275,15 @@ fn describe() {
     describe_counter!("dormouse_damaged_heads_total", "Heads that could not be read; should be 0");
     describe_counter!("dormouse_forks_total", "Sessions that forks have made");
     describe_counter!("dormouse_resumes_total", "Wishes to resume from a snapshot, by outcome");
+    describe_counter!(
+        "dormouse_resume_saved_nano_usd_total",
+        "What the turns have cost, in billionths of a dollar, that a resumed session has in its state"
+    );
+    describe_counter!(
+        "dormouse_resume_saved_tokens_total",
+        "Tokens that models took for these turns"
+    );
+    describe_counter!("dormouse_resume_saved_milliseconds_total", "How long these turns took");
     describe_gauge!("dormouse_residents", "Instances in memory");
     describe_gauge!("dormouse_compiling_components", "Components that are compiled or wait for it");
     describe_counter!("dormouse_store_commits_total", "Commits of the store");

@@ -18,6 +18,7 @@ mod tape;
 pub(crate) mod time;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -67,6 +68,8 @@ pub(crate) struct Gate {
     journal: TurnJournal,
     purse: Purse,
     time: EffectTime,
+    /// See [`GateParts::taken_up`].
+    taken_up: Option<Duration>,
     /// Text that was forwarded, in bytes.
     forwarded: usize,
     /// A call was not made, because there was no money for it.
@@ -98,6 +101,9 @@ pub(crate) struct GateParts {
     pub(crate) monotonic_ns: u64,
     /// Whether its guest can ask for anything.
     pub(crate) has_effects: bool,
+    /// When the host's monotonic clock said that the turn, which was cut off, was taken up again. `None`: it was not,
+    /// or this is not the first attempt since.
+    pub(crate) taken_up: Option<Duration>,
 }
 
 impl Gate {
@@ -115,6 +121,7 @@ impl Gate {
             journal,
             purse,
             time,
+            taken_up: parts.taken_up,
             forwarded: 0,
             is_short: false,
             divergence: None,
@@ -186,6 +193,14 @@ impl Gate {
             tracing::error!(session = %self.session.id, what, "a turn that is run again diverges");
             metrics::counter!("dormouse_replays_diverged_total").increment(1);
             self.divergence = Some(what.clone());
+        }
+    }
+
+    /// A call leaves: the first of a turn that was cut off ends what it takes to take the turn up again.
+    fn note_live(&mut self) {
+        if let Some(since) = self.taken_up.take() {
+            let took = self.outside.clock.monotonic().saturating_sub(since);
+            metrics::histogram!("dormouse_replay_seconds").record(took.as_secs_f64());
         }
     }
 

@@ -9,6 +9,7 @@ mod history;
 mod keys;
 mod message;
 mod origin;
+mod savings;
 mod session;
 mod sessions;
 mod stats;

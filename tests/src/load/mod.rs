@@ -9,14 +9,18 @@
 #![expect(clippy::disallowed_methods, reason = "to read the clock is what measuring is")]
 
 pub(crate) mod connection;
+mod counters;
 mod deadlines;
 mod disk;
 mod history;
 mod lists;
 mod memory;
+mod models;
 mod options;
+mod provider;
 pub mod report;
 mod residency;
+mod resuming;
 mod running;
 mod scripts;
 mod stored;
@@ -49,6 +53,8 @@ pub async fn run(options: &Options) -> Result<()> {
             Measure::Lists => lists::measure(options, &mut report).await?,
             Measure::Streams => streams::measure(options, &mut report).await?,
             Measure::Deadlines => deadlines::measure(options, &mut report).await?,
+            Measure::Models => models::measure(options, &mut report).await?,
+            Measure::Resuming => resuming::measure(options, &mut report).await?,
             Measure::Disk => disk::measure(options, &mut report).await?,
         }
     }

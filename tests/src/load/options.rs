@@ -1,6 +1,6 @@
 //! What to measure, and how much of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -31,6 +31,9 @@ pub struct Options {
     /// The binary to measure [default: `dormouse` beside this program].
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Another build of it, such as one from before a change, whose turns without effects are counted as well.
+    #[arg(long, value_name = "FILE")]
+    beside: Option<PathBuf>,
 }
 
 /// What can be measured.
@@ -54,13 +57,17 @@ pub enum Measure {
     Streams,
     /// Many sessions whose limits fall due at once, while others are spoken to.
     Deadlines,
+    /// Calls of models through the gate, beside calls made directly.
+    Models,
+    /// Updates of a piece of work, by sessions that resume it and by others.
+    Resuming,
     /// The disk after many turns.
     Disk,
 }
 
 impl Measure {
     /// All of them, in the order of a run.
-    pub const ALL: [Measure; 10] = [
+    pub const ALL: [Measure; 12] = [
         Measure::Turns,
         Measure::Sleep,
         Measure::History,
@@ -70,6 +77,8 @@ impl Measure {
         Measure::Lists,
         Measure::Streams,
         Measure::Deadlines,
+        Measure::Models,
+        Measure::Resuming,
         Measure::Disk,
     ];
 
@@ -84,6 +93,8 @@ impl Measure {
             Measure::Lists => "lists and statistics",
             Measure::Streams => "streams",
             Measure::Deadlines => "limits that fall due at once",
+            Measure::Models => "models",
+            Measure::Resuming => "what resuming saves",
             Measure::Disk => "disk",
         }
     }
@@ -126,7 +137,16 @@ impl Options {
             Some(binary) => binary.clone(),
             None => std::env::current_exe()?.with_file_name("dormouse"),
         };
-        let found = binary.canonicalize();
-        found.with_context(|| format!("{}: build the host first", binary.display()))
+        found(&binary)
     }
+
+    /// Another build of the binary, where one is named.
+    pub(super) fn beside(&self) -> Option<Result<PathBuf>> {
+        self.beside.as_deref().map(found)
+    }
+}
+
+fn found(binary: &Path) -> Result<PathBuf> {
+    let found = binary.canonicalize();
+    found.with_context(|| format!("{}: build the host first", binary.display()))
 }

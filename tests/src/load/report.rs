@@ -26,6 +26,10 @@ pub enum Figure {
     Bytes(f64),
     /// So many times something else.
     Times(f64),
+    /// So many.
+    Number(f64),
+    /// Such a part of a whole, from 0 to 1.
+    Part(f64),
 }
 
 /// What a figure should be.
@@ -99,9 +103,19 @@ impl Report {
 }
 
 impl Figure {
+    /// A time in seconds. One that is negative, as a difference can be on a busy machine, is none.
+    #[must_use]
+    pub fn seconds(seconds: f64) -> Figure {
+        Figure::Time(Duration::from_secs_f64(seconds.max(0.0)))
+    }
+
     fn value(self) -> f64 {
         match self {
-            Figure::PerSecond(value) | Figure::Bytes(value) | Figure::Times(value) => value,
+            Figure::PerSecond(value)
+            | Figure::Bytes(value)
+            | Figure::Times(value)
+            | Figure::Number(value)
+            | Figure::Part(value) => value,
             Figure::Time(time) => time.as_secs_f64(),
         }
     }
@@ -113,6 +127,8 @@ impl Figure {
             Figure::Time(_) => Figure::Time(Duration::from_secs_f64(value)),
             Figure::Bytes(_) => Figure::Bytes(value),
             Figure::Times(_) => Figure::Times(value),
+            Figure::Number(_) => Figure::Number(value),
+            Figure::Part(_) => Figure::Part(value),
         }
     }
 
@@ -122,6 +138,9 @@ impl Figure {
         match self {
             Figure::PerSecond(value) => format!("{value:.0} /s"),
             Figure::Times(value) => format!("{value:.2} ×"),
+            Figure::Number(value) if value < 100.0 => format!("{value:.2}"),
+            Figure::Number(value) => format!("{value:.0}"),
+            Figure::Part(value) => format!("{:.0} %", value * 100.0),
             Figure::Bytes(value) if value.abs() >= 1e9 => format!("{:.2} GB", value / 1e9),
             Figure::Bytes(value) if value.abs() >= 1e6 => format!("{:.1} MB", value / 1e6),
             Figure::Bytes(value) if value.abs() >= 10_240.0 => format!("{:.1} KiB", value / 1024.0),

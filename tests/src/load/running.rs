@@ -31,9 +31,17 @@ pub(super) struct Until {
 impl Running {
     /// Start the binary on a data directory. Returns once it takes work.
     pub(super) async fn start(options: &Options, directory: &Path) -> Result<Running> {
-        let binary = options.binary()?;
+        Running::start_with(&options.binary()?, directory, &[]).await
+    }
+
+    /// Start a binary with more arguments.
+    pub(super) async fn start_with(
+        binary: &Path,
+        directory: &Path,
+        arguments: &[&str],
+    ) -> Result<Running> {
         let binary = binary.to_str().context("the path of the binary is text")?;
-        let server = Server::start(binary, &directory.join("data"), &[])?;
+        let server = Server::start(binary, &directory.join("data"), arguments)?;
         let address = server.base().strip_prefix("http://").context("an address")?.parse()?;
         let running = Running { server, address };
         running.connect().await?.get("/readyz").await?;
@@ -43,6 +51,19 @@ impl Running {
     /// A client as applications have it.
     pub(super) fn client(&self) -> Client {
         self.server.client()
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Bytes that it has written to files, and to sockets in several pieces.
+    pub(super) fn written(&self) -> Result<u64> {
+        let path = format!("/proc/{}/io", self.server.pid());
+        let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+        let line = text.lines().find_map(|line| line.strip_prefix("wchar:")).context(path)?;
+        Ok(line.trim().parse()?)
     }
 
     pub(super) async fn connect(&self) -> Result<Connection> {

@@ -57,7 +57,7 @@ pub(super) async fn hot(
 }
 
 /// What the disk allows: a turn at a time cannot be faster than a sync.
-fn disk_itself(report: &mut Report) -> Result<()> {
+pub(super) fn disk_itself(report: &mut Report) -> Result<()> {
     use std::os::unix::fs::FileExt;
     const BLOCK: usize = 4096;
     const SYNCS: u64 = 500;

@@ -108,6 +108,7 @@ impl Gate {
         let mut line = self.line(call, Some(route), bytes);
         (line.cost, line.bill) = (reserved.amount, Bill::Unknown);
         self.journal.begin_call(line.clone()).await?;
+        self.note_live();
         let since = self.outside.clock.monotonic();
         let before = self.forwarded;
         let answered = self.call(call, route, reserved).await;

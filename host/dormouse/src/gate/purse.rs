@@ -99,7 +99,7 @@ impl Purse {
             return Ok(Reservation { amount, max_tokens: wanted });
         };
         let tokens = wanted.unwrap_or_else(|| {
-            price.affordable_tokens(bytes, free).min(DEFAULT_TOKENS).max(LEAST_TOKENS)
+            price.affordable_tokens(bytes, free).clamp(LEAST_TOKENS, DEFAULT_TOKENS)
         });
         let amount = most(tokens);
         if let Err((left, of)) = self.provide(amount, fuel_used).await {

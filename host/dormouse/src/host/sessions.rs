@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::origin::{self, FoundOrigin, SnapshotOrigin};
+use super::savings::Reached;
 use super::templates::TemplateError;
 use super::threads::Thread;
 use super::{Host, SessionHandle, to_its_end};
@@ -297,6 +298,8 @@ impl Sessions {
         let owner = self.0.caller().clone();
         let defaults = &inner.options.limits;
         let from_state = from.is_some();
+        let reached =
+            tried.zip(from.as_ref()).map(|((of, _), from)| Reached::by(of, &from.snapshot));
         let head = from.map(|from| from.snapshot.again(SnapshotId(inner.clock.new_id()), now));
         let (agent, start) = (agent.reference, head.as_ref());
         let session = Arc::new(creation::fresh(new, id, owner, agent, start, defaults, now)?);
@@ -335,6 +338,9 @@ impl Sessions {
                 })
                 .await?;
             }
+        }
+        if let Some(reached) = reached {
+            reached.count_savings(&*inner.store).await;
         }
         Ok(CreatedSession {
             session: inner.registry.info(session),

@@ -66,6 +66,7 @@ impl Driver<'_> {
         output: &TurnOutput,
         counted: &mut Option<u32>,
     ) -> Result<Option<FinishedTurn>, SendError> {
+        let since = self.services.clock.monotonic();
         let Some((open, attempts)) = self.services.store.open_turn(self.id).await? else {
             return Ok(None);
         };
@@ -79,6 +80,7 @@ impl Driver<'_> {
             return Ok(None);
         }
         let mut turn = self.reopened(&session, &open, output).await?;
+        turn.taken_up = Some(since);
         let obstacle = obstacle(&session, &open);
         let failure = match (obstacle, &counted) {
             (Some(why), _) => Some(replay_unavailable(why)),

@@ -80,6 +80,8 @@ pub(super) struct RunningTurn {
     pub(super) has_journal: bool,
     /// Which attempt at it this is, from 1: only those are counted that the end of a host or a divergence has ended.
     pub(super) attempt: u32,
+    /// When it was taken up again by the monotonic clock, where it was cut off; until an attempt has that.
+    pub(super) taken_up: Option<Duration>,
     /// How long it took to have an instance, where there was none.
     pub(super) woken_in: Option<Duration>,
     /// The host ends, and leaves it to its journal if it has one.
@@ -109,6 +111,7 @@ impl RunningTurn {
             purse: Some(purse),
             has_journal: false,
             attempt: 1,
+            taken_up: None,
             woken_in: None,
             is_left: false,
         }
@@ -502,6 +505,7 @@ impl Driver<'_> {
             started_at: turn.begun.started_at,
             monotonic_ns,
             has_effects,
+            taken_up: turn.taken_up.take(),
         });
         Ok((gate, told))
     }

@@ -59,7 +59,7 @@ fn the_blocks_of_the_readme_can_be_played_as_they_stand() {
         .unwrap();
     let mut blocks = blocks_of_the_readme("curl ");
     blocks.retain(|block| !block.contains(SCRIPTED));
-    assert_eq!(blocks.len(), 7, "{blocks:#?}");
+    assert_eq!(blocks.len(), 8, "{blocks:#?}");
     let said = shell(&blocks.join("\n"), server.base(), directory.path());
     for expected in [
         "you said: hello",

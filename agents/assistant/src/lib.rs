@@ -1,7 +1,7 @@
 //! Talks with a language model. The agent of sessions that are created without naming one.
 //!
 //! Its state is the conversation, which it sends to the model with each turn. What the model says goes to the
-//! stream of the turn as it comes. The session's `config` says which model, and how: see [`Settings`].
+//! stream of the turn as it comes. The session's `config` says which model, and how: see `settings`.
 
 mod history;
 mod settings;

@@ -1,7 +1,8 @@
 //! No session spends more than it may, alone or with its forks; and it stops before the call that could.
 
 use dormouse::{
-    Fork, ForkError, ForkLimits, ManualClock, NanoUsd, NewSession, SendError, Status, TurnDenied,
+    Fork, ForkError, ForkLimits, ManualClock, NanoUsd, NewSession, Pattern, SendError, Status,
+    TurnDenied,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::provider::Play;
@@ -172,5 +173,31 @@ async fn a_family_whose_money_is_spent_gets_no_further_turn() {
     let told = fork.send("spend 1").await.unwrap_err();
     assert!(matches!(told, SendError::Denied(TurnDenied::BudgetExceeded(_))), "{told}");
     assert_eq!(fork.info().await.unwrap().status(), Status::Terminated);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn sessions_of_one_user_spend_no_more_than_the_user_may_and_those_of_others_go_on() {
+    let limit = NanoUsd::from_usd(0.001);
+    let test = TestHost::with(|options| options.quotas.budget_per_user = limit).await;
+    let agent = test.upload(&guests::SPENDS_FUEL).await;
+    let of = async |user: &str| {
+        let mut new = NewSession::with_agent(agent.clone());
+        (new.user_id, new.pattern) = (Some(user.to_owned()), Pattern::LongRunning);
+        test.host.sessions().create(new).await.unwrap()
+    };
+    let (one, two, other) = (of("ann").await, of("ann").await, of("ben").await);
+    two.send("spend 1").await.unwrap();
+    let told = one.send("spend 100000000000").await.unwrap_err();
+    assert_eq!(told.code(), "budget_exceeded", "{told}");
+    let told = two.send("spend 1").await.unwrap_err();
+    assert!(matches!(told, SendError::Denied(TurnDenied::BudgetExceeded(_))), "{told}");
+    assert_eq!(two.info().await.unwrap().status(), Status::Active, "the operator may raise it");
+    other.send("spend 1").await.unwrap();
+    let mut spent = NanoUsd(0);
+    for session in [one, two] {
+        spent += session.info().await.unwrap().session.usage.cost;
+    }
+    assert!(Some(spent) <= limit, "{spent}");
     test.shut_down().await;
 }

@@ -471,6 +471,13 @@ impl Driver<'_> {
         }
         let mut purse = turn.purse.take().unwrap_or_else(|| Purse::new(price, 0, None, Vec::new()));
         purse.begin(turn.grant.fuel, start);
+        if turn.told.is_none()
+            && let Some(left) = purse.fuel_left(0)
+            && left < turn.grant.fuel
+        {
+            // The start is paid by the accounts as well that the session shares.
+            turn.grant.fuel = left;
+        }
         let told = turn.told.unwrap_or_else(|| ToldTurn {
             deadline: turn.grant.deadline,
             monotonic_ns: guest.instance.monotonic_ns(),

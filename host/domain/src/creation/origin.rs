@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::{InvalidField, NewSession, begin, check_budget, check_positive};
+use super::{InvalidField, NewSession, begin, check_positive};
 use crate::account::{AccountLimits, Amounts};
 use crate::agent::AgentRef;
 use crate::id::{SessionId, SnapshotId};
@@ -136,7 +136,9 @@ impl ForkLimits {
     /// [`InvalidField`] where a fork would have no limit that its parent has, or nothing.
     pub fn granted(&self, count: u32, parent: AccountLimits) -> Result<Amounts, InvalidField> {
         check_positive(&[("limits.maxTurns", self.max_turns), ("limits.maxFuel", self.max_fuel)])?;
-        check_budget(self.max_budget)?;
+        if self.max_budget == Some(NanoUsd(0)) {
+            return Err(InvalidField::new("limits.maxBudgetUsd", "must be more than 0"));
+        }
         if !self.is_own() {
             return Ok(Amounts::default());
         }

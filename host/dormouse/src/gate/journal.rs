@@ -171,6 +171,10 @@ impl TurnJournal {
             return Err(EffectError::TooMany(error));
         }
         self.seq += 1;
+        if self.ahead.len() == 1 {
+            // Before the entry is taken: it stays on the bill where what follows cannot be read.
+            self.read_ahead().await.map_err(host)?;
+        }
         let Some(noted) = self.ahead.pop_front() else {
             let entry = JournalEntry {
                 seq: self.seq,
@@ -192,9 +196,6 @@ impl TurnJournal {
             return Err(diverged);
         }
         self.fuel_correction = i128::from(noted.fuel) - i128::from(so_far.fuel);
-        if self.ahead.is_empty() {
-            self.read_ahead().await.map_err(host)?;
-        }
         let JournalEntry { answer: Some(answer), calls, .. } = noted else {
             let mut entry = noted;
             entry.calls.iter_mut().for_each(end_in_the_dark);

@@ -9,7 +9,7 @@ use crate::gate::time::EffectTime;
 use crate::session::request::{CommandError, SendError, Unavailable};
 use crate::turn::admission::{self, Standing, TurnDenied, TurnGrant};
 use dormouse_domain::account::{Account, AccountChange, AccountId, AccountLimits, Amounts};
-use dormouse_domain::limits::Limit;
+use dormouse_domain::limits::{Limit, NanoUsd};
 use dormouse_domain::patch::Patched;
 use dormouse_domain::session::Session;
 use dormouse_domain::state::{Cause, Move};
@@ -106,8 +106,7 @@ impl Driver<'_> {
             (grant, _) => grant?,
         };
         if holds.is_empty() {
-            let own = standing.money_left().zip(standing.limits.money);
-            let purse = Purse::new(price, grant.fuel, own, holds);
+            let purse = Purse::new(price, grant.fuel, own_money(session, standing), holds);
             return Ok(Admitted { grant, standing, purse });
         }
         self.share(session, holds, now).await
@@ -142,10 +141,7 @@ impl Driver<'_> {
             self.registry.note_waited(self.id, before);
             match held {
                 Ok(Ok(())) => {
-                    let own = match session.account {
-                        Some(_) => None,
-                        None => standing.money_left().zip(standing.limits.money),
-                    };
+                    let own = own_money(session, standing);
                     let purse = Purse::new(price, grant.fuel, own, holds);
                     return Ok(Admitted { grant, standing, purse });
                 }
@@ -174,10 +170,7 @@ impl Driver<'_> {
             holds.push(hold);
         }
         let standing = standing(session, &holds);
-        let own = match session.account {
-            Some(_) => None,
-            None => standing.money_left().zip(standing.limits.money),
-        };
+        let own = own_money(session, standing);
         let grant = admission::reopened(session, fuel, now);
         Ok(Admitted { grant, standing, purse: Purse::new(price, fuel, own, holds) })
     }
@@ -187,6 +180,14 @@ impl Driver<'_> {
 fn standing(session: &Session, holds: &[Hold]) -> Standing {
     let family = holds.iter().find(|hold| matches!(hold.account(), AccountKey::Family(_)));
     family.map_or_else(|| Standing::own(session), Hold::standing)
+}
+
+/// What is left of a session's own budget, and its limit. `None`: it has none, or its family's takes its place.
+fn own_money(session: &Session, standing: Standing) -> Option<(NanoUsd, NanoUsd)> {
+    match session.account {
+        Some(_) => None,
+        None => standing.money_left().zip(standing.limits.money),
+    }
 }
 
 /// An account had not as much, and stood so.

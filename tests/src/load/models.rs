@@ -9,10 +9,9 @@ mod replay;
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use dormouse::model::{ModelContent, ModelMessage, ModelRequest, ModelRole};
 use dormouse_test_guests as guests;
-use http::StatusCode;
 
 use super::Options;
 use super::provider::{Pace, Provider};
@@ -38,8 +37,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
 /// A host that asks this provider, and has the guest that asks models.
 async fn start(options: &Options, directory: &Path, provider: &Provider) -> Result<Running> {
     let running = again(options, directory, provider).await?;
-    let uploaded = running.client().upload("thinks", "1", guests::THINKS.bytes).await?;
-    ensure!(uploaded.0 == StatusCode::CREATED, "{}: {}", uploaded.0, uploaded.1);
+    running.upload("thinks", &guests::THINKS).await?;
     Ok(running)
 }
 

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use dormouse_test_guests::TestGuest;
 use futures::future::try_join_all;
+use http::StatusCode;
 
 use super::Options;
 use super::connection::Connection;
@@ -51,6 +53,13 @@ impl Running {
     /// A client as applications have it.
     pub(super) fn client(&self) -> Client {
         self.server.client()
+    }
+
+    /// Give it an agent, under this name.
+    pub(super) async fn upload(&self, name: &str, guest: &TestGuest) -> Result<()> {
+        let (status, answer) = self.client().upload(name, "1", guest.bytes).await?;
+        ensure!(status == StatusCode::CREATED, "{status}: {answer}");
+        Ok(())
     }
 
     /// Where it listens.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use dormouse_test_guests as guests;
 use futures::StreamExt;
 use futures::future::try_join_all;
 use reqwest::{Method, Response};
@@ -23,13 +24,13 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     let directory = tempfile::tempdir()?;
     let running = Running::start(options, directory.path()).await?;
     let client = running.client();
-    let new = json!({ "agent": "assistant", "pattern": "long-running" });
+    running.upload("streams-words", &guests::STREAMS_WORDS).await?;
+    let new = json!({ "agent": "streams-words", "pattern": "long-running" });
     let (rounds, mut p50) = (options.choose(1_000, 200), Vec::new());
     for (what, streaming) in [("one document", false), ("a stream of events", true)] {
         let (all, first) = (Times::new(), Times::new());
+        let session = client.create(&new).await?;
         for _ in 0..rounds {
-            // Of its own, because the assistant sends a model all that was said before.
-            let session = client.create(&new).await?;
             all.time(ask(&client, &session, streaming, &first)).await?;
         }
         report.times(&format!("an answer of {WORDS} words as {what}"), &all, NONE);
@@ -57,7 +58,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
 
 /// Ask for an answer, and read it to its end.
 async fn ask(client: &Client, session: &str, streaming: bool, first: &Times) -> Result<()> {
-    let prompt = format!("remember {}", "word ".repeat(WORDS));
+    let prompt = format!("words {WORDS}");
     let request = client.request(Method::POST, &format!("/api/sessions/{session}/message"));
     let request = request.json(&json!({ "prompt": prompt, "streaming": streaming }));
     let begun = Instant::now();

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use dormouse::model::{OpenAi, Provider as _};
+use dormouse_test_guests as guests;
 use futures::StreamExt;
 
 use super::super::Options;
@@ -22,13 +23,15 @@ pub(super) async fn measure(
     let running = start(options, directory.path(), provider).await?;
     let mut connection = running.connect().await?;
     let thinks = connection.create(THINKS).await?;
-    let plain = connection.create(r#"{"agent": "assistant", "pattern": "long-running"}"#).await?;
+    running.upload("streams-words", &guests::STREAMS_WORDS).await?;
+    let plain =
+        connection.create(r#"{"agent": "streams-words", "pattern": "long-running"}"#).await?;
     let (client, request) = (OpenAi::new("loopback", &provider.url, None)?, request());
     let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
     let url =
         |session: &str| format!("http://{}/api/sessions/{session}/message", running.address());
     let asks = script(&format!("forward\nask 1 {QUESTION}"), true);
-    let says = script("hello", true);
+    let says = script("words 1", true);
     let [direct, gate, turn] = [(); 3].map(|()| Times::new());
     // From when the provider begins to write.
     let [direct_back, gate_back] = [(); 2].map(|()| Times::new());
@@ -46,7 +49,7 @@ pub(super) async fn measure(
         gate_back.note(first.saturating_duration_since(provider.answered_at()));
 
         let begun = Instant::now();
-        turn.note(until(&http, &url(&plain), &says, "hello").await? - begun);
+        turn.note(until(&http, &url(&plain), &says, "word0").await? - begun);
     }
     running.end()?;
     report.times("the first text of an answer, directly", &direct, NONE);

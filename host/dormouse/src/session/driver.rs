@@ -4,9 +4,11 @@
 //! Each change is committed before memory follows and before anybody is told. When a commit does not
 //! succeed, everything in memory is dropped, and the next work starts from what the store has.
 
+mod attempts;
 mod cancel;
 mod changes;
 mod commands;
+mod conclusion;
 mod history;
 mod memory;
 mod open_turns;

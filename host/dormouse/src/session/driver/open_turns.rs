@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::Driver;
-use super::turns::{GuestBill, RunningTurn, ToldTurn, replay_unavailable};
+use super::turns::{GuestBill, RunningTurn, ToldTurn};
 use crate::gate::journal::TurnJournal;
 use crate::session::request::{FinishedTurn, SendError, Unavailable};
 use crate::turn::output::{OutputGuard, TurnOutput};
@@ -198,4 +198,11 @@ fn crashed() -> Failure {
          run again"
     );
     Failure { code: FailureCode::HostCrashed, message }
+}
+
+/// A turn that was cut off cannot be run again.
+pub(super) fn replay_unavailable(why: &str) -> Failure {
+    let message =
+        format!("the host has ended in the middle of the turn, and it cannot be run again: {why}");
+    Failure { code: FailureCode::ReplayUnavailable, message }
 }

@@ -5,49 +5,33 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use super::cancel::CancelSignals;
-use crate::gate::journal::{Opening, TurnJournal};
+use super::attempts::AttemptOutcome;
+use super::conclusion::told;
+use super::memory::SessionMemory;
+use super::spending::Admitted;
+use super::{Driver, NotWoken, WakeError};
+use crate::gate::journal::TurnJournal;
 use crate::gate::purse::Purse;
 use crate::gate::time::EffectTime;
-use crate::gate::{Gate, GateEnd, GateParts};
 use crate::session::answering::AnsweringModel;
 use crate::session::idempotency;
 use crate::session::request::{
     CommandError, FinishedTurn, FollowedKey, QueuedMessage, SendError, Unavailable,
 };
 use crate::turn::admission::{self, Standing, TurnGrant};
-use crate::turn::execution::{self, Cancellation, GuestAnswer, TurnCall, TurnResult};
 use crate::turn::output::TurnOutput;
-use crate::turn::settlement::{self, StartedTurn, TurnAnswer, TurnEnd};
-use crate::turn::world::SessionWorld;
-use dormouse_domain::account::{AccountChange, Amounts};
+use crate::turn::settlement::StartedTurn;
 use dormouse_domain::agent::Digest;
 use dormouse_domain::deadline;
 use dormouse_domain::id::TurnId;
-use dormouse_domain::session::{JsonObject, Residency, Session};
-use dormouse_domain::state::{Cause, Move, Status};
+use dormouse_domain::session::{Residency, Session};
+use dormouse_domain::state::{Cause, Move};
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{
-    Failure, FailureCode, IdempotencyKey, LogLine, TurnOutcome, TurnRecord,
-};
-use dormouse_sandbox::{Call, Fault, OVERHEAD};
-use dormouse_store::{StoreError, Transaction};
-
-use super::memory::{Reserve, SessionMemory};
-use super::spending::Admitted;
-use super::{Driver, NotWoken, WakeError};
+use dormouse_domain::turn::{IdempotencyKey, LogLine};
 
 /// How often a turn is tried for which the host has no memory: as it comes, with what it was denied
 /// reserved beforehand, and with all reserved that its session may have.
 const ATTEMPTS: u32 = 3;
-
-/// How an attempt at a turn came to its end.
-enum AttemptOutcome {
-    /// The guest was called.
-    Called(Box<Called>),
-    /// The guest was not called: its session was not woken.
-    NeverBegun(WakeError),
-}
 
 /// A turn that is to be run, and what its sender asks for.
 struct AskedTurn<'a> {
@@ -118,26 +102,13 @@ impl RunningTurn {
     }
 }
 
-/// The end of the attempt at a turn whose guest was called.
-struct Called {
-    result: Result<GuestAnswer, Failure>,
-    /// The bytes that the guest needed to hold, where the host had no memory for it.
-    lacks: Option<u64>,
-    bill: GuestBill,
-    checkpoint: Option<JsonObject>,
-    /// A call was not made, because there was no money for it.
-    is_short: bool,
-    /// It is not as it was when it was run before.
-    has_diverged: bool,
-}
-
 /// What the guest has used and written in a turn.
 #[derive(Default)]
 pub(super) struct GuestBill {
     pub(super) fuel: u64,
     pub(super) start_fuel: Option<u64>,
-    log: Vec<LogLine>,
-    log_dropped: u64,
+    pub(super) log: Vec<LogLine>,
+    pub(super) log_dropped: u64,
 }
 
 /// What the guest of a turn was told that is run again.
@@ -286,300 +257,6 @@ impl Driver<'_> {
         self.conclude(turn, result, bill, duration).await
     }
 
-    /// Commit what a turn has come to. Memory follows.
-    pub(super) async fn conclude(
-        &mut self,
-        mut turn: RunningTurn,
-        result: Result<TurnAnswer, Failure>,
-        bill: GuestBill,
-        duration: Duration,
-    ) -> Result<FinishedTurn, SendError> {
-        let holds = turn.purse.take().map(Purse::into_holds).unwrap_or_default();
-        let ended = ended(&mut turn, result, bill, duration, self.services.clock.now()).await?;
-        let RunningTurn { session: before, begun, key, standing, has_journal, .. } = turn;
-        let begun = Arc::unwrap_or_clone(begun);
-        let rules = self.services.options.rules;
-        let mut commit = settlement::settle(&before, standing, begun, ended, rules);
-        let mut events = self.pending_events().await;
-        events.append(&mut commit.events);
-        commit.events = events;
-        if let Some(residence) = self.memory.residence() {
-            // Nobody else has it yet: nothing is copied.
-            Arc::make_mut(&mut commit.session).residence = residence;
-        }
-        let (after, turn) = (Arc::clone(&commit.session), Arc::clone(&commit.turn));
-        let mut transaction = Transaction::turn(commit);
-        if has_journal {
-            transaction = transaction.and(Transaction::close_turn(self.id));
-        }
-        let change =
-            AccountChange { spent: spent_between(&before, &after), ..AccountChange::default() };
-        if let Some(account) = before.account {
-            transaction = transaction.and(Transaction::change_account(account, change));
-        }
-        // What is paid is recorded, whatever has become of the key of its message.
-        let without_key = (has_journal && key.is_some()).then(|| transaction.clone());
-        if let Some((key, request)) = &key {
-            let led_to = (self.id, turn.number);
-            let row = idempotency::record(key, *request, led_to, after.last_activity_at);
-            transaction = transaction.and(Transaction::idempotency(row));
-        }
-        let mut committed = self.services.store.commit(transaction).await;
-        if let (Err(StoreError::IdempotencyKeyUsed(_)), Some(without_key)) =
-            (&committed, without_key)
-        {
-            committed = self.services.store.commit(without_key).await;
-        }
-        if let Err(error) = committed {
-            self.forget();
-            return Err(match error {
-                // The same key went to another session at the same time, and that turn was first.
-                StoreError::IdempotencyKeyUsed(first) => SendError::IdempotencyKeyReused(first),
-                error => error.into(),
-            });
-        }
-        for hold in &holds {
-            hold.changed(change);
-        }
-        drop(holds);
-        self.attempts = 0;
-        if let Some(guest) = self.memory.guest_mut() {
-            guest.instance.stored();
-        }
-        let failed = matches!(turn.outcome, TurnOutcome::Failed(_));
-        let status = after.state.status();
-        if failed || status.is_final() || status == Status::Error {
-            self.drop_guest();
-        }
-        count(&turn, duration);
-        self.services.note_deadline(&after);
-        self.memory.set_session(Arc::clone(&after));
-        let residency = match self.memory.resident_mut() {
-            Some(resident) => {
-                resident.used_at = after.last_activity_at;
-                Residency::Resident
-            }
-            None => Residency::Asleep,
-        };
-        // The store has let go of it: nothing is copied.
-        let turn = Arc::unwrap_or_clone(turn);
-        let model = AnsweringModel::of(&after, &self.services.models);
-        told(FinishedTurn { turn, session: after, residency, model, replayed: false })
-    }
-
-    /// Whether the turn can be tried again, so that nobody sees that it was tried before: no reader has
-    /// anything of it, and the state that it started from is in a snapshot.
-    fn may_start_again(&self, turn: &RunningTurn) -> bool {
-        let saved = self.memory.session().is_some_and(|session| session.unsaved_turns == 0);
-        saved && !turn.output.has_deltas()
-    }
-
-    /// Take back an attempt for which the host had no memory. The next waits for that memory, holds
-    /// nothing meanwhile, and has it from its start; so a turn that waits keeps no other turn from going on.
-    fn start_again(&mut self, session: &Session, attempt: u32, needed: u64) {
-        self.drop_guest();
-        metrics::counter!("dormouse_turns_restarted_total").increment(1);
-        tracing::debug!(session = %self.id, attempt, needed, "a turn waits for memory");
-        let all = session.profile.limits.max_memory_bytes.saturating_add(OVERHEAD);
-        let wanted = if attempt == 1 { needed } else { needed.max(all) };
-        let wanted = wanted.min(self.services.memory_of_instances());
-        self.preparation.reserve = Reserve { wanted, least: needed };
-    }
-
-    /// Wake the guest and call it, until it returns or the turn is cut off.
-    async fn attempt(
-        &mut self,
-        turn: &mut RunningTurn,
-        cancel: &mut CancelSignals<'_>,
-    ) -> AttemptOutcome {
-        let attempt = self.attempts.saturating_add(turn.attempt - 1);
-        self.attempts += 1;
-        let (clock, had_instance) = (&self.services.clock, self.memory.guest().is_some());
-        let since = clock.monotonic();
-        let woken = self.wake(cancel).await;
-        if !had_instance {
-            turn.woken_in = Some(clock.monotonic().saturating_sub(since));
-        }
-        if let Err(error) = woken {
-            turn.is_left = matches!(error, WakeError::Cancelled(Cancellation::Left));
-            return AttemptOutcome::NeverBegun(error);
-        }
-        let (gate, told) = match self.gate(turn).await {
-            Ok(gate) => gate,
-            Err(error) => return AttemptOutcome::NeverBegun(WakeError::Store(error)),
-        };
-        let services = self.services;
-        let Some(guest) = self.memory.guest_mut() else {
-            return AttemptOutcome::NeverBegun(WakeError::NotFound);
-        };
-        let RunningTurn { session, begun, grant, output, .. } = &*turn;
-        if session.unsaved_turns > 0 {
-            guest.instance.keep_at_any_price();
-        }
-        let number = session.usage.next_turn();
-        let call = Call {
-            id: begun.id.to_string(),
-            number,
-            attempt,
-            sender: begun.sender.clone(),
-            content: begun.input.clone(),
-            deadline: told.deadline,
-            fuel: grant.fuel,
-        };
-        output.begin(number, turn.attempt);
-        let world = SessionWorld::new(Arc::clone(session), gate, output.clone());
-        let call = TurnCall {
-            call,
-            world: Box::new(world),
-            grant: *grant,
-            durability: session.profile.durability,
-            host_memory: &|| services.memory_of_instances(),
-        };
-        let result = execution::run(&mut guest.instance, call, cancel.next()).await;
-        let TurnResult { result, cut, lacks, fuel, start_fuel, log, log_dropped, world } = result;
-        turn.is_left = cut == Some(Cancellation::Left);
-        let (checkpoint, GateEnd { journal, purse, is_short, divergence }) = world.end();
-        if journal.is_open() && !turn.has_journal {
-            turn.has_journal = true;
-            turn.told = Some(told);
-        }
-        (turn.journal, turn.purse) = (Some(journal), Some(purse));
-        let bill = GuestBill { fuel, start_fuel, log, log_dropped };
-        let has_diverged = divergence.is_some();
-        AttemptOutcome::Called(Box::new(Called {
-            result,
-            lacks,
-            bill,
-            checkpoint,
-            is_short,
-            has_diverged,
-        }))
-    }
-
-    /// The gate of a turn whose instance is awake. It has the journal and the purse until the turn is over.
-    /// Says what its guest is told.
-    async fn gate(&mut self, turn: &mut RunningTurn) -> Result<(Gate, ToldTurn), StoreError> {
-        let services = Arc::clone(self.registry.services());
-        let Some(guest) = self.memory.guest_mut() else {
-            return Err(StoreError::NotFound(self.id));
-        };
-        let price = services.options.rules.price;
-        let start = price.cost(guest.instance.start_due());
-        if turn.told.is_none() {
-            let due = guest.instance.start_due();
-            turn.grant = turn.grant.after_start(turn.standing, price, due);
-        }
-        let mut purse = turn.purse.take().unwrap_or_else(|| Purse::new(price, 0, None, Vec::new()));
-        purse.begin(turn.grant.fuel, start);
-        if turn.told.is_none()
-            && let Some(left) = purse.fuel_left(0)
-            && left < turn.grant.fuel
-        {
-            // The start is paid by the accounts as well that the session shares.
-            turn.grant.fuel = left;
-        }
-        let told = turn.told.unwrap_or_else(|| ToldTurn {
-            deadline: turn.grant.deadline,
-            monotonic_ns: guest.instance.monotonic_ns(),
-        });
-        let ToldTurn { deadline, monotonic_ns } = told;
-        let has_effects = guest.instance.has_effects();
-        let session = &turn.session;
-        let store = Arc::clone(&services.store);
-        let journal = if turn.has_journal {
-            // What was noted before answers this attempt.
-            TurnJournal::again(store, self.id, turn.attempt).await?
-        } else {
-            let opening = Opening {
-                begun: Arc::clone(&turn.begun),
-                number: session.usage.next_turn(),
-                revision: session.revision,
-                agent: session.profile.agent.digest,
-                key: turn.key.clone(),
-                deadline,
-                fuel: turn.grant.fuel,
-                monotonic_ns,
-            };
-            TurnJournal::begin(store, self.id, opening)
-        };
-        let gate = Gate::new(GateParts {
-            outside: Arc::clone(&services.outside),
-            session: Arc::clone(session),
-            output: turn.output.clone(),
-            journal,
-            purse,
-            time: turn.effects.clone(),
-            started_at: turn.begun.started_at,
-            monotonic_ns,
-            has_effects,
-            taken_up: turn.taken_up.take(),
-        });
-        Ok((gate, told))
-    }
-
-    /// Say what came of the attempts. An error: the turn was not begun, and nothing is recorded.
-    fn judge(
-        &mut self,
-        turn: &RunningTurn,
-        outcome: AttemptOutcome,
-        attempt: u32,
-    ) -> Result<(Result<TurnAnswer, Failure>, GuestBill), SendError> {
-        let started = |start_fuel| GuestBill { start_fuel, ..GuestBill::default() };
-        Ok(match outcome {
-            AttemptOutcome::Called(called) => {
-                let Called { result, bill, checkpoint, is_short, .. } = *called;
-                let result = match result {
-                    Ok(answer) => Ok(self.answer(&turn.session, answer, checkpoint)),
-                    // It had no money to go on.
-                    Err(failure) if is_short && failure.code == FailureCode::AgentFailed => {
-                        Err(Failure { code: FailureCode::BudgetExceeded, ..failure })
-                    }
-                    Err(failure) => Err(failure),
-                };
-                (result, bill)
-            }
-            AttemptOutcome::NeverBegun(WakeError::Guest(fault)) => {
-                let start_fuel = match fault {
-                    Fault::StartTooLong { limit } => Some(limit),
-                    _ => None,
-                };
-                let memory = self.services.memory_of_instances();
-                (Err(execution::failure(fault, turn.grant, memory)), started(start_fuel))
-            }
-            // An attempt was begun before, and the next one has waited in vain.
-            AttemptOutcome::NeverBegun(WakeError::OutOfMemory) if attempt > 1 => {
-                (Err(execution::out_of_memory()), GuestBill::default())
-            }
-            AttemptOutcome::NeverBegun(WakeError::Cancelled(cut)) => {
-                let start_fuel =
-                    self.memory.guest_mut().and_then(|guest| guest.instance.take_start());
-                (Err(cut.failure(turn.grant)), started(start_fuel))
-            }
-            AttemptOutcome::NeverBegun(WakeError::Damaged(why) | WakeError::Unusable(why))
-                if turn.has_journal =>
-            {
-                (Err(replay_unavailable(&why)), GuestBill::default())
-            }
-            AttemptOutcome::NeverBegun(error) => return Err(self.refusal(error)),
-        })
-    }
-
-    fn answer(
-        &self,
-        session: &Session,
-        answer: GuestAnswer,
-        checkpoint: Option<JsonObject>,
-    ) -> TurnAnswer {
-        let GuestAnswer { content, complete, state, durable } = answer;
-        let snapshot = match (state, self.memory.guest()) {
-            (Some(state), Some(guest)) => {
-                Some(self.snapshot(session, session.usage.next_turn(), &guest.instance, state))
-            }
-            (None, _) | (_, None) => None,
-        };
-        TurnAnswer { content, complete, snapshot, durable, checkpoint }
-    }
-
     /// Whether turns have committed whose state no snapshot holds and no instance either.
     fn has_lost_state(&self) -> bool {
         match &self.memory {
@@ -613,71 +290,4 @@ impl Driver<'_> {
             Err(NotWoken::Failed(why)) => Unavailable::Host(why).into(),
         }
     }
-}
-
-/// What a turn has come to, with all that it has asked of the outside world.
-async fn ended(
-    turn: &mut RunningTurn,
-    result: Result<TurnAnswer, Failure>,
-    bill: GuestBill,
-    duration: Duration,
-    ended_at: Timestamp,
-) -> Result<TurnEnd, StoreError> {
-    let GuestBill { fuel, start_fuel, log, log_dropped } = bill;
-    let (fuel, effects) = match turn.journal.take() {
-        Some(mut journal) => {
-            journal.read_all().await?;
-            (journal.billed(fuel), journal.into_lines())
-        }
-        None => (fuel, Vec::new()),
-    };
-    Ok(TurnEnd {
-        result,
-        fuel,
-        start_fuel,
-        log,
-        log_dropped,
-        ended_at,
-        duration,
-        effects,
-        attempts: turn.attempt,
-        woken_in: turn.woken_in,
-    })
-}
-
-/// What a session has spent between two of its records.
-fn spent_between(before: &Session, after: &Session) -> Amounts {
-    Amounts {
-        money: after.usage.cost - before.usage.cost,
-        fuel: after.usage.fuel.saturating_sub(before.usage.fuel),
-    }
-}
-
-/// A turn that was cut off cannot be run again.
-pub(super) fn replay_unavailable(why: &str) -> Failure {
-    let message =
-        format!("the host has ended in the middle of the turn, and it cannot be run again: {why}");
-    Failure { code: FailureCode::ReplayUnavailable, message }
-}
-
-/// A turn as its sender is told of it.
-fn told(ended: FinishedTurn) -> Result<FinishedTurn, SendError> {
-    match &ended.turn.outcome {
-        TurnOutcome::Answered { .. } => Ok(ended),
-        TurnOutcome::Failed(_) => Err(SendError::Failed(Box::new(ended))),
-    }
-}
-
-fn count(turn: &TurnRecord, duration: Duration) {
-    let outcome = match &turn.outcome {
-        TurnOutcome::Answered { .. } => "answered",
-        TurnOutcome::Failed(failure) => failure.code.as_str(),
-    };
-    metrics::counter!("dormouse_turns_total", "outcome" => outcome).increment(1);
-    metrics::counter!("dormouse_fuel_total").increment(turn.fuel);
-    if let Some(start) = turn.start {
-        metrics::counter!("dormouse_start_fuel_total").increment(start.fuel);
-    }
-    metrics::histogram!("dormouse_turn_seconds").record(duration.as_secs_f64());
-    tracing::debug!(number = turn.number, outcome, fuel = turn.fuel, "a turn is over");
 }

@@ -1,0 +1,161 @@
+//! The end of a turn: what it has come to is committed, and memory follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Driver;
+use super::turns::{GuestBill, RunningTurn};
+use crate::gate::purse::Purse;
+use crate::session::answering::AnsweringModel;
+use crate::session::idempotency;
+use crate::session::request::{FinishedTurn, SendError};
+use crate::turn::settlement::{self, TurnAnswer, TurnEnd};
+use dormouse_domain::account::{AccountChange, Amounts};
+use dormouse_domain::session::{Residency, Session};
+use dormouse_domain::state::Status;
+use dormouse_domain::time::Timestamp;
+use dormouse_domain::turn::{Failure, TurnOutcome, TurnRecord};
+use dormouse_store::{StoreError, Transaction};
+
+impl Driver<'_> {
+    /// Commit what a turn has come to. Memory follows.
+    pub(super) async fn conclude(
+        &mut self,
+        mut turn: RunningTurn,
+        result: Result<TurnAnswer, Failure>,
+        bill: GuestBill,
+        duration: Duration,
+    ) -> Result<FinishedTurn, SendError> {
+        let holds = turn.purse.take().map(Purse::into_holds).unwrap_or_default();
+        let ended = ended(&mut turn, result, bill, duration, self.services.clock.now()).await?;
+        let RunningTurn { session: before, begun, key, standing, has_journal, .. } = turn;
+        let begun = Arc::unwrap_or_clone(begun);
+        let rules = self.services.options.rules;
+        let mut commit = settlement::settle(&before, standing, begun, ended, rules);
+        let mut events = self.pending_events().await;
+        events.append(&mut commit.events);
+        commit.events = events;
+        if let Some(residence) = self.memory.residence() {
+            // Nobody else has it yet: nothing is copied.
+            Arc::make_mut(&mut commit.session).residence = residence;
+        }
+        let (after, turn) = (Arc::clone(&commit.session), Arc::clone(&commit.turn));
+        let mut transaction = Transaction::turn(commit);
+        if has_journal {
+            transaction = transaction.and(Transaction::close_turn(self.id));
+        }
+        let change =
+            AccountChange { spent: spent_between(&before, &after), ..AccountChange::default() };
+        if let Some(account) = before.account {
+            transaction = transaction.and(Transaction::change_account(account, change));
+        }
+        // What is paid is recorded, whatever has become of the key of its message.
+        let without_key = (has_journal && key.is_some()).then(|| transaction.clone());
+        if let Some((key, request)) = &key {
+            let led_to = (self.id, turn.number);
+            let row = idempotency::record(key, *request, led_to, after.last_activity_at);
+            transaction = transaction.and(Transaction::idempotency(row));
+        }
+        let mut committed = self.services.store.commit(transaction).await;
+        if let (Err(StoreError::IdempotencyKeyUsed(_)), Some(without_key)) =
+            (&committed, without_key)
+        {
+            committed = self.services.store.commit(without_key).await;
+        }
+        if let Err(error) = committed {
+            self.forget();
+            return Err(match error {
+                // The same key went to another session at the same time, and that turn was first.
+                StoreError::IdempotencyKeyUsed(first) => SendError::IdempotencyKeyReused(first),
+                error => error.into(),
+            });
+        }
+        for hold in &holds {
+            hold.changed(change);
+        }
+        drop(holds);
+        self.attempts = 0;
+        if let Some(guest) = self.memory.guest_mut() {
+            guest.instance.stored();
+        }
+        let failed = matches!(turn.outcome, TurnOutcome::Failed(_));
+        let status = after.state.status();
+        if failed || status.is_final() || status == Status::Error {
+            self.drop_guest();
+        }
+        count(&turn, duration);
+        self.services.note_deadline(&after);
+        self.memory.set_session(Arc::clone(&after));
+        let residency = match self.memory.resident_mut() {
+            Some(resident) => {
+                resident.used_at = after.last_activity_at;
+                Residency::Resident
+            }
+            None => Residency::Asleep,
+        };
+        // The store has let go of it: nothing is copied.
+        let turn = Arc::unwrap_or_clone(turn);
+        let model = AnsweringModel::of(&after, &self.services.models);
+        told(FinishedTurn { turn, session: after, residency, model, replayed: false })
+    }
+}
+
+/// What a turn has come to, with all that it has asked of the outside world.
+async fn ended(
+    turn: &mut RunningTurn,
+    result: Result<TurnAnswer, Failure>,
+    bill: GuestBill,
+    duration: Duration,
+    ended_at: Timestamp,
+) -> Result<TurnEnd, StoreError> {
+    let GuestBill { fuel, start_fuel, log, log_dropped } = bill;
+    let (fuel, effects) = match turn.journal.take() {
+        Some(mut journal) => {
+            journal.read_all().await?;
+            (journal.billed(fuel), journal.into_lines())
+        }
+        None => (fuel, Vec::new()),
+    };
+    Ok(TurnEnd {
+        result,
+        fuel,
+        start_fuel,
+        log,
+        log_dropped,
+        ended_at,
+        duration,
+        effects,
+        attempts: turn.attempt,
+        woken_in: turn.woken_in,
+    })
+}
+
+/// What a session has spent between two of its records.
+fn spent_between(before: &Session, after: &Session) -> Amounts {
+    Amounts {
+        money: after.usage.cost - before.usage.cost,
+        fuel: after.usage.fuel.saturating_sub(before.usage.fuel),
+    }
+}
+
+/// A turn as its sender is told of it.
+pub(super) fn told(ended: FinishedTurn) -> Result<FinishedTurn, SendError> {
+    match &ended.turn.outcome {
+        TurnOutcome::Answered { .. } => Ok(ended),
+        TurnOutcome::Failed(_) => Err(SendError::Failed(Box::new(ended))),
+    }
+}
+
+fn count(turn: &TurnRecord, duration: Duration) {
+    let outcome = match &turn.outcome {
+        TurnOutcome::Answered { .. } => "answered",
+        TurnOutcome::Failed(failure) => failure.code.as_str(),
+    };
+    metrics::counter!("dormouse_turns_total", "outcome" => outcome).increment(1);
+    metrics::counter!("dormouse_fuel_total").increment(turn.fuel);
+    if let Some(start) = turn.start {
+        metrics::counter!("dormouse_start_fuel_total").increment(start.fuel);
+    }
+    metrics::histogram!("dormouse_turn_seconds").record(duration.as_secs_f64());
+    tracing::debug!(number = turn.number, outcome, fuel = turn.fuel, "a turn is over");
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dormouse::model::Catalog;
 use dormouse::{
-    AgentSelector, BuildError, Faults, Host, HostOptions, ManualClock, NewSession, OpenError,
-    Pattern, Principal, SessionHandle, Store,
+    AgentSelector, BuildError, Faults, Host, HostBuilder, HostOptions, ManualClock, NewSession,
+    OpenError, Pattern, Principal, SessionHandle, Store,
 };
 use dormouse_test_guests::TestGuest;
 
@@ -69,46 +69,34 @@ impl TestHost {
     pub async fn thinking(
         directory: &std::path::Path,
         clock: &ManualClock,
-        models: Catalog,
+        models: impl Fn() -> Catalog,
     ) -> TestHost {
-        TestHost::try_thinking(directory, clock, models).await.expect("the host starts")
+        TestHost::built(directory, clock, |builder| builder.models(models())).await
     }
 
-    /// The same, where it may be that the directory is still somebody else's.
-    ///
-    /// # Errors
-    /// Why it does not start.
-    pub async fn try_thinking(
-        directory: &std::path::Path,
-        clock: &ManualClock,
-        models: Catalog,
-    ) -> Result<TestHost, BuildError> {
-        let host = Host::builder()
-            .data_dir(directory)
-            .manual_clock(clock)
-            .compiled_cache(compiled_cache(), [7; 32])
-            .models(models)
-            .build()
-            .await?;
-        Ok(TestHost { host, clock: clock.clone() })
-    }
-
-    /// The same with these faults, once the host before has let go of the directory.
+    /// The same with these faults.
     pub async fn faulty(
         directory: &std::path::Path,
         clock: &ManualClock,
         models: impl Fn() -> Catalog,
         faults: Arc<dyn Faults>,
     ) -> TestHost {
+        let change = |builder: HostBuilder| builder.models(models()).faults(Arc::clone(&faults));
+        TestHost::built(directory, clock, change).await
+    }
+
+    /// Start a host on a directory, built like this, once the host before has let go of it.
+    pub async fn built(
+        directory: &std::path::Path,
+        clock: &ManualClock,
+        change: impl Fn(HostBuilder) -> HostBuilder,
+    ) -> TestHost {
         loop {
-            let building = Host::builder()
+            let builder = Host::builder()
                 .data_dir(directory)
                 .manual_clock(clock)
-                .compiled_cache(compiled_cache(), [7; 32])
-                .models(models())
-                .faults(Arc::clone(&faults))
-                .build();
-            match building.await {
+                .compiled_cache(compiled_cache(), [7; 32]);
+            match change(builder).build().await {
                 Ok(host) => return TestHost { host, clock: clock.clone() },
                 Err(BuildError::Store(OpenError::Locked { .. })) => {
                     tokio::time::sleep(Duration::from_millis(2)).await;

@@ -261,6 +261,13 @@ impl Hold {
         self.with(|open| open.add(self.id, more));
     }
 
+    /// What this holds.
+    pub(crate) fn amounts(&self) -> Amounts {
+        self.with(|open| {
+            open.holds.get(&self.id).map_or_else(Amounts::default, |held| held.amounts)
+        })
+    }
+
     /// What this can hold more at once.
     pub(crate) fn free(&self) -> AccountLimits {
         self.with(|open| if open.line.is_empty() { open.free() } else { NOTHING })

@@ -14,7 +14,7 @@ use crate::keys::{self, KeyRing};
 use crate::quotas::Quotas;
 use crate::session::registry::Registry;
 use crate::session::services::{Services, SessionOptions};
-use crate::session::{expiry, slept, timekeeper};
+use crate::session::{expiry, left_open, slept, timekeeper};
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
@@ -347,9 +347,10 @@ impl HostBuilder {
             },
         ));
         let registry = Registry::new(services.clone());
-        // Before anybody can ask for anything: these turns come first.
+        // Before anybody can ask for anything: these turns come first, and what they have spent is spent.
         for id in store.open_turns().await.map_err(BuildError::OpenTurns)? {
-            registry.reopen_turn(id);
+            let key = left_open::note(&services, id).await;
+            registry.reopen_turn(id, key);
         }
         let keeping = expiry::keep(services.clone(), options.retention);
         let timekeeper = timekeeper::keep(registry.clone());

@@ -180,8 +180,10 @@ impl Gate {
     fn replay(&mut self, effect: &Effect, answer: &EffectAnswer) {
         let (Effect::Model(ModelCall { forward, .. }), EffectAnswer::Model(answer)) =
             (effect, answer);
-        if let (true, Ok(answer)) = (*forward, answer) {
-            self.forward(&answer.text());
+        match answer {
+            Ok(answer) if *forward => self.forward(&answer.text()),
+            Err(ModelError::Interrupted { partial }) if *forward => self.forward(partial),
+            Ok(_) | Err(_) => {}
         }
         if let Err(ModelError::BudgetExceeded(_)) = answer {
             self.is_short = true;

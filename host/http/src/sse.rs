@@ -267,6 +267,7 @@ impl EventWriter {
             return Ok(());
         }
         (self.attempt, self.seen) = (attempt, 0);
+        let _ = self.joined.take();
         if self.dialect != Dialect::Session {
             return Ok(());
         }

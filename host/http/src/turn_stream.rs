@@ -46,7 +46,7 @@ impl JoinedText {
         }
     }
 
-    fn take(&mut self) -> Option<String> {
+    pub(super) fn take(&mut self) -> Option<String> {
         let text = Some(std::mem::take(&mut self.text)).filter(|text| !text.is_empty())?;
         self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
         Some(text)
@@ -58,6 +58,7 @@ impl EventWriter {
     pub(super) async fn follow(&mut self, output: &TurnOutput) -> Result<(), Gone> {
         let mut place = 0;
         loop {
+            place = output.place_from(place);
             let delta = match output.ready(place) {
                 Some(delta) => Some(delta),
                 None => tokio::select! {
@@ -70,6 +71,9 @@ impl EventWriter {
                 },
             };
             let Some(delta) = delta else { return self.flush().await };
+            if output.place_from(place) > place {
+                continue;
+            }
             self.enter(output.attempt()).await?;
             self.delta(delta).await?;
             place += 1;

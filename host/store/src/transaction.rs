@@ -352,6 +352,12 @@ impl Transaction {
         }
     }
 
+    /// Write nothing, unless no turn of a session is open.
+    #[must_use]
+    pub fn no_open_turn(session: SessionId) -> Transaction {
+        Transaction { expect: vec![Expect::NoOpenTurn(session)], ..Transaction::default() }
+    }
+
     /// Note how often the open turn of a session was begun.
     #[must_use]
     pub fn turn_attempts(session: SessionId, attempts: TurnAttempts) -> Transaction {

@@ -12,7 +12,7 @@ use super::{Event, Events, is_error};
 /// A host whose models are those of this provider. It lives as long as the directory.
 async fn served(provider: &ProviderServer, price: TokenPrice) -> (TestServer, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let models = provider.catalog(price);
+    let models = || provider.catalog(price);
     let test = TestHost::thinking(directory.path(), &ManualClock::new(), models).await;
     (TestServer::of(test, |_| {}).await, directory)
 }

@@ -13,7 +13,7 @@ use super::{ANSWER, PRICE, answers, thinks};
 
 async fn host(provider: &ProviderServer) -> (TestHost, tempfile::TempDir) {
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
-    let test = TestHost::thinking(directory.path(), &clock, provider.catalog(PRICE)).await;
+    let test = TestHost::thinking(directory.path(), &clock, || provider.catalog(PRICE)).await;
     (test, directory)
 }
 

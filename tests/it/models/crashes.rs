@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dormouse::{Bill, EffectOutcome, Provenance};
 use dormouse::{
-    BuildError, FailureCode, ManualClock, Message, OpenError, SendError, SessionHandle,
+    FailureCode, HostBuilder, ManualClock, Message, OnBusy, SendError, SessionHandle, SessionId,
     TurnOutcome, TurnRecord,
 };
 use dormouse_test_guests as guests;
@@ -46,15 +46,7 @@ async fn cut_off(
 
 /// Start a host once the one before has let go of the directory.
 async fn start(directory: &Path, clock: &ManualClock, provider: &ProviderServer) -> TestHost {
-    loop {
-        match TestHost::try_thinking(directory, clock, provider.catalog(PRICE)).await {
-            Ok(test) => return test,
-            Err(BuildError::Store(OpenError::Locked { .. })) => {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
+    TestHost::thinking(directory, clock, || provider.catalog(PRICE)).await
 }
 
 async fn turn_of(session: &SessionHandle, number: u64) -> TurnRecord {
@@ -128,6 +120,117 @@ async fn a_client_that_repeats_its_message_gets_the_one_answer() {
     assert!(reply.replayed);
     let session = test.host.sessions().get(id);
     assert_eq!(session.turns(0, 10).await.unwrap().entries.len(), 1);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_repeated_to_interrupt_does_not_end_its_own_turn() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let provider = waiting_at(2).await;
+    let test = start(directory.path(), &clock, &provider).await;
+    let session = test.session(&guests::THINKS).await;
+    let id = session.id();
+    let message = || Message::from("ask 3 question").idempotency_key("once");
+    cut_off(test, session, message(), &provider, 2).await;
+
+    let test = start(directory.path(), &clock, &provider).await;
+    let session = test.host.sessions().get(id);
+    let again = session.stream(message().on_busy(OnBusy::Interrupt)).await.unwrap();
+    assert!(again.is_replay());
+    eventually("it asks again", async || provider.asked().len() == 3).await;
+    let rejected = session.stream(message().on_busy(OnBusy::Reject)).await.unwrap();
+    assert!(rejected.is_replay());
+    provider.let_go();
+    let reply = again.reply().await.unwrap();
+    assert_eq!(answers(&results(&reply.text())), ["number 1", "number 3", "number 4"]);
+    assert_eq!(rejected.reply().await.unwrap().turn.number, reply.turn.number);
+    assert_eq!(session.turns(0, 10).await.unwrap().entries.len(), 1);
+    test.shut_down().await;
+}
+
+/// A host that has places for so many instances.
+async fn start_with_places(
+    places: u32,
+    directory: &Path,
+    clock: &ManualClock,
+    provider: &ProviderServer,
+) -> TestHost {
+    let change = |builder: HostBuilder| {
+        let builder = builder.models(provider.catalog(PRICE));
+        builder.configure(|options| options.max_residents = places)
+    };
+    TestHost::built(directory, clock, change).await
+}
+
+/// Two sessions whose turns were cut off, each in its second call.
+async fn two_cut_off(
+    directory: &Path,
+    clock: &ManualClock,
+    provider: &ProviderServer,
+) -> [SessionId; 2] {
+    let test = start(directory, clock, provider).await;
+    let [first, second] =
+        [test.session(&guests::THINKS).await, test.session(&guests::THINKS).await];
+    let ids = [first.id(), second.id()];
+    let mut turns = Vec::new();
+    for (asked, session) in [(2, first), (4, second)] {
+        turns.push(tokio::spawn(async move { session.send("ask 2 question").await }));
+        eventually("the provider is asked", async || provider.asked().len() == asked).await;
+    }
+    for turn in turns {
+        turn.abort();
+        let _ = turn.await;
+    }
+    drop(test);
+    ids
+}
+
+/// Answers the first request of each session, and lets each other wait.
+async fn waiting_at_each_second() -> ProviderServer {
+    ProviderServer::start(|asked| match asked.number {
+        0 | 2 => Play::Says(format!("number {}", asked.number + 1)),
+        n => Play::Waits(format!("number {}", n + 1)),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_turn_that_was_cut_off_and_is_ended_before_it_is_woken_pays_for_its_calls() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let provider = waiting_at_each_second().await;
+    let [first, second] = two_cut_off(directory.path(), &clock, &provider).await;
+    let test = start_with_places(1, directory.path(), &clock, &provider).await;
+    eventually("one of them runs", async || provider.asked().len() == 5).await;
+    let session = test.host.sessions().get(second);
+    session.terminate("enough").await.unwrap();
+    let turn = turn_of(&session, 1).await;
+    let bills: Vec<Bill> = turn.effects.iter().map(|line| line.bill).collect();
+    assert_eq!(bills, [Bill::Exact, Bill::Unknown]);
+    let cost = turn.effects.iter().fold(dormouse::NanoUsd(0), |sum, line| sum + line.cost);
+    assert!(session.info().await.unwrap().session.usage.cost >= cost && cost > ANSWER);
+    provider.let_go();
+    turn_of(&test.host.sessions().get(first), 1).await;
+    assert!(test.host.store().check().await.unwrap().findings.is_empty());
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn orderly_ends_of_hosts_count_for_no_attempt_of_a_turn_that_waits_to_be_woken() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let provider = waiting_at(2).await;
+    let test = start(directory.path(), &clock, &provider).await;
+    let session = test.session(&guests::THINKS).await;
+    let id = session.id();
+    cut_off(test, session, "ask 2 question", &provider, 2).await;
+    for _ in 0..4 {
+        let test = start_with_places(0, directory.path(), &clock, &provider).await;
+        test.host.settle().await;
+        test.shut_down().await;
+    }
+    provider.let_go();
+    let test = start(directory.path(), &clock, &provider).await;
+    let turn = turn_of(&test.host.sessions().get(id), 1).await;
+    assert_eq!(answers(&results(&content(&turn))), ["number 1", "number 3"]);
     test.shut_down().await;
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use dormouse::{
     Bill, CallFault, CommitAttempt, CommitFault, CommitKind, EffectFailure, EffectOutcome, Faults,
-    ManualClock, Timestamp,
+    ManualClock, Message, Timestamp,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::test_host::eventually;
 use dormouse_tests::{ProviderServer, TestHost};
 
-use super::{PRICE, answers, thinks};
+use super::{PRICE, answers, results, thinks};
 
 async fn host(provider: &ProviderServer, faults: impl Faults) -> (TestHost, tempfile::TempDir) {
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
@@ -21,13 +21,15 @@ async fn host(provider: &ProviderServer, faults: impl Faults) -> (TestHost, temp
     (test, directory)
 }
 
-/// The first commit of this kind finds the disk full.
+/// The first commits of this kind find the disk full, so many.
 struct Full(CommitKind, AtomicUsize);
 
 impl Faults for Full {
     fn commit(&self, commit: CommitAttempt) -> Option<CommitFault> {
-        let is_first = commit.kind == self.0 && self.1.fetch_add(1, Ordering::SeqCst) == 0;
-        is_first.then_some(CommitFault::Full)
+        let left = |left: usize| left.checked_sub(1);
+        let is_full = commit.kind == self.0
+            && self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok();
+        is_full.then_some(CommitFault::Full)
     }
 }
 
@@ -35,13 +37,50 @@ impl Faults for Full {
 async fn a_call_that_cannot_be_noted_is_not_made() {
     let provider = ProviderServer::counting().await;
     let (test, _directory) =
-        host(&provider, Full(CommitKind::EffectBegun, AtomicUsize::new(0))).await;
+        host(&provider, Full(CommitKind::EffectBegun, AtomicUsize::new(1))).await;
     let session = test.session(&guests::THINKS).await;
     let told = session.send("ask 1 question").await.unwrap_err();
     assert!(provider.asked().is_empty(), "{told}");
     let turns = session.turns(0, 10).await.unwrap().entries;
     assert!(turns.iter().all(|turn| turn.effects.is_empty()), "nothing is billed: {turns:?}");
     assert_eq!(answers(&thinks(&session, "ask 1 question").await), ["number 1"]);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_turn_whose_end_finds_no_room_on_the_disk_stays_open_until_it_does() {
+    let provider = ProviderServer::counting().await;
+    let (test, _directory) = host(&provider, Full(CommitKind::Turn, AtomicUsize::new(2))).await;
+    let session = test.session(&guests::THINKS).await;
+    let message = || Message::from("ask 2 question").idempotency_key("once");
+    let told = session.send(message()).await.unwrap_err();
+    assert_eq!(told.code(), "disk_full");
+    // No other message begins a turn as long as it cannot be ended.
+    let told = session.send("ask 1 other").await.unwrap_err();
+    assert_eq!(told.code(), "disk_full");
+    assert_eq!(provider.asked().len(), 2);
+
+    let reply = session.send(message()).await.unwrap();
+    assert_eq!(answers(&results(&reply.text())), ["number 1", "number 2"]);
+    assert_eq!(answers(&thinks(&session, "ask 1 other").await), ["number 3"]);
+    let turns = session.turns(0, 10).await.unwrap().entries;
+    assert_eq!(turns.iter().map(|turn| turn.effects.len()).collect::<Vec<_>>(), [2, 1]);
+    let usage = session.info().await.unwrap().session.usage;
+    assert_eq!((usage.turns, usage.calls), (2, 3));
+    assert!(test.host.store().check().await.unwrap().findings.is_empty());
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_stays_open_is_ended_without_anybody_asking() {
+    let provider = ProviderServer::counting().await;
+    let (test, _directory) = host(&provider, Full(CommitKind::Turn, AtomicUsize::new(1))).await;
+    let session = test.session(&guests::THINKS).await;
+    let told = session.send("ask 1 question").await.unwrap_err();
+    assert_eq!(told.code(), "disk_full");
+    eventually("it is over", async || session.turn(1).await.unwrap().is_some()).await;
+    assert_eq!(session.turn(1).await.unwrap().unwrap().effects.len(), 1);
+    assert_eq!(provider.asked().len(), 1);
     test.shut_down().await;
 }
 

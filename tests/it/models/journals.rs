@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse::{
-    Bill, Digest, FailureCode, HostOptions, ManualClock, Message, OpenError, SessionId, Store,
-    TurnOutcome, TurnRecord,
+    Bill, Digest, FailureCode, HostOptions, ManualClock, Message, OpenError, SessionHandle,
+    SessionId, Store, TurnOutcome, TurnRecord,
 };
 use dormouse_store::embedded::Embedded;
 use dormouse_store::{Bound, Transaction};
@@ -19,7 +19,41 @@ use dormouse_tests::{ProviderServer, TestHost};
 
 use super::{PRICE, answers, results};
 
-const SCRIPT: &str = "clock\nask 1 one\nrandom\nask 3 question\nspin 1000";
+const SCRIPT: &str = "forward\nclock\nask 1 one\nrandom\nask 3 question\nspin 1000";
+
+/// Start a host that can be cut off.
+async fn start(
+    directory: &Path,
+    clock: &ManualClock,
+    provider: &ProviderServer,
+) -> (TestHost, Arc<CutOff>) {
+    let faults = Arc::new(CutOff::default());
+    let models = || provider.catalog(PRICE);
+    (TestHost::faulty(directory, clock, models, faults.clone()).await, faults)
+}
+
+/// Begin the turn, and end its host in the third call.
+async fn cut_off(test: TestHost, session: SessionHandle, faults: &CutOff) {
+    faults.arm(Cut::InCall(2));
+    let turn = tokio::spawn(async move { session.send(Message::from(SCRIPT)).await });
+    eventually("the host is cut off", async || faults.is_reached()).await;
+    turn.abort();
+    let _ = turn.await;
+    drop(test);
+}
+
+/// The store that a host has left, once it has let go of it.
+async fn open(directory: &Path) -> Arc<dyn Store> {
+    loop {
+        let directory = directory.to_owned();
+        let open = move || Embedded::open(&directory, HostOptions::default().store_options());
+        match tokio::task::spawn_blocking(open).await.unwrap() {
+            Ok(store) => return Arc::new(store),
+            Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(2)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
 
 /// Cut a turn off in its third call, and change what its journal has of each effect before it is run again: by the
 /// place of the effect, the fuel that its guest had used, and the digest of what it asked. Answers with what the
@@ -29,23 +63,13 @@ async fn changed(
     change: impl Fn(u32, &mut u64, &mut Digest),
 ) -> TurnRecord {
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
-    let start = async || {
-        let faults = Arc::new(CutOff::default());
-        let models = || provider.catalog(PRICE);
-        (TestHost::faulty(directory.path(), &clock, models, faults.clone()).await, faults)
-    };
-    let (test, faults) = start().await;
+    let (test, faults) = start(directory.path(), &clock, provider).await;
     let session = test.session(&guests::THINKS).await;
     let id = session.id();
-    faults.arm(Cut::InCall(2));
-    let turn = tokio::spawn(async move { session.send(Message::from(SCRIPT)).await });
-    eventually("the host is cut off", async || faults.is_reached()).await;
-    turn.abort();
-    let _ = turn.await;
-    drop(test);
+    cut_off(test, session, &faults).await;
     rewrite(directory.path(), id, change).await;
 
-    let (test, _) = start().await;
+    let (test, _) = start(directory.path(), &clock, provider).await;
     let session = test.host.sessions().get(id);
     eventually("the turn is over", async || session.turn(1).await.unwrap().is_some()).await;
     let turn = session.turn(1).await.unwrap().unwrap();
@@ -56,16 +80,7 @@ async fn changed(
 
 /// Change each entry of the journal of a session, while no host has the store.
 async fn rewrite(directory: &Path, id: SessionId, change: impl Fn(u32, &mut u64, &mut Digest)) {
-    let store = loop {
-        let directory = directory.to_owned();
-        let open = move || Embedded::open(&directory, HostOptions::default().store_options());
-        match tokio::task::spawn_blocking(open).await.unwrap() {
-            Ok(store) => break store,
-            Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(2)).await,
-            Err(error) => panic!("{error}"),
-        }
-    };
-    let store: Arc<dyn Store> = Arc::new(store);
+    let store = open(directory).await;
     let journal = store.journal(id, 0, Bound::entries(100)).await.unwrap().entries;
     assert_eq!(journal.len(), 3, "{journal:?}");
     for mut entry in journal {
@@ -73,6 +88,36 @@ async fn rewrite(directory: &Path, id: SessionId, change: impl Fn(u32, &mut u64,
         store.commit(Transaction::journal(id, entry)).await.unwrap();
     }
     store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_journal_that_is_damaged_fails_its_turn_and_what_can_be_read_of_it_is_billed() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let provider = provider().await;
+    let (test, faults) = start(directory.path(), &clock, &provider).await;
+    let session = test.session(&guests::THINKS).await;
+    let id = session.id();
+    cut_off(test, session, &faults).await;
+    let store = open(directory.path()).await;
+    // One is missing before it.
+    let mut entry = store.journal(id, 0, Bound::entries(100)).await.unwrap().entries.remove(2);
+    entry.seq = 5;
+    store.commit(Transaction::journal(id, entry)).await.unwrap();
+    store.close().await.unwrap();
+
+    let (test, _) = start(directory.path(), &clock, &provider).await;
+    let session = test.host.sessions().get(id);
+    eventually("the turn is over", async || session.turn(1).await.unwrap().is_some()).await;
+    let turn = session.turn(1).await.unwrap().unwrap();
+    let TurnOutcome::Failed(failure) = &turn.outcome else { panic!("{turn:?}") };
+    assert_eq!(failure.code, FailureCode::ReplayUnavailable);
+    assert!(failure.message.contains("damaged"), "{}", failure.message);
+    let reply = session.send("ask 1 question").await.unwrap();
+    assert_eq!(
+        (reply.turn.number, answers(&results(&reply.text()))),
+        (2, vec!["the same".to_owned()])
+    );
+    test.shut_down().await;
 }
 
 async fn provider() -> ProviderServer {

@@ -15,7 +15,7 @@ use super::{ANSWER, PRICE, answers, thinks};
 
 async fn host(provider: &ProviderServer, price: TokenPrice) -> (TestHost, tempfile::TempDir) {
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
-    let test = TestHost::thinking(directory.path(), &clock, provider.catalog(price)).await;
+    let test = TestHost::thinking(directory.path(), &clock, || provider.catalog(price)).await;
     (test, directory)
 }
 
@@ -93,14 +93,16 @@ async fn an_answer_that_breaks_off_after_it_was_streamed_is_not_asked_for_again(
 async fn a_model_of_which_nobody_knows_the_price_is_not_for_sessions_with_a_budget() {
     let provider = ProviderServer::counting().await;
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
-    let openai = dormouse::model::OpenAi::new("loopback", &provider.url, None).unwrap();
-    let entry = dormouse::model::Entry {
-        provider: std::sync::Arc::new(openai),
-        models: vec![dormouse::model::ModelPattern::new("*")],
-        prices: Vec::new(),
-        max_calls: 8,
+    let catalog = || {
+        let openai = dormouse::model::OpenAi::new("loopback", &provider.url, None).unwrap();
+        let entry = dormouse::model::Entry {
+            provider: std::sync::Arc::new(openai),
+            models: vec![dormouse::model::ModelPattern::new("*")],
+            prices: Vec::new(),
+            max_calls: 8,
+        };
+        dormouse::model::Catalog::new(vec![entry])
     };
-    let catalog = dormouse::model::Catalog::new(vec![entry]);
     let test = TestHost::thinking(directory.path(), &clock, catalog).await;
     let script = "ignore-errors\nmodel strange-model\nask 1 question";
     let with_budget =

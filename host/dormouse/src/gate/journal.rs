@@ -109,7 +109,34 @@ impl TurnJournal {
         session: SessionId,
         turn_attempt: u32,
     ) -> Result<TurnJournal, StoreError> {
-        let mut journal = TurnJournal {
+        let mut journal = TurnJournal::noted(store, session, turn_attempt);
+        journal.read_ahead().await?;
+        Ok(journal)
+    }
+
+    /// Of a turn that is not run again: all of it that can be read, for the bill. What is damaged the store has set
+    /// aside.
+    ///
+    /// # Errors
+    /// The journal cannot be read, and is not damaged.
+    pub(crate) async fn remains(
+        store: Arc<dyn Store>,
+        session: SessionId,
+        turn_attempt: u32,
+    ) -> Result<TurnJournal, StoreError> {
+        let mut journal = TurnJournal::noted(store, session, turn_attempt);
+        match journal.read_all().await {
+            Err(StoreError::Damaged(what)) => {
+                tracing::error!(%session, what, "a journal is damaged: what it says of calls is not billed");
+                journal.read_to = None;
+            }
+            read => read?,
+        }
+        Ok(journal)
+    }
+
+    fn noted(store: Arc<dyn Store>, session: SessionId, turn_attempt: u32) -> TurnJournal {
+        TurnJournal {
             store,
             session,
             opening: None,
@@ -122,9 +149,7 @@ impl TurnJournal {
             lines: Vec::new(),
             under_way: None,
             fuel_correction: 0,
-        };
-        journal.read_ahead().await?;
-        Ok(journal)
+        }
     }
 
     /// Whether anything is noted, or may be: a commit that nobody has waited for to its end may have been made.
@@ -326,9 +351,16 @@ impl TurnJournal {
             transaction = opened.and(first).and(transaction);
         }
         self.is_open = true;
-        self.store.commit(transaction).await.map_err(host)?;
-        self.opening = None;
-        Ok(())
+        let committed = self.store.commit(transaction).await;
+        match &committed {
+            Ok(()) => self.opening = None,
+            // It was the first, and nothing was written.
+            Err(error) if self.opening.is_some() && !matches!(error, StoreError::Unknown(_)) => {
+                self.is_open = false;
+            }
+            Err(_) => {}
+        }
+        committed.map_err(host)
     }
 
     async fn read_ahead(&mut self) -> Result<(), StoreError> {

@@ -56,6 +56,12 @@ impl Purse {
         Purse { price, fuel, own, shared, calls: NanoUsd(0) }
     }
 
+    /// So much more is held of each account than for the fuel.
+    pub(crate) fn holding(mut self, more: NanoUsd) -> Purse {
+        self.shared.iter_mut().for_each(|shared| shared.held += more);
+        self
+    }
+
     /// An attempt begins that may use so much fuel, and whose instance has cost this to start.
     pub(crate) fn begin(&mut self, fuel: u64, start: NanoUsd) {
         (self.fuel, self.calls) = (fuel, start);

@@ -183,6 +183,7 @@ impl TurnStream {
     pub fn deltas(&self) -> impl Stream<Item = Delta> + Send + 'static {
         let output = self.output.clone();
         futures::stream::unfold((output, 0), |(output, place)| async move {
+            let place = output.place_from(place);
             let delta = output.get(place).await?;
             Some((delta, (output, place + 1)))
         })

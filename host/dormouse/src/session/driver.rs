@@ -60,7 +60,8 @@ pub(super) async fn drive(
                 driver.release_head();
             }
             NextWork::OpenTurn => {
-                driver.open_turn().await;
+                // It is told, and tried again later.
+                let _ = driver.open_turn().await;
                 driver.release_head();
             }
         }

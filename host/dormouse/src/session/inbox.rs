@@ -133,6 +133,13 @@ enum Turn {
     Running(u64),
 }
 
+/// A turn that is to be run again.
+#[derive(Debug)]
+struct OpenTurn<T> {
+    /// The key of its message.
+    key: Option<Arc<MessageKey<T>>>,
+}
+
 /// Messages, and commands with the channel `R` of their answer, that wait for one session.
 #[derive(Debug)]
 pub(crate) struct Inbox<M, T, R> {
@@ -141,7 +148,7 @@ pub(crate) struct Inbox<M, T, R> {
     max_messages: usize,
     running: Option<Turn>,
     /// A turn is to be run again, before anything else.
-    has_open_turn: bool,
+    open_turn: Option<OpenTurn<T>>,
     /// The key of the message whose turn is in progress.
     running_key: Option<Arc<MessageKey<T>>>,
     interrupt: Interrupt,
@@ -155,15 +162,16 @@ impl<M, T, R> Inbox<M, T, R> {
             commands: VecDeque::new(),
             max_messages,
             running: None,
-            has_open_turn: false,
+            open_turn: None,
             running_key: None,
             interrupt: Interrupt::None,
         }
     }
 
-    /// A turn of the session was cut off by the end of a host: it is run again before anything else is done.
-    pub(crate) fn reopen_turn(&mut self) {
-        self.has_open_turn = true;
+    /// A turn of the session is open that nobody runs: it is run again before anything else is done. A message with
+    /// its key follows it.
+    pub(crate) fn reopen_turn(&mut self, key: Option<Arc<MessageKey<T>>>) {
+        self.open_turn = Some(OpenTurn { key });
     }
 
     /// Add a message: behind all others, or before them where it interrupts. One whose key is known follows
@@ -208,7 +216,8 @@ impl<M, T, R> Inbox<M, T, R> {
     /// The message with this key that waits or is being answered.
     fn same_key(&self, key: &IdempotencyKey) -> Option<Arc<MessageKey<T>>> {
         let waiting = self.messages.iter().filter_map(|(_, key)| key.as_ref());
-        let mut known = self.running_key.iter().chain(waiting);
+        let open = self.open_turn.iter().filter_map(|open| open.key.as_ref());
+        let mut known = self.running_key.iter().chain(open).chain(waiting);
         known.find(|known| known.key == *key).cloned()
     }
 
@@ -237,7 +246,8 @@ impl<M, T, R> Inbox<M, T, R> {
     /// Take what comes next. A message begins a turn, until [`Inbox::turn_over`].
     pub(crate) fn next(&mut self) -> Option<NextWork<M, R>> {
         self.turn_over();
-        if std::mem::take(&mut self.has_open_turn) {
+        if let Some(OpenTurn { key }) = self.open_turn.take() {
+            self.running_key = key;
             self.running = Some(Turn::Taken);
             return Some(NextWork::OpenTurn);
         }
@@ -282,6 +292,11 @@ impl<M, T, R> Inbox<M, T, R> {
     /// What happens to the turn that is in progress, by what has come until now.
     pub(crate) fn interrupt(&self) -> Interrupt {
         self.interrupt
+    }
+
+    /// The key of the message whose turn is in progress.
+    pub(crate) fn running_key(&self) -> Option<&Arc<MessageKey<T>>> {
+        self.running_key.as_ref()
     }
 
     /// The number of the turn that runs.

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -22,9 +23,10 @@ use super::idempotency::KeysInUse;
 use super::inbox::{
     Accepted, CommandDenied, Inbox, Interrupt, MessageDenied, MessageKey, NextWork, Sent, Terms,
 };
+use super::left_open::{self, HeldOpen};
 use super::request::{
-    AnswerSource, Command, CommandError, CommandReply, CommandResult, FollowedTurn, MAX_WEIGHT,
-    NewMessage, QueuedMessage, SendError, SessionInfo, Unavailable,
+    AnswerSource, Command, CommandError, CommandReply, CommandResult, FollowedKey, FollowedTurn,
+    MAX_WEIGHT, NewMessage, QueuedMessage, SendError, SessionInfo, Unavailable,
 };
 use super::residents::{Eviction, InstancePermit, Resident, User};
 use super::services::Services;
@@ -33,11 +35,12 @@ use crate::turn::output::{OutputGuard, TurnOutput};
 use dormouse_base::memory::pool::{ChargeRefused, Pool};
 use dormouse_base::shares::Callers;
 use dormouse_domain::access::Access;
+use dormouse_domain::agent::Digest;
 use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::Sender;
+use dormouse_domain::turn::{IdempotencyKey, Sender};
 use dormouse_store::StoreError;
 
 const SHARDS: usize = 32;
@@ -143,11 +146,11 @@ impl Registry {
         let key_use = key.as_ref().map(|(key, _)| self.keys.take(key, id)).transpose();
         let key_use = key_use.map_err(SendError::IdempotencyKeyReused)?;
         let (answer, receiver) = oneshot::channel();
-        let output = TurnOutput::charged(self.services.memory.account());
-        let key = key.map(|(key, request)| {
-            let turn = FollowedTurn { output: output.clone(), refusal: OnceLock::new() };
-            Arc::new(MessageKey { key, request, turn })
-        });
+        let key = key.map(|(key, request)| self.message_key(key, request));
+        let output = match &key {
+            Some(key) => key.turn.output.clone(),
+            None => TurnOutput::charged(self.services.memory.account()),
+        };
         let terms = Terms { key: key.clone(), on_busy };
         let mut message = QueuedMessage {
             sender: Sender::User,
@@ -199,13 +202,48 @@ impl Registry {
         Ok((accepted, done))
     }
 
-    /// Have the turn run again that the end of a host has cut off, before anything else is done with the session.
-    pub(crate) fn reopen_turn(self: &Arc<Self>, id: SessionId) {
+    /// Have the turn run again that is open in the store, before anything else is done with the session. Its message
+    /// came with this key.
+    pub(crate) fn reopen_turn(
+        self: &Arc<Self>,
+        id: SessionId,
+        key: Option<(IdempotencyKey, Digest)>,
+    ) {
+        let key = key.map(|(key, request)| self.message_key(key, request));
         // Only a host that shuts down refuses it, and then the turn stays open.
         let _ = self.add(id, None, |inbox| {
-            inbox.reopen_turn();
+            inbox.reopen_turn(key);
             Ok::<(), Infallible>(())
         });
+    }
+
+    /// The same, after this time.
+    pub(crate) fn reopen_turn_in(self: &Arc<Self>, id: SessionId, wait: Duration) {
+        let (registry, clock) = (Arc::downgrade(self), self.services.clock.clone());
+        self.services.sandbox.runtime().spawn(async move {
+            clock.back_off(wait).await;
+            // A host that is gone has left the turn to the next.
+            let Some(registry) = registry.upgrade() else { return };
+            registry.services.left_open.tried(id);
+            let key = left_open::note(&registry.services, id).await;
+            if registry.services.left_open.contains(id) {
+                registry.reopen_turn(id, key);
+            }
+        });
+    }
+
+    /// The key of the message whose turn the driver of this session has begun.
+    pub(crate) fn running_key(&self, id: SessionId) -> Option<Arc<FollowedKey>> {
+        self.shard(id).get(&id).and_then(|entry| entry.inbox.running_key().cloned())
+    }
+
+    fn message_key(&self, key: IdempotencyKey, request: Digest) -> Arc<FollowedKey> {
+        let output = TurnOutput::charged(self.services.memory.account());
+        Arc::new(MessageKey {
+            key,
+            request,
+            turn: FollowedTurn { output, refusal: OnceLock::new() },
+        })
     }
 
     /// Have what is due for a session done.
@@ -454,7 +492,8 @@ impl Drop for Leaving {
             drop(entry);
             self.registry.services.settling.note_change();
             // Its turn may have asked the outside world for something.
-            self.registry.reopen_turn(self.id);
+            self.registry.services.left_open.keep(self.id, HeldOpen::default());
+            self.registry.reopen_turn(self.id, None);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use super::left_open::LeftOpen;
 use super::liveness::Liveness;
 use super::residents::Residents;
 use super::settling::Settling;
@@ -72,6 +73,7 @@ pub(crate) struct Services {
     pub(crate) options: SessionOptions,
     pub(crate) residents: Residents,
     pub(crate) accounts: Arc<Accounts>,
+    pub(crate) left_open: LeftOpen,
     /// Who answers what turns ask of the outside world.
     pub(crate) outside: Arc<Outside>,
     pub(crate) slept: PendingSleepEvents,
@@ -117,6 +119,7 @@ impl Services {
                 connections: Handle::current(),
                 faults: options.faults.clone(),
             }),
+            left_open: LeftOpen::default(),
             store,
             sandbox,
             catalog,

@@ -32,6 +32,8 @@ struct Buffer {
     begun: Option<u64>,
     /// Which attempt at the turn this is the stream of, from 1.
     attempt: u32,
+    /// The place of the first piece of this attempt.
+    start: usize,
     ended: bool,
 }
 
@@ -47,6 +49,9 @@ impl TurnOutput {
     /// The guest is being called, for this attempt at the turn of this number.
     pub(crate) fn begin(&self, turn: u64, attempt: u32) {
         let mut buffer = self.lock();
+        if attempt > buffer.attempt {
+            buffer.start = buffer.deltas.len();
+        }
         (buffer.begun, buffer.attempt) = (Some(turn), attempt);
         drop(buffer);
         self.0.changed.notify_waiters();
@@ -56,6 +61,12 @@ impl TurnOutput {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.lock().attempt
+    }
+
+    /// Where a reader who has come to this place goes on: no piece of an attempt that was given up is of use.
+    #[must_use]
+    pub fn place_from(&self, place: usize) -> usize {
+        place.max(self.lock().start)
     }
 
     /// Append a piece.
@@ -163,6 +174,18 @@ mod tests {
         tokio::task::yield_now().await;
         output.end();
         assert_eq!(begun.await.expect("no panic"), None);
+    }
+
+    #[test]
+    fn readers_of_a_turn_that_is_run_again_go_on_with_its_newest_attempt() {
+        let (output, text) = (TurnOutput::default(), || Delta::Text("one".to_owned()));
+        output.begin(1, 1);
+        output.push(text());
+        output.begin(1, 1);
+        assert_eq!(output.place_from(0), 0, "nothing was given up");
+        output.begin(1, 2);
+        assert_eq!((output.place_from(0), output.place_from(3)), (1, 3));
+        assert_eq!((output.ready(1), output.attempt()), (None, 2));
     }
 
     #[tokio::test]

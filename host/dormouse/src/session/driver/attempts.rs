@@ -44,8 +44,12 @@ impl Driver<'_> {
     /// Whether the turn can be tried again, so that nobody sees that it was tried before: no reader has
     /// anything of it, and the state that it started from is in a snapshot.
     pub(super) fn may_start_again(&self, turn: &RunningTurn) -> bool {
-        let saved = self.memory.session().is_some_and(|session| session.unsaved_turns == 0);
-        saved && !turn.output.has_deltas()
+        self.is_saved() && !turn.output.has_deltas()
+    }
+
+    /// Whether the state that the turn has started from is in a snapshot.
+    pub(super) fn is_saved(&self) -> bool {
+        self.memory.session().is_some_and(|session| session.unsaved_turns == 0)
     }
 
     /// Take back an attempt for which the host had no memory. The next waits for that memory, holds

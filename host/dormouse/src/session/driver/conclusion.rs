@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use super::Driver;
 use super::turns::{GuestBill, RunningTurn};
+use crate::gate::cost_of;
+use crate::gate::journal::TurnJournal;
 use crate::gate::purse::Purse;
 use crate::session::answering::AnsweringModel;
 use crate::session::idempotency;
+use crate::session::left_open::HeldOpen;
 use crate::session::request::{FinishedTurn, SendError};
 use crate::turn::settlement::{self, TurnAnswer, TurnEnd};
 use dormouse_domain::account::{AccountChange, Amounts};
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::state::Status;
-use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{Failure, TurnOutcome, TurnRecord};
 use dormouse_store::{StoreError, Transaction};
 
@@ -27,7 +29,7 @@ impl Driver<'_> {
         duration: Duration,
     ) -> Result<FinishedTurn, SendError> {
         let holds = turn.purse.take().map(Purse::into_holds).unwrap_or_default();
-        let ended = ended(&mut turn, result, bill, duration, self.services.clock.now()).await?;
+        let ended = self.ended(&mut turn, result, bill, duration).await?;
         let RunningTurn { session: before, begun, key, standing, has_journal, .. } = turn;
         let begun = Arc::unwrap_or_clone(begun);
         let rules = self.services.options.rules;
@@ -41,9 +43,11 @@ impl Driver<'_> {
         }
         let (after, turn) = (Arc::clone(&commit.session), Arc::clone(&commit.turn));
         let mut transaction = Transaction::turn(commit);
-        if has_journal {
-            transaction = transaction.and(Transaction::close_turn(self.id));
-        }
+        transaction = transaction.and(match has_journal {
+            true => Transaction::close_turn(self.id),
+            // One that is open has spent what no other turn says.
+            false => Transaction::no_open_turn(self.id),
+        });
         let change =
             AccountChange { spent: spent_between(&before, &after), ..AccountChange::default() };
         if let Some(account) = before.account {
@@ -63,6 +67,13 @@ impl Driver<'_> {
             committed = self.services.store.commit(without_key).await;
         }
         if let Err(error) = committed {
+            if has_journal {
+                // What it has spent is nobody else's until its end is committed.
+                let calls = cost_of(&turn.effects);
+                let amounts = Amounts { money: calls, fuel: 0 };
+                holds.iter().for_each(|hold| hold.keep(amounts));
+                self.services.left_open.keep(self.id, HeldOpen { holds, calls });
+            }
             self.forget();
             return Err(match error {
                 // The same key went to another session at the same time, and that turn was first.
@@ -74,6 +85,9 @@ impl Driver<'_> {
             hold.changed(change);
         }
         drop(holds);
+        if has_journal {
+            self.services.left_open.over(self.id);
+        }
         self.attempts = 0;
         if let Some(guest) = self.memory.guest_mut() {
             guest.instance.stored();
@@ -98,36 +112,45 @@ impl Driver<'_> {
         let model = AnsweringModel::of(&after, &self.services.models);
         told(FinishedTurn { turn, session: after, residency, model, replayed: false })
     }
-}
 
-/// What a turn has come to, with all that it has asked of the outside world.
-async fn ended(
-    turn: &mut RunningTurn,
-    result: Result<TurnAnswer, Failure>,
-    bill: GuestBill,
-    duration: Duration,
-    ended_at: Timestamp,
-) -> Result<TurnEnd, StoreError> {
-    let GuestBill { fuel, start_fuel, log, log_dropped } = bill;
-    let (fuel, effects) = match turn.journal.take() {
-        Some(mut journal) => {
-            journal.read_all().await?;
-            (journal.billed(fuel), journal.into_lines())
-        }
-        None => (fuel, Vec::new()),
-    };
-    Ok(TurnEnd {
-        result,
-        fuel,
-        start_fuel,
-        log,
-        log_dropped,
-        ended_at,
-        duration,
-        effects,
-        attempts: turn.attempt,
-        woken_in: turn.woken_in,
-    })
+    /// What a turn has come to, with all that it has asked of the outside world, also where no attempt has come to it
+    /// again.
+    async fn ended(
+        &mut self,
+        turn: &mut RunningTurn,
+        result: Result<TurnAnswer, Failure>,
+        bill: GuestBill,
+        duration: Duration,
+    ) -> Result<TurnEnd, StoreError> {
+        let GuestBill { fuel, start_fuel, log, log_dropped } = bill;
+        let journal = match turn.journal.take() {
+            Some(mut journal) => {
+                journal.read_all().await?;
+                Some(journal)
+            }
+            None if turn.has_journal => {
+                let store = Arc::clone(&self.services.store);
+                Some(TurnJournal::remains(store, self.id, turn.attempt).await?)
+            }
+            None => None,
+        };
+        let (fuel, effects) = match journal {
+            Some(journal) => (journal.billed(fuel), journal.into_lines()),
+            None => (fuel, Vec::new()),
+        };
+        Ok(TurnEnd {
+            result,
+            fuel,
+            start_fuel,
+            log,
+            log_dropped,
+            ended_at: self.services.clock.now(),
+            duration,
+            effects,
+            attempts: turn.attempt,
+            woken_in: turn.woken_in,
+        })
+    }
 }
 
 /// What a session has spent between two of its records.

@@ -7,13 +7,14 @@ use tracing::Instrument;
 
 use super::Driver;
 use super::turns::{GuestBill, RunningTurn, ToldTurn};
-use crate::gate::journal::TurnJournal;
+use crate::session::left_open;
 use crate::session::request::{FinishedTurn, SendError, Unavailable};
 use crate::turn::output::{OutputGuard, TurnOutput};
 use crate::turn::settlement::StartedTurn;
+use dormouse_domain::id::TurnId;
 use dormouse_domain::journal::{MAX_TURN_ATTEMPTS, OpenTurn, TurnAttempts};
 use dormouse_domain::session::Session;
-use dormouse_domain::turn::{Failure, FailureCode};
+use dormouse_domain::turn::{Failure, FailureCode, Sender};
 use dormouse_store::{Bound, StoreError, Transaction};
 
 /// How long a turn waits that is to be run again, where the host has no room for it.
@@ -22,23 +23,53 @@ const NO_ROOM: Duration = Duration::from_secs(1);
 const PAGE: Bound = Bound { entries: 256, bytes: 1 << 20 };
 
 impl Driver<'_> {
-    /// Run the turn again that is open in the store.
-    pub(super) async fn open_turn(&mut self) {
+    /// Run the turn again that is open in the store, until it is over. Where it cannot be ended now, it is tried
+    /// again later.
+    ///
+    /// # Errors
+    /// It stays open.
+    pub(super) async fn open_turn(&mut self) -> Result<(), SendError> {
         let span = tracing::error_span!("open turn", session = %self.id);
-        let output = TurnOutput::charged(self.services.memory.account());
+        let key = self.registry.running_key(self.id);
+        let output = match &key {
+            Some(key) => key.turn.output.clone(),
+            None => TurnOutput::charged(self.services.memory.account()),
+        };
         let guard = OutputGuard(output.clone());
         let ended = self.finish_open_turn(&output).instrument(span).await;
-        self.registry.note_turn_over(self.id);
-        drop(guard);
-        match ended {
+        let ended = match ended {
             Ok(Some(turn)) => {
                 metrics::counter!("dormouse_turns_resumed_total").increment(1);
                 tracing::info!(session = %self.id, turn = turn.turn.number, "a turn that was cut off is over");
+                Ok(())
             }
-            Ok(None) | Err(SendError::Failed(_)) => {}
+            Ok(None) | Err(SendError::Failed(_)) => Ok(()),
             Err(error) => {
-                tracing::error!(session = %self.id, %error, "a turn that was cut off stays open");
+                self.leave_open(&error).await;
+                if let Some(key) = key {
+                    // Nobody else tells it to those who follow this turn.
+                    let _ = key.turn.refusal.set(error.clone());
+                }
+                Err(error)
             }
+        };
+        self.registry.note_turn_over(self.id);
+        drop(guard);
+        ended
+    }
+
+    /// A turn has ended with this error: where it stays open in the store, it is taken up again later.
+    pub(super) async fn leave_open(&mut self, error: &SendError) {
+        if matches!(error, SendError::Failed(_)) || self.services.liveness.is_closed() {
+            return;
+        }
+        left_open::note(self.services, self.id).await;
+        if !self.services.left_open.contains(self.id) {
+            return;
+        }
+        tracing::error!(session = %self.id, %error, "a turn stays open that has asked the outside world for something");
+        if let Some(wait) = self.services.left_open.next_try(self.id) {
+            self.registry.reopen_turn_in(self.id, wait);
         }
     }
 
@@ -67,39 +98,68 @@ impl Driver<'_> {
         counted: &mut Option<u32>,
     ) -> Result<Option<FinishedTurn>, SendError> {
         let since = self.services.clock.monotonic();
-        let Some((open, attempts)) = self.services.store.open_turn(self.id).await? else {
-            return Ok(None);
+        let (open, attempts, damage) = match self.services.store.open_turn(self.id).await {
+            Ok(Some((open, attempts))) => (Some(open), attempts, None),
+            Ok(None) => {
+                self.services.left_open.over(self.id);
+                return Ok(None);
+            }
+            Err(StoreError::Damaged(what)) => (None, TurnAttempts::default(), Some(what)),
+            Err(error) => return Err(error.into()),
         };
         if let Err(error) = self.load().await {
             return Err(self.refusal(error));
         }
         let session = self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?;
+        let open = open.unwrap_or_else(|| self.unknown_turn(&session));
         if open.number != session.usage.next_turn() {
             // It is recorded: what is left of it says nothing any more.
             self.services.store.commit(Transaction::close_turn(self.id)).await?;
+            self.services.left_open.over(self.id);
             return Ok(None);
         }
         let mut turn = self.reopened(&session, &open, output).await?;
         turn.taken_up = Some(since);
-        let obstacle = obstacle(&session, &open);
-        let failure = match (obstacle, &counted) {
-            (Some(why), _) => Some(replay_unavailable(why)),
-            (None, Some(attempt)) => {
+        let failure = match (damage, obstacle(&session, &open), &counted) {
+            (Some(what), ..) => Some(damaged(&what)),
+            (None, Some(why), _) => Some(replay_unavailable(why)),
+            (None, None, Some(attempt)) => {
                 turn.attempt = *attempt;
                 None
             }
-            (None, None) => (!self.count(&mut turn, attempts).await?).then(crashed),
+            (None, None, None) => match self.count(&mut turn, attempts).await {
+                Ok(may_be_made) => (!may_be_made).then(crashed),
+                Err(StoreError::Damaged(what)) => Some(damaged(&what)),
+                Err(error) => return Err(error.into()),
+            },
         };
         *counted = Some(turn.attempt);
         match failure {
             None => self.run(turn).await.map(Some),
             Some(failure) => {
-                let store = Arc::clone(&self.services.store);
-                turn.journal = Some(TurnJournal::again(store, self.id, attempts.all).await?);
+                turn.attempt = attempts.all.max(1);
                 let concluded =
                     self.conclude(turn, Err(failure), GuestBill::default(), Duration::ZERO);
                 concluded.await.map(Some)
             }
+        }
+    }
+
+    /// What stands for an open turn of which the store can read nothing.
+    fn unknown_turn(&self, session: &Session) -> OpenTurn {
+        OpenTurn {
+            session: session.id,
+            turn: TurnId(self.services.clock.new_id()),
+            number: session.usage.next_turn(),
+            revision: session.revision,
+            agent: session.profile.agent.digest,
+            sender: Sender::User,
+            input: Vec::new(),
+            key: None,
+            started_at: session.last_activity_at,
+            deadline: session.last_activity_at,
+            fuel: 0,
+            monotonic_ns: 0,
         }
     }
 
@@ -190,6 +250,10 @@ fn obstacle(session: &Session, open: &OpenTurn) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+fn damaged(what: &str) -> Failure {
+    replay_unavailable(&format!("what is stored of it is damaged ({what}) and has been set aside"))
 }
 
 fn crashed() -> Failure {

@@ -6,6 +6,7 @@ use super::Driver;
 use crate::accounts::{AccountKey, Hold};
 use crate::gate::purse::Purse;
 use crate::gate::time::EffectTime;
+use crate::session::left_open::HeldOpen;
 use crate::session::request::{CommandError, SendError, Unavailable};
 use crate::turn::admission::{self, Standing, TurnDenied, TurnGrant};
 use dormouse_domain::account::{Account, AccountChange, AccountId, AccountLimits, Amounts};
@@ -163,16 +164,23 @@ impl Driver<'_> {
         now: Timestamp,
     ) -> Result<Admitted, StoreError> {
         let price = self.services.options.rules.price;
+        let HeldOpen { holds: mut held, calls } = self.services.left_open.take(self.id);
+        let needed = Amounts { money: price.cost(fuel) + calls, fuel };
         let mut holds = Vec::new();
         for account in self.services.accounts.of(session) {
-            let hold = self.services.accounts.hold(account).await?;
-            hold.take(Amounts { money: price.cost(fuel), fuel });
+            let place = held.iter().position(|hold| *hold.account() == account);
+            let hold = match place {
+                Some(place) => held.swap_remove(place),
+                None => self.services.accounts.hold(account).await?,
+            };
+            hold.take(needed.minus(hold.amounts()));
             holds.push(hold);
         }
         let standing = standing(session, &holds);
         let own = own_money(session, standing);
         let grant = admission::reopened(session, fuel, now);
-        Ok(Admitted { grant, standing, purse: Purse::new(price, fuel, own, holds) })
+        let purse = Purse::new(price, fuel, own, holds).holding(calls);
+        Ok(Admitted { grant, standing, purse })
     }
 }
 

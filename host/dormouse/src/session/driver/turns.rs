@@ -136,14 +136,8 @@ impl Driver<'_> {
             false => request,
         };
         let turn_span = tracing::debug_span!(parent: &span, "turn", turn = %id);
-        let result = match self.replay(key.as_deref()).await {
-            Ok(None) => {
-                let asked = AskedTurn { begun, key: key.as_deref(), if_revision, is_taken };
-                self.turn(asked, &output.0).instrument(turn_span).instrument(span).await
-            }
-            Ok(Some(replayed)) => replayed,
-            Err(error) => Err(error),
-        };
+        let asked = AskedTurn { begun, key: key.as_deref(), if_revision, is_taken };
+        let result = self.reply(asked, &output.0).instrument(turn_span).instrument(span).await;
         if let (Some(key), Err(error)) = (&key, &result)
             && !matches!(error, SendError::Failed(_))
         {
@@ -156,6 +150,22 @@ impl Driver<'_> {
         drop(output);
         // A client that has gone away does not undo the turn.
         let _ = answer.send(result);
+    }
+
+    /// A message is answered once no turn of the session is open any more, and with the turn that it has led to
+    /// before, if it has.
+    async fn reply(
+        &mut self,
+        asked: AskedTurn<'_>,
+        output: &TurnOutput,
+    ) -> Result<FinishedTurn, SendError> {
+        if self.services.left_open.contains(self.id) {
+            self.open_turn().await?;
+        }
+        match self.replay(asked.key).await? {
+            Some(replayed) => replayed,
+            None => self.turn(asked, output).await,
+        }
     }
 
     /// The turn that a message with this key has led to before: it has ended after the sender of this message
@@ -207,7 +217,11 @@ impl Driver<'_> {
             self.services.take_message(&session).map_err(SendError::RateLimited)?;
         }
         let key = key.map(|key| (key.key.clone(), key.request));
-        self.run(RunningTurn::new(session, begun, key, admitted, output.clone())).await
+        let ended = self.run(RunningTurn::new(session, begun, key, admitted, output.clone())).await;
+        if let Err(error) = &ended {
+            self.leave_open(error).await;
+        }
+        ended
     }
 
     /// Run a turn that was admitted, and commit what comes of it.
@@ -237,8 +251,9 @@ impl Driver<'_> {
                     self.start_again(&turn.session, attempt, needed);
                     attempt += 1;
                 }
+                // Readers of its stream are told that it begins anew.
                 None if called.has_diverged
-                    && self.may_start_again(&turn)
+                    && self.is_saved()
                     && self.count_attempt(&mut turn).await? =>
                 {
                     self.drop_guest();
@@ -246,7 +261,8 @@ impl Driver<'_> {
                 Some(_) | None => break outcome,
             }
         };
-        if turn.is_left && turn.has_journal {
+        let is_shut = matches!(outcome, AttemptOutcome::NeverBegun(WakeError::ShuttingDown));
+        if (turn.is_left || is_shut) && turn.has_journal {
             // A host that is started again goes on with it, and an orderly end counts for nothing.
             self.uncount().await?;
             self.forget();

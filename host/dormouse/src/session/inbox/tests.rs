@@ -330,7 +330,7 @@ fn what_interrupts_is_next_and_what_waits_keeps_its_order() {
 #[test]
 fn a_turn_that_was_cut_off_comes_before_all_commands_and_messages_and_they_may_end_it() {
     let mut inbox: Inbox<u8, (), ()> = Inbox::new(2);
-    inbox.reopen_turn();
+    inbox.reopen_turn(None);
     inbox.try_send(1, plain()).expect("there is room");
     inbox.try_command(Command::Delete, ()).expect("there is room");
     assert_eq!(inbox.next(), Some(NextWork::OpenTurn));

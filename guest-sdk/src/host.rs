@@ -9,7 +9,7 @@ pub(crate) use component::Backend;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::testing::Backend;
 
-use crate::{log::Log, model::Models, output::Output, session::Session};
+use crate::{log::Log, model::Models, output::Output, session::Session, timers::Timers};
 
 /// The host of an agent, as one turn sees it.
 ///
@@ -43,6 +43,11 @@ impl Host {
     /// Asks language models.
     pub fn model(&self) -> Models<'_> {
         Models::new(self)
+    }
+
+    /// Wakes the agent later.
+    pub fn timers(&self) -> Timers<'_> {
+        Timers::new(self)
     }
 
     /// Writes to the log of the session.

@@ -2,7 +2,7 @@
 //!
 //! An agent is a type that implements [`Agent`] and is named once by [`export_agent!`]. The modules
 //! mirror the contract in `wit/` file for file: [`handler`] is what an agent does, [`state`] what it
-//! keeps, and [`session`], [`output`], [`log`] and [`model`] are what it may ask of its host through [`Host`].
+//! keeps, and [`session`], [`output`], [`log`], [`model`] and [`timers`] are what it may ask of its host through [`Host`].
 //!
 //! The raw bindings are private. They exist only in a component; built for any other target, an
 //! agent runs against `testing::MockHost`, which makes unit tests ordinary tests.
@@ -25,6 +25,7 @@ pub mod session;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod timers;
 
 #[cfg(target_arch = "wasm32")]
 mod bindings;

@@ -5,6 +5,7 @@
 //! test keeps what a failed turn did to it.
 
 mod mock_host;
+mod timers;
 mod world;
 
 pub use mock_host::MockHost;

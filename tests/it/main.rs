@@ -30,6 +30,7 @@ mod scripting;
 mod settling;
 mod streaming;
 mod tidy;
+mod timers;
 mod transparency;
 mod upgrades;
 mod waiting;

@@ -196,6 +196,7 @@ impl World {
             last_failure: None,
             state_bytes: None,
             state_removed_at: None,
+            timers: dormouse::Timers::default(),
             residence: Residence::default(),
         }
     }

@@ -9,6 +9,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::timers::NOW;
 use super::world::{Backend, Event, LogLine, World};
 use crate::{
     Agent, Host,
@@ -70,6 +71,8 @@ impl MockHost {
             uncounted: 0,
             context: Value::Object(serde_json::Map::new()),
             checkpoint: None,
+            now: NOW,
+            timers: BTreeMap::new(),
             output_limit: 1 << 20,
             output_used: 0,
             text: String::new(),

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, VecDeque},
     rc::Rc,
+    time::SystemTime,
 };
 
 use serde_json::Value;
@@ -13,6 +14,7 @@ use crate::{
     model::{self, Answer, Request},
     output,
     session::{CheckpointError, Limits, Pattern, Usage},
+    timers::Timer,
 };
 
 /// The most bytes of a checkpoint, as each host has it.
@@ -49,6 +51,8 @@ pub(super) struct World {
     pub(super) uncounted: u64,
     pub(super) context: Value,
     pub(super) checkpoint: Option<Value>,
+    pub(super) now: SystemTime,
+    pub(super) timers: BTreeMap<String, Timer>,
     pub(super) output_limit: u64,
     pub(super) output_used: u64,
     pub(super) text: String,

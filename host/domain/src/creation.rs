@@ -21,6 +21,7 @@ use crate::agent::{AgentRef, AgentSelector, InvalidName};
 use crate::code;
 use crate::event::{Event, EventBody};
 use crate::time::Timestamp;
+use crate::timer::Timers;
 
 use super::id::{Principal, SessionId};
 use super::limits::{NanoUsd, Usage};
@@ -297,6 +298,7 @@ fn begin(
         last_failure: None,
         state_bytes: None,
         state_removed_at: None,
+        timers: Timers::default(),
         residence: Residence::default(),
     };
     session.start_from(head);

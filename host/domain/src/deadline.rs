@@ -27,6 +27,8 @@ pub enum Due {
         /// When the limit is reached.
         end: Timestamp,
     },
+    /// A timer sends its agent a turn.
+    Timer,
     /// The state is removed, and the record stays.
     StateRemoval,
     /// The session is removed.
@@ -38,7 +40,7 @@ impl Due {
     #[must_use]
     pub fn removes(&self) -> bool {
         match self {
-            Due::Move(_) | Due::IdleWarning { .. } => false,
+            Due::Move(_) | Due::IdleWarning { .. } | Due::Timer => false,
             Due::StateRemoval | Due::Removal => true,
         }
     }
@@ -57,13 +59,14 @@ fn all(session: &Session) -> impl Iterator<Item = (Timestamp, Due)> {
         .map(|(end, _)| (end, Due::Move(Move::Terminate(Cause::LifetimeExceeded.into()))));
     let all = match session.state {
         State::Initializing | State::Active | State::Idle => {
-            [lifetime, idle_warning(session), idle_end(session), state_removal(session)]
+            let timer = session.timers.next().map(|at| (at, Due::Timer));
+            [lifetime, timer, idle_warning(session), idle_end(session), state_removal(session)]
         }
-        State::Paused(_) => [lifetime, state_removal(session), None, None],
-        State::Stopping(_) => [lifetime, None, None, None],
-        State::Error(_) => [lifetime, removal(session), state_removal(session), None],
+        State::Paused(_) => [lifetime, state_removal(session), None, None, None],
+        State::Stopping(_) => [lifetime, None, None, None, None],
+        State::Error(_) => [lifetime, removal(session), state_removal(session), None, None],
         State::Completed | State::Terminated(_) => {
-            [removal(session), state_removal(session), None, None]
+            [removal(session), state_removal(session), None, None, None]
         }
     };
     all.into_iter().flatten()
@@ -138,6 +141,9 @@ fn state_removal(session: &Session) -> Option<(Timestamp, Due)> {
         session.ended_at.map_or(session.last_activity_at, |at| at.max(session.last_activity_at));
     let end = used.after(kept);
     let end = idle_deadline(session).map_or(end, |idle| idle.max(end));
+    // Nor while its agent wants to be woken.
+    let wakes = !session.state.status().is_final() && session.state.status() != Status::Error;
+    let end = session.timers.next().filter(|_| wakes).map_or(end, |timer| timer.max(end));
     Some((rounded_up(end, kept), Due::StateRemoval))
 }
 
@@ -250,6 +256,17 @@ mod tests {
         assert_eq!(next(&session), Some((minutes(300), Due::Move(Move::Rest))));
         session.state = State::Idle;
         assert_eq!(next(&session), Some((minutes(100), Due::StateRemoval)), "it is reached");
+    }
+
+    #[test]
+    fn the_state_is_kept_for_the_timers_of_a_session_that_is_open() {
+        let mut session = remembering();
+        session.timers = crate::timer::Timers::due_at(Some(minutes(500)));
+        assert_eq!(next(&session), Some((minutes(500), Due::Timer)));
+        session.state = State::Paused(crate::state::Resumable::Idle);
+        assert_eq!(next(&session), Some((minutes(500), Due::StateRemoval)), "they wait");
+        session.state = State::Completed;
+        assert_eq!(next(&session), Some((minutes(100), Due::StateRemoval)));
     }
 
     #[test]

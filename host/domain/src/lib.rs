@@ -32,6 +32,7 @@ pub mod spelling;
 pub mod state;
 pub mod template;
 pub mod time;
+pub mod timer;
 pub mod trace;
 pub mod transition;
 pub mod turn;

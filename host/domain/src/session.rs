@@ -11,6 +11,7 @@ use super::state::State;
 use crate::account::AccountId;
 use crate::agent::AgentRef;
 use crate::time::Timestamp;
+use crate::timer::Timers;
 use crate::turn::FailureCode;
 
 /// A JSON object.
@@ -71,6 +72,8 @@ pub struct Session {
     /// When its state was removed because nobody had used it for as long as it is kept. `None`: it was not,
     /// or the session has begun anew since then.
     pub state_removed_at: Option<Timestamp>,
+    /// When its agent wants to be woken.
+    pub timers: Timers,
     /// When it had an instance in memory.
     pub residence: Residence,
 }

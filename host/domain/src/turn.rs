@@ -118,6 +118,8 @@ pub struct IdempotencyRecord {
 pub enum Sender {
     /// A client of the API, or the program that embeds the host.
     User,
+    /// The timer of the session that has this name.
+    Timer(String),
 }
 
 /// One turn of a session, as it is kept: answered or failed.

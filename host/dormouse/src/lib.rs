@@ -60,6 +60,7 @@ pub use dormouse_domain::snapshot::{
 pub use dormouse_domain::state::{Cause, InvalidTransition, Reason, Resumable, State, Status};
 pub use dormouse_domain::template::{Template, TemplateSummary};
 pub use dormouse_domain::time::Timestamp;
+pub use dormouse_domain::timer::{Schedule, Timer, TimerError, Timers, When};
 pub use dormouse_domain::trace::{Span, SpanKind, Trace};
 pub use dormouse_domain::turn::{
     Delta, Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, StartupCost,

@@ -49,6 +49,7 @@ mod snapshots;
 mod sse;
 mod statistics;
 mod templates;
+mod timers;
 mod turn_stream;
 mod usage;
 

@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::{
     Api, agents, answers, cleanup, compression, cors, docs, facade, frame, guard, health, history,
     intake, keys, lifecycle, messages, operations as of, patch, sessions, snapshots, statistics,
-    templates, usage,
+    templates, timers, usage,
 };
 pub(super) use table::Description;
 pub use table::Route;
@@ -139,6 +139,7 @@ fn large() -> Routes {
         .route("/sessions/{id}/turns/{turn}", get(history::turn, of::history::turn))
         .route("/sessions/{id}/turns/{turn}/trace", get(usage::trace, of::history::trace))
         .route("/sessions/{id}/usage", get(usage::usage, of::history::usage))
+        .route("/sessions/{id}/timers", get(timers::timers, of::history::timers))
         .route("/sessions/{id}/events", get(history::session_events, of::history::session_events))
         .route("/templates", get(templates::list, of::templates::list))
         .route("/keys", get(keys::list, of::keys::list))

@@ -20,6 +20,7 @@ use dormouse_base::memory::Account;
 use dormouse_domain::effect::Effect;
 use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::{Delta, Part};
 
 /// Resources that a guest may hold at a time. Rust programs need about ten.
@@ -77,6 +78,21 @@ impl CallContext {
     /// Replace the checkpoint of the session.
     pub(super) fn set_checkpoint(&mut self, checkpoint: JsonObject) {
         self.world.set_checkpoint(checkpoint);
+    }
+
+    /// The timers of the session.
+    pub(super) fn timers(&self) -> &Timers {
+        self.world.timers()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn timers_mut(&mut self) -> &mut Timers {
+        self.world.timers_mut()
+    }
+
+    /// What the wall clock of the guest says.
+    pub(super) fn now(&mut self) -> Timestamp {
+        self.world.now()
     }
 
     /// Ask the outside world for something.

@@ -28,8 +28,9 @@ pub(super) async fn run(
     let turn = handler::Turn {
         id: &id,
         number,
-        sender: match sender {
+        sender: match &sender {
             Sender::User => handler::Sender::User,
+            Sender::Timer(name) => handler::Sender::Timer(name),
         },
         content: &parts,
         deadline: u64::try_from(deadline.0).unwrap_or(0),

@@ -20,6 +20,7 @@ use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{Limits, Usage};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::Delta;
 
 /// An effect under way. It borrows the world, and leaves it where it was when it is dropped.
@@ -38,6 +39,12 @@ pub trait World: Any + Send {
 
     /// Take a new checkpoint. The host writes it with `MAX_DOCUMENT` bytes at most.
     fn set_checkpoint(&mut self, checkpoint: Map<String, Value>);
+
+    /// The timers of the session, with what this call has changed.
+    fn timers(&self) -> &Timers;
+
+    /// The same, to be changed. What is changed is kept if the call succeeds.
+    fn timers_mut(&mut self) -> &mut Timers;
 
     /// What the wall clock of the guest says.
     fn now(&mut self) -> Timestamp;
@@ -90,6 +97,8 @@ impl std::fmt::Debug for dyn World {
 pub struct SessionView<'a> {
     /// Its id.
     pub id: &'a str,
+    /// The number of the turn.
+    pub turn: u64,
     /// The name of its agent.
     pub agent: &'a str,
     /// How it is hosted.

@@ -35,6 +35,7 @@ mod strangers;
 mod streams;
 mod tenants;
 mod threads;
+mod timers;
 mod unknown;
 mod usage;
 

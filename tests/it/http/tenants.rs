@@ -91,6 +91,7 @@ fn rule(route: &Route) -> Option<Rule> {
             | "/api/sessions/{id}/turns"
             | "/api/sessions/{id}/turns/{turn}"
             | "/api/sessions/{id}/turns/{turn}/trace"
+            | "/api/sessions/{id}/timers"
             | "/api/sessions/{id}/usage"
             | "/sessions/{id}",
         )

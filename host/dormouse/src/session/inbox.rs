@@ -206,6 +206,12 @@ impl<M, T, R> Inbox<M, T, R> {
         Ok(Sent::Queued)
     }
 
+    /// Add a message that the session sends itself, before all others. There is always room: the session sends one
+    /// at a time.
+    pub(crate) fn send_self(&mut self, message: M) {
+        self.messages.push_front((message, None));
+    }
+
     /// Whether a message would end the turn in progress.
     pub(crate) fn would_interrupt(&self, terms: &Terms<T>) -> bool {
         let is_known = terms.key.as_ref().is_some_and(|key| self.same_key(&key.key).is_some());

@@ -40,10 +40,12 @@ use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{IdempotencyKey, Sender};
+use dormouse_domain::turn::{IdempotencyKey, Part, Sender};
 use dormouse_store::StoreError;
 
 const SHARDS: usize = 32;
+/// How long after a turn could not begin that a timer has sent, that is tried again.
+const DUE_AGAIN: Duration = Duration::from_secs(5);
 
 type SessionInbox = Inbox<QueuedMessage, FollowedTurn, CommandReply>;
 
@@ -178,6 +180,46 @@ impl Registry {
             Err(Refused::Unavailable(error)) => Err(error.into()),
             Err(Refused::Denied(denied)) => Err(SendError::of(denied, id)),
         }
+    }
+
+    /// Send a session a message of its own: it comes before those of others, and nobody waits for the answer.
+    pub(crate) fn send_self(
+        self: &Arc<Self>,
+        session: &Session,
+        sender: Sender,
+        content: Vec<Part>,
+    ) {
+        let (answer, _) = oneshot::channel();
+        let message = QueuedMessage {
+            sender,
+            content,
+            key: None,
+            if_revision: None,
+            output: OutputGuard(TurnOutput::charged(self.services.memory.account())),
+            answer,
+            is_taken: true,
+            request: Span::none(),
+            _key_use: None,
+            _charge: self.messages.of(&session.owner),
+        };
+        // Only a host that shuts down refuses it: what was due then is due after the next start.
+        let _ = self.add(session.id, None, |inbox| {
+            inbox.send_self(message);
+            Ok::<(), Infallible>(())
+        });
+    }
+
+    /// Have what is due for a session looked at again after a while: it could not be done now.
+    pub(crate) fn post_due_again(self: &Arc<Self>, id: SessionId) {
+        let (registry, clock) = (Arc::downgrade(self), self.services.clock.clone());
+        self.services.sandbox.runtime().spawn(async move {
+            clock.back_off(DUE_AGAIN).await;
+            if let Some(registry) = registry.upgrade()
+                && let Err(error) = registry.post_due(id)
+            {
+                tracing::debug!(session = %id, %error, "what is due is looked at later");
+            }
+        });
     }
 
     /// Give a command, and wait until it is carried out. Returns the session after it.

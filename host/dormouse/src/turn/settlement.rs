@@ -15,6 +15,7 @@ use dormouse_domain::session::{BeforeUpgrade, JsonObject, LastFailure, Session};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::{Cause, Move, State, Status};
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::timer::Timers;
 use dormouse_domain::transition;
 use dormouse_store::TurnCommit;
 
@@ -34,6 +35,17 @@ pub(crate) struct StartedTurn {
     pub(crate) input: Vec<Part>,
     /// When the guest was called.
     pub(crate) started_at: Timestamp,
+}
+
+impl StartedTurn {
+    /// The timers of the session once the turn has begun: the one that has sent it is taken.
+    pub(crate) fn timers(&self, session: &Session) -> Timers {
+        let mut timers = session.timers.clone();
+        if let Sender::Timer(name) = &self.sender {
+            timers.take(name, self.started_at);
+        }
+        timers
+    }
 }
 
 /// A turn that is over.
@@ -74,6 +86,8 @@ pub(crate) struct TurnAnswer {
     pub(crate) durable: bool,
     /// The checkpoint that the guest has set.
     pub(crate) checkpoint: Option<JsonObject>,
+    /// The timers of the session, as the guest has left them.
+    pub(crate) timers: Timers,
 }
 
 /// The rules of the host that a settlement needs.
@@ -112,6 +126,7 @@ pub(crate) fn settle(
     }
     let is_short = matches!(&ended.result, Err(Failure { code: FailureCode::BudgetExceeded, .. }));
     session.last_activity_at = ended.ended_at;
+    session.timers = begun.timers(before);
 
     let (turn, fuel, ended_at) = (session.usage.last_turn(), ended.fuel, ended.ended_at);
     let mut events =
@@ -125,7 +140,8 @@ pub(crate) fn settle(
             let completed = EventBody::TurnCompleted { turn, fuel, cost };
             events.push(Event::session(&session, ended_at, completed));
             answered(&mut session, &answer);
-            let TurnAnswer { content, snapshot, durable, checkpoint, complete: _ } = answer;
+            let TurnAnswer { content, snapshot, durable, checkpoint, timers, complete: _ } = answer;
+            session.timers = timers;
             events.extend(set_checkpoint(&mut session, checkpoint, ended_at));
             let id = snapshot.as_ref().map(|snapshot| snapshot.id);
             (TurnOutcome::Answered { content, snapshot: id, durable }, snapshot)

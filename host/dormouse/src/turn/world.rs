@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::gate::{Gate, GateEnd};
 use crate::turn::output::TurnOutput;
+use crate::turn::settlement::StartedTurn;
 use dormouse_domain::effect::Effect;
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::Usage;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::Delta;
 use dormouse_sandbox::{EffectFuture, SessionView, SoFar, World};
 
@@ -22,12 +24,29 @@ pub(crate) struct SessionWorld {
     output: TurnOutput,
     /// The checkpoint that the guest has set.
     checkpoint: Option<JsonObject>,
+    /// The timers of the session, without the one that has sent the turn.
+    timers: Timers,
+}
+
+/// What is left of a world once its turn is over.
+pub(crate) struct WorldEnd {
+    /// The checkpoint that the guest has set.
+    pub(crate) checkpoint: Option<JsonObject>,
+    /// The timers of the session, as the guest has left them.
+    pub(crate) timers: Timers,
+    pub(crate) gate: GateEnd,
 }
 
 impl SessionWorld {
-    /// For a turn of this session that streams to this output, and reaches the outside through this gate.
-    pub(crate) fn new(session: Arc<Session>, gate: Gate, output: TurnOutput) -> SessionWorld {
+    /// For this turn of this session, which streams to this output, and reaches the outside through this gate.
+    pub(crate) fn new(
+        session: Arc<Session>,
+        begun: &StartedTurn,
+        gate: Gate,
+        output: TurnOutput,
+    ) -> SessionWorld {
         SessionWorld {
+            timers: begun.timers(&session),
             id: session.id.to_string(),
             agent: session.profile.agent.name.to_string(),
             usage: told(session.usage),
@@ -38,9 +57,10 @@ impl SessionWorld {
         }
     }
 
-    /// What is left of it once the turn is over: the checkpoint that the guest has set, and the gate.
-    pub(crate) fn end(self) -> (Option<JsonObject>, GateEnd) {
-        (self.checkpoint, self.gate.end())
+    /// What is left of it once the turn is over.
+    pub(crate) fn end(self) -> WorldEnd {
+        let SessionWorld { checkpoint, timers, gate, .. } = self;
+        WorldEnd { checkpoint, timers, gate: gate.end() }
     }
 }
 
@@ -55,6 +75,7 @@ impl World for SessionWorld {
     fn session(&self) -> SessionView<'_> {
         SessionView {
             id: &self.id,
+            turn: self.session.usage.next_turn(),
             agent: &self.agent,
             pattern: self.session.profile.pattern,
             config: &self.session.profile.config,
@@ -70,6 +91,14 @@ impl World for SessionWorld {
 
     fn set_checkpoint(&mut self, checkpoint: JsonObject) {
         self.checkpoint = Some(checkpoint);
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    fn timers_mut(&mut self) -> &mut Timers {
+        &mut self.timers
     }
 
     fn now(&mut self) -> Timestamp {

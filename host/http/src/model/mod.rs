@@ -27,6 +27,7 @@ pub(super) mod session;
 pub(super) mod snapshot;
 pub(super) mod statistics;
 pub(super) mod template;
+pub(super) mod timer;
 pub(super) mod trace;
 pub(super) mod turn;
 pub(super) mod usage;

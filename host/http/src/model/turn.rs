@@ -61,6 +61,7 @@ enum OutcomeWord {
 #[schemars(inline)]
 enum SenderWord {
     User,
+    Timer,
 }
 
 /// Why a turn failed.
@@ -120,6 +121,7 @@ impl From<TurnRecord> for TurnBody {
             outcome: if error.is_none() { OutcomeWord::Answered } else { OutcomeWord::Failed },
             sender: match turn.sender {
                 Sender::User => SenderWord::User,
+                Sender::Timer(_) => SenderWord::Timer,
             },
             input: turn.input.iter().map(PartBody::from).collect(),
             response,

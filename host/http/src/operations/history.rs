@@ -28,6 +28,11 @@ pub(crate) fn usage() -> Operation {
     Operation::new(Tag::History, "getUsage", summary)
 }
 
+pub(crate) fn timers() -> Operation {
+    let summary = "Lists the timers that the agent of a session has set.";
+    Operation::new(Tag::History, "listTimers", summary)
+}
+
 pub(crate) fn session_events() -> Operation {
     let (name, description) = LAST_EVENT_ID;
     let summary = "Lists the events of a session, in order; follows them with `follow=true`; or, for \

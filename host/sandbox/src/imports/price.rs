@@ -39,6 +39,12 @@ pub(super) const PIECE: u64 = 1_000;
 /// A pollable that is waited for.
 pub(super) const POLLABLE: u64 = 1_000;
 
+/// A timer that is set, cancelled or listed: all timers of the session are looked at.
+pub(super) const TIMER: u64 = 5_000;
+
+/// A schedule that is read: until it is known that it ever comes.
+pub(super) const SCHEDULE: u64 = 10_000_000;
+
 /// A stream that is read, skipped, passed on or flushed.
 pub(super) const STREAM: u64 = 500;
 

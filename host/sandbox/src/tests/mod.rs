@@ -32,6 +32,7 @@ use dormouse_domain::limits::{Limits, Usage};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::{Delta, Part, Sender};
 
 /// The most memory that an instance may have in these tests.
@@ -87,6 +88,7 @@ fn call(fuel: u64) -> Call {
 
 /// A world that keeps what is streamed, and whose clocks go on by a step with each look.
 struct TestWorld {
+    timers: Timers,
     document: Map<String, Value>,
     limits: Limits,
     now: Timestamp,
@@ -106,6 +108,7 @@ const STEP: Duration = Duration::from_secs(60);
 
 fn world() -> Box<TestWorld> {
     Box::new(TestWorld {
+        timers: Timers::default(),
         document: Map::new(),
         limits: Limits {
             max_turns: None,
@@ -140,6 +143,7 @@ impl World for TestWorld {
     fn session(&self) -> SessionView<'_> {
         SessionView {
             id: "session",
+            turn: 1,
             agent: "agent",
             pattern: Pattern::Hybrid,
             config: &self.document,
@@ -155,6 +159,14 @@ impl World for TestWorld {
 
     fn set_checkpoint(&mut self, checkpoint: JsonObject) {
         self.checkpoint = Some(checkpoint);
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    fn timers_mut(&mut self) -> &mut Timers {
+        &mut self.timers
     }
 
     fn now(&mut self) -> Timestamp {

@@ -23,6 +23,7 @@ pub(crate) fn encode_open_turn(turn: &OpenTurn) -> Vec<u8> {
         revision: turn.revision,
         agent: DigestRow(turn.agent.0),
         sender: SenderRow::of(&turn.sender),
+        sender_name: SenderRow::name(&turn.sender),
         key: turn.key.as_ref().map(|(key, request)| KeyRow {
             owner: &key.owner.0,
             key: &key.key,
@@ -48,7 +49,7 @@ pub(crate) fn decode_open_turn(bytes: &[u8]) -> Result<OpenTurn, CodecError> {
         number: row.number,
         revision: row.revision,
         agent: Digest(row.agent.0),
-        sender: row.sender.sender(),
+        sender: row.sender.sender(row.sender_name),
         input: Vec::new(),
         key: row.key.map(key),
         started_at: Timestamp(row.started_at),
@@ -141,6 +142,9 @@ struct OpenTurnRow<'a> {
     fuel: u64,
     #[n(10)]
     monotonic_ns: u64,
+    /// Absent: the sender has no name.
+    #[b(11)]
+    sender_name: Option<&'a str>,
 }
 
 /// What a message came with.

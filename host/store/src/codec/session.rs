@@ -19,6 +19,7 @@ use dormouse_domain::session::{
     BeforeUpgrade, Durability, IdleClock, JsonObject, LastFailure, Profile, ResumeFallback, Session,
 };
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::timer::{Schedule, Timer, Timers};
 use dormouse_domain::turn::FailureCode;
 
 /// The front of this record.
@@ -50,6 +51,7 @@ pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
         spent: SpentRow::of(&session.usage),
         idle: IdleRow::of(session.idle),
         account: session.account.map(|AccountId(first)| first.0.into()),
+        timer_due: session.timers.next().map(|at| at.0),
     })
 }
 
@@ -92,6 +94,9 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
         residence: ResidenceRow::of(session.residence),
         calls: (usage.calls > 0)
             .then_some(CallsRow { count: usage.calls, bytes: usage.call_bytes }),
+        timers: Some(session.timers.all())
+            .filter(|timers| !timers.is_empty())
+            .map(|timers| timers.iter().map(TimerRow::of).collect()),
     })
 }
 
@@ -172,6 +177,9 @@ struct FrontRow<'a> {
     /// Absent: it spends on its own.
     #[n(19)]
     account: Option<IdRow>,
+    /// When its next timer is due. Absent: it has none.
+    #[n(20)]
+    timer_due: Option<i64>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -242,6 +250,42 @@ struct BodyRow<'a> {
     /// Absent: none.
     #[n(29)]
     calls: Option<CallsRow>,
+    /// Absent: none.
+    #[b(30)]
+    timers: Option<Vec<TimerRow<'a>>>,
+}
+
+/// When its agent wants to be woken.
+#[derive(Encode, Decode, CborLen)]
+struct TimerRow<'a> {
+    #[b(0)]
+    name: &'a str,
+    #[n(1)]
+    due: i64,
+    #[b(2)]
+    schedule: Option<&'a str>,
+    #[b(3)]
+    message: &'a str,
+    #[n(4)]
+    set_in: u64,
+}
+
+impl TimerRow<'_> {
+    fn of(timer: &Timer) -> TimerRow<'_> {
+        let Timer { name, due, schedule, message, set_in } = timer;
+        let schedule = schedule.as_ref().map(Schedule::as_str);
+        TimerRow { name, due: due.0, schedule, message, set_in: *set_in }
+    }
+
+    fn timer(self) -> Timer {
+        Timer {
+            name: self.name.to_owned(),
+            due: Timestamp(self.due),
+            schedule: self.schedule.map(|text| Schedule::kept(text.to_owned())),
+            message: self.message.to_owned(),
+            set_in: self.set_in,
+        }
+    }
 }
 
 /// What has become of the idle limit of a session.
@@ -371,6 +415,7 @@ impl FrontRow<'_> {
             last_failure: None,
             state_bytes: None,
             state_removed_at: None,
+            timers: Timers::due_at(self.timer_due.map(Timestamp)),
             residence: Residence::default(),
         })
     }
@@ -414,6 +459,8 @@ impl BodyRow<'_> {
         session.last_failure = self.last_failure.map(LastFailureRow::failure).transpose()?;
         session.state_bytes = self.state_bytes;
         session.state_removed_at = self.state_removed_at.map(Timestamp);
+        let timers = self.timers.into_iter().flatten();
+        session.timers = Timers::kept(timers.map(TimerRow::timer).collect());
         session.residence = self.residence.map_or_else(Residence::default, ResidenceRow::residence);
         session.parent = self.parent.map(|parent| SnapshotId(parent.into()));
         session.head_parent = self.head_parent.map(|parent| SnapshotId(parent.into()));

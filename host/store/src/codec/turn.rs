@@ -22,6 +22,7 @@ pub(crate) fn encode_turn(turn: &TurnRecord) -> Vec<u8> {
         session: turn.session.0.into(),
         number: turn.number,
         sender: SenderRow::of(&turn.sender),
+        sender_name: SenderRow::name(&turn.sender),
         input: turn.input.iter().map(PartRow::of).collect(),
         outcome: OutcomeRow::of(&turn.outcome),
         fuel: turn.fuel,
@@ -49,7 +50,7 @@ pub(crate) fn decode_turn(bytes: &[u8]) -> Result<TurnRecord, CodecError> {
         id: TurnId(row.id.into()),
         session: SessionId(row.session.into()),
         number: row.number,
-        sender: row.sender.sender(),
+        sender: row.sender.sender(row.sender_name),
         input: row.input.into_iter().map(PartRow::part).collect(),
         outcome: row.outcome.outcome()?,
         fuel: row.fuel,
@@ -106,6 +107,9 @@ struct TurnRow<'a> {
     attempts: Option<u32>,
     #[n(15)]
     woken_in: Option<Duration>,
+    /// Absent: the sender has no name.
+    #[b(16)]
+    sender_name: Option<&'a str>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -121,6 +125,8 @@ struct StartRow {
 pub(super) enum SenderRow {
     #[n(0)]
     User,
+    #[n(1)]
+    Timer,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -192,12 +198,22 @@ impl SenderRow {
     pub(super) fn of(sender: &Sender) -> SenderRow {
         match sender {
             Sender::User => SenderRow::User,
+            Sender::Timer(_) => SenderRow::Timer,
         }
     }
 
-    pub(super) fn sender(self) -> Sender {
+    /// The name that goes along with it.
+    pub(super) fn name(sender: &Sender) -> Option<&str> {
+        match sender {
+            Sender::User => None,
+            Sender::Timer(name) => Some(name),
+        }
+    }
+
+    pub(super) fn sender(self, name: Option<&str>) -> Sender {
         match self {
             SenderRow::User => Sender::User,
+            SenderRow::Timer => Sender::Timer(name.unwrap_or_default().to_owned()),
         }
     }
 }

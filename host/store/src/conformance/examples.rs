@@ -107,6 +107,7 @@ pub fn session(number: u64) -> Session {
         last_failure: None,
         state_bytes: None,
         state_removed_at: None,
+        timers: dormouse_domain::timer::Timers::default(),
         residence: Residence::default(),
     }
 }

@@ -5,7 +5,7 @@ mod journal;
 use std::time::Duration;
 
 use bytes::Bytes;
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -32,6 +32,7 @@ use dormouse_domain::snapshot::{Chunk, DamagedSnapshot, GuestState, Snapshot};
 use dormouse_domain::state::{Reason, Resumable, State};
 use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::timer::{Schedule, Timer, Timers};
 use dormouse_domain::turn::{
     Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, StartupCost, TurnOutcome,
     TurnRecord,
@@ -190,6 +191,26 @@ fn profile() -> impl Strategy<Value = Profile> {
     )
 }
 
+fn timers() -> impl Strategy<Value = Timers> {
+    let schedule = of(Just(Schedule::kept("0 9 * * *".to_owned())));
+    let timer = (time(), schedule, ".{0,9}", any::<u64>());
+    btree_map("[a-d]{1,2}", timer, 0..3).prop_map(|timers| {
+        let timer = |(name, (due, schedule, message, set_in))| Timer {
+            name,
+            due,
+            schedule,
+            message,
+            set_in,
+        };
+        Timers::kept(timers.into_iter().map(timer).collect())
+    })
+}
+
+/// Who sends a turn.
+pub fn sender() -> impl Strategy<Value = Sender> {
+    prop_oneof![Just(Sender::User), ".{1,9}".prop_map(Sender::Timer)]
+}
+
 pub fn session() -> impl Strategy<Value = Session> {
     let before = (reference(), of(id()), of(id())).prop_map(|(agent, head, parent)| {
         let (head, head_parent) = (head.map(SnapshotId), parent.map(SnapshotId));
@@ -199,8 +220,9 @@ pub fn session() -> impl Strategy<Value = Session> {
     let times = (time(), of(time()), time(), of(time()));
     let counts = (any::<[u32; 12]>(), any::<u32>(), vec("[a-z]{1,5}", 0..3));
     let said = (object(), of(object()), of(time()), of(time()), of(time()), of(failure()));
+    let said = (said, timers());
     (names, state(), profile(), times, counts, said).prop_map(
-        |(names, state, profile, times, (counts, failures, tools_used), said)| Session {
+        |(names, state, profile, times, (counts, failures, tools_used), (said, timers))| Session {
             id: SessionId(names.0),
             owner: Principal(names.1),
             revision: names.2,
@@ -240,6 +262,7 @@ pub fn session() -> impl Strategy<Value = Session> {
             last_failure: said.5,
             state_bytes: names.3.map(|_| counts[0].into()),
             state_removed_at: said.2,
+            timers,
             residence: Residence {
                 woken_at: said.3,
                 slept_at: said.4,
@@ -352,13 +375,13 @@ fn line() -> impl Strategy<Value = LogLine> {
 pub fn turn() -> impl Strategy<Value = TurnRecord> {
     let numbers = (any::<u64>(), any::<u64>(), any::<i64>(), any::<u64>());
     let calls = (vec(effect(), 0..3), any::<u32>(), of(duration()));
-    let times = (time(), duration());
+    let times = (time(), duration(), sender());
     (id(), id(), numbers, vec(part(), 0..3), outcome(), times, vec(line(), 0..3), calls).prop_map(
         |(id, session, numbers, input, outcome, times, log, calls)| TurnRecord {
             id: TurnId(id),
             session: SessionId(session),
             number: numbers.0,
-            sender: Sender::User,
+            sender: times.2,
             input,
             outcome,
             fuel: numbers.1,

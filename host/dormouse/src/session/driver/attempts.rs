@@ -13,8 +13,9 @@ use crate::gate::{Gate, GateEnd, GateParts};
 use crate::session::request::SendError;
 use crate::turn::execution::{self, Cancellation, GuestAnswer, TurnCall, TurnResult};
 use crate::turn::settlement::TurnAnswer;
-use crate::turn::world::SessionWorld;
+use crate::turn::world::{SessionWorld, WorldEnd};
 use dormouse_domain::session::{JsonObject, Session};
+use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::{Failure, FailureCode};
 use dormouse_sandbox::{Call, Fault, OVERHEAD};
 use dormouse_store::StoreError;
@@ -34,6 +35,8 @@ pub(super) struct Called {
     pub(super) lacks: Option<u64>,
     pub(super) bill: GuestBill,
     pub(super) checkpoint: Option<JsonObject>,
+    /// The timers of the session, as the guest has left them.
+    pub(super) timers: Timers,
     /// A call was not made, because there was no money for it.
     pub(super) is_short: bool,
     /// It is not as it was when it was run before.
@@ -105,7 +108,7 @@ impl Driver<'_> {
             fuel: grant.fuel,
         };
         output.begin(number, turn.attempt);
-        let world = SessionWorld::new(Arc::clone(session), gate, output.clone());
+        let world = SessionWorld::new(Arc::clone(session), begun, gate, output.clone());
         let call = TurnCall {
             call,
             world: Box::new(world),
@@ -116,7 +119,8 @@ impl Driver<'_> {
         let result = execution::run(&mut guest.instance, call, cancel.next()).await;
         let TurnResult { result, cut, lacks, fuel, start_fuel, log, log_dropped, world } = result;
         turn.is_left = cut == Some(Cancellation::Left);
-        let (checkpoint, GateEnd { journal, purse, is_short, divergence }) = world.end();
+        let WorldEnd { checkpoint, timers, gate } = world.end();
+        let GateEnd { journal, purse, is_short, divergence } = gate;
         if journal.is_open() && !turn.has_journal {
             turn.has_journal = true;
             turn.told = Some(told);
@@ -129,6 +133,7 @@ impl Driver<'_> {
             lacks,
             bill,
             checkpoint,
+            timers,
             is_short,
             has_diverged,
         }))
@@ -205,9 +210,9 @@ impl Driver<'_> {
         let started = |start_fuel| GuestBill { start_fuel, ..GuestBill::default() };
         Ok(match outcome {
             AttemptOutcome::Called(called) => {
-                let Called { result, bill, checkpoint, is_short, .. } = *called;
+                let Called { result, bill, checkpoint, timers, is_short, .. } = *called;
                 let result = match result {
-                    Ok(answer) => Ok(self.answer(&turn.session, answer, checkpoint)),
+                    Ok(answer) => Ok(self.answer(&turn.session, answer, checkpoint, timers)),
                     // It had no money to go on.
                     Err(failure) if is_short && failure.code == FailureCode::AgentFailed => {
                         Err(Failure { code: FailureCode::BudgetExceeded, ..failure })
@@ -247,6 +252,7 @@ impl Driver<'_> {
         session: &Session,
         answer: GuestAnswer,
         checkpoint: Option<JsonObject>,
+        timers: Timers,
     ) -> TurnAnswer {
         let GuestAnswer { content, complete, state, durable } = answer;
         let snapshot = match (state, self.memory.guest()) {
@@ -255,6 +261,6 @@ impl Driver<'_> {
             }
             (None, _) | (_, None) => None,
         };
-        TurnAnswer { content, complete, snapshot, durable, checkpoint }
+        TurnAnswer { content, complete, snapshot, durable, checkpoint, timers }
     }
 }

@@ -14,7 +14,9 @@ use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::{InvalidTransition, Move, State, Status};
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::timer::Timer;
 use dormouse_domain::transition;
+use dormouse_domain::turn::{Part, Sender};
 use dormouse_store::{StoreError, Transaction};
 
 use super::{Driver, NotWoken, Resident, WakeError};
@@ -205,6 +207,10 @@ impl Driver<'_> {
             match due {
                 Due::Move(step) => self.make_moves(vec![step]).await?,
                 Due::IdleWarning { end } => self.warn_of_idling(end, now).await?,
+                Due::Timer => {
+                    self.post_timer(now);
+                    break;
+                }
                 Due::StateRemoval => match self.remove_state(now).await {
                     // Its instance has what no snapshot holds: it stays, and so does what there is to go back to.
                     Err(CommandError::Unsaved(_)) => {
@@ -222,6 +228,16 @@ impl Driver<'_> {
             self.services.note_done(at);
         }
         Ok(self.memory.session().cloned())
+    }
+
+    /// Have the timer that is due send its turn, once this command is done.
+    fn post_timer(&self, now: Timestamp) {
+        let Some(session) = self.memory.session() else { return };
+        if let Some(Timer { name, message, .. }) = session.timers.due(now) {
+            let (sender, content) =
+                (Sender::Timer(name.clone()), vec![Part::Text(message.clone())]);
+            self.registry.send_self(session, sender, content);
+        }
     }
 
     /// Remove the state that nobody has used for as long as it is kept. A session that has an instance goes to

@@ -174,8 +174,13 @@ impl Driver<'_> {
             return Err(CommandError::OtherAgent(kept.snapshot.agent));
         }
         let clock = &self.services.clock;
-        let head = kept.snapshot.again(SnapshotId(clock.new_id()), clock.now());
+        let mut head = kept.snapshot.again(SnapshotId(clock.new_id()), clock.now());
+        if after.parent.is_some() && kept.snapshot.parent == after.parent {
+            // What the session has started from was taken after a turn of another.
+            head.turn = 0;
+        }
         after.set_head(Some(&head));
+        after.timers.go_back_to(head.turn);
         after.before_upgrade = None;
         after.consecutive_failures = 0;
         Ok(head)

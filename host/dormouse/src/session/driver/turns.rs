@@ -27,7 +27,8 @@ use dormouse_domain::id::TurnId;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::state::{Cause, Move};
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{IdempotencyKey, LogLine};
+use dormouse_domain::timer::Timer;
+use dormouse_domain::turn::{IdempotencyKey, LogLine, Sender};
 
 /// How often a turn is tried for which the host has no memory: as it comes, with what it was denied
 /// reserved beforehand, and with all reserved that its session may have.
@@ -123,6 +124,13 @@ impl Driver<'_> {
     pub(super) async fn message(&mut self, message: QueuedMessage) {
         let QueuedMessage { sender, content, key, if_revision, output, answer, .. } = message;
         let QueuedMessage { is_taken, request, _key_use, _charge, .. } = message;
+        let timer = match &sender {
+            Sender::Timer(name) if !self.is_due(name).await => {
+                return self.registry.note_turn_over(self.id);
+            }
+            Sender::Timer(_) => true,
+            Sender::User => false,
+        };
         if let Some(resident) = self.memory.resident_mut() {
             resident.stuck = false;
         }
@@ -144,12 +152,43 @@ impl Driver<'_> {
             // Nobody else tells it to those who follow this turn.
             let _ = key.turn.refusal.set(error.clone());
         }
+        if timer {
+            self.after_timer(&result);
+        }
         // Before the answer: a client that asks next sees no running turn.
         self.registry.note_turn_over(self.id);
         // After the commit: a reader of the whole stream finds the outcome in the store.
         drop(output);
         // A client that has gone away does not undo the turn.
         let _ = answer.send(result);
+    }
+
+    /// Whether the timer of this name is still due: it may have been taken or cancelled since it has sent its message.
+    async fn is_due(&mut self, name: &str) -> bool {
+        let now = self.services.clock.now();
+        let is_due = |timer: &Timer| timer.name == name && timer.due <= now;
+        match self.load_record().await {
+            Ok(_) => {
+                let session = self.memory.session();
+                session.is_some_and(|session| session.timers.all().iter().any(is_due))
+            }
+            // The turn says it, and it is tried again.
+            Err(_) => true,
+        }
+    }
+
+    /// Look for the next timer that is due. A turn that could not begin is tried again, unless its session has ended.
+    fn after_timer(&self, result: &Result<FinishedTurn, SendError>) {
+        match result {
+            Ok(_) | Err(SendError::Failed(_)) => {
+                // Only a host that shuts down, and a session that has much to do, refuse it.
+                let _ = self.registry.post_due(self.id);
+            }
+            Err(error) => {
+                tracing::warn!(session = %self.id, %error, "the turn of a timer could not begin");
+                self.registry.post_due_again(self.id);
+            }
+        }
     }
 
     /// A message is answered once no turn of the session is open any more, and with the turn that it has led to

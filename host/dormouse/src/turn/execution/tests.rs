@@ -20,6 +20,7 @@ use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{FuelPrice, NanoUsd};
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::{Delta, Sender};
 use dormouse_sandbox::{
     self as sandbox, Compiler, EffectFuture, Sandbox, SandboxOptions, SessionView, SoFar,
@@ -68,6 +69,7 @@ fn session() -> Arc<Session> {
 
 /// A world whose clock stands, and which answers no effects.
 struct TestWorld {
+    timers: Timers,
     session: Arc<Session>,
     output: TurnOutput,
 }
@@ -76,6 +78,7 @@ impl World for TestWorld {
     fn session(&self) -> SessionView<'_> {
         SessionView {
             id: "session",
+            turn: 1,
             agent: "agent",
             pattern: self.session.profile.pattern,
             config: &self.session.profile.config,
@@ -90,6 +93,14 @@ impl World for TestWorld {
     }
 
     fn set_checkpoint(&mut self, _: JsonObject) {}
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    fn timers_mut(&mut self) -> &mut Timers {
+        &mut self.timers
+    }
 
     fn now(&mut self) -> Timestamp {
         Timestamp(0)
@@ -129,7 +140,7 @@ fn turn(text: &str, output: &TurnOutput) -> TurnCall<'static, TestWorld> {
             deadline: grant.deadline,
             fuel: u64::MAX,
         },
-        world: Box::new(TestWorld { session, output: output.clone() }),
+        world: Box::new(TestWorld { session, output: output.clone(), timers: Timers::default() }),
         grant,
         durability,
         host_memory: &|| MEMORY,

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 
-use super::{duration, id, part, time};
+use super::{duration, id, part, sender, time};
 use dormouse_domain::account::{Account, AccountChange, AccountId, AccountLimits, Amounts};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::effect::{EffectAnswer, EffectClass, EffectKind};
@@ -137,21 +137,23 @@ pub fn open_turn() -> impl Strategy<Value = OpenTurn> {
         let owner = Principal(owner);
         IdempotencyKey { owner, key }
     });
-    let said = (vec(part(), 0..3), of((key, digest())));
+    let said = (vec(part(), 0..3), of((key, digest())), sender());
     ((id(), id()), digest(), said, (time(), time()), any::<[u64; 4]>()).prop_map(
-        |((session, turn), agent, (input, key), (started_at, deadline), numbers)| OpenTurn {
-            session: SessionId(session),
-            turn: TurnId(turn),
-            number: numbers[0],
-            revision: numbers[1],
-            agent,
-            sender: Sender::User,
-            input,
-            key,
-            started_at,
-            deadline,
-            fuel: numbers[2],
-            monotonic_ns: numbers[3],
+        |((session, turn), agent, (input, key, sender), (started_at, deadline), numbers)| {
+            OpenTurn {
+                session: SessionId(session),
+                turn: TurnId(turn),
+                number: numbers[0],
+                revision: numbers[1],
+                agent,
+                sender,
+                input,
+                key,
+                started_at,
+                deadline,
+                fuel: numbers[2],
+                monotonic_ns: numbers[3],
+            }
         },
     )
 }

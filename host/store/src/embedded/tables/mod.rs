@@ -49,8 +49,9 @@ use dormouse_domain::id::SessionId;
 /// | 6 | lists by all labels, and statistics; blobs that name blobs, and a list of those to be released | nothing is written anew |
 /// | 7 | keys of the API | nothing is written anew |
 /// | 8 | sessions whose state was removed | nothing is written anew |
-/// | 9 | journals of open turns, and accounts | it is the present one |
-pub(super) const LAYOUT: u8 = 9;
+/// | 9 | journals of open turns, and accounts | nothing is written anew |
+/// | 10 | timers of sessions, and turns that others than users have sent | it is the present one |
+pub(super) const LAYOUT: u8 = 10;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.

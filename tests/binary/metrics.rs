@@ -87,3 +87,30 @@ async fn a_host_tells_how_long_a_turn_that_was_cut_off_took_to_be_taken_up() {
     .await;
     assert_eq!(metric(&client, "dormouse_replay_seconds_count").await, 1.0);
 }
+
+#[tokio::test]
+async fn the_money_that_a_host_counts_is_what_its_sessions_are_billed_to_the_nano_dollar() {
+    let provider = ProviderServer::counting().await;
+    let directory = tempfile::tempdir().unwrap();
+    let models = format!("loopback.kind=openai,loopback.url={},loopback.models=*", provider.url);
+    let arguments = ["--providers", &models, "--default-model", "gpt-5-mini"];
+    let server = Server::start(DORMOUSE, &directory.path().join("data"), &arguments).unwrap();
+    let client = server.client();
+    upload(&client, &guests::THINKS).await;
+    let (mut billed, mut starts) = (0.0, 0.0);
+    for script in ["ask 3 question", "spin 100000", "ask 1 question\nspin x"] {
+        let new = json!({ "agent": "thinks", "pattern": "long-running" });
+        let session = client.create(&new).await.unwrap();
+        // One of them fails, and is billed all the same.
+        let _ = client.ask(&session, script).await;
+        let (_, usage) = client.get(&format!("/api/sessions/{session}/usage")).await.unwrap();
+        billed += usage["totals"]["costNanoUsd"].as_f64().unwrap();
+        starts += (usage["totals"]["startCostUsd"].as_f64().unwrap() * 1e9).round();
+    }
+    let of = async |kind: &str| {
+        metric(&client, &format!("dormouse_spent_nano_usd_total{{kind=\"{kind}\"}}")).await
+    };
+    let (fuel, model, start) = (of("fuel").await, of("model").await, of("start").await);
+    assert!(fuel > 0.0 && model > 0.0 && start > 0.0, "{fuel} {model} {start}");
+    assert_eq!((fuel + model + start, start), (billed, starts));
+}

@@ -36,10 +36,21 @@ pub struct AccountLimits {
 }
 
 impl AccountLimits {
+    /// These as amounts: more than anybody has where there is no limit.
+    #[must_use]
+    pub fn amounts(self) -> Amounts {
+        let AccountLimits { money, fuel } = self;
+        Amounts {
+            money: money.unwrap_or(Amounts::MAX.money),
+            fuel: fuel.unwrap_or(Amounts::MAX.fuel),
+        }
+    }
+
     /// These after a change.
     #[must_use]
     pub fn changed(self, change: AccountChange) -> AccountLimits {
-        let AccountLimits { money, fuel } = change.limits.unwrap_or(self);
+        let LimitsChange { money, fuel } = change.limits;
+        let (money, fuel) = (money.unwrap_or(self.money), fuel.unwrap_or(self.fuel));
         AccountLimits {
             money: money.map(|max| NanoUsd((max - change.granted.money).0.max(0))),
             fuel: fuel.map(|max| max.saturating_sub(change.granted.fuel)),
@@ -90,10 +101,27 @@ pub struct AccountChange {
     pub spent: Amounts,
     /// How many sessions come to it, or leave it.
     pub members: i64,
-    /// Its limits from now on, where they change.
-    pub limits: Option<AccountLimits>,
+    /// Which of its limits are others from now on.
+    pub limits: LimitsChange,
     /// What is taken off its limits, because it is somebody else's from now on.
     pub granted: Amounts,
+}
+
+/// Which limits of an account are others from now on. `None`: it stays as it is by then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsChange {
+    /// Money; `Some(None)`: from now on there is no limit.
+    pub money: Option<Option<NanoUsd>>,
+    /// The same of fuel.
+    pub fuel: Option<Option<u64>>,
+}
+
+impl LimitsChange {
+    /// Whether all stay as they are.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == LimitsChange::default()
+    }
 }
 
 impl Account {
@@ -102,5 +130,20 @@ impl Account {
         self.spent = self.spent.plus(change.spent);
         self.members = self.members.saturating_add_signed(change.members);
         self.limits = self.limits.changed(change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_one_limit_leaves_what_others_have_made_of_the_other() {
+        let before = AccountLimits { money: Some(NanoUsd(10)), fuel: Some(5) };
+        let granted = Amounts { money: NanoUsd(4), fuel: 0 };
+        let granted = before.changed(AccountChange { granted, ..AccountChange::default() });
+        let limits = LimitsChange { money: None, fuel: Some(None) };
+        let after = granted.changed(AccountChange { limits, ..AccountChange::default() });
+        assert_eq!(after, AccountLimits { money: Some(NanoUsd(6)), fuel: None });
     }
 }

@@ -141,6 +141,10 @@ pub enum Limit {
     Turns(u64),
     /// [`Limits::max_budget`]
     Budget(NanoUsd),
+    /// What all sessions of its user may spend, by the configuration of the host.
+    UserBudget(NanoUsd),
+    /// What all sessions of its owner may spend, by the configuration of the host.
+    PrincipalBudget(NanoUsd),
     /// [`Limits::max_fuel`]
     Fuel(u64),
     /// [`Limits::max_fuel_per_turn`]
@@ -153,12 +157,18 @@ pub enum Limit {
     Lifetime(Duration),
 }
 
-/// `maxTurns of 3`: the name as in the API.
+/// `maxTurns of 3`: the name as in the API, or in the configuration.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Limit::Turns(turns) => write!(f, "maxTurns of {turns}"),
             Limit::Budget(money) => write!(f, "maxBudgetUsd of {}", money.as_usd()),
+            Limit::UserBudget(money) => {
+                write!(f, "max-budget-usd-per-user of {}", money.as_usd())
+            }
+            Limit::PrincipalBudget(money) => {
+                write!(f, "max-budget-usd-per-principal of {}", money.as_usd())
+            }
             Limit::Fuel(fuel) => write!(f, "maxFuel of {fuel}"),
             Limit::FuelPerTurn(fuel) => write!(f, "maxFuelPerTurn of {fuel}"),
             Limit::TurnTimeout(time) => write!(f, "turnTimeoutMs of {}", time.as_millis()),

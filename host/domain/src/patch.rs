@@ -51,6 +51,14 @@ impl<T> Change<T> {
         }
     }
 
+    /// Whether the patch names the field.
+    pub fn is_named(&self) -> bool {
+        match self {
+            Change::Keep => false,
+            Change::Clear | Change::Set(_) => true,
+        }
+    }
+
     fn value(&self) -> Option<&T> {
         match self {
             Change::Keep | Change::Clear => None,

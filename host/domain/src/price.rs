@@ -38,21 +38,21 @@ impl TokenPrice {
         rounded_up(all)
     }
 
-    /// The most that a call could cost whose request is of so many bytes and whose answer has so many tokens
-    /// at most: a token has a byte at least, and each of the request's may be written to the cache.
+    /// The most that a call could cost whose request and whose answer have so many tokens at most, besides what
+    /// providers add: each of the request's may be written to the cache.
     #[must_use]
-    pub fn most(&self, request_bytes: u64, max_tokens: u32) -> NanoUsd {
-        let input = u128::from(request_bytes.saturating_add(ADDED_TOKENS)) * self.dearest_input();
+    pub fn most(&self, request_tokens: u64, max_tokens: u32) -> NanoUsd {
+        let input = u128::from(request_tokens.saturating_add(ADDED_TOKENS)) * self.dearest_input();
         rounded_up(input + u128::from(max_tokens) * nano(self.output))
     }
 
-    /// The most tokens that an answer to a request of so many bytes may have for this money. Without a price
+    /// The most tokens that an answer to a request of so many tokens may have for this money. Without a price
     /// of the answer there is no bound.
     #[must_use]
-    pub fn affordable_tokens(&self, request_bytes: u64, money: NanoUsd) -> u32 {
-        let input = u128::from(request_bytes.saturating_add(ADDED_TOKENS)) * self.dearest_input();
+    pub fn affordable_tokens(&self, request_tokens: u64, money: NanoUsd) -> u32 {
+        let input = u128::from(request_tokens.saturating_add(ADDED_TOKENS)) * self.dearest_input();
         let left = (nano(money) * MILLION).saturating_sub(input);
-        if left == 0 && self.most(request_bytes, 0) > money {
+        if left == 0 && self.most(request_tokens, 0) > money {
             return 0;
         }
         match nano(self.output) {
@@ -108,31 +108,31 @@ mod tests {
     proptest! {
         #[test]
         fn no_call_costs_more_than_the_most(
-            bytes in 0_u64..1_000_000,
+            request in 0_u64..1_000_000,
             max_tokens in 0_u32..100_000,
             split in [0_u64..=100, 0..=100, 0..=100, 0..=100],
             answered in 0_u32..100_000,
         ) {
-            let tokens = bytes + ADDED_TOKENS;
+            let tokens = request + ADDED_TOKENS;
             let sum = split.iter().sum::<u64>().max(1);
             let [input, cache_read, cache_write, cache_write_long] =
                 split.map(|part| tokens * part / sum);
             let output = u64::from(answered.min(max_tokens));
             let usage = TokenUsage { input, output, cache_read, cache_write, cache_write_long };
-            prop_assert!(PRICE.cost(&usage) <= PRICE.most(bytes, max_tokens));
+            prop_assert!(PRICE.cost(&usage) <= PRICE.most(request, max_tokens));
         }
 
         #[test]
         fn what_is_affordable_costs_no_more_than_there_is(
-            bytes in 0_u64..1_000_000,
+            request in 0_u64..1_000_000,
             money in 0_i64..100_000_000_000,
         ) {
             let money = NanoUsd(money);
-            match PRICE.affordable_tokens(bytes, money) {
-                0 => prop_assert!(PRICE.most(bytes, 1) > money),
+            match PRICE.affordable_tokens(request, money) {
+                0 => prop_assert!(PRICE.most(request, 1) > money),
                 tokens => {
-                    prop_assert!(PRICE.most(bytes, tokens) <= money);
-                    prop_assert!(PRICE.most(bytes, tokens.saturating_add(1)) > money);
+                    prop_assert!(PRICE.most(request, tokens) <= money);
+                    prop_assert!(PRICE.most(request, tokens.saturating_add(1)) > money);
                 }
             }
         }

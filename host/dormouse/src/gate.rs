@@ -14,6 +14,7 @@ mod calls;
 pub(crate) mod journal;
 mod places;
 pub(crate) mod purse;
+mod size;
 mod tape;
 pub(crate) mod time;
 
@@ -23,8 +24,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::faults::InjectedFaults;
+use crate::turn::admission::Shortage;
 use crate::turn::output::TurnOutput;
-use dormouse_domain::effect::{Effect, EffectAnswer, EffectError, ModelCall};
+use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
 use dormouse_domain::journal::{EffectRecord, Salt};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::{ModelAnswer, ModelError};
@@ -72,8 +74,8 @@ pub(crate) struct Gate {
     taken_up: Option<Duration>,
     /// Text that was forwarded, in bytes.
     forwarded: usize,
-    /// A call was not made, because there was no money for it.
-    is_short: bool,
+    /// The last call was not made, because there was no money for it.
+    shortage: Option<Shortage>,
     /// The turn is not as it was when it was run before. Says where.
     divergence: Option<String>,
 }
@@ -82,8 +84,8 @@ pub(crate) struct Gate {
 pub(crate) struct GateEnd {
     pub(crate) journal: TurnJournal,
     pub(crate) purse: Purse,
-    /// A call was not made, because there was no money for it.
-    pub(crate) is_short: bool,
+    /// The last call was not made, because there was no money for it.
+    pub(crate) shortage: Option<Shortage>,
     /// The turn is not as it was when it was run before. Says where.
     pub(crate) divergence: Option<String>,
 }
@@ -123,15 +125,15 @@ impl Gate {
             time,
             taken_up: parts.taken_up,
             forwarded: 0,
-            is_short: false,
+            shortage: None,
             divergence: None,
         }
     }
 
     /// What is left of it once the turn is over.
     pub(crate) fn end(self) -> GateEnd {
-        let Gate { journal, purse, is_short, divergence, .. } = self;
-        GateEnd { journal, purse, is_short, divergence }
+        let Gate { journal, purse, shortage, divergence, .. } = self;
+        GateEnd { journal, purse, shortage, divergence }
     }
 
     pub(crate) fn now(&mut self) -> Timestamp {
@@ -155,13 +157,13 @@ impl Gate {
         effect: Effect,
         so_far: SoFar,
     ) -> Result<EffectReply, EffectError> {
-        let _in_effect = self.time.enter(&self.outside.clock);
+        let _in_effect = self.time.effect();
         let (readings, as_before) = (self.tape.take(), self.tape.is_as_before());
         let next = self.journal.next(&effect, so_far, readings, as_before).await;
         let answer = match next.inspect_err(|error| self.note_divergence(error))? {
             Reply::Replayed(answer, cost) => {
                 self.purse.pay(cost);
-                self.replay(&effect, &answer);
+                self.replay(&effect, &answer, so_far.fuel);
                 answer
             }
             Reply::Live => {
@@ -176,18 +178,18 @@ impl Gate {
     }
 
     /// The text of an answer that was had before is streamed again: whoever reads a turn that is run again reads it
-    /// from its beginning.
-    fn replay(&mut self, effect: &Effect, answer: &EffectAnswer) {
-        let (Effect::Model(ModelCall { forward, .. }), EffectAnswer::Model(answer)) =
-            (effect, answer);
+    /// from its beginning. The guest has used so much fuel.
+    fn replay(&mut self, effect: &Effect, answer: &EffectAnswer, fuel: u64) {
+        let (Effect::Model(call), EffectAnswer::Model(answer)) = (effect, answer);
         match answer {
-            Ok(answer) if *forward => self.forward(&answer.text()),
-            Err(ModelError::Interrupted { partial }) if *forward => self.forward(partial),
+            Ok(answer) if call.forward => self.forward(&answer.text()),
+            Err(ModelError::Interrupted { partial }) if call.forward => self.forward(partial),
             Ok(_) | Err(_) => {}
         }
-        if let Err(ModelError::BudgetExceeded(_)) = answer {
-            self.is_short = true;
-        }
+        self.shortage = match answer {
+            Err(ModelError::BudgetExceeded(_)) => Some(self.shortage_of(call, fuel)),
+            Ok(_) | Err(_) => None,
+        };
     }
 
     fn note_divergence(&mut self, error: &EffectError) {

@@ -15,7 +15,7 @@ use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::event::Event;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
-use dormouse_domain::model::{ModelAnswer, ModelContent};
+use dormouse_domain::model::{ModelAnswer, ModelContent, ModelError};
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{ResumeTrial, Snapshot};
@@ -506,6 +506,7 @@ fn size_of_entry(entry: &JournalEntry) -> usize {
     let answer = match &entry.answer {
         None => 0,
         Some(EffectAnswer::Model(Ok(answer))) => size_of_answer(answer),
+        Some(EffectAnswer::Model(Err(ModelError::Interrupted { partial }))) => partial.len(),
         Some(EffectAnswer::Model(Err(error))) => error.to_string().len(),
     };
     let readings = entry.readings.wall.len().saturating_add(entry.readings.monotonic.len());
@@ -527,4 +528,32 @@ fn size_of_answer(answer: &ModelAnswer) -> usize {
 /// What the record of a session must follow.
 fn before(session: &Session) -> Expect {
     Expect::Revision(session.id, session.revision.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dormouse_domain::agent::Digest;
+    use dormouse_domain::effect::{EffectClass, EffectKind};
+    use dormouse_domain::journal::Readings;
+
+    #[test]
+    fn an_answer_that_broke_off_counts_what_was_had_of_it() {
+        let size = |partial: String| {
+            let error = ModelError::Interrupted { partial };
+            let entry = JournalEntry {
+                seq: 1,
+                kind: EffectKind::Model,
+                request: Digest::of(b"a request"),
+                class: EffectClass::Paid,
+                readings: Readings::default(),
+                salt: None,
+                fuel: 0,
+                calls: Vec::new(),
+                answer: Some(EffectAnswer::Model(Err(error))),
+            };
+            Write::JournalEntry(SessionId(uuid::Uuid::nil()), Box::new(entry)).size()
+        };
+        assert!(size("a".repeat(8 << 20)) >= 8 << 20);
+    }
 }

@@ -1,8 +1,8 @@
 //! No session spends more than it may, alone or with its forks; and it stops before the call that could.
 
 use dormouse::{
-    Fork, ForkError, ForkLimits, ManualClock, NanoUsd, NewSession, Pattern, SendError, Status,
-    TurnDenied,
+    Change, Fork, ForkError, ForkLimits, HostBuilder, LimitsPatch, ManualClock, NanoUsd,
+    NewSession, Pattern, SendError, SessionHandle, SessionPatch, Status, TurnDenied,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::provider::Play;
@@ -101,8 +101,19 @@ async fn a_hundred_forks_that_spend_at_once_never_spend_more_than_there_is() {
         match turn.await.unwrap() {
             Ok(_) => answered += 1,
             Err(error) => {
-                let code = error.code();
-                assert!(["budget_exceeded", "budget_held"].contains(&code), "{error}");
+                let SendError::Failed(ended) = &error else {
+                    assert_eq!(error.code(), "budget_held", "{error}");
+                    continue;
+                };
+                let status = ended.session.state.status();
+                match error.code() {
+                    "budget_exceeded" => assert_eq!(status, Status::Terminated),
+                    // Nothing is wrong with it: others may give back what they hold.
+                    _ => {
+                        assert!(error.to_string().contains("other turns hold the rest"), "{error}");
+                        assert_eq!(status, Status::Initializing);
+                    }
+                }
                 refused += 1;
             }
         }
@@ -199,5 +210,76 @@ async fn sessions_of_one_user_spend_no_more_than_the_user_may_and_those_of_other
         spent += session.info().await.unwrap().session.usage.cost;
     }
     assert!(Some(spent) <= limit, "{spent}");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_session_whose_users_money_is_too_little_for_a_call_goes_on_once_there_is_more() {
+    let provider = ProviderServer::counting().await;
+    let directory = tempfile::tempdir().unwrap();
+    let host = async |usd: f64| {
+        let change = |builder: HostBuilder| {
+            let builder = builder.models(provider.catalog(PRICE));
+            builder.configure(|options| options.quotas.budget_per_user = NanoUsd::from_usd(usd))
+        };
+        TestHost::built(directory.path(), &ManualClock::new(), change).await
+    };
+    let test = host(0.06).await;
+    let of_ann = |new: &mut NewSession| new.user_id = Some("ann".to_owned());
+    let session = test.session_with(&guests::THINKS, of_ann).await;
+    for _ in 0..4 {
+        let told = session.send("max-tokens 260\nask 9 question").await.unwrap_err();
+        assert_eq!(told.code(), "budget_exceeded", "{told}");
+        assert!(told.to_string().contains("the sessions of its user"), "{told}");
+        assert_eq!(session.info().await.unwrap().status(), Status::Initializing);
+    }
+    let id = session.id();
+    test.shut_down().await;
+    let test = host(1.0).await;
+    let session = test.host.sessions().get(id);
+    assert_eq!(answers(&thinks(&session, "max-tokens 260\nask 1 question").await).len(), 1);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_makes_do_with_a_cheaper_call_and_fails_for_another_reason_ends_no_session() {
+    let provider = ProviderServer::counting().await;
+    let (test, _directory) = host(&provider).await;
+    let session = test.session_with(&guests::THINKS, usd(0.2)).await;
+    let script = "ignore-errors\nmax-tokens 90000\nask 1 dear\nmax-tokens 300\nask 1 cheap\nrequest nonsense";
+    let told = session.send(script).await.unwrap_err();
+    assert_eq!(told.code(), "agent_failed", "{told}");
+    assert_eq!(provider.asked().len(), 1);
+    assert_eq!(session.info().await.unwrap().status(), Status::Initializing);
+    let told = session.send("max-tokens 90000\nask 1 dear").await.unwrap_err();
+    assert_eq!(told.code(), "budget_exceeded", "{told}");
+    assert_eq!(session.info().await.unwrap().status(), Status::Terminated);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_patch_sets_the_limits_of_a_family_whatever_others_have_made_of_them_since() {
+    let provider = ProviderServer::counting().await;
+    let (test, _directory) = host(&provider).await;
+    let session = test.session_with(&guests::THINKS, usd(10.0)).await;
+    let fork = session.fork(Fork::default()).await.unwrap()[0].session.id;
+    let fork = test.host.sessions().get(fork);
+    let set = async |session: &SessionHandle, limits: LimitsPatch| {
+        session.change(SessionPatch { limits, ..SessionPatch::default() }).await.unwrap();
+        session.account().await.unwrap().unwrap().limits
+    };
+    let money = |usd| LimitsPatch {
+        max_budget: Change::Set(NanoUsd::from_usd(usd).unwrap()),
+        ..LimitsPatch::default()
+    };
+    assert_eq!(set(&session, money(20.0)).await.money, NanoUsd::from_usd(20.0));
+    assert_eq!(set(&fork, money(10.0)).await.money, NanoUsd::from_usd(10.0));
+    let own = ForkLimits { max_budget: NanoUsd::from_usd(4.0), ..ForkLimits::default() };
+    session.fork(Fork { limits: own, ..Fork::default() }).await.unwrap();
+    let fuel = LimitsPatch { max_fuel: Change::Set(1 << 40), ..LimitsPatch::default() };
+    let after = set(&session, fuel).await;
+    assert_eq!((after.money, after.fuel), (NanoUsd::from_usd(6.0), Some(1 << 40)));
+    assert_eq!(set(&fork, money(10.0)).await.money, NanoUsd::from_usd(10.0));
+    thinks(&fork, "max-tokens 300\nask 1 question").await;
     test.shut_down().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dormouse::{
     Bill, CallFault, CommitAttempt, CommitFault, CommitKind, EffectFailure, EffectOutcome, Faults,
-    ManualClock, Message, Timestamp,
+    ManualClock, Message, NewSession, Timestamp,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::test_host::eventually;
@@ -104,7 +104,9 @@ async fn a_call_that_fails_by_a_fault_is_made_again_and_both_stand_in_the_bill()
     for (fault, failure, bill) in faults {
         let provider = ProviderServer::counting().await;
         let (test, _directory) = host(&provider, First(fault, AtomicUsize::new(0))).await;
-        let session = test.session(&guests::THINKS).await;
+        // The clock is also turned while the turn is woken and waits, which is its own time.
+        let long = |new: &mut NewSession| new.turn_timeout = Some(Duration::from_secs(1 << 24));
+        let session = test.session_with(&guests::THINKS, long).await;
         let sending = session.clone();
         let turn = tokio::spawn(async move { thinks(&sending, "ask 1 question").await });
         eventually("the turn is over", async || {

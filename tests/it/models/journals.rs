@@ -16,6 +16,7 @@ use dormouse_tests::faults::{Cut, CutOff};
 use dormouse_tests::provider::Play;
 use dormouse_tests::test_host::eventually;
 use dormouse_tests::{ProviderServer, TestHost};
+use serde_json::json;
 
 use super::{PRICE, answers, results};
 
@@ -163,4 +164,39 @@ async fn a_turn_that_asks_something_else_when_it_is_run_again_fails_and_names_wh
     let bills: Vec<Bill> = turn.effects.iter().map(|line| line.bill).collect();
     assert_eq!(bills, [Bill::Exact, Bill::Exact, Bill::Unknown]);
     assert_eq!(provider.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_was_refused_is_free_where_the_host_ends_before_it_is_made_again() {
+    let overloaded = json!({ "error": { "message": "too much", "type": "overloaded_error" } });
+    let provider = ProviderServer::start(move |asked| match asked.number {
+        0 => Play::Refuses(529, overloaded.clone(), Some(25)),
+        _ => Play::Says("at last".to_owned()),
+    })
+    .await;
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let start = async || {
+        let faults = Arc::new(CutOff::default());
+        let models = || provider.catalog(PRICE);
+        (TestHost::faulty(directory.path(), &clock, models, faults.clone()).await, faults)
+    };
+    let (test, faults) = start().await;
+    let session = test.session(&guests::THINKS).await;
+    let id = session.id();
+    // The first notes that the call leaves.
+    faults.arm(Cut::AfterCommit(1));
+    let turn = tokio::spawn(async move { session.send("ask 1 question").await });
+    eventually("the host is cut off", async || faults.is_reached()).await;
+    assert_eq!(provider.asked().len(), 1, "it waits before it asks again");
+    turn.abort();
+    let _ = turn.await;
+    drop(test);
+
+    let (test, _) = start().await;
+    let session = test.host.sessions().get(id);
+    eventually("the turn is over", async || session.turn(1).await.unwrap().is_some()).await;
+    let bills = session.turn(1).await.unwrap().unwrap();
+    let bills: Vec<_> = bills.effects.iter().map(|line| line.bill).collect();
+    assert_eq!(bills, [Bill::Free, Bill::Exact]);
+    test.shut_down().await;
 }

@@ -136,6 +136,29 @@ async fn the_time_that_a_model_takes_is_not_the_turns() {
 }
 
 #[tokio::test]
+async fn the_time_before_a_call_is_made_again_is_the_turns() {
+    let overloaded = json!({ "error": { "message": "too much", "type": "overloaded_error" } });
+    let provider =
+        ProviderServer::start(move |_| Play::Refuses(529, overloaded.clone(), Some(29))).await;
+    let (test, _directory) = host(&provider, PRICE).await;
+    let session = test
+        .session_with(&guests::THINKS, |new| new.turn_timeout = Some(Duration::from_secs(10)))
+        .await;
+    let sending = session.clone();
+    let turn = tokio::spawn(async move { sending.send("ask 1 question").await });
+    eventually("the turn has waited for as long as it may", async || {
+        if !provider.asked().is_empty() && provider.open() == 0 {
+            test.advance(Duration::from_secs(11));
+        }
+        assert!(provider.asked().len() < 2, "it waits for as long as the provider says");
+        turn.is_finished()
+    })
+    .await;
+    assert_eq!(turn.await.unwrap().unwrap_err().code(), "turn_timeout");
+    test.shut_down().await;
+}
+
+#[tokio::test]
 async fn without_a_provider_the_offline_model_answers_every_name_for_nothing() {
     let test = TestHost::new().await;
     let session = test.session_with(&guests::THINKS, |new| new.max_budget = NanoUsd::from_usd(1.0));

@@ -1,7 +1,7 @@
 //! Turns that share an account wait for each other, never for ever, and never spend more than there is.
 
 use super::*;
-use dormouse_domain::account::Account;
+use dormouse_domain::account::{Account, AccountChange};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_store::memory::MemoryStore;
 use dormouse_store::{Retention, Transaction};
@@ -9,10 +9,15 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 const FAMILY: AccountId = AccountId(SessionId(Uuid::from_u128(7)));
-const ID: AccountKey = AccountKey::Family(FAMILY);
+pub(crate) const ID: AccountKey = AccountKey::Family(FAMILY);
 
 /// An account that may spend so much money, and has spent nothing.
-async fn accounts(money: i64) -> Arc<Accounts> {
+pub(crate) async fn accounts(money: i64) -> Arc<Accounts> {
+    within(money, &Quotas::default()).await
+}
+
+/// The same of a host with quotas.
+async fn within(money: i64, quotas: &Quotas) -> Arc<Accounts> {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Retention::default()));
     let account = Account {
         id: FAMILY,
@@ -22,10 +27,17 @@ async fn accounts(money: i64) -> Arc<Accounts> {
         members: 1,
     };
     store.commit(Transaction::new_account(account)).await.unwrap();
-    Arc::new(Accounts::new(store, &Quotas::default()))
+    Arc::new(Accounts::new(store, quotas))
 }
 
-fn money(money: i64) -> Amounts {
+/// What a turn holds of the family and of its owner: nothing yet.
+async fn both(accounts: &Arc<Accounts>) -> (Arc<Hold>, Arc<Hold>) {
+    let keys = [ID, AccountKey::Principal(Principal::local())];
+    let mut holds = accounts.hold_each(keys.into_iter()).await.unwrap().into_iter().map(Arc::new);
+    (holds.next().unwrap(), holds.next().unwrap())
+}
+
+pub(crate) fn money(money: i64) -> Amounts {
     Amounts { money: NanoUsd(money), fuel: 0 }
 }
 
@@ -63,10 +75,7 @@ async fn what_is_spent_is_told_apart_from_what_is_held() {
     let accounts = accounts(100).await;
     let one = accounts.hold(ID).await.unwrap();
     let short = one.more(money(101)).await.unwrap_err();
-    assert_eq!((short.left.money, short.spent), (NanoUsd(100), None));
-    one.changed(AccountChange { spent: money(100), ..AccountChange::default() });
-    let short = one.more(money(1)).await.unwrap_err();
-    assert_eq!(short.spent, Some(SpentLimit::Money(NanoUsd(100))));
+    assert_eq!((short.left.money, short.is_held), (NanoUsd(100), false));
 }
 
 #[tokio::test]
@@ -79,7 +88,8 @@ async fn two_who_each_hold_what_the_other_waits_for_do_not_wait_for_ever() {
     let first = asking(&one, 10).await;
     assert!(!first.is_finished());
     let second = asking(&two, 10).await;
-    assert!(first.await.unwrap().is_err(), "the first in line is told");
+    let short = first.await.unwrap().unwrap_err();
+    assert!(short.is_held, "the first in line is told");
     drop(one);
     assert_eq!(second.await.unwrap(), Ok(()));
 }
@@ -94,6 +104,42 @@ async fn who_holds_something_is_served_before_one_who_holds_nothing_where_nobody
     assert_eq!(one.more(money(40)).await, Ok(()), "it would wait for itself");
     drop(one);
     assert_eq!(waiting.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn two_who_wait_for_each_other_in_two_accounts_do_not_wait_for_ever() {
+    let principals = Quotas { budget_per_principal: Some(NanoUsd(90)), ..Quotas::default() };
+    let accounts = within(100, &principals).await;
+    let (one, two) = (both(&accounts).await, both(&accounts).await);
+    for hold in [&two.0, &two.1] {
+        hold.more(money(30)).await.unwrap();
+    }
+    one.0.more(money(65)).await.unwrap();
+    let first = asking(&one.1, 65).await;
+    assert!(!first.is_finished(), "the other goes on");
+    let second = asking(&two.0, 20).await;
+    assert!(second.await.unwrap().unwrap_err().is_held, "the other waits as well");
+    assert!(!first.is_finished(), "now it goes on");
+    drop(two);
+    assert_eq!(first.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn who_waits_for_one_who_waits_for_one_that_goes_on_is_served_in_the_end() {
+    let principals = Quotas { budget_per_principal: Some(NanoUsd(90)), ..Quotas::default() };
+    let accounts = within(100, &principals).await;
+    let (one, two) = (both(&accounts).await, both(&accounts).await);
+    let other = accounts.hold(AccountKey::Principal(Principal::local())).await.unwrap();
+    other.more(money(60)).await.unwrap();
+    one.0.more(money(65)).await.unwrap();
+    let first = asking(&one.1, 65).await;
+    let second = asking(&two.0, 50).await;
+    assert!(!first.is_finished() && !second.is_finished());
+    drop(other);
+    assert_eq!(first.await.unwrap(), Ok(()));
+    assert!(!second.is_finished());
+    drop(one);
+    assert_eq!(second.await.unwrap(), Ok(()));
 }
 
 #[tokio::test]

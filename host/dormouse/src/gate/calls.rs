@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::purse::Reservation;
+use super::purse::{NotReserved, Reservation};
+use super::size::{size_of_content, size_of_error, size_of_request, tokens_of_request};
 use super::{Asked, Gate, push};
+use crate::turn::admission::Shortage;
 use dormouse_base::clock::Clock;
 use dormouse_base::shares::FairPermit;
 use dormouse_domain::effect::{EffectError, EffectKind, ModelCall};
@@ -14,16 +16,14 @@ use dormouse_domain::journal::{
     Bill, EffectOutcome, EffectRecord, MAX_EFFECT_ATTEMPTS, Provenance,
 };
 use dormouse_domain::limits::NanoUsd;
-use dormouse_domain::model::{
-    AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelRequest, TokenUsage,
-};
+use dormouse_domain::model::{ModelAnswer, ModelError, ModelRequest, TokenUsage};
 use dormouse_model::{Breaker, CALL_TIMEOUT, CallFailure, Charge, ModelRoute};
 
 /// How long to wait before the next attempt, where the provider does not say: this, and twice as long each time.
 const BACK_OFF: Duration = Duration::from_millis(500);
 /// A provider that wants to be left alone for longer is not waited for: the agent is told.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How long a call waits for its place among those of its provider.
+/// How long a call waits for its place among those of its provider, and for money that others hold.
 const LONGEST_QUEUE: Duration = Duration::from_secs(60);
 
 /// One attempt, once it is over.
@@ -71,8 +71,17 @@ impl Gate {
                 return Ok(attempt.asked);
             }
             metrics::counter!("dormouse_model_retries_total").increment(1);
+            self.journal.note_ended().await?;
             self.outside.clock.back_off(wait).await;
         }
+    }
+
+    /// Whose money is short for a call that was not made when the turn was run before, as it is now.
+    pub(super) fn shortage_of(&self, call: &ModelCall, fuel: u64) -> Shortage {
+        let ModelRequest { model, max_tokens, .. } = &call.request;
+        let Ok(route) = self.outside.models.route(model) else { return Shortage::Held };
+        let tokens = tokens_of_request(&call.request, &route.model);
+        self.purse.shortage(&route.price.unwrap_or_default(), tokens, *max_tokens, fuel)
     }
 
     /// Attempts that the end of a host has cut off have cost what was reserved for them.
@@ -91,13 +100,18 @@ impl Gate {
         let (_, fuel) = self.journal.place();
         let price = route.price.unwrap_or_default();
         let wanted = call.request.max_tokens;
-        let reserved = match self.purse.reserve(&price, bytes, wanted, fuel).await {
+        let clock = &self.outside.clock;
+        let patience = clock.sleep_until(clock.now().after(LONGEST_QUEUE));
+        let tokens = tokens_of_request(&call.request, &route.model);
+        let reserved = match self.purse.reserve(&price, tokens, wanted, fuel, patience).await {
             Ok(reserved) => reserved,
-            Err(why) => {
-                self.is_short = true;
+            Err(NotReserved { why, shortage }) => {
+                self.shortage = Some(shortage);
                 return Ok(Err(ModelError::BudgetExceeded(why)));
             }
         };
+        // The agent has made do with less.
+        self.shortage = None;
         let place = match self.place(route).await {
             Ok(place) => place,
             Err(error) => {
@@ -111,7 +125,9 @@ impl Gate {
         self.note_live();
         let since = self.outside.clock.monotonic();
         let before = self.forwarded;
+        let in_call = self.time.call(&self.outside.clock);
         let answered = self.call(call, route, reserved).await;
+        drop(in_call);
         line.duration = self.outside.clock.monotonic().saturating_sub(since);
         let has_forwarded = self.forwarded > before;
         let attempt = judge(&mut line, answered, (route, reserved), has_forwarded);
@@ -126,9 +142,10 @@ impl Gate {
     async fn place(&self, route: &ModelRoute) -> Result<Place, ModelError> {
         let clock = &self.outside.clock;
         let until = clock.now().after(LONGEST_QUEUE);
-        let places = self.outside.places.of(route);
+        let owner = &self.session.owner;
+        let places = self.outside.places.of(route.provider.name(), route.max_calls, owner);
         let permit = tokio::select! {
-            permit = places.wait(&self.session.owner) => permit,
+            permit = places.wait(owner) => permit,
             () = clock.sleep_until(until) => {
                 return Err(ModelError::Overloaded { retry_after: None });
             }
@@ -259,6 +276,7 @@ fn judge(
                 error => error,
             };
             line.outcome = EffectOutcome::Failed(error.failure());
+            line.received = size_of_error(&error);
             let may_repeat = !is_forwarded
                 && match &error {
                     ModelError::RateLimited { .. } | ModelError::Overloaded { .. } => is_refused,
@@ -348,29 +366,4 @@ fn count(line: &EffectRecord) {
     for (kind, tokens) in kinds.into_iter().filter(|(_, tokens)| *tokens > 0) {
         metrics::counter!("dormouse_model_tokens_total", "kind" => kind).increment(tokens);
     }
-}
-
-/// The bytes of a request that a provider may count as tokens.
-fn size_of_request(request: &ModelRequest) -> u64 {
-    let system = request.system.iter().map(String::len);
-    let tools = request.tools.iter();
-    let tools = tools.map(|tool| tool.name.len() + tool.description.len() + tool.schema.len());
-    let schema = match &request.format {
-        AnswerFormat::Text => 0,
-        AnswerFormat::Schema(schema) => schema.len(),
-    };
-    let own = system.chain(tools).sum::<usize>() + schema;
-    let said = request.messages.iter().map(|message| size_of_content(&message.content));
-    said.fold(own as u64, u64::saturating_add)
-}
-
-fn size_of_content(content: &[ModelContent]) -> u64 {
-    let size = |part: &ModelContent| match part {
-        ModelContent::Text(text) => text.len(),
-        ModelContent::Image { media_type, data } => media_type.len() + data.len(),
-        ModelContent::ToolCall(call) => call.id.len() + call.name.len() + call.arguments.len(),
-        ModelContent::ToolResult(result) => result.call.len() + result.content.len(),
-        ModelContent::Thinking(thinking) => thinking.text.len().max(thinking.block.len()),
-    };
-    content.iter().map(size).sum::<usize>() as u64
 }

@@ -288,6 +288,16 @@ impl TurnJournal {
         Ok(())
     }
 
+    /// Note how the last call has ended, before a wait: a host that ends meanwhile does not bill it as one of which
+    /// nobody knows what has become.
+    ///
+    /// # Errors
+    /// It cannot be noted.
+    pub(super) async fn note_ended(&mut self) -> Result<(), EffectError> {
+        let Some(under_way) = &self.under_way else { return Err(no_effect()) };
+        self.note(under_way.entry.clone()).await
+    }
+
     /// A call is over. It is noted with what follows.
     pub(super) fn end_call(&mut self, ended: EffectRecord) {
         let calls = self.under_way.as_mut().map(|under_way| &mut under_way.entry.calls);

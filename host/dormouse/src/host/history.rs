@@ -229,8 +229,10 @@ impl SessionHandle {
         let members = if fork.limits.is_own() { 0 } else { i64::from(fork.count) };
         let change = AccountChange { members, granted, ..AccountChange::default() };
         adding = adding.and(Transaction::change_account(account, change));
+        let changing = hold.changing().await;
         inner.store.commit(adding).await?;
         hold.changed(change);
+        drop(changing);
         metrics::counter!("dormouse_forks_total").increment(sessions.len() as u64);
         for session in &sessions {
             inner.services.note_deadline(session);

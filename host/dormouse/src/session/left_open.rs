@@ -114,18 +114,13 @@ pub(crate) async fn note(services: &Services, id: SessionId) -> Option<(Idempote
 
 async fn hold(services: &Services, id: SessionId) -> Result<HeldOpen, StoreError> {
     let Some(session) = services.store.session(id).await? else { return Ok(HeldOpen::default()) };
-    let accounts: Vec<_> = services.accounts.of(&session).collect();
-    if accounts.is_empty() {
+    let holds = services.accounts.hold_for(&session).await?;
+    if holds.is_empty() {
         return Ok(HeldOpen::default());
     }
     let (calls, fuel) = spent(&*services.store, id).await?;
     let money = services.options.rules.price.cost(fuel) + calls;
-    let mut holds = Vec::new();
-    for account in accounts {
-        let hold = services.accounts.hold(account).await?;
-        hold.take(Amounts { money, fuel });
-        holds.push(hold);
-    }
+    holds.iter().for_each(|hold| hold.take(Amounts { money, fuel }));
     Ok(HeldOpen { holds, calls })
 }
 

@@ -119,6 +119,17 @@ impl Standing {
     }
 }
 
+/// Whose money was too little for a call, so that it was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// What the session may spend, alone or with its family.
+    Session,
+    /// What the sessions of its user or of its owner may spend: its operator may raise it.
+    Operator,
+    /// Nobody's: other turns hold what is missing, and give it back when they are over.
+    Held,
+}
+
 /// Decide whether a turn of this session may run now, which stands so.
 pub(crate) fn admit(
     session: &Session,

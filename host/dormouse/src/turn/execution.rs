@@ -259,7 +259,9 @@ pub(crate) fn failure(fault: Fault, grant: TurnGrant, memory: u64) -> Failure {
         | Fault::RestoreFailed(_) => FailureCode::AgentFailed,
         Fault::Trapped(_) => FailureCode::AgentTrapped,
         Fault::FuelExhausted => match grant.fuel_limit {
-            Limit::Budget(_) => FailureCode::BudgetExceeded,
+            Limit::Budget(_) | Limit::UserBudget(_) | Limit::PrincipalBudget(_) => {
+                FailureCode::BudgetExceeded
+            }
             _ => FailureCode::FuelExhausted,
         },
         Fault::StartTooLong { .. } => FailureCode::FuelExhausted,

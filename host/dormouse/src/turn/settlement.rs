@@ -19,7 +19,7 @@ use dormouse_domain::timer::Timers;
 use dormouse_domain::transition;
 use dormouse_store::TurnCommit;
 
-use super::admission::Standing;
+use super::admission::{Shortage, Standing};
 use dormouse_domain::turn::{
     Failure, FailureCode, LogLine, Part, Sender, StartupCost, TurnOutcome, TurnRecord,
 };
@@ -53,6 +53,8 @@ impl StartedTurn {
 pub(crate) struct TurnEnd {
     /// The answer, or why there is none.
     pub(crate) result: Result<TurnAnswer, Failure>,
+    /// Whose money was too little, where the turn has failed for that.
+    pub(crate) shortage: Option<Shortage>,
     /// The fuel that it used.
     pub(crate) fuel: u64,
     /// The fuel that its instance used to start, where one was started for it.
@@ -124,7 +126,7 @@ pub(crate) fn settle(
         session.usage.start_cost += cost;
         session.usage.cost += cost;
     }
-    let is_short = matches!(&ended.result, Err(Failure { code: FailureCode::BudgetExceeded, .. }));
+    let shortage = ended.shortage;
     session.last_activity_at = ended.ended_at;
     session.timers = begun.timers(before);
 
@@ -151,7 +153,7 @@ pub(crate) fn settle(
             events.push(Event::session(&session, ended_at, failed_turn));
             session.last_failure = Some(LastFailure { turn, code: failure.code, at: ended_at });
             events.extend(return_to_before(&mut session, &failure, ended_at));
-            failed(&mut session, failure.code, rules.max_consecutive_failures);
+            failed(&mut session, failure.code, shortage, rules.max_consecutive_failures);
             (TurnOutcome::Failed(failure), None)
         }
     };
@@ -160,7 +162,7 @@ pub(crate) fn settle(
         fuel: session.usage.fuel.saturating_sub(before.usage.fuel),
     };
     events.extend(budget_warning(standing, spent.money, &session, ended_at));
-    apply_limits(&mut session, standing.after(spent), is_short, rules.price, ended_at);
+    apply_limits(&mut session, standing.after(spent), shortage, rules.price, ended_at);
     events.extend(transition::ending(before, &mut session, ended_at));
 
     let turn = TurnRecord {
@@ -269,11 +271,17 @@ fn answered(session: &mut Session, answer: &TurnAnswer) {
     }
 }
 
-fn failed(session: &mut Session, code: FailureCode, max_consecutive_failures: u32) {
+fn failed(
+    session: &mut Session,
+    code: FailureCode,
+    shortage: Option<Shortage>,
+    max_consecutive_failures: u32,
+) {
     if session.state == State::Idle {
         make(session, Move::Turn);
     }
-    if code.counts() {
+    // Where others have the money, nothing is wrong with the session: it goes on once there is some again.
+    if code.counts() && !matches!(shortage, Some(Shortage::Operator | Shortage::Held)) {
         session.consecutive_failures += 1;
     }
     if session.unsaved_turns > 0 {
@@ -289,11 +297,11 @@ fn failed(session: &mut Session, code: FailureCode, max_consecutive_failures: u3
 }
 
 /// End the session where it has reached a limit. Completion wins over a limit.
-/// `is_short`: its turn failed for want of money, so that what is left is of no use to it.
+/// Where its turn failed for want of the session's own money, what is left is of no use to it.
 fn apply_limits(
     session: &mut Session,
     standing: Standing,
-    is_short: bool,
+    shortage: Option<Shortage>,
     price: FuelPrice,
     now: Timestamp,
 ) {
@@ -302,7 +310,7 @@ fn apply_limits(
         Some(Cause::LifetimeExceeded)
     } else if limits.max_turns.is_some_and(|max| session.usage.turns >= max) {
         Some(Cause::MaxTurns)
-    } else if is_short || standing.affordable(price) == Some(0) {
+    } else if shortage == Some(Shortage::Session) || standing.affordable(price) == Some(0) {
         Some(Cause::BudgetExceeded)
     } else if standing.fuel_left() == Some(0) {
         Some(Cause::FuelExhausted)

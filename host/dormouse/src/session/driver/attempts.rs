@@ -11,9 +11,11 @@ use crate::gate::journal::{Opening, TurnJournal};
 use crate::gate::purse::Purse;
 use crate::gate::{Gate, GateEnd, GateParts};
 use crate::session::request::SendError;
+use crate::turn::admission::Shortage;
 use crate::turn::execution::{self, Cancellation, GuestAnswer, TurnCall, TurnResult};
 use crate::turn::settlement::TurnAnswer;
 use crate::turn::world::{SessionWorld, WorldEnd};
+use dormouse_domain::limits::Limit;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::{Failure, FailureCode};
@@ -37,8 +39,8 @@ pub(super) struct Called {
     pub(super) checkpoint: Option<JsonObject>,
     /// The timers of the session, as the guest has left them.
     pub(super) timers: Timers,
-    /// A call was not made, because there was no money for it.
-    pub(super) is_short: bool,
+    /// The last call was not made, because there was no money for it.
+    pub(super) shortage: Option<Shortage>,
     /// It is not as it was when it was run before.
     pub(super) has_diverged: bool,
 }
@@ -120,13 +122,13 @@ impl Driver<'_> {
         let TurnResult { result, cut, lacks, fuel, start_fuel, log, log_dropped, world } = result;
         turn.is_left = cut == Some(Cancellation::Left);
         let WorldEnd { checkpoint, timers, gate } = world.end();
-        let GateEnd { journal, purse, is_short, divergence } = gate;
+        let GateEnd { journal, purse, shortage, divergence } = gate;
         if journal.is_open() && !turn.has_journal {
             turn.has_journal = true;
             turn.told = Some(told);
         }
         (turn.journal, turn.purse) = (Some(journal), Some(purse));
-        let bill = GuestBill { fuel, start_fuel, log, log_dropped };
+        let bill = GuestBill { fuel, start_fuel, log, log_dropped, shortage: None };
         let has_diverged = divergence.is_some();
         AttemptOutcome::Called(Box::new(Called {
             result,
@@ -134,7 +136,7 @@ impl Driver<'_> {
             bill,
             checkpoint,
             timers,
-            is_short,
+            shortage,
             has_diverged,
         }))
     }
@@ -210,14 +212,18 @@ impl Driver<'_> {
         let started = |start_fuel| GuestBill { start_fuel, ..GuestBill::default() };
         Ok(match outcome {
             AttemptOutcome::Called(called) => {
-                let Called { result, bill, checkpoint, timers, is_short, .. } = *called;
+                let Called { result, bill, checkpoint, timers, shortage, .. } = *called;
+                let shortage = shortage_of(&result, shortage, turn.grant.fuel_limit);
+                let bill = GuestBill { shortage, ..bill };
                 let result = match result {
                     Ok(answer) => Ok(self.answer(&turn.session, answer, checkpoint, timers)),
-                    // It had no money to go on.
-                    Err(failure) if is_short && failure.code == FailureCode::AgentFailed => {
-                        Err(Failure { code: FailureCode::BudgetExceeded, ..failure })
-                    }
-                    Err(failure) => Err(failure),
+                    Err(failure) => match shortage {
+                        // It had no money to go on.
+                        Some(Shortage::Session | Shortage::Operator) => {
+                            Err(Failure { code: FailureCode::BudgetExceeded, ..failure })
+                        }
+                        Some(Shortage::Held) | None => Err(failure),
+                    },
                 };
                 (result, bill)
             }
@@ -262,5 +268,22 @@ impl Driver<'_> {
             (None, _) | (_, None) => None,
         };
         TurnAnswer { content, complete, snapshot, durable, checkpoint, timers }
+    }
+}
+
+/// Whose money was too little for a turn that has ended so. `short`: for the last call that it has asked for;
+/// `limit`: the one that bounds its fuel.
+fn shortage_of(
+    result: &Result<GuestAnswer, Failure>,
+    short: Option<Shortage>,
+    limit: Limit,
+) -> Option<Shortage> {
+    match (result.as_ref().err()?.code, limit) {
+        (FailureCode::AgentFailed, _) => short,
+        (FailureCode::BudgetExceeded, Limit::UserBudget(_) | Limit::PrincipalBudget(_)) => {
+            Some(Shortage::Operator)
+        }
+        (FailureCode::BudgetExceeded, _) => Some(Shortage::Session),
+        _ => None,
     }
 }

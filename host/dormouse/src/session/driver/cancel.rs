@@ -34,11 +34,11 @@ struct TurnSignals<'a> {
     grace: Option<Timer>,
 }
 
-/// The time that a turn may take: what it spends in effects is not its own.
+/// The time that a turn may take: what it spends in calls is not its own.
 struct OwnTime<'a> {
     registry: &'a Registry,
     id: SessionId,
-    /// When the turn must be over, but for its effects.
+    /// When the turn must be over, but for its calls.
     deadline: Timestamp,
     effects: EffectTime,
     timer: Timer,
@@ -47,7 +47,7 @@ struct OwnTime<'a> {
 
 impl<'a> Driver<'a> {
     /// The signals that may end a turn of this session that has this deadline, but for the time that it spends in
-    /// effects.
+    /// calls.
     pub(super) fn turn_signals(
         &self,
         session: &Session,
@@ -80,7 +80,7 @@ impl OwnTime<'_> {
                 self.timer.as_mut().await;
                 self.has_rung = true;
             }
-            if self.effects.is_in_effect() {
+            if self.effects.is_in_call() {
                 // Nothing that the clock says ends this wait.
                 self.registry.note_patient(self.id, Timestamp::NEVER);
                 self.effects.over().await;

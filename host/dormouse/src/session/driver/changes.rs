@@ -6,7 +6,7 @@ use crate::session::request::CommandError;
 use crate::turn::admission;
 use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::inactive::NotActive;
-use dormouse_domain::patch::{self, SessionPatch, StatusChange};
+use dormouse_domain::patch::{self, LimitsPatch, SessionPatch, StatusChange};
 use dormouse_domain::session::Session;
 use dormouse_domain::state::Status;
 use dormouse_domain::time::Timestamp;
@@ -32,8 +32,9 @@ impl Driver<'_> {
         }
         let defaults = &self.services.options.limits;
         let before = self.record()?;
+        let named = patch.limits;
         let patched = patch.apply(&before, defaults, self.services.clock.now())?;
-        self.commit_patched(patched).await
+        self.commit_patched(patched, &named).await
     }
 
     /// Put off the end of the idle limit, until so long after now or for the whole limit.
@@ -44,7 +45,7 @@ impl Driver<'_> {
             return Err(NotActive::of(&session, status).into());
         }
         let patched = patch::extend(&session, by, self.services.clock.now())?;
-        self.commit_patched(patched).await
+        self.commit_patched(patched, &LimitsPatch::default()).await
     }
 
     /// Tell, once, that the idle limit will be reached.

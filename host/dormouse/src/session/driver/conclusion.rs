@@ -14,6 +14,7 @@ use crate::session::left_open::HeldOpen;
 use crate::session::request::{FinishedTurn, SendError};
 use crate::turn::settlement::{self, TurnAnswer, TurnEnd};
 use dormouse_domain::account::{AccountChange, Amounts};
+use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::state::Status;
 use dormouse_domain::turn::{Failure, TurnOutcome, TurnRecord};
@@ -122,7 +123,7 @@ impl Driver<'_> {
         bill: GuestBill,
         duration: Duration,
     ) -> Result<TurnEnd, StoreError> {
-        let GuestBill { fuel, start_fuel, log, log_dropped } = bill;
+        let GuestBill { fuel, start_fuel, log, log_dropped, shortage } = bill;
         let journal = match turn.journal.take() {
             Some(mut journal) => {
                 journal.read_all().await?;
@@ -140,6 +141,7 @@ impl Driver<'_> {
         };
         Ok(TurnEnd {
             result,
+            shortage,
             fuel,
             start_fuel,
             log,
@@ -179,6 +181,17 @@ fn count(turn: &TurnRecord, duration: Duration) {
     if let Some(start) = turn.start {
         metrics::counter!("dormouse_start_fuel_total").increment(start.fuel);
     }
+    count_money(turn);
     metrics::histogram!("dormouse_turn_seconds").record(duration.as_secs_f64());
     tracing::debug!(number = turn.number, outcome, fuel = turn.fuel, "a turn is over");
+}
+
+/// Count what a turn has cost, as its session is billed for it.
+fn count_money(turn: &TurnRecord) {
+    let calls = cost_of(&turn.effects);
+    let start = turn.start.map_or(NanoUsd(0), |start| start.cost);
+    for (kind, cost) in [("fuel", turn.cost - calls), ("model", calls), ("start", start)] {
+        let cost = u64::try_from(cost.0).unwrap_or(0);
+        metrics::counter!("dormouse_spent_nano_usd_total", "kind" => kind).increment(cost);
+    }
 }

@@ -9,9 +9,9 @@ use crate::gate::time::EffectTime;
 use crate::session::left_open::HeldOpen;
 use crate::session::request::{CommandError, SendError, Unavailable};
 use crate::turn::admission::{self, Standing, TurnDenied, TurnGrant};
-use dormouse_domain::account::{Account, AccountChange, AccountId, AccountLimits, Amounts};
+use dormouse_domain::account::{Account, AccountChange, AccountId, Amounts, LimitsChange};
 use dormouse_domain::limits::{Limit, NanoUsd};
-use dormouse_domain::patch::Patched;
+use dormouse_domain::patch::{LimitsPatch, Patched};
 use dormouse_domain::session::Session;
 use dormouse_domain::state::{Cause, Move};
 use dormouse_domain::time::Timestamp;
@@ -48,33 +48,43 @@ impl Driver<'_> {
         Ok(self.commit_as(opening, after, None).await?)
     }
 
-    /// Commit a patch: limits of money and fuel of a session that shares an account are the account's.
+    /// Commit a patch: limits of money and fuel of a session that shares an account are the account's. Those that are
+    /// `named` are written even where the session's own record has them already: another session may have changed
+    /// them since.
     pub(super) async fn commit_patched(
         &mut self,
         patched: Option<Patched>,
+        named: &LimitsPatch,
     ) -> Result<(), CommandError> {
-        let Some(Patched { session, events }) = patched else { return Ok(()) };
-        let (was, is) = (self.record()?, &session.profile.limits);
-        let was = &was.profile.limits;
-        let money = (was.max_budget != is.max_budget).then_some(is.max_budget);
-        let fuel = (was.max_fuel != is.max_fuel).then_some(is.max_fuel);
-        match session.account {
-            Some(account) if money.is_some() || fuel.is_some() => {
+        let before = self.record()?;
+        let after = patched.as_ref().map_or(&*before, |patched| &patched.session);
+        let after = &after.profile.limits;
+        let limits = LimitsChange {
+            money: named.max_budget.is_named().then_some(after.max_budget),
+            fuel: named.max_fuel.is_named().then_some(after.max_fuel),
+        };
+        match (before.account, patched) {
+            (Some(account), patched) if !limits.is_none() => {
                 let hold = self.services.accounts.hold(AccountKey::Family(account)).await?;
-                let AccountLimits { money: known_money, fuel: known_fuel } = hold.standing().limits;
-                let limits = AccountLimits {
-                    money: money.unwrap_or(known_money),
-                    fuel: fuel.unwrap_or(known_fuel),
-                };
-                let change = AccountChange { limits: Some(limits), ..AccountChange::default() };
-                let changing = |after: Arc<Session>, events| {
-                    let update = Transaction::update(after, None, events);
-                    update.and(Transaction::change_account(account, change))
-                };
-                self.commit_as(changing, session, events).await?;
+                let _changing = hold.changing().await;
+                let change = AccountChange { limits, ..AccountChange::default() };
+                match patched {
+                    Some(Patched { session, events }) => {
+                        let changing = |after: Arc<Session>, events| {
+                            let update = Transaction::update(after, None, events);
+                            update.and(Transaction::change_account(account, change))
+                        };
+                        self.commit_as(changing, session, events).await?;
+                    }
+                    None => {
+                        let change = Transaction::change_account(account, change);
+                        self.services.store.commit(change).await?;
+                    }
+                }
                 hold.changed(change);
             }
-            Some(_) | None => self.commit(session, None, events).await?,
+            (_, Some(Patched { session, events })) => self.commit(session, None, events).await?,
+            (_, None) => return Ok(()),
         }
         self.drop_guest_at_rest();
         Ok(())
@@ -88,10 +98,7 @@ impl Driver<'_> {
         now: Timestamp,
     ) -> Result<Admitted, SendError> {
         let price = self.services.options.rules.price;
-        let mut holds = Vec::new();
-        for account in self.services.accounts.of(session) {
-            holds.push(self.services.accounts.hold(account).await?);
-        }
+        let holds = self.services.accounts.hold_for(session).await?;
         let standing = standing(session, &holds);
         let grant = admission::admit(session, standing, price, now);
         let grant = match (grant, session.account) {
@@ -129,7 +136,7 @@ impl Driver<'_> {
                 if let (Some(left), Some(max)) = (left, max)
                     && left < grant.fuel
                 {
-                    (grant.fuel, grant.fuel_limit) = (left, Limit::Budget(max));
+                    (grant.fuel, grant.fuel_limit) = (left, limit_of(hold.account(), max));
                 }
             }
             if grant.fuel == 0 {
@@ -164,22 +171,20 @@ impl Driver<'_> {
         now: Timestamp,
     ) -> Result<Admitted, StoreError> {
         let price = self.services.options.rules.price;
-        let HeldOpen { holds: mut held, calls } = self.services.left_open.take(self.id);
+        let HeldOpen { holds, calls } = self.services.left_open.take(self.id);
+        // The session may share an account only since then.
+        let is_of_family = |hold: &Hold| matches!(hold.account(), AccountKey::Family(_));
+        let is_whole =
+            !holds.is_empty() && session.account.is_some() == holds.iter().any(is_of_family);
+        let holds = if is_whole { holds } else { self.services.accounts.hold_for(session).await? };
         let needed = Amounts { money: price.cost(fuel) + calls, fuel };
-        let mut holds = Vec::new();
-        for account in self.services.accounts.of(session) {
-            let place = held.iter().position(|hold| *hold.account() == account);
-            let hold = match place {
-                Some(place) => held.swap_remove(place),
-                None => self.services.accounts.hold(account).await?,
-            };
-            hold.take(needed.minus(hold.amounts()));
-            holds.push(hold);
+        for hold in &holds {
+            hold.take(needed.minus(hold.held()));
         }
         let standing = standing(session, &holds);
         let own = own_money(session, standing);
         let grant = admission::reopened(session, fuel, now);
-        let purse = Purse::new(price, fuel, own, holds).holding(calls);
+        let purse = Purse::new(price, fuel, own, holds);
         Ok(Admitted { grant, standing, purse })
     }
 }
@@ -188,6 +193,15 @@ impl Driver<'_> {
 fn standing(session: &Session, holds: &[Hold]) -> Standing {
     let family = holds.iter().find(|hold| matches!(hold.account(), AccountKey::Family(_)));
     family.map_or_else(|| Standing::own(session), Hold::standing)
+}
+
+/// The limit that an account has.
+fn limit_of(account: &AccountKey, max: NanoUsd) -> Limit {
+    match account {
+        AccountKey::Family(_) => Limit::Budget(max),
+        AccountKey::User(..) => Limit::UserBudget(max),
+        AccountKey::Principal(_) => Limit::PrincipalBudget(max),
+    }
 }
 
 /// What is left of a session's own budget, and its limit. `None`: it has none, or its family's takes its place.

@@ -18,7 +18,7 @@ use crate::session::idempotency;
 use crate::session::request::{
     CommandError, FinishedTurn, FollowedKey, QueuedMessage, SendError, Unavailable,
 };
-use crate::turn::admission::{self, Standing, TurnGrant};
+use crate::turn::admission::{self, Shortage, Standing, TurnGrant};
 use crate::turn::output::TurnOutput;
 use crate::turn::settlement::StartedTurn;
 use dormouse_domain::agent::Digest;
@@ -110,6 +110,8 @@ pub(super) struct GuestBill {
     pub(super) start_fuel: Option<u64>,
     pub(super) log: Vec<LogLine>,
     pub(super) log_dropped: u64,
+    /// Whose money was too little, where the turn has failed for that.
+    pub(super) shortage: Option<Shortage>,
 }
 
 /// What the guest of a turn was told that is run again.

@@ -69,12 +69,7 @@ fn settled(session: &Session, deed: &Deed, fuel: u64, rules: Rules) -> TurnCommi
 
 fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommit {
     let Turn { start_fuel, deed } = turn;
-    let begun = StartedTurn {
-        id: TurnId(Uuid::from_u128(u128::from(session.revision))),
-        sender: Sender::User,
-        input: vec![Part::Text("hello".to_owned())],
-        started_at: Timestamp(1),
-    };
+    let begun = begun(session);
     let (share, result) = match deed {
         Deed::Answer { share, complete, saved } => {
             let snapshot = saved.then(|| Snapshot {
@@ -90,6 +85,7 @@ fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommi
             (
                 share,
                 Ok(TurnAnswer {
+                    timers: session.timers.clone(),
                     content: Vec::new(),
                     complete,
                     snapshot,
@@ -108,10 +104,25 @@ fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommi
         }
     };
     let fuel = u64::try_from(u128::from(fuel) * u128::from(*share) / 100).expect("a share");
-    let ended = TurnEnd {
+    let ended = TurnEnd { start_fuel: *start_fuel, ..ended(result, fuel) };
+    settle(session, Standing::own(session), begun, ended, rules)
+}
+
+fn begun(session: &Session) -> StartedTurn {
+    StartedTurn {
+        id: TurnId(Uuid::from_u128(u128::from(session.revision))),
+        sender: Sender::User,
+        input: vec![Part::Text("hello".to_owned())],
+        started_at: Timestamp(1),
+    }
+}
+
+fn ended(result: Result<TurnAnswer, Failure>, fuel: u64) -> TurnEnd {
+    TurnEnd {
         result,
+        shortage: None,
         fuel,
-        start_fuel: *start_fuel,
+        start_fuel: None,
         log: Vec::new(),
         log_dropped: 0,
         ended_at: Timestamp(2),
@@ -119,8 +130,15 @@ fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommi
         effects: Vec::new(),
         attempts: 1,
         woken_in: None,
-    };
-    settle(session, Standing::own(session), begun, ended, rules)
+    }
+}
+
+/// After a turn that has failed for want of money.
+fn short(session: &Session, shortage: Shortage) -> TurnCommit {
+    let code = FailureCode::BudgetExceeded;
+    let failure = Failure { code, message: "it is too dear".to_owned() };
+    let ended = TurnEnd { shortage: Some(shortage), ..ended(Err(failure), 1) };
+    settle(session, Standing::own(session), begun(session), ended, rules(1))
 }
 
 proptest! {
@@ -214,4 +232,19 @@ fn a_budget_is_mostly_spent_from_four_fifths_of_it_on_however_small_it_is() {
         let is_spent = |cost| is_mostly_spent(NanoUsd(cost), NanoUsd(budget));
         assert!(is_spent(at) && !is_spent(at - 1), "{at} of {budget}");
     }
+}
+
+#[test]
+fn only_the_want_of_its_own_money_ends_a_session() {
+    let status_after = |shortage, times| {
+        let mut after =
+            session(NewSession { pattern: Pattern::LongRunning, ..NewSession::default() });
+        for _ in 0..times {
+            after = Session::clone(&short(&after, shortage).session);
+        }
+        after.state.status()
+    };
+    assert_eq!(status_after(Shortage::Session, 1), Status::Terminated);
+    assert_eq!(status_after(Shortage::Operator, 5), Status::Initializing);
+    assert_eq!(status_after(Shortage::Held, 5), Status::Initializing);
 }

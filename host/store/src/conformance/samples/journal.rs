@@ -7,7 +7,9 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::{duration, id, part, sender, time};
-use dormouse_domain::account::{Account, AccountChange, AccountId, AccountLimits, Amounts};
+use dormouse_domain::account::{
+    Account, AccountChange, AccountId, AccountLimits, Amounts, LimitsChange,
+};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::effect::{EffectAnswer, EffectClass, EffectKind};
 use dormouse_domain::id::{Principal, SessionId, TurnId};
@@ -19,7 +21,7 @@ use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::{
     ModelAnswer, ModelContent, ModelError, StopReason, Thinking, TokenUsage, ToolCall, ToolResult,
 };
-use dormouse_domain::turn::{IdempotencyKey, Sender};
+use dormouse_domain::turn::IdempotencyKey;
 
 fn digest() -> impl Strategy<Value = Digest> {
     any::<[u8; 32]>().prop_map(Digest)
@@ -190,6 +192,13 @@ pub fn account() -> impl Strategy<Value = Account> {
 
 /// A change that leaves the members as they are.
 pub fn spending() -> impl Strategy<Value = AccountChange> {
-    (amounts(), amounts(), of(account_limits()))
-        .prop_map(|(spent, granted, limits)| AccountChange { granted, spent, members: 0, limits })
+    (amounts(), amounts(), of(account_limits()), any::<[bool; 2]>()).prop_map(
+        |(spent, granted, limits, [money, fuel])| {
+            let limits = limits.map_or_else(LimitsChange::default, |limits| LimitsChange {
+                money: money.then_some(limits.money),
+                fuel: fuel.then_some(limits.fuel),
+            });
+            AccountChange { granted, spent, members: 0, limits }
+        },
+    )
 }

@@ -154,6 +154,10 @@ pub enum Bill {
 }
 
 impl Bill {
+    /// All of them.
+    pub const ALL: [Bill; 5] =
+        [Bill::Exact, Bill::Estimated, Bill::Unknown, Bill::Free, Bill::Unpriced];
+
     /// The stable word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -10,6 +10,9 @@ pub const MAX_MESSAGES: usize = 10_000;
 pub const MAX_TOOLS: usize = 1_000;
 /// The most that a request may hold together, in bytes.
 pub const MAX_REQUEST_BYTES: usize = 16 << 20;
+/// The most bytes of one text of a request, or of one document in it: it is read at once. No part of an answer has
+/// more, because it goes back with the next request.
+pub const MAX_TEXT_BYTES: usize = 1 << 20;
 /// The most that an answer may hold together, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 8 << 20;
 
@@ -103,7 +106,7 @@ pub struct ToolResult {
 pub struct Thinking {
     /// What of it can be read. It may be empty.
     pub text: String,
-    /// The block as the provider sent it, one JSON document: its provider refuses it where a byte is changed.
+    /// The block as the provider sent it, one JSON object: its provider refuses it where a byte is changed.
     pub block: String,
 }
 

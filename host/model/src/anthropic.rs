@@ -6,6 +6,9 @@
 mod request;
 mod stream;
 
+use std::io;
+use std::sync::Arc;
+
 use super::endpoint::{Answer, Endpoint, InvalidEndpoint, KeyHeader, Refusal, Secret};
 use super::events;
 use super::provider::{CallFailure, Forward, Provider, ProviderFuture};
@@ -34,12 +37,12 @@ impl Anthropic {
 
     async fn call(
         &self,
-        request: &ModelRequest,
+        request: Arc<ModelRequest>,
         forward: Forward<'_>,
     ) -> Result<ModelAnswer, CallFailure> {
-        let body = request::body(request).map_err(CallFailure::free)?;
-        let mut assembly = Assembly::new(&self.endpoint, request);
-        match self.endpoint.post(&body, refused).await? {
+        let mut assembly = Assembly::new(&self.endpoint, &request);
+        let write = move |into: &mut dyn io::Write| request::write(&request, into);
+        match self.endpoint.post(write, refused).await? {
             Answer::Stream(bytes) => {
                 let read = events::each(bytes, |data| assembly.event(data, &mut *forward)).await;
                 assembly.end(read)
@@ -54,7 +57,7 @@ impl Provider for Anthropic {
         self.endpoint.name()
     }
 
-    fn ask<'a>(&'a self, request: &'a ModelRequest, forward: Forward<'a>) -> ProviderFuture<'a> {
+    fn ask<'a>(&'a self, request: Arc<ModelRequest>, forward: Forward<'a>) -> ProviderFuture<'a> {
         Box::pin(self.call(request, forward))
     }
 }
@@ -76,13 +79,11 @@ fn of_kind(kind: &str, refusal: &Refusal) -> ModelError {
         }
         "request_too_large" => ModelError::ContextTooLong(message),
         "invalid_request_error" | "not_found_error" => ModelError::Invalid(message),
-        "authentication_error" | "permission_error" | "billing_error" => {
-            ModelError::NotAllowed(message)
-        }
+        "authentication_error" | "permission_error" | "billing_error" => refusal.not_allowed(),
         _ => match status.as_u16() {
             429 => ModelError::RateLimited { retry_after },
             503 | 529 => ModelError::Overloaded { retry_after },
-            401..=403 => ModelError::NotAllowed(message),
+            401..=403 => refusal.not_allowed(),
             413 => ModelError::ContextTooLong(message),
             400 | 404 | 422 => ModelError::Invalid(message),
             status => ModelError::Unavailable(format!("it answers {status}: {message}")),

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, Breakers};
 use crate::offline::Offline;
 use crate::prices::default_price;
 use crate::provider::Provider;
@@ -67,7 +67,7 @@ fn price_of(prices: &[(ModelPattern, TokenPrice)], name: &str) -> Option<TokenPr
 pub struct Entry {
     /// Who is asked.
     pub provider: Arc<dyn Provider>,
-    /// The models that it has.
+    /// The models that it answers for, whether a request names it or not.
     pub models: Vec<ModelPattern>,
     /// Their prices: the most specific that matches counts before those of the catalog, and these before the
     /// list prices.
@@ -86,8 +86,8 @@ pub struct Catalog {
     default_model: Option<String>,
 }
 
-/// An entry, and whether its provider works.
-type Listed = (Entry, Arc<Breaker>);
+/// An entry, and whether its provider and its models work. `None`: they always do.
+type Listed = (Entry, Option<Arc<Breakers>>);
 
 /// Who answers for a model.
 #[derive(Clone, Debug)]
@@ -100,8 +100,8 @@ pub struct ModelRoute {
     pub price: Option<TokenPrice>,
     /// The most calls of the provider at a time.
     pub max_calls: usize,
-    /// Whether the provider works.
-    pub breaker: Arc<Breaker>,
+    /// Whether the provider and the model work.
+    pub breaker: Breaker,
 }
 
 /// No provider answers for a model.
@@ -133,7 +133,7 @@ impl Catalog {
     /// entries. [`Catalog::with_default`] says otherwise.
     #[must_use]
     pub fn new(entries: Vec<Entry>) -> Catalog {
-        let with_state = |entry: Entry| (entry, Arc::new(Breaker::default()));
+        let with_state = |entry: Entry| (entry, Some(Arc::default()));
         let is_alone = entries.is_empty();
         let mut entries: Vec<_> = entries.into_iter().map(with_state).collect();
         let listed = entries.iter().flat_map(|(entry, ..)| &entry.models);
@@ -142,12 +142,14 @@ impl Catalog {
             false => listed.filter_map(ModelPattern::exact).next().map(str::to_owned),
         };
         let names = if is_alone { "*" } else { OFFLINE };
-        entries.push(with_state(Entry {
+        let offline = Entry {
             provider: Arc::new(Offline),
             models: vec![ModelPattern::new(names)],
             prices: vec![(ModelPattern::new("*"), TokenPrice::default())],
             max_calls: UNBOUNDED,
-        }));
+        };
+        // It fails as a script says that is its session's alone.
+        entries.push((offline, None));
         Catalog { entries, prices: Vec::new(), default_model }
     }
 
@@ -183,7 +185,8 @@ impl Catalog {
         self.entries.len() == 1
     }
 
-    /// Who answers for a model: `name`, or `provider/name`; for an empty name, the default model.
+    /// Who answers for a model: `name`, or `provider/name`; for an empty name, the default model. A provider answers
+    /// for the models that it lists alone, also where it is named.
     ///
     /// # Errors
     /// Where nobody does.
@@ -202,14 +205,16 @@ impl Catalog {
             model: model.to_owned(),
             price: own.or_else(|| default_price(model)),
             max_calls: entry.max_calls,
-            breaker: Arc::clone(breaker),
+            breaker: Breaker::new(breaker.clone(), model),
         })
     }
 
-    /// The provider that a name names before its slash, and the name of its model.
+    /// The provider that a name names before its slash, where it has the model that is named behind it.
     fn named<'a>(&self, name: &'a str) -> Option<(&Listed, &'a str)> {
-        let (provider, model) = name.split_once('/').filter(|(_, model)| !model.is_empty())?;
-        let found = self.entries.iter().find(|(entry, ..)| entry.provider.name() == provider);
+        let (provider, model) = name.split_once('/')?;
+        let has = |entry: &Entry| entry.models.iter().any(|pattern| pattern.matches(model));
+        let mut entries = self.entries.iter();
+        let found = entries.find(|(entry, ..)| entry.provider.name() == provider && has(entry));
         found.map(|found| (found, model))
     }
 
@@ -260,7 +265,22 @@ mod tests {
         assert_eq!(route("llama3"), ("b".to_owned(), "llama3".to_owned()));
         assert_eq!(route("b/gpt-4o"), ("b".to_owned(), "gpt-4o".to_owned()));
         assert_eq!(route("meta/llama3"), ("b".to_owned(), "meta/llama3".to_owned()));
-        assert_eq!(route("offline/x"), ("offline".to_owned(), "x".to_owned()));
+        assert_eq!(route("offline/offline"), ("offline".to_owned(), "offline".to_owned()));
+    }
+
+    #[test]
+    fn a_provider_that_is_named_answers_for_the_models_that_it_lists_alone() {
+        let entries = [entry("a", &["claude-haiku-*"]), entry("router", &["a/claude-3*"])];
+        let catalog = Catalog::new(entries.into());
+        let route = |name: &str| {
+            let route = catalog.route(name).ok()?;
+            Some((route.provider.name().to_owned(), route.model))
+        };
+        let to = |provider: &str, model: &str| Some((provider.to_owned(), model.to_owned()));
+        assert_eq!(route("a/claude-haiku-4-5"), to("a", "claude-haiku-4-5"));
+        assert_eq!(route("a/claude-opus-4-5"), None);
+        assert_eq!(route("offline/claude-opus-4-5"), None);
+        assert_eq!(route("a/claude-3-opus"), to("router", "a/claude-3-opus"));
     }
 
     #[test]
@@ -297,11 +317,11 @@ mod tests {
     fn a_request_that_names_no_model_gets_the_default_model() {
         let route = |catalog: &Catalog| catalog.route("").map(|route| route.model);
         assert_eq!(route(&Catalog::new(Vec::new())).as_deref(), Ok("offline"));
-        let entries = || vec![entry("a", &["gpt-*", "gpt-5"]), entry("b", &["llama3"])];
+        let entries = || vec![entry("a", &["gpt-*", "gpt-5"]), entry("b", &["mistral*"])];
         assert_eq!(route(&Catalog::new(entries())).as_deref(), Ok("gpt-5"));
         let other = Catalog::new(entries()).with_default("b/mistral").unwrap();
         assert_eq!(route(&other).as_deref(), Ok("mistral"));
-        let error = Catalog::new(entries()).with_default("mistral").unwrap_err();
+        let error = Catalog::new(entries()).with_default("b/llama3").unwrap_err();
         assert!(matches!(error, NoRoute::Unknown { .. }), "{error}");
         let providers = "a, offline".to_owned();
         let none = Catalog::new(vec![entry("a", &["*"])]);

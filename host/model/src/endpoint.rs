@@ -1,25 +1,30 @@
 //! One address of a provider: requests go to it, and streams of events come back, within bounds.
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER,
 };
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 
-use crate::provider::CallFailure;
+use crate::body::BodyRoom;
+use crate::provider::{CallFailure, Charge};
 use dormouse_domain::model::{MAX_ANSWER_BYTES, ModelError};
 
 /// How long a connection may take to be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a provider may send nothing.
+/// How long a provider may send nothing once its stream has begun. Before, a model is loaded, or thinks.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a provider may take to say why it refuses a request.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may take. Who makes it sees to that.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// The most of a refusal that is read, in bytes.
@@ -55,6 +60,8 @@ pub(crate) struct Endpoint {
     url: Url,
     headers: HeaderMap,
     key: Option<Secret>,
+    bodies: BodyRoom,
+    silence: Duration,
 }
 
 /// An address or a key that cannot be used.
@@ -106,7 +113,8 @@ impl Endpoint {
             value.set_sensitive(true);
             headers.insert(name_of_header, value);
         }
-        Ok(Endpoint { name: name.to_owned(), client: client()?, url, headers, key })
+        let (name, client, bodies) = (name.to_owned(), client()?, BodyRoom::new());
+        Ok(Endpoint { name, client, url, headers, key, bodies, silence: SILENCE_TIMEOUT })
     }
 
     /// The same with one header more in each request.
@@ -120,27 +128,33 @@ impl Endpoint {
         &self.name
     }
 
-    /// Send a request. What the provider refuses is told by `refused`, from the status and the document of
-    /// the refusal, where it is one.
+    /// Send the request that `write` writes. What the provider refuses is told by `refused`, from the status and the
+    /// document of the refusal, where it is one.
     pub(crate) async fn post(
         &self,
-        body: &Value,
+        write: impl Fn(&mut dyn io::Write) -> Result<(), ModelError> + Send + Sync + 'static,
         refused: impl Fn(&Refusal) -> ModelError,
     ) -> Result<Answer, CallFailure> {
+        let body = self.bodies.body(write).await.map_err(CallFailure::free)?;
         let request = self.client.post(self.url.clone()).headers(self.headers.clone());
         let request = request.header(CONTENT_TYPE, "application/json");
         let request = request.header(ACCEPT, "text/event-stream, application/json");
-        let sent = request.body(body.to_string()).send().await;
+        let request = request.header(CONTENT_LENGTH, body.size());
+        let sent = request.body(body.into_stream()).send().await;
         let response = sent.map_err(|error| self.not_sent(&error))?;
         if !response.status().is_success() {
             let refusal = self.refusal(response).await;
-            return Err(CallFailure::free(refused(&refusal)));
+            let error = refused(&refusal);
+            return Err(refusal.failure(error));
         }
         let is_stream = media_type(&response).is_some_and(|it| it == "text/event-stream");
+        let chunks = response.bytes_stream();
         if is_stream {
-            return Ok(Answer::Stream(Box::pin(bounded(response, MAX_STREAM_BYTES))));
+            let chunks = unless_silent(bounded(chunks, MAX_STREAM_BYTES), self.silence);
+            return Ok(Answer::Stream(Box::pin(chunks)));
         }
-        let body = collect(response, MAX_ANSWER_BYTES).await;
+        // A document may come when all of the answer is there: nothing says how long that takes.
+        let body = collect(bounded(chunks, MAX_ANSWER_BYTES)).await;
         let body =
             body.map_err(|Broken(why)| CallFailure::unknown(ModelError::Unavailable(why)))?;
         match serde_json::from_slice(&body) {
@@ -167,7 +181,9 @@ impl Endpoint {
     async fn refusal(&self, response: Response) -> Refusal {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
-        let body = collect(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+        let body = collect(bounded(response.bytes_stream(), MAX_REFUSAL_BYTES));
+        let body = tokio::time::timeout(REFUSAL_TIMEOUT, body).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
         let document: Option<Value> = serde_json::from_slice(&body).ok();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let error = document.as_ref().map(|it| &it["error"]);
@@ -178,6 +194,7 @@ impl Endpoint {
         });
         let word = |name| error.and_then(|error| text(&error[name])).unwrap_or_default();
         Refusal {
+            provider: self.name.clone(),
             status,
             kind: word("type"),
             code: word("code"),
@@ -198,10 +215,8 @@ impl Endpoint {
         };
         tracing::debug!(provider = self.name, why, "a model is not asked");
         let error_told = ModelError::Unavailable(format!("{}: {why}", self.name));
-        match error.is_connect() {
-            true => CallFailure::free(error_told),
-            false => CallFailure::unknown(error_told),
-        }
+        let charge = if error.is_connect() { Charge::NotReached } else { Charge::Unknown };
+        CallFailure { error: error_told, charge }
     }
 }
 
@@ -224,6 +239,8 @@ pub(crate) enum Answer {
 /// What a provider refuses a request with.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
+    /// The name of the provider.
+    pub(crate) provider: String,
     pub(crate) status: StatusCode,
     /// `error.type`
     pub(crate) kind: String,
@@ -232,6 +249,44 @@ pub(crate) struct Refusal {
     /// What may be told of it.
     pub(crate) message: String,
     pub(crate) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// The provider does not serve this host. Why is between the two: the provider may name the account, or a part
+    /// of the key.
+    pub(crate) fn not_allowed(&self) -> ModelError {
+        let Refusal { provider, status, message, .. } = self;
+        let status = status.as_u16();
+        tracing::warn!(provider, status, message, "a provider of models does not serve this host");
+        ModelError::NotAllowed(format!(
+            "{provider} does not serve this host ({status}); the operator's log says why"
+        ))
+    }
+
+    /// The failure of the call that was refused with this.
+    pub(crate) fn failure(&self, error: ModelError) -> CallFailure {
+        let charge = if self.is_free(&error) { Charge::Nothing } else { Charge::Unknown };
+        CallFailure { error, charge }
+    }
+
+    /// Whether the provider bills nothing for sure: it has said what is wrong with the request, or that it does
+    /// not take it now. A gateway that gives up waiting may have passed it on.
+    fn is_free(&self, error: &ModelError) -> bool {
+        match error {
+            ModelError::Unavailable(_)
+            | ModelError::Interrupted { .. }
+            | ModelError::UnknownOutcome => {
+                self.status.is_client_error() && self.status != StatusCode::REQUEST_TIMEOUT
+            }
+            ModelError::RateLimited { .. }
+            | ModelError::Overloaded { .. }
+            | ModelError::Invalid(_)
+            | ModelError::Refused(_)
+            | ModelError::ContextTooLong(_)
+            | ModelError::BudgetExceeded(_)
+            | ModelError::NotAllowed(_) => true,
+        }
+    }
 }
 
 /// A client of its own for each endpoint: its connections belong to the runtime that made them, and a process
@@ -243,7 +298,6 @@ fn client() -> Result<Client, InvalidEndpoint> {
         .no_proxy()
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(SILENCE_TIMEOUT)
         .build()
         .map_err(failed)
 }
@@ -274,24 +328,42 @@ fn retry_after(value: &HeaderValue) -> Option<Duration> {
 }
 
 /// The bytes of a body, up to so many.
-fn bounded(response: Response, most: usize) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
+fn bounded(
+    chunks: impl Stream<Item = reqwest::Result<Bytes>> + Send,
+    most: usize,
+) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
     let mut left = most;
-    response.bytes_stream().map(move |chunk| {
-        let chunk = chunk.map_err(|error| match error.is_timeout() {
-            true => Broken("it fell silent".to_owned()),
-            false => Broken("the connection broke".to_owned()),
-        })?;
+    chunks.map(move |chunk| {
+        let chunk = chunk.map_err(|_| Broken("the connection broke".to_owned()))?;
         let much = || Broken(format!("it sends over {most} bytes"));
         left = left.checked_sub(chunk.len()).ok_or_else(much)?;
         Ok(chunk)
     })
 }
 
-async fn collect(response: Response, most: usize) -> Result<Vec<u8>, Broken> {
+/// The same, which breaks off where nothing has come for so long after it has begun.
+fn unless_silent(
+    chunks: impl Stream<Item = Result<Bytes, Broken>> + Send,
+    silence: Duration,
+) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
+    stream::unfold((Box::pin(chunks), false), move |(mut chunks, has_begun)| async move {
+        let next = match has_begun {
+            false => Ok(chunks.next().await),
+            true => tokio::time::timeout(silence, chunks.next()).await,
+        };
+        let next = next.unwrap_or_else(|_| Some(Err(Broken("it fell silent".to_owned()))));
+        next.map(|chunk| (chunk, (chunks, true)))
+    })
+}
+
+async fn collect(chunks: impl Stream<Item = Result<Bytes, Broken>>) -> Result<Vec<u8>, Broken> {
     let mut body = Vec::new();
-    let mut chunks = std::pin::pin!(bounded(response, most));
+    let mut chunks = std::pin::pin!(chunks);
     while let Some(chunk) = chunks.next().await {
         body.extend_from_slice(&chunk?);
     }
     Ok(body)
 }
+
+#[cfg(test)]
+mod tests;

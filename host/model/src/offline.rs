@@ -4,21 +4,32 @@
 //! offered a tool that the message names, it asks for that; it tells what a tool returned; and it remembers
 //! a few things that the conversation says.
 //!
-//! A token is four bytes, rounded up, of text and of arguments alike.
+//! A token is four bytes, rounded up, of text and of arguments alike. What it does takes time and memory in
+//! proportion to the request, off the threads that serve connections.
 
+mod arguments;
 mod conversation;
 mod script;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::parts::Parts;
 use super::provider::{CallFailure, Forward, Provider, ProviderFuture};
+use super::work::off_thread;
 use dormouse_domain::model::{
-    AnswerFormat, ModelAnswer, ModelContent, ModelMessage, ModelRequest, ModelRole, ModelTool,
-    StopReason, TokenUsage, ToolCall, ToolChoice,
+    AnswerFormat, MAX_ANSWER_BYTES, ModelAnswer, ModelContent, ModelError, ModelMessage,
+    ModelRequest, ModelRole, ModelTool, StopReason, TokenUsage, ToolCall, ToolChoice,
 };
 use script::Script;
 
 /// The name of the provider, and of its model.
 const OFFLINE: &str = "offline";
 const BYTES_OF_TOKEN: usize = 4;
+/// No tool has a longer name.
+const MAX_NAME_BYTES: usize = 64;
+/// Words that are forwarded before others have their turn.
+const WORDS_AT_ONCE: usize = 1_000;
 
 /// Answers by rule.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,27 +42,45 @@ struct Said {
 }
 
 impl Offline {
-    fn call(request: &ModelRequest, forward: Forward<'_>) -> Result<ModelAnswer, CallFailure> {
+    fn answer(request: &ModelRequest) -> Result<ModelAnswer, CallFailure> {
         let asked = asked(&request.messages);
         let said = match Script::of(&asked.text) {
-            Some(script) => script.answer(asked.answers)?,
+            Some(script) => script.answer(asked.answers),
             None => rule(request, &asked),
         };
-        for part in &said.content {
-            if let ModelContent::Text(text) = part {
-                // As a model would: word by word.
-                text.split_inclusive(' ').for_each(&mut *forward);
-            }
-        }
+        let Said { content, stop } = said.map_err(CallFailure::free)?;
         let input = request.system.iter().map(String::len).sum::<usize>()
             + request.messages.iter().flat_map(|message| &message.content).map(size).sum::<usize>();
         let usage = TokenUsage {
             input: tokens(input),
-            output: tokens(said.content.iter().map(size).sum()),
+            output: tokens(content.iter().map(size).sum()),
             ..TokenUsage::default()
         };
-        let Said { content, stop } = said;
-        Ok(ModelAnswer { content, stop, usage: Some(usage), model: OFFLINE.to_owned() })
+        let mut parts = Parts::new(request.messages.len(), stop);
+        for part in content {
+            match part {
+                ModelContent::Text(text) => parts.text(text),
+                ModelContent::ToolCall(call) => parts.call(call.id, call.name, call.arguments),
+                ModelContent::Thinking(thinking) => parts.thinking(thinking.text, thinking.block),
+                ModelContent::Image { .. } | ModelContent::ToolResult(_) => {}
+            }
+        }
+        Ok(parts.answer(Some(usage), OFFLINE.to_owned()))
+    }
+
+    async fn call(
+        request: Arc<ModelRequest>,
+        forward: Forward<'_>,
+    ) -> Result<ModelAnswer, CallFailure> {
+        let answer = off_thread(move || Offline::answer(&request)).await?;
+        // As a model would: word by word.
+        for (number, word) in answer.text().split_inclusive(' ').enumerate() {
+            if number % WORDS_AT_ONCE == WORDS_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            forward(word);
+        }
+        Ok(answer)
     }
 }
 
@@ -60,8 +89,8 @@ impl Provider for Offline {
         OFFLINE
     }
 
-    fn ask<'a>(&'a self, request: &'a ModelRequest, forward: Forward<'a>) -> ProviderFuture<'a> {
-        Box::pin(async move { Offline::call(request, forward) })
+    fn ask<'a>(&'a self, request: Arc<ModelRequest>, forward: Forward<'a>) -> ProviderFuture<'a> {
+        Box::pin(Offline::call(request, forward))
     }
 }
 
@@ -91,67 +120,55 @@ fn asked(messages: &[ModelMessage]) -> Asked {
     }
 }
 
-fn rule(request: &ModelRequest, asked: &Asked) -> Said {
+fn rule(request: &ModelRequest, asked: &Asked) -> Result<Said, ModelError> {
+    let says = |text| Said { content: vec![ModelContent::Text(text)], stop: StopReason::End };
+    bound(asked.text.len())?;
     if let AnswerFormat::Schema(_) = request.format {
         let text = serde_json::json!({ "text": asked.text }).to_string();
-        return Said { content: vec![ModelContent::Text(text)], stop: StopReason::End };
+        bound(text.len())?;
+        return Ok(says(text));
     }
     if !asked.results.is_empty() {
-        let told = format!("The tools returned: {}", asked.results.join("; "));
-        return Said { content: vec![ModelContent::Text(told)], stop: StopReason::End };
+        bound(asked.results.iter().map(String::len).sum())?;
+        return Ok(says(format!("The tools returned: {}", asked.results.join("; "))));
     }
-    match named(request, asked) {
-        Some(tool) => {
-            let call = ToolCall {
-                id: format!("call_{}", request.messages.len()),
-                name: tool.name.clone(),
-                arguments: arguments(tool, &asked.text),
-            };
-            Said { content: vec![ModelContent::ToolCall(call)], stop: StopReason::ToolUse }
-        }
-        None => {
-            let text = conversation::answer(request.system.as_deref(), &request.messages);
-            Said { content: vec![ModelContent::Text(text)], stop: StopReason::End }
-        }
+    if let Some(tool) = named(request, asked) {
+        let call = ToolCall {
+            id: format!("call_{}", request.messages.len()),
+            name: tool.name.clone(),
+            arguments: arguments::of(tool, &asked.text)?,
+        };
+        return Ok(Said { content: vec![ModelContent::ToolCall(call)], stop: StopReason::ToolUse });
+    }
+    let text = conversation::answer(request.system.as_deref(), &request.messages);
+    bound(text.len())?;
+    Ok(says(text))
+}
+
+/// Refuse a request whose answer would have so many bytes, where that is more than an answer may have.
+fn bound(bytes: usize) -> Result<(), ModelError> {
+    match bytes <= MAX_ANSWER_BYTES {
+        true => Ok(()),
+        false => Err(ModelError::Invalid(format!(
+            "the offline model would answer with more than {MAX_ANSWER_BYTES} bytes"
+        ))),
     }
 }
 
 /// The tool that the user names, or that has to be asked for.
 fn named<'r>(request: &'r ModelRequest, asked: &Asked) -> Option<&'r ModelTool> {
-    if asked.answers > 0 {
+    if asked.answers > 0 || request.tools.is_empty() {
         return None;
     }
-    let is_word = |name: &str| {
-        asked
-            .text
-            .split(|c: char| !c.is_alphanumeric() && !"_-".contains(c))
-            .any(|word| word == name)
-    };
+    let words = asked.text.split(|c: char| !c.is_alphanumeric() && !"_-".contains(c));
+    let words: HashSet<&str> = words.filter(|word| word.len() <= MAX_NAME_BYTES).collect();
+    let mentioned = || request.tools.iter().find(|tool| words.contains(tool.name.as_str()));
     match &request.tool_choice {
         ToolChoice::None => None,
-        ToolChoice::Auto => request.tools.iter().find(|tool| is_word(&tool.name)),
-        ToolChoice::Any => {
-            request.tools.iter().find(|tool| is_word(&tool.name)).or(request.tools.first())
-        }
+        ToolChoice::Auto => mentioned(),
+        ToolChoice::Any => mentioned().or(request.tools.first()),
         ToolChoice::Named(name) => request.tools.iter().find(|tool| tool.name == *name),
     }
-}
-
-/// The JSON object in the text, or the text as each argument that has to be there and may be a text.
-fn arguments(tool: &ModelTool, asked: &str) -> String {
-    if let (Some(start), Some(end)) = (asked.find('{'), asked.rfind('}'))
-        && let Some(object) = asked.get(start..=end)
-        && serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(object).is_ok()
-    {
-        return object.to_owned();
-    }
-    let schema: serde_json::Value = serde_json::from_str(&tool.schema).unwrap_or_default();
-    let required = schema["required"].as_array().into_iter().flatten();
-    let arguments = required.filter_map(|name| {
-        let name = name.as_str()?;
-        (schema["properties"][name]["type"] == "string").then(|| (name.to_owned(), asked.into()))
-    });
-    serde_json::Value::Object(arguments.collect()).to_string()
 }
 
 /// The texts of a message.

@@ -7,6 +7,9 @@
 mod request;
 mod stream;
 
+use std::io;
+use std::sync::Arc;
+
 use super::endpoint::{Answer, Endpoint, InvalidEndpoint, KeyHeader, Refusal, Secret};
 use super::events;
 use super::provider::{CallFailure, Forward, Provider, ProviderFuture};
@@ -36,12 +39,13 @@ impl OpenAi {
 
     async fn call(
         &self,
-        request: &ModelRequest,
+        request: Arc<ModelRequest>,
         forward: Forward<'_>,
     ) -> Result<ModelAnswer, CallFailure> {
-        let body = request::body(request, self.dialect).map_err(CallFailure::free)?;
-        let mut assembly = Assembly::new(&self.endpoint, request);
-        match self.endpoint.post(&body, refused).await? {
+        let dialect = self.dialect;
+        let mut assembly = Assembly::new(&self.endpoint, &request);
+        let write = move |into: &mut dyn io::Write| request::write(&request, dialect, into);
+        match self.endpoint.post(write, refused).await? {
             Answer::Stream(bytes) => {
                 let read = events::each(bytes, |data| assembly.event(data, &mut *forward)).await;
                 assembly.end(read)
@@ -56,21 +60,21 @@ impl Provider for OpenAi {
         self.endpoint.name()
     }
 
-    fn ask<'a>(&'a self, request: &'a ModelRequest, forward: Forward<'a>) -> ProviderFuture<'a> {
+    fn ask<'a>(&'a self, request: Arc<ModelRequest>, forward: Forward<'a>) -> ProviderFuture<'a> {
         Box::pin(self.call(request, forward))
     }
 }
 
 /// What a refusal means.
 fn refused(refusal: &Refusal) -> ModelError {
-    let Refusal { status, kind, code, message, retry_after } = refusal;
+    let Refusal { status, kind, code, message, retry_after, .. } = refusal;
     let (message, retry_after) = (message.clone(), *retry_after);
     if code == "context_length_exceeded" {
         return ModelError::ContextTooLong(message);
     }
     // No money is left there: to ask again is of no use.
     if code == "insufficient_quota" || kind == "insufficient_quota" {
-        return ModelError::NotAllowed(message);
+        return refusal.not_allowed();
     }
     if matches!(code.as_str(), "content_filter" | "content_policy_violation") {
         return ModelError::Refused(message);
@@ -78,7 +82,7 @@ fn refused(refusal: &Refusal) -> ModelError {
     match status.as_u16() {
         429 => ModelError::RateLimited { retry_after },
         503 | 529 => ModelError::Overloaded { retry_after },
-        401..=403 => ModelError::NotAllowed(message),
+        401..=403 => refusal.not_allowed(),
         413 => ModelError::ContextTooLong(message),
         400 | 404 | 422 => ModelError::Invalid(message),
         status => ModelError::Unavailable(format!("it answers {status}: {message}")),

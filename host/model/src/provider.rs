@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use dormouse_domain::model::{ModelAnswer, ModelError, ModelRequest, TokenUsage};
 
@@ -17,8 +18,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Its name in the configuration, in metrics and in messages.
     fn name(&self) -> &str;
 
-    /// Make one call. A call that is dropped may have been paid for.
-    fn ask<'a>(&'a self, request: &'a ModelRequest, forward: Forward<'a>) -> ProviderFuture<'a>;
+    /// Make one call. A call that is dropped may have been paid for. It holds no thread up.
+    fn ask<'a>(&'a self, request: Arc<ModelRequest>, forward: Forward<'a>) -> ProviderFuture<'a>;
 }
 
 /// A call without an answer.
@@ -33,9 +34,11 @@ pub struct CallFailure {
 /// What a provider bills for a call that has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charge {
-    /// Nothing: it refused the request, or never had the whole of it. The call can be made again.
+    /// Nothing: it refused the request, or nothing was sent. The call can be made again.
     Nothing,
-    /// Nobody knows: the request was there, and the answer is not.
+    /// Nothing: no connection to it could be made. The call can be made again.
+    NotReached,
+    /// Nobody knows: the request may have been there, and the answer is not.
     Unknown,
     /// These tokens: it told them before the answer broke off. There may be more of the answer.
     AtLeast(TokenUsage),

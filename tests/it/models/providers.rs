@@ -1,10 +1,13 @@
 //! What providers do wrong, agents are told in typed errors, and the ledger in lines.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dormouse::Bill;
-use dormouse::model::TokenPrice;
-use dormouse::{ManualClock, NanoUsd};
+use dormouse::model::{
+    Catalog, Entry, Forward, ModelPattern, ModelRequest, Provider, ProviderFuture, TokenPrice,
+};
+use dormouse::{Bill, FailureCode, ManualClock, NanoUsd, SendError, TurnOutcome};
 use dormouse_test_guests as guests;
 use dormouse_tests::provider::Play;
 use dormouse_tests::test_host::eventually;
@@ -58,7 +61,7 @@ async fn answers_that_are_none_are_told_as_such_and_harm_nobody() {
     let plays = [
         (Play::Raw(html, b"<html>sorry</html>".to_vec()), "is no JSON: <html>sorry"),
         (Play::Raw(endless, vec![b' '; 50 << 20]), "sends over"),
-        (Play::Refuses(401, wrong, None), "no such key"),
+        (Play::Refuses(401, wrong, None), "loopback does not serve this host (401)"),
     ];
     for (play, told) in plays {
         let provider = ProviderServer::start(move |_| play.clone()).await;
@@ -86,6 +89,92 @@ async fn an_answer_that_breaks_off_after_it_was_streamed_is_not_asked_for_again(
     let results = thinks(&session, "ignore-errors\nask 1 question").await;
     assert!(results[0]["error"].is_string());
     assert_eq!(provider.asked().len(), 4, "what nobody has seen is asked for three times");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_a_gateway_may_have_passed_on_is_billed_each_time_it_is_asked_for() {
+    let sorry = json!({ "error": { "message": "bad gateway" } });
+    let provider = ProviderServer::start(move |_| Play::Refuses(502, sorry.clone(), None)).await;
+    let (test, _directory) = host(&provider, PRICE).await;
+    let session = test.session(&guests::THINKS).await;
+    thinks(&session, "ignore-errors\nask 1 question").await;
+    let lines = session.turn(1).await.unwrap().unwrap().effects;
+    let bills: Vec<_> = lines.iter().map(|line| line.bill).collect();
+    assert_eq!(bills, [Bill::Unknown; 3]);
+    assert!(lines.iter().all(|line| line.cost > ANSWER), "{lines:?}");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_dead_shuts_no_other_model_of_its_provider_off() {
+    let sorry = json!({ "error": { "message": "the model died" } });
+    let provider = ProviderServer::start(move |asked| match &asked.body["model"] {
+        name if name == "dead" => Play::Refuses(500, sorry.clone(), None),
+        _ => Play::Says("alive".to_owned()),
+    })
+    .await;
+    let (test, _directory) = host(&provider, PRICE).await;
+    let session = test.session(&guests::THINKS).await;
+    let dead = thinks(&session, "ignore-errors\nmodel dead\nask 3 question").await;
+    let told: Vec<_> = dead.iter().filter_map(|result| result["error"].as_str()).collect();
+    assert!(told[2].contains("overloaded"), "it is left alone: {told:?}");
+    let other = test.session(&guests::THINKS).await;
+    assert_eq!(answers(&thinks(&other, "model other\nask 1 question").await), ["alive"]);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_script_of_the_offline_model_shuts_it_off_for_nobody() {
+    let test = TestHost::new().await;
+    let session = test.session(&guests::THINKS).await;
+    let failing = json!({
+        "messages": [{ "role": "user", "content": [{ "text": "#script\nfail unavailable" }] }],
+    });
+    let script = format!("ignore-errors\n{}", format!("request {failing}\n").repeat(5));
+    thinks(&session, &script).await;
+    let other = test.session(&guests::THINKS).await;
+    assert_eq!(answers(&thinks(&other, "ask 1 my name is Ada").await).len(), 1);
+    test.shut_down().await;
+}
+
+/// A provider with a defect. It counts how often it is asked.
+#[derive(Debug, Default)]
+struct Defective(AtomicUsize);
+
+impl Provider for Defective {
+    fn name(&self) -> &str {
+        "defective"
+    }
+
+    fn ask<'a>(&'a self, _: Arc<ModelRequest>, _: Forward<'a>) -> ProviderFuture<'a> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { panic!("a defect") })
+    }
+}
+
+#[tokio::test]
+async fn a_defect_of_the_host_is_no_failure_of_the_provider() {
+    let provider = Arc::new(Defective::default());
+    let catalog = || {
+        let entry = Entry {
+            provider: Arc::clone(&provider) as Arc<dyn Provider>,
+            models: vec![ModelPattern::new("any")],
+            prices: vec![(ModelPattern::new("*"), PRICE)],
+            max_calls: 8,
+        };
+        Catalog::new(vec![entry])
+    };
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let test = TestHost::thinking(directory.path(), &clock, catalog).await;
+    let session = test.session(&guests::THINKS).await;
+    let failed = session.send("ignore-errors\nask 1 question").await.unwrap_err();
+    let SendError::Failed(ended) = failed else { panic!("{failed}") };
+    let TurnOutcome::Failed(failure) = &ended.turn.outcome else { panic!() };
+    assert_eq!(failure.code, FailureCode::HostFault);
+    assert_eq!(provider.0.load(Ordering::SeqCst), 1);
+    let lines = session.turn(1).await.unwrap().unwrap().effects;
+    assert_eq!((lines.len(), lines[0].bill), (1, Bill::Unknown));
     test.shut_down().await;
 }
 

@@ -17,7 +17,7 @@ use dormouse_domain::journal::{
 };
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::{ModelAnswer, ModelError, ModelRequest, TokenUsage};
-use dormouse_model::{Breaker, CALL_TIMEOUT, CallFailure, Charge, ModelRoute};
+use dormouse_model::{Breaker, CALL_TIMEOUT, CallFailure, Charge, ModelRoute, Shown};
 
 /// How long to wait before the next attempt, where the provider does not say: this, and twice as long each time.
 const BACK_OFF: Duration = Duration::from_millis(500);
@@ -126,16 +126,20 @@ impl Gate {
         let since = self.outside.clock.monotonic();
         let before = self.forwarded;
         let in_call = self.time.call(&self.outside.clock);
-        let answered = self.call(call, route, reserved).await;
+        let called = self.call(call, route, reserved).await;
         drop(in_call);
+        let (answered, defect) = match called {
+            Ok(answered) => (answered, None),
+            Err(defect) => (Err(in_the_dark("the host has a defect")), Some(defect)),
+        };
         line.duration = self.outside.clock.monotonic().saturating_sub(since);
         let has_forwarded = self.forwarded > before;
+        place.end(if defect.is_some() { Shown::Nothing } else { Shown::by(&answered) });
         let attempt = judge(&mut line, answered, (route, reserved), has_forwarded);
-        place.end(&attempt.asked);
         self.purse.settle(reserved.amount, line.cost);
         count(&line);
         self.journal.end_call(line);
-        Ok(Ok(attempt))
+        defect.map_or(Ok(Ok(attempt)), Err)
     }
 
     /// Wait for a place among the calls of the provider, unless it is known not to work.
@@ -152,17 +156,18 @@ impl Gate {
         };
         let admitted = route.breaker.admit(clock.monotonic());
         admitted.map_err(|open| ModelError::Overloaded { retry_after: Some(open.retry_after) })?;
-        let (breaker, clock) = (Arc::clone(&route.breaker), clock.clone());
-        Ok(Place { _permit: permit, breaker, clock, works: None })
+        let (breaker, clock) = (route.breaker.clone(), clock.clone());
+        Ok(Place { _permit: permit, breaker, clock, shown: Shown::Nothing })
     }
 
-    /// Make the call, on the runtime that serves connections: that of the guests has other work.
+    /// Make the call, on the runtime that serves connections: that of the guests has other work. An outer error: the
+    /// host has a defect, of which the provider knows nothing.
     async fn call(
         &mut self,
         call: &ModelCall,
         route: &ModelRoute,
         reserved: Reservation,
-    ) -> Result<ModelAnswer, CallFailure> {
+    ) -> Result<Result<ModelAnswer, CallFailure>, EffectError> {
         let mut request = call.request.clone();
         request.model.clone_from(&route.model);
         request.max_tokens = reserved.max_tokens;
@@ -178,7 +183,7 @@ impl Gate {
             };
             let asked = async {
                 match fault {
-                    None => provider.ask(&request, &mut take).await,
+                    None => provider.ask(Arc::new(request), &mut take).await,
                     Some(fault) => Err(fault.failure().await),
                 }
             };
@@ -193,9 +198,13 @@ impl Gate {
         match asking.await {
             Ok((answered, forwarded)) => {
                 self.forwarded = forwarded;
-                answered
+                Ok(answered)
             }
-            Err(_) => Err(in_the_dark("the host was shut down, or has a defect")),
+            Err(error) if error.is_panic() => {
+                let defect = format!("asking the provider `{}` panicked", route.provider.name());
+                Err(EffectError::Host(defect))
+            }
+            Err(_) => Ok(Err(in_the_dark("the host was shut down"))),
         }
     }
 
@@ -260,7 +269,9 @@ fn judge(
         Err(CallFailure { error, charge }) => {
             let is_refused = charge == Charge::Nothing;
             match charge {
-                Charge::Nothing => (line.cost, line.bill) = (NanoUsd(0), Bill::Free),
+                Charge::Nothing | Charge::NotReached => {
+                    (line.cost, line.bill) = (NanoUsd(0), Bill::Free);
+                }
                 Charge::Unknown if reserved.amount.0 == 0 => line.bill = Bill::Free,
                 Charge::Unknown => line.bill = Bill::Unknown,
                 // It may have gone on after it was heard of last.
@@ -297,37 +308,22 @@ fn judge(
 /// A place for a call among those of its provider.
 struct Place {
     _permit: FairPermit,
-    breaker: Arc<Breaker>,
+    breaker: Breaker,
     clock: Clock,
-    /// Whether the provider works, as far as the call has shown it.
-    works: Option<bool>,
+    /// What the call has shown.
+    shown: Shown,
 }
 
 impl Place {
     /// The call is over.
-    fn end(mut self, asked: &Asked) {
-        self.works = match asked {
-            Ok(_)
-            | Err(
-                ModelError::Invalid(_)
-                | ModelError::ContextTooLong(_)
-                | ModelError::BudgetExceeded(_)
-                | ModelError::NotAllowed(_)
-                | ModelError::Refused(_),
-            ) => Some(true),
-            Err(
-                ModelError::Overloaded { .. }
-                | ModelError::Unavailable(_)
-                | ModelError::Interrupted { .. },
-            ) => Some(false),
-            Err(ModelError::RateLimited { .. } | ModelError::UnknownOutcome) => None,
-        };
+    fn end(mut self, shown: Shown) {
+        self.shown = shown;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.breaker.note(self.clock.monotonic(), self.works);
+        self.breaker.note(self.clock.monotonic(), self.shown);
     }
 }
 

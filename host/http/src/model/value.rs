@@ -341,7 +341,7 @@ impl Words for EffectFailure {
 }
 
 impl Words for Bill {
-    const ALL: &'static [Bill] = &[Bill::Exact, Bill::Estimated, Bill::Unknown, Bill::Free];
+    const ALL: &'static [Bill] = &Bill::ALL;
 
     fn word(self) -> &'static str {
         self.as_str()
@@ -436,6 +436,13 @@ mod tests {
         assert!(from_value::<Usd>(json!(-0.01)).is_err());
         assert!(from_value::<Usd>(json!("1")).is_err());
         assert_eq!(from_value::<Usd>(json!(0.5)).unwrap(), Usd(NanoUsd(500_000_000)));
+    }
+
+    #[test]
+    fn each_way_to_know_a_cost_is_a_word_of_the_api() {
+        let words: Vec<_> = Bill::ALL.map(Bill::as_str).into();
+        assert_eq!(words, ["exact", "estimated", "unknown", "free", "unpriced"]);
+        assert_eq!(<Bill as Words>::ALL, Bill::ALL);
     }
 
     #[test]

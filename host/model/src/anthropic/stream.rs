@@ -6,13 +6,13 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::of_kind;
-use super::request::ANSWER;
+use super::request::answer_tool;
 use crate::endpoint::{Endpoint, Refusal};
 use crate::events::{End, Next};
+use crate::parts::Parts;
 use crate::provider::{CallFailure, Charge, Forward};
 use dormouse_domain::model::{
-    AnswerFormat, MAX_ANSWER_BYTES, ModelAnswer, ModelContent, ModelError, ModelRequest,
-    StopReason, Thinking, TokenUsage, ToolCall,
+    AnswerFormat, MAX_ANSWER_BYTES, ModelAnswer, ModelError, ModelRequest, StopReason, TokenUsage,
 };
 
 /// What a block of an answer takes beside its text, in bytes, at most.
@@ -22,14 +22,19 @@ const PIECE: usize = 256;
 pub(super) struct Assembly<'a> {
     endpoint: &'a Endpoint,
     model: String,
-    has_schema: bool,
+    /// How many messages the conversation has.
+    messages: usize,
+    /// The tool by which the model gives an answer of a schema.
+    answer_tool: Option<String>,
     blocks: BTreeMap<u64, Block>,
     bytes: usize,
     usage: Option<TokenUsage>,
     stop: Option<StopReason>,
     /// What was forwarded.
     partial: String,
-    failed: Option<ModelError>,
+    failed: Option<CallFailure>,
+    /// The provider has begun to answer: what comes of it may be billed.
+    has_begun: bool,
     is_over: bool,
 }
 
@@ -52,16 +57,19 @@ enum Block {
 
 impl<'a> Assembly<'a> {
     pub(super) fn new(endpoint: &'a Endpoint, request: &ModelRequest) -> Assembly<'a> {
+        let has_schema = matches!(request.format, AnswerFormat::Schema(_));
         Assembly {
             endpoint,
             model: request.model.clone(),
-            has_schema: matches!(request.format, AnswerFormat::Schema(_)),
+            messages: request.messages.len(),
+            answer_tool: has_schema.then(|| answer_tool(request)),
             blocks: BTreeMap::new(),
             bytes: 0,
             usage: None,
             stop: None,
             partial: String::new(),
             failed: None,
+            has_begun: false,
             is_over: false,
         }
     }
@@ -70,10 +78,11 @@ impl<'a> Assembly<'a> {
     pub(super) fn event(&mut self, data: &str, forward: Forward<'_>) -> Next {
         let Ok(event) = serde_json::from_str::<Value>(data) else {
             let told = self.endpoint.told(data);
-            return self.fail(ModelError::Unavailable(format!("an event is no JSON: {told}")));
+            return self.fail(format!("an event is no JSON: {told}"));
         };
         match event["type"].as_str().unwrap_or_default() {
             "message_start" => {
+                self.has_begun = true;
                 if let Some(model) = event["message"]["model"].as_str() {
                     model.clone_into(&mut self.model);
                 }
@@ -92,6 +101,7 @@ impl<'a> Assembly<'a> {
             "error" => {
                 let text = |name: &str| event["error"][name].as_str().unwrap_or_default();
                 let refusal = Refusal {
+                    provider: self.endpoint.name().to_owned(),
                     status: StatusCode::INTERNAL_SERVER_ERROR,
                     kind: text("type").to_owned(),
                     code: String::new(),
@@ -99,31 +109,32 @@ impl<'a> Assembly<'a> {
                     retry_after: None,
                 };
                 let error = of_kind(&refusal.kind, &refusal);
-                return self.fail(error);
+                self.failed = Some(refusal.failure(error));
+                return Next::Enough;
             }
             // `ping`, `content_block_stop`, and what comes to be.
             _ => {}
         }
         if self.bytes > MAX_ANSWER_BYTES {
-            let error = format!("the answer is larger than {MAX_ANSWER_BYTES} bytes");
-            return self.fail(ModelError::Unavailable(error));
+            return self.fail(format!("the answer is larger than {MAX_ANSWER_BYTES} bytes"));
         }
         Next::More
     }
 
     /// The answer, once the stream has come to this end.
-    pub(super) fn end(self, end: End) -> Result<ModelAnswer, CallFailure> {
-        let broken = match (&self.failed, end) {
-            (Some(error), _) => Some(error.clone()),
-            (None, End::Broken(why)) => Some(ModelError::Unavailable(why)),
+    pub(super) fn end(mut self, end: End) -> Result<ModelAnswer, CallFailure> {
+        let unavailable = |why| CallFailure::unknown(ModelError::Unavailable(why));
+        let broken = match (self.failed.take(), end) {
+            (Some(failure), _) => Some(failure),
+            (None, End::Broken(why)) => Some(unavailable(why)),
             (None, End::Closed | End::Enough) if !self.is_over && self.stop.is_none() => {
-                Some(ModelError::Unavailable("the answer ends before its end".to_owned()))
+                Some(unavailable("the answer ends before its end".to_owned()))
             }
             (None, End::Closed | End::Enough) => None,
         };
         match broken {
-            Some(error) => Err(self.failure(error)),
-            None => self.answer(),
+            Some(failure) => Err(self.failure(failure)),
+            None => Ok(self.answer()),
         }
     }
 
@@ -150,6 +161,7 @@ impl<'a> Assembly<'a> {
     }
 
     fn begin(&mut self, event: &Value, forward: Forward<'_>) {
+        self.has_begun = true;
         let block = &event["content_block"];
         let text = |name: &str| block[name].as_str().unwrap_or_default().to_owned();
         let begun = match block["type"].as_str().unwrap_or_default() {
@@ -227,17 +239,17 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    fn fail(&mut self, error: ModelError) -> Next {
-        self.failed = Some(error);
+    fn fail(&mut self, why: String) -> Next {
+        self.failed = Some(CallFailure::unknown(ModelError::Unavailable(why)));
         Next::Enough
     }
 
-    fn failure(self, error: ModelError) -> CallFailure {
+    /// An error in place of an answer is billed as it says; one in the middle of an answer, with what has come.
+    fn failure(self, CallFailure { error, charge }: CallFailure) -> CallFailure {
         let charge = match self.usage {
-            // An error in place of an answer is not billed.
-            None if self.failed.is_some() && self.blocks.is_empty() => Charge::Nothing,
-            None => Charge::Unknown,
             Some(usage) => Charge::AtLeast(usage),
+            None if self.has_begun => Charge::Unknown,
+            None => charge,
         };
         let error = match self.partial.is_empty() {
             true => error,
@@ -246,33 +258,30 @@ impl<'a> Assembly<'a> {
         CallFailure { error, charge }
     }
 
-    fn answer(self) -> Result<ModelAnswer, CallFailure> {
-        let mut stop = self.stop.unwrap_or(StopReason::End);
-        let mut content = Vec::with_capacity(self.blocks.len());
+    fn answer(self) -> ModelAnswer {
+        let mut parts = Parts::new(self.messages, self.stop.unwrap_or(StopReason::End));
         for block in self.blocks.into_values() {
-            content.push(match block {
-                Block::Text(text) => ModelContent::Text(text),
-                Block::ToolUse { name, arguments, .. } if self.has_schema && name == ANSWER => {
-                    stop = StopReason::End;
-                    ModelContent::Text(arguments)
+            match block {
+                Block::Text(text) => parts.text(text),
+                Block::ToolUse { name, arguments, .. }
+                    if Some(&name) == self.answer_tool.as_ref() =>
+                {
+                    parts.text(arguments);
                 }
-                Block::ToolUse { id, name, arguments } => {
-                    let arguments = if arguments.is_empty() { "{}".to_owned() } else { arguments };
-                    ModelContent::ToolCall(ToolCall { id, name, arguments })
-                }
+                Block::ToolUse { id, name, arguments } => parts.call(id, name, arguments),
+                // It was cut off, and is refused without its signature.
+                Block::Thinking { signature, .. }
+                    if signature.is_empty() && self.stop == Some(StopReason::MaxTokens) => {}
                 Block::Thinking { text, signature } => {
                     let block =
                         json!({ "type": "thinking", "thinking": text, "signature": signature });
-                    ModelContent::Thinking(Thinking { text, block: block.to_string() })
+                    parts.thinking(text, block.to_string());
                 }
-                Block::Sealed(block) => ModelContent::Thinking(Thinking {
-                    text: String::new(),
-                    block: block.to_string(),
-                }),
-                Block::Other => continue,
-            });
+                Block::Sealed(block) => parts.thinking(String::new(), block.to_string()),
+                Block::Other => {}
+            }
         }
-        Ok(ModelAnswer { content, stop, usage: self.usage, model: self.model })
+        parts.answer(self.usage, self.model)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the offline model says where it has no script and no tool to ask for: it remembers a few things that
 //! the conversation says.
 
+use std::collections::HashSet;
+
 use super::text;
 use dormouse_domain::model::{ModelMessage, ModelRole};
 
@@ -18,9 +20,12 @@ enum Intent<'a> {
 
 /// What the user has told so far.
 #[derive(Default)]
-struct Memory {
-    name: Option<String>,
-    facts: Vec<String>,
+struct Memory<'a> {
+    name: Option<&'a str>,
+    /// In the order in which they were told.
+    facts: Vec<&'a str>,
+    /// The same.
+    known: HashSet<&'a str>,
 }
 
 /// The answer to the last message of a conversation.
@@ -56,13 +61,11 @@ pub(super) fn answer(system: Option<&str>, messages: &[ModelMessage]) -> String 
     }
 }
 
-impl Memory {
-    fn note(&mut self, intent: &Intent<'_>) {
+impl<'a> Memory<'a> {
+    fn note(&mut self, intent: &Intent<'a>) {
         match intent {
-            Intent::TellName(name) => self.name = Some((*name).to_owned()),
-            Intent::Remember(fact) if !self.facts.iter().any(|known| known == fact) => {
-                self.facts.push((*fact).to_owned());
-            }
+            Intent::TellName(name) => self.name = Some(name),
+            Intent::Remember(fact) if self.known.insert(fact) => self.facts.push(fact),
             Intent::Forget => *self = Memory::default(),
             Intent::Remember(_)
             | Intent::AskName
@@ -74,8 +77,9 @@ impl Memory {
 
     /// All of it, in words.
     fn recalled(&self) -> String {
-        let name = self.name.as_ref().map(|name| format!("your name is {name}"));
-        let lines = name.iter().chain(&self.facts).map(|fact| format!("- {fact}"));
+        let name = self.name.map(|name| format!("your name is {name}"));
+        let all = name.as_deref().into_iter().chain(self.facts.iter().copied());
+        let lines = all.map(|fact| format!("- {fact}"));
         let lines: Vec<String> = lines.collect();
         match lines.is_empty() {
             true => "I remember nothing yet.".to_owned(),

@@ -21,12 +21,17 @@
 //!
 //! A line that is none of these is an error of whoever wrote it, and the call fails with `invalid`.
 
-use super::Said;
-use crate::provider::CallFailure;
+use super::{Said, bound};
+use crate::parts::is_object;
 use dormouse_domain::model::{ModelContent, ModelError, StopReason, Thinking, ToolCall};
 
 const BEGIN: &str = "#script";
 const NEXT: &str = "---";
+/// What a part of an answer takes beside its text, in bytes.
+const PIECE: usize = 128;
+
+/// The most of a line that is told, in bytes.
+const MAX_TOLD_BYTES: usize = 500;
 
 /// A script, as it was written.
 pub(super) struct Script<'a>(&'a str);
@@ -45,15 +50,18 @@ impl<'a> Script<'a> {
     }
 
     /// The answer of this number, from 0.
-    pub(super) fn answer(&self, number: usize) -> Result<Said, CallFailure> {
+    pub(super) fn answer(&self, number: usize) -> Result<Said, ModelError> {
         let mut lines = self.0.lines().map(str::trim).filter(|line| !line.is_empty());
         for _ in 0..number {
             while lines.next().is_some_and(|line| line != NEXT) {}
         }
         let mut said = Said { content: Vec::new(), stop: StopReason::End };
+        let mut bytes = 0;
         for line in lines.take_while(|line| *line != NEXT) {
-            let calls = said.content.len();
-            follow(&mut said, line, (number, calls)).map_err(CallFailure::free)?;
+            let parts = said.content.len();
+            follow(&mut said, line, (number, parts))?;
+            bytes += line.len() + PIECE * (said.content.len() - parts);
+            bound(bytes)?;
         }
         if said.content.is_empty() {
             said.content.push(ModelContent::Text("done".to_owned()));
@@ -67,11 +75,17 @@ fn follow(said: &mut Said, line: &str, place: (usize, usize)) -> Result<(), Mode
     let rest = rest.trim();
     match word {
         "say" => match said.content.last_mut() {
-            Some(ModelContent::Text(text)) => *text = format!("{text}\n{rest}"),
+            Some(ModelContent::Text(text)) => {
+                text.push('\n');
+                text.push_str(rest);
+            }
             _ => said.content.push(ModelContent::Text(rest.to_owned())),
         },
         "call" => {
             let (name, arguments) = rest.split_once(' ').unwrap_or((rest, "{}"));
+            if !is_object(arguments) {
+                return Err(unknown(line));
+            }
             let id = format!("call_{}_{}", place.0, place.1);
             let (name, arguments) = (name.to_owned(), arguments.trim().to_owned());
             said.content.push(ModelContent::ToolCall(ToolCall { id, name, arguments }));
@@ -108,5 +122,7 @@ fn failure(word: &str) -> Option<ModelError> {
 }
 
 fn unknown(line: &str) -> ModelError {
+    let end = line.floor_char_boundary(MAX_TOLD_BYTES);
+    let line = &line[..end];
     ModelError::Invalid(format!("the offline model does not understand `{line}` in its script"))
 }

@@ -21,9 +21,10 @@ fn said(answer: ModelAnswer) -> ModelMessage {
     message(ModelRole::Assistant, answer.content)
 }
 
-fn ask(request: &ModelRequest) -> (Result<ModelAnswer, CallFailure>, String) {
+async fn ask(request: &ModelRequest) -> (Result<ModelAnswer, CallFailure>, String) {
     let mut forwarded = String::new();
-    let answer = Offline::call(request, &mut |text| forwarded.push_str(text));
+    let request = Arc::new(request.clone());
+    let answer = Offline.ask(request, &mut |text| forwarded.push_str(text)).await;
     (answer, forwarded)
 }
 
@@ -36,24 +37,24 @@ fn tool(name: &str, schema: &str) -> ModelTool {
     ModelTool { name, description: String::new(), schema }
 }
 
-#[test]
-fn what_a_conversation_has_said_is_remembered_and_forwarded_word_by_word() {
+#[tokio::test]
+async fn what_a_conversation_has_said_is_remembered_and_forwarded_word_by_word() {
     let mut messages = vec![user("my name is Ada.")];
-    let (answer, forwarded) = ask(&conversation(messages.clone()));
+    let (answer, forwarded) = ask(&conversation(messages.clone())).await;
     let answer = answer.unwrap();
     assert_eq!(answer.text(), forwarded);
     let usage = TokenUsage { input: 4, output: tokens(forwarded.len()), ..TokenUsage::default() };
     assert_eq!(answer.usage, Some(usage));
     messages.extend([said(answer), user("what is my name?")]);
-    assert_eq!(ask(&conversation(messages)).1, "Your name is Ada.");
+    assert_eq!(ask(&conversation(messages)).await.1, "Your name is Ada.");
 }
 
-#[test]
-fn a_script_is_followed_answer_by_answer() {
+#[tokio::test]
+async fn a_script_is_followed_answer_by_answer() {
     let script =
         "look at it\n#script\nthink hm\ncall Read {\"path\": \"a\"}\n---\nsay one\nsay two";
     let mut messages = vec![user(script)];
-    let (answer, _) = ask(&conversation(messages.clone()));
+    let (answer, _) = ask(&conversation(messages.clone())).await;
     let answer = answer.unwrap();
     let [ModelContent::Thinking(Thinking { text, .. }), ModelContent::ToolCall(call)] =
         &*answer.content
@@ -64,34 +65,36 @@ fn a_script_is_followed_answer_by_answer() {
     assert_eq!(answer.stop, StopReason::ToolUse);
     let id = call.id.clone();
     messages.extend([said(answer), returned(&id, "hello")]);
-    let (answer, forwarded) = ask(&conversation(messages.clone()));
+    let (answer, forwarded) = ask(&conversation(messages.clone())).await;
     assert_eq!(forwarded, "one\ntwo");
     messages.extend([said(answer.unwrap()), returned(&id, "again")]);
-    assert_eq!(ask(&conversation(messages)).1, "done");
+    assert_eq!(ask(&conversation(messages)).await.1, "done");
 }
 
 #[test]
 fn a_script_can_fail_and_a_line_that_is_none_is_told() {
     let failing = |line: &str| {
-        let (answer, _) = ask(&conversation(vec![user(&format!("#script\n{line}"))]));
+        let answer = Offline::answer(&conversation(vec![user(&format!("#script\n{line}"))]));
         answer.unwrap_err().error
     };
     assert_eq!(failing("fail overloaded"), ModelError::Overloaded { retry_after: None });
-    let ModelError::Invalid(why) = failing("sing") else { panic!() };
-    assert!(why.contains("`sing`"), "{why}");
+    for line in ["sing", "call Read [1]"] {
+        let ModelError::Invalid(why) = failing(line) else { panic!() };
+        assert!(why.contains(&format!("`{line}`")), "{why}");
+    }
 }
 
-#[test]
-fn a_tool_that_the_user_names_is_asked_for_and_its_result_is_told() {
+#[tokio::test]
+async fn a_tool_that_the_user_names_is_asked_for_and_its_result_is_told() {
     let schema = r#"{"properties": {"path": {"type": "string"}}, "required": ["path"]}"#;
     let tools = vec![tool("List", "{}"), tool("Read", schema)];
     let mut messages = vec![user("please Read it")];
     let request = ModelRequest { tools: tools.clone(), ..conversation(messages.clone()) };
-    let answer = ask(&request).0.unwrap();
+    let answer = ask(&request).await.0.unwrap();
     let [ModelContent::ToolCall(call)] = &*answer.content else { panic!("{answer:?}") };
     assert_eq!((&*call.name, &*call.arguments), ("Read", r#"{"path":"please Read it"}"#));
     let id = call.id.clone();
     messages.extend([said(answer), returned(&id, "hello")]);
     let request = ModelRequest { tools, ..conversation(messages) };
-    assert_eq!(ask(&request).1, "The tools returned: hello");
+    assert_eq!(ask(&request).await.1, "The tools returned: hello");
 }

@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::refused;
 use crate::endpoint::{Endpoint, Refusal};
 use crate::events::{End, Next};
+use crate::parts::Parts;
 use crate::provider::{CallFailure, Charge, Forward};
 use dormouse_domain::model::{
-    MAX_ANSWER_BYTES, ModelAnswer, ModelContent, ModelError, ModelRequest, StopReason, TokenUsage,
-    ToolCall,
+    MAX_ANSWER_BYTES, ModelAnswer, ModelError, ModelRequest, StopReason, TokenUsage,
 };
 
 /// What a piece of an answer takes beside its text, in bytes, at most.
@@ -19,12 +19,16 @@ const PIECE: usize = 128;
 pub(super) struct Assembly<'a> {
     endpoint: &'a Endpoint,
     model: String,
+    /// How many messages the conversation has.
+    messages: usize,
     text: String,
     calls: Vec<Call>,
     bytes: usize,
     usage: Option<TokenUsage>,
     stop: Option<StopReason>,
-    failed: Option<ModelError>,
+    failed: Option<CallFailure>,
+    /// The provider has begun to answer, if only to think: what comes of it may be billed.
+    has_begun: bool,
 }
 
 /// A call of a tool, as far as it has come.
@@ -41,12 +45,14 @@ impl<'a> Assembly<'a> {
         Assembly {
             endpoint,
             model: request.model.clone(),
+            messages: request.messages.len(),
             text: String::new(),
             calls: Vec::new(),
             bytes: 0,
             usage: None,
             stop: None,
             failed: None,
+            has_begun: false,
         }
     }
 
@@ -57,7 +63,7 @@ impl<'a> Assembly<'a> {
         }
         let Ok(event) = serde_json::from_str::<Value>(data) else {
             let told = self.endpoint.told(data);
-            return self.fail(ModelError::Unavailable(format!("an event is no JSON: {told}")));
+            return self.fail(format!("an event is no JSON: {told}"));
         };
         self.take(&event, "delta", forward)
     }
@@ -73,17 +79,18 @@ impl<'a> Assembly<'a> {
     }
 
     /// The answer, once the stream has come to this end.
-    pub(super) fn end(self, end: End) -> Result<ModelAnswer, CallFailure> {
-        let broken = match (&self.failed, end) {
-            (Some(error), _) => Some(error.clone()),
-            (None, End::Broken(why)) => Some(ModelError::Unavailable(why)),
+    pub(super) fn end(mut self, end: End) -> Result<ModelAnswer, CallFailure> {
+        let unavailable = |why| CallFailure::unknown(ModelError::Unavailable(why));
+        let broken = match (self.failed.take(), end) {
+            (Some(failure), _) => Some(failure),
+            (None, End::Broken(why)) => Some(unavailable(why)),
             (None, End::Closed | End::Enough) if self.stop.is_none() => {
-                Some(ModelError::Unavailable("the answer ends before its end".to_owned()))
+                Some(unavailable("the answer ends before its end".to_owned()))
             }
             (None, End::Closed | End::Enough) => None,
         };
         match broken {
-            Some(error) => Err(self.failure(error)),
+            Some(failure) => Err(self.failure(failure)),
             None => Ok(self.answer()),
         }
     }
@@ -91,14 +98,15 @@ impl<'a> Assembly<'a> {
     /// Take an event, or a whole answer, whose choice has its message under this name.
     fn take(&mut self, event: &Value, message: &str, forward: Forward<'_>) -> Next {
         if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-            let error = self.refusal(error);
-            return self.fail(error);
+            self.failed = Some(self.refusal(error));
+            return Next::Enough;
         }
         if let Some(model) = event["model"].as_str().filter(|model| !model.is_empty()) {
             model.clone_into(&mut self.model);
         }
         self.count(&event["usage"]);
         let choice = &event["choices"][0];
+        self.has_begun |= choice.is_object();
         let message = &choice[message];
         for name in ["content", "refusal"] {
             if let Some(text) = message[name].as_str().filter(|text| !text.is_empty()) {
@@ -119,14 +127,14 @@ impl<'a> Assembly<'a> {
             self.stop = Some(stop_reason(word));
         }
         if self.bytes > MAX_ANSWER_BYTES {
-            let error = format!("the answer is larger than {MAX_ANSWER_BYTES} bytes");
-            return self.fail(ModelError::Unavailable(error));
+            return self.fail(format!("the answer is larger than {MAX_ANSWER_BYTES} bytes"));
         }
         Next::More
     }
 
-    /// A piece of a call of a tool, or all of it. Without an index it belongs to the call of its id; without
-    /// an id as well, it begins a call where it has a name, and goes on with the last where it has none.
+    /// A piece of a call of a tool, or all of it. It belongs to the last call of its index, unless that has another
+    /// id: some give each call the same index. Without an index it belongs to the call of its id; without an id as
+    /// well, it begins a call where it has a name, and goes on with the last where it has none.
     fn call(&mut self, told: &Value) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (index, id) = (told["index"].as_u64(), text(&told["id"]));
@@ -139,7 +147,11 @@ impl<'a> Assembly<'a> {
         };
         self.bytes += PIECE + id.len() + name.len() + arguments.len();
         let known = match (index, id.is_empty()) {
-            (Some(_), _) => self.calls.iter().position(|call| call.index == index),
+            (Some(_), has_none) => {
+                let last = self.calls.iter().rposition(|call| call.index == index);
+                let is_of = |call: &Call| has_none || call.id.is_empty() || call.id == id;
+                last.filter(|place| is_of(&self.calls[*place]))
+            }
             (None, false) => self.calls.iter().position(|call| call.id == id),
             (None, true) if name.is_empty() => self.calls.len().checked_sub(1),
             (None, true) => None,
@@ -173,7 +185,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// What an error means that comes in place of an answer, or in the middle of one.
-    fn refusal(&self, error: &Value) -> ModelError {
+    fn refusal(&self, error: &Value) -> CallFailure {
         let text = |name: &str| match &error[name] {
             Value::String(text) => text.clone(),
             Value::Null => String::new(),
@@ -182,27 +194,28 @@ impl<'a> Assembly<'a> {
         let message = error.as_str().map_or_else(|| text("message"), str::to_owned);
         let code = text("code");
         let status = code.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
-        refused(&Refusal {
+        let refusal = Refusal {
+            provider: self.endpoint.name().to_owned(),
             status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             kind: text("type"),
             code,
             message: self.endpoint.told(&message),
             retry_after: None,
-        })
+        };
+        refusal.failure(refused(&refusal))
     }
 
-    fn fail(&mut self, error: ModelError) -> Next {
-        self.failed = Some(error);
+    fn fail(&mut self, why: String) -> Next {
+        self.failed = Some(CallFailure::unknown(ModelError::Unavailable(why)));
         Next::Enough
     }
 
-    fn failure(self, error: ModelError) -> CallFailure {
-        let has_begun = !self.text.is_empty() || !self.calls.is_empty();
+    /// An error in place of an answer is billed as it says; one in the middle of an answer, with what has come.
+    fn failure(self, CallFailure { error, charge }: CallFailure) -> CallFailure {
         let charge = match self.usage {
             Some(usage) => Charge::AtLeast(usage),
-            // An error in place of an answer is not billed.
-            None if self.failed.is_some() && !has_begun => Charge::Nothing,
-            None => Charge::Unknown,
+            None if self.has_begun => Charge::Unknown,
+            None => charge,
         };
         let error = match self.text.is_empty() {
             true => error,
@@ -212,20 +225,12 @@ impl<'a> Assembly<'a> {
     }
 
     fn answer(self) -> ModelAnswer {
-        let mut content = Vec::new();
-        if !self.text.is_empty() {
-            content.push(ModelContent::Text(self.text));
+        let mut parts = Parts::new(self.messages, self.stop.unwrap_or(StopReason::End));
+        parts.text(self.text);
+        for Call { id, name, arguments, .. } in self.calls {
+            parts.call(id, name, arguments);
         }
-        let mut stop = self.stop.unwrap_or(StopReason::End);
-        if !self.calls.is_empty() && stop == StopReason::End {
-            stop = StopReason::ToolUse;
-        }
-        for (number, Call { id, name, arguments, .. }) in self.calls.into_iter().enumerate() {
-            let id = if id.is_empty() { format!("call_{number}") } else { id };
-            let arguments = if arguments.is_empty() { "{}".to_owned() } else { arguments };
-            content.push(ModelContent::ToolCall(ToolCall { id, name, arguments }));
-        }
-        ModelAnswer { content, stop, usage: self.usage, model: self.model }
+        parts.answer(self.usage, self.model)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dormouse_domain::model::{
-    AnswerFormat, ModelContent, ModelError, ModelTool, StopReason, Thinking, TokenUsage, ToolCall,
-    ToolResult,
+    AnswerFormat, MAX_TEXT_BYTES, ModelContent, ModelError, ModelTool, StopReason, Thinking,
+    TokenUsage, ToolCall, ToolResult,
 };
 use dormouse_model::{Anthropic, Charge, Provider, Secret};
 use serde_json::{Value, json};
@@ -218,11 +218,13 @@ async fn refusals_are_told_by_their_kind_and_without_the_key() {
         ),
         (
             refusal("401 x", "authentication_error", "invalid x-api-key: sk-ant-secret"),
-            ModelError::NotAllowed("invalid x-api-key: [key]".to_owned()),
+            ModelError::NotAllowed(
+                "anthropic does not serve this host (401); the operator's log says why".to_owned(),
+            ),
         ),
         (
-            Scripted::raw("502 x", "text/html", "<html>Bad gateway</html>"),
-            ModelError::Unavailable("it answers 502: no document says why".to_owned()),
+            refusal("410 x", "gone", "no more"),
+            ModelError::Unavailable("it answers 410: no more".to_owned()),
         ),
     ];
     let (answers, expected): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
@@ -233,6 +235,35 @@ async fn refusals_are_told_by_their_kind_and_without_the_key() {
     }
     assert!(!format!("{provider:?}").contains("secret"));
     assert_eq!(provider.name(), "anthropic");
+}
+
+#[tokio::test]
+async fn what_a_gateway_says_after_it_may_have_passed_the_request_on_may_have_been_paid() {
+    let statuses = ["408 x", "500 x", "502 x", "504 x", "524 x"];
+    let answers = statuses.map(|status| Scripted::raw(status, "text/html", "<html>sorry</html>"));
+    let (_server, provider) = provider(answers.into()).await;
+    for status in statuses {
+        let failed = ask(&provider, &request(MODEL, "hello")).await.0.unwrap_err();
+        assert!(matches!(failed.error, ModelError::Unavailable(_)), "{failed:?}");
+        assert_eq!(failed.charge, Charge::Unknown, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_off_after_its_start_may_have_been_paid() {
+    let error = json!({ "type": "error", "error": { "type": "api_error", "message": "died" } });
+    let silent = json!({ "type": "message_start", "message": { "model": MODEL } });
+    let answers = vec![
+        Scripted::documents([&error]),
+        Scripted::documents([&silent, &error]),
+        Scripted::events(["no document"]),
+    ];
+    let (_server, provider) = provider(answers).await;
+    for _ in 0..3 {
+        let failed = ask(&provider, &request(MODEL, "hello")).await.0.unwrap_err();
+        assert!(matches!(failed.error, ModelError::Unavailable(_)), "{failed:?}");
+        assert_eq!(failed.charge, Charge::Unknown);
+    }
 }
 
 #[tokio::test]
@@ -256,6 +287,119 @@ async fn an_answer_of_a_schema_comes_as_its_document() {
     let answer = ask(&provider, &asked).await.0.unwrap();
     assert_eq!((&*answer.text(), answer.stop), ("{\"ok\": true}", StopReason::End));
     assert_eq!(server.got()[0].body["tool_choice"], json!({ "type": "tool", "name": "answer" }));
+}
+
+#[tokio::test]
+async fn an_answer_of_a_schema_that_was_cut_off_is_told_as_such() {
+    let begun = || {
+        vec![
+            block(0, json!({ "type": "tool_use", "id": "toolu_1", "name": "answer", "input": {} })),
+            delta(0, json!({ "type": "input_json_delta", "partial_json": "{\"ok\": tr" })),
+        ]
+    };
+    let answers = vec![answer(begun(), "max_tokens"), answer(begun(), "refusal")];
+    let (_server, provider) = provider(answers).await;
+    let mut asked = request(MODEL, "is it?");
+    asked.format = AnswerFormat::Schema(r#"{"type": "object"}"#.to_owned());
+    for stop in [StopReason::MaxTokens, StopReason::Refusal] {
+        let answer = ask(&provider, &asked).await.0.unwrap();
+        assert_eq!((&*answer.text(), answer.stop), ("{\"ok\": tr", stop));
+    }
+}
+
+#[tokio::test]
+async fn a_tool_of_the_agent_may_have_the_name_of_an_answer() {
+    let events =
+        vec![block(0, json!({ "type": "tool_use", "id": "t", "name": "answer", "input": {} }))];
+    let (server, provider) = provider(vec![answer(events, "tool_use")]).await;
+    let mut asked = request(MODEL, "is it?");
+    asked.format = AnswerFormat::Schema(r#"{"type": "object"}"#.to_owned());
+    asked.tools.push(ModelTool {
+        name: "answer".to_owned(),
+        description: "Answers the door".to_owned(),
+        schema: "{}".to_owned(),
+    });
+    let answer = ask(&provider, &asked).await.0.unwrap();
+    assert!(matches!(&*answer.content, [ModelContent::ToolCall(_)]), "{answer:?}");
+    let tools = &server.got()[0].body["tools"];
+    assert_ne!(tools[0]["name"], tools[1]["name"]);
+}
+
+#[tokio::test]
+async fn what_a_model_says_can_always_go_back() {
+    let tool = |index: u64, id: &str, name: &str| {
+        block(index, json!({ "type": "tool_use", "id": id, "name": name, "input": {} }))
+    };
+    let arguments = |index: u64, json: &str| {
+        delta(index, json!({ "type": "input_json_delta", "partial_json": json }))
+    };
+    let malformed = vec![
+        block(0, json!({ "type": "text", "text": "" })),
+        tool(1, "a", "Read"),
+        arguments(1, "{\"path\": "),
+        tool(2, "b", "Read"),
+        arguments(2, "[1]"),
+        tool(3, "", "Read"),
+        tool(4, "c", ""),
+    ];
+    let thinking = json!({ "type": "thinking", "thinking": "Hm", "signature": "" });
+    let cut = vec![block(0, thinking), tool(1, "a", "Read"), arguments(1, "{\"path\": ")];
+    let long = "x".repeat(MAX_TEXT_BYTES + 1);
+    let answers = vec![
+        answer(malformed, "tool_use"),
+        answer(cut, "max_tokens"),
+        answer(vec![tool(0, "c", "")], "tool_use"),
+        answer(vec![block(0, json!({ "type": "text", "text": long }))], "end_turn"),
+    ];
+    let (_server, provider) = provider(answers).await;
+    let call = |id: &str| {
+        let (id, name, arguments) = (id.to_owned(), "Read".to_owned(), "{}".to_owned());
+        ModelContent::ToolCall(ToolCall { id, name, arguments })
+    };
+    let text = |text: &str| ModelContent::Text(text.to_owned());
+    let expected = [
+        (vec![call("a"), call("b"), call("call_1_2")], StopReason::ToolUse),
+        (vec![], StopReason::MaxTokens),
+        (vec![], StopReason::End),
+        (vec![text(&long[1..]), text("x")], StopReason::End),
+    ];
+    for expected in expected {
+        let answer = ask(&provider, &request(MODEL, "look")).await.0.unwrap();
+        assert!((answer.content, answer.stop) == expected, "{:?}", expected.1);
+    }
+}
+
+#[tokio::test]
+async fn only_what_may_be_marked_for_the_cache_is() {
+    let thinking = |block: &str| {
+        let (text, block) = (String::new(), block.to_owned());
+        ModelContent::Thinking(Thinking { text, block })
+    };
+    let done = || answer(Vec::new(), "end_turn");
+    let (server, provider) = provider(vec![done(), done()]).await;
+    let mut asked = request(MODEL, "look");
+    let sealed = r#"{"type":"redacted_thinking","data":"E"}"#;
+    asked.messages.push(assistant(vec![ModelContent::Text("I".to_owned()), thinking(sealed)]));
+    ask(&provider, &asked).await.0.unwrap();
+    let messages = &server.got()[0].body["messages"];
+    assert_eq!(messages[1]["content"][1], json!({ "type": "redacted_thinking", "data": "E" }));
+    assert_eq!(messages[1]["content"][0]["cache_control"], json!({ "type": "ephemeral" }));
+    asked.messages[1] = assistant(vec![thinking("5")]);
+    let failed = ask(&provider, &asked).await.0.unwrap_err();
+    assert!(matches!(failed.error, ModelError::Invalid(_)), "{failed:?}");
+}
+
+#[tokio::test]
+async fn texts_without_a_character_stay_at_home() {
+    let (server, provider) = provider(vec![answer(Vec::new(), "end_turn")]).await;
+    let text = |text: &str| ModelContent::Text(text.to_owned());
+    let mut asked = request(MODEL, "look");
+    asked.messages.extend([assistant(vec![text(" \n")]), user(vec![text(""), text("again")])]);
+    ask(&provider, &asked).await.0.unwrap();
+    let messages = &server.got()[0].body["messages"];
+    let again =
+        json!({ "type": "text", "text": "again", "cache_control": { "type": "ephemeral" } });
+    assert_eq!(messages[1], json!({ "role": "user", "content": [again] }));
 }
 
 #[tokio::test]

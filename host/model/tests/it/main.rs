@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod anthropic;
+mod offline;
 mod openai;
 mod provider_server;
+
+use std::sync::Arc;
 
 use dormouse_domain::model::{ModelAnswer, ModelContent, ModelMessage, ModelRequest, ModelRole};
 use dormouse_model::{CallFailure, Provider};
@@ -32,6 +35,7 @@ async fn ask(
     request: &ModelRequest,
 ) -> (Result<ModelAnswer, CallFailure>, String) {
     let mut forwarded = String::new();
-    let answer = provider.ask(request, &mut |text| forwarded.push_str(text)).await;
+    let answer =
+        provider.ask(Arc::new(request.clone()), &mut |text| forwarded.push_str(text)).await;
     (answer, forwarded)
 }

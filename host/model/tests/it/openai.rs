@@ -112,11 +112,91 @@ async fn calls_of_tools_are_found_without_index_and_without_id() {
     ];
     let (_server, provider) = provider(vec![events(&chunks)]).await;
     let answer = ask(&provider, &request(MODEL, "look")).await.0.unwrap();
-    let calls =
-        [call("call_0", "Read", "{\"path\":\"a\"}"), call("call_1", "Read", "{\"path\":\"b\"}")];
+    let calls = [
+        call("call_1_0", "Read", "{\"path\":\"a\"}"),
+        call("call_1_1", "Read", "{\"path\":\"b\"}"),
+    ];
     assert_eq!(answer.content, calls);
     // It said `stop`, it gave no usage, and it did not say that it is done.
     assert_eq!((answer.stop, answer.usage), (StopReason::ToolUse, None));
+}
+
+#[tokio::test]
+async fn calls_of_tools_are_told_apart_by_their_ids_where_all_have_the_same_index() {
+    let begin = |id: &str| json!({ "tool_calls": [{ "index": 0, "id": id, "function": { "name": "Read", "arguments": "" } }] });
+    let more = |arguments: &str| json!({ "tool_calls": [{ "index": 0, "function": { "arguments": arguments } }] });
+    let chunks = [
+        chunk(begin("a"), None),
+        chunk(more("{\"path\":"), None),
+        chunk(more("1}"), None),
+        chunk(begin("b"), None),
+        chunk(more("{\"path\":2}"), Some("tool_calls")),
+    ];
+    let (_server, provider) = provider(vec![events(&chunks)]).await;
+    let answer = ask(&provider, &request(MODEL, "look")).await.0.unwrap();
+    let calls = [call("a", "Read", "{\"path\":1}"), call("b", "Read", "{\"path\":2}")];
+    assert_eq!(answer.content, calls);
+}
+
+#[tokio::test]
+async fn what_a_model_says_can_always_go_back() {
+    let tool = |id: &str, name: &str, arguments: &str| json!({ "id": id, "function": { "name": name, "arguments": arguments } });
+    let said = |calls: Vec<Value>, stop: &str| {
+        events(&[chunk(json!({ "tool_calls": calls }), Some(stop))])
+    };
+    let answers = vec![
+        said(vec![tool("a", "Read", "{\"path\": "), tool("b", "", "{}")], "tool_calls"),
+        said(vec![tool("a", "Read", "{}"), tool("b", "Read", "{\"path\": ")], "length"),
+        said(vec![tool("b", "", "{}")], "tool_calls"),
+    ];
+    let (_server, provider) = provider(answers).await;
+    let expected = [StopReason::ToolUse, StopReason::MaxTokens];
+    for stop in expected {
+        let answer = ask(&provider, &request(MODEL, "look")).await.0.unwrap();
+        assert_eq!((answer.content, answer.stop), (vec![call("a", "Read", "{}")], stop));
+    }
+    let answer = ask(&provider, &request(MODEL, "look")).await.0.unwrap();
+    assert_eq!((answer.content, answer.stop), (vec![], StopReason::End));
+}
+
+#[tokio::test]
+async fn thinking_that_was_streamed_may_have_been_paid() {
+    let error = json!({ "error": { "message": "slow down", "code": 429 } });
+    let thought = chunk(json!({ "reasoning_content": "Hm." }), None);
+    let answers = vec![events(&[thought, error.to_string()]), events(&[error.to_string()])];
+    let (_server, provider) = provider(answers).await;
+    for charge in [Charge::Unknown, Charge::Nothing] {
+        let failed = ask(&provider, &request(MODEL, "hi")).await.0.unwrap_err();
+        assert_eq!(failed.error, ModelError::RateLimited { retry_after: None });
+        assert_eq!(failed.charge, charge);
+    }
+}
+
+#[tokio::test]
+async fn lines_of_a_stream_that_nobody_knows_are_passed_over() {
+    let done = chunk(json!({ "content": "hello" }), Some("stop"));
+    let body = format!(
+        "\u{feff}: hi\r\nnonsense\r\nx-trace: 1\r\nretry: soon\r\ndata:{done}\r\n\r\ndata: [DONE]\n\n"
+    );
+    let (_server, provider) =
+        provider(vec![Scripted::raw("200 OK", "text/event-stream", &body)]).await;
+    assert_eq!(ask(&provider, &request(MODEL, "hi")).await.0.unwrap().text(), "hello");
+}
+
+#[tokio::test]
+async fn documents_of_the_agent_go_out_as_they_were_written() {
+    let done = events(&[chunk(json!({ "content": "ok" }), Some("stop"))]);
+    let (server, provider) = provider(vec![done]).await;
+    let schema = r#"{"type": "object", "b": 12345678901234567890123, "a": {"":0}, "a": {"":0}}"#;
+    let mut asked = request(MODEL, "hi");
+    asked.tools.push(ModelTool {
+        name: "Read".to_owned(),
+        description: "Reads".to_owned(),
+        schema: schema.to_owned(),
+    });
+    asked.format = AnswerFormat::Schema(schema.to_owned());
+    ask(&provider, &asked).await.0.unwrap();
+    assert_eq!(server.got()[0].text.matches(schema).count(), 2, "{}", server.got()[0].text);
 }
 
 #[tokio::test]
@@ -146,7 +226,7 @@ async fn errors_in_place_of_an_answer_and_in_the_middle_of_one_are_failures() {
     for why in ["it answers 500: The engine died", "it answers 500: no slot is free"] {
         let failed = ask(&provider, &request(MODEL, "hi")).await.0.unwrap_err();
         assert_eq!(failed.error, ModelError::Unavailable(why.to_owned()));
-        assert_eq!(failed.charge, Charge::Nothing);
+        assert_eq!(failed.charge, Charge::Unknown);
     }
     let failed = ask(&provider, &request(MODEL, "hi")).await.0.unwrap_err();
     assert_eq!(failed.error, ModelError::Interrupted { partial: "Once".to_owned() });
@@ -166,7 +246,12 @@ async fn refusals_are_told_by_their_kind() {
             refusal("429 x", "rate_limit_exceeded", "slow"),
             ModelError::RateLimited { retry_after: soon },
         ),
-        (refusal("429 x", "insufficient_quota", "pay"), ModelError::NotAllowed(told("pay"))),
+        (
+            refusal("429 x", "insufficient_quota", "pay"),
+            ModelError::NotAllowed(told(
+                "openai does not serve this host (429); the operator's log says why",
+            )),
+        ),
         (
             refusal("400 x", "context_length_exceeded", "long"),
             ModelError::ContextTooLong(told("long")),
@@ -174,7 +259,9 @@ async fn refusals_are_told_by_their_kind() {
         (refusal("404 x", "model_not_found", "which?"), ModelError::Invalid(told("which?"))),
         (
             refusal("401 x", "invalid_api_key", "no: sk-secret"),
-            ModelError::NotAllowed(told("no: [key]")),
+            ModelError::NotAllowed(told(
+                "openai does not serve this host (401); the operator's log says why",
+            )),
         ),
         (refusal("503 x", "", "later"), ModelError::Overloaded { retry_after: soon }),
     ];
@@ -220,7 +307,7 @@ async fn a_provider_that_is_not_there_is_not_paid() {
     let gone = OpenAi::new("gone", "http://127.0.0.1:9/v1", None).unwrap();
     let failed = ask(&gone, &request(MODEL, "hi")).await.0.unwrap_err();
     assert_eq!(failed.error, ModelError::Unavailable("gone: it cannot be reached".to_owned()));
-    assert_eq!((failed.charge, server.got().len()), (Charge::Nothing, 0));
+    assert_eq!((failed.charge, server.got().len()), (Charge::NotReached, 0));
 }
 
 #[tokio::test]

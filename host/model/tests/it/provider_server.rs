@@ -47,6 +47,8 @@ pub struct Got {
     /// The first line and the headers, in lower case.
     pub head: String,
     pub body: Value,
+    /// The body as it was written.
+    pub text: String,
 }
 
 /// A running server, which ends with the test.
@@ -90,8 +92,8 @@ async fn read(stream: &mut TcpStream) -> Got {
         let head = head.to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         if body.len() >= length.parse::<usize>().unwrap() {
-            let body = serde_json::from_str(body).unwrap();
-            return Got { head, body };
+            let (body, text) = (serde_json::from_str(body).unwrap(), body.to_owned());
+            return Got { head, body, text };
         }
     }
 }

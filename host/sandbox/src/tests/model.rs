@@ -255,6 +255,12 @@ async fn a_request_that_no_provider_could_take_is_invalid_and_the_world_never_he
         (json!({ "messages": user(json!([])) }), "message 1: it has no content"),
         (json!({ "messages": image("png") }), "message 1: part 1: the media type"),
         (call("[]"), "the arguments of the tool call is no object"),
+        (
+            json!({ "messages": [
+                { "role": "assistant", "content": [{ "thinking": { "text": "", "block": "5" } }] },
+            ]}),
+            "message 1: part 1: the block of thinking is no object",
+        ),
         (call("{"), "the arguments of the tool call is no JSON document"),
         (
             json!({ "messages": user(json!([{ "thinking": { "text": "", "block": "{}" } }])) }),

@@ -1,5 +1,6 @@
 //! A call through the gate, beside the same call by the same client of providers without a host.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -29,7 +30,7 @@ pub(super) async fn measure(
     let path = format!("/api/sessions/{session}/message");
     let (without, with) =
         (script("forward", false), script(&format!("ask {CALLS} {QUESTION}"), false));
-    let (client, request) = (OpenAi::new("loopback", &provider.url, None)?, request());
+    let (client, request) = (OpenAi::new("loopback", &provider.url, None)?, Arc::new(request()));
     for _ in 0..3 {
         connection.post(&path, &with).await?;
         direct(&client, &request, 1).await?;
@@ -79,9 +80,9 @@ pub(super) async fn measure(
 }
 
 /// Ask so often without a host.
-async fn direct(client: &OpenAi, request: &ModelRequest, count: u32) -> Result<()> {
+async fn direct(client: &OpenAi, request: &Arc<ModelRequest>, count: u32) -> Result<()> {
     for _ in 0..count {
-        let answered = client.ask(request, &mut |_| {}).await;
+        let answered = client.ask(Arc::clone(request), &mut |_| {}).await;
         answered.map_err(|failure| anyhow!("{}", failure.error))?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! The first text of an answer: directly, and as the stream of a turn.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -26,7 +27,7 @@ pub(super) async fn measure(
     running.upload("streams-words", &guests::STREAMS_WORDS).await?;
     let plain =
         connection.create(r#"{"agent": "streams-words", "pattern": "long-running"}"#).await?;
-    let (client, request) = (OpenAi::new("loopback", &provider.url, None)?, request());
+    let (client, request) = (OpenAi::new("loopback", &provider.url, None)?, Arc::new(request()));
     let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
     let url =
         |session: &str| format!("http://{}/api/sessions/{session}/message", running.address());
@@ -37,7 +38,8 @@ pub(super) async fn measure(
     let [direct_back, gate_back] = [(); 2].map(|()| Times::new());
     for _ in 0..options.choose(500, 100) {
         let (begun, mut first) = (Instant::now(), None);
-        let answered = client.ask(&request, &mut |_| first = first.or(Some(Instant::now()))).await;
+        let answered =
+            client.ask(Arc::clone(&request), &mut |_| first = first.or(Some(Instant::now()))).await;
         answered.map_err(|failure| anyhow!("{}", failure.error))?;
         let first = first.context("an answer has text")?;
         direct.note(first - begun);

@@ -87,7 +87,7 @@ fn check_content(role: ModelRole, content: &ModelContent) -> Result<(), String> 
         }
         ModelContent::Thinking(thinking) => {
             only(ModelRole::Assistant, "thinking")?;
-            document(&thinking.block, "the block of thinking")
+            object(&thinking.block, "the block of thinking")
         }
     }
 }

@@ -15,12 +15,10 @@ use crate::imports::text::GuestText;
 use crate::instance::is_too_much;
 use dormouse_domain::effect::ModelCall;
 use dormouse_domain::model::{
-    AnswerFormat, MAX_MESSAGES, MAX_REQUEST_BYTES, MAX_TOOLS, ModelContent, ModelMessage,
-    ModelRequest, ModelRole, ModelTool, Thinking, ToolCall, ToolChoice, ToolResult,
+    AnswerFormat, MAX_MESSAGES, MAX_REQUEST_BYTES, MAX_TEXT_BYTES, MAX_TOOLS, ModelContent,
+    ModelMessage, ModelRequest, ModelRole, ModelTool, Thinking, ToolCall, ToolChoice, ToolResult,
 };
 
-/// The most bytes of one text. It is read at once.
-const MAX_TEXT: usize = 1 << 20;
 /// What a message, a part, a tool or a stop text counts besides its bytes: at least what it takes in memory.
 const ELEMENT: usize = 128;
 /// The most texts at which an answer ends.
@@ -187,9 +185,9 @@ impl Reader<'_, '_> {
 
     async fn any_text(&mut self, text: &GuestText, each: u64) -> Result<String, Unread> {
         let units = text.len();
-        if units > MAX_TEXT {
+        if units > MAX_TEXT_BYTES {
             return Err(Unread::Invalid(format!(
-                "one text of the request has {units} bytes; {MAX_TEXT} may be: give it in several parts"
+                "one text of the request has {units} bytes; {MAX_TEXT_BYTES} may be: give it in several parts"
             )));
         }
         self.count(units)?;

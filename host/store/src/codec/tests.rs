@@ -18,6 +18,8 @@ use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{Durability, IdleClock};
 use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::timer::Timers;
+use dormouse_domain::turn::Sender;
 
 const KEY: &[u8] = b"s0123";
 
@@ -148,10 +150,10 @@ proptest! {
     ) {
         let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 10));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
-        let front = with_two_more_fields(&encode_front(&session), 20);
-        let body = with_two_more_fields(&encode_body(&session), 30);
+        let front = with_two_more_fields(&encode_front(&session), 21);
+        let body = with_two_more_fields(&encode_body(&session), 31);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
-        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 16)), Ok(turn));
+        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 17)), Ok(turn));
         prop_assert_eq!(decode_entry(&with_two_more_fields(&encode_entry(&entry), 10)), Ok(entry));
         prop_assert_eq!(decode_event(&with_two_more_fields(&encode_event(&event), 5)), Ok(event));
     }
@@ -162,6 +164,8 @@ proptest! {
         mut turn in samples::turn(),
         mut agent in samples::agent(),
     ) {
+        // No other sender was known then.
+        turn.sender = Sender::User;
         let earlier = decode_turn(&with_fields(&encode_turn(&turn), 12));
         turn.start = None;
         (turn.effects, turn.attempts, turn.woken_in) = (Vec::new(), 1, None);
@@ -182,6 +186,7 @@ proptest! {
         session.state_bytes = None;
         session.state_removed_at = None;
         session.residence = Residence::default();
+        session.timers = Timers::default();
         session.usage.uncounted = 0;
         (session.usage.calls, session.usage.call_bytes) = (0, 0);
         session.account = None;

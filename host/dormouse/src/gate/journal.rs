@@ -84,20 +84,8 @@ impl TurnJournal {
         session: SessionId,
         opening: Opening,
     ) -> TurnJournal {
-        TurnJournal {
-            store,
-            session,
-            opening: Some(opening),
-            is_open: false,
-            turn_attempt: 1,
-            seq: 0,
-            bytes: 0,
-            ahead: VecDeque::new(),
-            read_to: None,
-            lines: Vec::new(),
-            under_way: None,
-            fuel_correction: 0,
-        }
+        let nothing = TurnJournal::noted(store, session, 1);
+        TurnJournal { opening: Some(opening), is_open: false, read_to: None, ..nothing }
     }
 
     /// Of a turn whose begin was noted, and which is run again: this is the attempt of this number.

@@ -61,7 +61,7 @@ pub(super) async fn drive(
             }
             NextWork::OpenTurn => {
                 // It is told, and tried again later.
-                let _ = driver.open_turn().await;
+                let _ = driver.open_turn(registry.running_key(id)).await;
                 driver.release_head();
             }
         }

@@ -5,13 +5,12 @@
 //! are one critical section on the entry, so that no session ever has two drivers.
 
 mod ending;
+mod own_work;
 mod waiting;
 
-use std::collections::HashMap;
-use std::convert::Infallible;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -23,7 +22,7 @@ use super::idempotency::KeysInUse;
 use super::inbox::{
     Accepted, CommandDenied, Inbox, Interrupt, MessageDenied, MessageKey, NextWork, Sent, Terms,
 };
-use super::left_open::{self, HeldOpen};
+use super::left_open::HeldOpen;
 use super::request::{
     AnswerSource, Command, CommandError, CommandReply, CommandResult, FollowedKey, FollowedTurn,
     MAX_WEIGHT, NewMessage, QueuedMessage, SendError, SessionInfo, Unavailable,
@@ -40,12 +39,10 @@ use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{IdempotencyKey, Part, Sender};
+use dormouse_domain::turn::{IdempotencyKey, Sender};
 use dormouse_store::StoreError;
 
 const SHARDS: usize = 32;
-/// How long after a turn could not begin that a timer has sent, that is tried again.
-const DUE_AGAIN: Duration = Duration::from_secs(5);
 
 type SessionInbox = Inbox<QueuedMessage, FollowedTurn, CommandReply>;
 
@@ -102,6 +99,8 @@ pub(crate) struct Registry {
     messages: Pool,
     /// The idempotency keys of messages until they are answered.
     keys: Arc<KeysInUse>,
+    /// Sessions of which it is going to be looked again what is due.
+    due_again: Mutex<HashSet<SessionId>>,
     shards: Vec<Mutex<HashMap<SessionId, Entry>>>,
     hasher: RandomState,
 }
@@ -115,6 +114,7 @@ impl Registry {
             services,
             messages,
             keys: Arc::default(),
+            due_again: Mutex::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
         });
@@ -182,46 +182,6 @@ impl Registry {
         }
     }
 
-    /// Send a session a message of its own: it comes before those of others, and nobody waits for the answer.
-    pub(crate) fn send_self(
-        self: &Arc<Self>,
-        session: &Session,
-        sender: Sender,
-        content: Vec<Part>,
-    ) {
-        let (answer, _) = oneshot::channel();
-        let message = QueuedMessage {
-            sender,
-            content,
-            key: None,
-            if_revision: None,
-            output: OutputGuard(TurnOutput::charged(self.services.memory.account())),
-            answer,
-            is_taken: true,
-            request: Span::none(),
-            _key_use: None,
-            _charge: self.messages.of(&session.owner),
-        };
-        // Only a host that shuts down refuses it: what was due then is due after the next start.
-        let _ = self.add(session.id, None, |inbox| {
-            inbox.send_self(message);
-            Ok::<(), Infallible>(())
-        });
-    }
-
-    /// Have what is due for a session looked at again after a while: it could not be done now.
-    pub(crate) fn post_due_again(self: &Arc<Self>, id: SessionId) {
-        let (registry, clock) = (Arc::downgrade(self), self.services.clock.clone());
-        self.services.sandbox.runtime().spawn(async move {
-            clock.back_off(DUE_AGAIN).await;
-            if let Some(registry) = registry.upgrade()
-                && let Err(error) = registry.post_due(id)
-            {
-                tracing::debug!(session = %id, %error, "what is due is looked at later");
-            }
-        });
-    }
-
     /// Give a command, and wait until it is carried out. Returns the session after it.
     pub(crate) async fn command(
         self: &Arc<Self>,
@@ -244,56 +204,12 @@ impl Registry {
         Ok((accepted, done))
     }
 
-    /// Have the turn run again that is open in the store, before anything else is done with the session. Its message
-    /// came with this key.
-    pub(crate) fn reopen_turn(
-        self: &Arc<Self>,
-        id: SessionId,
-        key: Option<(IdempotencyKey, Digest)>,
-    ) {
-        let key = key.map(|(key, request)| self.message_key(key, request));
-        // Only a host that shuts down refuses it, and then the turn stays open.
-        let _ = self.add(id, None, |inbox| {
-            inbox.reopen_turn(key);
-            Ok::<(), Infallible>(())
-        });
-    }
-
-    /// The same, after this time.
-    pub(crate) fn reopen_turn_in(self: &Arc<Self>, id: SessionId, wait: Duration) {
-        let (registry, clock) = (Arc::downgrade(self), self.services.clock.clone());
-        self.services.sandbox.runtime().spawn(async move {
-            clock.back_off(wait).await;
-            // A host that is gone has left the turn to the next.
-            let Some(registry) = registry.upgrade() else { return };
-            registry.services.left_open.tried(id);
-            let key = left_open::note(&registry.services, id).await;
-            if registry.services.left_open.contains(id) {
-                registry.reopen_turn(id, key);
-            }
-        });
-    }
-
-    /// The key of the message whose turn the driver of this session has begun.
-    pub(crate) fn running_key(&self, id: SessionId) -> Option<Arc<FollowedKey>> {
-        self.shard(id).get(&id).and_then(|entry| entry.inbox.running_key().cloned())
-    }
-
     fn message_key(&self, key: IdempotencyKey, request: Digest) -> Arc<FollowedKey> {
         let output = TurnOutput::charged(self.services.memory.account());
         Arc::new(MessageKey {
             key,
             request,
             turn: FollowedTurn { output, refusal: OnceLock::new() },
-        })
-    }
-
-    /// Have what is due for a session done.
-    pub(crate) fn post_due(self: &Arc<Self>, id: SessionId) -> Result<PostedDue, CommandError> {
-        let (_, driver, done) = self.add_command(id, None, Command::Due)?;
-        Ok(match driver {
-            DriverWas::Started => PostedDue::Started(done),
-            DriverWas::AtWork => PostedDue::Waits(done),
         })
     }
 

@@ -8,7 +8,7 @@ use tracing::Instrument;
 use super::Driver;
 use super::turns::{GuestBill, RunningTurn, ToldTurn};
 use crate::session::left_open;
-use crate::session::request::{FinishedTurn, SendError, Unavailable};
+use crate::session::request::{FinishedTurn, FollowedKey, SendError, Unavailable};
 use crate::turn::output::{OutputGuard, TurnOutput};
 use crate::turn::settlement::StartedTurn;
 use dormouse_domain::id::TurnId;
@@ -24,19 +24,22 @@ const PAGE: Bound = Bound { entries: 256, bytes: 1 << 20 };
 
 impl Driver<'_> {
     /// Run the turn again that is open in the store, until it is over. Where it cannot be ended now, it is tried
-    /// again later.
+    /// again later. Those who have sent its message again follow it by this key.
     ///
     /// # Errors
     /// It stays open.
-    pub(super) async fn open_turn(&mut self) -> Result<(), SendError> {
+    pub(super) async fn open_turn(
+        &mut self,
+        key: Option<Arc<FollowedKey>>,
+    ) -> Result<(), SendError> {
         let span = tracing::error_span!("open turn", session = %self.id);
-        let key = self.registry.running_key(self.id);
         let output = match &key {
             Some(key) => key.turn.output.clone(),
             None => TurnOutput::charged(self.services.memory.account()),
         };
         let guard = OutputGuard(output.clone());
-        let ended = self.finish_open_turn(&output).instrument(span).await;
+        let mut counted = None;
+        let ended = self.finish_open_turn(&output, &mut counted).instrument(span).await;
         let ended = match ended {
             Ok(Some(turn)) => {
                 metrics::counter!("dormouse_turns_resumed_total").increment(1);
@@ -45,7 +48,7 @@ impl Driver<'_> {
             }
             Ok(None) | Err(SendError::Failed(_)) => Ok(()),
             Err(error) => {
-                self.leave_open(&error).await;
+                self.leave_open(&error, counted.is_some()).await;
                 if let Some(key) = key {
                     // Nobody else tells it to those who follow this turn.
                     let _ = key.turn.refusal.set(error.clone());
@@ -58,14 +61,18 @@ impl Driver<'_> {
         ended
     }
 
-    /// A turn has ended with this error: where it stays open in the store, it is taken up again later.
-    pub(super) async fn leave_open(&mut self, error: &SendError) {
+    /// A turn has ended with this error: where it stays open in the store, it is taken up again later. `is_counted`: this
+    /// attempt at it is, and counts no more, because neither the turn nor the end of a host has ended it.
+    pub(super) async fn leave_open(&mut self, error: &SendError, is_counted: bool) {
         if matches!(error, SendError::Failed(_)) || self.services.liveness.is_closed() {
             return;
         }
         left_open::note(self.services, self.id).await;
         if !self.services.left_open.contains(self.id) {
             return;
+        }
+        if is_counted && let Err(error) = self.uncount().await {
+            tracing::warn!(session = %self.id, %error, "an attempt counts that should not");
         }
         tracing::error!(session = %self.id, %error, "a turn stays open that has asked the outside world for something");
         if let Some(wait) = self.services.left_open.next_try(self.id) {
@@ -76,13 +83,13 @@ impl Driver<'_> {
     async fn finish_open_turn(
         &mut self,
         output: &TurnOutput,
+        counted: &mut Option<u32>,
     ) -> Result<Option<FinishedTurn>, SendError> {
-        let mut counted = None;
         loop {
             if self.services.liveness.is_closed() {
                 return Err(Unavailable::ShuttingDown.into());
             }
-            match self.try_open_turn(output, &mut counted).await {
+            match self.try_open_turn(output, counted).await {
                 Err(SendError::Unavailable(Unavailable::OutOfMemory)) => {
                     self.services.clock.back_off(NO_ROOM).await;
                 }

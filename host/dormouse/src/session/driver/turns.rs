@@ -201,7 +201,8 @@ impl Driver<'_> {
         output: &TurnOutput,
     ) -> Result<FinishedTurn, SendError> {
         if self.services.left_open.contains(self.id) {
-            self.open_turn().await?;
+            // Its stream is not that of this message.
+            self.open_turn(None).await?;
         }
         match self.replay(asked.key).await? {
             Some(replayed) => replayed,
@@ -260,7 +261,7 @@ impl Driver<'_> {
         let key = key.map(|key| (key.key.clone(), key.request));
         let ended = self.run(RunningTurn::new(session, begun, key, admitted, output.clone())).await;
         if let Err(error) = &ended {
-            self.leave_open(error).await;
+            self.leave_open(error, true).await;
         }
         ended
     }

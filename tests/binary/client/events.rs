@@ -45,6 +45,8 @@ async fn events_are_followed_as_they_happen_until_the_server_ends() {
     let id = client.create(&counter).await.unwrap();
     assert_eq!(until(&mut all, "session.created")["aggregate_id"], *id);
     let mut of_one = Running::start(host.command(&["events", "-f", "--json", "--session", &id]));
+    // It follows, before what it follows is deleted.
+    assert_eq!(until(&mut of_one, "session.created")["aggregate_id"], *id);
     let other = client.create(&counter).await.unwrap();
     client.ask(&id, "hello").await.unwrap();
     client.delete(&format!("/api/sessions/{other}")).await.unwrap();

@@ -43,6 +43,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &["dormouse-base", "dormouse-domain"]),
     ("sandbox", &["dormouse-base", "dormouse-domain"]),
     ("model", &["dormouse-base", "dormouse-domain"]),
+    ("egress", &["dormouse-base", "dormouse-domain"]),
     (
         "dormouse",
         &[

@@ -241,6 +241,7 @@ fn describe() {
     describe_counter!("dormouse_model_retries_total", "Calls of models that were made again");
     describe_histogram!("dormouse_model_seconds", Unit::Seconds, "How long calls of models took");
     describe_counter!("dormouse_model_tokens_total", "Tokens of models, by kind");
+    describe_counter!("dormouse_egress_requests_total", "HTTP requests of guests, by outcome");
     describe_counter!("dormouse_fuel_total", "Fuel that turns have used");
     describe_counter!("dormouse_start_fuel_total", "Fuel that instances have used to start");
     describe_counter!("dormouse_wakes_total", "Sessions woken from a snapshot");

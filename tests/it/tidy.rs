@@ -49,6 +49,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "dormouse-base",
             "dormouse-domain",
+            "dormouse-egress",
             "dormouse-model",
             "dormouse-sandbox",
             "dormouse-store",

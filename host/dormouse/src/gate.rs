@@ -34,6 +34,7 @@ use dormouse_domain::turn::Delta;
 use dormouse_sandbox::{EffectReply, SoFar};
 
 use dormouse_base::clock::Clock;
+use dormouse_egress::Egress;
 use dormouse_model as model;
 
 pub(crate) use places::ModelPlaces;
@@ -53,6 +54,8 @@ pub(crate) struct Outside {
     pub(crate) models: Arc<model::Catalog>,
     /// The places for calls of each provider.
     pub(crate) places: ModelPlaces,
+    /// Who sends HTTP requests.
+    pub(crate) egress: Egress,
     /// The runtime that serves connections: that of the guests has other work.
     pub(crate) connections: Handle,
     /// What goes wrong on purpose.

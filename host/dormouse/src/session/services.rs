@@ -30,6 +30,7 @@ use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
+use dormouse_egress::Egress;
 use dormouse_model as model;
 use dormouse_sandbox::Sandbox;
 use dormouse_store::Store;
@@ -96,6 +97,7 @@ impl Services {
         sandbox: Sandbox,
         catalog: Arc<Catalog>,
         models: Arc<model::Catalog>,
+        egress: Egress,
         clock: Clock,
         memory: MemoryBudget,
         options: SessionOptions,
@@ -114,6 +116,7 @@ impl Services {
                 clock: clock.clone(),
                 models: Arc::clone(&models),
                 places: ModelPlaces::default(),
+                egress,
                 connections: Handle::current(),
                 faults: options.faults.clone(),
             }),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::catalog::{self, Catalog};
 use crate::faults::{Faults, InjectedFaults};
+use crate::gate::Outside;
 use crate::host::SessionTimer;
 use crate::host::threads::ThreadLocks;
 use crate::host::{Host, HostInner};
@@ -341,8 +342,7 @@ impl HostBuilder {
             store.clone(),
             sandbox.clone(),
             catalog.clone(),
-            Arc::new(models),
-            egress,
+            Outside::new(clock.clone(), Arc::new(models), egress, faults),
             clock.clone(),
             memory.clone(),
             SessionOptions {
@@ -360,7 +360,6 @@ impl HostBuilder {
                     price: FuelPrice(options.fuel_price),
                     max_consecutive_failures: options.max_consecutive_failures,
                 },
-                faults,
             },
         ));
         let registry = Registry::new(services.clone());

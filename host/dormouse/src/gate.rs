@@ -37,9 +37,8 @@ use dormouse_base::clock::Clock;
 use dormouse_egress::Egress;
 use dormouse_model as model;
 
-pub(crate) use places::ModelPlaces;
-
 use journal::{Reply, TurnJournal};
+use places::ModelPlaces;
 use purse::Purse;
 use tape::Tape;
 use time::EffectTime;
@@ -60,6 +59,19 @@ pub(crate) struct Outside {
     pub(crate) connections: Handle,
     /// What goes wrong on purpose.
     pub(crate) faults: InjectedFaults,
+}
+
+impl Outside {
+    /// Who answers on a host that is made on the runtime that serves connections.
+    pub(crate) fn new(
+        clock: Clock,
+        models: Arc<model::Catalog>,
+        egress: Egress,
+        faults: InjectedFaults,
+    ) -> Outside {
+        let (places, connections) = (ModelPlaces::default(), Handle::current());
+        Outside { clock, models, places, egress, connections, faults }
+    }
 }
 
 /// What one turn may ask of the outside world.

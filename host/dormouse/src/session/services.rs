@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::liveness::Liveness;
@@ -16,8 +15,7 @@ use super::slept::{PendingSleepEvents, Sleep};
 use super::timekeeper::Lag;
 use crate::accounts::Accounts;
 use crate::catalog::Catalog;
-use crate::faults::InjectedFaults;
-use crate::gate::{ModelPlaces, Outside};
+use crate::gate::Outside;
 use crate::quotas::Quotas;
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::Clock;
@@ -30,7 +28,6 @@ use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
-use dormouse_egress::Egress;
 use dormouse_model as model;
 use dormouse_sandbox::Sandbox;
 use dormouse_store::Store;
@@ -57,8 +54,6 @@ pub(crate) struct SessionOptions {
     pub(crate) limits: DefaultLimits,
     /// Prices and bounds of the settlement.
     pub(crate) rules: Rules,
-    /// What goes wrong on purpose.
-    pub(crate) faults: InjectedFaults,
 }
 
 /// The services that all drivers of a host share.
@@ -96,8 +91,7 @@ impl Services {
         store: Arc<dyn Store>,
         sandbox: Sandbox,
         catalog: Arc<Catalog>,
-        models: Arc<model::Catalog>,
-        egress: Egress,
+        outside: Outside,
         clock: Clock,
         memory: MemoryBudget,
         options: SessionOptions,
@@ -112,18 +106,11 @@ impl Services {
         );
         Services {
             accounts: Arc::new(Accounts::new(Arc::clone(&store), &options.quotas)),
-            outside: Arc::new(Outside {
-                clock: clock.clone(),
-                models: Arc::clone(&models),
-                places: ModelPlaces::default(),
-                egress,
-                connections: Handle::current(),
-                faults: options.faults.clone(),
-            }),
+            models: Arc::clone(&outside.models),
+            outside: Arc::new(outside),
             store,
             sandbox,
             catalog,
-            models,
             clock,
             memory,
             options,

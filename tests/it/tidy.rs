@@ -43,11 +43,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &["dormouse-base", "dormouse-domain"]),
     ("sandbox", &["dormouse-base", "dormouse-domain"]),
     ("model", &["dormouse-base", "dormouse-domain"]),
+    ("egress", &["dormouse-base", "dormouse-domain"]),
     (
         "dormouse",
         &[
             "dormouse-base",
             "dormouse-domain",
+            "dormouse-egress",
             "dormouse-model",
             "dormouse-sandbox",
             "dormouse-store",

@@ -246,6 +246,7 @@ fn describe() {
         "What sessions are billed, in billionths of a dollar: for the fuel of turns, for calls of models, and for \
          starts of instances"
     );
+    describe_counter!("dormouse_egress_requests_total", "HTTP requests of guests, by outcome");
     describe_counter!("dormouse_fuel_total", "Fuel that turns have used");
     describe_counter!("dormouse_start_fuel_total", "Fuel that instances have used to start");
     describe_counter!("dormouse_wakes_total", "Sessions woken from a snapshot");

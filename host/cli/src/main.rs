@@ -10,6 +10,7 @@
 mod client;
 mod config;
 mod control;
+mod egress;
 mod files;
 mod key;
 mod keys;

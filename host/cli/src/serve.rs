@@ -16,11 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::complain;
 use super::control::Control;
+use super::egress::summary;
 use super::files;
 use super::listen::reachable;
 use super::models::{self, Unusable};
 use super::settings::Config;
 use super::sources::{Settings, SettingsError};
+use dormouse::egress::EgressOptions;
 use dormouse::model::Catalog;
 use dormouse::{Agent, AgentError, Host, Principal};
 use dormouse_base::telemetry::{self, Metrics};
@@ -37,6 +39,10 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 pub(super) fn run(settings: Settings) -> ExitCode {
     let models = match catalog(&settings) {
         Ok(models) => models,
+        Err(error) => return complain(&error),
+    };
+    let egress = match egress(&settings) {
+        Ok(egress) => egress,
         Err(error) => return complain(&error),
     };
     let mut config = settings.config;
@@ -61,7 +67,7 @@ pub(super) fn run(settings: Settings) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let served = match runtime {
         Ok(runtime) => {
-            let served = runtime.block_on(serve(config, models));
+            let served = runtime.block_on(serve(config, models, egress));
             // What still runs has nobody left to answer.
             runtime.shutdown_timeout(Duration::from_secs(1));
             served
@@ -77,14 +83,20 @@ pub(super) fn run(settings: Settings) -> ExitCode {
 /// Who answers for models. Keys are read now, and by nobody else.
 fn catalog(settings: &Settings) -> Result<Catalog, SettingsError> {
     let catalog = settings.config.models.catalog(&|name| std::env::var(name).ok());
-    catalog.map_err(|Unusable { setting, problem }| SettingsError::Invalid {
-        name: setting,
-        origin: settings.origin(setting),
-        problem,
-    })
+    catalog.map_err(|unusable| invalid(settings, unusable))
 }
 
-async fn serve(mut config: Config, models: Catalog) -> anyhow::Result<()> {
+/// What agents may reach. Secrets are read now, and by nobody else.
+fn egress(settings: &Settings) -> Result<EgressOptions, SettingsError> {
+    let options = settings.config.egress.options(&|name| std::env::var(name).ok());
+    options.map_err(|unusable| invalid(settings, unusable))
+}
+
+fn invalid(settings: &Settings, Unusable { setting, problem }: Unusable) -> SettingsError {
+    SettingsError::Invalid { name: setting, origin: settings.origin(setting), problem }
+}
+
+async fn serve(mut config: Config, models: Catalog, egress: EgressOptions) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     config.api.metrics = Metrics::install();
     config.api.drain = config.host.shutdown_grace + LAST_ANSWERS;
@@ -96,6 +108,7 @@ async fn serve(mut config: Config, models: Catalog) -> anyhow::Result<()> {
         .data_dir(&config.data_dir)
         .options(config.host.clone())
         .models(models)
+        .egress(egress)
         .compile_in_child(program)
         .build();
     let host = building.await?;
@@ -214,6 +227,7 @@ fn greet(
     writeln!(out, "  agents        {}", names(agents, true))?;
     writeln!(out, "  uploaded      {}", names(agents, false))?;
     writeln!(out, "  models        {}", models::summary(host.models()))?;
+    writeln!(out, "  web           {}", summary(host.egress().policy()))?;
     writeln!(out, "  connections   {} at most", config.api.max_connections)?;
     let keys = match has_keys {
         true => "each caller needs one",

@@ -6,6 +6,7 @@ mod table;
 
 use std::path::PathBuf;
 
+use super::egress::EgressSettings;
 use super::listen::Addresses;
 use super::models::ModelSettings;
 use dormouse::HostOptions;
@@ -22,6 +23,7 @@ pub(super) struct Config {
     pub(super) log_level: String,
     pub(super) host: HostOptions,
     pub(super) models: ModelSettings,
+    pub(super) egress: EgressSettings,
     pub(super) api: ApiOptions,
 }
 
@@ -34,6 +36,7 @@ impl Default for Config {
             log_level: "info".to_owned(),
             host: HostOptions::default(),
             models: ModelSettings::default(),
+            egress: EgressSettings::default(),
             api: ApiOptions::default(),
         }
     }
@@ -46,6 +49,7 @@ pub(super) enum SettingGroup {
     Server,
     Sessions,
     Models,
+    Web,
     Machine,
     Storage,
 }
@@ -58,6 +62,7 @@ impl SettingGroup {
             SettingGroup::Server => "Server",
             SettingGroup::Sessions => "Sessions and turns",
             SettingGroup::Models => "Language models",
+            SettingGroup::Web => "The web",
             SettingGroup::Machine => "Memory and threads",
             SettingGroup::Storage => "Storage",
         }

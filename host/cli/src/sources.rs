@@ -314,6 +314,21 @@ mod tests {
     }
 
     #[test]
+    fn rules_of_the_web_are_a_list_of_the_file_and_secrets_are_tables() {
+        let file = "egress = [\"GET,POST api.example.com\", \"*.b.example:*\"]\n\
+                    egress-private = [\"10.1.0.0/16\", \"::1\"]\n\
+                    [secrets.github]\nkey-env = \"TOKEN\"\nhosts = [\"api.github.com\"]";
+        let settings = merge(&[], &[], file).expect("it is right").config.egress;
+        assert_eq!(settings.policy.to_string(), "GET,POST api.example.com,*.b.example:*");
+        assert_eq!(settings.private.to_string(), "10.1.0.0/16,::1/128");
+        assert_eq!(settings.secrets.len(), 1);
+        let wrong = merge(&[], &[], "egress = [\"http://a.example\"]").unwrap_err().to_string();
+        let expected =
+            "egress (from dormouse.toml) is not a list of rules: `//a.example` is no port";
+        assert!(wrong.starts_with(expected), "{wrong}");
+    }
+
+    #[test]
     fn the_command_line_wins_over_variables_over_the_file_over_the_defaults() {
         let settings = merge(
             &[("listen", "127.0.0.1:1")],

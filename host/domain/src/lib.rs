@@ -13,6 +13,7 @@ pub mod code;
 pub mod creation;
 pub mod deadline;
 pub mod effect;
+pub mod egress;
 pub mod event;
 pub mod id;
 pub mod inactive;

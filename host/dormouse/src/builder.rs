@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::catalog::{self, Catalog};
 use crate::faults::{Faults, InjectedFaults};
+use crate::gate::Outside;
 use crate::host::SessionTimer;
 use crate::host::threads::ThreadLocks;
 use crate::host::{Host, HostInner};
@@ -18,9 +19,11 @@ use crate::session::{expiry, left_open, slept, timekeeper};
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
+use dormouse_base::shares::Callers;
 use dormouse_domain::agent::AgentSelector;
 use dormouse_domain::creation::DefaultLimits;
 use dormouse_domain::limits::{FuelPrice, NanoUsd};
+use dormouse_egress::{Egress, EgressOptions, InvalidEgress};
 use dormouse_model as model;
 use dormouse_sandbox::{CacheOptions, Compiler, Sandbox, SandboxError, SandboxOptions};
 use dormouse_store::embedded::{self, Embedded, OpenError};
@@ -141,6 +144,9 @@ pub enum BuildError {
     /// The keys of the API cannot be read.
     #[error("the keys of the API could not be read: {0}")]
     Keys(StoreError),
+    /// What agents may reach over HTTP cannot be arranged so.
+    #[error("the way to the web cannot be made: {0}")]
+    Egress(#[from] InvalidEgress),
     /// The turns that the end of a host has cut off cannot be read.
     #[error("the turns that were cut off could not be read: {0}")]
     OpenTurns(StoreError),
@@ -163,6 +169,7 @@ pub struct HostBuilder {
     cache: Option<(PathBuf, [u8; 32])>,
     options: HostOptions,
     models: model::Catalog,
+    egress: EgressOptions,
     faults: InjectedFaults,
 }
 
@@ -175,6 +182,7 @@ impl Default for HostBuilder {
             cache: None,
             options: HostOptions::default(),
             models: model::Catalog::new(Vec::new()),
+            egress: EgressOptions::default(),
             faults: InjectedFaults::default(),
         }
     }
@@ -254,6 +262,13 @@ impl HostBuilder {
         self
     }
 
+    /// What agents may reach over HTTP, where their session allows it too. Default: nothing.
+    #[must_use]
+    pub fn egress(mut self, egress: EgressOptions) -> HostBuilder {
+        self.egress = egress;
+        self
+    }
+
     /// Let things go wrong on purpose, to test what is built on the host: commits of its store, calls of the
     /// providers of models, the wall clocks of guests. Default: nothing does, and nobody is asked.
     ///
@@ -287,11 +302,13 @@ impl HostBuilder {
     /// # Errors
     /// [`BuildError`], which says what to do.
     pub async fn build(self) -> Result<Host, BuildError> {
-        let HostBuilder { data, clock, compiler, cache, options, models, faults } = self;
+        let HostBuilder { data, clock, compiler, cache, options, models, egress, faults } = self;
         if options.memory_budget < HostOptions::MIN_MEMORY_BUDGET {
             return Err(BuildError::MemoryBudget { given: options.memory_budget });
         }
         let memory = MemoryBudget::new(options.memory_budget);
+        // Before the store is opened: what cannot be made so leaves everything as it is.
+        let egress = Egress::new(egress, &memory, &Callers::several())?;
         let store_options = options.store_options();
         let (store, data_dir) = match data {
             Data::Temporary => {
@@ -325,7 +342,7 @@ impl HostBuilder {
             store.clone(),
             sandbox.clone(),
             catalog.clone(),
-            Arc::new(models),
+            Outside::new(clock.clone(), Arc::new(models), egress, faults),
             clock.clone(),
             memory.clone(),
             SessionOptions {
@@ -343,7 +360,6 @@ impl HostBuilder {
                     price: FuelPrice(options.fuel_price),
                     max_consecutive_failures: options.max_consecutive_failures,
                 },
-                faults,
             },
         ));
         let registry = Registry::new(services.clone());

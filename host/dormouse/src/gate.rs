@@ -36,11 +36,11 @@ use dormouse_domain::turn::Delta;
 use dormouse_sandbox::{EffectReply, SoFar};
 
 use dormouse_base::clock::Clock;
+use dormouse_egress::Egress;
 use dormouse_model as model;
 
-pub(crate) use places::ModelPlaces;
-
 use journal::{Reply, TurnJournal};
+use places::ModelPlaces;
 use purse::Purse;
 use tape::Tape;
 use time::EffectTime;
@@ -55,10 +55,25 @@ pub(crate) struct Outside {
     pub(crate) models: Arc<model::Catalog>,
     /// The places for calls of each provider.
     pub(crate) places: ModelPlaces,
+    /// Who sends HTTP requests.
+    pub(crate) egress: Egress,
     /// The runtime that serves connections: that of the guests has other work.
     pub(crate) connections: Handle,
     /// What goes wrong on purpose.
     pub(crate) faults: InjectedFaults,
+}
+
+impl Outside {
+    /// Who answers on a host that is made on the runtime that serves connections.
+    pub(crate) fn new(
+        clock: Clock,
+        models: Arc<model::Catalog>,
+        egress: Egress,
+        faults: InjectedFaults,
+    ) -> Outside {
+        let (places, connections) = (ModelPlaces::default(), Handle::current());
+        Outside { clock, models, places, egress, connections, faults }
+    }
 }
 
 /// What one turn may ask of the outside world.

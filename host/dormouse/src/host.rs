@@ -108,6 +108,12 @@ impl Host {
         &self.inner.services.models
     }
 
+    /// The way of agents to the web, with what the operator allows.
+    #[must_use]
+    pub fn egress(&self) -> &dormouse_egress::Egress {
+        &self.inner.services.outside.egress
+    }
+
     /// The same host, called by another principal: what is created belongs to that principal, and what
     /// belongs to others does not exist.
     #[must_use]

@@ -66,6 +66,17 @@ pub use dormouse_domain::turn::{
     Delta, Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, StartupCost,
     TurnOutcome, TurnRecord, text_of,
 };
+/// What may be reached over HTTP, for [`HostBuilder::egress`].
+pub mod egress {
+    pub use dormouse_domain::egress::{
+        EgressHost, EgressMethod, EgressPolicy, EgressRule, EgressTarget, HostPattern,
+        InvalidEgressRule, PortPattern,
+    };
+    pub use dormouse_egress::{
+        Egress, EgressOptions, EgressSecret, EgressTimes, InvalidEgress, InvalidNetworks,
+        InvalidSecret, Networks,
+    };
+}
 /// Providers of language models, for [`HostBuilder::models`].
 pub mod model {
     pub use dormouse_domain::model::{

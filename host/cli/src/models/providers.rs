@@ -97,10 +97,7 @@ impl ProviderSetting {
         let name = &self.name;
         let mut entries = vec![format!("{name}.kind={}", self.kind.as_str())];
         entries.extend(self.url.iter().map(|url| format!("{name}.url={url}")));
-        entries.extend(self.key.iter().map(|key| match key {
-            KeySource::Variable(variable) => format!("{name}.key-env={variable}"),
-            KeySource::File(path) => format!("{name}.key-file={}", path.display()),
-        }));
+        entries.extend(self.key.iter().map(|key| key.entry(name)));
         let models: Vec<String> = self.models.iter().map(ToString::to_string).collect();
         entries.push(format!("{name}.models={}", models.join(" ")));
         entries.push(format!("{name}.max-calls={}", self.max_calls));
@@ -117,7 +114,39 @@ fn with_version(url: &str) -> String {
 }
 
 impl KeySource {
+    /// The entry that is read as this.
+    pub(crate) fn entry(&self, name: &str) -> String {
+        match self {
+            KeySource::Variable(variable) => format!("{name}.key-env={variable}"),
+            KeySource::File(path) => format!("{name}.key-file={}", path.display()),
+        }
+    }
+
+    /// What an entry of this name and value says, where it is one of a key.
+    ///
+    /// # Errors
+    /// What it must be. The value is not repeated: it may be a key that stands where none belongs.
+    pub(crate) fn of_entry(setting: &str, value: &str) -> Result<Option<KeySource>, String> {
+        match setting {
+            "key-env" => Ok(Some(KeySource::Variable(variable(value)?))),
+            "key-file" if value.is_empty() => Err("must be a path".to_owned()),
+            "key-file" => Ok(Some(KeySource::File(value.into()))),
+            "key" => Err("a key is not written here: name its variable with key-env, or its file \
+                          with key-file"
+                .to_owned()),
+            _ => Ok(None),
+        }
+    }
+
     fn read(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<Secret, String> {
+        self.text(variable).map(|key| Secret::new(&key))
+    }
+
+    /// The key itself, for what keeps it and shows it nowhere.
+    ///
+    /// # Errors
+    /// It is not where this says.
+    pub(crate) fn text(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
         let (key, place) = match self {
             KeySource::Variable(name) => {
                 let place = format!("its key-env names {name}, which");
@@ -133,7 +162,7 @@ impl KeySource {
                 (std::fs::read_to_string(path).map_err(unread)?, place)
             }
         };
-        if key.trim().is_empty() { Err(format!("{place} is empty")) } else { Ok(Secret::new(&key)) }
+        if key.trim().is_empty() { Err(format!("{place} is empty")) } else { Ok(key) }
     }
 }
 
@@ -164,7 +193,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<ProviderSetting>, String> {
 }
 
 /// The entries of a list: the path and the value of each.
-pub(super) fn entries(text: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn entries(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let text = if text == NONE { "" } else { text };
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     entries.map(|entry| {
@@ -191,12 +220,12 @@ fn set(drafts: &mut Vec<Draft>, path: &str, value: &str) -> Result<(), String> {
 
 impl Draft {
     fn set(&mut self, setting: &str, value: &str) -> Result<(), String> {
+        if let Some(key) = KeySource::of_entry(setting, value)? {
+            return self.set_key(key);
+        }
         match setting {
             "kind" => self.kind = Some(kind(value)?),
             "url" => self.url = Some(url(value)?),
-            "key-env" => self.set_key(KeySource::Variable(variable(value)?))?,
-            "key-file" if value.is_empty() => return Err("must be a path".to_owned()),
-            "key-file" => self.set_key(KeySource::File(value.into()))?,
             "models" => {
                 self.models = value.split_whitespace().map(pattern).collect::<Result<_, _>>()?;
             }
@@ -204,11 +233,6 @@ impl Draft {
                 let count = value::positive(value)?;
                 self.max_calls =
                     Some(if count > 1_000_000 { Err("must be at most 1000000")? } else { count });
-            }
-            "key" => {
-                let problem = "a key is not written here: name its variable with key-env, or its \
-                               file with key-file";
-                return Err(problem.to_owned());
             }
             _ => match setting.strip_prefix("prices.") {
                 Some(path) => prices::set(&mut self.prices, path, value)?,

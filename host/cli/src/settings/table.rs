@@ -7,8 +7,9 @@ use super::form::{
     time,
 };
 use super::{Setting, SettingGroup};
+use crate::egress::secrets;
 use crate::models::{prices, providers};
-use crate::{limits, value};
+use crate::{egress, limits, value};
 
 /// A setting whose value lies at one place: how it is read, and how it is shown.
 macro_rules! setting {
@@ -344,6 +345,33 @@ pub(crate) static SETTINGS: &[Setting] = &[
         models.default_model,
         model,
         show_model
+    ),
+    setting!(
+        Web,
+        "egress",
+        "[METHOD,… ]HOST[:PORT],…",
+        "What agents may reach over HTTP where their session allows it too, such as GET *.example.com",
+        egress.policy,
+        egress::policy,
+        egress::show_list
+    ),
+    setting!(
+        Web,
+        "egress-private",
+        "NETWORK,…",
+        "Networks that they may reach although these are not public, such as 10.1.0.0/16",
+        egress.private,
+        egress::networks,
+        egress::show_list
+    ),
+    setting!(
+        Web,
+        "secrets",
+        "NAME.SETTING=VALUE,…",
+        "Secrets that agents send by name, {{secret:NAME}}: key-env or key-file, and hosts of each",
+        egress.secrets,
+        secrets::read,
+        secrets::show_all
     ),
     setting!(
         Machine,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::left_open::LeftOpen;
@@ -17,8 +16,7 @@ use super::slept::{PendingSleepEvents, Sleep};
 use super::timekeeper::Lag;
 use crate::accounts::Accounts;
 use crate::catalog::Catalog;
-use crate::faults::InjectedFaults;
-use crate::gate::{ModelPlaces, Outside};
+use crate::gate::Outside;
 use crate::quotas::Quotas;
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::Clock;
@@ -57,8 +55,6 @@ pub(crate) struct SessionOptions {
     pub(crate) limits: DefaultLimits,
     /// Prices and bounds of the settlement.
     pub(crate) rules: Rules,
-    /// What goes wrong on purpose.
-    pub(crate) faults: InjectedFaults,
 }
 
 /// The services that all drivers of a host share.
@@ -97,7 +93,7 @@ impl Services {
         store: Arc<dyn Store>,
         sandbox: Sandbox,
         catalog: Arc<Catalog>,
-        models: Arc<model::Catalog>,
+        outside: Outside,
         clock: Clock,
         memory: MemoryBudget,
         options: SessionOptions,
@@ -112,18 +108,12 @@ impl Services {
         );
         Services {
             accounts: Arc::new(Accounts::new(Arc::clone(&store), &options.quotas)),
-            outside: Arc::new(Outside {
-                clock: clock.clone(),
-                models: Arc::clone(&models),
-                places: ModelPlaces::default(),
-                connections: Handle::current(),
-                faults: options.faults.clone(),
-            }),
             left_open: LeftOpen::default(),
+            models: Arc::clone(&outside.models),
+            outside: Arc::new(outside),
             store,
             sandbox,
             catalog,
-            models,
             clock,
             memory,
             options,

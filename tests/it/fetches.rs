@@ -7,6 +7,7 @@ use std::path::Path;
 use dormouse::egress::{EgressOptions, EgressSecret};
 use dormouse::{EffectFailure, EffectKind, EffectOutcome, HostBuilder, ManualClock, SessionHandle};
 use dormouse_test_guests as guests;
+use dormouse_tests::scripted::{FETCHES_STARLINGMONKEY, scripted};
 use dormouse_tests::test_host::eventually;
 use dormouse_tests::web::Page;
 use dormouse_tests::{TestHost, Web};
@@ -153,4 +154,31 @@ async fn a_request_that_nobody_waits_for_does_not_leave_and_one_that_is_kept_kee
     assert_eq!(tell(&session, &format!("keep {}", web.at("/"))).await, "kept");
     assert_eq!(session.info().await.unwrap().session.unsaved_turns, 1);
     assert_eq!(tell(&session, &format!("get {}", web.at("/"))).await, "200 hello");
+}
+
+#[tokio::test]
+#[ignore = "needs `agents/build`"]
+async fn a_script_fetches_all_at_once() {
+    let web = Web::start(|path, before| match (path, before) {
+        ("/one" | "/two", 0) => Page::Waits(path.to_owned()),
+        _ => Page::text(path),
+    })
+    .await;
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let test = start(directory.path(), &clock, "*:*").await;
+    let guest = scripted(FETCHES_STARLINGMONKEY).unwrap();
+    let session = test.session_with(&guest, |new| new.egress = "*:*".parse().unwrap()).await;
+    let script = [web.at("/one"), web.at("/two"), web.at("/post") + " body"].join("\n");
+    let told = tokio::spawn({
+        let session = session.clone();
+        async move { tell(&session, &script).await }
+    });
+    eventually("all have come", async || web.asked().len() == 3).await;
+    web.let_go();
+    assert_eq!(told.await.unwrap(), "200 /one\n200 /two\n200 /post");
+    assert_eq!(tell(&session, "http://169.254.169.254/").await.split(':').next(), Some("failed"));
+    let info = session.info().await.unwrap().session;
+    // The engine lets go of what it fetched with when it collects its garbage, and not before: so the session stays.
+    assert_eq!((info.unsaved_turns, info.head.is_some()), (2, false));
+    assert_eq!(tell(&session, "turns").await, "3");
 }

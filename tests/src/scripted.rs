@@ -19,6 +19,8 @@ pub const CHAT_QUICKJS: &str = "chat-quickjs";
 pub const CHAT_STARLINGMONKEY: &str = "chat-starlingmonkey";
 /// and in Python.
 pub const CHAT_PYTHON: &str = "chat-python";
+/// An agent that fetches, in JavaScript, with StarlingMonkey.
+pub const FETCHES_STARLINGMONKEY: &str = "fetches-starlingmonkey";
 /// In Python, with stubs that trap in the place of WASI. It answers with all that it was ever told, and
 /// asks for the time when it is told `time`.
 pub const STUBBED: &str = "remembers-stubbed";

@@ -324,7 +324,7 @@ async fn what_an_agent_may_reach_is_said_on_create_and_changed_by_a_patch() {
     assert_eq!(rules(&patch(&server, &id, json!({ "egress": null })).await), json!([]));
 
     let many: Vec<String> = (0..65).map(|n| format!("h{n}.example")).collect();
-    let long = vec![format!("{}.example", "a.".repeat(100)); 40];
+    let long = vec![format!("{}example", "a.".repeat(100)); 40];
     for (bad, told) in [
         (json!(["api.example.com/path"]), "is no host"),
         (json!(["get api.example.com"]), "is no method"),

@@ -483,6 +483,8 @@ impl TurnJournal {
         // What was paid for and not come to again, because the turn has failed before.
         let ahead = std::mem::take(&mut self.ahead).into_iter().flat_map(|entry| entry.calls);
         self.lines.extend(ahead.map(replayed));
+        // Exchanges end in another order than they begin in.
+        self.lines.sort_by_key(|line| (line.seq, line.attempt));
         self.lines
     }
 

@@ -10,12 +10,15 @@ use crate::model::{
     AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelMessage, ModelRequest, ModelRole,
     ModelTool, ToolChoice,
 };
+use crate::tool::{ToolAnswer, ToolError, ToolRequest};
 
 /// What a guest asks of the outside world.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// One completion of a language model.
     Model(ModelCall),
+    /// One call of a tool of the host.
+    Tool(ToolRequest),
 }
 
 /// A request to a language model.
@@ -32,6 +35,36 @@ pub struct ModelCall {
 pub enum EffectAnswer {
     /// To [`Effect::Model`].
     Model(Result<ModelAnswer, ModelError>),
+    /// To [`Effect::Tool`].
+    Tool(Result<ToolAnswer, ToolError>),
+}
+
+impl EffectAnswer {
+    /// The answer to [`Effect::Model`].
+    ///
+    /// # Errors
+    /// [`EffectError::Host`]: it answers something else.
+    pub fn of_model(self) -> Result<Result<ModelAnswer, ModelError>, EffectError> {
+        match self {
+            EffectAnswer::Model(answered) => Ok(answered),
+            EffectAnswer::Tool(_) => Err(something_else()),
+        }
+    }
+
+    /// The answer to [`Effect::Tool`].
+    ///
+    /// # Errors
+    /// [`EffectError::Host`]: it answers something else.
+    pub fn of_tool(self) -> Result<Result<ToolAnswer, ToolError>, EffectError> {
+        match self {
+            EffectAnswer::Tool(answered) => Ok(answered),
+            EffectAnswer::Model(_) => Err(something_else()),
+        }
+    }
+}
+
+fn something_else() -> EffectError {
+    EffectError::Host("an effect has the answer to another kind of effect".to_owned())
 }
 
 /// Why the guest gets no answer at all: its call ends here.
@@ -56,6 +89,8 @@ pub enum EffectError {
 pub enum EffectKind {
     /// [`Effect::Model`]
     Model,
+    /// [`Effect::Tool`]
+    Tool,
 }
 
 impl EffectKind {
@@ -64,6 +99,7 @@ impl EffectKind {
     pub fn as_str(self) -> &'static str {
         match self {
             EffectKind::Model => "model",
+            EffectKind::Tool => "tool",
         }
     }
 }
@@ -71,8 +107,25 @@ impl EffectKind {
 /// What may be done about an effect of which nobody knows whether it has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EffectClass {
+    /// It costs nothing and changes nothing: it is repeated.
+    Pure,
+    /// It is done once however often it is asked for, because each attempt has the same key: it is repeated.
+    Keyed,
     /// It costs money and changes nothing: it is repeated, and the lost attempt is paid.
     Paid,
+    /// It may change something each time that it is done: it is never repeated, and the guest is told that nobody knows.
+    Once,
+}
+
+impl EffectClass {
+    /// Whether it is done again where nobody knows whether it was done.
+    #[must_use]
+    pub fn may_repeat(self) -> bool {
+        match self {
+            EffectClass::Pure | EffectClass::Keyed | EffectClass::Paid => true,
+            EffectClass::Once => false,
+        }
+    }
 }
 
 impl Effect {
@@ -81,6 +134,7 @@ impl Effect {
     pub fn kind(&self) -> EffectKind {
         match self {
             Effect::Model(_) => EffectKind::Model,
+            Effect::Tool(_) => EffectKind::Tool,
         }
     }
 
@@ -89,6 +143,7 @@ impl Effect {
     pub fn class(&self) -> EffectClass {
         match self {
             Effect::Model(_) => EffectClass::Paid,
+            Effect::Tool(request) => request.class(),
         }
     }
 
@@ -100,6 +155,9 @@ impl Effect {
         match self {
             Effect::Model(ModelCall { request, forward }) => {
                 canon.text("model").flag(*forward).request(request);
+            }
+            Effect::Tool(ToolRequest { name, arguments }) => {
+                canon.text("tool").text(name).text(arguments);
             }
         }
         Digest(*canon.0.finalize().as_bytes())
@@ -251,9 +309,22 @@ mod tests {
         assert_eq!(asking(|_| {}), asking(|_| {}));
     }
 
+    fn calling(name: &str, arguments: &str) -> Digest {
+        let (name, arguments) = (name.to_owned(), arguments.to_owned());
+        Effect::Tool(ToolRequest { name, arguments }).digest()
+    }
+
+    #[test]
+    fn calls_of_tools_that_differ_anywhere_have_different_digests() {
+        let digests = [calling("ab", "{}"), calling("a", "b{}"), calling("ab", "{ }")];
+        assert!(digests[0] != digests[1] && digests[0] != digests[2] && digests[1] != digests[2]);
+    }
+
     #[test]
     fn the_digest_is_the_same_in_all_versions_of_the_host() {
         let digest = asking(|request| request.seed = Some(7)).to_string();
         assert_eq!(digest, "0df1958f176cce09f8e12d632ba5bdb9a1ea7d1e56e229ac0804595bdcdb2381");
+        let digest = calling("WebFetch", "{}").to_string();
+        assert_eq!(digest, "0024623bcdbb99daffe5d17c426a14c158f295f8513d24cc91394d031bb8463c");
     }
 }

@@ -508,6 +508,8 @@ fn size_of_entry(entry: &JournalEntry) -> usize {
         Some(EffectAnswer::Model(Ok(answer))) => size_of_answer(answer),
         Some(EffectAnswer::Model(Err(ModelError::Interrupted { partial }))) => partial.len(),
         Some(EffectAnswer::Model(Err(error))) => error.to_string().len(),
+        Some(EffectAnswer::Tool(Ok(answer))) => answer.content.iter().map(Part::len).sum(),
+        Some(EffectAnswer::Tool(Err(error))) => error.to_string().len(),
     };
     let readings = entry.readings.wall.len().saturating_add(entry.readings.monotonic.len());
     let calls = entry.calls.len().saturating_mul(EFFECT);

@@ -6,7 +6,9 @@ use minicbor::{CborLen, Decode, Encode};
 
 use super::CodecError;
 use dormouse_domain::effect::EffectKind;
-use dormouse_domain::journal::{Bill, EffectFailure, EffectOutcome, EffectRecord, Provenance};
+use dormouse_domain::journal::{
+    Bill, EffectFailure, EffectOutcome, EffectRecord, EffectTarget, Provenance,
+};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::TokenUsage;
 use dormouse_domain::time::Timestamp;
@@ -23,8 +25,10 @@ pub(super) struct EffectRow<'a> {
     provenance: ProvenanceRow,
     #[n(4)]
     kind: KindRow,
+    /// Of a model. Empty otherwise.
     #[b(5)]
     provider: &'a str,
+    /// The same.
     #[b(6)]
     model: &'a str,
     #[n(7)]
@@ -46,6 +50,12 @@ pub(super) struct EffectRow<'a> {
     /// Absent: none.
     #[n(15)]
     tokens: Option<TokensRow>,
+    /// Of a tool: its name.
+    #[b(16)]
+    tool: Option<&'a str>,
+    /// The server that it was to ask. Absent: none is known.
+    #[b(17)]
+    server: Option<&'a str>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -53,6 +63,8 @@ pub(super) struct EffectRow<'a> {
 pub(super) enum KindRow {
     #[n(0)]
     Model,
+    #[n(3)]
+    Tool,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -108,7 +120,19 @@ pub(super) struct TokensRow {
 
 impl EffectRow<'_> {
     pub(super) fn of(effect: &EffectRecord) -> EffectRow<'_> {
-        let no_tokens = effect.tokens == TokenUsage::default();
+        let (provider, model) = match &effect.target {
+            EffectTarget::Model { provider, model, tokens: _ } => {
+                (provider.as_str(), model.as_str())
+            }
+            EffectTarget::Tool { .. } => ("", ""),
+        };
+        let (tool, server) = match &effect.target {
+            EffectTarget::Model { .. } => (None, None),
+            EffectTarget::Tool { name, server } => {
+                (Some(name.as_str()), (!server.is_empty()).then_some(server.as_str()))
+            }
+        };
+        let tokens = effect.tokens();
         EffectRow {
             seq: effect.seq,
             attempt: effect.attempt,
@@ -117,9 +141,9 @@ impl EffectRow<'_> {
                 Provenance::Live => ProvenanceRow::Live,
                 Provenance::Replayed => ProvenanceRow::Replayed,
             },
-            kind: KindRow::of(effect.kind),
-            provider: &effect.provider,
-            model: &effect.model,
+            kind: KindRow::of(effect.kind()),
+            provider,
+            model,
             begun_at: effect.begun_at.0,
             duration: effect.duration,
             fuel: effect.fuel,
@@ -133,7 +157,9 @@ impl EffectRow<'_> {
             },
             sent: effect.sent,
             received: effect.received,
-            tokens: (!no_tokens).then(|| TokensRow::of(effect.tokens)),
+            tokens: (tokens != TokenUsage::default()).then(|| TokensRow::of(tokens)),
+            tool,
+            server,
         }
     }
 
@@ -146,13 +172,20 @@ impl EffectRow<'_> {
                 ProvenanceRow::Live => Provenance::Live,
                 ProvenanceRow::Replayed => Provenance::Replayed,
             },
-            kind: self.kind.kind(),
-            provider: self.provider.to_owned(),
-            model: self.model.to_owned(),
+            target: match self.kind {
+                KindRow::Model => EffectTarget::Model {
+                    provider: self.provider.to_owned(),
+                    model: self.model.to_owned(),
+                    tokens: self.tokens.map_or_else(TokenUsage::default, TokensRow::tokens),
+                },
+                KindRow::Tool => EffectTarget::Tool {
+                    name: self.tool.unwrap_or_default().to_owned(),
+                    server: self.server.unwrap_or_default().to_owned(),
+                },
+            },
             begun_at: Timestamp(self.begun_at),
             duration: self.duration,
             fuel: self.fuel,
-            tokens: self.tokens.map_or_else(TokenUsage::default, TokensRow::tokens),
             cost: NanoUsd(self.cost),
             bill: self.bill.bill(),
             outcome: self.outcome.outcome()?,
@@ -166,12 +199,14 @@ impl KindRow {
     pub(super) fn of(kind: EffectKind) -> KindRow {
         match kind {
             EffectKind::Model => KindRow::Model,
+            EffectKind::Tool => KindRow::Tool,
         }
     }
 
     pub(super) fn kind(self) -> EffectKind {
         match self {
             KindRow::Model => EffectKind::Model,
+            KindRow::Tool => EffectKind::Tool,
         }
     }
 }

@@ -9,7 +9,9 @@ pub(crate) use component::Backend;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::testing::Backend;
 
-use crate::{log::Log, model::Models, output::Output, session::Session, timers::Timers};
+use crate::{
+    log::Log, model::Models, output::Output, session::Session, timers::Timers, tools::HostTools,
+};
 
 /// The host of an agent, as one turn sees it.
 ///
@@ -43,6 +45,11 @@ impl Host {
     /// Asks language models.
     pub fn model(&self) -> Models<'_> {
         Models::new(self)
+    }
+
+    /// Calls tools that the host has.
+    pub fn tools(&self) -> HostTools<'_> {
+        HostTools::new(self)
     }
 
     /// Wakes the agent later.

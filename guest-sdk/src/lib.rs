@@ -2,7 +2,8 @@
 //!
 //! An agent is a type that implements [`Agent`] and is named once by [`export_agent!`]. The modules
 //! mirror the contract in `wit/` file for file: [`handler`] is what an agent does, [`state`] what it
-//! keeps, and [`session`], [`output`], [`log`], [`model`] and [`timers`] are what it may ask of its host through [`Host`].
+//! keeps, and [`session`], [`output`], [`log`], [`model`], [`tools`] and [`timers`] are what it may ask of its host through
+//! [`Host`].
 //!
 //! The raw bindings are private. They exist only in a component; built for any other target, an
 //! agent runs against `testing::MockHost`, which makes unit tests ordinary tests.
@@ -26,6 +27,7 @@ pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod timers;
+pub mod tools;
 
 #[cfg(target_arch = "wasm32")]
 mod bindings;
@@ -35,6 +37,11 @@ mod export;
 pub use agent::Agent;
 pub use handler::{Blob, Error, Json, Part, Reply, Request, Result, Sender, Turn};
 pub use host::Host;
+
+/// The examples of the guide are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/tools.md")]
+struct GuideToTools;
 
 /// What [`export_agent!`] expands to. No part of the interface: it changes without notice.
 #[doc(hidden)]

@@ -6,6 +6,7 @@
 
 mod mock_host;
 mod timers;
+mod tools;
 mod world;
 
 pub use mock_host::MockHost;

@@ -46,7 +46,7 @@ async fn a_component_that_knows_nothing_of_the_host_fetches_what_both_allow() {
     assert!(asked[0].starts_with("GET /a HTTP/1.1\r\n") && asked[1].ends_with("\r\n\r\na body"));
 
     let turn = session.turns(0, 10).await.unwrap().entries.remove(0);
-    let lines: Vec<_> = turn.effects.iter().map(|line| (line.kind, line.outcome)).collect();
+    let lines: Vec<_> = turn.effects.iter().map(|line| (line.kind(), line.outcome)).collect();
     assert_eq!(lines, vec![(EffectKind::Http, EffectOutcome::Answered); 2]);
     // The state is saved: nothing of an exchange stays open.
     assert!(session.info().await.unwrap().session.head.is_some());

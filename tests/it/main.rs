@@ -32,6 +32,7 @@ mod settling;
 mod streaming;
 mod tidy;
 mod timers;
+mod tools;
 mod transparency;
 mod upgrades;
 mod waiting;

@@ -44,6 +44,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("sandbox", &["dormouse-base", "dormouse-domain"]),
     ("model", &["dormouse-base", "dormouse-domain"]),
     ("egress", &["dormouse-base", "dormouse-domain"]),
+    ("tools", &["dormouse-base", "dormouse-domain", "dormouse-egress"]),
     (
         "dormouse",
         &[
@@ -53,6 +54,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "dormouse-model",
             "dormouse-sandbox",
             "dormouse-store",
+            "dormouse-tools",
         ],
     ),
     ("http", &["dormouse", "dormouse-base", "dormouse-domain"]),

@@ -7,8 +7,10 @@ use dormouse_sdk::prelude::*;
 const MAX_BYTES: usize = 8 << 20;
 /// A request of the contract has 10,000 messages at most.
 const MAX_MESSAGES: usize = 5_000;
+/// An image is about 1,600 tokens, of four bytes each.
+const IMAGE_WEIGHT: usize = 6_400;
 
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct History {
     conversation: Conversation,
 }
@@ -27,8 +29,8 @@ impl History {
 
     /// Adds what the user says. Where there is more than a request may hold, the older half is forgotten; it is
     /// not the oldest message alone, because providers keep what they have read of a conversation that begins
-    /// as the last one did.
-    pub(crate) fn add(&mut self, parts: &[Part]) -> Result<()> {
+    /// as the last one did. Says what is forgotten, if anything is.
+    pub(crate) fn add(&mut self, parts: &[Part]) -> Result<Option<Forgotten>> {
         let mut content = Vec::new();
         for part in parts {
             content.extend(content_of(part)?);
@@ -37,12 +39,20 @@ impl History {
             return Err(Error::invalid("the message is empty"));
         }
         self.conversation.push(Message { role: Role::User, content });
+        let mut all = None;
         while self.bytes() > MAX_BYTES || self.len() > MAX_MESSAGES {
-            if self.forget_older_half().is_none() {
-                break;
-            }
+            let Some(Forgotten(more)) = self.forget_older_half() else { break };
+            let Forgotten(before) = all.unwrap_or(Forgotten(0));
+            all = Some(Forgotten(before + more));
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// Puts a text before all that is said.
+    pub(crate) fn begin_with(&mut self, text: String) {
+        if let Some(first) = self.conversation.messages.first_mut() {
+            first.content.insert(0, Content::Text(text));
+        }
     }
 
     /// The conversation, to go on with.
@@ -58,6 +68,15 @@ impl History {
     /// The bytes of its texts and images.
     pub(crate) fn bytes(&self) -> usize {
         self.conversation.messages.iter().flat_map(|message| &message.content).map(size).sum()
+    }
+
+    /// The same as far as a model reads it: it takes an image for less than the image has bytes.
+    pub(crate) fn weight(&self) -> usize {
+        let weight = |part: &Content| match part {
+            Content::Image(_) => IMAGE_WEIGHT,
+            part => size(part),
+        };
+        self.conversation.messages.iter().flat_map(|message| &message.content).map(weight).sum()
     }
 
     /// What the model has said after so many messages.

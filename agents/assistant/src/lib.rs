@@ -1,18 +1,23 @@
 //! Talks with a language model. The agent of sessions that are created without naming one.
 //!
-//! Its state is the conversation, which it sends to the model with each turn. What the model says goes to the
-//! stream of the turn as it comes. The session's `config` says which model, and how: see `settings`.
+//! Its state is the conversation, which it sends to the model with each turn, and a todo list, which the model writes. What
+//! the model says goes to the stream of the turn as it comes. It may use the tools of the host that the session has. The
+//! session's `config` says which model, and how: see `settings`.
 
 mod history;
 mod settings;
+mod todo;
 
-use dormouse_sdk::model::{self, Chat, RunError, Tools};
+use dormouse_sdk::model::{self, Chat, RunError, ToolChoice, Tools};
 use dormouse_sdk::{prelude::*, state};
 use history::{Forgotten, History};
 use settings::Settings;
+use todo::{TODO_WRITE, Todos};
 
 /// A conversation of fewer bytes is not worth the money of a summary.
 const COMPACTED_FROM: usize = 16 << 10;
+/// A conversation of more bytes is summarized before it goes on: about 100,000 tokens.
+const COMPACTED_AT: usize = 400 << 10;
 /// Asks for the text that takes the place of the conversation.
 const SUMMARIZE: &str = "Summarize our conversation for yourself. You will go on with it from your summary alone, \
                          so keep what I have told you of me, what is decided, and what is still to do.";
@@ -20,6 +25,8 @@ const SUMMARIZE: &str = "Summarize our conversation for yourself. You will go on
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Assistant {
     history: History,
+    #[serde(default)]
+    todos: Todos,
 }
 
 impl Agent for Assistant {
@@ -27,7 +34,12 @@ impl Agent for Assistant {
 
     fn handle(&mut self, turn: &Turn, host: &Host) -> Result<Reply> {
         let settings = Settings::of(host)?;
-        self.history.add(&turn.content)?;
+        if self.history.weight() > COMPACTED_AT {
+            self.compact_if_possible(&settings, host);
+        }
+        if self.history.add(&turn.content)?.is_some() {
+            self.remind();
+        }
         let answer = self.ask(&settings, &settings.chat(host).forward(), host)?;
         Ok(Reply::text(answer))
     }
@@ -37,20 +49,17 @@ impl Agent for Assistant {
         if self.history.bytes() < COMPACTED_FROM {
             return Err(Error::declined());
         }
-        let settings = Settings::of(host)?;
-        self.history.add(&[Part::text(SUMMARIZE)])?;
-        let summary = self.ask(&settings, &settings.chat(host), host)?;
-        if summary.is_empty() {
-            return Err(Error::failed("the model gave no summary"));
-        }
-        self.history = History::from_summary(&summary);
+        let summary = self.summarize(&Settings::of(host)?, host)?;
         Ok(Reply::text(summary))
     }
 
     /// The first version had no model, and remembered a name and facts.
     fn migrate(saved: &state::Saved) -> Result<Self, state::Error> {
         match saved.version {
-            1 => Ok(Assistant { history: saved.decode::<history::First>()?.into() }),
+            1 => Ok(Assistant {
+                history: saved.decode::<history::First>()?.into(),
+                todos: Todos::default(),
+            }),
             other => Err(state::Error::UnsupportedVersion(other)),
         }
     }
@@ -59,15 +68,46 @@ impl Agent for Assistant {
 export_agent!(Assistant, portable);
 
 impl Assistant {
+    /// Has the model summarize the conversation, which goes on from there.
+    fn summarize(&mut self, settings: &Settings, host: &Host) -> Result<String> {
+        self.history.add(&[Part::text(SUMMARIZE)])?;
+        let chat = settings.chat(host).tool_choice(ToolChoice::None);
+        let summary = self.ask(settings, &chat, host)?;
+        if summary.is_empty() {
+            return Err(Error::failed("the model gave no summary"));
+        }
+        self.history = History::from_summary(&summary);
+        self.remind();
+        Ok(summary)
+    }
+
+    /// The same, where that is not what the turn is for: without a summary the conversation goes on as it is.
+    fn compact_if_possible(&mut self, settings: &Settings, host: &Host) {
+        let before = self.history.clone();
+        let messages = before.len();
+        match self.summarize(settings, host) {
+            Ok(_) => host.log().field("messages", messages).info("summarized the conversation"),
+            Err(error) => {
+                self.history = before;
+                host.log().field("error", error).warn("the conversation is not summarized");
+            }
+        }
+    }
+
+    /// The model sees its list again: what it was told of the list may be gone.
+    fn remind(&mut self) {
+        if let Some(reminder) = self.todos.reminder() {
+            self.history.begin_with(reminder);
+        }
+    }
+
     /// What the model says to the conversation. Where it is too long for the model, the older half of it is
     /// forgotten, until the question alone is left.
     fn ask(&mut self, settings: &Settings, chat: &Chat<'_>, host: &Host) -> Result<String> {
-        let mut tools = Tools::new().rounds(settings.rounds());
         let mut asked = self.history.len();
         loop {
-            let answer = chat.clone().run(self.history.conversation(), &mut tools);
-            let error = match answer {
-                Ok(_) => return Ok(self.history.said_since(asked)),
+            let error = match self.run(settings, chat.clone(), host)? {
+                Ok(()) => return Ok(self.history.said_since(asked)),
                 Err(error) => error,
             };
             if !matches!(error, RunError::Model(model::Error::ContextTooLong(_))) {
@@ -77,8 +117,35 @@ impl Assistant {
                 return Err(failure(&error));
             };
             asked = asked.saturating_sub(messages);
+            self.remind();
             host.log().field("messages", messages).warn("forgot what is too long for the model");
         }
+    }
+
+    /// Let the model use its tools until it is done.
+    fn run(
+        &mut self,
+        settings: &Settings,
+        chat: Chat<'_>,
+        host: &Host,
+    ) -> Result<Result<(), RunError>> {
+        let Assistant { history, todos } = self;
+        let mut is_written = false;
+        let mut tools = Tools::new().rounds(settings.rounds());
+        if settings.allows(TODO_WRITE) {
+            tools = tools.tool(todo::tool(), |written| {
+                let told = todos.write(written)?;
+                is_written = true;
+                Ok(told)
+            });
+        }
+        let mut tools = tools.of_host(host.tools());
+        let ran = chat.run(history.conversation(), &mut tools);
+        drop(tools);
+        if is_written {
+            self.todos.show(host)?;
+        }
+        Ok(ran.map(|_| ()))
     }
 }
 

@@ -11,12 +11,14 @@ use serde::de::DeserializeOwned;
 /// | `maxTurns` | how often the model is asked in one turn, at most: [`DEFAULT_ROUNDS`] unless it is fewer. The host counts the turns of the session by it besides. |
 /// | `maxTokens` | the most tokens of one answer |
 /// | `temperature` | how much chance there is in an answer, from 0 to 2 |
+/// | `allowedTools` | the tools that the model may use; all where it is left out |
 pub(crate) struct Settings {
     model: Option<String>,
     instructions: Option<Instructions>,
     max_turns: Option<u64>,
     max_tokens: Option<u32>,
     temperature: Option<f64>,
+    allowed_tools: Option<Vec<String>>,
 }
 
 /// Instructions, as clients write them.
@@ -38,6 +40,7 @@ impl Settings {
             max_turns: read(host, "maxTurns")?,
             max_tokens: read(host, "maxTokens")?,
             temperature: read(host, "temperature")?,
+            allowed_tools: read(host, "allowedTools")?,
         })
     }
 
@@ -59,6 +62,12 @@ impl Settings {
             chat = chat.temperature(temperature);
         }
         chat
+    }
+
+    /// Whether the model may use the tool of this name.
+    pub(crate) fn allows(&self, tool: &str) -> bool {
+        let allowed = self.allowed_tools.as_ref();
+        allowed.is_none_or(|allowed| allowed.iter().any(|name| name == tool))
     }
 
     /// How often the model is asked in one turn, at most.

@@ -111,13 +111,89 @@ fn what_is_too_long_for_a_model_is_forgotten_by_halves() {
 fn a_history_beyond_its_bound_loses_its_older_half_before_anybody_is_asked() {
     let (mut mock, mut assistant) = (MockHost::new(), Assistant::default());
     let long = "x".repeat(1 << 20);
-    for _ in 0..9 {
+    for number in 0..9 {
+        if number > 0 {
+            // There is no summary: it goes on as it is.
+            mock = mock.with_model_error(model::Error::Overloaded(None));
+        }
         mock = mock.with_answer(said("ok"));
         say(&mut mock, &mut assistant, &long);
     }
-    let asked = mock.model_requests();
+    let mut asked = mock.model_requests();
+    asked.retain(|asked| asked.forward);
     assert_eq!((asked[7].messages.len(), asked[8].messages.len()), (7, 9));
     assert!(asked.iter().all(|asked| asked.messages[0].role == Role::User));
+}
+
+#[test]
+fn a_conversation_that_has_grown_long_is_summarized_before_it_goes_on() {
+    let mut mock = MockHost::new().with_answer(said("ok"));
+    let mut assistant = Assistant::default();
+    say(&mut mock, &mut assistant, &"x".repeat(COMPACTED_AT));
+    mock = mock.with_answer(said("It was about x.")).with_answer(said("y it is"));
+    assert_eq!(say(&mut mock, &mut assistant, "and y?"), "y it is");
+    let asked = mock.model_requests();
+    let [_, summary, next] = asked.as_slice() else { panic!("{} requests", asked.len()) };
+    assert_eq!((summary.forward, &summary.tool_choice), (false, &ToolChoice::None));
+    assert_eq!(summary.messages.len(), 3);
+    assert_eq!(next.messages.len(), 3);
+    assert!(told(&next.messages[0]).contains("It was about x."));
+}
+
+#[test]
+fn a_todo_list_is_kept_over_sleeps_and_summaries_and_shown_in_the_checkpoint() {
+    let list = json!([
+        { "content": "Look for mail", "status": "in_progress", "activeForm": "Looking for mail" },
+        { "content": "Answer it", "status": "pending" },
+    ]);
+    let mut mock = MockHost::new()
+        .with_checkpoint(json!({ "mine": 1 }))
+        .with_answer(Answer::of_tool_call(TODO_WRITE, &json!({ "todos": list })))
+        .with_answer(said("I have a plan."));
+    let mut assistant = Assistant::default();
+    assert_eq!(say(&mut mock, &mut assistant, "Take care of my mail"), "I have a plan.");
+    assert_eq!(mock.checkpoint(), Some(json!({ "mine": 1, "todos": list })));
+    let mut assistant = mock.reload(&assistant).unwrap();
+    mock = mock
+        .with_answer(said("ok"))
+        .with_answer(said("It was about mail."))
+        .with_answer(said("Bye."));
+    say(&mut mock, &mut assistant, &"x".repeat(COMPACTED_AT));
+    say(&mut mock, &mut assistant, "and now?");
+    let first = told(&mock.model_requests().pop().unwrap().messages[0]);
+    assert!(first.contains("- [~] Look for mail\n- [ ] Answer it"), "{first}");
+}
+
+#[test]
+fn a_todo_list_has_bounds_and_the_model_is_told() {
+    let long = json!({ "todos": [{ "content": "x".repeat(201), "status": "pending" }] });
+    let many = json!({ "todos": vec![json!({ "content": "x", "status": "pending" }); 101] });
+    let unknown = json!({ "todos": [{ "content": "x", "status": "later" }] });
+    for wrong in [long, many, unknown] {
+        let mut mock = MockHost::new()
+            .with_answer(Answer::of_tool_call(TODO_WRITE, &wrong))
+            .with_answer(said("ok"));
+        say(&mut mock, &mut Assistant::default(), "plan");
+        let asked = mock.model_requests();
+        let Content::ToolResult(result) = &asked[1].messages[2].content[0] else { panic!() };
+        assert!(result.is_error, "{}", result.content);
+        assert_eq!(mock.checkpoint(), None);
+    }
+}
+
+#[test]
+fn tools_are_offered_as_the_session_allows_them() {
+    let offered = |mock: MockHost| {
+        let mut mock = mock
+            .with_tool("WebFetch", |_| Ok(dormouse_sdk::tools::Answer::of_text("a page")))
+            .with_answer(said("ok"));
+        say(&mut mock, &mut Assistant::default(), "hi");
+        let asked = mock.model_requests().remove(0);
+        asked.tools.into_iter().map(|tool| tool.name).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(MockHost::new()), [TODO_WRITE, "WebFetch"]);
+    // The host leaves out what it has and does not allow.
+    assert_eq!(offered(MockHost::new().with_config("allowedTools", ["Read"])), ["WebFetch"]);
 }
 
 #[test]

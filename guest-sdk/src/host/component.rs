@@ -2,6 +2,7 @@
 
 mod model;
 mod timers;
+mod tools;
 
 use serde_json::Value;
 

@@ -11,6 +11,7 @@ use super::{
     error::Error,
     request::{Chat, Tool},
 };
+use crate::tools::HostTools;
 
 /// How often a model is asked in one run, unless [`Tools::rounds`] says something else.
 pub const DEFAULT_ROUNDS: u32 = 50;
@@ -96,6 +97,46 @@ impl<'t> Tools<'t> {
             })
         };
         self.tools.push((tool, Box::new(run)));
+        self
+    }
+
+    /// Adds the tools of the host that the session may use, but those whose names are taken. What one cannot do
+    /// reaches the model as its failure.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{model::{Answer, Conversation, Tools}, prelude::*, testing::MockHost, tools};
+    /// # struct Reader;
+    /// # impl Agent for Reader {
+    /// # fn handle(&mut self, turn: &Turn, host: &Host) -> Result<Reply> {
+    /// let mut conversation = Conversation::new();
+    /// conversation.user(turn.text());
+    /// let mut tools = Tools::new().of_host(host.tools());
+    /// let answer = host.model().chat("").run(&mut conversation, &mut tools)?;
+    /// # Ok(Reply::text(answer.text()))
+    /// # }
+    /// # }
+    /// # let mut mock = MockHost::new()
+    /// #     .with_tool("WebFetch", |_| Ok(tools::Answer::of_text("Example Domain")))
+    /// #     .with_answer(Answer::of_tool_call("WebFetch", &json!({ "url": "https://example.com/" })))
+    /// #     .with_answer(Answer::of_text("It is an example."));
+    /// # assert_eq!(mock.turn(&mut Reader, "What is there?").unwrap(), Reply::text("It is an example."));
+    /// # assert_eq!(mock.tool_calls().len(), 1);
+    /// ```
+    #[must_use]
+    pub fn of_host(mut self, host: HostTools<'t>) -> Self {
+        for tool in host.list() {
+            if self.tools.iter().any(|(known, _)| known.name == tool.name) {
+                continue;
+            }
+            let run = move |call: &ToolCall| {
+                let answer = host.call_with_text(&call.name, &call.arguments)?;
+                match answer.is_error {
+                    false => Ok(answer.text()),
+                    true => Err(crate::Error::failed(answer.text())),
+                }
+            };
+            self.tools.push((tool, Box::new(run)));
+        }
         self
     }
 

@@ -10,13 +10,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::timers::NOW;
+use super::tools::MockTool;
 use super::world::{Backend, Event, LogLine, World};
 use crate::{
     Agent, Host,
     handler::{Part, Reply, Request, Result, Sender, Turn},
     model::{self, Answer},
     session::{Limits, Pattern, Usage},
-    state,
+    state, tools,
 };
 
 /// A host that runs an agent's turns in a unit test.
@@ -80,6 +81,8 @@ impl MockHost {
             log: Vec::new(),
             answers: VecDeque::new(),
             requests: Vec::new(),
+            tools: Vec::new(),
+            tool_calls: Vec::new(),
         }));
         MockHost { host: Host::new(Backend(Rc::clone(&world))), world }
     }
@@ -171,6 +174,17 @@ impl MockHost {
         self
     }
 
+    /// Adds a tool of the host, and what it does with its arguments.
+    #[must_use]
+    pub fn with_tool(
+        self,
+        name: impl Into<String>,
+        run: impl Fn(&Value) -> Result<tools::Answer, tools::Error> + 'static,
+    ) -> Self {
+        self.world().tools.push(MockTool::new(name.into(), run));
+        self
+    }
+
     /// The handle that agents get.
     pub fn host(&self) -> &Host {
         &self.host
@@ -256,6 +270,11 @@ impl MockHost {
     /// What the agent has asked models in all turns.
     pub fn model_requests(&self) -> Vec<model::Request> {
         self.world().requests.clone()
+    }
+
+    /// The tools of the host that the agent has called in all turns, with their arguments.
+    pub fn tool_calls(&self) -> Vec<(String, Value)> {
+        self.world().tool_calls.clone()
     }
 
     /// The lines that the agent logged in all turns.

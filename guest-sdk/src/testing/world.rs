@@ -9,6 +9,7 @@ use std::{
 
 use serde_json::Value;
 
+use super::tools::MockTool;
 use crate::{
     log::Level,
     model::{self, Answer, Request},
@@ -62,6 +63,9 @@ pub(super) struct World {
     pub(super) answers: VecDeque<Result<Answer, model::Error>>,
     /// What models were asked.
     pub(super) requests: Vec<Request>,
+    pub(super) tools: Vec<MockTool>,
+    /// What tools were called with.
+    pub(super) tool_calls: Vec<(String, Value)>,
 }
 
 impl World {

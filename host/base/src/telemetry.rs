@@ -240,6 +240,11 @@ fn describe() {
     );
     describe_counter!("dormouse_model_retries_total", "Calls of models that were made again");
     describe_histogram!("dormouse_model_seconds", Unit::Seconds, "How long calls of models took");
+    describe_counter!(
+        "dormouse_tool_calls_total",
+        "Calls of tools of the host, each attempt counted, by tool and outcome"
+    );
+    describe_histogram!("dormouse_tool_seconds", Unit::Seconds, "How long calls of tools took");
     describe_counter!("dormouse_model_tokens_total", "Tokens of models, by kind");
     describe_counter!(
         "dormouse_spent_nano_usd_total",

@@ -87,7 +87,7 @@ impl From<&EffectRecord> for BillSums {
     fn from(effect: &EffectRecord) -> BillSums {
         BillSums {
             cost: effect.cost,
-            tokens: effect.tokens,
+            tokens: effect.tokens(),
             calls: 1,
             call_bytes: effect.sent.saturating_add(effect.received),
             ..BillSums::default()

@@ -23,6 +23,7 @@ use crate::egress::EgressPolicy;
 use crate::event::{Event, EventBody};
 use crate::time::Timestamp;
 use crate::timer::Timers;
+use crate::tool::AllowedTools;
 
 use super::id::{Principal, SessionId};
 use super::limits::{NanoUsd, Usage};
@@ -339,6 +340,8 @@ fn check(new: &NewSession, defaults: &DefaultLimits) -> Result<(), InvalidField>
             return Err(InvalidField::new(field, format!("must take at most {most} bytes")));
         }
     }
+    AllowedTools::check(&new.config)
+        .map_err(|problem| InvalidField::new("config.allowedTools", problem))?;
     check_conversation(new.conversation_id.as_ref())?;
     check_positive(&[
         ("maxTurns", new.max_turns),

@@ -11,6 +11,7 @@ use crate::model::{
     AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelMessage, ModelRequest, ModelRole,
     ModelTool, ToolChoice,
 };
+use crate::tool::{ToolAnswer, ToolError, ToolRequest};
 
 /// What a guest asks of the outside world.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub enum Effect {
     Model(ModelCall),
     /// To wait for HTTP exchanges, of which some leave now.
     Http(HttpWait),
+    /// One call of a tool of the host.
+    Tool(ToolRequest),
 }
 
 /// A request to a language model.
@@ -37,6 +40,47 @@ pub enum EffectAnswer {
     Model(Result<ModelAnswer, ModelError>),
     /// To [`Effect::Http`].
     Http(HttpNews),
+    /// To [`Effect::Tool`].
+    Tool(Result<ToolAnswer, ToolError>),
+}
+
+impl EffectAnswer {
+    /// The answer to [`Effect::Model`].
+    ///
+    /// # Errors
+    /// [`EffectError::Host`]: it answers something else.
+    pub fn of_model(self) -> Result<Result<ModelAnswer, ModelError>, EffectError> {
+        match self {
+            EffectAnswer::Model(answered) => Ok(answered),
+            EffectAnswer::Tool(_) | EffectAnswer::Http(_) => Err(something_else()),
+        }
+    }
+
+    /// The answer to [`Effect::Tool`].
+    ///
+    /// # Errors
+    /// [`EffectError::Host`]: it answers something else.
+    pub fn of_tool(self) -> Result<Result<ToolAnswer, ToolError>, EffectError> {
+        match self {
+            EffectAnswer::Tool(answered) => Ok(answered),
+            EffectAnswer::Model(_) | EffectAnswer::Http(_) => Err(something_else()),
+        }
+    }
+
+    /// The answer to [`Effect::Http`].
+    ///
+    /// # Errors
+    /// [`EffectError::Host`]: it answers something else.
+    pub fn of_http(self) -> Result<HttpNews, EffectError> {
+        match self {
+            EffectAnswer::Http(news) => Ok(news),
+            EffectAnswer::Model(_) | EffectAnswer::Tool(_) => Err(something_else()),
+        }
+    }
+}
+
+fn something_else() -> EffectError {
+    EffectError::Host("an effect has the answer to another kind of effect".to_owned())
 }
 
 /// Why the guest gets no answer at all: its call ends here.
@@ -65,6 +109,8 @@ pub enum EffectKind {
     Http,
     /// [`Effect::Http`], without its exchanges.
     HttpWait,
+    /// [`Effect::Tool`]
+    Tool,
 }
 
 impl EffectKind {
@@ -75,6 +121,7 @@ impl EffectKind {
             EffectKind::Model => "model",
             EffectKind::Http => "http",
             EffectKind::HttpWait => "http_wait",
+            EffectKind::Tool => "tool",
         }
     }
 }
@@ -82,14 +129,25 @@ impl EffectKind {
 /// What may be done about an effect of which nobody knows whether it has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EffectClass {
-    /// It costs money and changes nothing: it is repeated, and the lost attempt is paid.
-    Paid,
     /// It costs nothing and changes nothing: it is repeated.
     Pure,
-    /// It has a key by which whoever is asked knows it again: it is repeated, with the same key.
+    /// It is done once however often it is asked for, because each attempt has the same key: it is repeated.
     Keyed,
-    /// It may have changed something: it is not repeated, and the guest is told that nobody knows.
+    /// It costs money and changes nothing: it is repeated, and the lost attempt is paid.
+    Paid,
+    /// It may change something each time that it is done: it is never repeated, and the guest is told that nobody knows.
     Once,
+}
+
+impl EffectClass {
+    /// Whether it is done again where nobody knows whether it was done.
+    #[must_use]
+    pub fn may_repeat(self) -> bool {
+        match self {
+            EffectClass::Pure | EffectClass::Keyed | EffectClass::Paid => true,
+            EffectClass::Once => false,
+        }
+    }
 }
 
 impl Effect {
@@ -99,6 +157,7 @@ impl Effect {
         match self {
             Effect::Model(_) => EffectKind::Model,
             Effect::Http(_) => EffectKind::HttpWait,
+            Effect::Tool(_) => EffectKind::Tool,
         }
     }
 
@@ -108,6 +167,7 @@ impl Effect {
         match self {
             Effect::Model(_) => EffectClass::Paid,
             Effect::Http(_) => EffectClass::Pure,
+            Effect::Tool(request) => request.class(),
         }
     }
 
@@ -119,6 +179,9 @@ impl Effect {
         match self {
             Effect::Model(ModelCall { request, forward }) => {
                 canon.text("model").flag(*forward).request(request);
+            }
+            Effect::Tool(ToolRequest { name, arguments }) => {
+                canon.text("tool").text(name).text(arguments);
             }
             Effect::Http(HttpWait { send: _, given_up, times, is_look }) => {
                 let number = |canon: &mut Canon, number: u32| {
@@ -308,9 +371,22 @@ mod tests {
         assert_eq!(asking(|_| {}), asking(|_| {}));
     }
 
+    fn calling(name: &str, arguments: &str) -> Digest {
+        let (name, arguments) = (name.to_owned(), arguments.to_owned());
+        Effect::Tool(ToolRequest { name, arguments }).digest()
+    }
+
+    #[test]
+    fn calls_of_tools_that_differ_anywhere_have_different_digests() {
+        let digests = [calling("ab", "{}"), calling("a", "b{}"), calling("ab", "{ }")];
+        assert!(digests[0] != digests[1] && digests[0] != digests[2] && digests[1] != digests[2]);
+    }
+
     #[test]
     fn the_digest_is_the_same_in_all_versions_of_the_host() {
         let digest = asking(|request| request.seed = Some(7)).to_string();
         assert_eq!(digest, "0df1958f176cce09f8e12d632ba5bdb9a1ea7d1e56e229ac0804595bdcdb2381");
+        let digest = calling("WebFetch", "{}").to_string();
+        assert_eq!(digest, "0024623bcdbb99daffe5d17c426a14c158f295f8513d24cc91394d031bb8463c");
     }
 }

@@ -112,20 +112,14 @@ pub struct EffectRecord {
     pub turn_attempt: u32,
     /// Whether the attempt at the turn that was committed has made the call, or has the answer from the journal.
     pub provenance: Provenance,
-    /// What was asked, in short.
-    pub kind: EffectKind,
-    /// Who was asked: the name of the provider. Empty where nobody was.
-    pub provider: String,
-    /// What was asked for: the name of the model.
-    pub model: String,
+    /// Who was asked, and for what.
+    pub target: EffectTarget,
     /// When it was begun.
     pub begun_at: Timestamp,
     /// How long it took; zero while it is under way.
     pub duration: Duration,
     /// The fuel that the guest had used when it asked.
     pub fuel: u64,
-    /// The tokens that it took, as far as they are known.
-    pub tokens: TokenUsage,
     /// What it cost: while it is under way, what it may cost at most.
     pub cost: NanoUsd,
     /// How its cost is known.
@@ -136,6 +130,63 @@ pub struct EffectRecord {
     pub sent: u64,
     /// and of the answer.
     pub received: u64,
+}
+
+impl EffectRecord {
+    /// What was asked, in short.
+    #[must_use]
+    pub fn kind(&self) -> EffectKind {
+        self.target.kind()
+    }
+
+    /// The tokens that it took, as far as they are known. None but a model takes any.
+    #[must_use]
+    pub fn tokens(&self) -> TokenUsage {
+        match &self.target {
+            EffectTarget::Model { tokens, .. } => *tokens,
+            EffectTarget::Tool { .. } | EffectTarget::Http { .. } => TokenUsage::default(),
+        }
+    }
+}
+
+/// Who is asked by an attempt, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EffectTarget {
+    /// A language model.
+    Model {
+        /// The name of its provider. Empty where nobody was asked.
+        provider: String,
+        /// The name of the model.
+        model: String,
+        /// The tokens that it took, as far as they are known.
+        tokens: TokenUsage,
+    },
+    /// A tool of the host.
+    Tool {
+        /// Its name.
+        name: String,
+        /// The server that it was to ask, without what was asked of it: a host of the web. Empty where none is known.
+        server: String,
+    },
+    /// A server of the web, which the guest has sent a request to by itself.
+    Http {
+        /// The method.
+        method: String,
+        /// The host. Empty where the URL has none.
+        host: String,
+    },
+}
+
+impl EffectTarget {
+    /// What is asked, in short.
+    #[must_use]
+    pub fn kind(&self) -> EffectKind {
+        match self {
+            EffectTarget::Model { .. } => EffectKind::Model,
+            EffectTarget::Tool { .. } => EffectKind::Tool,
+            EffectTarget::Http { .. } => EffectKind::Http,
+        }
+    }
 }
 
 /// How the cost of a call is known.
@@ -207,15 +258,17 @@ pub enum EffectFailure {
     Interrupted,
     /// [`ModelError::UnknownOutcome`](crate::model::ModelError::UnknownOutcome)
     UnknownOutcome,
-    /// It took too long.
+    /// [`ToolError::Unknown`](crate::tool::ToolError::Unknown)
+    UnknownTool,
+    /// [`ToolError::TimedOut`](crate::tool::ToolError::TimedOut)
     TimedOut,
-    /// The answer is larger than an answer may be.
+    /// [`ToolError::TooLarge`](crate::tool::ToolError::TooLarge)
     TooLarge,
 }
 
 impl EffectFailure {
     /// All of them.
-    pub const ALL: [EffectFailure; 12] = [
+    pub const ALL: [EffectFailure; 13] = [
         EffectFailure::RateLimited,
         EffectFailure::Overloaded,
         EffectFailure::Invalid,
@@ -226,6 +279,7 @@ impl EffectFailure {
         EffectFailure::Unavailable,
         EffectFailure::Interrupted,
         EffectFailure::UnknownOutcome,
+        EffectFailure::UnknownTool,
         EffectFailure::TimedOut,
         EffectFailure::TooLarge,
     ];
@@ -244,6 +298,7 @@ impl EffectFailure {
             EffectFailure::Unavailable => "unavailable",
             EffectFailure::Interrupted => "interrupted",
             EffectFailure::UnknownOutcome => "unknown_outcome",
+            EffectFailure::UnknownTool => "unknown_tool",
             EffectFailure::TimedOut => "timed_out",
             EffectFailure::TooLarge => "too_large",
         }

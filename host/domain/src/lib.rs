@@ -35,6 +35,7 @@ pub mod state;
 pub mod template;
 pub mod time;
 pub mod timer;
+pub mod tool;
 pub mod trace;
 pub mod transition;
 pub mod turn;

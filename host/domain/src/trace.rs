@@ -115,10 +115,10 @@ mod tests {
             let stages: Vec<&str> = trace.spans.iter().map(|span| match &span.kind {
                 SpanKind::Wake(_) => "wake",
                 SpanKind::Guest { .. } => "guest",
-                SpanKind::Effect(effect) => effect.kind.as_str(),
+                SpanKind::Effect(effect) => effect.kind().as_str(),
                 SpanKind::Commit { .. } => "commit",
             }).collect();
-            let calls = std::iter::repeat_n("model", turn.effects.len());
+            let calls = turn.effects.iter().map(|effect| effect.kind().as_str());
             let wake = woken.then_some("wake");
             let expected = wake.into_iter().chain(["guest"]).chain(calls).chain(["commit"]);
             prop_assert_eq!(stages, expected.collect::<Vec<_>>());

@@ -3,7 +3,7 @@
 //! ```text
 //!  guest ─▶ import ─▶ World of the turn ─▶ Gate ──▶ journal   noted before, told after: survives the host
 //!                                           ├─────▶ purse     reserved before, settled after: never overspent
-//!                                           └─────▶ providers asked once for each line of the ledger
+//!                                           └─────▶ providers, tools   asked once for each line of the ledger
 //! ```
 //! Invariants: an effect is durable in the journal before its first byte leaves the host, and its answer before the
 //! guest sees it. A turn that is run again gets the answers that were noted, and asks nobody for them. Each
@@ -13,11 +13,14 @@
 mod calls;
 mod exchanges;
 pub(crate) mod journal;
+mod ledger;
 mod places;
 pub(crate) mod purse;
 mod size;
 mod tape;
 pub(crate) mod time;
+mod tools;
+mod used;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,15 +33,18 @@ use crate::turn::output::TurnOutput;
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError, ModelCall};
 use dormouse_domain::journal::{EffectRecord, Readings, Salt};
 use dormouse_domain::limits::NanoUsd;
-use dormouse_domain::model::{ModelAnswer, ModelError};
+use dormouse_domain::model::{ModelAnswer, ModelError, ModelTool};
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
+use dormouse_domain::tool::ToolRequest;
 use dormouse_domain::turn::Delta;
 use dormouse_sandbox::{EffectReply, SoFar};
 
 use dormouse_base::clock::Clock;
+use dormouse_base::shares::Callers;
 use dormouse_egress::Egress;
 use dormouse_model as model;
+use dormouse_tools::Tools;
 
 use exchanges::Exchanges;
 use journal::{Reply, TurnJournal};
@@ -46,6 +52,7 @@ use places::ModelPlaces;
 use purse::Purse;
 use tape::Tape;
 use time::EffectTime;
+use used::UsedTools;
 
 /// The most text of answers that one turn forwards to its stream, in bytes. The rest comes with the reply.
 const MAX_FORWARDED: usize = 1 << 20;
@@ -59,6 +66,8 @@ pub(crate) struct Outside {
     pub(crate) places: ModelPlaces,
     /// Who sends HTTP requests.
     pub(crate) egress: Egress,
+    /// The tools of the host.
+    pub(crate) tools: Tools,
     /// The runtime that serves connections: that of the guests has other work.
     pub(crate) connections: Handle,
     /// What goes wrong on purpose.
@@ -74,7 +83,8 @@ impl Outside {
         faults: InjectedFaults,
     ) -> Outside {
         let (places, connections) = (ModelPlaces::default(), Handle::current());
-        Outside { clock, models, places, egress, connections, faults }
+        let tools = Tools::new(Callers::several());
+        Outside { clock, models, places, egress, tools, connections, faults }
     }
 }
 
@@ -92,6 +102,7 @@ pub(crate) struct Gate {
     exchanges: Exchanges,
     /// Text that was forwarded, in bytes.
     forwarded: usize,
+    used: UsedTools,
     /// The last call was not made, because there was no money for it.
     shortage: Option<Shortage>,
     /// The turn is not as it was when it was run before. Says where.
@@ -106,6 +117,8 @@ pub(crate) struct GateEnd {
     pub(crate) shortage: Option<Shortage>,
     /// The turn is not as it was when it was run before. Says where.
     pub(crate) divergence: Option<String>,
+    /// The names of the tools that the turn has used, each once, in the order of their first use.
+    pub(crate) tools_used: Vec<String>,
 }
 
 /// What a gate is made of.
@@ -144,6 +157,7 @@ impl Gate {
             taken_up: parts.taken_up,
             exchanges: Exchanges::default(),
             forwarded: 0,
+            used: UsedTools::default(),
             shortage: None,
             divergence: None,
         }
@@ -151,8 +165,8 @@ impl Gate {
 
     /// What is left of it once the turn is over.
     pub(crate) fn end(self) -> GateEnd {
-        let Gate { journal, purse, shortage, divergence, .. } = self;
-        GateEnd { journal, purse, shortage, divergence }
+        let Gate { journal, purse, shortage, divergence, used, .. } = self;
+        GateEnd { journal, purse, shortage, divergence, tools_used: used.into_names() }
     }
 
     pub(crate) fn now(&mut self) -> Timestamp {
@@ -161,6 +175,11 @@ impl Gate {
 
     pub(crate) fn monotonic_ns(&mut self) -> u64 {
         self.tape.monotonic_ns()
+    }
+
+    /// The tools that the guest may use.
+    pub(crate) fn tools(&self) -> Vec<ModelTool> {
+        self.outside.tools(&self.session)
     }
 
     pub(crate) fn salt(&self) -> Option<Salt> {
@@ -180,11 +199,13 @@ impl Gate {
         let (readings, as_before) = (self.tape.take(), self.tape.is_as_before());
         let answered = match &effect {
             Effect::Model(call) => self.model(call, &effect, so_far, readings, as_before).await,
+            Effect::Tool(request) => self.tool(request, &effect, so_far, readings, as_before).await,
             Effect::Http(wait) => {
                 self.wait(wait, &effect, so_far, readings, as_before).await.map(EffectAnswer::Http)
             }
         };
         let answer = answered.inspect_err(|error| self.note_divergence(error))?;
+        self.used.note(&effect, &answer);
         self.tape.play(self.journal.readings());
         Ok(EffectReply { answer, fuel_left: self.purse.fuel_left(so_far.fuel) })
     }
@@ -206,6 +227,26 @@ impl Gate {
             Reply::Live => {
                 let answer = self.ask_model(call).await?;
                 self.journal.answer(EffectAnswer::Model(answer)).await
+            }
+        }
+    }
+
+    async fn tool(
+        &mut self,
+        request: &ToolRequest,
+        effect: &Effect,
+        so_far: SoFar,
+        readings: Readings,
+        as_before: bool,
+    ) -> Result<EffectAnswer, EffectError> {
+        match self.journal.next(effect.into(), so_far, readings, as_before).await? {
+            Reply::Replayed(answer, cost) => {
+                self.purse.pay(cost);
+                Ok(answer)
+            }
+            Reply::Live => {
+                let answer = self.call_tool(request).await?;
+                self.journal.answer(EffectAnswer::Tool(answer)).await
             }
         }
     }

@@ -43,7 +43,9 @@ pub use dormouse_domain::event::{
 };
 pub use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 pub use dormouse_domain::inactive::NotActive;
-pub use dormouse_domain::journal::{Bill, EffectFailure, EffectOutcome, EffectRecord, Provenance};
+pub use dormouse_domain::journal::{
+    Bill, EffectFailure, EffectOutcome, EffectRecord, EffectTarget, Provenance,
+};
 pub use dormouse_domain::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
 pub use dormouse_domain::message::{IDEMPOTENCY_KEY_LIFETIME, MAX_IDEMPOTENCY_KEY, OnBusy};
 pub use dormouse_domain::patch::{Change, DocumentChange, LimitsPatch, SessionPatch, StatusChange};
@@ -113,6 +115,7 @@ pub use host::{
 pub use keys::KeyError;
 pub use quotas::Quotas;
 pub use session::answering::AnsweringModel;
+pub use session::provided::Provided;
 pub use session::request::{
     CommandError, FinishedTurn, MAX_MESSAGE, MAX_PARTS, MAX_REASON, SendError, SessionInfo,
     Unavailable,

@@ -82,9 +82,9 @@ impl From<SendError> for ApiError {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }
             SendError::Failed(ended) => {
-                let FinishedTurn { turn, session, residency, model, replayed } = *ended;
+                let FinishedTurn { turn, session, residency, provided, replayed } = *ended;
                 // No turn runs once one has failed.
-                let failed = failed_turn(&turn, SessionInfo::at_rest(session, residency, model));
+                let failed = failed_turn(&turn, SessionInfo::at_rest(session, residency, provided));
                 if replayed { failed.header(IDEMPOTENT_REPLAYED, "true") } else { failed }
             }
             SendError::TooLarge => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, text),

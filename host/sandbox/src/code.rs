@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::types::ComponentItem;
+use wasmtime::component::types::{ComponentExtern, ComponentItem};
 use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Linker, Lower};
 use wasmtime::{Engine, Store};
 
@@ -220,12 +220,9 @@ impl Code {
 
     /// What a session has to grant to the agent, a word each.
     fn capabilities(&self) -> Vec<String> {
-        let imports = self.imports();
-        let mut words: Vec<String> = imports
-            .iter()
-            .filter_map(|name| imports::capability(name))
-            .map(str::to_owned)
-            .collect();
+        let imports = called_imports(&self.agent);
+        let words = imports.iter().filter_map(|name| imports::capability(name));
+        let mut words: Vec<String> = words.map(str::to_owned).collect();
         words.sort_unstable();
         words.dedup();
         words
@@ -234,8 +231,26 @@ impl Code {
 
 /// Whether this agent imports an interface whose functions are effects.
 fn imports_effects(agent: &InstancePre<Guest>) -> bool {
+    called_imports(agent).iter().any(|name| imports::is_effect(name))
+}
+
+/// The names of what this agent imports to call it: an interface may be there for its types alone.
+fn called_imports(agent: &InstancePre<Guest>) -> Vec<String> {
+    let engine = agent.engine();
     let component = agent.component().component_type();
-    component.imports(agent.engine()).any(|(name, _)| imports::is_effect(name))
+    let is_called = |item: &ComponentExtern<'_>| match &item.ty {
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(engine).any(|(_, item)| !matches!(item.ty, ComponentItem::Type(_)))
+        }
+        ComponentItem::Type(_) => false,
+        ComponentItem::ComponentFunc(_)
+        | ComponentItem::CoreFunc(_)
+        | ComponentItem::Module(_)
+        | ComponentItem::Component(_)
+        | ComponentItem::Resource(_) => true,
+    };
+    let called = component.imports(engine).filter(|(_, item)| is_called(item));
+    called.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// What this component exports that the host can call.

@@ -19,6 +19,7 @@ use super::world::{EffectFuture, SessionView, SoFar, World};
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::Account;
 use dormouse_domain::effect::Effect;
+use dormouse_domain::model::ModelTool;
 use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
@@ -91,6 +92,11 @@ impl CallContext {
     /// The same, to be changed.
     pub(super) fn timers_mut(&mut self) -> &mut Timers {
         self.world.timers_mut()
+    }
+
+    /// The tools of the host that the guest may use.
+    pub(super) fn tools(&self) -> Vec<ModelTool> {
+        self.world.tools()
     }
 
     /// What the wall clock of the guest says.

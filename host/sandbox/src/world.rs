@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{Limits, Usage};
+use dormouse_domain::model::ModelTool;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
@@ -45,6 +46,9 @@ pub trait World: Any + Send {
 
     /// The same, to be changed. What is changed is kept if the call succeeds.
     fn timers_mut(&mut self) -> &mut Timers;
+
+    /// The tools of the host that the agent may use. The same for all of the call, in the same order.
+    fn tools(&self) -> Vec<ModelTool>;
 
     /// What the wall clock of the guest says.
     fn now(&mut self) -> Timestamp;

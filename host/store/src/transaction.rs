@@ -516,6 +516,8 @@ fn size_of_entry(entry: &JournalEntry) -> usize {
             };
             news.ended.iter().map(size).fold(0, usize::saturating_add)
         }
+        Some(EffectAnswer::Tool(Ok(answer))) => answer.content.iter().map(Part::len).sum(),
+        Some(EffectAnswer::Tool(Err(error))) => error.to_string().len(),
     };
     let readings = entry.readings.wall.len().saturating_add(entry.readings.monotonic.len());
     let calls = entry.calls.len().saturating_mul(EFFECT);

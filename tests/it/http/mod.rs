@@ -36,6 +36,7 @@ mod streams;
 mod tenants;
 mod threads;
 mod timers;
+mod tools;
 mod unknown;
 mod usage;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dormouse::model::{
     Catalog, Entry, Forward, ModelPattern, ModelRequest, Provider, ProviderFuture, TokenPrice,
 };
-use dormouse::{Bill, FailureCode, ManualClock, NanoUsd, SendError, TurnOutcome};
+use dormouse::{Bill, EffectTarget, FailureCode, ManualClock, NanoUsd, SendError, TurnOutcome};
 use dormouse_test_guests as guests;
 use dormouse_tests::provider::Play;
 use dormouse_tests::test_host::eventually;
@@ -255,6 +255,7 @@ async fn without_a_provider_the_offline_model_answers_every_name_for_nothing() {
     let results = thinks(&session, "model claude-3-5-sonnet-20241022\nask 1 my name is Ada").await;
     assert_eq!(answers(&results), ["Nice to meet you, Ada. I will remember your name."]);
     let line = session.turn(1).await.unwrap().unwrap().effects[0].clone();
-    assert_eq!((line.provider.as_str(), line.cost, line.bill), ("offline", NanoUsd(0), Bill::Free));
+    let EffectTarget::Model { provider, .. } = &line.target else { panic!("{line:?}") };
+    assert_eq!((provider.as_str(), line.cost, line.bill), ("offline", NanoUsd(0), Bill::Free));
     test.shut_down().await;
 }

@@ -6,14 +6,13 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{Sender, StartupCost, TurnOutcome, TurnRecord};
-use crate::effect::EffectKind;
 use crate::id::{SessionId, TurnId};
-use crate::journal::{Bill, EffectFailure, EffectOutcome, EffectRecord, Provenance};
+use crate::journal::{Bill, EffectFailure, EffectOutcome, EffectRecord, EffectTarget, Provenance};
 use crate::limits::NanoUsd;
 use crate::model::TokenUsage;
 use crate::time::Timestamp;
 
-/// An attempt at a call of a model.
+/// An attempt at a call of a model, or of a tool.
 pub(crate) fn effects() -> impl Strategy<Value = EffectRecord> {
     let outcomes = [
         (EffectOutcome::Answered, Bill::Exact),
@@ -30,13 +29,26 @@ pub(crate) fn effects() -> impl Strategy<Value = EffectRecord> {
                 attempt,
                 turn_attempt: 1,
                 provenance: Provenance::Live,
-                kind: EffectKind::Model,
-                provider: "anthropic".to_owned(),
-                model: "claude-sonnet-4-5".to_owned(),
+                target: match attempt {
+                    1 => EffectTarget::Tool {
+                        name: "WebFetch".to_owned(),
+                        server: "example.com".to_owned(),
+                    },
+                    _ => EffectTarget::Model {
+                        provider: "anthropic".to_owned(),
+                        model: "claude-sonnet-4-5".to_owned(),
+                        tokens: TokenUsage {
+                            input,
+                            output,
+                            cache_read,
+                            cache_write,
+                            cache_write_long,
+                        },
+                    },
+                },
                 begun_at: Timestamp(1_000 + i64::from(seq)),
                 duration: Duration::from_millis(output),
                 fuel: input,
-                tokens: TokenUsage { input, output, cache_read, cache_write, cache_write_long },
                 cost: if bill == Bill::Free { NanoUsd(0) } else { NanoUsd(cost) },
                 bill,
                 outcome,

@@ -11,9 +11,9 @@ use super::{Asked, Gate, push};
 use crate::turn::admission::Shortage;
 use dormouse_base::clock::Clock;
 use dormouse_base::shares::FairPermit;
-use dormouse_domain::effect::{EffectError, EffectKind, ModelCall};
+use dormouse_domain::effect::{EffectError, ModelCall};
 use dormouse_domain::journal::{
-    Bill, EffectOutcome, EffectRecord, MAX_EFFECT_ATTEMPTS, Provenance,
+    Bill, EffectOutcome, EffectRecord, EffectTarget, MAX_EFFECT_ATTEMPTS,
 };
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::{ModelAnswer, ModelError, ModelRequest, TokenUsage};
@@ -84,12 +84,6 @@ impl Gate {
         self.purse.shortage(&route.price.unwrap_or_default(), tokens, *max_tokens, fuel)
     }
 
-    /// Attempts that the end of a host has cut off have cost what was reserved for them.
-    fn pay_for_what_was_lost(&mut self) {
-        let lost = super::cost_of(self.journal.calls());
-        self.purse.pay(lost);
-    }
-
     /// Make one attempt. An inner error: it was not made.
     async fn attempt(
         &mut self,
@@ -119,26 +113,21 @@ impl Gate {
                 return Ok(Err(error));
             }
         };
-        let mut line = self.line(call, Some(route), bytes);
+        let mut line = self.line(target(call, Some(route)), bytes);
         (line.cost, line.bill) = (reserved.amount, Bill::Unknown);
-        self.journal.begin_call(line.clone()).await?;
-        self.note_live();
-        let since = self.outside.clock.monotonic();
+        let attempt = self.begin_attempt(&line).await?;
         let before = self.forwarded;
-        let in_call = self.time.call(&self.outside.clock);
         let called = self.call(call, route, reserved).await;
-        drop(in_call);
+        line.duration = attempt.end();
         let (answered, defect) = match called {
             Ok(answered) => (answered, None),
             Err(defect) => (Err(in_the_dark("the host has a defect")), Some(defect)),
         };
-        line.duration = self.outside.clock.monotonic().saturating_sub(since);
         let has_forwarded = self.forwarded > before;
         place.end(if defect.is_some() { Shown::Nothing } else { Shown::by(&answered) });
         let attempt = judge(&mut line, answered, (route, reserved), has_forwarded);
         self.purse.settle(reserved.amount, line.cost);
-        count(&line);
-        self.journal.end_call(line);
+        self.end_attempt(line);
         defect.map_or(Ok(Ok(attempt)), Err)
     }
 
@@ -208,36 +197,19 @@ impl Gate {
         }
     }
 
-    /// The line of the ledger for a call that is about to be made.
-    fn line(&self, call: &ModelCall, route: Option<&ModelRoute>, bytes: u64) -> EffectRecord {
-        let (seq, fuel) = self.journal.place();
-        EffectRecord {
-            seq,
-            attempt: u32::try_from(self.journal.calls().len() + 1).unwrap_or(u32::MAX),
-            turn_attempt: self.journal.turn_attempt(),
-            provenance: Provenance::Live,
-            kind: EffectKind::Model,
-            provider: route.map_or_else(String::new, |route| route.provider.name().to_owned()),
-            model: route.map_or(&call.request.model, |route| &route.model).clone(),
-            begun_at: self.outside.clock.now(),
-            duration: Duration::ZERO,
-            fuel,
-            tokens: TokenUsage::default(),
-            cost: NanoUsd(0),
-            bill: Bill::Free,
-            outcome: EffectOutcome::Begun,
-            sent: bytes,
-            received: 0,
-        }
-    }
-
     /// Ask nobody, and say why.
     fn refuse(&mut self, call: &ModelCall, route: Option<&ModelRoute>, why: ModelError) -> Asked {
-        let mut line = self.line(call, route, 0);
-        line.outcome = EffectOutcome::Failed(why.failure());
-        count(&line);
-        self.journal.refuse_call(line);
+        self.refuse_effect(target(call, route), why.failure());
         Err(why)
+    }
+}
+
+/// Which model is asked, and whose it is.
+fn target(call: &ModelCall, route: Option<&ModelRoute>) -> EffectTarget {
+    EffectTarget::Model {
+        provider: route.map_or_else(String::new, |route| route.provider.name().to_owned()),
+        model: route.map_or(&call.request.model, |route| &route.model).clone(),
+        tokens: TokenUsage::default(),
     }
 }
 
@@ -261,7 +233,9 @@ fn judge(
     };
     match answered {
         Ok(answer) => {
-            (line.tokens, line.cost, line.bill) = bill(answer.usage);
+            let tokens;
+            (tokens, line.cost, line.bill) = bill(answer.usage);
+            note_tokens(line, tokens);
             line.outcome = EffectOutcome::Answered;
             line.received = size_of_content(&answer.content);
             Attempt { asked: Ok(answer), may_repeat: false }
@@ -276,7 +250,8 @@ fn judge(
                 Charge::Unknown => line.bill = Bill::Unknown,
                 // It may have gone on after it was heard of last.
                 Charge::AtLeast(tokens) => {
-                    (line.tokens, line.bill) = (tokens, Bill::Estimated);
+                    note_tokens(line, tokens);
+                    line.bill = Bill::Estimated;
                 }
             }
             // What nobody has seen, nobody misses: the call can be made again.
@@ -302,6 +277,13 @@ fn judge(
                 };
             Attempt { asked: Err(error), may_repeat }
         }
+    }
+}
+
+fn note_tokens(line: &mut EffectRecord, taken: TokenUsage) {
+    match &mut line.target {
+        EffectTarget::Model { tokens, .. } => *tokens = taken,
+        EffectTarget::Tool { .. } | EffectTarget::Http { .. } => {}
     }
 }
 
@@ -339,27 +321,5 @@ fn retry_after(error: &ModelError) -> Option<Duration> {
             *retry_after
         }
         _ => None,
-    }
-}
-
-fn count(line: &EffectRecord) {
-    let outcome = match line.outcome {
-        EffectOutcome::Begun => "begun",
-        EffectOutcome::Answered => "answered",
-        EffectOutcome::Failed(failure) => failure.as_str(),
-        EffectOutcome::Unknown => "unknown",
-    };
-    let provider = line.provider.clone();
-    metrics::counter!("dormouse_model_calls_total", "provider" => provider, "outcome" => outcome)
-        .increment(1);
-    metrics::histogram!("dormouse_model_seconds").record(line.duration.as_secs_f64());
-    let kinds = [
-        ("input", line.tokens.input),
-        ("output", line.tokens.output),
-        ("cache_read", line.tokens.cache_read),
-        ("cache_write", line.tokens.cache_write.saturating_add(line.tokens.cache_write_long)),
-    ];
-    for (kind, tokens) in kinds.into_iter().filter(|(_, tokens)| *tokens > 0) {
-        metrics::counter!("dormouse_model_tokens_total", "kind" => kind).increment(tokens);
     }
 }

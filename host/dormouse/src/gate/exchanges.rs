@@ -13,15 +13,13 @@ use tokio::time::{Instant, sleep_until};
 use super::Gate;
 use super::journal::Reply;
 use dormouse_base::clock::Clock;
-use dormouse_domain::effect::{Effect, EffectAnswer, EffectClass, EffectError, EffectKind};
+use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
 use dormouse_domain::http::{
     HttpError, HttpErrorKind, HttpNews, HttpRequest, HttpResponse, HttpWait,
 };
 use dormouse_domain::journal::{
-    Bill, EffectOutcome, EffectRecord, MAX_EFFECT_ATTEMPTS, Provenance, Readings,
+    EffectOutcome, EffectRecord, EffectTarget, MAX_EFFECT_ATTEMPTS, Provenance, Readings,
 };
-use dormouse_domain::limits::NanoUsd;
-use dormouse_domain::model::TokenUsage;
 use dormouse_egress::{EgressError, EgressFailure, EgressRequest, EgressResponse, EgressTimes};
 use dormouse_sandbox::SoFar;
 
@@ -89,12 +87,10 @@ impl Gate {
             self.close(*number, Provenance::Live);
         }
         match self.journal.next(effect.into(), so_far, readings, as_before).await? {
-            Reply::Replayed(EffectAnswer::Http(news), _) => {
+            Reply::Replayed(answer, _) => {
+                let news = answer.of_http()?;
                 news.ended.iter().for_each(|(number, _)| self.close(*number, Provenance::Replayed));
                 Ok(news)
-            }
-            Reply::Replayed(EffectAnswer::Model(_), _) => {
-                Err(EffectError::Host("an entry has the answer to another effect".to_owned()))
             }
             Reply::Live => self.wait_live(wait).await,
         }
@@ -130,14 +126,16 @@ impl Gate {
         for (number, exchange) in &self.exchanges.all {
             let Exchange { seq, request, may_have_left, sent } = exchange;
             let made = self.journal.calls_of(*seq);
-            let is_lost = *may_have_left && request.class() == EffectClass::Once;
+            let is_lost = *may_have_left && !request.class().may_repeat();
             if sent.is_some() {
                 continue;
             }
             if is_lost || made >= MAX_EFFECT_ATTEMPTS as usize {
                 given_up.push(*number);
             } else {
-                leaving.push((*number, self.record(*seq, request, made)));
+                let (method, host) = (request.method.clone(), request.host());
+                let target = EffectTarget::Http { method, host };
+                leaving.push((*number, self.line_of(*seq, made, target, request.size())));
             }
         }
         for number in given_up {
@@ -168,28 +166,6 @@ impl Gate {
         };
         let task = self.exchanges.under_way.spawn_on(sending, &self.outside.connections);
         exchange.sent = Some(Sent { record, since: self.outside.clock.monotonic(), task });
-    }
-
-    /// The line of the ledger for a request that is about to leave.
-    fn record(&self, seq: u32, request: &HttpRequest, made: usize) -> EffectRecord {
-        EffectRecord {
-            seq,
-            attempt: u32::try_from(made + 1).unwrap_or(u32::MAX),
-            turn_attempt: self.journal.turn_attempt(),
-            provenance: Provenance::Live,
-            kind: EffectKind::Http,
-            provider: request.host(),
-            model: request.method.clone(),
-            begun_at: self.outside.clock.now(),
-            duration: Duration::ZERO,
-            fuel: self.journal.place().1,
-            tokens: TokenUsage::default(),
-            cost: NanoUsd(0),
-            bill: Bill::Free,
-            outcome: EffectOutcome::Begun,
-            sent: request.size(),
-            received: 0,
-        }
     }
 }
 

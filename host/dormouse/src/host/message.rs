@@ -348,8 +348,8 @@ impl SessionHandle {
         match &turn.outcome {
             TurnOutcome::Answered { .. } => Ok(Reply { turn, session, replayed: true }),
             TurnOutcome::Failed(_) => {
-                let SessionInfo { session, residency, model, .. } = session;
-                let ended = FinishedTurn { turn, session, residency, model, replayed: true };
+                let SessionInfo { session, residency, provided, .. } = session;
+                let ended = FinishedTurn { turn, session, residency, provided, replayed: true };
                 Err(SendError::Failed(Box::new(ended)))
             }
         }

@@ -67,7 +67,7 @@ impl Reached {
 impl Savings {
     fn with(self, turn: &TurnRecord) -> Savings {
         let all =
-            turn.effects.iter().fold(TokenUsage::default(), |sum, line| sum.plus(line.tokens));
+            turn.effects.iter().fold(TokenUsage::default(), |sum, line| sum.plus(line.tokens()));
         Savings {
             cost: self.cost + turn.cost,
             tokens: self.tokens.saturating_add(all.all_input()).saturating_add(all.output),

@@ -14,6 +14,7 @@
 //! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
 //! - `slept`: tells of sleeps in the background. `settling`: whether anything is left to be done.
 //! - `left_open`: turns that are open in the store, and that no driver runs.
+//! - `provided`: what the host has for a session.
 //! - `liveness`: whether the host takes work, and whether a task of it has died.
 //! - `timekeeper`: sees to it that what is due happens, without walking the sessions.
 //! - `expiry`: removes what is too old of what is kept for a time only.
@@ -25,6 +26,7 @@ pub(crate) mod idempotency;
 pub(crate) mod inbox;
 pub(crate) mod left_open;
 pub(crate) mod liveness;
+pub mod provided;
 pub(crate) mod registry;
 pub mod request;
 pub(crate) mod residents;

@@ -16,13 +16,13 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Span;
 
-use super::answering::AnsweringModel;
 use super::driver;
 use super::idempotency::KeysInUse;
 use super::inbox::{
     Accepted, CommandDenied, Inbox, Interrupt, MessageDenied, MessageKey, NextWork, Sent, Terms,
 };
 use super::left_open::HeldOpen;
+use super::provided::Provided;
 use super::request::{
     AnswerSource, Command, CommandError, CommandReply, CommandResult, FollowedKey, FollowedTurn,
     MAX_WEIGHT, NewMessage, QueuedMessage, SendError, SessionInfo, Unavailable,
@@ -241,24 +241,25 @@ impl Registry {
         let id = session.id;
         let shard = self.shard(id);
         let parked = self.services.residents.residence(id);
-        let (residency, running_turn, interrupt) = match (shard.get(&id), parked) {
-            (Some(entry), _) => {
-                (entry.residency, entry.inbox.running_turn(), entry.inbox.interrupt())
-            }
+        let entry = shard.get(&id);
+        let (residency, running, interrupt) = match (entry, parked) {
+            (Some(entry), _) => (entry.residency, entry.running(), entry.inbox.interrupt()),
             (None, Some(_)) => (Residency::Resident, None, Interrupt::None),
             (None, None) => (Residency::Asleep, None, Interrupt::None),
         };
+        let running_turn = entry.and_then(|entry| entry.inbox.running_turn());
         drop(shard);
-        let model = AnsweringModel::of(&session, &self.services.models);
+        let provided = Provided::of(&session, &self.services.outside);
         let over = session.state.status().is_final();
         let noted = parked.or_else(|| self.services.slept.residence(id));
         let (now, has_instance) = (self.services.clock.now(), residency == Residency::Resident);
         let noted = noted.unwrap_or(session.residence);
         let residence = noted.told(has_instance, session.last_activity_at, now);
-        let info = SessionInfo::at_rest(session, residency, model);
+        let info = SessionInfo::at_rest(session, residency, provided);
         let is_told = |least| !over && interrupt >= least;
         SessionInfo {
             running_turn,
+            current_tool: running.and_then(|(_, output)| output.tool()),
             residence,
             abort_requested: info.abort_requested || is_told(Interrupt::Finish),
             force_kill_requested: info.force_kill_requested || is_told(Interrupt::Kill),

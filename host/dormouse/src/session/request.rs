@@ -17,9 +17,9 @@ use dormouse_domain::message::OnBusy;
 use dormouse_domain::turn::{IdempotencyKey, Part, Sender, TurnOutcome, TurnRecord};
 use dormouse_store::StoreError;
 
-use super::answering::AnsweringModel;
 use super::idempotency::KeyUse;
 use super::inbox::{MessageDenied, MessageKey, QueueFull};
+use super::provided::Provided;
 use dormouse_domain::access::Forbidden;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::SleepCause;
@@ -260,8 +260,8 @@ pub struct FinishedTurn {
     pub session: Arc<Session>,
     /// Whether the instance is in memory after it.
     pub residency: Residency,
-    /// Which model answers its agent. `None`: no provider has the one of its configuration.
-    pub model: Option<AnsweringModel>,
+    /// What the host has for it.
+    pub provided: Provided,
     /// Whether an earlier message with the same idempotency key has begun the turn. The session is then as it
     /// is now.
     pub replayed: bool,
@@ -274,13 +274,15 @@ pub struct SessionInfo {
     pub session: Arc<Session>,
     /// Where the guest state is.
     pub residency: Residency,
-    /// Which model answers its agent. `None`: no provider has the one of its configuration.
-    pub model: Option<AnsweringModel>,
+    /// What the host has for it.
+    pub provided: Provided,
     /// When the session had an instance, the one that it has included. Where nobody has noted the end of one,
     /// because the host had ended, it is taken to have ended when the session was last active.
     pub residence: Residence,
     /// The number of the turn that runs, if one does.
     pub running_turn: Option<u64>,
+    /// The tool of the host that this turn waits for, if it waits for one.
+    pub current_tool: Option<String>,
     /// A caller has asked the session to stop: it has stopped, or will when its turn is over.
     pub abort_requested: bool,
     /// A caller has asked the session to end at once, also inside a turn.
@@ -290,18 +292,15 @@ pub struct SessionInfo {
 impl SessionInfo {
     /// A session of which no turn runs and for which nothing waits.
     #[must_use]
-    pub fn at_rest(
-        session: Arc<Session>,
-        residency: Residency,
-        model: Option<AnsweringModel>,
-    ) -> SessionInfo {
+    pub fn at_rest(session: Arc<Session>, residency: Residency, provided: Provided) -> SessionInfo {
         let cause = session.state.reason().and_then(Reason::cause);
         let (has_instance, at) = (residency == Residency::Resident, session.last_activity_at);
         SessionInfo {
             residency,
-            model,
+            provided,
             residence: session.residence.told(has_instance, at, at),
             running_turn: None,
+            current_tool: None,
             abort_requested: matches!(cause, Some(Cause::Stopped | Cause::ForceKilled)),
             force_kill_requested: cause == Some(Cause::ForceKilled),
             session,

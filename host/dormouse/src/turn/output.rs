@@ -1,4 +1,5 @@
-//! The stream of a running turn: the pieces that it has streamed so far, for any number of readers.
+//! The stream of a running turn: the pieces that it has streamed so far, for any number of readers, and the tool that it
+//! waits for.
 //!
 //! The guest appends and never waits; each reader follows at its own pace. All of it is provisional
 //! until the turn has committed. It is bounded by what one turn may stream, charged to the host's
@@ -35,6 +36,8 @@ struct Buffer {
     /// The place of the first piece of this attempt.
     start: usize,
     ended: bool,
+    /// The tool of the host that the turn waits for.
+    tool: Option<String>,
 }
 
 impl TurnOutput {
@@ -83,6 +86,18 @@ impl TurnOutput {
     /// Whether anything was streamed.
     pub(crate) fn has_deltas(&self) -> bool {
         !self.lock().deltas.is_empty()
+    }
+
+    /// The tool of the host that the turn waits for now, if it waits for one.
+    #[must_use]
+    pub fn tool(&self) -> Option<String> {
+        self.lock().tool.clone()
+    }
+
+    /// The turn waits for this tool until what this returns is dropped.
+    pub(crate) fn in_tool(&self, name: &str) -> InTool {
+        self.lock().tool = Some(name.to_owned());
+        InTool(self.clone())
     }
 
     /// Nothing more comes.
@@ -150,6 +165,15 @@ impl TurnOutput {
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
         self.0.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A tool that a turn waits for.
+pub(crate) struct InTool(TurnOutput);
+
+impl Drop for InTool {
+    fn drop(&mut self) {
+        self.0.lock().tool = None;
     }
 }
 

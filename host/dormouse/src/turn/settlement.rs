@@ -16,6 +16,7 @@ use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::{Cause, Move, State, Status};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
+use dormouse_domain::tool::MAX_TOOLS_USED;
 use dormouse_domain::transition;
 use dormouse_store::TurnCommit;
 
@@ -69,6 +70,8 @@ pub(crate) struct TurnEnd {
     pub(crate) duration: Duration,
     /// What it has asked of the outside world: the lines of its bill besides fuel.
     pub(crate) effects: Vec<EffectRecord>,
+    /// The names of the tools that it has used, each once, in the order of their first use.
+    pub(crate) tools_used: Vec<String>,
     /// How often it was begun.
     pub(crate) attempts: u32,
     /// How long it took to have an instance. `None`: the instance was there.
@@ -120,6 +123,7 @@ pub(crate) fn settle(
     session.usage.fuel = session.usage.fuel.saturating_add(ended.fuel);
     session.usage.cost += cost;
     add_calls(&mut session.usage, &calls);
+    add_tools(&mut session.tools_used, ended.tools_used);
     if let Some(StartupCost { fuel, cost }) = start {
         session.usage.starts += 1;
         session.usage.start_fuel = session.usage.start_fuel.saturating_add(fuel);
@@ -194,6 +198,15 @@ fn add_calls(usage: &mut Usage, sums: &BillSums) {
     add(&mut usage.cached_tokens, sums.tokens.cache_read);
     add(&mut usage.calls, sums.calls);
     add(&mut usage.call_bytes, sums.call_bytes);
+}
+
+/// Note these tools behind those that the session has used before.
+fn add_tools(used: &mut Vec<String>, more: Vec<String>) {
+    for name in more {
+        if used.len() < MAX_TOOLS_USED && !used.contains(&name) {
+            used.push(name);
+        }
+    }
 }
 
 /// The bill for a start: never more than there is left.

@@ -8,6 +8,7 @@ use crate::turn::settlement::StartedTurn;
 use dormouse_domain::effect::Effect;
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::Usage;
+use dormouse_domain::model::ModelTool;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
@@ -99,6 +100,10 @@ impl World for SessionWorld {
 
     fn timers_mut(&mut self) -> &mut Timers {
         &mut self.timers
+    }
+
+    fn tools(&self) -> Vec<ModelTool> {
+        self.gate.tools()
     }
 
     fn now(&mut self) -> Timestamp {

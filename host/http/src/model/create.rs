@@ -11,6 +11,7 @@ use dormouse::{
     AgentSelector, Durability, JsonObject, NewSession, Pattern, ResumeFallback, StartFrom,
 };
 use dormouse_domain::creation::{MAX_DESCRIPTION, MAX_LABEL, MAX_SESSION_RULES, MAX_TAGS};
+use dormouse_domain::tool::{MAX_ALLOWED_TOOLS, MAX_TOOL_NAME};
 
 /// A session to create. The limits of the body win over those of its configuration.
 #[derive(Debug, Default, JsonSchema)]
@@ -83,6 +84,18 @@ struct ConfigFields {
     resume: ResumeFields,
     #[schemars(flatten)]
     limits: LimitFields,
+    #[schemars(flatten)]
+    #[expect(dead_code, reason = "its form is checked; the host reads it where it is kept")]
+    tools: ToolFields,
+}
+
+/// What the agent of a session may use.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+struct ToolFields {
+    /// The names of the tools of the host that its agent may use. Default: all that the host has.
+    #[schemars(length(max = MAX_ALLOWED_TOOLS), inner(length(min = 1, max = MAX_TOOL_NAME)))]
+    allowed_tools: Option<Vec<String>>,
 }
 
 /// Which state a session starts from.
@@ -150,7 +163,7 @@ impl Body for CreateSession {
 
 impl Body for ConfigFields {
     fn read(reader: &mut FieldReader<'_>) -> Result<ConfigFields, ApiError> {
-        Ok(ConfigFields { resume: reader.take()?, limits: reader.take()? })
+        Ok(ConfigFields { resume: reader.take()?, limits: reader.take()?, tools: reader.take()? })
     }
 }
 

@@ -13,8 +13,8 @@ use super::value::{ConversationId, Id, Time, Word};
 use crate::etag::Tagged;
 use dormouse::{
     AccountId, AgentRef, AnsweringModel, Durability, FailureCode, JsonObject, LastFailure, Limits,
-    NanoUsd, Pattern, Residency, ResumeFallback, Resumption, Session, SessionInfo, State, Status,
-    Timestamp,
+    NanoUsd, Pattern, Provided, Residency, ResumeFallback, Resumption, Session, SessionInfo, State,
+    Status, Timestamp,
 };
 use dormouse_domain::deadline::idle_deadline;
 
@@ -154,8 +154,13 @@ pub(crate) struct SessionBody {
     last_error: Option<LastError>,
     /// The number of the turn that runs.
     running_turn: Option<u64>,
+    /// The tools that it has used, in the order of their first use: those of the host, and those of its agent whose results
+    /// a model was told.
     tools_used: Vec<String>,
+    /// The tool of the host that the running turn waits for.
     current_tool: Option<String>,
+    /// The tools in `config.allowedTools` that this host knows by name and does not have for the session.
+    unavailable_tools: Vec<String>,
     #[serde(flatten)]
     limits: LimitsBody,
     tags: Vec<String>,
@@ -257,9 +262,10 @@ impl From<SessionInfo> for SessionBody {
         let SessionInfo {
             session,
             residency,
-            model,
+            provided: Provided { model, unavailable_tools },
             residence,
             running_turn,
+            current_tool,
             abort_requested,
             force_kill_requested,
         } = sight;
@@ -310,7 +316,8 @@ impl From<SessionInfo> for SessionBody {
             last_error: session.last_failure.map(LastError::from),
             running_turn,
             tools_used: session.tools_used,
-            current_tool: None,
+            current_tool,
+            unavailable_tools,
             limits: LimitsBody::from(&profile.limits),
             tags: profile.tags,
             description: profile.description,
@@ -485,6 +492,7 @@ pub(crate) struct StatusBody {
     reason: Option<String>,
     #[schemars(with = "Word<Residency>")]
     residency: &'static str,
+    /// The tool of the host that the running turn waits for.
     current_tool: Option<String>,
     running_turn: Option<u64>,
     total_cost: f64,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::session::millis;
-use super::usage::CallBody;
+use super::usage::{CallBody, CalledBody, HttpCallBody, ModelCallBody, ToolCallBody};
 use super::value::{Id, Time, Word};
 use dormouse::{Bill, FailureCode, Provenance, Span, SpanKind, Trace};
 
@@ -49,17 +49,23 @@ enum SpanBody {
     /// One attempt at a call of a model.
     Model {
         #[serde(flatten)]
-        time: SpanTime,
-        /// Whether the attempt at the turn that was kept has made the call, or has its answer from an earlier one.
-        #[schemars(with = "Word<Provenance>")]
-        provenance: &'static str,
-        /// What the agent had used when it asked.
-        fuel: u64,
-        cost_usd: f64,
-        #[schemars(with = "Word<Bill>")]
-        bill: &'static str,
+        span: CallSpan,
         #[serde(flatten)]
-        call: CallBody,
+        called: ModelCallBody,
+    },
+    /// One attempt at a call of a tool of the host.
+    Tool {
+        #[serde(flatten)]
+        span: CallSpan,
+        #[serde(flatten)]
+        called: ToolCallBody,
+    },
+    /// One request that the agent has sent over HTTP by itself.
+    Http {
+        #[serde(flatten)]
+        span: CallSpan,
+        #[serde(flatten)]
+        called: HttpCallBody,
     },
     /// The turn was written, with its state.
     Commit {
@@ -69,6 +75,25 @@ enum SpanBody {
         snapshot_id: Option<String>,
         durable: bool,
     },
+}
+
+/// What is told of each attempt at a call.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+struct CallSpan {
+    #[serde(flatten)]
+    time: SpanTime,
+    /// Whether the attempt at the turn that was kept has made the call, or has its answer from an earlier one.
+    #[schemars(with = "Word<Provenance>")]
+    provenance: &'static str,
+    /// What the agent had used when it asked.
+    fuel: u64,
+    cost_usd: f64,
+    #[schemars(with = "Word<Bill>")]
+    bill: &'static str,
+    #[serde(flatten)]
+    call: CallBody,
 }
 
 /// When something was, and how long it took.
@@ -106,14 +131,21 @@ impl From<Span> for SpanBody {
             SpanKind::Guest { fuel, failure } => {
                 SpanBody::Guest { time, fuel, code: failure.map(FailureCode::as_str) }
             }
-            SpanKind::Effect(effect) => SpanBody::Model {
-                time,
-                provenance: effect.provenance.as_str(),
-                fuel: effect.fuel,
-                cost_usd: effect.cost.as_usd(),
-                bill: effect.bill.as_str(),
-                call: effect.into(),
-            },
+            SpanKind::Effect(effect) => {
+                let span = CallSpan {
+                    time,
+                    provenance: effect.provenance.as_str(),
+                    fuel: effect.fuel,
+                    cost_usd: effect.cost.as_usd(),
+                    bill: effect.bill.as_str(),
+                    call: CallBody::of(&effect),
+                };
+                match effect.target.into() {
+                    CalledBody::Model(called) => SpanBody::Model { span, called },
+                    CalledBody::Tool(called) => SpanBody::Tool { span, called },
+                    CalledBody::Http(called) => SpanBody::Http { span, called },
+                }
+            }
             SpanKind::Commit { snapshot, durable } => {
                 SpanBody::Commit { time, snapshot_id: snapshot.map(|id| id.to_string()), durable }
             }

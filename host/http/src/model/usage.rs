@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::value::{Id, Time, Word};
 use dormouse::model::TokenUsage;
 use dormouse::{
-    Account, Bill, BillItem, BillLine, EffectFailure, EffectOutcome, EffectRecord, SessionId,
-    SessionUsage, Usage,
+    Account, Bill, BillItem, BillLine, EffectFailure, EffectOutcome, EffectRecord, EffectTarget,
+    SessionId, SessionUsage, Usage,
 };
 
 /// What a session has used: its totals, and the lines that they are made of. The lines of all pages sum up to
@@ -83,7 +83,11 @@ enum LineBody {
     /// The start of an instance for a turn.
     Start(FuelBody),
     /// One attempt at a call of a model.
-    Model(PaidCallBody),
+    Model(PaidCallBody<ModelCallBody>),
+    /// One attempt at a call of a tool of the host.
+    Tool(PaidCallBody<ToolCallBody>),
+    /// One request that the agent has sent over HTTP by itself.
+    Http(PaidCallBody<HttpCallBody>),
 }
 
 /// What fuel cost.
@@ -99,9 +103,11 @@ struct FuelBody {
 /// What a call cost.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(inline)]
-struct PaidCallBody {
+struct PaidCallBody<Called> {
     #[serde(flatten)]
     amount: AmountBody,
+    #[serde(flatten)]
+    called: Called,
     #[serde(flatten)]
     call: CallBody,
 }
@@ -123,21 +129,55 @@ struct AmountBody {
     bill: &'static str,
 }
 
-/// One attempt at a call of a model.
+/// The model that was asked.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub(super) struct ModelCallBody {
+    /// Who was asked. Empty where nobody was.
+    provider: String,
+    model: String,
+    tokens: TokensBody,
+}
+
+/// The tool that was called.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub(super) struct ToolCallBody {
+    tool: String,
+    /// The server that the tool was to ask. Empty where none is known.
+    server: String,
+}
+
+/// The server that a request was for.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub(super) struct HttpCallBody {
+    method: String,
+    /// Empty where the URL has none.
+    host: String,
+}
+
+/// What was called.
+pub(super) enum CalledBody {
+    Model(ModelCallBody),
+    Tool(ToolCallBody),
+    Http(HttpCallBody),
+}
+
+/// One attempt at a call.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub(super) struct CallBody {
-    /// Who was asked. Empty where nobody was.
-    provider: String,
-    model: String,
     /// The place of the call in its turn, from 1.
     seq: u32,
     /// Which attempt at it, from 1.
     attempt: u32,
     /// Which attempt at the turn, from 1: more where a host has ended in the middle of it.
     turn_attempt: u32,
-    tokens: TokensBody,
     outcome: OutcomeWord,
     /// Why it failed.
     #[schemars(with = "Option<Word<EffectFailure>>")]
@@ -235,14 +275,40 @@ impl From<BillLine> for LineBody {
             BillItem::Fuel(fuel) => LineBody::Fuel(of_fuel(fuel)),
             BillItem::Start(fuel) => LineBody::Start(of_fuel(fuel)),
             BillItem::Effect(effect) => {
-                LineBody::Model(PaidCallBody { amount: amount(effect.bill), call: effect.into() })
+                let (amount, call) = (amount(effect.bill), CallBody::of(&effect));
+                match effect.target.into() {
+                    CalledBody::Model(called) => {
+                        LineBody::Model(PaidCallBody { amount, called, call })
+                    }
+                    CalledBody::Tool(called) => {
+                        LineBody::Tool(PaidCallBody { amount, called, call })
+                    }
+                    CalledBody::Http(called) => {
+                        LineBody::Http(PaidCallBody { amount, called, call })
+                    }
+                }
             }
         }
     }
 }
 
-impl From<EffectRecord> for CallBody {
-    fn from(effect: EffectRecord) -> CallBody {
+impl From<EffectTarget> for CalledBody {
+    fn from(target: EffectTarget) -> CalledBody {
+        match target {
+            EffectTarget::Model { provider, model, tokens } => {
+                CalledBody::Model(ModelCallBody { provider, model, tokens: tokens.into() })
+            }
+            EffectTarget::Tool { name, server } => {
+                CalledBody::Tool(ToolCallBody { tool: name, server })
+            }
+            EffectTarget::Http { method, host } => CalledBody::Http(HttpCallBody { method, host }),
+        }
+    }
+}
+
+impl CallBody {
+    /// Of this attempt.
+    pub(super) fn of(effect: &EffectRecord) -> CallBody {
         let (outcome, error) = match effect.outcome {
             EffectOutcome::Begun => (OutcomeWord::Begun, None),
             EffectOutcome::Answered => (OutcomeWord::Answered, None),
@@ -250,12 +316,9 @@ impl From<EffectRecord> for CallBody {
             EffectOutcome::Unknown => (OutcomeWord::Unknown, None),
         };
         CallBody {
-            provider: effect.provider,
-            model: effect.model,
             seq: effect.seq,
             attempt: effect.attempt,
             turn_attempt: effect.turn_attempt,
-            tokens: effect.tokens.into(),
             outcome,
             error,
             sent_bytes: effect.sent,

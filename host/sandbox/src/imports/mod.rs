@@ -23,6 +23,7 @@ pub(super) mod price;
 pub(super) mod session;
 mod text;
 mod timers;
+mod tools;
 pub(super) mod wasi;
 
 use wasmtime::Engine;
@@ -33,22 +34,24 @@ use super::guest::Guest;
 use interface::Interface;
 
 /// Interfaces of our own, by name.
-const OWN: [&str; 5] = [
+const OWN: [&str; 6] = [
     "dormouse:agent/session@0.1.0",
     "dormouse:agent/output@0.1.0",
     "dormouse:agent/log@0.1.0",
     "dormouse:agent/model@0.1.0",
+    "dormouse:agent/tools@0.1.0",
     "dormouse:agent/timers@0.1.0",
 ];
 
 /// A linker with everything that a guest may import.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    let [session, output, log, model, timers] = OWN;
+    let [session, output, log, model, tools, timers] = OWN;
     session::link(&mut Interface::new(&mut linker, session)?)?;
     output::link(&mut Interface::new(&mut linker, output)?)?;
     log::link(&mut Interface::new(&mut linker, log)?)?;
     model::link(&mut Interface::new(&mut linker, model)?)?;
+    tools::link(&mut Interface::new(&mut linker, tools)?)?;
     timers::link(&mut Interface::new(&mut linker, timers)?)?;
     wasi::add_to_linker(&mut linker)?;
     http::add_to_linker(&mut linker)?;
@@ -68,7 +71,10 @@ pub(super) fn is_known(name: &str) -> bool {
 
 /// Whether functions of this import are effects.
 pub(super) fn is_effect(import: &str) -> bool {
-    matches!(compatible(import), "dormouse:agent/model@0.1" | "wasi:http/outgoing-handler@0.2")
+    matches!(
+        compatible(import),
+        "dormouse:agent/model@0.1" | "dormouse:agent/tools@0.1" | "wasi:http/outgoing-handler@0.2"
+    )
 }
 
 /// What a session has to grant for this import: a word, where it is anything at all.

@@ -29,6 +29,7 @@ use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::effect::{Effect, EffectError};
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{Limits, Usage};
+use dormouse_domain::model::ModelTool;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
@@ -167,6 +168,10 @@ impl World for TestWorld {
 
     fn timers_mut(&mut self) -> &mut Timers {
         &mut self.timers
+    }
+
+    fn tools(&self) -> Vec<ModelTool> {
+        Vec::new()
     }
 
     fn now(&mut self) -> Timestamp {

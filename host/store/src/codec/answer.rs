@@ -6,10 +6,12 @@ use minicbor::{CborLen, Decode, Encode};
 
 use super::effect::TokensRow;
 use super::http::HttpNewsRow;
+use super::turn::PartRow;
 use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::model::{
     ModelAnswer, ModelContent, ModelError, StopReason, Thinking, ToolCall, ToolResult,
 };
+use dormouse_domain::tool::{ToolAnswer, ToolError};
 
 #[derive(Encode, Decode, CborLen)]
 pub(super) enum AnswerRow<'a> {
@@ -19,6 +21,10 @@ pub(super) enum AnswerRow<'a> {
     ModelFailed(#[b(0)] ModelErrorRow<'a>),
     #[n(2)]
     Http(#[b(0)] HttpNewsRow<'a>),
+    #[n(4)]
+    Tool(#[b(0)] ToolAnswerRow<'a>),
+    #[n(5)]
+    ToolFailed(#[b(0)] ToolErrorRow<'a>),
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -112,12 +118,47 @@ pub(super) enum ModelErrorRow<'a> {
     Refused(#[b(0)] &'a str),
 }
 
+#[derive(Encode, Decode, CborLen)]
+pub(super) struct ToolAnswerRow<'a> {
+    #[b(0)]
+    content: Vec<PartRow<'a>>,
+    #[n(1)]
+    is_error: bool,
+}
+
+#[derive(Encode, Decode, CborLen)]
+pub(super) enum ToolErrorRow<'a> {
+    #[n(0)]
+    NotAllowed(#[b(0)] &'a str),
+    #[n(1)]
+    Unknown(#[b(0)] &'a str),
+    #[n(2)]
+    Invalid(#[b(0)] &'a str),
+    #[n(3)]
+    Unavailable {
+        #[b(0)]
+        why: &'a str,
+        #[n(1)]
+        retry_after: Option<Duration>,
+    },
+    #[n(4)]
+    TimedOut(#[b(0)] &'a str),
+    #[n(5)]
+    TooLarge(#[b(0)] &'a str),
+    #[n(6)]
+    BudgetExceeded(#[b(0)] &'a str),
+    #[n(7)]
+    UnknownOutcome,
+}
+
 impl AnswerRow<'_> {
     pub(super) fn of(answer: &EffectAnswer) -> AnswerRow<'_> {
         match answer {
             EffectAnswer::Model(Ok(answer)) => AnswerRow::Model(ModelAnswerRow::of(answer)),
             EffectAnswer::Model(Err(error)) => AnswerRow::ModelFailed(ModelErrorRow::of(error)),
             EffectAnswer::Http(news) => AnswerRow::Http(HttpNewsRow::of(news)),
+            EffectAnswer::Tool(Ok(answer)) => AnswerRow::Tool(ToolAnswerRow::of(answer)),
+            EffectAnswer::Tool(Err(error)) => AnswerRow::ToolFailed(ToolErrorRow::of(error)),
         }
     }
 
@@ -126,6 +167,52 @@ impl AnswerRow<'_> {
             AnswerRow::Model(answer) => EffectAnswer::Model(Ok(answer.answer())),
             AnswerRow::ModelFailed(error) => EffectAnswer::Model(Err(error.error())),
             AnswerRow::Http(news) => EffectAnswer::Http(news.news()),
+            AnswerRow::Tool(answer) => EffectAnswer::Tool(Ok(answer.answer())),
+            AnswerRow::ToolFailed(error) => EffectAnswer::Tool(Err(error.error())),
+        }
+    }
+}
+
+impl ToolAnswerRow<'_> {
+    fn of(answer: &ToolAnswer) -> ToolAnswerRow<'_> {
+        let ToolAnswer { content, is_error } = answer;
+        ToolAnswerRow { content: content.iter().map(PartRow::of).collect(), is_error: *is_error }
+    }
+
+    fn answer(self) -> ToolAnswer {
+        let content = self.content.into_iter().map(PartRow::part).collect();
+        ToolAnswer { content, is_error: self.is_error }
+    }
+}
+
+impl ToolErrorRow<'_> {
+    fn of(error: &ToolError) -> ToolErrorRow<'_> {
+        match error {
+            ToolError::NotAllowed(text) => ToolErrorRow::NotAllowed(text),
+            ToolError::Unknown(name) => ToolErrorRow::Unknown(name),
+            ToolError::Invalid(text) => ToolErrorRow::Invalid(text),
+            ToolError::Unavailable { why, retry_after } => {
+                ToolErrorRow::Unavailable { why, retry_after: *retry_after }
+            }
+            ToolError::TimedOut(text) => ToolErrorRow::TimedOut(text),
+            ToolError::TooLarge(text) => ToolErrorRow::TooLarge(text),
+            ToolError::BudgetExceeded(text) => ToolErrorRow::BudgetExceeded(text),
+            ToolError::UnknownOutcome => ToolErrorRow::UnknownOutcome,
+        }
+    }
+
+    fn error(self) -> ToolError {
+        match self {
+            ToolErrorRow::NotAllowed(text) => ToolError::NotAllowed(text.to_owned()),
+            ToolErrorRow::Unknown(name) => ToolError::Unknown(name.to_owned()),
+            ToolErrorRow::Invalid(text) => ToolError::Invalid(text.to_owned()),
+            ToolErrorRow::Unavailable { why, retry_after } => {
+                ToolError::Unavailable { why: why.to_owned(), retry_after }
+            }
+            ToolErrorRow::TimedOut(text) => ToolError::TimedOut(text.to_owned()),
+            ToolErrorRow::TooLarge(text) => ToolError::TooLarge(text.to_owned()),
+            ToolErrorRow::BudgetExceeded(text) => ToolError::BudgetExceeded(text.to_owned()),
+            ToolErrorRow::UnknownOutcome => ToolError::UnknownOutcome,
         }
     }
 }

@@ -6,7 +6,9 @@ use minicbor::{CborLen, Decode, Encode};
 
 use super::CodecError;
 use dormouse_domain::effect::EffectKind;
-use dormouse_domain::journal::{Bill, EffectFailure, EffectOutcome, EffectRecord, Provenance};
+use dormouse_domain::journal::{
+    Bill, EffectFailure, EffectOutcome, EffectRecord, EffectTarget, Provenance,
+};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::TokenUsage;
 use dormouse_domain::time::Timestamp;
@@ -23,8 +25,10 @@ pub(super) struct EffectRow<'a> {
     provenance: ProvenanceRow,
     #[n(4)]
     kind: KindRow,
+    /// Of a model. Empty otherwise.
     #[b(5)]
     provider: &'a str,
+    /// The same.
     #[b(6)]
     model: &'a str,
     #[n(7)]
@@ -46,6 +50,15 @@ pub(super) struct EffectRow<'a> {
     /// Absent: none.
     #[n(15)]
     tokens: Option<TokensRow>,
+    /// Of a tool: its name.
+    #[b(16)]
+    tool: Option<&'a str>,
+    /// The server that it was to ask. Absent: none is known.
+    #[b(17)]
+    server: Option<&'a str>,
+    /// Of a request of the guest.
+    #[b(18)]
+    method: Option<&'a str>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -57,6 +70,8 @@ pub(super) enum KindRow {
     Http,
     #[n(2)]
     HttpWait,
+    #[n(3)]
+    Tool,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -112,7 +127,24 @@ pub(super) struct TokensRow {
 
 impl EffectRow<'_> {
     pub(super) fn of(effect: &EffectRecord) -> EffectRow<'_> {
-        let no_tokens = effect.tokens == TokenUsage::default();
+        let (provider, model) = match &effect.target {
+            EffectTarget::Model { provider, model, tokens: _ } => {
+                (provider.as_str(), model.as_str())
+            }
+            EffectTarget::Tool { .. } | EffectTarget::Http { .. } => ("", ""),
+        };
+        let (tool, server) = match &effect.target {
+            EffectTarget::Model { .. } => (None, None),
+            EffectTarget::Tool { name, server } => {
+                (Some(name.as_str()), (!server.is_empty()).then_some(server.as_str()))
+            }
+            EffectTarget::Http { host, .. } => (None, (!host.is_empty()).then_some(host.as_str())),
+        };
+        let method = match &effect.target {
+            EffectTarget::Http { method, .. } => Some(method.as_str()),
+            EffectTarget::Model { .. } | EffectTarget::Tool { .. } => None,
+        };
+        let tokens = effect.tokens();
         EffectRow {
             seq: effect.seq,
             attempt: effect.attempt,
@@ -121,9 +153,9 @@ impl EffectRow<'_> {
                 Provenance::Live => ProvenanceRow::Live,
                 Provenance::Replayed => ProvenanceRow::Replayed,
             },
-            kind: KindRow::of(effect.kind),
-            provider: &effect.provider,
-            model: &effect.model,
+            kind: KindRow::of(effect.kind()),
+            provider,
+            model,
             begun_at: effect.begun_at.0,
             duration: effect.duration,
             fuel: effect.fuel,
@@ -137,7 +169,10 @@ impl EffectRow<'_> {
             },
             sent: effect.sent,
             received: effect.received,
-            tokens: (!no_tokens).then(|| TokensRow::of(effect.tokens)),
+            tokens: (tokens != TokenUsage::default()).then(|| TokensRow::of(tokens)),
+            tool,
+            server,
+            method,
         }
     }
 
@@ -150,13 +185,27 @@ impl EffectRow<'_> {
                 ProvenanceRow::Live => Provenance::Live,
                 ProvenanceRow::Replayed => Provenance::Replayed,
             },
-            kind: self.kind.kind(),
-            provider: self.provider.to_owned(),
-            model: self.model.to_owned(),
+            target: match self.kind {
+                KindRow::Model => EffectTarget::Model {
+                    provider: self.provider.to_owned(),
+                    model: self.model.to_owned(),
+                    tokens: self.tokens.map_or_else(TokenUsage::default, TokensRow::tokens),
+                },
+                KindRow::Tool => EffectTarget::Tool {
+                    name: self.tool.unwrap_or_default().to_owned(),
+                    server: self.server.unwrap_or_default().to_owned(),
+                },
+                KindRow::Http => EffectTarget::Http {
+                    method: self.method.unwrap_or_default().to_owned(),
+                    host: self.server.unwrap_or_default().to_owned(),
+                },
+                KindRow::HttpWait => {
+                    return Err(CodecError::Malformed("nobody is asked by a wait".to_owned()));
+                }
+            },
             begun_at: Timestamp(self.begun_at),
             duration: self.duration,
             fuel: self.fuel,
-            tokens: self.tokens.map_or_else(TokenUsage::default, TokensRow::tokens),
             cost: NanoUsd(self.cost),
             bill: self.bill.bill(),
             outcome: self.outcome.outcome()?,
@@ -172,6 +221,7 @@ impl KindRow {
             EffectKind::Model => KindRow::Model,
             EffectKind::Http => KindRow::Http,
             EffectKind::HttpWait => KindRow::HttpWait,
+            EffectKind::Tool => KindRow::Tool,
         }
     }
 
@@ -180,6 +230,7 @@ impl KindRow {
             KindRow::Model => EffectKind::Model,
             KindRow::Http => EffectKind::Http,
             KindRow::HttpWait => EffectKind::HttpWait,
+            KindRow::Tool => EffectKind::Tool,
         }
     }
 }

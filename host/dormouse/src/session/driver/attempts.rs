@@ -122,12 +122,13 @@ impl Driver<'_> {
         let TurnResult { result, cut, lacks, fuel, start_fuel, log, log_dropped, world } = result;
         turn.is_left = cut == Some(Cancellation::Left);
         let WorldEnd { checkpoint, timers, gate } = world.end();
-        let GateEnd { journal, purse, shortage, divergence } = gate;
+        let GateEnd { journal, purse, shortage, divergence, tools_used } = gate;
         if journal.is_open() && !turn.has_journal {
             turn.has_journal = true;
             turn.told = Some(told);
         }
         (turn.journal, turn.purse) = (Some(journal), Some(purse));
+        turn.tools_used = tools_used;
         let bill = GuestBill { fuel, start_fuel, log, log_dropped, shortage: None };
         let has_diverged = divergence.is_some();
         AttemptOutcome::Called(Box::new(Called {

@@ -8,9 +8,9 @@ use super::turns::{GuestBill, RunningTurn};
 use crate::gate::cost_of;
 use crate::gate::journal::TurnJournal;
 use crate::gate::purse::Purse;
-use crate::session::answering::AnsweringModel;
 use crate::session::idempotency;
 use crate::session::left_open::HeldOpen;
+use crate::session::provided::Provided;
 use crate::session::request::{FinishedTurn, SendError};
 use crate::turn::settlement::{self, TurnAnswer, TurnEnd};
 use dormouse_domain::account::{AccountChange, Amounts};
@@ -110,8 +110,8 @@ impl Driver<'_> {
         };
         // The store has let go of it: nothing is copied.
         let turn = Arc::unwrap_or_clone(turn);
-        let model = AnsweringModel::of(&after, &self.services.models);
-        told(FinishedTurn { turn, session: after, residency, model, replayed: false })
+        let provided = Provided::of(&after, &self.services.outside);
+        told(FinishedTurn { turn, session: after, residency, provided, replayed: false })
     }
 
     /// What a turn has come to, with all that it has asked of the outside world, also where no attempt has come to it
@@ -149,6 +149,7 @@ impl Driver<'_> {
             ended_at: self.services.clock.now(),
             duration,
             effects,
+            tools_used: std::mem::take(&mut turn.tools_used),
             attempts: turn.attempt,
             woken_in: turn.woken_in,
         })

@@ -13,8 +13,8 @@ use super::{Driver, NotWoken, WakeError};
 use crate::gate::journal::TurnJournal;
 use crate::gate::purse::Purse;
 use crate::gate::time::EffectTime;
-use crate::session::answering::AnsweringModel;
 use crate::session::idempotency;
+use crate::session::provided::Provided;
 use crate::session::request::{
     CommandError, FinishedTurn, FollowedKey, QueuedMessage, SendError, Unavailable,
 };
@@ -61,6 +61,8 @@ pub(super) struct RunningTurn {
     pub(super) journal: Option<TurnJournal>,
     /// `None`: the instance that runs has it.
     pub(super) purse: Option<Purse>,
+    /// The names of the tools that the last attempt has used.
+    pub(super) tools_used: Vec<String>,
     /// Whether anything of it is noted in the store.
     pub(super) has_journal: bool,
     /// Which attempt at it this is, from 1: only those are counted that the end of a host or a divergence has ended.
@@ -94,6 +96,7 @@ impl RunningTurn {
             effects: EffectTime::default(),
             journal: None,
             purse: Some(purse),
+            tools_used: Vec::new(),
             has_journal: false,
             attempt: 1,
             taken_up: None,
@@ -229,8 +232,8 @@ impl Driver<'_> {
             Some(_) => Residency::Resident,
             None => Residency::Asleep,
         };
-        let model = AnsweringModel::of(&session, &self.services.models);
-        Ok(Some(told(FinishedTurn { turn, session, residency, model, replayed: true })))
+        let provided = Provided::of(&session, &self.services.outside);
+        Ok(Some(told(FinishedTurn { turn, session, residency, provided, replayed: true })))
     }
 
     async fn turn(

@@ -18,6 +18,7 @@ use dormouse_domain::effect::{Effect, EffectError};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{FuelPrice, NanoUsd};
+use dormouse_domain::model::ModelTool;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
@@ -100,6 +101,10 @@ impl World for TestWorld {
 
     fn timers_mut(&mut self) -> &mut Timers {
         &mut self.timers
+    }
+
+    fn tools(&self) -> Vec<ModelTool> {
+        Vec::new()
     }
 
     fn now(&mut self) -> Timestamp {

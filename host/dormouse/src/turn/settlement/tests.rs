@@ -128,6 +128,7 @@ fn ended(result: Result<TurnAnswer, Failure>, fuel: u64) -> TurnEnd {
         ended_at: Timestamp(2),
         duration: Duration::from_millis(1),
         effects: Vec::new(),
+        tools_used: Vec::new(),
         attempts: 1,
         woken_in: None,
     }

@@ -10,7 +10,7 @@ use super::super::price;
 use super::exchanges::View;
 use crate::fuel::charge;
 use crate::guest::Guest;
-use dormouse_domain::effect::{Effect, EffectAnswer};
+use dormouse_domain::effect::Effect;
 use dormouse_domain::http::{HttpAnswer, HttpNews, HttpResponse, HttpWait};
 
 /// Wait until one of these pollables is ready, or only look which are. Answers with their places in the list. `None`:
@@ -56,9 +56,8 @@ async fn ask(store: &mut StoreContextMut<'_, Guest>, wait: HttpWait) -> wasmtime
     let sent: u64 = wait.send.iter().map(|(_, request)| request.size()).sum();
     let requests = price::of(wait.send.len(), price::REQUEST);
     charge(store, requests.saturating_add(sent.saturating_mul(price::BYTE))).await?;
-    let EffectAnswer::Http(news) = effect::ask(store, Effect::Http(wait)).await? else {
-        return Err(effect::wrong_answer());
-    };
+    let answer = effect::ask(store, Effect::Http(wait)).await?;
+    let news = answer.of_http().map_err(wasmtime::Error::new)?;
     let size = |(_, answer): &(u32, HttpAnswer)| answer.as_ref().map_or(0, HttpResponse::size);
     let received: u64 = news.ended.iter().map(size).sum();
     charge(store, received.saturating_mul(price::BYTE)).await?;

@@ -16,7 +16,7 @@ use super::interface::{HostWork, Interface};
 use super::{effect, price};
 use crate::fuel::charge;
 use crate::guest::Guest;
-use dormouse_domain::effect::{Effect, EffectAnswer, ModelCall};
+use dormouse_domain::effect::{Effect, ModelCall};
 use param::RequestParam;
 use request::Unread;
 
@@ -40,7 +40,7 @@ fn chat(
             Err(Unread::Trap(trap)) => return Err(trap),
         };
         let answer = effect::ask(&mut store, Effect::Model(call)).await?;
-        let EffectAnswer::Model(answered) = answer else { return Err(effect::wrong_answer()) };
+        let answered = answer.of_model().map_err(wasmtime::Error::new)?;
         // The request is gone; what is handed over takes memory until the guest has it.
         store.data_mut().memory.keep(0);
         let (parts, bytes) = answer::size(&answered);

@@ -16,13 +16,14 @@ use dormouse_domain::effect::{EffectAnswer, EffectClass, EffectKind};
 use dormouse_domain::http::{HttpError, HttpErrorKind, HttpNews, HttpResponse};
 use dormouse_domain::id::{Principal, SessionId, TurnId};
 use dormouse_domain::journal::{
-    Bill, EffectFailure, EffectOutcome, EffectRecord, JournalEntry, OpenTurn, Provenance, Readings,
-    TurnAttempts,
+    Bill, EffectFailure, EffectOutcome, EffectRecord, EffectTarget, JournalEntry, OpenTurn,
+    Provenance, Readings, TurnAttempts,
 };
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::{
     ModelAnswer, ModelContent, ModelError, StopReason, Thinking, TokenUsage, ToolCall, ToolResult,
 };
+use dormouse_domain::tool::{ToolAnswer, ToolError};
 use dormouse_domain::turn::IdempotencyKey;
 
 fn digest() -> impl Strategy<Value = Digest> {
@@ -51,28 +52,34 @@ pub fn effect() -> impl Strategy<Value = EffectRecord> {
         Just(EffectOutcome::Unknown),
     ];
     let provenance = prop_oneof![Just(Provenance::Live), Just(Provenance::Replayed)];
-    let spent = (of(tokens()), any::<i64>().prop_map(NanoUsd), bill, any::<[u64; 3]>());
-    let asked = (kind(), text(), text());
-    (any::<[u32; 3]>(), provenance, asked, (time(), duration()), spent, outcome).prop_map(
-        |(numbers, provenance, (kind, provider, model), times, spent, outcome)| EffectRecord {
+    let spent = (any::<i64>().prop_map(NanoUsd), bill, any::<[u64; 3]>());
+    (any::<[u32; 3]>(), provenance, target(), (time(), duration()), spent, outcome).prop_map(
+        |(numbers, provenance, target, times, spent, outcome)| EffectRecord {
             seq: numbers[0],
             attempt: numbers[1],
             turn_attempt: numbers[2],
             provenance,
-            kind,
-            provider,
-            model,
+            target,
             begun_at: times.0,
             duration: times.1,
-            fuel: spent.3[0],
-            tokens: spent.0.unwrap_or_default(),
-            cost: spent.1,
-            bill: spent.2,
+            fuel: spent.2[0],
+            cost: spent.0,
+            bill: spent.1,
             outcome,
-            sent: spent.3[1],
-            received: spent.3[2],
+            sent: spent.2[1],
+            received: spent.2[2],
         },
     )
+}
+
+fn target() -> impl Strategy<Value = EffectTarget> {
+    prop_oneof![
+        (text(), text(), of(tokens())).prop_map(|(provider, model, tokens)| {
+            EffectTarget::Model { provider, model, tokens: tokens.unwrap_or_default() }
+        }),
+        (text(), text()).prop_map(|(name, server)| EffectTarget::Tool { name, server }),
+        (text(), text()).prop_map(|(method, host)| EffectTarget::Http { method, host }),
+    ]
 }
 
 fn content() -> impl Strategy<Value = ModelContent> {
@@ -91,6 +98,27 @@ fn content() -> impl Strategy<Value = ModelContent> {
 }
 
 fn answer() -> impl Strategy<Value = EffectAnswer> {
+    prop_oneof![model_answer(), tool_answer(), news().prop_map(EffectAnswer::Http)]
+}
+
+fn tool_answer() -> impl Strategy<Value = EffectAnswer> {
+    let wait = of((0..100_000_u64).prop_map(Duration::from_millis));
+    let failed = prop_oneof![
+        text().prop_map(ToolError::NotAllowed),
+        text().prop_map(ToolError::Unknown),
+        text().prop_map(ToolError::Invalid),
+        (text(), wait).prop_map(|(why, retry_after)| ToolError::Unavailable { why, retry_after }),
+        text().prop_map(ToolError::TimedOut),
+        text().prop_map(ToolError::TooLarge),
+        text().prop_map(ToolError::BudgetExceeded),
+        Just(ToolError::UnknownOutcome),
+    ];
+    let answered = (vec(part(), 0..3), any::<bool>())
+        .prop_map(|(content, is_error)| ToolAnswer { content, is_error });
+    prop_oneof![answered.prop_map(Ok), failed.prop_map(Err)].prop_map(EffectAnswer::Tool)
+}
+
+fn model_answer() -> impl Strategy<Value = EffectAnswer> {
     let stop = proptest::sample::select(vec![
         StopReason::End,
         StopReason::ToolUse,
@@ -132,7 +160,12 @@ fn news() -> impl Strategy<Value = HttpNews> {
 }
 
 fn kind() -> impl Strategy<Value = EffectKind> {
-    proptest::sample::select(vec![EffectKind::Model, EffectKind::Http, EffectKind::HttpWait])
+    proptest::sample::select(vec![
+        EffectKind::Model,
+        EffectKind::Tool,
+        EffectKind::Http,
+        EffectKind::HttpWait,
+    ])
 }
 
 fn class() -> impl Strategy<Value = EffectClass> {

@@ -1,0 +1,161 @@
+//! Calls of tools of the host: which there are for a session, whether this one may be made, and what is written down of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Gate, Outside};
+use dormouse_domain::effect::EffectError;
+use dormouse_domain::journal::{EffectOutcome, EffectRecord, EffectTarget, MAX_EFFECT_ATTEMPTS};
+use dormouse_domain::model::ModelTool;
+use dormouse_domain::session::Session;
+use dormouse_domain::tool::{AllowedTools, HostTool, ToolAnswer, ToolError, ToolRequest};
+use dormouse_tools::WebFetch;
+
+/// How long a tool may take.
+const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The result of calling a tool.
+pub(super) type Called = Result<ToolAnswer, ToolError>;
+
+/// A call whose arguments are right.
+#[derive(Clone)]
+enum ToolCall {
+    WebFetch(WebFetch),
+}
+
+impl Outside {
+    /// The tools that the agent of this session may use.
+    pub(crate) fn tools(&self, session: &Session) -> Vec<ModelTool> {
+        let allowed = AllowedTools::of(&session.profile.config);
+        let all = HostTool::ALL.into_iter();
+        let these = all.filter(|tool| allowed.allows(tool.as_str()) && self.has(*tool, session));
+        these.map(dormouse_tools::describe).collect()
+    }
+
+    /// The tools that whoever created this session has asked for by name, and that it does not have.
+    pub(crate) fn unavailable_tools(&self, session: &Session) -> Vec<String> {
+        let allowed = AllowedTools::of(&session.profile.config);
+        let unavailable = allowed.unavailable(|tool| self.has(tool, session));
+        unavailable.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Whether there is this tool for this session: one that can reach nothing is none.
+    fn has(&self, tool: HostTool, session: &Session) -> bool {
+        match tool {
+            HostTool::WebFetch => {
+                let policies = [self.egress.policy(), &session.profile.egress];
+                policies.into_iter().all(|policy| !policy.rules().is_empty())
+            }
+        }
+    }
+}
+
+impl Gate {
+    /// Call the tool that is named, once, if that may be. An outer error ends the call of the guest.
+    pub(super) async fn call_tool(&mut self, request: &ToolRequest) -> Result<Called, EffectError> {
+        let call = match self.check(request) {
+            Ok(call) => call,
+            Err(why) => {
+                let target =
+                    EffectTarget::Tool { name: request.name.clone(), server: String::new() };
+                self.refuse_effect(target, why.failure());
+                return Ok(Err(why));
+            }
+        };
+        self.pay_for_what_was_lost();
+        let lost = self.journal.calls().len();
+        if lost >= MAX_EFFECT_ATTEMPTS as usize || (lost > 0 && !request.class().may_repeat()) {
+            return Ok(Err(ToolError::UnknownOutcome));
+        }
+        let target = EffectTarget::Tool { name: request.name.clone(), server: call.server() };
+        let mut line = self.line(target, request.arguments.len() as u64);
+        let attempt = self.begin_attempt(&line).await?;
+        let in_tool = self.output.in_tool(&request.name);
+        let called = self.run(call).await;
+        drop(in_tool);
+        line.duration = attempt.end();
+        let (called, defect) = match called {
+            Ok(called) => (called, None),
+            Err(defect) => (Err(ToolError::UnknownOutcome), Some(defect)),
+        };
+        judge(&mut line, &called);
+        self.end_attempt(line);
+        defect.map_or(Ok(called), Err)
+    }
+
+    /// Whether the session may make this call, and what it is.
+    fn check(&self, request: &ToolRequest) -> Result<ToolCall, ToolError> {
+        let ToolRequest { name, arguments } = request;
+        if !AllowedTools::of(&self.session.profile.config).allows(name) {
+            let why = format!("the session may not use the tool `{name}` (allowedTools)");
+            return Err(ToolError::NotAllowed(why));
+        }
+        match HostTool::named(name) {
+            None => Err(ToolError::Unknown(name.clone())),
+            Some(tool) if !self.outside.has(tool, &self.session) => {
+                let why = format!(
+                    "`{name}` can reach nothing: the operator of this host and the session both have to say what may be \
+                     reached (egress)"
+                );
+                Err(ToolError::NotAllowed(why))
+            }
+            Some(HostTool::WebFetch) => WebFetch::parse(arguments).map(ToolCall::WebFetch),
+        }
+    }
+
+    /// Make the call, on the runtime that serves connections: that of the guests has other work. An outer error: the
+    /// host has a defect.
+    async fn run(&self, call: ToolCall) -> Result<Called, EffectError> {
+        let (outside, session) = (Arc::clone(&self.outside), Arc::clone(&self.session));
+        let calling = async move {
+            let clock = &outside.clock;
+            let timeout = clock.sleep_until(clock.now().after(TOOL_TIMEOUT));
+            tokio::select! {
+                biased;
+                called = call.run(&outside, &session) => called,
+                () = timeout => Err(ToolError::TimedOut(format!(
+                    "the tool did not answer in {} seconds", TOOL_TIMEOUT.as_secs(),
+                ))),
+            }
+        };
+        let calling = AbortOnDropHandle::new(self.outside.connections.spawn(calling));
+        match calling.await {
+            Ok(called) => Ok(called),
+            Err(error) if error.is_panic() => {
+                Err(EffectError::Host("calling a tool panicked".to_owned()))
+            }
+            Err(_) => Ok(Err(ToolError::UnknownOutcome)),
+        }
+    }
+}
+
+impl ToolCall {
+    /// The server that is asked, without what is asked of it.
+    fn server(&self) -> String {
+        match self {
+            ToolCall::WebFetch(fetch) => fetch.server(),
+        }
+    }
+
+    async fn run(self, outside: &Outside, session: &Session) -> Called {
+        match self {
+            ToolCall::WebFetch(fetch) => {
+                let Outside { tools, egress, .. } = outside;
+                fetch.run(tools, egress, &session.owner, &session.profile.egress).await
+            }
+        }
+    }
+}
+
+/// Say what came of a call, in its line of the ledger.
+fn judge(line: &mut EffectRecord, called: &Called) {
+    match called {
+        Ok(answer) => {
+            line.outcome = EffectOutcome::Answered;
+            line.received = answer.bytes();
+        }
+        Err(error) => line.outcome = EffectOutcome::Failed(error.failure()),
+    }
+}

@@ -44,12 +44,14 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("sandbox", &["dormouse-base", "dormouse-domain"]),
     ("model", &["dormouse-base", "dormouse-domain"]),
     ("egress", &["dormouse-base", "dormouse-domain"]),
+    ("mcp", &["dormouse-base", "dormouse-domain", "dormouse-egress"]),
     (
         "dormouse",
         &[
             "dormouse-base",
             "dormouse-domain",
             "dormouse-egress",
+            "dormouse-mcp",
             "dormouse-model",
             "dormouse-sandbox",
             "dormouse-store",
@@ -66,6 +68,7 @@ const SOLE_USERS: &[(&str, &str)] = &[
     ("axum", "http"),
     ("clap", "cli"),
     ("anyhow", "cli"),
+    ("rmcp", "mcp"),
 ];
 
 impl Rule {

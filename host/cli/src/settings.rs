@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::egress::EgressSettings;
 use super::listen::Addresses;
+use super::mcp::McpSettings;
 use super::models::ModelSettings;
 use dormouse::HostOptions;
 use dormouse_base::telemetry::LogFormat;
@@ -24,6 +25,7 @@ pub(super) struct Config {
     pub(super) host: HostOptions,
     pub(super) models: ModelSettings,
     pub(super) egress: EgressSettings,
+    pub(super) mcp: McpSettings,
     pub(super) api: ApiOptions,
 }
 
@@ -37,6 +39,7 @@ impl Default for Config {
             host: HostOptions::default(),
             models: ModelSettings::default(),
             egress: EgressSettings::default(),
+            mcp: McpSettings::default(),
             api: ApiOptions::default(),
         }
     }

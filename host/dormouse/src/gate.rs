@@ -37,6 +37,7 @@ use dormouse_sandbox::{EffectReply, SoFar};
 
 use dormouse_base::clock::Clock;
 use dormouse_egress::Egress;
+use dormouse_mcp::McpServers;
 use dormouse_model as model;
 
 use journal::{Reply, TurnJournal};
@@ -56,7 +57,9 @@ pub(crate) struct Outside {
     /// The places for calls of each provider.
     pub(crate) places: ModelPlaces,
     /// Who sends HTTP requests.
-    pub(crate) egress: Egress,
+    pub(crate) egress: Arc<Egress>,
+    /// The MCP servers of sessions.
+    pub(crate) mcp: McpServers,
     /// The runtime that serves connections: that of the guests has other work.
     pub(crate) connections: Handle,
     /// What goes wrong on purpose.
@@ -68,11 +71,12 @@ impl Outside {
     pub(crate) fn new(
         clock: Clock,
         models: Arc<model::Catalog>,
-        egress: Egress,
+        egress: Arc<Egress>,
+        mcp: McpServers,
         faults: InjectedFaults,
     ) -> Outside {
         let (places, connections) = (ModelPlaces::default(), Handle::current());
-        Outside { clock, models, places, egress, connections, faults }
+        Outside { clock, models, places, egress, mcp, connections, faults }
     }
 }
 

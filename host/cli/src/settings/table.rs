@@ -9,7 +9,7 @@ use super::form::{
 use super::{Setting, SettingGroup};
 use crate::egress::secrets;
 use crate::models::{prices, providers};
-use crate::{egress, limits, value};
+use crate::{egress, limits, mcp, value};
 
 /// A setting whose value lies at one place: how it is read, and how it is shown.
 macro_rules! setting {
@@ -372,6 +372,33 @@ pub(crate) static SETTINGS: &[Setting] = &[
         egress.secrets,
         secrets::read,
         secrets::show_all
+    ),
+    setting!(
+        Web,
+        "mcp",
+        "NAME.SETTING=VALUE,…",
+        "MCP servers that sessions may name: command or url, and more, of each",
+        mcp.servers,
+        mcp::read,
+        mcp::show_all
+    ),
+    setting!(
+        Web,
+        "max-mcp-processes",
+        "COUNT",
+        "Most processes of MCP servers at a time",
+        mcp.max_processes,
+        value::positive,
+        show
+    ),
+    setting!(
+        Web,
+        "mcp-idle-time",
+        "TIME",
+        "How long an MCP server that nobody asks is kept",
+        mcp.idle,
+        value::positive_duration,
+        time
     ),
     setting!(
         Machine,

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dormouse::egress::EgressPolicy;
 use dormouse::{
     AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventBody, GuestState, IdleClock,
     JsonObject, Limits, NanoUsd, Part, Pattern, Principal, Profile, Residence, Sender, Session,
@@ -222,6 +223,7 @@ impl World {
             conversation_id: has_thread(session).then(|| session.into()),
             durability: Durability::Turn,
             resume_fallback: None,
+            egress: EgressPolicy::default(),
             tags: vec![format!("tag-{}", session % TAGS)],
             description: None,
             user_id: Some(format!("user-{}", session % USERS)),

@@ -19,6 +19,7 @@ pub use thread::{NextOfThread, THREAD_KEPT, next_of_thread};
 
 use crate::agent::{AgentRef, AgentSelector, InvalidName};
 use crate::code;
+use crate::egress::EgressPolicy;
 use crate::event::{Event, EventBody};
 use crate::time::Timestamp;
 use crate::timer::Timers;
@@ -44,6 +45,10 @@ pub const MAX_TAGS: usize = 32;
 /// The most bytes that the tags of a session take together: the host keeps them in memory also while
 /// the session sleeps.
 pub const MAX_TAG_BYTES: usize = 1_024;
+/// The most rules of what the agent of a session may reach over HTTP.
+pub const MAX_SESSION_RULES: usize = 64;
+/// The most bytes that these rules take together.
+pub const MAX_SESSION_RULE_BYTES: usize = 8 * 1024;
 
 /// How long a hybrid session with a thread may go without a message, unless its creator or the host says
 /// otherwise.
@@ -107,6 +112,8 @@ pub struct NewSession {
     pub durability: Durability,
     /// What it does by itself when its head is damaged. Default: it goes into `error`.
     pub resume_fallback: Option<ResumeFallback>,
+    /// What its agent may reach over HTTP, where the operator allows it too.
+    pub egress: EgressPolicy,
     /// Labels for filtering.
     pub tags: Vec<String>,
     /// What it is for.
@@ -241,6 +248,7 @@ pub fn fresh(
         conversation_id: new.conversation_id,
         durability: new.durability,
         resume_fallback: new.resume_fallback,
+        egress: new.egress,
         tags: each_once(new.tags),
         description: new.description,
         user_id: new.user_id,
@@ -307,6 +315,7 @@ fn begin(
 
 fn check(new: &NewSession, defaults: &DefaultLimits) -> Result<(), InvalidField> {
     check_tags(&new.tags)?;
+    check_egress(&new.egress)?;
     let labels =
         [("userId", &new.user_id), ("threadKey", &new.thread_key), ("projectId", &new.project_id)];
     if let StartFrom::Resume(id) = &new.start {
@@ -342,6 +351,19 @@ fn check(new: &NewSession, defaults: &DefaultLimits) -> Result<(), InvalidField>
         ("keepStateMs", new.state_kept.map(millis)),
     ])?;
     check_budget(new.max_budget)
+}
+
+pub(crate) fn check_egress(policy: &EgressPolicy) -> Result<(), InvalidField> {
+    let (rules, bytes) = (policy.rules().len(), policy.to_string().len());
+    if rules > MAX_SESSION_RULES {
+        let problem = format!("must have at most {MAX_SESSION_RULES} rules");
+        return Err(InvalidField::new("egress", problem));
+    }
+    if bytes > MAX_SESSION_RULE_BYTES {
+        let problem = format!("must take at most {MAX_SESSION_RULE_BYTES} bytes");
+        return Err(InvalidField::new("egress", problem));
+    }
+    Ok(())
 }
 
 /// That a session can have these tags.

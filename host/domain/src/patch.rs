@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::creation::{
     DefaultLimits, InvalidField, MAX_DESCRIPTION, MAX_DOCUMENT, MAX_LABEL, check_budget,
-    check_conversation, check_positive, check_tags, each_once, length, millis,
+    check_conversation, check_egress, check_positive, check_tags, each_once, length, millis,
 };
+use crate::egress::EgressPolicy;
 use crate::event::{Event, EventBody, SessionField, SessionUpdate};
 use crate::json::MAX_DEPTH;
 use crate::limits::{Limits, NanoUsd};
@@ -133,6 +134,8 @@ pub struct SessionPatch {
     pub revision: Option<u64>,
     /// The status.
     pub status: Option<StatusChange>,
+    /// All rules of what its agent may reach over HTTP.
+    pub egress: Option<EgressPolicy>,
     /// All tags.
     pub tags: Option<Vec<String>>,
     /// What the session is for.
@@ -226,6 +229,10 @@ impl SessionPatch {
             move_to(session, status)?;
         }
         let profile = &mut session.profile;
+        if let Some(egress) = self.egress {
+            check_egress(&egress)?;
+            profile.egress = egress;
+        }
         if let Some(tags) = self.tags {
             check_tags(&tags)?;
             profile.tags = each_once(tags);
@@ -402,6 +409,7 @@ fn changed(before: &Session, after: &Session) -> Vec<SessionField> {
     let differ = |field: SessionField| match field {
         SessionField::Status => before.state != after.state,
         SessionField::Tags => was.tags != is.tags,
+        SessionField::Egress => was.egress != is.egress,
         SessionField::Description => was.description != is.description,
         SessionField::ConversationId => was.conversation_id != is.conversation_id,
         SessionField::ProjectId => was.project_id != is.project_id,

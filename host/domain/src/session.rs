@@ -10,6 +10,7 @@ use super::snapshot::Snapshot;
 use super::state::State;
 use crate::account::AccountId;
 use crate::agent::AgentRef;
+use crate::egress::EgressPolicy;
 use crate::time::Timestamp;
 use crate::timer::Timers;
 use crate::turn::FailureCode;
@@ -153,6 +154,8 @@ pub struct Profile {
     pub durability: Durability,
     /// What it does by itself when its head is damaged.
     pub resume_fallback: Option<ResumeFallback>,
+    /// What its agent may reach over HTTP, where the operator allows it too.
+    pub egress: EgressPolicy,
     /// Labels for filtering.
     pub tags: Vec<String>,
     /// What it is for.

@@ -303,3 +303,43 @@ async fn a_patch_that_terminates_for_a_revision_is_not_refused_for_the_turn_that
     is_error(&looping.await.unwrap(), 409, "turn_killed");
     server.shut_down().await;
 }
+
+#[tokio::test]
+async fn what_an_agent_may_reach_is_said_on_create_and_changed_by_a_patch() {
+    let server = TestServer::new().await;
+    let rules = |session: &Value| session["egress"].clone();
+    let path = |id: &str| format!("/api/sessions/{id}");
+    let id =
+        server.counter(json!({ "egress": ["GET,POST API.example.com.", "*.example.org:*"] })).await;
+    let (_, session) = server.client.get(&path(&id)).await.unwrap();
+    assert_eq!(rules(&session), json!(["GET,POST api.example.com", "*.example.org:*"]));
+
+    let after = patch(&server, &id, json!({ "egress": ["api.example.com:8443"] })).await;
+    assert_eq!(rules(&after), json!(["api.example.com:8443"]));
+    let updates = payloads(&server, &id, "session.updated").await;
+    assert_eq!(updates[0]["updates"], json!(["egress"]));
+    server.client.message(&id, "hello").await.unwrap();
+    let fork = server.client.post(&format!("{}/fork", path(&id)), &json!({})).await.unwrap();
+    let (_, fork) = server.client.get(&path(fork.1["sessionId"].as_str().unwrap())).await.unwrap();
+    assert_eq!(rules(&fork), json!(["api.example.com:8443"]), "{fork:?}");
+    assert_eq!(rules(&patch(&server, &id, json!({ "egress": null })).await), json!([]));
+
+    let many: Vec<String> = (0..65).map(|n| format!("h{n}.example")).collect();
+    let long = vec![format!("{}.example", "a.".repeat(100)); 40];
+    for (bad, told) in [
+        (json!(["api.example.com/path"]), "is no host"),
+        (json!(["get api.example.com"]), "is no method"),
+        (json!(["GET"]), "has no host behind it"),
+        (json!([7]), "egress"),
+        (json!("*"), "egress"),
+        (json!(many), "at most 64 rules"),
+        (json!(long), "at most 8192 bytes"),
+    ] {
+        let body = json!({ "egress": bad });
+        let answer = server.client.patch(&path(&id), &body).await.unwrap();
+        is_error(&answer, 400, "invalid_field");
+        assert!(answer.1["error"].as_str().unwrap().contains(told), "{answer:?}");
+        let created = server.client.post("/api/sessions", &body).await.unwrap();
+        assert_eq!((created.0, &created.1["error"]), (400, &answer.1["error"]), "{created:?}");
+    }
+}

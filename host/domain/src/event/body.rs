@@ -222,6 +222,8 @@ pub enum SessionUpdate {
 pub enum SessionField {
     /// Its status.
     Status,
+    /// What its agent may reach over HTTP.
+    Egress,
     /// Its tags.
     Tags,
     /// What it is for.
@@ -244,8 +246,9 @@ pub enum SessionField {
 
 impl SessionField {
     /// All of them.
-    pub const ALL: [SessionField; 10] = [
+    pub const ALL: [SessionField; 11] = [
         SessionField::Status,
+        SessionField::Egress,
         SessionField::Tags,
         SessionField::Description,
         SessionField::ConversationId,
@@ -262,6 +265,7 @@ impl SessionField {
     pub fn as_str(self) -> &'static str {
         match self {
             SessionField::Status => "status",
+            SessionField::Egress => "egress",
             SessionField::Tags => "tags",
             SessionField::Description => "description",
             SessionField::ConversationId => "conversationId",

@@ -62,6 +62,7 @@ fn members_are_replaced_whole_and_others_stay() {
 fn a_patch_names_the_fields_that_it_has_changed_in_one_event() {
     let before = session();
     let patch = SessionPatch {
+        egress: Some("GET a.example".parse().unwrap()),
         tags: Some(vec!["a".to_owned(), "a".to_owned()]),
         description: Change::Set("what for".to_owned()),
         context: DocumentChange::Merge(object(json!({"a": 1}))),
@@ -75,6 +76,7 @@ fn a_patch_names_the_fields_that_it_has_changed_in_one_event() {
     let bodies: Vec<EventBody> = events.into_iter().map(|event| event.body).collect();
     let fields = vec![
         SessionField::Status,
+        SessionField::Egress,
         SessionField::Tags,
         SessionField::Description,
         SessionField::Context,

@@ -5,12 +5,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::reading::{Body, FieldReader};
-use super::value::{ConversationId, Count, Millis, Usd, Word};
+use super::value::{ConversationId, Count, Millis, Rule, Usd, Word};
 use crate::error::ApiError;
 use dormouse::{
     AgentSelector, Durability, JsonObject, NewSession, Pattern, ResumeFallback, StartFrom,
 };
-use dormouse_domain::creation::{MAX_DESCRIPTION, MAX_LABEL, MAX_TAGS};
+use dormouse_domain::creation::{MAX_DESCRIPTION, MAX_LABEL, MAX_SESSION_RULES, MAX_TAGS};
 
 /// A session to create. The limits of the body win over those of its configuration.
 #[derive(Debug, Default, JsonSchema)]
@@ -45,6 +45,10 @@ struct SessionFields {
     durability: Option<Word<Durability>>,
     /// What it does by itself when its state is damaged. Default: it goes into `error`.
     resume_fallback: Option<Word<ResumeFallback>>,
+    /// What its agent may reach over HTTP, where the operator allows it too: rules such as `GET api.example.com`,
+    /// 8 KiB together. Default: nothing.
+    #[schemars(length(max = MAX_SESSION_RULES))]
+    egress: Vec<Rule>,
     /// Labels for lists: 1 to 200 characters each, 1,024 bytes together.
     #[schemars(length(max = MAX_TAGS))]
     tags: Vec<String>,
@@ -168,6 +172,7 @@ impl TryFrom<CreateSession> for NewSession {
             conversation_id: fields.conversation_id,
             durability: fields.durability.map_or_else(Durability::default, |Word(word)| word),
             resume_fallback: fields.resume_fallback.map(|Word(fallback)| fallback),
+            egress: Rule::policy(fields.egress)?,
             tags: fields.tags,
             description: fields.description,
             user_id: fields.user_id,

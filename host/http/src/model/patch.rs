@@ -6,10 +6,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::reading::{Body, FieldReader};
-use super::value::{ConversationId, Count, Millis, Nullable, Usd, Word, Words};
+use super::value::{ConversationId, Count, Millis, Nullable, Rule, Usd, Word, Words};
 use crate::error::ApiError;
 use dormouse::{DocumentChange, JsonObject, LimitsPatch, SessionPatch, StatusChange};
 use dormouse_domain::creation::{MAX_DESCRIPTION, MAX_LABEL};
+use dormouse_domain::egress::EgressPolicy;
 
 /// What a client changes of a session.
 #[derive(Debug, Default, JsonSchema)]
@@ -29,6 +30,8 @@ struct PatchFields {
     /// `idle` puts it to sleep, the others are its lifecycle by hand.
     #[schemars(with = "Word<StatusWord>")]
     status: Nullable<String>,
+    /// In the place of all rules of what its agent may reach over HTTP.
+    egress: Nullable<Vec<Rule>>,
     /// In the place of all that it has.
     tags: Nullable<Vec<String>>,
     /// What it is for.
@@ -191,6 +194,11 @@ impl TryFrom<PatchSession> for SessionPatch {
         Ok(SessionPatch {
             revision: None,
             status,
+            egress: match fields.egress {
+                Nullable::Absent => None,
+                Nullable::Null => Some(EgressPolicy::default()),
+                Nullable::Value(rules) => Some(Rule::policy(rules)?),
+            },
             tags: match fields.tags {
                 Nullable::Absent => None,
                 Nullable::Null => Some(Vec::new()),

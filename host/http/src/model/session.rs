@@ -184,6 +184,8 @@ pub(crate) struct SessionBody {
     /// What it does by itself when its state is damaged. `null`: it goes into `error`.
     #[schemars(with = "Option<Word<ResumeFallback>>")]
     resume_fallback: Option<&'static str>,
+    /// What its agent may reach over HTTP, where the operator allows it too.
+    egress: Vec<String>,
     /// Somebody has stopped or killed it.
     abort_requested: bool,
     force_kill_requested: bool,
@@ -321,6 +323,7 @@ impl From<SessionInfo> for SessionBody {
             parent: session.parent.map(|parent| parent.to_string()),
             durability: profile.durability.as_str(),
             resume_fallback: profile.resume_fallback.map(ResumeFallback::as_str),
+            egress: profile.egress.rules().iter().map(ToString::to_string).collect(),
             abort_requested,
             force_kill_requested,
         }

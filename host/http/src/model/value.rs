@@ -12,12 +12,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::error::ApiError;
 use dormouse::{
     Bill, Change, Durability, EffectFailure, FailureCode, NanoUsd, OnBusy, Pattern, Provenance,
     Residency, ResumeFallback, ResumeObstacle, Role, SessionCursor, SessionField, SessionOrder,
     SleepCause, SnapshotId, Status, Timestamp, Visibility,
 };
 use dormouse_domain::agent::StartRandomness;
+use dormouse_domain::egress::{EgressPolicy, EgressRule, MAX_EGRESS_RULE_BYTES};
 
 /// The largest integer that every JSON number holds exactly.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -158,6 +160,31 @@ impl<'de> Deserialize<'de> for EndOfPage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<EndOfPage, D::Error> {
         let parse = |text: &str| text.parse().ok().map(EndOfPage);
         deserializer.deserialize_str(Text("the `nextCursor` of a page, as it was given", parse))
+    }
+}
+
+/// A rule of what may be reached over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, description = "")]
+pub(crate) struct Rule(
+    #[schemars(with = "String", length(max = MAX_EGRESS_RULE_BYTES))] pub(crate) EgressRule,
+);
+
+impl Rule {
+    /// The policy of these rules.
+    ///
+    /// # Errors
+    /// There are more than a policy has.
+    pub(crate) fn policy(rules: Vec<Rule>) -> Result<EgressPolicy, ApiError> {
+        let policy = EgressPolicy::new(rules.into_iter().map(|Rule(rule)| rule).collect());
+        policy.map_err(|error| ApiError::invalid_field("egress", format!("has too many: {error}")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rule, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map(Rule).map_err(D::Error::custom)
     }
 }
 

@@ -12,6 +12,7 @@ use super::{CodecError, DigestRow, IdRow, JsonRow, from_cbor, to_cbor};
 use crate::label::{Grouping, LabelKey};
 use dormouse_domain::account::AccountId;
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
+use dormouse_domain::egress::EgressPolicy;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::limits::{NanoUsd, Usage};
 use dormouse_domain::residence::Residence;
@@ -97,6 +98,9 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
         timers: Some(session.timers.all())
             .filter(|timers| !timers.is_empty())
             .map(|timers| timers.iter().map(TimerRow::of).collect()),
+        egress: Some(profile.egress.rules())
+            .filter(|rules| !rules.is_empty())
+            .map(|rules| rules.iter().map(ToString::to_string).collect()),
     })
 }
 
@@ -253,6 +257,9 @@ struct BodyRow<'a> {
     /// Absent: none.
     #[b(30)]
     timers: Option<Vec<TimerRow<'a>>>,
+    /// Absent: none.
+    #[n(31)]
+    egress: Option<Vec<String>>,
 }
 
 /// When its agent wants to be woken.
@@ -388,6 +395,7 @@ impl FrontRow<'_> {
                 conversation_id: None,
                 durability: Durability::default(),
                 resume_fallback: None,
+                egress: EgressPolicy::default(),
                 tags: self.tags.into_iter().map(str::to_owned).collect(),
                 description: None,
                 user_id: self.user_id.map(str::to_owned),
@@ -419,6 +427,12 @@ impl FrontRow<'_> {
             residence: Residence::default(),
         })
     }
+}
+
+fn egress(rules: Vec<String>) -> Result<EgressPolicy, CodecError> {
+    let rules = rules.iter().map(|rule| rule.parse()).collect::<Result<_, _>>();
+    let policy = rules.and_then(EgressPolicy::new);
+    policy.map_err(|error| CodecError::Malformed(error.to_string()))
 }
 
 impl BodyRow<'_> {
@@ -453,6 +467,7 @@ impl BodyRow<'_> {
         profile.metadata = JsonRow::object(self.metadata.as_ref())?;
         profile.durability = DurabilityRow::durability(self.durability.as_ref());
         profile.resume_fallback = self.resume_fallback.map(ResumeFallbackRow::fallback);
+        profile.egress = egress(self.egress.unwrap_or_default())?;
         session.checkpoint =
             self.checkpoint.as_ref().map(|row| JsonRow::object(Some(row))).transpose()?;
         session.changed_at = self.changed_at.map(Timestamp);

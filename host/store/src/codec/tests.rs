@@ -10,6 +10,7 @@ use crate::label::Grouping;
 use crate::statistics::Spent;
 use dormouse_domain::agent::{AgentOwner, Digest, StartRandomness, Visibility};
 use dormouse_domain::deadline;
+use dormouse_domain::egress::EgressPolicy;
 use dormouse_domain::event::{Event, EventBody, EventSubject, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::journal::OpenTurn;
@@ -196,6 +197,7 @@ proptest! {
         session.before_upgrade = None;
         session.profile.durability = Durability::Turn;
         session.profile.resume_fallback = None;
+        session.profile.egress = EgressPolicy::default();
         session.context.clear();
         (session.usage.starts, session.usage.start_fuel) = (0, 0);
         session.usage.start_cost = NanoUsd(0);

@@ -11,6 +11,7 @@ use dormouse_domain::agent::{
     Visibility,
 };
 use dormouse_domain::creation;
+use dormouse_domain::egress::EgressPolicy;
 use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
@@ -80,6 +81,7 @@ pub fn session(number: u64) -> Session {
             conversation_id: None,
             durability: Durability::Turn,
             resume_fallback: None,
+            egress: EgressPolicy::default(),
             tags: Vec::new(),
             description: None,
             user_id: None,

@@ -20,6 +20,7 @@ use dormouse_domain::agent::{
     Statefulness, Visibility,
 };
 use dormouse_domain::creation::Resumption;
+use dormouse_domain::egress::EgressPolicy;
 use dormouse_domain::event::{Event, EventBody, EventSubject, ResumeOutcome, SleepCause};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
@@ -167,13 +168,15 @@ fn profile() -> impl Strategy<Value = Profile> {
     let objects = (object(), of(".{0,9}"), object());
     let fallback = prop_oneof![Just(ResumeFallback::Parent), Just(ResumeFallback::Fresh)];
     let durability = prop_oneof![Just(Durability::Turn), Just(Durability::Sleep)];
-    let saving = (durability, of(fallback));
+    let rules = vec("[a-c]{1,2}\\.example", 0..3);
+    let saving = (durability, of(fallback), rules);
     (reference(), pattern(), limits(), labels(), objects, saving).prop_map(
         |(agent, pattern, limits, labels, objects, saving)| {
             let mut profile = Profile {
                 agent,
                 durability: saving.0,
                 resume_fallback: saving.1,
+                egress: policy(&saving.2),
                 pattern,
                 limits,
                 config: objects.0,
@@ -189,6 +192,11 @@ fn profile() -> impl Strategy<Value = Profile> {
             profile
         },
     )
+}
+
+fn policy(rules: &[String]) -> EgressPolicy {
+    let rules = rules.iter().map(|rule| rule.parse().expect("it is a rule")).collect();
+    EgressPolicy::new(rules).expect("there are few")
 }
 
 fn timers() -> impl Strategy<Value = Timers> {

@@ -10,6 +10,7 @@ mod crowd;
 mod deadlines;
 mod documents;
 mod ends;
+mod fetches;
 mod follow;
 mod fuzz;
 mod history;

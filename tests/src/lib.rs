@@ -18,6 +18,7 @@ pub mod provider;
 pub mod scripted;
 pub mod test_host;
 pub mod test_server;
+pub mod web;
 
 pub use client::Client;
 pub use fixture::unpack;
@@ -27,3 +28,4 @@ pub use provider::ProviderServer;
 pub use scripted::scripted;
 pub use test_host::TestHost;
 pub use test_server::TestServer;
+pub use web::Web;

@@ -6,6 +6,7 @@
 use blake3::Hasher;
 
 use crate::agent::Digest;
+use crate::http::{HttpNews, HttpRequest, HttpWait};
 use crate::model::{
     AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelMessage, ModelRequest, ModelRole,
     ModelTool, ToolChoice,
@@ -16,6 +17,8 @@ use crate::model::{
 pub enum Effect {
     /// One completion of a language model.
     Model(ModelCall),
+    /// To wait for HTTP exchanges, of which some leave now.
+    Http(HttpWait),
 }
 
 /// A request to a language model.
@@ -32,6 +35,8 @@ pub struct ModelCall {
 pub enum EffectAnswer {
     /// To [`Effect::Model`].
     Model(Result<ModelAnswer, ModelError>),
+    /// To [`Effect::Http`].
+    Http(HttpNews),
 }
 
 /// Why the guest gets no answer at all: its call ends here.
@@ -56,6 +61,10 @@ pub enum EffectError {
 pub enum EffectKind {
     /// [`Effect::Model`]
     Model,
+    /// An exchange that leaves with an [`Effect::Http`].
+    Http,
+    /// [`Effect::Http`], without its exchanges.
+    HttpWait,
 }
 
 impl EffectKind {
@@ -64,6 +73,8 @@ impl EffectKind {
     pub fn as_str(self) -> &'static str {
         match self {
             EffectKind::Model => "model",
+            EffectKind::Http => "http",
+            EffectKind::HttpWait => "http_wait",
         }
     }
 }
@@ -73,6 +84,12 @@ impl EffectKind {
 pub enum EffectClass {
     /// It costs money and changes nothing: it is repeated, and the lost attempt is paid.
     Paid,
+    /// It costs nothing and changes nothing: it is repeated.
+    Pure,
+    /// It has a key by which whoever is asked knows it again: it is repeated, with the same key.
+    Keyed,
+    /// It may have changed something: it is not repeated, and the guest is told that nobody knows.
+    Once,
 }
 
 impl Effect {
@@ -81,6 +98,7 @@ impl Effect {
     pub fn kind(&self) -> EffectKind {
         match self {
             Effect::Model(_) => EffectKind::Model,
+            Effect::Http(_) => EffectKind::HttpWait,
         }
     }
 
@@ -89,10 +107,11 @@ impl Effect {
     pub fn class(&self) -> EffectClass {
         match self {
             Effect::Model(_) => EffectClass::Paid,
+            Effect::Http(_) => EffectClass::Pure,
         }
     }
 
-    /// Two effects have the same digest if they ask for the same. It stays the same in all versions of the
+    /// Two effects have the same digest if they ask for the same; exchanges have digests of their own. It stays the same in all versions of the
     /// host: each field is hashed with its length before it, in the order of its type.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -101,8 +120,42 @@ impl Effect {
             Effect::Model(ModelCall { request, forward }) => {
                 canon.text("model").flag(*forward).request(request);
             }
+            Effect::Http(HttpWait { send: _, given_up, times, is_look }) => {
+                let number = |canon: &mut Canon, number: u32| {
+                    canon.number(u64::from(number));
+                };
+                canon.text("http_wait").flag(*is_look);
+                canon.list(given_up, |canon, exchange| number(canon, *exchange));
+                // How long it still is depends on when the guest waits.
+                canon.list(times, |canon, (place, _)| number(canon, *place));
+            }
         }
-        Digest(*canon.0.finalize().as_bytes())
+        canon.digest()
+    }
+}
+
+impl HttpRequest {
+    /// Two requests have the same digest if they are the same, in all versions of the host.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let HttpRequest { method, url, headers, body, patience: _ } = self;
+        let mut canon = Canon(Hasher::new_derive_key("dormouse 0.1 effect"));
+        canon.text("http").text(method).text(url);
+        canon.list(headers, |canon, (name, value)| {
+            canon.text(name).bytes(value);
+        });
+        canon.bytes(body).digest()
+    }
+
+    /// What may be done about it where its outcome is unknown, by what its method promises (RFC 9110, 9.2.1) and by the
+    /// header `idempotency-key`.
+    #[must_use]
+    pub fn class(&self) -> EffectClass {
+        match self.method.as_str() {
+            "GET" | "HEAD" | "OPTIONS" => EffectClass::Pure,
+            _ if self.has_header("idempotency-key") => EffectClass::Keyed,
+            _ => EffectClass::Once,
+        }
     }
 }
 
@@ -113,6 +166,10 @@ impl Canon {
     fn number(&mut self, number: u64) -> &mut Canon {
         self.0.update(&number.to_le_bytes());
         self
+    }
+
+    fn digest(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
     }
 
     fn flag(&mut self, flag: bool) -> &mut Canon {

@@ -207,11 +207,15 @@ pub enum EffectFailure {
     Interrupted,
     /// [`ModelError::UnknownOutcome`](crate::model::ModelError::UnknownOutcome)
     UnknownOutcome,
+    /// It took too long.
+    TimedOut,
+    /// The answer is larger than an answer may be.
+    TooLarge,
 }
 
 impl EffectFailure {
     /// All of them.
-    pub const ALL: [EffectFailure; 10] = [
+    pub const ALL: [EffectFailure; 12] = [
         EffectFailure::RateLimited,
         EffectFailure::Overloaded,
         EffectFailure::Invalid,
@@ -222,6 +226,8 @@ impl EffectFailure {
         EffectFailure::Unavailable,
         EffectFailure::Interrupted,
         EffectFailure::UnknownOutcome,
+        EffectFailure::TimedOut,
+        EffectFailure::TooLarge,
     ];
 
     /// The stable word for it.
@@ -238,6 +244,8 @@ impl EffectFailure {
             EffectFailure::Unavailable => "unavailable",
             EffectFailure::Interrupted => "interrupted",
             EffectFailure::UnknownOutcome => "unknown_outcome",
+            EffectFailure::TimedOut => "timed_out",
+            EffectFailure::TooLarge => "too_large",
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod deadline;
 pub mod effect;
 pub mod egress;
 pub mod event;
+pub mod http;
 pub mod id;
 pub mod inactive;
 pub mod journal;

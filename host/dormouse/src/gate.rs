@@ -11,6 +11,7 @@
 //! but this knows of journal, ledger and providers at once.
 
 mod calls;
+mod exchanges;
 pub(crate) mod journal;
 mod places;
 pub(crate) mod purse;
@@ -26,8 +27,8 @@ use tokio::runtime::Handle;
 use crate::faults::InjectedFaults;
 use crate::turn::admission::Shortage;
 use crate::turn::output::TurnOutput;
-use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
-use dormouse_domain::journal::{EffectRecord, Salt};
+use dormouse_domain::effect::{Effect, EffectAnswer, EffectError, ModelCall};
+use dormouse_domain::journal::{EffectRecord, Readings, Salt};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::{ModelAnswer, ModelError};
 use dormouse_domain::session::Session;
@@ -40,6 +41,7 @@ use dormouse_egress::Egress;
 use dormouse_mcp::McpServers;
 use dormouse_model as model;
 
+use exchanges::Exchanges;
 use journal::{Reply, TurnJournal};
 use places::ModelPlaces;
 use purse::Purse;
@@ -91,6 +93,7 @@ pub(crate) struct Gate {
     time: EffectTime,
     /// See [`GateParts::taken_up`].
     taken_up: Option<Duration>,
+    exchanges: Exchanges,
     /// Text that was forwarded, in bytes.
     forwarded: usize,
     /// The last call was not made, because there was no money for it.
@@ -143,6 +146,7 @@ impl Gate {
             purse,
             time,
             taken_up: parts.taken_up,
+            exchanges: Exchanges::default(),
             forwarded: 0,
             shortage: None,
             divergence: None,
@@ -178,28 +182,42 @@ impl Gate {
     ) -> Result<EffectReply, EffectError> {
         let _in_effect = self.time.effect();
         let (readings, as_before) = (self.tape.take(), self.tape.is_as_before());
-        let next = self.journal.next(&effect, so_far, readings, as_before).await;
-        let answer = match next.inspect_err(|error| self.note_divergence(error))? {
-            Reply::Replayed(answer, cost) => {
-                self.purse.pay(cost);
-                self.replay(&effect, &answer, so_far.fuel);
-                answer
-            }
-            Reply::Live => {
-                let answer = match &effect {
-                    Effect::Model(call) => EffectAnswer::Model(self.ask_model(call).await?),
-                };
-                self.journal.answer(answer).await?
+        let answered = match &effect {
+            Effect::Model(call) => self.model(call, &effect, so_far, readings, as_before).await,
+            Effect::Http(wait) => {
+                self.wait(wait, &effect, so_far, readings, as_before).await.map(EffectAnswer::Http)
             }
         };
+        let answer = answered.inspect_err(|error| self.note_divergence(error))?;
         self.tape.play(self.journal.readings());
         Ok(EffectReply { answer, fuel_left: self.purse.fuel_left(so_far.fuel) })
     }
 
+    async fn model(
+        &mut self,
+        call: &ModelCall,
+        effect: &Effect,
+        so_far: SoFar,
+        readings: Readings,
+        as_before: bool,
+    ) -> Result<EffectAnswer, EffectError> {
+        match self.journal.next(effect.into(), so_far, readings, as_before).await? {
+            Reply::Replayed(answer, cost) => {
+                self.purse.pay(cost);
+                self.replay(call, &answer, so_far.fuel);
+                Ok(answer)
+            }
+            Reply::Live => {
+                let answer = self.ask_model(call).await?;
+                self.journal.answer(EffectAnswer::Model(answer)).await
+            }
+        }
+    }
+
     /// The text of an answer that was had before is streamed again: whoever reads a turn that is run again reads it
     /// from its beginning. The guest has used so much fuel.
-    fn replay(&mut self, effect: &Effect, answer: &EffectAnswer, fuel: u64) {
-        let (Effect::Model(call), EffectAnswer::Model(answer)) = (effect, answer);
+    fn replay(&mut self, call: &ModelCall, answer: &EffectAnswer, fuel: u64) {
+        let EffectAnswer::Model(answer) = answer else { return };
         match answer {
             Ok(answer) if call.forward => self.forward(&answer.text()),
             Err(ModelError::Interrupted { partial }) if call.forward => self.forward(partial),

@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::error::EgressError;
 use dormouse_domain::egress::{EgressHost, EgressMethod};
+use dormouse_domain::http::HEADERS_OF_THE_HOST;
 
 /// The most bytes of a URL.
 pub const MAX_URL_BYTES: usize = 8 << 10;
@@ -22,22 +23,6 @@ pub const MAX_RESPONSE_BODY: usize = 16 << 20;
 
 /// What tells the server who calls, where the guest says nothing.
 const OWN_AGENT: &str = concat!("dormouse/", env!("CARGO_PKG_VERSION"));
-
-/// Headers that are about a connection or the framing of a message: the host writes those that are needed.
-const FORBIDDEN: [&str; 12] = [
-    "connection",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// A request as a guest makes it.
 #[derive(Clone, Debug)]
@@ -210,7 +195,7 @@ fn headers(request: &EgressRequest) -> Result<HeaderMap, EgressError> {
         let value = HeaderValue::from_bytes(value);
         let value =
             value.map_err(|_| invalid("has a value with a line break or a control character"))?;
-        if FORBIDDEN.contains(&name.as_str()) {
+        if HEADERS_OF_THE_HOST.contains(&name.as_str()) {
             return Err(invalid("is written by the host, or not at all"));
         }
         if name == CONTENT_LENGTH {
@@ -303,7 +288,7 @@ mod tests {
     #[test]
     fn headers_of_the_connection_and_headers_that_would_be_two_are_refused() {
         let request = || EgressRequest::new("POST", "http://a.example/");
-        let all = FORBIDDEN.iter().copied();
+        let all = HEADERS_OF_THE_HOST.iter().copied();
         for name in all.chain(["Host", "Transfer-Encoding", "x:", "x y", "", "x\r\ny", "\u{e9}"]) {
             let error = problem(&request().with_header(name, "1"));
             assert!(matches!(error, EgressError::InvalidHeader { .. }), "{name:?}: {error}");

@@ -7,6 +7,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::fault::Fault;
 use super::fuel::Pace;
+use super::imports::http::HttpState;
 use super::imports::log::TurnLog;
 use super::imports::output::Streamed;
 use super::imports::wasi::{
@@ -44,6 +45,8 @@ pub(super) struct Guest {
     /// What the session has of WASI, while the guest starts with what is the same for its agent.
     later: Option<WasiCtx>,
     resources: ResourceTable,
+    /// What it has of HTTP.
+    pub(super) http: HttpState,
 }
 
 /// Which clocks and which randomness a guest starts with. Once it has started it has its own.
@@ -160,6 +163,7 @@ impl Guest {
             given_fuel: 0,
             turn: None,
             resources,
+            http: HttpState::default(),
         }
     }
 
@@ -181,6 +185,7 @@ impl Guest {
     pub(super) fn begin_turn(&mut self, turn: u64, attempt: u32, mut world: Box<dyn World>) {
         let occasion = Occasion { turn, attempt, moment: Moment::Turn, segment: 0 };
         self.random.enter(occasion, world.salt());
+        self.http.begin_call();
         self.turn = Some(CallContext { world, streamed: Streamed::default(), printed: None });
     }
 
@@ -196,6 +201,7 @@ impl Guest {
 
     /// The turn of the guest is over, or given up. Answers with its world, where a turn was begun.
     pub(super) fn end_turn(&mut self) -> Option<Box<dyn World>> {
+        self.http.end_call();
         self.turn.take().map(|turn| turn.world)
     }
 
@@ -246,7 +252,7 @@ impl Guest {
     /// A trap, where the host has no memory left.
     pub(super) fn pay_for_kept(&mut self) -> wasmtime::Result<()> {
         let streamed = self.turn.as_ref().map_or(0, |turn| turn.streamed.kept());
-        let kept = self.log.lock().kept().saturating_add(streamed);
+        let kept = self.log.lock().kept().saturating_add(streamed).saturating_add(self.http.kept());
         self.memory.hold_for_call(kept).map_err(wasmtime::Error::new)
     }
 

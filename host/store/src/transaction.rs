@@ -13,6 +13,7 @@ use dormouse_domain::account::{Account, AccountChange, AccountId};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::event::Event;
+use dormouse_domain::http::HttpAnswer;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::model::{ModelAnswer, ModelContent, ModelError};
@@ -508,6 +509,13 @@ fn size_of_entry(entry: &JournalEntry) -> usize {
         Some(EffectAnswer::Model(Ok(answer))) => size_of_answer(answer),
         Some(EffectAnswer::Model(Err(ModelError::Interrupted { partial }))) => partial.len(),
         Some(EffectAnswer::Model(Err(error))) => error.to_string().len(),
+        Some(EffectAnswer::Http(news)) => {
+            let size = |(_, answer): &(u32, HttpAnswer)| match answer {
+                Ok(response) => usize::try_from(response.size()).unwrap_or(usize::MAX),
+                Err(error) => error.text.len(),
+            };
+            news.ended.iter().map(size).fold(0, usize::saturating_add)
+        }
     };
     let readings = entry.readings.wall.len().saturating_add(entry.readings.monotonic.len());
     let calls = entry.calls.len().saturating_mul(EFFECT);

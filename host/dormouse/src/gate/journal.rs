@@ -1,13 +1,14 @@
 //! The journal of the turn that runs: what is noted before an effect leaves and before its answer is told, and what
 //! answers instead where the turn was run before.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::cost_of;
 use crate::turn::settlement::StartedTurn;
 use dormouse_domain::agent::Digest;
-use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
+use dormouse_domain::effect::{Effect, EffectAnswer, EffectClass, EffectError, EffectKind};
+use dormouse_domain::http::HttpRequest;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::journal::{
     Bill, EffectOutcome, EffectRecord, JournalEntry, MAX_ENTRIES, MAX_JOURNAL_BYTES, OpenTurn,
@@ -43,6 +44,8 @@ pub(crate) struct TurnJournal {
     /// What was done for the effects that are over.
     lines: Vec<EffectRecord>,
     under_way: Option<UnderWay>,
+    /// Exchanges of which the guest has not learned what came of them, by their places.
+    exchanges: BTreeMap<u32, JournalEntry>,
     /// What is to be added to the fuel that the guest has used, so that it is what the journal says.
     fuel_correction: i128,
 }
@@ -67,6 +70,35 @@ struct UnderWay {
     entry: JournalEntry,
     /// Whether the last of its calls is noted, so that it may have left.
     is_noted: bool,
+}
+
+/// What an effect is known by when its turn is run again.
+#[derive(Clone, Copy)]
+pub(super) struct Identity {
+    kind: EffectKind,
+    request: Digest,
+    class: EffectClass,
+}
+
+impl From<&Effect> for Identity {
+    fn from(effect: &Effect) -> Identity {
+        Identity { kind: effect.kind(), request: effect.digest(), class: effect.class() }
+    }
+}
+
+impl From<&HttpRequest> for Identity {
+    fn from(request: &HttpRequest) -> Identity {
+        let (request, class) = (request.digest(), request.class());
+        Identity { kind: EffectKind::Http, request, class }
+    }
+}
+
+/// The entry of an effect that its turn comes to.
+enum Found {
+    /// It was noted by an attempt before.
+    Noted(JournalEntry),
+    /// It is noted nowhere yet.
+    New(JournalEntry),
 }
 
 /// Who answers an effect.
@@ -136,6 +168,7 @@ impl TurnJournal {
             read_to: Some(0),
             lines: Vec::new(),
             under_way: None,
+            exchanges: BTreeMap::new(),
             fuel_correction: 0,
         }
     }
@@ -174,11 +207,56 @@ impl TurnJournal {
     /// It is not the one that is noted; or it is one too many.
     pub(super) async fn next(
         &mut self,
-        effect: &Effect,
+        identity: Identity,
         so_far: SoFar,
         readings: Readings,
         reads_as_before: bool,
     ) -> Result<Reply, EffectError> {
+        match self.come_to(identity, so_far, readings, reads_as_before).await? {
+            Found::Noted(JournalEntry { answer: Some(answer), calls, .. }) => {
+                let cost = cost_of(&calls);
+                self.replay(calls);
+                Ok(Reply::Replayed(answer, cost))
+            }
+            Found::Noted(mut entry) => {
+                entry.calls.iter_mut().for_each(end_in_the_dark);
+                self.under_way = Some(UnderWay { entry, is_noted: true });
+                Ok(Reply::Live)
+            }
+            Found::New(entry) => {
+                self.under_way = Some(UnderWay { entry, is_noted: false });
+                Ok(Reply::Live)
+            }
+        }
+    }
+
+    /// Come to the next exchange. Answers with its place, and whether it may have left before.
+    ///
+    /// # Errors
+    /// As [`TurnJournal::next`]
+    pub(super) async fn next_exchange(
+        &mut self,
+        identity: Identity,
+        so_far: SoFar,
+        readings: Readings,
+        reads_as_before: bool,
+    ) -> Result<(u32, bool), EffectError> {
+        let found = self.come_to(identity, so_far, readings, reads_as_before).await?;
+        let (entry, may_have_left) = match found {
+            Found::Noted(entry) => (entry, true),
+            Found::New(entry) => (entry, false),
+        };
+        self.exchanges.insert(self.seq, entry);
+        Ok((self.seq, may_have_left))
+    }
+
+    async fn come_to(
+        &mut self,
+        identity: Identity,
+        so_far: SoFar,
+        readings: Readings,
+        reads_as_before: bool,
+    ) -> Result<Found, EffectError> {
         if self.seq >= MAX_ENTRIES {
             let error = format!("a turn has at most {MAX_ENTRIES} calls of models and tools");
             return Err(EffectError::TooMany(error));
@@ -191,46 +269,42 @@ impl TurnJournal {
         let Some(noted) = self.ahead.pop_front() else {
             let entry = JournalEntry {
                 seq: self.seq,
-                kind: effect.kind(),
-                request: effect.digest(),
-                class: effect.class(),
+                kind: identity.kind,
+                request: identity.request,
+                class: identity.class,
                 readings,
                 salt: so_far.salt,
                 fuel: so_far.fuel,
                 calls: Vec::new(),
                 answer: None,
             };
-            self.under_way = Some(UnderWay { entry, is_noted: false });
-            return Ok(Reply::Live);
+            return Ok(Found::New(entry));
         };
-        if let Err(diverged) = self.compare(&noted, effect, so_far, reads_as_before) {
+        if let Err(diverged) = self.compare(&noted, identity, so_far, reads_as_before) {
             // What it has cost is billed all the same.
             self.ahead.push_front(noted);
             return Err(diverged);
         }
         self.fuel_correction = i128::from(noted.fuel) - i128::from(so_far.fuel);
-        let JournalEntry { answer: Some(answer), calls, .. } = noted else {
-            let mut entry = noted;
-            entry.calls.iter_mut().for_each(end_in_the_dark);
-            self.under_way = Some(UnderWay { entry, is_noted: true });
-            return Ok(Reply::Live);
-        };
+        Ok(Found::Noted(noted))
+    }
+
+    /// What was done for an effect that was answered before.
+    fn replay(&mut self, calls: Vec<EffectRecord>) {
         self.bytes += calls.iter().map(|call| call.received).sum::<u64>();
-        let cost = cost_of(&calls);
         self.lines.extend(calls.into_iter().map(replayed));
-        Ok(Reply::Replayed(answer, cost))
     }
 
     fn compare(
         &self,
         noted: &JournalEntry,
-        effect: &Effect,
+        identity: Identity,
         so_far: SoFar,
         reads_as_before: bool,
     ) -> Result<(), EffectError> {
-        let what = if noted.seq != self.seq || noted.kind != effect.kind() {
+        let what = if noted.seq != self.seq || noted.kind != identity.kind {
             "another kind of effect"
-        } else if noted.request != effect.digest() {
+        } else if noted.request != identity.request {
             "another request"
         } else if noted.salt != so_far.salt {
             "after drawing other random bytes"
@@ -243,8 +317,7 @@ impl TurnJournal {
         let error = format!(
             "the turn was cut off and run again, and differs from the first time in its effect {seq} ({kind}): \
              {what}; before it was {}, now it is {}",
-            noted.request,
-            effect.digest(),
+            noted.request, identity.request,
         );
         Err(EffectError::Diverged(error))
     }
@@ -269,7 +342,7 @@ impl TurnJournal {
         under_way.is_noted = false;
         under_way.entry.calls.push(call);
         let entry = under_way.entry.clone();
-        self.note(entry).await?;
+        self.note(vec![entry]).await?;
         if let Some(under_way) = &mut self.under_way {
             under_way.is_noted = true;
         }
@@ -283,7 +356,7 @@ impl TurnJournal {
     /// It cannot be noted.
     pub(super) async fn note_ended(&mut self) -> Result<(), EffectError> {
         let Some(under_way) = &self.under_way else { return Err(no_effect()) };
-        self.note(under_way.entry.clone()).await
+        self.note(vec![under_way.entry.clone()]).await
     }
 
     /// A call is over. It is noted with what follows.
@@ -310,19 +383,88 @@ impl TurnJournal {
         &mut self,
         answer: EffectAnswer,
     ) -> Result<EffectAnswer, EffectError> {
+        self.answer_with(answer, Vec::new()).await
+    }
+
+    /// The same, with the entries of exchanges that are over.
+    async fn answer_with(
+        &mut self,
+        answer: EffectAnswer,
+        mut entries: Vec<JournalEntry>,
+    ) -> Result<EffectAnswer, EffectError> {
         let Some(UnderWay { mut entry, .. }) = self.under_way.take() else {
             return Err(no_effect());
         };
-        self.bytes += entry.calls.last().map_or(0, |call| call.received);
-        self.lines.extend(entry.calls.iter().cloned());
+        for over in entries.iter().chain([&entry]) {
+            self.bytes += over.calls.last().map_or(0, |call| call.received);
+            self.lines.extend(over.calls.iter().cloned());
+        }
         if self.bytes > MAX_JOURNAL_BYTES {
             let most = MAX_JOURNAL_BYTES >> 20;
             let error = format!("the answers of one turn hold at most {most} MiB together");
             return Err(EffectError::TooMany(error));
         }
         entry.answer = Some(answer.clone());
-        self.note(entry).await?;
+        entries.push(entry);
+        self.note(entries).await?;
         Ok(answer)
+    }
+
+    /// How often a request was sent for the exchange at this place, or may have been.
+    pub(super) fn calls_of(&self, seq: u32) -> usize {
+        self.exchanges.get(&seq).map_or(0, |entry| entry.calls.len())
+    }
+
+    /// Note that these requests leave, each for the exchange at its place: returns once that is durable.
+    ///
+    /// # Errors
+    /// It cannot be noted.
+    pub(super) async fn begin_exchanges(
+        &mut self,
+        calls: Vec<EffectRecord>,
+    ) -> Result<(), EffectError> {
+        let mut entries = Vec::with_capacity(calls.len());
+        for call in calls {
+            let entry = self.exchanges.get_mut(&call.seq).ok_or_else(no_effect)?;
+            entry.calls.iter_mut().for_each(end_in_the_dark);
+            entry.calls.push(call);
+            entries.push(entry.clone());
+        }
+        self.note(entries).await
+    }
+
+    /// Note the answer to a wait, and how the exchanges at these places have ended that it tells of: returns once that is
+    /// durable. Without a record nobody knows.
+    ///
+    /// # Errors
+    /// As [`TurnJournal::answer`]
+    pub(super) async fn answer_wait(
+        &mut self,
+        answer: EffectAnswer,
+        ended: Vec<(u32, Option<EffectRecord>)>,
+    ) -> Result<EffectAnswer, EffectError> {
+        let mut entries = Vec::with_capacity(ended.len());
+        for (seq, record) in ended {
+            let mut entry = self.exchanges.remove(&seq).ok_or_else(no_effect)?;
+            if let (Some(record), Some(last)) = (record, entry.calls.last_mut()) {
+                *last = record;
+            }
+            entry.calls.iter_mut().for_each(end_in_the_dark);
+            entries.push(entry);
+        }
+        self.answer_with(answer, entries).await
+    }
+
+    /// The guest learns again, or never, what came of the exchange at this place.
+    pub(super) fn close_exchange(&mut self, seq: u32, provenance: Provenance) {
+        let Some(mut entry) = self.exchanges.remove(&seq) else { return };
+        match provenance {
+            Provenance::Replayed => self.replay(entry.calls),
+            Provenance::Live => {
+                entry.calls.iter_mut().for_each(end_in_the_dark);
+                self.lines.append(&mut entry.calls);
+            }
+        }
     }
 
     /// What was done for all effects, also for one that was cut off.
@@ -334,14 +476,24 @@ impl TurnJournal {
             entry.calls.iter_mut().for_each(end_in_the_dark);
             self.lines.append(&mut entry.calls);
         }
+        for (_, mut entry) in std::mem::take(&mut self.exchanges) {
+            entry.calls.iter_mut().for_each(end_in_the_dark);
+            self.lines.append(&mut entry.calls);
+        }
         // What was paid for and not come to again, because the turn has failed before.
         let ahead = std::mem::take(&mut self.ahead).into_iter().flat_map(|entry| entry.calls);
         self.lines.extend(ahead.map(replayed));
         self.lines
     }
 
-    async fn note(&mut self, entry: JournalEntry) -> Result<(), EffectError> {
-        let mut transaction = Transaction::journal(self.session, entry);
+    /// Write these entries, of which there is one at least, in one commit.
+    async fn note(&mut self, entries: Vec<JournalEntry>) -> Result<(), EffectError> {
+        let mut entries = entries.into_iter();
+        let Some(first) = entries.next() else { return Ok(()) };
+        let mut transaction = Transaction::journal(self.session, first);
+        for entry in entries {
+            transaction = transaction.and(Transaction::journal(self.session, entry));
+        }
         if let Some(opening) = &self.opening {
             let opened = Transaction::open_turn(opening.turn(self.session));
             let first = TurnAttempts { all: 1, since_answer: 1, answered: 0 };

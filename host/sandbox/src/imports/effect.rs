@@ -10,6 +10,11 @@ use crate::guest::Guest;
 use crate::world::{EffectReply, SoFar};
 use dormouse_domain::effect::{Effect, EffectAnswer};
 
+/// A trap: the world has answered something else than was asked.
+pub(super) fn wrong_answer() -> wasmtime::Error {
+    wasmtime::Error::msg("the world of the call has answered another effect")
+}
+
 /// Have the world of the call answer. What the guest draws of random bytes afterwards is of another segment, and
 /// it goes on with the fuel that the world leaves to it.
 ///

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{
-    ComponentNamedList, Lift, Linker, LinkerInstance, Lower, Resource, ResourceTable, ResourceType,
+    ComponentNamedList, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
 };
 
 use super::price;
@@ -69,16 +69,21 @@ impl<'l> Interface<'l> {
         })
     }
 
+    /// A function that is there because its interface has it. A guest that calls it is ended, and told why.
+    pub(super) fn absent(&mut self, name: &str, why: &'static str) -> wasmtime::Result<()> {
+        self.0.func_new(name, move |_, _, _, _| Err(wasmtime::Error::msg(why)))
+    }
+
     /// A resource whose handles do this when they are dropped.
     pub(super) fn resource<T: 'static>(
         &mut self,
         name: &str,
-        drop: fn(&mut ResourceTable, Resource<T>) -> wasmtime::Result<()>,
+        drop: fn(&mut Guest, Resource<T>) -> wasmtime::Result<()>,
     ) -> wasmtime::Result<()> {
         self.0.resource_async(name, ResourceType::host::<T>(), move |mut store, handle| {
             Box::new(async move {
                 charge(&mut store, price::CALL + price::HANDLE).await?;
-                drop(store.data_mut().resources(), Resource::new_own(handle))
+                drop(store.data_mut(), Resource::new_own(handle))
             })
         })
     }

@@ -124,6 +124,11 @@ impl TurnLog {
         self.lines.push(LogLine { source, message, fields });
     }
 
+    /// Keep a line of the host, for the author of the agent.
+    pub(super) fn warn(&mut self, message: String) {
+        self.push(LogSource::Log(LogLevel::Warn), message, Vec::new());
+    }
+
     /// Whether no line will be kept any more.
     fn is_full(&self) -> bool {
         self.kept + LINE > MAX_BYTES

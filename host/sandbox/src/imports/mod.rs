@@ -14,6 +14,7 @@
 //! host but the instance, whose memory can rest; a call that is dropped leaves the world in the instance.
 
 mod effect;
+pub(super) mod http;
 mod interface;
 pub(super) mod log;
 mod model;
@@ -50,18 +51,24 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     model::link(&mut Interface::new(&mut linker, model)?)?;
     timers::link(&mut Interface::new(&mut linker, timers)?)?;
     wasi::add_to_linker(&mut linker)?;
+    http::add_to_linker(&mut linker)?;
     Ok(linker)
+}
+
+/// The names of all interfaces that there are.
+fn all() -> impl Iterator<Item = &'static str> {
+    OWN.into_iter().chain(wasi::INTERFACES).chain(http::INTERFACES)
 }
 
 /// Whether the host has this interface, in a version that will do.
 pub(super) fn is_known(name: &str) -> bool {
     let wanted = compatible(name);
-    OWN.iter().chain(&wasi::INTERFACES).any(|known| compatible(known) == wanted)
+    all().any(|known| compatible(known) == wanted)
 }
 
 /// Whether functions of this import are effects.
 pub(super) fn is_effect(import: &str) -> bool {
-    compatible(import) == "dormouse:agent/model@0.1"
+    matches!(compatible(import), "dormouse:agent/model@0.1" | "wasi:http/outgoing-handler@0.2")
 }
 
 /// What a session has to grant for this import: a word, where it is anything at all.
@@ -110,14 +117,14 @@ mod tests {
         assert_eq!(compatible("a:b/c@1.0.0-rc1"), "a:b/c@1.0.0-rc1");
         assert_eq!(compatible("plain"), "plain");
         assert!(is_known("wasi:io/poll@0.2.0") && is_known("wasi:cli/stdout@0.2.9"));
-        assert!(!is_known("wasi:io/poll@0.3.0") && !is_known("wasi:http/types@0.2.0"));
+        assert!(!is_known("wasi:io/poll@0.3.0") && !is_known("wasi:http/incoming-handler@0.2.0"));
     }
 
     #[test]
     fn the_linker_has_every_interface_that_is_listed() {
         let engine = super::super::engine::compiler().expect("an engine");
         let mut linker = linker(&engine).expect("it links");
-        for name in OWN.iter().chain(&wasi::INTERFACES) {
+        for name in all() {
             // A second definition of a name is an error, so this tells whether there is a first.
             let twice = linker.root().func_wrap(name, |_, (): ()| Ok(()));
             assert!(twice.is_err(), "{name} is not linked");

@@ -45,6 +45,9 @@ pub(super) const TIMER: u64 = 5_000;
 /// A schedule that is read: until it is known that it ever comes.
 pub(super) const SCHEDULE: u64 = 10_000_000;
 
+/// A request of HTTP that is made or leaves, or a list of headers that is copied.
+pub(super) const REQUEST: u64 = 20_000;
+
 /// A stream that is read, skipped, passed on or flushed.
 pub(super) const STREAM: u64 = 500;
 

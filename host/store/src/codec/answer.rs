@@ -5,6 +5,7 @@ use std::time::Duration;
 use minicbor::{CborLen, Decode, Encode};
 
 use super::effect::TokensRow;
+use super::http::HttpNewsRow;
 use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::model::{
     ModelAnswer, ModelContent, ModelError, StopReason, Thinking, ToolCall, ToolResult,
@@ -16,6 +17,8 @@ pub(super) enum AnswerRow<'a> {
     Model(#[b(0)] ModelAnswerRow<'a>),
     #[n(1)]
     ModelFailed(#[b(0)] ModelErrorRow<'a>),
+    #[n(2)]
+    Http(#[b(0)] HttpNewsRow<'a>),
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -114,14 +117,16 @@ impl AnswerRow<'_> {
         match answer {
             EffectAnswer::Model(Ok(answer)) => AnswerRow::Model(ModelAnswerRow::of(answer)),
             EffectAnswer::Model(Err(error)) => AnswerRow::ModelFailed(ModelErrorRow::of(error)),
+            EffectAnswer::Http(news) => AnswerRow::Http(HttpNewsRow::of(news)),
         }
     }
 
     pub(super) fn answer(self) -> EffectAnswer {
-        EffectAnswer::Model(match self {
-            AnswerRow::Model(answer) => Ok(answer.answer()),
-            AnswerRow::ModelFailed(error) => Err(error.error()),
-        })
+        match self {
+            AnswerRow::Model(answer) => EffectAnswer::Model(Ok(answer.answer())),
+            AnswerRow::ModelFailed(error) => EffectAnswer::Model(Err(error.error())),
+            AnswerRow::Http(news) => EffectAnswer::Http(news.news()),
+        }
     }
 }
 

@@ -53,6 +53,10 @@ pub(super) struct EffectRow<'a> {
 pub(super) enum KindRow {
     #[n(0)]
     Model,
+    #[n(1)]
+    Http,
+    #[n(2)]
+    HttpWait,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -166,12 +170,16 @@ impl KindRow {
     pub(super) fn of(kind: EffectKind) -> KindRow {
         match kind {
             EffectKind::Model => KindRow::Model,
+            EffectKind::Http => KindRow::Http,
+            EffectKind::HttpWait => KindRow::HttpWait,
         }
     }
 
     pub(super) fn kind(self) -> EffectKind {
         match self {
             KindRow::Model => EffectKind::Model,
+            KindRow::Http => EffectKind::Http,
+            KindRow::HttpWait => EffectKind::HttpWait,
         }
     }
 }

@@ -90,6 +90,9 @@ pub(crate) fn encode_entry(entry: &JournalEntry) -> Vec<u8> {
         request: DigestRow(entry.request.0),
         class: match entry.class {
             EffectClass::Paid => ClassRow::Paid,
+            EffectClass::Pure => ClassRow::Pure,
+            EffectClass::Keyed => ClassRow::Keyed,
+            EffectClass::Once => ClassRow::Once,
         },
         wall: entry.readings.wall.clone(),
         monotonic: entry.readings.monotonic.clone(),
@@ -109,6 +112,9 @@ pub(crate) fn decode_entry(bytes: &[u8]) -> Result<JournalEntry, CodecError> {
         request: Digest(row.request.0),
         class: match row.class {
             ClassRow::Paid => EffectClass::Paid,
+            ClassRow::Pure => EffectClass::Pure,
+            ClassRow::Keyed => EffectClass::Keyed,
+            ClassRow::Once => EffectClass::Once,
         },
         readings: Readings { wall: row.wall, monotonic: row.monotonic },
         salt: row.salt.map(|SaltRow(salt)| salt),
@@ -204,6 +210,12 @@ struct EntryRow<'a> {
 enum ClassRow {
     #[n(0)]
     Paid,
+    #[n(1)]
+    Pure,
+    #[n(2)]
+    Keyed,
+    #[n(3)]
+    Once,
 }
 
 #[derive(Encode, Decode, CborLen)]

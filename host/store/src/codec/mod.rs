@@ -12,6 +12,7 @@ mod agent;
 mod answer;
 mod effect;
 mod event;
+mod http;
 mod journal;
 mod migrate;
 mod session;

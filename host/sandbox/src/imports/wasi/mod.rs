@@ -22,6 +22,7 @@ pub(crate) use random::{Moment, Occasion, RandomStream};
 use super::log::StdStream;
 use crate::guest::{Guest, SharedLog};
 use stdio::Output;
+pub(in crate::imports) use stdio::PERMIT;
 
 /// Random bytes that a guest may ask for at once.
 const MAX_RANDOM: u64 = 1 << 20;

@@ -10,7 +10,7 @@ use super::super::log::StdStream;
 use crate::guest::SharedLog;
 
 /// Bytes that a guest may write at once.
-pub(super) const PERMIT: usize = 64 << 10;
+pub(in crate::imports) const PERMIT: usize = 64 << 10;
 
 /// One of the two streams, or a guest's handle of it.
 #[derive(Clone)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -12,6 +13,7 @@ use dormouse_domain::account::{
 };
 use dormouse_domain::agent::Digest;
 use dormouse_domain::effect::{EffectAnswer, EffectClass, EffectKind};
+use dormouse_domain::http::{HttpError, HttpErrorKind, HttpNews, HttpResponse};
 use dormouse_domain::id::{Principal, SessionId, TurnId};
 use dormouse_domain::journal::{
     Bill, EffectFailure, EffectOutcome, EffectRecord, JournalEntry, OpenTurn, Provenance, Readings,
@@ -50,13 +52,14 @@ pub fn effect() -> impl Strategy<Value = EffectRecord> {
     ];
     let provenance = prop_oneof![Just(Provenance::Live), Just(Provenance::Replayed)];
     let spent = (of(tokens()), any::<i64>().prop_map(NanoUsd), bill, any::<[u64; 3]>());
-    (any::<[u32; 3]>(), provenance, (text(), text()), (time(), duration()), spent, outcome)
-        .prop_map(|(numbers, provenance, (provider, model), times, spent, outcome)| EffectRecord {
+    let asked = (kind(), text(), text());
+    (any::<[u32; 3]>(), provenance, asked, (time(), duration()), spent, outcome).prop_map(
+        |(numbers, provenance, (kind, provider, model), times, spent, outcome)| EffectRecord {
             seq: numbers[0],
             attempt: numbers[1],
             turn_attempt: numbers[2],
             provenance,
-            kind: EffectKind::Model,
+            kind,
             provider,
             model,
             begun_at: times.0,
@@ -68,7 +71,8 @@ pub fn effect() -> impl Strategy<Value = EffectRecord> {
             outcome,
             sent: spent.3[1],
             received: spent.3[2],
-        })
+        },
+    )
 }
 
 fn content() -> impl Strategy<Value = ModelContent> {
@@ -110,27 +114,43 @@ fn answer() -> impl Strategy<Value = EffectAnswer> {
         Just(ModelError::UnknownOutcome),
     ];
     prop_oneof![
-        3 => answered.prop_map(Ok),
-        1 => failed.prop_map(Err),
+        3 => answered.prop_map(|answer| EffectAnswer::Model(Ok(answer))),
+        1 => failed.prop_map(|error| EffectAnswer::Model(Err(error))),
+        1 => news().prop_map(EffectAnswer::Http),
     ]
-    .prop_map(EffectAnswer::Model)
+}
+
+fn news() -> impl Strategy<Value = HttpNews> {
+    let bytes = || vec(any::<u8>(), 0..12).prop_map(Bytes::from);
+    let response = (any::<u16>(), vec((text(), bytes()), 0..3), bytes())
+        .prop_map(|(status, headers, body)| HttpResponse { status, headers, body });
+    let kind = proptest::sample::select(HttpErrorKind::ALL.as_slice());
+    let error = (kind, text()).prop_map(|(kind, text)| HttpError { kind, text });
+    let answer = prop_oneof![response.prop_map(Ok), error.prop_map(Err)];
+    (vec((any::<u32>(), answer), 0..3), vec(any::<u32>(), 0..3))
+        .prop_map(|(ended, times)| HttpNews { ended, times })
+}
+
+fn kind() -> impl Strategy<Value = EffectKind> {
+    proptest::sample::select(vec![EffectKind::Model, EffectKind::Http, EffectKind::HttpWait])
+}
+
+fn class() -> impl Strategy<Value = EffectClass> {
+    proptest::sample::select(vec![
+        EffectClass::Paid,
+        EffectClass::Pure,
+        EffectClass::Keyed,
+        EffectClass::Once,
+    ])
 }
 
 pub fn entry() -> impl Strategy<Value = JournalEntry> {
     let readings = (vec(any::<i64>(), 0..4), vec(any::<u64>(), 0..4))
         .prop_map(|(wall, monotonic)| Readings { wall, monotonic });
-    let numbers = (any::<u32>(), any::<u64>());
+    let numbers = (any::<u32>(), any::<u64>(), kind(), class());
     (numbers, digest(), readings, of(any::<[u8; 16]>()), vec(effect(), 0..3), of(answer()))
-        .prop_map(|((seq, fuel), request, readings, salt, calls, answer)| JournalEntry {
-            seq,
-            kind: EffectKind::Model,
-            request,
-            class: EffectClass::Paid,
-            readings,
-            salt,
-            fuel,
-            calls,
-            answer,
+        .prop_map(|((seq, fuel, kind, class), request, readings, salt, calls, answer)| {
+            JournalEntry { seq, kind, request, class, readings, salt, fuel, calls, answer }
         })
 }
 

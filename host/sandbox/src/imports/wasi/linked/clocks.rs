@@ -4,25 +4,42 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+use wasmtime::component::Resource;
+use wasmtime_wasi::p2::DynPollable;
+
 use wasmtime_wasi::clocks::WasiClocksView;
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 
+use super::super::super::http::Wait;
 use super::super::super::interface::Interface;
 use super::super::super::price;
 use super::super::clock::{MONOTONIC_RESOLUTION, WALL_RESOLUTION, since_epoch};
+use crate::guest::Guest;
+
+/// Longer than anybody waits.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 pub(super) fn monotonic(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
-    use monotonic_clock::Host;
-
     interface.simple("now", 0, |guest, (): ()| Ok((guest.monotonic_ns(),)))?;
     interface.simple("resolution", 0, |_, (): ()| Ok((MONOTONIC_RESOLUTION,)))?;
     interface.simple("subscribe-instant", 2 * price::HANDLE, |guest, (when,): (u64,)| {
         let left = when.saturating_sub(guest.monotonic_ns());
-        Ok((Host::subscribe_duration(&mut guest.clocks(), left)?,))
+        Ok((subscribe(guest, left)?,))
     })?;
     interface.simple("subscribe-duration", 2 * price::HANDLE, |guest, (when,): (u64,)| {
-        Ok((Host::subscribe_duration(&mut guest.clocks(), when)?,))
+        Ok((subscribe(guest, when)?,))
     })
+}
+
+/// A pollable that is ready in so many nanoseconds.
+fn subscribe(guest: &mut Guest, nanos: u64) -> wasmtime::Result<Resource<DynPollable>> {
+    let pollable = monotonic_clock::Host::subscribe_duration(&mut guest.clocks(), nanos)?;
+    let at = Instant::now().checked_add(Duration::from_nanos(nanos));
+    // A time that no clock can say never comes.
+    let at = at.unwrap_or_else(|| Instant::now() + FAR);
+    guest.http.note_wait(pollable.rep(), Wait::Time(at));
+    Ok(pollable)
 }
 
 pub(super) fn wall(interface: &mut Interface<'_>) -> wasmtime::Result<()> {

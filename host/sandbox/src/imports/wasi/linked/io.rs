@@ -1,7 +1,7 @@
 //! `wasi:io`: streams and pollables.
 //!
-//! The streams of a guest are its standard ones, which are always ready: so the blocking forms of
-//! their functions do what the others do.
+//! The streams of a guest are its standard ones and bodies of HTTP, which are always ready: so the blocking forms of
+//! their functions do what the others do. Where a guest waits for an exchange of HTTP, `http` decides what it learns.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Resource, ResourceTable, WasmList};
@@ -11,6 +11,7 @@ use wasmtime_wasi::p2::bindings::io::streams::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamResult};
 
+use super::super::super::http;
 use super::super::super::interface::{HostWork, Interface};
 use super::super::super::price;
 use super::super::stdio::PERMIT;
@@ -23,21 +24,31 @@ const PIECE: u64 = PERMIT as u64;
 const BLOCKING: u64 = 4096;
 
 type Store<'s> = StoreContextMut<'s, Guest>;
+type Pollable = Resource<DynPollable>;
 type Input = Resource<DynInputStream>;
 type Output = Resource<DynOutputStream>;
 type Answer<T> = (Result<T, StreamError>,);
 
 pub(super) fn poll(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
-    interface.resource::<DynPollable>("pollable", HostPollable::drop)?;
-    interface.metered("[method]pollable.ready", |mut store, (pollable,)| {
+    interface.resource::<DynPollable>("pollable", |guest, pollable| {
+        guest.http.forget_wait(pollable.rep());
+        HostPollable::drop(guest.resources(), pollable)
+    })?;
+    interface.metered("[method]pollable.ready", |mut store, (pollable,): (Pollable,)| {
         Box::pin(async move {
             charge(&mut store, price::POLLABLE).await?;
+            if let Some(ready) = http::wait(&mut store, &[pollable.rep()], true).await? {
+                return Ok((!ready.is_empty(),));
+            }
             Ok((HostPollable::ready(store.data_mut().resources(), pollable).await?,))
         })
     })?;
-    interface.metered("[method]pollable.block", |mut store, (pollable,)| {
+    interface.metered("[method]pollable.block", |mut store, (pollable,): (Pollable,)| {
         Box::pin(async move {
             charge(&mut store, price::POLLABLE).await?;
+            if http::wait(&mut store, &[pollable.rep()], false).await?.is_some() {
+                return Ok(());
+            }
             HostPollable::block(store.data_mut().resources(), pollable).await
         })
     })?;
@@ -57,6 +68,10 @@ fn poll_all(
         }
         charge(&mut store, price::of(count, price::POLLABLE)).await?;
         let pollables = pollables.iter(&mut store)?.collect::<wasmtime::Result<Vec<_>>>()?;
+        let places: Vec<u32> = pollables.iter().map(Resource::rep).collect();
+        if let Some(ready) = http::wait(&mut store, &places, false).await? {
+            return Ok((ready,));
+        }
         Ok((Poll::poll(store.data_mut().resources(), pollables).await?,))
     })
 }
@@ -67,7 +82,10 @@ pub(super) fn streams(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
 }
 
 fn input(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
-    interface.resource::<DynInputStream>("input-stream", delete)?;
+    interface.resource::<DynInputStream>("input-stream", |guest, stream| {
+        guest.resources().delete(stream)?;
+        Ok(())
+    })?;
     for name in ["[method]input-stream.read", "[method]input-stream.blocking-read"] {
         interface.metered(name, read)?;
     }
@@ -80,7 +98,10 @@ fn input(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
 }
 
 fn output(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
-    interface.resource::<DynOutputStream>("output-stream", delete)?;
+    interface.resource::<DynOutputStream>("output-stream", |guest, stream| {
+        guest.resources().delete(stream)?;
+        Ok(())
+    })?;
     interface.simple("[method]output-stream.check-write", 0, |guest, (stream,)| {
         let permit = HostOutputStream::check_write(guest.resources(), stream);
         answer(guest.resources(), permit)
@@ -111,14 +132,6 @@ fn output(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     for name in ["[method]output-stream.splice", "[method]output-stream.blocking-splice"] {
         interface.metered(name, splice)?;
     }
-    Ok(())
-}
-
-fn delete<T: Send + 'static>(
-    resources: &mut ResourceTable,
-    stream: Resource<T>,
-) -> wasmtime::Result<()> {
-    resources.delete(stream)?;
     Ok(())
 }
 

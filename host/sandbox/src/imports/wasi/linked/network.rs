@@ -20,8 +20,8 @@ pub(super) fn instance(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
 }
 
 pub(super) fn network(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
-    interface.resource::<Network>("network", |resources, network| {
-        resources.delete(network)?;
+    interface.resource::<Network>("network", |guest, network| {
+        guest.resources().delete(network)?;
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! All settings of the program, each in one place: its name, what it is for, how it is read and
 //! shown. Command line, environment, file, help and `dormouse config` all go by this table.
 
+mod entry;
 mod form;
 mod table;
 

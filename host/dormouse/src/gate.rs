@@ -15,6 +15,7 @@ mod exchanges;
 pub(crate) mod journal;
 mod places;
 pub(crate) mod purse;
+mod servers;
 mod size;
 mod tape;
 pub(crate) mod time;

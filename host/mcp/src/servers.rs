@@ -219,12 +219,10 @@ impl Inner {
             return Ok(known.clone());
         }
         let owner = key.owner.clone().unwrap_or_else(everybody);
-        let share = self.known.take(&owner, 1).or_else(|| {
-            let now = self.clock.monotonic();
-            slots.retain(|_, slot| !slot.is_forgotten(now));
-            self.known.take(&owner, 1)
-        });
-        let share = share.ok_or(McpError::Busy { retry_after: BUSY_RETRY })?;
+        // Those that would not be missed make room.
+        let now = self.clock.monotonic();
+        slots.retain(|_, slot| !slot.is_forgotten(now));
+        let share = self.known.take(&owner, 1).ok_or(McpError::Busy { retry_after: BUSY_RETRY })?;
         let slot = Arc::new(self.new_slot(&key.name, owner, asked, share));
         slots.insert(key, slot.clone());
         Ok(slot)

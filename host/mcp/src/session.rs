@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::told;
 use crate::options::{McpOptions, ServerAddress};
@@ -38,26 +39,24 @@ pub(crate) struct OwnServer {
     pub(crate) policy: EgressPolicy,
 }
 
-/// A server that a session cannot have. The texts say which setting would allow it.
+/// A server that a session cannot have. The texts go on behind the name of the field, and say which setting would allow it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPermitted {
     /// It is no description of servers.
     #[error(
-        "config.mcpServers has an object for each name: {{}} for a server of the operator, or {{\"type\": \"http\", \"url\": …, \
-         \"headers\": {{…}}}}; {0}"
+        "must have an object for each name, {{}} for a server of the operator or {{\"type\": \"http\", \"url\": …, \
+         \"headers\": {{…}}}}: {0}"
     )]
     Malformed(String),
     /// There are too many.
-    #[error("config.mcpServers has at most {MAX_SESSION_SERVERS} servers")]
+    #[error("must have at most {MAX_SESSION_SERVERS} servers")]
     TooMany,
     /// The name is none.
-    #[error(
-        "config.mcpServers has the name `{0}`: letters, digits, - and _, no _ at an end and no __"
-    )]
+    #[error("has the name `{0}`: a name has letters, digits, - and _, no _ at an end and no __")]
     Name(String),
     /// The operator has no process of this name.
     #[error(
-        "config.mcpServers.{name} would start a process, and sessions start none: the operator of this host can offer it \
+        "has `{name}`, which is no server of this host, and sessions start none: the operator can offer it \
          (mcp.{name}.command)"
     )]
     UnknownServer {
@@ -66,21 +65,21 @@ pub enum NotPermitted {
     },
     /// The operator's process of this name is another.
     #[error(
-        "config.mcpServers.{name} is a server of the operator with another command: leave `command`, `args` and `env` out, \
-         or ask the operator (mcp.{name}.command)"
+        "has `{name}`, a server of this host, with another command than the operator's: leave `command`, `args` and `env` \
+         out, or ask the operator (mcp.{name}.command)"
     )]
     OtherCommand {
         /// The name.
         name: String,
     },
     /// The transport is none that a host speaks.
-    #[error("config.mcpServers.{name}.type must be \"http\" (streamable HTTP) or \"stdio\"")]
+    #[error("has `{name}`, whose type must be \"http\" (streamable HTTP) or \"stdio\"")]
     Transport {
         /// The name.
         name: String,
     },
     /// The URL cannot be reached, or not by this session.
-    #[error("config.mcpServers.{name}.url: {error}")]
+    #[error("has `{name}`, whose URL cannot be asked: {error}")]
     Url {
         /// The name.
         name: String,
@@ -105,18 +104,18 @@ struct Entry {
 }
 
 impl SessionServers {
-    /// Read the servers of a session from its configuration: `servers` is the value of `config.mcpServers`, as JSON.
-    /// `policy` is what the session may reach.
+    /// Read the servers of a session from its configuration: `servers` is the value of `config.mcpServers`. `policy` is
+    /// what the session may reach.
     ///
     /// # Errors
     /// [`NotPermitted`]
     pub fn read(
-        servers: &str,
+        servers: &Value,
         options: &McpOptions,
         egress: &Egress,
         policy: &EgressPolicy,
     ) -> Result<SessionServers, NotPermitted> {
-        let entries: BTreeMap<String, Entry> = serde_json::from_str(servers)
+        let entries = BTreeMap::<String, Entry>::deserialize(servers)
             .map_err(|error| NotPermitted::Malformed(told(&error.to_string())))?;
         if entries.len() > MAX_SESSION_SERVERS {
             return Err(NotPermitted::TooMany);
@@ -222,7 +221,8 @@ mod tests {
                 .into(),
             ..McpOptions::default()
         };
-        SessionServers::read(servers, &options, &egress.expect("it is made"), &policy(session))
+        let servers = serde_json::from_str(servers).expect("it is JSON");
+        SessionServers::read(&servers, &options, &egress.expect("it is made"), &policy(session))
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn what_describes_no_server_says_what_to_write() {
         for (servers, expected) in [
-            ("[]", "has an object for each name"),
+            ("[]", "must have an object for each name"),
             (r#"{"files":{"comand":"npx"}}"#, "unknown field `comand`"),
             (r#"{"a__b":{}}"#, "no __"),
             (r#"{"x":{"type":"sse","url":"https://a.example"}}"#, "must be \"http\""),

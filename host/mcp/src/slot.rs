@@ -146,7 +146,10 @@ impl Slot {
                 Ok(connection)
             }
             Err(error) => {
-                self.circuit().fail(self.work.clock.monotonic());
+                // What its owner has on its way says nothing of a server.
+                if !matches!(error, McpError::Busy { .. }) {
+                    self.circuit().fail(self.work.clock.monotonic());
+                }
                 Err(error)
             }
         }

@@ -1,5 +1,6 @@
 //! The table of all settings.
 
+use super::entry::setting;
 use super::form::{
     addresses, age, agent, budget, configuration, format, hosts, keys, length, level, model, money,
     origins, path, quota, rate, requests, show, show_age, show_bound, show_hosts, show_keys,
@@ -10,23 +11,6 @@ use super::{Setting, SettingGroup};
 use crate::egress::secrets;
 use crate::models::{prices, providers};
 use crate::{egress, limits, mcp, value};
-
-/// A setting whose value lies at one place: how it is read, and how it is shown.
-macro_rules! setting {
-    ($group:ident, $name:literal, $value:literal, $doc:literal, $($field:ident).+, $read:expr, $show:expr) => {
-        Setting {
-            group: SettingGroup::$group,
-            name: $name,
-            value: $value,
-            doc: $doc,
-            set: |config, text| {
-                config.$($field).+ = $read(text)?;
-                Ok(())
-            },
-            show: |config| $show(&config.$($field).+),
-        }
-    };
-}
 
 /// All of them, in the order of the help.
 pub(crate) static SETTINGS: &[Setting] = &[

@@ -169,6 +169,7 @@ async fn a_session_reaches_a_server_of_its_own_where_both_allow_it_and_no_privat
     let called = world.servers.call(&owner("ann"), &session, "mine", "count", "{}").await.unwrap();
     assert_eq!(text(&called), "1");
     let nothing = EgressPolicy::default();
+    let servers = serde_json::from_str(&servers).unwrap();
     let read = SessionServers::read(&servers, world.servers.options(), &world.egress, &nothing);
     assert!(matches!(read, Err(NotPermitted::Url { .. })));
 }

@@ -87,7 +87,8 @@ impl World {
     /// The servers of a session with this in its configuration, that may reach all that the operator allows.
     fn session(&self, servers: &str) -> SessionServers {
         let policy: EgressPolicy = "*:*".parse().unwrap();
-        SessionServers::read(servers, self.servers.options(), &self.egress, &policy).unwrap()
+        let servers = serde_json::from_str(servers).unwrap();
+        SessionServers::read(&servers, self.servers.options(), &self.egress, &policy).unwrap()
     }
 
     /// All servers of the operator.

@@ -46,7 +46,8 @@ async fn a_process_has_no_environment_but_path_and_what_it_was_given() {
     let result = world.call("files", "environment").await.unwrap();
     let [Part::Json(environment)] = result.content.as_slice() else { panic!("{result:?}") };
     assert!(environment.contains("\"GIVEN\":\"yes\""), "{environment}");
-    assert!(!environment.contains("CARGO_MANIFEST_DIR"), "{environment}");
+    let has = |name: &str| environment.contains(&format!("\"{name}\":"));
+    assert!(has("PATH") && !has("HOME") && !has("CARGO_MANIFEST_DIR"), "{environment}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

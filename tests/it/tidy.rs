@@ -45,12 +45,14 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("model", &["dormouse-base", "dormouse-domain"]),
     ("egress", &["dormouse-base", "dormouse-domain"]),
     ("tools", &["dormouse-base", "dormouse-domain", "dormouse-egress"]),
+    ("mcp", &["dormouse-base", "dormouse-domain", "dormouse-egress"]),
     (
         "dormouse",
         &[
             "dormouse-base",
             "dormouse-domain",
             "dormouse-egress",
+            "dormouse-mcp",
             "dormouse-model",
             "dormouse-sandbox",
             "dormouse-store",
@@ -68,6 +70,7 @@ const SOLE_USERS: &[(&str, &str)] = &[
     ("axum", "http"),
     ("clap", "cli"),
     ("anyhow", "cli"),
+    ("rmcp", "mcp"),
 ];
 
 impl Rule {

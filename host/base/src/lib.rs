@@ -1,8 +1,9 @@
-//! What all parts of a host share: the clock, the memory budget, the fair queue, rates, and what the process
+//! What all parts of a host share: the clock, the memory budget, the fair queue, rates, circuits, and what the process
 //! tells of itself.
 
 #![deny(missing_docs)]
 
+pub mod circuit;
 pub mod clock;
 pub mod fair_queue;
 pub mod memory;

@@ -65,7 +65,8 @@ pub fn check_level(level: &str) -> Result<(), ParseError> {
 pub fn install_log(format: LogFormat, level: &str) -> Result<(), ParseError> {
     // What others log is for those who ask for it by name. What h2 warns of is what clients send: any of
     // them could fill the log.
-    let filter = EnvFilter::builder().parse(format!("sled=warn,h2=error,hyper=info,{level}"))?;
+    let filter =
+        EnvFilter::builder().parse(format!("sled=warn,h2=error,hyper=info,rmcp=warn,{level}"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error says that there is a subscriber: that of an earlier call, or of the program.
     let _ = match format {
@@ -252,6 +253,10 @@ fn describe() {
          starts of instances"
     );
     describe_counter!("dormouse_egress_requests_total", "HTTP requests of guests, by outcome");
+    describe_counter!(
+        "dormouse_mcp_requests_total",
+        "Requests to MCP servers, by request (list, call) and outcome"
+    );
     describe_counter!("dormouse_fuel_total", "Fuel that turns have used");
     describe_counter!("dormouse_start_fuel_total", "Fuel that instances have used to start");
     describe_counter!("dormouse_wakes_total", "Sessions woken from a snapshot");

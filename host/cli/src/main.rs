@@ -16,6 +16,7 @@ mod key;
 mod keys;
 mod limits;
 mod listen;
+mod mcp;
 mod models;
 mod serve;
 mod settings;

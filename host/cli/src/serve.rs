@@ -19,10 +19,12 @@ use super::control::Control;
 use super::egress::summary;
 use super::files;
 use super::listen::reachable;
+use super::mcp;
 use super::models::{self, Unusable};
 use super::settings::Config;
 use super::sources::{Settings, SettingsError};
 use dormouse::egress::EgressOptions;
+use dormouse::mcp::McpOptions;
 use dormouse::model::Catalog;
 use dormouse::{Agent, AgentError, Host, Principal};
 use dormouse_base::telemetry::{self, Metrics};
@@ -43,6 +45,10 @@ pub(super) fn run(settings: Settings) -> ExitCode {
     };
     let egress = match egress(&settings) {
         Ok(egress) => egress,
+        Err(error) => return complain(&error),
+    };
+    let mcp = match mcp_options(&settings) {
+        Ok(mcp) => mcp,
         Err(error) => return complain(&error),
     };
     let mut config = settings.config;
@@ -67,7 +73,7 @@ pub(super) fn run(settings: Settings) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let served = match runtime {
         Ok(runtime) => {
-            let served = runtime.block_on(serve(config, models, egress));
+            let served = runtime.block_on(serve(config, models, egress, mcp));
             // What still runs has nobody left to answer.
             runtime.shutdown_timeout(Duration::from_secs(1));
             served
@@ -92,11 +98,22 @@ fn egress(settings: &Settings) -> Result<EgressOptions, SettingsError> {
     options.map_err(|unusable| invalid(settings, unusable))
 }
 
+/// The MCP servers that sessions may name. Variables are read now.
+fn mcp_options(settings: &Settings) -> Result<McpOptions, SettingsError> {
+    let options = settings.config.mcp.options(&|name| std::env::var(name).ok());
+    options.map_err(|unusable| invalid(settings, unusable))
+}
+
 fn invalid(settings: &Settings, Unusable { setting, problem }: Unusable) -> SettingsError {
     SettingsError::Invalid { name: setting, origin: settings.origin(setting), problem }
 }
 
-async fn serve(mut config: Config, models: Catalog, egress: EgressOptions) -> anyhow::Result<()> {
+async fn serve(
+    mut config: Config,
+    models: Catalog,
+    egress: EgressOptions,
+    mcp: McpOptions,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     config.api.metrics = Metrics::install();
     config.api.drain = config.host.shutdown_grace + LAST_ANSWERS;
@@ -109,6 +126,7 @@ async fn serve(mut config: Config, models: Catalog, egress: EgressOptions) -> an
         .options(config.host.clone())
         .models(models)
         .egress(egress)
+        .mcp(mcp)
         .compile_in_child(program)
         .build();
     let host = building.await?;
@@ -228,6 +246,7 @@ fn greet(
     writeln!(out, "  uploaded      {}", names(agents, false))?;
     writeln!(out, "  models        {}", models::summary(host.models()))?;
     writeln!(out, "  web           {}", summary(host.egress().policy()))?;
+    writeln!(out, "  tools         {}", mcp::summary(&host.mcp().options().servers))?;
     writeln!(out, "  connections   {} at most", config.api.max_connections)?;
     let keys = match has_keys {
         true => "each caller needs one",

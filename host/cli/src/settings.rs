@@ -1,6 +1,7 @@
 //! All settings of the program, each in one place: its name, what it is for, how it is read and
 //! shown. Command line, environment, file, help and `dormouse config` all go by this table.
 
+mod entry;
 mod form;
 mod table;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use super::egress::EgressSettings;
 use super::listen::Addresses;
+use super::mcp::McpSettings;
 use super::models::ModelSettings;
 use dormouse::HostOptions;
 use dormouse_base::telemetry::LogFormat;
@@ -24,6 +26,7 @@ pub(super) struct Config {
     pub(super) host: HostOptions,
     pub(super) models: ModelSettings,
     pub(super) egress: EgressSettings,
+    pub(super) mcp: McpSettings,
     pub(super) api: ApiOptions,
 }
 
@@ -37,6 +40,7 @@ impl Default for Config {
             host: HostOptions::default(),
             models: ModelSettings::default(),
             egress: EgressSettings::default(),
+            mcp: McpSettings::default(),
             api: ApiOptions::default(),
         }
     }

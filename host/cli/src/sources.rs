@@ -329,6 +329,17 @@ mod tests {
     }
 
     #[test]
+    fn mcp_servers_are_tables_of_the_file() {
+        let file = "mcp-idle-time = \"5m\"\n[mcp.files]\ncommand = [\"npx\", \"files\"]\nenv-pass = [\"TOKEN\"]\n\
+                    [mcp.files.env]\nMODE = \"read only\"\n[mcp.remote]\nurl = \"https://mcp.example/x\"";
+        let settings = merge(&[], &[], file).expect("it is right").config.mcp;
+        let shown = crate::mcp::show_all(&settings.servers);
+        let expected = "files.command=npx files,files.env.MODE=read only,files.env-pass=TOKEN,\
+                        remote.url=https://mcp.example/x";
+        assert_eq!((shown.as_str(), settings.idle.as_secs()), (expected, 300));
+    }
+
+    #[test]
     fn the_command_line_wins_over_variables_over_the_file_over_the_defaults() {
         let settings = merge(
             &[("listen", "127.0.0.1:1")],

@@ -2,7 +2,7 @@
 //! `user.alice.max-turns=10,pattern.hybrid.max-idle-time=30m`.
 
 /// The settings that may be tables.
-pub(super) const TABLES: [&str; 4] = ["limits", "providers", "prices", "secrets"];
+pub(super) const TABLES: [&str; 5] = ["limits", "providers", "prices", "secrets", "mcp"];
 
 /// A table as a list: each value behind the names of the tables that it stands in.
 ///

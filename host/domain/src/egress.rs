@@ -303,7 +303,7 @@ impl fmt::Display for EgressRule {
 }
 
 /// What may be reached: whatever one of the rules allows. Without a rule, nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EgressPolicy(Vec<EgressRule>);
 
 impl EgressPolicy {

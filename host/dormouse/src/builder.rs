@@ -24,6 +24,7 @@ use dormouse_domain::agent::AgentSelector;
 use dormouse_domain::creation::DefaultLimits;
 use dormouse_domain::limits::{FuelPrice, NanoUsd};
 use dormouse_egress::{Egress, EgressOptions, InvalidEgress};
+use dormouse_mcp::{InvalidMcp, McpOptions, McpServers};
 use dormouse_model as model;
 use dormouse_sandbox::{CacheOptions, Compiler, Sandbox, SandboxError, SandboxOptions};
 use dormouse_store::embedded::{self, Embedded, OpenError};
@@ -147,6 +148,9 @@ pub enum BuildError {
     /// What agents may reach over HTTP cannot be arranged so.
     #[error("the way to the web cannot be made: {0}")]
     Egress(#[from] InvalidEgress),
+    /// The MCP servers cannot be.
+    #[error("the MCP servers cannot be configured so: {0}")]
+    Mcp(#[from] InvalidMcp),
     /// The turns that the end of a host has cut off cannot be read.
     #[error("the turns that were cut off could not be read: {0}")]
     OpenTurns(StoreError),
@@ -170,6 +174,7 @@ pub struct HostBuilder {
     options: HostOptions,
     models: model::Catalog,
     egress: EgressOptions,
+    mcp: McpOptions,
     faults: InjectedFaults,
 }
 
@@ -183,6 +188,7 @@ impl Default for HostBuilder {
             options: HostOptions::default(),
             models: model::Catalog::new(Vec::new()),
             egress: EgressOptions::default(),
+            mcp: McpOptions::default(),
             faults: InjectedFaults::default(),
         }
     }
@@ -269,6 +275,13 @@ impl HostBuilder {
         self
     }
 
+    /// The MCP servers that sessions may name. Default: none.
+    #[must_use]
+    pub fn mcp(mut self, mcp: McpOptions) -> HostBuilder {
+        self.mcp = mcp;
+        self
+    }
+
     /// Let things go wrong on purpose, to test what is built on the host: commits of its store, calls of the
     /// providers of models, the wall clocks of guests. Default: nothing does, and nobody is asked.
     ///
@@ -302,13 +315,16 @@ impl HostBuilder {
     /// # Errors
     /// [`BuildError`], which says what to do.
     pub async fn build(self) -> Result<Host, BuildError> {
-        let HostBuilder { data, clock, compiler, cache, options, models, egress, faults } = self;
+        let HostBuilder { data, clock, compiler, cache, options, models, egress, mcp, faults } =
+            self;
         if options.memory_budget < HostOptions::MIN_MEMORY_BUDGET {
             return Err(BuildError::MemoryBudget { given: options.memory_budget });
         }
         let memory = MemoryBudget::new(options.memory_budget);
         // Before the store is opened: what cannot be made so leaves everything as it is.
-        let egress = Egress::new(egress, &memory, &Callers::several())?;
+        let callers = Callers::several();
+        let egress = Arc::new(Egress::new(egress, &memory, &callers)?);
+        let mcp = McpServers::new(mcp, egress.clone(), clock.clone(), &memory, &callers)?;
         let store_options = options.store_options();
         let (store, data_dir) = match data {
             Data::Temporary => {
@@ -342,7 +358,7 @@ impl HostBuilder {
             store.clone(),
             sandbox.clone(),
             catalog.clone(),
-            Outside::new(clock.clone(), Arc::new(models), egress, faults),
+            Outside::new(clock.clone(), Arc::new(models), egress, mcp, faults),
             clock.clone(),
             memory.clone(),
             SessionOptions {

@@ -16,6 +16,7 @@ pub(crate) mod journal;
 mod ledger;
 mod places;
 pub(crate) mod purse;
+mod servers;
 mod size;
 mod tape;
 pub(crate) mod time;
@@ -43,6 +44,7 @@ use dormouse_sandbox::{EffectReply, SoFar};
 use dormouse_base::clock::Clock;
 use dormouse_base::shares::Callers;
 use dormouse_egress::Egress;
+use dormouse_mcp::McpServers;
 use dormouse_model as model;
 use dormouse_tools::Tools;
 
@@ -65,9 +67,11 @@ pub(crate) struct Outside {
     /// The places for calls of each provider.
     pub(crate) places: ModelPlaces,
     /// Who sends HTTP requests.
-    pub(crate) egress: Egress,
+    pub(crate) egress: Arc<Egress>,
     /// The tools of the host.
     pub(crate) tools: Tools,
+    /// The MCP servers of sessions.
+    pub(crate) mcp: McpServers,
     /// The runtime that serves connections: that of the guests has other work.
     pub(crate) connections: Handle,
     /// What goes wrong on purpose.
@@ -79,12 +83,13 @@ impl Outside {
     pub(crate) fn new(
         clock: Clock,
         models: Arc<model::Catalog>,
-        egress: Egress,
+        egress: Arc<Egress>,
+        mcp: McpServers,
         faults: InjectedFaults,
     ) -> Outside {
         let (places, connections) = (ModelPlaces::default(), Handle::current());
         let tools = Tools::new(Callers::several());
-        Outside { clock, models, places, egress, tools, connections, faults }
+        Outside { clock, models, places, egress, tools, mcp, connections, faults }
     }
 }
 

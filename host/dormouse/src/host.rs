@@ -114,6 +114,12 @@ impl Host {
         &self.inner.services.outside.egress
     }
 
+    /// The MCP servers that sessions may name.
+    #[must_use]
+    pub fn mcp(&self) -> &dormouse_mcp::McpServers {
+        &self.inner.services.outside.mcp
+    }
+
     /// The same host, called by another principal: what is created belongs to that principal, and what
     /// belongs to others does not exist.
     #[must_use]

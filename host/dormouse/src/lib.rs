@@ -79,6 +79,13 @@ pub mod egress {
         InvalidSecret, Networks,
     };
 }
+/// MCP servers, for [`HostBuilder::mcp`].
+pub mod mcp {
+    pub use dormouse_mcp::{
+        InvalidMcp, Launch, McpError, McpOptions, McpResult, McpServer, McpServers, McpTool,
+        McpTools, NotPermitted, ServerAddress, SessionServers, ToolClass, is_server_name,
+    };
+}
 /// Providers of language models, for [`HostBuilder::models`].
 pub mod model {
     pub use dormouse_domain::model::{

@@ -2,25 +2,27 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::Response;
 use reqwest::header::{ACCEPT_ENCODING, HeaderValue};
-use tokio::time::timeout;
+use tokio::time::{Sleep, timeout};
 
 use crate::collect::Collector;
 use crate::connection;
 use crate::error::{EgressError, EgressFailure, EgressTimeout, PolicyOwner};
 use crate::networks::Networks;
-use crate::places::Places;
+use crate::places::{Place, Places};
 use crate::request::{BodyLimit, CheckedRequest, EgressRequest, EgressTimes, MAX_RESPONSE_BODY};
 use crate::resolve::{Lookups, Resolver, SystemResolver};
 use crate::response::{EgressResponse, check_headers, told_headers};
-use crate::secrets::{EgressSecret, Mask, Secrets};
+use crate::secrets::{EgressSecret, Mask, Secrets, StreamMask};
+use crate::stream::EgressStream;
 use dormouse_base::memory::MemoryBudget;
-use dormouse_base::memory::pool::Pool;
+use dormouse_base::memory::pool::{Charge, Pool};
 use dormouse_base::shares::Callers;
 use dormouse_domain::egress::{EgressHost, EgressPolicy, EgressRule};
 use dormouse_domain::id::Principal;
@@ -139,6 +141,22 @@ impl Egress {
         &self.policy
     }
 
+    /// Whether a request could be sent, as far as can be said without sending it: it is well formed, the operator and this
+    /// policy of its session allow it, and its secrets belong to its host.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub fn check(
+        &self,
+        request: &EgressRequest,
+        session: &EgressPolicy,
+    ) -> Result<(), EgressError> {
+        let mut checked = CheckedRequest::new(request)?;
+        self.allow(&checked, session)?;
+        let CheckedRequest { headers, host, port, .. } = &mut checked;
+        self.secrets.fill(headers, host, *port).map(drop)
+    }
+
     /// Send a request for this principal, where the operator and this policy of its session allow it, and wait for the
     /// whole response. A response that redirects is a response: see [`Egress::follow`].
     ///
@@ -150,50 +168,84 @@ impl Egress {
         request: &EgressRequest,
         session: &EgressPolicy,
     ) -> Result<EgressResponse, EgressFailure> {
-        let answered = self.exchange(principal, request, session).await;
-        let outcome = match &answered {
-            Ok(_) => "answered",
-            Err(failure) => failure.error.as_str(),
-        };
-        metrics::counter!("dormouse_egress_requests_total", "outcome" => outcome).increment(1);
+        let answered = self.answer(principal, request, session).await;
+        count(&answered);
         answered
     }
 
-    async fn exchange(
+    /// Send a request for this principal, where this grant covers it, and wait for the headers of the response. The
+    /// caller reads the body as it comes. A response that redirects is a response.
+    ///
+    /// # Errors
+    /// As [`Egress::send`].
+    pub async fn open(
+        &self,
+        principal: &Principal,
+        request: &EgressRequest,
+        grant: Grant<'_>,
+    ) -> Result<EgressStream, EgressFailure> {
+        let opened = self.stream(principal, request, grant).await;
+        count(&opened);
+        opened
+    }
+
+    async fn answer(
         &self,
         principal: &Principal,
         request: &EgressRequest,
         session: &EgressPolicy,
     ) -> Result<EgressResponse, EgressFailure> {
+        let (exchange, checked) = self.exchange(principal, request, Grant::Session(session))?;
+        let host = checked.host.clone();
+        match timeout(exchange.times.total, exchange.run(checked)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(exchange.late(host)),
+        }
+    }
+
+    async fn stream(
+        &self,
+        principal: &Principal,
+        request: &EgressRequest,
+        grant: Grant<'_>,
+    ) -> Result<EgressStream, EgressFailure> {
+        let (exchange, checked) = self.exchange(principal, request, grant)?;
+        let host = checked.host.clone();
+        let end = Box::pin(tokio::time::sleep(exchange.times.total));
+        match timeout(exchange.times.total, exchange.begin(checked)).await {
+            Ok(begun) => exchange.stream_of(begun?, host, end),
+            Err(_) => Err(exchange.late(host)),
+        }
+    }
+
+    /// An exchange that is allowed, and its request with values in the place of placeholders.
+    fn exchange<'e>(
+        &'e self,
+        principal: &'e Principal,
+        request: &EgressRequest,
+        grant: Grant<'_>,
+    ) -> Result<(Exchange<'e>, CheckedRequest), EgressFailure> {
         let mut checked = CheckedRequest::new(request)?;
-        self.allow(&checked, session)?;
+        match grant {
+            Grant::Session(policy) => self.allow(&checked, policy)?,
+            Grant::Operator => {}
+        }
         let CheckedRequest { headers, host, port, .. } = &mut checked;
         let secret = self.secrets.fill(headers, host, *port)?;
         let mask = self.secrets.mask(host, *port)?;
         if mask.is_some() {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let host = host.clone();
-        let times = request.times.within(self.times);
         let exchange = Exchange {
             egress: self,
             principal,
             mask,
             secret,
-            times,
+            times: request.times.within(self.times),
             limit: request.limit,
             is_sent: AtomicBool::new(false),
         };
-        match timeout(times.total, exchange.run(checked)).await {
-            Ok(answered) => answered,
-            Err(_) => {
-                let error = EgressError::TimedOut { host, timeout: EgressTimeout::Total };
-                Err(match exchange.is_sent.load(Ordering::Relaxed) {
-                    true => EgressFailure::may_have_arrived(error),
-                    false => EgressFailure::not_sent(error),
-                })
-            }
-        }
+        Ok((exchange, checked))
     }
 
     /// Whether both policies allow it.
@@ -209,6 +261,31 @@ impl Egress {
         }
         Ok(())
     }
+}
+
+/// Who has allowed a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Grant<'p> {
+    /// A session asks: its policy and that of the operator must allow the request.
+    Session(&'p EgressPolicy),
+    /// The operator has written the URL into the configuration of the host: no policy is asked. Addresses are checked as
+    /// for everybody.
+    Operator,
+}
+
+fn count<T>(answered: &Result<T, EgressFailure>) {
+    let outcome = match answered {
+        Ok(_) => "answered",
+        Err(failure) => failure.error.as_str(),
+    };
+    metrics::counter!("dormouse_egress_requests_total", "outcome" => outcome).increment(1);
+}
+
+/// A response of which the headers are there, and what is held for its connection.
+struct Begun {
+    response: Response,
+    place: Place,
+    buffers: Charge,
 }
 
 /// One request and its response.
@@ -228,15 +305,54 @@ struct Exchange<'e> {
 impl Exchange<'_> {
     async fn run(&self, request: CheckedRequest) -> Result<EgressResponse, EgressFailure> {
         let host = request.host.clone();
-        let place = timeout(PLACE_WAIT, self.egress.places.wait(self.principal, &host)).await;
-        let _place = place.map_err(|_| EgressError::Busy)?;
+        let begun = self.begin(request).await?;
+        let answered = self.body_of(begun.response, &host).await;
+        answered.map_err(EgressFailure::may_have_arrived)
+    }
+
+    async fn begin(&self, request: CheckedRequest) -> Result<Begun, EgressFailure> {
+        let waiting = self.egress.places.wait(self.principal, &request.host);
+        let place = timeout(PLACE_WAIT, waiting).await.map_err(|_| EgressError::Busy)?;
         let mut buffers = self.egress.memory.of(self.principal);
         buffers.grow(CONNECTION_BYTES).map_err(|_| EgressError::OutOfMemory)?;
         let addresses = self.addresses(&request).await?;
         self.check_secret(&request, &addresses)?;
         let response = self.headers_of(request, &addresses).await?;
-        let answered = self.body_of(response, &host).await;
-        answered.map_err(EgressFailure::may_have_arrived)
+        Ok(Begun { response, place, buffers })
+    }
+
+    /// The exchange has taken too long.
+    fn late(&self, host: EgressHost) -> EgressFailure {
+        let error = EgressError::TimedOut { host, timeout: EgressTimeout::Total };
+        match self.is_sent.load(Ordering::Relaxed) {
+            true => EgressFailure::may_have_arrived(error),
+            false => EgressFailure::not_sent(error),
+        }
+    }
+
+    /// The response, with its body yet to be read until `end`.
+    fn stream_of(
+        self,
+        begun: Begun,
+        host: EgressHost,
+        end: Pin<Box<Sleep>>,
+    ) -> Result<EgressStream, EgressFailure> {
+        let Begun { response, place, buffers } = begun;
+        let checked = check_headers(response.headers(), &host, self.mask.as_ref());
+        checked.map_err(EgressFailure::may_have_arrived)?;
+        Ok(EgressStream {
+            status: response.status().as_u16(),
+            headers: told_headers(response.headers(), self.mask.as_ref(), true),
+            response,
+            host,
+            between_bytes: self.times.between_bytes,
+            most: self.limit.most.min(MAX_RESPONSE_BODY),
+            taken: 0,
+            mask: self.mask.map(StreamMask::new),
+            end,
+            held: buffers,
+            _place: place,
+        })
     }
 
     /// The addresses that may be connected to.

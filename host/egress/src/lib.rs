@@ -30,8 +30,9 @@ mod request;
 mod resolve;
 mod response;
 mod secrets;
+mod stream;
 
-pub use egress::{Egress, EgressOptions, InvalidEgress};
+pub use egress::{Egress, EgressOptions, Grant, InvalidEgress};
 pub use error::{Arrival, EgressError, EgressFailure, EgressTimeout, PolicyOwner};
 pub use networks::{InvalidNetworks, Networks};
 pub use redirect::{Followed, MAX_REDIRECTS};
@@ -42,3 +43,4 @@ pub use request::{
 pub use resolve::{Resolver, SystemResolver};
 pub use response::{EgressResponse, MAX_RESPONSE_HEADER_BYTES};
 pub use secrets::{EgressSecret, InvalidSecret};
+pub use stream::EgressStream;

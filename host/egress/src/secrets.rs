@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -219,6 +220,7 @@ pub(crate) struct Mask {
     /// That of each pattern of the searcher.
     placeholders: Vec<String>,
     longest: usize,
+    patterns: Arc<[String]>,
 }
 
 impl Mask {
@@ -234,7 +236,7 @@ impl Mask {
         let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&patterns);
         // It fails where there are more patterns than an operator can list.
         let searcher = built.map_err(|_| EgressError::Host)?;
-        Ok(Mask { searcher, placeholders, longest })
+        Ok(Mask { searcher, placeholders, longest, patterns: patterns.into() })
     }
 
     /// The length of the longest value, in bytes: whoever cuts a text cuts it behind so many more, or the beginning of
@@ -266,6 +268,50 @@ impl Mask {
         }
         hidden.extend_from_slice(&bytes[end..]);
         Cow::Owned(hidden)
+    }
+}
+
+/// Hides secrets in a text that comes in pieces, also one that stands across two of them.
+pub(crate) struct StreamMask {
+    mask: Mask,
+    /// What may be the beginning of a value.
+    kept: Vec<u8>,
+}
+
+impl StreamMask {
+    pub(crate) fn new(mask: Mask) -> StreamMask {
+        StreamMask { mask, kept: Vec::new() }
+    }
+
+    /// What can be told once this piece is there.
+    pub(crate) fn hide(&mut self, piece: &[u8]) -> Vec<u8> {
+        self.kept.extend_from_slice(piece);
+        let mut end = self.kept.len() - self.beginning();
+        for found in self.mask.searcher.find_iter(&self.kept) {
+            if (found.start() + 1..found.end()).contains(&end) {
+                end = found.end();
+            }
+        }
+        let kept = self.kept.split_off(end);
+        let told = std::mem::replace(&mut self.kept, kept);
+        self.mask.hide(&told, usize::MAX).into_owned()
+    }
+
+    /// What is left at the end.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let rest = std::mem::take(&mut self.kept);
+        self.mask.hide(&rest, usize::MAX).into_owned()
+    }
+
+    /// How many bytes at the end may be the beginning of a value.
+    fn beginning(&self) -> usize {
+        let longest = self.mask.longest.saturating_sub(1).min(self.kept.len());
+        let is_beginning = |length: &usize| {
+            let tail = &self.kept[self.kept.len() - length..];
+            let begins = |it: &String| it.len() > *length && it.as_bytes().starts_with(tail);
+            self.mask.patterns.iter().any(begins)
+        };
+        (1..=longest).rev().find(is_beginning).unwrap_or(0)
     }
 }
 
@@ -378,6 +424,25 @@ mod tests {
         assert!(matches!(mask.hide(b"nothing", 1_000), Cow::Borrowed(_)));
         assert!(mask.hide(VALUE.repeat(1_000).as_bytes(), 100).len() < 120);
         assert!(secrets.mask(&host("c.example"), 443).expect("it is made").is_none());
+    }
+
+    #[test]
+    fn a_value_is_hidden_wherever_a_text_is_cut_and_nothing_else_waits() {
+        let text = format!("<{VALUE}{VALUE}> s3cr3 s3cr3t/ another-secret s3");
+        let hidden = "<{{secret:A}}{{secret:A}}> s3cr3 s3cr3t/ another-secret s3";
+        let mask = || {
+            let mask = secrets().mask(&host("a.example"), 443).expect("it is made");
+            StreamMask::new(mask.expect("it has one"))
+        };
+        for size in 1..text.len() {
+            let mut mask = mask();
+            let mut told: Vec<u8> =
+                text.as_bytes().chunks(size).flat_map(|piece| mask.hide(piece)).collect();
+            assert!(told.ends_with(b"another-secret "), "{size}");
+            told.extend(mask.rest());
+            assert_eq!(std::str::from_utf8(&told).expect("it is a text"), hidden, "{size}");
+        }
+        assert_eq!(mask().hide(b"data: {}\n\n"), b"data: {}\n\n");
     }
 
     #[test]

@@ -5,13 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::provider::{CallFailure, Charge};
+use dormouse_base::circuit::Circuit;
 use dormouse_domain::model::{ModelAnswer, ModelError};
 
 /// Failures in a row after which a provider or a model is taken for broken.
 const FAILURES: u32 = 5;
-/// How long it is left alone then: at first, and at most.
-const REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(60);
 /// The most models of a provider that are known to fail. Anybody may name any.
 const MODELS: usize = 256;
 
@@ -23,20 +21,17 @@ const MODELS: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Breakers(Mutex<Known>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
-    provider: State,
+    provider: Circuit,
     /// Those that have failed in their last call.
-    models: HashMap<String, State>,
+    models: HashMap<String, Circuit>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct State {
-    failures: u32,
-    /// By the monotonic clock of the host: when the next call is let through.
-    open_until: Option<Duration>,
-    /// A call is under way that tries whether it works again.
-    is_tried: bool,
+impl Default for Known {
+    fn default() -> Known {
+        Known { provider: Circuit::opened_by(FAILURES), models: HashMap::new() }
+    }
 }
 
 /// The breaker of the calls of one model.
@@ -106,11 +101,11 @@ impl Breaker {
         let mut known = breakers.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { provider, models } = &mut *known;
         let mut both = [Some(provider), models.get_mut(&self.model)];
-        let wait = both.iter().flatten().filter_map(|state| state.wait(now)).max();
+        let wait = both.iter().flatten().filter_map(|circuit| circuit.wait(now)).max();
         if let Some(retry_after) = wait {
             return Err(Open { retry_after });
         }
-        both.iter_mut().flatten().for_each(|state| state.is_tried = true);
+        both.iter_mut().flatten().for_each(|circuit| circuit.begin());
         Ok(())
     }
 
@@ -118,19 +113,19 @@ impl Breaker {
     pub fn note(&self, now: Duration, shown: Shown) {
         let Some(breakers) = &self.breakers else { return };
         let mut known = breakers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.provider.is_tried = false;
+        known.provider.end();
         if let Some(model) = known.models.get_mut(&self.model) {
-            model.is_tried = false;
+            model.end();
         }
         match shown {
             Shown::Nothing => {}
             Shown::Works => {
-                known.provider = State::default();
+                known.provider.close();
                 known.models.remove(&self.model);
             }
             Shown::NotReached => known.provider.fail(now),
             Shown::ModelFails => {
-                known.provider = State::default();
+                known.provider.close();
                 known.fail(&self.model, now);
             }
         }
@@ -139,34 +134,17 @@ impl Breaker {
 
 impl Known {
     fn fail(&mut self, model: &str, now: Duration) {
-        if let Some(state) = self.models.get_mut(model) {
-            return state.fail(now);
+        if let Some(circuit) = self.models.get_mut(model) {
+            return circuit.fail(now);
         }
         if self.models.len() >= MODELS {
-            let least = self.models.iter().min_by_key(|(_, state)| state.failures);
+            let least = self.models.iter().min_by_key(|(_, circuit)| circuit.failures());
             let least = least.map(|(model, _)| model.clone());
             least.and_then(|model| self.models.remove(&model));
         }
-        self.models.entry(model.to_owned()).or_default().fail(now);
-    }
-}
-
-impl State {
-    /// How long it is left alone yet.
-    fn wait(&self, now: Duration) -> Option<Duration> {
-        match self.open_until {
-            None => None,
-            Some(until) if until > now => Some(until - now),
-            Some(_) => self.is_tried.then_some(REST),
-        }
-    }
-
-    fn fail(&mut self, now: Duration) {
-        self.failures = self.failures.saturating_add(1);
-        if let Some(beyond) = self.failures.checked_sub(FAILURES) {
-            let rest = REST.saturating_mul(1 << beyond.min(6)).min(LONGEST_REST);
-            self.open_until = Some(now.saturating_add(rest));
-        }
+        let mut circuit = Circuit::opened_by(FAILURES);
+        circuit.fail(now);
+        self.models.insert(model.to_owned(), circuit);
     }
 }
 

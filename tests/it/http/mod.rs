@@ -20,6 +20,7 @@ mod json;
 mod keys;
 mod lifecycle;
 mod listing;
+mod mcp;
 mod memory;
 mod messages;
 mod names;

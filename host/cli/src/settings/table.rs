@@ -1,5 +1,6 @@
 //! The table of all settings.
 
+use super::entry::setting;
 use super::form::{
     addresses, age, agent, budget, configuration, format, hosts, keys, length, level, model, money,
     origins, path, quota, rate, requests, show, show_age, show_bound, show_hosts, show_keys,
@@ -9,24 +10,7 @@ use super::form::{
 use super::{Setting, SettingGroup};
 use crate::egress::secrets;
 use crate::models::{prices, providers};
-use crate::{egress, limits, value};
-
-/// A setting whose value lies at one place: how it is read, and how it is shown.
-macro_rules! setting {
-    ($group:ident, $name:literal, $value:literal, $doc:literal, $($field:ident).+, $read:expr, $show:expr) => {
-        Setting {
-            group: SettingGroup::$group,
-            name: $name,
-            value: $value,
-            doc: $doc,
-            set: |config, text| {
-                config.$($field).+ = $read(text)?;
-                Ok(())
-            },
-            show: |config| $show(&config.$($field).+),
-        }
-    };
-}
+use crate::{egress, limits, mcp, value};
 
 /// All of them, in the order of the help.
 pub(crate) static SETTINGS: &[Setting] = &[
@@ -372,6 +356,33 @@ pub(crate) static SETTINGS: &[Setting] = &[
         egress.secrets,
         secrets::read,
         secrets::show_all
+    ),
+    setting!(
+        Web,
+        "mcp",
+        "NAME.SETTING=VALUE,…",
+        "MCP servers that sessions may name: command or url, and more, of each",
+        mcp.servers,
+        mcp::read,
+        mcp::show_all
+    ),
+    setting!(
+        Web,
+        "max-mcp-processes",
+        "COUNT",
+        "Most processes of MCP servers at a time",
+        mcp.max_processes,
+        value::positive,
+        show
+    ),
+    setting!(
+        Web,
+        "mcp-idle-time",
+        "TIME",
+        "How long an MCP server that nobody asks is kept",
+        mcp.idle,
+        value::positive_duration,
+        time
     ),
     setting!(
         Machine,

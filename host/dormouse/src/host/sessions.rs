@@ -266,6 +266,8 @@ impl Sessions {
         once: Option<(&IdempotencyKey, Digest)>,
     ) -> Result<CreatedSession, CreateError> {
         let inner = &self.0.inner;
+        // Checked once more when a turn asks for them: what the operator allows may change.
+        inner.services.outside.servers(&new.config, &new.egress)?;
         // Before the agents are held: this may wait for a turn.
         let Start { new, from, resume, tried } = match new.start {
             StartFrom::Fresh => Start { new, from: None, resume: lost, tried: None },

@@ -8,6 +8,7 @@ mod names;
 mod redirects;
 mod secrets;
 mod server;
+mod streams;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +20,8 @@ use dormouse_base::shares::Callers;
 use dormouse_domain::egress::EgressPolicy;
 use dormouse_domain::id::Principal;
 use dormouse_egress::{
-    Arrival, Egress, EgressError, EgressOptions, EgressRequest, EgressResponse, Followed, Resolver,
+    Arrival, Egress, EgressError, EgressOptions, EgressRequest, EgressResponse, EgressStream,
+    Followed, Grant, Resolver,
 };
 
 /// Says the addresses of names as a test has them: of each the next, and the last for ever.
@@ -98,6 +100,12 @@ impl Way {
         let principal = Principal(principal.to_owned());
         let sent = self.egress.send(&principal, request, &self.session).await;
         sent.map_err(|failure| (failure.error, failure.arrival))
+    }
+
+    async fn open(&self, request: &EgressRequest) -> Result<EgressStream, (EgressError, Arrival)> {
+        let (principal, grant) = (Principal::local(), Grant::Session(&self.session));
+        let opened = self.egress.open(&principal, request, grant).await;
+        opened.map_err(|failure| (failure.error, failure.arrival))
     }
 
     async fn follow(&self, request: EgressRequest) -> Result<Followed, (EgressError, Arrival)> {

@@ -147,6 +147,46 @@ impl Clock {
     }
 }
 
+/// A moment in real time, whatever clock the host has. A guest that waits for a time waits in real time: the timers of
+/// its engine know no other, and so it does where it waits for something else besides.
+#[derive(Clone, Copy, Debug)]
+pub struct RealMoment(tokio::time::Instant);
+
+impl RealMoment {
+    /// Longer than anybody waits.
+    const FAR: Duration = Duration::from_secs(30 * 366 * 24 * 3600);
+
+    /// This one.
+    #[must_use]
+    pub fn now() -> RealMoment {
+        RealMoment(tokio::time::Instant::now())
+    }
+
+    /// So long after this one.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> RealMoment {
+        let RealMoment(moment) = self;
+        RealMoment(moment.checked_add(duration).unwrap_or(moment + RealMoment::FAR))
+    }
+
+    /// How long it is until then. Zero where it is past.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(tokio::time::Instant::now())
+    }
+
+    /// How long ago it was.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// Wait for it.
+    pub async fn come(self) {
+        tokio::time::sleep_until(self.0).await;
+    }
+}
+
 /// A clock for tests: it stands still until it is turned.
 ///
 /// ```

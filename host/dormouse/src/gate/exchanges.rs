@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
 
 use super::Gate;
 use super::journal::Reply;
-use dormouse_base::clock::Clock;
+use dormouse_base::clock::{Clock, RealMoment};
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
 use dormouse_domain::http::{
     HttpError, HttpErrorKind, HttpNews, HttpRequest, HttpResponse, HttpWait,
@@ -172,11 +171,11 @@ impl Gate {
 impl Exchanges {
     /// Wait until an exchange is over or one of these times has come, unless it is only looked what there is.
     async fn collect(&mut self, wait: &HttpWait, clock: &Clock, end: &mut End) {
-        let begun = Instant::now();
+        let begun = RealMoment::now();
         let first = wait.times.iter().map(|(_, time)| *time).min();
         let time_comes = async {
             match first {
-                Some(time) => sleep_until(begun + time).await,
+                Some(time) => begun.after(time).come().await,
                 None => std::future::pending().await,
             }
         };

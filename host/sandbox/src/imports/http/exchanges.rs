@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::body::{BodyState, RequestBody, ResponseBody, WeakBody};
 use super::fields::{Fields, too_much};
 use super::held::{Held, HeldPart};
+use dormouse_base::clock::RealMoment;
 use dormouse_domain::http::{
     HttpAnswer, HttpError, HttpErrorKind, HttpNews, HttpPatience, HttpRequest, HttpResponse,
     HttpWait, MAX_EXCHANGES,
@@ -62,7 +62,7 @@ pub(in crate::imports) enum Wait {
     /// An exchange: the call that it was begun in, and its number there.
     Exchange { call: u64, number: u32 },
     /// A time.
-    Time(Instant),
+    Time(RealMoment),
 }
 
 /// What came of an exchange, where its guest asks.
@@ -179,12 +179,11 @@ impl HttpState {
     /// What there is of what these pollables wait for.
     pub(super) fn look(&mut self, pollables: &[u32]) -> View {
         let mut view = View::default();
-        let now = Instant::now();
         for (place, pollable) in (0..).zip(pollables) {
             match self.waits.get(pollable) {
                 None => view.ready.push(place),
                 Some(Wait::Time(at)) => {
-                    view.times.push((place, at.saturating_duration_since(now)));
+                    view.times.push((place, at.left()));
                 }
                 Some(Wait::Exchange { call, number }) => {
                     let exchange = self.exchanges.get(number).filter(|_| *call == self.call);

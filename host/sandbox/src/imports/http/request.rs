@@ -196,6 +196,7 @@ async fn read(store: &mut Store<'_>, text: &GuestText) -> wasmtime::Result<Optio
 
 fn options(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     type Options = Resource<RequestOptions>;
+    type Time = fn(&mut HttpPatience) -> &mut Option<Duration>;
 
     interface.resource::<RequestOptions>("request-options", |guest, options| {
         guest.resources().delete(options)?;
@@ -204,7 +205,7 @@ fn options(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.simple("[constructor]request-options", price::HANDLE, |guest, (): ()| {
         Ok((guest.resources().push(RequestOptions::default())?,))
     })?;
-    let times: [(&str, fn(&mut HttpPatience) -> &mut Option<Duration>); 3] = [
+    let times: [(&str, Time); 3] = [
         ("connect-timeout", |patience| &mut patience.connect),
         ("first-byte-timeout", |patience| &mut patience.first_byte),
         ("between-bytes-timeout", |patience| &mut patience.between_bytes),

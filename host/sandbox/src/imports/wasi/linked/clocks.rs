@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::DynPollable;
 
@@ -16,9 +15,7 @@ use super::super::super::interface::Interface;
 use super::super::super::price;
 use super::super::clock::{MONOTONIC_RESOLUTION, WALL_RESOLUTION, since_epoch};
 use crate::guest::Guest;
-
-/// Longer than anybody waits.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+use dormouse_base::clock::RealMoment;
 
 pub(super) fn monotonic(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.simple("now", 0, |guest, (): ()| Ok((guest.monotonic_ns(),)))?;
@@ -35,9 +32,7 @@ pub(super) fn monotonic(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
 /// A pollable that is ready in so many nanoseconds.
 fn subscribe(guest: &mut Guest, nanos: u64) -> wasmtime::Result<Resource<DynPollable>> {
     let pollable = monotonic_clock::Host::subscribe_duration(&mut guest.clocks(), nanos)?;
-    let at = Instant::now().checked_add(Duration::from_nanos(nanos));
-    // A time that no clock can say never comes.
-    let at = at.unwrap_or_else(|| Instant::now() + FAR);
+    let at = RealMoment::now().after(Duration::from_nanos(nanos));
     guest.http.note_wait(pollable.rep(), Wait::Time(at));
     Ok(pollable)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{names, send};
 
-const FIELDS: [&str; 66] = [
+const FIELDS: [&str; 68] = [
     "abortRequested",
     "accountId",
     "agent",
@@ -22,6 +22,7 @@ const FIELDS: [&str; 66] = [
     "description",
     "durability",
     "durationMs",
+    "egress",
     "errorReason",
     "forceKillRequested",
     "gracePeriodMs",
@@ -71,6 +72,7 @@ const FIELDS: [&str; 66] = [
     "totalStartFuel",
     "totalTokens",
     "turnTimeoutMs",
+    "unavailableTools",
     "unsavedTurns",
     "userId",
 ];
@@ -99,6 +101,7 @@ async fn a_session_that_asks_for_nothing_has_every_field_and_its_default() {
         ("model", json!({ "name": "offline", "provider": "offline" })),
         ("tags", json!([])),
         ("toolsUsed", json!([])),
+        ("unavailableTools", json!([])),
         ("totalCost", json!(0.0)),
         ("totalTokens", json!(0)),
         ("numTurns", json!(0)),

@@ -22,6 +22,16 @@ async fn what_is_known_of_an_agent_is_told() {
 }
 
 #[tokio::test]
+async fn an_interface_of_which_only_types_are_imported_is_no_capability() {
+    let outer = r#"
+        (import "dormouse:agent/model@0.1.0" (instance (type $u8 u8) (export "t" (type (eq $u8)))))"#;
+    let component = agent::component(Parts { outer, ..Parts::default() });
+    let prepared = sandbox().prepare(component.into(), None).await.expect("it is taken");
+    assert_eq!(prepared.component.imports, ["dormouse:agent/model@0.1.0"]);
+    assert_eq!(prepared.component.capabilities, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn what_is_no_component_is_told_what_it_is() {
     assert_eq!(refusal(Vec::new()).await, Refusal::NotWasm);
     assert_eq!(refusal(b"#!/bin/sh".to_vec()).await, Refusal::NotWasm);
@@ -67,13 +77,13 @@ async fn a_component_for_another_abi_is_told_which_one_to_build_for() {
 #[tokio::test]
 async fn each_missing_import_is_named() {
     let outer = r#"
-        (import "wasi:http/outgoing-handler@0.2.0" (instance (export "handle" (func))))
+        (import "wasi:keyvalue/store@0.2.0" (instance (export "handle" (func))))
         (import "wasi:io/poll@0.2.0" (instance))
-        (import "dormouse:agent/tools@0.1.0" (instance (export "call" (func))))
+        (import "dormouse:agent/dreams@0.1.0" (instance (export "call" (func))))
         (import "types-only" (instance (type $u8 u8) (export "t" (type (eq $u8)))))
         (import "a-function" (func))"#;
     let refused = refusal(agent::component(Parts { outer, ..Parts::default() })).await;
-    let missing = ["wasi:http/outgoing-handler@0.2.0", "dormouse:agent/tools@0.1.0", "a-function"];
+    let missing = ["wasi:keyvalue/store@0.2.0", "dormouse:agent/dreams@0.1.0", "a-function"];
     assert_eq!(refused, Refusal::MissingImports(missing.map(str::to_owned).to_vec()));
 }
 

@@ -1,5 +1,7 @@
 //! Tools of the host: which there are for a session, what becomes of calls of them, and what is written down.
 
+mod servers;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use crate::model::{
     AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelMessage, ModelRequest, ModelRole,
     ModelTool, ToolChoice,
 };
-use crate::tool::{ToolAnswer, ToolError, ToolRequest};
+use crate::tool::{ToolAnswer, ToolError, ToolListing, ToolRequest};
 
 /// What a guest asks of the outside world.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub enum Effect {
     Http(HttpWait),
     /// One call of a tool of the host.
     Tool(ToolRequest),
+    /// Which tools the servers have that the session names.
+    ListTools,
 }
 
 /// A request to a language model.
@@ -42,6 +44,8 @@ pub enum EffectAnswer {
     Http(HttpNews),
     /// To [`Effect::Tool`].
     Tool(Result<ToolAnswer, ToolError>),
+    /// To [`Effect::ListTools`].
+    ToolList(ToolListing),
 }
 
 impl EffectAnswer {
@@ -52,7 +56,9 @@ impl EffectAnswer {
     pub fn of_model(self) -> Result<Result<ModelAnswer, ModelError>, EffectError> {
         match self {
             EffectAnswer::Model(answered) => Ok(answered),
-            EffectAnswer::Tool(_) | EffectAnswer::Http(_) => Err(something_else()),
+            EffectAnswer::Tool(_) | EffectAnswer::Http(_) | EffectAnswer::ToolList(_) => {
+                Err(something_else())
+            }
         }
     }
 
@@ -63,7 +69,9 @@ impl EffectAnswer {
     pub fn of_tool(self) -> Result<Result<ToolAnswer, ToolError>, EffectError> {
         match self {
             EffectAnswer::Tool(answered) => Ok(answered),
-            EffectAnswer::Model(_) | EffectAnswer::Http(_) => Err(something_else()),
+            EffectAnswer::Model(_) | EffectAnswer::Http(_) | EffectAnswer::ToolList(_) => {
+                Err(something_else())
+            }
         }
     }
 
@@ -74,7 +82,22 @@ impl EffectAnswer {
     pub fn of_http(self) -> Result<HttpNews, EffectError> {
         match self {
             EffectAnswer::Http(news) => Ok(news),
-            EffectAnswer::Model(_) | EffectAnswer::Tool(_) => Err(something_else()),
+            EffectAnswer::Model(_) | EffectAnswer::Tool(_) | EffectAnswer::ToolList(_) => {
+                Err(something_else())
+            }
+        }
+    }
+
+    /// The answer to [`Effect::ListTools`].
+    ///
+    /// # Errors
+    /// [`EffectError::Host`]: it answers something else.
+    pub fn of_tool_list(self) -> Result<ToolListing, EffectError> {
+        match self {
+            EffectAnswer::ToolList(listing) => Ok(listing),
+            EffectAnswer::Model(_) | EffectAnswer::Tool(_) | EffectAnswer::Http(_) => {
+                Err(something_else())
+            }
         }
     }
 }
@@ -111,6 +134,8 @@ pub enum EffectKind {
     HttpWait,
     /// [`Effect::Tool`]
     Tool,
+    /// [`Effect::ListTools`]
+    ToolList,
 }
 
 impl EffectKind {
@@ -122,6 +147,7 @@ impl EffectKind {
             EffectKind::Http => "http",
             EffectKind::HttpWait => "http_wait",
             EffectKind::Tool => "tool",
+            EffectKind::ToolList => "tool_list",
         }
     }
 }
@@ -158,6 +184,7 @@ impl Effect {
             Effect::Model(_) => EffectKind::Model,
             Effect::Http(_) => EffectKind::HttpWait,
             Effect::Tool(_) => EffectKind::Tool,
+            Effect::ListTools => EffectKind::ToolList,
         }
     }
 
@@ -166,7 +193,7 @@ impl Effect {
     pub fn class(&self) -> EffectClass {
         match self {
             Effect::Model(_) => EffectClass::Paid,
-            Effect::Http(_) => EffectClass::Pure,
+            Effect::Http(_) | Effect::ListTools => EffectClass::Pure,
             Effect::Tool(request) => request.class(),
         }
     }
@@ -182,6 +209,9 @@ impl Effect {
             }
             Effect::Tool(ToolRequest { name, arguments }) => {
                 canon.text("tool").text(name).text(arguments);
+            }
+            Effect::ListTools => {
+                canon.text("tool_list");
             }
             Effect::Http(HttpWait { send: _, given_up, times, is_look }) => {
                 let number = |canon: &mut Canon, number: u32| {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::effect::EffectClass;
 use crate::journal::EffectFailure;
+use crate::model::ModelTool;
 use crate::session::JsonObject;
 use crate::turn::Part;
 
@@ -22,6 +23,9 @@ pub const MAX_ALLOWED_TOOLS: usize = 256;
 pub const MAX_TOOLS_USED: usize = 256;
 /// The key of the configuration of a session that says which tools it may use.
 pub const ALLOWED_TOOLS: &str = "allowedTools";
+
+/// What the names of the tools of MCP servers begin with: `mcp__server__tool`.
+pub const SERVER_TOOLS: &str = "mcp__";
 
 /// Tools of other systems that a client may ask for, and that no session here has: a sandbox has no shell, and no files
 /// but those in the memory of its agent.
@@ -99,12 +103,27 @@ impl<'a> AllowedTools<'a> {
         }
     }
 
-    /// Whether the tool of this name may be used.
+    /// Whether the tool of this name may be used. All tools of a server are allowed by its name: `mcp__github`, or
+    /// `mcp__github__*`.
     #[must_use]
     pub fn allows(self, name: &str) -> bool {
         match self {
             AllowedTools::All => true,
-            AllowedTools::Only(names) => names.iter().any(|allowed| allowed == name),
+            AllowedTools::Only(names) => names
+                .iter()
+                .filter_map(Value::as_str)
+                .any(|allowed| allowed == name || is_server_of(allowed, name)),
+        }
+    }
+
+    /// Whether any tool of any server may be used.
+    #[must_use]
+    pub fn allows_servers(self) -> bool {
+        match self {
+            AllowedTools::All => true,
+            AllowedTools::Only(names) => {
+                names.iter().filter_map(Value::as_str).any(|name| name.starts_with(SERVER_TOOLS))
+            }
         }
     }
 
@@ -147,6 +166,42 @@ impl<'a> AllowedTools<'a> {
             false => Err(format!("must be a list of names of 1 to {MAX_TOOL_NAME} bytes")),
         }
     }
+}
+
+/// A tool of a server that the session names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerTool {
+    /// What it is called, what it does, and what it wants.
+    pub tool: ModelTool,
+    /// Whether a call of which nobody knows whether it was made may be made again, as the server says.
+    pub may_repeat: bool,
+}
+
+/// What the servers of a session have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ToolListing {
+    /// Their tools, in order.
+    pub tools: Vec<ServerTool>,
+    /// Why a server has told none: a sentence for each such server.
+    pub unavailable: Vec<String>,
+}
+
+impl ToolListing {
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let size = |tool: &ModelTool| tool.name.len() + tool.description.len() + tool.schema.len();
+        let tools: usize = self.tools.iter().map(|it| size(&it.tool)).sum();
+        let told: usize = self.unavailable.iter().map(String::len).sum();
+        (tools + told) as u64
+    }
+}
+
+/// Whether what is allowed is the server of the tool of this name.
+fn is_server_of(allowed: &str, name: &str) -> bool {
+    let server = allowed.strip_suffix("__*").unwrap_or(allowed);
+    let is_server = server.strip_prefix(SERVER_TOOLS).is_some_and(|it| !it.contains("__"));
+    is_server && name.strip_prefix(server).is_some_and(|tool| tool.starts_with("__"))
 }
 
 /// A call of a tool.

@@ -23,6 +23,7 @@ pub(crate) mod time;
 mod tools;
 mod used;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ use dormouse_model as model;
 use dormouse_tools::Tools;
 
 use exchanges::Exchanges;
-use journal::{Reply, TurnJournal};
+use journal::{Identity, Reply, TurnJournal};
 use places::ModelPlaces;
 use purse::Purse;
 use tape::Tape;
@@ -105,6 +106,8 @@ pub(crate) struct Gate {
     /// See [`GateParts::taken_up`].
     taken_up: Option<Duration>,
     exchanges: Exchanges,
+    /// Tools of servers that may be called again, as the listing says that the guest has had.
+    repeatable: BTreeSet<String>,
     /// Text that was forwarded, in bytes.
     forwarded: usize,
     used: UsedTools,
@@ -161,6 +164,7 @@ impl Gate {
             time,
             taken_up: parts.taken_up,
             exchanges: Exchanges::default(),
+            repeatable: BTreeSet::new(),
             forwarded: 0,
             used: UsedTools::default(),
             shortage: None,
@@ -187,6 +191,11 @@ impl Gate {
         self.outside.tools(&self.session)
     }
 
+    /// Whether the session names servers that may have more.
+    pub(crate) fn has_tool_servers(&self) -> bool {
+        self.outside.has_tool_servers(&self.session)
+    }
+
     pub(crate) fn salt(&self) -> Option<Salt> {
         self.journal.salt()
     }
@@ -205,6 +214,7 @@ impl Gate {
         let answered = match &effect {
             Effect::Model(call) => self.model(call, &effect, so_far, readings, as_before).await,
             Effect::Tool(request) => self.tool(request, &effect, so_far, readings, as_before).await,
+            Effect::ListTools => self.list_tools(&effect, so_far, readings, as_before).await,
             Effect::Http(wait) => {
                 self.wait(wait, &effect, so_far, readings, as_before).await.map(EffectAnswer::Http)
             }
@@ -244,16 +254,38 @@ impl Gate {
         readings: Readings,
         as_before: bool,
     ) -> Result<EffectAnswer, EffectError> {
-        match self.journal.next(effect.into(), so_far, readings, as_before).await? {
+        let class = self.class_of(request);
+        let identity = Identity::from(effect).with_class(class);
+        match self.journal.next(identity, so_far, readings, as_before).await? {
             Reply::Replayed(answer, cost) => {
                 self.purse.pay(cost);
                 Ok(answer)
             }
             Reply::Live => {
-                let answer = self.call_tool(request).await?;
+                let answer = self.call_tool(request, class).await?;
                 self.journal.answer(EffectAnswer::Tool(answer)).await
             }
         }
+    }
+
+    async fn list_tools(
+        &mut self,
+        effect: &Effect,
+        so_far: SoFar,
+        readings: Readings,
+        as_before: bool,
+    ) -> Result<EffectAnswer, EffectError> {
+        let answer = match self.journal.next(effect.into(), so_far, readings, as_before).await? {
+            Reply::Replayed(answer, _) => answer,
+            Reply::Live => {
+                let listing = self.ask_servers_for_tools().await?;
+                self.journal.answer(EffectAnswer::ToolList(listing)).await?
+            }
+        };
+        if let EffectAnswer::ToolList(listing) = &answer {
+            self.note_listing(listing);
+        }
+        Ok(answer)
     }
 
     /// The text of an answer that was had before is streamed again: whoever reads a turn that is run again reads it

@@ -99,6 +99,11 @@ impl CallContext {
         self.world.tools()
     }
 
+    /// Whether the session names servers that may have more.
+    pub(super) fn has_tool_servers(&self) -> bool {
+        self.world.has_tool_servers()
+    }
+
     /// What the wall clock of the guest says.
     pub(super) fn now(&mut self) -> Timestamp {
         self.world.now()

@@ -50,6 +50,9 @@ pub trait World: Any + Send {
     /// The tools of the host that the agent may use. The same for all of the call, in the same order.
     fn tools(&self) -> Vec<ModelTool>;
 
+    /// Whether the session names servers that may have more: which, [`Effect::ListTools`] tells.
+    fn has_tool_servers(&self) -> bool;
+
     /// What the wall clock of the guest says.
     fn now(&mut self) -> Timestamp;
 

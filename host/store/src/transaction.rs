@@ -518,6 +518,9 @@ fn size_of_entry(entry: &JournalEntry) -> usize {
         }
         Some(EffectAnswer::Tool(Ok(answer))) => answer.content.iter().map(Part::len).sum(),
         Some(EffectAnswer::Tool(Err(error))) => error.to_string().len(),
+        Some(EffectAnswer::ToolList(listing)) => {
+            usize::try_from(listing.size()).unwrap_or(usize::MAX)
+        }
     };
     let readings = entry.readings.wall.len().saturating_add(entry.readings.monotonic.len());
     let calls = entry.calls.len().saturating_mul(EFFECT);

@@ -86,6 +86,13 @@ impl From<&Effect> for Identity {
     }
 }
 
+impl Identity {
+    /// The same, where this may be done if its outcome is unknown.
+    pub(super) fn with_class(self, class: EffectClass) -> Identity {
+        Identity { class, ..self }
+    }
+}
+
 impl From<&HttpRequest> for Identity {
     fn from(request: &HttpRequest) -> Identity {
         let (request, class) = (request.digest(), request.class());
@@ -398,6 +405,9 @@ impl TurnJournal {
         for over in entries.iter().chain([&entry]) {
             self.bytes += over.calls.last().map_or(0, |call| call.received);
             self.lines.extend(over.calls.iter().cloned());
+        }
+        if let EffectAnswer::ToolList(listing) = &answer {
+            self.bytes += listing.size();
         }
         if self.bytes > MAX_JOURNAL_BYTES {
             let most = MAX_JOURNAL_BYTES >> 20;

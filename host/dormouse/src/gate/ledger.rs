@@ -11,7 +11,7 @@ use dormouse_domain::journal::{
     Bill, EffectFailure, EffectOutcome, EffectRecord, EffectTarget, Provenance,
 };
 use dormouse_domain::limits::NanoUsd;
-use dormouse_domain::tool::HostTool;
+use dormouse_domain::tool::{HostTool, SERVER_TOOLS};
 
 /// An attempt that is under way.
 pub(super) struct InAttempt {
@@ -113,7 +113,8 @@ fn count(line: &EffectRecord) {
         }
         EffectTarget::Tool { name, .. } => {
             // An agent may ask for any name: only those that there are have a series.
-            let tool = HostTool::named(name).map_or("unknown", HostTool::as_str);
+            let unnamed = if name.starts_with(SERVER_TOOLS) { "mcp" } else { "unknown" };
+            let tool = HostTool::named(name).map_or(unnamed, HostTool::as_str);
             metrics::counter!("dormouse_tool_calls_total", "tool" => tool, "outcome" => outcome)
                 .increment(1);
             metrics::histogram!("dormouse_tool_seconds").record(seconds);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::servers::{SERVER_TIMEOUT, ServerCall};
 use super::{Gate, Outside};
-use dormouse_domain::effect::EffectError;
+use dormouse_domain::effect::{EffectClass, EffectError};
 use dormouse_domain::journal::{EffectOutcome, EffectRecord, EffectTarget, MAX_EFFECT_ATTEMPTS};
 use dormouse_domain::model::ModelTool;
 use dormouse_domain::session::Session;
@@ -23,6 +24,7 @@ pub(super) type Called = Result<ToolAnswer, ToolError>;
 #[derive(Clone)]
 enum ToolCall {
     WebFetch(WebFetch),
+    Server(ServerCall),
 }
 
 impl Outside {
@@ -54,7 +56,11 @@ impl Outside {
 
 impl Gate {
     /// Call the tool that is named, once, if that may be. An outer error ends the call of the guest.
-    pub(super) async fn call_tool(&mut self, request: &ToolRequest) -> Result<Called, EffectError> {
+    pub(super) async fn call_tool(
+        &mut self,
+        request: &ToolRequest,
+        class: EffectClass,
+    ) -> Result<Called, EffectError> {
         let call = match self.check(request) {
             Ok(call) => call,
             Err(why) => {
@@ -66,7 +72,7 @@ impl Gate {
         };
         self.pay_for_what_was_lost();
         let lost = self.journal.calls().len();
-        if lost >= MAX_EFFECT_ATTEMPTS as usize || (lost > 0 && !request.class().may_repeat()) {
+        if lost >= MAX_EFFECT_ATTEMPTS as usize || (lost > 0 && !class.may_repeat()) {
             return Ok(Err(ToolError::UnknownOutcome));
         }
         let target = EffectTarget::Tool { name: request.name.clone(), server: call.server() };
@@ -92,6 +98,9 @@ impl Gate {
             let why = format!("the session may not use the tool `{name}` (allowedTools)");
             return Err(ToolError::NotAllowed(why));
         }
+        if let Some(call) = self.server_call(request)? {
+            return Ok(ToolCall::Server(call));
+        }
         match HostTool::named(name) {
             None => Err(ToolError::Unknown(name.clone())),
             Some(tool) if !self.outside.has(tool, &self.session) => {
@@ -109,14 +118,19 @@ impl Gate {
     /// host has a defect.
     async fn run(&self, call: ToolCall) -> Result<Called, EffectError> {
         let (outside, session) = (Arc::clone(&self.outside), Arc::clone(&self.session));
+        let within = match &call {
+            ToolCall::WebFetch(_) => TOOL_TIMEOUT,
+            // What the operator says of the server is less.
+            ToolCall::Server(_) => SERVER_TIMEOUT,
+        };
         let calling = async move {
             let clock = &outside.clock;
-            let timeout = clock.sleep_until(clock.now().after(TOOL_TIMEOUT));
+            let timeout = clock.sleep_until(clock.now().after(within));
             tokio::select! {
                 biased;
                 called = call.run(&outside, &session) => called,
                 () = timeout => Err(ToolError::TimedOut(format!(
-                    "the tool did not answer in {} seconds", TOOL_TIMEOUT.as_secs(),
+                    "the tool did not answer in {} seconds", within.as_secs(),
                 ))),
             }
         };
@@ -136,6 +150,7 @@ impl ToolCall {
     fn server(&self) -> String {
         match self {
             ToolCall::WebFetch(fetch) => fetch.server(),
+            ToolCall::Server(call) => call.server.clone(),
         }
     }
 
@@ -145,6 +160,7 @@ impl ToolCall {
                 let Outside { tools, egress, .. } = outside;
                 fetch.run(tools, egress, &session.owner, &session.profile.egress).await
             }
+            ToolCall::Server(call) => call.run(outside, session).await,
         }
     }
 }

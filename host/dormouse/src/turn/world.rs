@@ -106,6 +106,10 @@ impl World for SessionWorld {
         self.gate.tools()
     }
 
+    fn has_tool_servers(&self) -> bool {
+        self.gate.has_tool_servers()
+    }
+
     fn now(&mut self) -> Timestamp {
         self.gate.now()
     }

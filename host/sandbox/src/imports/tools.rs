@@ -32,7 +32,16 @@ pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
 
 fn list(mut store: StoreContextMut<'_, Guest>, (): ()) -> HostWork<'_, (Vec<Tool>,)> {
     Box::pin(async move {
-        let tools = store.data_mut().turn()?.tools();
+        let turn = store.data_mut().turn()?;
+        let (mut tools, has_servers) = (turn.tools(), turn.has_tool_servers());
+        if has_servers {
+            let answer = effect::ask(&mut store, Effect::ListTools).await?;
+            let listing = answer.of_tool_list().map_err(wasmtime::Error::new)?;
+            for why in listing.unavailable {
+                store.data_mut().log.lock().warn(why);
+            }
+            tools.extend(listing.tools.into_iter().map(|it| it.tool));
+        }
         let bytes =
             tools.iter().map(|tool| tool.name.len() + tool.description.len() + tool.schema.len());
         let bytes = bytes.sum();

@@ -174,6 +174,10 @@ impl World for TestWorld {
         Vec::new()
     }
 
+    fn has_tool_servers(&self) -> bool {
+        false
+    }
+
     fn now(&mut self) -> Timestamp {
         self.now = self.now.after(STEP);
         self.now

@@ -9,9 +9,9 @@ use super::http::HttpNewsRow;
 use super::turn::PartRow;
 use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::model::{
-    ModelAnswer, ModelContent, ModelError, StopReason, Thinking, ToolCall, ToolResult,
+    ModelAnswer, ModelContent, ModelError, ModelTool, StopReason, Thinking, ToolCall, ToolResult,
 };
-use dormouse_domain::tool::{ToolAnswer, ToolError};
+use dormouse_domain::tool::{ServerTool, ToolAnswer, ToolError, ToolListing};
 
 #[derive(Encode, Decode, CborLen)]
 pub(super) enum AnswerRow<'a> {
@@ -25,6 +25,8 @@ pub(super) enum AnswerRow<'a> {
     Tool(#[b(0)] ToolAnswerRow<'a>),
     #[n(5)]
     ToolFailed(#[b(0)] ToolErrorRow<'a>),
+    #[n(6)]
+    ToolList(#[b(0)] ToolListingRow<'a>),
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -159,6 +161,7 @@ impl AnswerRow<'_> {
             EffectAnswer::Http(news) => AnswerRow::Http(HttpNewsRow::of(news)),
             EffectAnswer::Tool(Ok(answer)) => AnswerRow::Tool(ToolAnswerRow::of(answer)),
             EffectAnswer::Tool(Err(error)) => AnswerRow::ToolFailed(ToolErrorRow::of(error)),
+            EffectAnswer::ToolList(listing) => AnswerRow::ToolList(ToolListingRow::of(listing)),
         }
     }
 
@@ -169,6 +172,62 @@ impl AnswerRow<'_> {
             AnswerRow::Http(news) => EffectAnswer::Http(news.news()),
             AnswerRow::Tool(answer) => EffectAnswer::Tool(Ok(answer.answer())),
             AnswerRow::ToolFailed(error) => EffectAnswer::Tool(Err(error.error())),
+            AnswerRow::ToolList(listing) => EffectAnswer::ToolList(listing.listing()),
+        }
+    }
+}
+
+#[derive(Encode, Decode, CborLen)]
+pub(super) struct ToolListingRow<'a> {
+    #[b(0)]
+    tools: Vec<ServerToolRow<'a>>,
+    #[b(1)]
+    unavailable: Vec<&'a str>,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct ServerToolRow<'a> {
+    #[b(0)]
+    name: &'a str,
+    #[b(1)]
+    description: &'a str,
+    #[b(2)]
+    schema: &'a str,
+    #[n(3)]
+    may_repeat: bool,
+}
+
+impl ServerToolRow<'_> {
+    fn of(ServerTool { tool, may_repeat }: &ServerTool) -> ServerToolRow<'_> {
+        ServerToolRow {
+            name: &tool.name,
+            description: &tool.description,
+            schema: &tool.schema,
+            may_repeat: *may_repeat,
+        }
+    }
+}
+
+impl ToolListingRow<'_> {
+    fn of(listing: &ToolListing) -> ToolListingRow<'_> {
+        ToolListingRow {
+            tools: listing.tools.iter().map(ServerToolRow::of).collect(),
+            unavailable: listing.unavailable.iter().map(String::as_str).collect(),
+        }
+    }
+
+    fn listing(self) -> ToolListing {
+        let tool = |row: ServerToolRow<'_>| ServerTool {
+            tool: ModelTool {
+                name: row.name.to_owned(),
+                description: row.description.to_owned(),
+                schema: row.schema.to_owned(),
+            },
+            may_repeat: row.may_repeat,
+        };
+        ToolListing {
+            tools: self.tools.into_iter().map(tool).collect(),
+            unavailable: self.unavailable.into_iter().map(str::to_owned).collect(),
         }
     }
 }

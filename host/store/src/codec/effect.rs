@@ -72,6 +72,8 @@ pub(super) enum KindRow {
     HttpWait,
     #[n(3)]
     Tool,
+    #[n(4)]
+    ToolList,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -199,8 +201,8 @@ impl EffectRow<'_> {
                     method: self.method.unwrap_or_default().to_owned(),
                     host: self.server.unwrap_or_default().to_owned(),
                 },
-                KindRow::HttpWait => {
-                    return Err(CodecError::Malformed("nobody is asked by a wait".to_owned()));
+                KindRow::HttpWait | KindRow::ToolList => {
+                    return Err(CodecError::Malformed("nobody is asked by it".to_owned()));
                 }
             },
             begun_at: Timestamp(self.begun_at),
@@ -222,6 +224,7 @@ impl KindRow {
             EffectKind::Http => KindRow::Http,
             EffectKind::HttpWait => KindRow::HttpWait,
             EffectKind::Tool => KindRow::Tool,
+            EffectKind::ToolList => KindRow::ToolList,
         }
     }
 
@@ -231,6 +234,7 @@ impl KindRow {
             KindRow::Http => EffectKind::Http,
             KindRow::HttpWait => EffectKind::HttpWait,
             KindRow::Tool => EffectKind::Tool,
+            KindRow::ToolList => EffectKind::ToolList,
         }
     }
 }

@@ -107,6 +107,10 @@ impl World for TestWorld {
         Vec::new()
     }
 
+    fn has_tool_servers(&self) -> bool {
+        false
+    }
+
     fn now(&mut self) -> Timestamp {
         Timestamp(0)
     }

@@ -21,9 +21,10 @@ use dormouse_domain::journal::{
 };
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::{
-    ModelAnswer, ModelContent, ModelError, StopReason, Thinking, TokenUsage, ToolCall, ToolResult,
+    ModelAnswer, ModelContent, ModelError, ModelTool, StopReason, Thinking, TokenUsage, ToolCall,
+    ToolResult,
 };
-use dormouse_domain::tool::{ToolAnswer, ToolError};
+use dormouse_domain::tool::{ServerTool, ToolAnswer, ToolError, ToolListing};
 use dormouse_domain::turn::IdempotencyKey;
 
 fn digest() -> impl Strategy<Value = Digest> {
@@ -98,7 +99,23 @@ fn content() -> impl Strategy<Value = ModelContent> {
 }
 
 fn answer() -> impl Strategy<Value = EffectAnswer> {
-    prop_oneof![model_answer(), tool_answer(), news().prop_map(EffectAnswer::Http)]
+    prop_oneof![
+        model_answer(),
+        tool_answer(),
+        news().prop_map(EffectAnswer::Http),
+        listing().prop_map(EffectAnswer::ToolList),
+    ]
+}
+
+fn listing() -> impl Strategy<Value = ToolListing> {
+    let tool = (text(), text(), text(), any::<bool>()).prop_map(
+        |(name, description, schema, may_repeat)| ServerTool {
+            tool: ModelTool { name, description, schema },
+            may_repeat,
+        },
+    );
+    (vec(tool, 0..3), vec(text(), 0..3))
+        .prop_map(|(tools, unavailable)| ToolListing { tools, unavailable })
 }
 
 fn tool_answer() -> impl Strategy<Value = EffectAnswer> {
@@ -163,6 +180,7 @@ fn kind() -> impl Strategy<Value = EffectKind> {
     proptest::sample::select(vec![
         EffectKind::Model,
         EffectKind::Tool,
+        EffectKind::ToolList,
         EffectKind::Http,
         EffectKind::HttpWait,
     ])

@@ -9,7 +9,9 @@ pub(crate) use component::Backend;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::testing::Backend;
 
-use crate::{log::Log, model::Models, output::Output, session::Session, timers::Timers};
+use crate::{
+    log::Log, model::Models, output::Output, peers::Peers, session::Session, timers::Timers,
+};
 
 /// The host of an agent, as one turn sees it.
 ///
@@ -48,6 +50,11 @@ impl Host {
     /// Wakes the agent later.
     pub fn timers(&self) -> Timers<'_> {
         Timers::new(self)
+    }
+
+    /// Writes to the agents of other sessions.
+    pub fn peers(&self) -> Peers<'_> {
+        Peers::new(self)
     }
 
     /// Writes to the log of the session.

@@ -21,6 +21,7 @@ mod memory;
 mod misbehaviour;
 mod models;
 mod names;
+mod peers;
 mod pressure;
 mod random;
 mod residency;

@@ -9,6 +9,7 @@ mod limits;
 mod origin;
 mod thread;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,6 +21,7 @@ pub use thread::{NextOfThread, THREAD_KEPT, next_of_thread};
 use crate::agent::{AgentRef, AgentSelector, InvalidName};
 use crate::code;
 use crate::event::{Event, EventBody};
+use crate::mail::Peers;
 use crate::time::Timestamp;
 use crate::timer::Timers;
 
@@ -121,6 +123,8 @@ pub struct NewSession {
     pub context: JsonObject,
     /// Anything else to keep.
     pub metadata: JsonObject,
+    /// The sessions that its agent may write to, by the names that it has for them: sessions of the same owner.
+    pub peers: BTreeMap<String, SessionId>,
     /// Turns over the whole life.
     pub max_turns: Option<u64>,
     /// Money over the whole life.
@@ -247,6 +251,7 @@ pub fn fresh(
         thread_key: new.thread_key,
         project_id: new.project_id,
         metadata: new.metadata,
+        peers: Peers::new(new.peers)?,
     };
     Ok(begin(id, owner, profile, new.context, head, now))
 }

@@ -10,6 +10,7 @@ use crate::agent::Digest;
 use crate::effect::{EffectAnswer, EffectClass, EffectKind};
 use crate::id::{SessionId, TurnId};
 use crate::limits::NanoUsd;
+use crate::mail::Posted;
 use crate::model::TokenUsage;
 use crate::time::Timestamp;
 use crate::turn::{IdempotencyKey, Part, Sender};
@@ -55,6 +56,8 @@ pub struct OpenTurn {
     pub fuel: u64,
     /// What the monotonic clock of its guest said when it began, in nanoseconds.
     pub monotonic_ns: u64,
+    /// The mail that it has taken, by its number in the mailbox of the session. `None`: it answers no mail.
+    pub mail: Option<u64>,
 }
 
 /// How often an open turn was begun since an answer was last noted in its journal.
@@ -83,6 +86,8 @@ pub struct JournalEntry {
     pub readings: Readings,
     /// What the random bytes were drawn with that the guest has drawn since the entry before, if it has.
     pub salt: Option<Salt>,
+    /// What became of the mails that the guest has sent since the entry before, in order.
+    pub posted: Vec<Posted>,
     /// The fuel that the guest had used when it asked.
     pub fuel: u64,
     /// What was done for it, in order. The last is under way where there is no answer.

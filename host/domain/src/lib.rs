@@ -20,6 +20,7 @@ pub mod inactive;
 pub mod journal;
 pub mod json;
 pub mod limits;
+pub mod mail;
 pub mod message;
 pub mod model;
 pub mod patch;

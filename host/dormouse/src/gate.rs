@@ -13,6 +13,7 @@
 mod calls;
 pub(crate) mod journal;
 mod places;
+pub(crate) mod post;
 pub(crate) mod purse;
 mod size;
 mod tape;
@@ -24,23 +25,26 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::faults::InjectedFaults;
+use crate::mailboxes::Mailboxes;
 use crate::turn::admission::Shortage;
 use crate::turn::output::TurnOutput;
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
+use dormouse_domain::id::SessionId;
 use dormouse_domain::journal::{EffectRecord, Salt};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::{ModelAnswer, ModelError};
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::Delta;
-use dormouse_sandbox::{EffectReply, SoFar};
+use dormouse_domain::turn::{Delta, Part};
+use dormouse_sandbox::{EffectReply, NotSent, SoFar};
 
 use dormouse_base::clock::Clock;
 use dormouse_egress::Egress;
 use dormouse_model as model;
 
-use journal::{Reply, TurnJournal};
+use journal::{Reply, Seen, TurnJournal};
 use places::ModelPlaces;
+use post::{OutgoingMail, Post};
 use purse::Purse;
 use tape::Tape;
 use time::EffectTime;
@@ -83,6 +87,7 @@ pub(crate) struct Gate {
     output: TurnOutput,
     tape: Tape,
     journal: TurnJournal,
+    post: Post,
     purse: Purse,
     time: EffectTime,
     /// See [`GateParts::taken_up`].
@@ -98,6 +103,8 @@ pub(crate) struct Gate {
 /// What a turn leaves of its gate.
 pub(crate) struct GateEnd {
     pub(crate) journal: TurnJournal,
+    /// What the turn sends to other sessions, if it succeeds.
+    pub(crate) outbox: Vec<OutgoingMail>,
     pub(crate) purse: Purse,
     /// The last call was not made, because there was no money for it.
     pub(crate) shortage: Option<Shortage>,
@@ -111,6 +118,7 @@ pub(crate) struct GateParts {
     pub(crate) session: Arc<Session>,
     pub(crate) output: TurnOutput,
     pub(crate) journal: TurnJournal,
+    pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) purse: Purse,
     pub(crate) time: EffectTime,
     /// When the turn has begun, and what the guest's monotonic clock said then, in nanoseconds.
@@ -125,7 +133,8 @@ pub(crate) struct GateParts {
 
 impl Gate {
     pub(crate) fn new(parts: GateParts) -> Gate {
-        let GateParts { outside, session, output, journal, purse, time, .. } = parts;
+        let GateParts { outside, session, output, journal, mailboxes, purse, time, .. } = parts;
+        let post = Post::new(mailboxes, session.owner.clone());
         let (clock, faults) = (outside.clock.clone(), outside.faults.clone());
         let GateParts { started_at, monotonic_ns, has_effects, .. } = parts;
         let mut tape = Tape::new(clock, faults, started_at, monotonic_ns, has_effects);
@@ -136,6 +145,7 @@ impl Gate {
             output,
             tape,
             journal,
+            post,
             purse,
             time,
             taken_up: parts.taken_up,
@@ -147,8 +157,8 @@ impl Gate {
 
     /// What is left of it once the turn is over.
     pub(crate) fn end(self) -> GateEnd {
-        let Gate { journal, purse, shortage, divergence, .. } = self;
-        GateEnd { journal, purse, shortage, divergence }
+        let Gate { journal, post, purse, shortage, divergence, .. } = self;
+        GateEnd { journal, outbox: post.into_outbox(), purse, shortage, divergence }
     }
 
     pub(crate) fn now(&mut self) -> Timestamp {
@@ -163,6 +173,14 @@ impl Gate {
         self.journal.salt()
     }
 
+    /// Send a mail with the end of the turn.
+    ///
+    /// # Errors
+    /// It is not sent.
+    pub(crate) fn send(&mut self, to: SessionId, content: Vec<Part>) -> Result<(), NotSent> {
+        self.post.send(to, content, self.journal.posted())
+    }
+
     /// Answer an effect: from the journal, or by asking the outside world.
     ///
     /// # Errors
@@ -174,7 +192,8 @@ impl Gate {
     ) -> Result<EffectReply, EffectError> {
         let _in_effect = self.time.effect();
         let (readings, as_before) = (self.tape.take(), self.tape.is_as_before());
-        let next = self.journal.next(&effect, so_far, readings, as_before).await;
+        let seen = Seen { readings, reads_as_before: as_before, posted: self.post.take_posted() };
+        let next = self.journal.next(&effect, so_far, seen).await;
         let answer = match next.inspect_err(|error| self.note_divergence(error))? {
             Reply::Replayed(answer, cost) => {
                 self.purse.pay(cost);

@@ -14,10 +14,11 @@ use super::imports::wasi::{
 };
 use super::instance::Grant;
 use super::memory::Limiter;
-use super::world::{EffectFuture, SessionView, SoFar, World};
+use super::world::{EffectFuture, NotSent, SessionView, SoFar, World};
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::Account;
 use dormouse_domain::effect::Effect;
+use dormouse_domain::mail::{self, Peers};
 use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
@@ -62,6 +63,8 @@ pub(super) struct CallContext {
     pub(super) streamed: Streamed,
     /// What the call prints, where the guest is a command.
     printed: Option<PrintedReply>,
+    /// What the mails hold that the call sends, in bytes.
+    mailed: u64,
 }
 
 impl CallContext {
@@ -88,6 +91,19 @@ impl CallContext {
     /// The same, to be changed.
     pub(super) fn timers_mut(&mut self) -> &mut Timers {
         self.world.timers_mut()
+    }
+
+    /// Who the agent may write to.
+    pub(super) fn peers(&self) -> &Peers {
+        self.world.peers()
+    }
+
+    /// Send a mail with the end of the call.
+    pub(super) fn send(&mut self, to: &str, content: Vec<Part>) -> Result<(), NotSent> {
+        let bytes = mail::weight(&content);
+        self.world.send(to, content)?;
+        self.mailed = self.mailed.saturating_add(bytes);
+        Ok(())
     }
 
     /// What the wall clock of the guest says.
@@ -181,7 +197,8 @@ impl Guest {
     pub(super) fn begin_turn(&mut self, turn: u64, attempt: u32, mut world: Box<dyn World>) {
         let occasion = Occasion { turn, attempt, moment: Moment::Turn, segment: 0 };
         self.random.enter(occasion, world.salt());
-        self.turn = Some(CallContext { world, streamed: Streamed::default(), printed: None });
+        self.turn =
+            Some(CallContext { world, streamed: Streamed::default(), printed: None, mailed: 0 });
     }
 
     /// An effect is answered: random bytes are of the next segment of the turn.
@@ -239,13 +256,13 @@ impl Guest {
         &mut self.resources
     }
 
-    /// Pay for the memory in which the host keeps what the guest has logged, streamed and printed since
+    /// Pay for the memory in which the host keeps what the guest has logged, streamed, printed and sent since
     /// its call began.
     ///
     /// # Errors
     /// A trap, where the host has no memory left.
     pub(super) fn pay_for_kept(&mut self) -> wasmtime::Result<()> {
-        let streamed = self.turn.as_ref().map_or(0, |turn| turn.streamed.kept());
+        let streamed = self.turn.as_ref().map_or(0, |turn| turn.streamed.kept() + turn.mailed);
         let kept = self.log.lock().kept().saturating_add(streamed);
         self.memory.hold_for_call(kept).map_err(wasmtime::Error::new)
     }

@@ -15,6 +15,7 @@ use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::event::Event;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
+use dormouse_domain::mail::Mail;
 use dormouse_domain::model::{ModelAnswer, ModelContent, ModelError};
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
@@ -101,7 +102,7 @@ pub enum Write {
     ResumeTried(SessionId, SnapshotId, ResumeTrial, Timestamp),
     /// A turn. The transaction also writes the record that counts it, before it.
     Turn(Arc<TurnRecord>),
-    /// A session, its turns, its snapshots and its journal are removed. Its events stay.
+    /// A session, its turns, its snapshots, its journal and its mail are removed. Its events stay.
     /// Else [`StoreError::NotFound`].
     RemoveSession(SessionId),
     /// A turn of a session is open from now on, with an empty journal. The transaction expects
@@ -116,6 +117,13 @@ pub enum Write {
     /// No turn of the session is open any more: the open turn, its attempts and its journal are removed. There
     /// need be none.
     CloseTurn(SessionId),
+    /// A mail is put into the mailbox of this session, behind those that are there. Where there is no such session any
+    /// more, it goes nowhere.
+    Mail(SessionId, Box<Mail>),
+    /// The mail of this number is taken out of the mailbox of a session. Else [`StoreError::Conflict`].
+    TakeMail(SessionId, u64),
+    /// All mail of a session is removed. There need be none.
+    DropMail(SessionId),
     /// An account. The transaction expects [`Expect::NewAccount`].
     NewAccount(Box<Account>),
     /// An account is changed as it is in the moment of the commit, after what the transaction writes before, and
@@ -156,6 +164,9 @@ impl Write {
             | Write::TurnAttempts(..)
             | Write::JournalEntry(..)
             | Write::CloseTurn(_)
+            | Write::Mail(..)
+            | Write::TakeMail(..)
+            | Write::DropMail(_)
             | Write::NewAccount(_)
             | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
@@ -183,6 +194,9 @@ impl Write {
             | Write::TurnAttempts(..)
             | Write::JournalEntry(..)
             | Write::CloseTurn(_)
+            | Write::Mail(..)
+            | Write::TakeMail(..)
+            | Write::DropMail(_)
             | Write::NewAccount(_)
             | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
@@ -209,6 +223,9 @@ impl Write {
             | Write::TurnAttempts(..)
             | Write::JournalEntry(..)
             | Write::CloseTurn(_)
+            | Write::Mail(..)
+            | Write::TakeMail(..)
+            | Write::DropMail(_)
             | Write::NewAccount(_)
             | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
@@ -239,6 +256,9 @@ impl Write {
                 turn.input.iter().map(Part::len).fold(0, usize::saturating_add)
             }
             Write::JournalEntry(_, entry) => size_of_entry(entry),
+            Write::Mail(_, mail) => {
+                mail.content.iter().map(Part::len).fold(0, usize::saturating_add)
+            }
             Write::Agent(_, component) => component.as_ref().map_or(0, Bytes::len),
             Write::Session { .. }
             | Write::RemoveState(_)
@@ -246,6 +266,8 @@ impl Write {
             | Write::ResumeTried(..)
             | Write::TurnAttempts(..)
             | Write::CloseTurn(_)
+            | Write::TakeMail(..)
+            | Write::DropMail(_)
             | Write::NewAccount(_)
             | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
@@ -380,6 +402,25 @@ impl Transaction {
     #[must_use]
     pub fn close_turn(session: SessionId) -> Transaction {
         Transaction::writing(Write::CloseTurn(session))
+    }
+
+    /// Put mails into the mailboxes of these sessions, in order.
+    #[must_use]
+    pub fn mail(mails: Vec<(SessionId, Mail)>) -> Transaction {
+        let write = |(to, mail)| Write::Mail(to, Box::new(mail));
+        Transaction { writes: mails.into_iter().map(write).collect(), ..Transaction::default() }
+    }
+
+    /// Take a mail out of the mailbox of a session.
+    #[must_use]
+    pub fn take_mail(session: SessionId, number: u64) -> Transaction {
+        Transaction::writing(Write::TakeMail(session, number))
+    }
+
+    /// Remove all mail of a session.
+    #[must_use]
+    pub fn drop_mail(session: SessionId, events: Vec<Event>) -> Transaction {
+        Transaction { events, ..Transaction::writing(Write::DropMail(session)) }
     }
 
     /// Keep a new account.
@@ -548,6 +589,7 @@ mod tests {
                 class: EffectClass::Paid,
                 readings: Readings::default(),
                 salt: None,
+                posted: Vec::new(),
                 fuel: 0,
                 calls: Vec::new(),
                 answer: Some(EffectAnswer::Model(Err(error))),

@@ -25,6 +25,7 @@ mod messages;
 mod names;
 mod operations;
 mod patch;
+mod peers;
 mod readers;
 mod reconnect;
 mod refused;

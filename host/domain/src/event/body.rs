@@ -157,6 +157,11 @@ pub enum EventBody {
         /// The head that it had.
         head: SnapshotId,
     },
+    /// Mail to it was dropped: it has ended, or the mail could not be read.
+    MailDropped {
+        /// How many.
+        count: u32,
+    },
 }
 
 impl EventBody {
@@ -189,6 +194,7 @@ impl EventBody {
             EventBody::IdleWarning { .. } => EventKind::IdleWarning,
             EventBody::BudgetWarning { .. } => EventKind::BudgetWarning,
             EventBody::StateRemoved { .. } => EventKind::StateRemoved,
+            EventBody::MailDropped { .. } => EventKind::MailDropped,
         }
     }
 }
@@ -240,11 +246,13 @@ pub enum SessionField {
     Limits,
     /// How long it may go without a message.
     IdleDeadline,
+    /// The sessions that its agent may write to.
+    Peers,
 }
 
 impl SessionField {
     /// All of them.
-    pub const ALL: [SessionField; 10] = [
+    pub const ALL: [SessionField; 11] = [
         SessionField::Status,
         SessionField::Tags,
         SessionField::Description,
@@ -255,6 +263,7 @@ impl SessionField {
         SessionField::Checkpoint,
         SessionField::Limits,
         SessionField::IdleDeadline,
+        SessionField::Peers,
     ];
 
     /// The name on the wire and on the disk.
@@ -271,6 +280,7 @@ impl SessionField {
             SessionField::Checkpoint => "checkpoint",
             SessionField::Limits => "limits",
             SessionField::IdleDeadline => "idleDeadline",
+            SessionField::Peers => "peers",
         }
     }
 }

@@ -14,6 +14,7 @@ use dormouse_domain::journal::{
     Provenance, Readings, Salt, TurnAttempts,
 };
 use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::mail::Posted;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::IdempotencyKey;
 use dormouse_sandbox::SoFar;
@@ -67,6 +68,16 @@ struct UnderWay {
     entry: JournalEntry,
     /// Whether the last of its calls is noted, so that it may have left.
     is_noted: bool,
+}
+
+/// What the guest has learned from outside since the effect before, which is noted with the next one.
+pub(super) struct Seen {
+    /// What it has read of its clocks,
+    pub(super) readings: Readings,
+    /// and whether it has read as much as before.
+    pub(super) reads_as_before: bool,
+    /// What became of the mails that it has sent.
+    pub(super) posted: Vec<Posted>,
 }
 
 /// Who answers an effect.
@@ -163,6 +174,11 @@ impl TurnJournal {
         self.ahead.front().map(|entry| &entry.readings)
     }
 
+    /// What became of the mails that it sends next, where it has sent them before.
+    pub(super) fn posted(&self) -> Option<&[Posted]> {
+        self.ahead.front().map(|entry| &*entry.posted)
+    }
+
     /// What it draws its next random bytes with, where it has drawn them before.
     pub(super) fn salt(&self) -> Option<Salt> {
         self.ahead.front().and_then(|entry| entry.salt)
@@ -176,8 +192,7 @@ impl TurnJournal {
         &mut self,
         effect: &Effect,
         so_far: SoFar,
-        readings: Readings,
-        reads_as_before: bool,
+        seen: Seen,
     ) -> Result<Reply, EffectError> {
         if self.seq >= MAX_ENTRIES {
             let error = format!("a turn has at most {MAX_ENTRIES} calls of models and tools");
@@ -194,8 +209,9 @@ impl TurnJournal {
                 kind: effect.kind(),
                 request: effect.digest(),
                 class: effect.class(),
-                readings,
+                readings: seen.readings,
                 salt: so_far.salt,
+                posted: seen.posted,
                 fuel: so_far.fuel,
                 calls: Vec::new(),
                 answer: None,
@@ -203,7 +219,7 @@ impl TurnJournal {
             self.under_way = Some(UnderWay { entry, is_noted: false });
             return Ok(Reply::Live);
         };
-        if let Err(diverged) = self.compare(&noted, effect, so_far, reads_as_before) {
+        if let Err(diverged) = self.compare(&noted, effect, so_far, &seen) {
             // What it has cost is billed all the same.
             self.ahead.push_front(noted);
             return Err(diverged);
@@ -226,7 +242,7 @@ impl TurnJournal {
         noted: &JournalEntry,
         effect: &Effect,
         so_far: SoFar,
-        reads_as_before: bool,
+        seen: &Seen,
     ) -> Result<(), EffectError> {
         let what = if noted.seq != self.seq || noted.kind != effect.kind() {
             "another kind of effect"
@@ -234,8 +250,10 @@ impl TurnJournal {
             "another request"
         } else if noted.salt != so_far.salt {
             "after drawing other random bytes"
-        } else if !reads_as_before {
+        } else if !seen.reads_as_before {
             "after reading its clocks more or less often"
+        } else if noted.posted != seen.posted {
+            "after sending more or fewer mails"
         } else {
             return Ok(());
         };
@@ -383,7 +401,7 @@ impl TurnJournal {
 
 impl Opening {
     fn turn(&self, session: SessionId) -> OpenTurn {
-        let StartedTurn { id, sender, input, started_at } = &*self.begun;
+        let StartedTurn { id, sender, input, started_at, mail } = &*self.begun;
         OpenTurn {
             session,
             turn: *id,
@@ -397,6 +415,7 @@ impl Opening {
             deadline: self.deadline,
             fuel: self.fuel,
             monotonic_ns: self.monotonic_ns,
+            mail: mail.as_ref().map(|mail| mail.number),
         }
     }
 }

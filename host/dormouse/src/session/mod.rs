@@ -13,12 +13,14 @@
 //!   in the fair queue.
 //! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
 //! - `slept`: tells of sleeps in the background. `settling`: whether anything is left to be done.
+//! - `delivery`: tells sessions of the mail that waits for them when a host starts.
 //! - `left_open`: turns that are open in the store, and that no driver runs.
 //! - `liveness`: whether the host takes work, and whether a task of it has died.
 //! - `timekeeper`: sees to it that what is due happens, without walking the sessions.
 //! - `expiry`: removes what is too old of what is kept for a time only.
 
 pub mod answering;
+pub(crate) mod delivery;
 pub(crate) mod driver;
 pub(crate) mod expiry;
 pub(crate) mod idempotency;

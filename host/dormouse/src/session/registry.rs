@@ -99,8 +99,8 @@ pub(crate) struct Registry {
     messages: Pool,
     /// The idempotency keys of messages until they are answered.
     keys: Arc<KeysInUse>,
-    /// Sessions of which it is going to be looked again what is due.
-    due_again: Mutex<HashSet<SessionId>>,
+    /// Sessions that are going to be looked at again: something could not be done for them.
+    looked_at_again: Mutex<HashSet<SessionId>>,
     shards: Vec<Mutex<HashMap<SessionId, Entry>>>,
     hasher: RandomState,
 }
@@ -114,7 +114,7 @@ impl Registry {
             services,
             messages,
             keys: Arc::default(),
-            due_again: Mutex::default(),
+            looked_at_again: Mutex::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
         });
@@ -162,6 +162,7 @@ impl Registry {
             output: OutputGuard(output.clone()),
             answer,
             is_taken: false,
+            mail: None,
             request: Span::current(),
             _key_use: key_use,
             _charge: charge,
@@ -260,6 +261,7 @@ impl Registry {
         SessionInfo {
             running_turn,
             residence,
+            mail_waiting: self.services.mailboxes.waiting(id),
             abort_requested: info.abort_requested || is_told(Interrupt::Finish),
             force_kill_requested: info.force_kill_requested || is_told(Interrupt::Kill),
             ..info

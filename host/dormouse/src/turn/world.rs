@@ -8,11 +8,12 @@ use crate::turn::settlement::StartedTurn;
 use dormouse_domain::effect::Effect;
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::Usage;
+use dormouse_domain::mail::Peers;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
-use dormouse_domain::turn::Delta;
-use dormouse_sandbox::{EffectFuture, SessionView, SoFar, World};
+use dormouse_domain::turn::{Delta, Part, Sender};
+use dormouse_sandbox::{EffectFuture, NotSent, SessionView, SoFar, World};
 
 /// The world of the guest of a session while it answers one message: all that it may know and do.
 pub(crate) struct SessionWorld {
@@ -26,6 +27,8 @@ pub(crate) struct SessionWorld {
     checkpoint: Option<JsonObject>,
     /// The timers of the session, without the one that has sent the turn.
     timers: Timers,
+    /// Who has sent what the turn answers.
+    sender: Sender,
 }
 
 /// What is left of a world once its turn is over.
@@ -54,6 +57,7 @@ impl SessionWorld {
             gate,
             output,
             checkpoint: None,
+            sender: begun.sender.clone(),
         }
     }
 
@@ -99,6 +103,15 @@ impl World for SessionWorld {
 
     fn timers_mut(&mut self) -> &mut Timers {
         &mut self.timers
+    }
+
+    fn peers(&self) -> &Peers {
+        &self.session.profile.peers
+    }
+
+    fn send(&mut self, to: &str, content: Vec<Part>) -> Result<(), NotSent> {
+        let to = self.session.profile.peers.addressed(to, &self.sender);
+        self.gate.send(to.ok_or(NotSent::UnknownPeer)?, content)
     }
 
     fn now(&mut self) -> Timestamp {

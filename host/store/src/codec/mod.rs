@@ -13,6 +13,7 @@ mod answer;
 mod effect;
 mod event;
 mod journal;
+mod mail;
 mod migrate;
 mod session;
 mod snapshot;
@@ -32,6 +33,7 @@ pub(crate) use journal::{
     decode_attempts, decode_entry, decode_input, decode_open_turn, encode_attempts, encode_entry,
     encode_input, encode_open_turn,
 };
+pub(crate) use mail::{decode_mail, encode_mail};
 pub(crate) use session::{
     decode_front, decode_front_with_grouping, decode_session, encode_body, encode_front,
     note_residence,

@@ -75,6 +75,8 @@ impl Driver<'_> {
         turn: &mut RunningTurn,
         cancel: &mut CancelSignals<'_>,
     ) -> AttemptOutcome {
+        // What the attempt before has sent, this one sends again.
+        turn.outbox.clear();
         let attempt = self.attempts.saturating_add(turn.attempt - 1);
         self.attempts += 1;
         let (clock, had_instance) = (&self.services.clock, self.memory.guest().is_some());
@@ -122,12 +124,12 @@ impl Driver<'_> {
         let TurnResult { result, cut, lacks, fuel, start_fuel, log, log_dropped, world } = result;
         turn.is_left = cut == Some(Cancellation::Left);
         let WorldEnd { checkpoint, timers, gate } = world.end();
-        let GateEnd { journal, purse, shortage, divergence } = gate;
+        let GateEnd { journal, outbox, purse, shortage, divergence } = gate;
         if journal.is_open() && !turn.has_journal {
             turn.has_journal = true;
             turn.told = Some(told);
         }
-        (turn.journal, turn.purse) = (Some(journal), Some(purse));
+        (turn.journal, turn.purse, turn.outbox) = (Some(journal), Some(purse), outbox);
         let bill = GuestBill { fuel, start_fuel, log, log_dropped, shortage: None };
         let has_diverged = divergence.is_some();
         AttemptOutcome::Called(Box::new(Called {
@@ -192,6 +194,7 @@ impl Driver<'_> {
             session: Arc::clone(session),
             output: turn.output.clone(),
             journal,
+            mailboxes: Arc::clone(&services.mailboxes),
             purse,
             time: turn.effects.clone(),
             started_at: turn.begun.started_at,

@@ -11,6 +11,7 @@ use super::memory::SessionMemory;
 use super::spending::Admitted;
 use super::{Driver, NotWoken, WakeError};
 use crate::gate::journal::TurnJournal;
+use crate::gate::post::OutgoingMail;
 use crate::gate::purse::Purse;
 use crate::gate::time::EffectTime;
 use crate::session::answering::AnsweringModel;
@@ -61,6 +62,8 @@ pub(super) struct RunningTurn {
     pub(super) journal: Option<TurnJournal>,
     /// `None`: the instance that runs has it.
     pub(super) purse: Option<Purse>,
+    /// What the last attempt has sent to other sessions.
+    pub(super) outbox: Vec<OutgoingMail>,
     /// Whether anything of it is noted in the store.
     pub(super) has_journal: bool,
     /// Which attempt at it this is, from 1: only those are counted that the end of a host or a divergence has ended.
@@ -94,6 +97,7 @@ impl RunningTurn {
             effects: EffectTime::default(),
             journal: None,
             purse: Some(purse),
+            outbox: Vec::new(),
             has_journal: false,
             attempt: 1,
             taken_up: None,
@@ -125,20 +129,20 @@ impl Driver<'_> {
     /// Answer one message.
     pub(super) async fn message(&mut self, message: QueuedMessage) {
         let QueuedMessage { sender, content, key, if_revision, output, answer, .. } = message;
-        let QueuedMessage { is_taken, request, _key_use, _charge, .. } = message;
+        let QueuedMessage { is_taken, mail, request, _key_use, _charge, .. } = message;
         let timer = match &sender {
             Sender::Timer(name) if !self.is_due(name).await => {
                 return self.registry.note_turn_over(self.id);
             }
             Sender::Timer(_) => true,
-            Sender::User => false,
+            Sender::User | Sender::Agent(_) => false,
         };
         if let Some(resident) = self.memory.resident_mut() {
             resident.stuck = false;
         }
         let id = TurnId(self.services.clock.new_id());
-        let begun =
-            StartedTurn { id, sender, input: content, started_at: self.services.clock.now() };
+        let started_at = self.services.clock.now();
+        let begun = StartedTurn { id, sender, input: content, started_at, mail };
         // The span of a request names its session. Without one, a span of this level does, so that each line that
         // is logged at all has its session.
         let span = match request.is_disabled() {
@@ -156,6 +160,9 @@ impl Driver<'_> {
         }
         if timer {
             self.after_timer(&result);
+        }
+        if mail.is_some() {
+            self.after_mail(&result);
         }
         // Before the answer: a client that asks next sees no running turn.
         self.registry.note_turn_over(self.id);
@@ -188,7 +195,7 @@ impl Driver<'_> {
             }
             Err(error) => {
                 tracing::warn!(session = %self.id, %error, "the turn of a timer could not begin");
-                self.registry.post_due_again(self.id);
+                self.registry.look_again(self.id);
             }
         }
     }

@@ -18,12 +18,13 @@ use dormouse_domain::effect::{Effect, EffectError};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{FuelPrice, NanoUsd};
+use dormouse_domain::mail::Peers;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
-use dormouse_domain::turn::{Delta, Sender};
+use dormouse_domain::turn::{Delta, Part, Sender};
 use dormouse_sandbox::{
-    self as sandbox, Compiler, EffectFuture, Sandbox, SandboxOptions, SessionView, SoFar,
+    self as sandbox, Compiler, EffectFuture, NotSent, Sandbox, SandboxOptions, SessionView, SoFar,
 };
 use dormouse_test_guests::{TRAPS_WHEN_TOLD, TestGuest, WAITS_FOR_THE_CLOCK};
 
@@ -100,6 +101,14 @@ impl World for TestWorld {
 
     fn timers_mut(&mut self) -> &mut Timers {
         &mut self.timers
+    }
+
+    fn peers(&self) -> &Peers {
+        &self.session.profile.peers
+    }
+
+    fn send(&mut self, _: &str, _: Vec<Part>) -> Result<(), NotSent> {
+        Err(NotSent::UnknownPeer)
     }
 
     fn now(&mut self) -> Timestamp {

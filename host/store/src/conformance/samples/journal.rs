@@ -18,6 +18,7 @@ use dormouse_domain::journal::{
     TurnAttempts,
 };
 use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::mail::Posted;
 use dormouse_domain::model::{
     ModelAnswer, ModelContent, ModelError, StopReason, Thinking, TokenUsage, ToolCall, ToolResult,
 };
@@ -120,18 +121,30 @@ pub fn entry() -> impl Strategy<Value = JournalEntry> {
     let readings = (vec(any::<i64>(), 0..4), vec(any::<u64>(), 0..4))
         .prop_map(|(wall, monotonic)| Readings { wall, monotonic });
     let numbers = (any::<u32>(), any::<u64>());
-    (numbers, digest(), readings, of(any::<[u8; 16]>()), vec(effect(), 0..3), of(answer()))
-        .prop_map(|((seq, fuel), request, readings, salt, calls, answer)| JournalEntry {
+    let posted = vec(
+        proptest::sample::select(vec![
+            Posted::Taken,
+            Posted::MailboxFull,
+            Posted::Ended,
+            Posted::Gone,
+        ]),
+        0..4,
+    );
+    let seen = (readings, of(any::<[u8; 16]>()), posted);
+    (numbers, digest(), seen, vec(effect(), 0..3), of(answer())).prop_map(
+        |((seq, fuel), request, (readings, salt, posted), calls, answer)| JournalEntry {
             seq,
             kind: EffectKind::Model,
             request,
             class: EffectClass::Paid,
             readings,
             salt,
+            posted,
             fuel,
             calls,
             answer,
-        })
+        },
+    )
 }
 
 pub fn open_turn() -> impl Strategy<Value = OpenTurn> {
@@ -155,6 +168,7 @@ pub fn open_turn() -> impl Strategy<Value = OpenTurn> {
                 deadline,
                 fuel: numbers[2],
                 monotonic_ns: numbers[3],
+                mail: (numbers[3] % 2 == 0).then_some(numbers[2]),
             }
         },
     )

@@ -1,8 +1,11 @@
-//! Writes to the agents of other sessions.
+//! Writes to the agents of other sessions, and asks them.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use crate::{Host, handler::Part};
+use crate::{
+    Host,
+    handler::{Part, Reply},
+};
 
 /// The peers of the session. From [`Host::peers`].
 ///
@@ -43,7 +46,7 @@ pub struct Peer {
     pub id: String,
 }
 
-/// Why nothing was sent.
+/// Why nothing was sent, or nothing was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// This agent knows nobody by that name, or the session is there no longer.
@@ -56,8 +59,25 @@ pub enum Error {
     TooMany(u32),
     /// So much mail waits for that session already that there is no room for more.
     MailboxFull,
-    /// That session has ended: it takes no mail any more.
+    /// That session has ended: it takes no mail any more, and answers nobody.
     Ended,
+    /// That session is paused, and answers nobody until it is resumed. Mail to it waits.
+    Paused,
+    /// That session has so much to answer that it takes nothing more for now.
+    Busy,
+    /// That session waits for an answer of this one, itself or through others.
+    Cycle,
+    /// There was no answer in time. What that session does goes on.
+    TimedOut,
+    /// The turn in which that session should have answered has failed.
+    Failed {
+        /// The stable word for why, such as `agent_failed`.
+        code: String,
+        /// What happened.
+        message: String,
+    },
+    /// That session cannot answer now. The text says why.
+    Unavailable(String),
 }
 
 impl<'a> Peers<'a> {
@@ -80,7 +100,31 @@ impl<'a> Peers<'a> {
         self.host.backend().send_mail(to, content.into())
     }
 
-    /// The same with one text.
+    /// Ask a peer, or the sender of this turn, and wait for what its agent replies, a minute at most. The peer answers
+    /// once, also where this turn is run again after a crash of the host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]: there is no answer.
+    pub fn ask(&self, to: &str, content: impl Into<Vec<Part>>) -> Result<Reply, Error> {
+        self.ask_within(to, content, Duration::from_secs(60))
+    }
+
+    /// The same, waiting for so long, ten minutes at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peers::ask`].
+    pub fn ask_within(
+        &self,
+        to: &str,
+        content: impl Into<Vec<Part>>,
+        timeout: Duration,
+    ) -> Result<Reply, Error> {
+        self.host.backend().ask_peer(to, content.into(), timeout).map(Reply::new)
+    }
+
+    /// Send one text.
     ///
     /// # Errors
     ///
@@ -99,6 +143,12 @@ impl fmt::Display for Error {
             Error::TooMany(most) => write!(f, "too-many: a turn sends {most} mails at most"),
             Error::MailboxFull => f.write_str("mailbox-full: so much mail waits for it already"),
             Error::Ended => f.write_str("ended: the session takes no mail any more"),
+            Error::Paused => f.write_str("paused: the session answers nobody until it is resumed"),
+            Error::Busy => f.write_str("busy: the session takes nothing more for now"),
+            Error::Cycle => f.write_str("cycle: the session waits for an answer of this one"),
+            Error::TimedOut => f.write_str("timed-out: there was no answer in time"),
+            Error::Failed { code, message } => write!(f, "failed: {code}: {message}"),
+            Error::Unavailable(why) => write!(f, "unavailable: {why}"),
         }
     }
 }

@@ -76,6 +76,7 @@ impl MockHost {
             peers: BTreeSet::new(),
             sender: Sender::User,
             mail: Vec::new(),
+            peer_answers: VecDeque::new(),
             output_limit: 1 << 20,
             output_used: 0,
             text: String::new(),

@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use super::Mail;
 use crate::{
-    handler::Sender,
+    handler::{Part, Sender},
     log::Level,
     model::{self, Answer, Request},
-    output,
+    output, peers,
     session::{CheckpointError, Limits, Pattern, Usage},
     timers::Timer,
 };
@@ -61,6 +61,8 @@ pub(super) struct World {
     pub(super) sender: Sender,
     /// What the turn has sent to peers.
     pub(super) mail: Vec<Mail>,
+    /// What peers answer next, the first first.
+    pub(super) peer_answers: VecDeque<Result<Vec<Part>, peers::Error>>,
     pub(super) output_limit: u64,
     pub(super) output_used: u64,
     pub(super) text: String,

@@ -6,16 +6,20 @@
 use blake3::Hasher;
 
 use crate::agent::Digest;
+use crate::ask::{AskError, PeerAsk};
 use crate::model::{
     AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelMessage, ModelRequest, ModelRole,
     ModelTool, ToolChoice,
 };
+use crate::turn::Part;
 
 /// What a guest asks of the outside world.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// One completion of a language model.
     Model(ModelCall),
+    /// A question to the agent of another session.
+    Ask(PeerAsk),
 }
 
 /// A request to a language model.
@@ -32,6 +36,8 @@ pub struct ModelCall {
 pub enum EffectAnswer {
     /// To [`Effect::Model`].
     Model(Result<ModelAnswer, ModelError>),
+    /// To [`Effect::Ask`].
+    Ask(Result<Vec<Part>, AskError>),
 }
 
 /// Why the guest gets no answer at all: its call ends here.
@@ -56,6 +62,8 @@ pub enum EffectError {
 pub enum EffectKind {
     /// [`Effect::Model`]
     Model,
+    /// [`Effect::Ask`]
+    Ask,
 }
 
 impl EffectKind {
@@ -64,6 +72,7 @@ impl EffectKind {
     pub fn as_str(self) -> &'static str {
         match self {
             EffectKind::Model => "model",
+            EffectKind::Ask => "ask",
         }
     }
 }
@@ -73,6 +82,8 @@ impl EffectKind {
 pub enum EffectClass {
     /// It costs money and changes nothing: it is repeated, and the lost attempt is paid.
     Paid,
+    /// Whoever does it knows it by a key: it is repeated with that, and happens once.
+    Keyed,
 }
 
 impl Effect {
@@ -81,6 +92,7 @@ impl Effect {
     pub fn kind(&self) -> EffectKind {
         match self {
             Effect::Model(_) => EffectKind::Model,
+            Effect::Ask(_) => EffectKind::Ask,
         }
     }
 
@@ -89,6 +101,7 @@ impl Effect {
     pub fn class(&self) -> EffectClass {
         match self {
             Effect::Model(_) => EffectClass::Paid,
+            Effect::Ask(_) => EffectClass::Keyed,
         }
     }
 
@@ -100,6 +113,9 @@ impl Effect {
         match self {
             Effect::Model(ModelCall { request, forward }) => {
                 canon.text("model").flag(*forward).request(request);
+            }
+            Effect::Ask(ask) => {
+                canon.text("ask").ask(ask);
             }
         }
         Digest(*canon.0.finalize().as_bytes())
@@ -186,6 +202,23 @@ impl Canon {
         };
     }
 
+    fn ask(&mut self, ask: &PeerAsk) {
+        let PeerAsk { to, address, content, timeout } = ask;
+        self.option(*to, |canon, to| {
+            canon.bytes(to.0.as_bytes());
+        });
+        self.text(address).list(content, Canon::part);
+        self.number(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    fn part(&mut self, part: &Part) {
+        match part {
+            Part::Text(text) => self.number(0).text(text),
+            Part::Json(text) => self.number(1).text(text),
+            Part::Blob { media_type, data } => self.number(2).text(media_type).bytes(data),
+        };
+    }
+
     fn message(&mut self, message: &ModelMessage) {
         let ModelMessage { role, content } = message;
         self.number(match role {
@@ -219,6 +252,8 @@ impl Canon {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::SessionId;
+    use std::time::Duration;
 
     fn asking(change: impl FnOnce(&mut ModelRequest)) -> Digest {
         let mut request = ModelRequest { model: "m".to_owned(), ..ModelRequest::default() };
@@ -255,5 +290,30 @@ mod tests {
     fn the_digest_is_the_same_in_all_versions_of_the_host() {
         let digest = asking(|request| request.seed = Some(7)).to_string();
         assert_eq!(digest, "0df1958f176cce09f8e12d632ba5bdb9a1ea7d1e56e229ac0804595bdcdb2381");
+    }
+
+    #[test]
+    fn questions_that_differ_anywhere_have_different_digests() {
+        let to = |number: u128| Some(SessionId(uuid::Uuid::from_u128(number)));
+        let ask = |to, address: &str, text: &str, seconds| {
+            Effect::Ask(PeerAsk {
+                to,
+                address: address.to_owned(),
+                content: vec![Part::Text(text.to_owned())],
+                timeout: Duration::from_secs(seconds),
+            })
+            .digest()
+        };
+        let digests = [
+            ask(None, "a", "b", 1),
+            ask(to(1), "a", "b", 1),
+            ask(to(2), "a", "b", 1),
+            ask(to(1), "ab", "", 1),
+            ask(to(1), "a", "c", 1),
+            ask(to(1), "a", "b", 2),
+        ];
+        for (place, digest) in digests.iter().enumerate() {
+            assert!(!digests[..place].contains(digest), "{place}");
+        }
     }
 }

@@ -212,11 +212,25 @@ pub enum EffectFailure {
     Interrupted,
     /// [`ModelError::UnknownOutcome`](crate::model::ModelError::UnknownOutcome)
     UnknownOutcome,
+    /// [`AskError::UnknownPeer`](crate::ask::AskError::UnknownPeer)
+    UnknownPeer,
+    /// [`AskError::TooLarge`](crate::ask::AskError::TooLarge)
+    TooLarge,
+    /// [`AskError::Ended`](crate::ask::AskError::Ended)
+    Ended,
+    /// [`AskError::Paused`](crate::ask::AskError::Paused)
+    Paused,
+    /// [`AskError::Cycle`](crate::ask::AskError::Cycle)
+    Cycle,
+    /// [`AskError::TimedOut`](crate::ask::AskError::TimedOut)
+    TimedOut,
+    /// [`AskError::Failed`](crate::ask::AskError::Failed)
+    TurnFailed,
 }
 
 impl EffectFailure {
     /// All of them.
-    pub const ALL: [EffectFailure; 10] = [
+    pub const ALL: [EffectFailure; 17] = [
         EffectFailure::RateLimited,
         EffectFailure::Overloaded,
         EffectFailure::Invalid,
@@ -227,6 +241,13 @@ impl EffectFailure {
         EffectFailure::Unavailable,
         EffectFailure::Interrupted,
         EffectFailure::UnknownOutcome,
+        EffectFailure::UnknownPeer,
+        EffectFailure::TooLarge,
+        EffectFailure::Ended,
+        EffectFailure::Paused,
+        EffectFailure::Cycle,
+        EffectFailure::TimedOut,
+        EffectFailure::TurnFailed,
     ];
 
     /// The stable word for it.
@@ -243,6 +264,13 @@ impl EffectFailure {
             EffectFailure::Unavailable => "unavailable",
             EffectFailure::Interrupted => "interrupted",
             EffectFailure::UnknownOutcome => "unknown_outcome",
+            EffectFailure::UnknownPeer => "unknown_peer",
+            EffectFailure::TooLarge => "too_large",
+            EffectFailure::Ended => "ended",
+            EffectFailure::Paused => "paused",
+            EffectFailure::Cycle => "cycle",
+            EffectFailure::TimedOut => "timed_out",
+            EffectFailure::TurnFailed => "turn_failed",
         }
     }
 }

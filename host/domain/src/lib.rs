@@ -8,6 +8,7 @@
 pub mod access;
 pub mod account;
 pub mod agent;
+pub mod ask;
 pub mod bill;
 pub mod code;
 pub mod creation;

@@ -10,6 +10,7 @@
 //! attempt at an effect is a line of the ledger, also one of which nobody knows what has become of it. Nothing
 //! but this knows of journal, ledger and providers at once.
 
+pub(crate) mod asks;
 mod calls;
 pub(crate) mod journal;
 mod places;
@@ -29,7 +30,7 @@ use crate::mailboxes::Mailboxes;
 use crate::turn::admission::Shortage;
 use crate::turn::output::TurnOutput;
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
-use dormouse_domain::id::SessionId;
+use dormouse_domain::id::{SessionId, TurnId};
 use dormouse_domain::journal::{EffectRecord, Salt};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::{ModelAnswer, ModelError};
@@ -42,6 +43,7 @@ use dormouse_base::clock::Clock;
 use dormouse_egress::Egress;
 use dormouse_model as model;
 
+use asks::AskPeers;
 use journal::{Reply, Seen, TurnJournal};
 use places::ModelPlaces;
 use post::{OutgoingMail, Post};
@@ -84,6 +86,9 @@ impl Outside {
 pub(crate) struct Gate {
     outside: Arc<Outside>,
     session: Arc<Session>,
+    /// The turn that it is the gate of.
+    turn: TurnId,
+    peers: Arc<dyn AskPeers>,
     output: TurnOutput,
     tape: Tape,
     journal: TurnJournal,
@@ -116,6 +121,9 @@ pub(crate) struct GateEnd {
 pub(crate) struct GateParts {
     pub(crate) outside: Arc<Outside>,
     pub(crate) session: Arc<Session>,
+    pub(crate) turn: TurnId,
+    /// Who asks the agents of other sessions.
+    pub(crate) peers: Arc<dyn AskPeers>,
     pub(crate) output: TurnOutput,
     pub(crate) journal: TurnJournal,
     pub(crate) mailboxes: Arc<Mailboxes>,
@@ -136,12 +144,14 @@ impl Gate {
         let GateParts { outside, session, output, journal, mailboxes, purse, time, .. } = parts;
         let post = Post::new(mailboxes, session.owner.clone());
         let (clock, faults) = (outside.clock.clone(), outside.faults.clone());
-        let GateParts { started_at, monotonic_ns, has_effects, .. } = parts;
+        let GateParts { started_at, monotonic_ns, has_effects, turn, peers, .. } = parts;
         let mut tape = Tape::new(clock, faults, started_at, monotonic_ns, has_effects);
         tape.play(journal.readings());
         Gate {
             outside,
             session,
+            turn,
+            peers,
             output,
             tape,
             journal,
@@ -203,6 +213,7 @@ impl Gate {
             Reply::Live => {
                 let answer = match &effect {
                     Effect::Model(call) => EffectAnswer::Model(self.ask_model(call).await?),
+                    Effect::Ask(ask) => EffectAnswer::Ask(self.ask_peer(ask).await?),
                 };
                 self.journal.answer(answer).await?
             }
@@ -214,7 +225,7 @@ impl Gate {
     /// The text of an answer that was had before is streamed again: whoever reads a turn that is run again reads it
     /// from its beginning. The guest has used so much fuel.
     fn replay(&mut self, effect: &Effect, answer: &EffectAnswer, fuel: u64) {
-        let (Effect::Model(call), EffectAnswer::Model(answer)) = (effect, answer);
+        let (Effect::Model(call), EffectAnswer::Model(answer)) = (effect, answer) else { return };
         match answer {
             Ok(answer) if call.forward => self.forward(&answer.text()),
             Err(ModelError::Interrupted { partial }) if call.forward => self.forward(partial),

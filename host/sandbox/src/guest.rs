@@ -18,6 +18,7 @@ use super::world::{EffectFuture, NotSent, SessionView, SoFar, World};
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::Account;
 use dormouse_domain::effect::Effect;
+use dormouse_domain::id::SessionId;
 use dormouse_domain::mail::{self, Peers};
 use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
@@ -96,6 +97,11 @@ impl CallContext {
     /// Who the agent may write to.
     pub(super) fn peers(&self) -> &Peers {
         self.world.peers()
+    }
+
+    /// The session that the agent calls so.
+    pub(super) fn addressed(&self, address: &str) -> Option<SessionId> {
+        self.world.addressed(address)
     }
 
     /// Send a mail with the end of the call.

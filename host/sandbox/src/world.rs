@@ -16,6 +16,7 @@ use std::pin::Pin;
 use serde_json::{Map, Value};
 
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
+use dormouse_domain::id::SessionId;
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{Limits, Usage};
 use dormouse_domain::mail::Peers;
@@ -49,6 +50,9 @@ pub trait World: Any + Send {
 
     /// Who the agent may write to, besides the sender of the turn.
     fn peers(&self) -> &Peers;
+
+    /// The session that the agent calls so, if it may write to it.
+    fn addressed(&self, address: &str) -> Option<SessionId>;
 
     /// Send a mail with the end of the call, if it succeeds: to whoever the agent calls so. The mail has the bounds that
     /// mails have.

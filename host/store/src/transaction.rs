@@ -549,6 +549,10 @@ fn size_of_entry(entry: &JournalEntry) -> usize {
         Some(EffectAnswer::Model(Ok(answer))) => size_of_answer(answer),
         Some(EffectAnswer::Model(Err(ModelError::Interrupted { partial }))) => partial.len(),
         Some(EffectAnswer::Model(Err(error))) => error.to_string().len(),
+        Some(EffectAnswer::Ask(Ok(content))) => {
+            content.iter().map(Part::len).fold(0, usize::saturating_add)
+        }
+        Some(EffectAnswer::Ask(Err(error))) => error.to_string().len(),
     };
     let readings = entry.readings.wall.len().saturating_add(entry.readings.monotonic.len());
     let calls = entry.calls.len().saturating_mul(EFFECT);

@@ -76,3 +76,23 @@ async fn peers_that_are_no_sessions_of_the_caller_are_refused_by_name() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_question_is_a_span_of_its_turn_and_a_line_that_costs_nothing() {
+    let server = TestServer::new().await;
+    let bob = server.session(&guests::WRITES_TO_PEERS, json!({})).await;
+    let peers = json!({ "peers": { "clerk": bob } });
+    let ann = server.session(&guests::WRITES_TO_PEERS, peers).await;
+    let (status, _) = server.client.message(&ann, "ask clerk how many?").await.unwrap();
+    assert_eq!(status, 200);
+    let trace = get(&server, &format!("/api/sessions/{ann}/turns/1/trace")).await;
+    let spans = trace["spans"].as_array().unwrap();
+    let span = spans.iter().find(|span| span["name"] == "ask").unwrap();
+    assert_eq!((&span["peer"], &span["outcome"]), (&json!("clerk"), &json!("answered")), "{span}");
+    assert_eq!((&span["provenance"], &span["sentBytes"]), (&json!("live"), &json!(9)), "{span}");
+    let usage = get(&server, &format!("/api/sessions/{ann}/usage")).await;
+    let lines = usage["lines"].as_array().unwrap();
+    let line = lines.iter().find(|line| line["kind"] == "ask").unwrap();
+    assert_eq!((&line["peer"], &line["costNanoUsd"]), (&json!("clerk"), &json!(0)), "{line}");
+    assert_eq!(usage["totals"]["calls"], 1, "{usage}");
+}

@@ -1,8 +1,9 @@
 //! Whatever ends in the middle, a mail comes once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use dormouse::{ManualClock, SessionHandle};
+use dormouse::{Change, LimitsPatch, ManualClock, SessionHandle, SessionPatch, TurnOutcome};
 use dormouse_tests::faults::{Cut, CutOff};
 use dormouse_tests::provider::Play;
 use dormouse_tests::test_host::eventually;
@@ -13,7 +14,13 @@ use super::{ann_and_bob, mailed, received, tell, texts, waiting};
 use crate::models::PRICE;
 
 /// Send this, and end the host once it is cut off.
-async fn cut_off(test: TestHost, faults: &CutOff, session: SessionHandle, cut: Cut, orders: &str) {
+pub(super) async fn cut_off(
+    test: TestHost,
+    faults: &CutOff,
+    session: SessionHandle,
+    cut: Cut,
+    orders: &str,
+) {
     let orders = orders.to_owned();
     faults.arm(cut);
     let turn = tokio::spawn(async move { session.send(orders).await });
@@ -91,7 +98,7 @@ async fn a_turn_that_is_run_again_is_told_of_its_mail_what_it_was_told_before() 
     let is_over = async || ann.turn(5).await.unwrap().is_some();
     eventually("it is run again", is_over).await;
     let turn = ann.turn(5).await.unwrap().unwrap();
-    let dormouse::TurnOutcome::Answered { content, .. } = &turn.outcome else { panic!("{turn:?}") };
+    let TurnOutcome::Answered { content, .. } = &turn.outcome else { panic!("{turn:?}") };
     let told: serde_json::Value = serde_json::from_str(&dormouse::text_of(content)).unwrap();
     let full = "mailbox-full: so much mail waits for it already";
     assert_eq!(told, json!([full, { "Ok": "thought" }, "sent"]));
@@ -127,5 +134,33 @@ async fn a_mail_whose_turn_has_a_journal_is_taken_by_that_turn_also_when_it_is_r
     let ann = test.host.sessions().get(ann_id);
     assert_eq!(texts(&mailed(&ann, 2).await), ["before", "after"]);
     assert_eq!(waiting(&bob).await, 0);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_turn_of_mail_that_the_end_of_its_host_cuts_off_leaves_the_mail() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let start = || TestHost::built(directory.path(), &clock, |builder| builder);
+    let test = start().await;
+    let (ann, bob) = ann_and_bob(&test).await;
+    let (ann_id, bob_id) = (ann.id(), bob.id());
+    // However far the clock goes on until the agent sleeps.
+    let turn_timeout = Change::Set(Duration::from_secs(1_000_000));
+    let limits = LimitsPatch { turn_timeout, ..LimitsPatch::default() };
+    bob.change(SessionPatch { limits, ..SessionPatch::default() }).await.unwrap();
+    tell(&ann, "send bob run sleep;send ann woken").await;
+    let sleeps = async || bob.info().await.unwrap().running_turn.is_some();
+    eventually("the peer sleeps", sleeps).await;
+    drop((test, ann, bob));
+
+    let test = start().await;
+    let (ann, bob) = (test.host.sessions().get(ann_id), test.host.sessions().get(bob_id));
+    let is_over = async || {
+        test.advance(Duration::from_secs(1));
+        bob.turn(1).await.unwrap().is_some()
+    };
+    eventually("the peer wakes", is_over).await;
+    assert!(matches!(mailed(&bob, 1).await[0].outcome, TurnOutcome::Answered { .. }));
+    assert_eq!(texts(&mailed(&ann, 1).await), ["woken"]);
     test.shut_down().await;
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`request`]: what can be asked of a session, and what comes back.
 //! - `answering`: which language model answers its agent.
+//! - `asks`: who waits for whom, and how a question to another session becomes a turn of it.
 //! - `idempotency`: what a message with an idempotency key has led to.
 //! - `inbox`: what waits for a session, and what each arrival does to the turn in progress; pure.
 //! - `registry`: finds or starts the driver of a session. Look-up-or-start and
@@ -20,6 +21,7 @@
 //! - `expiry`: removes what is too old of what is kept for a time only.
 
 pub mod answering;
+pub(crate) mod asks;
 pub(crate) mod delivery;
 pub(crate) mod driver;
 pub(crate) mod expiry;

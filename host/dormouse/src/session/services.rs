@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::asks::Asks;
 use super::left_open::LeftOpen;
 use super::liveness::Liveness;
 use super::residents::Residents;
@@ -71,6 +72,8 @@ pub(crate) struct Services {
     pub(crate) residents: Residents,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) mailboxes: Arc<Mailboxes>,
+    /// The sessions that wait for the answers of others.
+    pub(crate) asks: Arc<Asks>,
     pub(crate) left_open: LeftOpen,
     /// Who answers what turns ask of the outside world.
     pub(crate) outside: Arc<Outside>,
@@ -111,6 +114,7 @@ impl Services {
         Services {
             accounts: Arc::new(Accounts::new(Arc::clone(&store), &options.quotas)),
             mailboxes: Arc::new(Mailboxes::new(Arc::clone(&store))),
+            asks: Arc::default(),
             left_open: LeftOpen::default(),
             models: Arc::clone(&outside.models),
             outside: Arc::new(outside),

@@ -6,6 +6,7 @@ use crate::gate::{Gate, GateEnd};
 use crate::turn::output::TurnOutput;
 use crate::turn::settlement::StartedTurn;
 use dormouse_domain::effect::Effect;
+use dormouse_domain::id::SessionId;
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::Usage;
 use dormouse_domain::mail::Peers;
@@ -109,9 +110,12 @@ impl World for SessionWorld {
         &self.session.profile.peers
     }
 
+    fn addressed(&self, address: &str) -> Option<SessionId> {
+        self.session.profile.peers.addressed(address, &self.sender)
+    }
+
     fn send(&mut self, to: &str, content: Vec<Part>) -> Result<(), NotSent> {
-        let to = self.session.profile.peers.addressed(to, &self.sender);
-        self.gate.send(to.ok_or(NotSent::UnknownPeer)?, content)
+        self.gate.send(self.addressed(to).ok_or(NotSent::UnknownPeer)?, content)
     }
 
     fn now(&mut self) -> Timestamp {

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::session::millis;
-use super::usage::CallBody;
+use super::usage::{AskBody, CallBody};
 use super::value::{Id, Time, Word};
-use dormouse::{Bill, FailureCode, Provenance, Span, SpanKind, Trace};
+use dormouse::{Bill, EffectKind, EffectRecord, FailureCode, Provenance, Span, SpanKind, Trace};
 
 /// The trace of a turn. It is kept with the turn, and exact to the millisecond.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -61,6 +61,18 @@ enum SpanBody {
         #[serde(flatten)]
         call: CallBody,
     },
+    /// One attempt at a question to the agent of another session.
+    Ask {
+        #[serde(flatten)]
+        time: SpanTime,
+        /// Whether the attempt at the turn that was kept has asked, or has the answer from an earlier one.
+        #[schemars(with = "Word<Provenance>")]
+        provenance: &'static str,
+        /// What the agent had used when it asked.
+        fuel: u64,
+        #[serde(flatten)]
+        ask: AskBody,
+    },
     /// The turn was written, with its state.
     Commit {
         #[serde(flatten)]
@@ -94,6 +106,24 @@ impl From<Trace> for TraceBody {
     }
 }
 
+impl SpanBody {
+    /// One attempt at an effect.
+    fn of(effect: EffectRecord, time: SpanTime) -> SpanBody {
+        let (provenance, fuel) = (effect.provenance.as_str(), effect.fuel);
+        match effect.kind {
+            EffectKind::Model => SpanBody::Model {
+                time,
+                provenance,
+                fuel,
+                cost_usd: effect.cost.as_usd(),
+                bill: effect.bill.as_str(),
+                call: effect.into(),
+            },
+            EffectKind::Ask => SpanBody::Ask { time, provenance, fuel, ask: effect.into() },
+        }
+    }
+}
+
 impl From<Span> for SpanBody {
     fn from(span: Span) -> SpanBody {
         let time = SpanTime { start_ms: span.start_ms, duration_ms: span.duration.map(millis) };
@@ -106,14 +136,7 @@ impl From<Span> for SpanBody {
             SpanKind::Guest { fuel, failure } => {
                 SpanBody::Guest { time, fuel, code: failure.map(FailureCode::as_str) }
             }
-            SpanKind::Effect(effect) => SpanBody::Model {
-                time,
-                provenance: effect.provenance.as_str(),
-                fuel: effect.fuel,
-                cost_usd: effect.cost.as_usd(),
-                bill: effect.bill.as_str(),
-                call: effect.into(),
-            },
+            SpanKind::Effect(effect) => SpanBody::of(effect, time),
             SpanKind::Commit { snapshot, durable } => {
                 SpanBody::Commit { time, snapshot_id: snapshot.map(|id| id.to_string()), durable }
             }

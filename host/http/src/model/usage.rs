@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::value::{Id, Time, Word};
 use dormouse::model::TokenUsage;
 use dormouse::{
-    Account, Bill, BillItem, BillLine, EffectFailure, EffectOutcome, EffectRecord, SessionId,
-    SessionUsage, Usage,
+    Account, Bill, BillItem, BillLine, EffectFailure, EffectKind, EffectOutcome, EffectRecord,
+    SessionId, SessionUsage, Usage,
 };
 
 /// What a session has used: its totals, and the lines that they are made of. The lines of all pages sum up to
@@ -84,6 +84,8 @@ enum LineBody {
     Start(FuelBody),
     /// One attempt at a call of a model.
     Model(PaidCallBody),
+    /// One attempt at a question to another session, which costs nothing: what that session spends, it is billed itself.
+    Ask(PaidAskBody),
 }
 
 /// What fuel cost.
@@ -104,6 +106,16 @@ struct PaidCallBody {
     amount: AmountBody,
     #[serde(flatten)]
     call: CallBody,
+}
+
+/// A question, which costs nothing.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+struct PaidAskBody {
+    #[serde(flatten)]
+    amount: AmountBody,
+    #[serde(flatten)]
+    ask: AskBody,
 }
 
 /// What each line of a bill has.
@@ -140,6 +152,27 @@ pub(super) struct CallBody {
     tokens: TokensBody,
     outcome: OutcomeWord,
     /// Why it failed.
+    #[schemars(with = "Option<Word<EffectFailure>>")]
+    error: Option<&'static str>,
+    sent_bytes: u64,
+    received_bytes: u64,
+}
+
+/// One attempt at a question to the agent of another session.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub(super) struct AskBody {
+    /// What the agent that asks calls the session.
+    peer: String,
+    /// The place of the question among the calls of its turn, from 1.
+    seq: u32,
+    /// Which attempt at it, from 1.
+    attempt: u32,
+    /// Which attempt at the turn, from 1: more where a host has ended in the middle of it.
+    turn_attempt: u32,
+    outcome: OutcomeWord,
+    /// Why there was no answer.
     #[schemars(with = "Option<Word<EffectFailure>>")]
     error: Option<&'static str>,
     sent_bytes: u64,
@@ -235,20 +268,47 @@ impl From<BillLine> for LineBody {
             BillItem::Fuel(fuel) => LineBody::Fuel(of_fuel(fuel)),
             BillItem::Start(fuel) => LineBody::Start(of_fuel(fuel)),
             BillItem::Effect(effect) => {
-                LineBody::Model(PaidCallBody { amount: amount(effect.bill), call: effect.into() })
+                let amount = amount(effect.bill);
+                match effect.kind {
+                    EffectKind::Model => {
+                        LineBody::Model(PaidCallBody { amount, call: effect.into() })
+                    }
+                    EffectKind::Ask => LineBody::Ask(PaidAskBody { amount, ask: effect.into() }),
+                }
             }
+        }
+    }
+}
+
+/// What came of an effect, and why it failed.
+fn outcome_of(outcome: EffectOutcome) -> (OutcomeWord, Option<&'static str>) {
+    match outcome {
+        EffectOutcome::Begun => (OutcomeWord::Begun, None),
+        EffectOutcome::Answered => (OutcomeWord::Answered, None),
+        EffectOutcome::Failed(failure) => (OutcomeWord::Failed, Some(failure.as_str())),
+        EffectOutcome::Unknown => (OutcomeWord::Unknown, None),
+    }
+}
+
+impl From<EffectRecord> for AskBody {
+    fn from(effect: EffectRecord) -> AskBody {
+        let (outcome, error) = outcome_of(effect.outcome);
+        AskBody {
+            peer: effect.model,
+            seq: effect.seq,
+            attempt: effect.attempt,
+            turn_attempt: effect.turn_attempt,
+            outcome,
+            error,
+            sent_bytes: effect.sent,
+            received_bytes: effect.received,
         }
     }
 }
 
 impl From<EffectRecord> for CallBody {
     fn from(effect: EffectRecord) -> CallBody {
-        let (outcome, error) = match effect.outcome {
-            EffectOutcome::Begun => (OutcomeWord::Begun, None),
-            EffectOutcome::Answered => (OutcomeWord::Answered, None),
-            EffectOutcome::Failed(failure) => (OutcomeWord::Failed, Some(failure.as_str())),
-            EffectOutcome::Unknown => (OutcomeWord::Unknown, None),
-        };
+        let (outcome, error) = outcome_of(effect.outcome);
         CallBody {
             provider: effect.provider,
             model: effect.model,

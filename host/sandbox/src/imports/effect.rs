@@ -28,3 +28,8 @@ pub(super) async fn ask(
     }
     Ok(answer)
 }
+
+/// The trap of a guest whose world answers something else than it was asked.
+pub(super) fn other_answer() -> wasmtime::Error {
+    wasmtime::Error::msg("the world has answered something else than it was asked")
+}

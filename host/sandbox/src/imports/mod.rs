@@ -64,7 +64,7 @@ pub(super) fn is_known(name: &str) -> bool {
 
 /// Whether functions of this import are effects.
 pub(super) fn is_effect(import: &str) -> bool {
-    compatible(import) == "dormouse:agent/model@0.1"
+    matches!(compatible(import), "dormouse:agent/model@0.1" | "dormouse:agent/peers@0.1")
 }
 
 /// What a session has to grant for this import: a word, where it is anything at all.

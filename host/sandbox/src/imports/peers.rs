@@ -4,27 +4,37 @@
 //! the world of the call knows. It is kept with the call, and goes with the commit of its turn.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, WasmList};
 
-use super::contract::peers::{Error, Peer};
+use super::contract::peers::{self, Error, Peer};
 use super::interface::{HostWork, Interface};
-use super::price;
 use super::text::GuestText;
+use super::{effect, price};
 use crate::fuel::charge;
 use crate::guest::Guest;
 use crate::handle::check;
 use crate::world::NotSent;
+use dormouse_domain::ask::{
+    AskError, DEFAULT_ASK_TIMEOUT, MAX_ASK_BYTES, MAX_ASK_TIMEOUT, PeerAsk,
+};
+use dormouse_domain::effect::{Effect, EffectAnswer};
 use dormouse_domain::mail::{
     MAX_MAIL_BYTES, MAX_MAIL_PARTS, MAX_PEER_NAME, MAX_SENDS, MAX_SENT_BYTES,
 };
 use dormouse_domain::turn::Part;
 
+/// The most bytes of JSON that are checked where the guest runs: what takes longer is checked on a thread that
+/// may block.
+const SMALL: usize = 64 << 10;
+
 /// Link the interface.
 pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.metered("list", list)?;
-    interface.metered("send", send)
+    interface.metered("send", send)?;
+    interface.metered("ask", ask)
 }
 
 /// A part, of which no text is read yet.
@@ -77,8 +87,44 @@ fn send(
         };
         let guest = store.data_mut();
         let sent = guest.turn()?.send(&to, content);
+        // From here on it is kept with the call.
+        guest.memory.keep(0);
         guest.pay_for_kept()?;
         Ok((sent.map_err(told),))
+    })
+}
+
+type Asked = (Result<Vec<peers::Part>, Error>,);
+
+fn ask(
+    mut store: StoreContextMut<'_, Guest>,
+    (to, content, timeout): (GuestText, WasmList<PartParam>, Option<u64>),
+) -> HostWork<'_, Asked> {
+    Box::pin(async move {
+        charge(&mut store, price::MAIL).await?;
+        let Some(address) = address(&mut store, &to).await? else {
+            return Ok((Err(Error::UnknownPeer),));
+        };
+        let content = match read(&mut store, &content, MAX_ASK_BYTES).await? {
+            Ok(content) => content,
+            Err(error) => return Ok((Err(error),)),
+        };
+        let timeout = timeout.map_or(DEFAULT_ASK_TIMEOUT, Duration::from_millis);
+        let timeout = timeout.min(MAX_ASK_TIMEOUT);
+        let to = store.data_mut().turn()?.addressed(&address);
+        let asked = Effect::Ask(PeerAsk { to, address, content, timeout });
+        let answer = effect::ask(&mut store, asked).await?;
+        let EffectAnswer::Ask(answered) = answer else { return Err(effect::other_answer()) };
+        // The question is gone; what is handed over takes memory until the guest has it.
+        store.data_mut().memory.keep(0);
+        let (parts, bytes) = match &answered {
+            Ok(content) => (content.len(), content.iter().map(Part::len).sum()),
+            Err(error) => (1, error.to_string().len()),
+        };
+        store.data_mut().memory.hold(bytes as u64).map_err(wasmtime::Error::new)?;
+        charge(&mut store, price::of(parts, price::FIELD) + price::of(bytes, price::BYTE)).await?;
+        let lowered = |content: Vec<Part>| content.into_iter().map(lower).collect();
+        Ok((answered.map(lowered).map_err(no_answer),))
     })
 }
 
@@ -105,7 +151,8 @@ async fn read(
         let why = format!("it has {count} parts; 1 to {MAX_MAIL_PARTS} may be");
         return Ok(Err(Error::Invalid(why)));
     }
-    let mut reader = Reader { store, left: usize::try_from(most).unwrap_or(usize::MAX) };
+    let bytes = usize::try_from(most).unwrap_or(usize::MAX);
+    let mut reader = Reader { store, most: bytes, left: bytes };
     let mut parts = Vec::with_capacity(count);
     for place in 0..count {
         let Some(part) = reader.part(content, place).await? else {
@@ -113,15 +160,29 @@ async fn read(
         };
         parts.push(part);
     }
-    let checked = (1..).zip(&parts).try_for_each(|(place, part)| {
-        check(part).map_err(|why| Error::Invalid(format!("part {place}: {why}")))
+    let json = parts.iter().map(|part| match part {
+        Part::Json(text) => text.len(),
+        Part::Text(_) | Part::Blob { .. } => 0,
     });
-    Ok(checked.map(|()| parts))
+    if json.sum::<usize>() <= SMALL {
+        return Ok(checked(parts));
+    }
+    Ok(tokio::task::spawn_blocking(move || checked(parts)).await?)
+}
+
+/// The parts, if each is what it says.
+fn checked(parts: Vec<Part>) -> Result<Vec<Part>, Error> {
+    for (place, part) in (1..).zip(&parts) {
+        check(part).map_err(|why| Error::Invalid(format!("part {place}: {why}")))?;
+    }
+    Ok(parts)
 }
 
 struct Reader<'r, 's> {
     store: &'r mut StoreContextMut<'s, Guest>,
-    /// Bytes that may be read yet.
+    /// Bytes that may be read,
+    most: usize,
+    /// and those that may be read yet.
     left: usize,
 }
 
@@ -147,28 +208,32 @@ impl Reader<'_, '_> {
     }
 
     async fn text(&mut self, text: &GuestText, each: u64) -> wasmtime::Result<Option<String>> {
-        if !self.takes(text.len()) {
+        if !self.takes(text.len())? {
             return Ok(None);
         }
         charge(self.store, price::of(text.len(), each)).await?;
         let units = text.len();
         let text = text.read(&*self.store).map(Cow::into_owned)?;
         // In UTF-8 it may have more bytes than it has units in the guest.
-        Ok(self.takes(text.len().saturating_sub(units)).then_some(text))
+        let more = text.len().saturating_sub(units);
+        Ok(self.takes(more)?.then_some(text))
     }
 
     async fn bytes(&mut self, list: &WasmList<u8>) -> wasmtime::Result<Option<Vec<u8>>> {
-        if !self.takes(list.len()) {
+        if !self.takes(list.len())? {
             return Ok(None);
         }
         charge(self.store, price::of(list.len(), price::BYTE)).await?;
         Ok(Some(list.as_le_slice(&*self.store).to_vec()))
     }
 
-    fn takes(&mut self, bytes: usize) -> bool {
+    fn takes(&mut self, bytes: usize) -> wasmtime::Result<bool> {
         let left = self.left.checked_sub(bytes);
         self.left = left.unwrap_or(0);
-        left.is_some()
+        // What is read lies in memory until it is sent or asked.
+        let held = (self.most - self.left) as u64;
+        self.store.data_mut().memory.hold(held).map_err(wasmtime::Error::new)?;
+        Ok(left.is_some())
     }
 }
 
@@ -179,5 +244,27 @@ fn told(why: NotSent) -> Error {
         NotSent::TooLarge => Error::TooLarge(MAX_SENT_BYTES),
         NotSent::MailboxFull => Error::MailboxFull,
         NotSent::Ended => Error::Ended,
+    }
+}
+
+fn no_answer(error: AskError) -> Error {
+    match error {
+        AskError::UnknownPeer => Error::UnknownPeer,
+        AskError::TooLarge => Error::TooLarge(MAX_ASK_BYTES),
+        AskError::Ended => Error::Ended,
+        AskError::Paused => Error::Paused,
+        AskError::Busy => Error::Busy,
+        AskError::Cycle => Error::Cycle,
+        AskError::TimedOut => Error::TimedOut,
+        AskError::Failed { code, message } => Error::Failed(peers::Failure { code, message }),
+        AskError::Unavailable(why) => Error::Unavailable(why),
+    }
+}
+
+fn lower(part: Part) -> peers::Part {
+    match part {
+        Part::Text(text) => peers::Part::Text(text),
+        Part::Json(text) => peers::Part::Json(text),
+        Part::Blob { media_type, data } => peers::Part::Blob(peers::Blob { media_type, data }),
     }
 }

@@ -27,6 +27,7 @@ use super::{
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::effect::{Effect, EffectError};
+use dormouse_domain::id::SessionId;
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{Limits, Usage};
 use dormouse_domain::mail::Peers;
@@ -174,6 +175,10 @@ impl World for TestWorld {
 
     fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    fn addressed(&self, address: &str) -> Option<SessionId> {
+        self.peers.named(address)
     }
 
     fn send(&mut self, _: &str, _: Vec<Part>) -> Result<(), NotSent> {

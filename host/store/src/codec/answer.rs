@@ -5,6 +5,8 @@ use std::time::Duration;
 use minicbor::{CborLen, Decode, Encode};
 
 use super::effect::TokensRow;
+use super::turn::PartRow;
+use dormouse_domain::ask::AskError;
 use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::model::{
     ModelAnswer, ModelContent, ModelError, StopReason, Thinking, ToolCall, ToolResult,
@@ -16,6 +18,37 @@ pub(super) enum AnswerRow<'a> {
     Model(#[b(0)] ModelAnswerRow<'a>),
     #[n(1)]
     ModelFailed(#[b(0)] ModelErrorRow<'a>),
+    #[n(2)]
+    Peer(#[b(0)] Vec<PartRow<'a>>),
+    #[n(3)]
+    PeerFailed(#[b(0)] AskErrorRow<'a>),
+}
+
+#[derive(Encode, Decode, CborLen)]
+pub(super) enum AskErrorRow<'a> {
+    #[n(0)]
+    UnknownPeer,
+    #[n(1)]
+    TooLarge,
+    #[n(2)]
+    Ended,
+    #[n(3)]
+    Paused,
+    #[n(4)]
+    Busy,
+    #[n(5)]
+    Cycle,
+    #[n(6)]
+    TimedOut,
+    #[n(7)]
+    Failed {
+        #[b(0)]
+        code: &'a str,
+        #[b(1)]
+        message: &'a str,
+    },
+    #[n(8)]
+    Unavailable(#[b(0)] &'a str),
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -114,14 +147,54 @@ impl AnswerRow<'_> {
         match answer {
             EffectAnswer::Model(Ok(answer)) => AnswerRow::Model(ModelAnswerRow::of(answer)),
             EffectAnswer::Model(Err(error)) => AnswerRow::ModelFailed(ModelErrorRow::of(error)),
+            EffectAnswer::Ask(Ok(content)) => {
+                AnswerRow::Peer(content.iter().map(PartRow::of).collect())
+            }
+            EffectAnswer::Ask(Err(error)) => AnswerRow::PeerFailed(AskErrorRow::of(error)),
         }
     }
 
     pub(super) fn answer(self) -> EffectAnswer {
-        EffectAnswer::Model(match self {
-            AnswerRow::Model(answer) => Ok(answer.answer()),
-            AnswerRow::ModelFailed(error) => Err(error.error()),
-        })
+        match self {
+            AnswerRow::Model(answer) => EffectAnswer::Model(Ok(answer.answer())),
+            AnswerRow::ModelFailed(error) => EffectAnswer::Model(Err(error.error())),
+            AnswerRow::Peer(content) => {
+                EffectAnswer::Ask(Ok(content.into_iter().map(PartRow::part).collect()))
+            }
+            AnswerRow::PeerFailed(error) => EffectAnswer::Ask(Err(error.error())),
+        }
+    }
+}
+
+impl AskErrorRow<'_> {
+    fn of(error: &AskError) -> AskErrorRow<'_> {
+        match error {
+            AskError::UnknownPeer => AskErrorRow::UnknownPeer,
+            AskError::TooLarge => AskErrorRow::TooLarge,
+            AskError::Ended => AskErrorRow::Ended,
+            AskError::Paused => AskErrorRow::Paused,
+            AskError::Busy => AskErrorRow::Busy,
+            AskError::Cycle => AskErrorRow::Cycle,
+            AskError::TimedOut => AskErrorRow::TimedOut,
+            AskError::Failed { code, message } => AskErrorRow::Failed { code, message },
+            AskError::Unavailable(why) => AskErrorRow::Unavailable(why),
+        }
+    }
+
+    fn error(self) -> AskError {
+        match self {
+            AskErrorRow::UnknownPeer => AskError::UnknownPeer,
+            AskErrorRow::TooLarge => AskError::TooLarge,
+            AskErrorRow::Ended => AskError::Ended,
+            AskErrorRow::Paused => AskError::Paused,
+            AskErrorRow::Busy => AskError::Busy,
+            AskErrorRow::Cycle => AskError::Cycle,
+            AskErrorRow::TimedOut => AskError::TimedOut,
+            AskErrorRow::Failed { code, message } => {
+                AskError::Failed { code: code.to_owned(), message: message.to_owned() }
+            }
+            AskErrorRow::Unavailable(why) => AskError::Unavailable(why.to_owned()),
+        }
     }
 }
 

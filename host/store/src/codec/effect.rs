@@ -53,6 +53,8 @@ pub(super) struct EffectRow<'a> {
 pub(super) enum KindRow {
     #[n(0)]
     Model,
+    #[n(1)]
+    Ask,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -166,12 +168,14 @@ impl KindRow {
     pub(super) fn of(kind: EffectKind) -> KindRow {
         match kind {
             EffectKind::Model => KindRow::Model,
+            EffectKind::Ask => KindRow::Ask,
         }
     }
 
     pub(super) fn kind(self) -> EffectKind {
         match self {
             KindRow::Model => EffectKind::Model,
+            KindRow::Ask => EffectKind::Ask,
         }
     }
 }

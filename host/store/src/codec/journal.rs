@@ -94,6 +94,7 @@ pub(crate) fn encode_entry(entry: &JournalEntry) -> Vec<u8> {
         request: DigestRow(entry.request.0),
         class: match entry.class {
             EffectClass::Paid => ClassRow::Paid,
+            EffectClass::Keyed => ClassRow::Keyed,
         },
         wall: entry.readings.wall.clone(),
         monotonic: entry.readings.monotonic.clone(),
@@ -116,6 +117,7 @@ pub(crate) fn decode_entry(bytes: &[u8]) -> Result<JournalEntry, CodecError> {
         request: Digest(row.request.0),
         class: match row.class {
             ClassRow::Paid => EffectClass::Paid,
+            ClassRow::Keyed => EffectClass::Keyed,
         },
         readings: Readings { wall: row.wall, monotonic: row.monotonic },
         salt: row.salt.map(|SaltRow(salt)| salt),
@@ -255,6 +257,8 @@ impl PostedRow {
 enum ClassRow {
     #[n(0)]
     Paid,
+    #[n(1)]
+    Keyed,
 }
 
 #[derive(Encode, Decode, CborLen)]

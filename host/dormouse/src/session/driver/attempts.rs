@@ -10,6 +10,7 @@ use super::{Driver, WakeError};
 use crate::gate::journal::{Opening, TurnJournal};
 use crate::gate::purse::Purse;
 use crate::gate::{Gate, GateEnd, GateParts};
+use crate::session::asks::PeerLine;
 use crate::session::request::SendError;
 use crate::turn::admission::Shortage;
 use crate::turn::execution::{self, Cancellation, GuestAnswer, TurnCall, TurnResult};
@@ -192,6 +193,8 @@ impl Driver<'_> {
         let gate = Gate::new(GateParts {
             outside: Arc::clone(&services.outside),
             session: Arc::clone(session),
+            turn: turn.begun.id,
+            peers: Arc::new(PeerLine(Arc::clone(self.registry))),
             output: turn.output.clone(),
             journal,
             mailboxes: Arc::clone(&services.mailboxes),

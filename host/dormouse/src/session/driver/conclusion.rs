@@ -150,6 +150,7 @@ impl Driver<'_> {
         if let Some(TakenMail { weight, .. }) = taken {
             self.services.mailboxes.taken(self.id, weight);
         }
+        metrics::counter!("dormouse_mails_total").increment(places.len() as u64);
         let recipients: Vec<_> = places.iter().map(|(to, _)| *to).collect();
         places.into_iter().for_each(|(_, place)| place.filled());
         recipients.into_iter().for_each(|to| self.registry.post_mail(to));

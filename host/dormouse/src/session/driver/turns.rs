@@ -245,7 +245,7 @@ impl Driver<'_> {
         asked: AskedTurn<'_>,
         output: &TurnOutput,
     ) -> Result<FinishedTurn, SendError> {
-        let AskedTurn { begun, key, if_revision, is_taken } = asked;
+        let AskedTurn { mut begun, key, if_revision, is_taken } = asked;
         if self.services.liveness.is_closed() {
             return Err(Unavailable::ShuttingDown.into());
         }
@@ -258,6 +258,10 @@ impl Driver<'_> {
             self.make_move(Move::Terminate(Cause::LifetimeExceeded.into())).await?;
         }
         let session = self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?;
+        if let Sender::Agent(peer) = &mut begun.sender {
+            // By the name that the session has for it when its agent is called.
+            *peer = session.profile.peers.peer(peer.session);
+        }
         if if_revision.is_some_and(|revision| revision != session.revision) {
             return Err(SendError::PreconditionFailed(session.revision));
         }
@@ -311,9 +315,13 @@ impl Driver<'_> {
             }
         };
         let is_shut = matches!(outcome, AttemptOutcome::NeverBegun(WakeError::ShuttingDown));
-        if (turn.is_left || is_shut) && turn.has_journal {
-            // A host that is started again goes on with it, and an orderly end counts for nothing.
-            self.uncount().await?;
+        let is_of_peer = matches!(turn.begun.sender, Sender::Agent(_));
+        if (turn.is_left || is_shut) && (turn.has_journal || is_of_peer) {
+            // A host that is started again goes on with it, and an orderly end counts for nothing. What a peer has sent
+            // and nothing is noted of comes again: the mail still waits, and the question is asked again.
+            if turn.has_journal {
+                self.uncount().await?;
+            }
             self.forget();
             return Err(Unavailable::ShuttingDown.into());
         }

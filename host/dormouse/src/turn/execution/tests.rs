@@ -107,6 +107,10 @@ impl World for TestWorld {
         &self.session.profile.peers
     }
 
+    fn addressed(&self, _: &str) -> Option<SessionId> {
+        None
+    }
+
     fn send(&mut self, _: &str, _: Vec<Part>) -> Result<(), NotSent> {
         Err(NotSent::UnknownPeer)
     }

@@ -40,7 +40,7 @@ fn chat(
             Err(Unread::Trap(trap)) => return Err(trap),
         };
         let answer = effect::ask(&mut store, Effect::Model(call)).await?;
-        let EffectAnswer::Model(answered) = answer;
+        let EffectAnswer::Model(answered) = answer else { return Err(effect::other_answer()) };
         // The request is gone; what is handed over takes memory until the guest has it.
         store.data_mut().memory.keep(0);
         let (parts, bytes) = answer::size(&answered);

@@ -11,6 +11,7 @@ use dormouse_domain::account::{
     Account, AccountChange, AccountId, AccountLimits, Amounts, LimitsChange,
 };
 use dormouse_domain::agent::Digest;
+use dormouse_domain::ask::AskError;
 use dormouse_domain::effect::{EffectAnswer, EffectClass, EffectKind};
 use dormouse_domain::id::{Principal, SessionId, TurnId};
 use dormouse_domain::journal::{
@@ -110,11 +111,23 @@ fn answer() -> impl Strategy<Value = EffectAnswer> {
         text().prop_map(|partial| ModelError::Interrupted { partial }),
         Just(ModelError::UnknownOutcome),
     ];
+    let model = prop_oneof![3 => answered.prop_map(Ok), 1 => failed.prop_map(Err)];
+    let refused = prop_oneof![
+        Just(AskError::UnknownPeer),
+        Just(AskError::TooLarge),
+        Just(AskError::Ended),
+        Just(AskError::Paused),
+        Just(AskError::Busy),
+        Just(AskError::Cycle),
+        Just(AskError::TimedOut),
+        (text(), text()).prop_map(|(code, message)| AskError::Failed { code, message }),
+        text().prop_map(AskError::Unavailable),
+    ];
+    let peer = prop_oneof![vec(part(), 0..3).prop_map(Ok), refused.prop_map(Err)];
     prop_oneof![
-        3 => answered.prop_map(Ok),
-        1 => failed.prop_map(Err),
+        2 => model.prop_map(EffectAnswer::Model),
+        1 => peer.prop_map(EffectAnswer::Ask),
     ]
-    .prop_map(EffectAnswer::Model)
 }
 
 pub fn entry() -> impl Strategy<Value = JournalEntry> {
@@ -134,9 +147,9 @@ pub fn entry() -> impl Strategy<Value = JournalEntry> {
     (numbers, digest(), seen, vec(effect(), 0..3), of(answer())).prop_map(
         |((seq, fuel), request, (readings, salt, posted), calls, answer)| JournalEntry {
             seq,
-            kind: EffectKind::Model,
+            kind: if fuel % 2 == 0 { EffectKind::Model } else { EffectKind::Ask },
             request,
-            class: EffectClass::Paid,
+            class: if fuel % 2 == 0 { EffectClass::Paid } else { EffectClass::Keyed },
             readings,
             salt,
             posted,

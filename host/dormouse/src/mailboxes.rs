@@ -155,6 +155,11 @@ impl Mailboxes {
 }
 
 impl MailPlace {
+    /// The session whose mailbox it is in.
+    pub(crate) fn to(&self) -> SessionId {
+        self.to
+    }
+
     /// The mail lies in the mailbox.
     pub(crate) fn filled(self) {
         let weight = self.weight;

@@ -133,26 +133,21 @@ impl Driver<'_> {
         &self,
         outbox: Vec<OutgoingMail>,
         sent_at: Timestamp,
-    ) -> (Vec<(SessionId, Mail)>, Vec<(SessionId, MailPlace)>) {
+    ) -> (Vec<(SessionId, Mail)>, Vec<MailPlace>) {
         let mail = |OutgoingMail { to, content, place }| {
-            ((to, Mail { from: self.id, sent_at, content }), (to, place))
+            ((to, Mail { from: self.id, sent_at, content }), place)
         };
         outbox.into_iter().map(mail).unzip()
     }
 
     /// A turn that has taken this mail is committed, and with it what it has sent: the recipients are told.
-    fn delivered(
-        &self,
-        taken: Option<TakenMail>,
-        places: Vec<(SessionId, MailPlace)>,
-        status: Status,
-    ) {
+    fn delivered(&self, taken: Option<TakenMail>, places: Vec<MailPlace>, status: Status) {
         if let Some(TakenMail { weight, .. }) = taken {
             self.services.mailboxes.taken(self.id, weight);
         }
         metrics::counter!("dormouse_mails_total").increment(places.len() as u64);
-        let recipients: Vec<_> = places.iter().map(|(to, _)| *to).collect();
-        places.into_iter().for_each(|(_, place)| place.filled());
+        let recipients: Vec<_> = places.iter().map(MailPlace::to).collect();
+        places.into_iter().for_each(MailPlace::filled);
         recipients.into_iter().for_each(|to| self.registry.post_mail(to));
         if status.is_final() {
             // What waits is dropped.

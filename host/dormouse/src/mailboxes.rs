@@ -243,7 +243,7 @@ mod tests {
         let place = mailboxes.place(&Principal::local(), to, 64).expect("the store says");
         mailboxes.taken(to, 64);
         assert_eq!(mailboxes.waiting(to), 0);
-        place.ok().expect("it is empty").filled();
+        place.expect("it is empty").filled();
         assert!(mailboxes.lock().is_empty());
     }
 

@@ -111,7 +111,7 @@ impl Play<'_> {
         drop(self.test.take());
         self.test = Some(start(self.directory, &self.clock).await);
         self.kills += 1;
-        if self.kills % 2 == 0 {
+        if self.kills.is_multiple_of(2) {
             // A turn that hosts end in the middle of it again and again fails, and its question is not undone.
             self.test().host.settle().await;
         }

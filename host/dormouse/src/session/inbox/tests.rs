@@ -98,14 +98,17 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step(), 0..most)
 }
 
+/// A message, with its key.
+type Named = (usize, Option<(u8, u8)>);
+
 /// A driver that works on an inbox, and what it may expect of it.
 struct Model {
     inbox: Inbox<usize, usize, usize>,
     bound: usize,
     /// Each with its key. `None`: a mail.
-    turns: VecDeque<Option<(usize, Option<(u8, u8)>)>>,
+    turns: VecDeque<Option<Named>>,
     /// The message whose turn is in progress, with its key.
-    answered: Option<(usize, Option<(u8, u8)>)>,
+    answered: Option<Named>,
     /// Each with its place in [`COMMANDS`].
     commands: VecDeque<(usize, usize)>,
     in_turn: bool,

@@ -19,7 +19,7 @@ pub(super) async fn take(
     match step {
         MailStep::Send(mails, other) => {
             let other = model.pick(other);
-            let to = |at: usize| if at % 2 == 0 { id } else { other };
+            let to = |at: usize| if at.is_multiple_of(2) { id } else { other };
             let mails: Vec<_> =
                 mails.into_iter().enumerate().map(|(at, it)| (to(at), it)).collect();
             store.commit(Transaction::mail(mails.clone())).await?;

@@ -147,9 +147,9 @@ pub fn entry() -> impl Strategy<Value = JournalEntry> {
     (numbers, digest(), seen, vec(effect(), 0..3), of(answer())).prop_map(
         |((seq, fuel), request, (readings, salt, posted), calls, answer)| JournalEntry {
             seq,
-            kind: if fuel % 2 == 0 { EffectKind::Model } else { EffectKind::Ask },
+            kind: if fuel.is_multiple_of(2) { EffectKind::Model } else { EffectKind::Ask },
             request,
-            class: if fuel % 2 == 0 { EffectClass::Paid } else { EffectClass::Keyed },
+            class: if fuel.is_multiple_of(2) { EffectClass::Paid } else { EffectClass::Keyed },
             readings,
             salt,
             posted,
@@ -181,7 +181,7 @@ pub fn open_turn() -> impl Strategy<Value = OpenTurn> {
                 deadline,
                 fuel: numbers[2],
                 monotonic_ns: numbers[3],
-                mail: (numbers[3] % 2 == 0).then_some(numbers[2]),
+                mail: numbers[3].is_multiple_of(2).then_some(numbers[2]),
             }
         },
     )

@@ -10,7 +10,8 @@ pub(crate) use component::Backend;
 use crate::testing::Backend;
 
 use crate::{
-    log::Log, model::Models, output::Output, session::Session, timers::Timers, tools::HostTools,
+    log::Log, model::Models, output::Output, peers::Peers, session::Session, timers::Timers,
+    tools::HostTools,
 };
 
 /// The host of an agent, as one turn sees it.
@@ -55,6 +56,11 @@ impl Host {
     /// Wakes the agent later.
     pub fn timers(&self) -> Timers<'_> {
         Timers::new(self)
+    }
+
+    /// Writes to the agents of other sessions.
+    pub fn peers(&self) -> Peers<'_> {
+        Peers::new(self)
     }
 
     /// Writes to the log of the session.

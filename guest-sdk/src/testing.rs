@@ -5,11 +5,13 @@
 //! test keeps what a failed turn did to it.
 
 mod mock_host;
+mod peers;
 mod timers;
 mod tools;
 mod world;
 
 pub use mock_host::MockHost;
+pub use peers::Mail;
 pub use world::{Event, LogLine};
 
 pub(crate) use world::Backend;

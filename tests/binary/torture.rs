@@ -5,6 +5,7 @@
 //! long run; `DORMOUSE_TORTURE_SEED` repeats one.
 
 mod models;
+mod peers;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -22,6 +22,7 @@ mod memory;
 mod misbehaviour;
 mod models;
 mod names;
+mod peers;
 mod pressure;
 mod random;
 mod residency;

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use dormouse::egress::EgressPolicy;
 use dormouse::{
     AgentOwner, AgentRef, Chunk, Digest, Durability, Event, EventBody, GuestState, IdleClock,
-    JsonObject, Limits, NanoUsd, Part, Pattern, Principal, Profile, Residence, Sender, Session,
-    SessionId, Snapshot, SnapshotId, State, Timestamp, TurnId, TurnOutcome, TurnRecord, Usage,
+    JsonObject, Limits, NanoUsd, Part, Pattern, Peers, Principal, Profile, Residence, Sender,
+    Session, SessionId, Snapshot, SnapshotId, State, Timestamp, TurnId, TurnOutcome, TurnRecord,
+    Usage,
 };
 use dormouse_store::{NewSessionRecord, TurnCommit};
 use uuid::{Builder, Uuid};
@@ -230,6 +231,7 @@ impl World {
             thread_key: has_thread(session).then(|| thread(session)),
             project_id: None,
             metadata: JsonObject::new(),
+            peers: Peers::default(),
         }
     }
 

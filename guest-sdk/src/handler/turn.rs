@@ -33,7 +33,8 @@ pub struct Turn {
 pub enum Sender {
     /// A client of the REST API, or the program that embeds the host.
     User,
-    /// Another session, by its id.
+    /// The agent of another session, by the name that this one has for it, or else by its id: an address for
+    /// [`Peers::send`](crate::peers::Peers::send).
     Agent(String),
     /// A timer that this session set, by its name.
     Timer(String),

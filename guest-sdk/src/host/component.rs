@@ -1,6 +1,7 @@
 //! The host as a component sees it: its imports.
 
 mod model;
+mod peers;
 mod timers;
 mod tools;
 

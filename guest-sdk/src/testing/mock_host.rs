@@ -2,7 +2,7 @@
 
 use std::{
     cell::{RefCell, RefMut},
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
 };
 
@@ -74,6 +74,10 @@ impl MockHost {
             checkpoint: None,
             now: NOW,
             timers: BTreeMap::new(),
+            peers: BTreeSet::new(),
+            sender: Sender::User,
+            mail: Vec::new(),
+            peer_answers: VecDeque::new(),
             output_limit: 1 << 20,
             output_used: 0,
             text: String::new(),
@@ -212,6 +216,8 @@ impl MockHost {
             world.output_used = 0;
             world.text.clear();
             world.events.clear();
+            world.mail.clear();
+            world.sender = turn.sender.clone();
             turn.number = world.usage.turns + world.uncounted + 1;
             turn.id = format!("turn-{}", turn.number);
         }
@@ -220,6 +226,7 @@ impl MockHost {
         let mut world = self.world();
         if answer.is_err() {
             world.checkpoint = checkpoint;
+            world.mail.clear();
         }
         match answer {
             Err(crate::Error::Invalid(_) | crate::Error::Declined) => world.uncounted += 1,
@@ -282,7 +289,7 @@ impl MockHost {
         self.world().log.clone()
     }
 
-    fn world(&self) -> RefMut<'_, World> {
+    pub(super) fn world(&self) -> RefMut<'_, World> {
         self.world.borrow_mut()
     }
 }

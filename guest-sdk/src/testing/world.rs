@@ -2,18 +2,20 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
     time::SystemTime,
 };
 
 use serde_json::Value;
 
+use super::Mail;
 use super::tools::MockTool;
 use crate::{
+    handler::{Part, Sender},
     log::Level,
     model::{self, Answer, Request},
-    output,
+    output, peers,
     session::{CheckpointError, Limits, Pattern, Usage},
     timers::Timer,
 };
@@ -54,6 +56,14 @@ pub(super) struct World {
     pub(super) checkpoint: Option<Value>,
     pub(super) now: SystemTime,
     pub(super) timers: BTreeMap<String, Timer>,
+    /// The names of the peers of the session.
+    pub(super) peers: BTreeSet<String>,
+    /// Who has sent the turn that runs.
+    pub(super) sender: Sender,
+    /// What the turn has sent to peers.
+    pub(super) mail: Vec<Mail>,
+    /// What peers answer next, the first first.
+    pub(super) peer_answers: VecDeque<Result<Vec<Part>, peers::Error>>,
     pub(super) output_limit: u64,
     pub(super) output_used: u64,
     pub(super) text: String,

@@ -248,6 +248,15 @@ fn describe() {
     describe_histogram!("dormouse_tool_seconds", Unit::Seconds, "How long calls of tools took");
     describe_counter!("dormouse_model_tokens_total", "Tokens of models, by kind");
     describe_counter!(
+        "dormouse_asks_total",
+        "Questions of agents to those of other sessions, each attempt counted, by outcome"
+    );
+    describe_histogram!("dormouse_ask_seconds", Unit::Seconds, "How long these waited");
+    describe_counter!(
+        "dormouse_mails_total",
+        "Mails that agents have sent to those of other sessions"
+    );
+    describe_counter!(
         "dormouse_spent_nano_usd_total",
         "What sessions are billed, in billionths of a dollar: for the fuel of turns, for calls of models, and for \
          starts of instances"

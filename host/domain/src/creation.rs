@@ -9,6 +9,7 @@ mod limits;
 mod origin;
 mod thread;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -21,6 +22,7 @@ use crate::agent::{AgentRef, AgentSelector, InvalidName};
 use crate::code;
 use crate::egress::EgressPolicy;
 use crate::event::{Event, EventBody};
+use crate::mail::Peers;
 use crate::time::Timestamp;
 use crate::timer::Timers;
 use crate::tool::AllowedTools;
@@ -129,6 +131,8 @@ pub struct NewSession {
     pub context: JsonObject,
     /// Anything else to keep.
     pub metadata: JsonObject,
+    /// The sessions that its agent may write to, by the names that it has for them: sessions of the same owner.
+    pub peers: BTreeMap<String, SessionId>,
     /// Turns over the whole life.
     pub max_turns: Option<u64>,
     /// Money over the whole life.
@@ -256,6 +260,7 @@ pub fn fresh(
         thread_key: new.thread_key,
         project_id: new.project_id,
         metadata: new.metadata,
+        peers: Peers::new(new.peers)?,
     };
     Ok(begin(id, owner, profile, new.context, head, now))
 }

@@ -6,12 +6,14 @@
 use blake3::Hasher;
 
 use crate::agent::Digest;
+use crate::ask::{AskError, PeerAsk};
 use crate::http::{HttpNews, HttpRequest, HttpWait};
 use crate::model::{
     AnswerFormat, ModelAnswer, ModelContent, ModelError, ModelMessage, ModelRequest, ModelRole,
     ModelTool, ToolChoice,
 };
 use crate::tool::{ToolAnswer, ToolError, ToolListing, ToolRequest};
+use crate::turn::Part;
 
 /// What a guest asks of the outside world.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,8 @@ pub enum Effect {
     Tool(ToolRequest),
     /// Which tools the servers have that the session names.
     ListTools,
+    /// A question to the agent of another session.
+    Ask(PeerAsk),
 }
 
 /// A request to a language model.
@@ -40,6 +44,8 @@ pub struct ModelCall {
 pub enum EffectAnswer {
     /// To [`Effect::Model`].
     Model(Result<ModelAnswer, ModelError>),
+    /// To [`Effect::Ask`].
+    Ask(Result<Vec<Part>, AskError>),
     /// To [`Effect::Http`].
     Http(HttpNews),
     /// To [`Effect::Tool`].
@@ -56,9 +62,10 @@ impl EffectAnswer {
     pub fn of_model(self) -> Result<Result<ModelAnswer, ModelError>, EffectError> {
         match self {
             EffectAnswer::Model(answered) => Ok(answered),
-            EffectAnswer::Tool(_) | EffectAnswer::Http(_) | EffectAnswer::ToolList(_) => {
-                Err(something_else())
-            }
+            EffectAnswer::Tool(_)
+            | EffectAnswer::Http(_)
+            | EffectAnswer::ToolList(_)
+            | EffectAnswer::Ask(_) => Err(something_else()),
         }
     }
 
@@ -69,9 +76,10 @@ impl EffectAnswer {
     pub fn of_tool(self) -> Result<Result<ToolAnswer, ToolError>, EffectError> {
         match self {
             EffectAnswer::Tool(answered) => Ok(answered),
-            EffectAnswer::Model(_) | EffectAnswer::Http(_) | EffectAnswer::ToolList(_) => {
-                Err(something_else())
-            }
+            EffectAnswer::Model(_)
+            | EffectAnswer::Http(_)
+            | EffectAnswer::ToolList(_)
+            | EffectAnswer::Ask(_) => Err(something_else()),
         }
     }
 
@@ -82,9 +90,10 @@ impl EffectAnswer {
     pub fn of_http(self) -> Result<HttpNews, EffectError> {
         match self {
             EffectAnswer::Http(news) => Ok(news),
-            EffectAnswer::Model(_) | EffectAnswer::Tool(_) | EffectAnswer::ToolList(_) => {
-                Err(something_else())
-            }
+            EffectAnswer::Model(_)
+            | EffectAnswer::Tool(_)
+            | EffectAnswer::ToolList(_)
+            | EffectAnswer::Ask(_) => Err(something_else()),
         }
     }
 
@@ -95,9 +104,24 @@ impl EffectAnswer {
     pub fn of_tool_list(self) -> Result<ToolListing, EffectError> {
         match self {
             EffectAnswer::ToolList(listing) => Ok(listing),
-            EffectAnswer::Model(_) | EffectAnswer::Tool(_) | EffectAnswer::Http(_) => {
-                Err(something_else())
-            }
+            EffectAnswer::Model(_)
+            | EffectAnswer::Tool(_)
+            | EffectAnswer::Http(_)
+            | EffectAnswer::Ask(_) => Err(something_else()),
+        }
+    }
+
+    /// The answer to [`Effect::Ask`].
+    ///
+    /// # Errors
+    /// [`EffectError::Host`]: it answers something else.
+    pub fn of_ask(self) -> Result<Result<Vec<Part>, AskError>, EffectError> {
+        match self {
+            EffectAnswer::Ask(answered) => Ok(answered),
+            EffectAnswer::Model(_)
+            | EffectAnswer::Tool(_)
+            | EffectAnswer::Http(_)
+            | EffectAnswer::ToolList(_) => Err(something_else()),
         }
     }
 }
@@ -136,6 +160,8 @@ pub enum EffectKind {
     Tool,
     /// [`Effect::ListTools`]
     ToolList,
+    /// [`Effect::Ask`]
+    Ask,
 }
 
 impl EffectKind {
@@ -148,6 +174,7 @@ impl EffectKind {
             EffectKind::HttpWait => "http_wait",
             EffectKind::Tool => "tool",
             EffectKind::ToolList => "tool_list",
+            EffectKind::Ask => "ask",
         }
     }
 }
@@ -185,6 +212,7 @@ impl Effect {
             Effect::Http(_) => EffectKind::HttpWait,
             Effect::Tool(_) => EffectKind::Tool,
             Effect::ListTools => EffectKind::ToolList,
+            Effect::Ask(_) => EffectKind::Ask,
         }
     }
 
@@ -195,6 +223,7 @@ impl Effect {
             Effect::Model(_) => EffectClass::Paid,
             Effect::Http(_) | Effect::ListTools => EffectClass::Pure,
             Effect::Tool(request) => request.class(),
+            Effect::Ask(_) => EffectClass::Keyed,
         }
     }
 
@@ -206,6 +235,9 @@ impl Effect {
         match self {
             Effect::Model(ModelCall { request, forward }) => {
                 canon.text("model").flag(*forward).request(request);
+            }
+            Effect::Ask(ask) => {
+                canon.text("ask").ask(ask);
             }
             Effect::Tool(ToolRequest { name, arguments }) => {
                 canon.text("tool").text(name).text(arguments);
@@ -336,6 +368,23 @@ impl Canon {
         };
     }
 
+    fn ask(&mut self, ask: &PeerAsk) {
+        let PeerAsk { to, address, content, timeout } = ask;
+        self.option(*to, |canon, to| {
+            canon.bytes(to.0.as_bytes());
+        });
+        self.text(address).list(content, Canon::part);
+        self.number(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    fn part(&mut self, part: &Part) {
+        match part {
+            Part::Text(text) => self.number(0).text(text),
+            Part::Json(text) => self.number(1).text(text),
+            Part::Blob { media_type, data } => self.number(2).text(media_type).bytes(data),
+        };
+    }
+
     fn message(&mut self, message: &ModelMessage) {
         let ModelMessage { role, content } = message;
         self.number(match role {
@@ -369,6 +418,8 @@ impl Canon {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::SessionId;
+    use std::time::Duration;
 
     fn asking(change: impl FnOnce(&mut ModelRequest)) -> Digest {
         let mut request = ModelRequest { model: "m".to_owned(), ..ModelRequest::default() };
@@ -418,5 +469,30 @@ mod tests {
         assert_eq!(digest, "0df1958f176cce09f8e12d632ba5bdb9a1ea7d1e56e229ac0804595bdcdb2381");
         let digest = calling("WebFetch", "{}").to_string();
         assert_eq!(digest, "0024623bcdbb99daffe5d17c426a14c158f295f8513d24cc91394d031bb8463c");
+    }
+
+    #[test]
+    fn questions_that_differ_anywhere_have_different_digests() {
+        let to = |number: u128| Some(SessionId(uuid::Uuid::from_u128(number)));
+        let ask = |to, address: &str, text: &str, seconds| {
+            Effect::Ask(PeerAsk {
+                to,
+                address: address.to_owned(),
+                content: vec![Part::Text(text.to_owned())],
+                timeout: Duration::from_secs(seconds),
+            })
+            .digest()
+        };
+        let digests = [
+            ask(None, "a", "b", 1),
+            ask(to(1), "a", "b", 1),
+            ask(to(2), "a", "b", 1),
+            ask(to(1), "ab", "", 1),
+            ask(to(1), "a", "c", 1),
+            ask(to(1), "a", "b", 2),
+        ];
+        for (place, digest) in digests.iter().enumerate() {
+            assert!(!digests[..place].contains(digest), "{place}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::agent::Digest;
 use crate::effect::{EffectAnswer, EffectClass, EffectKind};
 use crate::id::{SessionId, TurnId};
 use crate::limits::NanoUsd;
+use crate::mail::Posted;
 use crate::model::TokenUsage;
 use crate::time::Timestamp;
 use crate::turn::{IdempotencyKey, Part, Sender};
@@ -55,6 +56,8 @@ pub struct OpenTurn {
     pub fuel: u64,
     /// What the monotonic clock of its guest said when it began, in nanoseconds.
     pub monotonic_ns: u64,
+    /// The mail that it has taken, by its number in the mailbox of the session. `None`: it answers no mail.
+    pub mail: Option<u64>,
 }
 
 /// How often an open turn was begun since an answer was last noted in its journal.
@@ -83,6 +86,8 @@ pub struct JournalEntry {
     pub readings: Readings,
     /// What the random bytes were drawn with that the guest has drawn since the entry before, if it has.
     pub salt: Option<Salt>,
+    /// What became of the mails that the guest has sent since the entry before, in order.
+    pub posted: Vec<Posted>,
     /// The fuel that the guest had used when it asked.
     pub fuel: u64,
     /// What was done for it, in order. The last is under way where there is no answer.
@@ -144,7 +149,9 @@ impl EffectRecord {
     pub fn tokens(&self) -> TokenUsage {
         match &self.target {
             EffectTarget::Model { tokens, .. } => *tokens,
-            EffectTarget::Tool { .. } | EffectTarget::Http { .. } => TokenUsage::default(),
+            EffectTarget::Tool { .. } | EffectTarget::Http { .. } | EffectTarget::Ask { .. } => {
+                TokenUsage::default()
+            }
         }
     }
 }
@@ -175,6 +182,11 @@ pub enum EffectTarget {
         /// The host. Empty where the URL has none.
         host: String,
     },
+    /// The agent of another session.
+    Ask {
+        /// What the agent that asks calls it.
+        peer: String,
+    },
 }
 
 impl EffectTarget {
@@ -185,6 +197,7 @@ impl EffectTarget {
             EffectTarget::Model { .. } => EffectKind::Model,
             EffectTarget::Tool { .. } => EffectKind::Tool,
             EffectTarget::Http { .. } => EffectKind::Http,
+            EffectTarget::Ask { .. } => EffectKind::Ask,
         }
     }
 }
@@ -264,11 +277,21 @@ pub enum EffectFailure {
     TimedOut,
     /// [`ToolError::TooLarge`](crate::tool::ToolError::TooLarge)
     TooLarge,
+    /// [`AskError::UnknownPeer`](crate::ask::AskError::UnknownPeer)
+    UnknownPeer,
+    /// [`AskError::Ended`](crate::ask::AskError::Ended)
+    Ended,
+    /// [`AskError::Paused`](crate::ask::AskError::Paused)
+    Paused,
+    /// [`AskError::Cycle`](crate::ask::AskError::Cycle)
+    Cycle,
+    /// [`AskError::Failed`](crate::ask::AskError::Failed)
+    TurnFailed,
 }
 
 impl EffectFailure {
     /// All of them.
-    pub const ALL: [EffectFailure; 13] = [
+    pub const ALL: [EffectFailure; 18] = [
         EffectFailure::RateLimited,
         EffectFailure::Overloaded,
         EffectFailure::Invalid,
@@ -282,6 +305,11 @@ impl EffectFailure {
         EffectFailure::UnknownTool,
         EffectFailure::TimedOut,
         EffectFailure::TooLarge,
+        EffectFailure::UnknownPeer,
+        EffectFailure::Ended,
+        EffectFailure::Paused,
+        EffectFailure::Cycle,
+        EffectFailure::TurnFailed,
     ];
 
     /// The stable word for it.
@@ -301,6 +329,11 @@ impl EffectFailure {
             EffectFailure::UnknownTool => "unknown_tool",
             EffectFailure::TimedOut => "timed_out",
             EffectFailure::TooLarge => "too_large",
+            EffectFailure::UnknownPeer => "unknown_peer",
+            EffectFailure::Ended => "ended",
+            EffectFailure::Paused => "paused",
+            EffectFailure::Cycle => "cycle",
+            EffectFailure::TurnFailed => "turn_failed",
         }
     }
 }

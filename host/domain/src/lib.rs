@@ -8,6 +8,7 @@
 pub mod access;
 pub mod account;
 pub mod agent;
+pub mod ask;
 pub mod bill;
 pub mod code;
 pub mod creation;
@@ -21,6 +22,7 @@ pub mod inactive;
 pub mod journal;
 pub mod json;
 pub mod limits;
+pub mod mail;
 pub mod message;
 pub mod model;
 pub mod patch;

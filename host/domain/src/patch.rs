@@ -3,6 +3,7 @@
 //! Documents are merged as RFC 7396 says. Each result has the bounds that a new session has, and a patch
 //! that breaks one of them changes nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,8 +14,10 @@ use crate::creation::{
 };
 use crate::egress::EgressPolicy;
 use crate::event::{Event, EventBody, SessionField, SessionUpdate};
+use crate::id::SessionId;
 use crate::json::MAX_DEPTH;
 use crate::limits::{Limits, NanoUsd};
+use crate::mail::Peers;
 use crate::session::{JsonObject, Session, bytes_of};
 use crate::state::{Cause, InvalidTransition, Move, Reason, Status};
 use crate::time::Timestamp;
@@ -152,6 +155,8 @@ pub struct SessionPatch {
     pub checkpoint: DocumentChange,
     /// What it may spend.
     pub limits: LimitsPatch,
+    /// All sessions that its agent may write to, by name.
+    pub peers: Option<BTreeMap<String, SessionId>>,
 }
 
 /// Why a patch changes nothing.
@@ -245,6 +250,9 @@ impl SessionPatch {
         self.conversation_id.of(&mut profile.conversation_id);
         self.metadata.of("metadata", &mut profile.metadata)?;
         self.limits.of(&mut profile.limits, defaults)?;
+        if let Some(peers) = self.peers {
+            profile.peers = Peers::new(peers)?;
+        }
         self.context.of("context", &mut session.context)?;
         let is_absent = matches!(self.checkpoint, DocumentChange::Clear)
             || (session.checkpoint.is_none() && matches!(self.checkpoint, DocumentChange::Keep));
@@ -418,6 +426,7 @@ fn changed(before: &Session, after: &Session) -> Vec<SessionField> {
         SessionField::Checkpoint => before.checkpoint != after.checkpoint,
         SessionField::Limits => was.limits != is.limits,
         SessionField::IdleDeadline => before.idle != after.idle,
+        SessionField::Peers => was.peers != is.peers,
     };
     SessionField::ALL.into_iter().filter(|field| differ(*field)).collect()
 }

@@ -11,6 +11,7 @@ use super::state::State;
 use crate::account::AccountId;
 use crate::agent::AgentRef;
 use crate::egress::EgressPolicy;
+use crate::mail::Peers;
 use crate::time::Timestamp;
 use crate::timer::Timers;
 use crate::turn::FailureCode;
@@ -168,6 +169,8 @@ pub struct Profile {
     pub project_id: Option<String>,
     /// Anything else that the caller wants kept.
     pub metadata: JsonObject,
+    /// The sessions that its agent may write to.
+    pub peers: Peers,
 }
 
 /// What a session was before its agent was upgraded.

@@ -10,6 +10,7 @@ use crate::code;
 use crate::id::{Principal, SessionId, SnapshotId, TurnId};
 use crate::journal::EffectRecord;
 use crate::limits::NanoUsd;
+use crate::mail::Peer;
 use crate::time::Timestamp;
 
 /// The most that the parts of a reply may hold together, in bytes.
@@ -120,6 +121,8 @@ pub enum Sender {
     User,
     /// The timer of the session that has this name.
     Timer(String),
+    /// The agent of another session, as this one knows it.
+    Agent(Peer),
 }
 
 /// One turn of a session, as it is kept: answered or failed.

@@ -15,7 +15,7 @@ use crate::keys::{self, KeyRing};
 use crate::quotas::Quotas;
 use crate::session::registry::Registry;
 use crate::session::services::{Services, SessionOptions};
-use crate::session::{expiry, left_open, slept, timekeeper};
+use crate::session::{delivery, expiry, left_open, slept, timekeeper};
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
@@ -154,6 +154,9 @@ pub enum BuildError {
     /// The turns that the end of a host has cut off cannot be read.
     #[error("the turns that were cut off could not be read: {0}")]
     OpenTurns(StoreError),
+    /// The mail that waits cannot be found.
+    #[error("the mail that waits could not be found: {0}")]
+    Mail(StoreError),
     /// Opening the store has panicked: a defect, or a damaged disk.
     #[error("opening the store has failed unexpectedly")]
     Unexpected,
@@ -384,12 +387,16 @@ impl HostBuilder {
             let key = left_open::note(&services, id).await;
             registry.reopen_turn(id, key);
         }
+        // Behind these, because they may have taken mail.
+        let mail = services.mailboxes.load().await.map_err(BuildError::Mail)?;
+        let delivering = delivery::deliver(&registry, mail);
         let keeping = expiry::keep(services.clone(), options.retention);
         let timekeeper = timekeeper::keep(registry.clone());
         let telling = slept::tell(services.clone());
         let uses = keys::keep(keys.clone());
-        let timekeeper =
-            sandbox.runtime().spawn(async { tokio::join!(timekeeper, keeping, telling, uses).0 });
+        let timekeeper = sandbox
+            .runtime()
+            .spawn(async { tokio::join!(timekeeper, keeping, telling, uses, delivering).0 });
         let asleep = store.upkeep().map_or(0, |upkeep| upkeep.stats().open_sessions);
         let session_timer = SessionTimer::new(clock.monotonic(), asleep);
         let inner = HostInner {

@@ -10,11 +10,13 @@
 //! attempt at an effect is a line of the ledger, also one of which nobody knows what has become of it. Nothing
 //! but this knows of journal, ledger and providers at once.
 
+pub(crate) mod asks;
 mod calls;
 mod exchanges;
 pub(crate) mod journal;
 mod ledger;
 mod places;
+pub(crate) mod post;
 pub(crate) mod purse;
 mod servers;
 mod size;
@@ -30,17 +32,20 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::faults::InjectedFaults;
+use crate::mailboxes::Mailboxes;
 use crate::turn::admission::Shortage;
 use crate::turn::output::TurnOutput;
+use dormouse_domain::ask::PeerAsk;
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError, ModelCall};
-use dormouse_domain::journal::{EffectRecord, Readings, Salt};
+use dormouse_domain::id::{SessionId, TurnId};
+use dormouse_domain::journal::{EffectRecord, Salt};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::model::{ModelAnswer, ModelError, ModelTool};
 use dormouse_domain::session::Session;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::tool::ToolRequest;
-use dormouse_domain::turn::Delta;
-use dormouse_sandbox::{EffectReply, SoFar};
+use dormouse_domain::turn::{Delta, Part};
+use dormouse_sandbox::{EffectReply, NotSent, SoFar};
 
 use dormouse_base::clock::Clock;
 use dormouse_base::shares::Callers;
@@ -49,9 +54,11 @@ use dormouse_mcp::McpServers;
 use dormouse_model as model;
 use dormouse_tools::Tools;
 
+use asks::AskPeers;
 use exchanges::Exchanges;
-use journal::{Identity, Reply, TurnJournal};
+use journal::{Identity, Reply, Seen, TurnJournal};
 use places::ModelPlaces;
+use post::{OutgoingMail, Post};
 use purse::Purse;
 use tape::Tape;
 use time::EffectTime;
@@ -98,9 +105,13 @@ impl Outside {
 pub(crate) struct Gate {
     outside: Arc<Outside>,
     session: Arc<Session>,
+    /// The turn that it is the gate of.
+    turn: TurnId,
+    peers: Arc<dyn AskPeers>,
     output: TurnOutput,
     tape: Tape,
     journal: TurnJournal,
+    post: Post,
     purse: Purse,
     time: EffectTime,
     /// See [`GateParts::taken_up`].
@@ -120,6 +131,8 @@ pub(crate) struct Gate {
 /// What a turn leaves of its gate.
 pub(crate) struct GateEnd {
     pub(crate) journal: TurnJournal,
+    /// What the turn sends to other sessions, if it succeeds.
+    pub(crate) outbox: Vec<OutgoingMail>,
     pub(crate) purse: Purse,
     /// The last call was not made, because there was no money for it.
     pub(crate) shortage: Option<Shortage>,
@@ -133,8 +146,12 @@ pub(crate) struct GateEnd {
 pub(crate) struct GateParts {
     pub(crate) outside: Arc<Outside>,
     pub(crate) session: Arc<Session>,
+    pub(crate) turn: TurnId,
+    /// Who asks the agents of other sessions.
+    pub(crate) peers: Arc<dyn AskPeers>,
     pub(crate) output: TurnOutput,
     pub(crate) journal: TurnJournal,
+    pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) purse: Purse,
     pub(crate) time: EffectTime,
     /// When the turn has begun, and what the guest's monotonic clock said then, in nanoseconds.
@@ -149,17 +166,21 @@ pub(crate) struct GateParts {
 
 impl Gate {
     pub(crate) fn new(parts: GateParts) -> Gate {
-        let GateParts { outside, session, output, journal, purse, time, .. } = parts;
+        let GateParts { outside, session, output, journal, mailboxes, purse, time, .. } = parts;
+        let post = Post::new(mailboxes, session.owner.clone());
         let (clock, faults) = (outside.clock.clone(), outside.faults.clone());
-        let GateParts { started_at, monotonic_ns, has_effects, .. } = parts;
+        let GateParts { started_at, monotonic_ns, has_effects, turn, peers, .. } = parts;
         let mut tape = Tape::new(clock, faults, started_at, monotonic_ns, has_effects);
         tape.play(journal.readings());
         Gate {
             outside,
             session,
+            turn,
+            peers,
             output,
             tape,
             journal,
+            post,
             purse,
             time,
             taken_up: parts.taken_up,
@@ -174,8 +195,9 @@ impl Gate {
 
     /// What is left of it once the turn is over.
     pub(crate) fn end(self) -> GateEnd {
-        let Gate { journal, purse, shortage, divergence, used, .. } = self;
-        GateEnd { journal, purse, shortage, divergence, tools_used: used.into_names() }
+        let Gate { journal, post, purse, shortage, divergence, used, .. } = self;
+        let (outbox, tools_used) = (post.into_outbox(), used.into_names());
+        GateEnd { journal, outbox, purse, shortage, divergence, tools_used }
     }
 
     pub(crate) fn now(&mut self) -> Timestamp {
@@ -200,6 +222,14 @@ impl Gate {
         self.journal.salt()
     }
 
+    /// Send a mail with the end of the turn.
+    ///
+    /// # Errors
+    /// It is not sent.
+    pub(crate) fn send(&mut self, to: SessionId, content: Vec<Part>) -> Result<(), NotSent> {
+        self.post.send(to, content, self.journal.posted())
+    }
+
     /// Answer an effect: from the journal, or by asking the outside world.
     ///
     /// # Errors
@@ -211,12 +241,14 @@ impl Gate {
     ) -> Result<EffectReply, EffectError> {
         let _in_effect = self.time.effect();
         let (readings, as_before) = (self.tape.take(), self.tape.is_as_before());
+        let seen = Seen { readings, reads_as_before: as_before, posted: self.post.take_posted() };
         let answered = match &effect {
-            Effect::Model(call) => self.model(call, &effect, so_far, readings, as_before).await,
-            Effect::Tool(request) => self.tool(request, &effect, so_far, readings, as_before).await,
-            Effect::ListTools => self.list_tools(&effect, so_far, readings, as_before).await,
+            Effect::Model(call) => self.model(call, &effect, so_far, seen).await,
+            Effect::Tool(request) => self.tool(request, &effect, so_far, seen).await,
+            Effect::ListTools => self.list_tools(&effect, so_far, seen).await,
+            Effect::Ask(ask) => self.ask(ask, &effect, so_far, seen).await,
             Effect::Http(wait) => {
-                self.wait(wait, &effect, so_far, readings, as_before).await.map(EffectAnswer::Http)
+                self.wait(wait, &effect, so_far, seen).await.map(EffectAnswer::Http)
             }
         };
         let answer = answered.inspect_err(|error| self.note_divergence(error))?;
@@ -230,10 +262,9 @@ impl Gate {
         call: &ModelCall,
         effect: &Effect,
         so_far: SoFar,
-        readings: Readings,
-        as_before: bool,
+        seen: Seen,
     ) -> Result<EffectAnswer, EffectError> {
-        match self.journal.next(effect.into(), so_far, readings, as_before).await? {
+        match self.journal.next(effect.into(), so_far, seen).await? {
             Reply::Replayed(answer, cost) => {
                 self.purse.pay(cost);
                 self.replay(call, &answer, so_far.fuel);
@@ -251,12 +282,11 @@ impl Gate {
         request: &ToolRequest,
         effect: &Effect,
         so_far: SoFar,
-        readings: Readings,
-        as_before: bool,
+        seen: Seen,
     ) -> Result<EffectAnswer, EffectError> {
         let class = self.class_of(request);
         let identity = Identity::from(effect).with_class(class);
-        match self.journal.next(identity, so_far, readings, as_before).await? {
+        match self.journal.next(identity, so_far, seen).await? {
             Reply::Replayed(answer, cost) => {
                 self.purse.pay(cost);
                 Ok(answer)
@@ -268,14 +298,29 @@ impl Gate {
         }
     }
 
+    async fn ask(
+        &mut self,
+        ask: &PeerAsk,
+        effect: &Effect,
+        so_far: SoFar,
+        seen: Seen,
+    ) -> Result<EffectAnswer, EffectError> {
+        match self.journal.next(effect.into(), so_far, seen).await? {
+            Reply::Replayed(answer, _) => Ok(answer),
+            Reply::Live => {
+                let answer = self.ask_peer(ask).await?;
+                self.journal.answer(EffectAnswer::Ask(answer)).await
+            }
+        }
+    }
+
     async fn list_tools(
         &mut self,
         effect: &Effect,
         so_far: SoFar,
-        readings: Readings,
-        as_before: bool,
+        seen: Seen,
     ) -> Result<EffectAnswer, EffectError> {
-        let answer = match self.journal.next(effect.into(), so_far, readings, as_before).await? {
+        let answer = match self.journal.next(effect.into(), so_far, seen).await? {
             Reply::Replayed(answer, _) => answer,
             Reply::Live => {
                 let listing = self.ask_servers_for_tools().await?;

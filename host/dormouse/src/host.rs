@@ -9,6 +9,7 @@ mod history;
 mod keys;
 mod message;
 mod origin;
+mod peers;
 mod savings;
 mod session;
 mod sessions;

@@ -15,6 +15,7 @@ mod faults;
 mod gate;
 mod host;
 mod keys;
+mod mailboxes;
 mod quotas;
 mod session;
 mod turn;
@@ -47,6 +48,9 @@ pub use dormouse_domain::journal::{
     Bill, EffectFailure, EffectOutcome, EffectRecord, EffectTarget, Provenance,
 };
 pub use dormouse_domain::limits::{FuelPrice, Limit, Limits, NanoUsd, Usage};
+pub use dormouse_domain::mail::{
+    MAX_MAIL_BYTES, MAX_MAILBOX_BYTES, MAX_MAILS, MAX_PEERS, MAX_SENDS, Peer, Peers,
+};
 pub use dormouse_domain::message::{IDEMPOTENCY_KEY_LIFETIME, MAX_IDEMPOTENCY_KEY, OnBusy};
 pub use dormouse_domain::patch::{Change, DocumentChange, LimitsPatch, SessionPatch, StatusChange};
 pub use dormouse_domain::pattern::Pattern;

@@ -15,10 +15,12 @@ use super::imports::wasi::{
 };
 use super::instance::Grant;
 use super::memory::Limiter;
-use super::world::{EffectFuture, SessionView, SoFar, World};
+use super::world::{EffectFuture, NotSent, SessionView, SoFar, World};
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::Account;
 use dormouse_domain::effect::Effect;
+use dormouse_domain::id::SessionId;
+use dormouse_domain::mail::{self, Peers};
 use dormouse_domain::model::ModelTool;
 use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
@@ -66,6 +68,8 @@ pub(super) struct CallContext {
     pub(super) streamed: Streamed,
     /// What the call prints, where the guest is a command.
     printed: Option<PrintedReply>,
+    /// What the mails hold that the call sends, in bytes.
+    mailed: u64,
 }
 
 impl CallContext {
@@ -102,6 +106,24 @@ impl CallContext {
     /// Whether the session names servers that may have more.
     pub(super) fn has_tool_servers(&self) -> bool {
         self.world.has_tool_servers()
+    }
+
+    /// Who the agent may write to.
+    pub(super) fn peers(&self) -> &Peers {
+        self.world.peers()
+    }
+
+    /// The session that the agent calls so.
+    pub(super) fn addressed(&self, address: &str) -> Option<SessionId> {
+        self.world.addressed(address)
+    }
+
+    /// Send a mail with the end of the call.
+    pub(super) fn send(&mut self, to: &str, content: Vec<Part>) -> Result<(), NotSent> {
+        let bytes = mail::weight(&content);
+        self.world.send(to, content)?;
+        self.mailed = self.mailed.saturating_add(bytes);
+        Ok(())
     }
 
     /// What the wall clock of the guest says.
@@ -197,7 +219,8 @@ impl Guest {
         let occasion = Occasion { turn, attempt, moment: Moment::Turn, segment: 0 };
         self.random.enter(occasion, world.salt());
         self.http.begin_call();
-        self.turn = Some(CallContext { world, streamed: Streamed::default(), printed: None });
+        self.turn =
+            Some(CallContext { world, streamed: Streamed::default(), printed: None, mailed: 0 });
     }
 
     /// An effect is answered: random bytes are of the next segment of the turn.
@@ -256,13 +279,13 @@ impl Guest {
         &mut self.resources
     }
 
-    /// Pay for the memory in which the host keeps what the guest has logged, streamed and printed since
+    /// Pay for the memory in which the host keeps what the guest has logged, streamed, printed and sent since
     /// its call began.
     ///
     /// # Errors
     /// A trap, where the host has no memory left.
     pub(super) fn pay_for_kept(&mut self) -> wasmtime::Result<()> {
-        let streamed = self.turn.as_ref().map_or(0, |turn| turn.streamed.kept());
+        let streamed = self.turn.as_ref().map_or(0, |turn| turn.streamed.kept() + turn.mailed);
         let kept = self.log.lock().kept().saturating_add(streamed).saturating_add(self.http.kept());
         self.memory.hold_for_call(kept).map_err(wasmtime::Error::new)
     }

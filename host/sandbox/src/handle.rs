@@ -25,12 +25,17 @@ pub(super) async fn run(
 ) -> Result<AgentAnswer, Fault> {
     let Call { id, number, attempt: _, sender, content, deadline, fuel } = call;
     let parts: Vec<handler::PartParam<'_>> = content.iter().map(lower).collect();
+    let from = match &sender {
+        Sender::Agent(peer) => peer.address(),
+        Sender::User | Sender::Timer(_) => String::new(),
+    };
     let turn = handler::Turn {
         id: &id,
         number,
         sender: match &sender {
             Sender::User => handler::Sender::User,
             Sender::Timer(name) => handler::Sender::Timer(name),
+            Sender::Agent(_) => handler::Sender::Agent(&from),
         },
         content: &parts,
         deadline: u64::try_from(deadline.0).unwrap_or(0),
@@ -129,7 +134,8 @@ fn lift(parts: Vec<handler::PartResult>) -> Result<Vec<Part>, Fault> {
     Ok(parts)
 }
 
-fn check(part: &Part) -> Result<(), String> {
+/// Whether a part is what it says.
+pub(super) fn check(part: &Part) -> Result<(), String> {
     match part {
         Part::Text(_) => Ok(()),
         Part::Json(text) => {

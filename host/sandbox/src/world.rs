@@ -16,13 +16,15 @@ use std::pin::Pin;
 use serde_json::{Map, Value};
 
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
+use dormouse_domain::id::SessionId;
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{Limits, Usage};
+use dormouse_domain::mail::Peers;
 use dormouse_domain::model::ModelTool;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
-use dormouse_domain::turn::Delta;
+use dormouse_domain::turn::{Delta, Part};
 
 /// An effect under way. It borrows the world, and leaves it where it was when it is dropped.
 pub type EffectFuture<'w> =
@@ -53,6 +55,19 @@ pub trait World: Any + Send {
     /// Whether the session names servers that may have more: which, [`Effect::ListTools`] tells.
     fn has_tool_servers(&self) -> bool;
 
+    /// Who the agent may write to, besides the sender of the turn.
+    fn peers(&self) -> &Peers;
+
+    /// The session that the agent calls so, if it may write to it.
+    fn addressed(&self, address: &str) -> Option<SessionId>;
+
+    /// Send a mail with the end of the call, if it succeeds: to whoever the agent calls so. The mail has the bounds that
+    /// mails have.
+    ///
+    /// # Errors
+    /// It is not sent.
+    fn send(&mut self, to: &str, content: Vec<Part>) -> Result<(), NotSent>;
+
     /// What the wall clock of the guest says.
     fn now(&mut self) -> Timestamp;
 
@@ -72,6 +87,21 @@ pub trait World: Any + Send {
     ///
     /// A future that is dropped may have had its effect; the world keeps account of it.
     fn effect(&mut self, effect: Effect, so_far: SoFar) -> EffectFuture<'_>;
+}
+
+/// Why a mail is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// The agent knows nobody by that name, or the session is gone.
+    UnknownPeer,
+    /// The turn has sent as many as it may.
+    TooMany,
+    /// The mails of the turn would hold more than they may.
+    TooLarge,
+    /// The mailbox has no room.
+    MailboxFull,
+    /// The session has ended.
+    Ended,
 }
 
 /// What a guest has done in its call when it asks for an effect.

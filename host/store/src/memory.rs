@@ -6,6 +6,7 @@
 
 mod blobs;
 mod journal;
+mod mail;
 mod removed;
 mod state;
 
@@ -35,6 +36,7 @@ use dormouse_domain::event::{Cursor, EventSubject};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::state::Status;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::TurnRecord;
@@ -93,6 +95,12 @@ pub(crate) enum Flaw {
     LosesSpending,
     /// Accounts have members that have left.
     KeepsMembers,
+    /// Mail is lost.
+    LosesMail,
+    /// Mail that was taken stays.
+    KeepsTakenMail,
+    /// Mail that is dropped stays.
+    KeepsDroppedMail,
 }
 
 impl Default for MemoryStore {
@@ -232,6 +240,15 @@ impl MemoryStore {
             Some(Flaw::KeepsMembers) => spoil_changes(transaction, |change| {
                 change.members = change.members.max(0);
             }),
+            Some(Flaw::LosesMail) => {
+                transaction.writes.retain(|write| !matches!(write, Write::Mail(..)));
+            }
+            Some(Flaw::KeepsTakenMail) => {
+                transaction.writes.retain(|write| !matches!(write, Write::TakeMail(..)));
+            }
+            Some(Flaw::KeepsDroppedMail) => {
+                transaction.writes.retain(|write| !matches!(write, Write::DropMail(_)));
+            }
             Some(Flaw::LosesTurns) => {
                 transaction.writes.retain(|write| !matches!(write, Write::Turn(_)));
             }
@@ -302,6 +319,10 @@ impl Store for MemoryStore {
 impl ReadSessions for MemoryStore {
     fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError> {
         Ok(self.open()?.sessions.get(&id).is_some_and(|held| held.record.owner == *principal))
+    }
+
+    fn status(&self, id: SessionId) -> Result<Option<Status>, StoreError> {
+        Ok(self.open()?.sessions.get(&id).map(|held| held.record.state.status()))
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {

@@ -14,7 +14,9 @@ use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
+use dormouse_domain::mail::{Mail, MailboxSize};
 use dormouse_domain::session::Session;
+use dormouse_domain::state::Status;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
@@ -31,6 +33,7 @@ pub trait Reads:
     + ReadIdempotency
     + ReadKeys
     + ReadJournal
+    + ReadMail
     + ReadAccounts
 {
 }
@@ -46,6 +49,7 @@ impl<S> Reads for S where
         + ReadIdempotency
         + ReadKeys
         + ReadJournal
+        + ReadMail
         + ReadAccounts
 {
 }
@@ -60,6 +64,13 @@ pub trait ReadSessions: Send + Sync {
     /// # Errors
     /// [`StoreError::Closed`]
     fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError>;
+
+    /// Where a session is in its life, as memory knows it: it reads nothing. `None`: there is no such session, or its
+    /// record is damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`]
+    fn status(&self, id: SessionId) -> Result<Option<Status>, StoreError>;
 
     /// The record of a session.
     async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError>;
@@ -226,6 +237,16 @@ pub trait ReadJournal: Send + Sync {
     ) -> Result<Page<JournalEntry, u32>, StoreError>;
 }
 
+/// The mail that waits for sessions.
+#[async_trait]
+pub trait ReadMail: Send + Sync {
+    /// The mailboxes that are not empty, in no order. It reads nothing.
+    async fn mailboxes(&self) -> Result<Vec<(SessionId, MailboxSize)>, StoreError>;
+
+    /// The mail that has waited the longest in the mailbox of a session.
+    async fn first_mail(&self, session: SessionId) -> Result<Option<StoredMail>, StoreError>;
+}
+
 /// What sessions share.
 #[async_trait]
 pub trait ReadAccounts: Send + Sync {
@@ -241,4 +262,15 @@ pub struct StoredKeys {
     /// How many cannot. They admit nobody; but a host that had a key is not open to everybody because the
     /// key is damaged.
     pub lost: usize,
+}
+
+/// A mail in a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredMail {
+    /// Its number: larger than those of the mails before it. Once a mailbox is empty, numbers may come again.
+    pub number: u64,
+    /// What it counts for, in bytes.
+    pub weight: u64,
+    /// What was sent. `None`: it is damaged.
+    pub mail: Option<Mail>,
 }

@@ -16,6 +16,7 @@ use dormouse_domain::event::Event;
 use dormouse_domain::http::HttpAnswer;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
+use dormouse_domain::mail::Mail;
 use dormouse_domain::model::{ModelAnswer, ModelContent, ModelError};
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::Session;
@@ -102,7 +103,7 @@ pub enum Write {
     ResumeTried(SessionId, SnapshotId, ResumeTrial, Timestamp),
     /// A turn. The transaction also writes the record that counts it, before it.
     Turn(Arc<TurnRecord>),
-    /// A session, its turns, its snapshots and its journal are removed. Its events stay.
+    /// A session, its turns, its snapshots, its journal and its mail are removed. Its events stay.
     /// Else [`StoreError::NotFound`].
     RemoveSession(SessionId),
     /// A turn of a session is open from now on, with an empty journal. The transaction expects
@@ -117,6 +118,13 @@ pub enum Write {
     /// No turn of the session is open any more: the open turn, its attempts and its journal are removed. There
     /// need be none.
     CloseTurn(SessionId),
+    /// A mail is put into the mailbox of this session, behind those that are there. Where there is no such session any
+    /// more, it goes nowhere.
+    Mail(SessionId, Box<Mail>),
+    /// The mail of this number is taken out of the mailbox of a session. Else [`StoreError::Conflict`].
+    TakeMail(SessionId, u64),
+    /// All mail of a session is removed. There need be none.
+    DropMail(SessionId),
     /// An account. The transaction expects [`Expect::NewAccount`].
     NewAccount(Box<Account>),
     /// An account is changed as it is in the moment of the commit, after what the transaction writes before, and
@@ -157,6 +165,9 @@ impl Write {
             | Write::TurnAttempts(..)
             | Write::JournalEntry(..)
             | Write::CloseTurn(_)
+            | Write::Mail(..)
+            | Write::TakeMail(..)
+            | Write::DropMail(_)
             | Write::NewAccount(_)
             | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
@@ -184,6 +195,9 @@ impl Write {
             | Write::TurnAttempts(..)
             | Write::JournalEntry(..)
             | Write::CloseTurn(_)
+            | Write::Mail(..)
+            | Write::TakeMail(..)
+            | Write::DropMail(_)
             | Write::NewAccount(_)
             | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
@@ -210,6 +224,9 @@ impl Write {
             | Write::TurnAttempts(..)
             | Write::JournalEntry(..)
             | Write::CloseTurn(_)
+            | Write::Mail(..)
+            | Write::TakeMail(..)
+            | Write::DropMail(_)
             | Write::NewAccount(_)
             | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
@@ -240,6 +257,9 @@ impl Write {
                 turn.input.iter().map(Part::len).fold(0, usize::saturating_add)
             }
             Write::JournalEntry(_, entry) => size_of_entry(entry),
+            Write::Mail(_, mail) => {
+                mail.content.iter().map(Part::len).fold(0, usize::saturating_add)
+            }
             Write::Agent(_, component) => component.as_ref().map_or(0, Bytes::len),
             Write::Session { .. }
             | Write::RemoveState(_)
@@ -247,6 +267,8 @@ impl Write {
             | Write::ResumeTried(..)
             | Write::TurnAttempts(..)
             | Write::CloseTurn(_)
+            | Write::TakeMail(..)
+            | Write::DropMail(_)
             | Write::NewAccount(_)
             | Write::ChangeAccount(..)
             | Write::RemoveSession(_)
@@ -381,6 +403,25 @@ impl Transaction {
     #[must_use]
     pub fn close_turn(session: SessionId) -> Transaction {
         Transaction::writing(Write::CloseTurn(session))
+    }
+
+    /// Put mails into the mailboxes of these sessions, in order.
+    #[must_use]
+    pub fn mail(mails: Vec<(SessionId, Mail)>) -> Transaction {
+        let write = |(to, mail)| Write::Mail(to, Box::new(mail));
+        Transaction { writes: mails.into_iter().map(write).collect(), ..Transaction::default() }
+    }
+
+    /// Take a mail out of the mailbox of a session.
+    #[must_use]
+    pub fn take_mail(session: SessionId, number: u64) -> Transaction {
+        Transaction::writing(Write::TakeMail(session, number))
+    }
+
+    /// Remove all mail of a session.
+    #[must_use]
+    pub fn drop_mail(session: SessionId, events: Vec<Event>) -> Transaction {
+        Transaction { events, ..Transaction::writing(Write::DropMail(session)) }
     }
 
     /// Keep a new account.
@@ -521,6 +562,10 @@ fn size_of_entry(entry: &JournalEntry) -> usize {
         Some(EffectAnswer::ToolList(listing)) => {
             usize::try_from(listing.size()).unwrap_or(usize::MAX)
         }
+        Some(EffectAnswer::Ask(Ok(content))) => {
+            content.iter().map(Part::len).fold(0, usize::saturating_add)
+        }
+        Some(EffectAnswer::Ask(Err(error))) => error.to_string().len(),
     };
     let readings = entry.readings.wall.len().saturating_add(entry.readings.monotonic.len());
     let calls = entry.calls.len().saturating_mul(EFFECT);
@@ -561,6 +606,7 @@ mod tests {
                 class: EffectClass::Paid,
                 readings: Readings::default(),
                 salt: None,
+                posted: Vec::new(),
                 fuel: 0,
                 calls: Vec::new(),
                 answer: Some(EffectAnswer::Model(Err(error))),

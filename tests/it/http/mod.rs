@@ -26,6 +26,7 @@ mod messages;
 mod names;
 mod operations;
 mod patch;
+mod peers;
 mod readers;
 mod reconnect;
 mod refused;

@@ -17,6 +17,7 @@ mod lists;
 mod memory;
 mod models;
 mod options;
+mod peers;
 mod provider;
 pub mod report;
 mod residency;
@@ -54,6 +55,7 @@ pub async fn run(options: &Options) -> Result<()> {
             Measure::Streams => streams::measure(options, &mut report).await?,
             Measure::Deadlines => deadlines::measure(options, &mut report).await?,
             Measure::Models => models::measure(options, &mut report).await?,
+            Measure::Peers => peers::measure(options, &mut report).await?,
             Measure::Resuming => resuming::measure(options, &mut report).await?,
             Measure::Disk => disk::measure(options, &mut report).await?,
         }

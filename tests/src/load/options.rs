@@ -59,6 +59,8 @@ pub enum Measure {
     Deadlines,
     /// Calls of models through the gate, beside calls made directly.
     Models,
+    /// Mail between agents, and questions.
+    Peers,
     /// Updates of a piece of work, by sessions that resume it and by others.
     Resuming,
     /// The disk after many turns.
@@ -67,7 +69,7 @@ pub enum Measure {
 
 impl Measure {
     /// All of them, in the order of a run.
-    pub const ALL: [Measure; 12] = [
+    pub const ALL: [Measure; 13] = [
         Measure::Turns,
         Measure::Sleep,
         Measure::History,
@@ -78,6 +80,7 @@ impl Measure {
         Measure::Streams,
         Measure::Deadlines,
         Measure::Models,
+        Measure::Peers,
         Measure::Resuming,
         Measure::Disk,
     ];
@@ -94,6 +97,7 @@ impl Measure {
             Measure::Streams => "streams",
             Measure::Deadlines => "limits that fall due at once",
             Measure::Models => "models",
+            Measure::Peers => "agents that write to each other",
             Measure::Resuming => "what resuming saves",
             Measure::Disk => "disk",
         }

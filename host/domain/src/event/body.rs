@@ -157,6 +157,11 @@ pub enum EventBody {
         /// The head that it had.
         head: SnapshotId,
     },
+    /// Mail to it was dropped: it has ended, or the mail could not be read.
+    MailDropped {
+        /// How many.
+        count: u32,
+    },
 }
 
 impl EventBody {
@@ -189,6 +194,7 @@ impl EventBody {
             EventBody::IdleWarning { .. } => EventKind::IdleWarning,
             EventBody::BudgetWarning { .. } => EventKind::BudgetWarning,
             EventBody::StateRemoved { .. } => EventKind::StateRemoved,
+            EventBody::MailDropped { .. } => EventKind::MailDropped,
         }
     }
 }
@@ -242,11 +248,13 @@ pub enum SessionField {
     Limits,
     /// How long it may go without a message.
     IdleDeadline,
+    /// The sessions that its agent may write to.
+    Peers,
 }
 
 impl SessionField {
     /// All of them.
-    pub const ALL: [SessionField; 11] = [
+    pub const ALL: [SessionField; 12] = [
         SessionField::Status,
         SessionField::Egress,
         SessionField::Tags,
@@ -258,6 +266,7 @@ impl SessionField {
         SessionField::Checkpoint,
         SessionField::Limits,
         SessionField::IdleDeadline,
+        SessionField::Peers,
     ];
 
     /// The name on the wire and on the disk.
@@ -275,6 +284,7 @@ impl SessionField {
             SessionField::Checkpoint => "checkpoint",
             SessionField::Limits => "limits",
             SessionField::IdleDeadline => "idleDeadline",
+            SessionField::Peers => "peers",
         }
     }
 }

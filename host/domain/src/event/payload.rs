@@ -109,6 +109,7 @@ impl EventBody {
                 new.put("cost", cost.as_usd()).put("maxBudgetUsd", budget.as_usd())
             }
             EventBody::StateRemoved { head } => new.put("snapshotId", head.to_string()),
+            EventBody::MailDropped { count } => new.put("count", *count),
         };
         payload.0
     }
@@ -191,6 +192,9 @@ impl EventBody {
                 budget: from.money("maxBudgetUsd")?,
             },
             EventKind::StateRemoved => EventBody::StateRemoved { head: from.parse("snapshotId")? },
+            EventKind::MailDropped => EventBody::MailDropped {
+                count: from.number("count")?.try_into().map_err(|_| from.invalid("count"))?,
+            },
         })
     }
 }

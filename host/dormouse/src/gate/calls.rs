@@ -283,7 +283,7 @@ fn judge(
 fn note_tokens(line: &mut EffectRecord, taken: TokenUsage) {
     match &mut line.target {
         EffectTarget::Model { tokens, .. } => *tokens = taken,
-        EffectTarget::Tool { .. } | EffectTarget::Http { .. } => {}
+        EffectTarget::Tool { .. } | EffectTarget::Http { .. } | EffectTarget::Ask { .. } => {}
     }
 }
 

@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::Gate;
-use super::journal::Reply;
+use super::journal::{Reply, Seen};
 use dormouse_base::clock::{Clock, RealMoment};
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
 use dormouse_domain::http::{
     HttpError, HttpErrorKind, HttpNews, HttpRequest, HttpResponse, HttpWait,
 };
 use dormouse_domain::journal::{
-    EffectOutcome, EffectRecord, EffectTarget, MAX_EFFECT_ATTEMPTS, Provenance, Readings,
+    EffectOutcome, EffectRecord, EffectTarget, MAX_EFFECT_ATTEMPTS, Provenance,
 };
 use dormouse_egress::{EgressError, EgressFailure, EgressRequest, EgressResponse, EgressTimes};
 use dormouse_sandbox::SoFar;
@@ -68,16 +68,15 @@ impl Gate {
         wait: &HttpWait,
         effect: &Effect,
         so_far: SoFar,
-        mut readings: Readings,
-        mut as_before: bool,
+        seen: Seen,
     ) -> Result<HttpNews, EffectError> {
-        // What the guest has read and drawn belongs to the first entry.
-        let mut so_far = so_far;
+        // What the guest has seen and drawn belongs to the first entry.
+        let (mut so_far, mut seen) = (so_far, seen);
         for (number, request) in &wait.send {
-            let readings = std::mem::take(&mut readings);
-            let next = self.journal.next_exchange(request.into(), so_far, readings, as_before);
+            let seen = std::mem::replace(&mut seen, Seen::nothing());
+            let next = self.journal.next_exchange(request.into(), so_far, seen);
             let (seq, may_have_left) = next.await?;
-            (so_far.salt, as_before) = (None, true);
+            so_far.salt = None;
             let request = request.clone();
             let exchange = Exchange { seq, request, may_have_left, sent: None };
             self.exchanges.all.insert(*number, exchange);
@@ -85,7 +84,7 @@ impl Gate {
         for number in &wait.given_up {
             self.close(*number, Provenance::Live);
         }
-        match self.journal.next(effect.into(), so_far, readings, as_before).await? {
+        match self.journal.next(effect.into(), so_far, seen).await? {
             Reply::Replayed(answer, _) => {
                 let news = answer.of_http()?;
                 news.ended.iter().for_each(|(number, _)| self.close(*number, Provenance::Replayed));
@@ -106,7 +105,7 @@ impl Gate {
 
     async fn wait_live(&mut self, wait: &HttpWait) -> Result<HttpNews, EffectError> {
         let mut end = End::default();
-        self.send(&mut end).await?;
+        self.send_requests(&mut end).await?;
         let clock = self.outside.clock.clone();
         let since = clock.monotonic();
         let in_call = (self.exchanges.waited < FREE_WAITING).then(|| self.time.call(&clock));
@@ -119,7 +118,7 @@ impl Gate {
     }
 
     /// Send what has not left yet, or has left in an attempt at the turn before and may leave again.
-    async fn send(&mut self, end: &mut End) -> Result<(), EffectError> {
+    async fn send_requests(&mut self, end: &mut End) -> Result<(), EffectError> {
         let mut leaving = Vec::new();
         let mut given_up = Vec::new();
         for (number, exchange) in &self.exchanges.all {

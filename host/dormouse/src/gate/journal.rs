@@ -15,6 +15,7 @@ use dormouse_domain::journal::{
     Provenance, Readings, Salt, TurnAttempts,
 };
 use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::mail::Posted;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::IdempotencyKey;
 use dormouse_sandbox::SoFar;
@@ -70,6 +71,23 @@ struct UnderWay {
     entry: JournalEntry,
     /// Whether the last of its calls is noted, so that it may have left.
     is_noted: bool,
+}
+
+/// What the guest has learned from outside since the effect before, which is noted with the next one.
+pub(super) struct Seen {
+    /// What it has read of its clocks,
+    pub(super) readings: Readings,
+    /// and whether it has read as much as before.
+    pub(super) reads_as_before: bool,
+    /// What became of the mails that it has sent.
+    pub(super) posted: Vec<Posted>,
+}
+
+impl Seen {
+    /// Nothing: it belongs to an effect before, of the same moment.
+    pub(super) fn nothing() -> Seen {
+        Seen { readings: Readings::default(), reads_as_before: true, posted: Vec::new() }
+    }
 }
 
 /// What an effect is known by when its turn is run again.
@@ -203,6 +221,11 @@ impl TurnJournal {
         self.ahead.front().map(|entry| &entry.readings)
     }
 
+    /// What became of the mails that it sends next, where it has sent them before.
+    pub(super) fn posted(&self) -> Option<&[Posted]> {
+        self.ahead.front().map(|entry| &*entry.posted)
+    }
+
     /// What it draws its next random bytes with, where it has drawn them before.
     pub(super) fn salt(&self) -> Option<Salt> {
         self.ahead.front().and_then(|entry| entry.salt)
@@ -216,10 +239,9 @@ impl TurnJournal {
         &mut self,
         identity: Identity,
         so_far: SoFar,
-        readings: Readings,
-        reads_as_before: bool,
+        seen: Seen,
     ) -> Result<Reply, EffectError> {
-        match self.come_to(identity, so_far, readings, reads_as_before).await? {
+        match self.come_to(identity, so_far, seen).await? {
             Found::Noted(JournalEntry { answer: Some(answer), calls, .. }) => {
                 let cost = cost_of(&calls);
                 self.replay(calls);
@@ -245,10 +267,9 @@ impl TurnJournal {
         &mut self,
         identity: Identity,
         so_far: SoFar,
-        readings: Readings,
-        reads_as_before: bool,
+        seen: Seen,
     ) -> Result<(u32, bool), EffectError> {
-        let found = self.come_to(identity, so_far, readings, reads_as_before).await?;
+        let found = self.come_to(identity, so_far, seen).await?;
         let (entry, may_have_left) = match found {
             Found::Noted(entry) => (entry, true),
             Found::New(entry) => (entry, false),
@@ -261,8 +282,7 @@ impl TurnJournal {
         &mut self,
         identity: Identity,
         so_far: SoFar,
-        readings: Readings,
-        reads_as_before: bool,
+        seen: Seen,
     ) -> Result<Found, EffectError> {
         if self.seq >= MAX_ENTRIES {
             let error = format!("a turn has at most {MAX_ENTRIES} calls of models and tools");
@@ -279,15 +299,16 @@ impl TurnJournal {
                 kind: identity.kind,
                 request: identity.request,
                 class: identity.class,
-                readings,
+                readings: seen.readings,
                 salt: so_far.salt,
+                posted: seen.posted,
                 fuel: so_far.fuel,
                 calls: Vec::new(),
                 answer: None,
             };
             return Ok(Found::New(entry));
         };
-        if let Err(diverged) = self.compare(&noted, identity, so_far, reads_as_before) {
+        if let Err(diverged) = self.compare(&noted, identity, so_far, &seen) {
             // What it has cost is billed all the same.
             self.ahead.push_front(noted);
             return Err(diverged);
@@ -307,7 +328,7 @@ impl TurnJournal {
         noted: &JournalEntry,
         identity: Identity,
         so_far: SoFar,
-        reads_as_before: bool,
+        seen: &Seen,
     ) -> Result<(), EffectError> {
         let what = if noted.seq != self.seq || noted.kind != identity.kind {
             "another kind of effect"
@@ -315,8 +336,10 @@ impl TurnJournal {
             "another request"
         } else if noted.salt != so_far.salt {
             "after drawing other random bytes"
-        } else if !reads_as_before {
+        } else if !seen.reads_as_before {
             "after reading its clocks more or less often"
+        } else if noted.posted != seen.posted {
+            "after sending more or fewer mails"
         } else {
             return Ok(());
         };
@@ -547,7 +570,7 @@ impl TurnJournal {
 
 impl Opening {
     fn turn(&self, session: SessionId) -> OpenTurn {
-        let StartedTurn { id, sender, input, started_at } = &*self.begun;
+        let StartedTurn { id, sender, input, started_at, mail } = &*self.begun;
         OpenTurn {
             session,
             turn: *id,
@@ -561,6 +584,7 @@ impl Opening {
             deadline: self.deadline,
             fuel: self.fuel,
             monotonic_ns: self.monotonic_ns,
+            mail: mail.as_ref().map(|mail| mail.number),
         }
     }
 }

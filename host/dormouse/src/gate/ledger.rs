@@ -119,6 +119,10 @@ fn count(line: &EffectRecord) {
                 .increment(1);
             metrics::histogram!("dormouse_tool_seconds").record(seconds);
         }
+        EffectTarget::Ask { .. } => {
+            metrics::counter!("dormouse_asks_total", "outcome" => outcome).increment(1);
+            metrics::histogram!("dormouse_ask_seconds").record(seconds);
+        }
         // Whoever sends it counts it.
         EffectTarget::Http { .. } => {}
     }

@@ -16,7 +16,7 @@ impl UsedTools {
             (Effect::Model(call), _) => self.note_results(&call.request),
             (Effect::Tool(_), EffectAnswer::Tool(Err(error))) if is_refusal(error) => {}
             (Effect::Tool(request), _) => self.add(&request.name),
-            (Effect::Http(_) | Effect::ListTools, _) => {}
+            (Effect::Http(_) | Effect::ListTools | Effect::Ask(_), _) => {}
         }
     }
 

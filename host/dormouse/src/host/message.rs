@@ -17,7 +17,9 @@ use dormouse_domain::creation::InvalidField;
 use dormouse_domain::json;
 use dormouse_domain::message::{self, OnBusy};
 use dormouse_domain::session::Session;
-use dormouse_domain::turn::{Delta, IdempotencyKey, Part, TurnOutcome, TurnRecord, text_of};
+use dormouse_domain::turn::{
+    Delta, IdempotencyKey, Part, Sender, TurnOutcome, TurnRecord, text_of,
+};
 
 /// Messages with more bytes are hashed on a thread that may block.
 const HASHED_AT_ONCE: usize = 64 << 10;
@@ -289,7 +291,8 @@ impl SessionHandle {
             OnBusy::Interrupt => self.rated().await?,
             OnBusy::Queue | OnBusy::Reject => None,
         };
-        let message = NewMessage { content, key, on_busy, if_revision, rated };
+        let sender = Sender::User;
+        let message = NewMessage { sender, content, key, on_busy, if_revision, rated };
         let sent = self.registry().send(self.id, self.host.access(), message)?;
         let (source, output) = match sent {
             AnswerSource::Driver(answer, output) => (Source::Driver(answer), output),

@@ -159,6 +159,10 @@ impl SessionHandle {
     /// [`CommandError::OtherRevision`] where the session is at another revision than the patch was made for.
     pub async fn change(&self, mut patch: SessionPatch) -> Result<SessionInfo, CommandError> {
         self.host.may(Action::Change)?;
+        if let Some(peers) = &patch.peers {
+            let before = self.info().await?.session;
+            self.host.check_peers(&before.owner, peers)?;
+        }
         if patch.status == Some(StatusChange::Terminated) {
             // One that is refused must kill nothing.
             let before = self.info().await?.session;

@@ -274,6 +274,7 @@ impl Sessions {
             // In a box: most sessions start from nothing.
             StartFrom::Template(_) | StartFrom::Resume(_) => Box::pin(self.start(new)).await?,
         };
+        self.0.check_peers(self.0.caller(), &new.peers)?;
         let _held = inner.catalog.hold().await;
         let now = inner.clock.now();
         let agent = match self.agent(&new, from.as_ref()).await {

@@ -10,6 +10,7 @@ mod changes;
 mod commands;
 mod conclusion;
 mod history;
+mod mail;
 mod memory;
 mod open_turns;
 mod spending;
@@ -52,11 +53,17 @@ pub(super) async fn drive(
                 let span = tracing::error_span!(parent: &request, "command", session = %id);
                 let done = driver.command(command).instrument(span).await;
                 driver.release_head();
+                // The session may take its mail now, or never any more.
+                registry.post_mail(id);
                 // The sender of the command may have gone; the command is carried out all the same.
                 let _ = answer.send(done);
             }
             NextWork::Message(message) => {
                 driver.message(message).await;
+                driver.release_head();
+            }
+            NextWork::Mail => {
+                driver.mail().await;
                 driver.release_head();
             }
             NextWork::OpenTurn => {

@@ -3,6 +3,7 @@
 //! | what comes | while a turn is in progress |
 //! | --- | --- |
 //! | a message | waits behind the messages before it; or is denied, or ends the turn and is the next |
+//! | a mail | waits behind the messages and mails before it |
 //! | a message with the key of one that waits or is being answered | follows that one |
 //! | stop | the turn may finish within the grace period |
 //! | terminate, kill, delete, a patch that terminates | the turn ends now |
@@ -120,6 +121,8 @@ pub(crate) enum NextWork<M, R> {
     Command(Command, R),
     /// Answer this message with a turn.
     Message(M),
+    /// Answer the mail with a turn that has waited the longest.
+    Mail,
     /// Run the turn again that the end of a host has cut off.
     OpenTurn,
 }
@@ -140,10 +143,22 @@ struct OpenTurn<T> {
     key: Option<Arc<MessageKey<T>>>,
 }
 
+/// What is to become a turn.
+#[derive(Debug)]
+enum Waiting<M, T> {
+    /// A message, with its key.
+    Message(M, Option<Arc<MessageKey<T>>>),
+    /// A mail, which lies in the store.
+    Mail,
+}
+
 /// Messages, and commands with the channel `R` of their answer, that wait for one session.
 #[derive(Debug)]
 pub(crate) struct Inbox<M, T, R> {
-    messages: VecDeque<(M, Option<Arc<MessageKey<T>>>)>,
+    /// In the order in which they came.
+    turns: VecDeque<Waiting<M, T>>,
+    /// How many of them are mails.
+    mails: usize,
     commands: VecDeque<(Command, R)>,
     max_messages: usize,
     running: Option<Turn>,
@@ -158,7 +173,8 @@ impl<M, T, R> Inbox<M, T, R> {
     /// An empty inbox that takes this many messages.
     pub(crate) fn new(max_messages: usize) -> Inbox<M, T, R> {
         Inbox {
-            messages: VecDeque::new(),
+            turns: VecDeque::new(),
+            mails: 0,
             commands: VecDeque::new(),
             max_messages,
             running: None,
@@ -186,8 +202,8 @@ impl<M, T, R> Inbox<M, T, R> {
             let is_same = key.is_some_and(|key| key.request == first.request);
             return if is_same { Ok(Sent::Attached(first)) } else { Err(MessageDenied::KeyReused) };
         }
-        let waiting = self.messages.len();
-        let is_busy = self.running.is_some() || waiting > 0;
+        let waiting = self.messages();
+        let is_busy = self.running.is_some() || !self.turns.is_empty();
         if is_busy && on_busy == OnBusy::Reject {
             return Err(MessageDenied::Busy(self.running_turn()));
         }
@@ -195,12 +211,12 @@ impl<M, T, R> Inbox<M, T, R> {
             return Err(MessageDenied::QueueFull(QueueFull { waiting }));
         }
         match on_busy {
-            OnBusy::Queue | OnBusy::Reject => self.messages.push_back((message, key)),
+            OnBusy::Queue | OnBusy::Reject => self.turns.push_back(Waiting::Message(message, key)),
             OnBusy::Interrupt => {
                 if self.running.is_some() {
                     self.interrupt = self.interrupt.max(Interrupt::Replace);
                 }
-                self.messages.push_front((message, key));
+                self.turns.push_front(Waiting::Message(message, key));
             }
         }
         Ok(Sent::Queued)
@@ -209,19 +225,31 @@ impl<M, T, R> Inbox<M, T, R> {
     /// Add a message that the session sends itself, before all others. There is always room: the session sends one
     /// at a time.
     pub(crate) fn send_self(&mut self, message: M) {
-        self.messages.push_front((message, None));
+        self.turns.push_front(Waiting::Message(message, None));
+    }
+
+    /// So many mails wait for the session in the store: those that are not known here wait behind all others. One that
+    /// is being answered may be counted again; whoever takes it finds that it is gone.
+    pub(crate) fn mail_waits(&mut self, mails: usize) {
+        while self.mails < mails {
+            self.turns.push_back(Waiting::Mail);
+            self.mails += 1;
+        }
     }
 
     /// Whether a message would end the turn in progress.
     pub(crate) fn would_interrupt(&self, terms: &Terms<T>) -> bool {
         let is_known = terms.key.as_ref().is_some_and(|key| self.same_key(&key.key).is_some());
-        let has_room = self.messages.len() < self.max_messages;
+        let has_room = self.messages() < self.max_messages;
         terms.on_busy == OnBusy::Interrupt && self.running.is_some() && has_room && !is_known
     }
 
     /// The message with this key that waits or is being answered.
     fn same_key(&self, key: &IdempotencyKey) -> Option<Arc<MessageKey<T>>> {
-        let waiting = self.messages.iter().filter_map(|(_, key)| key.as_ref());
+        let waiting = self.turns.iter().filter_map(|waiting| match waiting {
+            Waiting::Message(_, key) => key.as_ref(),
+            Waiting::Mail => None,
+        });
         let open = self.open_turn.iter().filter_map(|open| open.key.as_ref());
         let mut known = self.running_key.iter().chain(open).chain(waiting);
         known.find(|known| known.key == *key).cloned()
@@ -259,15 +287,20 @@ impl<M, T, R> Inbox<M, T, R> {
         }
         let next = match self.commands.pop_front() {
             Some((command, reply)) => NextWork::Command(command, reply),
-            None => {
-                let (message, key) = self.messages.pop_front()?;
-                self.running_key = key;
-                NextWork::Message(message)
-            }
+            None => match self.turns.pop_front()? {
+                Waiting::Message(message, key) => {
+                    self.running_key = key;
+                    NextWork::Message(message)
+                }
+                Waiting::Mail => {
+                    self.mails -= 1;
+                    NextWork::Mail
+                }
+            },
         };
         let interrupts = match &next {
             NextWork::Command(command, _) => interrupt_of(command) > Interrupt::None,
-            NextWork::Message(_) | NextWork::OpenTurn => {
+            NextWork::Message(_) | NextWork::Mail | NextWork::OpenTurn => {
                 self.running = Some(Turn::Taken);
                 false
             }
@@ -315,7 +348,7 @@ impl<M, T, R> Inbox<M, T, R> {
 
     /// How many messages wait.
     pub(crate) fn messages(&self) -> usize {
-        self.messages.len()
+        self.turns.len() - self.mails
     }
 
     fn accepted(&self) -> Accepted {

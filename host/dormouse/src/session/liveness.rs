@@ -29,6 +29,11 @@ impl Liveness {
         self.drivers.token()
     }
 
+    /// How many drivers are at work.
+    pub(crate) fn drivers(&self) -> usize {
+        self.drivers.len()
+    }
+
     /// Returns when no driver is at work and no more work is taken.
     pub(crate) async fn all_left(&self) {
         self.drivers.wait().await;

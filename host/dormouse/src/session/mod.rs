@@ -3,6 +3,7 @@
 //!
 //! - [`request`]: what can be asked of a session, and what comes back.
 //! - `answering`: which language model answers its agent.
+//! - `asks`: who waits for whom, and how a question to another session becomes a turn of it.
 //! - `idempotency`: what a message with an idempotency key has led to.
 //! - `inbox`: what waits for a session, and what each arrival does to the turn in progress; pure.
 //! - `registry`: finds or starts the driver of a session. Look-up-or-start and
@@ -13,6 +14,7 @@
 //!   in the fair queue.
 //! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
 //! - `slept`: tells of sleeps in the background. `settling`: whether anything is left to be done.
+//! - `delivery`: tells sessions of the mail that waits for them when a host starts.
 //! - `left_open`: turns that are open in the store, and that no driver runs.
 //! - `provided`: what the host has for a session.
 //! - `liveness`: whether the host takes work, and whether a task of it has died.
@@ -20,6 +22,8 @@
 //! - `expiry`: removes what is too old of what is kept for a time only.
 
 pub mod answering;
+pub(crate) mod asks;
+pub(crate) mod delivery;
 pub(crate) mod driver;
 pub(crate) mod expiry;
 pub(crate) mod idempotency;

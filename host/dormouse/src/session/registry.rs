@@ -39,7 +39,7 @@ use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{IdempotencyKey, Sender};
+use dormouse_domain::turn::IdempotencyKey;
 use dormouse_store::StoreError;
 
 const SHARDS: usize = 32;
@@ -99,8 +99,8 @@ pub(crate) struct Registry {
     messages: Pool,
     /// The idempotency keys of messages until they are answered.
     keys: Arc<KeysInUse>,
-    /// Sessions of which it is going to be looked again what is due.
-    due_again: Mutex<HashSet<SessionId>>,
+    /// Sessions that are going to be looked at again: something could not be done for them.
+    looked_at_again: Mutex<HashSet<SessionId>>,
     shards: Vec<Mutex<HashMap<SessionId, Entry>>>,
     hasher: RandomState,
 }
@@ -114,7 +114,7 @@ impl Registry {
             services,
             messages,
             keys: Arc::default(),
-            due_again: Mutex::default(),
+            looked_at_again: Mutex::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
         });
@@ -139,7 +139,7 @@ impl Registry {
         caller: &Access,
         message: NewMessage,
     ) -> Result<AnswerSource, SendError> {
-        let NewMessage { content, key, on_busy, if_revision, rated } = message;
+        let NewMessage { sender, content, key, on_busy, if_revision, rated } = message;
         let mut charge = self.messages.of(&caller.principal);
         charge.grow(QueuedMessage::weight(&content)).map_err(|uncharged| match uncharged {
             ChargeRefused::Share => SendError::ShareSpent,
@@ -155,13 +155,14 @@ impl Registry {
         };
         let terms = Terms { key: key.clone(), on_busy };
         let mut message = QueuedMessage {
-            sender: Sender::User,
+            sender,
             content,
             key,
             if_revision,
             output: OutputGuard(output.clone()),
             answer,
             is_taken: false,
+            mail: None,
             request: Span::current(),
             _key_use: key_use,
             _charge: charge,
@@ -261,6 +262,7 @@ impl Registry {
             running_turn,
             current_tool: running.and_then(|(_, output)| output.tool()),
             residence,
+            mail_waiting: self.services.mailboxes.waiting(id),
             abort_requested: info.abort_requested || is_told(Interrupt::Finish),
             force_kill_requested: info.force_kill_requested || is_told(Interrupt::Kill),
             ..info

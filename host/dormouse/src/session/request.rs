@@ -11,6 +11,7 @@ use tracing::Span;
 
 use crate::turn::admission::TurnDenied;
 use crate::turn::output::{OutputGuard, TurnOutput};
+use crate::turn::settlement::TakenMail;
 use dormouse_base::memory::pool::Charge;
 use dormouse_domain::agent::{AgentRef, Digest};
 use dormouse_domain::message::OnBusy;
@@ -283,6 +284,8 @@ pub struct SessionInfo {
     pub running_turn: Option<u64>,
     /// The tool of the host that this turn waits for, if it waits for one.
     pub current_tool: Option<String>,
+    /// How many mails wait in its mailbox, that of the turn that runs included.
+    pub mail_waiting: u32,
     /// A caller has asked the session to stop: it has stopped, or will when its turn is over.
     pub abort_requested: bool,
     /// A caller has asked the session to end at once, also inside a turn.
@@ -301,6 +304,7 @@ impl SessionInfo {
             residence: session.residence.told(has_instance, at, at),
             running_turn: None,
             current_tool: None,
+            mail_waiting: 0,
             abort_requested: matches!(cause, Some(Cause::Stopped | Cause::ForceKilled)),
             force_kill_requested: cause == Some(Cause::ForceKilled),
             session,
@@ -359,6 +363,7 @@ const fn weight(parts: usize, bytes: usize) -> u64 {
 
 /// A message that is to be sent.
 pub(crate) struct NewMessage {
+    pub(crate) sender: Sender,
     pub(crate) content: Vec<Part>,
     /// The idempotency key, with the digest of the request.
     pub(crate) key: Option<(IdempotencyKey, Digest)>,
@@ -399,6 +404,8 @@ pub(crate) struct QueuedMessage {
     pub(crate) answer: oneshot::Sender<Result<FinishedTurn, SendError>>,
     /// Whether it was taken from what its user may send in a minute.
     pub(crate) is_taken: bool,
+    /// The mail that it is, which goes with the commit of its turn.
+    pub(crate) mail: Option<TakenMail>,
     /// The request that it came with, for the log.
     pub(crate) request: Span,
     /// No message with the same key waits for another session.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::asks::Asks;
 use super::left_open::LeftOpen;
 use super::liveness::Liveness;
 use super::residents::Residents;
@@ -17,6 +18,7 @@ use super::timekeeper::Lag;
 use crate::accounts::Accounts;
 use crate::catalog::Catalog;
 use crate::gate::Outside;
+use crate::mailboxes::Mailboxes;
 use crate::quotas::Quotas;
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::Clock;
@@ -69,6 +71,9 @@ pub(crate) struct Services {
     pub(crate) options: SessionOptions,
     pub(crate) residents: Residents,
     pub(crate) accounts: Arc<Accounts>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    /// The sessions that wait for the answers of others.
+    pub(crate) asks: Arc<Asks>,
     pub(crate) left_open: LeftOpen,
     /// Who answers what turns ask of the outside world.
     pub(crate) outside: Arc<Outside>,
@@ -108,6 +113,8 @@ impl Services {
         );
         Services {
             accounts: Arc::new(Accounts::new(Arc::clone(&store), &options.quotas)),
+            mailboxes: Arc::new(Mailboxes::new(Arc::clone(&store))),
+            asks: Arc::default(),
             left_open: LeftOpen::default(),
             models: Arc::clone(&outside.models),
             outside: Arc::new(outside),

@@ -36,6 +36,17 @@ pub(crate) struct StartedTurn {
     pub(crate) input: Vec<Part>,
     /// When the guest was called.
     pub(crate) started_at: Timestamp,
+    /// The mail that it has taken. `None`: it answers no mail.
+    pub(crate) mail: Option<TakenMail>,
+}
+
+/// A mail that a turn has taken out of the mailbox of its session: it is removed with the commit of the turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TakenMail {
+    /// Its number in the mailbox.
+    pub(crate) number: u64,
+    /// What it counts for there, in bytes.
+    pub(crate) weight: u64,
 }
 
 impl StartedTurn {

@@ -6,14 +6,16 @@ use crate::gate::{Gate, GateEnd};
 use crate::turn::output::TurnOutput;
 use crate::turn::settlement::StartedTurn;
 use dormouse_domain::effect::Effect;
+use dormouse_domain::id::SessionId;
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::Usage;
+use dormouse_domain::mail::Peers;
 use dormouse_domain::model::ModelTool;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
-use dormouse_domain::turn::Delta;
-use dormouse_sandbox::{EffectFuture, SessionView, SoFar, World};
+use dormouse_domain::turn::{Delta, Part, Sender};
+use dormouse_sandbox::{EffectFuture, NotSent, SessionView, SoFar, World};
 
 /// The world of the guest of a session while it answers one message: all that it may know and do.
 pub(crate) struct SessionWorld {
@@ -27,6 +29,8 @@ pub(crate) struct SessionWorld {
     checkpoint: Option<JsonObject>,
     /// The timers of the session, without the one that has sent the turn.
     timers: Timers,
+    /// Who has sent what the turn answers.
+    sender: Sender,
 }
 
 /// What is left of a world once its turn is over.
@@ -55,6 +59,7 @@ impl SessionWorld {
             gate,
             output,
             checkpoint: None,
+            sender: begun.sender.clone(),
         }
     }
 
@@ -108,6 +113,18 @@ impl World for SessionWorld {
 
     fn has_tool_servers(&self) -> bool {
         self.gate.has_tool_servers()
+    }
+
+    fn peers(&self) -> &Peers {
+        &self.session.profile.peers
+    }
+
+    fn addressed(&self, address: &str) -> Option<SessionId> {
+        self.session.profile.peers.addressed(address, &self.sender)
+    }
+
+    fn send(&mut self, to: &str, content: Vec<Part>) -> Result<(), NotSent> {
+        self.gate.send(self.addressed(to).ok_or(NotSent::UnknownPeer)?, content)
     }
 
     fn now(&mut self) -> Timestamp {

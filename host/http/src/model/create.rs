@@ -1,14 +1,17 @@
 //! The body of `POST /api/sessions`, and of whatever else creates a session.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::reading::{Body, FieldReader};
-use super::value::{ConversationId, Count, Millis, Rule, Usd, Word};
+use super::value::{ConversationId, Count, Millis, Rule, SessionName, Usd, Word};
 use crate::error::ApiError;
 use dormouse::{
-    AgentSelector, Durability, JsonObject, NewSession, Pattern, ResumeFallback, StartFrom,
+    AgentSelector, Durability, JsonObject, MAX_PEERS, NewSession, Pattern, ResumeFallback,
+    StartFrom,
 };
 use dormouse_domain::creation::{MAX_DESCRIPTION, MAX_LABEL, MAX_SESSION_RULES, MAX_TAGS};
 use dormouse_domain::tool::{MAX_ALLOWED_TOOLS, MAX_TOOL_NAME};
@@ -69,6 +72,9 @@ struct SessionFields {
     context: JsonObject,
     /// Anything else to keep: 64 KiB at most.
     metadata: JsonObject,
+    /// The sessions that its agent may write to, each under the name that it has for it: 64 at most, of the same owner.
+    #[schemars(extend("maxProperties" = MAX_PEERS))]
+    peers: BTreeMap<String, SessionName>,
     /// Whether agents are refused whose state would not outlive the host. Default: `false`.
     require_durable: Option<bool>,
     /// Not supported by this version, and refused: ignored, it would be a promise.
@@ -193,6 +199,7 @@ impl TryFrom<CreateSession> for NewSession {
             project_id: fields.project_id,
             context: fields.context,
             metadata: fields.metadata,
+            peers: fields.peers.into_iter().map(|(name, SessionName(id))| (name, id)).collect(),
             require_durable: fields.require_durable.unwrap_or(false),
             ..NewSession::default()
         };

@@ -1,14 +1,16 @@
 //! The body of `PATCH /api/sessions/{id}`: a merge patch (RFC 7396), so `null` takes away what it names.
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::reading::{Body, FieldReader};
-use super::value::{ConversationId, Count, Millis, Nullable, Rule, Usd, Word, Words};
+use super::value::{ConversationId, Count, Millis, Nullable, Rule, SessionName, Usd, Word, Words};
 use crate::error::ApiError;
-use dormouse::{DocumentChange, JsonObject, LimitsPatch, SessionPatch, StatusChange};
+use dormouse::{DocumentChange, JsonObject, LimitsPatch, MAX_PEERS, SessionPatch, StatusChange};
 use dormouse_domain::creation::{MAX_DESCRIPTION, MAX_LABEL};
 use dormouse_domain::egress::EgressPolicy;
 
@@ -47,6 +49,9 @@ struct PatchFields {
     context: Nullable<JsonObject>,
     metadata: Nullable<JsonObject>,
     checkpoint: Nullable<JsonObject>,
+    /// The sessions that its agent may write to, by name: in the place of all that it has.
+    #[schemars(extend("maxProperties" = MAX_PEERS))]
+    peers: Nullable<BTreeMap<String, SessionName>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -211,6 +216,13 @@ impl TryFrom<PatchSession> for SessionPatch {
             metadata: merged(fields.metadata),
             checkpoint: merged(fields.checkpoint),
             limits: limits.into(),
+            peers: match fields.peers {
+                Nullable::Absent => None,
+                Nullable::Null => Some(BTreeMap::new()),
+                Nullable::Value(peers) => {
+                    Some(peers.into_iter().map(|(name, SessionName(id))| (name, id)).collect())
+                }
+            },
         })
     }
 }

@@ -61,6 +61,7 @@ pub(crate) fn payload(generator: &mut SchemaGenerator, kind: EventKind) -> Value
             of(&[needed::<Word<SleepCause>>("cause"), may_be::<u64>("idleMinutes")])
         }
         EventKind::StateRemoved => of(&[needed::<Id>("snapshotId")]),
+        EventKind::MailDropped => of(&[needed::<u32>("count")]),
         EventKind::SessionPaused => of(&[status(Status::Paused)]),
         EventKind::SessionCompleted => of(&[status(Status::Completed)]),
         EventKind::SessionResumed => json!({ "anyOf": [

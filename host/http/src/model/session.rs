@@ -1,5 +1,6 @@
 //! A session as clients see it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,6 +155,11 @@ pub(crate) struct SessionBody {
     last_error: Option<LastError>,
     /// The number of the turn that runs.
     running_turn: Option<u64>,
+    /// How many mails of peers wait for it, that of the turn that runs included.
+    mail_waiting: u32,
+    /// The sessions that its agent may write to, by the names that it has for them.
+    #[schemars(with = "BTreeMap<String, Id>")]
+    peers: BTreeMap<String, String>,
     /// The tools that it has used, in the order of their first use: those of the host, and those of its agent whose results
     /// a model was told.
     tools_used: Vec<String>,
@@ -266,6 +272,7 @@ impl From<SessionInfo> for SessionBody {
             residence,
             running_turn,
             current_tool,
+            mail_waiting,
             abort_requested,
             force_kill_requested,
         } = sight;
@@ -315,6 +322,13 @@ impl From<SessionInfo> for SessionBody {
             consecutive_failures: session.consecutive_failures,
             last_error: session.last_failure.map(LastError::from),
             running_turn,
+            mail_waiting,
+            peers: profile
+                .peers
+                .all()
+                .iter()
+                .map(|(name, id)| (name.clone(), id.to_string()))
+                .collect(),
             tools_used: session.tools_used,
             current_tool,
             unavailable_tools,

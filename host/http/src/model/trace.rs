@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::session::millis;
-use super::usage::{CallBody, CalledBody, HttpCallBody, ModelCallBody, ToolCallBody};
+use super::usage::{AskCallBody, CallBody, CalledBody, HttpCallBody, ModelCallBody, ToolCallBody};
 use super::value::{Id, Time, Word};
 use dormouse::{Bill, FailureCode, Provenance, Span, SpanKind, Trace};
 
@@ -66,6 +66,13 @@ enum SpanBody {
         span: CallSpan,
         #[serde(flatten)]
         called: HttpCallBody,
+    },
+    /// One attempt at a question to the agent of another session.
+    Ask {
+        #[serde(flatten)]
+        span: CallSpan,
+        #[serde(flatten)]
+        called: AskCallBody,
     },
     /// The turn was written, with its state.
     Commit {
@@ -144,6 +151,7 @@ impl From<Span> for SpanBody {
                     CalledBody::Model(called) => SpanBody::Model { span, called },
                     CalledBody::Tool(called) => SpanBody::Tool { span, called },
                     CalledBody::Http(called) => SpanBody::Http { span, called },
+                    CalledBody::Ask(called) => SpanBody::Ask { span, called },
                 }
             }
             SpanKind::Commit { snapshot, durable } => {

@@ -20,6 +20,11 @@ pub(crate) struct TurnBody {
     uuid: String,
     outcome: OutcomeWord,
     sender: SenderWord,
+    /// The name of the timer that has sent it, or of the session for this one. `null`: the sender has none.
+    sender_name: Option<String>,
+    /// The session whose agent has sent it.
+    #[schemars(with = "Option<Id>")]
+    sender_session_id: Option<String>,
     /// What was sent.
     input: Vec<PartBody>,
     /// What was answered; `null` where it failed.
@@ -62,6 +67,7 @@ enum OutcomeWord {
 enum SenderWord {
     User,
     Timer,
+    Agent,
 }
 
 /// Why a turn failed.
@@ -115,14 +121,20 @@ impl From<TurnRecord> for TurnBody {
                 (None, None, false, Some(FailureBody { code, error }))
             }
         };
+        let (sender, sender_name, sender_session_id) = match &turn.sender {
+            Sender::User => (SenderWord::User, None, None),
+            Sender::Timer(name) => (SenderWord::Timer, Some(name.clone()), None),
+            Sender::Agent(peer) => {
+                (SenderWord::Agent, peer.name.clone(), Some(peer.session.to_string()))
+            }
+        };
         TurnBody {
             turn: turn.number,
             uuid: turn.id.to_string(),
             outcome: if error.is_none() { OutcomeWord::Answered } else { OutcomeWord::Failed },
-            sender: match turn.sender {
-                Sender::User => SenderWord::User,
-                Sender::Timer(_) => SenderWord::Timer,
-            },
+            sender,
+            sender_name,
+            sender_session_id,
             input: turn.input.iter().map(PartBody::from).collect(),
             response,
             error,

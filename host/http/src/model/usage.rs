@@ -88,6 +88,8 @@ enum LineBody {
     Tool(PaidCallBody<ToolCallBody>),
     /// One request that the agent has sent over HTTP by itself.
     Http(PaidCallBody<HttpCallBody>),
+    /// One attempt at a question to another session, which costs nothing: what that session spends, it is billed itself.
+    Ask(PaidCallBody<AskCallBody>),
 }
 
 /// What fuel cost.
@@ -160,11 +162,21 @@ pub(super) struct HttpCallBody {
     host: String,
 }
 
+/// The session that was asked.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub(super) struct AskCallBody {
+    /// What the agent that asks calls it.
+    peer: String,
+}
+
 /// What was called.
 pub(super) enum CalledBody {
     Model(ModelCallBody),
     Tool(ToolCallBody),
     Http(HttpCallBody),
+    Ask(AskCallBody),
 }
 
 /// One attempt at a call.
@@ -286,6 +298,7 @@ impl From<BillLine> for LineBody {
                     CalledBody::Http(called) => {
                         LineBody::Http(PaidCallBody { amount, called, call })
                     }
+                    CalledBody::Ask(called) => LineBody::Ask(PaidCallBody { amount, called, call }),
                 }
             }
         }
@@ -302,6 +315,7 @@ impl From<EffectTarget> for CalledBody {
                 CalledBody::Tool(ToolCallBody { tool: name, server })
             }
             EffectTarget::Http { method, host } => CalledBody::Http(HttpCallBody { method, host }),
+            EffectTarget::Ask { peer } => CalledBody::Ask(AskCallBody { peer }),
         }
     }
 }

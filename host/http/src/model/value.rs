@@ -15,8 +15,8 @@ use serde::{Deserialize, Deserializer};
 use crate::error::ApiError;
 use dormouse::{
     Bill, Change, Durability, EffectFailure, FailureCode, NanoUsd, OnBusy, Pattern, Provenance,
-    Residency, ResumeFallback, ResumeObstacle, Role, SessionCursor, SessionField, SessionOrder,
-    SleepCause, SnapshotId, Status, Timestamp, Visibility,
+    Residency, ResumeFallback, ResumeObstacle, Role, SessionCursor, SessionField, SessionId,
+    SessionOrder, SleepCause, SnapshotId, Status, Timestamp, Visibility,
 };
 use dormouse_domain::agent::StartRandomness;
 use dormouse_domain::egress::{EgressPolicy, EgressRule, MAX_EGRESS_RULE_BYTES};
@@ -148,6 +148,20 @@ impl<'de> Deserialize<'de> for SnapshotName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SnapshotName, D::Error> {
         let parse = |text: &str| text.parse().ok().map(SnapshotName);
         deserializer.deserialize_str(Text("the id of a snapshot", parse))
+    }
+}
+
+/// The id of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, description = "")]
+pub(crate) struct SessionName(
+    #[schemars(with = "String", extend("format" = "uuid"))] pub(crate) SessionId,
+);
+
+impl<'de> Deserialize<'de> for SessionName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SessionName, D::Error> {
+        let parse = |text: &str| text.parse().ok().map(SessionName);
+        deserializer.deserialize_str(Text("the id of a session", parse))
     }
 }
 

@@ -19,6 +19,7 @@ mod interface;
 pub(super) mod log;
 mod model;
 pub(super) mod output;
+mod peers;
 pub(super) mod price;
 pub(super) mod session;
 mod text;
@@ -34,25 +35,27 @@ use super::guest::Guest;
 use interface::Interface;
 
 /// Interfaces of our own, by name.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
     "dormouse:agent/session@0.1.0",
     "dormouse:agent/output@0.1.0",
     "dormouse:agent/log@0.1.0",
     "dormouse:agent/model@0.1.0",
     "dormouse:agent/tools@0.1.0",
     "dormouse:agent/timers@0.1.0",
+    "dormouse:agent/peers@0.1.0",
 ];
 
 /// A linker with everything that a guest may import.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    let [session, output, log, model, tools, timers] = OWN;
+    let [session, output, log, model, tools, timers, peers] = OWN;
     session::link(&mut Interface::new(&mut linker, session)?)?;
     output::link(&mut Interface::new(&mut linker, output)?)?;
     log::link(&mut Interface::new(&mut linker, log)?)?;
     model::link(&mut Interface::new(&mut linker, model)?)?;
     tools::link(&mut Interface::new(&mut linker, tools)?)?;
     timers::link(&mut Interface::new(&mut linker, timers)?)?;
+    peers::link(&mut Interface::new(&mut linker, peers)?)?;
     wasi::add_to_linker(&mut linker)?;
     http::add_to_linker(&mut linker)?;
     Ok(linker)
@@ -73,7 +76,10 @@ pub(super) fn is_known(name: &str) -> bool {
 pub(super) fn is_effect(import: &str) -> bool {
     matches!(
         compatible(import),
-        "dormouse:agent/model@0.1" | "dormouse:agent/tools@0.1" | "wasi:http/outgoing-handler@0.2"
+        "dormouse:agent/model@0.1"
+            | "dormouse:agent/tools@0.1"
+            | "dormouse:agent/peers@0.1"
+            | "wasi:http/outgoing-handler@0.2"
     )
 }
 

@@ -21,14 +21,16 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::{
-    Call, Code, Compiler, EffectFuture, EffectReply, Grant, Refusal, Sandbox, SandboxOptions,
-    SessionView, SoFar, World,
+    Call, Code, Compiler, EffectFuture, EffectReply, Grant, NotSent, Refusal, Sandbox,
+    SandboxOptions, SessionView, SoFar, World,
 };
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::effect::{Effect, EffectError};
+use dormouse_domain::id::SessionId;
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{Limits, Usage};
+use dormouse_domain::mail::Peers;
 use dormouse_domain::model::ModelTool;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::JsonObject;
@@ -90,6 +92,7 @@ fn call(fuel: u64) -> Call {
 /// A world that keeps what is streamed, and whose clocks go on by a step with each look.
 struct TestWorld {
     timers: Timers,
+    peers: Peers,
     document: Map<String, Value>,
     limits: Limits,
     now: Timestamp,
@@ -110,6 +113,7 @@ const STEP: Duration = Duration::from_secs(60);
 fn world() -> Box<TestWorld> {
     Box::new(TestWorld {
         timers: Timers::default(),
+        peers: Peers::default(),
         document: Map::new(),
         limits: Limits {
             max_turns: None,
@@ -176,6 +180,18 @@ impl World for TestWorld {
 
     fn has_tool_servers(&self) -> bool {
         false
+    }
+
+    fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    fn addressed(&self, address: &str) -> Option<SessionId> {
+        self.peers.named(address)
+    }
+
+    fn send(&mut self, _: &str, _: Vec<Part>) -> Result<(), NotSent> {
+        Err(NotSent::UnknownPeer)
     }
 
     fn now(&mut self) -> Timestamp {

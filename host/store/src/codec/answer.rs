@@ -7,6 +7,7 @@ use minicbor::{CborLen, Decode, Encode};
 use super::effect::TokensRow;
 use super::http::HttpNewsRow;
 use super::turn::PartRow;
+use dormouse_domain::ask::AskError;
 use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::model::{
     ModelAnswer, ModelContent, ModelError, ModelTool, StopReason, Thinking, ToolCall, ToolResult,
@@ -27,6 +28,37 @@ pub(super) enum AnswerRow<'a> {
     ToolFailed(#[b(0)] ToolErrorRow<'a>),
     #[n(6)]
     ToolList(#[b(0)] ToolListingRow<'a>),
+    #[n(7)]
+    Peer(#[b(0)] Vec<PartRow<'a>>),
+    #[n(8)]
+    PeerFailed(#[b(0)] AskErrorRow<'a>),
+}
+
+#[derive(Encode, Decode, CborLen)]
+pub(super) enum AskErrorRow<'a> {
+    #[n(0)]
+    UnknownPeer,
+    #[n(1)]
+    TooLarge,
+    #[n(2)]
+    Ended,
+    #[n(3)]
+    Paused,
+    #[n(4)]
+    Busy,
+    #[n(5)]
+    Cycle,
+    #[n(6)]
+    TimedOut,
+    #[n(7)]
+    Failed {
+        #[b(0)]
+        code: &'a str,
+        #[b(1)]
+        message: &'a str,
+    },
+    #[n(8)]
+    Unavailable(#[b(0)] &'a str),
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -162,6 +194,10 @@ impl AnswerRow<'_> {
             EffectAnswer::Tool(Ok(answer)) => AnswerRow::Tool(ToolAnswerRow::of(answer)),
             EffectAnswer::Tool(Err(error)) => AnswerRow::ToolFailed(ToolErrorRow::of(error)),
             EffectAnswer::ToolList(listing) => AnswerRow::ToolList(ToolListingRow::of(listing)),
+            EffectAnswer::Ask(Ok(content)) => {
+                AnswerRow::Peer(content.iter().map(PartRow::of).collect())
+            }
+            EffectAnswer::Ask(Err(error)) => AnswerRow::PeerFailed(AskErrorRow::of(error)),
         }
     }
 
@@ -173,6 +209,10 @@ impl AnswerRow<'_> {
             AnswerRow::Tool(answer) => EffectAnswer::Tool(Ok(answer.answer())),
             AnswerRow::ToolFailed(error) => EffectAnswer::Tool(Err(error.error())),
             AnswerRow::ToolList(listing) => EffectAnswer::ToolList(listing.listing()),
+            AnswerRow::Peer(content) => {
+                EffectAnswer::Ask(Ok(content.into_iter().map(PartRow::part).collect()))
+            }
+            AnswerRow::PeerFailed(error) => EffectAnswer::Ask(Err(error.error())),
         }
     }
 }
@@ -272,6 +312,38 @@ impl ToolErrorRow<'_> {
             ToolErrorRow::TooLarge(text) => ToolError::TooLarge(text.to_owned()),
             ToolErrorRow::BudgetExceeded(text) => ToolError::BudgetExceeded(text.to_owned()),
             ToolErrorRow::UnknownOutcome => ToolError::UnknownOutcome,
+        }
+    }
+}
+
+impl AskErrorRow<'_> {
+    fn of(error: &AskError) -> AskErrorRow<'_> {
+        match error {
+            AskError::UnknownPeer => AskErrorRow::UnknownPeer,
+            AskError::TooLarge => AskErrorRow::TooLarge,
+            AskError::Ended => AskErrorRow::Ended,
+            AskError::Paused => AskErrorRow::Paused,
+            AskError::Busy => AskErrorRow::Busy,
+            AskError::Cycle => AskErrorRow::Cycle,
+            AskError::TimedOut => AskErrorRow::TimedOut,
+            AskError::Failed { code, message } => AskErrorRow::Failed { code, message },
+            AskError::Unavailable(why) => AskErrorRow::Unavailable(why),
+        }
+    }
+
+    fn error(self) -> AskError {
+        match self {
+            AskErrorRow::UnknownPeer => AskError::UnknownPeer,
+            AskErrorRow::TooLarge => AskError::TooLarge,
+            AskErrorRow::Ended => AskError::Ended,
+            AskErrorRow::Paused => AskError::Paused,
+            AskErrorRow::Busy => AskError::Busy,
+            AskErrorRow::Cycle => AskError::Cycle,
+            AskErrorRow::TimedOut => AskError::TimedOut,
+            AskErrorRow::Failed { code, message } => {
+                AskError::Failed { code: code.to_owned(), message: message.to_owned() }
+            }
+            AskErrorRow::Unavailable(why) => AskError::Unavailable(why.to_owned()),
         }
     }
 }

@@ -59,6 +59,9 @@ pub(super) struct EffectRow<'a> {
     /// Of a request of the guest.
     #[b(18)]
     method: Option<&'a str>,
+    /// Of a question: what its asker calls the session.
+    #[b(19)]
+    peer: Option<&'a str>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -74,6 +77,8 @@ pub(super) enum KindRow {
     Tool,
     #[n(4)]
     ToolList,
+    #[n(5)]
+    Ask,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -133,10 +138,12 @@ impl EffectRow<'_> {
             EffectTarget::Model { provider, model, tokens: _ } => {
                 (provider.as_str(), model.as_str())
             }
-            EffectTarget::Tool { .. } | EffectTarget::Http { .. } => ("", ""),
+            EffectTarget::Tool { .. } | EffectTarget::Http { .. } | EffectTarget::Ask { .. } => {
+                ("", "")
+            }
         };
         let (tool, server) = match &effect.target {
-            EffectTarget::Model { .. } => (None, None),
+            EffectTarget::Model { .. } | EffectTarget::Ask { .. } => (None, None),
             EffectTarget::Tool { name, server } => {
                 (Some(name.as_str()), (!server.is_empty()).then_some(server.as_str()))
             }
@@ -144,7 +151,15 @@ impl EffectRow<'_> {
         };
         let method = match &effect.target {
             EffectTarget::Http { method, .. } => Some(method.as_str()),
-            EffectTarget::Model { .. } | EffectTarget::Tool { .. } => None,
+            EffectTarget::Model { .. } | EffectTarget::Tool { .. } | EffectTarget::Ask { .. } => {
+                None
+            }
+        };
+        let peer = match &effect.target {
+            EffectTarget::Ask { peer } => Some(peer.as_str()),
+            EffectTarget::Model { .. } | EffectTarget::Tool { .. } | EffectTarget::Http { .. } => {
+                None
+            }
         };
         let tokens = effect.tokens();
         EffectRow {
@@ -175,6 +190,7 @@ impl EffectRow<'_> {
             tool,
             server,
             method,
+            peer,
         }
     }
 
@@ -201,6 +217,9 @@ impl EffectRow<'_> {
                     method: self.method.unwrap_or_default().to_owned(),
                     host: self.server.unwrap_or_default().to_owned(),
                 },
+                KindRow::Ask => {
+                    EffectTarget::Ask { peer: self.peer.unwrap_or_default().to_owned() }
+                }
                 KindRow::HttpWait | KindRow::ToolList => {
                     return Err(CodecError::Malformed("nobody is asked by it".to_owned()));
                 }
@@ -225,6 +244,7 @@ impl KindRow {
             EffectKind::HttpWait => KindRow::HttpWait,
             EffectKind::Tool => KindRow::Tool,
             EffectKind::ToolList => KindRow::ToolList,
+            EffectKind::Ask => KindRow::Ask,
         }
     }
 
@@ -235,6 +255,7 @@ impl KindRow {
             KindRow::HttpWait => EffectKind::HttpWait,
             KindRow::Tool => EffectKind::Tool,
             KindRow::ToolList => EffectKind::ToolList,
+            KindRow::Ask => EffectKind::Ask,
         }
     }
 }

@@ -11,6 +11,7 @@ use dormouse_domain::agent::Digest;
 use dormouse_domain::effect::EffectClass;
 use dormouse_domain::id::{Principal, SessionId, TurnId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, Readings, TurnAttempts};
+use dormouse_domain::mail::Posted;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{IdempotencyKey, Part};
 
@@ -24,6 +25,8 @@ pub(crate) fn encode_open_turn(turn: &OpenTurn) -> Vec<u8> {
         agent: DigestRow(turn.agent.0),
         sender: SenderRow::of(&turn.sender),
         sender_name: SenderRow::name(&turn.sender),
+        sender_session: SenderRow::session(&turn.sender),
+        mail: turn.mail,
         key: turn.key.as_ref().map(|(key, request)| KeyRow {
             owner: &key.owner.0,
             key: &key.key,
@@ -49,13 +52,14 @@ pub(crate) fn decode_open_turn(bytes: &[u8]) -> Result<OpenTurn, CodecError> {
         number: row.number,
         revision: row.revision,
         agent: Digest(row.agent.0),
-        sender: row.sender.sender(row.sender_name),
+        sender: row.sender.sender(row.sender_name, row.sender_session)?,
         input: Vec::new(),
         key: row.key.map(key),
         started_at: Timestamp(row.started_at),
         deadline: Timestamp(row.deadline),
         fuel: row.fuel,
         monotonic_ns: row.monotonic_ns,
+        mail: row.mail,
     })
 }
 
@@ -100,6 +104,9 @@ pub(crate) fn encode_entry(entry: &JournalEntry) -> Vec<u8> {
         fuel: entry.fuel,
         calls: entry.calls.iter().map(EffectRow::of).collect(),
         answer: entry.answer.as_ref().map(AnswerRow::of),
+        posted: Some(&entry.posted)
+            .filter(|posted| !posted.is_empty())
+            .map(|posted| posted.iter().map(|posted| PostedRow::of(*posted)).collect()),
     })
 }
 
@@ -121,6 +128,7 @@ pub(crate) fn decode_entry(bytes: &[u8]) -> Result<JournalEntry, CodecError> {
         fuel: row.fuel,
         calls: row.calls.into_iter().map(EffectRow::effect).collect::<Result<_, _>>()?,
         answer: row.answer.map(AnswerRow::answer),
+        posted: row.posted.unwrap_or_default().into_iter().map(PostedRow::posted).collect(),
     })
 }
 
@@ -151,6 +159,12 @@ struct OpenTurnRow<'a> {
     /// Absent: the sender has no name.
     #[b(11)]
     sender_name: Option<&'a str>,
+    /// Absent: the sender is no session.
+    #[n(12)]
+    sender_session: Option<IdRow>,
+    /// Absent: it answers no mail.
+    #[n(13)]
+    mail: Option<u64>,
 }
 
 /// What a message came with.
@@ -203,6 +217,43 @@ struct EntryRow<'a> {
     /// Absent: none yet.
     #[b(9)]
     answer: Option<AnswerRow<'a>>,
+    /// Absent: none was sent.
+    #[n(10)]
+    posted: Option<Vec<PostedRow>>,
+}
+
+/// What became of a mail that was sent.
+#[derive(Encode, Decode, CborLen)]
+#[cbor(index_only)]
+enum PostedRow {
+    #[n(0)]
+    Taken,
+    #[n(1)]
+    MailboxFull,
+    #[n(2)]
+    Ended,
+    #[n(3)]
+    Gone,
+}
+
+impl PostedRow {
+    fn of(posted: Posted) -> PostedRow {
+        match posted {
+            Posted::Taken => PostedRow::Taken,
+            Posted::MailboxFull => PostedRow::MailboxFull,
+            Posted::Ended => PostedRow::Ended,
+            Posted::Gone => PostedRow::Gone,
+        }
+    }
+
+    fn posted(self) -> Posted {
+        match self {
+            PostedRow::Taken => Posted::Taken,
+            PostedRow::MailboxFull => Posted::MailboxFull,
+            PostedRow::Ended => Posted::Ended,
+            PostedRow::Gone => Posted::Gone,
+        }
+    }
 }
 
 #[derive(Encode, Decode, CborLen)]

@@ -14,6 +14,7 @@ mod effect;
 mod event;
 mod http;
 mod journal;
+mod mail;
 mod migrate;
 mod session;
 mod snapshot;
@@ -33,6 +34,7 @@ pub(crate) use journal::{
     decode_attempts, decode_entry, decode_input, decode_open_turn, encode_attempts, encode_entry,
     encode_input, encode_open_turn,
 };
+pub(crate) use mail::{decode_mail, encode_mail};
 pub(crate) use session::{
     decode_front, decode_front_with_grouping, decode_session, encode_body, encode_front,
     note_residence,

@@ -15,6 +15,7 @@ use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::egress::EgressPolicy;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::limits::{NanoUsd, Usage};
+use dormouse_domain::mail::Peers;
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{
     BeforeUpgrade, Durability, IdleClock, JsonObject, LastFailure, Profile, ResumeFallback, Session,
@@ -101,6 +102,9 @@ pub(crate) fn encode_body(session: &Session) -> Vec<u8> {
         egress: Some(profile.egress.rules())
             .filter(|rules| !rules.is_empty())
             .map(|rules| rules.iter().map(ToString::to_string).collect()),
+        peers: Some(profile.peers.all())
+            .filter(|peers| !peers.is_empty())
+            .map(|peers| peers.iter().map(PeerRow::of).collect()),
     })
 }
 
@@ -260,6 +264,28 @@ struct BodyRow<'a> {
     /// Absent: none.
     #[n(31)]
     egress: Option<Vec<String>>,
+    /// Absent: none.
+    #[b(32)]
+    peers: Option<Vec<PeerRow<'a>>>,
+}
+
+/// A session that its agent may write to.
+#[derive(Encode, Decode, CborLen)]
+struct PeerRow<'a> {
+    #[b(0)]
+    name: &'a str,
+    #[n(1)]
+    session: IdRow,
+}
+
+impl PeerRow<'_> {
+    fn of<'a>((name, session): (&'a String, &SessionId)) -> PeerRow<'a> {
+        PeerRow { name, session: session.0.into() }
+    }
+
+    fn peer(self) -> (String, SessionId) {
+        (self.name.to_owned(), SessionId(self.session.into()))
+    }
 }
 
 /// When its agent wants to be woken.
@@ -402,6 +428,7 @@ impl FrontRow<'_> {
                 thread_key: None,
                 project_id: None,
                 metadata: JsonObject::new(),
+                peers: Peers::default(),
             },
             usage: self.spent.map_or_else(Usage::default, SpentRow::usage),
             account: self.account.map(|first| AccountId(SessionId(first.into()))),
@@ -465,6 +492,8 @@ impl BodyRow<'_> {
         profile.thread_key = self.thread_key.map(str::to_owned);
         profile.project_id = self.project_id.map(str::to_owned);
         profile.metadata = JsonRow::object(self.metadata.as_ref())?;
+        let peers = self.peers.into_iter().flatten().map(PeerRow::peer);
+        profile.peers = Peers::kept(peers.collect());
         profile.durability = DurabilityRow::durability(self.durability.as_ref());
         profile.resume_fallback = self.resume_fallback.map(ResumeFallbackRow::fallback);
         profile.egress = egress(self.egress.unwrap_or_default())?;

@@ -15,6 +15,7 @@ use dormouse_domain::event::{Event, EventBody, EventSubject, SleepCause};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::journal::OpenTurn;
 use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::mail::Peers;
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{Durability, IdleClock};
 use dormouse_domain::snapshot::{GuestState, Snapshot};
@@ -148,14 +149,16 @@ proptest! {
         snapshot in samples::snapshot(),
         event in samples::event(),
         entry in samples::entry(),
+        mail in samples::mail(),
     ) {
         let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 10));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
         let front = with_two_more_fields(&encode_front(&session), 21);
         let body = with_two_more_fields(&encode_body(&session), 32);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
-        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 17)), Ok(turn));
-        prop_assert_eq!(decode_entry(&with_two_more_fields(&encode_entry(&entry), 10)), Ok(entry));
+        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 18)), Ok(turn));
+        prop_assert_eq!(decode_entry(&with_two_more_fields(&encode_entry(&entry), 11)), Ok(entry));
+        prop_assert_eq!(decode_mail(&with_two_more_fields(&encode_mail(&mail), 3)), Ok(mail));
         prop_assert_eq!(decode_event(&with_two_more_fields(&encode_event(&event), 5)), Ok(event));
     }
 
@@ -203,6 +206,7 @@ proptest! {
         session.usage.start_cost = NanoUsd(0);
         session.profile.config.clear();
         session.profile.metadata.clear();
+        session.profile.peers = Peers::default();
         session.profile.conversation_id = None;
         session.profile.description = None;
         session.profile.thread_key = None;

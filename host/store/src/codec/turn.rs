@@ -9,6 +9,7 @@ use super::{CodecError, IdRow, from_cbor, to_cbor};
 use dormouse_domain::id::{SessionId, SnapshotId, TurnId};
 use dormouse_domain::journal::EffectRecord;
 use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::mail::Peer;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{
     Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, StartupCost, TurnOutcome,
@@ -23,6 +24,7 @@ pub(crate) fn encode_turn(turn: &TurnRecord) -> Vec<u8> {
         number: turn.number,
         sender: SenderRow::of(&turn.sender),
         sender_name: SenderRow::name(&turn.sender),
+        sender_session: SenderRow::session(&turn.sender),
         input: turn.input.iter().map(PartRow::of).collect(),
         outcome: OutcomeRow::of(&turn.outcome),
         fuel: turn.fuel,
@@ -50,7 +52,7 @@ pub(crate) fn decode_turn(bytes: &[u8]) -> Result<TurnRecord, CodecError> {
         id: TurnId(row.id.into()),
         session: SessionId(row.session.into()),
         number: row.number,
-        sender: row.sender.sender(row.sender_name),
+        sender: row.sender.sender(row.sender_name, row.sender_session)?,
         input: row.input.into_iter().map(PartRow::part).collect(),
         outcome: row.outcome.outcome()?,
         fuel: row.fuel,
@@ -110,6 +112,9 @@ struct TurnRow<'a> {
     /// Absent: the sender has no name.
     #[b(16)]
     sender_name: Option<&'a str>,
+    /// Absent: the sender is no session.
+    #[n(17)]
+    sender_session: Option<IdRow>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -127,6 +132,8 @@ pub(super) enum SenderRow {
     User,
     #[n(1)]
     Timer,
+    #[n(2)]
+    Agent,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -199,6 +206,7 @@ impl SenderRow {
         match sender {
             Sender::User => SenderRow::User,
             Sender::Timer(_) => SenderRow::Timer,
+            Sender::Agent(_) => SenderRow::Agent,
         }
     }
 
@@ -207,14 +215,32 @@ impl SenderRow {
         match sender {
             Sender::User => None,
             Sender::Timer(name) => Some(name),
+            Sender::Agent(peer) => peer.name.as_deref(),
         }
     }
 
-    pub(super) fn sender(self, name: Option<&str>) -> Sender {
-        match self {
+    /// The session that goes along with it.
+    pub(super) fn session(sender: &Sender) -> Option<IdRow> {
+        match sender {
+            Sender::User | Sender::Timer(_) => None,
+            Sender::Agent(peer) => Some(peer.session.0.into()),
+        }
+    }
+
+    pub(super) fn sender(
+        self,
+        name: Option<&str>,
+        session: Option<IdRow>,
+    ) -> Result<Sender, CodecError> {
+        Ok(match self {
             SenderRow::User => Sender::User,
             SenderRow::Timer => Sender::Timer(name.unwrap_or_default().to_owned()),
-        }
+            SenderRow::Agent => {
+                let nobody = || CodecError::Malformed("an agent is no session".to_owned());
+                let session = SessionId(session.ok_or_else(nobody)?.into());
+                Sender::Agent(Peer { session, name: name.map(str::to_owned) })
+            }
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use dormouse_domain::egress::EgressPolicy;
 use dormouse_domain::event::{Event, EventBody};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
+use dormouse_domain::mail::Peers;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{Durability, IdleClock, JsonObject, Profile, Session};
@@ -88,6 +89,7 @@ pub fn session(number: u64) -> Session {
             thread_key: None,
             project_id: None,
             metadata: JsonObject::new(),
+            peers: Peers::default(),
         },
         usage: Usage::default(),
         account: None,

@@ -18,6 +18,7 @@ use dormouse_domain::deadline;
 use dormouse_domain::event::{Cursor, Event};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
+use dormouse_domain::mail::Mail;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{GuestState, ResumeHistory, Snapshot};
@@ -43,6 +44,8 @@ pub(super) struct Model {
     pub(super) keys: BTreeMap<KeyId, AccessKey>,
     pub(super) journals: BTreeMap<SessionId, Journal>,
     pub(super) accounts: BTreeMap<AccountId, Account>,
+    /// By the numbers of the mails.
+    pub(super) mailboxes: BTreeMap<SessionId, BTreeMap<u64, Mail>>,
     /// What removed sessions came to.
     removed: BTreeMap<Principal, BTreeMap<Cell, Sums>>,
 }
@@ -119,6 +122,7 @@ impl Model {
         let Some((session, _)) = self.sessions.remove(&id) else { return false };
         self.turns.retain(|(session, _), _| *session != id);
         self.journals.remove(&id);
+        self.mailboxes.remove(&id);
         self.leave(session.account);
         let profile = &session.profile;
         let tags = profile.tags.iter().cloned().collect();

@@ -2,6 +2,7 @@
 
 pub(super) mod journal;
 pub(super) mod lists;
+pub(super) mod mail;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -343,6 +344,7 @@ pub(super) async fn take<F: Fixture>(
             let account = Account { id: AccountId(model.pick(with)), ..account };
             journal::share(store, model, model.pick(at), account).await?;
         }
+        Step::Mail { at, step } => mail::take(store, model, model.pick(at), step).await?,
         Step::Spend { at, change } => journal::spend(store, model, model.pick(at), change).await?,
         Step::Reopen { close } => fixture.reopen(close).await?,
     }
@@ -508,6 +510,8 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
     for id in &model.ever {
         let wake_state =
             store.wake_state(*id).await?.map(|wake_state| (wake_state.session, wake_state.head));
+        let status = wake_state.as_ref().map(|(session, _)| session.state.status());
+        assert_eq!(store.status(*id)?, status);
         assert_eq!(wake_state, model.wake_state(*id));
         let kept = model.sessions.get(id).map_or(Vec::new(), |(_, kept)| kept.clone());
         let summaries = store.snapshots(*id).await?;
@@ -552,6 +556,7 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
     assert_eq!(all.total, model.sessions.len());
     compare_keys(store, model).await?;
     journal::compare_all(store, model).await?;
+    mail::compare_all(store, model).await?;
     lists::compare_statistics(store, model).await?;
     compare_agents(store, model).await
 }

@@ -24,6 +24,7 @@ use dormouse_domain::egress::EgressPolicy;
 use dormouse_domain::event::{Event, EventBody, EventSubject, ResumeOutcome, SleepCause};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
+use dormouse_domain::mail::{Mail, Peer, Peers};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{
@@ -170,8 +171,8 @@ fn profile() -> impl Strategy<Value = Profile> {
     let durability = prop_oneof![Just(Durability::Turn), Just(Durability::Sleep)];
     let rules = vec("[a-c]{1,2}\\.example", 0..3);
     let saving = (durability, of(fallback), rules);
-    (reference(), pattern(), limits(), labels(), objects, saving).prop_map(
-        |(agent, pattern, limits, labels, objects, saving)| {
+    (reference(), pattern(), limits(), labels(), objects, saving, peers()).prop_map(
+        |(agent, pattern, limits, labels, objects, saving, peers)| {
             let mut profile = Profile {
                 agent,
                 durability: saving.0,
@@ -187,6 +188,7 @@ fn profile() -> impl Strategy<Value = Profile> {
                 thread_key: None,
                 project_id: None,
                 metadata: objects.2,
+                peers,
             };
             labels.put_on(&mut profile);
             profile
@@ -216,7 +218,22 @@ fn timers() -> impl Strategy<Value = Timers> {
 
 /// Who sends a turn.
 pub fn sender() -> impl Strategy<Value = Sender> {
-    prop_oneof![Just(Sender::User), ".{1,9}".prop_map(Sender::Timer)]
+    let agent = (id(), of(".{1,9}"))
+        .prop_map(|(session, name)| Sender::Agent(Peer { session: SessionId(session), name }));
+    prop_oneof![Just(Sender::User), ".{1,9}".prop_map(Sender::Timer), agent]
+}
+
+/// What an agent sends to another.
+pub fn mail() -> impl Strategy<Value = Mail> {
+    (id(), time(), vec(part(), 0..3)).prop_map(|(from, sent_at, content)| Mail {
+        from: SessionId(from),
+        sent_at,
+        content,
+    })
+}
+
+fn peers() -> impl Strategy<Value = Peers> {
+    btree_map("[a-d]{1,2}", id().prop_map(SessionId), 0..3).prop_map(Peers::kept)
 }
 
 pub fn session() -> impl Strategy<Value = Session> {
@@ -461,6 +478,7 @@ fn event_body() -> impl Strategy<Value = EventBody> {
         Just(EventBody::SessionWoken),
         any::<u64>().prop_map(|minutes_remaining| EventBody::IdleWarning { minutes_remaining }),
         head().prop_map(|head| EventBody::StateRemoved { head }),
+        any::<u32>().prop_map(|count| EventBody::MailDropped { count }),
     ]
 }
 

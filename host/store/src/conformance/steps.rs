@@ -11,6 +11,7 @@ use dormouse_domain::account::{Account, AccountChange};
 use dormouse_domain::agent::{AgentOwner, Digest};
 use dormouse_domain::id::Principal;
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
+use dormouse_domain::mail::Mail;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::snapshot::{Chunk, GuestState, ResumeTrial, Snapshot};
@@ -149,9 +150,26 @@ pub(super) enum Step {
         at: Index,
         change: AccountChange,
     },
+    Mail {
+        at: Index,
+        step: MailStep,
+    },
     Reopen {
         close: bool,
     },
+}
+
+/// What is done with the mailbox of a session.
+#[derive(Clone, Debug)]
+pub(super) enum MailStep {
+    /// These are sent in one transaction, and some of them come to the session picked here.
+    Send(Vec<Mail>, Index),
+    /// The first mail is taken, or one that is not there; with another that is sent at the same time.
+    Take {
+        missing: bool,
+        beside: Option<Mail>,
+    },
+    Drop,
 }
 
 /// What is done with the journal of a session.
@@ -345,6 +363,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         6 => (at(), journal_step()).prop_map(|(at, step)| Step::Journal { at, step }),
         2 => (at(), at(), samples::account())
             .prop_map(|(at, with, account)| Step::Share { at, with, account }),
+        6 => (at(), mail_step()).prop_map(|(at, step)| Step::Mail { at, step }),
         2 => (at(), samples::spending()).prop_map(|(at, change)| Step::Spend { at, change }),
         1 => any::<bool>().prop_map(|close| Step::Reopen { close }),
     ]
@@ -358,6 +377,16 @@ fn journal_step() -> impl Strategy<Value = JournalStep> {
         3 => (samples::entry(), any::<bool>())
             .prop_map(|(entry, again)| JournalStep::Entry(Box::new(entry), again)),
         1 => Just(JournalStep::Close),
+    ]
+}
+
+fn mail_step() -> impl Strategy<Value = MailStep> {
+    prop_oneof![
+        3 => (proptest::collection::vec(samples::mail(), 1..4), any::<Index>())
+            .prop_map(|(mails, other)| MailStep::Send(mails, other)),
+        3 => (proptest::bool::weighted(0.2), weighted(0.3, samples::mail()))
+            .prop_map(|(missing, beside)| MailStep::Take { missing, beside }),
+        1 => Just(MailStep::Drop),
     ]
 }
 

@@ -65,6 +65,9 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::KeepsOpenTurns,
         Flaw::LosesSpending,
         Flaw::KeepsMembers,
+        Flaw::LosesMail,
+        Flaw::KeepsTakenMail,
+        Flaw::KeepsDroppedMail,
     ] {
         let found = check(512, || InMemory(InMemory::new().0.with_flaw(flaw)));
         assert!(found.is_err(), "{flaw:?} is not found");

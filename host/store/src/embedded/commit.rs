@@ -65,9 +65,12 @@ pub(super) fn owner(
         Write::Template(template) => Some(template.owner.clone()),
         Write::Agent(agent, _) => agent.reference.owner.principal().cloned(),
         Write::OpenTurn(turn) => owner_of(turn.session),
-        Write::TurnAttempts(id, _) | Write::JournalEntry(id, _) | Write::CloseTurn(id) => {
-            owner_of(*id)
-        }
+        Write::TurnAttempts(id, _)
+        | Write::JournalEntry(id, _)
+        | Write::CloseTurn(id)
+        | Write::TakeMail(id, _)
+        | Write::DropMail(id) => owner_of(*id),
+        Write::Mail(_, mail) => owner_of(mail.from),
         Write::NewAccount(account) => Some(account.owner.clone()),
         Write::ChangeAccount(AccountId(first), _) => owner_of(*first),
         Write::Slept(..)
@@ -111,6 +114,19 @@ pub(super) enum EncodedWrite {
     Journal(SessionId, Vec<u8>, RowValue),
     /// Remove the open turn of a session, and its journal.
     CloseTurn(SessionId),
+    /// Put a mail into the mailbox of a session.
+    Mail {
+        /// The session.
+        to: SessionId,
+        /// What the mail counts for there, in bytes.
+        weight: u64,
+        /// What was sent, in no envelope yet: its key has its number.
+        value: Vec<u8>,
+    },
+    /// Take the mail of this number out of the mailbox of a session.
+    TakeMail(SessionId, u64),
+    /// Remove all mail of a session.
+    DropMail(SessionId),
     /// An account.
     NewAccount(Box<Account>),
     /// Change an account.
@@ -297,6 +313,7 @@ impl EncodedWrite {
             EncodedWrite::Turn(_, _, turn) => turn.len(),
             EncodedWrite::OpenTurn(turn) => turn.row.len() + turn.input.size() + 64,
             EncodedWrite::Journal(_, key, value) => key.len() + value.size(),
+            EncodedWrite::Mail { value, .. } => value.len() + 64,
             EncodedWrite::NewAccount(_) | EncodedWrite::ChangeAccount(..) => ACCOUNT,
             EncodedWrite::Template(template) => template.value.len(),
             EncodedWrite::Agent(_, value) => value.len(),
@@ -306,6 +323,8 @@ impl EncodedWrite {
             | EncodedWrite::ResumeTried(..)
             | EncodedWrite::LargeTurn(..)
             | EncodedWrite::CloseTurn(_)
+            | EncodedWrite::TakeMail(..)
+            | EncodedWrite::DropMail(_)
             | EncodedWrite::RemoveSession(_)
             | EncodedWrite::RemoveTemplate(..)
             | EncodedWrite::RemoveAgent(_)
@@ -326,6 +345,9 @@ impl EncodedWrite {
             | EncodedWrite::ResumeTried(..)
             | EncodedWrite::Turn(..)
             | EncodedWrite::CloseTurn(_)
+            | EncodedWrite::Mail { .. }
+            | EncodedWrite::TakeMail(..)
+            | EncodedWrite::DropMail(_)
             | EncodedWrite::NewAccount(_)
             | EncodedWrite::ChangeAccount(..)
             | EncodedWrite::RemoveSession(_)
@@ -344,6 +366,7 @@ impl EncodedWrite {
         match self {
             EncodedWrite::RemoveSession(_)
             | EncodedWrite::CloseTurn(_)
+            | EncodedWrite::DropMail(_)
             | EncodedWrite::RemoveState(_)
             | EncodedWrite::RemoveTemplate(..)
             | EncodedWrite::RemoveAgent(_)
@@ -357,6 +380,8 @@ impl EncodedWrite {
             | EncodedWrite::LargeTurn(..)
             | EncodedWrite::OpenTurn(_)
             | EncodedWrite::Journal(..)
+            | EncodedWrite::Mail { .. }
+            | EncodedWrite::TakeMail(..)
             | EncodedWrite::NewAccount(_)
             | EncodedWrite::ChangeAccount(..)
             | EncodedWrite::Template(_)
@@ -377,6 +402,9 @@ impl EncodedWrite {
             | EncodedWrite::OpenTurn(_)
             | EncodedWrite::Journal(..)
             | EncodedWrite::CloseTurn(_)
+            | EncodedWrite::Mail { .. }
+            | EncodedWrite::TakeMail(..)
+            | EncodedWrite::DropMail(_)
             | EncodedWrite::NewAccount(_)
             | EncodedWrite::ChangeAccount(..)
             | EncodedWrite::Template(_)

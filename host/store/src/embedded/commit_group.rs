@@ -11,6 +11,7 @@ mod expiry;
 mod history;
 mod journal;
 mod log;
+mod mail;
 mod quota;
 mod release;
 mod removed;
@@ -26,6 +27,7 @@ use self::blobs::Blobs;
 pub(super) use self::blobs::Recount;
 use self::journal::Journals;
 pub(super) use self::log::LogEnds;
+use self::mail::Mailboxes;
 use self::quota::Counts;
 pub(super) use self::release::Stuck;
 use self::removed::Removed;
@@ -35,7 +37,7 @@ use super::commit::{Encoded, EncodedWrite, NewSnapshot, Record};
 use super::disk::ReadExtent;
 use super::engine::{Batch, Class};
 use super::session_index::{
-    AgentKey, Begun, IndexedAgent, RemovedCell, SessionFacts, SessionIndex,
+    AgentKey, Begun, IndexedAgent, Mailbox, RemovedCell, SessionFacts, SessionIndex,
 };
 use super::tables::blobs::BlobId;
 use super::tables::sessions::SessionCell;
@@ -65,6 +67,7 @@ pub(super) struct CommitGroup<'a> {
     counts: Counts,
     removed: Removed,
     journals: Journals,
+    mailboxes: Mailboxes,
     log: LogEnds,
     agents: Vec<AgentChange>,
     templates: Vec<(Vec<u8>, Option<AgentKey>)>,
@@ -112,6 +115,8 @@ pub(super) struct Then {
     removed: Vec<(Arc<str>, RemovedCell)>,
     /// The sessions whose turns are opened or closed.
     turns: HashMap<SessionId, Option<Begun>>,
+    /// The mailboxes that are changed.
+    mailboxes: HashMap<SessionId, Mailbox>,
     agents: Vec<AgentChange>,
     templates: Vec<(Vec<u8>, Option<AgentKey>)>,
     /// Sessions of which nothing is left.
@@ -137,6 +142,7 @@ impl<'a> CommitGroup<'a> {
             counts: Counts::default(),
             removed: Removed::default(),
             journals: Journals::default(),
+            mailboxes: Mailboxes::default(),
             log: log.next(),
             agents: Vec::new(),
             templates: Vec::new(),
@@ -197,6 +203,7 @@ impl<'a> CommitGroup<'a> {
             },
             EncodedWrite::Journal(id, ..) => self.expect_open_turn(*id, all),
             EncodedWrite::ChangeAccount(id, _) => self.expect_account(*id, all),
+            EncodedWrite::TakeMail(id, number) => self.expect_mail(*id, *number),
             EncodedWrite::RemoveTemplate(key, name) => self.expect_template(key, name),
             EncodedWrite::RemoveAgent(agent) => self.expect_unused(agent),
             // Its snapshots go, and it names no head.
@@ -207,6 +214,8 @@ impl<'a> CommitGroup<'a> {
             | EncodedWrite::LargeTurn(..)
             | EncodedWrite::OpenTurn(_)
             | EncodedWrite::CloseTurn(_)
+            | EncodedWrite::Mail { .. }
+            | EncodedWrite::DropMail(_)
             | EncodedWrite::NewAccount(_)
             | EncodedWrite::Template(_)
             | EncodedWrite::Agent(..)
@@ -230,6 +239,9 @@ impl<'a> CommitGroup<'a> {
             EncodedWrite::OpenTurn(turn) => self.open_turn(*turn),
             EncodedWrite::Journal(id, key, value) => self.put_journal(id, key, value),
             EncodedWrite::CloseTurn(id) => self.close_turn(id),
+            EncodedWrite::Mail { to, weight, value } => self.put_mail(to, weight, &value),
+            EncodedWrite::TakeMail(id, number) => self.take_mail(id, number),
+            EncodedWrite::DropMail(id) => self.drop_mail(id),
             EncodedWrite::NewAccount(account) => self.put_account(&account),
             EncodedWrite::ChangeAccount(id, change) => self.change_account(id, change),
             EncodedWrite::RemoveSession(id) => self.remove_session(id),
@@ -253,7 +265,7 @@ impl<'a> CommitGroup<'a> {
     /// that was all.
     pub(super) fn purge(&mut self, id: SessionId, limit: usize) -> Result<bool, StoreError> {
         let mut left = limit;
-        let prefixes = [keys::rows(id), tables::journal::rows(id)];
+        let prefixes = [keys::rows(id), tables::journal::rows(id), tables::mail::rows(id)];
         for entry in prefixes.iter().flat_map(|it| self.shared.disk.walk(it, ReadExtent::Front)) {
             if left == 0 {
                 return Ok(false);
@@ -299,6 +311,7 @@ impl<'a> CommitGroup<'a> {
         let blobs = self.blobs.finish(&mut batch);
         let removed = self.removed.finish(&mut batch);
         let turns = self.journals.finish();
+        let mailboxes = self.mailboxes.finish();
         Sealed {
             batch,
             then: Then {
@@ -306,6 +319,7 @@ impl<'a> CommitGroup<'a> {
                 sessions,
                 removed,
                 turns,
+                mailboxes,
                 agents: self.agents,
                 templates: self.templates,
                 purged: self.purged,
@@ -362,6 +376,7 @@ impl<'a> CommitGroup<'a> {
         }
         self.count_removal(id);
         self.forget_turn(id);
+        self.forget_mail(id);
         self.sessions.insert(id, Now::Gone);
         self.rows.remove(keys::session(id));
         self.rows.seal(Class::Inline, keys::gone(id), &[]);
@@ -476,6 +491,9 @@ impl Then {
                 Some(begun) => index.open_turns.open(id, begun),
                 None => index.open_turns.close(id),
             }
+        }
+        for (id, mailbox) in self.mailboxes {
+            index.mailboxes.put(id, mailbox);
         }
         for change in self.agents {
             match change {

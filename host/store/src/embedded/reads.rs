@@ -14,6 +14,7 @@ use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::session::Session;
+use dormouse_domain::state::Status;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::TurnRecord;
@@ -22,6 +23,10 @@ use dormouse_domain::turn::TurnRecord;
 impl ReadSessions for Embedded {
     fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError> {
         self.ask(|index| index.is_owner(id, principal))
+    }
+
+    fn status(&self, id: SessionId) -> Result<Option<Status>, StoreError> {
+        self.ask(|index| index.status(id))
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {

@@ -12,6 +12,7 @@ mod agents;
 mod cells;
 mod entry;
 mod listing;
+mod mailboxes;
 mod open_turns;
 mod ranges;
 
@@ -27,6 +28,8 @@ pub(super) use self::cells::{AddingUp, RemovedCell};
 pub(super) use self::entry::{AtRemoval, SessionFacts};
 use self::entry::{Entry, SHARED, TagSet};
 pub(super) use self::listing::ListingBuilder;
+pub(super) use self::mailboxes::Mailbox;
+use self::mailboxes::Mailboxes;
 pub(super) use self::open_turns::Begun;
 use self::open_turns::OpenTurns;
 use self::ranges::Place;
@@ -38,6 +41,7 @@ use dormouse_domain::agent::AgentRef;
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::Session;
+use dormouse_domain::state::Status;
 use dormouse_domain::time::Timestamp;
 
 /// An agent, as the index counts what refers to it.
@@ -95,6 +99,8 @@ pub(super) struct SessionIndex {
     pub(super) agents: AgentIndex,
     /// The turns that are open.
     pub(super) open_turns: OpenTurns,
+    /// The mailboxes that are not empty.
+    pub(super) mailboxes: Mailboxes,
     gone: HashSet<SessionId>,
     aside: BTreeMap<SessionId, String>,
     /// How many values have been set aside.
@@ -123,6 +129,7 @@ impl Default for SessionIndex {
             template_bytes: 0,
             agents: AgentIndex::default(),
             open_turns: OpenTurns::default(),
+            mailboxes: Mailboxes::default(),
             gone: HashSet::new(),
             aside: BTreeMap::new(),
             quarantined: 0,
@@ -193,6 +200,11 @@ impl SessionIndex {
         }
     }
 
+    /// Where a session is in its life.
+    pub(super) fn status(&self, id: SessionId) -> Option<Status> {
+        self.sessions.get(&id).map(|entry| entry.status)
+    }
+
     /// Whose a session is.
     pub(super) fn owner(&self, id: SessionId) -> Option<Principal> {
         let owner = self.owners.value(self.sessions.get(&id)?.owner)?;
@@ -225,6 +237,7 @@ impl SessionIndex {
         self.gone.insert(id);
         self.aside.remove(&id);
         self.open_turns.close(id);
+        self.mailboxes.put(id, Mailbox::default());
         self.set_before_upgrade(id, None);
         if let Some(old) = self.sessions.remove(&id) {
             self.enter(id, Some(&old), None);
@@ -346,6 +359,7 @@ impl SessionIndex {
         let labels = self.labelled.len().saturating_sub(2 * self.sessions.len()) * LABELLED;
         let sets = self.sessions.len() * SESSION + self.due.len() * DUE + labels;
         let all = sets + shared + self.cells.bytes() + self.open_turns.bytes();
+        let all = all + self.mailboxes.bytes();
         u64::try_from(all).unwrap_or(u64::MAX)
     }
 

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 
 use super::FaultyStore;
 use crate::read::{
-    ReadAccounts, ReadAgents, ReadEvents, ReadIdempotency, ReadJournal, ReadKeys, ReadSessions,
-    ReadSnapshots, ReadStatistics, ReadTemplates, ReadTurns, StoredKeys,
+    ReadAccounts, ReadAgents, ReadEvents, ReadIdempotency, ReadJournal, ReadKeys, ReadMail,
+    ReadSessions, ReadSnapshots, ReadStatistics, ReadTemplates, ReadTurns, StoredKeys, StoredMail,
 };
 use crate::{
     AgentQuery, Bound, EventEntry, Page, SessionPage, SessionQuery, SnapshotDetail,
@@ -18,7 +18,9 @@ use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
+use dormouse_domain::mail::MailboxSize;
 use dormouse_domain::session::Session;
+use dormouse_domain::state::Status;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
@@ -27,6 +29,10 @@ use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord, TurnRecord};
 impl ReadSessions for FaultyStore {
     fn is_owner(&self, id: SessionId, principal: &Principal) -> Result<bool, StoreError> {
         self.store.is_owner(id, principal)
+    }
+
+    fn status(&self, id: SessionId) -> Result<Option<Status>, StoreError> {
+        self.store.status(id)
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
@@ -199,5 +205,16 @@ impl ReadJournal for FaultyStore {
 impl ReadAccounts for FaultyStore {
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
         self.store.account(id).await
+    }
+}
+
+#[async_trait]
+impl ReadMail for FaultyStore {
+    async fn mailboxes(&self) -> Result<Vec<(SessionId, MailboxSize)>, StoreError> {
+        self.store.mailboxes().await
+    }
+
+    async fn first_mail(&self, session: SessionId) -> Result<Option<StoredMail>, StoreError> {
+        self.store.first_mail(session).await
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::MemoryStore;
 use super::blobs::Chunks;
 use super::journal::Journals;
+use super::mail::Mailboxes;
 use super::removed::Removed;
 use crate::page::Filling;
 use crate::read::{ReadAccounts, ReadIdempotency, ReadKeys, StoredKeys};
@@ -40,6 +41,7 @@ pub(super) struct StoredData {
     idempotency: HashMap<IdempotencyKey, IdempotencyRecord>,
     keys: BTreeMap<KeyId, AccessKey>,
     pub(super) journals: Journals,
+    pub(super) mailboxes: Mailboxes,
     accounts: BTreeMap<AccountId, Account>,
     chunks: Chunks,
     pub(super) removed: Removed,
@@ -86,6 +88,7 @@ impl StoredData {
             idempotency: HashMap::new(),
             keys: BTreeMap::new(),
             journals: Journals::default(),
+            mailboxes: Mailboxes::default(),
             accounts: BTreeMap::new(),
             chunks: Chunks::default(),
             removed: Removed::default(),
@@ -206,6 +209,9 @@ impl StoredData {
                 let is_open = self.journals.has(*id) || all.iter().any(opens);
                 if is_open { Ok(()) } else { Err(StoreError::Conflict(*id)) }
             }
+            Write::TakeMail(id, number) if !self.mailboxes.has(*id, *number) => {
+                Err(StoreError::Conflict(*id))
+            }
             Write::ChangeAccount(id, _) => {
                 let comes = |write: &Write| matches!(write, Write::NewAccount(account) if account.id == *id);
                 let is_there = self.accounts.contains_key(id) || all.iter().any(comes);
@@ -229,6 +235,9 @@ impl StoredData {
             | Write::Turn(_)
             | Write::OpenTurn(_)
             | Write::CloseTurn(_)
+            | Write::Mail(..)
+            | Write::TakeMail(..)
+            | Write::DropMail(_)
             | Write::NewAccount(_)
             | Write::Template(_)
             | Write::Agent(..)
@@ -267,6 +276,7 @@ impl StoredData {
             Write::RemoveSession(id) => {
                 self.forget_turns(id, u64::MAX);
                 self.journals.close(id);
+                self.mailboxes.clear(id);
                 let Some(held) = self.sessions.remove(&id) else { return };
                 self.removed.count(&held.record);
                 held.snapshots.iter().for_each(|snapshot| self.chunks.release(snapshot));
@@ -275,6 +285,12 @@ impl StoredData {
             Write::TurnAttempts(id, attempts) => self.journals.note_attempts(id, attempts),
             Write::JournalEntry(id, entry) => self.journals.put(id, *entry),
             Write::CloseTurn(id) => self.journals.close(id),
+            Write::Mail(to, mail) if self.sessions.contains_key(&to) => {
+                self.mailboxes.put(to, *mail);
+            }
+            Write::Mail(..) => {}
+            Write::TakeMail(id, number) => self.mailboxes.take(id, number),
+            Write::DropMail(id) => self.mailboxes.clear(id),
             Write::NewAccount(account) => self.put_account(*account),
             Write::ChangeAccount(id, change) => {
                 let Some(mut account) = self.accounts.remove(&id) else { return };

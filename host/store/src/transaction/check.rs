@@ -98,6 +98,9 @@ impl Transaction {
                 }
                 Write::ResumeTried(..)
                 | Write::CloseTurn(_)
+                | Write::Mail(..)
+                | Write::TakeMail(..)
+                | Write::DropMail(_)
                 | Write::ChangeAccount(..)
                 | Write::Template(_)
                 | Write::RemoveTemplate(..)

@@ -75,6 +75,7 @@ fn all() -> Vec<(EventBody, String)> {
             r#"{"cost":0.9,"maxBudgetUsd":1.0}"#.to_owned(),
         ),
         (EventBody::StateRemoved { head: one }, format!(r#"{{"snapshotId":"{ONE}"}}"#)),
+        (EventBody::MailDropped { count: 3 }, r#"{"count":3}"#.to_owned()),
         (EventBody::TurnStarted { turn: 7 }, r#"{"turn":7}"#.to_owned()),
         (
             EventBody::TurnCompleted { turn: 7, fuel: 90, cost },

@@ -10,6 +10,7 @@ use super::{Driver, WakeError};
 use crate::gate::journal::{Opening, TurnJournal};
 use crate::gate::purse::Purse;
 use crate::gate::{Gate, GateEnd, GateParts};
+use crate::session::asks::PeerLine;
 use crate::session::request::SendError;
 use crate::turn::admission::Shortage;
 use crate::turn::execution::{self, Cancellation, GuestAnswer, TurnCall, TurnResult};
@@ -75,6 +76,8 @@ impl Driver<'_> {
         turn: &mut RunningTurn,
         cancel: &mut CancelSignals<'_>,
     ) -> AttemptOutcome {
+        // What the attempt before has sent, this one sends again.
+        turn.outbox.clear();
         let attempt = self.attempts.saturating_add(turn.attempt - 1);
         self.attempts += 1;
         let (clock, had_instance) = (&self.services.clock, self.memory.guest().is_some());
@@ -122,12 +125,12 @@ impl Driver<'_> {
         let TurnResult { result, cut, lacks, fuel, start_fuel, log, log_dropped, world } = result;
         turn.is_left = cut == Some(Cancellation::Left);
         let WorldEnd { checkpoint, timers, gate } = world.end();
-        let GateEnd { journal, purse, shortage, divergence, tools_used } = gate;
+        let GateEnd { journal, outbox, purse, shortage, divergence, tools_used } = gate;
         if journal.is_open() && !turn.has_journal {
             turn.has_journal = true;
             turn.told = Some(told);
         }
-        (turn.journal, turn.purse) = (Some(journal), Some(purse));
+        (turn.journal, turn.purse, turn.outbox) = (Some(journal), Some(purse), outbox);
         turn.tools_used = tools_used;
         let bill = GuestBill { fuel, start_fuel, log, log_dropped, shortage: None };
         let has_diverged = divergence.is_some();
@@ -191,8 +194,11 @@ impl Driver<'_> {
         let gate = Gate::new(GateParts {
             outside: Arc::clone(&services.outside),
             session: Arc::clone(session),
+            turn: turn.begun.id,
+            peers: Arc::new(PeerLine(Arc::clone(self.registry))),
             output: turn.output.clone(),
             journal,
+            mailboxes: Arc::clone(&services.mailboxes),
             purse,
             time: turn.effects.clone(),
             started_at: turn.begun.started_at,

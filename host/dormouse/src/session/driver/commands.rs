@@ -275,6 +275,9 @@ impl Driver<'_> {
         }
         let deleted = self.services.store.commit(removal).await;
         self.forget();
+        if deleted.is_ok() {
+            self.services.mailboxes.dropped(self.id);
+        }
         deleted.map_err(|error| match error {
             StoreError::NotFound(id) => Unavailable::NotFound(id).into(),
             error => error.into(),

@@ -7,16 +7,21 @@ use super::Driver;
 use super::turns::{GuestBill, RunningTurn};
 use crate::gate::cost_of;
 use crate::gate::journal::TurnJournal;
+use crate::gate::post::OutgoingMail;
 use crate::gate::purse::Purse;
+use crate::mailboxes::MailPlace;
 use crate::session::idempotency;
 use crate::session::left_open::HeldOpen;
 use crate::session::provided::Provided;
 use crate::session::request::{FinishedTurn, SendError};
-use crate::turn::settlement::{self, TurnAnswer, TurnEnd};
+use crate::turn::settlement::{self, TakenMail, TurnAnswer, TurnEnd};
 use dormouse_domain::account::{AccountChange, Amounts};
+use dormouse_domain::id::SessionId;
 use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::mail::Mail;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::state::Status;
+use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{Failure, TurnOutcome, TurnRecord};
 use dormouse_store::{StoreError, Transaction};
 
@@ -31,8 +36,11 @@ impl Driver<'_> {
     ) -> Result<FinishedTurn, SendError> {
         let holds = turn.purse.take().map(Purse::into_holds).unwrap_or_default();
         let ended = self.ended(&mut turn, result, bill, duration).await?;
-        let RunningTurn { session: before, begun, key, standing, has_journal, .. } = turn;
+        let RunningTurn { session: before, begun, key, standing, has_journal, outbox, .. } = turn;
         let begun = Arc::unwrap_or_clone(begun);
+        let (taken, sent_at) = (begun.mail, ended.ended_at);
+        // A turn that has failed sends nothing.
+        let outbox = if ended.result.is_ok() { outbox } else { Vec::new() };
         let rules = self.services.options.rules;
         let mut commit = settlement::settle(&before, standing, begun, ended, rules);
         let mut events = self.pending_events().await;
@@ -53,6 +61,11 @@ impl Driver<'_> {
             AccountChange { spent: spent_between(&before, &after), ..AccountChange::default() };
         if let Some(account) = before.account {
             transaction = transaction.and(Transaction::change_account(account, change));
+        }
+        let (mails, places) = self.addressed(outbox, sent_at);
+        transaction = transaction.and(Transaction::mail(mails));
+        if let Some(TakenMail { number, .. }) = taken {
+            transaction = transaction.and(Transaction::take_mail(self.id, number));
         }
         // What is paid is recorded, whatever has become of the key of its message.
         let without_key = (has_journal && key.is_some()).then(|| transaction.clone());
@@ -86,6 +99,7 @@ impl Driver<'_> {
             hold.changed(change);
         }
         drop(holds);
+        self.delivered(taken, places, after.state.status());
         if has_journal {
             self.services.left_open.over(self.id);
         }
@@ -112,6 +126,33 @@ impl Driver<'_> {
         let turn = Arc::unwrap_or_clone(turn);
         let provided = Provided::of(&after, &self.services.outside);
         told(FinishedTurn { turn, session: after, residency, provided, replayed: false })
+    }
+
+    /// The mails of a turn that is over, and the places that they have.
+    fn addressed(
+        &self,
+        outbox: Vec<OutgoingMail>,
+        sent_at: Timestamp,
+    ) -> (Vec<(SessionId, Mail)>, Vec<MailPlace>) {
+        let mail = |OutgoingMail { to, content, place }| {
+            ((to, Mail { from: self.id, sent_at, content }), place)
+        };
+        outbox.into_iter().map(mail).unzip()
+    }
+
+    /// A turn that has taken this mail is committed, and with it what it has sent: the recipients are told.
+    fn delivered(&self, taken: Option<TakenMail>, places: Vec<MailPlace>, status: Status) {
+        if let Some(TakenMail { weight, .. }) = taken {
+            self.services.mailboxes.taken(self.id, weight);
+        }
+        metrics::counter!("dormouse_mails_total").increment(places.len() as u64);
+        let recipients: Vec<_> = places.iter().map(MailPlace::to).collect();
+        places.into_iter().for_each(MailPlace::filled);
+        recipients.into_iter().for_each(|to| self.registry.post_mail(to));
+        if status.is_final() {
+            // What waits is dropped.
+            self.registry.post_mail(self.id);
+        }
     }
 
     /// What a turn has come to, with all that it has asked of the outside world, also where no attempt has come to it

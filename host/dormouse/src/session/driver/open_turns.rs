@@ -10,9 +10,10 @@ use super::turns::{GuestBill, RunningTurn, ToldTurn};
 use crate::session::left_open;
 use crate::session::request::{FinishedTurn, FollowedKey, SendError, Unavailable};
 use crate::turn::output::{OutputGuard, TurnOutput};
-use crate::turn::settlement::StartedTurn;
+use crate::turn::settlement::{StartedTurn, TakenMail};
 use dormouse_domain::id::TurnId;
 use dormouse_domain::journal::{MAX_TURN_ATTEMPTS, OpenTurn, TurnAttempts};
+use dormouse_domain::mail::weight;
 use dormouse_domain::session::Session;
 use dormouse_domain::turn::{Failure, FailureCode, Sender};
 use dormouse_store::{Bound, StoreError, Transaction};
@@ -167,6 +168,7 @@ impl Driver<'_> {
             deadline: session.last_activity_at,
             fuel: 0,
             monotonic_ns: 0,
+            mail: None,
         }
     }
 
@@ -183,6 +185,7 @@ impl Driver<'_> {
             sender: open.sender.clone(),
             input: open.input.clone(),
             started_at: open.started_at,
+            mail: open.mail.map(|number| TakenMail { number, weight: weight(&open.input) }),
         };
         let key = open.key.clone();
         let mut turn = RunningTurn::new(Arc::clone(session), begun, key, admitted, output.clone());

@@ -11,6 +11,7 @@ use super::memory::SessionMemory;
 use super::spending::Admitted;
 use super::{Driver, NotWoken, WakeError};
 use crate::gate::journal::TurnJournal;
+use crate::gate::post::OutgoingMail;
 use crate::gate::purse::Purse;
 use crate::gate::time::EffectTime;
 use crate::session::idempotency;
@@ -63,6 +64,8 @@ pub(super) struct RunningTurn {
     pub(super) purse: Option<Purse>,
     /// The names of the tools that the last attempt has used.
     pub(super) tools_used: Vec<String>,
+    /// What the last attempt has sent to other sessions.
+    pub(super) outbox: Vec<OutgoingMail>,
     /// Whether anything of it is noted in the store.
     pub(super) has_journal: bool,
     /// Which attempt at it this is, from 1: only those are counted that the end of a host or a divergence has ended.
@@ -97,6 +100,7 @@ impl RunningTurn {
             journal: None,
             purse: Some(purse),
             tools_used: Vec::new(),
+            outbox: Vec::new(),
             has_journal: false,
             attempt: 1,
             taken_up: None,
@@ -128,20 +132,20 @@ impl Driver<'_> {
     /// Answer one message.
     pub(super) async fn message(&mut self, message: QueuedMessage) {
         let QueuedMessage { sender, content, key, if_revision, output, answer, .. } = message;
-        let QueuedMessage { is_taken, request, _key_use, _charge, .. } = message;
+        let QueuedMessage { is_taken, mail, request, _key_use, _charge, .. } = message;
         let timer = match &sender {
             Sender::Timer(name) if !self.is_due(name).await => {
                 return self.registry.note_turn_over(self.id);
             }
             Sender::Timer(_) => true,
-            Sender::User => false,
+            Sender::User | Sender::Agent(_) => false,
         };
         if let Some(resident) = self.memory.resident_mut() {
             resident.stuck = false;
         }
         let id = TurnId(self.services.clock.new_id());
-        let begun =
-            StartedTurn { id, sender, input: content, started_at: self.services.clock.now() };
+        let started_at = self.services.clock.now();
+        let begun = StartedTurn { id, sender, input: content, started_at, mail };
         // The span of a request names its session. Without one, a span of this level does, so that each line that
         // is logged at all has its session.
         let span = match request.is_disabled() {
@@ -159,6 +163,9 @@ impl Driver<'_> {
         }
         if timer {
             self.after_timer(&result);
+        }
+        if mail.is_some() {
+            self.after_mail(&result);
         }
         // Before the answer: a client that asks next sees no running turn.
         self.registry.note_turn_over(self.id);
@@ -191,7 +198,7 @@ impl Driver<'_> {
             }
             Err(error) => {
                 tracing::warn!(session = %self.id, %error, "the turn of a timer could not begin");
-                self.registry.post_due_again(self.id);
+                self.registry.look_again(self.id);
             }
         }
     }
@@ -241,7 +248,7 @@ impl Driver<'_> {
         asked: AskedTurn<'_>,
         output: &TurnOutput,
     ) -> Result<FinishedTurn, SendError> {
-        let AskedTurn { begun, key, if_revision, is_taken } = asked;
+        let AskedTurn { mut begun, key, if_revision, is_taken } = asked;
         if self.services.liveness.is_closed() {
             return Err(Unavailable::ShuttingDown.into());
         }
@@ -254,6 +261,10 @@ impl Driver<'_> {
             self.make_move(Move::Terminate(Cause::LifetimeExceeded.into())).await?;
         }
         let session = self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?;
+        if let Sender::Agent(peer) = &mut begun.sender {
+            // By the name that the session has for it when its agent is called.
+            *peer = session.profile.peers.peer(peer.session);
+        }
         if if_revision.is_some_and(|revision| revision != session.revision) {
             return Err(SendError::PreconditionFailed(session.revision));
         }
@@ -307,9 +318,13 @@ impl Driver<'_> {
             }
         };
         let is_shut = matches!(outcome, AttemptOutcome::NeverBegun(WakeError::ShuttingDown));
-        if (turn.is_left || is_shut) && turn.has_journal {
-            // A host that is started again goes on with it, and an orderly end counts for nothing.
-            self.uncount().await?;
+        let is_of_peer = matches!(turn.begun.sender, Sender::Agent(_));
+        if (turn.is_left || is_shut) && (turn.has_journal || is_of_peer) {
+            // A host that is started again goes on with it, and an orderly end counts for nothing. What a peer has sent
+            // and nothing is noted of comes again: the mail still waits, and the question is asked again.
+            if turn.has_journal {
+                self.uncount().await?;
+            }
             self.forget();
             return Err(Unavailable::ShuttingDown.into());
         }

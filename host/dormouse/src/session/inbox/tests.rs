@@ -68,6 +68,8 @@ enum Step {
     Message(Given),
     /// One of [`COMMANDS`].
     Command(usize),
+    /// So many mails wait in the store.
+    Mail(usize),
     Next,
     /// The turn that was begun calls its agent.
     Runs,
@@ -84,7 +86,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => given().prop_map(Step::Message),
         4 => (0..COMMANDS.len()).prop_map(Step::Command),
-        4 => Just(Step::Next),
+        2 => (0..4_usize).prop_map(Step::Mail),
+        5 => Just(Step::Next),
         2 => Just(Step::Runs),
         2 => Just(Step::Over),
         1 => Just(Step::Leave),
@@ -95,14 +98,17 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step(), 0..most)
 }
 
+/// A message, with its key.
+type Named = (usize, Option<(u8, u8)>);
+
 /// A driver that works on an inbox, and what it may expect of it.
 struct Model {
     inbox: Inbox<usize, usize, usize>,
     bound: usize,
-    /// Each with its key.
-    messages: VecDeque<(usize, Option<(u8, u8)>)>,
+    /// Each with its key. `None`: a mail.
+    turns: VecDeque<Option<Named>>,
     /// The message whose turn is in progress, with its key.
-    answered: Option<(usize, Option<(u8, u8)>)>,
+    answered: Option<Named>,
     /// Each with its place in [`COMMANDS`].
     commands: VecDeque<(usize, usize)>,
     in_turn: bool,
@@ -111,17 +117,21 @@ struct Model {
 
 impl Model {
     fn new(bound: usize) -> Model {
-        let (messages, commands) = (VecDeque::new(), VecDeque::new());
+        let (turns, commands) = (VecDeque::new(), VecDeque::new());
         let inbox = Inbox::new(bound);
         let (answered, running) = (None, None);
-        Model { inbox, bound, messages, answered, commands, in_turn: false, running }
+        Model { inbox, bound, turns, answered, commands, in_turn: false, running }
+    }
+
+    fn messages(&self) -> usize {
+        self.turns.iter().flatten().count()
     }
 
     fn send(&mut self, name: usize, given: Given) -> Result<(), TestCaseError> {
         let (on_busy, key) = given;
         let before = self.inbox.interrupt();
         let sent = self.inbox.try_send(name, terms(given, name));
-        let mut known = self.answered.iter().chain(&self.messages);
+        let mut known = self.answered.iter().chain(self.turns.iter().flatten());
         let first = known.find_map(|(name, known)| {
             let (known, key) = ((*known)?, key?);
             (known.0 == key.0).then_some((*name, known == key))
@@ -131,19 +141,19 @@ impl Model {
             (Some((_, false)), Err(MessageDenied::KeyReused)) => {}
             (None, Err(MessageDenied::Busy(turn))) => {
                 prop_assert_eq!(on_busy, OnBusy::Reject);
-                prop_assert!(self.in_turn || !self.messages.is_empty());
+                prop_assert!(self.in_turn || !self.turns.is_empty());
                 prop_assert_eq!(turn, self.running);
             }
             (None, Err(MessageDenied::QueueFull(QueueFull { waiting }))) => {
-                prop_assert_eq!((waiting, self.messages.len()), (self.bound, self.bound));
+                prop_assert_eq!((waiting, self.messages()), (self.bound, self.bound));
             }
             (None, Ok(Sent::Queued)) if on_busy == OnBusy::Interrupt => {
-                self.messages.push_front((name, key));
+                self.turns.push_front(Some((name, key)));
                 let least = if self.in_turn { Interrupt::Replace } else { Interrupt::None };
                 prop_assert_eq!(self.inbox.interrupt(), before.max(least));
                 return Ok(());
             }
-            (None, Ok(Sent::Queued)) => self.messages.push_back((name, key)),
+            (None, Ok(Sent::Queued)) => self.turns.push_back(Some((name, key))),
             (first, sent) => prop_assert!(false, "{first:?}, {sent:?}"),
         }
         prop_assert_eq!(self.inbox.interrupt(), before, "it interrupts nothing");
@@ -183,9 +193,12 @@ impl Model {
             if interrupt == Interrupt::None && self.commands.is_empty() {
                 prop_assert_eq!(self.inbox.interrupt(), Interrupt::None, "an old stop is over");
             }
-        } else if let Some((name, key)) = self.messages.pop_front() {
-            prop_assert_eq!(next, Some(NextWork::Message(name)));
-            self.answered = Some((name, key));
+        } else if let Some(turn) = self.turns.pop_front() {
+            prop_assert_eq!(
+                next,
+                Some(turn.map_or(NextWork::Mail, |(name, _)| NextWork::Message(name)))
+            );
+            self.answered = turn;
             prop_assert_eq!(
                 self.inbox.interrupt(),
                 Interrupt::None,
@@ -203,6 +216,11 @@ impl Model {
         match step {
             Step::Message(given) => self.send(number, given)?,
             Step::Command(which) => self.command(number, which)?,
+            Step::Mail(waiting) => {
+                let known = self.turns.iter().filter(|turn| turn.is_none()).count();
+                self.turns.extend((known..waiting).map(|_| None));
+                self.inbox.mail_waits(waiting);
+            }
             Step::Next => self.next()?,
             Step::Runs if self.in_turn => {
                 self.running = Some(number as u64);
@@ -219,7 +237,7 @@ impl Model {
         let asked = self.commands.iter().map(|(_, which)| COMMANDS[*which].1).max();
         prop_assert!(self.inbox.interrupt() >= asked.unwrap_or(Interrupt::None));
         prop_assert_eq!(self.inbox.running_turn(), self.running);
-        prop_assert_eq!(self.inbox.messages(), self.messages.len());
+        prop_assert_eq!(self.inbox.messages(), self.messages());
         Ok(())
     }
 }
@@ -325,6 +343,20 @@ fn what_interrupts_is_next_and_what_waits_keeps_its_order() {
         assert_eq!(inbox.next(), Some(NextWork::Message(message)));
         assert_eq!(inbox.interrupt(), Interrupt::None);
     }
+}
+
+#[test]
+fn mail_waits_in_line_with_messages_and_takes_the_place_of_none() {
+    let mut inbox: Inbox<u8, (), ()> = Inbox::new(2);
+    inbox.try_send(1, plain()).expect("there is room");
+    inbox.mail_waits(2);
+    inbox.try_send(2, plain()).expect("mail takes no room of messages");
+    inbox.mail_waits(2);
+    let rejecting = Terms { key: None, on_busy: OnBusy::Reject };
+    assert!(matches!(inbox.try_send(3, rejecting), Err(MessageDenied::Busy(None))));
+    let order = std::iter::from_fn(|| inbox.next()).collect::<Vec<_>>();
+    let [one, two] = [1, 2].map(NextWork::Message);
+    assert_eq!(order, [one, NextWork::Mail, NextWork::Mail, two]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What the host itself queues for a session: what is due, the turns of its timers, and a turn that stays open.
+//! What the host itself queues for a session: what is due, the turns of its timers, mail that waits for it, and a turn that
+//! stays open.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -12,13 +13,14 @@ use super::{DriverWas, PostedDue, Registry};
 use crate::session::left_open;
 use crate::session::request::{Command, CommandError, FollowedKey, QueuedMessage};
 use crate::turn::output::{OutputGuard, TurnOutput};
+use dormouse_base::memory::pool::Charge;
 use dormouse_domain::agent::Digest;
-use dormouse_domain::id::SessionId;
+use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::Session;
 use dormouse_domain::turn::{IdempotencyKey, Part, Sender};
 
-/// How long after a turn could not begin that a timer has sent, that is tried again.
-const DUE_AGAIN: Duration = Duration::from_secs(30);
+/// How long after a turn could not begin that a timer or a peer has sent, that is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
 
 impl Registry {
     /// Have what is due for a session done.
@@ -30,17 +32,32 @@ impl Registry {
         })
     }
 
-    /// Have what is due for a session looked at again after a while: it could not be done now.
-    pub(crate) fn post_due_again(self: &Arc<Self>, id: SessionId) {
-        if !lock_set(&self.due_again).insert(id) {
+    /// Tell the driver of a session of the mail that waits for it: each is answered behind what waits already.
+    pub(crate) fn post_mail(self: &Arc<Self>, id: SessionId) {
+        let waiting = self.services.mailboxes.waiting(id) as usize;
+        if waiting == 0 {
+            return;
+        }
+        // Only a host that shuts down refuses it, and the next one finds the mail.
+        let _ = self.add(id, None, |inbox| {
+            inbox.mail_waits(waiting);
+            Ok::<(), Infallible>(())
+        });
+    }
+
+    /// Have what is due for a session, and the mail that waits for it, looked at again after a while: it could not be
+    /// done now.
+    pub(crate) fn look_again(self: &Arc<Self>, id: SessionId) {
+        if !lock_set(&self.looked_at_again).insert(id) {
             // Somebody is going to.
             return;
         }
         let (registry, clock) = (Arc::downgrade(self), self.services.clock.clone());
         self.services.sandbox.runtime().spawn(async move {
-            clock.back_off(DUE_AGAIN).await;
+            clock.back_off(AGAIN).await;
             let Some(registry) = registry.upgrade() else { return };
-            lock_set(&registry.due_again).remove(&id);
+            lock_set(&registry.looked_at_again).remove(&id);
+            registry.post_mail(id);
             if let Err(error) = registry.post_due(id) {
                 tracing::debug!(session = %id, %error, "what is due is looked at later");
             }
@@ -63,6 +80,7 @@ impl Registry {
             output: OutputGuard(TurnOutput::charged(self.services.memory.account())),
             answer,
             is_taken: true,
+            mail: None,
             request: Span::none(),
             _key_use: None,
             _charge: self.messages.of(&session.owner),
@@ -72,6 +90,11 @@ impl Registry {
             inbox.send_self(message);
             Ok::<(), Infallible>(())
         });
+    }
+
+    /// What the message of a mail is charged to: the mail itself was paid for by the turn that has sent it.
+    pub(crate) fn message_charge(&self, owner: &Principal) -> Charge {
+        self.messages.of(owner)
     }
 
     /// Have the turn run again that is open in the store, before anything else is done with the session. Its message

@@ -18,13 +18,14 @@ use dormouse_domain::effect::{Effect, EffectError};
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::journal::Salt;
 use dormouse_domain::limits::{FuelPrice, NanoUsd};
+use dormouse_domain::mail::Peers;
 use dormouse_domain::model::ModelTool;
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
-use dormouse_domain::turn::{Delta, Sender};
+use dormouse_domain::turn::{Delta, Part, Sender};
 use dormouse_sandbox::{
-    self as sandbox, Compiler, EffectFuture, Sandbox, SandboxOptions, SessionView, SoFar,
+    self as sandbox, Compiler, EffectFuture, NotSent, Sandbox, SandboxOptions, SessionView, SoFar,
 };
 use dormouse_test_guests::{TRAPS_WHEN_TOLD, TestGuest, WAITS_FOR_THE_CLOCK};
 
@@ -109,6 +110,18 @@ impl World for TestWorld {
 
     fn has_tool_servers(&self) -> bool {
         false
+    }
+
+    fn peers(&self) -> &Peers {
+        &self.session.profile.peers
+    }
+
+    fn addressed(&self, _: &str) -> Option<SessionId> {
+        None
+    }
+
+    fn send(&mut self, _: &str, _: Vec<Part>) -> Result<(), NotSent> {
+        Err(NotSent::UnknownPeer)
     }
 
     fn now(&mut self) -> Timestamp {

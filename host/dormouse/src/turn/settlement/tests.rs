@@ -114,6 +114,7 @@ fn begun(session: &Session) -> StartedTurn {
         sender: Sender::User,
         input: vec![Part::Text("hello".to_owned())],
         started_at: Timestamp(1),
+        mail: None,
     }
 }
 

@@ -12,6 +12,7 @@ use dormouse_domain::account::{
     Account, AccountChange, AccountId, AccountLimits, Amounts, LimitsChange,
 };
 use dormouse_domain::agent::Digest;
+use dormouse_domain::ask::AskError;
 use dormouse_domain::effect::{EffectAnswer, EffectClass, EffectKind};
 use dormouse_domain::http::{HttpError, HttpErrorKind, HttpNews, HttpResponse};
 use dormouse_domain::id::{Principal, SessionId, TurnId};
@@ -20,6 +21,7 @@ use dormouse_domain::journal::{
     Provenance, Readings, TurnAttempts,
 };
 use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::mail::Posted;
 use dormouse_domain::model::{
     ModelAnswer, ModelContent, ModelError, ModelTool, StopReason, Thinking, TokenUsage, ToolCall,
     ToolResult,
@@ -80,6 +82,7 @@ fn target() -> impl Strategy<Value = EffectTarget> {
         }),
         (text(), text()).prop_map(|(name, server)| EffectTarget::Tool { name, server }),
         (text(), text()).prop_map(|(method, host)| EffectTarget::Http { method, host }),
+        text().prop_map(|peer| EffectTarget::Ask { peer }),
     ]
 }
 
@@ -158,10 +161,22 @@ fn model_answer() -> impl Strategy<Value = EffectAnswer> {
         text().prop_map(|partial| ModelError::Interrupted { partial }),
         Just(ModelError::UnknownOutcome),
     ];
+    let model = prop_oneof![3 => answered.prop_map(Ok), 1 => failed.prop_map(Err)];
+    let refused = prop_oneof![
+        Just(AskError::UnknownPeer),
+        Just(AskError::TooLarge),
+        Just(AskError::Ended),
+        Just(AskError::Paused),
+        Just(AskError::Busy),
+        Just(AskError::Cycle),
+        Just(AskError::TimedOut),
+        (text(), text()).prop_map(|(code, message)| AskError::Failed { code, message }),
+        text().prop_map(AskError::Unavailable),
+    ];
+    let peer = prop_oneof![vec(part(), 0..3).prop_map(Ok), refused.prop_map(Err)];
     prop_oneof![
-        3 => answered.prop_map(|answer| EffectAnswer::Model(Ok(answer))),
-        1 => failed.prop_map(|error| EffectAnswer::Model(Err(error))),
-        1 => news().prop_map(EffectAnswer::Http),
+        2 => model.prop_map(EffectAnswer::Model),
+        1 => peer.prop_map(EffectAnswer::Ask),
     ]
 }
 
@@ -181,6 +196,7 @@ fn kind() -> impl Strategy<Value = EffectKind> {
         EffectKind::Model,
         EffectKind::Tool,
         EffectKind::ToolList,
+        EffectKind::Ask,
         EffectKind::Http,
         EffectKind::HttpWait,
     ])
@@ -199,10 +215,21 @@ pub fn entry() -> impl Strategy<Value = JournalEntry> {
     let readings = (vec(any::<i64>(), 0..4), vec(any::<u64>(), 0..4))
         .prop_map(|(wall, monotonic)| Readings { wall, monotonic });
     let numbers = (any::<u32>(), any::<u64>(), kind(), class());
-    (numbers, digest(), readings, of(any::<[u8; 16]>()), vec(effect(), 0..3), of(answer()))
-        .prop_map(|((seq, fuel, kind, class), request, readings, salt, calls, answer)| {
-            JournalEntry { seq, kind, request, class, readings, salt, fuel, calls, answer }
-        })
+    let posted = vec(
+        proptest::sample::select(vec![
+            Posted::Taken,
+            Posted::MailboxFull,
+            Posted::Ended,
+            Posted::Gone,
+        ]),
+        0..4,
+    );
+    let seen = (readings, of(any::<[u8; 16]>()), posted);
+    (numbers, digest(), seen, vec(effect(), 0..3), of(answer())).prop_map(
+        |((seq, fuel, kind, class), request, (readings, salt, posted), calls, answer)| {
+            JournalEntry { seq, kind, request, class, readings, salt, posted, fuel, calls, answer }
+        },
+    )
 }
 
 pub fn open_turn() -> impl Strategy<Value = OpenTurn> {
@@ -226,6 +253,7 @@ pub fn open_turn() -> impl Strategy<Value = OpenTurn> {
                 deadline,
                 fuel: numbers[2],
                 monotonic_ns: numbers[3],
+                mail: numbers[3].is_multiple_of(2).then_some(numbers[2]),
             }
         },
     )

@@ -55,6 +55,9 @@ impl CommitGroup<'_> {
             | EncodedWrite::OpenTurn(_)
             | EncodedWrite::Journal(..)
             | EncodedWrite::CloseTurn(_)
+            | EncodedWrite::Mail { .. }
+            | EncodedWrite::TakeMail(..)
+            | EncodedWrite::DropMail(_)
             | EncodedWrite::NewAccount(_)
             | EncodedWrite::ChangeAccount(..)
             | EncodedWrite::RemoveSession(_)

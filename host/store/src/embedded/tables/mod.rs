@@ -15,6 +15,7 @@ pub(super) mod blobs;
 pub(super) mod events;
 pub(super) mod idempotency;
 pub(super) mod journal;
+pub(super) mod mail;
 pub(super) mod notes;
 pub(super) mod sessions;
 pub(super) mod snapshots;
@@ -50,12 +51,13 @@ use dormouse_domain::id::SessionId;
 /// | 7 | keys of the API | nothing is written anew |
 /// | 8 | sessions whose state was removed | nothing is written anew |
 /// | 9 | journals of open turns, and accounts | nothing is written anew |
-/// | 10 | timers of sessions, and turns that others than users have sent | it is the present one |
-pub(super) const LAYOUT: u8 = 10;
+/// | 10 | timers of sessions, and turns that others than users have sent | nothing is written anew |
+/// | 11 | mail of sessions, and their peers | it is the present one |
+pub(super) const LAYOUT: u8 = 11;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.
-pub(super) static TABLES: [&dyn Table; 20] = [
+pub(super) static TABLES: [&dyn Table; 21] = [
     &sessions::SessionTable,
     &turns::TurnTable,
     &snapshots::SnapshotTable,
@@ -70,6 +72,7 @@ pub(super) static TABLES: [&dyn Table; 20] = [
     &events::PlaceTable,
     &idempotency::IdempotencyTable,
     &journal::JournalTable,
+    &mail::MailTable,
     &accounts::AccountTable,
     &access::KeyTable,
     &statistics::StatisticsTable,
@@ -157,6 +160,9 @@ pub(super) fn encode(
         Write::TurnAttempts(id, attempts) => journal::encode_attempts(id, attempts),
         Write::JournalEntry(id, entry) => journal::encode_entry(placer, id, &entry),
         Write::CloseTurn(id) => EncodedWrite::CloseTurn(id),
+        Write::Mail(to, mail) => mail::encode(to, &mail),
+        Write::TakeMail(id, number) => EncodedWrite::TakeMail(id, number),
+        Write::DropMail(id) => EncodedWrite::DropMail(id),
         Write::NewAccount(account) => EncodedWrite::NewAccount(account),
         Write::ChangeAccount(id, change) => EncodedWrite::ChangeAccount(id, change),
         Write::Template(template) => EncodedWrite::Template(templates::encode(placer, *template)?),

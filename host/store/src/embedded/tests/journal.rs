@@ -34,6 +34,7 @@ fn open_turn(session: &Session, bytes: usize) -> OpenTurn {
         deadline: Timestamp(2),
         fuel: 3,
         monotonic_ns: 4,
+        mail: None,
     }
 }
 
@@ -54,6 +55,7 @@ fn entry(seq: u32, answer: Option<usize>) -> JournalEntry {
         class: EffectClass::Paid,
         readings: Readings::default(),
         salt: None,
+        posted: Vec::new(),
         fuel: 1,
         calls: Vec::new(),
         answer: answer.map(answered),

@@ -13,6 +13,7 @@ mod journal;
 mod labels;
 mod large;
 mod lists;
+mod mail;
 mod owners;
 mod readers;
 mod retention;

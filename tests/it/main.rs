@@ -27,6 +27,7 @@ mod random;
 mod residency;
 mod restart;
 mod retention;
+mod schedules;
 mod scripting;
 mod settling;
 mod streaming;

@@ -120,6 +120,8 @@ pub enum Sender {
     User,
     /// The timer of the session that has this name.
     Timer(String),
+    /// The schedule of its owner that has this name.
+    Schedule(String),
 }
 
 /// One turn of a session, as it is kept: answered or failed.

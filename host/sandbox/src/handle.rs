@@ -25,12 +25,17 @@ pub(super) async fn run(
 ) -> Result<AgentAnswer, Fault> {
     let Call { id, number, attempt: _, sender, content, deadline, fuel } = call;
     let parts: Vec<handler::PartParam<'_>> = content.iter().map(lower).collect();
+    let scheduled;
     let turn = handler::Turn {
         id: &id,
         number,
         sender: match &sender {
             Sender::User => handler::Sender::User,
             Sender::Timer(name) => handler::Sender::Timer(name),
+            Sender::Schedule(name) => {
+                scheduled = format!("schedule:{name}");
+                handler::Sender::Timer(&scheduled)
+            }
         },
         content: &parts,
         deadline: u64::try_from(deadline.0).unwrap_or(0),

@@ -7,6 +7,7 @@
 mod blobs;
 mod journal;
 mod removed;
+mod schedules;
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,6 +94,10 @@ pub(crate) enum Flaw {
     LosesSpending,
     /// Accounts have members that have left.
     KeepsMembers,
+    /// What was written of a schedule last is lost, but for its work.
+    LosesRunsOfSchedules,
+    /// What a schedule does stays as it was.
+    LosesChangesOfWork,
 }
 
 impl Default for MemoryStore {
@@ -242,6 +247,18 @@ impl MemoryStore {
                 let is_change = |expect: &Expect| matches!(expect, Expect::Key(_));
                 if transaction.expect.iter().any(is_change) {
                     transaction.writes.retain(|write| !matches!(write, Write::Key(_)));
+                }
+            }
+            Some(Flaw::LosesRunsOfSchedules) => {
+                let is_change = |expect: &Expect| matches!(expect, Expect::Schedule(..));
+                if transaction.expect.iter().any(is_change) {
+                    transaction.writes.retain(|write| !matches!(write, Write::Schedule(_)));
+                }
+            }
+            Some(Flaw::LosesChangesOfWork) => {
+                let is_change = |expect: &Expect| matches!(expect, Expect::Schedule(..));
+                if transaction.expect.iter().any(is_change) {
+                    transaction.writes.retain(|write| !matches!(write, Write::ScheduledWork(..)));
                 }
             }
             Some(Flaw::LosesHeads) => {

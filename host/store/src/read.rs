@@ -12,8 +12,9 @@ use dormouse_domain::access::AccessKey;
 use dormouse_domain::account::{Account, AccountId};
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
-use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
+use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
 use dormouse_domain::session::Session;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
@@ -32,6 +33,7 @@ pub trait Reads:
     + ReadKeys
     + ReadJournal
     + ReadAccounts
+    + ReadSchedules
 {
 }
 
@@ -47,6 +49,7 @@ impl<S> Reads for S where
         + ReadKeys
         + ReadJournal
         + ReadAccounts
+        + ReadSchedules
 {
 }
 
@@ -224,6 +227,24 @@ pub trait ReadJournal: Send + Sync {
         after: u32,
         bound: Bound,
     ) -> Result<Page<JournalEntry, u32>, StoreError>;
+}
+
+/// The schedules of sessions.
+#[async_trait]
+pub trait ReadSchedules: Send + Sync {
+    /// A schedule, whosever it is.
+    async fn schedule(&self, id: ScheduleId) -> Result<Option<SessionSchedule>, StoreError>;
+
+    /// What a schedule does.
+    async fn scheduled_work(&self, id: ScheduleId) -> Result<Option<ScheduledWork>, StoreError>;
+
+    /// The schedules of all owners with ids above `after`, in order. One that does not decode is passed over, so that
+    /// it keeps no other from running.
+    async fn schedules(
+        &self,
+        after: Option<ScheduleId>,
+        bound: Bound,
+    ) -> Result<Page<SessionSchedule, ScheduleId>, StoreError>;
 }
 
 /// What sessions share.

@@ -28,6 +28,7 @@ pub(crate) mod liveness;
 pub(crate) mod registry;
 pub mod request;
 pub(crate) mod residents;
+pub(crate) mod schedules;
 pub(crate) mod services;
 pub(crate) mod settling;
 pub(crate) mod slept;

@@ -39,7 +39,7 @@ use dormouse_domain::event::SleepCause;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::time::Timestamp;
-use dormouse_domain::turn::{IdempotencyKey, Sender};
+use dormouse_domain::turn::IdempotencyKey;
 use dormouse_store::StoreError;
 
 const SHARDS: usize = 32;
@@ -139,7 +139,7 @@ impl Registry {
         caller: &Access,
         message: NewMessage,
     ) -> Result<AnswerSource, SendError> {
-        let NewMessage { content, key, on_busy, if_revision, rated } = message;
+        let NewMessage { sender, content, key, on_busy, if_revision, rated } = message;
         let mut charge = self.messages.of(&caller.principal);
         charge.grow(QueuedMessage::weight(&content)).map_err(|uncharged| match uncharged {
             ChargeRefused::Share => SendError::ShareSpent,
@@ -155,7 +155,7 @@ impl Registry {
         };
         let terms = Terms { key: key.clone(), on_busy };
         let mut message = QueuedMessage {
-            sender: Sender::User,
+            sender,
             content,
             key,
             if_revision,

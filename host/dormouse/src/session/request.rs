@@ -360,6 +360,7 @@ const fn weight(parts: usize, bytes: usize) -> u64 {
 
 /// A message that is to be sent.
 pub(crate) struct NewMessage {
+    pub(crate) sender: Sender,
     pub(crate) content: Vec<Part>,
     /// The idempotency key, with the digest of the request.
     pub(crate) key: Option<(IdempotencyKey, Digest)>,

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::left_open::LeftOpen;
 use super::liveness::Liveness;
 use super::residents::Residents;
+use super::schedules::ScheduleBook;
 use super::settling::Settling;
 use super::slept::{PendingSleepEvents, Sleep};
 use super::timekeeper::Lag;
@@ -83,6 +84,8 @@ pub(crate) struct Services {
     overdue: AtomicBool,
     pub(crate) liveness: Liveness,
     pub(crate) settling: Settling,
+    /// When the schedules of all owners are due.
+    pub(crate) schedules: ScheduleBook,
     /// How often each user of a principal may send a message.
     user_messages: Option<RateLimit<(Principal, String)>>,
     started_at: Timestamp,
@@ -125,6 +128,7 @@ impl Services {
             overdue: AtomicBool::new(false),
             liveness: Liveness::default(),
             settling: Settling::default(),
+            schedules: ScheduleBook::default(),
             user_messages,
             started_at,
         }

@@ -62,6 +62,7 @@ enum OutcomeWord {
 enum SenderWord {
     User,
     Timer,
+    Schedule,
 }
 
 /// Why a turn failed.
@@ -122,6 +123,7 @@ impl From<TurnRecord> for TurnBody {
             sender: match turn.sender {
                 Sender::User => SenderWord::User,
                 Sender::Timer(_) => SenderWord::Timer,
+                Sender::Schedule(_) => SenderWord::Schedule,
             },
             input: turn.input.iter().map(PartBody::from).collect(),
             response,

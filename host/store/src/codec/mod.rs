@@ -15,6 +15,7 @@ mod event;
 mod http;
 mod journal;
 mod migrate;
+mod schedule;
 mod session;
 mod snapshot;
 mod template;
@@ -33,6 +34,7 @@ pub(crate) use journal::{
     decode_attempts, decode_entry, decode_input, decode_open_turn, encode_attempts, encode_entry,
     encode_input, encode_open_turn,
 };
+pub(crate) use schedule::{decode_schedule, decode_work, encode_schedule, encode_work};
 pub(crate) use session::{
     decode_front, decode_front_with_grouping, decode_session, encode_body, encode_front,
     note_residence,

@@ -127,6 +127,8 @@ pub(super) enum SenderRow {
     User,
     #[n(1)]
     Timer,
+    #[n(2)]
+    Schedule,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -199,6 +201,7 @@ impl SenderRow {
         match sender {
             Sender::User => SenderRow::User,
             Sender::Timer(_) => SenderRow::Timer,
+            Sender::Schedule(_) => SenderRow::Schedule,
         }
     }
 
@@ -206,7 +209,7 @@ impl SenderRow {
     pub(super) fn name(sender: &Sender) -> Option<&str> {
         match sender {
             Sender::User => None,
-            Sender::Timer(name) => Some(name),
+            Sender::Timer(name) | Sender::Schedule(name) => Some(name),
         }
     }
 
@@ -214,6 +217,7 @@ impl SenderRow {
         match self {
             SenderRow::User => Sender::User,
             SenderRow::Timer => Sender::Timer(name.unwrap_or_default().to_owned()),
+            SenderRow::Schedule => Sender::Schedule(name.unwrap_or_default().to_owned()),
         }
     }
 }

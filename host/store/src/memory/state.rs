@@ -10,6 +10,7 @@ use super::MemoryStore;
 use super::blobs::Chunks;
 use super::journal::Journals;
 use super::removed::Removed;
+use super::schedules::Schedules;
 use crate::page::Filling;
 use crate::read::{ReadAccounts, ReadIdempotency, ReadKeys, StoredKeys};
 use crate::{
@@ -41,6 +42,7 @@ pub(super) struct StoredData {
     keys: BTreeMap<KeyId, AccessKey>,
     pub(super) journals: Journals,
     accounts: BTreeMap<AccountId, Account>,
+    pub(super) schedules: Schedules,
     chunks: Chunks,
     pub(super) removed: Removed,
     log: BTreeMap<Cursor, Event>,
@@ -87,6 +89,7 @@ impl StoredData {
             keys: BTreeMap::new(),
             journals: Journals::default(),
             accounts: BTreeMap::new(),
+            schedules: Schedules::default(),
             chunks: Chunks::default(),
             removed: Removed::default(),
             log: BTreeMap::new(),
@@ -167,6 +170,15 @@ impl StoredData {
                 Err(StoreError::Conflict(id.0))
             }
             Expect::NoOpenTurn(_) | Expect::NewAccount(_) => Ok(()),
+            Expect::NewSchedule(id) => match self.schedules.revision(*id) {
+                None => Ok(()),
+                Some(_) => Err(StoreError::ScheduleConflict(*id)),
+            },
+            Expect::Schedule(id, expected) => match self.schedules.revision(*id) {
+                Some(revision) if revision == *expected => Ok(()),
+                Some(_) => Err(StoreError::ScheduleConflict(*id)),
+                None => Err(StoreError::ScheduleNotFound(*id)),
+            },
             Expect::SessionQuota { owner, user, limit } => {
                 let is_counted = |new: &&Session| has_user(new, owner, user.as_deref());
                 let new = writes.iter().filter_map(Write::new_session).filter(is_counted).count();
@@ -235,7 +247,10 @@ impl StoredData {
             | Write::Idempotency(_)
             | Write::RemoveIdempotency(_)
             | Write::Key(_)
-            | Write::RemoveKey(_) => Ok(()),
+            | Write::RemoveKey(_)
+            | Write::Schedule(_)
+            | Write::ScheduledWork(..)
+            | Write::RemoveSchedule(_) => Ok(()),
         }
     }
 
@@ -313,6 +328,9 @@ impl StoredData {
             Write::RemoveIdempotency(key) => drop(self.idempotency.remove(&key)),
             Write::Key(key) => drop(self.keys.insert(key.id, *key)),
             Write::RemoveKey(id) => drop(self.keys.remove(&id)),
+            Write::Schedule(record) => self.schedules.put(*record),
+            Write::ScheduledWork(id, work) => self.schedules.put_work(id, *work),
+            Write::RemoveSchedule(id) => self.schedules.remove(id),
         }
     }
 

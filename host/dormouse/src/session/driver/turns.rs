@@ -131,7 +131,7 @@ impl Driver<'_> {
                 return self.registry.note_turn_over(self.id);
             }
             Sender::Timer(_) => true,
-            Sender::User => false,
+            Sender::User | Sender::Schedule(_) => false,
         };
         if let Some(resident) = self.memory.resident_mut() {
             resident.stuck = false;

@@ -16,6 +16,7 @@ pub(super) mod events;
 pub(super) mod idempotency;
 pub(super) mod journal;
 pub(super) mod notes;
+pub(super) mod schedules;
 pub(super) mod sessions;
 pub(super) mod snapshots;
 pub(super) mod statistics;
@@ -50,12 +51,13 @@ use dormouse_domain::id::SessionId;
 /// | 7 | keys of the API | nothing is written anew |
 /// | 8 | sessions whose state was removed | nothing is written anew |
 /// | 9 | journals of open turns, and accounts | nothing is written anew |
-/// | 10 | timers of sessions, and turns that others than users have sent | it is the present one |
-pub(super) const LAYOUT: u8 = 10;
+/// | 10 | timers of sessions, and turns that others than users have sent | nothing is written anew |
+/// | 11 | schedules | it is the present one |
+pub(super) const LAYOUT: u8 = 11;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.
-pub(super) static TABLES: [&dyn Table; 20] = [
+pub(super) static TABLES: [&dyn Table; 21] = [
     &sessions::SessionTable,
     &turns::TurnTable,
     &snapshots::SnapshotTable,
@@ -72,6 +74,7 @@ pub(super) static TABLES: [&dyn Table; 20] = [
     &journal::JournalTable,
     &accounts::AccountTable,
     &access::KeyTable,
+    &schedules::ScheduleTable,
     &statistics::StatisticsTable,
     &notes::NoteTable,
     &notes::AsideTable,
@@ -170,6 +173,9 @@ pub(super) fn encode(
         Write::RemoveIdempotency(key) => idempotency::remove(&key)?,
         Write::Key(key) => access::encode(*key)?,
         Write::RemoveKey(id) => access::remove(id),
+        Write::Schedule(schedule) => schedules::encode(&schedule),
+        Write::ScheduledWork(id, work) => schedules::encode_work(placer, id, &work),
+        Write::RemoveSchedule(id) => schedules::remove(id),
     })
 }
 
@@ -196,6 +202,8 @@ pub(super) fn expect(
         Expect::NewAccount(id) => group.expect_new_account(*id),
         Expect::NewKey(id) => access::expect_new(group, *id),
         Expect::Key(id) => access::expect_there(group, *id),
+        Expect::NewSchedule(id) => schedules::expect_new(group, *id),
+        Expect::Schedule(id, revision) => schedules::expect_revision(group, *id, *revision),
         Expect::SessionQuota { owner, user, limit } => {
             group.expect_within_quota(owner, user.as_deref(), *limit, changes)
         }

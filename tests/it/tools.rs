@@ -74,7 +74,9 @@ async fn last_turn(session: &SessionHandle) -> TurnRecord {
 fn tool(line: &EffectRecord) -> (&str, &str) {
     match &line.target {
         EffectTarget::Tool { name, server } => (name, server),
-        EffectTarget::Model { .. } | EffectTarget::Http { .. } => panic!("{line:?}"),
+        EffectTarget::Model { .. } | EffectTarget::Http { .. } | EffectTarget::Ask { .. } => {
+            panic!("{line:?}")
+        }
     }
 }
 

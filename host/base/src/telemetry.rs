@@ -273,6 +273,10 @@ fn describe() {
         "dormouse_wake_failures_total",
         "Wakes without an instance, by reason; no_memory and no_place have waited in vain"
     );
+    describe_counter!(
+        "dormouse_schedule_runs_total",
+        "Runs of schedules that had a session and are over, by outcome"
+    );
     describe_counter!("dormouse_sleeps_total", "Instances dropped, by cause");
     describe_counter!(
         "dormouse_states_removed_total",

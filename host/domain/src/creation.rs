@@ -98,7 +98,7 @@ pub enum StartFrom {
 }
 
 /// What a caller asks for. Everything has a default.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewSession {
     /// Where it starts from.
     pub start: StartFrom,

@@ -1,4 +1,4 @@
-//! The log of events: what has happened to sessions, agents and keys, in the order of the commits.
+//! The log of events: what has happened to sessions, agents, keys and schedules, in the order of the commits.
 //!
 //! An event is written in the same commit as the change that it tells of, so that none is lost and
 //! none invented. Readers follow the log by cursor.
@@ -18,7 +18,8 @@ pub use payload::InvalidPayload;
 
 use crate::access::KeyId;
 use crate::agent::AgentOwner;
-use crate::id::{Principal, SessionId};
+use crate::id::{Principal, ScheduleId, SessionId};
+use crate::schedule::SessionSchedule;
 use crate::session::Session;
 use crate::time::Timestamp;
 
@@ -32,7 +33,7 @@ pub struct Event {
     /// Whose the subject was when it happened: this principal sees the event for as long as the log
     /// has it, whatever has become of the subject. `None` in events from before they had owners.
     pub owner: Option<AgentOwner>,
-    /// The session, the agent or the key that it happened to.
+    /// The session, the agent, the key or the schedule that it happened to.
     pub subject: EventSubject,
     /// When.
     pub occurred_at: Timestamp,
@@ -49,6 +50,8 @@ pub enum EventSubject {
     Agent(String),
     /// A key of the API.
     Key(KeyId),
+    /// A schedule of sessions.
+    Schedule(ScheduleId),
 }
 
 impl Event {
@@ -68,6 +71,13 @@ impl Event {
     ) -> Event {
         let owner = Some(AgentOwner::Principal(owner.clone()));
         Event { owner, subject: EventSubject::Session(session), occurred_at, body }
+    }
+
+    /// An event of this schedule.
+    #[must_use]
+    pub fn schedule(schedule: &SessionSchedule, occurred_at: Timestamp, body: EventBody) -> Event {
+        let owner = Some(AgentOwner::Principal(schedule.owner.clone()));
+        Event { owner, subject: EventSubject::Schedule(schedule.id), occurred_at, body }
     }
 
     /// What kind of event it is.

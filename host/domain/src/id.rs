@@ -45,6 +45,11 @@ uuid_id! {
     SnapshotId
 }
 
+uuid_id! {
+    /// A schedule of sessions, by a UUIDv7: ordered by creation.
+    ScheduleId
+}
+
 impl SessionId {
     /// When it was made, where its name tells: the session was created then.
     #[must_use]

@@ -158,7 +158,7 @@ impl Peers {
     pub fn addressed(&self, address: &str, sender: &Sender) -> Option<SessionId> {
         self.named(address).or_else(|| match sender {
             Sender::Agent(peer) => Some(peer.session).filter(|_| peer.address() == address),
-            Sender::User | Sender::Timer(_) => None,
+            Sender::User | Sender::Timer(_) | Sender::Schedule(_) => None,
         })
     }
 }

@@ -198,6 +198,9 @@ pub enum Durability {
 }
 
 impl Durability {
+    /// All of them.
+    pub const ALL: [Durability; 2] = [Durability::Turn, Durability::Sleep];
+
     /// The name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -123,6 +123,8 @@ pub enum Sender {
     Timer(String),
     /// The agent of another session, as this one knows it.
     Agent(Peer),
+    /// The schedule of its owner that has this name.
+    Schedule(String),
 }
 
 /// One turn of a session, as it is kept: answered or failed.

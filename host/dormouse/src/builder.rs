@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::catalog::{self, Catalog};
@@ -15,7 +15,7 @@ use crate::keys::{self, KeyRing};
 use crate::quotas::Quotas;
 use crate::session::registry::Registry;
 use crate::session::services::{Services, SessionOptions};
-use crate::session::{delivery, expiry, left_open, slept, timekeeper};
+use crate::session::{delivery, expiry, left_open, schedules, slept, timekeeper};
 use crate::turn::settlement::Rules;
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
@@ -157,6 +157,9 @@ pub enum BuildError {
     /// The mail that waits cannot be found.
     #[error("the mail that waits could not be found: {0}")]
     Mail(StoreError),
+    /// The schedules cannot be read.
+    #[error("the schedules could not be read: {0}")]
+    Schedules(StoreError),
     /// Opening the store has panicked: a defect, or a damaged disk.
     #[error("opening the store has failed unexpectedly")]
     Unexpected,
@@ -390,6 +393,7 @@ impl HostBuilder {
         // Behind these, because they may have taken mail.
         let mail = services.mailboxes.load().await.map_err(BuildError::Mail)?;
         let delivering = delivery::deliver(&registry, mail);
+        schedules::load(&services).await.map_err(BuildError::Schedules)?;
         let keeping = expiry::keep(services.clone(), options.retention);
         let timekeeper = timekeeper::keep(registry.clone());
         let telling = slept::tell(services.clone());
@@ -411,6 +415,7 @@ impl HostBuilder {
             threads: ThreadLocks::default(),
             session_timer,
             timekeeper,
+            schedule_keeper: OnceLock::new(),
         };
         Ok(Host::new(inner))
     }

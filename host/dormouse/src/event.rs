@@ -165,7 +165,9 @@ async fn seen_by(
             Event { owner: Some(AgentOwner::Host), .. } => true,
             Event { owner: Some(AgentOwner::Principal(owner)), .. } => owner == principal,
             Event {
-                owner: None, subject: EventSubject::Agent(_) | EventSubject::Key(_), ..
+                owner: None,
+                subject: EventSubject::Agent(_) | EventSubject::Key(_) | EventSubject::Schedule(_),
+                ..
             } => false,
             // From before events had owners: it belongs to whoever has the session now.
             Event { owner: None, subject: EventSubject::Session(id), .. } => match known.get(id) {

@@ -11,6 +11,7 @@ mod message;
 mod origin;
 mod peers;
 mod savings;
+mod schedules;
 mod session;
 mod sessions;
 mod stats;
@@ -19,10 +20,10 @@ mod templates;
 pub(crate) mod threads;
 mod usage;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tracing::Instrument;
 
 pub use agents::Agents;
@@ -30,6 +31,7 @@ pub use cleanup::{CleanedUp, Cleanup, MAX_CLEANED_UP};
 pub use history::{Fork, ForkError, MAX_FORKS, UpgradeError};
 pub use keys::{CreatedKey, Keys};
 pub use message::{Message, Reply, TurnStream};
+pub use schedules::{NewSchedule, ScheduleError, ScheduleListing, Schedules};
 pub use session::{SessionHandle, SessionReadError};
 pub use sessions::{CreateError, CreatedSession, SessionListing, Sessions};
 pub(crate) use stats::SessionTimer;
@@ -81,6 +83,8 @@ pub(crate) struct HostInner {
     pub(crate) threads: ThreadLocks,
     pub(crate) session_timer: SessionTimer,
     pub(crate) timekeeper: JoinHandle<()>,
+    /// Starts what is due of schedules. Set once the host is there.
+    pub(crate) schedule_keeper: OnceLock<AbortHandle>,
 }
 
 impl Drop for HostInner {
@@ -89,6 +93,7 @@ impl Drop for HostInner {
         self.services.sandbox.stop_compiling();
         self.registry.abandon();
         self.timekeeper.abort();
+        self.schedule_keeper.get().inspect(|keeper| keeper.abort());
     }
 }
 
@@ -100,7 +105,15 @@ impl Host {
     }
 
     pub(crate) fn new(inner: HostInner) -> Host {
-        Host { inner: Arc::new(inner), access: Access::user(Principal::local()) }
+        let host = Host::of(Arc::new(inner));
+        let keeper = schedules::keep(&host);
+        host.inner.schedule_keeper.get_or_init(|| keeper);
+        host
+    }
+
+    /// The host that this is of.
+    fn of(inner: Arc<HostInner>) -> Host {
+        Host { inner, access: Access::user(Principal::local()) }
     }
 
     /// Who answers for the language models that agents ask.
@@ -183,6 +196,12 @@ impl Host {
     #[must_use]
     pub fn templates(&self) -> Templates {
         Templates(self.clone())
+    }
+
+    /// The caller's schedules.
+    #[must_use]
+    pub fn schedules(&self) -> Schedules {
+        Schedules(self.clone())
     }
 
     /// The store: for who operates the host, not for its callers.
@@ -280,6 +299,8 @@ impl Host {
     /// If a task of the host has died of a panic, so that a test that caused it fails.
     pub async fn shut_down(&self) -> Result<(), StoreError> {
         self.inner.services.sandbox.stop_compiling();
+        // What is due from now on is due after the next start.
+        self.inner.schedule_keeper.get().inspect(|keeper| keeper.abort());
         self.inner.registry.shut_down(self.inner.options.shutdown_grace).await;
         self.inner.timekeeper.abort();
         if let Err(error) = self.inner.keys.save_uses().await {

@@ -42,7 +42,7 @@ pub use dormouse_domain::event::{
     Cursor, Event, EventBody, EventKind, EventSubject, ResumeCause, ResumeOutcome, SessionField,
     SessionUpdate, SleepCause, UpgradeOutcome,
 };
-pub use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
+pub use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId, TurnId};
 pub use dormouse_domain::inactive::NotActive;
 pub use dormouse_domain::journal::{
     Bill, EffectFailure, EffectOutcome, EffectRecord, EffectTarget, Provenance,
@@ -56,6 +56,10 @@ pub use dormouse_domain::patch::{Change, DocumentChange, LimitsPatch, SessionPat
 pub use dormouse_domain::pattern::Pattern;
 pub use dormouse_domain::price::TokenPrice;
 pub use dormouse_domain::residence::Residence;
+pub use dormouse_domain::schedule::{
+    DEFAULT_MAX_FAILURES, MAX_SCHEDULES, RunOutcome, SchedulePatch, ScheduleRun, ScheduleStatus,
+    ScheduleSwitch, ScheduleTerms, ScheduledWork, SessionSchedule, StopCause,
+};
 pub use dormouse_domain::session::{
     BeforeUpgrade, Durability, IdleClock, JsonObject, LastFailure, Profile, Residency,
     ResumeFallback, Session,
@@ -119,9 +123,10 @@ pub use event::{EventBatch, FOLLOW_BYTES};
 pub use faults::{CallFault, Faults};
 pub use host::{
     Agents, CleanedUp, Cleanup, CreateError, CreatedKey, CreatedSession, Fork, ForkError, Host,
-    HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewTemplate, Reply, SessionHandle,
-    SessionListing, SessionReadError, SessionTime, SessionUsage, Sessions, Storage, TemplateError,
-    Templates, TurnStream, UpgradeError,
+    HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewSchedule, NewTemplate, Reply,
+    ScheduleError, ScheduleListing, Schedules, SessionHandle, SessionListing, SessionReadError,
+    SessionTime, SessionUsage, Sessions, Storage, TemplateError, Templates, TurnStream,
+    UpgradeError,
 };
 pub use keys::KeyError;
 pub use quotas::Quotas;

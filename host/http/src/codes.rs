@@ -65,6 +65,7 @@ codes! {
     TurnNotFound = "turn_not_found", [404], "The session has no such turn.";
     SnapshotNotFound = "snapshot_not_found", [404], "There is no such snapshot, or the session has none.";
     TemplateNotFound = "template_not_found", [404], "The caller has no such template.";
+    ScheduleNotFound = "schedule_not_found", [404], "There is no such schedule, or it is somebody else's.";
     ThreadNotFound = "thread_not_found", [404], "No open session has this thread.";
     KeyNotFound = "key_not_found", [404], "There is no such key.";
     MethodNotAllowed = "method_not_allowed", [405], "The path does not take this method.";
@@ -87,6 +88,8 @@ codes! {
     AgentInUse = "agent_in_use", [409], "Sessions refer to the agent.";
     ReservedName = "reserved_name", [409], "The name is the host's own.";
     TooManyTemplates = "too_many_templates", [409], "The caller has as many templates as there may be.";
+    TooManySchedules = "too_many_schedules", [409], "The caller has as many schedules as there may be.";
+    ScheduleRunning = "schedule_running", [409], "A run of the schedule goes on.";
     FirstKeyMustBeAdmin = "first_key_must_be_admin", [409], "The first key must be one of an admin.";
     LastAdmin = "last_admin", [409], "The last key of an admin goes last.";
     TooManyKeys = "too_many_keys", [409], "There are as many keys as there may be.";

@@ -21,6 +21,7 @@ pub(super) enum Tag {
     History,
     Snapshots,
     Templates,
+    Schedules,
     Agents,
     Keys,
     Containers,
@@ -29,13 +30,14 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    pub(super) const ALL: [Tag; 11] = [
+    pub(super) const ALL: [Tag; 12] = [
         Tag::Sessions,
         Tag::Lifecycle,
         Tag::Messages,
         Tag::History,
         Tag::Snapshots,
         Tag::Templates,
+        Tag::Schedules,
         Tag::Agents,
         Tag::Keys,
         Tag::Containers,
@@ -51,6 +53,7 @@ impl Tag {
             Tag::History => "History",
             Tag::Snapshots => "Snapshots",
             Tag::Templates => "Templates",
+            Tag::Schedules => "Schedules",
             Tag::Agents => "Agents",
             Tag::Keys => "Keys",
             Tag::Containers => "Containers",
@@ -68,6 +71,7 @@ impl Tag {
             Tag::History => "What has happened: turns and events, in pages and as a stream.",
             Tag::Snapshots => "The states that a session can go back to, or others start from.",
             Tag::Templates => "Snapshots under a name, to start sessions from.",
+            Tag::Schedules => "Sessions that the host gives a message by itself, again and again.",
             Tag::Agents => "The components that answer messages.",
             Tag::Keys => "The keys of the API. For admins.",
             Tag::Containers => "A façade: sessions as the containers of threads.",

@@ -10,9 +10,9 @@ use super::idempotency::IDEMPOTENT_REPLAYED;
 use super::model::session::SessionBody;
 use dormouse::{
     AgentError, CommandError, CreateError, DamagedSnapshot, FailureCode, FinishedTurn, Forbidden,
-    ForkError, InvalidField, InvalidName, InvalidTransition, KeyError, Pattern, Refusal, SendError,
-    SessionInfo, SessionReadError, StoreError, TemplateError, TurnDenied, TurnOutcome, TurnRecord,
-    Unavailable, UpgradeError,
+    ForkError, InvalidField, InvalidName, InvalidTransition, KeyError, Pattern, Refusal,
+    ScheduleError, SendError, SessionInfo, SessionReadError, StoreError, TemplateError, TurnDenied,
+    TurnOutcome, TurnRecord, Unavailable, UpgradeError,
 };
 use dormouse_base::memory::pool::ChargeRefused;
 use dormouse_domain::code;
@@ -229,6 +229,23 @@ impl From<TemplateError> for ApiError {
     }
 }
 
+impl From<ScheduleError> for ApiError {
+    fn from(error: ScheduleError) -> ApiError {
+        let (text, code) = (error.to_string(), error.code());
+        match error {
+            ScheduleError::Invalid(error) => error.into(),
+            ScheduleError::Session(error) => (*error).into(),
+            ScheduleError::Message(error) => (*error).into(),
+            ScheduleError::NotFound(id) => ApiError::schedule_not_found(&id.to_string()),
+            ScheduleError::Running | ScheduleError::TooMany => {
+                ApiError::new(StatusCode::CONFLICT, code, text)
+            }
+            ScheduleError::Forbidden(error) => error.into(),
+            ScheduleError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<InvalidTransition> for ApiError {
     fn from(error: InvalidTransition) -> ApiError {
         let code = error.code();
@@ -384,6 +401,8 @@ impl From<StoreError> for ApiError {
             }
             StoreError::KeyExists(_) => ApiError::new(StatusCode::CONFLICT, code, text),
             StoreError::KeyNotFound(id) => ApiError::key_not_found(&id.to_string()),
+            StoreError::ScheduleNotFound(id) => ApiError::schedule_not_found(&id.to_string()),
+            StoreError::ScheduleConflict(_) => ApiError::new(StatusCode::CONFLICT, code, text),
             StoreError::NotFound(id) => ApiError::session_not_found(&id.to_string()),
             StoreError::AgentExists(agent) => {
                 let text = format!("{text}; upload under another version");

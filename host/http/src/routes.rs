@@ -12,8 +12,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::error::ApiError;
 use super::{
     Api, agents, answers, cleanup, compression, cors, docs, facade, frame, guard, health, history,
-    intake, keys, lifecycle, messages, operations as of, patch, sessions, snapshots, statistics,
-    templates, timers, usage,
+    intake, keys, lifecycle, messages, operations as of, patch, schedules, sessions, snapshots,
+    statistics, templates, timers, usage,
 };
 pub(super) use table::Description;
 pub use table::Route;
@@ -142,6 +142,8 @@ fn large() -> Routes {
         .route("/sessions/{id}/timers", get(timers::timers, of::history::timers))
         .route("/sessions/{id}/events", get(history::session_events, of::history::session_events))
         .route("/templates", get(templates::list, of::templates::list))
+        .route("/schedules", get(schedules::list, of::schedules::list))
+        .route("/schedules/{id}/runs", get(schedules::runs, of::schedules::runs))
         .route("/keys", get(keys::list, of::keys::list))
         .route("/v1/containers/sessions", get(facade::containers::list, of::containers::list))
         .route(
@@ -201,6 +203,14 @@ fn small() -> Routes {
             get(templates::show, of::templates::show)
                 .delete(templates::remove, of::templates::remove),
         )
+        .route("/schedules", post(schedules::create, of::schedules::create))
+        .route(
+            "/schedules/{id}",
+            get(schedules::show, of::schedules::show)
+                .patch(schedules::change, of::schedules::change)
+                .delete(schedules::remove, of::schedules::remove),
+        )
+        .route("/schedules/{id}/run", post(schedules::run, of::schedules::run))
         .route("/keys", post(keys::create, of::keys::create))
         .route("/keys/{id}", delete(keys::revoke, of::keys::revoke))
 }

@@ -27,6 +27,7 @@ pub(super) async fn run(
     let parts: Vec<handler::PartParam<'_>> = content.iter().map(lower).collect();
     let from = match &sender {
         Sender::Agent(peer) => peer.address(),
+        Sender::Schedule(name) => format!("schedule:{name}"),
         Sender::User | Sender::Timer(_) => String::new(),
     };
     let turn = handler::Turn {
@@ -36,6 +37,7 @@ pub(super) async fn run(
             Sender::User => handler::Sender::User,
             Sender::Timer(name) => handler::Sender::Timer(name),
             Sender::Agent(_) => handler::Sender::Agent(&from),
+            Sender::Schedule(_) => handler::Sender::Timer(&from),
         },
         content: &parts,
         deadline: u64::try_from(deadline.0).unwrap_or(0),

@@ -94,7 +94,10 @@ impl CommitAttempt {
             | Write::Idempotency(_)
             | Write::RemoveIdempotency(_)
             | Write::Key(_)
-            | Write::RemoveKey(_) => None,
+            | Write::RemoveKey(_)
+            | Write::Schedule(_)
+            | Write::ScheduledWork(..)
+            | Write::RemoveSchedule(_) => None,
         });
         // The first attempt at a turn is counted with its first effect, which stands behind it.
         match kinds.last() {

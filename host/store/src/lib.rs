@@ -1,5 +1,5 @@
 //! Where everything durable lies: sessions, turns with the journals of those that are open, snapshots, accounts,
-//! agents and the log of events.
+//! agents, schedules and the log of events.
 //!
 //! [`Store`] says what the host needs, in the terms of the domain, so that another database can
 //! stand behind it: [`Transaction`] is all that can be written, [`read`] what can be read, by concern.
@@ -50,7 +50,7 @@ use dormouse_domain::account::AccountId;
 use dormouse_domain::agent::{AgentName, AgentOwner, AgentRef, Digest, Version};
 use dormouse_domain::code;
 use dormouse_domain::event::{Cursor, Event};
-use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{ResumeHistory, Snapshot};
 use dormouse_domain::time::Timestamp;
@@ -131,6 +131,12 @@ pub enum StoreError {
     /// There is no key of the API of this id: nothing was written.
     #[error("there is no key {0}; `dormouse keys list` and GET /api/keys list those there are")]
     KeyNotFound(KeyId),
+    /// There is no schedule of this id: nothing was written.
+    #[error("there is no schedule {0}; GET /api/schedules lists those there are")]
+    ScheduleNotFound(ScheduleId),
+    /// The schedule was changed meanwhile: nothing was written.
+    #[error("the schedule {0} was changed meanwhile; read it again")]
+    ScheduleConflict(ScheduleId),
     /// There is no account of this id: nothing was written.
     #[error("there is no account of session {}", .0.0)]
     AccountNotFound(AccountId),
@@ -152,6 +158,8 @@ impl StoreError {
             StoreError::KeyExists(_) => "key_exists",
             StoreError::KeyNotFound(_) => "key_not_found",
             StoreError::NotFound(_) => code::SESSION_NOT_FOUND,
+            StoreError::ScheduleNotFound(_) => "schedule_not_found",
+            StoreError::ScheduleConflict(_) => "conflict",
             StoreError::AccountNotFound(_) => code::INTERNAL,
             StoreError::AgentExists(_) => "agent_exists",
             StoreError::AgentNotFound(_) => "agent_not_found",

@@ -8,6 +8,7 @@ mod blobs;
 mod journal;
 mod mail;
 mod removed;
+mod schedules;
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,6 +102,10 @@ pub(crate) enum Flaw {
     KeepsTakenMail,
     /// Mail that is dropped stays.
     KeepsDroppedMail,
+    /// What was written of a schedule last is lost, but for its work.
+    LosesRunsOfSchedules,
+    /// What a schedule does stays as it was.
+    LosesChangesOfWork,
 }
 
 impl Default for MemoryStore {
@@ -259,6 +264,18 @@ impl MemoryStore {
                 let is_change = |expect: &Expect| matches!(expect, Expect::Key(_));
                 if transaction.expect.iter().any(is_change) {
                     transaction.writes.retain(|write| !matches!(write, Write::Key(_)));
+                }
+            }
+            Some(Flaw::LosesRunsOfSchedules) => {
+                let is_change = |expect: &Expect| matches!(expect, Expect::Schedule(..));
+                if transaction.expect.iter().any(is_change) {
+                    transaction.writes.retain(|write| !matches!(write, Write::Schedule(_)));
+                }
+            }
+            Some(Flaw::LosesChangesOfWork) => {
+                let is_change = |expect: &Expect| matches!(expect, Expect::Schedule(..));
+                if transaction.expect.iter().any(is_change) {
+                    transaction.writes.retain(|write| !matches!(write, Write::ScheduledWork(..)));
                 }
             }
             Some(Flaw::LosesHeads) => {

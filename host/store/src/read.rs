@@ -12,9 +12,10 @@ use dormouse_domain::access::AccessKey;
 use dormouse_domain::account::{Account, AccountId};
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
-use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::{Mail, MailboxSize};
+use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
 use dormouse_domain::session::Session;
 use dormouse_domain::state::Status;
 use dormouse_domain::template::{Template, TemplateSummary};
@@ -35,6 +36,7 @@ pub trait Reads:
     + ReadJournal
     + ReadMail
     + ReadAccounts
+    + ReadSchedules
 {
 }
 
@@ -51,6 +53,7 @@ impl<S> Reads for S where
         + ReadJournal
         + ReadMail
         + ReadAccounts
+        + ReadSchedules
 {
 }
 
@@ -245,6 +248,24 @@ pub trait ReadMail: Send + Sync {
 
     /// The mail that has waited the longest in the mailbox of a session.
     async fn first_mail(&self, session: SessionId) -> Result<Option<StoredMail>, StoreError>;
+}
+
+/// The schedules of sessions.
+#[async_trait]
+pub trait ReadSchedules: Send + Sync {
+    /// A schedule, whosever it is.
+    async fn schedule(&self, id: ScheduleId) -> Result<Option<SessionSchedule>, StoreError>;
+
+    /// What a schedule does.
+    async fn scheduled_work(&self, id: ScheduleId) -> Result<Option<ScheduledWork>, StoreError>;
+
+    /// The schedules of all owners with ids above `after`, in order. One that does not decode is passed over, so that
+    /// it keeps no other from running.
+    async fn schedules(
+        &self,
+        after: Option<ScheduleId>,
+        bound: Bound,
+    ) -> Result<Page<SessionSchedule, ScheduleId>, StoreError>;
 }
 
 /// What sessions share.

@@ -14,11 +14,12 @@ use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::event::Event;
 use dormouse_domain::http::HttpAnswer;
-use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::Mail;
 use dormouse_domain::model::{ModelAnswer, ModelContent, ModelError};
 use dormouse_domain::residence::Residence;
+use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{ResumeTrial, Snapshot};
 use dormouse_domain::template::Template;
@@ -64,6 +65,11 @@ pub enum Expect {
     Key(KeyId),
     /// No turn of the session is open: else [`StoreError::Conflict`].
     NoOpenTurn(SessionId),
+    /// No schedule has this id: else [`StoreError::ScheduleConflict`].
+    NewSchedule(ScheduleId),
+    /// The record of the schedule has this revision: else [`StoreError::ScheduleNotFound`] or
+    /// [`StoreError::ScheduleConflict`].
+    Schedule(ScheduleId, u64),
     /// No account has this id: else [`StoreError::Conflict`] of the session that the account is named for.
     NewAccount(AccountId),
     /// There are at most `limit` sessions of the owner, or with this user of the owner, together with those
@@ -150,6 +156,13 @@ pub enum Write {
     Key(Box<AccessKey>),
     /// A key of the API is removed. The transaction expects [`Expect::Key`].
     RemoveKey(KeyId),
+    /// A schedule gets this record. The transaction expects what was there: [`Expect::NewSchedule`] for a record of
+    /// revision 1, or [`Expect::Schedule`] for the revision after that one.
+    Schedule(Box<SessionSchedule>),
+    /// What a schedule does, in place of what it did. The transaction also writes its record, before it.
+    ScheduledWork(ScheduleId, Box<ScheduledWork>),
+    /// A schedule is removed, with its work. The transaction expects [`Expect::Schedule`].
+    RemoveSchedule(ScheduleId),
 }
 
 impl Write {
@@ -178,7 +191,10 @@ impl Write {
             | Write::Idempotency(_)
             | Write::RemoveIdempotency(_)
             | Write::Key(_)
-            | Write::RemoveKey(_) => None,
+            | Write::RemoveKey(_)
+            | Write::Schedule(_)
+            | Write::ScheduledWork(..)
+            | Write::RemoveSchedule(_) => None,
         }
     }
 
@@ -207,7 +223,10 @@ impl Write {
             | Write::Idempotency(_)
             | Write::RemoveIdempotency(_)
             | Write::Key(_)
-            | Write::RemoveKey(_) => None,
+            | Write::RemoveKey(_)
+            | Write::Schedule(_)
+            | Write::ScheduledWork(..)
+            | Write::RemoveSchedule(_) => None,
         }
     }
 
@@ -236,7 +255,10 @@ impl Write {
             | Write::Idempotency(_)
             | Write::RemoveIdempotency(_)
             | Write::Key(_)
-            | Write::RemoveKey(_) => None,
+            | Write::RemoveKey(_)
+            | Write::Schedule(_)
+            | Write::ScheduledWork(..)
+            | Write::RemoveSchedule(_) => None,
         }
     }
 
@@ -260,6 +282,9 @@ impl Write {
             Write::Mail(_, mail) => {
                 mail.content.iter().map(Part::len).fold(0, usize::saturating_add)
             }
+            Write::ScheduledWork(_, work) => {
+                work.message.iter().map(Part::len).fold(0, usize::saturating_add)
+            }
             Write::Agent(_, component) => component.as_ref().map_or(0, Bytes::len),
             Write::Session { .. }
             | Write::RemoveState(_)
@@ -278,7 +303,9 @@ impl Write {
             | Write::Idempotency(_)
             | Write::RemoveIdempotency(_)
             | Write::Key(_)
-            | Write::RemoveKey(_) => 0,
+            | Write::RemoveKey(_)
+            | Write::Schedule(_)
+            | Write::RemoveSchedule(_) => 0,
         }
     }
 }
@@ -523,6 +550,38 @@ impl Transaction {
     pub fn remove_key(id: KeyId, events: Vec<Event>) -> Transaction {
         let (expect, writes) = (vec![Expect::Key(id)], vec![Write::RemoveKey(id)]);
         Transaction { expect, writes, events }
+    }
+
+    /// Keep a record of a schedule: a new one, of revision 1, or the one after that of the store. Its work goes with
+    /// it where it is new, or has changed.
+    #[must_use]
+    pub fn schedule(
+        schedule: SessionSchedule,
+        work: Option<ScheduledWork>,
+        events: Vec<Event>,
+    ) -> Transaction {
+        let (id, revision) = (schedule.id, schedule.revision);
+        let expect = match revision {
+            1 => Expect::NewSchedule(id),
+            _ => Expect::Schedule(id, revision.saturating_sub(1)),
+        };
+        let work = work.map(|work| Write::ScheduledWork(id, Box::new(work)));
+        let record = Write::Schedule(Box::new(schedule));
+        let writes = std::iter::once(record).chain(work).collect();
+        Transaction { expect: vec![expect], writes, events }
+    }
+
+    /// Remove a schedule, whose record has this revision.
+    #[must_use]
+    pub fn remove_schedule(id: ScheduleId, revision: u64, events: Vec<Event>) -> Transaction {
+        let expect = vec![Expect::Schedule(id, revision)];
+        Transaction { expect, writes: vec![Write::RemoveSchedule(id)], events }
+    }
+
+    /// Forget an idempotency key. It need not be there.
+    #[must_use]
+    pub fn forget_key(key: IdempotencyKey) -> Transaction {
+        Transaction::writing(Write::RemoveIdempotency(key))
     }
 
     /// Both, in one commit.

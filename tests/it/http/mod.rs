@@ -31,6 +31,7 @@ mod readers;
 mod reconnect;
 mod refused;
 mod retention;
+mod schedules;
 mod snapshots;
 mod statistics;
 mod strangers;

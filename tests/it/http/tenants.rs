@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use dormouse::{NewKey, Role};
 use dormouse_http::Route;
 use dormouse_test_guests::{self as guests, TestGuest};
+use dormouse_tests::test_host::eventually;
 use dormouse_tests::{Client, TestHost, TestServer};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -39,6 +40,8 @@ enum Rule {
     Upload,
     /// It names a template. A stranger finds its own of that name, or none.
     Template,
+    /// It names a schedule in its path. To a stranger the schedule is not there.
+    Schedule(fn(&Tenant) -> Value),
     /// It names an agent. A private one of somebody else's is not there.
     Agent,
 }
@@ -61,6 +64,7 @@ fn rule(route: &Route) -> Option<Rule> {
             | "/api/sessions"
             | "/api/sessions/stats/summary"
             | "/api/templates"
+            | "/api/schedules"
             | "/api/v1/containers/sessions"
             | "/api/v1/containers/stats"
             | "/sessions"
@@ -142,6 +146,20 @@ fn rule(route: &Route) -> Option<Rule> {
             Rule::Create(body, 403)
         }
         ("GET" | "DELETE", "/api/templates/{name}") => Rule::Template,
+        ("POST", "/api/schedules") => Rule::Own(|own| {
+            json!({
+                "name": own.word("schedule"),
+                "cron": "@yearly",
+                "prompt": "hello",
+                "session": { "agent": "counter", "pattern": "hybrid" },
+            })
+        }),
+        ("GET" | "DELETE", "/api/schedules/{id}")
+        | ("GET", "/api/schedules/{id}/runs")
+        | ("POST", "/api/schedules/{id}/run") => Rule::Schedule(nothing),
+        ("PATCH", "/api/schedules/{id}") => {
+            Rule::Schedule(|own| json!({ "name": own.word("renamed") }))
+        }
         ("POST", "/api/agents") => Rule::Upload,
         ("GET" | "PATCH" | "DELETE", "/api/agents/{*agent}") => Rule::Agent,
         _ => return None,
@@ -157,6 +175,7 @@ struct Tenant {
     snapshots: BTreeSet<String>,
     /// Every id that was ever its own: nobody else may see one.
     ever: BTreeSet<String>,
+    schedules: BTreeSet<String>,
     has_template: bool,
     has_agent: bool,
 }
@@ -287,6 +306,7 @@ impl World {
             sessions: BTreeSet::new(),
             snapshots: BTreeSet::new(),
             ever: BTreeSet::new(),
+            schedules: BTreeSet::new(),
             has_template: false,
             has_agent: false,
         };
@@ -356,6 +376,7 @@ impl World {
         let is_refused = matches!(step.caller, Caller::ReaderOfAnn) && !route.method.is_safe();
         let session = owner.and_then(|owner| some(&self.tenants[owner].sessions, step.which));
         let session = session.unwrap_or(NOBODY.to_owned());
+        let (owner_of_any, mut schedule) = (owner, NOBODY.to_owned());
         // Where the thing that is named belongs to somebody, who that is.
         let owner = owner.filter(|_| session != NOBODY);
         let named = |id: &str| route.path.replace("{id}", id).replace("{turn}", "1");
@@ -372,6 +393,13 @@ impl World {
                 let has_body = matches!(route.method, Method::POST | Method::PATCH);
                 let body = has_body.then(|| body(&self.tenants[own]));
                 (request(&named(&session), body), Some(session))
+            }
+            Rule::Schedule(body) => {
+                let of = |owner: usize| some(&self.tenants[owner].schedules, step.which);
+                schedule = owner_of_any.and_then(of).unwrap_or(NOBODY.to_owned());
+                let has_body = matches!(route.method, Method::POST | Method::PATCH);
+                let body = has_body.then(|| body(&self.tenants[own]));
+                (request(&named(&schedule), body), None)
             }
             Rule::Create(body, _) => {
                 (request(&route.path, Some(body(&self.tenants[own], &session))), Some(session))
@@ -411,6 +439,23 @@ impl World {
             return;
         }
         match (rule, stranger) {
+            (Rule::Schedule(_), _) if owner_of_any.is_some_and(|owner| owner != own) => {
+                let path = tried.path.replace(&schedule, NOBODY);
+                let nobodys = self.ask(step.caller, &Request { path, ..tried }).await;
+                assert_eq!(nobodys.status, 404);
+                assert_eq!(answer.renamed(&schedule, NOBODY), nobodys);
+            }
+            (Rule::Schedule(_), _) => {
+                // No turn goes on while others look.
+                let host = self.server.test.host.operating();
+                let rests = async || match host.schedules().get(schedule.parse().unwrap()).await {
+                    Ok(found) => found.running().is_none(),
+                    Err(_) => true,
+                };
+                eventually("the run is over", rests).await;
+                host.settle().await;
+                self.tenants[own].follow(&tried, rule, Some(schedule), answer);
+            }
             (Rule::Session(_), Some(_)) => {
                 let id = name.expect("the path names a session");
                 let path = tried.path.replace(&id, NOBODY);
@@ -449,6 +494,7 @@ impl World {
                 let id = event["aggregate_id"].as_str().unwrap();
                 let is_own = match event["aggregate_type"].as_str().unwrap() {
                     "session" => tenant.ever.contains(id),
+                    "schedule" => tenant.ever.contains(id),
                     "agent" => !id.contains('/') || id.starts_with(&format!("{}/", tenant.name)),
                     other => panic!("a user is told of a {other}"),
                 };
@@ -480,6 +526,17 @@ impl Tenant {
             }
             (Rule::Create(..), _) if tried.path == "/api/templates" && is_done => {
                 self.has_template = true;
+            }
+            (Rule::Own(_), _) if tried.path == "/api/schedules" && is_done => {
+                let id = body["id"].as_str().unwrap().to_owned();
+                self.ever.insert(id.clone());
+                self.schedules.insert(id);
+            }
+            (Rule::Schedule(_), "DELETE") if is_done => {
+                self.schedules.remove(&name.expect("the path names a schedule"));
+            }
+            (Rule::Schedule(_), "POST") if is_done => {
+                self.sessions.extend(body["sessionId"].as_str().map(str::to_owned));
             }
             (Rule::Template, "DELETE") if is_done => self.has_template = false,
             (Rule::Upload, _) if is_done => self.has_agent = true,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse::{
-    Bill, EffectKind, EffectOutcome, ManualClock, Provenance, SessionHandle, TurnOutcome,
+    Bill, EffectOutcome, EffectTarget, ManualClock, Provenance, SessionHandle, TurnOutcome,
     TurnRecord, text_of,
 };
 use dormouse_test_guests as guests;
@@ -58,8 +58,9 @@ async fn a_question_is_a_turn_of_the_peer_and_its_reply_the_answer() {
     assert_eq!(text_of(&asked.input), "hello");
     let turn = ann.turn(1).await.unwrap().unwrap();
     let [line] = &*turn.effects else { panic!("{turn:?}") };
-    assert_eq!((line.kind, line.outcome), (EffectKind::Ask, EffectOutcome::Answered));
-    assert_eq!((line.model.as_str(), line.bill, line.cost.0), ("bob", Bill::Free, 0));
+    assert_eq!(line.outcome, EffectOutcome::Answered);
+    assert_eq!(line.target, EffectTarget::Ask { peer: "bob".to_owned() });
+    assert_eq!((line.bill, line.cost.0), (Bill::Free, 0));
     assert_eq!((line.sent, line.received), (5, 12));
     test.shut_down().await;
 }

@@ -8,6 +8,7 @@ use crate::creation::Resumption;
 use crate::id::{Principal, SessionId, SnapshotId};
 use crate::limits::NanoUsd;
 use crate::pattern::Pattern;
+use crate::schedule::StopCause;
 use crate::session::ResumeFallback;
 use crate::snapshot::DamagedSnapshot;
 use crate::state::{Reason, Status};
@@ -162,6 +163,25 @@ pub enum EventBody {
         /// How many.
         count: u32,
     },
+    /// A schedule was created.
+    ScheduleCreated {
+        /// Its name.
+        name: String,
+    },
+    /// A session was created for a schedule, or found by its thread, and gets the message.
+    ScheduleRun {
+        /// The number of the run.
+        run: u64,
+        /// The session.
+        session: SessionId,
+    },
+    /// It runs no more until somebody makes it active again.
+    ScheduleStopped {
+        /// Why.
+        cause: StopCause,
+    },
+    /// A schedule was removed.
+    ScheduleDeleted,
 }
 
 impl EventBody {
@@ -195,6 +215,10 @@ impl EventBody {
             EventBody::BudgetWarning { .. } => EventKind::BudgetWarning,
             EventBody::StateRemoved { .. } => EventKind::StateRemoved,
             EventBody::MailDropped { .. } => EventKind::MailDropped,
+            EventBody::ScheduleCreated { .. } => EventKind::ScheduleCreated,
+            EventBody::ScheduleRun { .. } => EventKind::ScheduleRun,
+            EventBody::ScheduleStopped { .. } => EventKind::ScheduleStopped,
+            EventBody::ScheduleDeleted => EventKind::ScheduleDeleted,
         }
     }
 }

@@ -58,6 +58,10 @@ kinds! {
     BudgetWarning = "session.budget-warning", "It has spent most of its budget.";
     StateRemoved = "session.state-removed", "Its state was removed: nobody had used it for as long as it is kept.";
     MailDropped = "session.mail-dropped", "Mail to it was dropped: it has ended, or the mail could not be read.";
+    ScheduleCreated = "schedule.created", "A schedule was created.";
+    ScheduleRun = "schedule.run", "A session was created for a schedule, or found by its thread, and gets the message.";
+    ScheduleStopped = "schedule.stopped", "It runs no more until somebody makes it active again.";
+    ScheduleDeleted = "schedule.deleted", "A schedule was removed.";
 }
 
 impl EventKind {

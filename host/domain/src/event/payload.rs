@@ -17,6 +17,7 @@ use crate::agent::Visibility;
 use crate::creation::Resumption;
 use crate::id::Principal;
 use crate::limits::NanoUsd;
+use crate::schedule::StopCause;
 use crate::session::{JsonObject, ResumeFallback};
 use crate::snapshot::DamagedSnapshot;
 use crate::state::{Cause, Reason, Status};
@@ -36,7 +37,10 @@ impl EventBody {
     pub fn payload(&self) -> JsonObject {
         let new = Payload::default();
         let payload = match self {
-            EventBody::SessionStarted | EventBody::SessionWoken | EventBody::SessionDeleted => new,
+            EventBody::SessionStarted
+            | EventBody::SessionWoken
+            | EventBody::SessionDeleted
+            | EventBody::ScheduleDeleted => new,
             EventBody::SessionCreated { pattern, agent, parent, fork_of } => new
                 .put("pattern", pattern.as_str())
                 .put("agent", agent.as_str())
@@ -110,6 +114,11 @@ impl EventBody {
             }
             EventBody::StateRemoved { head } => new.put("snapshotId", head.to_string()),
             EventBody::MailDropped { count } => new.put("count", *count),
+            EventBody::ScheduleCreated { name } => new.put("name", name.as_str()),
+            EventBody::ScheduleRun { run, session } => {
+                new.put("run", *run).put("session", session.to_string())
+            }
+            EventBody::ScheduleStopped { cause } => new.put("cause", cause.as_str()),
         };
         payload.0
     }
@@ -195,6 +204,16 @@ impl EventBody {
             EventKind::MailDropped => EventBody::MailDropped {
                 count: from.number("count")?.try_into().map_err(|_| from.invalid("count"))?,
             },
+            EventKind::ScheduleCreated => {
+                EventBody::ScheduleCreated { name: from.text("name")?.to_owned() }
+            }
+            EventKind::ScheduleRun => {
+                EventBody::ScheduleRun { run: from.number("run")?, session: from.parse("session")? }
+            }
+            EventKind::ScheduleStopped => EventBody::ScheduleStopped {
+                cause: from.word("cause", &StopCause::ALL, StopCause::as_str)?,
+            },
+            EventKind::ScheduleDeleted => EventBody::ScheduleDeleted,
         })
     }
 }

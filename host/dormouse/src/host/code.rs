@@ -3,7 +3,7 @@
 //! A word stays what it is from version to version, so that programs and tests can go by it. The API adds
 //! a status to each (`refusal.rs` of the crate `dormouse-http`), and takes the words from here.
 
-use super::{CreateError, ForkError, SessionReadError, TemplateError, UpgradeError};
+use super::{CreateError, ForkError, ScheduleError, SessionReadError, TemplateError, UpgradeError};
 use crate::catalog::AgentError;
 use crate::keys::KeyError;
 use crate::session::request::{CommandError, SendError, Unavailable};
@@ -170,6 +170,23 @@ impl TemplateError {
             TemplateError::Agent(error) => error.code(),
             TemplateError::Command(error) => error.code(),
             TemplateError::Store(error) => error.code(),
+        }
+    }
+}
+
+impl ScheduleError {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            ScheduleError::Invalid(error) => error.code(),
+            ScheduleError::Session(error) => error.code(),
+            ScheduleError::Message(error) => error.code(),
+            ScheduleError::NotFound(id) => StoreError::ScheduleNotFound(*id).code(),
+            ScheduleError::Running => "schedule_running",
+            ScheduleError::TooMany => "too_many_schedules",
+            ScheduleError::Forbidden(error) => error.code(),
+            ScheduleError::Store(error) => error.code(),
         }
     }
 }

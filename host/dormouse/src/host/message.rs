@@ -179,6 +179,25 @@ enum Source {
     Recorded(u64),
 }
 
+/// A message that was checked, and its sender.
+pub(super) struct AskedMessage {
+    pub(super) sender: Sender,
+    pub(super) content: Vec<Part>,
+    pub(super) key: Option<IdempotencyKey>,
+    /// The digest of the request that came with the key. `None`: that of the message to its session.
+    pub(super) request: Option<Digest>,
+    pub(super) on_busy: OnBusy,
+    pub(super) if_revision: Option<u64>,
+}
+
+/// What has become of a message that was sent.
+pub(super) enum Posted {
+    /// It has come before, with the same key, and this turn has answered it.
+    Recorded(u64),
+    /// It waits for its session, or one does that came with the same key.
+    Sent(AnswerSource),
+}
+
 impl TurnStream {
     /// What the agent streams, from the beginning. Provisional until [`TurnStream::reply`] is there. Nothing,
     /// where the turn was over before.
@@ -270,38 +289,55 @@ impl SessionHandle {
         self.host.may(Action::Change)?;
         let message = message.into();
         message.check()?;
-        let bytes = message.bytes();
-        let Message { mut content, idempotency_key, on_busy, if_revision } = message;
-        let mut key = None;
-        if let Some(name) = idempotency_key {
-            let caller = self.host.caller().clone();
-            self.check_owner()?;
-            let request;
-            (content, request) = self.digest(content, bytes).await?;
-            let name = IdempotencyKey { owner: caller, key: name };
-            let store = &*self.host.inner.store;
-            if let Some(turn) = idempotency::recorded_turn(store, &name, request, self.id).await? {
-                let (session, output) = (self.clone(), TurnOutput::default());
+        let Message { content, idempotency_key, on_busy, if_revision } = message;
+        let owner = self.host.caller().clone();
+        let key = idempotency_key.map(|key| IdempotencyKey { owner, key });
+        let (sender, request) = (Sender::User, None);
+        let asked = AskedMessage { sender, content, key, request, on_busy, if_revision };
+        let (source, output) = match self.post(asked).await? {
+            Posted::Recorded(turn) => {
+                let output = TurnOutput::default();
                 output.end();
-                return Ok(TurnStream { session, output, source: Source::Recorded(turn) });
+                (Source::Recorded(turn), output)
             }
-            key = Some((name, request));
-        }
-        let rated = match on_busy {
-            OnBusy::Interrupt => self.rated().await?,
-            OnBusy::Queue | OnBusy::Reject => None,
-        };
-        let sender = Sender::User;
-        let message = NewMessage { sender, content, key, on_busy, if_revision, rated };
-        let sent = self.registry().send(self.id, self.host.access(), message)?;
-        let (source, output) = match sent {
-            AnswerSource::Driver(answer, output) => (Source::Driver(answer), output),
-            AnswerSource::Followed(key) => {
+            Posted::Sent(AnswerSource::Driver(answer, output)) => (Source::Driver(answer), output),
+            Posted::Sent(AnswerSource::Followed(key)) => {
                 let output = key.turn.output.clone();
                 (Source::Followed(key), output)
             }
         };
         Ok(TurnStream { session: self.clone(), output, source })
+    }
+
+    /// Send a message that was checked.
+    pub(super) async fn post(&self, asked: AskedMessage) -> Result<Posted, SendError> {
+        let AskedMessage { sender, mut content, key, request, on_busy, if_revision } = asked;
+        let key = match key {
+            None => None,
+            Some(name) => {
+                self.check_owner()?;
+                let request = match request {
+                    Some(request) => request,
+                    None => {
+                        let digest;
+                        (content, digest) = self.digest(content).await?;
+                        digest
+                    }
+                };
+                let store = &*self.host.inner.store;
+                let recorded = idempotency::recorded_turn(store, &name, request, self.id).await?;
+                if let Some(turn) = recorded {
+                    return Ok(Posted::Recorded(turn));
+                }
+                Some((name, request))
+            }
+        };
+        let rated = match on_busy {
+            OnBusy::Interrupt => self.rated().await?,
+            OnBusy::Queue | OnBusy::Reject => None,
+        };
+        let message = NewMessage { sender, content, key, on_busy, if_revision, rated };
+        self.registry().send(self.id, self.host.access(), message).map(Posted::Sent)
     }
 
     /// To a caller who is not its owner there is no such session.
@@ -326,12 +362,9 @@ impl SessionHandle {
     }
 
     /// The digest of a message to this session, with its parts.
-    async fn digest(
-        &self,
-        content: Vec<Part>,
-        bytes: usize,
-    ) -> Result<(Vec<Part>, Digest), SendError> {
+    async fn digest(&self, content: Vec<Part>) -> Result<(Vec<Part>, Digest), SendError> {
         let id = self.id;
+        let bytes: usize = content.iter().map(Part::len).sum();
         if bytes <= HASHED_AT_ONCE {
             let digest = message::digest(id, &content);
             return Ok((content, digest));

@@ -1,6 +1,11 @@
 //! The sessions of a host: created, found, listed.
 
+mod alongside;
+mod check;
+
 use std::sync::Arc;
+
+pub(super) use alongside::Alongside;
 
 use super::origin::{self, FoundOrigin, SnapshotOrigin};
 use super::savings::Reached;
@@ -8,10 +13,9 @@ use super::templates::TemplateError;
 use super::threads::Thread;
 use super::{Host, SessionHandle, to_its_end};
 use crate::catalog::AgentError;
-use crate::session::idempotency;
 use crate::session::request::{CommandError, SessionInfo};
 use dormouse_domain::access::{Action, Forbidden};
-use dormouse_domain::agent::{Agent, AgentRef, Digest, Statefulness};
+use dormouse_domain::agent::{Agent, AgentRef, Digest};
 use dormouse_domain::creation::{
     self, InvalidField, NewSession, NextOfThread, NotForThisSession, Resumption, StartFrom,
 };
@@ -23,7 +27,6 @@ use dormouse_domain::session::Residency;
 use dormouse_domain::snapshot::{ResumeTrial, Snapshot};
 use dormouse_domain::template::Template;
 use dormouse_domain::turn::IdempotencyKey;
-use dormouse_sandbox::environment;
 use dormouse_store::{
     NewSessionRecord, PAGE_BYTES, SessionCursor, SessionQuery, Statistics, StatisticsQuery,
     StoreError, Transaction,
@@ -169,7 +172,7 @@ impl Sessions {
     /// # Errors
     /// As [`Sessions::create`].
     pub async fn create_with_info(&self, new: NewSession) -> Result<CreatedSession, CreateError> {
-        self.create_with(new, None).await
+        self.create_with(new, Alongside::Nothing).await
     }
 
     /// Create a session once, however often the same request comes with this idempotency key: for
@@ -189,7 +192,7 @@ impl Sessions {
         if let Some(created) = self.created_before(&key, request).await? {
             return Ok(created);
         }
-        match self.create_with(new, Some((&key, request))).await {
+        match self.create_with(new, Alongside::Key(key.clone(), request)).await {
             // The same request was faster.
             Err(CreateError::Store(StoreError::IdempotencyKeyUsed(session))) => {
                 let created = self.created_before(&key, request).await?;
@@ -215,45 +218,43 @@ impl Sessions {
         Ok(Some(CreatedSession { session, resume: None, is_new: true, replayed: true }))
     }
 
-    async fn create_with(
+    /// Create a session, or find it by its thread, and commit this with it.
+    pub(super) async fn create_with(
         &self,
         new: NewSession,
-        once: Option<(&IdempotencyKey, Digest)>,
+        with: Alongside,
     ) -> Result<CreatedSession, CreateError> {
         self.0.may(Action::Change)?;
         let Some(key) = new.thread_key.clone() else {
-            return self.create_new(new, None, once).await;
+            return self.create_new(new, None, with).await;
         };
-        let (this, once) = (self.clone(), once.map(|(key, request)| (key.clone(), request)));
+        let this = self.clone();
         // The lock of the thread outlasts the commit. In a box, so that the other creations are as small as they are.
-        to_its_end(Box::pin(async move { this.create_in_thread(key, new, once).await })).await
+        to_its_end(Box::pin(async move { this.create_in_thread(key, new, with).await })).await
     }
 
     async fn create_in_thread(
         &self,
         key: String,
         new: NewSession,
-        once: Option<(IdempotencyKey, Digest)>,
+        with: Alongside,
     ) -> Result<CreatedSession, CreateError> {
         let inner = &self.0.inner;
-        let once = once.as_ref().map(|(key, request)| (key, *request));
         let (owner, user_id) = (self.0.caller().clone(), new.user_id.clone());
         let _alone = inner.threads.lock(Thread { owner, user_id, key: key.clone() }).await;
         let Some(newest) = self.of_thread(&key, new.user_id.as_deref()).await? else {
-            return self.create_new(new, None, once).await;
+            return self.create_new(new, None, with).await;
         };
         match creation::next_of_thread(&newest.session, inner.clock.now()) {
             NextOfThread::Here => {
-                if let Some((key, request)) = once {
-                    let (id, now) = (newest.session.id, inner.clock.now());
-                    let record = idempotency::record(key, request, (id, 0), now);
-                    inner.store.commit(Transaction::idempotency(record)).await?;
+                if let Some(more) = with.transaction(newest.session.id, inner.clock.now()) {
+                    inner.store.commit(more).await?;
                 }
                 Ok(CreatedSession { session: newest, resume: None, is_new: false, replayed: false })
             }
-            NextOfThread::From(head) => self.create_new(new.going_on_from(head), None, once).await,
-            NextOfThread::Fresh => self.create_new(new, None, once).await,
-            NextOfThread::Lost => self.create_new(new, Some(Resumption::NotFound), once).await,
+            NextOfThread::From(head) => self.create_new(new.going_on_from(head), None, with).await,
+            NextOfThread::Fresh => self.create_new(new, None, with).await,
+            NextOfThread::Lost => self.create_new(new, Some(Resumption::NotFound), with).await,
         }
     }
 
@@ -263,7 +264,7 @@ impl Sessions {
         &self,
         new: NewSession,
         lost: Option<Resumption>,
-        once: Option<(&IdempotencyKey, Digest)>,
+        with: Alongside,
     ) -> Result<CreatedSession, CreateError> {
         let inner = &self.0.inner;
         // Checked once more when a turn asks for them: what the operator allows may change.
@@ -285,18 +286,7 @@ impl Sessions {
             Err(error) => return Err(error),
             Ok(agent) => agent,
         };
-        if let Statefulness::Unsaved(why) = &agent.component.statefulness
-            && new.require_durable
-        {
-            return Err(CreateError::NotDurable(why.clone()));
-        }
-        if agent.component.exports.is_command() {
-            if new.pattern != Pattern::Ephemeral {
-                let (agent, pattern) = (agent.reference, new.pattern);
-                return Err(CreateError::PatternUnsupported { agent, pattern });
-            }
-            environment::check(&new.config)?;
-        }
+        check::fits(&new, &agent)?;
         let id = SessionId(inner.clock.new_id());
         let owner = self.0.caller().clone();
         let defaults = &inner.options.limits;
@@ -317,9 +307,8 @@ impl Sessions {
         let mut transaction = Transaction::create(vec![creation], events);
         let user = session.profile.user_id.as_deref();
         transaction.expect.extend(inner.options.quotas.expected(&session.owner, user));
-        if let Some((key, request)) = once {
-            let record = idempotency::record(key, request, (id, 0), now);
-            transaction = transaction.and(Transaction::idempotency(record));
+        if let Some(more) = with.transaction(id, now) {
+            transaction = transaction.and(more);
         }
         if let Some((of, snapshot)) = tried {
             let trial = match from_state {

@@ -5,14 +5,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::request::SendError;
 use dormouse_domain::agent::Digest;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::message::IDEMPOTENCY_KEY_LIFETIME;
+use dormouse_domain::schedule::is_run_key;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{IdempotencyKey, IdempotencyRecord};
 use dormouse_store::Store;
+
+/// How long the key of the run of a schedule is known, where nobody forgets it: a year. The run itself does, with the
+/// commit that says what has come of it (`host/schedules/runs`); until then a host that is started again has to find it,
+/// however long there was none.
+const RUN_KEY_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The keys of messages that wait or are being answered, each with the session that they were sent to.
 #[derive(Default)]
@@ -90,6 +97,7 @@ pub(crate) fn record(
     (session, turn): (SessionId, u64),
     ended_at: Timestamp,
 ) -> IdempotencyRecord {
-    let expires_at = ended_at.after(IDEMPOTENCY_KEY_LIFETIME);
+    let lifetime = if is_run_key(key) { RUN_KEY_LIFETIME } else { IDEMPOTENCY_KEY_LIFETIME };
+    let expires_at = ended_at.after(lifetime);
     IdempotencyRecord { key: key.clone(), request, session, turn, expires_at }
 }

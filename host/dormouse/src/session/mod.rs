@@ -34,6 +34,7 @@ pub mod provided;
 pub(crate) mod registry;
 pub mod request;
 pub(crate) mod residents;
+pub(crate) mod schedules;
 pub(crate) mod services;
 pub(crate) mod settling;
 pub(crate) mod slept;

@@ -12,6 +12,7 @@ use super::asks::Asks;
 use super::left_open::LeftOpen;
 use super::liveness::Liveness;
 use super::residents::Residents;
+use super::schedules::ScheduleBook;
 use super::settling::Settling;
 use super::slept::{PendingSleepEvents, Sleep};
 use super::timekeeper::Lag;
@@ -88,6 +89,8 @@ pub(crate) struct Services {
     overdue: AtomicBool,
     pub(crate) liveness: Liveness,
     pub(crate) settling: Settling,
+    /// When the schedules of all owners are due.
+    pub(crate) schedules: ScheduleBook,
     /// How often each user of a principal may send a message.
     user_messages: Option<RateLimit<(Principal, String)>>,
     started_at: Timestamp,
@@ -132,6 +135,7 @@ impl Services {
             overdue: AtomicBool::new(false),
             liveness: Liveness::default(),
             settling: Settling::default(),
+            schedules: ScheduleBook::default(),
             user_messages,
             started_at,
         }

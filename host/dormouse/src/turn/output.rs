@@ -133,6 +133,11 @@ impl TurnOutput {
         self.lock().deltas.get(place).cloned()
     }
 
+    /// Whether nothing more comes.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
     /// Waits until the turn is over, or will never begin.
     pub async fn ended(&self) {
         loop {

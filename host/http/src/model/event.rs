@@ -28,6 +28,7 @@ enum AggregateType {
     Session,
     Agent,
     Key,
+    Schedule,
 }
 
 impl From<EventEntry> for LoggedBody {
@@ -37,6 +38,7 @@ impl From<EventEntry> for LoggedBody {
             EventSubject::Session(id) => (AggregateType::Session, id.to_string()),
             EventSubject::Agent(name) => (AggregateType::Agent, name),
             EventSubject::Key(id) => (AggregateType::Key, id.to_string()),
+            EventSubject::Schedule(id) => (AggregateType::Schedule, id.to_string()),
         };
         LoggedBody {
             id: logged.cursor.0,

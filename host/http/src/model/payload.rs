@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::value::{Id, Word};
 use dormouse::{
     EventKind, FailureCode, Pattern, ResumeFallback, Role, SessionField, SleepCause, Status,
-    UpgradeOutcome, Visibility,
+    StopCause, UpgradeOutcome, Visibility,
 };
 use dormouse_domain::code;
 use dormouse_domain::state::Cause;
@@ -32,7 +32,10 @@ pub(super) fn by_kind(event: &mut Schema) {
 pub(crate) fn payload(generator: &mut SchemaGenerator, kind: EventKind) -> Value {
     let mut of = |fields: &[Field]| object(generator, fields);
     match kind {
-        EventKind::SessionStarted | EventKind::SessionWoken | EventKind::SessionDeleted => of(&[]),
+        EventKind::SessionStarted
+        | EventKind::SessionWoken
+        | EventKind::SessionDeleted
+        | EventKind::ScheduleDeleted => of(&[]),
         EventKind::SessionCreated => of(&[
             needed::<Word<Pattern>>("pattern"),
             needed::<String>("agent"),
@@ -97,6 +100,9 @@ pub(crate) fn payload(generator: &mut SchemaGenerator, kind: EventKind) -> Value
         EventKind::KeyCreated | EventKind::KeyRevoked => {
             of(&[needed::<String>("principal"), needed::<Word<Role>>("role")])
         }
+        EventKind::ScheduleCreated => of(&[needed::<String>("name")]),
+        EventKind::ScheduleRun => of(&[needed::<u64>("run"), needed::<Id>("session")]),
+        EventKind::ScheduleStopped => of(&[needed::<Word<StopCause>>("cause")]),
         EventKind::IdleWarning => of(&[needed::<u64>("minutesRemaining")]),
         EventKind::BudgetWarning => of(&[needed::<f64>("cost"), needed::<f64>("maxBudgetUsd")]),
     }

@@ -115,6 +115,7 @@ impl FieldReader<'_> {
         let mut inner = FieldReader::within(prefix, Cow::Borrowed(object));
         let body = T::read(&mut inner)?;
         self.inner.extend(inner.known.iter().map(|name| inner.full_name(name)));
+        self.inner.extend(inner.inner.iter().map(|name| inner.full_name(name)));
         inner.finish()?;
         Ok(body)
     }

@@ -297,7 +297,11 @@ pub(crate) fn needed<T>(
     value.ok_or_else(|| ApiError::invalid_field(name, problem))
 }
 
-fn text(name: &'static str, text: Option<String>) -> Result<String, ApiError> {
+/// The text of a field that is needed.
+///
+/// # Errors
+/// There is none.
+pub(super) fn text(name: &'static str, text: Option<String>) -> Result<String, ApiError> {
     let text = text.filter(|text| !text.is_empty());
     needed(name, text, "is needed, and must not be empty")
 }

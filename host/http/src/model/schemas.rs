@@ -16,6 +16,7 @@ use super::request::{
     ChangeAgent, CreateKey, CreateTemplate, ExtendSession, ForkSession, ResumeSession,
     RewindSession, SendMessage, StreamMessage, TerminateSession, UpgradeSession,
 };
+use super::schedule::{CreateSchedule, PatchSchedule, SchedulesQuery};
 use super::statistics::SummaryQuery;
 
 /// A request: its type, the names that are read, and its schema.
@@ -35,7 +36,7 @@ fn query<T: serde::de::DeserializeOwned + JsonSchema>() -> Described {
     Described { of: std::any::type_name::<T>(), read, schema: schema_for!(T) }
 }
 
-fn all() -> [Described; 24] {
+fn all() -> [Described; 27] {
     [
         body::<CreateSession>(),
         body::<SendMessage>(),
@@ -51,6 +52,8 @@ fn all() -> [Described; 24] {
         body::<PatchSession>(),
         body::<ExtendSession>(),
         body::<CleanUpSessions>(),
+        body::<CreateSchedule>(),
+        body::<PatchSchedule>(),
         body::<ContainerThread>(),
         body::<NewFacadeSession>(),
         body::<FacadeSessionPatch>(),
@@ -59,6 +62,7 @@ fn all() -> [Described; 24] {
         query::<OwnerQuery>(),
         query::<SessionsQuery>(),
         query::<SummaryQuery>(),
+        query::<SchedulesQuery>(),
         query::<FacadeQuery>(),
         query::<UploadQuery>(),
     ]
@@ -99,6 +103,8 @@ fn the_schema_of_a_request_tells_what_has_to_be_there() {
         (body::<ChangeAgent>(), vec!["visibility"]),
         (body::<CreateKey>(), vec!["principal"]),
         (body::<PatchSession>(), vec![]),
+        (body::<CreateSchedule>(), vec!["name", "cron", "prompt"]),
+        (body::<PatchSchedule>(), vec![]),
         (body::<CleanUpSessions>(), vec!["olderThanMs"]),
         (body::<ContainerThread>(), vec!["chatThreadId", "clientId"]),
         (body::<NewFacadeSession>(), vec!["agent_id"]),

@@ -68,6 +68,7 @@ enum SenderWord {
     User,
     Timer,
     Agent,
+    Schedule,
 }
 
 /// Why a turn failed.
@@ -124,6 +125,7 @@ impl From<TurnRecord> for TurnBody {
         let (sender, sender_name, sender_session_id) = match &turn.sender {
             Sender::User => (SenderWord::User, None, None),
             Sender::Timer(name) => (SenderWord::Timer, Some(name.clone()), None),
+            Sender::Schedule(name) => (SenderWord::Schedule, Some(name.clone()), None),
             Sender::Agent(peer) => {
                 (SenderWord::Agent, peer.name.clone(), Some(peer.session.to_string()))
             }

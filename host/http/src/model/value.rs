@@ -15,8 +15,8 @@ use serde::{Deserialize, Deserializer};
 use crate::error::ApiError;
 use dormouse::{
     Bill, Change, Durability, EffectFailure, FailureCode, NanoUsd, OnBusy, Pattern, Provenance,
-    Residency, ResumeFallback, ResumeObstacle, Role, SessionCursor, SessionField, SessionId,
-    SessionOrder, SleepCause, SnapshotId, Status, Timestamp, Visibility,
+    Residency, ResumeFallback, ResumeObstacle, Role, ScheduleSwitch, SessionCursor, SessionField,
+    SessionId, SessionOrder, SleepCause, SnapshotId, Status, StopCause, Timestamp, Visibility,
 };
 use dormouse_domain::agent::StartRandomness;
 use dormouse_domain::egress::{EgressPolicy, EgressRule, MAX_EGRESS_RULE_BYTES};
@@ -321,6 +321,22 @@ impl Words for Pattern {
 
 impl Words for Status {
     const ALL: &'static [Status] = &Status::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for StopCause {
+    const ALL: &'static [StopCause] = &StopCause::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for ScheduleSwitch {
+    const ALL: &'static [ScheduleSwitch] = &ScheduleSwitch::ALL;
 
     fn word(self) -> &'static str {
         self.as_str()

@@ -10,6 +10,7 @@ pub(super) mod history;
 pub(super) mod keys;
 pub(super) mod lifecycle;
 pub(super) mod messages;
+pub(super) mod schedules;
 pub(super) mod sessions;
 pub(super) mod snapshots;
 pub(super) mod templates;

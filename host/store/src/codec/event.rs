@@ -6,7 +6,7 @@ use super::agent::OwnerRow;
 use super::{CodecError, IdRow, JsonRow, from_cbor, to_cbor};
 use dormouse_domain::access::KeyId;
 use dormouse_domain::event::{Event, EventBody, EventKind, EventSubject};
-use dormouse_domain::id::SessionId;
+use dormouse_domain::id::{ScheduleId, SessionId};
 use dormouse_domain::time::Timestamp;
 
 /// The row of this event.
@@ -17,6 +17,7 @@ pub(crate) fn encode_event(event: &Event) -> Vec<u8> {
             EventSubject::Session(id) => SubjectRow::Session(id.0.into()),
             EventSubject::Agent(name) => SubjectRow::Agent(name, None),
             EventSubject::Key(id) => SubjectRow::Key(id.0),
+            EventSubject::Schedule(id) => SubjectRow::Schedule(id.0.into()),
         },
         occurred_at: event.occurred_at.0,
         payload: JsonRow::of_object(&event.body.payload()),
@@ -37,6 +38,7 @@ pub(crate) fn decode_event(bytes: &[u8]) -> Result<Event, CodecError> {
             (EventSubject::Agent(name.to_owned()), row.owner.or(owner))
         }
         SubjectRow::Key(id) => (EventSubject::Key(KeyId(id)), row.owner),
+        SubjectRow::Schedule(id) => (EventSubject::Schedule(ScheduleId(id.into())), row.owner),
     };
     Ok(Event {
         owner: owner.map(OwnerRow::owner),
@@ -70,4 +72,6 @@ enum SubjectRow<'a> {
     Agent(#[b(0)] &'a str, #[b(1)] Option<OwnerRow<'a>>),
     #[n(2)]
     Key(#[cbor(n(0), with = "minicbor::bytes")] [u8; 8]),
+    #[n(3)]
+    Schedule(#[n(0)] IdRow),
 }

@@ -16,6 +16,7 @@ mod http;
 mod journal;
 mod mail;
 mod migrate;
+mod schedule;
 mod session;
 mod snapshot;
 mod template;
@@ -35,6 +36,7 @@ pub(crate) use journal::{
     encode_input, encode_open_turn,
 };
 pub(crate) use mail::{decode_mail, encode_mail};
+pub(crate) use schedule::{decode_schedule, decode_work, encode_schedule, encode_work};
 pub(crate) use session::{
     decode_front, decode_front_with_grouping, decode_session, encode_body, encode_front,
     note_residence,

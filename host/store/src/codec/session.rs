@@ -271,7 +271,7 @@ struct BodyRow<'a> {
 
 /// A session that its agent may write to.
 #[derive(Encode, Decode, CborLen)]
-struct PeerRow<'a> {
+pub(super) struct PeerRow<'a> {
     #[b(0)]
     name: &'a str,
     #[n(1)]
@@ -279,11 +279,11 @@ struct PeerRow<'a> {
 }
 
 impl PeerRow<'_> {
-    fn of<'a>((name, session): (&'a String, &SessionId)) -> PeerRow<'a> {
+    pub(super) fn of<'a>((name, session): (&'a String, &SessionId)) -> PeerRow<'a> {
         PeerRow { name, session: session.0.into() }
     }
 
-    fn peer(self) -> (String, SessionId) {
+    pub(super) fn peer(self) -> (String, SessionId) {
         (self.name.to_owned(), SessionId(self.session.into()))
     }
 }

@@ -154,7 +154,7 @@ proptest! {
         let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 10));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
         let front = with_two_more_fields(&encode_front(&session), 21);
-        let body = with_two_more_fields(&encode_body(&session), 32);
+        let body = with_two_more_fields(&encode_body(&session), 33);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
         prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 18)), Ok(turn));
         prop_assert_eq!(decode_entry(&with_two_more_fields(&encode_entry(&entry), 11)), Ok(entry));

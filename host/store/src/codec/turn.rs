@@ -134,6 +134,8 @@ pub(super) enum SenderRow {
     Timer,
     #[n(2)]
     Agent,
+    #[n(3)]
+    Schedule,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -207,6 +209,7 @@ impl SenderRow {
             Sender::User => SenderRow::User,
             Sender::Timer(_) => SenderRow::Timer,
             Sender::Agent(_) => SenderRow::Agent,
+            Sender::Schedule(_) => SenderRow::Schedule,
         }
     }
 
@@ -214,7 +217,7 @@ impl SenderRow {
     pub(super) fn name(sender: &Sender) -> Option<&str> {
         match sender {
             Sender::User => None,
-            Sender::Timer(name) => Some(name),
+            Sender::Timer(name) | Sender::Schedule(name) => Some(name),
             Sender::Agent(peer) => peer.name.as_deref(),
         }
     }
@@ -222,7 +225,7 @@ impl SenderRow {
     /// The session that goes along with it.
     pub(super) fn session(sender: &Sender) -> Option<IdRow> {
         match sender {
-            Sender::User | Sender::Timer(_) => None,
+            Sender::User | Sender::Timer(_) | Sender::Schedule(_) => None,
             Sender::Agent(peer) => Some(peer.session.0.into()),
         }
     }
@@ -235,6 +238,7 @@ impl SenderRow {
         Ok(match self {
             SenderRow::User => Sender::User,
             SenderRow::Timer => Sender::Timer(name.unwrap_or_default().to_owned()),
+            SenderRow::Schedule => Sender::Schedule(name.unwrap_or_default().to_owned()),
             SenderRow::Agent => {
                 let nobody = || CodecError::Malformed("an agent is no session".to_owned());
                 let session = SessionId(session.ok_or_else(nobody)?.into());

@@ -16,10 +16,11 @@ use dormouse_domain::account::{Account, AccountChange, AccountId};
 use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::deadline;
 use dormouse_domain::event::{Cursor, Event};
-use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::Mail;
 use dormouse_domain::pattern::Pattern;
+use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::{GuestState, ResumeHistory, Snapshot};
 use dormouse_domain::template::Template;
@@ -46,6 +47,7 @@ pub(super) struct Model {
     pub(super) accounts: BTreeMap<AccountId, Account>,
     /// By the numbers of the mails.
     pub(super) mailboxes: BTreeMap<SessionId, BTreeMap<u64, Mail>>,
+    pub(super) schedules: BTreeMap<ScheduleId, (SessionSchedule, Option<ScheduledWork>)>,
     /// What removed sessions came to.
     removed: BTreeMap<Principal, BTreeMap<Cell, Sums>>,
 }

@@ -3,6 +3,7 @@
 pub(super) mod journal;
 pub(super) mod lists;
 pub(super) mod mail;
+pub(super) mod schedules;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -339,6 +340,10 @@ pub(super) async fn take<F: Fixture>(
             let key = AccessKey { last_used_at: used, ..samples::access_key(number) };
             access_key(store, model, key, revoke).await?;
         }
+        Step::Schedule { number, record, work, remove } => {
+            let change = (*record, work.map(|work| *work));
+            schedules::take(store, model, number, change, remove).await?;
+        }
         Step::Journal { at, step } => journal::take(store, model, model.pick(at), step).await?,
         Step::Share { at, with, account } => {
             let account = Account { id: AccountId(model.pick(with)), ..account };
@@ -557,6 +562,7 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
     compare_keys(store, model).await?;
     journal::compare_all(store, model).await?;
     mail::compare_all(store, model).await?;
+    schedules::compare(store, model).await?;
     lists::compare_statistics(store, model).await?;
     compare_agents(store, model).await
 }

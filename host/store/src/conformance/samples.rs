@@ -1,6 +1,7 @@
 //! Values of every kind, for property tests.
 
 mod journal;
+mod schedule;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use self::journal::{account, attempts, effect, entry, open_turn, spending};
+pub use self::schedule::{new_schedule, schedule, scheduled_work};
 use crate::AgentFilter;
 use dormouse_domain::access::{AccessKey, KeyId, Role};
 use dormouse_domain::account::AccountId;
@@ -22,7 +24,7 @@ use dormouse_domain::agent::{
 use dormouse_domain::creation::Resumption;
 use dormouse_domain::egress::EgressPolicy;
 use dormouse_domain::event::{Event, EventBody, EventSubject, ResumeOutcome, SleepCause};
-use dormouse_domain::id::{Principal, SessionId, SnapshotId, TurnId};
+use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::mail::{Mail, Peer, Peers};
 use dormouse_domain::pattern::Pattern;
@@ -220,7 +222,12 @@ fn timers() -> impl Strategy<Value = Timers> {
 pub fn sender() -> impl Strategy<Value = Sender> {
     let agent = (id(), of(".{1,9}"))
         .prop_map(|(session, name)| Sender::Agent(Peer { session: SessionId(session), name }));
-    prop_oneof![Just(Sender::User), ".{1,9}".prop_map(Sender::Timer), agent]
+    prop_oneof![
+        Just(Sender::User),
+        ".{1,9}".prop_map(Sender::Timer),
+        ".{1,9}".prop_map(Sender::Schedule),
+        agent,
+    ]
 }
 
 /// What an agent sends to another.
@@ -431,6 +438,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         id().prop_map(|id| EventSubject::Session(SessionId(id))),
         "[a-z]@[0-9]".prop_map(EventSubject::Agent),
         any::<[u8; 8]>().prop_map(|id| EventSubject::Key(KeyId(id))),
+        id().prop_map(|id| EventSubject::Schedule(ScheduleId(id))),
     ];
     (of(owner()), subject, time(), event_body())
         .prop_map(|(owner, subject, occurred_at, body)| Event { owner, subject, occurred_at, body })

@@ -13,6 +13,7 @@ use dormouse_domain::id::Principal;
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::Mail;
 use dormouse_domain::pattern::Pattern;
+use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
 use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::snapshot::{Chunk, GuestState, ResumeTrial, Snapshot};
 use dormouse_domain::state::State;
@@ -135,6 +136,13 @@ pub(super) enum Step {
         number: u8,
         used: i64,
         revoke: bool,
+    },
+    /// A schedule, which is new, has run, does something else from now on or is removed.
+    Schedule {
+        number: u8,
+        record: Box<SessionSchedule>,
+        work: Option<Box<ScheduledWork>>,
+        remove: bool,
     },
     Journal {
         at: Index,
@@ -360,6 +368,17 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(at, owner, key, forget)| Step::Message { at, owner, key, forget }),
         2 => (0..3_u8, 0..9_i64, proptest::bool::weighted(0.3))
             .prop_map(|(number, used, revoke)| Step::Key { number, used, revoke }),
+        3 => (
+            (0..3_u8, proptest::bool::weighted(0.2)),
+            samples::schedule(),
+            weighted(0.5, samples::scheduled_work()),
+        )
+            .prop_map(|((number, remove), record, work)| Step::Schedule {
+                number,
+                record: Box::new(record),
+                work: work.map(Box::new),
+                remove,
+            }),
         6 => (at(), journal_step()).prop_map(|(at, step)| Step::Journal { at, step }),
         2 => (at(), at(), samples::account())
             .prop_map(|(at, with, account)| Step::Share { at, with, account }),

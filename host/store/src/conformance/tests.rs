@@ -68,6 +68,8 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::LosesMail,
         Flaw::KeepsTakenMail,
         Flaw::KeepsDroppedMail,
+        Flaw::LosesRunsOfSchedules,
+        Flaw::LosesChangesOfWork,
     ] {
         let found = check(512, || InMemory(InMemory::new().0.with_flaw(flaw)));
         assert!(found.is_err(), "{flaw:?} is not found");

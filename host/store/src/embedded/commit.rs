@@ -73,6 +73,7 @@ pub(super) fn owner(
         Write::Mail(_, mail) => owner_of(mail.from),
         Write::NewAccount(account) => Some(account.owner.clone()),
         Write::ChangeAccount(AccountId(first), _) => owner_of(*first),
+        Write::Schedule(schedule) => Some(schedule.owner.clone()),
         Write::Slept(..)
         | Write::ResumeTried(..)
         | Write::Turn(_)
@@ -82,7 +83,9 @@ pub(super) fn owner(
         | Write::Idempotency(_)
         | Write::RemoveIdempotency(_)
         | Write::Key(_)
-        | Write::RemoveKey(_) => None,
+        | Write::RemoveKey(_)
+        | Write::ScheduledWork(..)
+        | Write::RemoveSchedule(_) => None,
     });
     owner.unwrap_or_else(Principal::local)
 }
@@ -143,6 +146,8 @@ pub(super) enum EncodedWrite {
     RemoveAgent(AgentRef),
     /// A key of a table gets this value, in its envelope, or is removed.
     Row(Vec<u8>, Option<Vec<u8>>),
+    /// Keys of a table get these values, or are removed.
+    Rows(Vec<(Vec<u8>, Option<RowValue>)>),
     /// Remove what is too old at this time, of the log and of these sessions.
     Expire(Timestamp, Vec<SessionId>),
     /// Remove those of these idempotency keys that may be forgotten at this time.
@@ -318,6 +323,10 @@ impl EncodedWrite {
             EncodedWrite::Template(template) => template.value.len(),
             EncodedWrite::Agent(_, value) => value.len(),
             EncodedWrite::Row(key, value) => key.len() + value.as_ref().map_or(0, Vec::len),
+            EncodedWrite::Rows(rows) => {
+                let size = |value: &Option<RowValue>| value.as_ref().map_or(0, RowValue::size);
+                rows.iter().map(|(key, value)| key.len() + size(value)).sum()
+            }
             EncodedWrite::ForgetKeys(_, keys) => keys.iter().map(Vec::len).sum(),
             EncodedWrite::Slept(..)
             | EncodedWrite::ResumeTried(..)
@@ -339,6 +348,9 @@ impl EncodedWrite {
             EncodedWrite::LargeTurn(_, _, bytes) => *bytes,
             EncodedWrite::OpenTurn(turn) => turn.input.staged(),
             EncodedWrite::Journal(_, _, value) => value.staged(),
+            EncodedWrite::Rows(rows) => {
+                rows.iter().flat_map(|(_, value)| value).map(RowValue::staged).sum()
+            }
             EncodedWrite::Session(..)
             | EncodedWrite::RemoveState(_)
             | EncodedWrite::Slept(..)
@@ -364,6 +376,7 @@ impl EncodedWrite {
     /// Whether it does nothing but remove, and so gives back more space than it takes.
     fn removes(&self) -> bool {
         match self {
+            EncodedWrite::Rows(rows) => rows.iter().all(|(_, value)| value.is_none()),
             EncodedWrite::RemoveSession(_)
             | EncodedWrite::CloseTurn(_)
             | EncodedWrite::DropMail(_)
@@ -412,6 +425,7 @@ impl EncodedWrite {
             | EncodedWrite::Agent(..)
             | EncodedWrite::RemoveAgent(_)
             | EncodedWrite::Row(..)
+            | EncodedWrite::Rows(_)
             | EncodedWrite::ForgetKeys(..) => 0,
         }
     }

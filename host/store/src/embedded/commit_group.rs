@@ -33,7 +33,7 @@ pub(super) use self::release::Stuck;
 use self::removed::Removed;
 use self::rows::GroupRows;
 use super::EmbeddedShared;
-use super::commit::{Encoded, EncodedWrite, NewSnapshot, Record};
+use super::commit::{Encoded, EncodedWrite, NewSnapshot, Record, RowValue};
 use super::disk::ReadExtent;
 use super::engine::{Batch, Class};
 use super::session_index::{
@@ -220,6 +220,7 @@ impl<'a> CommitGroup<'a> {
             | EncodedWrite::Template(_)
             | EncodedWrite::Agent(..)
             | EncodedWrite::Row(..)
+            | EncodedWrite::Rows(_)
             | EncodedWrite::Expire(..)
             | EncodedWrite::ForgetKeys(..) => Ok(()),
         }
@@ -251,6 +252,16 @@ impl<'a> CommitGroup<'a> {
             EncodedWrite::RemoveAgent(agent) => self.remove_agent(agent),
             EncodedWrite::Row(key, Some(value)) => self.rows.put(Class::Rows, key, value),
             EncodedWrite::Row(key, None) => self.rows.remove(key),
+            EncodedWrite::Rows(rows) => {
+                for (key, value) in rows {
+                    match value {
+                        Some(RowValue::Here(value)) => self.rows.put(Class::Head, key, value),
+                        // It is in the batch already.
+                        Some(RowValue::Staged(_)) => self.rows.let_go(&key),
+                        None => self.rows.remove(key),
+                    }
+                }
+            }
             EncodedWrite::Expire(now, sessions) => self.expire(now, &sessions),
             EncodedWrite::ForgetKeys(now, keys) => self.forget_keys(now, &keys),
         }

@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use super::FaultyStore;
 use crate::read::{
     ReadAccounts, ReadAgents, ReadEvents, ReadIdempotency, ReadJournal, ReadKeys, ReadMail,
-    ReadSessions, ReadSnapshots, ReadStatistics, ReadTemplates, ReadTurns, StoredKeys, StoredMail,
+    ReadSchedules, ReadSessions, ReadSnapshots, ReadStatistics, ReadTemplates, ReadTurns,
+    StoredKeys, StoredMail,
 };
 use crate::{
     AgentQuery, Bound, EventEntry, Page, SessionPage, SessionQuery, SnapshotDetail,
@@ -16,9 +17,10 @@ use crate::{
 use dormouse_domain::account::{Account, AccountId};
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
-use dormouse_domain::id::{Principal, SessionId, SnapshotId};
+use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::MailboxSize;
+use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
 use dormouse_domain::session::Session;
 use dormouse_domain::state::Status;
 use dormouse_domain::template::{Template, TemplateSummary};
@@ -198,6 +200,25 @@ impl ReadJournal for FaultyStore {
         bound: Bound,
     ) -> Result<Page<JournalEntry, u32>, StoreError> {
         self.store.journal(session, after, bound).await
+    }
+}
+
+#[async_trait]
+impl ReadSchedules for FaultyStore {
+    async fn schedule(&self, id: ScheduleId) -> Result<Option<SessionSchedule>, StoreError> {
+        self.store.schedule(id).await
+    }
+
+    async fn scheduled_work(&self, id: ScheduleId) -> Result<Option<ScheduledWork>, StoreError> {
+        self.store.scheduled_work(id).await
+    }
+
+    async fn schedules(
+        &self,
+        after: Option<ScheduleId>,
+        bound: Bound,
+    ) -> Result<Page<SessionSchedule, ScheduleId>, StoreError> {
+        self.store.schedules(after, bound).await
     }
 }
 

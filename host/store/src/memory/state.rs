@@ -11,6 +11,7 @@ use super::blobs::Chunks;
 use super::journal::Journals;
 use super::mail::Mailboxes;
 use super::removed::Removed;
+use super::schedules::Schedules;
 use crate::page::Filling;
 use crate::read::{ReadAccounts, ReadIdempotency, ReadKeys, StoredKeys};
 use crate::{
@@ -43,6 +44,7 @@ pub(super) struct StoredData {
     pub(super) journals: Journals,
     pub(super) mailboxes: Mailboxes,
     accounts: BTreeMap<AccountId, Account>,
+    pub(super) schedules: Schedules,
     chunks: Chunks,
     pub(super) removed: Removed,
     log: BTreeMap<Cursor, Event>,
@@ -90,6 +92,7 @@ impl StoredData {
             journals: Journals::default(),
             mailboxes: Mailboxes::default(),
             accounts: BTreeMap::new(),
+            schedules: Schedules::default(),
             chunks: Chunks::default(),
             removed: Removed::default(),
             log: BTreeMap::new(),
@@ -170,6 +173,15 @@ impl StoredData {
                 Err(StoreError::Conflict(id.0))
             }
             Expect::NoOpenTurn(_) | Expect::NewAccount(_) => Ok(()),
+            Expect::NewSchedule(id) => match self.schedules.revision(*id) {
+                None => Ok(()),
+                Some(_) => Err(StoreError::ScheduleConflict(*id)),
+            },
+            Expect::Schedule(id, expected) => match self.schedules.revision(*id) {
+                Some(revision) if revision == *expected => Ok(()),
+                Some(_) => Err(StoreError::ScheduleConflict(*id)),
+                None => Err(StoreError::ScheduleNotFound(*id)),
+            },
             Expect::SessionQuota { owner, user, limit } => {
                 let is_counted = |new: &&Session| has_user(new, owner, user.as_deref());
                 let new = writes.iter().filter_map(Write::new_session).filter(is_counted).count();
@@ -244,7 +256,10 @@ impl StoredData {
             | Write::Idempotency(_)
             | Write::RemoveIdempotency(_)
             | Write::Key(_)
-            | Write::RemoveKey(_) => Ok(()),
+            | Write::RemoveKey(_)
+            | Write::Schedule(_)
+            | Write::ScheduledWork(..)
+            | Write::RemoveSchedule(_) => Ok(()),
         }
     }
 
@@ -329,6 +344,9 @@ impl StoredData {
             Write::RemoveIdempotency(key) => drop(self.idempotency.remove(&key)),
             Write::Key(key) => drop(self.keys.insert(key.id, *key)),
             Write::RemoveKey(id) => drop(self.keys.remove(&id)),
+            Write::Schedule(record) => self.schedules.put(*record),
+            Write::ScheduledWork(id, work) => self.schedules.put_work(id, *work),
+            Write::RemoveSchedule(id) => self.schedules.remove(id),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::StoreError;
 use dormouse_domain::access::KeyId;
 use dormouse_domain::account::AccountId;
 use dormouse_domain::agent::AgentRef;
-use dormouse_domain::id::SessionId;
+use dormouse_domain::id::{ScheduleId, SessionId};
 
 impl Transaction {
     /// Whether it says of everything that it writes what it expects there. Every store asks this first,
@@ -15,8 +15,8 @@ impl Transaction {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] names the session whose record, turn, open turn, journal, account or idempotency
-    /// key comes without that, or twice, or with the head of another; [`StoreError::AgentNotFound`] the agent, and
-    /// [`StoreError::KeyNotFound`] the key of the API.
+    /// key comes without that, or twice, or with the head of another; [`StoreError::AgentNotFound`] the agent,
+    /// [`StoreError::KeyNotFound`] the key of the API, and [`StoreError::ScheduleConflict`] the schedule.
     /// [`StoreError::TooLarge`] where the transaction writes more records or agents than one takes.
     pub fn check(&self) -> Result<(), StoreError> {
         let revision = |expect: &Expect| match expect {
@@ -29,6 +29,8 @@ impl Transaction {
             | Expect::NewKey(_)
             | Expect::Key(_)
             | Expect::NoOpenTurn(_)
+            | Expect::NewSchedule(_)
+            | Expect::Schedule(..)
             | Expect::NewAccount(_)
             | Expect::SessionQuota { .. } => None,
         };
@@ -38,6 +40,7 @@ impl Transaction {
         let mut heads = HashSet::with_capacity(self.writes.len());
         let (mut keys, mut agents) = (HashSet::new(), 0);
         let (mut opened, mut accounts) = (HashSet::new(), HashSet::new());
+        let mut schedules = HashSet::new();
         for write in &self.writes {
             let (id, is_sound) = match write {
                 Write::Session { record, head } => {
@@ -96,6 +99,19 @@ impl Transaction {
                     self.check_key(*id)?;
                     continue;
                 }
+                Write::Schedule(record) if schedules.insert(record.id) => {
+                    self.check_schedule(record.id, Some(record.revision))?;
+                    continue;
+                }
+                Write::RemoveSchedule(id) if schedules.insert(*id) => {
+                    self.check_schedule(*id, None)?;
+                    continue;
+                }
+                Write::ScheduledWork(id, _) if schedules.contains(id) => continue,
+                Write::Schedule(record) => return Err(StoreError::ScheduleConflict(record.id)),
+                Write::RemoveSchedule(id) | Write::ScheduledWork(id, _) => {
+                    return Err(StoreError::ScheduleConflict(*id));
+                }
                 Write::ResumeTried(..)
                 | Write::CloseTurn(_)
                 | Write::Mail(..)
@@ -134,6 +150,8 @@ impl Transaction {
             | Expect::NewKey(_)
             | Expect::Key(_)
             | Expect::NoOpenTurn(_)
+            | Expect::NewSchedule(_)
+            | Expect::Schedule(..)
             | Expect::NewAccount(_)
             | Expect::SessionQuota { .. } => false,
         })
@@ -150,6 +168,8 @@ impl Transaction {
             | Expect::NewKey(_)
             | Expect::Key(_)
             | Expect::NoOpenTurn(_)
+            | Expect::NewSchedule(_)
+            | Expect::Schedule(..)
             | Expect::NewAccount(_)
             | Expect::SessionQuota { .. } => false,
         });
@@ -160,6 +180,23 @@ impl Transaction {
         let (new, there) = (Expect::NewKey(id), Expect::Key(id));
         let is_expected = self.expect.contains(&new) || self.expect.contains(&there);
         if is_expected { Ok(()) } else { Err(StoreError::KeyNotFound(id)) }
+    }
+
+    /// Whether it expects of a schedule what its record of this revision follows, or where there is none, that the
+    /// schedule is there.
+    fn check_schedule(&self, id: ScheduleId, record: Option<u64>) -> Result<(), StoreError> {
+        let is_expected = match record {
+            Some(1) => self.expect.contains(&Expect::NewSchedule(id)),
+            Some(revision) => {
+                self.expect.contains(&Expect::Schedule(id, revision.saturating_sub(1)))
+            }
+            None => {
+                let is_it =
+                    |expect: &Expect| matches!(expect, Expect::Schedule(there, _) if *there == id);
+                self.expect.iter().any(is_it)
+            }
+        };
+        if is_expected { Ok(()) } else { Err(StoreError::ScheduleConflict(id)) }
     }
 }
 

@@ -158,6 +158,19 @@ fn all() -> Vec<(EventBody, String)> {
             EventBody::KeyRevoked { principal: by.clone(), role: Role::Admin },
             r#"{"principal":"ann","role":"admin"}"#.to_owned(),
         ),
+        (
+            EventBody::ScheduleCreated { name: "report".to_owned() },
+            r#"{"name":"report"}"#.to_owned(),
+        ),
+        (
+            EventBody::ScheduleRun { run: 3, session: SessionId(uuid(1)) },
+            format!(r#"{{"run":3,"session":"{ONE}"}}"#),
+        ),
+        (
+            EventBody::ScheduleStopped { cause: StopCause::MaxFailures },
+            r#"{"cause":"max_failures"}"#.to_owned(),
+        ),
+        (EventBody::ScheduleDeleted, "{}".to_owned()),
     ]
 }
 

@@ -138,7 +138,7 @@ impl Driver<'_> {
                 return self.registry.note_turn_over(self.id);
             }
             Sender::Timer(_) => true,
-            Sender::User | Sender::Agent(_) => false,
+            Sender::User | Sender::Agent(_) | Sender::Schedule(_) => false,
         };
         if let Some(resident) = self.memory.resident_mut() {
             resident.stuck = false;

@@ -87,7 +87,7 @@ impl Registry {
         let _settling = self.services.settling.begin();
         loop {
             let seen = self.services.settling.seen();
-            if !self.nobody_is_due() {
+            if !self.nobody_is_due() || self.services.schedules.is_busy(self.services.clock.now()) {
                 self.services.settling.changed_since(seen).await;
                 continue;
             }
@@ -96,7 +96,9 @@ impl Registry {
                 return;
             };
             self.services.slept.hurry().await;
-            let nothing_is_due = next > self.services.clock.now() && self.nobody_is_due();
+            let now = self.services.clock.now();
+            let schedules_rest = !self.services.schedules.is_busy(now);
+            let nothing_is_due = next > now && self.nobody_is_due() && schedules_rest;
             if nothing_is_due && self.services.settling.seen() == seen {
                 return;
             }

@@ -107,7 +107,7 @@ impl Draft {
 fn event(event: &Event) -> NewEvent {
     let about = match event.subject {
         EventSubject::Session(id) => Some(id),
-        EventSubject::Agent(_) | EventSubject::Key(_) => None,
+        EventSubject::Agent(_) | EventSubject::Key(_) | EventSubject::Schedule(_) => None,
     };
     (about, codec::encode_event(event))
 }

@@ -66,6 +66,7 @@ impl CommitGroup<'_> {
             | EncodedWrite::Agent(..)
             | EncodedWrite::RemoveAgent(_)
             | EncodedWrite::Row(..)
+            | EncodedWrite::Rows(_)
             | EncodedWrite::Expire(..)
             | EncodedWrite::ForgetKeys(..) => false,
         };

@@ -17,6 +17,7 @@ pub(super) mod idempotency;
 pub(super) mod journal;
 pub(super) mod mail;
 pub(super) mod notes;
+pub(super) mod schedules;
 pub(super) mod sessions;
 pub(super) mod snapshots;
 pub(super) mod statistics;
@@ -52,12 +53,12 @@ use dormouse_domain::id::SessionId;
 /// | 8 | sessions whose state was removed | nothing is written anew |
 /// | 9 | journals of open turns, and accounts | nothing is written anew |
 /// | 10 | timers of sessions, and turns that others than users have sent | nothing is written anew |
-/// | 11 | mail of sessions, and their peers | it is the present one |
+/// | 11 | mail of sessions, their peers, and schedules | it is the present one |
 pub(super) const LAYOUT: u8 = 11;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.
-pub(super) static TABLES: [&dyn Table; 21] = [
+pub(super) static TABLES: [&dyn Table; 22] = [
     &sessions::SessionTable,
     &turns::TurnTable,
     &snapshots::SnapshotTable,
@@ -75,6 +76,7 @@ pub(super) static TABLES: [&dyn Table; 21] = [
     &mail::MailTable,
     &accounts::AccountTable,
     &access::KeyTable,
+    &schedules::ScheduleTable,
     &statistics::StatisticsTable,
     &notes::NoteTable,
     &notes::AsideTable,
@@ -176,6 +178,9 @@ pub(super) fn encode(
         Write::RemoveIdempotency(key) => idempotency::remove(&key)?,
         Write::Key(key) => access::encode(*key)?,
         Write::RemoveKey(id) => access::remove(id),
+        Write::Schedule(schedule) => schedules::encode(&schedule),
+        Write::ScheduledWork(id, work) => schedules::encode_work(placer, id, &work),
+        Write::RemoveSchedule(id) => schedules::remove(id),
     })
 }
 
@@ -202,6 +207,8 @@ pub(super) fn expect(
         Expect::NewAccount(id) => group.expect_new_account(*id),
         Expect::NewKey(id) => access::expect_new(group, *id),
         Expect::Key(id) => access::expect_there(group, *id),
+        Expect::NewSchedule(id) => schedules::expect_new(group, *id),
+        Expect::Schedule(id, revision) => schedules::expect_revision(group, *id, *revision),
         Expect::SessionQuota { owner, user, limit } => {
             group.expect_within_quota(owner, user.as_deref(), *limit, changes)
         }

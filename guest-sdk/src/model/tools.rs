@@ -105,6 +105,7 @@ impl<'t> Tools<'t> {
     ///
     /// ```
     /// # use dormouse_sdk::{model::{Answer, Conversation, Tools}, prelude::*, testing::MockHost, tools};
+    /// # #[derive(Default)]
     /// # struct Reader;
     /// # impl Agent for Reader {
     /// # fn handle(&mut self, turn: &Turn, host: &Host) -> Result<Reply> {

@@ -157,6 +157,7 @@ impl RealMoment {
     const FAR: Duration = Duration::from_secs(30 * 366 * 24 * 3600);
 
     /// This one.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     #[must_use]
     pub fn now() -> RealMoment {
         RealMoment(tokio::time::Instant::now())
@@ -172,7 +173,7 @@ impl RealMoment {
     /// How long it is until then. Zero where it is past.
     #[must_use]
     pub fn left(self) -> Duration {
-        self.0.saturating_duration_since(tokio::time::Instant::now())
+        self.0.saturating_duration_since(RealMoment::now().0)
     }
 
     /// How long ago it was.

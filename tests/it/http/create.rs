@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{names, send};
 
-const FIELDS: [&str; 68] = [
+const FIELDS: [&str; 70] = [
     "abortRequested",
     "accountId",
     "agent",
@@ -33,6 +33,7 @@ const FIELDS: [&str; 68] = [
     "lastError",
     "lastSleptAt",
     "lastWokenAt",
+    "mailWaiting",
     "maxBudgetUsd",
     "maxFuel",
     "maxFuelPerTurn",
@@ -48,6 +49,7 @@ const FIELDS: [&str; 68] = [
     "owner",
     "parent",
     "pattern",
+    "peers",
     "projectId",
     "residency",
     "residentMs",

@@ -35,6 +35,8 @@ async fn a_turn_that_was_answered_is_told_with_all_that_is_known_of_it() {
         "outcome",
         "response",
         "sender",
+        "senderName",
+        "senderSessionId",
         "snapshotId",
         "startCost",
         "startFuel",

@@ -1,6 +1,6 @@
 //! HTTP exchanges of a guest: what it sends, what it is answered, and what it waits for.
 //!
-//! An exchange begins when its guest first waits for anything after it has made the request, and its answer is whole
+//! An exchange begins when its guest next waits for a response, of this exchange or of another, and its answer is whole
 //! before the guest learns of it. So what a guest sees of its exchanges is decided where it waits, and nowhere else:
 //! one wait is one effect, with the requests that leave at its beginning and the answers that have come at its end.
 

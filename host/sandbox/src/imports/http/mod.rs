@@ -3,7 +3,7 @@
 //! ```text
 //!  outgoing-request ─▶ handle ─▶ future-incoming-response ─▶ pollable ─▶ wait ─▶ World of the call
 //! ```
-//! A request leaves as a whole when its guest waits for anything after it was made and its body was finished; a response
+//! A request leaves as a whole when its guest next waits for a response, once its body is finished; a response
 //! is whole before the guest learns of it, and its body is read like a file. So all that a guest learns of its exchanges
 //! it learns where it waits (`wait`). A future that is dropped gives its exchange up, and the end of a call ends all of
 //! them.

@@ -76,16 +76,21 @@ async fn what_was_answered_is_not_asked_for_again_and_what_changes_nothing_is_re
 
 #[tokio::test]
 async fn of_two_at_once_the_one_that_was_answered_is_not_asked_for_again() {
-    let web = web_that_waits_at("/slow").await;
-    // What the guest does once the first has come can be seen: it fetches a third.
-    let script = format!("both {} {}", web.at("/slow"), web.at("/fast"));
-    let (turn, told) = Cut::turn(&script, &web, 2).await;
-    // The host may have ended before or after the answer of the fast one was noted.
+    let web = Web::start(|path, before| match path {
+        "/slow" | "/next" => Page::Waits(path.to_owned()),
+        _ => Page::text(&format!("{path} after {before}")),
+    })
+    .await;
+    // The guest asks for the next once it has learned what came of the fast one.
+    let [slow, fast, next] = ["/slow", "/fast", "/next"].map(|path| web.at(path));
+    let (turn, told) = Cut::turn(&format!("meanwhile {slow} {fast} {next}"), &web, 3).await;
     let asked = paths(&web);
-    assert_eq!(asked.iter().filter(|path| *path == "/slow").count(), 2, "{asked:?}");
-    let fast = turn.effects.iter().filter(|line| line.outcome == EffectOutcome::Answered).count();
-    assert_eq!(fast, 2);
-    assert!(told.starts_with("200 /slow after") && told.contains(" and 200 /fast after"), "{told}");
+    let times = |path: &str| asked.iter().filter(|it| *it == path).count();
+    assert_eq!((times("/slow"), times("/fast"), times("/next")), (2, 1, 2), "{asked:?}");
+    assert!(told.starts_with("200 /slow and 200 /fast after ") && told.ends_with(", 200 /next"));
+    let answered = turn.effects.iter().filter(|line| line.outcome == EffectOutcome::Answered);
+    let provenance: Vec<Provenance> = answered.map(|line| line.provenance).collect();
+    assert_eq!(provenance, [Provenance::Live, Provenance::Replayed, Provenance::Live]);
 }
 
 #[tokio::test]

@@ -121,15 +121,20 @@ pub(crate) enum NextWork<M, R> {
     Command(Command, R),
     /// Answer this message with a turn.
     Message(M),
-    /// Answer the mail with a turn that has waited the longest.
+    /// Look for the mail that has waited the longest, and answer it where it may [begin](Inbox::begin_mail).
     Mail,
     /// Run the turn again that the end of a host has cut off.
     OpenTurn,
 }
 
-/// The turn that is in progress.
+/// How far the driver is with what is a turn, or may become one.
 #[derive(Clone, Copy, Debug)]
 enum Turn {
+    /// The driver looks whether there is a mail, and whether the session takes it now: no turn yet.
+    Sought {
+        /// How many messages have come meanwhile that go before it.
+        overtaken_by: usize,
+    },
     /// The driver has taken its message and has not begun to call the agent.
     Taken,
     /// The agent is being called, or waits for memory to be called.
@@ -213,10 +218,10 @@ impl<M, T, R> Inbox<M, T, R> {
         match on_busy {
             OnBusy::Queue | OnBusy::Reject => self.turns.push_back(Waiting::Message(message, key)),
             OnBusy::Interrupt => {
-                if self.running.is_some() {
+                if self.in_turn() {
                     self.interrupt = self.interrupt.max(Interrupt::Replace);
                 }
-                self.turns.push_front(Waiting::Message(message, key));
+                self.push_front(Waiting::Message(message, key));
             }
         }
         Ok(Sent::Queued)
@@ -225,7 +230,14 @@ impl<M, T, R> Inbox<M, T, R> {
     /// Add a message that the session sends itself, before all others. There is always room: the session sends one
     /// at a time.
     pub(crate) fn send_self(&mut self, message: M) {
-        self.turns.push_front(Waiting::Message(message, None));
+        self.push_front(Waiting::Message(message, None));
+    }
+
+    fn push_front(&mut self, first: Waiting<M, T>) {
+        if let Some(Turn::Sought { overtaken_by }) = &mut self.running {
+            *overtaken_by += 1;
+        }
+        self.turns.push_front(first);
     }
 
     /// So many mails wait for the session in the store: those that are not known here wait behind all others. One that
@@ -241,7 +253,7 @@ impl<M, T, R> Inbox<M, T, R> {
     pub(crate) fn would_interrupt(&self, terms: &Terms<T>) -> bool {
         let is_known = terms.key.as_ref().is_some_and(|key| self.same_key(&key.key).is_some());
         let has_room = self.messages() < self.max_messages;
-        terms.on_busy == OnBusy::Interrupt && self.running.is_some() && has_room && !is_known
+        terms.on_busy == OnBusy::Interrupt && self.in_turn() && has_room && !is_known
     }
 
     /// The message with this key that waits or is being answered.
@@ -262,7 +274,7 @@ impl<M, T, R> Inbox<M, T, R> {
         command: Command,
         reply: R,
     ) -> Result<Accepted, CommandDenied> {
-        if self.running.is_some() && !may_wait_for_a_turn(&command) {
+        if self.in_turn() && !may_wait_for_a_turn(&command) {
             return Err(CommandDenied::TurnInProgress);
         }
         if command == Command::Due && self.commands.iter().any(|(it, _)| *it == Command::Due) {
@@ -277,7 +289,8 @@ impl<M, T, R> Inbox<M, T, R> {
         Ok(self.accepted())
     }
 
-    /// Take what comes next. A message begins a turn, until [`Inbox::turn_over`].
+    /// Take what comes next. A message begins a turn, until [`Inbox::turn_over`]; a mail does with
+    /// [`Inbox::begin_mail`].
     pub(crate) fn next(&mut self) -> Option<NextWork<M, R>> {
         self.turn_over();
         if let Some(OpenTurn { key }) = self.open_turn.take() {
@@ -300,7 +313,11 @@ impl<M, T, R> Inbox<M, T, R> {
         };
         let interrupts = match &next {
             NextWork::Command(command, _) => interrupt_of(command) > Interrupt::None,
-            NextWork::Message(_) | NextWork::Mail | NextWork::OpenTurn => {
+            NextWork::Mail => {
+                self.running = Some(Turn::Sought { overtaken_by: 0 });
+                false
+            }
+            NextWork::Message(_) | NextWork::OpenTurn => {
                 self.running = Some(Turn::Taken);
                 false
             }
@@ -310,6 +327,23 @@ impl<M, T, R> Inbox<M, T, R> {
             self.interrupt = Interrupt::None;
         }
         Some(next)
+    }
+
+    /// The mail that was taken is there, and may be answered: whether its turn begins. Where a command or a message
+    /// has come meanwhile that goes before it, it does not, and the mail waits again.
+    pub(crate) fn begin_mail(&mut self) -> bool {
+        let overtaken_by = match self.running {
+            Some(Turn::Sought { overtaken_by }) => overtaken_by,
+            Some(Turn::Taken | Turn::Running(_)) | None => 0,
+        };
+        let begins = overtaken_by == 0 && self.commands.is_empty();
+        if begins {
+            self.running = Some(Turn::Taken);
+        } else {
+            self.turns.insert(overtaken_by, Waiting::Mail);
+            self.mails += 1;
+        }
+        begins
     }
 
     /// The turn that was begun has this number, and its agent is called now.
@@ -342,7 +376,7 @@ impl<M, T, R> Inbox<M, T, R> {
     pub(crate) fn running_turn(&self) -> Option<u64> {
         match self.running? {
             Turn::Running(number) => Some(number),
-            Turn::Taken => None,
+            Turn::Sought { .. } | Turn::Taken => None,
         }
     }
 
@@ -352,7 +386,11 @@ impl<M, T, R> Inbox<M, T, R> {
     }
 
     fn accepted(&self) -> Accepted {
-        Accepted { turn_in_progress: self.running.is_some() }
+        Accepted { turn_in_progress: self.in_turn() }
+    }
+
+    fn in_turn(&self) -> bool {
+        matches!(self.running, Some(Turn::Taken | Turn::Running(_)))
     }
 }
 

@@ -21,8 +21,8 @@ impl Driver<'_> {
     /// Answer the mail that has waited the longest, if there is one.
     pub(super) async fn mail(&mut self) {
         match self.next_mail().await {
-            Ok(Some(message)) => self.message(message).await,
-            Ok(None) => self.registry.note_turn_over(self.id),
+            Ok(Some(message)) if self.registry.begin_mail(self.id) => self.message(message).await,
+            Ok(_) => self.registry.note_turn_over(self.id),
             Err(error) => {
                 self.mail_waits_on(&error);
                 self.registry.note_turn_over(self.id);

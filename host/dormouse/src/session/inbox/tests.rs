@@ -71,6 +71,8 @@ enum Step {
     /// So many mails wait in the store.
     Mail(usize),
     Next,
+    /// The mail that was taken is there.
+    MailFound,
     /// The turn that was begun calls its agent.
     Runs,
     Over,
@@ -88,6 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..COMMANDS.len()).prop_map(Step::Command),
         2 => (0..4_usize).prop_map(Step::Mail),
         5 => Just(Step::Next),
+        2 => Just(Step::MailFound),
         2 => Just(Step::Runs),
         2 => Just(Step::Over),
         1 => Just(Step::Leave),
@@ -112,6 +115,8 @@ struct Model {
     /// Each with its place in [`COMMANDS`].
     commands: VecDeque<(usize, usize)>,
     in_turn: bool,
+    /// A mail is looked for, and so many messages go before it.
+    sought: Option<usize>,
     running: Option<u64>,
 }
 
@@ -120,7 +125,7 @@ impl Model {
         let (turns, commands) = (VecDeque::new(), VecDeque::new());
         let inbox = Inbox::new(bound);
         let (answered, running) = (None, None);
-        Model { inbox, bound, turns, answered, commands, in_turn: false, running }
+        Model { inbox, bound, turns, answered, commands, in_turn: false, sought: None, running }
     }
 
     fn messages(&self) -> usize {
@@ -141,7 +146,7 @@ impl Model {
             (Some((_, false)), Err(MessageDenied::KeyReused)) => {}
             (None, Err(MessageDenied::Busy(turn))) => {
                 prop_assert_eq!(on_busy, OnBusy::Reject);
-                prop_assert!(self.in_turn || !self.turns.is_empty());
+                prop_assert!(self.in_turn || self.sought.is_some() || !self.turns.is_empty());
                 prop_assert_eq!(turn, self.running);
             }
             (None, Err(MessageDenied::QueueFull(QueueFull { waiting }))) => {
@@ -149,6 +154,7 @@ impl Model {
             }
             (None, Ok(Sent::Queued)) if on_busy == OnBusy::Interrupt => {
                 self.turns.push_front(Some((name, key)));
+                self.sought = self.sought.map(|before| before + 1);
                 let least = if self.in_turn { Interrupt::Replace } else { Interrupt::None };
                 prop_assert_eq!(self.inbox.interrupt(), before.max(least));
                 return Ok(());
@@ -185,7 +191,7 @@ impl Model {
     fn next(&mut self) -> Result<(), TestCaseError> {
         let before = self.inbox.interrupt();
         let next = self.inbox.next();
-        (self.in_turn, self.running, self.answered) = (false, None, None);
+        self.over();
         if let Some((name, which)) = self.commands.pop_front() {
             let (make, interrupt, _) = COMMANDS[which];
             prop_assert_eq!(next, Some(NextWork::Command(make(), name)));
@@ -204,12 +210,16 @@ impl Model {
                 Interrupt::None,
                 "an old stop ends no new turn"
             );
-            self.in_turn = true;
+            (self.in_turn, self.sought) = (turn.is_some(), turn.is_none().then_some(0));
         } else {
             prop_assert_eq!(next, None);
             prop_assert_eq!(self.inbox.interrupt(), before);
         }
         Ok(())
+    }
+
+    fn over(&mut self) {
+        (self.in_turn, self.sought, self.running, self.answered) = (false, None, None, None);
     }
 
     fn step(&mut self, number: usize, step: Step) -> Result<(), TestCaseError> {
@@ -222,13 +232,24 @@ impl Model {
                 self.inbox.mail_waits(waiting);
             }
             Step::Next => self.next()?,
+            Step::MailFound => {
+                let Some(before) = self.sought.take() else { return Ok(()) };
+                self.in_turn = before == 0 && self.commands.is_empty();
+                if !self.in_turn {
+                    self.turns.insert(before, None);
+                }
+                prop_assert_eq!(self.inbox.begin_mail(), self.in_turn);
+                if !self.in_turn {
+                    self.inbox.turn_over();
+                }
+            }
             Step::Runs if self.in_turn => {
                 self.running = Some(number as u64);
                 self.inbox.turn_runs(number as u64);
             }
             Step::Runs => {}
             Step::Over => {
-                (self.in_turn, self.running, self.answered) = (false, None, None);
+                self.over();
                 self.inbox.turn_over();
             }
             Step::Leave => self.inbox.leave(),
@@ -357,6 +378,26 @@ fn mail_waits_in_line_with_messages_and_takes_the_place_of_none() {
     let order = std::iter::from_fn(|| inbox.next()).collect::<Vec<_>>();
     let [one, two] = [1, 2].map(NextWork::Message);
     assert_eq!(order, [one, NextWork::Mail, NextWork::Mail, two]);
+}
+
+#[test]
+fn a_mail_that_is_looked_for_is_no_turn_and_lets_commands_and_interrupts_pass() {
+    let mut inbox: Inbox<u8, (), ()> = Inbox::new(2);
+    inbox.mail_waits(1);
+    assert_eq!(inbox.next(), Some(NextWork::Mail));
+    let resumed = inbox.try_command(Command::Move(Move::Resume), ());
+    assert_eq!(resumed, Ok(Accepted { turn_in_progress: false }));
+    let rewound = inbox.try_command(Command::Resume(None), ());
+    assert_eq!(rewound, Ok(Accepted { turn_in_progress: false }));
+    let interrupting = Terms { key: None, on_busy: OnBusy::Interrupt };
+    assert!(matches!(inbox.try_send(1, interrupting), Ok(Sent::Queued)));
+    assert_eq!(inbox.interrupt(), Interrupt::None, "there is no turn to end");
+    assert!(!inbox.begin_mail());
+    let order = std::iter::from_fn(|| inbox.next()).collect::<Vec<_>>();
+    let [resume, resumed] = [Command::Move(Move::Resume), Command::Resume(None)]
+        .map(|command| NextWork::Command(command, ()));
+    assert_eq!(order, [resume, resumed, NextWork::Message(1), NextWork::Mail]);
+    assert!(inbox.next().is_none());
 }
 
 #[test]

@@ -45,6 +45,11 @@ impl Registry {
         });
     }
 
+    /// Whether the turn begins of the mail that the driver of this session has taken: something else may go before it.
+    pub(crate) fn begin_mail(&self, id: SessionId) -> bool {
+        self.shard(id).get_mut(&id).is_some_and(|entry| entry.inbox.begin_mail())
+    }
+
     /// Have what is due for a session, and the mail that waits for it, looked at again after a while: it could not be
     /// done now.
     pub(crate) fn look_again(self: &Arc<Self>, id: SessionId) {

@@ -13,6 +13,7 @@ mod ends;
 mod fetches;
 mod follow;
 mod fuzz;
+mod groups;
 mod history;
 mod hostile;
 mod http;

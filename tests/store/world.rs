@@ -200,6 +200,7 @@ impl World {
             state_removed_at: None,
             timers: dormouse::Timers::default(),
             residence: Residence::default(),
+            group: None,
         }
     }
 

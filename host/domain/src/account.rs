@@ -6,6 +6,7 @@
 
 use crate::id::{Principal, SessionId};
 use crate::limits::NanoUsd;
+use crate::session::Session;
 
 /// The name of an account: the session that was forked first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +25,19 @@ pub struct Account {
     pub spent: Amounts,
     /// How many sessions share it. It goes with the last.
     pub members: u64,
+}
+
+/// The account that this session opens: with its limits, and with what it has spent.
+#[must_use]
+pub fn own(session: &Session) -> Account {
+    let limits = &session.profile.limits;
+    Account {
+        id: AccountId(session.id),
+        owner: session.owner.clone(),
+        limits: AccountLimits { money: limits.max_budget, fuel: limits.max_fuel },
+        spent: Amounts { money: session.usage.cost, fuel: session.usage.fuel },
+        members: 1,
+    }
 }
 
 /// What the sessions of an account may spend together. `None`: there is no limit.

@@ -18,10 +18,12 @@ pub use limits::LimitOverrides;
 pub use origin::{ForkLimits, NotForThisSession, Resumption, forked, is_stale, resumed};
 pub use thread::{NextOfThread, THREAD_KEPT, next_of_thread};
 
+use crate::account::AccountId;
 use crate::agent::{AgentRef, AgentSelector, InvalidName};
 use crate::code;
 use crate::egress::EgressPolicy;
 use crate::event::{Event, EventBody};
+use crate::group::{COORDINATOR, Group};
 use crate::mail::Peers;
 use crate::time::Timestamp;
 use crate::timer::Timers;
@@ -245,6 +247,11 @@ pub fn fresh(
         ));
     }
     let limits = limits::of(&new, defaults);
+    let group = match new.pattern {
+        Pattern::SingleContainer => Group::of_config(id, &new.config)?,
+        Pattern::Ephemeral | Pattern::LongRunning | Pattern::Hybrid => None,
+    };
+    check_group_peers(group.as_ref(), &new.peers)?;
     let profile = Profile {
         agent,
         pattern: new.pattern,
@@ -262,7 +269,28 @@ pub fn fresh(
         metadata: new.metadata,
         peers: Peers::new(new.peers)?,
     };
-    Ok(begin(id, owner, profile, new.context, head, now))
+    let mut session = begin(id, owner, profile, new.context, head, now);
+    if group.is_some() {
+        // From the first turn on: nobody can give it one while a turn asks a member.
+        session.account = Some(AccountId(id));
+    }
+    session.group = group;
+    Ok(session)
+}
+
+/// That no peer has the name of a session of the group.
+pub(crate) fn check_group_peers(
+    group: Option<&Group>,
+    peers: &BTreeMap<String, SessionId>,
+) -> Result<(), InvalidField> {
+    let Some(group) = group else { return Ok(()) };
+    match peers.keys().find(|name| *name == COORDINATOR || group.members.contains(*name)) {
+        Some(name) => {
+            let problem = format!("has the name `{name}`, which a session of the group has");
+            Err(InvalidField::new("peers", problem))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What is told of a new session, which may be a fork of another.
@@ -277,7 +305,7 @@ pub fn event(session: &Session, fork_of: Option<SessionId>) -> Event {
 }
 
 /// The record of a session that has done nothing yet, and starts from `head`.
-fn begin(
+pub(crate) fn begin(
     id: SessionId,
     owner: Principal,
     profile: Profile,
@@ -314,6 +342,7 @@ fn begin(
         state_removed_at: None,
         timers: Timers::default(),
         residence: Residence::default(),
+        group: None,
     };
     session.start_from(head);
     session

@@ -29,6 +29,8 @@ pub enum Due {
     },
     /// A timer sends its agent a turn.
     Timer,
+    /// The members of its group end, because it has ended.
+    GroupEnd,
     /// The state is removed, and the record stays.
     StateRemoval,
     /// The session is removed.
@@ -40,7 +42,7 @@ impl Due {
     #[must_use]
     pub fn removes(&self) -> bool {
         match self {
-            Due::Move(_) | Due::IdleWarning { .. } | Due::Timer => false,
+            Due::Move(_) | Due::IdleWarning { .. } | Due::Timer | Due::GroupEnd => false,
             Due::StateRemoval | Due::Removal => true,
         }
     }
@@ -66,7 +68,7 @@ fn all(session: &Session) -> impl Iterator<Item = (Timestamp, Due)> {
         State::Stopping(_) => [lifetime, None, None, None, None],
         State::Error(_) => [lifetime, removal(session), state_removal(session), None, None],
         State::Completed | State::Terminated(_) => {
-            [removal(session), state_removal(session), None, None, None]
+            [group_end(session), removal(session), state_removal(session), None, None]
         }
     };
     all.into_iter().flatten()
@@ -124,6 +126,11 @@ fn idle_warning(session: &Session) -> Option<(Timestamp, Due)> {
     let (limits, end) = (&session.profile.limits, idle_deadline(session)?);
     let grace = limits.idle_grace.unwrap_or(IDLE_GRACE).min(limits.max_idle? / 2);
     (session.idle.warned_of != Some(end)).then(|| (end.before(grace), Due::IdleWarning { end }))
+}
+
+fn group_end(session: &Session) -> Option<(Timestamp, Due)> {
+    let group = session.group.as_ref().filter(|group| group.is_coordinator())?;
+    (!group.has_ended).then(|| (session.ended_at.unwrap_or(session.last_activity_at), Due::GroupEnd))
 }
 
 fn removal(session: &Session) -> Option<(Timestamp, Due)> {

@@ -40,7 +40,8 @@ impl NotActive {
                 | Cause::StateLost
                 | Cause::SnapshotCorrupt
                 | Cause::RecordDamaged
-                | Cause::StateExpired,
+                | Cause::StateExpired
+                | Cause::GroupEnded,
             )
             | None => None,
         };

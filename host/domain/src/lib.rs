@@ -16,6 +16,7 @@ pub mod deadline;
 pub mod effect;
 pub mod egress;
 pub mod event;
+pub mod group;
 pub mod http;
 pub mod id;
 pub mod inactive;

@@ -164,7 +164,7 @@ impl Peers {
 }
 
 /// A name has some bytes, no control characters, and is no id: whatever an agent says names one session at most.
-fn check_name(name: &str) -> Result<(), InvalidField> {
+pub(crate) fn check_name(name: &str) -> Result<(), InvalidField> {
     let is_sound = (1..=MAX_PEER_NAME).contains(&name.len()) && !name.chars().any(char::is_control);
     if !is_sound {
         let problem = format!(

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::creation::{
     DefaultLimits, InvalidField, MAX_DESCRIPTION, MAX_DOCUMENT, MAX_LABEL, check_budget,
-    check_conversation, check_egress, check_positive, check_tags, each_once, length, millis,
+    check_conversation, check_egress, check_group_peers, check_positive, check_tags, each_once, length, millis,
 };
 use crate::egress::EgressPolicy;
 use crate::event::{Event, EventBody, SessionField, SessionUpdate};
@@ -251,6 +251,7 @@ impl SessionPatch {
         self.metadata.of("metadata", &mut profile.metadata)?;
         self.limits.of(&mut profile.limits, defaults)?;
         if let Some(peers) = self.peers {
+            check_group_peers(session.group.as_ref(), &peers)?;
             profile.peers = Peers::new(peers)?;
         }
         self.context.of("context", &mut session.context)?;

@@ -11,6 +11,7 @@ use super::state::State;
 use crate::account::AccountId;
 use crate::agent::AgentRef;
 use crate::egress::EgressPolicy;
+use crate::group::Group;
 use crate::mail::Peers;
 use crate::time::Timestamp;
 use crate::timer::Timers;
@@ -78,6 +79,8 @@ pub struct Session {
     pub timers: Timers,
     /// When it had an instance in memory.
     pub residence: Residence,
+    /// The group that it belongs to. `None`: it stands alone.
+    pub group: Option<Group>,
 }
 
 /// What has become of the idle limit of a session since it was last active.

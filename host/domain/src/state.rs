@@ -110,11 +110,13 @@ pub enum Cause {
     RecordDamaged,
     /// Its state was removed: nobody had used it for as long as it is kept.
     StateExpired,
+    /// The group has ended that it was a member of.
+    GroupEnded,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Cause; 14] = [
+    pub const ALL: [Cause; 15] = [
         Cause::MaxTurns,
         Cause::BudgetExceeded,
         Cause::FuelExhausted,
@@ -129,6 +131,7 @@ impl Cause {
         Cause::SnapshotCorrupt,
         Cause::RecordDamaged,
         Cause::StateExpired,
+        Cause::GroupEnded,
     ];
 
     /// The stable word for it.
@@ -149,6 +152,7 @@ impl Cause {
             Cause::SnapshotCorrupt => "snapshot_corrupt",
             Cause::RecordDamaged => "record_damaged",
             Cause::StateExpired => "state_expired",
+            Cause::GroupEnded => "group_ended",
         }
     }
 }

@@ -29,7 +29,7 @@ pub const SERVER_TOOLS: &str = "mcp__";
 
 /// Tools of other systems that a client may ask for, and that no session here has: a sandbox has no shell, and no files
 /// but those in the memory of its agent.
-const ABSENT: [&str; 16] = [
+const ABSENT: [&str; 15] = [
     "Bash",
     "BashOutput",
     "Edit",
@@ -43,7 +43,6 @@ const ABSENT: [&str; 16] = [
     "NotebookEdit",
     "NotebookRead",
     "Read",
-    "Task",
     "WebSearch",
     "Write",
 ];
@@ -51,18 +50,21 @@ const ABSENT: [&str; 16] = [
 /// A tool that the host has itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostTool {
+    /// Asks another session of the group to do something.
+    Task,
     /// Reads a page of the web.
     WebFetch,
 }
 
 impl HostTool {
     /// All of them, in the order in which agents see them.
-    pub const ALL: [HostTool; 1] = [HostTool::WebFetch];
+    pub const ALL: [HostTool; 2] = [HostTool::Task, HostTool::WebFetch];
 
     /// The name that agents and models call it by.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            HostTool::Task => "Task",
             HostTool::WebFetch => "WebFetch",
         }
     }
@@ -77,6 +79,8 @@ impl HostTool {
     #[must_use]
     pub fn class(self) -> EffectClass {
         match self {
+            // The session that is asked knows it by its key.
+            HostTool::Task => EffectClass::Keyed,
             HostTool::WebFetch => EffectClass::Pure,
         }
     }

@@ -226,7 +226,11 @@ impl Gate {
     ///
     /// # Errors
     /// It is not sent.
-    pub(crate) fn send(&mut self, to: SessionId, content: Vec<Part>) -> Result<(), NotSent> {
+    pub(crate) async fn send(&mut self, to: SessionId, content: Vec<Part>) -> Result<(), NotSent> {
+        if self.session.group.is_some() {
+            // Where it cannot be, it has no mailbox.
+            self.peers.create_member(Arc::clone(&self.session), to).await;
+        }
         self.post.send(to, content, self.journal.posted())
     }
 

@@ -5,6 +5,7 @@ mod agents;
 mod cleanup;
 pub(crate) mod code;
 mod events;
+mod group;
 mod history;
 mod keys;
 mod message;

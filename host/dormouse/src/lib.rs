@@ -42,6 +42,7 @@ pub use dormouse_domain::event::{
     Cursor, Event, EventBody, EventKind, EventSubject, ResumeCause, ResumeOutcome, SessionField,
     SessionUpdate, SleepCause, UpgradeOutcome,
 };
+pub use dormouse_domain::group::{COORDINATOR, CUSTOM_AGENTS, Group, MAX_MEMBERS, MemberOfGroup};
 pub use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId, TurnId};
 pub use dormouse_domain::inactive::NotActive;
 pub use dormouse_domain::journal::{

@@ -80,6 +80,8 @@ codes! {
     InvalidTransition = "invalid_transition", [409], "The status of the session does not allow it.";
     StateUnsaved = "state_unsaved", [409], "The state of the session is in memory alone and cannot be saved.";
     StateExpired = "state_expired", [409], "The state of the session was removed, because nobody had used it for so long.";
+    MemberOfGroup = "member_of_group", [409], "The session is a member of a group, and does this only with all of it.";
+    MemberStateGone = "member_state_gone", [409], "Nothing is kept of a member of the group from the time that it is to go back to.";
     SnapshotCorrupt = "snapshot_corrupt", [409], "The state of the session is damaged.";
     SnapshotUnusable = "snapshot_unusable", [409], "This host does not read the state of the session.";
     SnapshotGone = "snapshot_gone", [409], "The snapshot was removed meanwhile.";
@@ -201,6 +203,8 @@ pub(crate) const WOKEN: &[Code] =
 
 /// Those of what is asked of a session besides messages.
 pub(crate) const COMMAND: &[Code] = &[
+    Code::MemberOfGroup,
+    Code::MemberStateGone,
     Code::NotActive,
     Code::InvalidTransition,
     Code::StateUnsaved,

@@ -169,6 +169,11 @@ impl From<CommandError> for ApiError {
             CommandError::OtherRevision(revision) => precondition_failed(revision),
             CommandError::StateRemoved(at) => ApiError::new(StatusCode::CONFLICT, code, text)
                 .with("stateRemovedAt", at.to_string()),
+            CommandError::MemberOfGroup(member) => ApiError::new(StatusCode::CONFLICT, code, text)
+                .with("coordinator", member.coordinator.to_string()),
+            CommandError::MemberStateGone(member) => {
+                ApiError::new(StatusCode::CONFLICT, code, text).with("member", member)
+            }
             CommandError::QueueFull => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }
@@ -190,6 +195,7 @@ impl From<ForkError> for ApiError {
         let (text, code) = (error.to_string(), error.code());
         match error {
             ForkError::Count => ApiError::invalid_field("count", text.trim_start_matches("count ")),
+            ForkError::GroupCount(_) => ApiError::invalid_field("count", &format!("is too much: {text}")),
             ForkError::Spent(denied) => denied.into(),
             ForkError::Limits(invalid) => invalid.into(),
             ForkError::Short(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),

@@ -139,6 +139,7 @@ fn large() -> Routes {
         .route("/sessions/{id}/turns/{turn}", get(history::turn, of::history::turn))
         .route("/sessions/{id}/turns/{turn}/trace", get(usage::trace, of::history::trace))
         .route("/sessions/{id}/usage", get(usage::usage, of::history::usage))
+        .route("/sessions/{id}/members", get(sessions::members, of::history::members))
         .route("/sessions/{id}/timers", get(timers::timers, of::history::timers))
         .route("/sessions/{id}/events", get(history::session_events, of::history::session_events))
         .route("/templates", get(templates::list, of::templates::list))

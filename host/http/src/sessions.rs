@@ -8,7 +8,7 @@ use super::error::ApiError;
 use super::etag::Tagged;
 use super::idempotency::{self, RequestKey};
 use super::model::create::CreateSession;
-use super::model::listing::{SessionList, SessionsQuery};
+use super::model::listing::{MemberList, SessionList, SessionsQuery};
 use super::model::session::{Created, Deleted, Resume, SessionBody};
 use super::request::{Caller, Filters, JsonBody, OneSession, Scoped, note_session};
 use dormouse::{Digest, SessionQuery};
@@ -56,6 +56,13 @@ pub(super) async fn show(
 ) -> Result<Tagged<Json<SessionBody>>, ApiError> {
     let info = session.info().await?;
     Ok(Tagged { revision: info.session.revision, answer: Json(info.into()) })
+}
+
+/// `GET /api/sessions/{id}/members`
+pub(super) async fn members(
+    OneSession(session): OneSession,
+) -> Result<Json<MemberList>, ApiError> {
+    Ok(Json(session.members().await?.into()))
 }
 
 /// `DELETE /api/sessions/{id}`

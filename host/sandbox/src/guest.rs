@@ -119,9 +119,9 @@ impl CallContext {
     }
 
     /// Send a mail with the end of the call.
-    pub(super) fn send(&mut self, to: &str, content: Vec<Part>) -> Result<(), NotSent> {
+    pub(super) async fn send(&mut self, to: String, content: Vec<Part>) -> Result<(), NotSent> {
         let bytes = mail::weight(&content);
-        self.world.send(to, content)?;
+        self.world.send(to, content).await?;
         self.mailed = self.mailed.saturating_add(bytes);
         Ok(())
     }

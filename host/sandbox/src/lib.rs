@@ -52,7 +52,7 @@ pub use instance::{Grant, Instance};
 pub use memory::OVERHEAD;
 pub use refusal::Refusal;
 pub use snapshot::Saved;
-pub use world::{EffectFuture, EffectReply, NotSent, SessionView, SoFar, World};
+pub use world::{EffectFuture, EffectReply, NotSent, SendFuture, SessionView, SoFar, World};
 
 use cache::Cache;
 use code::SandboxShared;

@@ -66,7 +66,7 @@ pub trait World: Any + Send {
     ///
     /// # Errors
     /// It is not sent.
-    fn send(&mut self, to: &str, content: Vec<Part>) -> Result<(), NotSent>;
+    fn send(&mut self, to: String, content: Vec<Part>) -> SendFuture<'_>;
 
     /// What the wall clock of the guest says.
     fn now(&mut self) -> Timestamp;
@@ -88,6 +88,9 @@ pub trait World: Any + Send {
     /// A future that is dropped may have had its effect; the world keeps account of it.
     fn effect(&mut self, effect: Effect, so_far: SoFar) -> EffectFuture<'_>;
 }
+
+/// The way of a mail to its place.
+pub type SendFuture<'a> = Pin<Box<dyn Future<Output = Result<(), NotSent>> + Send + 'a>>;
 
 /// Why a mail is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

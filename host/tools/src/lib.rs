@@ -10,8 +10,10 @@
 #![deny(missing_docs)]
 
 mod page;
+mod task;
 mod web_fetch;
 
+pub use task::Task;
 pub use web_fetch::{MAX_PAGE_BYTES, MAX_TEXT_BYTES, WebFetch};
 
 use dormouse_base::shares::{Callers, FairSemaphore};
@@ -35,15 +37,15 @@ impl Tools {
     }
 }
 
-/// What a model is told of this tool.
+/// What a model is told of this tool. `others`: who takes tasks of the session, by name, and what for.
 #[must_use]
-pub fn describe(tool: HostTool) -> ModelTool {
+pub fn describe<'a>(
+    tool: HostTool,
+    others: impl Iterator<Item = (&'a str, Option<&'a str>)> + Clone,
+) -> ModelTool {
     let (description, schema) = match tool {
-        HostTool::WebFetch => (web_fetch::DESCRIPTION, web_fetch::SCHEMA),
+        HostTool::Task => (task::description(others.clone()), task::schema(others.map(|it| it.0))),
+        HostTool::WebFetch => (web_fetch::DESCRIPTION.to_owned(), web_fetch::SCHEMA.to_owned()),
     };
-    ModelTool {
-        name: tool.as_str().to_owned(),
-        description: description.to_owned(),
-        schema: schema.to_owned(),
-    }
+    ModelTool { name: tool.as_str().to_owned(), description, schema }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{names, send};
 
-const FIELDS: [&str; 70] = [
+const FIELDS: [&str; 71] = [
     "abortRequested",
     "accountId",
     "agent",
@@ -26,6 +26,7 @@ const FIELDS: [&str; 70] = [
     "errorReason",
     "forceKillRequested",
     "gracePeriodMs",
+    "group",
     "id",
     "idleDeadline",
     "keepStateMs",

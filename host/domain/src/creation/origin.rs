@@ -185,6 +185,7 @@ pub fn forked(
     let context = parent.context.clone();
     let mut fork = begin(id, parent.owner.clone(), agent, context, head, now);
     fork.account = parent.account.filter(|_| !asked.is_own());
+    fork.group = parent.group.as_ref().map(|group| group.of_fork(id));
     Ok(fork)
 }
 

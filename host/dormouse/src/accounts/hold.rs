@@ -60,6 +60,17 @@ impl Hold {
         self.with(|open| open.keep(&self.account, self.holder, amounts));
     }
 
+    /// Do nothing until another turn has answered, which may need what this holds: all but what is spent is free for
+    /// others until then.
+    pub(crate) fn lend(&self, spent: Amounts) {
+        self.with(|open| open.lend(&self.account, self.holder, spent));
+    }
+
+    /// Go on, and hold so much, as far as others have left it.
+    pub(crate) fn take_back(&self, wanted: Amounts) {
+        self.with(|open| open.take_back(&self.account, self.holder, wanted));
+    }
+
     /// Change the account alone, until what this returns is dropped: whoever sets a limit, or takes something off it.
     /// In which order such changes are committed matters, so they are noted here in the same order.
     pub(crate) async fn changing(&self) -> OwnedMutexGuard<()> {

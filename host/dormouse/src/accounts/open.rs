@@ -42,6 +42,8 @@ struct OpenAccount {
     standing: Standing,
     holds: BTreeMap<Holder, Amounts>,
     line: VecDeque<Waiter>,
+    /// Who waits for the answer of another turn, with what it has spent until then: that counts as spent meanwhile.
+    lent: BTreeMap<Holder, Amounts>,
 }
 
 struct Waiter {
@@ -59,8 +61,8 @@ impl OpenAccounts {
 
     /// Open an account that stands so.
     pub(super) fn open(&mut self, key: AccountKey, standing: Standing) {
-        let (holds, line) = (BTreeMap::new(), VecDeque::new());
-        self.accounts.insert(key, OpenAccount { standing, holds, line });
+        let (holds, line, lent) = (BTreeMap::new(), VecDeque::new(), BTreeMap::new());
+        self.accounts.insert(key, OpenAccount { standing, holds, line, lent });
     }
 
     /// Begin to hold nothing of an account. Answers with whether it is open.
@@ -72,6 +74,7 @@ impl OpenAccounts {
     /// Hold nothing more of an account. It is closed with the last.
     pub(super) fn leave(&mut self, key: &AccountKey, holder: Holder) {
         let Some(account) = self.accounts.get_mut(key) else { return };
+        account.end_loan(holder);
         account.holds.remove(&holder);
         self.serve(key);
         if self.accounts.get(key).is_some_and(|account| account.holds.is_empty()) {
@@ -97,6 +100,26 @@ impl OpenAccounts {
     /// Hold so much more, whether there is as much or not.
     pub(super) fn take(&mut self, key: &AccountKey, holder: Holder, more: Amounts) {
         self.account_mut(key).add(holder, more);
+    }
+
+    /// Somebody does nothing until another turn has answered. Of what it holds, this is spent; the rest is free for
+    /// others meanwhile.
+    pub(super) fn lend(&mut self, key: &AccountKey, holder: Holder, spent: Amounts) {
+        let account = self.account_mut(key);
+        account.end_loan(holder);
+        let kept = account.held(holder).least(spent);
+        account.holds.insert(holder, Amounts::default());
+        account.lent.insert(holder, kept);
+        account.standing.spent = account.standing.spent.plus(kept);
+        self.serve(key);
+    }
+
+    /// It goes on, and holds so much again, as far as the others have left it.
+    pub(super) fn take_back(&mut self, key: &AccountKey, holder: Holder, wanted: Amounts) {
+        let account = self.account_mut(key);
+        account.end_loan(holder);
+        let more = wanted.minus(account.held(holder)).least(account.free().amounts());
+        account.add(holder, more);
     }
 
     /// Hold so much more: at once, or once what this answers with says so.
@@ -142,6 +165,7 @@ impl OpenAccounts {
     /// What somebody held of an account is spent, so much of it.
     pub(super) fn changed(&mut self, key: &AccountKey, holder: Holder, change: AccountChange) {
         let account = self.account_mut(key);
+        account.end_loan(holder);
         account.standing.spent = account.standing.spent.plus(change.spent);
         account.standing.limits = account.standing.limits.changed(change);
         if let Some(held) = account.holds.get_mut(&holder) {
@@ -225,6 +249,14 @@ impl OpenAccount {
         self.holds.get(&holder).copied().unwrap_or_default()
     }
 
+    /// What counted as spent while its holder waited is held again.
+    fn end_loan(&mut self, holder: Holder) {
+        if let Some(kept) = self.lent.remove(&holder) {
+            self.standing.spent = self.standing.spent.minus(kept);
+            self.add(holder, kept);
+        }
+    }
+
     /// What nobody holds. `None`: there is no limit.
     fn free(&self) -> AccountLimits {
         self.less(self.holds.values().fold(Amounts::default(), |sum, held| sum.plus(*held)))
@@ -280,6 +312,8 @@ mod tests {
         Ask,
         Keep,
         Spend,
+        Lend,
+        TakeBack,
         StopWaiting,
         End,
     }
@@ -287,6 +321,7 @@ mod tests {
     fn any_step() -> impl Strategy<Value = (usize, usize, Deed, i64)> {
         let deed = prop_oneof![
             6 => Just(Deed::Ask), 1 => Just(Deed::Keep), 1 => Just(Deed::Spend),
+            2 => Just(Deed::Lend), 2 => Just(Deed::TakeBack),
             1 => Just(Deed::StopWaiting), 1 => Just(Deed::End),
         ];
         (0..TURNS, 0..LIMITS.len(), deed, 0..70_i64)
@@ -326,6 +361,10 @@ mod tests {
                 let (turn, account) = (&mut turns[turn], key(account));
                 let waits = open.waiting.get(turn).cloned();
                 match (deed, waits) {
+                    (Deed::Ask | Deed::Keep | Deed::Spend, None)
+                        if open.account(&account).lent.contains_key(turn) => {}
+                    (Deed::Lend, None) => open.lend(&account, *turn, money(amount)),
+                    (Deed::TakeBack, None) => open.take_back(&account, *turn, money(amount)),
                     (Deed::Ask, None) => {
                         if let Ok(Some(answer)) = open.ask(&account, *turn, money(amount)) {
                             answers.insert(*turn, answer);
@@ -353,7 +392,11 @@ mod tests {
                         }
                         *turn = next;
                     }
-                    (Deed::Ask | Deed::Keep | Deed::Spend, Some(_)) | (Deed::StopWaiting, None) => {}
+                    (
+                        Deed::Ask | Deed::Keep | Deed::Spend | Deed::Lend | Deed::TakeBack,
+                        Some(_),
+                    )
+                    | (Deed::StopWaiting, None) => {}
                 }
                 for number in 0..LIMITS.len() {
                     let account = open.account(&key(number));

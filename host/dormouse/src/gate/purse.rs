@@ -152,14 +152,42 @@ impl Purse {
 
     /// Hold no more than the turn needs.
     fn give_back(&self) {
-        let needed = self.price.cost(self.fuel) + self.calls;
         for hold in &self.shared {
-            hold.keep(Amounts { money: needed, fuel: self.fuel });
+            hold.keep(self.needed());
         }
     }
 
-    /// The fuel that the guest may use from here on, once it has used so much. `None`: money does not bound it.
+    /// The turn does nothing until another one has answered, which may spend from the same accounts. The guest has used
+    /// so much fuel.
+    pub(crate) fn lend(&self, fuel_used: u64) {
+        let fuel = fuel_used.saturating_add(KEPT_FUEL).min(self.fuel);
+        for hold in &self.shared {
+            hold.lend(Amounts { money: self.gone(fuel_used), fuel });
+        }
+    }
+
+    /// The turn goes on, with as much as the other has left it.
+    pub(crate) fn take_back(&self) {
+        for hold in &self.shared {
+            hold.take_back(self.needed());
+        }
+    }
+
+    /// What the turn has spent on calls, and may spend on fuel.
+    fn needed(&self) -> Amounts {
+        Amounts { money: self.price.cost(self.fuel) + self.calls, fuel: self.fuel }
+    }
+
+    /// The fuel that the guest may use from here on, once it has used so much. `None`: as much as the turn was given.
     pub(crate) fn fuel_left(&self, fuel_used: u64) -> Option<u64> {
+        let held = self.shared.iter().filter(|hold| hold.standing().limits.fuel.is_some());
+        let held = held.map(|hold| hold.held().fuel).filter(|held| *held < self.fuel).min();
+        let held = held.map(|held| held.saturating_sub(fuel_used));
+        self.affordable_fuel(fuel_used).into_iter().chain(held).min()
+    }
+
+    /// The fuel that the guest can pay, once it has used so much. `None`: money does not bound it.
+    fn affordable_fuel(&self, fuel_used: u64) -> Option<u64> {
         let shared = self.shared.iter().filter(|hold| is_bounded(hold));
         let shared = shared.map(|hold| hold.held().money);
         let all = shared.chain(self.own.map(|(left, _)| left)).min()?;

@@ -8,11 +8,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::servers::{SERVER_TIMEOUT, ServerCall};
 use super::{Gate, Outside};
 use dormouse_domain::effect::{EffectClass, EffectError};
+use dormouse_domain::group::{self, Group};
 use dormouse_domain::journal::{EffectOutcome, EffectRecord, EffectTarget, MAX_EFFECT_ATTEMPTS};
 use dormouse_domain::model::ModelTool;
 use dormouse_domain::session::Session;
 use dormouse_domain::tool::{AllowedTools, HostTool, ToolAnswer, ToolError, ToolRequest};
-use dormouse_tools::WebFetch;
+use dormouse_tools::{Task, WebFetch};
 
 /// How long a tool may take.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -21,8 +22,15 @@ const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) type Called = Result<ToolAnswer, ToolError>;
 
 /// A call whose arguments are right.
-#[derive(Clone)]
 enum ToolCall {
+    Task(Task),
+    WebFetch(WebFetch),
+    Server(ServerCall),
+}
+
+/// One that leaves the host.
+#[derive(Clone)]
+enum OutsideCall {
     WebFetch(WebFetch),
     Server(ServerCall),
 }
@@ -33,7 +41,10 @@ impl Outside {
         let allowed = AllowedTools::of(&session.profile.config);
         let all = HostTool::ALL.into_iter();
         let these = all.filter(|tool| allowed.allows(tool.as_str()) && self.has(*tool, session));
-        these.map(dormouse_tools::describe).collect()
+        let others = session.group.as_ref().map(Group::others).unwrap_or_default();
+        let config = &session.profile.config;
+        let others = others.keys().map(|name| (name.as_str(), group::description_of(config, name)));
+        these.map(|tool| dormouse_tools::describe(tool, others.clone())).collect()
     }
 
     /// The tools that whoever created this session has asked for by name, and that it does not have.
@@ -46,6 +57,7 @@ impl Outside {
     /// Whether there is this tool for this session: one that can reach nothing is none.
     fn has(&self, tool: HostTool, session: &Session) -> bool {
         match tool {
+            HostTool::Task => session.group.is_some(),
             HostTool::WebFetch => {
                 let policies = [self.egress.policy(), &session.profile.egress];
                 policies.into_iter().all(|policy| !policy.rules().is_empty())
@@ -79,7 +91,11 @@ impl Gate {
         let mut line = self.line(target, request.arguments.len() as u64);
         let attempt = self.begin_attempt(&line).await?;
         let in_tool = self.output.in_tool(&request.name);
-        let called = self.run(call).await;
+        let called = match call {
+            ToolCall::Task(task) => Ok(self.hand_over(task, line.seq).await),
+            ToolCall::WebFetch(fetch) => self.run(OutsideCall::WebFetch(fetch)).await,
+            ToolCall::Server(call) => self.run(OutsideCall::Server(call)).await,
+        };
         drop(in_tool);
         line.duration = attempt.end();
         let (called, defect) = match called {
@@ -103,6 +119,12 @@ impl Gate {
         }
         match HostTool::named(name) {
             None => Err(ToolError::Unknown(name.clone())),
+            Some(HostTool::Task) if self.session.group.is_none() => {
+                let why = "the session has nobody to hand a task to: it is in no group (customAgents of a \
+                           `single-container` session)";
+                Err(ToolError::NotAllowed(why.to_owned()))
+            }
+            Some(HostTool::Task) => self.check_task(arguments).map(ToolCall::Task),
             Some(tool) if !self.outside.has(tool, &self.session) => {
                 let why = format!(
                     "`{name}` can reach nothing: the operator of this host and the session both have to say what may be \
@@ -116,12 +138,12 @@ impl Gate {
 
     /// Make the call, on the runtime that serves connections: that of the guests has other work. An outer error: the
     /// host has a defect.
-    async fn run(&self, call: ToolCall) -> Result<Called, EffectError> {
+    async fn run(&self, call: OutsideCall) -> Result<Called, EffectError> {
         let (outside, session) = (Arc::clone(&self.outside), Arc::clone(&self.session));
         let within = match &call {
-            ToolCall::WebFetch(_) => TOOL_TIMEOUT,
+            OutsideCall::WebFetch(_) => TOOL_TIMEOUT,
             // What the operator says of the server is less.
-            ToolCall::Server(_) => SERVER_TIMEOUT,
+            OutsideCall::Server(_) => SERVER_TIMEOUT,
         };
         let calling = async move {
             let clock = &outside.clock;
@@ -149,18 +171,21 @@ impl ToolCall {
     /// The server that is asked, without what is asked of it.
     fn server(&self) -> String {
         match self {
+            ToolCall::Task(task) => task.agent.clone(),
             ToolCall::WebFetch(fetch) => fetch.server(),
             ToolCall::Server(call) => call.server.clone(),
         }
     }
+}
 
+impl OutsideCall {
     async fn run(self, outside: &Outside, session: &Session) -> Called {
         match self {
-            ToolCall::WebFetch(fetch) => {
+            OutsideCall::WebFetch(fetch) => {
                 let Outside { tools, egress, .. } = outside;
                 fetch.run(tools, egress, &session.owner, &session.profile.egress).await
             }
-            ToolCall::Server(call) => call.run(outside, session).await,
+            OutsideCall::Server(call) => call.run(outside, session).await,
         }
     }
 }

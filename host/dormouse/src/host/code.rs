@@ -92,6 +92,8 @@ impl CommandError {
             CommandError::Invalid(error) => error.code(),
             CommandError::OtherRevision(_) => PRECONDITION_FAILED,
             CommandError::StateRemoved(_) => Cause::StateExpired.as_str(),
+            CommandError::MemberOfGroup(_) => "member_of_group",
+            CommandError::MemberStateGone(_) => "member_state_gone",
             CommandError::QueueFull => "queue_full",
         }
     }
@@ -134,7 +136,7 @@ impl ForkError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            ForkError::Count => INVALID_FIELD,
+            ForkError::Count | ForkError::GroupCount(_) => INVALID_FIELD,
             ForkError::Spent(denied) => denied.code(),
             ForkError::Limits(_) => INVALID_FIELD,
             ForkError::Short(_) => Cause::BudgetExceeded.as_str(),

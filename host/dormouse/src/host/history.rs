@@ -10,7 +10,7 @@ use crate::catalog::AgentError;
 use crate::session::request::{Command, CommandError, SessionInfo};
 use crate::turn::admission::TurnDenied;
 use dormouse_domain::access::Action;
-use dormouse_domain::account::{AccountChange, Amounts};
+use dormouse_domain::account::{self, Account, AccountChange, AccountId, Amounts};
 use dormouse_domain::agent::{AgentSelector, Digest};
 use dormouse_domain::creation::{self, ForkLimits, InvalidField};
 use dormouse_domain::event::{Cursor, Event, EventBody};
@@ -57,6 +57,9 @@ pub enum ForkError {
     /// The number of forks is out of bounds.
     #[error("count must be 1 to {MAX_FORKS}")]
     Count,
+    /// The session is the coordinator of a group of so many sessions, and all of their forks together are too many.
+    #[error("all of a group is forked, which has {0} sessions: count must be 1 to {MAX_FORKS} / {0}")]
+    GroupCount(usize),
     /// The session has nothing left that a fork could spend.
     #[error("a fork has the limits that are left: {0}")]
     Spent(TurnDenied),
@@ -137,7 +140,8 @@ impl SessionHandle {
         Ok(obstacles)
     }
 
-    /// Make sessions that start from a snapshot of this one, all of them or none. They have spent
+    /// Make sessions that start from a snapshot of this one, all of them or none; of the coordinator of a group, groups
+    /// whose members are where its members were when the snapshot was taken. They have spent
     /// nothing, and share with this one what it may spend of money and fuel, unless they are given limits of their
     /// own, which are taken off this one's. Its thread stays its own. The first fork waits for a turn that runs.
     ///
@@ -172,7 +176,15 @@ impl SessionHandle {
         let inner = &self.host.inner;
         self.host.may(Action::Change).map_err(CommandError::from)?;
         let parent = self.info().await?.session;
-        if parent.document_bytes().saturating_mul(fork.count as usize) > MAX_FORKED_BYTES {
+        parent.check_alone().map_err(CommandError::from)?;
+        let mut group = self.hold_group(&parent, fork.snapshot).await?;
+        let parent = group.coordinator().cloned().unwrap_or(parent);
+        let each = 1 + group.members();
+        if each.saturating_mul(fork.count as usize) > MAX_FORKS as usize {
+            return Err(ForkError::GroupCount(each));
+        }
+        let documents = parent.document_bytes() + group.document_bytes();
+        if documents.saturating_mul(fork.count as usize) > MAX_FORKED_BYTES {
             let what = "the documents of all forks together, in bytes";
             return Err(StoreError::TooLarge { what, limit: MAX_FORKED_BYTES }.into());
         }
@@ -181,6 +193,11 @@ impl SessionHandle {
         }
         let from = match fork.snapshot {
             Some(id) => Some(self.own(id).await?),
+            // Its state is saved, and nobody can ask its driver.
+            None if group.coordinator().is_some() => match parent.head {
+                Some(id) => Some(self.own(id).await?),
+                None => None,
+            },
             None => match origin::head(&self.host, &parent).await? {
                 Some(id) => Some(self.own(id).await?),
                 None => None,
@@ -205,28 +222,44 @@ impl SessionHandle {
         let digest = from.as_ref().map_or(referred.digest, |from| from.agent);
         let agent = inner.catalog.of_snapshot(digest, referred, &parent.owner).await?;
         let now = inner.clock.now();
-        let (mut forks, mut events) = (Vec::new(), Vec::new());
+        group.find_agents(&inner.catalog).await?;
+        let (mut forks, mut members, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        let mut accounts = Vec::new();
         for _ in 0..fork.count {
             let id = SessionId(inner.clock.new_id());
             let head = from.as_ref().map(|from| from.again(SnapshotId(inner.clock.new_id()), now));
             let agent = agent.reference.clone();
-            let session = creation::forked(&parent, head.as_ref(), agent, &fork.limits, (id, now))
-                .map_err(|spent| ForkError::Spent(spent.into()))?;
+            let fork = creation::forked(&parent, head.as_ref(), agent, &fork.limits, (id, now));
+            let mut session = fork.map_err(|spent| ForkError::Spent(spent.into()))?;
+            if session.group.is_some() && session.account.is_none() {
+                // A group has an account, also where it is not that of the group that it is a fork of.
+                session.account = Some(AccountId(id));
+                accounts.push(Account { members: each as u64, ..account::own(&session) });
+            }
             events.push(creation::event(&session, Some(parent.id)));
+            for (member, of) in group.forked(&session, &inner.clock) {
+                events.push(creation::event(&member.session, Some(of.id)));
+                members.push(member);
+            }
             forks.push(NewSessionRecord { session: Arc::new(session), head });
         }
         let from = from.map(|from| from.id);
         let forked = EventBody::SessionForked { count: fork.count, from };
         events.push(Event::session(&parent, now, forked));
         let sessions: Vec<_> = forks.iter().map(|fork| Arc::clone(&fork.session)).collect();
+        forks.extend(members);
         let mut adding = Transaction::create(forks, events);
+        for account in accounts {
+            adding = adding.and(Transaction::new_account(account));
+        }
         let user = parent.profile.user_id.as_deref();
         adding.expect.extend(inner.options.quotas.expected(&parent.owner, user));
         if let Some(from) = from {
             let trial = ResumeTrial::Resumed;
             adding = adding.and(Transaction::resume_tried(parent.id, from, trial, now));
         }
-        let members = if fork.limits.is_own() { 0 } else { i64::from(fork.count) };
+        let each = i64::try_from(each).unwrap_or(i64::MAX);
+        let members = if fork.limits.is_own() { 0 } else { i64::from(fork.count) * each };
         let change = AccountChange { members, granted, ..AccountChange::default() };
         adding = adding.and(Transaction::change_account(account, change));
         let changing = hold.changing().await;
@@ -241,19 +274,22 @@ impl SessionHandle {
     }
 
     /// Go back to a snapshot. What came after it stays among the snapshots, and what was spent stays
-    /// spent.
+    /// spent. The members of a group go back with their coordinator, to where they were when the snapshot was taken.
     ///
     /// # Errors
-    /// [`CommandError::TurnInProgress`] while a turn runs; [`CommandError::NoSnapshot`].
+    /// [`CommandError::TurnInProgress`] while a turn of the session or of a member runs; [`CommandError::NoSnapshot`];
+    /// [`CommandError::MemberStateGone`]; [`CommandError::MemberOfGroup`].
     pub async fn rewind(&self, snapshot: SnapshotId) -> Result<SessionInfo, CommandError> {
+        self.info().await?.session.check_alone()?;
         self.ask(Command::Rewind(snapshot)).await
     }
 
-    /// Take no messages until the session is resumed.
+    /// Take no messages until the session is resumed. Members of a group take none while their coordinator takes none.
     ///
     /// # Errors
     /// [`CommandError::InvalidTransition`]
     pub async fn pause(&self) -> Result<SessionInfo, CommandError> {
+        self.info().await?.session.check_alone()?;
         self.ask(Command::Move(Move::Pause)).await
     }
 
@@ -262,6 +298,9 @@ impl SessionHandle {
     /// # Errors
     /// [`CommandError::InvalidTransition`]; [`Unavailable::Damaged`](crate::Unavailable::Damaged) names the snapshot to resume from.
     pub async fn resume(&self, snapshot: Option<SnapshotId>) -> Result<SessionInfo, CommandError> {
+        if snapshot.is_some() {
+            self.info().await?.session.check_alone()?;
+        }
         self.ask(Command::Resume(snapshot)).await
     }
 

@@ -15,8 +15,10 @@ use crate::turn::output::TurnOutput;
 use dormouse_domain::access::Action;
 use dormouse_domain::account::Account;
 use dormouse_domain::event::{Cursor, SleepCause};
+use dormouse_domain::group::Group;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::patch::{SessionPatch, StatusChange};
+use dormouse_domain::session::Session;
 use dormouse_domain::state::{Cause, Move, Reason, Status};
 use dormouse_domain::turn::TurnRecord;
 use dormouse_store::{Bound, EventEntry, Page, StoreError};
@@ -103,20 +105,20 @@ impl SessionHandle {
     }
 
     /// Drop the instance, once the running turn is over. The next message wakes the session where it
-    /// was.
+    /// was. The members of a group sleep with their coordinator.
     ///
     /// # Errors
     /// [`CommandError::Unsaved`] where that would lose the state.
     pub async fn sleep(&self) -> Result<SessionInfo, CommandError> {
-        self.ask(Command::Sleep(SleepCause::Asked)).await
+        self.ask_group(Command::Sleep(SleepCause::Asked)).await
     }
 
-    /// Make the instance now, so that the next message finds it.
+    /// Make the instance now, so that the next message finds it. The members of a group wake with their coordinator.
     ///
     /// # Errors
     /// [`CommandError`]
     pub async fn wake(&self) -> Result<SessionInfo, CommandError> {
-        self.ask(Command::Wake).await
+        self.ask_group(Command::Wake).await
     }
 
     /// End the session. The running turn may finish within the grace period; this returns before. One that
@@ -127,6 +129,7 @@ impl SessionHandle {
     pub async fn stop(&self) -> Result<SessionInfo, CommandError> {
         self.host.may(Action::Change)?;
         let info = self.info().await?;
+        info.session.check_alone()?;
         if info.session.state.status().is_final() {
             return Ok(info);
         }
@@ -162,6 +165,9 @@ impl SessionHandle {
         if let Some(peers) = &patch.peers {
             let before = self.info().await?.session;
             self.host.check_peers(&before.owner, peers)?;
+        }
+        if patch.status.is_some() {
+            self.info().await?.session.check_alone()?;
         }
         if patch.status == Some(StatusChange::Terminated) {
             // One that is refused must kill nothing.
@@ -203,13 +209,13 @@ impl SessionHandle {
         self.end(Move::Terminate(reason)).await
     }
 
-    /// Remove the session with all its turns. A running turn is killed.
+    /// Remove the session with all its turns, and with a coordinator its members. A running turn is killed.
     ///
     /// # Errors
     /// [`Unavailable::NotFound`]
     pub async fn delete(&self) -> Result<(), CommandError> {
         self.host.may(Action::Change)?;
-        self.info().await?;
+        self.info().await?.session.check_alone()?;
         self.registry().command(self.id, None, Command::Delete).await?;
         Ok(())
     }
@@ -278,10 +284,42 @@ impl SessionHandle {
         Ok(self.registry().info(session))
     }
 
+    /// Give a command to the session, and where it is the coordinator of a group, to the members that go on.
+    async fn ask_group(&self, command: Command) -> Result<SessionInfo, CommandError> {
+        let info = self.ask(command.clone()).await?;
+        for member in self.members_of(&info.session).await? {
+            if !member.state.status().is_final() {
+                self.registry().command(member.id, None, command.clone()).await?;
+            }
+        }
+        Ok(info)
+    }
+
+    /// The members of the group that the session is the coordinator of, as far as they are there, by their names. A
+    /// session that is no coordinator has none.
+    ///
+    /// # Errors
+    /// [`SessionReadError::NotFound`]
+    pub async fn members(&self) -> Result<Vec<SessionInfo>, SessionReadError> {
+        let session = self.info().await?.session;
+        let members = self.members_of(&session).await?;
+        Ok(members.into_iter().map(|member| self.registry().info(member)).collect())
+    }
+
+    async fn members_of(&self, session: &Session) -> Result<Vec<Arc<Session>>, StoreError> {
+        let group = session.group.as_ref().filter(|group| group.is_coordinator());
+        let mut members = Vec::new();
+        for (_, id) in group.into_iter().flat_map(Group::ids) {
+            members.extend(self.host.inner.store.session(id).await?.map(Arc::new));
+        }
+        Ok(members)
+    }
+
     /// Give a command that ends the session, and the running turn with it.
     async fn end(&self, step: Move) -> Result<SessionInfo, CommandError> {
         self.host.may(Action::Change)?;
         let info = self.info().await?;
+        info.session.check_alone()?;
         if info.session.state.status().is_final() {
             return Ok(info);
         }

@@ -15,6 +15,7 @@ use super::{Host, SessionHandle, to_its_end};
 use crate::catalog::AgentError;
 use crate::session::request::{CommandError, SessionInfo};
 use dormouse_domain::access::{Action, Forbidden};
+use dormouse_domain::account;
 use dormouse_domain::agent::{Agent, AgentRef, Digest};
 use dormouse_domain::creation::{
     self, InvalidField, NewSession, NextOfThread, NotForThisSession, Resumption, StartFrom,
@@ -287,6 +288,7 @@ impl Sessions {
             Ok(agent) => agent,
         };
         check::fits(&new, &agent)?;
+        self.check_members(&new).await?;
         let id = SessionId(inner.clock.new_id());
         let owner = self.0.caller().clone();
         let defaults = &inner.options.limits;
@@ -305,6 +307,9 @@ impl Sessions {
         }
         let creation = NewSessionRecord { session: Arc::clone(&session), head };
         let mut transaction = Transaction::create(vec![creation], events);
+        if session.account.is_some() {
+            transaction = transaction.and(Transaction::new_account(account::own(&session)));
+        }
         let user = session.profile.user_id.as_deref();
         transaction.expect.extend(inner.options.quotas.expected(&session.owner, user));
         if let Some(more) = with.transaction(id, now) {

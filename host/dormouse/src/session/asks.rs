@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::idempotency;
 use super::registry::Registry;
+use super::{idempotency, members};
 use super::request::{AnswerSource, NewMessage, SendError, Unavailable};
 use crate::gate::asks::{AskPeers, PeerAnswer, Question};
 use crate::turn::admission::TurnDenied;
@@ -18,6 +18,7 @@ use dormouse_domain::id::SessionId;
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::mail::Peer;
 use dormouse_domain::message::{self, OnBusy};
+use dormouse_domain::session::Session;
 use dormouse_domain::turn::{IdempotencyKey, Part, Sender, TurnOutcome, TurnRecord};
 use dormouse_store::StoreError;
 
@@ -70,11 +71,24 @@ impl AskPeers for PeerLine {
             }
         })
     }
+
+    fn create_member(
+        &self,
+        of: Arc<Session>,
+        member: SessionId,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        let registry = Arc::clone(&self.0);
+        Box::pin(async move { members::are_there(registry.services(), &of, member).await })
+    }
 }
 
 async fn ask(registry: &Arc<Registry>, question: Question) -> PeerAnswer {
-    let Question { asker, owner, turn, seq, to, content, .. } = question;
+    let Question { asker: session, turn, seq, to, content, .. } = question;
+    let (asker, owner) = (session.id, session.owner.clone());
     let services = registry.services();
+    if !members::are_there(services, &session, to).await {
+        return Err(AskError::UnknownPeer);
+    }
     match services.store.is_owner(to, &owner) {
         Ok(true) => {}
         Ok(false) => return Err(AskError::UnknownPeer),

@@ -9,6 +9,7 @@ mod cancel;
 mod changes;
 mod commands;
 mod conclusion;
+mod group;
 mod history;
 mod mail;
 mod memory;
@@ -32,7 +33,7 @@ use dormouse_store::StoreError;
 use self::memory::{SessionMemory, WakePreparation};
 use super::inbox::{Interrupt, NextWork};
 use super::registry::Registry;
-use super::request::{CommandReply, Unavailable};
+use super::request::{Command, CommandReply, Unavailable};
 use super::residents::{GuestInstance, Resident};
 use super::services::Services;
 use dormouse_domain::id::SessionId;
@@ -51,12 +52,20 @@ pub(super) async fn drive(
             NextWork::Command(command, CommandReply { answer, request }) => {
                 // Of this level, so that each line that is logged at all has its session and its request.
                 let span = tracing::error_span!(parent: &request, "command", session = %id);
+                let held = match &command {
+                    Command::Hold(hold) => Some(hold.clone()),
+                    _ => None,
+                };
                 let done = driver.command(command).instrument(span).await;
                 driver.release_head();
                 // The session may take its mail now, or never any more.
                 registry.post_mail(id);
+                driver.tell_members();
                 // The sender of the command may have gone; the command is carried out all the same.
                 let _ = answer.send(done);
+                if let Some(hold) = held {
+                    hold.released().await;
+                }
             }
             NextWork::Message(message) => {
                 driver.message(message).await;

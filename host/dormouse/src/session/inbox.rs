@@ -399,6 +399,7 @@ fn interrupt_of(command: &Command) -> Interrupt {
     match command {
         Command::Move(Move::Stop(_)) => Interrupt::Finish,
         Command::Move(Move::Terminate(_)) | Command::Delete => Interrupt::Kill,
+        Command::Hold(hold) if hold.ends_turn => Interrupt::Kill,
         Command::Change(patch) if patch.status == Some(StatusChange::Terminated) => Interrupt::Kill,
         Command::Move(
             Move::Turn | Move::Rest | Move::Pause | Move::Resume | Move::Complete | Move::Fail(_),
@@ -413,6 +414,7 @@ fn interrupt_of(command: &Command) -> Interrupt {
         | Command::Extend(_)
         | Command::Due
         | Command::Share
+        | Command::Hold(_)
         | Command::RemoveUnused(_) => Interrupt::None,
     }
 }
@@ -421,6 +423,7 @@ fn interrupt_of(command: &Command) -> Interrupt {
 fn may_wait_for_a_turn(command: &Command) -> bool {
     match command {
         Command::Rewind(_) | Command::Resume(_) | Command::Upgrade(_) => false,
+        Command::Hold(hold) => hold.ends_turn,
         Command::Move(_)
         | Command::Sleep(_)
         | Command::Wake

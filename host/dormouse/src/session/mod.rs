@@ -15,6 +15,7 @@
 //! - `residents`: idle instances, kept while memory allows; the longest idle goes first.
 //! - `slept`: tells of sleeps in the background. `settling`: whether anything is left to be done.
 //! - `delivery`: tells sessions of the mail that waits for them when a host starts.
+//! - `members`: creates the members of groups, and has sessions stand still while their group changes as one.
 //! - `left_open`: turns that are open in the store, and that no driver runs.
 //! - `provided`: what the host has for a session.
 //! - `liveness`: whether the host takes work, and whether a task of it has died.
@@ -30,6 +31,7 @@ pub(crate) mod idempotency;
 pub(crate) mod inbox;
 pub(crate) mod left_open;
 pub(crate) mod liveness;
+pub(crate) mod members;
 pub mod provided;
 pub(crate) mod registry;
 pub mod request;

@@ -24,6 +24,8 @@ use super::provided::Provided;
 use dormouse_domain::access::Forbidden;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::SleepCause;
+use super::members::Hold;
+use dormouse_domain::group::MemberOfGroup;
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::patch::{PatchError, SessionPatch};
@@ -237,6 +239,12 @@ pub enum CommandError {
     /// nothing to start from.
     #[error("the state of the session was removed at {0}, because nobody had used it for so long")]
     StateRemoved(Timestamp),
+    /// It is a member of a group, and does this only with all of it.
+    #[error(transparent)]
+    MemberOfGroup(#[from] MemberOfGroup),
+    /// Nothing is kept of the member of this name from the time that its group is to go back to.
+    #[error("nothing is kept of the member `{0}` from that time; go back to a later snapshot")]
+    MemberStateGone(String),
     /// Too many commands wait for this session.
     #[error("too many requests wait for this session; try again later")]
     QueueFull,
@@ -346,7 +354,9 @@ pub(crate) enum Command {
     RemoveUnused(Timestamp),
     /// Give the session an account that others can share, where it has none.
     Share,
-    /// Remove the session.
+    /// Stand still, with all that there is saved, until nobody holds the session any more.
+    Hold(Hold),
+    /// Remove the session, and with a coordinator its members.
     Delete,
 }
 

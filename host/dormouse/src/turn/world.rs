@@ -15,7 +15,7 @@ use dormouse_domain::session::{JsonObject, Session};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::{Delta, Part, Sender};
-use dormouse_sandbox::{EffectFuture, NotSent, SessionView, SoFar, World};
+use dormouse_sandbox::{EffectFuture, NotSent, SendFuture, SessionView, SoFar, World};
 
 /// The world of the guest of a session while it answers one message: all that it may know and do.
 pub(crate) struct SessionWorld {
@@ -31,6 +31,8 @@ pub(crate) struct SessionWorld {
     timers: Timers,
     /// Who has sent what the turn answers.
     sender: Sender,
+    /// Who the guest may write to.
+    peers: Peers,
 }
 
 /// What is left of a world once its turn is over.
@@ -52,6 +54,7 @@ impl SessionWorld {
     ) -> SessionWorld {
         SessionWorld {
             timers: begun.timers(&session),
+            peers: session.peers().into_owned(),
             id: session.id.to_string(),
             agent: session.profile.agent.name.to_string(),
             usage: told(session.usage),
@@ -116,15 +119,18 @@ impl World for SessionWorld {
     }
 
     fn peers(&self) -> &Peers {
-        &self.session.profile.peers
+        &self.peers
     }
 
     fn addressed(&self, address: &str) -> Option<SessionId> {
-        self.session.profile.peers.addressed(address, &self.sender)
+        self.peers.addressed(address, &self.sender)
     }
 
-    fn send(&mut self, to: &str, content: Vec<Part>) -> Result<(), NotSent> {
-        self.gate.send(self.addressed(to).ok_or(NotSent::UnknownPeer)?, content)
+    fn send(&mut self, to: String, content: Vec<Part>) -> SendFuture<'_> {
+        Box::pin(async move {
+            let to = self.addressed(&to).ok_or(NotSent::UnknownPeer)?;
+            self.gate.send(to, content).await
+        })
     }
 
     fn now(&mut self) -> Timestamp {

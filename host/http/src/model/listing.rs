@@ -8,8 +8,8 @@ use super::session::SessionBody;
 use super::value::{Count, EndOfPage, Time, Word};
 use crate::error::ApiError;
 use dormouse::{
-    AgentFilter, AgentOwner, AgentSelector, Between, Pattern, Residency, SessionListing,
-    SessionOrder, SessionQuery, Status,
+    AgentFilter, AgentOwner, AgentSelector, Between, Pattern, Residency, SessionInfo,
+    SessionListing, SessionOrder, SessionQuery, Status,
 };
 
 /// `GET /api/sessions`
@@ -46,6 +46,20 @@ pub(crate) struct SessionsQuery {
     created_before: Option<Time>,
     active_after: Option<Time>,
     active_before: Option<Time>,
+}
+
+/// The members of a group that are there, by their names.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct MemberList {
+    members: Vec<SessionBody>,
+    count: usize,
+}
+
+impl From<Vec<SessionInfo>> for MemberList {
+    fn from(members: Vec<SessionInfo>) -> MemberList {
+        let count = members.len();
+        MemberList { members: members.into_iter().map(SessionBody::from).collect(), count }
+    }
 }
 
 impl SessionsQuery {

@@ -13,7 +13,7 @@ use super::ignored::{Answered, Ignored};
 use super::value::{ConversationId, Id, Time, Word};
 use crate::etag::Tagged;
 use dormouse::{
-    AccountId, AgentRef, AnsweringModel, Durability, FailureCode, JsonObject, LastFailure, Limits,
+    AccountId, AgentRef, AnsweringModel, Durability, FailureCode, Group, JsonObject, LastFailure, Limits,
     NanoUsd, Pattern, Provided, Residency, ResumeFallback, Resumption, Session, SessionInfo, State,
     Status, Timestamp,
 };
@@ -160,6 +160,8 @@ pub(crate) struct SessionBody {
     /// The sessions that its agent may write to, by the names that it has for them.
     #[schemars(with = "BTreeMap<String, Id>")]
     peers: BTreeMap<String, String>,
+    /// The group that it belongs to. `null`: it stands alone.
+    group: Option<GroupBody>,
     /// The tools that it has used, in the order of their first use: those of the host, and those of its agent whose results
     /// a model was told.
     tools_used: Vec<String>,
@@ -329,6 +331,7 @@ impl From<SessionInfo> for SessionBody {
                 .iter()
                 .map(|(name, id)| (name.clone(), id.to_string()))
                 .collect(),
+            group: session.group.map(GroupBody::from),
             tools_used: session.tools_used,
             current_tool,
             unavailable_tools,
@@ -348,6 +351,27 @@ impl From<SessionInfo> for SessionBody {
             abort_requested,
             force_kill_requested,
         }
+    }
+}
+
+/// A group of sessions: a coordinator, and the members that its `config.customAgents` names.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Group")]
+struct GroupBody {
+    /// The session that is the parent of the others.
+    #[schemars(with = "Id")]
+    coordinator: String,
+    /// What this session is called in the group. `null`: it is the coordinator.
+    name: Option<String>,
+    /// What the members are called, those included that nobody has written to yet, so that they are no sessions.
+    members: Vec<String>,
+}
+
+impl From<Group> for GroupBody {
+    fn from(group: Group) -> GroupBody {
+        let Group { coordinator, name, members, .. } = group;
+        let members = members.into_iter().collect();
+        GroupBody { coordinator: coordinator.to_string(), name, members }
     }
 }
 

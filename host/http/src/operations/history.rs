@@ -33,6 +33,12 @@ pub(crate) fn timers() -> Operation {
     Operation::new(Tag::History, "listTimers", summary)
 }
 
+pub(crate) fn members() -> Operation {
+    let summary = "Lists the members of the group that a session is the coordinator of, by their names. A member is a \
+                   session from its first use on.";
+    Operation::new(Tag::Sessions, "listMembers", summary)
+}
+
 pub(crate) fn session_events() -> Operation {
     let (name, description) = LAST_EVENT_ID;
     let summary = "Lists the events of a session, in order; follows them with `follow=true`; or, for \

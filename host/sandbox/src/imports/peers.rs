@@ -86,7 +86,7 @@ fn send(
             Err(error) => return Ok((Err(error),)),
         };
         let guest = store.data_mut();
-        let sent = guest.turn()?.send(&to, content);
+        let sent = guest.turn()?.send(to, content).await;
         // From here on it is kept with the call.
         guest.memory.keep(0);
         guest.pay_for_kept()?;

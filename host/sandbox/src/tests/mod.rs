@@ -21,7 +21,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::{
-    Call, Code, Compiler, EffectFuture, EffectReply, Grant, NotSent, Refusal, Sandbox,
+    Call, Code, Compiler, EffectFuture, EffectReply, Grant, NotSent, Refusal, Sandbox, SendFuture,
     SandboxOptions, SessionView, SoFar, World,
 };
 use dormouse_base::clock::{Clock, ManualClock};
@@ -190,8 +190,8 @@ impl World for TestWorld {
         self.peers.named(address)
     }
 
-    fn send(&mut self, _: &str, _: Vec<Part>) -> Result<(), NotSent> {
-        Err(NotSent::UnknownPeer)
+    fn send(&mut self, _: String, _: Vec<Part>) -> SendFuture<'_> {
+        Box::pin(std::future::ready(Err(NotSent::UnknownPeer)))
     }
 
     fn now(&mut self) -> Timestamp {

@@ -13,6 +13,7 @@ use crate::label::{Grouping, LabelKey};
 use dormouse_domain::account::AccountId;
 use dormouse_domain::agent::{AgentOwner, AgentRef, Digest};
 use dormouse_domain::egress::EgressPolicy;
+use dormouse_domain::group::Group;
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::limits::{NanoUsd, Usage};
 use dormouse_domain::mail::Peers;
@@ -54,6 +55,7 @@ pub(crate) fn encode_front(session: &Session) -> Vec<u8> {
         idle: IdleRow::of(session.idle),
         account: session.account.map(|AccountId(first)| first.0.into()),
         timer_due: session.timers.next().map(|at| at.0),
+        group: session.group.as_ref().map(GroupRow::of),
     })
 }
 
@@ -188,6 +190,43 @@ struct FrontRow<'a> {
     /// When its next timer is due. Absent: it has none.
     #[n(20)]
     timer_due: Option<i64>,
+    /// Absent: it stands alone.
+    #[b(21)]
+    group: Option<GroupRow<'a>>,
+}
+
+/// The group that it belongs to.
+#[derive(Encode, Decode, CborLen)]
+struct GroupRow<'a> {
+    #[n(0)]
+    coordinator: IdRow,
+    /// Absent: it is the coordinator.
+    #[b(1)]
+    name: Option<&'a str>,
+    #[b(2)]
+    members: Vec<&'a str>,
+    #[n(3)]
+    has_ended: bool,
+}
+
+impl GroupRow<'_> {
+    fn of(group: &Group) -> GroupRow<'_> {
+        GroupRow {
+            coordinator: group.coordinator.0.into(),
+            name: group.name.as_deref(),
+            members: group.members.iter().map(String::as_str).collect(),
+            has_ended: group.has_ended,
+        }
+    }
+
+    fn group(self) -> Group {
+        Group {
+            coordinator: SessionId(self.coordinator.into()),
+            name: self.name.map(str::to_owned),
+            members: self.members.into_iter().map(str::to_owned).collect(),
+            has_ended: self.has_ended,
+        }
+    }
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -452,6 +491,7 @@ impl FrontRow<'_> {
             state_removed_at: None,
             timers: Timers::due_at(self.timer_due.map(Timestamp)),
             residence: Residence::default(),
+            group: self.group.map(GroupRow::group),
         })
     }
 }

@@ -153,7 +153,7 @@ proptest! {
     ) {
         let outline = Bytes::from(with_two_more_fields(&encode_snapshot(&snapshot), 10));
         prop_assert_eq!(decode_snapshot(&outline), Ok(without_state(snapshot)));
-        let front = with_two_more_fields(&encode_front(&session), 21);
+        let front = with_two_more_fields(&encode_front(&session), 22);
         let body = with_two_more_fields(&encode_body(&session), 33);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
         prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 18)), Ok(turn));
@@ -194,6 +194,7 @@ proptest! {
         session.usage.uncounted = 0;
         (session.usage.calls, session.usage.call_bytes) = (0, 0);
         session.account = None;
+        session.group = None;
         session.head = None;
         session.head_parent = None;
         session.parent = None;

@@ -113,6 +113,7 @@ pub fn session(number: u64) -> Session {
         state_removed_at: None,
         timers: dormouse_domain::timer::Timers::default(),
         residence: Residence::default(),
+        group: None,
     }
 }
 

@@ -24,6 +24,7 @@ use dormouse_domain::agent::{
 use dormouse_domain::creation::Resumption;
 use dormouse_domain::egress::EgressPolicy;
 use dormouse_domain::event::{Event, EventBody, EventSubject, ResumeOutcome, SleepCause};
+use dormouse_domain::group::Group;
 use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId, TurnId};
 use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::mail::{Mail, Peer, Peers};
@@ -301,6 +302,12 @@ pub fn session() -> impl Strategy<Value = Session> {
                 resident: Duration::from_millis(counts[1].into()),
                 is_open: counts[2].is_multiple_of(2),
             },
+            group: names.3.filter(|_| counts[3].is_multiple_of(3)).map(|coordinator| Group {
+                coordinator: SessionId(coordinator),
+                name: counts[3].is_multiple_of(2).then(|| "ann".to_owned()),
+                members: ["ann".to_owned(), "bob".to_owned()].into(),
+                has_ended: counts[4].is_multiple_of(2),
+            }),
         },
     )
 }

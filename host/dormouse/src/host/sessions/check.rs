@@ -3,10 +3,12 @@
 use super::{CreateError, Sessions, StartingPoint};
 use dormouse_domain::agent::{Agent, Statefulness};
 use dormouse_domain::creation::{self, NewSession, StartFrom};
+use dormouse_domain::group::{self, Group};
 use dormouse_domain::id::SessionId;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::template::Template;
 use dormouse_sandbox::environment;
+use uuid::Uuid;
 
 impl Sessions {
     /// Whether the caller could create this session now. A snapshot that it is to resume from is not looked for, and
@@ -30,9 +32,29 @@ impl Sessions {
                 agent
             }
         };
+        self.check_members(new).await?;
         let (id, owner) = (SessionId(inner.clock.new_id()), self.0.caller().clone());
         let (limits, now) = (&inner.options.limits, inner.clock.now());
         creation::fresh(new.clone(), id, owner, agent.reference, None, limits, now)?;
+        Ok(())
+    }
+}
+
+impl Sessions {
+    /// Whether the members of a new group can have the agents that it names for them.
+    pub(super) async fn check_members(&self, new: &NewSession) -> Result<(), CreateError> {
+        if new.pattern != Pattern::SingleContainer {
+            return Ok(());
+        }
+        let (id, catalog) = (SessionId(Uuid::nil()), &self.0.inner.catalog);
+        let Some(group) = Group::of_config(id, &new.config)? else { return Ok(()) };
+        for name in &group.members {
+            if let Some(agent) = group::agent_of(&new.config, name) {
+                let selected = creation::selected(agent)?;
+                let speaker = self.0.speaker(&selected).clone();
+                fits(new, &catalog.find(selected, &speaker).await?)?;
+            }
+        }
         Ok(())
     }
 }

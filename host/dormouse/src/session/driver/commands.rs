@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::session::members::Hold;
 use crate::session::request::{Command, CommandError, CommandResult, Unavailable};
 use crate::turn::admission;
 use dormouse_domain::account::AccountChange;
@@ -51,6 +52,7 @@ impl Driver<'_> {
             | Command::Extend(_)
             | Command::Due
             | Command::Share
+            | Command::Hold(_)
             | Command::RemoveUnused(_)
             | Command::Delete => self.load_record().await.map(drop),
         };
@@ -75,6 +77,7 @@ impl Driver<'_> {
             Command::Share => self.share_account().await?,
             Command::Due => return self.do_what_is_due().await,
             Command::RemoveUnused(since) => return self.remove_unused(since).await,
+            Command::Hold(hold) => return self.stand_still(&hold).await,
             Command::Delete => {
                 self.delete().await?;
                 return Ok(None);
@@ -169,6 +172,16 @@ impl Driver<'_> {
         self.memory.note_slept(slept);
     }
 
+    /// Save what there is, and know nothing of the session any more: whoever holds it may change its record.
+    async fn stand_still(&mut self, hold: &Hold) -> CommandResult {
+        if !hold.ends_turn {
+            self.sleep(SleepCause::Asked).await?;
+        }
+        let session = self.record()?;
+        self.forget();
+        Ok(Some(session))
+    }
+
     async fn wake_by_hand(&mut self) -> Result<(), CommandError> {
         let Some(session) = self.memory.session() else {
             return Err(Unavailable::NotFound(self.id).into());
@@ -211,6 +224,7 @@ impl Driver<'_> {
                     self.post_timer(now);
                     break;
                 }
+                Due::GroupEnd => self.end_group().await?,
                 Due::StateRemoval => match self.remove_state(now).await {
                     // Its instance has what no snapshot holds: it stays, and so does what there is to go back to.
                     Err(CommandError::Unsaved(_)) => {
@@ -266,17 +280,25 @@ impl Driver<'_> {
         let Some(session) = self.memory.session() else {
             return Err(Unavailable::NotFound(self.id).into());
         };
-        let now = self.services.clock.now();
-        let event = Event::session(session, now, EventBody::SessionDeleted);
-        let mut removal = Transaction::remove_session(self.id, vec![event]);
-        if let Some(account) = session.account {
-            let left = AccountChange { members: -1, ..AccountChange::default() };
-            removal = removal.and(Transaction::change_account(account, left));
+        let (session, now) = (Arc::clone(session), self.services.clock.now());
+        let members = match self.own_group() {
+            Some(group) => self.registry.hold_members(&group, true).await?,
+            None => Vec::new(),
+        };
+        let mut removal = Transaction::default();
+        let removed = std::iter::once(&session).chain(members.iter().map(|held| &held.session));
+        for session in removed.clone() {
+            let event = Event::session(session, now, EventBody::SessionDeleted);
+            removal = removal.and(Transaction::remove_session(session.id, vec![event]));
+            if let Some(account) = session.account {
+                let left = AccountChange { members: -1, ..AccountChange::default() };
+                removal = removal.and(Transaction::change_account(account, left));
+            }
         }
         let deleted = self.services.store.commit(removal).await;
         self.forget();
         if deleted.is_ok() {
-            self.services.mailboxes.dropped(self.id);
+            removed.for_each(|session| self.services.mailboxes.dropped(session.id));
         }
         deleted.map_err(|error| match error {
             StoreError::NotFound(id) => Unavailable::NotFound(id).into(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::session::request::{CommandError, Unavailable};
 use crate::turn::admission;
 use dormouse_domain::event::{Event, EventBody, ResumeCause, SessionUpdate};
-use dormouse_domain::id::SnapshotId;
+use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::session::{ResumeFallback, Session};
 use dormouse_domain::snapshot::{DamagedSnapshot, GuestState, ResumeTrial, Snapshot};
@@ -81,7 +81,7 @@ impl Driver<'_> {
         let head = self.go_back(&mut after, target).await?;
         let body = EventBody::SessionUpdated(SessionUpdate::Rewound { to: target });
         let event = Event::session(&after, head.taken_at, body);
-        self.commit_trial(after, Some(head), [event], (target, ResumeTrial::Resumed)).await?;
+        self.commit_back(after, head, [event], target).await?;
         self.drop_guest();
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Driver<'_> {
         let mut after = Session::clone(&before);
         after.state = before.state.after(Move::Resume)?;
         let head = match target {
-            Some(target) => Some(self.go_back(&mut after, target).await?),
+            Some(target) => Some((target, self.go_back(&mut after, target).await?)),
             None => {
                 self.check_head(&before).await?;
                 None
@@ -110,16 +110,32 @@ impl Driver<'_> {
             ..
         }) = &mut event
         {
-            *from = head.as_ref().and_then(|head| head.parent);
+            *from = head.as_ref().and_then(|(_, head)| head.parent);
         }
-        match target {
-            Some(target) => {
-                let trial = (target, ResumeTrial::Resumed);
-                self.commit_trial(after, head, event, trial).await?;
+        match head {
+            Some((target, head)) => {
+                self.commit_back(after, head, event, target).await?;
                 self.drop_guest();
             }
             None => self.commit(after, None, event).await?,
         }
+        Ok(())
+    }
+
+    /// Commit the record of a session that goes back to a snapshot, and with it those of the members of its group.
+    async fn commit_back(
+        &mut self,
+        after: Session,
+        head: Snapshot,
+        more: impl IntoIterator<Item = Event>,
+        target: SnapshotId,
+    ) -> Result<(), CommandError> {
+        let members = Box::pin(self.members_back(target)).await?;
+        let with = self.tried(self.id, target, ResumeTrial::Resumed).and(members.transaction.clone());
+        let update =
+            |after: Arc<Session>, events| Transaction::update(after, Some(head), events).and(with);
+        self.commit_as(update, after, more).await?;
+        drop(members);
         Ok(())
     }
 
@@ -131,14 +147,14 @@ impl Driver<'_> {
         more: impl IntoIterator<Item = Event>,
         (snapshot, trial): (SnapshotId, ResumeTrial),
     ) -> Result<(), StoreError> {
-        let tried = self.tried(snapshot, trial);
+        let tried = self.tried(self.id, snapshot, trial);
         let update =
             |after: Arc<Session>, events| Transaction::update(after, head, events).and(tried);
         self.commit_as(update, after, more).await
     }
 
-    fn tried(&self, snapshot: SnapshotId, trial: ResumeTrial) -> Transaction {
-        Transaction::resume_tried(self.id, snapshot, trial, self.services.clock.now())
+    fn tried(&self, of: SessionId, snapshot: SnapshotId, trial: ResumeTrial) -> Transaction {
+        Transaction::resume_tried(of, snapshot, trial, self.services.clock.now())
     }
 
     /// That a session in error can be woken from its head.
@@ -155,16 +171,17 @@ impl Driver<'_> {
     }
 
     /// Give a record a new head with the state of this snapshot, once it is known to be good.
-    async fn go_back(
+    pub(super) async fn go_back(
         &mut self,
         after: &mut Session,
         target: SnapshotId,
     ) -> Result<Snapshot, CommandError> {
         let kept = match self.services.store.snapshot(target, SnapshotDetail::Full).await {
-            Ok(Some(kept)) if kept.session == self.id => kept,
+            Ok(Some(kept)) if kept.session == after.id => kept,
             Ok(_) => return Err(CommandError::NoSnapshot(target)),
             Err(StoreError::Damaged(_)) => {
-                self.services.store.commit(self.tried(target, ResumeTrial::Damaged)).await?;
+                let tried = self.tried(after.id, target, ResumeTrial::Damaged);
+                self.services.store.commit(tried).await?;
                 let newest_good = self.newest_good(after).await?.map(|good| good.id);
                 return Err(DamagedSnapshot { snapshot: target, newest_good }.into());
             }
@@ -227,7 +244,7 @@ impl Driver<'_> {
     /// The newest of the snapshots that the head comes from which is good, and of the same agent.
     async fn newest_good(&mut self, session: &Session) -> Result<Option<Snapshot>, StoreError> {
         let store = &self.services.store;
-        let known = store.snapshots(self.id).await?;
+        let known = store.snapshots(session.id).await?;
         let mut next = session.head_parent;
         while let Some(id) = next {
             match store.snapshot(id, SnapshotDetail::Full).await {

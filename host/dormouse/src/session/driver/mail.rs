@@ -71,7 +71,7 @@ impl Driver<'_> {
             self.drop_mail().await?;
             return Ok(None);
         }
-        if !admission::is_open(status) {
+        if !admission::is_open(status) || self.group_admits(&session)?.is_err() {
             return Ok(None);
         }
         let Some(StoredMail { number, weight, mail }) =
@@ -86,7 +86,7 @@ impl Driver<'_> {
         };
         let (answer, _) = oneshot::channel();
         Ok(Some(QueuedMessage {
-            sender: Sender::Agent(session.profile.peers.peer(mail.from)),
+            sender: Sender::Agent(session.peers().peer(mail.from)),
             content: mail.content,
             key: None,
             if_revision: None,

@@ -9,7 +9,7 @@ use crate::gate::time::EffectTime;
 use crate::session::left_open::HeldOpen;
 use crate::session::request::{CommandError, SendError, Unavailable};
 use crate::turn::admission::{self, Standing, TurnDenied, TurnGrant};
-use dormouse_domain::account::{Account, AccountChange, AccountId, Amounts, LimitsChange};
+use dormouse_domain::account::{self, AccountChange, Amounts, LimitsChange};
 use dormouse_domain::limits::{Limit, NanoUsd};
 use dormouse_domain::patch::{LimitsPatch, Patched};
 use dormouse_domain::session::Session;
@@ -32,14 +32,7 @@ impl Driver<'_> {
         if before.account.is_some() {
             return Ok(());
         }
-        let Standing { limits, spent } = Standing::own(&before);
-        let account = Account {
-            id: AccountId(self.id),
-            owner: before.owner.clone(),
-            limits,
-            spent,
-            members: 1,
-        };
+        let account = account::own(&before);
         let mut after = Session::clone(&before);
         after.account = Some(account.id);
         let opening = |after: Arc<Session>, events| {
@@ -98,6 +91,7 @@ impl Driver<'_> {
         now: Timestamp,
     ) -> Result<Admitted, SendError> {
         let price = self.services.options.rules.price;
+        self.group_admits(session)??;
         let holds = self.services.accounts.hold_for(session).await?;
         let standing = standing(session, &holds);
         let grant = admission::admit(session, standing, price, now);

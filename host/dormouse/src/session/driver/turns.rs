@@ -263,7 +263,7 @@ impl Driver<'_> {
         let session = self.memory.session().cloned().ok_or(Unavailable::NotFound(self.id))?;
         if let Sender::Agent(peer) = &mut begun.sender {
             // By the name that the session has for it when its agent is called.
-            *peer = session.profile.peers.peer(peer.session);
+            *peer = session.peers().peer(peer.session);
         }
         if if_revision.is_some_and(|revision| revision != session.revision) {
             return Err(SendError::PreconditionFailed(session.revision));

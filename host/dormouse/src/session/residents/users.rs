@@ -1,6 +1,7 @@
 //! How many instances the sessions of one user have at a time.
 //!
-//! A user is the label `userId` of a principal's sessions; a session without one is not counted. A session that
+//! A user is the label `userId` of a principal's sessions; a session without one is not counted, nor is a member of a
+//! group. A session that
 //! wakes takes a place of its user and keeps it for as long as its instance lives. Where there is none, the session
 //! of that user that has been idle the longest makes room, and where all are at work, a session waits for the
 //! first that is not: in the order in which they came, and holding nothing that sessions of others could use.
@@ -48,7 +49,9 @@ impl Users {
 
     /// The user whose place this session needs. `None`: it needs none.
     pub(super) fn of(&self, session: &Session) -> Option<Arc<User>> {
-        let (places, user) = self.places.zip(session.profile.user_id.as_ref())?;
+        let is_member = session.group.as_ref().is_some_and(|group| !group.is_coordinator());
+        let user = session.profile.user_id.as_ref().filter(|_| !is_member);
+        let (places, user) = self.places.zip(user)?;
         let key = (session.owner.clone(), user.clone());
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(user) = users.get(&key).and_then(Weak::upgrade) {

@@ -25,7 +25,7 @@ use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::{Delta, Part, Sender};
 use dormouse_sandbox::{
-    self as sandbox, Compiler, EffectFuture, NotSent, Sandbox, SandboxOptions, SessionView, SoFar,
+    self as sandbox, Compiler, EffectFuture, NotSent, Sandbox, SandboxOptions, SendFuture, SessionView, SoFar,
 };
 use dormouse_test_guests::{TRAPS_WHEN_TOLD, TestGuest, WAITS_FOR_THE_CLOCK};
 
@@ -120,8 +120,8 @@ impl World for TestWorld {
         None
     }
 
-    fn send(&mut self, _: &str, _: Vec<Part>) -> Result<(), NotSent> {
-        Err(NotSent::UnknownPeer)
+    fn send(&mut self, _: String, _: Vec<Part>) -> SendFuture<'_> {
+        Box::pin(std::future::ready(Err(NotSent::UnknownPeer)))
     }
 
     fn now(&mut self) -> Timestamp {

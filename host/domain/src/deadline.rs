@@ -130,7 +130,8 @@ fn idle_warning(session: &Session) -> Option<(Timestamp, Due)> {
 
 fn group_end(session: &Session) -> Option<(Timestamp, Due)> {
     let group = session.group.as_ref().filter(|group| group.is_coordinator())?;
-    (!group.has_ended).then(|| (session.ended_at.unwrap_or(session.last_activity_at), Due::GroupEnd))
+    (!group.has_ended)
+        .then(|| (session.ended_at.unwrap_or(session.last_activity_at), Due::GroupEnd))
 }
 
 fn removal(session: &Session) -> Option<(Timestamp, Due)> {

@@ -96,8 +96,7 @@ impl Group {
     /// The other sessions of the group, as the session of this group calls them.
     #[must_use]
     pub fn others(&self) -> BTreeMap<String, SessionId> {
-        let coordinator =
-            self.name.as_ref().map(|_| (COORDINATOR.to_owned(), self.coordinator));
+        let coordinator = self.name.as_ref().map(|_| (COORDINATOR.to_owned(), self.coordinator));
         let others = self.ids().filter(|(name, _)| self.name.as_deref() != Some(name));
         others.map(|(name, id)| (name.to_owned(), id)).chain(coordinator).collect()
     }
@@ -270,7 +269,9 @@ impl Session {
 
 /// A member of a group does nothing alone that its group does as one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the session is the member `{name}` of a group: ask the session {coordinator}, and all of the group follows")]
+#[error(
+    "the session is the member `{name}` of a group: ask the session {coordinator}, and all of the group follows"
+)]
 pub struct MemberOfGroup {
     /// The session to ask.
     pub coordinator: SessionId,

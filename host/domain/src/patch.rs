@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::creation::{
     DefaultLimits, InvalidField, MAX_DESCRIPTION, MAX_DOCUMENT, MAX_LABEL, check_budget,
-    check_conversation, check_egress, check_group_peers, check_positive, check_tags, each_once, length, millis,
+    check_conversation, check_egress, check_group_peers, check_positive, check_tags, each_once,
+    length, millis,
 };
 use crate::egress::EgressPolicy;
 use crate::event::{Event, EventBody, SessionField, SessionUpdate};

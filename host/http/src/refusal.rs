@@ -195,7 +195,9 @@ impl From<ForkError> for ApiError {
         let (text, code) = (error.to_string(), error.code());
         match error {
             ForkError::Count => ApiError::invalid_field("count", text.trim_start_matches("count ")),
-            ForkError::GroupCount(_) => ApiError::invalid_field("count", &format!("is too much: {text}")),
+            ForkError::GroupCount(_) => {
+                ApiError::invalid_field("count", &format!("is too much: {text}"))
+            }
             ForkError::Spent(denied) => denied.into(),
             ForkError::Limits(invalid) => invalid.into(),
             ForkError::Short(_) => ApiError::new(StatusCode::PAYMENT_REQUIRED, code, text),

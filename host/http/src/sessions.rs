@@ -59,9 +59,7 @@ pub(super) async fn show(
 }
 
 /// `GET /api/sessions/{id}/members`
-pub(super) async fn members(
-    OneSession(session): OneSession,
-) -> Result<Json<MemberList>, ApiError> {
+pub(super) async fn members(OneSession(session): OneSession) -> Result<Json<MemberList>, ApiError> {
     Ok(Json(session.members().await?.into()))
 }
 

@@ -38,9 +38,7 @@ impl Task {
 }
 
 /// What a model is told of it, by the names of those who take tasks, and what they are for.
-pub(crate) fn description<'a>(
-    others: impl Iterator<Item = (&'a str, Option<&'a str>)>,
-) -> String {
+pub(crate) fn description<'a>(others: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> String {
     let mut text = "Hands a task to another agent, waits until it is done, and returns what that agent answers. The \
          agent knows only what the prompt says, and what it remembers of earlier tasks. Agents:"
         .to_owned();
@@ -83,9 +81,13 @@ mod tests {
         let task = Task::parse(r#"{"agent": "ann", "prompt": "count", "description": "d"}"#);
         let task = task.expect("it is a task");
         assert_eq!((task.agent.as_str(), task.prompt.as_str()), ("ann", "count"));
-        for wrong in
-            ["{}", "[]", r#"{"agent": "ann"}"#, r#"{"agent": "ann", "prompt": ""}"#, r#"{"agent": "ann", "prompt": "p", "x": 1}"#]
-        {
+        for wrong in [
+            "{}",
+            "[]",
+            r#"{"agent": "ann"}"#,
+            r#"{"agent": "ann", "prompt": ""}"#,
+            r#"{"agent": "ann", "prompt": "p", "x": 1}"#,
+        ] {
             assert!(matches!(Task::parse(wrong), Err(ToolError::Invalid(_))), "{wrong}");
         }
     }
@@ -93,7 +95,9 @@ mod tests {
     #[test]
     fn models_are_told_who_there_is_in_few_words() {
         let long = "ä".repeat(400);
-        let text = description([("ann", Some("counts")), ("bob", None), ("eve", Some(&*long))].into_iter());
+        let text = description(
+            [("ann", Some("counts")), ("bob", None), ("eve", Some(&*long))].into_iter(),
+        );
         assert!(text.contains("\n- ann: counts\n- bob\n- eve: ä"), "{text}");
         assert!(text.len() < 800);
         let schema = schema(["ann"].into_iter());

@@ -13,10 +13,8 @@ async fn head(session: &SessionHandle) -> dormouse::SnapshotId {
 }
 
 #[tokio::test]
-async fn members_end_with_their_coordinator_also_in_mid_turn_and_after_a_restart() {
-    let directory = tempfile::tempdir().unwrap();
-    let clock = ManualClock::new();
-    let test = TestHost::on(directory.path(), &clock).await;
+async fn members_end_with_their_coordinator_also_in_mid_turn() {
+    let test = TestHost::new().await;
     let lead = group(&test).await;
     tell(&lead, "task ann one").await;
     let ann = member(&test, &lead, "ann").await;
@@ -36,13 +34,20 @@ async fn members_end_with_their_coordinator_also_in_mid_turn_and_after_a_restart
     assert!(refused.to_string().contains("not active"), "{refused}");
     // Bob was never there, and never will be.
     assert_eq!(there(&lead).await, ["ann"]);
+    test.shut_down().await;
+}
 
-    let lead = group(&test).await;
-    tell(&lead, "task ann one").await;
-    let id = lead.id();
-    lead.terminate("enough").await.unwrap();
-    // Whether or not the host has come to it.
-    drop(test);
+#[tokio::test]
+async fn members_end_after_the_start_where_the_host_has_ended_before_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new();
+    let id = {
+        let test = TestHost::on(directory.path(), &clock).await;
+        let lead = group(&test).await;
+        tell(&lead, "task ann one").await;
+        lead.terminate("enough").await.unwrap();
+        lead.id()
+    };
     let test = TestHost::on(directory.path(), &clock).await;
     let lead = test.host.sessions().get(id);
     let ann = member(&test, &lead, "ann").await;
@@ -216,8 +221,9 @@ async fn a_group_goes_back_as_one_whatever_the_moment_in_which_the_host_ends() {
         for _ in 0..after {
             tokio::task::yield_now().await;
         }
-        drop(test);
         going.abort();
+        let _ = going.await;
+        drop((test, lead));
         let test = TestHost::on(directory.path(), &clock).await;
         let lead = test.host.sessions().get(id);
         let [ann, bob] = received(&test, &lead).await;

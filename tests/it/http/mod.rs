@@ -12,6 +12,7 @@ mod create;
 mod description;
 mod failures;
 mod follow;
+mod groups;
 mod guard;
 mod health;
 mod history;

@@ -1,11 +1,11 @@
-//! Random histories of sessions that know each other: they send, ask, set timers, sleep, are paused and resumed, and
+//! Random histories of sessions that know each other, and of groups: they send, ask, set timers, sleep, are paused and resumed, and
 //! their host ends and is started again. What each has sent the others got, once and in order, and each question was
 //! answered once.
 
 use std::path::Path;
 use std::time::Duration;
 
-use dormouse::{ManualClock, Message, SessionHandle, SessionId, Status};
+use dormouse::{ManualClock, Message, Pattern, SessionHandle, SessionId, Status};
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
 use dormouse_tests::test_host::eventually;
@@ -16,7 +16,13 @@ use tokio::task::JoinSet;
 
 use super::introduce;
 
-const NAMES: [&str; 3] = ["ann", "bob", "cat"];
+/// What the sessions call each other.
+type Names = [&'static str; 3];
+
+/// Sessions that were introduced to each other.
+const PEERS: Names = ["ann", "bob", "cat"];
+/// A coordinator and its members, who are created as they are needed.
+const GROUP: Names = ["coordinator", "ann", "bob"];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -44,7 +50,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let one = || 0..NAMES.len();
+    let one = || 0..PEERS.len();
     prop_oneof![
         6 => (one(), one(), 1..9_u8, proptest::bool::weighted(0.2))
             .prop_map(|(from, to, count, later)| Step::Pour { from, to, count, later }),
@@ -64,6 +70,7 @@ struct Play<'a> {
     clock: ManualClock,
     /// `None`: it has ended.
     test: Option<TestHost>,
+    names: Names,
     ids: Vec<SessionId>,
     messages: JoinSet<()>,
     kills: u32,
@@ -87,13 +94,19 @@ impl Play<'_> {
     }
 
     async fn take(&mut self, step: Step) {
+        let is_group = self.names == GROUP;
         match step {
+            // No session of a group writes to itself.
+            Step::Pour { from, to, .. } | Step::Count { from, to } if is_group && from == to => {}
             Step::Pour { from, to, count, later } => {
                 let later = if later { "later " } else { "" };
-                self.send(from, format!("{later}pour {} {count}", NAMES[to]));
+                self.send(from, format!("{later}pour {} {count}", self.names[to]));
             }
-            Step::Count { from, to } => self.send(from, format!("count {}", NAMES[to])),
+            Step::Count { from, to } => self.send(from, format!("count {}", self.names[to])),
             Step::Sleep(which) => drop(self.session(which).sleep().await),
+            // A group pauses as one.
+            Step::Pause(_) if is_group => drop(self.session(0).pause().await),
+            Step::Resume(_) if is_group => drop(self.session(0).resume(None).await),
             Step::Pause(which) => drop(self.session(which).pause().await),
             Step::Resume(which) => drop(self.session(which).resume(None).await),
             Step::Wait => self.test().advance(Duration::from_secs(2)),
@@ -127,7 +140,15 @@ impl Play<'_> {
     /// Wait until each has got what the others have sent, and is wrong in nothing.
     async fn end(mut self) {
         while self.messages.join_next().await.is_some() {}
-        for which in 0..NAMES.len() {
+        if self.names == GROUP {
+            // Members that nobody has needed yet are no sessions.
+            eventually("it is resumed", async || {
+                let _ = self.session(0).resume(None).await;
+                self.session(0).send("send ann end\nsend bob end").await.is_ok()
+            })
+            .await;
+        }
+        for which in 0..self.names.len() {
             let session = self.session(which);
             // It is refused while a turn runs.
             let is_open = async || {
@@ -140,16 +161,16 @@ impl Play<'_> {
         let all_came = async || {
             self.test().host.settle().await;
             let mut all = Vec::new();
-            for which in 0..NAMES.len() {
+            for which in 0..self.names.len() {
                 all.push(self.says(which).await);
             }
             let of = |which: usize, place: usize, name: &str| {
                 all[which][place][name].as_u64().unwrap_or(0)
             };
             let mut is_over = true;
-            for (from, by) in NAMES.iter().enumerate() {
+            for (from, by) in self.names.iter().enumerate() {
                 assert_eq!(all[from][2], json!([]), "{by} is wrong");
-                for (to, name) in NAMES.iter().enumerate() {
+                for (to, name) in self.names.iter().enumerate() {
                     is_over &= of(from, 0, name) == of(to, 1, by);
                     is_over &= of(from, 3, name) == of(to, 4, by);
                 }
@@ -157,7 +178,7 @@ impl Play<'_> {
             is_over
         };
         eventually("all has come", all_came).await;
-        for which in 0..NAMES.len() {
+        for which in 0..self.names.len() {
             assert_eq!(self.session(which).info().await.unwrap().mail_waiting, 0);
         }
         assert!(self.test().host.store().check().await.unwrap().findings.is_empty());
@@ -169,23 +190,37 @@ async fn start(directory: &Path, clock: &ManualClock) -> TestHost {
     TestHost::built(directory, clock, |builder| builder).await
 }
 
-async fn play(steps: Vec<Step>) {
-    let (root, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
-    let test = start(root.path(), &clock).await;
+/// Three sessions that know each other.
+async fn peers(test: &TestHost) -> Vec<SessionId> {
     let mut sessions = Vec::new();
-    for _ in NAMES {
+    for _ in PEERS {
         sessions.push(test.session(&guests::WRITES_TO_PEERS).await);
     }
-    let known: Vec<_> = NAMES.into_iter().zip(&sessions).collect();
+    let known: Vec<_> = PEERS.into_iter().zip(&sessions).collect();
     for session in &sessions {
         introduce(session, &known).await;
     }
-    let ids = sessions.iter().map(SessionHandle::id).collect();
-    drop(known);
-    drop(sessions);
+    sessions.iter().map(SessionHandle::id).collect()
+}
+
+/// A coordinator, and what its members are going to be.
+async fn group(test: &TestHost) -> Vec<SessionId> {
+    let lead = test.session_with(&guests::WRITES_TO_PEERS, |new| {
+        new.pattern = Pattern::SingleContainer;
+        new.config.insert("customAgents".to_owned(), json!({ "ann": {}, "bob": {} }));
+    });
+    let lead = lead.await.info().await.unwrap().session;
+    let members = lead.group.as_ref().unwrap().ids().map(|(_, id)| id);
+    std::iter::once(lead.id).chain(members).collect()
+}
+
+async fn play(names: Names, steps: Vec<Step>) {
+    let (root, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let test = start(root.path(), &clock).await;
+    let ids = if names == GROUP { group(&test).await } else { peers(&test).await };
     let messages = JoinSet::new();
     let (directory, test) = (root.path(), Some(test));
-    let mut play = Play { directory, clock, test, ids, messages, kills: 0 };
+    let mut play = Play { directory, clock, test, names, ids, messages, kills: 0 };
     for step in steps {
         play.take(step).await;
     }
@@ -194,6 +229,15 @@ async fn play(steps: Vec<Step>) {
 
 #[test]
 fn what_sessions_send_and_ask_each_other_comes_once_whatever_happens_meanwhile() {
+    play_all(PEERS);
+}
+
+#[test]
+fn what_a_group_sends_and_asks_comes_once_whatever_happens_meanwhile() {
+    play_all(GROUP);
+}
+
+fn play_all(names: Names) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = ProptestConfig {
         cases: 24,
@@ -203,7 +247,7 @@ fn what_sessions_send_and_ask_each_other_comes_once_whatever_happens_meanwhile()
     };
     let steps = proptest::collection::vec(step(), 5..30);
     let played = TestRunner::new(config).run(&steps, |steps| {
-        runtime.block_on(play(steps));
+        runtime.block_on(play(names, steps));
         Ok(())
     });
     played.unwrap();

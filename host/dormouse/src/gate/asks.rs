@@ -92,32 +92,32 @@ impl Gate {
     pub(super) fn check_task(&self, arguments: &str) -> Result<Task, ToolError> {
         let task = Task::parse(arguments)?;
         if task.prompt.len() as u64 > MAX_ASK_BYTES {
-            return Err(ToolError::Invalid(format!("the prompt has more than {MAX_ASK_BYTES} bytes")));
+            return Err(ToolError::Invalid(format!(
+                "the prompt has more than {MAX_ASK_BYTES} bytes"
+            )));
         }
         match self.other(&task.agent) {
             Some(_) => Ok(task),
             None => {
                 let others = self.session.group.as_ref().map(Group::others).unwrap_or_default();
                 let others: Vec<&str> = others.keys().map(String::as_str).collect();
-                let why = format!("there is no agent `{}`; there are: {}", task.agent, others.join(", "));
+                let why =
+                    format!("there is no agent `{}`; there are: {}", task.agent, others.join(", "));
                 Err(ToolError::Invalid(why))
             }
         }
     }
 
     /// Hand a task to another session of the group, as the effect of this place.
-    pub(super) async fn hand_over(
-        &self,
-        task: Task,
-        seq: u32,
-    ) -> Result<ToolAnswer, ToolError> {
+    pub(super) async fn hand_over(&self, task: Task, seq: u32) -> Result<ToolAnswer, ToolError> {
         let Some(to) = self.other(&task.agent) else { return Err(ToolError::Unknown(task.agent)) };
         let content = vec![Part::Text(task.prompt)];
         let failed = |why: String| ToolAnswer { content: vec![Part::Text(why)], is_error: true };
         match self.put(seq, to, content, MAX_ASK_TIMEOUT).await {
             Ok(content) => Ok(ToolAnswer { content, is_error: false }),
             Err(AskError::TimedOut) => {
-                let why = format!("`{}` did not answer in {} s", task.agent, MAX_ASK_TIMEOUT.as_secs());
+                let why =
+                    format!("`{}` did not answer in {} s", task.agent, MAX_ASK_TIMEOUT.as_secs());
                 Err(ToolError::TimedOut(why))
             }
             Err(error) => Ok(failed(format!("`{}` has not done it: {error}", task.agent))),

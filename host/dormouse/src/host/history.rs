@@ -58,7 +58,9 @@ pub enum ForkError {
     #[error("count must be 1 to {MAX_FORKS}")]
     Count,
     /// The session is the coordinator of a group of so many sessions, and all of their forks together are too many.
-    #[error("all of a group is forked, which has {0} sessions: count must be 1 to {MAX_FORKS} / {0}")]
+    #[error(
+        "all of a group is forked, which has {0} sessions: count must be 1 to {MAX_FORKS} / {0}"
+    )]
     GroupCount(usize),
     /// The session has nothing left that a fork could spend.
     #[error("a fork has the limits that are left: {0}")]

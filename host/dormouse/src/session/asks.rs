@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::registry::Registry;
-use super::{idempotency, members};
 use super::request::{AnswerSource, NewMessage, SendError, Unavailable};
+use super::{idempotency, members};
 use crate::gate::asks::{AskPeers, PeerAnswer, Question};
 use crate::turn::admission::TurnDenied;
 use dormouse_domain::access::Access;

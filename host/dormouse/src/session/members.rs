@@ -120,7 +120,8 @@ pub(crate) fn member_at(
     if let Some(at) = kept.iter().map(|kept| kept.id).filter(|id| *id <= coordinator).max() {
         return Ok(MemberThen::At(at));
     }
-    let had_begun = member.started_at.zip(coordinator.made_at()).is_some_and(|(at, then)| at < then);
+    let had_begun =
+        member.started_at.zip(coordinator.made_at()).is_some_and(|(at, then)| at < then);
     if had_begun || member.parent.is_some() {
         let name = member.group.as_ref().and_then(|group| group.name.clone()).unwrap_or_default();
         return Err(CommandError::MemberStateGone(name));

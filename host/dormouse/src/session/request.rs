@@ -20,11 +20,11 @@ use dormouse_store::StoreError;
 
 use super::idempotency::KeyUse;
 use super::inbox::{MessageDenied, MessageKey, QueueFull};
+use super::members::Hold;
 use super::provided::Provided;
 use dormouse_domain::access::Forbidden;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::SleepCause;
-use super::members::Hold;
 use dormouse_domain::group::MemberOfGroup;
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::inactive::NotActive;

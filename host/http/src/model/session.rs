@@ -13,9 +13,9 @@ use super::ignored::{Answered, Ignored};
 use super::value::{ConversationId, Id, Time, Word};
 use crate::etag::Tagged;
 use dormouse::{
-    AccountId, AgentRef, AnsweringModel, Durability, FailureCode, Group, JsonObject, LastFailure, Limits,
-    NanoUsd, Pattern, Provided, Residency, ResumeFallback, Resumption, Session, SessionInfo, State,
-    Status, Timestamp,
+    AccountId, AgentRef, AnsweringModel, Durability, FailureCode, Group, JsonObject, LastFailure,
+    Limits, NanoUsd, Pattern, Provided, Residency, ResumeFallback, Resumption, Session,
+    SessionInfo, State, Status, Timestamp,
 };
 use dormouse_domain::deadline::idle_deadline;
 

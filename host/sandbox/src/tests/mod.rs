@@ -21,8 +21,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::{
-    Call, Code, Compiler, EffectFuture, EffectReply, Grant, NotSent, Refusal, Sandbox, SendFuture,
-    SandboxOptions, SessionView, SoFar, World,
+    Call, Code, Compiler, EffectFuture, EffectReply, Grant, NotSent, Refusal, Sandbox,
+    SandboxOptions, SendFuture, SessionView, SoFar, World,
 };
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;

@@ -52,8 +52,7 @@ impl Driver<'_> {
 
     /// Members take what waits for them, if the coordinator lets them.
     pub(super) fn tell_members(&self) {
-        let is_open =
-            self.memory.session().is_some_and(|it| admission::is_open(it.state.status()));
+        let is_open = self.memory.session().is_some_and(|it| admission::is_open(it.state.status()));
         let group = self.own_group().filter(|_| is_open);
         for (_, member) in group.iter().flat_map(Group::ids) {
             self.registry.post_mail(member);

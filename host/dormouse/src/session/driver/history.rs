@@ -131,7 +131,8 @@ impl Driver<'_> {
         target: SnapshotId,
     ) -> Result<(), CommandError> {
         let members = Box::pin(self.members_back(target)).await?;
-        let with = self.tried(self.id, target, ResumeTrial::Resumed).and(members.transaction.clone());
+        let with =
+            self.tried(self.id, target, ResumeTrial::Resumed).and(members.transaction.clone());
         let update =
             |after: Arc<Session>, events| Transaction::update(after, Some(head), events).and(with);
         self.commit_as(update, after, more).await?;

@@ -25,7 +25,8 @@ use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::{Delta, Part, Sender};
 use dormouse_sandbox::{
-    self as sandbox, Compiler, EffectFuture, NotSent, Sandbox, SandboxOptions, SendFuture, SessionView, SoFar,
+    self as sandbox, Compiler, EffectFuture, NotSent, Sandbox, SandboxOptions, SendFuture,
+    SessionView, SoFar,
 };
 use dormouse_test_guests::{TRAPS_WHEN_TOLD, TestGuest, WAITS_FOR_THE_CLOCK};
 

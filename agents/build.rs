@@ -8,6 +8,7 @@ fn main() {
         "agent-counter",
         "agent-echo",
         "agent-fib",
+        "agent-monitor",
         "agent-notepad",
     ])
     .emit("BundledAgent");

@@ -44,10 +44,10 @@ export async function* stream(id, prompt) {
   }
 }
 
-/** Follow the log of events from a cursor on; yields each event with its cursor as `id`. */
-export async function* follow(after = 0) {
-  const response = await send("GET", `/api/events?follow=true&after=${after}`);
-  yield* events(response);
+/** Follow the log of events, or that of one session, from its beginning on; yields each event with its cursor as `id`. */
+export async function* follow(session) {
+  const path = session === undefined ? "/api/events" : `/api/sessions/${session}/events`;
+  yield* events(await send("GET", `${path}?follow=true`));
 }
 
 /** The server-sent events of a response. A network chunk may end anywhere, also within a character. */

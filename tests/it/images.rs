@@ -52,7 +52,7 @@ async fn told(session: &SessionHandle, text: &str) -> String {
 /// Upload each agent that there is.
 async fn upload_all(test: &TestHost) -> Vec<AgentSelector> {
     let mut agents: Vec<AgentSelector> = Vec::new();
-    for agent in ["assistant", "counter", "echo", "fib", "notepad"] {
+    for agent in ["assistant", "counter", "echo", "fib", "monitor", "notepad"] {
         agents.push(agent.parse().unwrap());
     }
     let programs = [guests::PLAIN_PROGRAM.name];

@@ -3,6 +3,8 @@
 //!
 //! `agents/build` has to be run before; then `cargo test -p dormouse-tests --test it -- --ignored`.
 
+mod monitors;
+
 use dormouse::{
     AgentSelector, FailureCode, ManualClock, NewSession, Pattern, SendError, SessionHandle,
     Statefulness, TurnOutcome,

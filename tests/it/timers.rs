@@ -25,7 +25,7 @@ async fn sent(session: &SessionHandle) -> Value {
 }
 
 /// Wait until all that is due has been done, turns included.
-async fn rest(test: &TestHost, session: &SessionHandle) {
+pub(crate) async fn rest(test: &TestHost, session: &SessionHandle) {
     loop {
         test.host.settle().await;
         // A turn that runs may go on for as long as it has time.

@@ -13,6 +13,8 @@ const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/agents")
 pub const QUICKJS: &str = "notepad-quickjs";
 /// The notepads, each a file of `target/agents`.
 pub const NAMES: [&str; 3] = [QUICKJS, "notepad-starlingmonkey", "notepad-python"];
+/// Agents that watch pages of the web, by a tool of the host and a timer.
+pub const MONITORS: [&str; 3] = ["monitor-quickjs", "monitor-starlingmonkey", "monitor-python"];
 /// An agent that asks models, in JavaScript, with QuickJS,
 pub const CHAT_QUICKJS: &str = "chat-quickjs";
 /// with StarlingMonkey,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use dormouse_tests::test_host::eventually;
 use dormouse_tests::{Client, Server};
 use serde_json::{Value, json};
 
@@ -73,7 +74,10 @@ async fn the_four_patterns_do_in_rust_what_they_say() {
     for session in [referee, ann, bob] {
         let id = session["id"].as_str().unwrap();
         let path = format!("/api/sessions/{id}");
-        eventually("it ends", async || client.get(&path).await.unwrap().1["status"] == "terminated").await;
+        eventually("it ends", async || {
+            client.get(&path).await.unwrap().1["status"] == "terminated"
+        })
+        .await;
     }
 
     patterns::long_running(&api).await.unwrap();

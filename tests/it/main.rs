@@ -28,6 +28,7 @@ mod random;
 mod residency;
 mod restart;
 mod retention;
+mod samples;
 mod schedules;
 mod scripting;
 mod settling;

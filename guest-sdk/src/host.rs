@@ -10,8 +10,8 @@ pub(crate) use component::Backend;
 use crate::testing::Backend;
 
 use crate::{
-    log::Log, model::Models, output::Output, peers::Peers, session::Session, timers::Timers,
-    tools::HostTools,
+    log::Log, metrics::Metrics, model::Models, output::Output, peers::Peers, session::Session,
+    timers::Timers, tools::HostTools,
 };
 
 /// The host of an agent, as one turn sees it.
@@ -61,6 +61,11 @@ impl Host {
     /// Writes to the agents of other sessions.
     pub fn peers(&self) -> Peers<'_> {
         Peers::new(self)
+    }
+
+    /// Samples named numbers.
+    pub fn metrics(&self) -> Metrics<'_> {
+        Metrics::new(self)
     }
 
     /// Writes to the log of the session.

@@ -2,8 +2,8 @@
 //!
 //! An agent is a type that implements [`Agent`] and is named once by [`export_agent!`]. The modules
 //! mirror the contract in `wit/` file for file: [`handler`] is what an agent does, [`state`] what it
-//! keeps, and [`session`], [`output`], [`log`], [`model`], [`tools`], [`timers`] and [`peers`] are what it may ask of its
-//! host through [`Host`].
+//! keeps, and [`session`], [`output`], [`log`], [`metrics`], [`model`], [`tools`], [`timers`] and [`peers`] are what it may
+//! ask of its host through [`Host`].
 //!
 //! The raw bindings are private. They exist only in a component; built for any other target, an
 //! agent runs against `testing::MockHost`, which makes unit tests ordinary tests.
@@ -18,6 +18,7 @@ pub mod agent;
 pub mod handler;
 pub mod host;
 pub mod log;
+pub mod metrics;
 pub mod model;
 pub mod output;
 pub mod peers;

@@ -1,15 +1,17 @@
 //! Testing an agent natively, with nothing of WebAssembly.
 //!
 //! A [`MockHost`] plays the host: it holds what the agent may ask for and records what the agent
-//! streams and logs. It gives no fuel account, no time limit and no transactions: an agent under
+//! streams, logs and samples. It gives no fuel account, no time limit and no transactions: an agent under
 //! test keeps what a failed turn did to it.
 
+mod metrics;
 mod mock_host;
 mod peers;
 mod timers;
 mod tools;
 mod world;
 
+pub use metrics::Sample;
 pub use mock_host::MockHost;
 pub use peers::Mail;
 pub use world::{Event, LogLine};

@@ -57,6 +57,20 @@ async fn what_a_session_has_in_its_state_that_it_resumes_is_counted_as_saved_onc
 }
 
 #[tokio::test]
+async fn the_names_of_what_agents_sample_are_nowhere_in_the_metrics_of_the_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(DORMOUSE, &directory.path().join("data"), &[]).unwrap();
+    let client = server.client();
+    upload(&client, &guests::SAMPLES_NUMBERS).await;
+    let session = client.create(&json!({ "agent": "samples_numbers" })).await.unwrap();
+    client.ask(&session, "tell_tale 1").await.unwrap();
+    let (_, found) = client.get(&format!("/api/sessions/{session}/metrics")).await.unwrap();
+    assert_eq!(found["samples"][0]["name"], "tell_tale", "{found}");
+    let page = client.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("dormouse_residents") && !page.contains("tell_tale"), "{page}");
+}
+
+#[tokio::test]
 async fn a_host_tells_how_long_a_turn_that_was_cut_off_took_to_be_taken_up() {
     let provider = ProviderServer::start(|asked| match asked.number {
         2 => Play::Waits("never".to_owned()),

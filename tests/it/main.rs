@@ -29,6 +29,7 @@ mod random;
 mod residency;
 mod restart;
 mod retention;
+mod samples;
 mod schedules;
 mod scripting;
 mod settling;

@@ -283,6 +283,7 @@ impl World {
             duration: Duration::from_micros(900),
             log: Vec::new(),
             log_dropped: 0,
+            samples: Vec::new(),
             effects: Vec::new(),
             attempts: 1,
             woken_in: None,

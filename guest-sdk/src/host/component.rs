@@ -1,5 +1,6 @@
 //! The host as a component sees it: its imports.
 
+mod metrics;
 mod model;
 mod peers;
 mod timers;

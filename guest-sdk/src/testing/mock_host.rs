@@ -9,6 +9,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::metrics::Sample;
 use super::timers::NOW;
 use super::tools::MockTool;
 use super::world::{Backend, Event, LogLine, World};
@@ -83,6 +84,7 @@ impl MockHost {
             text: String::new(),
             events: Vec::new(),
             log: Vec::new(),
+            samples: Vec::new(),
             answers: VecDeque::new(),
             requests: Vec::new(),
             tools: Vec::new(),
@@ -205,7 +207,7 @@ impl MockHost {
 
     /// Has an agent answer a turn, which gets the next number and, with it, an id.
     ///
-    /// What was streamed in the turn before is forgotten.
+    /// What was streamed and sampled in the turn before is forgotten.
     ///
     /// # Errors
     ///
@@ -217,6 +219,7 @@ impl MockHost {
             world.text.clear();
             world.events.clear();
             world.mail.clear();
+            world.samples.clear();
             world.sender = turn.sender.clone();
             turn.number = world.usage.turns + world.uncounted + 1;
             turn.id = format!("turn-{}", turn.number);
@@ -287,6 +290,11 @@ impl MockHost {
     /// The lines that the agent logged in all turns.
     pub fn log_lines(&self) -> Vec<LogLine> {
         self.world().log.clone()
+    }
+
+    /// The numbers that the agent sampled in the last turn, also where that failed.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.world().samples.clone()
     }
 
     pub(super) fn world(&self) -> RefMut<'_, World> {

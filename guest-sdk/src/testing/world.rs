@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 
 use super::Mail;
+use super::metrics::Sample;
 use super::tools::MockTool;
 use crate::{
     handler::{Part, Sender},
@@ -69,6 +70,8 @@ pub(super) struct World {
     pub(super) text: String,
     pub(super) events: Vec<Event>,
     pub(super) log: Vec<LogLine>,
+    /// What the turn has sampled.
+    pub(super) samples: Vec<Sample>,
     /// What models answer next, the first first.
     pub(super) answers: VecDeque<Result<Answer, model::Error>>,
     /// What models were asked.

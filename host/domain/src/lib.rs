@@ -31,6 +31,7 @@ pub mod pattern;
 pub mod price;
 pub mod residence;
 pub mod retention;
+pub mod sample;
 pub mod schedule;
 pub mod session;
 pub mod snapshot;

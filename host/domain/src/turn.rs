@@ -11,6 +11,7 @@ use crate::id::{Principal, SessionId, SnapshotId, TurnId};
 use crate::journal::EffectRecord;
 use crate::limits::NanoUsd;
 use crate::mail::Peer;
+use crate::sample::Sample;
 use crate::time::Timestamp;
 
 /// The most that the parts of a reply may hold together, in bytes.
@@ -162,6 +163,8 @@ pub struct TurnRecord {
     pub log: Vec<LogLine>,
     /// How many bytes of log were dropped, because the turn wrote more than is kept.
     pub log_dropped: u64,
+    /// The numbers that the agent has sampled, in order.
+    pub samples: Vec<Sample>,
 }
 
 /// What it took to start an instance: a line of the bill of its own, because how often a session sleeps is

@@ -57,6 +57,7 @@ pub use dormouse_domain::patch::{Change, DocumentChange, LimitsPatch, SessionPat
 pub use dormouse_domain::pattern::Pattern;
 pub use dormouse_domain::price::TokenPrice;
 pub use dormouse_domain::residence::Residence;
+pub use dormouse_domain::sample::{Sample, SamplePlace};
 pub use dormouse_domain::schedule::{
     DEFAULT_MAX_FAILURES, MAX_SCHEDULES, RunOutcome, SchedulePatch, ScheduleRun, ScheduleStatus,
     ScheduleSwitch, ScheduleTerms, ScheduledWork, SessionSchedule, StopCause,
@@ -125,9 +126,9 @@ pub use faults::{CallFault, Faults};
 pub use host::{
     Agents, CleanedUp, Cleanup, CreateError, CreatedKey, CreatedSession, Fork, ForkError, Host,
     HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewSchedule, NewTemplate, Reply,
-    ScheduleError, ScheduleListing, Schedules, SessionHandle, SessionListing, SessionReadError,
-    SessionTime, SessionUsage, Sessions, Storage, TemplateError, Templates, TurnStream,
-    UpgradeError,
+    SampleBatch, SampleEntry, ScheduleError, ScheduleListing, Schedules, SessionHandle,
+    SessionListing, SessionReadError, SessionTime, SessionUsage, Sessions, Storage, TemplateError,
+    Templates, TurnStream, UpgradeError,
 };
 pub use keys::KeyError;
 pub use quotas::Quotas;

@@ -43,6 +43,7 @@ mod reference;
 mod refusal;
 mod request;
 mod routes;
+mod samples;
 mod schedules;
 mod server;
 mod sessions;

@@ -12,8 +12,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::error::ApiError;
 use super::{
     Api, agents, answers, cleanup, compression, cors, docs, facade, frame, guard, health, history,
-    intake, keys, lifecycle, messages, operations as of, patch, schedules, sessions, snapshots,
-    statistics, templates, timers, usage,
+    intake, keys, lifecycle, messages, operations as of, patch, samples, schedules, sessions,
+    snapshots, statistics, templates, timers, usage,
 };
 pub(super) use table::Description;
 pub use table::Route;
@@ -141,6 +141,7 @@ fn large() -> Routes {
         .route("/sessions/{id}/usage", get(usage::usage, of::history::usage))
         .route("/sessions/{id}/members", get(sessions::members, of::history::members))
         .route("/sessions/{id}/timers", get(timers::timers, of::history::timers))
+        .route("/sessions/{id}/metrics", get(samples::list, of::history::metrics))
         .route("/sessions/{id}/events", get(history::session_events, of::history::session_events))
         .route("/templates", get(templates::list, of::templates::list))
         .route("/schedules", get(schedules::list, of::schedules::list))

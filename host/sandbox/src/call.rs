@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::world::World;
+use dormouse_domain::sample::Sample;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{LogLine, Part, Sender};
 
@@ -52,7 +53,7 @@ pub struct AgentAnswer {
 }
 
 /// What a call has used and left behind, however it came to its end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallTrace {
     /// The fuel that was used; but for that of the last millisecond, where the future was dropped.
     pub fuel: u64,
@@ -60,4 +61,6 @@ pub struct CallTrace {
     pub log: Vec<LogLine>,
     /// Bytes of log beyond what is kept.
     pub log_dropped: u64,
+    /// The numbers that the guest has noted, in order.
+    pub samples: Vec<Sample>,
 }

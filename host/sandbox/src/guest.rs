@@ -22,6 +22,7 @@ use dormouse_domain::effect::Effect;
 use dormouse_domain::id::SessionId;
 use dormouse_domain::mail::{self, Peers};
 use dormouse_domain::model::ModelTool;
+use dormouse_domain::sample::{Sample, SampleError, Samples};
 use dormouse_domain::session::JsonObject;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
@@ -70,6 +71,8 @@ pub(super) struct CallContext {
     printed: Option<PrintedReply>,
     /// What the mails hold that the call sends, in bytes.
     mailed: u64,
+    /// The numbers that the call has noted.
+    samples: Samples,
 }
 
 impl CallContext {
@@ -129,6 +132,12 @@ impl CallContext {
     /// What the wall clock of the guest says.
     pub(super) fn now(&mut self) -> Timestamp {
         self.world.now()
+    }
+
+    /// Note a number at the time of the guest's wall clock.
+    pub(super) fn sample(&mut self, name: String, value: f64) -> Result<(), SampleError> {
+        let now = self.now();
+        self.samples.add(name, value, now)
     }
 
     /// Ask the outside world for something.
@@ -219,8 +228,13 @@ impl Guest {
         let occasion = Occasion { turn, attempt, moment: Moment::Turn, segment: 0 };
         self.random.enter(occasion, world.salt());
         self.http.begin_call();
-        self.turn =
-            Some(CallContext { world, streamed: Streamed::default(), printed: None, mailed: 0 });
+        self.turn = Some(CallContext {
+            world,
+            streamed: Streamed::default(),
+            printed: None,
+            mailed: 0,
+            samples: Samples::default(),
+        });
     }
 
     /// An effect is answered: random bytes are of the next segment of the turn.
@@ -231,6 +245,12 @@ impl Guest {
         let salt = self.turn()?.world.salt();
         self.random.enter_next_segment(salt);
         Ok(())
+    }
+
+    /// The numbers that the turn of the guest has noted, which are its no more.
+    pub(super) fn take_samples(&mut self) -> Vec<Sample> {
+        let turn = self.turn.as_mut();
+        turn.map(|turn| std::mem::take(&mut turn.samples).into_all()).unwrap_or_default()
     }
 
     /// The turn of the guest is over, or given up. Answers with its world, where a turn was begun.
@@ -279,14 +299,17 @@ impl Guest {
         &mut self.resources
     }
 
-    /// Pay for the memory in which the host keeps what the guest has logged, streamed, printed and sent since
-    /// its call began.
+    /// Pay for the memory in which the host keeps what the guest has logged, streamed, printed, sent and sampled
+    /// since its call began.
     ///
     /// # Errors
     /// A trap, where the host has no memory left.
     pub(super) fn pay_for_kept(&mut self) -> wasmtime::Result<()> {
-        let streamed = self.turn.as_ref().map_or(0, |turn| turn.streamed.kept() + turn.mailed);
-        let kept = self.log.lock().kept().saturating_add(streamed).saturating_add(self.http.kept());
+        let of_turn = |turn: &CallContext| {
+            turn.streamed.kept().saturating_add(turn.mailed).saturating_add(turn.samples.weight())
+        };
+        let of_turn = self.turn.as_ref().map_or(0, of_turn);
+        let kept = self.log.lock().kept().saturating_add(of_turn).saturating_add(self.http.kept());
         self.memory.hold_for_call(kept).map_err(wasmtime::Error::new)
     }
 

@@ -368,8 +368,10 @@ impl Instance {
         let fuel = fuel::used(&self.store);
         // Whatever is asked of it later, this call is told of once.
         self.store.data_mut().given_fuel = 0;
-        let (log, log_dropped) = self.store.data_mut().log.lock().take();
-        (CallTrace { fuel, log, log_dropped }, self.store.data_mut().end_turn())
+        let guest = self.store.data_mut();
+        let (log, log_dropped) = guest.log.lock().take();
+        let samples = guest.take_samples();
+        (CallTrace { fuel, log, log_dropped, samples }, guest.end_turn())
     }
 }
 

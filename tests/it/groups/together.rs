@@ -271,5 +271,19 @@ async fn forks_of_a_group_are_groups_of_their_own() {
     assert!(refused.to_string().contains("3 sessions"), "{refused}");
     fork.delete().await.unwrap();
     assert_eq!(received(&test, &lead).await[1], json!(["coordinator: three"]));
+
+    // One that has ended is there to go on from, with all that its members know.
+    lead.complete().await.unwrap();
+    let bob = member(&test, &lead, "bob").await;
+    eventually("all end", async || bob.status().await.unwrap() == Status::Terminated).await;
+    let fork = lead.fork(Fork::default()).await.unwrap().remove(0).session.id;
+    let fork = test.host.sessions().get(fork);
+    assert_eq!(received(&test, &fork).await[1], json!(["coordinator: three"]));
+    // Old sessions are removed as groups, and no member alone.
+    test.advance(Duration::from_secs(3_600));
+    let old = dormouse::Cleanup { older_than: Duration::from_secs(60), ..Default::default() };
+    let removed = test.host.sessions().clean_up(old).await.unwrap().removed;
+    assert_eq!(removed, [lead.id()]);
+    assert!(bob.info().await.is_err());
     test.shut_down().await;
 }

@@ -32,6 +32,7 @@ mod readers;
 mod reconnect;
 mod refused;
 mod retention;
+mod samples;
 mod schedules;
 mod snapshots;
 mod statistics;

@@ -91,6 +91,7 @@ fn rule(route: &Route) -> Option<Rule> {
             | "/api/sessions/{id}/audit"
             | "/api/sessions/{id}/events"
             | "/api/sessions/{id}/members"
+            | "/api/sessions/{id}/metrics"
             | "/api/sessions/{id}/snapshots"
             | "/api/sessions/{id}/status"
             | "/api/sessions/{id}/turns"

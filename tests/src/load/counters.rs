@@ -37,5 +37,7 @@ impl Counters {
 pub(super) const SYNCS: &str = "dormouse_store_group_size_count";
 /// How long commits have waited until they were durable, in seconds, added up.
 pub(super) const SYNC_SECONDS: &str = "dormouse_store_commit_seconds_sum";
+/// Turns that are over.
+pub(super) const TURNS: &str = "dormouse_turns_total";
 /// Commits.
 pub(super) const COMMITS: &str = "dormouse_store_commits_total";

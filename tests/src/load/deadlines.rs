@@ -140,7 +140,7 @@ async fn ended(connection: &mut Connection, limit: usize, cursor: Option<&str>) 
 }
 
 /// The time of this machine, which is that of the host.
-fn now() -> Result<Timestamp> {
+pub(super) fn now() -> Result<Timestamp> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
     Ok(Timestamp(i64::try_from(since.as_millis())?))
 }

@@ -8,6 +8,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "to read the clock is what measuring is")]
 
+mod beside;
 pub(crate) mod connection;
 mod counters;
 mod deadlines;
@@ -23,9 +24,12 @@ pub mod report;
 mod residency;
 mod resuming;
 mod running;
+mod schedules;
 mod scripts;
 mod stored;
 mod streams;
+mod timers;
+mod tools;
 mod turns;
 
 use anyhow::Result;
@@ -54,7 +58,10 @@ pub async fn run(options: &Options) -> Result<()> {
             Measure::Lists => lists::measure(options, &mut report).await?,
             Measure::Streams => streams::measure(options, &mut report).await?,
             Measure::Deadlines => deadlines::measure(options, &mut report).await?,
+            Measure::Timers => timers::measure(options, &mut report).await?,
+            Measure::Schedules => schedules::measure(options, &mut report).await?,
             Measure::Models => models::measure(options, &mut report).await?,
+            Measure::Tools => tools::measure(options, &mut report).await?,
             Measure::Peers => peers::measure(options, &mut report).await?,
             Measure::Resuming => resuming::measure(options, &mut report).await?,
             Measure::Disk => disk::measure(options, &mut report).await?,

@@ -19,7 +19,7 @@ pub struct Options {
     /// Only these; may be given more than once.
     #[arg(long, value_name = "NAME")]
     only: Vec<Measure>,
-    /// Sessions to create and to start with [default: 100000, quick: 10000].
+    /// Sessions to create and to start with, and timers to set [default: 100000, quick: 10000].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     sessions: Option<u64>,
     /// How long turns are counted, each time [default: 10, quick: 3].
@@ -57,8 +57,14 @@ pub enum Measure {
     Streams,
     /// Many sessions whose limits fall due at once, while others are spoken to.
     Deadlines,
+    /// Timers that are due at once, each of a session that sleeps.
+    Timers,
+    /// Schedules that are due at once.
+    Schedules,
     /// Calls of models through the gate, beside calls made directly.
     Models,
+    /// Calls of a tool of the host, beside calls made directly.
+    Tools,
     /// Mail between agents, and questions.
     Peers,
     /// Updates of a piece of work, by sessions that resume it and by others.
@@ -69,7 +75,7 @@ pub enum Measure {
 
 impl Measure {
     /// All of them, in the order of a run.
-    pub const ALL: [Measure; 13] = [
+    pub const ALL: [Measure; 16] = [
         Measure::Turns,
         Measure::Sleep,
         Measure::History,
@@ -79,7 +85,10 @@ impl Measure {
         Measure::Lists,
         Measure::Streams,
         Measure::Deadlines,
+        Measure::Timers,
+        Measure::Schedules,
         Measure::Models,
+        Measure::Tools,
         Measure::Peers,
         Measure::Resuming,
         Measure::Disk,
@@ -96,7 +105,10 @@ impl Measure {
             Measure::Lists => "lists and statistics",
             Measure::Streams => "streams",
             Measure::Deadlines => "limits that fall due at once",
+            Measure::Timers => "timers that are due at once",
+            Measure::Schedules => "schedules that are due at once",
             Measure::Models => "models",
+            Measure::Tools => "tools of the host",
             Measure::Peers => "agents that write to each other",
             Measure::Resuming => "what resuming saves",
             Measure::Disk => "disk",

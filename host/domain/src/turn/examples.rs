@@ -81,6 +81,7 @@ pub(crate) fn turns() -> impl Strategy<Value = TurnRecord> {
             duration: Duration::from_millis(2_000),
             log: Vec::new(),
             log_dropped: 0,
+            samples: Vec::new(),
         },
     )
 }

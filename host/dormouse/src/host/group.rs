@@ -13,6 +13,7 @@ use dormouse_domain::group;
 use dormouse_domain::id::SnapshotId;
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::state::{Cause, Reason};
 use dormouse_store::{NewSessionRecord, SnapshotDetail};
 
 /// The group of a session that is forked, which stands still until this is dropped. Of one that stands alone, nothing.
@@ -71,6 +72,12 @@ impl HeldGroup {
     }
 }
 
+/// Whether a member has ended before its group: in a fork, it is a new one when somebody needs it.
+fn has_ended_alone(member: &Session) -> bool {
+    let with_its_group = member.state.reason().and_then(Reason::cause) == Some(Cause::GroupEnded);
+    member.state.status().is_final() && !with_its_group
+}
+
 impl SessionHandle {
     /// Have the group of this session stand still, to be forked from this snapshot of its coordinator, or from where it
     /// is.
@@ -86,7 +93,7 @@ impl SessionHandle {
         let held = self.registry().hold_members(group, false).await?;
         let mut members = Vec::new();
         for HeldSession { session, .. } in &held {
-            if !session.state.status().is_final() {
+            if !has_ended_alone(session) {
                 let (session, agent) = (Arc::clone(session), session.profile.agent.clone());
                 let head = self.head_of_member(&session, from).await?;
                 members.push(ForkedMember { session, head, agent });

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::turn::admission::TurnGrant;
 use dormouse_domain::effect::EffectError;
 use dormouse_domain::limits::Limit;
+use dormouse_domain::sample::Sample;
 use dormouse_domain::session::Durability;
 use dormouse_domain::snapshot::GuestState;
 use dormouse_domain::turn::{Failure, FailureCode, LogLevel, LogLine, LogSource, Part};
@@ -69,6 +70,8 @@ pub(crate) struct TurnResult<W> {
     pub(crate) log: Vec<LogLine>,
     /// How much of the log was dropped, in bytes.
     pub(crate) log_dropped: u64,
+    /// The numbers that the guest has sampled.
+    pub(crate) samples: Vec<Sample>,
     /// The world of the turn, with what the guest has streamed.
     pub(crate) world: Box<W>,
 }
@@ -148,14 +151,24 @@ fn bill<W>(
     trace: CallTrace,
     world: Box<W>,
 ) -> TurnResult<W> {
-    let CallTrace { fuel, log, log_dropped } = trace;
+    let CallTrace { fuel, log, log_dropped, samples } = trace;
     let start_fuel = instance.take_start();
-    TurnResult { result, cut: None, lacks: None, fuel, start_fuel, log, log_dropped, world }
+    TurnResult {
+        result,
+        cut: None,
+        lacks: None,
+        fuel,
+        start_fuel,
+        log,
+        log_dropped,
+        samples,
+        world,
+    }
 }
 
 /// It is the host that could not go on.
 fn unbilled<W>(trace: CallTrace, world: Box<W>) -> TurnResult<W> {
-    let CallTrace { fuel: _, log, log_dropped } = trace;
+    let CallTrace { fuel: _, log, log_dropped, samples } = trace;
     let result = Err(out_of_memory());
     TurnResult {
         result,
@@ -165,6 +178,7 @@ fn unbilled<W>(trace: CallTrace, world: Box<W>) -> TurnResult<W> {
         start_fuel: None,
         log,
         log_dropped,
+        samples,
         world,
     }
 }

@@ -11,6 +11,7 @@ use dormouse_domain::id::TurnId;
 use dormouse_domain::journal::EffectRecord;
 use dormouse_domain::limits::{FuelPrice, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
+use dormouse_domain::sample::Sample;
 use dormouse_domain::session::{BeforeUpgrade, JsonObject, LastFailure, Session};
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::{Cause, Move, State, Status};
@@ -75,6 +76,8 @@ pub(crate) struct TurnEnd {
     pub(crate) log: Vec<LogLine>,
     /// How much of the log was dropped, in bytes.
     pub(crate) log_dropped: u64,
+    /// The numbers that the guest has sampled.
+    pub(crate) samples: Vec<Sample>,
     /// When it was over.
     pub(crate) ended_at: Timestamp,
     /// How long it took.
@@ -194,6 +197,7 @@ pub(crate) fn settle(
         duration: ended.duration,
         log: ended.log,
         log_dropped: ended.log_dropped,
+        samples: ended.samples,
         effects: ended.effects,
         attempts: ended.attempts,
         woken_in: ended.woken_in,

@@ -1,5 +1,6 @@
 //! The world of a turn of a session: its record, its stream, and the gate to what lies outside.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::gate::{Gate, GateEnd};
@@ -31,8 +32,8 @@ pub(crate) struct SessionWorld {
     timers: Timers,
     /// Who has sent what the turn answers.
     sender: Sender,
-    /// Who the guest may write to.
-    peers: Peers,
+    /// Who the guest may write to, where that is not what the profile says.
+    peers: Option<Peers>,
 }
 
 /// What is left of a world once its turn is over.
@@ -54,7 +55,10 @@ impl SessionWorld {
     ) -> SessionWorld {
         SessionWorld {
             timers: begun.timers(&session),
-            peers: session.peers().into_owned(),
+            peers: match session.peers() {
+                Cow::Owned(peers) => Some(peers),
+                Cow::Borrowed(_) => None,
+            },
             id: session.id.to_string(),
             agent: session.profile.agent.name.to_string(),
             usage: told(session.usage),
@@ -119,11 +123,11 @@ impl World for SessionWorld {
     }
 
     fn peers(&self) -> &Peers {
-        &self.peers
+        self.peers.as_ref().unwrap_or(&self.session.profile.peers)
     }
 
     fn addressed(&self, address: &str) -> Option<SessionId> {
-        self.peers.addressed(address, &self.sender)
+        self.peers().addressed(address, &self.sender)
     }
 
     fn send(&mut self, to: String, content: Vec<Part>) -> SendFuture<'_> {

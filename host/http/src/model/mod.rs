@@ -21,6 +21,7 @@ pub(super) mod payload;
 pub(super) mod query;
 pub(super) mod reading;
 pub(super) mod request;
+pub(super) mod sample;
 pub(super) mod schedule;
 #[cfg(test)]
 mod schemas;

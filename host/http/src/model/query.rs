@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 use super::reading::{names_of, unreadable};
 use super::value::Count;
 use crate::error::ApiError;
-use dormouse::Cursor;
+use dormouse::{Cursor, SamplePlace};
 use dormouse_domain::spelling::near_miss;
 
 /// The most entries of a page, and those of one that is not asked for.
@@ -70,6 +70,32 @@ impl EventsQuery {
     }
 
     /// How many events a page may have.
+    pub(crate) fn limit(&self) -> usize {
+        bounded(self.limit)
+    }
+}
+
+/// `GET …/metrics`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct SamplesQuery {
+    /// The name of a series. Default: all of them.
+    pub(crate) name: Option<String>,
+    /// What the page before calls `next`.
+    after: Option<Count>,
+    /// The same, by the name that it has for all lists.
+    cursor: Option<Count>,
+    /// The most samples of the page.
+    limit: Option<Count>,
+}
+
+impl SamplesQuery {
+    /// The place after which the samples are.
+    pub(crate) fn after(&self) -> SamplePlace {
+        SamplePlace(self.cursor.or(self.after).map_or(0, |Count(after)| after))
+    }
+
+    /// How many samples a page may have.
     pub(crate) fn limit(&self) -> usize {
         bounded(self.limit)
     }

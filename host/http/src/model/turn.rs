@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::message::{Said, UsageBody};
 use super::part::PartBody;
+use super::sample::SampleBody;
 use super::session::millis;
 use super::value::{Id, Time, Word};
 use dormouse::{FailureCode, LogLevel, LogLine, LogSource, Sender, TurnOutcome, TurnRecord};
@@ -51,6 +52,8 @@ pub(crate) struct TurnBody {
     log: Vec<LogBody>,
     /// Lines that there was no room for.
     log_dropped: u64,
+    /// The numbers that the agent has sampled, in order.
+    samples: Vec<SampleBody>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
@@ -151,6 +154,7 @@ impl From<TurnRecord> for TurnBody {
             duration_ms: millis(turn.duration),
             log: turn.log.into_iter().map(LogBody::from).collect(),
             log_dropped: turn.log_dropped,
+            samples: turn.samples.into_iter().map(SampleBody::from).collect(),
         }
     }
 }

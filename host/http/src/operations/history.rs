@@ -39,6 +39,11 @@ pub(crate) fn members() -> Operation {
     Operation::new(Tag::Sessions, "listMembers", summary)
 }
 
+pub(crate) fn metrics() -> Operation {
+    let summary = "Lists the numbers that the agent of a session has sampled, in order: under one name, or all.";
+    Operation::new(Tag::History, "listMetrics", summary)
+}
+
 pub(crate) fn session_events() -> Operation {
     let (name, description) = LAST_EVENT_ID;
     let summary = "Lists the events of a session, in order; follows them with `follow=true`; or, for \

@@ -17,6 +17,7 @@ mod effect;
 pub(super) mod http;
 mod interface;
 pub(super) mod log;
+mod metrics;
 mod model;
 pub(super) mod output;
 mod peers;
@@ -35,7 +36,7 @@ use super::guest::Guest;
 use interface::Interface;
 
 /// Interfaces of our own, by name.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "dormouse:agent/session@0.1.0",
     "dormouse:agent/output@0.1.0",
     "dormouse:agent/log@0.1.0",
@@ -43,12 +44,13 @@ const OWN: [&str; 7] = [
     "dormouse:agent/tools@0.1.0",
     "dormouse:agent/timers@0.1.0",
     "dormouse:agent/peers@0.1.0",
+    "dormouse:agent/metrics@0.1.0",
 ];
 
 /// A linker with everything that a guest may import.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    let [session, output, log, model, tools, timers, peers] = OWN;
+    let [session, output, log, model, tools, timers, peers, metrics] = OWN;
     session::link(&mut Interface::new(&mut linker, session)?)?;
     output::link(&mut Interface::new(&mut linker, output)?)?;
     log::link(&mut Interface::new(&mut linker, log)?)?;
@@ -56,6 +58,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     tools::link(&mut Interface::new(&mut linker, tools)?)?;
     timers::link(&mut Interface::new(&mut linker, timers)?)?;
     peers::link(&mut Interface::new(&mut linker, peers)?)?;
+    metrics::link(&mut Interface::new(&mut linker, metrics)?)?;
     wasi::add_to_linker(&mut linker)?;
     http::add_to_linker(&mut linker)?;
     Ok(linker)

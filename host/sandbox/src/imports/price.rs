@@ -42,6 +42,9 @@ pub(super) const POLLABLE: u64 = 1_000;
 /// A timer that is set, cancelled or listed: all timers of the session are looked at.
 pub(super) const TIMER: u64 = 5_000;
 
+/// A sample that is noted, with its name.
+pub(super) const SAMPLE: u64 = 1_000;
+
 /// A mail that is sent, besides its bytes: what it takes to keep and to deliver it, before the turn of its recipient.
 pub(super) const MAIL: u64 = 20_000;
 

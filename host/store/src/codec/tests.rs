@@ -156,7 +156,7 @@ proptest! {
         let front = with_two_more_fields(&encode_front(&session), 22);
         let body = with_two_more_fields(&encode_body(&session), 33);
         prop_assert_eq!(decode_session(&front, &body), Ok(session));
-        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 18)), Ok(turn));
+        prop_assert_eq!(decode_turn(&with_two_more_fields(&encode_turn(&turn), 19)), Ok(turn));
         prop_assert_eq!(decode_entry(&with_two_more_fields(&encode_entry(&entry), 11)), Ok(entry));
         prop_assert_eq!(decode_mail(&with_two_more_fields(&encode_mail(&mail), 3)), Ok(mail));
         prop_assert_eq!(decode_event(&with_two_more_fields(&encode_event(&event), 5)), Ok(event));
@@ -173,6 +173,7 @@ proptest! {
         let earlier = decode_turn(&with_fields(&encode_turn(&turn), 12));
         turn.start = None;
         (turn.effects, turn.attempts, turn.woken_in) = (Vec::new(), 1, None);
+        turn.samples = Vec::new();
         prop_assert_eq!(earlier, Ok(turn));
         let earlier = decode_agent(&with_fields(&encode_agent(&agent), 9));
         agent.visibility = Visibility::default();

@@ -10,6 +10,7 @@ use dormouse_domain::id::{SessionId, SnapshotId, TurnId};
 use dormouse_domain::journal::EffectRecord;
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::mail::Peer;
+use dormouse_domain::sample::Sample;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::turn::{
     Failure, FailureCode, LogLevel, LogLine, LogSource, Part, Sender, StartupCost, TurnOutcome,
@@ -35,6 +36,7 @@ pub(crate) fn encode_turn(turn: &TurnRecord) -> Vec<u8> {
         log_dropped: turn.log_dropped,
         start: turn.start.map(|StartupCost { fuel, cost }| StartRow { fuel, cost: cost.0 }),
         effects: some_of(&turn.effects),
+        samples: some_samples(&turn.samples),
         attempts: (turn.attempts != 1).then_some(turn.attempts),
         woken_in: turn.woken_in,
     })
@@ -43,6 +45,11 @@ pub(crate) fn encode_turn(turn: &TurnRecord) -> Vec<u8> {
 /// Most turns have no effects, and then there is nothing to keep.
 fn some_of(effects: &[EffectRecord]) -> Option<Vec<EffectRow<'_>>> {
     (!effects.is_empty()).then(|| effects.iter().map(EffectRow::of).collect())
+}
+
+/// Most turns sample nothing.
+fn some_samples(samples: &[Sample]) -> Option<Vec<SampleRow<'_>>> {
+    (!samples.is_empty()).then(|| samples.iter().map(SampleRow::of).collect())
 }
 
 /// The turn of this row.
@@ -67,6 +74,7 @@ pub(crate) fn decode_turn(bytes: &[u8]) -> Result<TurnRecord, CodecError> {
             .flatten()
             .map(EffectRow::effect)
             .collect::<Result<_, _>>()?,
+        samples: row.samples.into_iter().flatten().map(SampleRow::sample).collect(),
         attempts: row.attempts.unwrap_or(1),
         woken_in: row.woken_in,
         start: row.start.map(|StartRow { fuel, cost }| StartupCost { fuel, cost: NanoUsd(cost) }),
@@ -115,6 +123,9 @@ struct TurnRow<'a> {
     /// Absent: the sender is no session.
     #[n(17)]
     sender_session: Option<IdRow>,
+    /// Absent: none.
+    #[b(18)]
+    samples: Option<Vec<SampleRow<'a>>>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -182,6 +193,16 @@ struct LogRow<'a> {
     message: &'a str,
     #[b(2)]
     fields: Vec<(&'a str, &'a str)>,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct SampleRow<'a> {
+    #[b(0)]
+    name: &'a str,
+    #[n(1)]
+    value: f64,
+    #[n(2)]
+    at: i64,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -333,5 +354,16 @@ impl LogRow<'_> {
             message: self.message.to_owned(),
             fields: self.fields.into_iter().map(owned).collect(),
         }
+    }
+}
+
+impl SampleRow<'_> {
+    fn of(sample: &Sample) -> SampleRow<'_> {
+        SampleRow { name: &sample.name, value: sample.value, at: sample.at.0 }
+    }
+
+    fn sample(self) -> Sample {
+        let SampleRow { name, value, at } = self;
+        Sample { name: name.to_owned(), value, at: Timestamp(at) }
     }
 }

@@ -154,6 +154,7 @@ pub fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
         duration: std::time::Duration::from_millis(1),
         log: Vec::new(),
         log_dropped: 0,
+        samples: Vec::new(),
         effects: Vec::new(),
         attempts: 1,
         woken_in: None,

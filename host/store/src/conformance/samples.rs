@@ -30,6 +30,7 @@ use dormouse_domain::limits::{Limits, NanoUsd, Usage};
 use dormouse_domain::mail::{Mail, Peer, Peers};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::residence::Residence;
+use dormouse_domain::sample::Sample;
 use dormouse_domain::session::{
     BeforeUpgrade, Durability, IdleClock, LastFailure, Profile, ResumeFallback, Session,
 };
@@ -411,12 +412,18 @@ fn line() -> impl Strategy<Value = LogLine> {
     })
 }
 
+fn sample() -> impl Strategy<Value = Sample> {
+    let value = any::<f64>().prop_filter("it is finite", |value| value.is_finite());
+    ("[a-z]{1,9}", value, time()).prop_map(|(name, value, at)| Sample { name, value, at })
+}
+
 pub fn turn() -> impl Strategy<Value = TurnRecord> {
     let numbers = (any::<u64>(), any::<u64>(), any::<i64>(), any::<u64>());
     let calls = (vec(effect(), 0..3), any::<u32>(), of(duration()));
     let times = (time(), duration(), sender());
-    (id(), id(), numbers, vec(part(), 0..3), outcome(), times, vec(line(), 0..3), calls).prop_map(
-        |(id, session, numbers, input, outcome, times, log, calls)| TurnRecord {
+    let noted = (vec(line(), 0..3), vec(sample(), 0..3));
+    (id(), id(), numbers, vec(part(), 0..3), outcome(), times, noted, calls).prop_map(
+        |(id, session, numbers, input, outcome, times, (log, samples), calls)| TurnRecord {
             id: TurnId(id),
             session: SessionId(session),
             number: numbers.0,
@@ -433,6 +440,7 @@ pub fn turn() -> impl Strategy<Value = TurnRecord> {
             duration: times.1,
             log,
             log_dropped: numbers.3,
+            samples,
             effects: calls.0,
             attempts: calls.1,
             woken_in: calls.2,

@@ -122,7 +122,8 @@ impl Driver<'_> {
             host_memory: &|| services.memory_of_instances(),
         };
         let result = execution::run(&mut guest.instance, call, cancel.next()).await;
-        let TurnResult { result, cut, lacks, fuel, start_fuel, log, log_dropped, world } = result;
+        let TurnResult { result, cut, lacks, fuel, start_fuel, log, log_dropped, samples, world } =
+            result;
         turn.is_left = cut == Some(Cancellation::Left);
         let WorldEnd { checkpoint, timers, gate } = world.end();
         let GateEnd { journal, outbox, purse, shortage, divergence, tools_used } = gate;
@@ -132,7 +133,7 @@ impl Driver<'_> {
         }
         (turn.journal, turn.purse, turn.outbox) = (Some(journal), Some(purse), outbox);
         turn.tools_used = tools_used;
-        let bill = GuestBill { fuel, start_fuel, log, log_dropped, shortage: None };
+        let bill = GuestBill { fuel, start_fuel, log, log_dropped, samples, shortage: None };
         let has_diverged = divergence.is_some();
         AttemptOutcome::Called(Box::new(Called {
             result,

@@ -268,7 +268,8 @@ impl Driver<'_> {
     /// Remove the session if it was not active since this time.
     async fn remove_unused(&mut self, since: Timestamp) -> CommandResult {
         let session = self.record()?;
-        if session.last_activity_at >= since {
+        // A member goes with its group.
+        if session.last_activity_at >= since || session.check_alone().is_err() {
             return Ok(Some(session));
         }
         self.delete().await?;

@@ -164,7 +164,7 @@ impl Driver<'_> {
         bill: GuestBill,
         duration: Duration,
     ) -> Result<TurnEnd, StoreError> {
-        let GuestBill { fuel, start_fuel, log, log_dropped, shortage } = bill;
+        let GuestBill { fuel, start_fuel, log, log_dropped, samples, shortage } = bill;
         let journal = match turn.journal.take() {
             Some(mut journal) => {
                 journal.read_all().await?;
@@ -187,6 +187,7 @@ impl Driver<'_> {
             start_fuel,
             log,
             log_dropped,
+            samples,
             ended_at: self.services.clock.now(),
             duration,
             effects,

@@ -25,6 +25,7 @@ use crate::turn::settlement::StartedTurn;
 use dormouse_domain::agent::Digest;
 use dormouse_domain::deadline;
 use dormouse_domain::id::TurnId;
+use dormouse_domain::sample::Sample;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::state::{Cause, Move};
 use dormouse_domain::time::Timestamp;
@@ -117,6 +118,7 @@ pub(super) struct GuestBill {
     pub(super) start_fuel: Option<u64>,
     pub(super) log: Vec<LogLine>,
     pub(super) log_dropped: u64,
+    pub(super) samples: Vec<Sample>,
     /// Whose money was too little, where the turn has failed for that.
     pub(super) shortage: Option<Shortage>,
 }

@@ -126,6 +126,7 @@ fn ended(result: Result<TurnAnswer, Failure>, fuel: u64) -> TurnEnd {
         start_fuel: None,
         log: Vec::new(),
         log_dropped: 0,
+        samples: Vec::new(),
         ended_at: Timestamp(2),
         duration: Duration::from_millis(1),
         effects: Vec::new(),

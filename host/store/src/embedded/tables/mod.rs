@@ -53,7 +53,7 @@ use dormouse_domain::id::SessionId;
 /// | 8 | sessions whose state was removed | nothing is written anew |
 /// | 9 | journals of open turns, and accounts | nothing is written anew |
 /// | 10 | timers of sessions, and turns that others than users have sent | nothing is written anew |
-/// | 11 | mail of sessions, their peers, and schedules | it is the present one |
+/// | 11 | mail of sessions, their peers, schedules, and samples of turns | it is the present one |
 pub(super) const LAYOUT: u8 = 11;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the

@@ -212,6 +212,28 @@ async fn a_member_can_have_an_agent_of_its_own() {
     test.shut_down().await;
 }
 
+#[tokio::test]
+async fn a_member_that_cannot_be_created_says_so_and_takes_no_mail() {
+    let test = TestHost::new().await;
+    let agent = test.upload(&guests::COUNTS_WITHOUT_SAVING).await;
+    let lead = group_with(&test, |new| {
+        let member = json!({ "agent": agent.to_string(), "description": "counts" });
+        let members = json!({ "eve": member, "ann": {} });
+        new.config.insert("customAgents".to_owned(), members);
+    })
+    .await;
+    test.host.agents().remove(agent).await.unwrap();
+    let told = tell(&lead, "task eve hello\nask eve hello\nsend eve hello").await;
+    for told in [&told[0][0], &told[1]] {
+        assert!(told.as_str().unwrap().contains("it cannot be created"), "{told}");
+    }
+    assert_eq!(told[2], tell(&lead, "send nobody hello").await[0]);
+    let of_ann = through(&lead, "ann", "tools").await;
+    let described = of_ann[0][0]["description"].as_str().unwrap();
+    assert!(described.ends_with("\n- coordinator\n- eve: counts"), "members are told: {described}");
+    test.shut_down().await;
+}
+
 async fn digest(test: &TestHost, agent: &dormouse::AgentSelector) -> dormouse::Digest {
     let session = test.host.sessions().create(NewSession::with_agent(agent.clone())).await.unwrap();
     session.info().await.unwrap().session.profile.agent.digest

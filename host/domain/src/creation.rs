@@ -284,7 +284,7 @@ pub(crate) fn check_group_peers(
     peers: &BTreeMap<String, SessionId>,
 ) -> Result<(), InvalidField> {
     let Some(group) = group else { return Ok(()) };
-    match peers.keys().find(|name| *name == COORDINATOR || group.members.contains(*name)) {
+    match peers.keys().find(|name| *name == COORDINATOR || group.members.contains_key(*name)) {
         Some(name) => {
             let problem = format!("has the name `{name}`, which a session of the group has");
             Err(InvalidField::new("peers", problem))

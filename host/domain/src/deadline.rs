@@ -145,6 +145,10 @@ fn removal(session: &Session) -> Option<(Timestamp, Due)> {
 /// limit before it.
 fn state_removal(session: &Session) -> Option<(Timestamp, Due)> {
     let kept = session.profile.limits.state_kept.filter(|_| session.head.is_some())?;
+    if session.check_alone().is_err() && session.ended_at.is_none() {
+        // A member is of use as long as its group is.
+        return None;
+    }
     let used =
         session.ended_at.map_or(session.last_activity_at, |at| at.max(session.last_activity_at));
     let end = used.after(kept);

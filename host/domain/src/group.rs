@@ -8,14 +8,14 @@
 //! alone.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::agent::{AgentRef, Digest};
 use crate::creation::{self, InvalidField};
-use crate::id::SessionId;
+use crate::id::{SessionId, SnapshotId};
 use crate::limits::Limits;
 use crate::mail::{self, Peers};
 use crate::session::{JsonObject, Profile, Session};
@@ -27,6 +27,10 @@ use crate::tool::{ALLOWED_TOOLS, AllowedTools};
 pub const CUSTOM_AGENTS: &str = "customAgents";
 /// The most members of a group.
 pub const MAX_MEMBERS: usize = 32;
+/// The most times that a member remembers to have begun anew.
+pub const MAX_ANEW: usize = 32;
+/// The most bytes of what a member is for.
+pub const MAX_MEMBER_DESCRIPTION: usize = 1_000;
 /// What members call their coordinator.
 pub const COORDINATOR: &str = "coordinator";
 
@@ -43,8 +47,11 @@ pub struct Group {
     pub coordinator: SessionId,
     /// What this session is called. `None`: it is the coordinator.
     pub name: Option<String>,
-    /// What the members are called, also those that are not there yet.
-    pub members: BTreeSet<String>,
+    /// What the members are called, also those that are not there yet, and what each is for, where that was said.
+    pub members: BTreeMap<String, Option<String>>,
+    /// When the member of this record began anew, because its group has gone back to before it had done anything: the ids
+    /// that snapshots had by then, [`MAX_ANEW`] at most.
+    pub anew: Vec<SnapshotId>,
     /// Whether no member goes on any more: the coordinator has ended, and they with it. The coordinator alone knows.
     pub has_ended: bool,
 }
@@ -72,8 +79,9 @@ impl Group {
         for (name, definition) in members {
             check(name, definition)?;
         }
-        let members = members.keys().cloned().collect();
-        Ok(Some(Group { coordinator, name: None, members, has_ended: false }))
+        let described = |name: &String| description_of(config, name).map(str::to_owned);
+        let members = members.keys().map(|name| (name.clone(), described(name))).collect();
+        Ok(Some(Group { coordinator, name: None, members, anew: Vec::new(), has_ended: false }))
     }
 
     /// Whether the session of this group is its coordinator.
@@ -84,7 +92,7 @@ impl Group {
 
     /// The members, by their names.
     pub fn ids(&self) -> impl Iterator<Item = (&str, SessionId)> {
-        self.members.iter().map(|name| (name.as_str(), member_id(self.coordinator, name)))
+        self.members.keys().map(|name| (name.as_str(), member_id(self.coordinator, name)))
     }
 
     /// The name of the member of this id.
@@ -101,10 +109,45 @@ impl Group {
         others.map(|(name, id)| (name.to_owned(), id)).chain(coordinator).collect()
     }
 
+    /// The member of this record begins anew: ids of snapshots that are taken later come behind this.
+    pub fn begin_anew(&mut self, at: SnapshotId) {
+        if self.anew.len() == MAX_ANEW {
+            self.anew.remove(0);
+        }
+        self.anew.push(at);
+    }
+
+    /// When the member of this record began anew last, before this snapshot of its coordinator was taken.
+    #[must_use]
+    pub fn begun_anew(&self, coordinator: SnapshotId) -> BegunAnew {
+        match self.anew.iter().rev().find(|at| **at <= coordinator) {
+            Some(at) => BegunAnew::At(*at),
+            None if self.anew.len() == MAX_ANEW => BegunAnew::Forgotten,
+            None => BegunAnew::Never,
+        }
+    }
+
+    /// What the session of this group that is called so is for, where that was said.
+    #[must_use]
+    pub fn description_of(&self, name: &str) -> Option<&str> {
+        self.members.get(name)?.as_deref()
+    }
+
     /// The same group of this coordinator, before anything has come of it.
     pub(crate) fn of_fork(&self, coordinator: SessionId) -> Group {
-        Group { coordinator, has_ended: false, ..self.clone() }
+        Group { coordinator, anew: Vec::new(), has_ended: false, ..self.clone() }
     }
+}
+
+/// Whether a member had begun anew by some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BegunAnew {
+    /// It had, here at last.
+    At(SnapshotId),
+    /// It had not.
+    Never,
+    /// Nobody knows any more.
+    Forgotten,
 }
 
 /// The id of a member: a UUIDv7 of the time of its coordinator's.
@@ -134,8 +177,7 @@ pub fn agent_of<'a>(config: &'a JsonObject, name: &str) -> Option<&'a str> {
 }
 
 /// What a member is for, where its definition says so.
-#[must_use]
-pub fn description_of<'a>(config: &'a JsonObject, name: &str) -> Option<&'a str> {
+fn description_of<'a>(config: &'a JsonObject, name: &str) -> Option<&'a str> {
     definition(config, name)?.get("description")?.as_str()
 }
 
@@ -193,14 +235,13 @@ pub fn forked_member(
 }
 
 /// A member has the limits of its coordinator for each turn, and turns of its own. Money and fuel are the account's, and
-/// it goes when its coordinator does.
+/// it ends when its coordinator does: its state is kept for as long from then on.
 fn limits(coordinator: &Limits, definition: &JsonObject) -> Limits {
     Limits {
         max_turns: definition.get("maxTurns").and_then(Value::as_u64),
         max_idle: None,
         idle_grace: None,
         max_lifetime: None,
-        state_kept: None,
         ..coordinator.clone()
     }
 }
@@ -221,6 +262,12 @@ fn check(name: &str, definition: &Value) -> Result<(), InvalidField> {
         if !matches!(definition.get(key), None | Some(Value::Null | Value::String(_))) {
             return Err(of(&format!("whose `{key}` must be a text")));
         }
+    }
+    let description = definition.get("description").and_then(Value::as_str).map_or(0, str::len);
+    if description > MAX_MEMBER_DESCRIPTION {
+        return Err(of(&format!(
+            "whose `description` has more than {MAX_MEMBER_DESCRIPTION} bytes"
+        )));
     }
     if let Some(agent) = definition.get("agent").and_then(Value::as_str) {
         creation::selected(agent).map_err(|error| of(&format!("whose agent {}", error.problem)))?;

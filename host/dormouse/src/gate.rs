@@ -119,6 +119,8 @@ pub(crate) struct Gate {
     exchanges: Exchanges,
     /// Tools of servers that may be called again, as the listing says that the guest has had.
     repeatable: BTreeSet<String>,
+    /// Members of the session's group that cannot be created.
+    absent: BTreeSet<SessionId>,
     /// Text that was forwarded, in bytes.
     forwarded: usize,
     used: UsedTools,
@@ -186,6 +188,7 @@ impl Gate {
             taken_up: parts.taken_up,
             exchanges: Exchanges::default(),
             repeatable: BTreeSet::new(),
+            absent: BTreeSet::new(),
             forwarded: 0,
             used: UsedTools::default(),
             shortage: None,
@@ -227,9 +230,10 @@ impl Gate {
     /// # Errors
     /// It is not sent.
     pub(crate) async fn send(&mut self, to: SessionId, content: Vec<Part>) -> Result<(), NotSent> {
-        if self.session.group.is_some() {
-            // Where it cannot be, it has no mailbox.
-            self.peers.create_member(Arc::clone(&self.session), to).await;
+        if self.session.group.is_some() && self.post.may_try() && !self.absent.contains(&to) {
+            // Where it cannot be, it has no mailbox. That is tried once a turn.
+            let is_there = self.peers.create_member(Arc::clone(&self.session), to).await;
+            self.absent.extend((!is_there).then_some(to));
         }
         self.post.send(to, content, self.journal.posted())
     }

@@ -155,16 +155,17 @@ async fn a_group_pauses_and_sleeps_as_one() {
 async fn mail_to_a_member_waits_while_its_coordinator_is_paused() {
     let test = TestHost::new().await;
     let lead = group(&test).await;
-    tell(&lead, "task ann one").await;
-    let ann = member(&test, &lead, "ann").await;
+    tell(&lead, "task ann one\ntask bob one").await;
+    let (ann, bob) = (member(&test, &lead, "ann").await, member(&test, &lead, "bob").await);
     let sending = {
-        let lead = lead.clone();
-        tokio::spawn(async move { lead.send("send ann two\nsleep").await })
+        let bob = bob.clone();
+        tokio::spawn(async move { bob.send("sleep\nsend ann two").await })
     };
-    eventually("it sends", async || lead.info().await.unwrap().running_turn.is_some()).await;
+    eventually("Bob works", async || bob.info().await.unwrap().running_turn.is_some()).await;
     lead.pause().await.unwrap();
     sending.await.unwrap().unwrap();
     assert_eq!(ann.info().await.unwrap().mail_waiting, 1);
+    assert_eq!(ann.info().await.unwrap().session.usage.turns, 1);
     lead.resume(None).await.unwrap();
     eventually("it has come", async || ann.info().await.unwrap().mail_waiting == 0).await;
     test.shut_down().await;
@@ -189,6 +190,29 @@ async fn a_group_goes_back_as_one() {
     lead.rewind(second).await.unwrap();
     assert_eq!(received(&test, &lead).await, two);
     assert!(lead.account().await.unwrap().unwrap().spent.fuel > before.fuel);
+
+    // Where it went back to is a place to go back to, and not what was left there.
+    let again = head(&lead).await;
+    tell(&lead, "task ann five\ntask bob six").await;
+    lead.rewind(again).await.unwrap();
+    assert_eq!(received(&test, &lead).await, two);
+    // Who began anew stays so where its group goes on.
+    lead.rewind(first).await.unwrap();
+    tell(&lead, "task ann seven").await;
+    let third = head(&lead).await;
+    tell(&lead, "task bob eight").await;
+    lead.rewind(third).await.unwrap();
+    let three = [json!(["coordinator: one", "coordinator: seven"]), json!([])];
+    assert_eq!(received(&test, &lead).await, three);
+    let fork = Fork { snapshot: Some(third), ..Fork::default() };
+    let fork = lead.fork(fork).await.unwrap().remove(0).session.id;
+    let fork = test.host.sessions().get(fork);
+    let begin = head(&fork).await;
+    assert_eq!(received(&test, &fork).await, three);
+    tell(&fork, "task ann nine\ntask bob ten").await;
+    fork.rewind(begin).await.unwrap();
+    assert_eq!(received(&test, &fork).await, three);
+    lead.rewind(second).await.unwrap();
 
     let ann = member(&test, &lead, "ann").await;
     let working = {
@@ -237,6 +261,53 @@ async fn a_group_goes_back_as_one_whatever_the_moment_in_which_the_host_ends() {
 }
 
 #[tokio::test]
+async fn a_group_does_not_go_back_to_where_nothing_is_kept_of_a_member() {
+    let test = TestHost::new().await;
+    let change = |new: &mut NewSession| new.durability = dormouse::Durability::Sleep;
+    let lead = group_with(&test, change).await;
+    tell(&lead, "task ann one").await;
+    // The coordinator is saved, and Ann later: where she was in between, nobody knows any more.
+    let from = lead.id().to_string();
+    let template = dormouse::NewTemplate { name: "start".to_owned(), from, description: None };
+    test.host.templates().create(template).await.unwrap();
+    let first = head(&lead).await;
+    tell(&lead, "task ann two").await;
+    lead.sleep().await.unwrap();
+    let second = head(&lead).await;
+    tell(&lead, "task ann three").await;
+    lead.rewind(second).await.unwrap();
+    let ann = member(&test, &lead, "ann").await;
+    let two = json!(["coordinator: one", "coordinator: two"]);
+    assert_eq!(tell(&ann, "received").await[0], two);
+    match lead.rewind(first).await {
+        Err(CommandError::MemberStateGone(name)) => assert_eq!(name, "ann"),
+        other => panic!("{other:?}"),
+    }
+    let refused = lead.fork(Fork { snapshot: Some(first), ..Fork::default() }).await.unwrap_err();
+    assert!(refused.to_string().contains("member `ann`"), "{refused}");
+    assert_eq!(tell(&ann, "received").await[0], two, "nothing has changed");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn one_member_that_cannot_wake_keeps_no_other_from_it() {
+    let test = TestHost::new().await;
+    let lead = group(&test).await;
+    tell(&lead, "task ann one\ntask bob two").await;
+    let (ann, bob) = (member(&test, &lead, "ann").await, member(&test, &lead, "bob").await);
+    for _ in 0..5 {
+        ann.send("fail").await.unwrap_err();
+    }
+    assert_eq!(ann.status().await.unwrap(), Status::Error);
+    lead.sleep().await.unwrap();
+    lead.wake().await.unwrap();
+    assert_eq!(bob.info().await.unwrap().residency, dormouse::Residency::Resident);
+    ann.resume(None).await.unwrap();
+    assert_eq!(tell(&ann, "received").await[0], json!(["coordinator: one"]));
+    test.shut_down().await;
+}
+
+#[tokio::test]
 async fn forks_of_a_group_are_groups_of_their_own() {
     let test = TestHost::new().await;
     let lead = group(&test).await;
@@ -281,7 +352,9 @@ async fn forks_of_a_group_are_groups_of_their_own() {
     assert_eq!(received(&test, &fork).await[1], json!(["coordinator: three"]));
     // Old sessions are removed as groups, and no member alone.
     test.advance(Duration::from_secs(3_600));
-    let old = dormouse::Cleanup { older_than: Duration::from_secs(60), ..Default::default() };
+    let older_than = Duration::from_secs(60);
+    let (status, pattern, user_id, dry_run) = (None, None, None, false);
+    let old = dormouse::Cleanup { status, pattern, user_id, older_than, dry_run };
     let removed = test.host.sessions().clean_up(old).await.unwrap().removed;
     assert_eq!(removed, [lead.id()]);
     assert!(bob.info().await.is_err());

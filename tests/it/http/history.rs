@@ -34,6 +34,7 @@ async fn a_turn_that_was_answered_is_told_with_all_that_is_known_of_it() {
         "logDropped",
         "outcome",
         "response",
+        "samples",
         "sender",
         "senderName",
         "senderSessionId",

@@ -66,6 +66,11 @@ impl Hold {
         self.with(|open| open.lend(&self.account, self.holder, spent));
     }
 
+    /// Whether somebody does nothing until another turn has answered, so that what it may need counts as spent.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.with(|open| open.is_lent(&self.account))
+    }
+
     /// Go on, and hold so much, as far as others have left it.
     pub(crate) fn take_back(&self, wanted: Amounts) {
         self.with(|open| open.take_back(&self.account, self.holder, wanted));

@@ -114,6 +114,11 @@ impl OpenAccounts {
         self.serve(key);
     }
 
+    /// Whether somebody waits for the answer of another turn.
+    pub(super) fn is_lent(&self, key: &AccountKey) -> bool {
+        !self.account(key).lent.is_empty()
+    }
+
     /// It goes on, and holds so much again, as far as the others have left it.
     pub(super) fn take_back(&mut self, key: &AccountKey, holder: Holder, wanted: Amounts) {
         let account = self.account_mut(key);

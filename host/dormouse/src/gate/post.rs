@@ -41,6 +41,11 @@ impl Post {
         Post { mailboxes, owner, outbox: Vec::new(), bytes: 0, attempts: 0, posted: Vec::new() }
     }
 
+    /// Whether the turn may try to send one more.
+    pub(super) fn may_try(&self) -> bool {
+        self.outbox.len() < MAX_SENDS as usize && self.attempts < MAX_ATTEMPTS
+    }
+
     /// Send a mail. `before`: what became of those that the turn had sent up to its next effect, where it was run before.
     ///
     /// # Errors
@@ -52,7 +57,7 @@ impl Post {
         before: Option<&[Posted]>,
     ) -> Result<(), NotSent> {
         let weight = weight(&content);
-        if self.outbox.len() >= MAX_SENDS as usize || self.attempts >= MAX_ATTEMPTS {
+        if !self.may_try() {
             return Err(NotSent::TooMany);
         }
         if self.bytes.saturating_add(weight) > MAX_SENT_BYTES {

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::servers::{SERVER_TIMEOUT, ServerCall};
 use super::{Gate, Outside};
 use dormouse_domain::effect::{EffectClass, EffectError};
-use dormouse_domain::group::{self, Group};
+use dormouse_domain::group::Group;
 use dormouse_domain::journal::{EffectOutcome, EffectRecord, EffectTarget, MAX_EFFECT_ATTEMPTS};
 use dormouse_domain::model::ModelTool;
 use dormouse_domain::session::Session;
@@ -41,9 +41,10 @@ impl Outside {
         let allowed = AllowedTools::of(&session.profile.config);
         let all = HostTool::ALL.into_iter();
         let these = all.filter(|tool| allowed.allows(tool.as_str()) && self.has(*tool, session));
-        let others = session.group.as_ref().map(Group::others).unwrap_or_default();
-        let config = &session.profile.config;
-        let others = others.keys().map(|name| (name.as_str(), group::description_of(config, name)));
+        let group = session.group.as_ref();
+        let others = group.map(Group::others).unwrap_or_default();
+        let described = |name| group.and_then(|group| group.description_of(name));
+        let others = others.keys().map(|name| (name.as_str(), described(name)));
         these.map(|tool| dormouse_tools::describe(tool, others.clone())).collect()
     }
 

@@ -14,6 +14,7 @@ use dormouse_domain::id::SnapshotId;
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_domain::state::{Cause, Reason};
+use dormouse_domain::time::Timestamp;
 use dormouse_store::{NewSessionRecord, SnapshotDetail};
 
 /// The group of a session that is forked, which stands still until this is dropped. Of one that stands alone, nothing.
@@ -57,15 +58,21 @@ impl HeldGroup {
         Ok(())
     }
 
-    /// The members of this fork of the coordinator, each with the member that it is a fork of.
+    /// What the members of one fork start from.
+    pub(super) fn heads(&self, clock: &Clock) -> Vec<Option<Snapshot>> {
+        let again = |head: &Snapshot| head.again(SnapshotId(clock.new_id()), clock.now());
+        self.members.iter().map(|member| member.head.as_ref().map(again)).collect()
+    }
+
+    /// The members of this fork of the coordinator, which start from these, each with the member that it is a fork of.
     pub(super) fn forked(
         &self,
         fork: &Session,
-        clock: &Clock,
+        heads: Vec<Option<Snapshot>>,
+        now: Timestamp,
     ) -> impl Iterator<Item = (NewSessionRecord, &Session)> {
-        self.members.iter().filter_map(|ForkedMember { session, head, agent }| {
-            let now = clock.now();
-            let head = head.as_ref().map(|head| head.again(SnapshotId(clock.new_id()), now));
+        self.members.iter().zip(heads).filter_map(move |(member, head)| {
+            let ForkedMember { session, agent, .. } = member;
             let forked = group::forked_member(session, fork, head.as_ref(), agent.clone(), now)?;
             Some((NewSessionRecord { session: Arc::new(forked), head }, &**session))
         })
@@ -111,7 +118,7 @@ impl SessionHandle {
         let store = &self.host.inner.store;
         let head = match from {
             None => member.head,
-            Some(from) => match member_at(member, &store.snapshots(member.id).await?, from)? {
+            Some(from) => match member_at(&**store, member, from).await? {
                 MemberThen::At(at) => Some(at),
                 MemberThen::Fresh => None,
             },

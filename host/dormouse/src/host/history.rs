@@ -179,14 +179,7 @@ impl SessionHandle {
         self.host.may(Action::Change).map_err(CommandError::from)?;
         let parent = self.info().await?.session;
         parent.check_alone().map_err(CommandError::from)?;
-        let mut group = self.hold_group(&parent, fork.snapshot).await?;
-        let parent = group.coordinator().cloned().unwrap_or(parent);
-        let each = 1 + group.members();
-        if each.saturating_mul(fork.count as usize) > MAX_FORKS as usize {
-            return Err(ForkError::GroupCount(each));
-        }
-        let documents = parent.document_bytes() + group.document_bytes();
-        if documents.saturating_mul(fork.count as usize) > MAX_FORKED_BYTES {
+        if parent.document_bytes().saturating_mul(fork.count as usize) > MAX_FORKED_BYTES {
             let what = "the documents of all forks together, in bytes";
             return Err(StoreError::TooLarge { what, limit: MAX_FORKED_BYTES }.into());
         }
@@ -195,11 +188,8 @@ impl SessionHandle {
         }
         let from = match fork.snapshot {
             Some(id) => Some(self.own(id).await?),
-            // Its state is saved, and nobody can ask its driver.
-            None if group.coordinator().is_some() => match parent.head {
-                Some(id) => Some(self.own(id).await?),
-                None => None,
-            },
+            // Where it is, shows once it stands still.
+            None if parent.group.is_some() => None,
             None => match origin::head(&self.host, &parent).await? {
                 Some(id) => Some(self.own(id).await?),
                 None => None,
@@ -217,6 +207,24 @@ impl SessionHandle {
         }
         let granted = fork.limits.granted(fork.count, standing.limits)?;
         hold.more(granted).await.map_err(|short| ForkError::Short(short.left))?;
+        // From here on nobody is waited for who may wait for the group.
+        let mut group = self.hold_group(&parent, fork.snapshot).await?;
+        let each = 1 + group.members();
+        if each.saturating_mul(fork.count as usize) > MAX_FORKS as usize {
+            return Err(ForkError::GroupCount(each));
+        }
+        if group.document_bytes().saturating_mul(fork.count as usize) > MAX_FORKED_BYTES {
+            let what = "the documents of all forks together, in bytes";
+            return Err(StoreError::TooLarge { what, limit: MAX_FORKED_BYTES }.into());
+        }
+        let (parent, from) = match (group.coordinator(), from) {
+            (Some(held), None) => match held.head {
+                Some(head) => (Arc::clone(held), Some(self.own(head).await?)),
+                None => (Arc::clone(held), None),
+            },
+            (Some(held), from) => (Arc::clone(held), from),
+            (None, from) => (parent, from),
+        };
         // What came before may have waited for a turn.
         let _held = inner.catalog.hold().await;
         // It has to be there still, whichever it is.
@@ -229,6 +237,8 @@ impl SessionHandle {
         let mut accounts = Vec::new();
         for _ in 0..fork.count {
             let id = SessionId(inner.clock.new_id());
+            // Before that of their coordinator, so that it is the later one.
+            let heads = group.heads(&inner.clock);
             let head = from.as_ref().map(|from| from.again(SnapshotId(inner.clock.new_id()), now));
             let agent = agent.reference.clone();
             let fork = creation::forked(&parent, head.as_ref(), agent, &fork.limits, (id, now));
@@ -239,7 +249,7 @@ impl SessionHandle {
                 accounts.push(Account { members: each as u64, ..account::own(&session) });
             }
             events.push(creation::event(&session, Some(parent.id)));
-            for (member, of) in group.forked(&session, &inner.clock) {
+            for (member, of) in group.forked(&session, heads, now) {
                 events.push(creation::event(&member.session, Some(of.id)));
                 members.push(member);
             }
@@ -314,7 +324,6 @@ impl SessionHandle {
     /// [`CommandError::NotUpgraded`] says what went wrong; the session is as it was.
     pub async fn upgrade(&self, agent: AgentSelector) -> Result<SessionInfo, UpgradeError> {
         let catalog = &self.host.inner.catalog;
-        let _held = catalog.hold().await;
         self.host.may(Action::Change).map_err(CommandError::from)?;
         let session = self.info().await.map_err(CommandError::from)?.session;
         // As the owner of the session names it, whoever asks.

@@ -11,6 +11,7 @@ use crate::session::registry::Registry;
 use crate::session::request::{
     Command, CommandError, CommandResult, MAX_REASON, SessionInfo, Unavailable,
 };
+use crate::turn::admission;
 use crate::turn::output::TurnOutput;
 use dormouse_domain::access::Action;
 use dormouse_domain::account::Account;
@@ -284,15 +285,20 @@ impl SessionHandle {
         Ok(self.registry().info(session))
     }
 
-    /// Give a command to the session, and where it is the coordinator of a group, to the members that go on.
+    /// Give a command to the session, and where it is the coordinator of a group, to the members that take messages: to
+    /// all of them, also where one cannot carry it out.
     async fn ask_group(&self, command: Command) -> Result<SessionInfo, CommandError> {
-        let info = self.ask(command.clone()).await?;
-        for member in self.members_of(&info.session).await? {
-            if !member.state.status().is_final() {
-                self.registry().command(member.id, None, command.clone()).await?;
+        self.host.may(Action::Change)?;
+        let mut failed = None;
+        // Before their coordinator: what it saves is later than what they have saved.
+        for member in self.members_of(&*self.info().await?.session).await? {
+            if admission::is_open(member.state.status()) {
+                let done = self.registry().command(member.id, None, command.clone()).await;
+                failed = failed.or(done.err());
             }
         }
-        Ok(info)
+        let info = self.ask(command).await?;
+        failed.map_or(Ok(info), Err)
     }
 
     /// The members of the group that the session is the coordinator of, as far as they are there, by their names. A

@@ -78,7 +78,7 @@ impl AskPeers for PeerLine {
         member: SessionId,
     ) -> Pin<Box<dyn Future<Output = bool> + Send>> {
         let registry = Arc::clone(&self.0);
-        Box::pin(async move { members::are_there(registry.services(), &of, member).await })
+        Box::pin(async move { members::provide(registry.services(), &of, member).await.is_ok() })
     }
 }
 
@@ -86,9 +86,7 @@ async fn ask(registry: &Arc<Registry>, question: Question) -> PeerAnswer {
     let Question { asker: session, turn, seq, to, content, .. } = question;
     let (asker, owner) = (session.id, session.owner.clone());
     let services = registry.services();
-    if !members::are_there(services, &session, to).await {
-        return Err(AskError::UnknownPeer);
-    }
+    members::provide(services, &session, to).await?;
     match services.store.is_owner(to, &owner) {
         Ok(true) => {}
         Ok(false) => return Err(AskError::UnknownPeer),

@@ -13,12 +13,17 @@ use super::request::{Command, CommandError, Unavailable};
 use super::services::Services;
 use crate::catalog::AgentError;
 use dormouse_domain::account::AccountChange;
+use dormouse_domain::ask::AskError;
 use dormouse_domain::creation::{self, InvalidField};
-use dormouse_domain::group::{self, Group};
+use dormouse_domain::group::{self, BegunAnew, Group};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::session::Session;
-use dormouse_store::{Expect, NewSessionRecord, SnapshotSummary, StoreError, Transaction};
+use dormouse_domain::turn::TurnOutcome;
+use dormouse_store::{Bound, Expect, NewSessionRecord, Store, StoreError, Transaction};
 
+/// Turns of a member that are looked through at a time, and how often.
+const LOOKED_THROUGH: usize = 100;
+const PAGES: usize = 20;
 /// How often the creation of a member is tried while its coordinator changes.
 const ATTEMPTS: u32 = 16;
 
@@ -27,6 +32,8 @@ const ATTEMPTS: u32 = 16;
 enum MemberError {
     #[error("its group has ended")]
     Ended,
+    #[error("its agent is a command, which keeps nothing between turns")]
+    Command,
     #[error(transparent)]
     Agent(#[from] AgentError),
     #[error(transparent)]
@@ -35,18 +42,26 @@ enum MemberError {
     Store(#[from] StoreError),
 }
 
-/// Whether the peer of a session is there: a member of its group is created where it is not. Of others, whoever writes to
-/// them sees it.
-pub(crate) async fn are_there(services: &Services, of: &Session, peer: SessionId) -> bool {
-    let Some(group) = &of.group else { return true };
-    let Some(name) = group.name_of(peer) else { return true };
-    match create(services, group, name, peer).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(session = %group.coordinator, member = name, %error, "a member cannot be created");
-            false
+/// See to it that the peer of a session is there: a member of its group is created where it is not. Of others, whoever
+/// writes to them sees it.
+///
+/// # Errors
+/// It cannot be created, and this is what its peer is told.
+pub(crate) async fn provide(
+    services: &Services,
+    of: &Session,
+    peer: SessionId,
+) -> Result<(), AskError> {
+    let Some(group) = &of.group else { return Ok(()) };
+    let Some(name) = group.name_of(peer) else { return Ok(()) };
+    create(services, group, name, peer).await.map_err(|error| {
+        let session = group.coordinator;
+        tracing::debug!(%session, member = name, %error, "a member cannot be created");
+        match error {
+            MemberError::Ended => AskError::Ended,
+            error => AskError::Unavailable(format!("it cannot be created: {error}")),
         }
-    }
+    })
 }
 
 async fn create(
@@ -69,6 +84,9 @@ async fn create(
             Some(agent) => catalog.find(creation::selected(agent)?, &coordinator.owner).await?,
             None => catalog.referred(&coordinator.profile.agent).await?,
         };
+        if agent.component.exports.is_command() {
+            return Err(MemberError::Command);
+        }
         let now = services.clock.now();
         let member = group::member(&coordinator, name, agent.reference, now);
         let member = Arc::new(member.ok_or(MemberError::Ended)?);
@@ -107,26 +125,74 @@ pub(crate) enum MemberThen {
     Fresh,
 }
 
-/// Where a member was when this snapshot of its coordinator was taken, by the snapshots that are kept of it.
+/// Where a member was when this snapshot of its coordinator was taken, by what is kept of it. Names of snapshots are in
+/// the order in which they were taken, and that of a coordinator comes behind those that its members had by then.
 ///
 /// # Errors
 /// [`CommandError::MemberStateGone`]: nothing is kept of it from then.
-pub(crate) fn member_at(
+pub(crate) async fn member_at(
+    store: &dyn Store,
     member: &Session,
-    kept: &[SnapshotSummary],
     coordinator: SnapshotId,
 ) -> Result<MemberThen, CommandError> {
-    // Names of snapshots are in the order in which they were taken.
-    if let Some(at) = kept.iter().map(|kept| kept.id).filter(|id| *id <= coordinator).max() {
-        return Ok(MemberThen::At(at));
+    let group = member.group.as_ref();
+    let gone = || {
+        let name = group.and_then(|group| group.name.clone()).unwrap_or_default();
+        CommandError::MemberStateGone(name)
+    };
+    let begun_anew = match group.map(|group| group.begun_anew(coordinator)) {
+        Some(BegunAnew::At(at)) => Some(at),
+        Some(BegunAnew::Forgotten) => return Err(gone()),
+        Some(BegunAnew::Never) | None => None,
+    };
+    let kept = store.snapshots(member.id).await?;
+    let by_then = kept.iter().filter(|kept| kept.id <= coordinator && Some(kept.id) > begun_anew);
+    let at = by_then.max_by_key(|kept| kept.id);
+    let (turn, since) = match at {
+        Some(at) => (at.turn, Some(at.id)),
+        None => (0, begun_anew),
+    };
+    if has_lost_turn(store, member, turn, since, coordinator).await? {
+        return Err(gone());
     }
-    let had_begun =
-        member.started_at.zip(coordinator.made_at()).is_some_and(|(at, then)| at < then);
-    if had_begun || member.parent.is_some() {
-        let name = member.group.as_ref().and_then(|group| group.name.clone()).unwrap_or_default();
-        return Err(CommandError::MemberStateGone(name));
+    match at {
+        Some(at) => Ok(MemberThen::At(at.id)),
+        // What a fork starts from is kept like any other snapshot, for a time.
+        None if begun_anew.is_none() && member.parent.is_some() => Err(gone()),
+        None => Ok(MemberThen::Fresh),
     }
-    Ok(MemberThen::Fresh)
+}
+
+/// Whether a member had answered a turn between these snapshots, the second one of its coordinator, whose state is not
+/// kept: it was saved later, or is gone. Turns have their names from when they begin, out of the same row as snapshots. The
+/// first turn to look at comes after `turn`.
+async fn has_lost_turn(
+    store: &dyn Store,
+    member: &Session,
+    mut turn: u64,
+    since: Option<SnapshotId>,
+    until: SnapshotId,
+) -> Result<bool, StoreError> {
+    for _ in 0..PAGES {
+        let page = store.turns(member.id, turn, Bound::entries(LOOKED_THROUGH)).await?;
+        for turn in page.entries {
+            if turn.id.0 > until.0 {
+                return Ok(false);
+            }
+            let is_later = since.is_none_or(|since| turn.id.0 > since.0);
+            match turn.outcome {
+                // It was under way then.
+                TurnOutcome::Answered { snapshot: Some(snapshot), .. } if snapshot > until => {}
+                TurnOutcome::Answered { .. } if is_later => return Ok(true),
+                TurnOutcome::Answered { .. } | TurnOutcome::Failed(_) => {}
+            }
+        }
+        match page.next {
+            Some(next) => turn = next,
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// What a driver is told to wait for once its session stands still.

@@ -60,6 +60,11 @@ struct ErrorDetails {
     /// When the state of the session was removed.
     #[schemars(with = "Time")]
     state_removed_at: String,
+    /// The session whose group the session is a member of.
+    #[schemars(with = "Id")]
+    coordinator: String,
+    /// What the member is called.
+    member: String,
     /// How far the host is behind with the deadlines of its sessions.
     timekeeper_lag_seconds: f64,
     #[schemars(with = "Id")]

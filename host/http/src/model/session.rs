@@ -370,7 +370,7 @@ struct GroupBody {
 impl From<Group> for GroupBody {
     fn from(group: Group) -> GroupBody {
         let Group { coordinator, name, members, .. } = group;
-        let members = members.into_iter().collect();
+        let members = members.into_keys().collect();
         GroupBody { coordinator: coordinator.to_string(), name, members }
     }
 }

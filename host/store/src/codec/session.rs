@@ -204,9 +204,21 @@ struct GroupRow<'a> {
     #[b(1)]
     name: Option<&'a str>,
     #[b(2)]
-    members: Vec<&'a str>,
+    members: Vec<MemberRow<'a>>,
     #[n(3)]
     has_ended: bool,
+    /// Absent: never.
+    #[n(4)]
+    anew: Option<Vec<IdRow>>,
+}
+
+/// A member of a group.
+#[derive(Encode, Decode, CborLen)]
+struct MemberRow<'a> {
+    #[b(0)]
+    name: &'a str,
+    #[b(1)]
+    description: Option<&'a str>,
 }
 
 impl GroupRow<'_> {
@@ -214,8 +226,11 @@ impl GroupRow<'_> {
         GroupRow {
             coordinator: group.coordinator.0.into(),
             name: group.name.as_deref(),
-            members: group.members.iter().map(String::as_str).collect(),
+            members: group.members.iter().map(MemberRow::of).collect(),
             has_ended: group.has_ended,
+            anew: Some(&group.anew)
+                .filter(|anew| !anew.is_empty())
+                .map(|anew| anew.iter().map(|at| at.0.into()).collect()),
         }
     }
 
@@ -223,9 +238,20 @@ impl GroupRow<'_> {
         Group {
             coordinator: SessionId(self.coordinator.into()),
             name: self.name.map(str::to_owned),
-            members: self.members.into_iter().map(str::to_owned).collect(),
+            members: self.members.into_iter().map(MemberRow::member).collect(),
             has_ended: self.has_ended,
+            anew: self.anew.into_iter().flatten().map(|at| SnapshotId(at.into())).collect(),
         }
+    }
+}
+
+impl MemberRow<'_> {
+    fn of<'a>((name, description): (&'a String, &'a Option<String>)) -> MemberRow<'a> {
+        MemberRow { name, description: description.as_deref() }
+    }
+
+    fn member(self) -> (String, Option<String>) {
+        (self.name.to_owned(), self.description.map(str::to_owned))
     }
 }
 

@@ -306,7 +306,9 @@ pub fn session() -> impl Strategy<Value = Session> {
             group: names.3.filter(|_| counts[3].is_multiple_of(3)).map(|coordinator| Group {
                 coordinator: SessionId(coordinator),
                 name: counts[3].is_multiple_of(2).then(|| "ann".to_owned()),
-                members: ["ann".to_owned(), "bob".to_owned()].into(),
+                members: [("ann".to_owned(), Some("plays".to_owned())), ("bob".to_owned(), None)]
+                    .into(),
+                anew: names.4.map(SnapshotId).into_iter().collect(),
                 has_ended: counts[4].is_multiple_of(2),
             }),
         },

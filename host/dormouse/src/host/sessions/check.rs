@@ -48,7 +48,7 @@ impl Sessions {
         }
         let (id, catalog) = (SessionId(Uuid::nil()), &self.0.inner.catalog);
         let Some(group) = Group::of_config(id, &new.config)? else { return Ok(()) };
-        for name in &group.members {
+        for name in group.members.keys() {
             if let Some(agent) = group::agent_of(&new.config, name) {
                 let selected = creation::selected(agent)?;
                 let speaker = self.0.speaker(&selected).clone();

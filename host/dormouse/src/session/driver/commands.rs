@@ -22,6 +22,9 @@ use dormouse_store::{StoreError, Transaction};
 
 use super::{Driver, NotWoken, Resident, WakeError};
 
+/// How often the removal of a group is tried while it gets members.
+const ATTEMPTS: u32 = 16;
+
 /// Why a move was not made.
 pub(super) enum MoveError {
     Invalid(InvalidTransition),
@@ -268,8 +271,9 @@ impl Driver<'_> {
     /// Remove the session if it was not active since this time.
     async fn remove_unused(&mut self, since: Timestamp) -> CommandResult {
         let session = self.record()?;
-        // A member goes with its group.
-        if session.last_activity_at >= since || session.check_alone().is_err() {
+        // A member goes with its group, and a group when none of it was active.
+        let is_member = session.check_alone().is_err();
+        if session.last_activity_at >= since || is_member || self.members_are_used(since).await? {
             return Ok(Some(session));
         }
         self.delete().await?;
@@ -278,16 +282,26 @@ impl Driver<'_> {
 
     async fn delete(&mut self) -> Result<(), CommandError> {
         self.drop_guest();
-        let Some(session) = self.memory.session() else {
-            return Err(Unavailable::NotFound(self.id).into());
-        };
-        let (session, now) = (Arc::clone(session), self.services.clock.now());
-        let members = match self.own_group() {
-            Some(group) => self.registry.hold_members(&group, true).await?,
-            None => Vec::new(),
-        };
-        let mut removal = Transaction::default();
-        let removed = std::iter::once(&session).chain(members.iter().map(|held| &held.session));
+        let session = self.record()?;
+        let mut deleted = self.delete_all(&session).await;
+        for _ in 0..ATTEMPTS {
+            match deleted {
+                // A member was created meanwhile.
+                Err(CommandError::Unavailable(Unavailable::Store(StoreError::Conflict(_)))) => {
+                    deleted = self.delete_all(&session).await;
+                }
+                deleted => return deleted,
+            }
+        }
+        deleted
+    }
+
+    /// Remove the session, and all members of its group, in one commit.
+    async fn delete_all(&mut self, session: &Arc<Session>) -> Result<(), CommandError> {
+        let (members, expect) = self.members_to_remove(session).await?;
+        let now = self.services.clock.now();
+        let mut removal = Transaction { expect, ..Transaction::default() };
+        let removed = std::iter::once(session).chain(members.iter().map(|held| &held.session));
         for session in removed.clone() {
             let event = Event::session(session, now, EventBody::SessionDeleted);
             removal = removal.and(Transaction::remove_session(session.id, vec![event]));

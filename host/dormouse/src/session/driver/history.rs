@@ -125,12 +125,15 @@ impl Driver<'_> {
     /// Commit the record of a session that goes back to a snapshot, and with it those of the members of its group.
     async fn commit_back(
         &mut self,
-        after: Session,
-        head: Snapshot,
+        mut after: Session,
+        mut head: Snapshot,
         more: impl IntoIterator<Item = Event>,
         target: SnapshotId,
     ) -> Result<(), CommandError> {
         let members = Box::pin(self.members_back(target)).await?;
+        // The head of a coordinator is later than those that its members have with it.
+        head.id = SnapshotId(self.services.clock.new_id());
+        after.head = Some(head.id);
         let with =
             self.tried(self.id, target, ResumeTrial::Resumed).and(members.transaction.clone());
         let update =

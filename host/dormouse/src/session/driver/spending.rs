@@ -95,7 +95,14 @@ impl Driver<'_> {
         let holds = self.services.accounts.hold_for(session).await?;
         let standing = standing(session, &holds);
         let grant = admission::admit(session, standing, price, now);
+        let is_lent = holds.iter().any(Hold::is_lent);
         let grant = match (grant, session.account) {
+            // Some of it is free again once they go on.
+            (Err(TurnDenied::BudgetExceeded(_) | TurnDenied::FuelExceeded(_)), Some(_))
+                if is_lent =>
+            {
+                return Err(TurnDenied::BudgetHeld.into());
+            }
             // Nobody has ended it yet: others have spent what there was.
             (Err(TurnDenied::BudgetExceeded(limit)), Some(_)) => {
                 self.make_move(Move::Terminate(Cause::BudgetExceeded.into())).await?;

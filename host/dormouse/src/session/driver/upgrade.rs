@@ -5,6 +5,8 @@
 //! is committed. Until the new version has answered its first turn the record remembers what it was
 //! before, and a first turn that fails goes back to that (`turn/settlement`).
 
+use std::sync::Arc;
+
 use crate::session::request::{CommandError, Unavailable};
 use crate::turn::admission;
 use dormouse_domain::agent::AgentRef;
@@ -56,6 +58,12 @@ impl Driver<'_> {
             to: after.profile.agent.digest,
         };
         let event = Event::session(&after, self.services.clock.now(), body);
+        // Only here, where nobody is waited for any more: whoever removes an agent waits for those who keep it.
+        let services = Arc::clone(self.registry.services());
+        let _held = services.catalog.hold().await;
+        if services.catalog.referred(&after.profile.agent).await.is_err() {
+            return Err(refused("the new version was removed meanwhile"));
+        }
         self.commit(after, head, [event]).await?;
         Ok(())
     }

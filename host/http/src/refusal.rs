@@ -196,7 +196,7 @@ impl From<ForkError> for ApiError {
         match error {
             ForkError::Count => ApiError::invalid_field("count", text.trim_start_matches("count ")),
             ForkError::GroupCount(_) => {
-                ApiError::invalid_field("count", &format!("is too much: {text}"))
+                ApiError::invalid_field("count", format!("is too much: {text}"))
             }
             ForkError::Spent(denied) => denied.into(),
             ForkError::Limits(invalid) => invalid.into(),

@@ -291,7 +291,7 @@ impl SessionHandle {
         self.host.may(Action::Change)?;
         let mut failed = None;
         // Before their coordinator: what it saves is later than what they have saved.
-        for member in self.members_of(&*self.info().await?.session).await? {
+        for member in self.members_of(&self.info().await?.session).await? {
             if admission::is_open(member.state.status()) {
                 let done = self.registry().command(member.id, None, command.clone()).await;
                 failed = failed.or(done.err());

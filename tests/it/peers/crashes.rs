@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse::{Change, LimitsPatch, ManualClock, SessionHandle, SessionPatch, TurnOutcome};
+use dormouse::{
+    Change, LimitsPatch, ManualClock, Sender, SessionHandle, SessionPatch, TurnOutcome,
+};
 use dormouse_tests::faults::{Cut, CutOff};
 use dormouse_tests::provider::Play;
 use dormouse_tests::test_host::eventually;
@@ -134,6 +136,36 @@ async fn a_mail_whose_turn_has_a_journal_is_taken_by_that_turn_also_when_it_is_r
     let ann = test.host.sessions().get(ann_id);
     assert_eq!(texts(&mailed(&ann, 2).await), ["before", "after"]);
     assert_eq!(waiting(&bob).await, 0);
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_turn_of_a_timer_that_the_end_of_its_host_cuts_off_leaves_the_timer() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let start = || TestHost::built(directory.path(), &clock, |builder| builder);
+    let test = start().await;
+    let (ann, bob) = ann_and_bob(&test).await;
+    let (ann_id, bob_id) = (ann.id(), bob.id());
+    let turn_timeout = Change::Set(Duration::from_secs(1_000_000));
+    let limits = LimitsPatch { turn_timeout, ..LimitsPatch::default() };
+    bob.change(SessionPatch { limits, ..SessionPatch::default() }).await.unwrap();
+    tell(&bob, "later sleep;send ann woken").await;
+    test.advance(Duration::from_secs(2));
+    let sleeps = async || bob.info().await.unwrap().running_turn.is_some();
+    eventually("the timer has sent its turn, which sleeps", sleeps).await;
+    drop((test, ann, bob));
+
+    let test = start().await;
+    let (ann, bob) = (test.host.sessions().get(ann_id), test.host.sessions().get(bob_id));
+    let is_over = async || {
+        test.advance(Duration::from_secs(1));
+        bob.turn(2).await.unwrap().is_some()
+    };
+    eventually("the timer wakes it again", is_over).await;
+    let turn = bob.turn(2).await.unwrap().unwrap();
+    assert!(matches!(turn.outcome, TurnOutcome::Answered { .. }), "{turn:?}");
+    assert!(matches!(turn.sender, Sender::Timer(_)));
+    assert_eq!(texts(&mailed(&ann, 1).await), ["woken"]);
     test.shut_down().await;
 }
 

@@ -111,7 +111,15 @@ impl SessionHandle {
     /// # Errors
     /// [`CommandError::Unsaved`] where that would lose the state.
     pub async fn sleep(&self) -> Result<SessionInfo, CommandError> {
-        self.ask_group(Command::Sleep(SleepCause::Asked)).await
+        let asked = self.ask(Command::SleepAlone).await?;
+        if !asked.session.group.as_ref().is_some_and(Group::is_coordinator) {
+            return Ok(asked);
+        }
+        // Its members sleep first: what it saves is later than what they have saved.
+        let sleep = Command::Sleep(SleepCause::Asked);
+        let failed = self.ask_members(&asked.session, &sleep).await;
+        let asked = self.ask(sleep).await?;
+        failed.map(|()| asked)
     }
 
     /// Make the instance now, so that the next message finds it. The members of a group wake with their coordinator.
@@ -119,7 +127,9 @@ impl SessionHandle {
     /// # Errors
     /// [`CommandError`]
     pub async fn wake(&self) -> Result<SessionInfo, CommandError> {
-        self.ask_group(Command::Wake).await
+        let asked = self.ask(Command::Wake).await?;
+        self.ask_members(&asked.session, &Command::Wake).await?;
+        Ok(asked)
     }
 
     /// End the session. The running turn may finish within the grace period; this returns before. One that
@@ -285,20 +295,17 @@ impl SessionHandle {
         Ok(self.registry().info(session))
     }
 
-    /// Give a command to the session, and where it is the coordinator of a group, to the members that take messages: to
-    /// all of them, also where one cannot carry it out.
-    async fn ask_group(&self, command: Command) -> Result<SessionInfo, CommandError> {
-        self.host.may(Action::Change)?;
+    /// Give a command to the members of the group of a coordinator that take messages: to all of them, also where one
+    /// cannot carry it out.
+    async fn ask_members(&self, session: &Session, command: &Command) -> Result<(), CommandError> {
         let mut failed = None;
-        // Before their coordinator: what it saves is later than what they have saved.
-        for member in self.members_of(&self.info().await?.session).await? {
+        for member in self.members_of(session).await? {
             if admission::is_open(member.state.status()) {
                 let done = self.registry().command(member.id, None, command.clone()).await;
                 failed = failed.or(done.err());
             }
         }
-        let info = self.ask(command).await?;
-        failed.map_or(Ok(info), Err)
+        failed.map_or(Ok(()), Err)
     }
 
     /// The members of the group that the session is the coordinator of, as far as they are there, by their names. A

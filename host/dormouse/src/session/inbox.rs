@@ -405,6 +405,7 @@ fn interrupt_of(command: &Command) -> Interrupt {
             Move::Turn | Move::Rest | Move::Pause | Move::Resume | Move::Complete | Move::Fail(_),
         )
         | Command::Sleep(_)
+        | Command::SleepAlone
         | Command::Wake
         | Command::Save
         | Command::Rewind(_)
@@ -426,6 +427,7 @@ fn may_wait_for_a_turn(command: &Command) -> bool {
         Command::Hold(hold) => hold.ends_turn,
         Command::Move(_)
         | Command::Sleep(_)
+        | Command::SleepAlone
         | Command::Wake
         | Command::Save
         | Command::Change(_)

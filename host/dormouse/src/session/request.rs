@@ -332,6 +332,8 @@ impl SessionInfo {
 pub(crate) enum Command {
     /// Drop the instance, once its state is saved. Says what for.
     Sleep(SleepCause),
+    /// The same because a caller asks for it, but for a coordinator: its members sleep before it does.
+    SleepAlone,
     /// Make the instance.
     Wake,
     /// Make this move. What it does to the running turn, the inbox decides.

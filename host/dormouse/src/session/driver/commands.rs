@@ -46,6 +46,7 @@ impl Driver<'_> {
         let loaded = match command {
             Command::Wake => self.load().await.map(drop),
             Command::Sleep(_)
+            | Command::SleepAlone
             | Command::Save
             | Command::Rewind(_)
             | Command::Resume(_)
@@ -64,6 +65,8 @@ impl Driver<'_> {
         }
         match command {
             Command::Sleep(cause) => self.sleep(cause).await?,
+            Command::SleepAlone if self.own_group().is_some() => {}
+            Command::SleepAlone => self.sleep(SleepCause::Asked).await?,
             Command::Save => self.save_now().await?,
             Command::Rewind(snapshot) => self.rewind(snapshot).await?,
             Command::Resume(snapshot) => self.resume(snapshot).await?,

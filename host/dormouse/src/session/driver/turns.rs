@@ -320,10 +320,11 @@ impl Driver<'_> {
             }
         };
         let is_shut = matches!(outcome, AttemptOutcome::NeverBegun(WakeError::ShuttingDown));
-        let is_of_peer = matches!(turn.begun.sender, Sender::Agent(_));
-        if (turn.is_left || is_shut) && (turn.has_journal || is_of_peer) {
-            // A host that is started again goes on with it, and an orderly end counts for nothing. What a peer has sent
-            // and nothing is noted of comes again: the mail still waits, and the question is asked again.
+        let comes_again = matches!(turn.begun.sender, Sender::Agent(_) | Sender::Timer(_));
+        if (turn.is_left || is_shut) && (turn.has_journal || comes_again) {
+            // A host that is started again goes on with it, and an orderly end counts for nothing. What a peer or a timer
+            // has sent and nothing is noted of comes again: the mail still waits, the question is asked again, and the
+            // timer is still due.
             if turn.has_journal {
                 self.uncount().await?;
             }

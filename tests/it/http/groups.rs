@@ -32,6 +32,9 @@ async fn a_group_is_made_of_a_configuration_and_its_members_are_listed() {
     let of_ann = json!({ "coordinator": lead, "name": "ann", "members": ["ann", "bob"] });
     assert_eq!((&ann["group"], &ann["numTurns"]), (&of_ann, &json!(1)));
     let id = ann["id"].as_str().unwrap();
+    assert_eq!(ann.get("config"), None, "all have much of it in common");
+    let told = get(&server, &format!("/api/sessions/{id}")).await;
+    assert_eq!(told["config"]["systemPrompt"], "You are Ann.");
     let turns = get(&server, &format!("/api/sessions/{id}/turns")).await;
     assert_eq!(turns["turns"][0]["senderName"], "coordinator");
     let bill = get(&server, &format!("{path}/usage")).await.to_string();

@@ -8,6 +8,8 @@
 //! | stop | the turn may finish within the grace period |
 //! | terminate, kill, delete, a patch that terminates | the turn ends now |
 //! | rewind, resume, upgrade | is denied: the turn would end on another state |
+//! | the group of the session is to go back or to be forked | is denied |
+//! | the group of the session is to be removed | the turn ends now |
 //! | pause, sleep, wake, save, any other patch, what is due | waits for the end of the turn |
 //!
 //! A message with an idempotency key is told from others by that key, and by the digest of its request: another

@@ -48,7 +48,8 @@ pub(crate) struct SessionsQuery {
     active_before: Option<Time>,
 }
 
-/// The members of a group that are there, by their names.
+/// The members of a group that are there, by their names: without the documents that clients have given, which each
+/// member has from its coordinator.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MemberList {
     members: Vec<SessionBody>,
@@ -58,7 +59,8 @@ pub(crate) struct MemberList {
 impl From<Vec<SessionInfo>> for MemberList {
     fn from(members: Vec<SessionInfo>) -> MemberList {
         let count = members.len();
-        MemberList { members: members.into_iter().map(SessionBody::from).collect(), count }
+        let body = |member| SessionBody::from(member).without_documents();
+        MemberList { members: members.into_iter().map(body).collect(), count }
     }
 }
 

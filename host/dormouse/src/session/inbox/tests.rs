@@ -21,6 +21,7 @@ const COMMANDS: &[Meaning] = &[
     (|| Command::Move(Move::Terminate(Cause::ForceKilled.into())), Interrupt::Kill, true),
     (|| Command::Delete, Interrupt::Kill, true),
     (|| Command::Sleep(SleepCause::Asked), Interrupt::None, true),
+    (|| Command::SleepAlone, Interrupt::None, true),
     (|| Command::Wake, Interrupt::None, true),
     (|| Command::Save, Interrupt::None, true),
     (|| Command::Due, Interrupt::None, true),

@@ -1,4 +1,4 @@
-//! Builds the bundled agents as components.
+//! Builds the bundled agents, and the populations of worlds, as components.
 
 use dormouse_guest_build::Guests;
 
@@ -6,10 +6,17 @@ fn main() {
     Guests::of_packages([
         "agent-assistant",
         "agent-counter",
+        "agent-dilemma",
         "agent-echo",
+        "agent-epidemic",
+        "agent-exclusion",
         "agent-fib",
+        "agent-ising",
         "agent-monitor",
+        "agent-moran",
         "agent-notepad",
+        "agent-oscillators",
+        "agent-wealth",
     ])
     .emit("BundledAgent");
 }

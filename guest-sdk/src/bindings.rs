@@ -17,6 +17,15 @@ pub mod handler {
     });
 }
 
+/// The world of populations.
+pub mod population {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "simulated-population",
+        pub_export_macro: true,
+    });
+}
+
 /// What `portable-agent` adds to the world of every agent.
 pub mod state {
     wit_bindgen::generate!({

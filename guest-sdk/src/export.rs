@@ -1,5 +1,7 @@
 //! The exports of a component, in terms of the one agent that it contains.
 
+mod population;
+
 use std::{
     cell::RefCell,
     io::{self, Write},
@@ -18,6 +20,8 @@ use crate::{
     handler::{Blob, Error, Json, Part, Reply, Request, Sender, Turn},
     host, state,
 };
+
+pub use population::ExportedPopulation;
 
 /// Where a component keeps its agent. Empty until the first call.
 pub type Slot<A> = LocalKey<RefCell<Option<A>>>;

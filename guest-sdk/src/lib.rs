@@ -3,7 +3,7 @@
 //! An agent is a type that implements [`Agent`] and is named once by [`export_agent!`]. The modules
 //! mirror the contract in `wit/` file for file: [`handler`] is what an agent does, [`state`] what it
 //! keeps, and [`session`], [`output`], [`log`], [`metrics`], [`model`], [`tools`], [`timers`] and [`peers`] are what it may
-//! ask of its host through [`Host`].
+//! ask of its host through [`Host`]. Members of simulations are a [`population`].
 //!
 //! The raw bindings are private. They exist only in a component; built for any other target, an
 //! agent runs against `testing::MockHost`, which makes unit tests ordinary tests.
@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod model;
 pub mod output;
 pub mod peers;
+pub mod population;
 pub mod prelude;
 pub mod random;
 pub mod session;
@@ -45,18 +46,26 @@ pub use host::Host;
 #[doc = include_str!("../../docs/tools.md")]
 struct GuideToTools;
 
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/simulations.md")]
+struct GuideToSimulations;
+
 /// What [`export_agent!`] expands to. No part of the interface: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
     #[cfg(target_arch = "wasm32")]
     pub use crate::{
-        bindings::{handler, state},
-        export::{Exported, ExportedState, Slot},
+        bindings::{handler, population, state},
+        export::{Exported, ExportedPopulation, ExportedState, Slot},
     };
 
     /// Checks natively what the export of an agent needs.
     #[cfg(not(target_arch = "wasm32"))]
     pub const fn check_agent<A: crate::Agent>() {}
+
+    /// Checks natively what the export of a population needs.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub const fn check_population<P: crate::population::Population>() {}
 
     /// Checks natively what the export of an agent with portable state needs.
     #[cfg(not(target_arch = "wasm32"))]

@@ -21,6 +21,7 @@ mod metrics;
 mod models;
 mod operator;
 mod other_services;
+mod sim;
 mod sync;
 mod torture;
 mod upgrades;

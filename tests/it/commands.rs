@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use dormouse::{
-    CommandError, CreateError, Delta, Durability, FailureCode, FinishedTurn, LogSource, NewSession,
-    Part, Pattern, SendError, SessionHandle, SessionReadError, Statefulness, Status, TurnOutcome,
-    UpgradeError,
+    CommandError, ComponentKind, CreateError, Delta, Durability, FailureCode, FinishedTurn,
+    LogSource, NewSession, Part, Pattern, SendError, SessionHandle, SessionReadError, Statefulness,
+    Status, TurnOutcome, UpgradeError,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -41,7 +41,7 @@ async fn a_program_gets_the_prompt_as_input_and_argument_and_prints_its_reply() 
     let test = TestHost::new().await;
     let uploaded =
         test.host.agents().upload("mine", "1", guests::PLAIN_PROGRAM.bytes).await.unwrap();
-    assert!(uploaded.agent.component.exports.is_command());
+    assert_eq!(uploaded.agent.component.exports.kind(), Some(ComponentKind::Command));
     assert_eq!(uploaded.agent.component.statefulness, Statefulness::Stateless);
 
     let new = |env| NewSession {

@@ -33,6 +33,7 @@ mod samples;
 mod schedules;
 mod scripting;
 mod settling;
+mod simulations;
 mod streaming;
 mod tidy;
 mod timers;

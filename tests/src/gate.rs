@@ -52,7 +52,10 @@ impl Gate {
             .in_memory()
             .manual_clock(&clock)
             .compile_in_child(self.path("compiler"))
-            .configure(|options| options.max_residents = 64)
+            .configure(|options| {
+                options.max_residents = 64;
+                options.max_world_instances = 32;
+            })
             .build()
             .await
             .expect("the host starts");

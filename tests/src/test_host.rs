@@ -35,6 +35,7 @@ impl TestHost {
             .configure(|options| {
                 // Address space for few, so that many tests can run side by side.
                 options.max_residents = 64;
+                options.max_world_instances = 32;
                 change(options);
             })
             .build()
@@ -112,7 +113,10 @@ impl TestHost {
             .store(store)
             .manual_clock(clock)
             .compiled_cache(compiled_cache(), [7; 32])
-            .configure(|options| options.max_residents = 64)
+            .configure(|options| {
+                options.max_residents = 64;
+                options.max_world_instances = 32;
+            })
             .build()
             .await
             .expect("the host starts");

@@ -4,7 +4,7 @@
 //! force; `keys` creates, lists and revokes keys for callers, `key` makes one for the
 //! configuration; `store`, `backup` and `restore` look after the data
 //! directory; `sessions`, `agents`, `events`, `stats`, `talk` and `dev` are clients of a running host;
-//! `reference` prints what the API takes and answers;
+//! `sim` runs simulated worlds; `reference` prints what the API takes and answers;
 //! `compile` is for the program itself, which calls it in a child process to compile what is uploaded.
 
 mod client;
@@ -20,6 +20,7 @@ mod mcp;
 mod models;
 mod serve;
 mod settings;
+mod sim;
 mod sources;
 mod store;
 mod table;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     }
     match matches.subcommand() {
         Some(("key", given)) => key::run(given),
+        Some(("sim", given)) => sim::run(given),
         Some((REFERENCE, _)) => {
             print!("{}", dormouse_http::reference());
             ExitCode::SUCCESS
@@ -132,6 +134,7 @@ fn command() -> Command {
         .subcommand(key::command())
         .subcommand(of_store(keys::command()))
         .subcommands(client::commands())
+        .subcommand(sim::command())
         .subcommand(of_store(store::command()))
         .subcommand(of_store(store::backup_command()))
         .subcommand(of_store(store::restore_command()))

@@ -129,24 +129,42 @@ pub enum Export {
     State,
     /// `wasi:http/incoming-handler`: it answers requests of HTTP. No host calls that yet.
     IncomingHandler,
+    /// `dormouse:agent/population`: it has many members of a simulation.
+    Population,
+}
+
+/// What a component is to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComponentKind {
+    /// It answers the turns of a session, and keeps its state between them.
+    Agent,
+    /// It is a program that is run once, in an ephemeral session.
+    Command,
+    /// It has many members of a simulation, and answers no turns.
+    Population,
 }
 
 /// What a component exports of what a host can call: any of it, together.
 ///
 /// ```
-/// use dormouse_domain::agent::{Export, Exports};
+/// use dormouse_domain::agent::{ComponentKind, Export, Exports};
 ///
 /// let exports = Exports::from_iter([Export::Command, Export::State]);
-/// assert!(exports.has(Export::State) && exports.is_command());
-/// assert!(!exports.with(Export::Handler).is_command());
+/// assert!(exports.has(Export::State) && exports.kind() == Some(ComponentKind::Command));
+/// assert_eq!(exports.with(Export::Handler).kind(), Some(ComponentKind::Agent));
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Exports(u8);
 
 impl Export {
     /// All of them.
-    pub const ALL: [Export; 4] =
-        [Export::Handler, Export::Command, Export::State, Export::IncomingHandler];
+    pub const ALL: [Export; 5] = [
+        Export::Handler,
+        Export::Command,
+        Export::State,
+        Export::IncomingHandler,
+        Export::Population,
+    ];
 
     fn bit(self) -> u8 {
         match self {
@@ -154,6 +172,7 @@ impl Export {
             Export::Command => 2,
             Export::State => 4,
             Export::IncomingHandler => 8,
+            Export::Population => 16,
         }
     }
 }
@@ -171,11 +190,16 @@ impl Exports {
         Exports(self.0 | export.bit())
     }
 
-    /// Whether a turn runs a program from its start to its end. A component that has a handler as well
-    /// answers its turns with that.
+    /// What the component is to the host: the first that it can be of an agent, a population and a command.
+    /// `None`: the host can do nothing with it.
     #[must_use]
-    pub fn is_command(self) -> bool {
-        self.has(Export::Command) && !self.has(Export::Handler)
+    pub fn kind(self) -> Option<ComponentKind> {
+        let kinds = [
+            (Export::Handler, ComponentKind::Agent),
+            (Export::Population, ComponentKind::Population),
+            (Export::Command, ComponentKind::Command),
+        ];
+        kinds.into_iter().find(|(export, _)| self.has(*export)).map(|(_, kind)| kind)
     }
 }
 

@@ -34,6 +34,7 @@ pub mod retention;
 pub mod sample;
 pub mod schedule;
 pub mod session;
+pub mod simulation;
 pub mod snapshot;
 pub mod spelling;
 pub mod state;

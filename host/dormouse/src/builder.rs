@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 use crate::catalog::{self, Catalog};
 use crate::faults::{Faults, InjectedFaults};
@@ -49,6 +51,8 @@ pub struct HostOptions {
     /// Instances in memory at most of the sessions with one `userId` of a principal: one more puts the one to
     /// sleep that has been idle the longest. `None`: any number.
     pub max_residents_per_user: Option<NonZeroU32>,
+    /// Instances of members of simulated worlds at most, all worlds together: besides those of sessions.
+    pub max_world_instances: u32,
     /// Bytes that guests, their snapshots in flight, the first images of agents, messages in flight and
     /// the index of all sessions may take together; the index may take half of it, and messages a
     /// quarter. At least [`HostOptions::MIN_MEMORY_BUDGET`].
@@ -83,6 +87,7 @@ impl Default for HostOptions {
             fuel_price: NanoUsd(1_000_000),
             max_residents: 2_000,
             max_residents_per_user: NonZeroU32::new(5),
+            max_world_instances: 1_000,
             memory_budget: MemoryBudget::default_limit(),
             max_component_bytes: 64 << 20,
             stale_after: Duration::from_secs(24 * 3600),
@@ -208,6 +213,7 @@ impl HostBuilder {
     pub fn in_memory(mut self) -> HostBuilder {
         self.data = Data::Temporary;
         self.options.max_residents = 256;
+        self.options.max_world_instances = 128;
         self
     }
 
@@ -348,7 +354,7 @@ impl HostBuilder {
             .or_else(|| data_dir.map(|directory| (directory.join("compiled"), store.secret())))
             .map(|(dir, key)| CacheOptions { dir, key });
         let sandbox = Sandbox::new(SandboxOptions {
-            max_instances: options.max_residents,
+            max_instances: options.max_residents.saturating_add(options.max_world_instances),
             max_memory_bytes: options.limits.max_memory_bytes,
             max_component_bytes: options.max_component_bytes,
             guest_threads: options.guest_threads,
@@ -403,6 +409,7 @@ impl HostBuilder {
             .spawn(async { tokio::join!(timekeeper, keeping, telling, uses, delivering).0 });
         let asleep = store.upkeep().map_or(0, |upkeep| upkeep.stats().open_sessions);
         let session_timer = SessionTimer::new(clock.monotonic(), asleep);
+        let world_places = Arc::new(Semaphore::new(options.max_world_instances as usize));
         let inner = HostInner {
             options,
             clock,
@@ -413,6 +420,7 @@ impl HostBuilder {
             registry,
             memory,
             threads: ThreadLocks::default(),
+            world_places,
             session_timer,
             timekeeper,
             schedule_keeper: OnceLock::new(),

@@ -16,6 +16,7 @@ mod savings;
 mod schedules;
 mod session;
 mod sessions;
+mod simulations;
 mod stats;
 mod storage;
 mod templates;
@@ -25,6 +26,7 @@ mod usage;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinHandle};
 use tracing::Instrument;
 
@@ -37,6 +39,7 @@ pub use samples::{SampleBatch, SampleEntry};
 pub use schedules::{NewSchedule, ScheduleError, ScheduleListing, Schedules};
 pub use session::{SessionHandle, SessionReadError};
 pub use sessions::{CreateError, CreatedSession, SessionListing, Sessions};
+pub use simulations::{Simulation, SimulationError, Simulations};
 pub(crate) use stats::SessionTimer;
 pub use stats::{HostStats, SessionTime};
 pub use storage::Storage;
@@ -84,6 +87,8 @@ pub(crate) struct HostInner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) memory: MemoryBudget,
     pub(crate) threads: ThreadLocks,
+    /// For each instance that has members of a world.
+    pub(crate) world_places: Arc<Semaphore>,
     pub(crate) session_timer: SessionTimer,
     pub(crate) timekeeper: JoinHandle<()>,
     /// Starts what is due of schedules. Set once the host is there.
@@ -112,6 +117,12 @@ impl Host {
         let keeper = schedules::keep(&host);
         host.inner.schedule_keeper.get_or_init(|| keeper);
         host
+    }
+
+    /// Worlds whose members are rows of populations.
+    #[must_use]
+    pub fn simulations(&self) -> Simulations {
+        Simulations::new(self.clone())
     }
 
     /// The host that this is of.

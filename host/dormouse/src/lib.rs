@@ -30,8 +30,8 @@ pub use dormouse_domain::access::{
 };
 pub use dormouse_domain::account::{Account, AccountId, AccountLimits, Amounts};
 pub use dormouse_domain::agent::{
-    Agent, AgentName, AgentOwner, AgentRef, AgentSelector, ComponentInfo, Digest, Export, Exports,
-    InvalidName, StartRandomness, Statefulness, Version, Visibility,
+    Agent, AgentName, AgentOwner, AgentRef, AgentSelector, ComponentInfo, ComponentKind, Digest,
+    Export, Exports, InvalidName, StartRandomness, Statefulness, Version, Visibility,
 };
 pub use dormouse_domain::bill::{BillItem, BillLine, BillSums};
 pub use dormouse_domain::creation::{
@@ -109,7 +109,12 @@ pub mod model {
         default_price,
     };
 }
+pub use dormouse_domain::simulation::{Column, Tick};
 pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
+pub use dormouse_simulation::{
+    AggregateValue, Bundle, BundleError, Fingerprint, Record, SpecError, TickSummary, WorldError,
+    WorldSpec, spec as world_spec,
+};
 pub use dormouse_store::embedded::{OpenError, Options as StoreOptions};
 pub use dormouse_store::faults::{CommitAttempt, CommitFault, CommitKind};
 pub use dormouse_store::memory::MemoryStore;
@@ -127,8 +132,8 @@ pub use host::{
     Agents, CleanedUp, Cleanup, CreateError, CreatedKey, CreatedSession, Fork, ForkError, Host,
     HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewSchedule, NewTemplate, Reply,
     SampleBatch, SampleEntry, ScheduleError, ScheduleListing, Schedules, SessionHandle,
-    SessionListing, SessionReadError, SessionTime, SessionUsage, Sessions, Storage, TemplateError,
-    Templates, TurnStream, UpgradeError,
+    SessionListing, SessionReadError, SessionTime, SessionUsage, Sessions, Simulation,
+    SimulationError, Simulations, Storage, TemplateError, Templates, TurnStream, UpgradeError,
 };
 pub use keys::KeyError;
 pub use quotas::Quotas;

@@ -280,7 +280,7 @@ impl From<CreateError> for ApiError {
         match error {
             CreateError::Invalid(error) => error.into(),
             CreateError::Agent(error) => error.into(),
-            CreateError::NotDurable(_) => {
+            CreateError::NotDurable(_) | CreateError::Population(_) => {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, text)
             }
             CreateError::Forbidden(error) => error.into(),

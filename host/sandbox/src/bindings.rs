@@ -11,3 +11,15 @@ wasmtime::component::bindgen!({
     // What goes to a guest is borrowed: a message or a state is copied once, into its memory.
     ownership: Borrowing { duplicate_if_necessary: true },
 });
+
+/// The world of populations, which shares nothing with that of agents but its package.
+pub(crate) mod simulated {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "simulated-population",
+        imports: { default: trappable },
+        exports: { default: async },
+        // As above: a column is copied once, into the memory of the guest.
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}

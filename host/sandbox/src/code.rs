@@ -7,18 +7,20 @@ use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Link
 use wasmtime::{Engine, Store};
 
 use super::bindings::exports::dormouse::agent::{handler, state};
-use super::entry::{EntryIndices, EntryPoint, HANDLER, INCOMING_HANDLER, RUN};
+use super::entry::{EntryIndices, EntryPoint, HANDLER, INCOMING_HANDLER, POPULATION, RUN};
 use super::fault::{Fault, bounded};
 use super::fuel;
 use super::guest::{Guest, MAX_RESOURCES, StartConditions};
 use super::imports;
-use super::instance::{Grant, Instance, MAX_TRANSFER};
+use super::instance::{Grant, Instance, MAX_TRANSFER, population};
 use super::refusal::Refusal;
 use super::snapshot::{Keeper, STATE, SnapshotForm, Unpinned, starts_alone};
 use super::ticker::Ticker;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::{Account, MemoryBudget};
-use dormouse_domain::agent::{ComponentInfo, Export, Exports, StartRandomness, Statefulness};
+use dormouse_domain::agent::{
+    ComponentInfo, ComponentKind, Export, Exports, StartRandomness, Statefulness,
+};
 
 /// The fuel that a new instance may use to start, each time that a session wakes. The components of
 /// `agents/build` use 2,126 units with StarlingMonkey, 5,032 with QuickJS and 11,573 with CPython: what takes
@@ -160,7 +162,12 @@ impl Code {
     /// How the state of the agent outlives an instance.
     #[must_use]
     pub fn statefulness(&self) -> Statefulness {
-        if self.exports.is_command() { Statefulness::Stateless } else { self.form.statefulness() }
+        match self.exports.kind() {
+            Some(ComponentKind::Command) => Statefulness::Stateless,
+            Some(ComponentKind::Agent | ComponentKind::Population) | None => {
+                self.form.statefulness()
+            }
+        }
     }
 
     /// What is known of the component.
@@ -260,6 +267,7 @@ fn exports(component: &Component) -> Exports {
         (RUN, Export::Command),
         (STATE, Export::State),
         (INCOMING_HANDLER, Export::IncomingHandler),
+        (POPULATION, Export::Population),
     ];
     let exported =
         names.into_iter().filter(|(name, _)| component.get_export_index(None, name).is_some());
@@ -271,10 +279,14 @@ fn check(agent: &InstancePre<Guest>, exports: Exports) -> Result<(), Refusal> {
     type Handled = Result<handler::Reply, handler::Failure>;
     type Saved = Result<state::SavedResult, state::Error>;
 
-    if exports.is_command() {
-        check_function::<(), (Result<(), ()>,)>(agent, RUN, "run")?;
-    } else {
-        check_function::<(handler::Turn<'_>,), (Handled,)>(agent, HANDLER, "handle")?;
+    match exports.kind() {
+        Some(ComponentKind::Command) => {
+            check_function::<(), (Result<(), ()>,)>(agent, RUN, "run")?;
+        }
+        Some(ComponentKind::Population) => population::check(agent)?,
+        Some(ComponentKind::Agent) | None => {
+            check_function::<(handler::Turn<'_>,), (Handled,)>(agent, HANDLER, "handle")?;
+        }
     }
     if exports.has(Export::State) {
         check_function::<(), (Saved,)>(agent, STATE, "save")?;
@@ -285,7 +297,8 @@ fn check(agent: &InstancePre<Guest>, exports: Exports) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_function<Parameters, Results>(
+/// Whether the component exports this function of this interface, with this type.
+pub(super) fn check_function<Parameters, Results>(
     agent: &InstancePre<Guest>,
     interface: &str,
     name: &str,

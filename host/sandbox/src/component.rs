@@ -20,7 +20,7 @@ use wasmparser::{
 };
 
 use super::compile::MAX_NAMES;
-use super::entry::{HANDLER, INCOMING_HANDLER, RUN};
+use super::entry::{HANDLER, INCOMING_HANDLER, POPULATION, RUN};
 use super::imports;
 use super::refusal::Refusal;
 use super::snapshot::STATE;
@@ -196,7 +196,7 @@ impl<'a> Inspection<'a> {
 
     fn finish(self) -> Result<Exports, Refusal> {
         let exports = self.exports;
-        if !exports.has(Export::Handler) && !exports.has(Export::Command) {
+        if exports.kind().is_none() {
             let previews = exports.has(Export::IncomingHandler);
             return Err(if previews { Refusal::OnlyPreviews } else { Refusal::NoHandler });
         }
@@ -213,6 +213,7 @@ fn exported(name: &str) -> Option<Export> {
     match name {
         HANDLER => Some(Export::Handler),
         STATE => Some(Export::State),
+        POPULATION => Some(Export::Population),
         _ if is(RUN) => Some(Export::Command),
         _ if is(INCOMING_HANDLER) => Some(Export::IncomingHandler),
         _ => None,

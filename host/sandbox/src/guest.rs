@@ -15,15 +15,18 @@ use super::imports::wasi::{
 };
 use super::instance::Grant;
 use super::memory::Limiter;
+use super::view::View;
 use super::world::{EffectFuture, NotSent, SessionView, SoFar, World};
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::Account;
 use dormouse_domain::effect::Effect;
 use dormouse_domain::id::SessionId;
+use dormouse_domain::journal::Salt;
 use dormouse_domain::mail::{self, Peers};
 use dormouse_domain::model::ModelTool;
 use dormouse_domain::sample::{Sample, SampleError, Samples};
 use dormouse_domain::session::JsonObject;
+use dormouse_domain::simulation::Tick;
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
 use dormouse_domain::turn::{Delta, Part};
@@ -45,6 +48,8 @@ pub(super) struct Guest {
     pub(super) given_fuel: u64,
     /// What belongs to the call that runs. `None` while the guest starts, restores or rests.
     turn: Option<CallContext>,
+    /// When it is in its simulated world and what it sees of that, where it has members of one.
+    simulated: Option<Simulated>,
     wasi: WasiCtx,
     /// What the session has of WASI, while the guest starts with what is the same for its agent.
     later: Option<WasiCtx>,
@@ -60,6 +65,13 @@ pub(super) enum StartConditions {
     Session,
     /// Those that are the same for all instances, so that they start alike.
     Alike,
+}
+
+/// What a guest that has members of a simulated world knows of it.
+struct Simulated {
+    now: Timestamp,
+    /// The world at the end of the last tick. `None`: no tick runs.
+    view: Option<Arc<dyn View>>,
 }
 
 /// The host's side of one call.
@@ -204,6 +216,7 @@ impl Guest {
             pace: Pace::default(),
             given_fuel: 0,
             turn: None,
+            simulated: None,
             resources,
             http: HttpState::default(),
         }
@@ -237,6 +250,28 @@ impl Guest {
         });
     }
 
+    /// The guest has members of a simulated world: from now on its clocks stand where the world says, and its random
+    /// bytes follow from its grant and the tick.
+    pub(super) fn stand_still(&mut self, now: Timestamp, view: Option<Arc<dyn View>>, tick: Tick) {
+        let moment = if view.is_some() { Moment::Turn } else { Moment::Start };
+        let occasion = Occasion { turn: tick, attempt: 0, moment, segment: 0 };
+        self.random.enter(occasion, Some(Salt::default()));
+        self.simulated = Some(Simulated { now, view });
+    }
+
+    /// The world that the guest has members of.
+    ///
+    /// # Errors
+    /// A trap, where it is not called for a tick.
+    pub(super) fn view(&self) -> wasmtime::Result<Arc<dyn View>> {
+        let view = self.simulated.as_ref().and_then(|simulated| simulated.view.clone());
+        view.ok_or_else(|| {
+            wasmtime::Error::msg(
+                "a world can be seen while it steps only, and by its members alone",
+            )
+        })
+    }
+
     /// An effect is answered: random bytes are of the next segment of the turn.
     ///
     /// # Errors
@@ -261,10 +296,11 @@ impl Guest {
 
     /// What the wall clock of the guest says: that of the world in a call, and otherwise its own.
     pub(super) fn now(&mut self) -> Timestamp {
-        match &mut self.turn {
-            Some(turn) => turn.world.now(),
-            None if self.later.is_some() => StandingClock::NOW,
-            None => self.clock.now(),
+        match (&mut self.turn, &self.simulated) {
+            (Some(turn), _) => turn.world.now(),
+            (None, Some(simulated)) => simulated.now,
+            (None, None) if self.later.is_some() => StandingClock::NOW,
+            (None, None) => self.clock.now(),
         }
     }
 
@@ -276,8 +312,11 @@ impl Guest {
                 self.clock.note_told(told);
                 told
             }
-            None if self.later.is_some() => StandingClock::MONOTONIC_NS,
-            None => self.clock.monotonic_ns(),
+            None => match &self.simulated {
+                Some(simulated) => simulated.monotonic_ns(),
+                None if self.later.is_some() => StandingClock::MONOTONIC_NS,
+                None => self.clock.monotonic_ns(),
+            },
         }
     }
 
@@ -366,6 +405,13 @@ impl Guest {
                  agent starts or restores its state",
             )
         })
+    }
+}
+
+impl Simulated {
+    /// What the monotonic clock says: as the wall clock, since 1970.
+    fn monotonic_ns(&self) -> u64 {
+        u64::try_from(self.now.0).unwrap_or(0).saturating_mul(1_000_000)
     }
 }
 

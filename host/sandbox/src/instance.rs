@@ -4,6 +4,8 @@
 //! middle of something, and so does a future that is dropped; whoever holds the instance drops it, and
 //! wakes another from the last snapshot. Dropping the future of [`Instance::run`] at any time is safe.
 
+pub(super) mod population;
+
 use std::sync::Arc;
 
 use tracing::Instrument;
@@ -21,6 +23,8 @@ use super::snapshot::{Keeper, Saved};
 use super::world::World;
 use dormouse_domain::snapshot::GuestState;
 use dormouse_domain::time::Timestamp;
+
+pub use population::{Moment, Population};
 
 /// Bytes that a guest may hand to the host in one call of an import, or as a result. It bounds what
 /// the host reads before it can look at it; what may be kept is less.
@@ -356,6 +360,9 @@ impl Instance {
             // It has come to its end, and the instance stays as poisoned as it is.
             EntryPoint::Command(program) => {
                 return command::run(program, &mut self.store, call).await;
+            }
+            EntryPoint::Population(_) => {
+                return Err(Fault::Host("a population answers no turns".to_owned()));
             }
         };
         self.own = self.keeper.save_within_turn(&mut self.store).await?;

@@ -31,6 +31,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod view;
 mod world;
 
 use std::path::PathBuf;
@@ -48,10 +49,11 @@ pub use call::{AgentAnswer, Call, CallTrace, GuestResult};
 pub use code::Code;
 pub use compile::{Compiler, compile_child};
 pub use fault::{Fault, GuestFailure};
-pub use instance::{Grant, Instance};
+pub use instance::{Grant, Instance, Moment, Population};
 pub use memory::OVERHEAD;
 pub use refusal::Refusal;
 pub use snapshot::Saved;
+pub use view::{View, ViewError};
 pub use world::{EffectFuture, EffectReply, NotSent, SendFuture, SessionView, SoFar, World};
 
 use cache::Cache;

@@ -41,9 +41,9 @@ pub enum Refusal {
     },
     /// It exports nothing that the host can call.
     #[error(
-        "the component exports neither `dormouse:agent/handler@0.1.0` nor `wasi:cli/run@0.2`: \
-         implement the world `dormouse:agent/agent`, or build a program with a `main` for \
-         `wasm32-wasip2`"
+        "the component exports neither `dormouse:agent/handler@0.1.0` nor `wasi:cli/run@0.2` nor \
+         `dormouse:agent/population@0.1.0`: implement the world `dormouse:agent/agent`, build a program with a \
+         `main` for `wasm32-wasip2`, or for simulations implement the world `dormouse:agent/simulated-population`"
     )]
     NoHandler,
     /// It answers HTTP alone.

@@ -404,6 +404,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         Machine,
+        "max-world-instances",
+        "COUNT",
+        "Most instances that members of simulated worlds have in memory",
+        host.max_world_instances,
+        value::positive,
+        show
+    ),
+    setting!(
+        Machine,
         "memory-budget",
         "SIZE",
         "Memory budget for guests, snapshots and messages",

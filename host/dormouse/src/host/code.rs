@@ -119,6 +119,7 @@ impl CreateError {
             CreateError::Agent(error) => error.code(),
             CreateError::NotDurable(_) => "not_durable",
             CreateError::PatternUnsupported { .. } => "pattern_unsupported",
+            CreateError::Population(_) => "not_an_agent",
             CreateError::Forbidden(error) => error.code(),
             CreateError::NotOwner => NOT_OWNER,
             CreateError::OtherAgent(_) => "other_agent",

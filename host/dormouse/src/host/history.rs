@@ -11,7 +11,7 @@ use crate::session::request::{Command, CommandError, SessionInfo};
 use crate::turn::admission::TurnDenied;
 use dormouse_domain::access::Action;
 use dormouse_domain::account::{self, Account, AccountChange, AccountId, Amounts};
-use dormouse_domain::agent::{AgentSelector, Digest};
+use dormouse_domain::agent::{AgentSelector, ComponentKind, Digest};
 use dormouse_domain::creation::{self, ForkLimits, InvalidField};
 use dormouse_domain::event::{Cursor, Event, EventBody};
 use dormouse_domain::id::{SessionId, SnapshotId};
@@ -328,10 +328,14 @@ impl SessionHandle {
         let session = self.info().await.map_err(CommandError::from)?.session;
         // As the owner of the session names it, whoever asks.
         let agent = catalog.find(agent, &session.owner).await?;
-        if agent.component.exports.is_command() {
-            let why =
-                "the new version is a command, which keeps no state and takes no session over";
-            return Err(CommandError::NotUpgraded(why.to_owned()).into());
+        let why = match agent.component.exports.kind() {
+            Some(ComponentKind::Agent) | None => None,
+            Some(ComponentKind::Command) => Some("a command, which keeps no state"),
+            Some(ComponentKind::Population) => Some("a population, which answers no turns"),
+        };
+        if let Some(why) = why {
+            let why = format!("the new version is {why} and takes no session over");
+            return Err(CommandError::NotUpgraded(why).into());
         }
         Ok(self.ask(Command::Upgrade(agent.reference)).await?)
     }

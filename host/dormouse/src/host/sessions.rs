@@ -60,6 +60,11 @@ pub enum CreateError {
         /// The pattern that was asked for.
         pattern: Pattern,
     },
+    /// The agent is a population, which has members of simulations.
+    #[error(
+        "the agent '{0}' is a population: it has members of simulations, and answers no messages; name it in the          specification of a world"
+    )]
+    Population(AgentRef),
     /// The caller is a reader.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),

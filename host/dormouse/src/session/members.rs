@@ -13,6 +13,7 @@ use super::request::{Command, CommandError, Unavailable};
 use super::services::Services;
 use crate::catalog::AgentError;
 use dormouse_domain::account::AccountChange;
+use dormouse_domain::agent::ComponentKind;
 use dormouse_domain::ask::AskError;
 use dormouse_domain::creation::{self, InvalidField};
 use dormouse_domain::group::{self, BegunAnew, Group};
@@ -32,8 +33,8 @@ const ATTEMPTS: u32 = 16;
 enum MemberError {
     #[error("its group has ended")]
     Ended,
-    #[error("its agent is a command, which keeps nothing between turns")]
-    Command,
+    #[error("its agent answers no turns, or keeps nothing between them")]
+    NoAgent,
     #[error(transparent)]
     Agent(#[from] AgentError),
     #[error(transparent)]
@@ -84,8 +85,8 @@ async fn create(
             Some(agent) => catalog.find(creation::selected(agent)?, &coordinator.owner).await?,
             None => catalog.referred(&coordinator.profile.agent).await?,
         };
-        if agent.component.exports.is_command() {
-            return Err(MemberError::Command);
+        if agent.component.exports.kind() != Some(ComponentKind::Agent) {
+            return Err(MemberError::NoAgent);
         }
         let now = services.clock.now();
         let member = group::member(&coordinator, name, agent.reference, now);

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::error::ErrorBody;
 use super::value::{Time, Word};
 use dormouse::{Agent, AgentOwner, AgentRef, Statefulness, UploadState, Visibility};
-use dormouse_domain::agent::StartRandomness;
+use dormouse_domain::agent::{ComponentKind, StartRandomness};
 
 /// An agent.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -22,7 +22,8 @@ pub(crate) struct AgentBody {
     digest: String,
     /// Bytes of the component.
     size: u64,
-    /// `agent` exports a handler; `command` is a program, which runs once in an ephemeral session.
+    /// `agent` exports a handler; `command` is a program, which runs once in an ephemeral session; `population` has
+    /// members of simulations, and serves no session.
     kind: AgentKind,
     /// The interfaces that it imports.
     imports: Vec<String>,
@@ -70,9 +71,10 @@ impl From<Agent> for AgentBody {
             version: agent.reference.version.to_string(),
             digest: agent.reference.digest.to_string(),
             size: agent.size,
-            kind: match agent.component.exports.is_command() {
-                true => AgentKind::Command,
-                false => AgentKind::Agent,
+            kind: match agent.component.exports.kind() {
+                Some(ComponentKind::Agent) | None => AgentKind::Agent,
+                Some(ComponentKind::Command) => AgentKind::Command,
+                Some(ComponentKind::Population) => AgentKind::Population,
             },
             imports: agent.component.imports,
             capabilities: agent.component.capabilities,
@@ -93,6 +95,7 @@ impl From<Agent> for AgentBody {
 enum AgentKind {
     Agent,
     Command,
+    Population,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]

@@ -9,6 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wasmtime::Engine;
 
+use dormouse_domain::agent::ComponentKind;
+
 use crate::component;
 use crate::fault::bounded;
 use crate::refusal::Refusal;
@@ -39,7 +41,7 @@ pub(super) const STACK: usize = 64 << 20;
 /// What is wrong with the component.
 pub(super) fn make(component: &[u8], engine: &Engine) -> Result<Compiled, Refusal> {
     let exports = component::inspect(component, engine.get_wasm_features())?;
-    let (form, unimaged) = if exports.is_command() {
+    let (form, unimaged) = if exports.kind() == Some(ComponentKind::Command) {
         (Cow::Borrowed(component), Some("it is a command".to_owned()))
     } else {
         instrument(component, engine)

@@ -26,6 +26,7 @@ pub(super) mod session;
 mod text;
 mod timers;
 mod tools;
+mod view;
 pub(super) mod wasi;
 
 use wasmtime::Engine;
@@ -36,7 +37,7 @@ use super::guest::Guest;
 use interface::Interface;
 
 /// Interfaces of our own, by name.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "dormouse:agent/session@0.1.0",
     "dormouse:agent/output@0.1.0",
     "dormouse:agent/log@0.1.0",
@@ -45,12 +46,13 @@ const OWN: [&str; 8] = [
     "dormouse:agent/timers@0.1.0",
     "dormouse:agent/peers@0.1.0",
     "dormouse:agent/metrics@0.1.0",
+    "dormouse:agent/view@0.1.0",
 ];
 
 /// A linker with everything that a guest may import.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    let [session, output, log, model, tools, timers, peers, metrics] = OWN;
+    let [session, output, log, model, tools, timers, peers, metrics, view] = OWN;
     session::link(&mut Interface::new(&mut linker, session)?)?;
     output::link(&mut Interface::new(&mut linker, output)?)?;
     log::link(&mut Interface::new(&mut linker, log)?)?;
@@ -59,6 +61,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     timers::link(&mut Interface::new(&mut linker, timers)?)?;
     peers::link(&mut Interface::new(&mut linker, peers)?)?;
     metrics::link(&mut Interface::new(&mut linker, metrics)?)?;
+    view::link(&mut Interface::new(&mut linker, view)?)?;
     wasi::add_to_linker(&mut linker)?;
     http::add_to_linker(&mut linker)?;
     Ok(linker)

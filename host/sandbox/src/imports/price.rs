@@ -57,6 +57,12 @@ pub(super) const REQUEST: u64 = 20_000;
 /// A stream that is read, skipped, passed on or flushed.
 pub(super) const STREAM: u64 = 500;
 
+/// A member of a simulated world that is looked up, or its neighbour: most often one that is in no cache.
+pub(super) const LOOKED_UP: u64 = 20;
+
+/// Members that one call of a view lists at most: as many bytes as a call carries.
+pub(super) const MAX_LISTED: usize = crate::instance::MAX_TRANSFER / size_of::<u32>();
+
 /// The price of so many of something.
 pub(crate) fn of(count: usize, each: u64) -> u64 {
     (count as u64).saturating_mul(each)

@@ -5,7 +5,7 @@ use super::agent::{self, Parts, assemble};
 use super::{call, grant, refusal, sandbox, world};
 use crate::fault::GuestFailure;
 use crate::{AgentAnswer, Fault, GuestResult, Refusal, Saved};
-use dormouse_domain::agent::{Export, Statefulness};
+use dormouse_domain::agent::{ComponentKind, Export, Statefulness};
 use dormouse_domain::turn::Part;
 
 /// What exports `run` in this version, with a body that leaves 0 or 1 on the stack.
@@ -47,7 +47,7 @@ async fn what_exports_run_in_any_version_of_wasi_0_2_is_a_command() {
     for version in ["0.2.0", "0.2.3", "0.2.12", "0.2.99"] {
         let prepared = sandbox().prepare(command(version, "i32.const 0").into(), None).await;
         let prepared = prepared.expect("it is taken");
-        assert!(prepared.component.exports.is_command(), "{version}");
+        assert_eq!(prepared.component.exports.kind(), Some(ComponentKind::Command), "{version}");
         assert_eq!(prepared.component.statefulness, Statefulness::Stateless);
         assert_eq!(prepared.component.imports, ["wasi:cli/exit@0.2.12"]);
     }
@@ -62,7 +62,8 @@ async fn what_exports_a_handler_as_well_is_an_agent() {
     let both = agent::component(Parts { outer: &outer, ..Parts::default() });
     let prepared = sandbox().prepare(both.into(), None).await.expect("it is taken");
     assert!(
-        !prepared.component.exports.is_command() && prepared.component.exports.has(Export::Command)
+        prepared.component.exports.kind() == Some(ComponentKind::Agent)
+            && prepared.component.exports.has(Export::Command)
     );
     assert_eq!(prepared.component.statefulness, Statefulness::Image);
 }

@@ -5,7 +5,8 @@ use minicbor::{CborLen, Decode, Encode};
 use super::session::AgentRefRow;
 use super::{CodecError, from_cbor, to_cbor};
 use dormouse_domain::agent::{
-    Agent, AgentOwner, ComponentInfo, Export, Exports, StartRandomness, Statefulness, Visibility,
+    Agent, AgentOwner, ComponentInfo, ComponentKind, Export, Exports, StartRandomness,
+    Statefulness, Visibility,
 };
 use dormouse_domain::id::Principal;
 use dormouse_domain::time::Timestamp;
@@ -16,7 +17,11 @@ pub(crate) fn encode_agent(agent: &Agent) -> Vec<u8> {
         reference: AgentRefRow::of(&agent.reference),
         uploader: None,
         size: agent.size,
-        kind: if agent.component.exports.is_command() { KindRow::Command } else { KindRow::Agent },
+        kind: match agent.component.exports.kind() {
+            Some(ComponentKind::Agent) | None => KindRow::Agent,
+            Some(ComponentKind::Command) => KindRow::Command,
+            Some(ComponentKind::Population) => KindRow::Population,
+        },
         imports: agent.component.imports.iter().map(String::as_str).collect(),
         capabilities: agent.component.capabilities.iter().map(String::as_str).collect(),
         statefulness: match &agent.component.statefulness {
@@ -75,6 +80,7 @@ fn exports(row: &AgentRow<'_>) -> Exports {
     let answers = match row.kind {
         KindRow::Agent => Export::Handler,
         KindRow::Command => Export::Command,
+        KindRow::Population => Export::Population,
     };
     let state = matches!(row.statefulness, StatefulnessRow::Portable).then_some(Export::State);
     state.into_iter().chain([answers]).collect()
@@ -144,6 +150,8 @@ enum KindRow {
     Agent,
     #[n(1)]
     Command,
+    #[n(2)]
+    Population,
 }
 
 #[derive(Encode, Decode, CborLen)]

@@ -515,7 +515,8 @@ pub fn agent() -> impl Strategy<Value = Agent> {
         Just(Statefulness::Stateless),
     ];
     let words = || vec("[a-z:/]{1,9}", 0..4);
-    let answers = prop_oneof![Just(Export::Handler), Just(Export::Command)];
+    let answers =
+        prop_oneof![Just(Export::Handler), Just(Export::Command), Just(Export::Population)];
     // Of the exports the store keeps what answers a turn, and what the statefulness says of the state.
     let called = (answers, statefulness).prop_map(|(answers, statefulness)| {
         let state = (statefulness == Statefulness::Portable).then_some(Export::State);

@@ -1,7 +1,7 @@
 //! Whether a session can be created as it is asked for.
 
 use super::{CreateError, Sessions, StartingPoint};
-use dormouse_domain::agent::{Agent, Statefulness};
+use dormouse_domain::agent::{Agent, ComponentKind, Statefulness};
 use dormouse_domain::creation::{self, NewSession, StartFrom};
 use dormouse_domain::group::{self, Group};
 use dormouse_domain::id::SessionId;
@@ -66,12 +66,13 @@ pub(super) fn fits(new: &NewSession, agent: &Agent) -> Result<(), CreateError> {
     {
         return Err(CreateError::NotDurable(why.clone()));
     }
-    if agent.component.exports.is_command() {
-        if new.pattern != Pattern::Ephemeral {
+    match agent.component.exports.kind() {
+        Some(ComponentKind::Agent) | None => Ok(()),
+        Some(ComponentKind::Command) if new.pattern != Pattern::Ephemeral => {
             let (agent, pattern) = (agent.reference.clone(), new.pattern);
-            return Err(CreateError::PatternUnsupported { agent, pattern });
+            Err(CreateError::PatternUnsupported { agent, pattern })
         }
-        environment::check(&new.config)?;
+        Some(ComponentKind::Command) => Ok(environment::check(&new.config)?),
+        Some(ComponentKind::Population) => Err(CreateError::Population(agent.reference.clone())),
     }
-    Ok(())
 }

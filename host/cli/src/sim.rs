@@ -1,0 +1,133 @@
+//! `dormouse sim`: worlds on this machine, from a file, without a server.
+//!
+//! Each command makes a host of its own in memory, whose populations are those that come with the program and the components
+//! that the specification names as files. So nothing is left behind but what was asked for.
+
+mod check;
+mod run;
+mod verify;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use dormouse::world_spec::{MembersSpec, RowsSpec};
+use dormouse::{Host, WorldSpec};
+
+/// What the exit codes mean, for the help.
+const EXIT: &str = "The exit code is 0 when all is well, 1 when a world fails or is not what it should be, and 2 when \
+                    the command line is invalid.";
+
+pub(super) fn command() -> Command {
+    Command::new("sim")
+        .about("Run simulated worlds: many members by rules, reproducible to the bit")
+        .subcommand_required(true)
+        .after_help(EXIT)
+        .subcommands([run::command(), check::command(), verify::command()])
+}
+
+pub(super) fn run(given: &ArgMatches) -> ExitCode {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let done = runtime.context("the threads do not start").and_then(|runtime| {
+        runtime.block_on(async {
+            match given.subcommand() {
+                Some(("run", given)) => run::run(given).await,
+                Some(("check", given)) => check::run(given).await,
+                Some(("verify", given)) => verify::run(given).await,
+                Some(_) | None => Ok(ExitCode::FAILURE),
+            }
+        })
+    });
+    done.unwrap_or_else(|error| {
+        eprintln!("dormouse: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The file with the specification of a world.
+fn file_argument() -> Arg {
+    Arg::new("file")
+        .value_name("FILE")
+        .required(true)
+        .help("The specification of the world, in TOML")
+}
+
+/// Whether the last line is for programs.
+fn json_argument() -> Arg {
+    Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("Say what came of it as one JSON object, on the last line")
+}
+
+/// A host for one command, with places for so many instances of members.
+async fn host(instances: u32) -> Result<Host> {
+    let program = std::env::current_exe().context("this program does not know where it is")?;
+    Host::builder()
+        .in_memory()
+        .compile_in_child(program)
+        .configure(|options| {
+            // No session lives here.
+            options.max_residents = 1;
+            options.max_world_instances = instances.clamp(1, MAX_INSTANCES);
+        })
+        .build()
+        .await
+        .context("the host does not start")
+}
+
+/// The most instances of a world on the command line: each takes six memory maps of the kernel's `vm.max_map_count`, of
+/// which there are 65,530 on most machines.
+const MAX_INSTANCES: u32 = 10_800;
+/// Instances for members that are born while their world goes on.
+const SPARE_INSTANCES: u32 = 100;
+
+/// A host for the world of this file, and its specification as `change` leaves it.
+async fn read(file: &str, change: impl FnOnce(&mut WorldSpec)) -> Result<(Host, WorldSpec)> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?;
+    let mut spec =
+        WorldSpec::from_toml(&text).map_err(|error| anyhow::anyhow!("{file}: {error}"))?;
+    change(&mut spec);
+    let host = host(instances(&spec)).await?;
+    let folder = Path::new(file).parent().unwrap_or(Path::new("."));
+    for (place, members) in spec.members.iter_mut().enumerate() {
+        if !members.agent.ends_with(".wasm") {
+            continue;
+        }
+        let path = folder.join(&members.agent);
+        let component = std::fs::read(&path).with_context(|| {
+            format!("{file}: members[{place}].agent: {} cannot be read", path.display())
+        })?;
+        // Each file is an agent of its own, whatever it is called.
+        let name = format!("file-{place}");
+        let upload = host.agents().upload(&name, "1", component).await;
+        let upload = upload
+            .with_context(|| format!("{file}: members[{place}].agent: {}", path.display()))?;
+        members.agent = upload.agent.reference.name.to_string();
+    }
+    Ok((host, spec))
+}
+
+/// About how many instances a world begins with.
+fn instances(spec: &WorldSpec) -> u32 {
+    let of = |members: &MembersSpec| match members.rows {
+        RowsSpec::AtMost(rows) => members.count.div_ceil(rows),
+        RowsSpec::Auto => 0,
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let of_threads = u32::try_from(threads).unwrap_or(u32::MAX).saturating_mul(2);
+    spec.members.iter().map(of).fold(of_threads + SPARE_INSTANCES, u32::saturating_add)
+}
+
+/// Let each instance have this many rows at most.
+fn set_rows(spec: &mut WorldSpec, rows: u32) {
+    spec.members.iter_mut().for_each(|members| members.rows = RowsSpec::AtMost(rows));
+}
+
+/// A fingerprint, as people and programs write it.
+fn hex(fingerprint: dormouse::Fingerprint) -> String {
+    fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()
+}

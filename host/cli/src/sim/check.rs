@@ -1,0 +1,87 @@
+//! `dormouse sim check`: whether what comes of a world depends on how its rows are split.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use serde_json::json;
+
+use super::{file_argument, hex, json_argument, read, set_rows};
+use dormouse::{Fingerprint, Host, WorldSpec};
+
+/// How many ticks are compared, unless the command line says otherwise.
+const TICKS: &str = "10";
+/// The most members of a role that are compared with an instance each: the first ones.
+const MEMBERS: u32 = 1_000;
+
+pub(super) fn command() -> Command {
+    Command::new("check")
+        .about("Compare a world whose instances have 1, 7 and all rows: finds what rows share by mistake")
+        .arg(file_argument())
+        .arg(json_argument())
+        .arg(
+            Arg::new("ticks")
+                .long("ticks")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..))
+                .default_value(TICKS)
+                .help("How many ticks are compared"),
+        )
+}
+
+pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
+    let file = given.get_one::<String>("file").map_or("", String::as_str);
+    let ticks = given.get_one::<u64>("ticks").copied().unwrap_or(10);
+    let change = |spec: &mut WorldSpec| {
+        spec.ticks = spec.ticks.min(ticks);
+        // With places for as many instances as are tried.
+        set_rows(spec, 1);
+    };
+    let (host, spec) = read(file, change).await?;
+    let all = of_ticks(&host, &spec, u32::MAX).await?;
+    let mut difference = None;
+    for rows in [7_u32, 1] {
+        let largest = spec.members.iter().map(|members| members.count).max().unwrap_or(0);
+        if largest > rows.saturating_mul(MEMBERS) {
+            continue;
+        }
+        let split = of_ticks(&host, &spec, rows).await?;
+        if let Some(tick) = all.iter().zip(&split).position(|(all, split)| all != split) {
+            difference = Some((rows, tick));
+            break;
+        }
+    }
+    host.shut_down().await?;
+    let last = all.last().copied().unwrap_or_default();
+    if given.get_flag("json") {
+        let (rows, tick) = difference.unzip();
+        println!(
+            "{}",
+            json!({ "same": difference.is_none(), "ticks": spec.ticks, "fingerprint": hex(last), "rows": rows, "tick": tick })
+        );
+    } else {
+        match difference {
+            None => {
+                println!("{} ticks come out the same, whatever rows share an instance", spec.ticks)
+            }
+            Some((rows, tick)) => println!(
+                "tick {tick} comes out differently where an instance has {rows} rows: rows of a population share \
+                 something, such as a variable that one row writes and another reads"
+            ),
+        }
+    }
+    Ok(if difference.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the world has come to after each tick, where its instances have so many rows.
+async fn of_ticks(host: &Host, spec: &WorldSpec, rows: u32) -> Result<Vec<Fingerprint>> {
+    let mut spec = spec.clone();
+    set_rows(&mut spec, rows);
+    let mut world = host.simulations().make(spec).await?;
+    let mut fingerprints = Vec::new();
+    // All that members publish counts, also what no other member sees.
+    while !world.run(1).await?.is_empty() {
+        fingerprints.push(world.fingerprint().await?);
+    }
+    Ok(fingerprints)
+}

@@ -1,0 +1,204 @@
+//! `dormouse sim run`: a world from its first tick to its last.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use super::{file_argument, hex, json_argument, read, set_rows};
+use dormouse::{AggregateValue, Bundle, Column, Host, Record, Simulation, WorldSpec};
+
+/// About how long the world goes on between two looks at the progress.
+const LOOK: Duration = Duration::from_millis(200);
+
+pub(super) fn command() -> Command {
+    Command::new("run")
+        .about("Run a world from its first tick to its last")
+        .arg(file_argument())
+        .arg(json_argument())
+        .arg(Arg::new("out").long("out").value_name("DIR").help(
+            "Write the results there, and the world itself as `bundle`, for `dormouse sim verify`",
+        ))
+        .arg(
+            Arg::new("rows")
+                .long("rows")
+                .value_name("N")
+                .value_parser(value_parser!(u32).range(1..))
+                .help("Let each instance have N rows at most; what comes of the world is the same"),
+        )
+        .arg(
+            Arg::new("seed")
+                .long("seed")
+                .value_name("N")
+                .value_parser(value_parser!(u64))
+                .help("Another seed than the specification has"),
+        )
+        .arg(
+            Arg::new("ticks")
+                .long("ticks")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..))
+                .help("Another number of ticks than the specification has"),
+        )
+}
+
+pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
+    let file = given.get_one::<String>("file").map_or("", String::as_str);
+    let change = |spec: &mut WorldSpec| {
+        if let Some(rows) = given.get_one::<u32>("rows") {
+            set_rows(spec, *rows);
+        }
+        spec.seed = given.get_one::<u64>("seed").copied().unwrap_or(spec.seed);
+        spec.ticks = given.get_one::<u64>("ticks").copied().unwrap_or(spec.ticks);
+    };
+    let (host, spec) = read(file, change).await?;
+    if let Some(out) = given.get_one::<String>("out") {
+        fs::create_dir_all(out).with_context(|| format!("{out} cannot be made"))?;
+    }
+    let mut world = host.simulations().make(spec).await.with_context(|| file.to_owned())?;
+    let (record, took) = to_its_end(&host, &mut world).await?;
+    let summary = summary(&world, &record, took);
+    let bundle = world.bundle(record).await?;
+    if let Some(out) = given.get_one::<String>("out") {
+        write(Path::new(out), &mut world, &bundle, &summary).await.with_context(|| out.clone())?;
+    }
+    if given.get_flag("json") {
+        println!("{summary}");
+    } else {
+        print!("{}", told(&world, &bundle, took));
+    }
+    host.shut_down().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Let the world go on to its last tick, and show how far it is.
+async fn to_its_end(host: &Host, world: &mut Simulation) -> Result<(Record, Duration)> {
+    let last = world.spec().map_or(0, |spec| spec.ticks);
+    let bar = ProgressBar::new(last);
+    let style = "{bar:30} {pos}/{len} ticks  {msg}  {eta} to go";
+    bar.set_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let begun = host.clock().monotonic();
+    let took = || host.clock().monotonic().saturating_sub(begun);
+    let mut record = Record::default();
+    let mut some = 1;
+    while world.ticks() < last {
+        let before = took();
+        for summary in world.run(some).await? {
+            record.note(&summary);
+        }
+        let now = took();
+        bar.set_position(world.ticks());
+        bar.set_message(format!("{} member-steps/s", per_second(world.steps(), now)));
+        // As many ticks as take about as long as a look may wait, and never many times more than before.
+        let share = LOOK.as_secs_f64() / (now - before).as_secs_f64().max(1e-6);
+        some = ((some as f64 * share.clamp(0.1, 10.0)) as u64).max(1);
+    }
+    bar.finish_and_clear();
+    record.fingerprint = world.fingerprint().await?;
+    Ok((record, took()))
+}
+
+/// What came of it, for programs.
+fn summary(world: &Simulation, record: &Record, took: Duration) -> Value {
+    let mut aggregates = Map::new();
+    let names = world.spec().map(|spec| spec.aggregates.as_slice()).unwrap_or_default();
+    for AggregateValue { place, value, .. } in &record.aggregates {
+        // Those of later ticks come later.
+        aggregates.insert(names[*place].name.clone(), json!(value));
+    }
+    json!({
+        "fingerprint": hex(record.fingerprint),
+        "ticks": world.ticks(),
+        "memberSteps": world.steps(),
+        "seconds": took.as_secs_f64(),
+        "aggregates": aggregates,
+        "fuel": world.fuel(),
+        "instances": world.instances(),
+        // Members by rules ask no model.
+        "calls": 0,
+        "costUsd": 0.0,
+    })
+}
+
+/// The same for people.
+fn told(world: &Simulation, bundle: &Bundle, took: Duration) -> String {
+    let mut text = format!(
+        "{} ticks, {} member-steps in {:.2} s: {} a second, {} instances\n",
+        world.ticks(),
+        world.steps(),
+        took.as_secs_f64(),
+        per_second(world.steps(), took),
+        world.instances(),
+    );
+    for (place, aggregate) in bundle.spec.aggregates.iter().enumerate() {
+        let mut values = bundle.record.aggregates.iter().rev();
+        let value = values.find(|own| own.place == place).and_then(|own| own.value);
+        let value = value.map_or("no members".to_owned(), |value| value.to_string());
+        text.push_str(&format!("{:>20}  {value}\n", aggregate.name));
+    }
+    text.push_str(&format!("{:>20}  {}\n", "fingerprint", hex(bundle.record.fingerprint)));
+    text
+}
+
+fn per_second(steps: u64, took: Duration) -> String {
+    let rate = steps as f64 / took.as_secs_f64().max(1e-9);
+    match rate {
+        1e6.. => format!("{:.1} M", rate / 1e6),
+        1e3.. => format!("{:.1} k", rate / 1e3),
+        _ => format!("{rate:.0}"),
+    }
+}
+
+/// Write all results into this folder.
+async fn write(out: &Path, world: &mut Simulation, bundle: &Bundle, summary: &Value) -> Result<()> {
+    let create = |name: &str| -> Result<BufWriter<File>> {
+        let path = out.join(name);
+        let file =
+            File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+        Ok(BufWriter::new(file))
+    };
+    bundle.write(create("bundle")?)?;
+    let mut aggregates = create("aggregates.csv")?;
+    bundle.write_aggregates(&mut aggregates)?;
+    aggregates.flush()?;
+    let mut told = create("summary.json")?;
+    serde_json::to_writer_pretty(&mut told, summary)?;
+    told.flush()?;
+    for members in &bundle.spec.members {
+        let columns = world.columns(&members.role).await?;
+        let mut file = create(&format!("members-{}.csv", members.role))?;
+        write_columns(&mut file, &columns)?;
+        file.flush()?;
+    }
+    Ok(())
+}
+
+/// What all members of a role publish at the end, a line each.
+fn write_columns(file: &mut impl Write, columns: &[(String, Column)]) -> Result<()> {
+    write!(file, "member")?;
+    for (name, _) in columns {
+        write!(file, ",{name}")?;
+    }
+    writeln!(file)?;
+    let count = columns.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
+    for member in 0..count {
+        write!(file, "{member}")?;
+        for (_, values) in columns {
+            match values {
+                Column::Integers(values) => write!(file, ",{}", values[member])?,
+                Column::Numbers(values) => write!(file, ",{:?}", values[member])?,
+                Column::Bytes(values) => write!(file, ",{}", values[member])?,
+            }
+        }
+        writeln!(file)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! What a world is made of: its specification, as TOML or as JSON.
+//!
+//! A specification says all that means something for what comes of a world. It is checked as a whole before anything is
+//! made of it ([`WorldSpec::check`]), and an error names the place that is to be changed.
+
+mod check;
+mod value;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use check::MAX_MEMBERS;
+pub use check::SpecError;
+pub use value::{AttributeSpec, Distribution, RowsSpec};
+
+use crate::fingerprint::Link;
+use dormouse_domain::simulation::{Parameter, Schedule, Tick};
+use dormouse_domain::time::Timestamp;
+
+/// The specification of a world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorldSpec {
+    /// What people call it. It means nothing for the outcome.
+    #[serde(default)]
+    pub name: String,
+    /// What all chance of the world comes from.
+    #[serde(default)]
+    pub seed: u64,
+    /// How many ticks it has.
+    pub ticks: u64,
+    /// When its first tick is and how long each takes, for the clocks of its members.
+    #[serde(default)]
+    pub clock: ClockSpec,
+    /// In which order members act.
+    #[serde(default)]
+    pub schedule: ScheduleSpec,
+    /// Its members, a role each.
+    pub members: Vec<MembersSpec>,
+    /// Numbers about all members of a role, which are computed as the world goes on.
+    #[serde(default)]
+    pub aggregates: Vec<AggregateSpec>,
+}
+
+/// When the ticks of a world are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClockSpec {
+    /// When the first tick is, in milliseconds since 1970-01-01T00:00:00Z.
+    pub start_ms: u64,
+    /// How long a tick takes, in milliseconds.
+    pub tick_ms: u64,
+}
+
+impl Default for ClockSpec {
+    /// 2000-01-01T00:00:00Z, and a second each.
+    fn default() -> ClockSpec {
+        ClockSpec { start_ms: 946_684_800_000, tick_ms: 1_000 }
+    }
+}
+
+impl ClockSpec {
+    /// When a tick is.
+    pub(crate) fn at(self, tick: Tick) -> Timestamp {
+        let ms = self.start_ms.saturating_add(tick.saturating_mul(self.tick_ms));
+        Timestamp(i64::try_from(ms).unwrap_or(i64::MAX))
+    }
+}
+
+/// In which order the members of a tick act, and when others learn of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleSpec {
+    /// All at once: what a member does arrives with the next tick.
+    #[default]
+    Simultaneous,
+    /// Each once, shuffled for each tick; what it does within its role arrives at once.
+    Random,
+    /// As many acts as there are members, each by one drawn among all; what it does within its role arrives at once.
+    RandomReplace,
+    /// Each once, by number; what it does within its role arrives at once.
+    Sequential,
+    /// Those to whom something was done or who are due; what they do arrives with the next tick.
+    ByEvent,
+}
+
+impl From<ScheduleSpec> for Schedule {
+    fn from(schedule: ScheduleSpec) -> Schedule {
+        match schedule {
+            ScheduleSpec::Simultaneous => Schedule::Simultaneous,
+            ScheduleSpec::Random => Schedule::Random,
+            ScheduleSpec::RandomReplace => Schedule::RandomReplace,
+            ScheduleSpec::Sequential => Schedule::Sequential,
+            ScheduleSpec::ByEvent => Schedule::ByEvent,
+        }
+    }
+}
+
+/// The members of one role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MembersSpec {
+    /// The role.
+    pub role: String,
+    /// The population that they are rows of: the name of an agent, with its version where one is meant.
+    pub agent: String,
+    /// How many there are.
+    pub count: u32,
+    /// How many rows an instance has. It means nothing for the outcome.
+    #[serde(default)]
+    pub rows: RowsSpec,
+    /// What the population is told of the world.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, ParameterSpec>,
+    /// What each member has from its beginning.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, AttributeSpec>,
+    /// Who stands next to whom.
+    #[serde(default)]
+    pub topology: TopologySpec,
+}
+
+/// A parameter of a population.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ParameterSpec {
+    /// Yes or no.
+    Flag(bool),
+    /// An integer.
+    Integer(i64),
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(String),
+}
+
+impl From<ParameterSpec> for Parameter {
+    fn from(parameter: ParameterSpec) -> Parameter {
+        match parameter {
+            ParameterSpec::Flag(value) => Parameter::Flag(value),
+            ParameterSpec::Integer(value) => Parameter::Integer(value),
+            ParameterSpec::Number(value) => Parameter::Number(value),
+            ParameterSpec::Text(value) => Parameter::Text(value),
+        }
+    }
+}
+
+/// Who stands next to whom among the members of a role.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum TopologySpec {
+    /// Nobody next to anybody.
+    #[default]
+    None,
+    /// The one before and the one after, in a circle.
+    Ring,
+    /// Those to the left, to the right, above and below, on a grid whose borders meet. Members are numbered line by line.
+    Grid {
+        /// How many members a line has.
+        width: u32,
+    },
+    /// Everybody next to the first, who is next to everybody.
+    Star,
+    /// Each pair by chance.
+    Random {
+        /// How likely each is.
+        p: f64,
+    },
+    /// A ring in which each has this many neighbours, half on each side, and each of these ties leads elsewhere by chance
+    /// (Watts and Strogatz).
+    SmallWorld {
+        /// How many neighbours each begins with: an even number.
+        k: u32,
+        /// How likely a tie leads elsewhere.
+        p: f64,
+    },
+    /// Each comes with this many ties to those that were there before, who get them the more the more they have (Barabási
+    /// and Albert).
+    ScaleFree {
+        /// How many ties each comes with.
+        m: u32,
+    },
+    /// These pairs.
+    Edges {
+        /// Pairs of members.
+        edges: Vec<(u32, u32)>,
+    },
+}
+
+/// A number about all members of a role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AggregateSpec {
+    /// Its name.
+    pub name: String,
+    /// What it is of: a role and one of its columns, as `role.column`.
+    pub of: String,
+    /// What it is.
+    pub is: Statistic,
+    /// At which ticks it is computed: those whose number is a multiple of this, and the last.
+    #[serde(default = "each_tick")]
+    pub every: u64,
+}
+
+fn each_tick() -> u64 {
+    1
+}
+
+/// What an aggregate is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Statistic {
+    /// The arithmetic mean.
+    Mean,
+    /// The sum.
+    Sum,
+    /// The least.
+    Min,
+    /// The greatest.
+    Max,
+    /// The coefficient of Gini: 0 where all have the same, towards 1 where one has all.
+    Gini,
+    /// The value below which this part of the members is.
+    Quantile(f64),
+    /// The part of the members that have this value.
+    Share(f64),
+}
+
+impl WorldSpec {
+    /// Hash what means something for the outcome, whatever form it was written in: no names, nothing of what is recorded, of
+    /// how rows are split, and of how long the world goes on.
+    pub(crate) fn hash(&self, link: &mut Link) {
+        let WorldSpec { name: _, seed, ticks: _, clock, schedule, members, aggregates: _ } = self;
+        let part = (seed, clock, schedule);
+        link.document(&part);
+        for members in members {
+            let MembersSpec { role, agent: _, count, rows: _, parameters, attributes, topology } =
+                members;
+            link.document(&(role, count, parameters, attributes, topology));
+        }
+    }
+
+    /// Read a specification in TOML.
+    ///
+    /// # Errors
+    /// It is no TOML, or has other fields than a specification, or does not make sense. The error names the line or the
+    /// field.
+    pub fn from_toml(text: &str) -> Result<WorldSpec, SpecError> {
+        if text.len() > check::MAX_BYTES {
+            return Err(SpecError::TooLarge);
+        }
+        let spec: WorldSpec =
+            toml::from_str(text).map_err(|error| SpecError::Toml(error.to_string()))?;
+        spec.check()?;
+        Ok(spec)
+    }
+}

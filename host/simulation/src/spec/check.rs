@@ -1,0 +1,245 @@
+//! Whether a specification makes sense.
+
+use std::collections::HashSet;
+
+use super::{
+    AggregateSpec, AttributeSpec, Distribution, MembersSpec, Statistic, TopologySpec, WorldSpec,
+};
+
+/// The longest specification, in bytes.
+pub(super) const MAX_BYTES: usize = 16 << 20;
+/// The most members of a role.
+pub(crate) const MAX_MEMBERS: u32 = 16 << 20;
+const MAX_ROLES: usize = 64;
+const MAX_AGGREGATES: usize = 1_000;
+const MAX_NAME: usize = 64;
+const MAX_TICKS: u64 = 1 << 40;
+/// The most ties of a topology: it is made as a whole.
+const MAX_TIES: u64 = 64 << 20;
+
+/// Why a specification is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// It is longer than a specification may be.
+    #[error("the specification is larger than 16 MiB; put what is long into tables beside it")]
+    TooLarge,
+    /// It is no TOML, or has other fields. Says where.
+    #[error("{0}")]
+    Toml(String),
+    /// A field has no meaning. Says which, and what to change.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// The way to the field, as `members[0].count`.
+        field: String,
+        /// What to change.
+        problem: String,
+    },
+}
+
+fn invalid(field: impl Into<String>, problem: impl Into<String>) -> SpecError {
+    SpecError::Invalid { field: field.into(), problem: problem.into() }
+}
+
+impl WorldSpec {
+    /// Whether it makes sense, as far as can be told without its agents.
+    ///
+    /// # Errors
+    /// [`SpecError::Invalid`], with the first field that does not.
+    pub fn check(&self) -> Result<(), SpecError> {
+        if self.ticks == 0 || self.ticks > MAX_TICKS {
+            return Err(invalid("ticks", "a world has at least one tick, and at most 2^40"));
+        }
+        if self.clock.tick_ms == 0 {
+            return Err(invalid("clock.tickMs", "a tick takes at least a millisecond"));
+        }
+        if self.members.is_empty() || self.members.len() > MAX_ROLES {
+            return Err(invalid("members", format!("a world has 1 to {MAX_ROLES} roles")));
+        }
+        let mut roles = HashSet::new();
+        for (place, members) in self.members.iter().enumerate() {
+            let field = format!("members[{place}]");
+            check_members(members, &field)?;
+            if !roles.insert(members.role.as_str()) {
+                return Err(invalid(
+                    format!("{field}.role"),
+                    format!(
+                        "there are two roles by the name `{}`; put them together, or rename one",
+                        members.role
+                    ),
+                ));
+            }
+        }
+        if self.aggregates.len() > MAX_AGGREGATES {
+            return Err(invalid("aggregates", format!("there may be {MAX_AGGREGATES} of them")));
+        }
+        let mut names = HashSet::new();
+        for (place, aggregate) in self.aggregates.iter().enumerate() {
+            let field = format!("aggregates[{place}]");
+            check_aggregate(aggregate, &roles, &field)?;
+            if !names.insert(aggregate.name.as_str()) {
+                let problem = format!("there are two by the name `{}`", aggregate.name);
+                return Err(invalid(format!("{field}.name"), problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_name(name: &str, field: String) -> Result<(), SpecError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(allowed) {
+        let problem = "a name has 1 to 64 letters and digits of ASCII, `_` and `-`";
+        return Err(invalid(field, problem));
+    }
+    Ok(())
+}
+
+fn check_members(members: &MembersSpec, field: &str) -> Result<(), SpecError> {
+    let within = |name: &str| format!("{field}.{name}");
+    check_name(&members.role, within("role"))?;
+    if members.count == 0 || members.count > MAX_MEMBERS {
+        let problem = format!("a role begins with 1 to {MAX_MEMBERS} members");
+        return Err(invalid(within("count"), problem));
+    }
+    for (name, attribute) in &members.attributes {
+        let field = format!("{field}.attributes.{name}");
+        check_name(name, field.clone())?;
+        check_attribute(attribute, members.count, &field)?;
+    }
+    for name in members.parameters.keys() {
+        check_name(name, format!("{field}.parameters.{name}"))?;
+    }
+    check_topology(&members.topology, members.count, &within("topology"))
+}
+
+fn check_attribute(attribute: &AttributeSpec, count: u32, field: &str) -> Result<(), SpecError> {
+    let finite = |values: &[f64]| {
+        let all = values.iter().all(|value| value.is_finite());
+        all.then_some(()).ok_or_else(|| invalid(field, "numbers are finite"))
+    };
+    let each = |length: usize| {
+        let problem = || {
+            format!("there are {length} values for {count} members; there has to be one for each")
+        };
+        (length == count as usize).then_some(()).ok_or_else(|| invalid(field, problem()))
+    };
+    match attribute {
+        AttributeSpec::Integer(_) => Ok(()),
+        AttributeSpec::Number(value) => finite(&[*value]),
+        AttributeSpec::Integers(values) => each(values.len()),
+        AttributeSpec::Numbers(values) => each(values.len()).and_then(|()| finite(values)),
+        AttributeSpec::Drawn(drawn) => match drawn {
+            Distribution::Uniform(from, to) if from < to => finite(&[*from, *to]),
+            Distribution::Uniform(..) => {
+                Err(invalid(field, "the first number is below the second"))
+            }
+            Distribution::Integers(from, to) if from <= to => Ok(()),
+            Distribution::Integers(..) => {
+                Err(invalid(field, "the first integer is no more than the second"))
+            }
+            Distribution::Normal(a, b) | Distribution::Cauchy(a, b) if *b >= 0.0 => {
+                finite(&[*a, *b])
+            }
+            Distribution::Normal(..) | Distribution::Cauchy(..) => {
+                Err(invalid(field, "the second number, which is the width, is 0 or more"))
+            }
+            Distribution::Chance(p) => probability(*p, field),
+            Distribution::Exactly(some) if *some <= count => Ok(()),
+            Distribution::Exactly(some) => {
+                Err(invalid(field, format!("{some} of {count} members cannot have it")))
+            }
+        },
+    }
+}
+
+fn probability(p: f64, field: &str) -> Result<(), SpecError> {
+    let is_one = (0.0..=1.0).contains(&p);
+    is_one.then_some(()).ok_or_else(|| invalid(field, "a probability is from 0 to 1"))
+}
+
+fn check_topology(topology: &TopologySpec, count: u32, field: &str) -> Result<(), SpecError> {
+    let ties = |expected: f64| {
+        let few = expected <= MAX_TIES as f64;
+        let problem = || format!("it would have more than {MAX_TIES} ties; make it sparser");
+        few.then_some(()).ok_or_else(|| invalid(field, problem()))
+    };
+    match topology {
+        TopologySpec::None | TopologySpec::Ring | TopologySpec::Star => Ok(()),
+        TopologySpec::Grid { width } if *width > 0 && count.is_multiple_of(*width) => Ok(()),
+        TopologySpec::Grid { width } => {
+            let problem = format!("{count} members do not make lines of {width}");
+            Err(invalid(format!("{field}.width"), problem))
+        }
+        TopologySpec::Random { p } => {
+            probability(*p, &format!("{field}.p"))?;
+            ties(f64::from(count) * f64::from(count) / 2.0 * p)
+        }
+        TopologySpec::SmallWorld { k, p } => {
+            probability(*p, &format!("{field}.p"))?;
+            if *k == 0 || !k.is_multiple_of(2) || *k >= count {
+                let problem =
+                    "each begins with an even number of neighbours, below the number of members";
+                return Err(invalid(format!("{field}.k"), problem));
+            }
+            ties(f64::from(count) * f64::from(*k) / 2.0)
+        }
+        TopologySpec::ScaleFree { m } => {
+            if *m == 0 || *m >= count {
+                let problem = "each comes with at least one tie, and fewer than there are members";
+                return Err(invalid(format!("{field}.m"), problem));
+            }
+            ties(f64::from(count) * f64::from(*m))
+        }
+        TopologySpec::Edges { edges } => {
+            for (place, (a, b)) in edges.iter().enumerate() {
+                if *a >= count || *b >= count {
+                    let problem = format!(
+                        "there is no member {}: they are numbered from 0 to {}",
+                        a.max(b),
+                        count - 1
+                    );
+                    return Err(invalid(format!("{field}.edges[{place}]"), problem));
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn check_aggregate(
+    aggregate: &AggregateSpec,
+    roles: &HashSet<&str>,
+    field: &str,
+) -> Result<(), SpecError> {
+    check_name(&aggregate.name, format!("{field}.name"))?;
+    if aggregate.every == 0 {
+        return Err(invalid(
+            format!("{field}.every"),
+            "it is computed at most once in a tick: 1 or more",
+        ));
+    }
+    match aggregate.of.split_once('.') {
+        Some((role, column)) if roles.contains(role) && !column.is_empty() => {}
+        Some(_) | None => {
+            let mut names: Vec<&str> = roles.iter().copied().collect();
+            names.sort_unstable();
+            let problem = format!(
+                "it is a role and one of its columns, as `role.column`; the roles are {}",
+                names.join(", ")
+            );
+            return Err(invalid(format!("{field}.of"), problem));
+        }
+    }
+    match aggregate.is {
+        Statistic::Quantile(q) => probability(q, &format!("{field}.is")),
+        Statistic::Share(value) if value.is_nan() => {
+            Err(invalid(format!("{field}.is"), "the value is a number"))
+        }
+        Statistic::Mean
+        | Statistic::Sum
+        | Statistic::Min
+        | Statistic::Max
+        | Statistic::Gini
+        | Statistic::Share(_) => Ok(()),
+    }
+}

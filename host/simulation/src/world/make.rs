@@ -1,0 +1,330 @@
+//! How a world is made of its specification.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::births::Newborn;
+use super::shard::{FUEL, Shard};
+use super::{RoleOfWorld, World, WorldError};
+use crate::attributes::attributes;
+use crate::chance::Chance;
+use crate::fingerprint::Chain;
+use crate::router::Router;
+use crate::spec::{AggregateSpec, MembersSpec, RowsSpec, WorldSpec};
+use crate::topology::Topology;
+use crate::view::{Seen, SeenRole};
+use dormouse_base::memory::MemoryBudget;
+use dormouse_domain::agent::{Digest, Statefulness};
+use dormouse_domain::simulation::{
+    Description, Member, Named, Parameter, PopulationSetup, Role, Schedule,
+};
+use dormouse_sandbox::{Code, Fault, Grant, Population};
+
+/// The most rows of an instance: what they hand over in one call fits what a call may carry.
+const MAX_ROWS: u32 = 1 << 20;
+/// The fewest rows for which it is worth to use another thread.
+const WORTH_A_THREAD: u32 = 4 << 10;
+
+/// A population that members are rows of.
+#[derive(Clone, Debug)]
+pub struct MadeOf {
+    /// Its code.
+    pub code: Arc<Code>,
+    /// What it is.
+    pub digest: Digest,
+}
+
+/// Where the instances of a world live.
+#[derive(Clone)]
+pub struct Places {
+    /// Of which each has one.
+    pub instances: Arc<Semaphore>,
+    /// How many there are, whoever has them.
+    pub all: u32,
+    /// The most memory of each, in bytes.
+    pub max_memory_bytes: u64,
+    /// What their memory is paid with.
+    pub memory: MemoryBudget,
+    /// How many threads step them.
+    pub threads: usize,
+}
+
+impl World {
+    /// Make a world before its first tick. `made_of` has a population for each of its roles.
+    ///
+    /// # Errors
+    /// [`WorldError::Invalid`] and [`WorldError::TooLarge`] say what to change.
+    pub async fn make(
+        spec: Arc<WorldSpec>,
+        made_of: Vec<MadeOf>,
+        places: Places,
+        runtime: Handle,
+    ) -> Result<World, WorldError> {
+        spec.check().map_err(|error| WorldError::Host(error.to_string()))?;
+        let chance = Chance::of_seed(spec.seed);
+        let schedule = Schedule::from(spec.schedule);
+        let rows: Vec<u32> =
+            spec.members.iter().map(|members| rows_of(members, schedule, places.threads)).collect();
+        check_places(&spec, &rows, &places)?;
+        let mut roles = Vec::with_capacity(spec.members.len());
+        for (place, (members, made_of)) in spec.members.iter().zip(&made_of).enumerate() {
+            if schedule.splits() || members.count <= MAX_ROWS {
+                roles.push(role_of(members, place as Role, made_of, rows[place], &chance));
+                continue;
+            }
+            return Err(WorldError::Invalid {
+                field: format!("members[{place}].count"),
+                problem: format!(
+                    "under this schedule all members of a role are in one instance, which has {MAX_ROWS} rows at most"
+                ),
+            });
+        }
+        let mut world = World {
+            chance,
+            threads: places.threads.max(1),
+            runtime,
+            places,
+            at: 0,
+            roles,
+            router: Router::default(),
+            arrivals: Arc::new(spec.members.iter().map(|_| Vec::new()).collect()),
+            seen: Arc::default(),
+            read: Vec::new(),
+            chain: Chain::begin(|_| {}),
+            steps: 0,
+            fuel: 0,
+            spec,
+        };
+        for place in 0..world.roles.len() {
+            world.populate(place).await?;
+        }
+        world.decide_what_is_read()?;
+        world.begin(&made_of).await?;
+        Ok(world)
+    }
+
+    /// Make the instances of a role.
+    async fn populate(&mut self, place: usize) -> Result<(), WorldError> {
+        let members = self.spec.members[place].clone();
+        let all = attributes(&members, place as Role, &self.chance);
+        let rows = self.roles[place].rows;
+        for first in (0..members.count).step_by(rows as usize) {
+            let count = rows.min(members.count - first);
+            let range = first as usize..(first + count) as usize;
+            let part = |own: &Named| Named {
+                name: own.name.clone(),
+                values: own.values.as_slice().part(range.clone()).to_owned(),
+            };
+            let shard =
+                self.make_shard(place, first, count, all.iter().map(part).collect()).await?;
+            self.roles[place].shards.push(shard);
+        }
+        Ok(())
+    }
+
+    /// Make one instance, with these rows.
+    pub(super) async fn make_shard(
+        &mut self,
+        place: usize,
+        first: Member,
+        count: u32,
+        attributes: Vec<Named>,
+    ) -> Result<Shard, WorldError> {
+        let members = &self.spec.members[place];
+        let role = place as Role;
+        let grant = Grant {
+            max_memory_bytes: self.places.max_memory_bytes,
+            seed: self.chance.of_guests(role),
+            turn: 0,
+            attempt: 0,
+            now: self.spec.clock.at(self.at),
+            monotonic_ns: 0,
+        };
+        let setup = PopulationSetup {
+            roles: self.spec.members.iter().map(|members| members.role.clone()).collect(),
+            role,
+            first,
+            count,
+            size: members.count,
+            schedule: self.spec.schedule.into(),
+            parameters: members
+                .parameters
+                .iter()
+                .map(|(name, value)| (name.clone(), Parameter::from(value.clone())))
+                .collect(),
+            attributes,
+        };
+        let taken = self.places.instances.clone().try_acquire_owned();
+        let permit = taken.map_err(|_| WorldError::NoPlace { all: self.places.all })?;
+        let code = self.roles[place].code.clone();
+        let made = make(&code, grant, self.places.memory.account(), &setup).await;
+        let (population, description) = made.map_err(|fault| WorldError::Invalid {
+            field: format!("members[{place}]"),
+            problem: fault.to_string(),
+        })?;
+        let own = &mut self.roles[place];
+        if own.shards.is_empty() {
+            check_description(&description).map_err(|problem| WorldError::Invalid {
+                field: format!("members[{place}].agent"),
+                problem,
+            })?;
+            own.description = description;
+        }
+        Ok(Shard::new(population, permit, first, count))
+    }
+
+    /// Which columns and aggregates are shown to members: those that any of them reads.
+    fn decide_what_is_read(&mut self) -> Result<(), WorldError> {
+        let reads: Vec<String> =
+            self.roles.iter().flat_map(|role| role.description.reads.iter().cloned()).collect();
+        for role in &mut self.roles {
+            let columns = role.description.columns.iter();
+            role.shown = columns.filter(|name| reads.contains(name)).cloned().collect();
+        }
+        let read = self.spec.aggregates.iter().filter(|aggregate| reads.contains(&aggregate.name));
+        self.read = read.cloned().collect();
+        for (place, aggregate) in self.spec.aggregates.iter().enumerate() {
+            let Some((role, column)) = aggregate.of.split_once('.') else { continue };
+            let own = self.roles.iter().find(|own| own.name == role);
+            let columns = own.map(|own| own.description.columns.as_slice()).unwrap_or_default();
+            if !columns.iter().any(|name| name == column) {
+                return Err(WorldError::Invalid {
+                    field: format!("aggregates[{place}].of"),
+                    problem: format!("members of the role `{role}` publish {}", listed(columns)),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Show what members read before the first tick, and begin the chain of hashes.
+    async fn begin(&mut self, made_of: &[MadeOf]) -> Result<(), WorldError> {
+        let mut columns: Vec<BTreeMap<_, _>> = Vec::new();
+        for place in 0..self.roles.len() {
+            let mut shown = BTreeMap::new();
+            for name in self.wanted(place, &[]) {
+                let values = self.column(place, &name).await?;
+                shown.insert(name, values);
+            }
+            columns.push(shown);
+        }
+        let aggregates =
+            self.read.iter().map(|read| (read.name.clone(), self.statistic(read, &columns)));
+        let aggregates = aggregates.collect();
+        let roles = self.roles.iter().zip(columns).map(|(role, columns)| SeenRole {
+            size: role.size,
+            topology: role.topology.clone(),
+            columns: columns.into_iter().filter(|(name, _)| role.shown.contains(name)).collect(),
+        });
+        self.seen = Arc::new(Seen { roles: roles.collect(), aggregates });
+        let (spec, read, seen) = (&self.spec, &self.read, &self.seen);
+        self.chain = Chain::begin(|link| {
+            spec.hash(link);
+            made_of.iter().for_each(|made_of| link.bytes(&made_of.digest.0));
+            for AggregateSpec { name, of, is, every: _ } in read {
+                link.document(&(name, of, is));
+            }
+            for role in &seen.roles {
+                for (name, values) in &role.columns {
+                    link.section(name, u64::from(role.size));
+                    link.column(values.as_slice());
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+fn role_of(
+    members: &MembersSpec,
+    role: Role,
+    made_of: &MadeOf,
+    rows: u32,
+    chance: &Chance,
+) -> RoleOfWorld {
+    RoleOfWorld {
+        name: members.role.clone(),
+        code: made_of.code.clone(),
+        description: Description::default(),
+        topology: Arc::new(Topology::of(&members.topology, members.count, role, chance)),
+        shown: Vec::new(),
+        shards: Vec::new(),
+        rows,
+        size: members.count,
+        ended: None,
+        wakes: BTreeMap::new(),
+        newborn: Newborn::default(),
+    }
+}
+
+/// How many rows an instance of this role has at most.
+fn rows_of(members: &MembersSpec, schedule: Schedule, threads: usize) -> u32 {
+    if !schedule.splits() {
+        return MAX_ROWS;
+    }
+    match members.rows {
+        RowsSpec::AtMost(rows) => rows.min(MAX_ROWS),
+        RowsSpec::Auto => {
+            let threads = u32::try_from(threads.max(1)).unwrap_or(1);
+            members.count.div_ceil(threads).clamp(WORTH_A_THREAD, MAX_ROWS)
+        }
+    }
+}
+
+fn check_places(spec: &WorldSpec, rows: &[u32], places: &Places) -> Result<(), WorldError> {
+    let members = || spec.members.iter().zip(rows);
+    let instances: u64 =
+        members().map(|(members, rows)| u64::from(members.count.div_ceil(*rows))).sum();
+    if instances <= u64::from(places.all) {
+        return Ok(());
+    }
+    let all: u64 = spec.members.iter().map(|members| u64::from(members.count)).sum();
+    // Each role has an instance that is not full.
+    let full = u64::from(places.all).saturating_sub(spec.members.len() as u64).max(1);
+    let rows = u32::try_from(all.div_ceil(full)).unwrap_or(u32::MAX);
+    Err(WorldError::TooLarge { instances, places: places.all, rows })
+}
+
+/// Make an instance with these rows. It can describe them before they are there.
+async fn make(
+    code: &Code,
+    grant: Grant,
+    account: dormouse_base::memory::Account,
+    setup: &PopulationSetup,
+) -> Result<(Population, Description), Fault> {
+    if let Statefulness::Unsaved(why) = code.statefulness() {
+        return Err(Fault::Host(format!("its rows cannot be kept: {why}")));
+    }
+    let mut population = code.populate(grant, account).await?;
+    let description = population.describe(FUEL).await?;
+    population.init(setup, FUEL).await?;
+    Ok((population, description))
+}
+
+/// The most columns and kinds of effects of a population.
+const MAX_DESCRIBED: usize = 256;
+
+fn check_description(description: &Description) -> Result<(), String> {
+    let Description { columns, effects, reads } = description;
+    if columns.len() > MAX_DESCRIBED || effects.len() > MAX_DESCRIBED || reads.len() > MAX_DESCRIBED
+    {
+        return Err(format!(
+            "the population describes more than {MAX_DESCRIBED} columns, effects or reads"
+        ));
+    }
+    let names = columns.iter().chain(reads).chain(effects.iter().map(|kind| &kind.name));
+    match names.into_iter().find(|name| name.is_empty() || name.len() > 64) {
+        Some(name) => Err(format!(
+            "`{}` is no name: they have 1 to 64 bytes",
+            name.chars().take(64).collect::<String>()
+        )),
+        None => Ok(()),
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}

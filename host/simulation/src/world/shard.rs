@@ -1,0 +1,142 @@
+//! Rows of one role in an instance of their own.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::births::Newborn;
+use crate::router::Inbox;
+use crate::view::{Seen, SeenBy};
+use dormouse_domain::simulation::{Arrivals, Born, Column, Member, Outcome, Role, StepInput, Tick};
+use dormouse_domain::time::Timestamp;
+use dormouse_sandbox::{Fault, Moment, Population};
+
+/// The fuel that one call of an instance may use: no call of a population that comes to an end needs as much. A world that
+/// is given up drops the call.
+pub(super) const FUEL: u64 = 1 << 50;
+
+/// What all instances of a world begin a tick with.
+pub(super) struct TickInput {
+    pub(super) at: Tick,
+    pub(super) now: Timestamp,
+    /// The keys of the random numbers, for each role.
+    pub(super) keys: Vec<(u64, u64)>,
+    /// What arrives, for each role.
+    pub(super) arrivals: Arc<Vec<Vec<Inbox>>>,
+    /// Who acts, for each role. `None`: all that have not ended.
+    pub(super) acting: Vec<Option<Vec<Member>>>,
+    /// Who has begun, for each role.
+    pub(super) newborn: Vec<Newborn>,
+    /// What is published at the end of the tick, for each role.
+    pub(super) wanted: Vec<Vec<String>>,
+    pub(super) seen: Arc<Seen>,
+}
+
+/// An instance, and which rows it has.
+pub(super) struct Shard {
+    population: Population,
+    first: Member,
+    count: u32,
+    ended: u32,
+    #[expect(dead_code, reason = "held as long as the instance is there")]
+    permit: OwnedSemaphorePermit,
+}
+
+/// What came of a tick of an instance.
+pub(super) struct Stepped {
+    pub(super) role: Role,
+    pub(super) outcome: Outcome,
+    /// What its rows publish, and which rows these are.
+    pub(super) published: Vec<(String, Column, Range<Member>)>,
+    pub(super) acted: u64,
+    pub(super) fuel: u64,
+}
+
+impl Shard {
+    pub(super) fn new(
+        population: Population,
+        permit: OwnedSemaphorePermit,
+        first: Member,
+        count: u32,
+    ) -> Shard {
+        Shard { population, first, count, ended: 0, permit }
+    }
+
+    /// How many rows it has, those that have ended included.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub(super) fn rows(&self) -> Range<Member> {
+        self.first..self.first + self.count
+    }
+
+    /// Whether anything can come of stepping it.
+    pub(super) fn has_work(&self, role: usize, input: &TickInput) -> bool {
+        let rows = self.rows();
+        let Some(acting) = &input.acting[role] else { return true };
+        !input.wanted[role].is_empty()
+            || acting
+                .get(acting.partition_point(|member| *member < rows.start))
+                .is_some_and(|member| *member < rows.end)
+            || self.joins(&input.newborn[role])
+            || input.arrivals[role].iter().any(|inbox| !inbox.places(rows.clone()).is_empty())
+    }
+
+    /// Whether these members become its rows.
+    fn joins(&self, newborn: &Newborn) -> bool {
+        newborn.joining() > 0 && newborn.members().start == self.first + self.count
+    }
+
+    /// Step all its rows, and let them publish what is wanted.
+    pub(super) async fn step(&mut self, role: usize, input: &TickInput) -> Result<Stepped, Fault> {
+        let newborn = &input.newborn[role];
+        let born = self.joins(newborn).then(|| {
+            let joining = newborn.joining();
+            Born { count: joining, attributes: newborn.attributes(0..joining as usize) }
+        });
+        self.count += born.as_ref().map_or(0, |born| born.count);
+        let rows = self.rows();
+        let acting = input.acting[role].as_ref().map(|acting| {
+            let place = |member| acting.partition_point(|own| *own < member);
+            &acting[place(rows.start)..place(rows.end)]
+        });
+        let arrivals = input.arrivals[role].iter().map(|inbox| {
+            let places = inbox.places(rows.clone());
+            let of = |members: &'_ Vec<Member>| -> Range<usize> {
+                if members.is_empty() { 0..0 } else { places.clone() }
+            };
+            Arrivals {
+                role: inbox.by,
+                kind: inbox.kind,
+                to: &inbox.to[places.clone()],
+                from: &inbox.from[of(&inbox.from)],
+                values: if inbox.values.is_empty() {
+                    inbox.values.as_slice()
+                } else {
+                    inbox.values.as_slice().part(places.clone())
+                },
+            }
+        });
+        let arrivals = arrivals.filter(|arrivals| !arrivals.to.is_empty()).collect();
+        let acted = acting.map_or(u64::from(self.count - self.ended), |acting| acting.len() as u64);
+        let step = StepInput { at: input.at, key: input.keys[role], acting, arrivals, born };
+        let role = role as Role;
+        let view = Arc::new(SeenBy { world: input.seen.clone(), role });
+        let outcome = self.population.step(&step, Moment { now: input.now, view }, FUEL).await?;
+        let mut fuel = self.population.used_fuel();
+        self.ended += u32::try_from(outcome.ended.len()).unwrap_or(u32::MAX);
+        let mut published = Vec::new();
+        for name in &input.wanted[role as usize] {
+            let values = self.population.publish(name, FUEL).await?;
+            fuel = fuel.saturating_add(self.population.used_fuel());
+            published.push((name.clone(), values, rows.clone()));
+        }
+        Ok(Stepped { role, outcome, published, acted, fuel })
+    }
+
+    pub(super) async fn publish(&mut self, name: &str) -> Result<Column, Fault> {
+        self.population.publish(name, FUEL).await
+    }
+}

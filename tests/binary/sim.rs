@@ -1,0 +1,118 @@
+//! `dormouse sim`: worlds from files, without a server.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::run;
+
+const WORLDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/worlds");
+
+/// The document on the last line, of a command that has this exit code.
+fn last_line(arguments: &[&str], code: i32) -> Value {
+    let output = run(arguments, Path::new("/"));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}{complained}");
+    let last = said.lines().last().unwrap_or_else(|| panic!("nothing was said: {complained}"));
+    serde_json::from_str(last).unwrap()
+}
+
+#[test]
+fn a_world_runs_from_its_file_and_its_bundle_is_verified() {
+    let wealth = format!("{WORLDS}/wealth.toml");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    let short = ["sim", "run", &wealth, "--ticks", "40", "--json"];
+    let ran = last_line(&[short.as_slice(), &["--out", out]].concat(), 0);
+    assert_eq!((&ran["ticks"], &ran["memberSteps"]), (&40.into(), &4_000_000.into()));
+    assert_eq!((&ran["calls"], &ran["costUsd"]), (&0.into(), &0.0.into()));
+    assert!((0.5..0.65).contains(&ran["aggregates"]["gini"].as_f64().unwrap()), "{ran}");
+    assert!(ran["seconds"].as_f64().unwrap() > 0.0);
+
+    let split = last_line(&[short.as_slice(), &["--rows", "7000"]].concat(), 0);
+    assert_eq!(split["fingerprint"], ran["fingerprint"]);
+    assert_eq!(split["instances"], 15);
+    let other = last_line(&[short.as_slice(), &["--seed", "2"]].concat(), 0);
+    assert_ne!(other["fingerprint"], ran["fingerprint"]);
+
+    let bundle = format!("{out}/bundle");
+    let verified = last_line(&["sim", "verify", &bundle, "--json"], 0);
+    assert_eq!(
+        (&verified["verified"], &verified["fingerprint"]),
+        (&true.into(), &ran["fingerprint"])
+    );
+    let lines =
+        |name: &str| std::fs::read_to_string(format!("{out}/{name}")).unwrap().lines().count();
+    assert_eq!((lines("aggregates.csv"), lines("members-traders.csv")), (1 + 40 + 5, 100_001));
+
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    let aggregates = bytes.windows(9).rposition(|window| window == b"tick,name").unwrap();
+    bytes[aggregates + 25] ^= 1;
+    std::fs::write(&bundle, bytes).unwrap();
+    let verified = last_line(&["sim", "verify", &bundle, "--json"], 1);
+    assert_eq!(verified["verified"], false, "{verified}");
+}
+
+#[test]
+fn a_population_whose_rows_share_something_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("acts.wasm"), dormouse_test_guests::ACTS_IN_WORLDS.bytes)
+        .unwrap();
+    let world = |act: &str| {
+        let path = folder.path().join("world.toml");
+        let spec = format!(
+            r#"
+            ticks = 20
+            members = [{{ role = "beings", agent = "acts.wasm", count = 50, parameters = {{ act = "{act}" }} }}]
+            aggregates = [{{ name = "energy", of = "beings.energy", is = "mean" }}]
+            "#
+        );
+        std::fs::write(&path, spec).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let checked = last_line(&["sim", "check", &world("multiply"), "--json"], 0);
+    assert_eq!((&checked["same"], &checked["ticks"]), (&true.into(), &10.into()));
+    let checked = last_line(&["sim", "check", &world("share"), "--json"], 1);
+    assert_eq!((&checked["same"], &checked["rows"]), (&false.into(), &7.into()), "{checked}");
+}
+
+#[test]
+fn each_world_of_the_examples_runs() {
+    let mut worlds = 0;
+    for entry in std::fs::read_dir(WORLDS).unwrap() {
+        let path = entry.unwrap().path();
+        let ran = last_line(&["sim", "run", path.to_str().unwrap(), "--ticks", "5", "--json"], 0);
+        assert_eq!(ran["ticks"], 5, "{}", path.display());
+        worlds += 1;
+    }
+    assert!(worlds >= 4);
+}
+
+#[test]
+fn what_cannot_be_run_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("world.toml");
+    for (spec, part) in [
+        ("ticks = 3\n[[members]]\nrole = \"a\"\nagnt = \"wealth\"\ncount = 1", "line 4"),
+        (
+            "ticks = 3\n[[members]]\nrole = \"a\"\nagent = \"none\"\ncount = 1",
+            "members[0].agent: there is no agent 'none'",
+        ),
+        (
+            "ticks = 3\n[[members]]\nrole = \"a\"\nagent = \"none.wasm\"\ncount = 1",
+            "none.wasm cannot be read",
+        ),
+        (
+            "ticks = 3\n[[members]]\nrole = \"a\"\nagent = \"wealth\"\ncount = 20000\nrows = 1",
+            "rows = ",
+        ),
+    ] {
+        std::fs::write(&path, spec).unwrap();
+        let output = run(&["sim", "run", path.to_str().unwrap()], Path::new("/"));
+        let complained = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{complained}");
+        assert!(complained.contains(part), "{complained}");
+    }
+}

@@ -16,6 +16,8 @@ fn main() {
         "agent-moran",
         "agent-notepad",
         "agent-oscillators",
+        "agent-predators",
+        "agent-schelling",
         "agent-wealth",
     ])
     .emit("BundledAgent");

@@ -104,7 +104,9 @@ async fn the_lines_that_the_host_prints_at_its_start_can_be_pasted() {
     let said = shell(&lines().join("\n"), server.base(), directory.path());
     assert_eq!(said.matches("turn 1: ").count(), 2, "{said}");
     let printed = server.printed().join("\n");
-    for agent in ["assistant", "counter", "echo", "fib", "monitor", "notepad"] {
+    for agent in
+        ["assistant", "counter", "echo", "fib", "monitor", "notepad", "populations", "wealth"]
+    {
         assert!(printed.contains(agent), "{agent}");
     }
     let data = directory.path().join("data");

@@ -116,3 +116,61 @@ fn what_cannot_be_run_is_told_with_its_place() {
         assert!(complained.contains(part), "{complained}");
     }
 }
+
+#[test]
+fn a_sweep_that_is_cut_off_goes_on_with_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(
+        path("world.toml"),
+        r#"
+        ticks = 30
+        schedule = "by-event"
+        aggregates = [{ name = "immune", of = "people.state", is = { share = 2 } }]
+        [[members]]
+        role = "people"
+        agent = "epidemic"
+        count = 200
+        attributes = { infected = { exactly = 3 } }
+        topology = { kind = "ring" }
+        "#,
+    )
+    .unwrap();
+    std::fs::write(
+        path("sweep.toml"),
+        r#"
+        world = "world.toml"
+        [experiment]
+        replicates = 3
+        [experiment.parameters]
+        "people.parameters.transmission" = [0.0, 1.0]
+        "people.count" = [100, 200]
+        "#,
+    )
+    .unwrap();
+    let (sweep, table) = (path("sweep.toml"), path("table.csv"));
+    let arguments = ["sim", "sweep", &sweep, "--out", &table, "--json"];
+    let done = last_line(&arguments, 0);
+    assert_eq!((&done["runs"], &done["ran"]), (&12.into(), &12.into()));
+    let whole = std::fs::read_to_string(&table).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    assert_eq!(
+        lines[0],
+        "run,people.count,people.parameters.transmission,seed,replicate,immune,fingerprint"
+    );
+    assert_eq!(lines.len(), 13);
+    for line in &lines[1..] {
+        let fields: Vec<&str> = line.split(',').collect();
+        let immune: f64 = fields[5].parse().unwrap();
+        // Only those who began ill, or everybody whom thirty ticks can reach.
+        assert_eq!(immune > 0.1, fields[2] == "1.0", "{line}");
+    }
+    // Cut off in the middle of a line.
+    let cut = whole.find(lines[8]).unwrap() + 10;
+    std::fs::write(&table, &whole[..cut]).unwrap();
+    assert_eq!(last_line(&arguments, 0)["ran"], 5);
+    assert_eq!(std::fs::read_to_string(&table).unwrap(), whole);
+    std::fs::write(&table, "run,other\n").unwrap();
+    let refused = run(&arguments, Path::new("/"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("the table of another experiment"));
+}

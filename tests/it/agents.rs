@@ -55,7 +55,26 @@ async fn the_agents_that_come_with_the_host_are_there_and_stay() {
     let test = TestHost::new().await;
     let listed = test.host.agents().list().await.unwrap();
     let names: Vec<_> = listed.iter().map(|agent| agent.reference.name.as_str()).collect();
-    assert_eq!(names, ["assistant", "counter", "echo", "fib", "monitor", "notepad"]);
+    assert_eq!(
+        names,
+        [
+            "assistant",
+            "counter",
+            "dilemma",
+            "echo",
+            "epidemic",
+            "exclusion",
+            "fib",
+            "ising",
+            "monitor",
+            "moran",
+            "notepad",
+            "oscillators",
+            "predators",
+            "schelling",
+            "wealth"
+        ]
+    );
     let removed = test.host.agents().remove("counter".parse().unwrap()).await;
     assert!(matches!(removed, Err(AgentError::Bundled(_))));
     test.shut_down().await;

@@ -55,8 +55,9 @@ async fn upload_all(test: &TestHost) -> Vec<AgentSelector> {
     for agent in ["assistant", "counter", "echo", "fib", "monitor", "notepad"] {
         agents.push(agent.parse().unwrap());
     }
-    let programs = [guests::PLAIN_PROGRAM.name];
-    for guest in guests::ALL.iter().filter(|guest| !programs.contains(&guest.name)) {
+    // A program, and a population, which answers no turns.
+    let others = [guests::PLAIN_PROGRAM.name, guests::ACTS_IN_WORLDS.name];
+    for guest in guests::ALL.iter().filter(|guest| !others.contains(&guest.name)) {
         agents.push(test.upload(guest).await);
     }
     agents

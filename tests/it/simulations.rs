@@ -4,6 +4,7 @@ mod answers;
 mod bundles;
 mod misbehaviour;
 mod sameness;
+mod worlds;
 
 use dormouse::{Column, Simulation, WorldSpec};
 use dormouse_tests::TestHost;

@@ -26,7 +26,7 @@ use super::sources::{Settings, SettingsError};
 use dormouse::egress::EgressOptions;
 use dormouse::mcp::McpOptions;
 use dormouse::model::Catalog;
-use dormouse::{Agent, AgentError, Host, Principal};
+use dormouse::{Agent, AgentError, ComponentKind, Host, Principal};
 use dormouse_base::telemetry::{self, Metrics};
 
 /// Agents of the same owner that the banner names at most.
@@ -242,8 +242,13 @@ fn greet(
     writeln!(out, "dormouse {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  listening on  {}", servers.join("\n                "))?;
     writeln!(out, "  data in       {} ({sessions})", data_dir.display())?;
-    writeln!(out, "  agents        {}", names(agents, true))?;
-    writeln!(out, "  uploaded      {}", names(agents, false))?;
+    let has_members =
+        |agent: &Agent| agent.component.exports.kind() == Some(ComponentKind::Population);
+    let bundled = |agent: &Agent| agent.is_bundled() && !has_members(agent);
+    writeln!(out, "  agents        {}", names(agents, bundled))?;
+    let worlds = |agent: &Agent| agent.is_bundled() && has_members(agent);
+    writeln!(out, "  populations   {}", names(agents, worlds))?;
+    writeln!(out, "  uploaded      {}", names(agents, |agent| !agent.is_bundled()))?;
     writeln!(out, "  models        {}", models::summary(host.models()))?;
     writeln!(out, "  web           {}", summary(host.egress().policy()))?;
     writeln!(out, "  tools         {}", mcp::summary(&host.mcp().options().servers))?;
@@ -276,9 +281,9 @@ async fn agents(host: &Host) -> Result<Vec<Agent>, AgentError> {
     host.operating().agents().list().await
 }
 
-/// The names of the agents that are bundled or are not, each once, as far as they fit a line.
-fn names(agents: &[Agent], are_bundled: bool) -> String {
-    let wanted = agents.iter().filter(|agent| agent.is_bundled() == are_bundled);
+/// The names of these of the agents, each once, as far as they fit a line.
+fn names(agents: &[Agent], are_named: impl Fn(&Agent) -> bool) -> String {
+    let wanted = agents.iter().filter(|agent| are_named(agent));
     let names: BTreeSet<String> = wanted
         .map(|agent| match agent.reference.owner.principal() {
             Some(owner) if *owner != Principal::local() => {

@@ -5,6 +5,7 @@
 
 mod check;
 mod run;
+mod sweep;
 mod verify;
 
 use std::path::Path;
@@ -25,7 +26,7 @@ pub(super) fn command() -> Command {
         .about("Run simulated worlds: many members by rules, reproducible to the bit")
         .subcommand_required(true)
         .after_help(EXIT)
-        .subcommands([run::command(), check::command(), verify::command()])
+        .subcommands([run::command(), sweep::command(), check::command(), verify::command()])
 }
 
 pub(super) fn run(given: &ArgMatches) -> ExitCode {
@@ -35,6 +36,7 @@ pub(super) fn run(given: &ArgMatches) -> ExitCode {
         runtime.block_on(async {
             match given.subcommand() {
                 Some(("run", given)) => run::run(given).await,
+                Some(("sweep", given)) => sweep::run(given).await,
                 Some(("check", given)) => check::run(given).await,
                 Some(("verify", given)) => verify::run(given).await,
                 Some(_) | None => Ok(ExitCode::FAILURE),
@@ -91,28 +93,34 @@ async fn read(file: &str, change: impl FnOnce(&mut WorldSpec)) -> Result<(Host, 
     let mut spec =
         WorldSpec::from_toml(&text).map_err(|error| anyhow::anyhow!("{file}: {error}"))?;
     change(&mut spec);
-    let host = host(instances(&spec)).await?;
+    let host = host(places(&spec)).await?;
     let folder = Path::new(file).parent().unwrap_or(Path::new("."));
+    named_files(&host, &mut spec, folder).await.with_context(|| file.to_owned())?;
+    Ok((host, spec))
+}
+
+/// Give the host the populations that this specification names as files of this folder.
+async fn named_files(host: &Host, spec: &mut WorldSpec, folder: &Path) -> Result<()> {
     for (place, members) in spec.members.iter_mut().enumerate() {
         if !members.agent.ends_with(".wasm") {
             continue;
         }
         let path = folder.join(&members.agent);
         let component = std::fs::read(&path).with_context(|| {
-            format!("{file}: members[{place}].agent: {} cannot be read", path.display())
+            format!("members[{place}].agent: {} cannot be read", path.display())
         })?;
         // Each file is an agent of its own, whatever it is called.
         let name = format!("file-{place}");
         let upload = host.agents().upload(&name, "1", component).await;
-        let upload = upload
-            .with_context(|| format!("{file}: members[{place}].agent: {}", path.display()))?;
+        let upload =
+            upload.with_context(|| format!("members[{place}].agent: {}", path.display()))?;
         members.agent = upload.agent.reference.name.to_string();
     }
-    Ok((host, spec))
+    Ok(())
 }
 
-/// About how many instances a world begins with.
-fn instances(spec: &WorldSpec) -> u32 {
+/// Places for the instances of a world, and for some more.
+fn places(spec: &WorldSpec) -> u32 {
     let of = |members: &MembersSpec| match members.rows {
         RowsSpec::AtMost(rows) => members.count.div_ceil(rows),
         RowsSpec::Auto => 0,

@@ -112,8 +112,8 @@ pub mod model {
 pub use dormouse_domain::simulation::{Column, Tick};
 pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
 pub use dormouse_simulation::{
-    AggregateValue, Bundle, BundleError, Fingerprint, Record, SpecError, TickSummary, WorldError,
-    WorldSpec, spec as world_spec,
+    AggregateValue, Bundle, BundleError, Design, Experiment, Fingerprint, Record, Run, Seeds,
+    SpecError, TickSummary, WorldError, WorldSpec, spec as world_spec,
 };
 pub use dormouse_store::embedded::{OpenError, Options as StoreOptions};
 pub use dormouse_store::faults::{CommitAttempt, CommitFault, CommitKind};

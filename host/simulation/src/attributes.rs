@@ -49,6 +49,15 @@ fn column(attribute: &AttributeSpec, count: usize, stream: impl FnOnce() -> Stre
         Distribution::Chance(p) => {
             Column::Integers(places.map(|_| i64::from(stream.chance(p))).collect())
         }
+        Distribution::Distinct(among) => {
+            let mut values: Vec<i64> = (0..i64::from(among)).collect();
+            for place in 0..count {
+                let left = u64::from(among) - place as u64;
+                values.swap(place, place + stream.below(left) as usize);
+            }
+            values.truncate(count);
+            Column::Integers(values)
+        }
         Distribution::Exactly(some) => {
             let mut values = vec![0; count];
             values[..some as usize].fill(1);

@@ -11,6 +11,7 @@ mod aggregate;
 mod attributes;
 mod bundle;
 mod chance;
+mod experiment;
 mod fingerprint;
 mod router;
 pub mod spec;
@@ -19,6 +20,7 @@ mod view;
 mod world;
 
 pub use bundle::{AggregateValue, Bundle, BundleError, Record};
+pub use experiment::{Design, Experiment, Run, Seeds};
 pub use fingerprint::Fingerprint;
 pub use spec::{SpecError, WorldSpec};
 pub use world::{MadeOf, Places, TickSummary, World, WorldError};

@@ -91,7 +91,8 @@ pub(crate) struct RoleOfRouter<'w> {
 }
 
 impl Router {
-    /// Put what the instances of a role have done in a tick on its way. `outcomes` come in the order of their rows.
+    /// Put what the instances of a role have done in a tick on its way. `outcomes` come in the order of their rows, and
+    /// where rows act by number, each has what it did in that order.
     ///
     /// # Errors
     /// They did what cannot be done: nothing of the tick counts then.
@@ -100,10 +101,14 @@ impl Router {
         by: Role,
         at: Tick,
         outcomes: Vec<Vec<Effects>>,
+        rows_act_by_number: bool,
         roles: &[RoleOfRouter<'_>],
     ) -> Result<(), EffectProblem> {
         for effects in outcomes.into_iter().flatten() {
             let kind = check(&effects, &roles[by as usize], roles)?;
+            if rows_act_by_number && !effects.from.is_sorted() {
+                return Err(EffectProblem::Order { kind: kind.name.clone() });
+            }
             let way = (by, effects.kind, effects.role);
             if effects.delay.is_empty() {
                 let arriving = self.under_way.entry(at + 1).or_default();
@@ -290,9 +295,6 @@ fn check<'w>(
     if effects.values.as_slice().has_nan() {
         return Err(EffectProblem::Nan { kind: name() });
     }
-    if !effects.from.is_sorted() {
-        return Err(EffectProblem::Order { kind: name() });
-    }
     if effects.delay.iter().any(|delay| *delay == 0 || *delay > MAX_DELAY) {
         return Err(EffectProblem::Delay { kind: name() });
     }
@@ -392,7 +394,9 @@ mod tests {
     fn arrives(kinds: &[EffectKind], size: u32, done: Vec<Effects>) -> Inbox {
         let roles = [role(kinds, size)];
         let mut router = Router::default();
-        router.send(0, 0, done.into_iter().map(|one| vec![one]).collect(), &roles).expect("sent");
+        router
+            .send(0, 0, done.into_iter().map(|one| vec![one]).collect(), true, &roles)
+            .expect("sent");
         router.arrivals(1, &roles, |_| (1, 2)).remove(0).remove(0)
     }
 
@@ -432,7 +436,7 @@ mod tests {
         for tick in 0..100 {
             let mut router = Router::default();
             let done = effects(&[1, 2, 3, 4], &[7; 4], Column::Integers(vec![]));
-            router.send(0, 0, vec![vec![done]], &roles).expect("sent");
+            router.send(0, 0, vec![vec![done]], true, &roles).expect("sent");
             let inbox = router.arrivals(1, &roles, |_| (tick, 2)).remove(0).remove(0);
             assert_eq!(inbox.to, [7]);
             firsts += u32::from(inbox.from == [1]);
@@ -445,7 +449,7 @@ mod tests {
         let kinds = [kind(Fold::Each, Some(ColumnKind::Numbers))];
         let roles = [role(&kinds, 4)];
         let refused = |done: Effects| {
-            Router::default().send(0, 0, vec![vec![done]], &roles).expect_err("refused")
+            Router::default().send(0, 0, vec![vec![done]], true, &roles).expect_err("refused")
         };
         let number = |value: f64| Column::Numbers(vec![value]);
         assert!(matches!(
@@ -475,10 +479,10 @@ mod tests {
         let roles = [role(&kinds, 4)];
         let mut router = Router::default();
         let early = Effects { delay: vec![2], ..effects(&[3], &[0], Column::Integers(vec![])) };
-        router.send(0, 0, vec![vec![early]], &roles).expect("sent");
+        router.send(0, 0, vec![vec![early]], true, &roles).expect("sent");
         assert_eq!(router.arrivals(1, &roles, |_| (0, 0)), [vec![]]);
         router
-            .send(0, 1, vec![vec![effects(&[1], &[0], Column::Integers(vec![]))]], &roles)
+            .send(0, 1, vec![vec![effects(&[1], &[0], Column::Integers(vec![]))]], true, &roles)
             .expect("sent");
         assert_eq!(router.arrivals(2, &roles, |_| (0, 0))[0][0].from, [3, 1]);
         assert!(router.under_way.is_empty());

@@ -24,7 +24,7 @@ use crate::spec::{AggregateSpec, WorldSpec};
 use crate::topology::Topology;
 use crate::view::{Seen, SeenRole};
 use births::Newborn;
-use dormouse_domain::simulation::{Column, Description, Member, Role, Tick};
+use dormouse_domain::simulation::{Column, Description, Member, Role, Schedule, Tick};
 use dormouse_sandbox::{Code, Fault};
 use shard::{Shard, Stepped, TickInput};
 
@@ -421,6 +421,12 @@ impl World {
         Ok(())
     }
 
+    /// Whether the rows of an instance act in the order of their numbers. Under other schedules a role has one instance, whose
+    /// own order counts.
+    fn rows_act_by_number(&self) -> bool {
+        Schedule::from(self.spec.schedule).splits()
+    }
+
     fn note_ends(&mut self, role: usize, ended: &[Member]) -> Result<(), WorldError> {
         let own = &mut self.roles[role];
         if ended.is_empty() {
@@ -471,8 +477,9 @@ impl World {
         at: Tick,
         effects: Vec<Vec<dormouse_domain::simulation::Effects>>,
     ) -> Result<(), WorldError> {
+        let rows_act_by_number = self.rows_act_by_number();
         let roles: Vec<RoleOfRouter<'_>> = self.roles.iter().map(RoleOfWorld::of_router).collect();
-        let sent = self.router.send(by as Role, at, effects, &roles);
+        let sent = self.router.send(by as Role, at, effects, rows_act_by_number, &roles);
         sent.map_err(|problem: EffectProblem| wrong(&self.roles[by], at, problem.to_string()))
     }
 

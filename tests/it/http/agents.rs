@@ -86,9 +86,29 @@ async fn the_list_has_those_that_come_with_the_host_and_those_that_were_uploaded
     assert_eq!(status, 200);
     let agents = list["agents"].as_array().unwrap();
     let found: Vec<_> = agents.iter().map(|agent| agent["name"].as_str().unwrap()).collect();
-    assert_eq!(found, ["assistant", "counter", "echo", "fib", "mine", "monitor", "notepad"]);
+    assert_eq!(
+        found,
+        [
+            "assistant",
+            "counter",
+            "dilemma",
+            "echo",
+            "epidemic",
+            "exclusion",
+            "fib",
+            "ising",
+            "mine",
+            "monitor",
+            "moran",
+            "notepad",
+            "oscillators",
+            "predators",
+            "schelling",
+            "wealth"
+        ]
+    );
     assert_eq!(list["count"], found.len());
-    assert_eq!(agents[4], uploaded);
+    assert_eq!(agents[8], uploaded);
     assert!(agents.iter().all(|agent| agent["bundled"] == (agent["name"] != "mine")));
     server.shut_down().await;
 }

@@ -40,7 +40,8 @@ async fn a_bundle_is_verified_by_whoever_has_nothing_but_the_file() {
 async fn whatever_was_changed_in_a_bundle_is_found() {
     let test = TestHost::new().await;
     let good = bundle(&test).await;
-    let changes: [(&str, fn(&mut Bundle)); 7] = [
+    type Change = fn(&mut Bundle);
+    let changes: [(&str, Change); 7] = [
         ("the seed", |bundle| bundle.spec.seed += 1),
         ("the number of members", |bundle| bundle.spec.members[0].count += 1),
         ("a tick", |bundle| bundle.record.hashes[7][31] ^= 1),

@@ -4,7 +4,7 @@ use dormouse::{Fingerprint, WorldSpec, world_spec::RowsSpec};
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
 
-async fn fingerprint(test: &TestHost, spec: &WorldSpec) -> Fingerprint {
+pub(super) async fn fingerprint(test: &TestHost, spec: &WorldSpec) -> Fingerprint {
     let mut world = test.host.simulations().make(spec.clone()).await.unwrap();
     world.run(u64::MAX).await.unwrap();
     world.fingerprint().await.unwrap()

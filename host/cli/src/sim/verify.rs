@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 
-use super::{hex, host, instances, json_argument};
+use super::{hex, host, json_argument, places};
 use dormouse::Bundle;
 
 pub(super) fn command() -> Command {
@@ -28,7 +28,7 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
     let file = File::open(path).with_context(|| format!("{path} cannot be read"))?;
     let verified = match Bundle::read(BufReader::new(file)) {
         Ok(bundle) => {
-            let host = host(instances(&bundle.spec)).await?;
+            let host = host(places(&bundle.spec)).await?;
             let difference = host.simulations().verify(&bundle).await;
             host.shut_down().await?;
             let fingerprint = hex(bundle.record.fingerprint);

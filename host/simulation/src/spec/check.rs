@@ -144,6 +144,13 @@ fn check_attribute(attribute: &AttributeSpec, count: u32, field: &str) -> Result
                 Err(invalid(field, "the second number, which is the width, is 0 or more"))
             }
             Distribution::Chance(p) => probability(*p, field),
+            Distribution::Distinct(places) if (count..=MAX_MEMBERS).contains(places) => Ok(()),
+            Distribution::Distinct(places) => Err(invalid(
+                field,
+                format!(
+                    "there are {places} for {count} members; at least as many, and at most {MAX_MEMBERS}"
+                ),
+            )),
             Distribution::Exactly(some) if *some <= count => Ok(()),
             Distribution::Exactly(some) => {
                 Err(invalid(field, format!("{some} of {count} members cannot have it")))

@@ -70,6 +70,8 @@ pub enum Distribution {
     Cauchy(f64, f64),
     /// 1 with this probability, and otherwise 0.
     Chance(f64),
+    /// An integer from 0 up to, and without, this: no two members have the same.
+    Distinct(u32),
     /// Exactly so many have 1 and all others 0: which, chance decides.
     Exactly(u32),
 }

@@ -1,6 +1,6 @@
 //! Members that begin while their world goes on.
 //!
-//! They get the numbers after all others of their role, in the order of the roles of their parents, of the parents, and of
+//! They get the numbers after all others of their role, in the order of the roles of their parents, of the parents as they acted, and of
 //! each parent's own order. They act with the next tick for the first time.
 
 use std::ops::Range;
@@ -48,9 +48,9 @@ impl Newborn {
         }
     }
 
-    fn add(&mut self, births: Births) -> Result<(), String> {
+    fn add(&mut self, births: Births, rows_act_by_number: bool) -> Result<(), String> {
         let count = births.parents.len();
-        if !births.parents.is_sorted() {
+        if rows_act_by_number && !births.parents.is_sorted() {
             return Err("its newborn are not in the order of their parents".to_owned());
         }
         if let Some(own) = births.attributes.iter().find(|own| own.values.len() != count) {
@@ -84,6 +84,7 @@ impl Newborn {
 impl World {
     /// Let these members begin: each with the role of its parents, in the order of those.
     pub(super) async fn bear(&mut self, births: Vec<(usize, Births)>) -> Result<(), WorldError> {
+        let rows_act_by_number = self.rows_act_by_number();
         for (of, births) in births {
             let at = self.at;
             let target = births.role as usize;
@@ -101,7 +102,7 @@ impl World {
                     format!("it would have more than {MAX_MEMBERS} members"),
                 ));
             }
-            let added = role.newborn.add(births);
+            let added = role.newborn.add(births, rows_act_by_number);
             added.map_err(|problem| wrong(&self.roles[of], at, problem))?;
         }
         for role in 0..self.roles.len() {

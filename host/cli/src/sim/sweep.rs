@@ -1,0 +1,163 @@
+//! `dormouse sim sweep`: one world with many parameters and seeds, into one table.
+//!
+//! The table is the memory of the sweep: a run has its line once it is done. A sweep that was cut off reads the table and goes on
+//! with the runs that are missing.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::{Arg, ArgMatches, Command};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{hex, host, json_argument, named_files, places};
+use dormouse::{AggregateValue, Experiment, Host, Run, WorldSpec};
+
+/// The file of a sweep.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SweepFile {
+    /// The file of the world, beside this one.
+    world: String,
+    experiment: Experiment,
+}
+
+pub(super) fn command() -> Command {
+    Command::new("sweep")
+        .about("Run a world with many parameters and seeds, into one table")
+        .arg(Arg::new("file").value_name("FILE").required(true).help("The experiment, in TOML"))
+        .arg(
+            Arg::new("out")
+                .long("out")
+                .value_name("TABLE")
+                .required(true)
+                .help("The table, as CSV. Where it is there, the sweep goes on with the runs that are missing"),
+        )
+        .arg(json_argument())
+}
+
+pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
+    let text = |name: &str| given.get_one::<String>(name).map_or("", String::as_str);
+    let (file, out) = (text("file"), text("out"));
+    let sweep = fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?;
+    let sweep: SweepFile = toml::from_str(&sweep).with_context(|| file.to_owned())?;
+    let folder = Path::new(file).parent().unwrap_or(Path::new("."));
+    let path = folder.join(&sweep.world);
+    let world =
+        fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let mut world = WorldSpec::from_toml(&world).with_context(|| path.display().to_string())?;
+    let runs = sweep.experiment.runs().with_context(|| file.to_owned())?;
+    let host = host(places(&world)).await?;
+    named_files(&host, &mut world, path.parent().unwrap_or(Path::new("."))).await?;
+    let mut table = Table::open(Path::new(out), &sweep.experiment, &world)?;
+
+    let bar = ProgressBar::new(runs.len() as u64);
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs  {eta} to go");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_position(table.done.len() as u64);
+    let (mut steps, mut ran) = (0, 0);
+    let missing = runs.iter().filter(|run| !table.done.contains(&run.number));
+    for run in missing.collect::<Vec<_>>() {
+        let spec = sweep.experiment.world(&world, run).with_context(|| file.to_owned())?;
+        let (line, of_run) =
+            to_its_end(&host, spec, run).await.with_context(|| format!("run {}", run.number))?;
+        table.add(&line)?;
+        (steps, ran) = (steps + of_run, ran + 1);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    host.shut_down().await?;
+    if given.get_flag("json") {
+        println!(
+            "{}",
+            json!({ "runs": runs.len(), "ran": ran, "memberSteps": steps, "table": out })
+        );
+    } else {
+        println!("{} runs, {ran} of them now: {out}", runs.len());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The line of a run in the table, and how often a member has acted.
+async fn to_its_end(host: &Host, spec: WorldSpec, run: &Run) -> Result<(String, u64)> {
+    let names: Vec<String> = spec.aggregates.iter().map(|own| own.name.clone()).collect();
+    let mut world = host.simulations().make(spec).await?;
+    let mut last: Vec<Option<f64>> = vec![None; names.len()];
+    while let Some(summary) = world.run(1).await?.pop() {
+        for AggregateValue { place, value, .. } in summary.aggregates {
+            last[place] = value;
+        }
+    }
+    let fingerprint = world.fingerprint().await?;
+    let mut fields = vec![run.number.to_string()];
+    fields.extend(run.values.iter().map(field));
+    fields.extend([run.seed.to_string(), run.replicate.to_string()]);
+    fields.extend(
+        last.into_iter().map(|value| value.map_or(String::new(), |value| format!("{value:?}"))),
+    );
+    fields.push(hex(fingerprint));
+    Ok((fields.join(","), world.steps()))
+}
+
+/// A value as a field of CSV.
+fn field(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let is_plain = !text.contains([',', '"', '\n', '\r']);
+    if is_plain { text } else { format!("\"{}\"", text.replace('"', "\"\"")) }
+}
+
+/// The table of a sweep.
+struct Table {
+    file: File,
+    /// The numbers of the runs that are in it.
+    done: BTreeSet<usize>,
+}
+
+impl Table {
+    /// Open it, or begin it.
+    fn open(path: &Path, experiment: &Experiment, world: &WorldSpec) -> Result<Table> {
+        let names = experiment.parameters.keys().map(|name| field(&Value::String(name.clone())));
+        let aggregates = world.aggregates.iter().map(|own| own.name.clone());
+        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let head: Vec<String> = own(&["run"])
+            .into_iter()
+            .chain(names)
+            .chain(own(&["seed", "replicate"]))
+            .chain(aggregates)
+            .chain(own(&["fingerprint"]))
+            .collect();
+        let head = head.join(",");
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = file.as_mut().map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        let mut file = file.try_clone()?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).with_context(|| path.display().to_string())?;
+        if text.is_empty() {
+            writeln!(file, "{head}")?;
+            return Ok(Table { file, done: BTreeSet::new() });
+        }
+        if text.lines().next() != Some(&head) {
+            bail!("{} is the table of another experiment; name another file", path.display());
+        }
+        // The last line may have been cut off in the middle.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        file.set_len(whole as u64)?;
+        file.seek(SeekFrom::End(0))?;
+        let number = |line: &str| line.split(',').next().and_then(|number| number.parse().ok());
+        Ok(Table { file, done: text[..whole].lines().skip(1).filter_map(number).collect() })
+    }
+
+    fn add(&mut self, line: &str) -> Result<()> {
+        // In one write: a run is in the table as a whole, or it is not.
+        self.file.write_all(format!("{line}\n").as_bytes()).context("the table cannot be written")
+    }
+}

@@ -1,0 +1,242 @@
+//! Experiments: one world with many parameters and seeds.
+//!
+//! An experiment says which fields of a specification take which values, and how often each combination is run. What it comes to is a
+//! list of runs, the same every time: so an experiment that was cut off goes on with those that are missing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::spec::{SpecError, WorldSpec};
+
+/// The most runs of an experiment.
+const MAX_RUNS: usize = 1_000_000;
+
+/// Which runs there are of one world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Experiment {
+    /// Values of fields of the specification, by their way: `ticks`, or behind a role, `traders.parameters.law`.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Vec<Value>>,
+    /// Which combinations of them there are.
+    #[serde(default)]
+    pub design: Design,
+    /// How often each combination is run, each time with another seed.
+    #[serde(default = "once")]
+    pub replicates: u32,
+    /// What the seeds come from.
+    #[serde(default)]
+    pub seeds: Seeds,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// Which combinations of values are run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Design {
+    /// Each value of each field with each of all others.
+    #[default]
+    Full,
+    /// The first values of all fields, the second values, and so on.
+    List,
+}
+
+/// What the seeds of runs come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Seeds {
+    /// What all of them come from.
+    pub base: u64,
+    /// Whether replicates of the same number have the same seed in all combinations: then two combinations can be compared pair by
+    /// pair.
+    pub paired: bool,
+}
+
+impl Default for Seeds {
+    fn default() -> Seeds {
+        Seeds { base: 0, paired: true }
+    }
+}
+
+/// One run of an experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Its number, from 0.
+    pub number: usize,
+    /// The values of the parameters, in the order of their names.
+    pub values: Vec<Value>,
+    /// Which repetition of the combination it is, from 0.
+    pub replicate: u32,
+    /// The seed of its world.
+    pub seed: u64,
+}
+
+impl Experiment {
+    /// All runs, in their order.
+    ///
+    /// # Errors
+    /// The experiment makes no sense.
+    pub fn runs(&self) -> Result<Vec<Run>, SpecError> {
+        let invalid =
+            |field: &str, problem: String| SpecError::Invalid { field: field.to_owned(), problem };
+        if self.replicates == 0 {
+            return Err(invalid("replicates", "each combination is run once or more".to_owned()));
+        }
+        if let Some((name, _)) = self.parameters.iter().find(|(_, values)| values.is_empty()) {
+            return Err(invalid(&format!("parameters.{name}"), "it has no values".to_owned()));
+        }
+        let lengths: Vec<usize> = self.parameters.values().map(Vec::len).collect();
+        let combinations = match self.design {
+            Design::Full => {
+                lengths.iter().try_fold(1_usize, |all, length| all.checked_mul(*length))
+            }
+            Design::List if lengths.iter().any(|length| *length != lengths[0]) => {
+                let problem =
+                    "under the design `list` all of them have the same number of values".to_owned();
+                return Err(invalid("parameters", problem));
+            }
+            Design::List => Some(lengths.first().copied().unwrap_or(1)),
+        };
+        let all = combinations.and_then(|all| all.checked_mul(self.replicates as usize));
+        let Some(combinations) = combinations.filter(|_| all.is_some_and(|all| all <= MAX_RUNS))
+        else {
+            return Err(invalid("parameters", format!("there would be more than {MAX_RUNS} runs")));
+        };
+        let runs = (0..combinations).flat_map(|combination| {
+            (0..self.replicates).map(move |replicate| (combination, replicate))
+        });
+        let run = |(number, (combination, replicate)): (usize, (usize, u32))| Run {
+            number,
+            values: self.values(combination),
+            replicate,
+            seed: self.seed(if self.seeds.paired { 0 } else { combination }, replicate),
+        };
+        Ok(runs.enumerate().map(run).collect())
+    }
+
+    /// The world of a run.
+    ///
+    /// # Errors
+    /// A parameter is no field of the specification, or the world makes no sense with it.
+    pub fn world(&self, of: &WorldSpec, run: &Run) -> Result<WorldSpec, SpecError> {
+        let mut spec = of.clone();
+        for (name, value) in self.parameters.keys().zip(&run.values) {
+            spec = with(&spec, name, value)?;
+        }
+        spec.seed = run.seed;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// The values of all parameters in this combination: those of the last change first.
+    fn values(&self, combination: usize) -> Vec<Value> {
+        let mut left = combination;
+        let of_one = |values: &Vec<Value>| match self.design {
+            Design::List => values[combination].clone(),
+            Design::Full => {
+                let value = values[left % values.len()].clone();
+                left /= values.len();
+                value
+            }
+        };
+        let mut values: Vec<Value> = self.parameters.values().rev().map(of_one).collect();
+        values.reverse();
+        values
+    }
+
+    fn seed(&self, combination: usize, replicate: u32) -> u64 {
+        let mut hash =
+            blake3::Hasher::new_derive_key("dormouse simulation 2026: the seed of a run");
+        hash.update(&self.seeds.base.to_le_bytes());
+        hash.update(&(combination as u64).to_le_bytes()).update(&replicate.to_le_bytes());
+        let mut seed = [0; 8];
+        hash.finalize_xof().fill(&mut seed);
+        // TOML and JSON have no larger integers that all programs read.
+        u64::from_le_bytes(seed) >> 11
+    }
+}
+
+/// This specification with another value of one field.
+fn with(spec: &WorldSpec, way: &str, value: &Value) -> Result<WorldSpec, SpecError> {
+    let invalid =
+        |problem: String| SpecError::Invalid { field: format!("parameters.{way}"), problem };
+    let mut document = serde_json::to_value(spec).map_err(|error| invalid(error.to_string()))?;
+    let mut steps = way.split('.');
+    let first = steps.next().unwrap_or_default();
+    let place = spec.members.iter().position(|members| members.role == first);
+    let (mut field, mut steps): (&mut Value, Vec<&str>) = match place {
+        Some(place) => (&mut document["members"][place], steps.collect()),
+        None => (&mut document, way.split('.').collect()),
+    };
+    let last = steps.pop().ok_or_else(|| invalid("it names no field".to_owned()))?;
+    for step in steps {
+        field = field
+            .as_object_mut()
+            .and_then(|own| own.get_mut(step))
+            .ok_or_else(|| invalid(format!("the specification has no `{step}` there")))?;
+    }
+    let own = field.as_object_mut().ok_or_else(|| invalid("it is within a value".to_owned()))?;
+    own.insert(last.to_owned(), value.clone());
+    serde_json::from_value(document).map_err(|error| invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn world() -> WorldSpec {
+        WorldSpec::from_toml(
+            r#"
+            ticks = 5
+            members = [{ role = "traders", agent = "wealth", count = 10, parameters = { law = "unit" } }]
+            "#,
+        )
+        .expect("a specification")
+    }
+
+    fn experiment(document: Value) -> Experiment {
+        serde_json::from_value(document).expect("an experiment")
+    }
+
+    #[test]
+    fn all_combinations_are_run_with_the_seeds_of_their_replicates() {
+        let experiment = experiment(json!({
+            "parameters": { "ticks": [1, 2, 3], "traders.count": [10, 20] }, "replicates": 2,
+        }));
+        let runs = experiment.runs().expect("runs");
+        assert_eq!(runs.len(), 12);
+        let values: Vec<_> = runs.iter().step_by(2).map(|run| run.values.clone()).collect();
+        let expected = [[1, 10], [1, 20], [2, 10], [2, 20], [3, 10], [3, 20]];
+        assert_eq!(values, expected.map(|values| values.map(Value::from).to_vec()));
+        // Paired: the same in all combinations, and another for each replicate.
+        assert!(runs.iter().all(|run| run.seed == runs[run.replicate as usize].seed));
+        assert_ne!(runs[0].seed, runs[1].seed);
+        let spec = experiment.world(&world(), &runs[7]).expect("a world");
+        assert_eq!((spec.ticks, spec.members[0].count, spec.seed), (2, 20, runs[7].seed));
+    }
+
+    #[test]
+    fn what_is_not_there_or_makes_no_sense_is_told() {
+        let refused = |document: Value| {
+            let experiment = experiment(document);
+            let runs = experiment.runs();
+            let worlds = runs.and_then(|runs| experiment.world(&world(), &runs[0]));
+            worlds.expect_err("refused").to_string()
+        };
+        assert!(refused(json!({ "parameters": { "tiks": [1] } })).contains("tiks"));
+        assert!(refused(json!({ "parameters": { "ticks": [0] } })).contains("ticks: a world has"));
+        assert!(refused(json!({ "parameters": { "ticks": [] } })).contains("it has no values"));
+        assert!(refused(json!({ "parameters": { "a.b": [1] } })).contains("no `a`"));
+        assert!(refused(json!({ "replicates": 0 })).contains("once or more"));
+        let uneven = json!({ "parameters": { "ticks": [1, 2], "seed": [1] }, "design": "list" });
+        assert!(refused(uneven).contains("the same number of values"));
+        let many = json!({ "parameters": { "ticks": vec![1; 2_000], "seed": vec![1; 2_000] } });
+        assert!(refused(many).contains("more than 1000000 runs"));
+    }
+}

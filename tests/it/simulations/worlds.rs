@@ -1,0 +1,140 @@
+//! Random small worlds: each comes to one fingerprint, however its rows are split and on however many threads.
+
+use dormouse::WorldSpec;
+use dormouse::world_spec::{
+    AggregateSpec, AttributeSpec, ClockSpec, Distribution, MembersSpec, ParameterSpec, RowsSpec,
+    ScheduleSpec, Statistic, TopologySpec,
+};
+use dormouse_test_guests as guests;
+use dormouse_tests::TestHost;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use super::sameness::fingerprint;
+
+/// Members of a role of this number, whatever other roles there are.
+fn members(number: usize) -> impl Strategy<Value = MembersSpec> {
+    let topology = prop_oneof![
+        Just(TopologySpec::Ring),
+        Just(TopologySpec::Star),
+        (0.0..0.3).prop_map(|p| TopologySpec::Random { p }),
+        (0.0..1.0).prop_map(|p| TopologySpec::SmallWorld { k: 2, p }),
+        Just(TopologySpec::ScaleFree { m: 2 }),
+    ];
+    let kind =
+        prop_oneof![Just("wealth"), Just("epidemic"), Just("exclusion"), Just("acts_in_worlds")];
+    let shape = (4..60_u32, 1..70_u32, 0.0..1.0);
+    (kind, shape, topology).prop_map(move |(kind, (count, rows, p), topology)| {
+        let mut members = MembersSpec {
+            role: format!("role-{number}"),
+            agent: kind.to_owned(),
+            count,
+            rows: RowsSpec::AtMost(rows),
+            parameters: Default::default(),
+            attributes: Default::default(),
+            topology: TopologySpec::None,
+        };
+        let number = |name: &str| (name.to_owned(), ParameterSpec::Number(p));
+        let some = || AttributeSpec::Drawn(Distribution::Exactly(count / 3));
+        match kind {
+            "epidemic" => {
+                members.topology = topology;
+                members.parameters.extend([number("transmission")]);
+                members.attributes.insert("infected".to_owned(), some());
+            }
+            "exclusion" => {
+                members.parameters.extend([number("p")]);
+                members.attributes.insert("occupied".to_owned(), some());
+            }
+            "wealth" => {
+                let drawn = AttributeSpec::Drawn(Distribution::Integers(0, 5));
+                members.attributes.insert("wealth".to_owned(), drawn);
+            }
+            // Its children are of the role 0, and need the energy that they are born with there.
+            _ => members.role = "role-0".to_owned(),
+        }
+        members
+    })
+}
+
+fn worlds() -> impl Strategy<Value = WorldSpec> {
+    let schedule = prop_oneof![
+        3 => Just(ScheduleSpec::Simultaneous),
+        2 => Just(ScheduleSpec::ByEvent),
+        1 => Just(ScheduleSpec::Random),
+        1 => Just(ScheduleSpec::RandomReplace),
+        1 => Just(ScheduleSpec::Sequential),
+    ];
+    (members(0), members(1), any::<u64>(), 1..15_u64, schedule).prop_map(
+        |(first, second, seed, ticks, schedule)| {
+            let mut members = vec![first];
+            // Both may be what bears members of the first role.
+            if second.role != "role-0" {
+                members.push(second);
+            }
+            WorldSpec {
+                name: String::new(),
+                seed,
+                ticks,
+                clock: ClockSpec::default(),
+                schedule,
+                members,
+                aggregates: Vec::new(),
+            }
+        },
+    )
+}
+
+#[test]
+fn random_worlds_come_to_one_fingerprint_however_they_are_run() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let host = |threads| {
+        runtime.block_on(async move {
+            let test = TestHost::with(|options| {
+                options.guest_threads = threads;
+                options.max_world_instances = 400;
+            })
+            .await;
+            test.upload(&guests::ACTS_IN_WORLDS).await;
+            test
+        })
+    };
+    let (one, two) = (host(1), host(2));
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let config = ProptestConfig {
+        cases: cases.unwrap_or(40),
+        failure_persistence: None,
+        ..Default::default()
+    };
+    let done = TestRunner::new(config).run(&worlds(), |spec| {
+        let with = |test: &TestHost, change: &dyn Fn(&mut WorldSpec)| {
+            let mut spec = spec.clone();
+            change(&mut spec);
+            runtime.block_on(fingerprint(test, &spec))
+        };
+        let rows = |rows| {
+            move |spec: &mut WorldSpec| spec.members.iter_mut().for_each(|own| own.rows = rows)
+        };
+        let whole = with(&one, &rows(RowsSpec::Auto));
+        prop_assert_eq!(with(&two, &|_| ()), whole);
+        prop_assert_eq!(with(&two, &rows(RowsSpec::AtMost(1))), whole);
+        prop_assert_eq!(with(&one, &rows(RowsSpec::AtMost(7))), whole);
+        let aggregate = |spec: &mut WorldSpec| {
+            let column = match spec.members[0].agent.as_str() {
+                "wealth" => "wealth",
+                "epidemic" => "state",
+                "exclusion" => "hops",
+                _ => "energy",
+            };
+            let of = format!("{}.{column}", spec.members[0].role);
+            spec.aggregates =
+                vec![AggregateSpec { name: "mean".to_owned(), of, is: Statistic::Mean, every: 2 }];
+        };
+        prop_assert_eq!(with(&two, &aggregate), whole, "what is recorded means nothing");
+        prop_assert_ne!(with(&one, &|spec| spec.seed ^= 1), whole);
+        Ok(())
+    });
+    if let Err(error) = done {
+        panic!("{error}");
+    }
+}

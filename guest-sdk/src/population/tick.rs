@@ -116,11 +116,25 @@ impl From<f64> for Value {
 /// Effects of one kind on members of one role.
 #[derive(Default)]
 pub(super) struct Sent {
+    /// Whether an effect is more than its target.
+    pub(super) form: Form,
     pub(super) from: Vec<Member>,
     pub(super) to: Vec<Member>,
     pub(super) integers: Vec<i64>,
     pub(super) numbers: Vec<f64>,
     pub(super) delay: Vec<u32>,
+}
+
+/// What has to be noted of each effect of a kind on members of a role.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Form {
+    /// To whom it is done.
+    Target,
+    /// More than that.
+    #[default]
+    Whole,
+    /// Nothing: it arrives at once.
+    Immediate,
 }
 
 /// Members of one role that begin.
@@ -164,6 +178,35 @@ pub struct Tick<'t> {
     pub(super) wake_in: Vec<u32>,
 }
 
+impl Sent {
+    /// For effects of this kind on members of a role, all of which arrive at once or not.
+    fn of(kind: EffectKind, is_immediate: bool) -> Sent {
+        let form = match (kind.values, kind.fold.names_senders()) {
+            _ if is_immediate => Form::Immediate,
+            (Values::None, false) => Form::Target,
+            (Values::None | Values::Integers | Values::Numbers, _) => Form::Whole,
+        };
+        Sent { form, ..Sent::default() }
+    }
+
+    fn add(&mut self, kind: EffectKind, from: Member, to: Member, value: Value, ticks: u32) {
+        match (kind.values, value) {
+            (Values::None, Value::None) => {}
+            (Values::Integers, Value::Integer(value)) => self.integers.push(value),
+            (Values::Numbers, Value::Number(value)) => self.numbers.push(value),
+            _ => panic!("effects of the kind `{}` have values of another type", kind.name),
+        }
+        if ticks != 1 || !self.delay.is_empty() {
+            self.delay.resize(self.to.len(), 1);
+            self.delay.push(ticks);
+        }
+        self.to.push(to);
+        if kind.fold.names_senders() {
+            self.from.push(from);
+        }
+    }
+}
+
 impl<'t> Tick<'t> {
     pub(super) fn new(
         (at, key): (u64, Key),
@@ -184,7 +227,12 @@ impl<'t> Tick<'t> {
             member: 0,
             drawer: 0,
             place: 0,
-            sent: (0..kinds.len() * roles).map(|_| Sent::default()).collect(),
+            sent: kinds
+                .iter()
+                .flat_map(|kind| {
+                    (0..roles).map(|to| Sent::of(*kind, is_immediate && to == role as usize))
+                })
+                .collect(),
             now: Vec::new(),
             children: Vec::new(),
             ended: Vec::new(),
@@ -213,6 +261,12 @@ impl<'t> Tick<'t> {
         self.size
     }
 
+    /// The key of the random numbers of this tick, for whoever draws in another way: it is the same for all rows of the role.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.blocks.key
+    }
+
     /// Random numbers of the row that acts: where a row asks again, those that follow.
     #[inline]
     pub fn draw(&mut self) -> Draws<'_> {
@@ -239,25 +293,15 @@ impl<'t> Tick<'t> {
     pub fn send_in(&mut self, ticks: u32, kind: usize, to: impl Into<To>, value: impl Into<Value>) {
         let (to, value) = (to.into(), value.into());
         let role = to.role.unwrap_or(self.role);
-        if self.is_immediate && role == self.role && ticks <= 1 {
-            self.now.push(Immediate { kind, from: self.member, to: to.member, value });
-            return;
-        }
-        let of_kind = self.kinds[kind];
         let sent = &mut self.sent[kind * self.roles + role as usize];
-        match (of_kind.values, value) {
-            (Values::None, Value::None) => {}
-            (Values::Integers, Value::Integer(value)) => sent.integers.push(value),
-            (Values::Numbers, Value::Number(value)) => sent.numbers.push(value),
-            _ => panic!("effects of the kind `{}` have values of another type", of_kind.name),
-        }
-        if ticks > 1 || !sent.delay.is_empty() {
-            sent.delay.resize(sent.to.len(), 1);
-            sent.delay.push(ticks);
-        }
-        sent.to.push(to.member);
-        if of_kind.fold.names_senders() {
-            sent.from.push(self.member);
+        match sent.form {
+            Form::Target if ticks == 1 && value == Value::None => sent.to.push(to.member),
+            Form::Immediate if ticks <= 1 => {
+                self.now.push(Immediate { kind, from: self.member, to: to.member, value });
+            }
+            Form::Target | Form::Whole | Form::Immediate => {
+                sent.add(self.kinds[kind], self.member, to.member, value, ticks);
+            }
         }
     }
 

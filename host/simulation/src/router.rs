@@ -181,49 +181,26 @@ impl Router {
 
     /// The sums of these values, or of 1 for each, by looking at all members.
     fn sum_densely(&mut self, to: &[Member], values: Option<&Vec<i64>>, size: usize) -> Inbox {
-        let mut told = Inbox {
-            by: 0,
-            kind: 0,
-            to: Vec::with_capacity(to.len().min(size)),
-            from: Vec::new(),
-            values: Column::Integers(Vec::new()),
-        };
-        let mut sums_told = Vec::with_capacity(to.len().min(size));
-        match values {
-            None => {
-                self.counts.clear();
-                self.counts.resize(size, 0);
-                for to in to {
-                    self.counts[*to as usize] += 1;
-                }
-                for (member, count) in (0..).zip(&self.counts) {
-                    if *count > 0 {
-                        told.to.push(member);
-                        sums_told.push(i64::from(*count));
-                    }
-                }
-            }
+        // How much was done to each member, beside a sum that may be 0.
+        self.counts.clear();
+        self.counts.resize(size, 0);
+        for to in to {
+            self.counts[*to as usize] += 1;
+        }
+        let (members, sums) = match values {
+            None => occupied(&self.counts, |_, count| i64::from(count)),
             Some(values) => {
-                // Whether anything was done to a member, beside a sum that may be 0.
-                self.counts.clear();
-                self.counts.resize(size, 0);
                 self.sums.clear();
                 self.sums.resize(size, 0);
                 for (to, value) in to.iter().zip(values) {
                     let sum = &mut self.sums[*to as usize];
                     *sum = sum.wrapping_add(*value);
-                    self.counts[*to as usize] = 1;
                 }
-                for (member, count) in (0..).zip(&self.counts) {
-                    if *count > 0 {
-                        told.to.push(member);
-                        sums_told.push(self.sums[member as usize]);
-                    }
-                }
+                let sums = &self.sums;
+                occupied(&self.counts, |member, _| sums[member])
             }
-        }
-        told.values = Column::Integers(sums_told);
-        told
+        };
+        Inbox { by: 0, kind: 0, to: members, from: Vec::new(), values: Column::Integers(sums) }
     }
 }
 
@@ -306,6 +283,21 @@ fn check<'w>(
         }),
         None => Ok(kind),
     }
+}
+
+/// The members that have a count, and this value of each. Every member is written and only some are kept: which of them have one cannot
+/// be foreseen, and a branch that goes wrong takes longer than a write.
+fn occupied(counts: &[u32], value: impl Fn(usize, u32) -> i64) -> (Vec<Member>, Vec<i64>) {
+    let (mut members, mut values) = (vec![0; counts.len()], vec![0; counts.len()]);
+    let mut kept = 0;
+    for (place, count) in counts.iter().enumerate() {
+        members[kept] = place as Member;
+        values[kept] = value(place, *count);
+        kept += usize::from(*count > 0);
+    }
+    members.truncate(kept);
+    values.truncate(kept);
+    (members, values)
 }
 
 /// What arrives, by sorting.

@@ -179,6 +179,20 @@ async fn a_row_that_loops_holds_up_its_world_alone() {
 }
 
 #[tokio::test]
+async fn numbers_are_those_of_philox_also_where_they_are_computed_by_the_dozen() {
+    let test = TestHost::new().await;
+    test.upload(&guests::ACTS_IN_WORLDS).await;
+    let spec = r#"
+        seed = 11
+        ticks = 3
+        members = [{ role = "beings", agent = "acts_in_worlds", count = 100, parameters = { act = "draw by hand" } }]
+        "#;
+    let mut world = world(&test, spec).await;
+    world.run(3).await.unwrap();
+    assert_eq!(integers(world.column("beings", "energy").await.unwrap()), [10 + 3 * 6; 100]);
+}
+
+#[tokio::test]
 async fn the_clock_of_a_member_is_the_one_of_its_world() {
     let test = TestHost::new().await;
     test.upload(&guests::ACTS_IN_WORLDS).await;

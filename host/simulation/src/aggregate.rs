@@ -9,7 +9,7 @@ use dormouse_domain::simulation::ColumnSlice;
 /// Up to how many different integers they are counted instead of sorted.
 const COUNTED: u64 = 1 << 16;
 
-/// This statistic of the values of all members that have not ended. `None`: there are none.
+/// This statistic of the values of all members that have not ended. `None`: there are none, or it is no number.
 pub(crate) fn statistic(
     is: Statistic,
     values: ColumnSlice<'_>,
@@ -23,7 +23,7 @@ pub(crate) fn statistic(
     if count == 0 {
         return None;
     }
-    Some(match is {
+    let value = match is {
         Statistic::Sum => living().sum(),
         Statistic::Mean => living().sum::<f64>() / count as f64,
         Statistic::Min => living().min_by(f64::total_cmp)?,
@@ -40,7 +40,9 @@ pub(crate) fn statistic(
             let place = (q * (count - 1) as f64).round() as usize;
             sorted[place.min(count - 1)]
         }
-    })
+    };
+    // Infinities of both signs, for example. What bits such a number has depends on the processor.
+    (!value.is_nan()).then_some(value)
 }
 
 fn ascending(values: impl Iterator<Item = f64>) -> Vec<f64> {

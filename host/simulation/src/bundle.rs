@@ -10,15 +10,15 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
-use crate::spec::{SpecError, WorldSpec};
+use crate::spec::{MAX_BYTES as MAX_SPEC, SpecError, WorldSpec};
 use crate::world::TickSummary;
 use dormouse_domain::agent::Digest;
 use dormouse_domain::simulation::Tick;
 
 /// The form of the file.
 const FORMAT: u32 = 1;
-/// The largest entry of a bundle, in bytes: 32 million ticks.
-const MAX_ENTRY: u64 = 1 << 30;
+/// The largest bundle, in bytes.
+const MAX_BUNDLE: u64 = 1 << 30;
 /// The most entries: a population for each role, and what belongs to the world.
 const MAX_ENTRIES: usize = 100;
 
@@ -178,20 +178,21 @@ impl Bundle {
     /// A [`BundleError`] that says what is wrong.
     pub fn read(file: impl Read) -> Result<Bundle, BundleError> {
         let mut entries = BTreeMap::new();
-        let mut archive = tar::Archive::new(file);
+        // Bounded before anything is believed: the lengths in a header are what somebody has written there.
+        let mut archive = tar::Archive::new(file.take(MAX_BUNDLE));
         for entry in archive.entries()? {
             let entry = entry.map_err(|error| invalid(error.to_string()))?;
             let name = entry.path().map_err(|error| invalid(error.to_string()))?;
             let name = name.to_string_lossy().into_owned();
-            if entry.size() > MAX_ENTRY || entries.len() == MAX_ENTRIES {
-                return Err(invalid("it is larger than bundles are"));
+            if !entry.header().entry_type().is_file() || entries.len() == MAX_ENTRIES {
+                return Err(invalid("there is something else than a few files in it"));
             }
             let mut bytes = Vec::new();
-            entry
-                .take(MAX_ENTRY)
-                .read_to_end(&mut bytes)
-                .map_err(|error| invalid(error.to_string()))?;
-            entries.insert(name, bytes);
+            let mut whole = entry.take(MAX_BUNDLE);
+            whole.read_to_end(&mut bytes).map_err(|error| invalid(error.to_string()))?;
+            if entries.insert(name.clone(), bytes).is_some() {
+                return Err(invalid(format!("there is `{name}` in it twice")));
+            }
         }
         let mut take = |name: &str| {
             entries.remove(name).ok_or_else(|| invalid(format!("there is no `{name}` in it")))
@@ -203,17 +204,28 @@ impl Bundle {
                 format!("it has format {}, and this program reads format {FORMAT}", outcome.format);
             return Err(invalid(problem));
         }
-        let spec: WorldSpec = serde_json::from_slice(&take(WORLD)?).map_err(json)?;
+        let world = take(WORLD)?;
+        if world.len() > MAX_SPEC {
+            return Err(SpecError::TooLarge.into());
+        }
+        let spec: WorldSpec = serde_json::from_slice(&world).map_err(json)?;
         spec.check()?;
         let hashes = take(HASHES)?;
         let (hashes, rest) = hashes.as_chunks::<32>();
+        if outcome.ticks != spec.ticks {
+            return Err(invalid(format!(
+                "its world has {} ticks and not {}",
+                spec.ticks, outcome.ticks
+            )));
+        }
         if !rest.is_empty() || hashes.len() as u64 != outcome.ticks {
             return Err(invalid(format!(
                 "there are not as many hashes as its {} ticks",
                 outcome.ticks
             )));
         }
-        let aggregates = read_aggregates(&spec, &take(AGGREGATES)?)?;
+        let table = take(AGGREGATES)?;
+        let aggregates = read_aggregates(&spec, &table)?;
         let digest =
             |text: &String| text.parse::<Digest>().map_err(|error| invalid(error.to_string()));
         let made_of: Vec<Digest> =
@@ -237,7 +249,14 @@ impl Bundle {
         let fingerprint = blake3::Hash::from_hex(&outcome.fingerprint);
         let fingerprint = *fingerprint.map_err(|error| invalid(error.to_string()))?.as_bytes();
         let record = Record { fingerprint, hashes: hashes.to_vec(), aggregates };
-        Ok(Bundle { spec, made_of, populations, record })
+        let bundle = Bundle { spec, made_of, populations, record };
+        let mut written = Vec::new();
+        bundle.write_aggregates(&mut written)?;
+        // What is read in one way and written in another was not written by this program.
+        if written != table {
+            return Err(invalid(format!("`{AGGREGATES}` is not as it was written")));
+        }
+        Ok(bundle)
     }
 }
 

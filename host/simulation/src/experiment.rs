@@ -90,6 +90,12 @@ impl Experiment {
         if let Some((name, _)) = self.parameters.iter().find(|(_, values)| values.is_empty()) {
             return Err(invalid(&format!("parameters.{name}"), "it has no values".to_owned()));
         }
+        if self.parameters.contains_key("seed") {
+            return Err(invalid(
+                "parameters.seed",
+                "seeds come from `seeds` and `replicates`".to_owned(),
+            ));
+        }
         let lengths: Vec<usize> = self.parameters.values().map(Vec::len).collect();
         let combinations = match self.design {
             Design::Full => {
@@ -234,9 +240,12 @@ mod tests {
         assert!(refused(json!({ "parameters": { "ticks": [] } })).contains("it has no values"));
         assert!(refused(json!({ "parameters": { "a.b": [1] } })).contains("no `a`"));
         assert!(refused(json!({ "replicates": 0 })).contains("once or more"));
-        let uneven = json!({ "parameters": { "ticks": [1, 2], "seed": [1] }, "design": "list" });
+        assert!(refused(json!({ "parameters": { "seed": [1] } })).contains("seeds come from"));
+        let uneven =
+            json!({ "parameters": { "ticks": [1, 2], "traders.count": [1] }, "design": "list" });
         assert!(refused(uneven).contains("the same number of values"));
-        let many = json!({ "parameters": { "ticks": vec![1; 2_000], "seed": vec![1; 2_000] } });
+        let many =
+            json!({ "parameters": { "ticks": vec![1; 2_000], "traders.count": vec![1; 2_000] } });
         assert!(refused(many).contains("more than 1000000 runs"));
     }
 }

@@ -28,7 +28,7 @@ impl Chain {
         let mut link =
             Link(Hasher::new_derive_key("dormouse simulation 2026: what a world is made of"));
         parts(&mut link);
-        Chain { last: *link.0.finalize().as_bytes() }
+        Chain { last: link.finish() }
     }
 
     /// The hash of all ticks so far.
@@ -38,23 +38,28 @@ impl Chain {
 
     /// Go on with what came of a tick.
     pub(crate) fn extend(&mut self, at: Tick, parts: impl FnOnce(&mut Link)) {
-        self.last = self.with("dormouse simulation 2026: a tick", at, parts);
-    }
-
-    /// The fingerprint of the world after so many ticks, with what is not hashed in each.
-    pub(crate) fn fingerprint(&self, ticks: Tick, parts: impl FnOnce(&mut Link)) -> Fingerprint {
-        self.with("dormouse simulation 2026: a fingerprint", ticks, parts)
-    }
-
-    fn with(&self, context: &str, at: Tick, parts: impl FnOnce(&mut Link)) -> Fingerprint {
-        let mut link = Link(Hasher::new_derive_key(context));
-        link.0.update(&self.last).update(&at.to_le_bytes());
+        let mut link = self.link("dormouse simulation 2026: a tick", at);
         parts(&mut link);
-        *link.0.finalize().as_bytes()
+        self.last = link.finish();
+    }
+
+    /// Begin the fingerprint of the world after so many ticks: what is not hashed in each follows.
+    pub(crate) fn fingerprint(&self, ticks: Tick) -> Link {
+        self.link("dormouse simulation 2026: a fingerprint", ticks)
+    }
+
+    fn link(&self, context: &str, at: Tick) -> Link {
+        let mut hash = Hasher::new_derive_key(context);
+        hash.update(&self.last).update(&at.to_le_bytes());
+        Link(hash)
     }
 }
 
 impl Link {
+    pub(crate) fn finish(self) -> Fingerprint {
+        *self.0.finalize().as_bytes()
+    }
+
     /// What stands under this name: so that no two different things have the same bytes.
     pub(crate) fn section(&mut self, name: &str, number: u64) {
         self.text(name);

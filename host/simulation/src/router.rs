@@ -33,9 +33,16 @@ pub(crate) enum EffectProblem {
     Nan { kind: String },
     #[error("its effects `{kind}` are not in the order of the rows that did them")]
     Order { kind: String },
+    #[error("more than 1 GiB of effects is under way; let fewer be delayed")]
+    TooMany,
     #[error("an effect `{kind}` is to arrive in 0 ticks, or in more than {MAX_DELAY}")]
     Delay { kind: String },
 }
+
+/// The most that is under way in a world, in bytes.
+const MAX_UNDER_WAY: u64 = 1 << 30;
+/// What a list of effects takes that arrive in a tick of their own, in bytes.
+const PILE: u64 = 1_000;
 
 /// The most ticks that an effect is under way.
 const MAX_DELAY: u32 = 1 << 24;
@@ -53,6 +60,12 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    /// What it takes, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let members = size_of_val(self.from.as_slice()) + size_of_val(self.to.as_slice());
+        members as u64 + self.values.as_slice().bytes()
+    }
+
     /// The places of what arrives with the members of this range.
     pub(crate) fn places(&self, members: std::ops::Range<Member>) -> std::ops::Range<usize> {
         let place = |member| self.to.partition_point(|to| *to < member);
@@ -74,8 +87,9 @@ type Way = (Role, u32, Role);
 /// What is under way in a world.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
-    /// What arrives in later ticks.
+    /// What arrives in later ticks, and what that takes, in bytes.
     under_way: BTreeMap<Tick, BTreeMap<Way, Pile>>,
+    bytes: u64,
     /// Sums, by member: kept from one tick to the next for its memory.
     sums: Vec<i64>,
     counts: Vec<u32>,
@@ -109,11 +123,16 @@ impl Router {
             if rows_act_by_number && !effects.from.is_sorted() {
                 return Err(EffectProblem::Order { kind: kind.name.clone() });
             }
+            self.bytes += weight(&effects);
+            if self.bytes > MAX_UNDER_WAY {
+                return Err(EffectProblem::TooMany);
+            }
             let way = (by, effects.kind, effects.role);
             if effects.delay.is_empty() {
                 let arriving = self.under_way.entry(at + 1).or_default();
                 match arriving.entry(way) {
                     std::collections::btree_map::Entry::Vacant(free) => {
+                        self.bytes += PILE;
                         let Effects { from, to, values, .. } = effects;
                         free.insert(Pile { from, to, values });
                     }
@@ -125,7 +144,10 @@ impl Router {
             }
             for (place, delay) in effects.delay.iter().enumerate() {
                 let arriving = self.under_way.entry(at + Tick::from(*delay)).or_default();
-                let pile = arriving.entry(way).or_insert_with(|| Pile::of(kind));
+                let pile = arriving.entry(way).or_insert_with(|| {
+                    self.bytes += PILE;
+                    Pile::of(kind)
+                });
                 pile.add(&effects, place..place + 1);
             }
         }
@@ -133,14 +155,24 @@ impl Router {
     }
 
     /// What arrives in this tick, for each role: as many lists as there are roles.
+    ///
+    /// # Errors
+    /// A sum is no number.
     pub(crate) fn arrivals(
         &mut self,
         at: Tick,
         roles: &[RoleOfRouter<'_>],
         key: impl Fn(Role) -> (u64, u64),
-    ) -> Vec<Vec<Inbox>> {
+    ) -> Result<Vec<Vec<Inbox>>, EffectProblem> {
         let mut inboxes: Vec<Vec<Inbox>> = roles.iter().map(|_| Vec::new()).collect();
-        for ((by, kind, to), pile) in self.under_way.remove(&at).unwrap_or_default() {
+        let arriving = self.under_way.remove(&at).unwrap_or_default();
+        if self.under_way.is_empty() {
+            self.bytes = 0;
+        } else {
+            let gone = arriving.values().map(|pile| pile.bytes() + PILE).sum();
+            self.bytes = self.bytes.saturating_sub(gone);
+        }
+        for ((by, kind, to), pile) in arriving {
             let role = &roles[to as usize];
             let of_kind = &roles[by as usize].kinds[kind as usize];
             let mut inbox = self.fold(of_kind, pile, role.size as usize, key(to));
@@ -148,11 +180,19 @@ impl Router {
             if let Some(ended) = role.ended {
                 inbox.forget(ended);
             }
+            if inbox.values.as_slice().has_nan() {
+                return Err(EffectProblem::Nan { kind: of_kind.name.clone() });
+            }
             if !inbox.to.is_empty() {
                 inboxes[to as usize].push(inbox);
             }
         }
-        inboxes
+        Ok(inboxes)
+    }
+
+    /// What all that is under way takes, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Hash what is under way.
@@ -204,7 +244,18 @@ impl Router {
     }
 }
 
+/// What effects take, in bytes. When each arrives is not kept with it.
+pub(crate) fn weight(effects: &Effects) -> u64 {
+    let Effects { from, to, values, .. } = effects;
+    (size_of_val(from.as_slice()) + size_of_val(to.as_slice())) as u64 + values.as_slice().bytes()
+}
+
 impl Pile {
+    fn bytes(&self) -> u64 {
+        let members = size_of_val(self.from.as_slice()) + size_of_val(self.to.as_slice());
+        members as u64 + self.values.as_slice().bytes()
+    }
+
     fn of(kind: &EffectKind) -> Pile {
         let values = kind.values.unwrap_or(ColumnKind::Integers).empty();
         Pile { from: Vec::new(), to: Vec::new(), values }
@@ -259,7 +310,7 @@ fn check<'w>(
     let count = effects.to.len();
     let has_values = match kind.values {
         Some(kind) => effects.values.len() == count && effects.values.kind() == kind,
-        None => effects.values.is_empty(),
+        None => effects.values == Column::Integers(Vec::new()),
     };
     let has_from = if kind.fold.names_senders() {
         effects.from.len() == count
@@ -389,7 +440,7 @@ mod tests {
         router
             .send(0, 0, done.into_iter().map(|one| vec![one]).collect(), true, &roles)
             .expect("sent");
-        router.arrivals(1, &roles, |_| (1, 2)).remove(0).remove(0)
+        router.arrivals(1, &roles, |_| (1, 2)).expect("they arrive").remove(0).remove(0)
     }
 
     #[test]
@@ -429,7 +480,8 @@ mod tests {
             let mut router = Router::default();
             let done = effects(&[1, 2, 3, 4], &[7; 4], Column::Integers(vec![]));
             router.send(0, 0, vec![vec![done]], true, &roles).expect("sent");
-            let inbox = router.arrivals(1, &roles, |_| (tick, 2)).remove(0).remove(0);
+            let inbox =
+                router.arrivals(1, &roles, |_| (tick, 2)).expect("they arrive").remove(0).remove(0);
             assert_eq!(inbox.to, [7]);
             firsts += u32::from(inbox.from == [1]);
         }
@@ -472,11 +524,11 @@ mod tests {
         let mut router = Router::default();
         let early = Effects { delay: vec![2], ..effects(&[3], &[0], Column::Integers(vec![])) };
         router.send(0, 0, vec![vec![early]], true, &roles).expect("sent");
-        assert_eq!(router.arrivals(1, &roles, |_| (0, 0)), [vec![]]);
+        assert_eq!(router.arrivals(1, &roles, |_| (0, 0)), Ok(vec![vec![]]));
         router
             .send(0, 1, vec![vec![effects(&[1], &[0], Column::Integers(vec![]))]], true, &roles)
             .expect("sent");
-        assert_eq!(router.arrivals(2, &roles, |_| (0, 0))[0][0].from, [3, 1]);
+        assert_eq!(router.arrivals(2, &roles, |_| (0, 0)).expect("they arrive")[0][0].from, [3, 1]);
         assert!(router.under_way.is_empty());
     }
 }

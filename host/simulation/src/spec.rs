@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use check::MAX_MEMBERS;
 pub use check::SpecError;
+pub(crate) use check::{MAX_BYTES, MAX_MEMBERS};
 pub use value::{AttributeSpec, Distribution, RowsSpec};
 
 use crate::fingerprint::Link;

@@ -57,6 +57,12 @@ impl Topology {
         Topology { offsets, neighbours }
     }
 
+    /// What it takes, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let all = size_of_val(self.offsets.as_slice()) + size_of_val(self.neighbours.as_slice());
+        all as u64
+    }
+
     /// Who stands next to this member. One that was born stands next to nobody.
     pub(crate) fn neighbours(&self, of: Member) -> &[Member] {
         let of = of as usize;
@@ -139,6 +145,8 @@ fn scale_free(count: u32, m: u32, stream: &mut Stream) -> Vec<(Member, Member)> 
     // Each end of each tie stands here once: to draw one draws a member by its number of ties.
     let mut ends: Vec<Member> = Vec::with_capacity(count as usize * m as usize * 2);
     let mut pairs = Vec::with_capacity(count as usize * m as usize);
+    // For whom each member was chosen last: nobody is chosen twice for the same one.
+    let mut chosen_for: Vec<Member> = vec![Member::MAX; count as usize];
     for member in m..count {
         let mut chosen: Vec<Member> = Vec::with_capacity(m as usize);
         while chosen.len() < m as usize {
@@ -147,7 +155,7 @@ fn scale_free(count: u32, m: u32, stream: &mut Stream) -> Vec<(Member, Member)> 
                 0 => chosen.len() as u32,
                 all => ends[stream.below(all as u64) as usize],
             };
-            if !chosen.contains(&other) {
+            if std::mem::replace(&mut chosen_for[other as usize], member) != member {
                 chosen.push(other);
             }
         }

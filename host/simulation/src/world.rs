@@ -6,6 +6,7 @@
 
 mod births;
 mod make;
+mod memory;
 mod shard;
 
 use std::collections::BTreeMap;
@@ -26,9 +27,13 @@ use crate::view::{Seen, SeenRole};
 use births::Newborn;
 use dormouse_domain::simulation::{Column, Description, Member, Role, Schedule, Tick};
 use dormouse_sandbox::{Code, Fault};
+use memory::SharedAccount;
 use shard::{Shard, Stepped, TickInput};
 
 pub use make::{MadeOf, Places};
+
+/// The most wakes of a role that are under way.
+const MAX_WAITING: usize = 4 << 20;
 
 /// Why a world does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +60,21 @@ pub enum WorldError {
         rows: u32,
     },
     /// Other worlds have the places that it needs.
-    #[error("other worlds have the {all} places for instances; try again when one of them is gone")]
+    #[error(
+        "this world and others have the {all} places for instances: try again when one of them is gone, or let each \
+         instance hold more rows"
+    )]
     NoPlace {
         /// How many there are.
         all: u32,
+    },
+    /// The host has no memory for what a world holds beside its instances. Trying later may help.
+    #[error(
+        "the host has no memory left for the world, which needs {needed} bytes more; try again later, or with fewer members"
+    )]
+    OutOfMemory {
+        /// What it needs more, in bytes.
+        needed: u64,
     },
     /// An instance failed.
     #[error("tick {at}: members of the role `{role}` failed: {fault}")]
@@ -102,6 +118,10 @@ pub struct World {
     /// The aggregates that members read.
     read: Vec<AggregateSpec>,
     chain: Chain,
+    /// What the host keeps for the world is paid with this, beside what its instances have.
+    memory: Arc<SharedAccount>,
+    /// Of that, what stays the same from tick to tick, in bytes.
+    standing: u64,
     steps: u64,
     fuel: u64,
 }
@@ -122,8 +142,9 @@ struct RoleOfWorld {
     size: u32,
     /// Which of them have ended. `None`: nobody has.
     ended: Option<Vec<bool>>,
-    /// Who is to act in later ticks, where a reason is needed.
+    /// Who is to act in later ticks, where a reason is needed, and how many these are.
     wakes: BTreeMap<Tick, Vec<Member>>,
+    waiting: usize,
     /// Who has begun and acts with the next tick for the first time.
     newborn: Newborn,
 }
@@ -195,6 +216,7 @@ impl World {
             newborn,
             wanted,
             seen: self.seen.clone(),
+            memory: self.memory.clone(),
         });
         let stepped = self.step(&input).await?;
         let mut columns: Vec<BTreeMap<String, Column>> =
@@ -202,12 +224,14 @@ impl World {
         let mut steps = 0;
         let mut effects: Vec<Vec<_>> = self.roles.iter().map(|_| Vec::new()).collect();
         let mut births = Vec::new();
+        let mut ended: Vec<Vec<Member>> = self.roles.iter().map(|_| Vec::new()).collect();
         for Stepped { role, outcome, published, acted, fuel } in stepped {
             steps += acted;
             self.fuel = self.fuel.saturating_add(fuel);
             self.put_together(role, published, &mut columns)?;
             let role = role as usize;
             self.note_ends(role, &outcome.ended)?;
+            ended[role].extend_from_slice(&outcome.ended);
             self.note_wakes(role, &outcome.wake, &outcome.wake_in)?;
             births.extend(outcome.births.into_iter().map(|births| (role, births)));
             effects[role].push(outcome.effects);
@@ -224,7 +248,7 @@ impl World {
             value: self.statistic(&self.spec.aggregates[*place], &columns),
         };
         let aggregates = due.iter().map(value).collect();
-        self.end_tick(at, columns);
+        self.end_tick(at, columns, ended)?;
         Ok(TickSummary { at, steps, hash: self.chain.last(), aggregates })
     }
 
@@ -233,21 +257,16 @@ impl World {
     /// # Errors
     /// A population does not publish what it described.
     pub async fn fingerprint(&mut self) -> Result<Fingerprint, WorldError> {
-        let mut columns = Vec::new();
+        let mut link = self.chain.fingerprint(self.at);
+        self.router.hash(&mut link);
         for role in 0..self.roles.len() {
             for name in self.roles[role].description.columns.clone() {
                 let values = self.column(role, &name).await?;
-                columns.push((role as u64, name, values));
-            }
-        }
-        let router = &self.router;
-        Ok(self.chain.fingerprint(self.at, |link| {
-            router.hash(link);
-            for (role, name, values) in &columns {
-                link.section(name, *role);
+                link.section(&name, role as u64);
                 link.column(values.as_slice());
             }
-        }))
+        }
+        Ok(link.finish())
     }
 
     /// All columns of the role of this name, in the order in which its population describes them.
@@ -342,6 +361,7 @@ impl World {
                     return None;
                 }
                 let mut acting = role.wakes.remove(&at).unwrap_or_default();
+                role.waiting -= acting.len();
                 acting.extend(arrivals[place].iter().flat_map(|inbox| inbox.to.iter().copied()));
                 acting.extend(role.newborn.members());
                 acting.sort_unstable();
@@ -459,6 +479,14 @@ impl World {
         if wake.len() != wake_in.len() {
             return Err(wrong(own, at, "it wakes other members than it says when".to_owned()));
         }
+        if self.spec.schedule != crate::spec::ScheduleSpec::ByEvent {
+            // All rows act anyway.
+            return Ok(());
+        }
+        own.waiting += wake.len();
+        if own.waiting > MAX_WAITING {
+            return Err(wrong(own, at, format!("more than {MAX_WAITING} wakes are under way")));
+        }
         for (member, ticks) in wake.iter().zip(wake_in) {
             if *member >= own.size || *ticks == 0 {
                 let problem = format!(
@@ -466,7 +494,12 @@ impl World {
                 );
                 return Err(wrong(own, at, problem));
             }
-            own.wakes.entry(at + Tick::from(*ticks)).or_default().push(*member);
+            let due = at + Tick::from(*ticks);
+            if due < self.spec.ticks {
+                own.wakes.entry(due).or_default().push(*member);
+            } else {
+                own.waiting -= 1;
+            }
         }
         Ok(())
     }
@@ -498,7 +531,12 @@ impl World {
     }
 
     /// The tick is over: what others see of it, and what arrives with the next.
-    fn end_tick(&mut self, at: Tick, mut columns: Vec<BTreeMap<String, Column>>) {
+    fn end_tick(
+        &mut self,
+        at: Tick,
+        mut columns: Vec<BTreeMap<String, Column>>,
+        ended: Vec<Vec<Member>>,
+    ) -> Result<(), WorldError> {
         let aggregates =
             self.read.iter().map(|read| (read.name.clone(), self.statistic(read, &columns)));
         let aggregates = aggregates.collect();
@@ -512,6 +550,8 @@ impl World {
         let roles: Vec<RoleOfRouter<'_>> = self.roles.iter().map(RoleOfWorld::of_router).collect();
         let chance = self.chance;
         let arrivals = self.router.arrivals(at + 1, &roles, |role| chance.key(role, at));
+        let arrivals =
+            arrivals.map_err(|problem| WorldError::Host(format!("tick {at}: {problem}")))?;
         let (seen, own) = (&self.seen, &self.roles);
         self.chain.extend(at, |link| {
             for (place, (role, inboxes)) in own.iter().zip(&arrivals).enumerate() {
@@ -522,9 +562,16 @@ impl World {
                     link.column(values.as_slice());
                 }
                 role.newborn.hash(link);
+                link.section("ended", ended[place].len() as u64);
+                link.members(&ended[place]);
             }
         });
         self.arrivals = Arc::new(arrivals);
+        let arriving = self.arrivals.iter().flatten().map(Inbox::bytes).sum::<u64>();
+        let columns = self.seen.roles.iter().flat_map(|role| role.columns.values());
+        let shown = columns.map(|values| values.as_slice().bytes()).sum::<u64>();
+        self.memory.keep(self.standing + self.router.bytes() + arriving + shown);
+        Ok(())
     }
 }
 

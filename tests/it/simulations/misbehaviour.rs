@@ -49,7 +49,11 @@ fn a_specification_without_meaning_names_what_is_to_be_changed() {
             members("count = 9\ntopology = { kind = \"random\", p = 1.5 }"),
             "a probability is from 0 to 1",
         ),
-        (members("count = 10000000\ntopology = { kind = \"random\", p = 0.5 }"), "make it sparser"),
+        (members("count = 2\nparameters = { x = inf }"), "numbers are finite"),
+        (
+            members("count = 10000000\ntopology = { kind = \"random\", p = 0.5 }"),
+            "more than 16777216 ties",
+        ),
         (
             members("count = 1\n[[aggregates]]\nname = \"x\"\nof = \"b.wealth\"\nis = \"mean\""),
             "the roles are a",
@@ -131,12 +135,16 @@ async fn acts(act: &str) -> Result<Vec<TickSummary>, SimulationError> {
 
 #[tokio::test]
 async fn what_rows_cannot_do_ends_the_world_and_is_told() {
+    // Whoever ends twice has ended.
+    let ticks = acts("end twice").await.unwrap();
+    assert_eq!(ticks.iter().map(|summary| summary.steps).collect::<Vec<_>>(), [9, 0, 0]);
     for (act, part) in [
         (
             "send no number",
             "tick 0: members of the role `beings` did what cannot be done: an effect `push` has a value that is no number",
         ),
         ("publish no number", "a value of `pushes` is no number (NaN)"),
+        ("send infinities", "an effect `add` has a value that is no number"),
         ("allocate", "more memory than its maxMemoryBytes"),
         ("publish too much", "more than 32 MiB in one call: let an instance have fewer rows"),
         ("publish too few", "9 rows publish 1 values of `pushes`"),

@@ -11,8 +11,8 @@ use dormouse::{Fingerprint, Host, WorldSpec};
 
 /// How many ticks are compared, unless the command line says otherwise.
 const TICKS: &str = "10";
-/// The most members of a role that are compared with an instance each: the first ones.
-const MEMBERS: u32 = 1_000;
+/// The most instances of a role.
+const INSTANCES: u32 = 1_000;
 
 pub(super) fn command() -> Command {
     Command::new("check")
@@ -40,11 +40,12 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
     let (host, spec) = read(file, change).await?;
     let all = of_ticks(&host, &spec, u32::MAX).await?;
     let mut difference = None;
-    for rows in [7_u32, 1] {
-        let largest = spec.members.iter().map(|members| members.count).max().unwrap_or(0);
-        if largest > rows.saturating_mul(MEMBERS) {
-            continue;
-        }
+    let largest = spec.members.iter().map(|members| members.count).max().unwrap_or(0);
+    // Of a large world as few in an instance as there are places for.
+    let mut compared: Vec<u32> =
+        [7, 1].map(|rows: u32| rows.max(largest.div_ceil(INSTANCES))).into();
+    compared.dedup();
+    for rows in compared.iter().copied() {
         let split = of_ticks(&host, &spec, rows).await?;
         if let Some(tick) = all.iter().zip(&split).position(|(all, split)| all != split) {
             difference = Some((rows, tick));
@@ -57,12 +58,16 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
         let (rows, tick) = difference.unzip();
         println!(
             "{}",
-            json!({ "same": difference.is_none(), "ticks": spec.ticks, "fingerprint": hex(last), "rows": rows, "tick": tick })
+            json!({ "same": difference.is_none(), "ticks": spec.ticks, "fingerprint": hex(last), "rows": rows, "tick": tick, "compared": compared })
         );
     } else {
         match difference {
             None => {
-                println!("{} ticks come out the same, whatever rows share an instance", spec.ticks)
+                println!(
+                    "{} ticks come out the same, whether an instance has {} or all rows",
+                    spec.ticks,
+                    compared.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+                )
             }
             Some((rows, tick)) => println!(
                 "tick {tick} comes out differently where an instance has {rows} rows: rows of a population share \

@@ -52,9 +52,15 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
         fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     let mut world = WorldSpec::from_toml(&world).with_context(|| path.display().to_string())?;
     let runs = sweep.experiment.runs().with_context(|| file.to_owned())?;
-    let host = host(places(&world)).await?;
+    // All of them are looked at before the first is run.
+    let mut most = places(&world);
+    for run in &runs {
+        let spec = sweep.experiment.world(&world, run);
+        most = most.max(places(&spec.with_context(|| file.to_owned())?));
+    }
+    let host = host(most).await?;
     named_files(&host, &mut world, path.parent().unwrap_or(Path::new("."))).await?;
-    let mut table = Table::open(Path::new(out), &sweep.experiment, &world)?;
+    let mut table = Table::open(Path::new(out), &sweep.experiment, &world, &runs)?;
 
     let bar = ProgressBar::new(runs.len() as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs  {eta} to go");
@@ -94,9 +100,7 @@ async fn to_its_end(host: &Host, spec: WorldSpec, run: &Run) -> Result<(String, 
         }
     }
     let fingerprint = world.fingerprint().await?;
-    let mut fields = vec![run.number.to_string()];
-    fields.extend(run.values.iter().map(field));
-    fields.extend([run.seed.to_string(), run.replicate.to_string()]);
+    let mut fields = vec![prefix(run)];
     fields.extend(
         last.into_iter().map(|value| value.map_or(String::new(), |value| format!("{value:?}"))),
     );
@@ -104,10 +108,18 @@ async fn to_its_end(host: &Host, spec: WorldSpec, run: &Run) -> Result<(String, 
     Ok((fields.join(","), world.steps()))
 }
 
-/// A value as a field of CSV.
+/// What the line of a run begins with: all that tells it from others.
+fn prefix(run: &Run) -> String {
+    let mut fields = vec![run.number.to_string()];
+    fields.extend(run.values.iter().map(field));
+    fields.extend([run.seed.to_string(), run.replicate.to_string()]);
+    fields.join(",")
+}
+
+/// A value as a field of CSV, on one line.
 fn field(value: &Value) -> String {
     let text = match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) if !text.contains(['\n', '\r']) => text.clone(),
         other => other.to_string(),
     };
     let is_plain = !text.contains([',', '"', '\n', '\r']);
@@ -123,7 +135,12 @@ struct Table {
 
 impl Table {
     /// Open it, or begin it.
-    fn open(path: &Path, experiment: &Experiment, world: &WorldSpec) -> Result<Table> {
+    fn open(
+        path: &Path,
+        experiment: &Experiment,
+        world: &WorldSpec,
+        runs: &[Run],
+    ) -> Result<Table> {
         let names = experiment.parameters.keys().map(|name| field(&Value::String(name.clone())));
         let aggregates = world.aggregates.iter().map(|own| own.name.clone());
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -141,19 +158,35 @@ impl Table {
         let mut file = file.try_clone()?;
         let mut text = String::new();
         file.read_to_string(&mut text).with_context(|| path.display().to_string())?;
-        if text.is_empty() {
-            writeln!(file, "{head}")?;
-            return Ok(Table { file, done: BTreeSet::new() });
-        }
-        if text.lines().next() != Some(&head) {
-            bail!("{} is the table of another experiment; name another file", path.display());
-        }
         // The last line may have been cut off in the middle.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         file.set_len(whole as u64)?;
         file.seek(SeekFrom::End(0))?;
-        let number = |line: &str| line.split(',').next().and_then(|number| number.parse().ok());
-        Ok(Table { file, done: text[..whole].lines().skip(1).filter_map(number).collect() })
+        let mut table = Table { file, done: BTreeSet::new() };
+        let mut lines = text[..whole].lines();
+        match lines.next() {
+            None => table.add(&head)?,
+            Some(first) if first == head => {}
+            Some(_) => {
+                bail!("{} is the table of another experiment; name another file", path.display())
+            }
+        }
+        for line in lines {
+            let number = line.split(',').next().and_then(|number| number.parse().ok());
+            let run = number.and_then(|number: usize| runs.get(number));
+            match run {
+                Some(run) if line.starts_with(&format!("{},", prefix(run))) => {
+                    table.done.insert(run.number)
+                }
+                Some(_) | None => {
+                    bail!(
+                        "{} has runs of another experiment; name another file: {line}",
+                        path.display()
+                    )
+                }
+            };
+        }
+        Ok(table)
     }
 
     fn add(&mut self, line: &str) -> Result<()> {

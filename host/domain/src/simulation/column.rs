@@ -130,6 +130,16 @@ impl<'a> ColumnSlice<'a> {
         self.len() == 0
     }
 
+    /// What its values take, in bytes.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        match self {
+            ColumnSlice::Integers(values) => size_of_val(values) as u64,
+            ColumnSlice::Numbers(values) => size_of_val(values) as u64,
+            ColumnSlice::Bytes(values) => values.len() as u64,
+        }
+    }
+
     /// The values in this range of places.
     ///
     /// # Panics

@@ -237,12 +237,18 @@ impl Simulation {
         .await
     }
 
-    /// The world as a file, with what was recorded of it.
+    /// The world as a file, with what was recorded of it: of all its ticks.
     ///
     /// # Errors
-    /// The store does not have its populations any more.
+    /// It has not come to its last tick, or not each was recorded, or the store does not have its populations any more.
     pub async fn bundle(&self, record: Record) -> Result<Bundle, SimulationError> {
         let world = self.world.as_ref().ok_or_else(gone)?;
+        let (recorded, ticks) = (record.hashes.len() as u64, world.spec().ticks);
+        if recorded != ticks {
+            let problem =
+                format!("a bundle is of all {ticks} ticks of a world, and {recorded} are recorded");
+            return Err(SimulationError::Host(problem));
+        }
         let mut populations = BTreeMap::new();
         for digest in &self.made_of {
             let component = self.host.inner.store.component(*digest).await;

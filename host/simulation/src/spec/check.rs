@@ -3,19 +3,24 @@
 use std::collections::HashSet;
 
 use super::{
-    AggregateSpec, AttributeSpec, Distribution, MembersSpec, Statistic, TopologySpec, WorldSpec,
+    AggregateSpec, AttributeSpec, Distribution, MembersSpec, ParameterSpec, RowsSpec, Statistic,
+    TopologySpec, WorldSpec,
 };
 
 /// The longest specification, in bytes.
-pub(super) const MAX_BYTES: usize = 16 << 20;
+pub(crate) const MAX_BYTES: usize = 16 << 20;
 /// The most members of a role.
 pub(crate) const MAX_MEMBERS: u32 = 16 << 20;
 const MAX_ROLES: usize = 64;
-const MAX_AGGREGATES: usize = 1_000;
+const MAX_AGGREGATES: usize = 100;
 const MAX_NAME: usize = 64;
 const MAX_TICKS: u64 = 1 << 40;
 /// The most ties of a topology: it is made as a whole.
-const MAX_TIES: u64 = 64 << 20;
+const MAX_TIES: u64 = 16 << 20;
+/// The most values of attributes, of all roles together.
+const MAX_ATTRIBUTE_VALUES: u64 = 128 << 20;
+/// The most attributes of a role, and parameters.
+const MAX_VALUES: usize = 64;
 
 /// Why a specification is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +74,22 @@ impl WorldSpec {
                 ));
             }
         }
+        let ties: f64 =
+            self.members.iter().map(|own| expected_ties(&own.topology, own.count)).sum();
+        if ties > MAX_TIES as f64 {
+            return Err(invalid(
+                "members",
+                format!("all topologies together would have more than {MAX_TIES} ties"),
+            ));
+        }
+        let values =
+            self.members.iter().map(|own| u64::from(own.count) * own.attributes.len() as u64);
+        if values.sum::<u64>() > MAX_ATTRIBUTE_VALUES {
+            let problem = format!(
+                "all attributes together would have more than {MAX_ATTRIBUTE_VALUES} values"
+            );
+            return Err(invalid("members", problem));
+        }
         if self.aggregates.len() > MAX_AGGREGATES {
             return Err(invalid("aggregates", format!("there may be {MAX_AGGREGATES} of them")));
         }
@@ -101,13 +122,27 @@ fn check_members(members: &MembersSpec, field: &str) -> Result<(), SpecError> {
         let problem = format!("a role begins with 1 to {MAX_MEMBERS} members");
         return Err(invalid(within("count"), problem));
     }
+    if members.rows == RowsSpec::AtMost(0) {
+        return Err(invalid(within("rows"), "an instance has 1 row or more"));
+    }
+    for (name, count) in
+        [("attributes", members.attributes.len()), ("parameters", members.parameters.len())]
+    {
+        if count > MAX_VALUES {
+            return Err(invalid(within(name), format!("a role has at most {MAX_VALUES} of them")));
+        }
+    }
     for (name, attribute) in &members.attributes {
         let field = format!("{field}.attributes.{name}");
         check_name(name, field.clone())?;
         check_attribute(attribute, members.count, &field)?;
     }
-    for name in members.parameters.keys() {
-        check_name(name, format!("{field}.parameters.{name}"))?;
+    for (name, value) in &members.parameters {
+        let field = format!("{field}.parameters.{name}");
+        check_name(name, field.clone())?;
+        if matches!(value, ParameterSpec::Number(value) if !value.is_finite()) {
+            return Err(invalid(field, "numbers are finite"));
+        }
     }
     check_topology(&members.topology, members.count, &within("topology"))
 }
@@ -129,7 +164,7 @@ fn check_attribute(attribute: &AttributeSpec, count: u32, field: &str) -> Result
         AttributeSpec::Integers(values) => each(values.len()),
         AttributeSpec::Numbers(values) => each(values.len()).and_then(|()| finite(values)),
         AttributeSpec::Drawn(drawn) => match drawn {
-            Distribution::Uniform(from, to) if from < to => finite(&[*from, *to]),
+            Distribution::Uniform(from, to) if from < to => finite(&[*from, *to, to - from]),
             Distribution::Uniform(..) => {
                 Err(invalid(field, "the first number is below the second"))
             }
@@ -165,11 +200,6 @@ fn probability(p: f64, field: &str) -> Result<(), SpecError> {
 }
 
 fn check_topology(topology: &TopologySpec, count: u32, field: &str) -> Result<(), SpecError> {
-    let ties = |expected: f64| {
-        let few = expected <= MAX_TIES as f64;
-        let problem = || format!("it would have more than {MAX_TIES} ties; make it sparser");
-        few.then_some(()).ok_or_else(|| invalid(field, problem()))
-    };
     match topology {
         TopologySpec::None | TopologySpec::Ring | TopologySpec::Star => Ok(()),
         TopologySpec::Grid { width } if *width > 0 && count.is_multiple_of(*width) => Ok(()),
@@ -177,25 +207,22 @@ fn check_topology(topology: &TopologySpec, count: u32, field: &str) -> Result<()
             let problem = format!("{count} members do not make lines of {width}");
             Err(invalid(format!("{field}.width"), problem))
         }
-        TopologySpec::Random { p } => {
-            probability(*p, &format!("{field}.p"))?;
-            ties(f64::from(count) * f64::from(count) / 2.0 * p)
-        }
+        TopologySpec::Random { p } => probability(*p, &format!("{field}.p")),
         TopologySpec::SmallWorld { k, p } => {
             probability(*p, &format!("{field}.p"))?;
-            if *k == 0 || !k.is_multiple_of(2) || *k >= count {
+            if *k == 0 || !k.is_multiple_of(2) || *k > count / 2 {
                 let problem =
-                    "each begins with an even number of neighbours, below the number of members";
+                    "each begins with an even number of neighbours, at most half of all members";
                 return Err(invalid(format!("{field}.k"), problem));
             }
-            ties(f64::from(count) * f64::from(*k) / 2.0)
+            Ok(())
         }
         TopologySpec::ScaleFree { m } => {
             if *m == 0 || *m >= count {
                 let problem = "each comes with at least one tie, and fewer than there are members";
                 return Err(invalid(format!("{field}.m"), problem));
             }
-            ties(f64::from(count) * f64::from(*m))
+            Ok(())
         }
         TopologySpec::Edges { edges } => {
             for (place, (a, b)) in edges.iter().enumerate() {
@@ -210,6 +237,20 @@ fn check_topology(topology: &TopologySpec, count: u32, field: &str) -> Result<()
             }
             Ok(())
         }
+    }
+}
+
+/// About how many ties a topology has.
+fn expected_ties(topology: &TopologySpec, count: u32) -> f64 {
+    let count = f64::from(count);
+    match topology {
+        TopologySpec::None => 0.0,
+        TopologySpec::Ring | TopologySpec::Star => count,
+        TopologySpec::Grid { .. } => 2.0 * count,
+        TopologySpec::Random { p } => count * count / 2.0 * p,
+        TopologySpec::SmallWorld { k, .. } => count * f64::from(*k) / 2.0,
+        TopologySpec::ScaleFree { m } => count * f64::from(*m),
+        TopologySpec::Edges { edges } => edges.len() as f64,
     }
 }
 
@@ -239,7 +280,7 @@ fn check_aggregate(
     }
     match aggregate.is {
         Statistic::Quantile(q) => probability(q, &format!("{field}.is")),
-        Statistic::Share(value) if value.is_nan() => {
+        Statistic::Share(value) if !value.is_finite() => {
             Err(invalid(format!("{field}.is"), "the value is a number"))
         }
         Statistic::Mean

@@ -115,6 +115,7 @@ impl World {
 
     /// Find instances for those who were born in this role.
     async fn settle(&mut self, place: usize) -> Result<(), WorldError> {
+        let (at, rows_act_by_number) = (self.at, self.rows_act_by_number());
         let role = &mut self.roles[place];
         let free = role.shards.last().map_or(0, |last| role.rows.saturating_sub(last.count()));
         let newborn = &mut role.newborn;
@@ -123,6 +124,11 @@ impl World {
         role.size += newborn.count;
         if let Some(ended) = &mut role.ended {
             ended.resize(role.size as usize, false);
+        }
+        if !rows_act_by_number && role.newborn.joining < role.newborn.count {
+            let problem =
+                format!("it would have more than the {} members that one instance has", role.rows);
+            return Err(wrong(role, at, problem));
         }
         let (count, rows) = (role.newborn.count, role.rows);
         let mut done = role.newborn.joining;

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::births::Newborn;
+use super::memory::SharedAccount;
 use super::shard::{FUEL, Shard};
 use super::{RoleOfWorld, World, WorldError};
 use crate::attributes::attributes;
@@ -69,12 +70,8 @@ impl World {
         let rows: Vec<u32> =
             spec.members.iter().map(|members| rows_of(members, schedule, places.threads)).collect();
         check_places(&spec, &rows, &places)?;
-        let mut roles = Vec::with_capacity(spec.members.len());
-        for (place, (members, made_of)) in spec.members.iter().zip(&made_of).enumerate() {
-            if schedule.splits() || members.count <= MAX_ROWS {
-                roles.push(role_of(members, place as Role, made_of, rows[place], &chance));
-                continue;
-            }
+        let is_small = |members: &MembersSpec| schedule.splits() || members.count <= MAX_ROWS;
+        if let Some(place) = spec.members.iter().position(|members| !is_small(members)) {
             return Err(WorldError::Invalid {
                 field: format!("members[{place}].count"),
                 problem: format!(
@@ -82,6 +79,14 @@ impl World {
                 ),
             });
         }
+        let memory = Arc::new(SharedAccount::new(&places.memory));
+        let topologies = topologies(&spec, chance, &memory).await?;
+        let standing = topologies.iter().map(Topology::bytes).sum();
+        let roles = spec.members.iter().zip(&made_of).zip(rows).zip(topologies);
+        let roles = roles.map(|(((members, made_of), rows), topology)| {
+            role_of(members, made_of, rows, Arc::new(topology))
+        });
+        let roles = roles.collect();
         let mut world = World {
             chance,
             threads: places.threads.max(1),
@@ -94,6 +99,8 @@ impl World {
             seen: Arc::default(),
             read: Vec::new(),
             chain: Chain::begin(|_| {}),
+            memory,
+            standing,
             steps: 0,
             fuel: 0,
             spec,
@@ -101,6 +108,7 @@ impl World {
         for place in 0..world.roles.len() {
             world.populate(place).await?;
         }
+        world.memory.keep(world.standing);
         world.decide_what_is_read()?;
         world.begin(&made_of).await?;
         Ok(world)
@@ -109,7 +117,14 @@ impl World {
     /// Make the instances of a role.
     async fn populate(&mut self, place: usize) -> Result<(), WorldError> {
         let members = self.spec.members[place].clone();
-        let all = attributes(&members, place as Role, &self.chance);
+        let values = u64::from(members.count) * members.attributes.len() as u64;
+        self.memory.charge(values * 8).map_err(|needed| WorldError::OutOfMemory { needed })?;
+        let chance = self.chance;
+        let drawn = {
+            let members = members.clone();
+            blocking(move || attributes(&members, place as Role, &chance))
+        };
+        let all = drawn.await?;
         let rows = self.roles[place].rows;
         for first in (0..members.count).step_by(rows as usize) {
             let count = rows.min(members.count - first);
@@ -238,24 +253,51 @@ impl World {
     }
 }
 
+/// Who stands next to whom, for each role. It is made where threads may block: what is drawn takes a while.
+async fn topologies(
+    spec: &Arc<WorldSpec>,
+    chance: Chance,
+    memory: &SharedAccount,
+) -> Result<Vec<Topology>, WorldError> {
+    let mut made = Vec::with_capacity(spec.members.len());
+    for place in 0..spec.members.len() {
+        let spec = spec.clone();
+        let one = move || {
+            let members = &spec.members[place];
+            Topology::of(&members.topology, members.count, place as Role, &chance)
+        };
+        let topology = blocking(one).await?;
+        memory.charge(topology.bytes()).map_err(|needed| WorldError::OutOfMemory { needed })?;
+        made.push(topology);
+    }
+    Ok(made)
+}
+
+/// Do this on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, WorldError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| WorldError::Host(error.to_string()))
+}
+
 fn role_of(
     members: &MembersSpec,
-    role: Role,
     made_of: &MadeOf,
     rows: u32,
-    chance: &Chance,
+    topology: Arc<Topology>,
 ) -> RoleOfWorld {
     RoleOfWorld {
         name: members.role.clone(),
         code: made_of.code.clone(),
         description: Description::default(),
-        topology: Arc::new(Topology::of(&members.topology, members.count, role, chance)),
+        topology,
         shown: Vec::new(),
         shards: Vec::new(),
         rows,
         size: members.count,
         ended: None,
         wakes: BTreeMap::new(),
+        waiting: 0,
         newborn: Newborn::default(),
     }
 }
@@ -316,6 +358,12 @@ fn check_description(description: &Description) -> Result<(), String> {
         ));
     }
     let names = columns.iter().chain(reads).chain(effects.iter().map(|kind| &kind.name));
+    for list in [columns.clone(), effects.iter().map(|kind| kind.name.clone()).collect()] {
+        let mut once = std::collections::HashSet::new();
+        if let Some(twice) = list.iter().find(|name| !once.insert(name.as_str())) {
+            return Err(format!("the population describes `{twice}` twice"));
+        }
+    }
     match names.into_iter().find(|name| name.is_empty() || name.len() > 64) {
         Some(name) => Err(format!(
             "`{}` is no name: they have 1 to 64 bytes",

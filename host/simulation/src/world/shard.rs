@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::births::Newborn;
-use crate::router::Inbox;
+use super::memory::SharedAccount;
+use crate::router::{self, Inbox};
 use crate::view::{Seen, SeenBy};
 use dormouse_domain::simulation::{Arrivals, Born, Column, Member, Outcome, Role, StepInput, Tick};
 use dormouse_domain::time::Timestamp;
-use dormouse_sandbox::{Fault, Moment, Population};
+use dormouse_sandbox::{Fault, GuestFailure, Moment, Population};
 
 /// The fuel that one call of an instance may use: no call of a population that comes to an end needs as much. A world that
 /// is given up drops the call.
@@ -31,6 +32,8 @@ pub(super) struct TickInput {
     /// What is published at the end of the tick, for each role.
     pub(super) wanted: Vec<Vec<String>>,
     pub(super) seen: Arc<Seen>,
+    /// What pays for what instances hand over.
+    pub(super) memory: Arc<SharedAccount>,
 }
 
 /// An instance, and which rows it has.
@@ -124,19 +127,78 @@ impl Shard {
         let step = StepInput { at: input.at, key: input.keys[role], acting, arrivals, born };
         let role = role as Role;
         let view = Arc::new(SeenBy { world: input.seen.clone(), role });
-        let outcome = self.population.step(&step, Moment { now: input.now, view }, FUEL).await?;
+        let mut outcome =
+            self.population.step(&step, Moment { now: input.now, view }, FUEL).await?;
         let mut fuel = self.population.used_fuel();
-        self.ended += u32::try_from(outcome.ended.len()).unwrap_or(u32::MAX);
+        pay(input, weight(&outcome))?;
+        self.check(&outcome)?;
+        outcome.ended.sort_unstable();
+        outcome.ended.dedup();
+        let ended = u32::try_from(outcome.ended.len()).unwrap_or(u32::MAX);
+        self.ended = self.ended.saturating_add(ended).min(self.count);
         let mut published = Vec::new();
         for name in &input.wanted[role as usize] {
             let values = self.population.publish(name, FUEL).await?;
             fuel = fuel.saturating_add(self.population.used_fuel());
+            pay(input, values.as_slice().bytes())?;
+            if values.len() != rows.len() {
+                let problem =
+                    format!("{} rows publish {} values of `{name}`", rows.len(), values.len());
+                return Err(wrong(problem));
+            }
             published.push((name.clone(), values, rows.clone()));
         }
         Ok(Stepped { role, outcome, published, acted, fuel })
     }
 
+    /// Whether all who have done something are rows of the instance, and it has one list for each kind and role.
+    fn check(&self, outcome: &Outcome) -> Result<(), Fault> {
+        let rows = self.rows();
+        let Outcome { effects, births, ended, wake, .. } = outcome;
+        let who = effects.iter().map(|effects| &effects.from);
+        let who = who.chain(births.iter().map(|births| &births.parents)).chain([ended, wake]);
+        if let Some(member) = who.flatten().find(|member| !rows.contains(*member)) {
+            let last = rows.end.saturating_sub(1);
+            let problem = format!(
+                "member {member} has done something in an instance that has the rows {} to {last}",
+                rows.start
+            );
+            return Err(wrong(problem));
+        }
+        let mut ways: Vec<_> = effects.iter().map(|effects| (effects.kind, effects.role)).collect();
+        ways.sort_unstable();
+        if ways.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(wrong("it has two lists of effects of one kind on one role".to_owned()));
+        }
+        Ok(())
+    }
+
     pub(super) async fn publish(&mut self, name: &str) -> Result<Column, Fault> {
         self.population.publish(name, FUEL).await
     }
+}
+
+fn pay(input: &TickInput, bytes: u64) -> Result<(), Fault> {
+    input.memory.charge(bytes).map_err(|needed| Fault::HostOutOfMemory { needed })
+}
+
+/// What an outcome takes, in bytes.
+fn weight(outcome: &Outcome) -> u64 {
+    let effects = outcome.effects.iter().map(router::weight);
+    let births = outcome.births.iter().map(|births| {
+        let attributes = births.attributes.iter().map(|own| own.values.as_slice().bytes());
+        of_members(&births.parents) + attributes.sum::<u64>()
+    });
+    let rest =
+        of_members(&outcome.ended) + of_members(&outcome.wake) + of_members(&outcome.wake_in);
+    effects.sum::<u64>() + births.sum::<u64>() + rest
+}
+
+fn of_members(members: &[Member]) -> u64 {
+    size_of_val(members) as u64
+}
+
+/// What it means that an instance has handed over what cannot be.
+fn wrong(problem: String) -> Fault {
+    Fault::Failed(GuestFailure::Failed(problem))
 }

@@ -33,7 +33,9 @@ pub(crate) enum EffectProblem {
     Nan { kind: String },
     #[error("its effects `{kind}` are not in the order of the rows that did them")]
     Order { kind: String },
-    #[error("more than 1 GiB of effects is under way; let fewer be delayed")]
+    #[error(
+        "more than 1 GiB of effects is under way, or they arrive in too many different ticks; let fewer be delayed"
+    )]
     TooMany,
     #[error("an effect `{kind}` is to arrive in 0 ticks, or in more than {MAX_DELAY}")]
     Delay { kind: String },
@@ -41,8 +43,9 @@ pub(crate) enum EffectProblem {
 
 /// The most that is under way in a world, in bytes.
 const MAX_UNDER_WAY: u64 = 1 << 30;
-/// What a list of effects takes that arrive in a tick of their own, in bytes.
-const PILE: u64 = 1_000;
+/// The most lists of effects that are under way: one for each tick in which something arrives, kind and roles. Each takes a
+/// kilobyte, however few effects it has.
+const MAX_PILES: usize = 100_000;
 
 /// The most ticks that an effect is under way.
 const MAX_DELAY: u32 = 1 << 24;
@@ -90,6 +93,7 @@ pub(crate) struct Router {
     /// What arrives in later ticks, and what that takes, in bytes.
     under_way: BTreeMap<Tick, BTreeMap<Way, Pile>>,
     bytes: u64,
+    piles: usize,
     /// Sums, by member: kept from one tick to the next for its memory.
     sums: Vec<i64>,
     counts: Vec<u32>,
@@ -132,7 +136,7 @@ impl Router {
                 let arriving = self.under_way.entry(at + 1).or_default();
                 match arriving.entry(way) {
                     std::collections::btree_map::Entry::Vacant(free) => {
-                        self.bytes += PILE;
+                        self.piles += 1;
                         let Effects { from, to, values, .. } = effects;
                         free.insert(Pile { from, to, values });
                     }
@@ -145,9 +149,12 @@ impl Router {
             for (place, delay) in effects.delay.iter().enumerate() {
                 let arriving = self.under_way.entry(at + Tick::from(*delay)).or_default();
                 let pile = arriving.entry(way).or_insert_with(|| {
-                    self.bytes += PILE;
+                    self.piles += 1;
                     Pile::of(kind)
                 });
+                if self.piles > MAX_PILES {
+                    return Err(EffectProblem::TooMany);
+                }
                 pile.add(&effects, place..place + 1);
             }
         }
@@ -166,12 +173,8 @@ impl Router {
     ) -> Result<Vec<Vec<Inbox>>, EffectProblem> {
         let mut inboxes: Vec<Vec<Inbox>> = roles.iter().map(|_| Vec::new()).collect();
         let arriving = self.under_way.remove(&at).unwrap_or_default();
-        if self.under_way.is_empty() {
-            self.bytes = 0;
-        } else {
-            let gone = arriving.values().map(|pile| pile.bytes() + PILE).sum();
-            self.bytes = self.bytes.saturating_sub(gone);
-        }
+        self.piles -= arriving.len();
+        self.bytes -= arriving.values().map(Pile::bytes).sum::<u64>();
         for ((by, kind, to), pile) in arriving {
             let role = &roles[to as usize];
             let of_kind = &roles[by as usize].kinds[kind as usize];
@@ -530,5 +533,21 @@ mod tests {
             .expect("sent");
         assert_eq!(router.arrivals(2, &roles, |_| (0, 0)).expect("they arrive")[0][0].from, [3, 1]);
         assert!(router.under_way.is_empty());
+        assert_eq!((router.bytes, router.piles), (0, 0));
+    }
+
+    #[test]
+    fn no_more_ticks_have_something_to_come_than_there_is_room_for() {
+        let kinds = [kind(Fold::Sum, None)];
+        let roles = [role(&kinds, 4)];
+        let delayed = |ticks: u32| {
+            let to = vec![0; ticks as usize];
+            let delay = (1..=ticks).collect();
+            let done = Effects { delay, ..effects(&[], &to, Column::Integers(vec![])) };
+            Router::default().send(0, 0, vec![vec![done]], true, &roles)
+        };
+        let most = u32::try_from(MAX_PILES).expect("few");
+        assert_eq!(delayed(most), Ok(()));
+        assert_eq!(delayed(most + 1), Err(EffectProblem::TooMany));
     }
 }

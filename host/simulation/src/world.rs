@@ -10,7 +10,6 @@ mod memory;
 mod shard;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -21,7 +20,7 @@ use crate::bundle::AggregateValue;
 use crate::chance::Chance;
 use crate::fingerprint::{Chain, Fingerprint};
 use crate::router::{EffectProblem, Inbox, RoleOfRouter, Router};
-use crate::spec::{AggregateSpec, WorldSpec};
+use crate::spec::{AggregateSpec, ScheduleSpec, WorldSpec};
 use crate::topology::Topology;
 use crate::view::{Seen, SeenRole};
 use births::Newborn;
@@ -230,7 +229,7 @@ impl World {
             self.fuel = self.fuel.saturating_add(fuel);
             self.put_together(role, published, &mut columns)?;
             let role = role as usize;
-            self.note_ends(role, &outcome.ended)?;
+            self.note_ends(role, &outcome.ended);
             ended[role].extend_from_slice(&outcome.ended);
             self.note_wakes(role, &outcome.wake, &outcome.wake_in)?;
             births.extend(outcome.births.into_iter().map(|births| (role, births)));
@@ -310,15 +309,13 @@ impl World {
         let mut whole: Option<Column> = None;
         for number in 0..own.shards.len() {
             let shard = &mut own.shards[number];
-            let shard_rows = shard.rows();
             // Those who have just begun publish with their first tick, whichever instance they are in.
-            if shard_rows.start >= own.size - own.newborn.count() {
+            if shard.rows().start >= own.size - own.newborn.count() {
                 break;
             }
             let part = shard.publish(name).await;
             let part =
                 part.map_err(|fault| WorldError::Failed { at, role: own.name.clone(), fault })?;
-            check_published(own, at, name, &part, shard_rows)?;
             let is_of_one_type = match &mut whole {
                 None => {
                     whole = Some(part);
@@ -352,7 +349,7 @@ impl World {
     /// Who acts in this tick, for each role. `None`: all that have not ended.
     fn acting(&mut self) -> Vec<Option<Vec<Member>>> {
         let at = self.at;
-        let by_event = self.spec.schedule == crate::spec::ScheduleSpec::ByEvent;
+        let by_event = self.spec.schedule == ScheduleSpec::ByEvent;
         let arrivals = self.arrivals.clone();
         let roles = self.roles.iter_mut().enumerate();
         roles
@@ -420,12 +417,11 @@ impl World {
     fn put_together(
         &self,
         role: Role,
-        published: Vec<(String, Column, Range<Member>)>,
+        published: Vec<(String, Column)>,
         columns: &mut [BTreeMap<String, Column>],
     ) -> Result<(), WorldError> {
         let own = &self.roles[role as usize];
-        for (name, values, rows) in published {
-            check_published(own, self.at, &name, &values, rows)?;
+        for (name, values) in published {
             match columns[role as usize].entry(name) {
                 std::collections::btree_map::Entry::Vacant(free) => {
                     free.insert(values);
@@ -447,26 +443,15 @@ impl World {
         Schedule::from(self.spec.schedule).splits()
     }
 
-    fn note_ends(&mut self, role: usize, ended: &[Member]) -> Result<(), WorldError> {
+    /// Rows of this role have ended, each of which is there.
+    fn note_ends(&mut self, role: usize, ended: &[Member]) {
         let own = &mut self.roles[role];
         if ended.is_empty() {
-            return Ok(());
+            return;
         }
-        let size = own.size;
-        let all = own.ended.get_or_insert_with(|| vec![false; size as usize]);
-        for member in ended {
-            match all.get_mut(*member as usize) {
-                Some(has_ended) => *has_ended = true,
-                None => {
-                    return Err(wrong(
-                        own,
-                        self.at,
-                        format!("member {member}, which is not there, ended"),
-                    ));
-                }
-            }
-        }
-        Ok(())
+        let size = own.size as usize;
+        let all = own.ended.get_or_insert_with(|| vec![false; size]);
+        ended.iter().for_each(|member| all[*member as usize] = true);
     }
 
     fn note_wakes(
@@ -479,7 +464,7 @@ impl World {
         if wake.len() != wake_in.len() {
             return Err(wrong(own, at, "it wakes other members than it says when".to_owned()));
         }
-        if self.spec.schedule != crate::spec::ScheduleSpec::ByEvent {
+        if self.spec.schedule != ScheduleSpec::ByEvent {
             // All rows act anyway.
             return Ok(());
         }
@@ -488,10 +473,8 @@ impl World {
             return Err(wrong(own, at, format!("more than {MAX_WAITING} wakes are under way")));
         }
         for (member, ticks) in wake.iter().zip(wake_in) {
-            if *member >= own.size || *ticks == 0 {
-                let problem = format!(
-                    "it wakes member {member} in {ticks} ticks: it wakes its own rows, in 1 or more"
-                );
+            if *ticks == 0 {
+                let problem = format!("it wakes member {member} in 0 ticks: in 1 or more");
                 return Err(wrong(own, at, problem));
             }
             let due = at + Tick::from(*ticks);
@@ -592,24 +575,6 @@ impl std::fmt::Debug for World {
             .field("at", &self.at)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether these rows have published a value each.
-fn check_published(
-    role: &RoleOfWorld,
-    at: Tick,
-    name: &str,
-    values: &Column,
-    rows: Range<Member>,
-) -> Result<(), WorldError> {
-    if values.len() != rows.len() {
-        let problem = format!("{} rows publish {} values of `{name}`", rows.len(), values.len());
-        return Err(wrong(role, at, problem));
-    }
-    if values.as_slice().has_nan() {
-        return Err(wrong(role, at, format!("a value of `{name}` is no number (NaN)")));
-    }
-    Ok(())
 }
 
 fn wrong(role: &RoleOfWorld, at: Tick, problem: String) -> WorldError {

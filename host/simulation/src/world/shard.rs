@@ -50,8 +50,8 @@ pub(super) struct Shard {
 pub(super) struct Stepped {
     pub(super) role: Role,
     pub(super) outcome: Outcome,
-    /// What its rows publish, and which rows these are.
-    pub(super) published: Vec<(String, Column, Range<Member>)>,
+    /// What its rows publish.
+    pub(super) published: Vec<(String, Column)>,
     pub(super) acted: u64,
     pub(super) fuel: u64,
 }
@@ -138,15 +138,10 @@ impl Shard {
         self.ended = self.ended.saturating_add(ended).min(self.count);
         let mut published = Vec::new();
         for name in &input.wanted[role as usize] {
-            let values = self.population.publish(name, FUEL).await?;
+            let values = self.publish(name).await?;
             fuel = fuel.saturating_add(self.population.used_fuel());
             pay(input, values.as_slice().bytes())?;
-            if values.len() != rows.len() {
-                let problem =
-                    format!("{} rows publish {} values of `{name}`", rows.len(), values.len());
-                return Err(wrong(problem));
-            }
-            published.push((name.clone(), values, rows.clone()));
+            published.push((name.clone(), values));
         }
         Ok(Stepped { role, outcome, published, acted, fuel })
     }
@@ -173,8 +168,18 @@ impl Shard {
         Ok(())
     }
 
+    /// What its rows publish under this name: a value each, which is a number.
     pub(super) async fn publish(&mut self, name: &str) -> Result<Column, Fault> {
-        self.population.publish(name, FUEL).await
+        let values = self.population.publish(name, FUEL).await?;
+        if values.len() != self.count as usize {
+            let problem =
+                format!("{} rows publish {} values of `{name}`", self.count, values.len());
+            return Err(wrong(problem));
+        }
+        if values.as_slice().has_nan() {
+            return Err(wrong(format!("a value of `{name}` is no number (NaN)")));
+        }
+        Ok(values)
     }
 }
 

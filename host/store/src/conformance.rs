@@ -14,7 +14,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 use self::model::Model;
 use self::steps::Step;
@@ -53,10 +53,24 @@ pub trait Fixture {
 pub fn check<F: Fixture>(cases: u32, fixture: impl Fn() -> F) -> Result<(), String> {
     let config =
         Config { cases, max_shrink_iters: 200, failure_persistence: None, ..Config::default() };
+    run(TestRunner::new(config), fixture)
+}
+
+/// As [`check`], but each run plays the same histories: whether they find a flaw that is known is not left
+/// to chance. The history that finds it is not shortened.
+#[cfg(test)]
+fn check_the_same<F: Fixture>(cases: u32, fixture: impl Fn() -> F) -> Result<(), String> {
+    let config =
+        Config { cases, max_shrink_iters: 0, failure_persistence: None, ..Config::default() };
+    let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    run(TestRunner::new_with_rng(config, random), fixture)
+}
+
+fn run<F: Fixture>(mut runner: TestRunner, fixture: impl Fn() -> F) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let histories = proptest::collection::vec(steps::step(), 1..60);
-    let played = TestRunner::new(config).run(&histories, |steps| {
+    let played = runner.run(&histories, |steps| {
         let played = runtime.block_on(history(fixture(), steps));
         played.map_err(|error| TestCaseError::fail(error.to_string()))
     });

@@ -71,7 +71,7 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::LosesRunsOfSchedules,
         Flaw::LosesChangesOfWork,
     ] {
-        let found = check(512, || InMemory(InMemory::new().0.with_flaw(flaw)));
+        let found = check_the_same(2048, || InMemory(InMemory::new().0.with_flaw(flaw)));
         assert!(found.is_err(), "{flaw:?} is not found");
     }
 }

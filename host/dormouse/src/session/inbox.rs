@@ -20,7 +20,7 @@
 //!
 //! Between two turns everything is accepted that there is room for. Commands are taken before messages.
 //! The interrupt of a command lasts until the driver takes work that does not interrupt and no command is
-//! left: so a stop ends no turn of a message that comes after the stop.
+//! left: so a stop ends no turn of a message that comes after the stop. That of the end of the host lasts.
 //!
 //! Pure: the inbox knows no task, no lock and no channel. What only the record of the session knows is for
 //! the driver.
@@ -324,8 +324,9 @@ impl<M, T, R> Inbox<M, T, R> {
                 false
             }
         };
-        if !interrupts && self.commands.is_empty() {
-            // No command is left that interrupts this work: only those that come from here on do.
+        if !interrupts && self.commands.is_empty() && self.interrupt < Interrupt::Leave {
+            // No command is left that interrupts this work: only those that come from here on do. The end of the host
+            // stays, whatever the driver did when it came.
             self.interrupt = Interrupt::None;
         }
         Some(next)
@@ -359,7 +360,7 @@ impl<M, T, R> Inbox<M, T, R> {
         self.running_key = None;
     }
 
-    /// The host ends, and with it what is in progress.
+    /// The host ends, and with it what is in progress, and all turns that would begin.
     pub(crate) fn leave(&mut self) {
         self.interrupt = Interrupt::Leave;
     }

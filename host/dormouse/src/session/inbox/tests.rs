@@ -119,14 +119,21 @@ struct Model {
     /// A mail is looked for, and so many messages go before it.
     sought: Option<usize>,
     running: Option<u64>,
+    has_left: bool,
 }
 
 impl Model {
     fn new(bound: usize) -> Model {
         let (turns, commands) = (VecDeque::new(), VecDeque::new());
         let inbox = Inbox::new(bound);
-        let (answered, running) = (None, None);
-        Model { inbox, bound, turns, answered, commands, in_turn: false, sought: None, running }
+        let (answered, running, sought) = (None, None, None);
+        let (in_turn, has_left) = (false, false);
+        Model { inbox, bound, turns, answered, commands, in_turn, sought, running, has_left }
+    }
+
+    /// What is left of interrupts once work is taken that they are not about.
+    fn lasting(&self) -> Interrupt {
+        if self.has_left { Interrupt::Leave } else { Interrupt::None }
     }
 
     fn messages(&self) -> usize {
@@ -198,7 +205,7 @@ impl Model {
             prop_assert_eq!(next, Some(NextWork::Command(make(), name)));
             prop_assert!(self.inbox.interrupt() >= interrupt, "it is still asked for");
             if interrupt == Interrupt::None && self.commands.is_empty() {
-                prop_assert_eq!(self.inbox.interrupt(), Interrupt::None, "an old stop is over");
+                prop_assert_eq!(self.inbox.interrupt(), self.lasting(), "an old stop is over");
             }
         } else if let Some(turn) = self.turns.pop_front() {
             prop_assert_eq!(
@@ -208,8 +215,8 @@ impl Model {
             self.answered = turn;
             prop_assert_eq!(
                 self.inbox.interrupt(),
-                Interrupt::None,
-                "an old stop ends no new turn"
+                self.lasting(),
+                "an old stop ends no new turn, and the end of the host each"
             );
             (self.in_turn, self.sought) = (turn.is_some(), turn.is_none().then_some(0));
         } else {
@@ -253,7 +260,10 @@ impl Model {
                 self.over();
                 self.inbox.turn_over();
             }
-            Step::Leave => self.inbox.leave(),
+            Step::Leave => {
+                self.has_left = true;
+                self.inbox.leave();
+            }
         }
         // Whatever waits to end the session has interrupted what is in progress.
         let asked = self.commands.iter().map(|(_, which)| COMMANDS[*which].1).max();

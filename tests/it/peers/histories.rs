@@ -64,6 +64,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// In the time of the machine. A history takes about a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A host with the sessions, and what is under way.
 struct Play<'a> {
     directory: &'a Path,
@@ -74,6 +77,8 @@ struct Play<'a> {
     ids: Vec<SessionId>,
     messages: JoinSet<()>,
     kills: u32,
+    /// What is done now.
+    doing: String,
 }
 
 impl Play<'_> {
@@ -93,9 +98,9 @@ impl Play<'_> {
         });
     }
 
-    async fn take(&mut self, step: Step) {
+    async fn take(&mut self, step: &Step) {
         let is_group = self.names == GROUP;
-        match step {
+        match *step {
             // No session of a group writes to itself.
             Step::Pour { from, to, .. } | Step::Count { from, to } if is_group && from == to => {}
             Step::Pour { from, to, count, later } => {
@@ -122,10 +127,12 @@ impl Play<'_> {
     async fn restart(&mut self) {
         self.messages.shutdown().await;
         drop(self.test.take());
+        self.doing += ", another host starts";
         self.test = Some(start(self.directory, &self.clock).await);
         self.kills += 1;
         if self.kills.is_multiple_of(2) {
             // A turn that hosts end in the middle of it again and again fails, and its question is not undone.
+            self.doing += ", what was begun is over";
             self.test().host.settle().await;
         }
     }
@@ -137,9 +144,36 @@ impl Play<'_> {
         [0, 1, 2, 3, 4].map(|place| told[0][place].clone())
     }
 
+    async fn take_all(&mut self, steps: &[Step]) {
+        for (number, step) in steps.iter().enumerate() {
+            self.doing = format!("step {number}");
+            self.take(step).await;
+        }
+        self.end().await;
+    }
+
+    /// What is under way where nothing goes on.
+    async fn state(&self) -> String {
+        let mut state = self.doing.clone();
+        if self.test.is_none() {
+            return state + ", between two hosts";
+        }
+        for (which, name) in self.names.iter().enumerate() {
+            let info = self.session(which).info().await.map(|info| {
+                let session = &info.session;
+                let turn = info.running_turn;
+                format!("{:?}, turn {turn:?}, mail {}", session.state, info.mail_waiting)
+            });
+            state += &format!("\n{name}: {info:?}");
+        }
+        state
+    }
+
     /// Wait until each has got what the others have sent, and is wrong in nothing.
-    async fn end(mut self) {
+    async fn end(&mut self) {
+        self.doing = "messages are joined".to_owned();
         while self.messages.join_next().await.is_some() {}
+        self.doing = "paused sessions are resumed".to_owned();
         if self.names == GROUP {
             // Members that nobody has needed yet are no sessions.
             eventually("it is resumed", async || {
@@ -158,6 +192,7 @@ impl Play<'_> {
             eventually("it is resumed", is_open).await;
         }
         self.test().advance(Duration::from_secs(10));
+        self.doing = "all comes".to_owned();
         let all_came = async || {
             self.test().host.settle().await;
             let mut all = Vec::new();
@@ -182,7 +217,8 @@ impl Play<'_> {
             assert_eq!(self.session(which).info().await.unwrap().mail_waiting, 0);
         }
         assert!(self.test().host.store().check().await.unwrap().findings.is_empty());
-        self.test.unwrap().shut_down().await;
+        self.doing = "the host ends".to_owned();
+        self.test.take().unwrap().shut_down().await;
     }
 }
 
@@ -220,11 +256,11 @@ async fn play(names: Names, steps: Vec<Step>) {
     let ids = if names == GROUP { group(&test).await } else { peers(&test).await };
     let messages = JoinSet::new();
     let (directory, test) = (root.path(), Some(test));
-    let mut play = Play { directory, clock, test, names, ids, messages, kills: 0 };
-    for step in steps {
-        play.take(step).await;
+    let doing = String::new();
+    let mut play = Play { directory, clock, test, names, ids, messages, kills: 0, doing };
+    if tokio::time::timeout(PATIENCE, play.take_all(&steps)).await.is_err() {
+        panic!("nothing goes on: {}\n{steps:?}", play.state().await);
     }
-    play.end().await;
 }
 
 #[test]

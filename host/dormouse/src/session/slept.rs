@@ -116,7 +116,8 @@ impl PendingSleepEvents {
         }
     }
 
-    fn take(&self) -> Vec<(SessionId, Sleep)> {
+    /// Some sleeps that are to be told. Until what comes back is dropped, whoever wakes one of these sessions waits.
+    fn take(&self) -> Telling<'_> {
         let mut notes = self.lock();
         let batch: Vec<_> =
             notes.waiting.iter().take(BATCH).map(|(id, sleep)| (*id, sleep.clone())).collect();
@@ -124,11 +125,25 @@ impl PendingSleepEvents {
             notes.waiting.remove(id);
             notes.telling.insert(*id, sleep.clone());
         }
-        batch
+        Telling { slept: self, batch }
     }
 
     fn lock(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sleeps that are being told.
+struct Telling<'a> {
+    slept: &'a PendingSleepEvents,
+    batch: Vec<(SessionId, Sleep)>,
+}
+
+impl Drop for Telling<'_> {
+    /// Also where the task that tells them has been ended: nobody waits for that any more.
+    fn drop(&mut self) {
+        self.slept.lock().telling.clear();
+        self.slept.told.notify_waiters();
     }
 }
 
@@ -142,11 +157,11 @@ pub(crate) async fn tell(services: Arc<Services>) {
             () = slept.hurried.notified() => {}
         }
         loop {
-            let batch = slept.take();
-            if batch.is_empty() {
+            let telling = slept.take();
+            if telling.batch.is_empty() {
                 break;
             }
-            let logs = batch.iter().map(|(id, sleep)| {
+            let logs = telling.batch.iter().map(|(id, sleep)| {
                 let events = vec![sleep.event(*id)];
                 services.store.commit(Transaction::slept(*id, sleep.residence, events))
             });
@@ -154,9 +169,34 @@ pub(crate) async fn tell(services: Arc<Services>) {
                 // Deleted meanwhile, or the disk is full: the sleep itself is as good as any.
                 tracing::debug!(%error, "a sleep could not be told of");
             }
-            slept.lock().telling.clear();
-            slept.told.notify_waiters();
         }
         slept.told.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_sleep_to_be_told_by_a_host_that_has_ended() {
+        let slept = PendingSleepEvents::default();
+        let id = SessionId(Uuid::from_u128(1));
+        let sleep = Sleep {
+            owner: Principal::local(),
+            at: Timestamp(1),
+            cause: SleepCause::Idle,
+            idle: Duration::ZERO,
+            residence: Residence::default(),
+        };
+        slept.note(id, sleep);
+        let telling = slept.take();
+        assert_eq!(telling.batch.len(), 1);
+        let waiting = slept.until(|notes| !notes.telling.contains_key(&id));
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending(), "it is being told");
+        drop(telling);
+        assert!(futures::poll!(&mut waiting).is_ready());
     }
 }

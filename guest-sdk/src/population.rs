@@ -88,6 +88,17 @@ pub trait Population: Sized + 'static {
         Err(Failure::invalid("members of this population are not born"))
     }
 
+    /// The world has changed parameters between two ticks: `setup` has all of them as they are from now on, and no attributes. A
+    /// population that remembers none of them, or cannot go on with others, needs none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Population::new`].
+    fn change(&mut self, setup: &Setup) -> Result<(), Failure> {
+        let _ = setup;
+        Err(Failure::invalid("the parameters of this population stay as they are"))
+    }
+
     /// Something was done to a row. Called before the row acts.
     fn receive(&mut self, row: usize, arrival: Arrival) {
         let _ = (row, arrival);

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bundles;
+mod kept;
 mod misbehaviour;
 mod sameness;
 mod worlds;

@@ -52,6 +52,15 @@ impl<E: ExportedPopulation> wire::Guest for E {
         Ok(())
     }
 
+    fn change(parameters: Vec<(String, wire::Parameter)>) -> Result<(), wire::Failure> {
+        let changed = E::slot().with_borrow_mut(|slot| {
+            let rows = slot.as_mut().ok_or_else(unmade)?;
+            rows.change(parameters_of(parameters)).map_err(wire::Failure::from)
+        });
+        end_line();
+        changed
+    }
+
     fn step(input: wire::Input) -> Result<wire::Outcome, wire::Failure> {
         let stepped = E::slot().with_borrow_mut(|slot| {
             let rows = slot.as_mut().ok_or_else(unmade)?;
@@ -140,14 +149,18 @@ fn named(columns: Vec<(String, Column)>) -> Vec<words::Named> {
     columns.into_iter().map(|(name, values)| words::Named { name, values: values.into() }).collect()
 }
 
+fn parameters_of(parameters: Vec<(String, wire::Parameter)>) -> Vec<(String, Parameter)> {
+    let value = |value| match value {
+        wire::Parameter::Integer(value) => Parameter::Integer(value),
+        wire::Parameter::Number(value) => Parameter::Number(value),
+        wire::Parameter::Text(value) => Parameter::Text(value),
+        wire::Parameter::Flag(value) => Parameter::Flag(value),
+    };
+    parameters.into_iter().map(|(name, own)| (name, value(own))).collect()
+}
+
 impl From<wire::Setup> for Setup {
     fn from(setup: wire::Setup) -> Self {
-        let parameter = |value| match value {
-            wire::Parameter::Integer(value) => Parameter::Integer(value),
-            wire::Parameter::Number(value) => Parameter::Number(value),
-            wire::Parameter::Text(value) => Parameter::Text(value),
-            wire::Parameter::Flag(value) => Parameter::Flag(value),
-        };
         Setup {
             roles: setup.roles,
             role: setup.role,
@@ -161,11 +174,7 @@ impl From<wire::Setup> for Setup {
                 wire::Schedule::Sequential => Schedule::Sequential,
                 wire::Schedule::ByEvent => Schedule::ByEvent,
             },
-            parameters: setup
-                .parameters
-                .into_iter()
-                .map(|(name, value)| (name, parameter(value)))
-                .collect(),
+            parameters: parameters_of(setup.parameters),
             attributes: columns(setup.attributes),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    Column, Draws, Failure, Fold, Member, Population, Schedule, Setup, Values,
+    Column, Draws, Failure, Fold, Member, Parameter, Population, Schedule, Setup, Values,
     tick::{Immediate, Tick, Value, View},
     wire::{Arrivals, Births, Effects, Input, Outcome},
 };
@@ -50,10 +50,8 @@ impl Arrival {
 /// The rows of one instance.
 pub struct Stepper<P> {
     population: P,
-    role: u32,
-    roles: usize,
-    schedule: Schedule,
-    first: Member,
+    /// What the rows were made of, without their attributes.
+    setup: Setup,
     /// How many members the role has, as far as this instance knows.
     size: u32,
     /// Which rows have not ended.
@@ -70,14 +68,26 @@ impl<P: Population> Stepper<P> {
     pub fn new(setup: &Setup) -> Result<Self, Failure> {
         Ok(Stepper {
             population: P::new(setup)?,
-            role: setup.role,
-            roles: setup.roles.len(),
-            schedule: setup.schedule,
-            first: setup.first,
+            setup: Setup {
+                attributes: Vec::new(),
+                roles: setup.roles.clone(),
+                parameters: setup.parameters.clone(),
+                ..*setup
+            },
             size: setup.size,
             is_alive: vec![true; setup.rows()],
             has_ended: false,
         })
+    }
+
+    /// Goes on with these parameters.
+    ///
+    /// # Errors
+    ///
+    /// As [`Population::change`].
+    pub fn change(&mut self, parameters: Vec<(String, Parameter)>) -> Result<(), Failure> {
+        self.setup.parameters = parameters;
+        self.population.change(&self.setup)
     }
 
     /// Takes all rows through one tick.
@@ -90,14 +100,15 @@ impl<P: Population> Stepper<P> {
             self.population.grow(*count as usize, attributes)?;
             self.is_alive.resize(self.is_alive.len() + *count as usize, true);
         }
-        self.size = view.size(self.role).map_err(|error| Failure::failed(error.to_string()))?;
+        self.size =
+            view.size(self.setup.role).map_err(|error| Failure::failed(error.to_string()))?;
         for arrivals in &input.arrivals {
             self.receive(arrivals);
         }
         let mut tick = Tick::new(
             (input.at, input.key),
-            (self.role, self.roles, self.size),
-            self.schedule.is_immediate(),
+            (self.setup.role, self.setup.roles.len(), self.size),
+            self.setup.schedule.is_immediate(),
             P::EFFECTS,
             view,
         );
@@ -120,7 +131,7 @@ impl<P: Population> Stepper<P> {
 
     fn receive(&mut self, arrivals: &Arrivals) {
         let (role, kind) = (arrivals.role, arrivals.kind as usize);
-        let first = self.first;
+        let first = self.setup.first;
         // A loop for each form of arrivals: what is done for each row is a few instructions.
         match (&arrivals.values, arrivals.from.is_empty()) {
             (Column::Integers(values), true) if !values.is_empty() => {
@@ -152,7 +163,7 @@ impl<P: Population> Stepper<P> {
 
     fn act(&mut self, input: &Input, tick: &mut Tick<'_>) {
         let rows = self.is_alive.len() as u32;
-        match (self.schedule, &input.acting) {
+        match (self.setup.schedule, &input.acting) {
             (Schedule::Simultaneous | Schedule::ByEvent, Some(acting)) => {
                 for member in acting {
                     self.act_once(*member, *member, tick);
@@ -160,7 +171,7 @@ impl<P: Population> Stepper<P> {
             }
             (Schedule::Simultaneous | Schedule::ByEvent, None) if !self.has_ended => {
                 for row in 0..rows {
-                    tick.member = self.first + row;
+                    tick.member = self.setup.first + row;
                     tick.drawer = tick.member;
                     tick.place = 0;
                     self.population.act(row as usize, tick);
@@ -168,7 +179,7 @@ impl<P: Population> Stepper<P> {
             }
             (Schedule::Simultaneous | Schedule::ByEvent | Schedule::Sequential, _) => {
                 for row in 0..rows {
-                    self.act_once(self.first + row, self.first + row, tick);
+                    self.act_once(self.setup.first + row, self.setup.first + row, tick);
                 }
             }
             (Schedule::Random, _) => {
@@ -178,21 +189,21 @@ impl<P: Population> Stepper<P> {
                     order.swap(last as usize, place as usize);
                 }
                 for row in order {
-                    self.act_once(self.first + row, self.first + row, tick);
+                    self.act_once(self.setup.first + row, self.setup.first + row, tick);
                 }
             }
             (Schedule::RandomReplace, _) => {
                 for act in 0..rows {
                     let row = drawn(tick, act).below(rows);
                     // A row may act more than once: what it draws belongs to the act.
-                    self.act_once(self.first + row, act, tick);
+                    self.act_once(self.setup.first + row, act, tick);
                 }
             }
         }
     }
 
     fn act_once(&mut self, member: Member, drawer: u32, tick: &mut Tick<'_>) {
-        let row = (member - self.first) as usize;
+        let row = (member - self.setup.first) as usize;
         if !self.is_alive[row] {
             return;
         }
@@ -210,13 +221,13 @@ impl<P: Population> Stepper<P> {
 
     fn arrive_at_once(&mut self, tick: &mut Tick<'_>) {
         for Immediate { kind, from, to, value } in std::mem::take(&mut tick.now) {
-            let row = (to - self.first) as usize;
+            let row = (to - self.setup.first) as usize;
             if self.is_alive[row] {
                 let value = match value {
                     Value::None if P::EFFECTS[kind].fold == Fold::Sum => Value::Integer(1),
                     value => value,
                 };
-                let arrival = Arrival { role: self.role, kind, from: Some(from), value };
+                let arrival = Arrival { role: self.setup.role, kind, from: Some(from), value };
                 self.population.receive(row, arrival);
             }
         }
@@ -224,9 +235,9 @@ impl<P: Population> Stepper<P> {
 
     fn outcome(&mut self, tick: Tick<'_>) -> Outcome {
         let Tick { sent, children, ended, wake, wake_in, .. } = tick;
-        let roles = self.roles;
+        let roles = self.setup.roles.len();
         for member in &ended {
-            self.is_alive[(member - self.first) as usize] = false;
+            self.is_alive[(member - self.setup.first) as usize] = false;
             self.has_ended = true;
         }
         let effects = sent.into_iter().enumerate().filter(|(_, sent)| !sent.to.is_empty());

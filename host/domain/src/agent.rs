@@ -10,13 +10,15 @@ mod reference;
 use std::fmt;
 use std::str::FromStr;
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 pub use reference::{AgentName, AgentSelector, InvalidName, Version};
 
 use crate::id::Principal;
 use crate::time::Timestamp;
 
 /// The BLAKE3 digest of a component's bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {

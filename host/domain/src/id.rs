@@ -50,6 +50,16 @@ uuid_id! {
     ScheduleId
 }
 
+uuid_id! {
+    /// A simulated world, by a UUIDv7: ordered by creation.
+    SimulationId
+}
+
+uuid_id! {
+    /// Something large that is kept of simulated worlds.
+    WorldPartId
+}
+
 impl SessionId {
     /// When it was made, where its name tells: the session was created then.
     #[must_use]

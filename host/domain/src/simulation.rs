@@ -6,12 +6,15 @@
 
 mod column;
 mod population;
+mod status;
 
 pub use column::{Column, ColumnKind, ColumnSlice};
 pub use population::{
     Arrivals, Births, Born, Description, EffectKind, Effects, Fold, Named, Outcome, Parameter,
     PopulationSetup, Schedule, StepInput,
 };
+
+pub use status::{PauseCause, SimulationStatus};
 
 /// The number of a tick, from 0.
 pub type Tick = u64;

@@ -2,6 +2,7 @@
 //!
 //! How the state is taken and put back is for the sandbox (`snapshot/`); this is what is kept of it.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
 use super::id::SnapshotId;
@@ -58,7 +59,7 @@ impl Snapshot {
 }
 
 /// The state of a guest, in one of the forms that outlive an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum GuestState {
     /// What the agent's own `save` returned.
     Portable {
@@ -77,7 +78,7 @@ pub enum GuestState {
 }
 
 /// A piece of a large image, named by its contents: snapshots with the same bytes share it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Chunk {
     /// The digest of what it holds, before it is compressed.
     pub digest: Digest,

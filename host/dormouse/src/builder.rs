@@ -19,6 +19,7 @@ use crate::session::registry::Registry;
 use crate::session::services::{Services, SessionOptions};
 use crate::session::{delivery, expiry, left_open, schedules, slept, timekeeper};
 use crate::turn::settlement::Rules;
+use crate::worlds::Worlds;
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
 use dormouse_base::shares::Callers;
@@ -29,6 +30,7 @@ use dormouse_egress::{Egress, EgressOptions, InvalidEgress};
 use dormouse_mcp::{InvalidMcp, McpOptions, McpServers};
 use dormouse_model as model;
 use dormouse_sandbox::{CacheOptions, Compiler, Sandbox, SandboxError, SandboxOptions};
+use dormouse_simulation::Places;
 use dormouse_store::embedded::{self, Embedded, OpenError};
 use dormouse_store::{Retention, Store, StoreError};
 
@@ -165,6 +167,9 @@ pub enum BuildError {
     /// The schedules cannot be read.
     #[error("the schedules could not be read: {0}")]
     Schedules(StoreError),
+    /// The simulations cannot be read.
+    #[error("the simulations could not be read: {0}")]
+    Simulations(StoreError),
     /// Opening the store has panicked: a defect, or a damaged disk.
     #[error("opening the store has failed unexpectedly")]
     Unexpected,
@@ -409,7 +414,18 @@ impl HostBuilder {
             .spawn(async { tokio::join!(timekeeper, keeping, telling, uses, delivering).0 });
         let asleep = store.upkeep().map_or(0, |upkeep| upkeep.stats().open_sessions);
         let session_timer = SessionTimer::new(clock.monotonic(), asleep);
-        let world_places = Arc::new(Semaphore::new(options.max_world_instances as usize));
+        let places = Places {
+            instances: Arc::new(Semaphore::new(options.max_world_instances as usize)),
+            all: options.max_world_instances,
+            max_memory_bytes: options.limits.max_memory_bytes,
+            memory: memory.clone(),
+            threads: options.guest_threads,
+            shares: None,
+        };
+        let of_worlds = (sandbox.clone(), catalog.clone());
+        let worlds = Arc::new(Worlds::new((store.clone(), clock.clone()), of_worlds, places));
+        worlds.load().await.map_err(BuildError::Simulations)?;
+        worlds.go_on();
         let inner = HostInner {
             options,
             clock,
@@ -420,7 +436,7 @@ impl HostBuilder {
             registry,
             memory,
             threads: ThreadLocks::default(),
-            world_places,
+            worlds,
             session_timer,
             timekeeper,
             schedule_keeper: OnceLock::new(),

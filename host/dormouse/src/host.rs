@@ -26,7 +26,6 @@ mod usage;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinHandle};
 use tracing::Instrument;
 
@@ -39,7 +38,10 @@ pub use samples::{SampleBatch, SampleEntry};
 pub use schedules::{NewSchedule, ScheduleError, ScheduleListing, Schedules};
 pub use session::{SessionHandle, SessionReadError};
 pub use sessions::{CreateError, CreatedSession, SessionListing, Sessions};
-pub use simulations::{Simulation, SimulationError, Simulations};
+pub use simulations::{
+    NewBranch, Simulation, SimulationDifference, SimulationError, SimulationHandle,
+    SimulationListing, SimulationMembers, Simulations,
+};
 pub(crate) use stats::SessionTimer;
 pub use stats::{HostStats, SessionTime};
 pub use storage::Storage;
@@ -51,6 +53,7 @@ use crate::catalog::Catalog;
 use crate::keys::KeyRing;
 use crate::session::registry::Registry;
 use crate::session::services::Services;
+use crate::worlds::Worlds;
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::MemoryBudget;
 use dormouse_domain::access::{Access, Action, Forbidden};
@@ -87,8 +90,7 @@ pub(crate) struct HostInner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) memory: MemoryBudget,
     pub(crate) threads: ThreadLocks,
-    /// For each instance that has members of a world.
-    pub(crate) world_places: Arc<Semaphore>,
+    pub(crate) worlds: Arc<Worlds>,
     pub(crate) session_timer: SessionTimer,
     pub(crate) timekeeper: JoinHandle<()>,
     /// Starts what is due of schedules. Set once the host is there.
@@ -100,6 +102,7 @@ impl Drop for HostInner {
         // Uploads that are under way hold what the host was made of.
         self.services.sandbox.stop_compiling();
         self.registry.abandon();
+        self.worlds.abandon();
         self.timekeeper.abort();
         self.schedule_keeper.get().inspect(|keeper| keeper.abort());
     }
@@ -315,6 +318,7 @@ impl Host {
         self.inner.services.sandbox.stop_compiling();
         // What is due from now on is due after the next start.
         self.inner.schedule_keeper.get().inspect(|keeper| keeper.abort());
+        self.inner.worlds.shut_down().await;
         self.inner.registry.shut_down(self.inner.options.shutdown_grace).await;
         self.inner.timekeeper.abort();
         if let Err(error) = self.inner.keys.save_uses().await {

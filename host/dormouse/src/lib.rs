@@ -20,6 +20,7 @@ mod quotas;
 mod session;
 mod turn;
 mod uploads;
+mod worlds;
 
 pub use builder::{BuildError, HostBuilder, HostOptions};
 pub use catalog::{AgentError, Upload};
@@ -43,7 +44,7 @@ pub use dormouse_domain::event::{
     SessionUpdate, SleepCause, UpgradeOutcome,
 };
 pub use dormouse_domain::group::{COORDINATOR, CUSTOM_AGENTS, Group, MAX_MEMBERS, MemberOfGroup};
-pub use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId, TurnId};
+pub use dormouse_domain::id::{Principal, ScheduleId, SessionId, SimulationId, SnapshotId, TurnId};
 pub use dormouse_domain::inactive::NotActive;
 pub use dormouse_domain::journal::{
     Bill, EffectFailure, EffectOutcome, EffectRecord, EffectTarget, Provenance,
@@ -109,7 +110,7 @@ pub mod model {
         default_price,
     };
 }
-pub use dormouse_domain::simulation::{Column, Tick};
+pub use dormouse_domain::simulation::{Column, PauseCause, SimulationStatus, Tick};
 pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
 pub use dormouse_simulation::{
     AggregateValue, Bundle, BundleError, Design, Experiment, Fingerprint, Record, Run, Seeds,
@@ -130,10 +131,11 @@ pub use event::{EventBatch, FOLLOW_BYTES};
 pub use faults::{CallFault, Faults};
 pub use host::{
     Agents, CleanedUp, Cleanup, CreateError, CreatedKey, CreatedSession, Fork, ForkError, Host,
-    HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewSchedule, NewTemplate, Reply,
-    SampleBatch, SampleEntry, ScheduleError, ScheduleListing, Schedules, SessionHandle,
+    HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewBranch, NewSchedule, NewTemplate,
+    Reply, SampleBatch, SampleEntry, ScheduleError, ScheduleListing, Schedules, SessionHandle,
     SessionListing, SessionReadError, SessionTime, SessionUsage, Sessions, Simulation,
-    SimulationError, Simulations, Storage, TemplateError, Templates, TurnStream, UpgradeError,
+    SimulationDifference, SimulationError, SimulationHandle, SimulationListing, SimulationMembers,
+    Simulations, Storage, TemplateError, Templates, TurnStream, UpgradeError,
 };
 pub use keys::KeyError;
 pub use quotas::Quotas;
@@ -146,3 +148,4 @@ pub use session::request::{
 pub use turn::admission::TurnDenied;
 pub use turn::output::TurnOutput;
 pub use uploads::{UploadState, UploadStatus};
+pub use worlds::{LoggedTick, MAX_SIMULATIONS, Progress, SimulationRecord};

@@ -66,6 +66,7 @@ codes! {
     SnapshotNotFound = "snapshot_not_found", [404], "There is no such snapshot, or the session has none.";
     TemplateNotFound = "template_not_found", [404], "The caller has no such template.";
     ScheduleNotFound = "schedule_not_found", [404], "There is no such schedule, or it is somebody else's.";
+    SimulationNotFound = "simulation_not_found", [404], "There is no such simulation, or it is somebody else's.";
     ThreadNotFound = "thread_not_found", [404], "No open session has this thread.";
     KeyNotFound = "key_not_found", [404], "There is no such key.";
     MethodNotAllowed = "method_not_allowed", [405], "The path does not take this method.";
@@ -92,6 +93,9 @@ codes! {
     TooManyTemplates = "too_many_templates", [409], "The caller has as many templates as there may be.";
     TooManySchedules = "too_many_schedules", [409], "The caller has as many schedules as there may be.";
     ScheduleRunning = "schedule_running", [409], "A run of the schedule goes on.";
+    TooManySimulations = "too_many_simulations", [409], "The caller has as many simulations as there may be.";
+    SimulationStatus = "simulation_status", [409], "The status of the simulation does not allow it.";
+    TickNotReached = "tick_not_reached", [409], "The simulation has not come to the tick that was named, or is over there.";
     FirstKeyMustBeAdmin = "first_key_must_be_admin", [409], "The first key must be one of an admin.";
     LastAdmin = "last_admin", [409], "The last key of an admin goes last.";
     TooManyKeys = "too_many_keys", [409], "There are as many keys as there may be.";
@@ -114,6 +118,9 @@ codes! {
     AgentInvalid = "agent_invalid", [422], "The agent cannot handle the message as it is.";
     IdempotencyKeyReused = "idempotency_key_reused", [422], "The idempotency key came with another request before.";
     PatternUnsupported = "pattern_unsupported", [422], "Sessions of this agent cannot have this pattern.";
+    NotAPopulation = "not_a_population", [422], "The agent is no population, and members are rows of one.";
+    WorldTooLarge = "world_too_large", [422], "The world has more instances than the host has places for worlds.";
+    WorldFailed = "world_failed", [422], "Members of the world did what cannot be done.";
     NotDurable = "not_durable", [422], "The state of this agent cannot be saved, and the session requires it.";
     UpgradeFailed = "upgrade_failed", [422], "The new version does not take over the state of the session.";
     NotAComponent = "not_a_component", [422], "The upload is no WebAssembly component.";

@@ -181,7 +181,8 @@ impl<T: JsonSchema> Input for Option<JsonBody<T>> {
 
 impl Input for Component {
     fn describe(operation: &mut Operation) {
-        operation.body = Some(RequestBody { is_required: true, content: Content::Wasm });
+        operation.body =
+            Some(RequestBody { is_required: true, content: Content::Binary("application/wasm") });
         operation.can_fail(&[Code::UnsupportedMediaType]);
     }
 }

@@ -74,7 +74,7 @@ fn rendered(logged: EventEntry) -> String {
     format!("id: {cursor}\ndata: {event}\n\n")
 }
 
-fn too_many() -> ApiError {
+pub(super) fn too_many() -> ApiError {
     let error = "too many streams of events are open; close some, or try again later";
     ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", error).retry_later()
 }

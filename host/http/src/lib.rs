@@ -47,6 +47,7 @@ mod samples;
 mod schedules;
 mod server;
 mod sessions;
+mod simulations;
 mod snapshots;
 mod sse;
 mod statistics;

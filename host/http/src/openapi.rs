@@ -184,9 +184,9 @@ fn by_media_type(generator: &mut SchemaGenerator, content: Content) -> Map<Strin
             ("text/event-stream", json!({ "schema": event }))
         }
         Content::Text(media_type) => (media_type, json!({ "schema": { "type": "string" } })),
-        Content::Wasm => {
-            let component = json!({ "type": "string", "contentMediaType": "application/wasm" });
-            ("application/wasm", json!({ "schema": component }))
+        Content::Binary(media_type) => {
+            let bytes = json!({ "type": "string", "contentMediaType": media_type });
+            (media_type, json!({ "schema": bytes }))
         }
     };
     Map::from_iter([(media_type.to_owned(), described)])

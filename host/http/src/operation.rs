@@ -22,6 +22,7 @@ pub(super) enum Tag {
     Snapshots,
     Templates,
     Schedules,
+    Simulations,
     Agents,
     Keys,
     Containers,
@@ -30,7 +31,7 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    pub(super) const ALL: [Tag; 12] = [
+    pub(super) const ALL: [Tag; 13] = [
         Tag::Sessions,
         Tag::Lifecycle,
         Tag::Messages,
@@ -38,6 +39,7 @@ impl Tag {
         Tag::Snapshots,
         Tag::Templates,
         Tag::Schedules,
+        Tag::Simulations,
         Tag::Agents,
         Tag::Keys,
         Tag::Containers,
@@ -54,6 +56,7 @@ impl Tag {
             Tag::Snapshots => "Snapshots",
             Tag::Templates => "Templates",
             Tag::Schedules => "Schedules",
+            Tag::Simulations => "Simulations",
             Tag::Agents => "Agents",
             Tag::Keys => "Keys",
             Tag::Containers => "Containers",
@@ -72,6 +75,7 @@ impl Tag {
             Tag::Snapshots => "The states that a session can go back to, or others start from.",
             Tag::Templates => "Snapshots under a name, to start sessions from.",
             Tag::Schedules => "Sessions that the host gives a message by itself, again and again.",
+            Tag::Simulations => "Worlds of many members, reproducible to the bit.",
             Tag::Agents => "The components that answer messages.",
             Tag::Keys => "The keys of the API. For admins.",
             Tag::Containers => "A façade: sessions as the containers of threads.",
@@ -104,8 +108,8 @@ pub(super) enum Content {
     Events(SchemaOf),
     /// A text of this media type.
     Text(&'static str),
-    /// A WebAssembly component.
-    Wasm,
+    /// Bytes of this media type.
+    Binary(&'static str),
 }
 
 /// An answer that is no error.

@@ -11,8 +11,9 @@ use super::model::session::SessionBody;
 use dormouse::{
     AgentError, CommandError, CreateError, DamagedSnapshot, FailureCode, FinishedTurn, Forbidden,
     ForkError, InvalidField, InvalidName, InvalidTransition, KeyError, Pattern, Refusal,
-    ScheduleError, SendError, SessionInfo, SessionReadError, StoreError, TemplateError, TurnDenied,
-    TurnOutcome, TurnRecord, Unavailable, UpgradeError,
+    ScheduleError, SendError, SessionInfo, SessionReadError, SimulationError, SpecError,
+    StoreError, TemplateError, TurnDenied, TurnOutcome, TurnRecord, Unavailable, UpgradeError,
+    WorldError,
 };
 use dormouse_base::memory::pool::ChargeRefused;
 use dormouse_domain::code;
@@ -250,6 +251,80 @@ impl From<ScheduleError> for ApiError {
             }
             ScheduleError::Forbidden(error) => error.into(),
             ScheduleError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SpecError> for ApiError {
+    fn from(error: SpecError) -> ApiError {
+        match error {
+            SpecError::Invalid { field, problem } => {
+                ApiError::invalid_field(format!("spec.{field}"), format!("is wrong: {problem}"))
+            }
+            SpecError::Toml(problem) => {
+                ApiError::invalid_field("toml", format!("is no specification: {problem}"))
+            }
+            SpecError::TooLarge => ApiError::invalid_field("toml", error.to_string()),
+        }
+    }
+}
+
+impl From<WorldError> for ApiError {
+    fn from(error: WorldError) -> ApiError {
+        let text = error.to_string();
+        let unprocessable = |code| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, &*text);
+        match error {
+            WorldError::Spec(error) => error.into(),
+            WorldError::Invalid { field, problem } => {
+                ApiError::invalid_field(field, format!("is wrong: {problem}"))
+            }
+            WorldError::TooLarge { .. } => unprocessable("world_too_large"),
+            WorldError::NoPlace { .. } | WorldError::OutOfMemory { .. } => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code::OUT_OF_MEMORY, text)
+                    .retry_later()
+            }
+            WorldError::Failed { .. } | WorldError::Wrong { .. } | WorldError::Arrivals { .. } => {
+                unprocessable("world_failed")
+            }
+            WorldError::Keyframe(_) | WorldError::Host(_) => ApiError::internal(text),
+        }
+    }
+}
+
+impl From<SimulationError> for ApiError {
+    fn from(error: SimulationError) -> ApiError {
+        let text = error.to_string();
+        match error {
+            SimulationError::Spec(error) => error.into(),
+            SimulationError::Agent { place, error } => {
+                ApiError::from(error).with("field", format!("spec.members[{place}].agent"))
+            }
+            SimulationError::NoPopulation { place, .. } => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "not_a_population", text)
+                    .with("field", format!("spec.members[{place}].agent"))
+            }
+            SimulationError::World(error) => error.into(),
+            SimulationError::Forbidden(error) => error.into(),
+            SimulationError::NotFound(id) => ApiError::simulation_not_found(&id.to_string()),
+            SimulationError::Status { status, .. } => {
+                ApiError::new(StatusCode::CONFLICT, "simulation_status", text)
+                    .with("simulationStatus", status.as_str())
+            }
+            SimulationError::Invalid { field, problem } => {
+                ApiError::invalid_field(field, format!("is wrong: {problem}"))
+            }
+            SimulationError::Diverged(_) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "world_failed", text)
+            }
+            SimulationError::NotThere(_) => {
+                ApiError::new(StatusCode::CONFLICT, "tick_not_reached", text)
+            }
+            SimulationError::TooMany => {
+                ApiError::new(StatusCode::CONFLICT, "too_many_simulations", text)
+            }
+            SimulationError::ShuttingDown => ApiError::shutting_down(),
+            SimulationError::Store(error) => error.into(),
+            SimulationError::Host(_) => ApiError::internal(text),
         }
     }
 }

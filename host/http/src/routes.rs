@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::{
     Api, agents, answers, cleanup, compression, cors, docs, facade, frame, guard, health, history,
     intake, keys, lifecycle, messages, operations as of, patch, samples, schedules, sessions,
-    snapshots, statistics, templates, timers, usage,
+    simulations, snapshots, statistics, templates, timers, usage,
 };
 pub(super) use table::Description;
 pub use table::Route;
@@ -146,6 +146,11 @@ fn large() -> Routes {
         .route("/templates", get(templates::list, of::templates::list))
         .route("/schedules", get(schedules::list, of::schedules::list))
         .route("/schedules/{id}/runs", get(schedules::runs, of::schedules::runs))
+        .route("/simulations", get(simulations::list, of::simulations::list))
+        .route("/simulations/{id}/spec", get(simulations::spec, of::simulations::spec))
+        .route("/simulations/{id}/ticks", get(simulations::ticks, of::simulations::ticks))
+        .route("/simulations/{id}/members", get(simulations::members, of::simulations::members))
+        .route("/simulations/{id}/diff", get(simulations::diff, of::simulations::diff))
         .route("/keys", get(keys::list, of::keys::list))
         .route("/v1/containers/sessions", get(facade::containers::list, of::containers::list))
         .route(
@@ -213,6 +218,22 @@ fn small() -> Routes {
                 .delete(schedules::remove, of::schedules::remove),
         )
         .route("/schedules/{id}/run", post(schedules::run, of::schedules::run))
+        .route("/simulations", post(simulations::create, of::simulations::create))
+        .route(
+            "/simulations/{id}",
+            get(simulations::show, of::simulations::show)
+                .delete(simulations::remove, of::simulations::remove),
+        )
+        .route("/simulations/{id}/start", post(simulations::start, of::simulations::start))
+        .route("/simulations/{id}/resume", post(simulations::start, of::simulations::resume))
+        .route("/simulations/{id}/step", post(simulations::step, of::simulations::step))
+        .route("/simulations/{id}/pause", post(simulations::pause, of::simulations::pause))
+        .route("/simulations/{id}/stop", post(simulations::stop, of::simulations::stop))
+        .route("/simulations/{id}/set", post(simulations::set, of::simulations::set))
+        .route("/simulations/{id}/fork", post(simulations::fork, of::simulations::fork))
+        .route("/simulations/{id}/verify", post(simulations::verify, of::simulations::verify))
+        .route("/simulations/{id}/bundle", get(simulations::bundle, of::simulations::bundle))
+        .route("/simulations/{id}/events", get(simulations::events, of::simulations::events))
         .route("/keys", post(keys::create, of::keys::create))
         .route("/keys/{id}", delete(keys::revoke, of::keys::revoke))
 }

@@ -97,6 +97,26 @@ pub enum GuestFailure {
 }
 
 impl Fault {
+    /// Whether the host could not do it, and the guest is well: another time it may.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        match self {
+            Fault::HostOutOfMemory { .. } | Fault::Busy | Fault::Host(_) => true,
+            Fault::Failed(_)
+            | Fault::Trapped(_)
+            | Fault::FuelExhausted
+            | Fault::StartTooLong { .. }
+            | Fault::MemoryExceeded { .. }
+            | Fault::ReplyTooLarge { .. }
+            | Fault::StateTooLarge { .. }
+            | Fault::SaveFailed(_)
+            | Fault::RestoreFailed(_)
+            | Fault::SnapshotDamaged(_)
+            | Fault::SnapshotUnusable(_)
+            | Fault::Effect(_) => false,
+        }
+    }
+
     /// What an error out of a guest means, given what its memory was denied and the last that it
     /// wrote to standard error.
     pub(super) fn of(error: &wasmtime::Error, memory: &Limiter, last_words: Option<&str>) -> Fault {

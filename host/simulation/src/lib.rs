@@ -23,4 +23,4 @@ pub use bundle::{AggregateValue, Bundle, BundleError, Record};
 pub use experiment::{Design, Experiment, Run, Seeds};
 pub use fingerprint::Fingerprint;
 pub use spec::{SpecError, WorldSpec};
-pub use world::{MadeOf, Places, TickSummary, World, WorldError};
+pub use world::{Keyframe, MadeOf, Places, TickSummary, World, WorldError};

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 use dormouse_domain::simulation::{
     Column, ColumnKind, ColumnSlice, EffectKind, Effects, Fold, Member, Role, Tick,
 };
@@ -51,7 +53,7 @@ const MAX_PILES: usize = 100_000;
 const MAX_DELAY: u32 = 1 << 24;
 
 /// What arrives with the members of one role, of one kind of effect that members of one role have.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Inbox {
     pub(crate) by: Role,
     pub(crate) kind: u32,
@@ -77,7 +79,7 @@ impl Inbox {
 }
 
 /// Effects that several instances did, of one kind on members of one role, and that arrive in the same tick.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
 struct Pile {
     from: Vec<Member>,
     to: Vec<Member>,
@@ -88,14 +90,16 @@ struct Pile {
 type Way = (Role, u32, Role);
 
 /// What is under way in a world.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Router {
     /// What arrives in later ticks, and what that takes, in bytes.
     under_way: BTreeMap<Tick, BTreeMap<Way, Pile>>,
     bytes: u64,
     piles: usize,
     /// Sums, by member: kept from one tick to the next for its memory.
+    #[borsh(skip)]
     sums: Vec<i64>,
+    #[borsh(skip)]
     counts: Vec<u32>,
 }
 

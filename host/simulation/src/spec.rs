@@ -8,10 +8,13 @@ mod value;
 
 use std::collections::BTreeMap;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 pub use check::SpecError;
 pub(crate) use check::{MAX_BYTES, MAX_MEMBERS};
+#[cfg(feature = "schema")]
+use value::RowsForm;
 pub use value::{AttributeSpec, Distribution, RowsSpec};
 
 use crate::fingerprint::Link;
@@ -20,6 +23,7 @@ use dormouse_domain::time::Timestamp;
 
 /// The specification of a world.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorldSpec {
     /// What people call it. It means nothing for the outcome.
@@ -41,10 +45,64 @@ pub struct WorldSpec {
     /// Numbers about all members of a role, which are computed as the world goes on.
     #[serde(default)]
     pub aggregates: Vec<AggregateSpec>,
+    /// What is done to it from outside, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub program: Vec<ProgramStep>,
+    /// What it may use before it is paused. It means nothing for the outcome.
+    #[serde(default)]
+    pub budget: Budget,
+}
+
+/// Something that is done to a world from outside, between two ticks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProgramStep {
+    /// Before which tick.
+    pub at: Tick,
+    /// What is done.
+    #[serde(rename = "do")]
+    pub deed: Deed,
+}
+
+/// What can be done to a world from outside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Deed {
+    /// Some parameters of a role have other values from now on.
+    Set(Change),
+    /// The world is paused. It means nothing for the outcome.
+    Pause,
+}
+
+/// Other values of some parameters of a role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Change {
+    /// The role.
+    pub role: String,
+    /// Those that change. The others stay as they are.
+    pub parameters: BTreeMap<String, ParameterSpec>,
+}
+
+/// What a world may use before it is paused. What is left out is not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Budget {
+    /// Fuel, of all ticks together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
+    /// How long it may run, in milliseconds: the time in which it goes on, and not that in which it is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall_ms: Option<u64>,
 }
 
 /// When the ticks of a world are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ClockSpec {
     /// When the first tick is, in milliseconds since 1970-01-01T00:00:00Z.
@@ -70,6 +128,7 @@ impl ClockSpec {
 
 /// In which order the members of a tick act, and when others learn of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleSpec {
     /// All at once: what a member does arrives with the next tick.
@@ -99,6 +158,7 @@ impl From<ScheduleSpec> for Schedule {
 
 /// The members of one role.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MembersSpec {
     /// The role.
@@ -109,6 +169,7 @@ pub struct MembersSpec {
     pub count: u32,
     /// How many rows an instance has. It means nothing for the outcome.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "RowsForm"))]
     pub rows: RowsSpec,
     /// What the population is told of the world.
     #[serde(default)]
@@ -122,7 +183,8 @@ pub struct MembersSpec {
 }
 
 /// A parameter of a population.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum ParameterSpec {
     /// Yes or no.
@@ -148,6 +210,7 @@ impl From<ParameterSpec> for Parameter {
 
 /// Who stands next to whom among the members of a role.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TopologySpec {
     /// Nobody next to anybody.
@@ -190,6 +253,7 @@ pub enum TopologySpec {
 
 /// A number about all members of a role.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AggregateSpec {
     /// Its name.
@@ -209,6 +273,7 @@ fn each_tick() -> u64 {
 
 /// What an aggregate is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Statistic {
     /// The arithmetic mean.
@@ -229,9 +294,19 @@ pub enum Statistic {
 
 impl WorldSpec {
     /// Hash what means something for the outcome, whatever form it was written in: no names, nothing of what is recorded, of
-    /// how rows are split, and of how long the world goes on.
+    /// how rows are split, and of how long the world goes on. What is done to it is hashed when it is done.
     pub(crate) fn hash(&self, link: &mut Link) {
-        let WorldSpec { name: _, seed, ticks: _, clock, schedule, members, aggregates: _ } = self;
+        let WorldSpec {
+            name: _,
+            seed,
+            ticks: _,
+            clock,
+            schedule,
+            members,
+            aggregates: _,
+            program: _,
+            budget: _,
+        } = self;
         let part = (seed, clock, schedule);
         link.document(&part);
         for members in members {

@@ -5,11 +5,13 @@
 //! the order of their rows, after all of them are done.
 
 mod births;
+mod keyframe;
 mod make;
 mod memory;
 mod shard;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -20,15 +22,18 @@ use crate::bundle::AggregateValue;
 use crate::chance::Chance;
 use crate::fingerprint::{Chain, Fingerprint};
 use crate::router::{EffectProblem, Inbox, RoleOfRouter, Router};
-use crate::spec::{AggregateSpec, ScheduleSpec, WorldSpec};
+use crate::spec::{
+    AggregateSpec, Change, Deed, ParameterSpec, ProgramStep, ScheduleSpec, SpecError, WorldSpec,
+};
 use crate::topology::Topology;
 use crate::view::{Seen, SeenRole};
 use births::Newborn;
-use dormouse_domain::simulation::{Column, Description, Member, Role, Schedule, Tick};
+use dormouse_domain::simulation::{Column, Description, Member, Parameter, Role, Schedule, Tick};
 use dormouse_sandbox::{Code, Fault};
 use memory::SharedAccount;
-use shard::{Shard, Stepped, TickInput};
+use shard::{FUEL, Shard, Stepped, TickInput};
 
+pub use keyframe::Keyframe;
 pub use make::{MadeOf, Places};
 
 /// The most wakes of a role that are under way.
@@ -95,9 +100,42 @@ pub enum WorldError {
         /// What it was.
         problem: String,
     },
+    /// The specification makes no sense.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// What is done to members cannot arrive.
+    #[error("tick {at}: {problem}")]
+    Arrivals {
+        /// The tick.
+        at: Tick,
+        /// Why.
+        problem: String,
+    },
+    /// A keyframe is damaged, or of another world or version of the host.
+    #[error("the keyframe cannot be used: {0}")]
+    Keyframe(String),
     /// Anything else.
     #[error("{0}")]
     Host(String),
+}
+
+impl WorldError {
+    /// Whether the world is well, and the host could not go on with it: another time it may.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        match self {
+            WorldError::NoPlace { .. } | WorldError::OutOfMemory { .. } | WorldError::Host(_) => {
+                true
+            }
+            WorldError::Failed { fault, .. } => fault.is_of_host(),
+            WorldError::Spec(_)
+            | WorldError::Invalid { .. }
+            | WorldError::TooLarge { .. }
+            | WorldError::Wrong { .. }
+            | WorldError::Arrivals { .. }
+            | WorldError::Keyframe(_) => false,
+        }
+    }
 }
 
 /// A world.
@@ -123,6 +161,8 @@ pub struct World {
     standing: u64,
     steps: u64,
     fuel: u64,
+    /// How much its members may use in all.
+    fuel_limit: Option<u64>,
 }
 
 /// One role of a world.
@@ -130,6 +170,8 @@ struct RoleOfWorld {
     name: String,
     code: Arc<Code>,
     description: Description,
+    /// As they are now.
+    parameters: BTreeMap<String, ParameterSpec>,
     topology: Arc<Topology>,
     /// The columns that somebody reads each tick.
     shown: Vec<String>,
@@ -155,6 +197,8 @@ pub struct TickSummary {
     pub at: Tick,
     /// How many members have acted.
     pub steps: u64,
+    /// The fuel that they have used.
+    pub fuel: u64,
     /// The hash of all that has come of the world up to its end.
     pub hash: Fingerprint,
     /// The aggregates that are due.
@@ -186,10 +230,24 @@ impl World {
         self.fuel
     }
 
+    /// How much fuel its members may use in all: a call that uses up what is left of it ends with
+    /// [`Fault::FuelExhausted`]. Whether it is reached is looked at between ticks, by whoever takes the world through them.
+    pub fn limit_fuel(&mut self, limit: Option<u64>) {
+        self.fuel_limit = limit;
+    }
+
     /// How many instances share its rows.
     #[must_use]
     pub fn instances(&self) -> usize {
         self.roles.iter().map(|role| role.shards.len()).sum()
+    }
+
+    /// Do this to the world before one of its next ticks. It becomes a part of its specification.
+    ///
+    /// # Errors
+    /// It cannot be done, or its tick is over. Nothing has changed.
+    pub fn intervene(&mut self, step: ProgramStep) -> Result<(), SpecError> {
+        Arc::make_mut(&mut self.spec).intervene(step, self.at)
     }
 
     /// Go on by one tick.
@@ -198,6 +256,14 @@ impl World {
     /// A member failed. The world is of no use then.
     pub async fn tick(&mut self) -> Result<TickSummary, WorldError> {
         let at = self.at;
+        let spec = self.spec.clone();
+        for step in spec.program.iter().filter(|step| step.at == at) {
+            match &step.deed {
+                Deed::Set(change) => self.change(change).await?,
+                Deed::Pause => {}
+            }
+        }
+        let before = self.fuel;
         let is_last = at + 1 == self.spec.ticks;
         let due: Vec<usize> = (0..self.spec.aggregates.len())
             .filter(|place| is_last || at.is_multiple_of(self.spec.aggregates[*place].every))
@@ -216,6 +282,9 @@ impl World {
             wanted,
             seen: self.seen.clone(),
             memory: self.memory.clone(),
+            fuel: self
+                .fuel_limit
+                .map_or(FUEL, |limit| limit.saturating_sub(self.fuel).clamp(1, FUEL)),
         });
         let stepped = self.step(&input).await?;
         let mut columns: Vec<BTreeMap<String, Column>> =
@@ -248,7 +317,27 @@ impl World {
         };
         let aggregates = due.iter().map(value).collect();
         self.end_tick(at, columns, ended)?;
-        Ok(TickSummary { at, steps, hash: self.chain.last(), aggregates })
+        let fuel = self.fuel - before;
+        Ok(TickSummary { at, steps, fuel, hash: self.chain.last(), aggregates })
+    }
+
+    /// Some parameters of a role have other values from now on.
+    async fn change(&mut self, change: &Change) -> Result<(), WorldError> {
+        let (place, now) = (self.place_of(&change.role)?, self.spec.clock.at(self.at));
+        let own = &mut self.roles[place];
+        own.parameters.extend(change.parameters.clone());
+        let parameters = own.parameters();
+        for shard in &mut own.shards {
+            shard.population.stand_still(now, self.at);
+            let changed = shard.population.change(&parameters, FUEL).await;
+            let (at, role) = (self.at, own.name.clone());
+            changed.map_err(|fault| WorldError::Failed { at, role, fault })?;
+        }
+        self.chain.extend(self.at, |link| {
+            link.section("set", place as u64);
+            link.document(&change.parameters);
+        });
+        Ok(())
     }
 
     /// What has come of the world so far, as one hash.
@@ -282,6 +371,58 @@ impl World {
         Ok(columns)
     }
 
+    /// How many members of the role of this name there are or were.
+    ///
+    /// # Errors
+    /// There is no such role.
+    pub fn size_of(&self, role: &str) -> Result<u32, WorldError> {
+        Ok(self.roles[self.place_of(role)?].size)
+    }
+
+    /// What these members of a role publish, and no other: by name, in the order in which its population describes it.
+    ///
+    /// # Errors
+    /// As [`World::column`], and where there is no such role.
+    pub async fn some_of(
+        &mut self,
+        role: &str,
+        members: Range<Member>,
+    ) -> Result<Vec<(String, Column)>, WorldError> {
+        let (place, at, now) = (self.place_of(role)?, self.at, self.spec.clock.at(self.at));
+        let own = &mut self.roles[place];
+        // Those who have just begun publish with their first tick.
+        let end = members.end.min(own.size - own.newborn.count());
+        let mut columns = Vec::new();
+        for name in own.description.columns.clone() {
+            let mut some: Option<Column> = None;
+            for shard in &mut own.shards {
+                let rows = shard.rows();
+                let (from, to) = (members.start.max(rows.start), end.min(rows.end));
+                if from >= to {
+                    continue;
+                }
+                shard.population.stand_still(now, at);
+                let values = shard.publish(&name, FUEL).await;
+                let role = own.name.clone();
+                let values = values.map_err(|fault| WorldError::Failed { at, role, fault })?;
+                let places = (from - rows.start) as usize..(to - rows.start) as usize;
+                let part = values.as_slice().part(places);
+                let is_of_one_type = match &mut some {
+                    None => {
+                        some = Some(part.to_owned());
+                        true
+                    }
+                    Some(some) => some.append(part),
+                };
+                if !is_of_one_type {
+                    return Err(wrong(own, at, format!("`{name}` has values of two types")));
+                }
+            }
+            columns.push((name, some.unwrap_or(Column::Integers(Vec::new()))));
+        }
+        Ok(columns)
+    }
+
     /// The same of one column of the role of this name.
     ///
     /// # Errors
@@ -304,7 +445,7 @@ impl World {
     /// # Errors
     /// They publish nothing of that name, or fail at it.
     pub async fn column(&mut self, role: usize, name: &str) -> Result<Column, WorldError> {
-        let at = self.at;
+        let (at, now) = (self.at, self.spec.clock.at(self.at));
         let own = &mut self.roles[role];
         let mut whole: Option<Column> = None;
         for number in 0..own.shards.len() {
@@ -313,7 +454,8 @@ impl World {
             if shard.rows().start >= own.size - own.newborn.count() {
                 break;
             }
-            let part = shard.publish(name).await;
+            shard.population.stand_still(now, at);
+            let part = shard.publish(name, FUEL).await;
             let part =
                 part.map_err(|fault| WorldError::Failed { at, role: own.name.clone(), fault })?;
             let is_of_one_type = match &mut whole {
@@ -533,8 +675,8 @@ impl World {
         let roles: Vec<RoleOfRouter<'_>> = self.roles.iter().map(RoleOfWorld::of_router).collect();
         let chance = self.chance;
         let arrivals = self.router.arrivals(at + 1, &roles, |role| chance.key(role, at));
-        let arrivals =
-            arrivals.map_err(|problem| WorldError::Host(format!("tick {at}: {problem}")))?;
+        let arrivals = arrivals
+            .map_err(|problem| WorldError::Arrivals { at, problem: problem.to_string() })?;
         let (seen, own) = (&self.seen, &self.roles);
         self.chain.extend(at, |link| {
             for (place, (role, inboxes)) in own.iter().zip(&arrivals).enumerate() {
@@ -550,15 +692,26 @@ impl World {
             }
         });
         self.arrivals = Arc::new(arrivals);
+        self.keep_what_is_kept();
+        Ok(())
+    }
+
+    /// Give back what was paid for and is gone.
+    fn keep_what_is_kept(&self) {
         let arriving = self.arrivals.iter().flatten().map(Inbox::bytes).sum::<u64>();
         let columns = self.seen.roles.iter().flat_map(|role| role.columns.values());
         let shown = columns.map(|values| values.as_slice().bytes()).sum::<u64>();
         self.memory.keep(self.standing + self.router.bytes() + arriving + shown);
-        Ok(())
     }
 }
 
 impl RoleOfWorld {
+    /// As its population is told them.
+    fn parameters(&self) -> Vec<(String, Parameter)> {
+        let each = self.parameters.iter();
+        each.map(|(name, value)| (name.clone(), Parameter::from(value.clone()))).collect()
+    }
+
     fn of_router(&self) -> RoleOfRouter<'_> {
         RoleOfRouter {
             kinds: &self.description.effects,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::upkeep::Upkeep;
-use super::{Store, StoreError, Transaction, Write};
+use super::{Store, StoreError, Transaction, WorldRow, Write};
 use dormouse_domain::id::SessionId;
 
 /// A commit that is about to be made.
@@ -31,6 +31,8 @@ pub enum CommitKind {
     TurnAttempt,
     /// A turn is over.
     Turn,
+    /// What has come of ticks of a simulation.
+    SimulationTicks,
     /// Anything else: sessions, snapshots, agents, keys, what becomes of them.
     Other,
 }
@@ -69,12 +71,13 @@ impl FaultyStore {
 impl CommitAttempt {
     fn of(transaction: &Transaction) -> CommitAttempt {
         let kinds = transaction.writes.iter().filter_map(|write| match write {
-            Write::Turn(turn) => Some((CommitKind::Turn, turn.session)),
+            Write::Turn(turn) => Some((CommitKind::Turn, Some(turn.session))),
             Write::JournalEntry(session, entry) if entry.answer.is_some() => {
-                Some((CommitKind::EffectAnswered, *session))
+                Some((CommitKind::EffectAnswered, Some(*session)))
             }
-            Write::JournalEntry(session, _) => Some((CommitKind::EffectBegun, *session)),
-            Write::TurnAttempts(session, _) => Some((CommitKind::TurnAttempt, *session)),
+            Write::JournalEntry(session, _) => Some((CommitKind::EffectBegun, Some(*session))),
+            Write::TurnAttempts(session, _) => Some((CommitKind::TurnAttempt, Some(*session))),
+            Write::World(WorldRow::Ticks(..), _) => Some((CommitKind::SimulationTicks, None)),
             Write::Session { .. }
             | Write::RemoveState(_)
             | Write::Slept(..)
@@ -97,11 +100,12 @@ impl CommitAttempt {
             | Write::RemoveKey(_)
             | Write::Schedule(_)
             | Write::ScheduledWork(..)
-            | Write::RemoveSchedule(_) => None,
+            | Write::RemoveSchedule(_)
+            | Write::World(..) => None,
         });
         // The first attempt at a turn is counted with its first effect, which stands behind it.
         match kinds.last() {
-            Some((kind, session)) => CommitAttempt { kind, session: Some(session) },
+            Some((kind, session)) => CommitAttempt { kind, session },
             None => CommitAttempt { kind: CommitKind::Other, session: None },
         }
     }

@@ -1,5 +1,5 @@
 //! Where everything durable lies: sessions, turns with the journals of those that are open, snapshots, accounts,
-//! agents, schedules and the log of events.
+//! agents, schedules, simulated worlds and the log of events.
 //!
 //! [`Store`] says what the host needs, in the terms of the domain, so that another database can
 //! stand behind it: [`Transaction`] is all that can be written, [`read`] what can be read, by concern.
@@ -42,7 +42,7 @@ pub use self::statistics::{
     MAX_REMOVED_CELLS, PatternStatistics, Statistics, StatisticsQuery, Sums,
 };
 pub use self::transaction::{
-    Expect, MAX_SESSION_RECORDS, NewSessionRecord, Transaction, TurnCommit, Write,
+    Expect, MAX_SESSION_RECORDS, NewSessionRecord, Transaction, TurnCommit, WorldRow, Write,
 };
 use self::upkeep::Upkeep;
 use dormouse_domain::access::KeyId;

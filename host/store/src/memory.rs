@@ -10,6 +10,7 @@ mod mail;
 mod removed;
 mod schedules;
 mod state;
+mod worlds;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -104,6 +105,8 @@ pub(crate) enum Flaw {
     KeepsDroppedMail,
     /// What was written of a schedule last is lost, but for its work.
     LosesRunsOfSchedules,
+    /// What is removed of simulated worlds is kept.
+    KeepsRemovedWorlds,
     /// What a schedule does stays as it was.
     LosesChangesOfWork,
 }
@@ -271,6 +274,9 @@ impl MemoryStore {
                 if transaction.expect.iter().any(is_change) {
                     transaction.writes.retain(|write| !matches!(write, Write::Schedule(_)));
                 }
+            }
+            Some(Flaw::KeepsRemovedWorlds) => {
+                transaction.writes.retain(|write| !matches!(write, Write::World(_, None)));
             }
             Some(Flaw::LosesChangesOfWork) => {
                 let is_change = |expect: &Expect| matches!(expect, Expect::Schedule(..));

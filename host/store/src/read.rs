@@ -12,7 +12,9 @@ use dormouse_domain::access::AccessKey;
 use dormouse_domain::account::{Account, AccountId};
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
-use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId};
+use dormouse_domain::id::{
+    Principal, ScheduleId, SessionId, SimulationId, SnapshotId, WorldPartId,
+};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::{Mail, MailboxSize};
 use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
@@ -37,6 +39,7 @@ pub trait Reads:
     + ReadMail
     + ReadAccounts
     + ReadSchedules
+    + ReadWorlds
 {
 }
 
@@ -54,6 +57,7 @@ impl<S> Reads for S where
         + ReadMail
         + ReadAccounts
         + ReadSchedules
+        + ReadWorlds
 {
 }
 
@@ -266,6 +270,25 @@ pub trait ReadSchedules: Send + Sync {
         after: Option<ScheduleId>,
         bound: Bound,
     ) -> Result<Page<SessionSchedule, ScheduleId>, StoreError>;
+}
+
+/// What is kept of simulated worlds.
+#[async_trait]
+pub trait ReadWorlds: Send + Sync {
+    /// What is known of each world, in the order of their ids. What is damaged is passed over.
+    async fn worlds(&self) -> Result<Vec<(SimulationId, Bytes)>, StoreError>;
+
+    /// What has come of the ticks of a world from this one on: the pieces of its log, each with the number of its last tick,
+    /// from the one on that ends with this tick or later.
+    async fn world_ticks(
+        &self,
+        id: SimulationId,
+        from: u64,
+        bound: Bound,
+    ) -> Result<Page<(u64, Bytes), u64>, StoreError>;
+
+    /// Something large.
+    async fn world_part(&self, id: WorldPartId) -> Result<Option<Bytes>, StoreError>;
 }
 
 /// What sessions share.

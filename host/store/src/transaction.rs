@@ -14,7 +14,9 @@ use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::event::Event;
 use dormouse_domain::http::HttpAnswer;
-use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId};
+use dormouse_domain::id::{
+    Principal, ScheduleId, SessionId, SimulationId, SnapshotId, WorldPartId,
+};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::Mail;
 use dormouse_domain::model::{ModelAnswer, ModelContent, ModelError};
@@ -163,6 +165,20 @@ pub enum Write {
     ScheduledWork(ScheduleId, Box<ScheduledWork>),
     /// A schedule is removed, with its work. The transaction expects [`Expect::Schedule`].
     RemoveSchedule(ScheduleId),
+    /// Something of a simulated world is kept in place of what was, or is removed where there is nothing to keep. Who writes of a
+    /// world sees to it that nobody else does.
+    World(WorldRow, Option<Bytes>),
+}
+
+/// What is kept of simulated worlds. What its bytes mean is for whoever runs these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorldRow {
+    /// What is known of a world: all of them are read when a host starts.
+    Record(SimulationId),
+    /// What has come of some of its ticks, up to the one of this number.
+    Ticks(SimulationId, u64),
+    /// Something large, which several records may name.
+    Part(WorldPartId),
 }
 
 impl Write {
@@ -194,7 +210,8 @@ impl Write {
             | Write::RemoveKey(_)
             | Write::Schedule(_)
             | Write::ScheduledWork(..)
-            | Write::RemoveSchedule(_) => None,
+            | Write::RemoveSchedule(_)
+            | Write::World(..) => None,
         }
     }
 
@@ -226,7 +243,8 @@ impl Write {
             | Write::RemoveKey(_)
             | Write::Schedule(_)
             | Write::ScheduledWork(..)
-            | Write::RemoveSchedule(_) => None,
+            | Write::RemoveSchedule(_)
+            | Write::World(..) => None,
         }
     }
 
@@ -258,7 +276,8 @@ impl Write {
             | Write::RemoveKey(_)
             | Write::Schedule(_)
             | Write::ScheduledWork(..)
-            | Write::RemoveSchedule(_) => None,
+            | Write::RemoveSchedule(_)
+            | Write::World(..) => None,
         }
     }
 
@@ -285,7 +304,7 @@ impl Write {
             Write::ScheduledWork(_, work) => {
                 work.message.iter().map(Part::len).fold(0, usize::saturating_add)
             }
-            Write::Agent(_, component) => component.as_ref().map_or(0, Bytes::len),
+            Write::Agent(_, bytes) | Write::World(_, bytes) => bytes.as_ref().map_or(0, Bytes::len),
             Write::Session { .. }
             | Write::RemoveState(_)
             | Write::Slept(..)
@@ -569,6 +588,13 @@ impl Transaction {
         let record = Write::Schedule(Box::new(schedule));
         let writes = std::iter::once(record).chain(work).collect();
         Transaction { expect: vec![expect], writes, events }
+    }
+
+    /// Keep this of simulated worlds, or remove what there is.
+    #[must_use]
+    pub fn worlds(rows: impl IntoIterator<Item = (WorldRow, Option<Bytes>)>) -> Transaction {
+        let writes = rows.into_iter().map(|(row, bytes)| Write::World(row, bytes)).collect();
+        Transaction { expect: Vec::new(), writes, events: Vec::new() }
     }
 
     /// Remove a schedule, whose record has this revision.

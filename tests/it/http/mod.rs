@@ -34,6 +34,7 @@ mod refused;
 mod retention;
 mod samples;
 mod schedules;
+mod simulations;
 mod snapshots;
 mod statistics;
 mod strangers;

@@ -42,6 +42,8 @@ enum Rule {
     Template,
     /// It names a schedule in its path. To a stranger the schedule is not there.
     Schedule(fn(&Tenant) -> Value),
+    /// It names a simulation in its path. To a stranger the simulation is not there.
+    Simulation(fn(&Tenant) -> Value),
     /// It names an agent. A private one of somebody else's is not there.
     Agent,
 }
@@ -65,6 +67,7 @@ fn rule(route: &Route) -> Option<Rule> {
             | "/api/sessions/stats/summary"
             | "/api/templates"
             | "/api/schedules"
+            | "/api/simulations"
             | "/api/v1/containers/sessions"
             | "/api/v1/containers/stats"
             | "/sessions"
@@ -162,6 +165,36 @@ fn rule(route: &Route) -> Option<Rule> {
         ("PATCH", "/api/schedules/{id}") => {
             Rule::Schedule(|own| json!({ "name": own.word("renamed") }))
         }
+        ("POST", "/api/simulations") => Rule::Own(|own| {
+            let members = json!([{ "role": "a", "agent": "wealth", "count": 10 }]);
+            json!({ "spec": { "name": own.word("simulation"), "ticks": 3, "members": members } })
+        }),
+        (
+            "GET",
+            "/api/simulations/{id}"
+            | "/api/simulations/{id}/bundle"
+            | "/api/simulations/{id}/events"
+            | "/api/simulations/{id}/spec"
+            | "/api/simulations/{id}/ticks",
+        )
+        | ("DELETE", "/api/simulations/{id}")
+        | (
+            "POST",
+            "/api/simulations/{id}/fork"
+            | "/api/simulations/{id}/pause"
+            | "/api/simulations/{id}/resume"
+            | "/api/simulations/{id}/start"
+            | "/api/simulations/{id}/step"
+            | "/api/simulations/{id}/stop"
+            | "/api/simulations/{id}/verify",
+        )
+        // What these need besides is asked after whose the simulation is.
+        | ("GET", "/api/simulations/{id}/diff" | "/api/simulations/{id}/members") => {
+            Rule::Simulation(nothing)
+        }
+        ("POST", "/api/simulations/{id}/set") => Rule::Simulation(
+            |_| json!({ "role": "a", "parameters": { "law": "unit" } }),
+        ),
         ("POST", "/api/agents") => Rule::Upload,
         ("GET" | "PATCH" | "DELETE", "/api/agents/{*agent}") => Rule::Agent,
         _ => return None,
@@ -178,6 +211,7 @@ struct Tenant {
     /// Every id that was ever its own: nobody else may see one.
     ever: BTreeSet<String>,
     schedules: BTreeSet<String>,
+    simulations: BTreeSet<String>,
     has_template: bool,
     has_agent: bool,
 }
@@ -309,6 +343,7 @@ impl World {
             snapshots: BTreeSet::new(),
             ever: BTreeSet::new(),
             schedules: BTreeSet::new(),
+            simulations: BTreeSet::new(),
             has_template: false,
             has_agent: false,
         };
@@ -396,8 +431,14 @@ impl World {
                 let body = has_body.then(|| body(&self.tenants[own]));
                 (request(&named(&session), body), Some(session))
             }
-            Rule::Schedule(body) => {
-                let of = |owner: usize| some(&self.tenants[owner].schedules, step.which);
+            Rule::Schedule(body) | Rule::Simulation(body) => {
+                let of = |owner: usize| {
+                    let owner = &self.tenants[owner];
+                    match rule {
+                        Rule::Schedule(_) => some(&owner.schedules, step.which),
+                        _ => some(&owner.simulations, step.which),
+                    }
+                };
                 schedule = owner_of_any.and_then(of).unwrap_or(NOBODY.to_owned());
                 let has_body = matches!(route.method, Method::POST | Method::PATCH);
                 let body = has_body.then(|| body(&self.tenants[own]));
@@ -441,7 +482,9 @@ impl World {
             return;
         }
         match (rule, stranger) {
-            (Rule::Schedule(_), _) if owner_of_any.is_some_and(|owner| owner != own) => {
+            (Rule::Schedule(_) | Rule::Simulation(_), _)
+                if owner_of_any.is_some_and(|owner| owner != own) =>
+            {
                 let path = tried.path.replace(&schedule, NOBODY);
                 let nobodys = self.ask(step.caller, &Request { path, ..tried }).await;
                 assert_eq!(nobodys.status, 404);
@@ -456,6 +499,13 @@ impl World {
                 };
                 eventually("the run is over", rests).await;
                 host.settle().await;
+                self.tenants[own].follow(&tried, rule, Some(schedule), answer);
+            }
+            (Rule::Simulation(_), _) => {
+                let host = self.server.test.host.operating();
+                if let Ok(world) = host.simulations().get(schedule.parse().unwrap()) {
+                    world.wait().await;
+                }
                 self.tenants[own].follow(&tried, rule, Some(schedule), answer);
             }
             (Rule::Session(_), Some(_)) => {
@@ -533,6 +583,21 @@ impl Tenant {
                 let id = body["id"].as_str().unwrap().to_owned();
                 self.ever.insert(id.clone());
                 self.schedules.insert(id);
+            }
+            (Rule::Own(_), _) if tried.path == "/api/simulations" && is_done => {
+                let id = body["id"].as_str().unwrap().to_owned();
+                self.ever.insert(id.clone());
+                self.simulations.insert(id);
+            }
+            (Rule::Simulation(_), "DELETE") if is_done => {
+                self.simulations.remove(&name.expect("the path names a simulation"));
+            }
+            (Rule::Simulation(_), "POST") if is_done && tried.path.ends_with("/fork") => {
+                for fork in body["simulations"].as_array().unwrap() {
+                    let id = fork["id"].as_str().unwrap().to_owned();
+                    self.ever.insert(id.clone());
+                    self.simulations.insert(id);
+                }
             }
             (Rule::Schedule(_), "DELETE") if is_done => {
                 self.schedules.remove(&name.expect("the path names a schedule"));

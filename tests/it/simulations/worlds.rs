@@ -1,10 +1,12 @@
 //! Random small worlds: each comes to one fingerprint, however its rows are split and on however many threads.
 
-use dormouse::WorldSpec;
+use std::time::Duration;
+
 use dormouse::world_spec::{
-    AggregateSpec, AttributeSpec, ClockSpec, Distribution, MembersSpec, ParameterSpec, RowsSpec,
-    ScheduleSpec, Statistic, TopologySpec,
+    AggregateSpec, AttributeSpec, Budget, Change, ClockSpec, Deed, Distribution, MembersSpec,
+    ParameterSpec, ProgramStep, RowsSpec, ScheduleSpec, Statistic, TopologySpec,
 };
+use dormouse::{Fingerprint, HostBuilder, ManualClock, NewBranch, SimulationStatus, WorldSpec};
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
 use proptest::prelude::*;
@@ -80,9 +82,68 @@ fn worlds() -> impl Strategy<Value = WorldSpec> {
                 schedule,
                 members,
                 aggregates: Vec::new(),
+                program: Vec::new(),
+                budget: Budget::default(),
             }
         },
     )
+}
+
+/// What is done to a world from outside: other values of the one parameter that its first role has, if it has one.
+fn with_program(mut spec: WorldSpec, steps: &[(u64, f64)]) -> WorldSpec {
+    let MembersSpec { role, agent, .. } = &spec.members[0];
+    let name = match agent.as_str() {
+        "epidemic" => "transmission",
+        "exclusion" => "p",
+        _ => return spec,
+    };
+    let step = |(at, value): &(u64, f64)| {
+        let parameters = [(name.to_owned(), ParameterSpec::Number(*value))].into();
+        let change = Change { role: role.clone(), parameters };
+        ProgramStep { at: at % spec.ticks, deed: Deed::Set(change) }
+    };
+    spec.program = steps.iter().map(step).collect();
+    spec
+}
+
+/// What comes of a world that a host keeps, by steps of so many ticks. Behind some of them the host ends in the middle of
+/// what it does, and another goes on.
+async fn interrupted(spec: &WorldSpec, steps: &[(u64, bool)]) -> Fingerprint {
+    let (root, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let start = async || {
+        let change =
+            |builder: HostBuilder| builder.configure(|options| options.max_world_instances = 400);
+        TestHost::built(root.path(), &clock, change).await
+    };
+    let mut test = start().await;
+    test.upload(&guests::ACTS_IN_WORLDS).await;
+    let id = test.host.simulations().create(spec.clone()).await.unwrap().id();
+    for (ticks, kill) in steps {
+        let world = test.host.simulations().get(id).unwrap();
+        // It may be over, or go on by itself since its host was started.
+        let _ = world.step(*ticks).await;
+        clock.advance(Duration::from_secs(2));
+        if *kill {
+            drop((world, test));
+            test = start().await;
+        } else {
+            world.wait().await;
+        }
+    }
+    let world = test.host.simulations().get(id).unwrap();
+    world.wait().await;
+    let _ = world.start(None).await;
+    let record = world.wait().await;
+    assert_eq!(record.status, SimulationStatus::Completed, "{:?}", record.reason);
+    let (ticks, of_log) = (record.progress.ticks, record.fingerprint.unwrap());
+    // What is made again of the log and its keyframes is the same world.
+    let fork = world.fork(Some(ticks / 2), vec![NewBranch::default()]).await.unwrap().remove(0);
+    fork.start(None).await.unwrap();
+    assert_eq!(fork.wait().await.fingerprint, Some(of_log));
+    let difference = world.difference(&fork).await.unwrap();
+    assert_eq!((difference.compared, difference.first), (ticks, None));
+    test.host.shut_down().await.unwrap();
+    of_log
 }
 
 #[test]
@@ -106,7 +167,11 @@ fn random_worlds_come_to_one_fingerprint_however_they_are_run() {
         failure_persistence: None,
         ..Default::default()
     };
-    let done = TestRunner::new(config).run(&worlds(), |spec| {
+    let program = proptest::collection::vec((0..99_u64, 0.0..1.0), 0..3);
+    let steps = proptest::collection::vec((1..6_u64, any::<bool>()), 0..4);
+    let cases = (worlds(), program, steps);
+    let done = TestRunner::new(config).run(&cases, |(spec, program, steps)| {
+        let spec = with_program(spec, &program);
         let with = |test: &TestHost, change: &dyn Fn(&mut WorldSpec)| {
             let mut spec = spec.clone();
             change(&mut spec);
@@ -132,6 +197,7 @@ fn random_worlds_come_to_one_fingerprint_however_they_are_run() {
         };
         prop_assert_eq!(with(&two, &aggregate), whole, "what is recorded means nothing");
         prop_assert_ne!(with(&one, &|spec| spec.seed ^= 1), whole);
+        prop_assert_eq!(runtime.block_on(interrupted(&spec, &steps)), whole, "interrupted");
         Ok(())
     });
     if let Err(error) = done {

@@ -29,6 +29,11 @@ impl Population for Epidemic {
         })
     }
 
+    fn change(&mut self, setup: &Setup) -> Result<(), Failure> {
+        self.transmission = setup.number("transmission", self.transmission)?;
+        Ok(())
+    }
+
     fn receive(&mut self, row: usize, _arrival: Arrival) {
         if self.states[row] == SUSCEPTIBLE {
             self.states[row] = INFECTED;

@@ -35,6 +35,11 @@ impl Population for Exclusion {
         })
     }
 
+    fn change(&mut self, setup: &Setup) -> Result<(), Failure> {
+        self.p = setup.number("p", self.p)?;
+        Ok(())
+    }
+
     fn begin(&mut self, tick: &mut Tick<'_>) {
         self.hops.fill(0);
         if !self.is_immediate {

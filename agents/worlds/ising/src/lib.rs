@@ -28,17 +28,19 @@ impl Population for Ising {
                 "`width` is how many places a line has: an even number, as in the topology `grid`",
             ));
         }
-        let temperature = setup.number("temperature", 2.0)?;
-        let up = [-4.0, -2.0, 0.0, 2.0, 4.0]
-            .map(|sum: f64| 1.0 / (1.0 + (-2.0 * sum / temperature).exp()));
         Ok(Ising {
             width,
-            up,
+            up: up(setup)?,
             spins: setup.integers("spin", 1)?,
             first: setup.first,
             neighbours: Vec::new(),
             seen: Vec::new(),
         })
+    }
+
+    fn change(&mut self, setup: &Setup) -> Result<(), Failure> {
+        self.up = up(setup)?;
+        Ok(())
     }
 
     fn begin(&mut self, tick: &mut Tick<'_>) {
@@ -68,6 +70,13 @@ impl Population for Ising {
     fn publish(&self, _column: usize) -> Column {
         Column::Integers(self.spins.clone())
     }
+}
+
+/// How likely a spin is up, for each sum of its neighbours.
+fn up(setup: &Setup) -> Result<[f64; 5], Failure> {
+    let temperature = setup.number("temperature", 2.0)?;
+    let likely = |sum: f64| 1.0 / (1.0 + (-2.0 * sum / temperature).exp());
+    Ok([-4.0, -2.0, 0.0, 2.0, 4.0].map(likely))
 }
 
 dormouse_sdk::export_population!(Ising);

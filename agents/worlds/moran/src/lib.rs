@@ -26,6 +26,11 @@ impl Population for Moran {
         Ok(Moran { size, fitness: setup.number("fitness", 1.0)?, mutants })
     }
 
+    fn change(&mut self, setup: &Setup) -> Result<(), Failure> {
+        self.fitness = setup.number("fitness", self.fitness)?;
+        Ok(())
+    }
+
     fn act(&mut self, row: usize, tick: &mut Tick<'_>) {
         let mutants = self.mutants[row];
         if mutants == 0 || mutants == self.size {

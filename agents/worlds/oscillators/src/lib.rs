@@ -27,6 +27,12 @@ impl Population for Oscillators {
         })
     }
 
+    fn change(&mut self, setup: &Setup) -> Result<(), Failure> {
+        self.coupling = setup.number("coupling", self.coupling)?;
+        self.step = setup.number("step", self.step)?;
+        Ok(())
+    }
+
     fn begin(&mut self, tick: &mut Tick<'_>) {
         self.mean = (tick.aggregate("mean-cos"), tick.aggregate("mean-sin"));
     }

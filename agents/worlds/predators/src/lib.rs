@@ -157,6 +157,14 @@ impl Population for Predators {
         Ok(())
     }
 
+    fn change(&mut self, setup: &Setup) -> Result<(), Failure> {
+        self.regrowth = setup.integer("regrowth", self.regrowth)?;
+        self.gain = setup.number("gain", self.gain)?;
+        self.cost = setup.number("cost", self.cost)?;
+        self.birth = setup.number("birth", self.birth)?;
+        Ok(())
+    }
+
     fn receive(&mut self, row: usize, arrival: Arrival) {
         match arrival.kind {
             GRAZE => self.grazing[row] = arrival.from,

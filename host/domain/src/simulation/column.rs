@@ -1,7 +1,9 @@
 //! A value for each of several members.
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 /// What the values of a column are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub enum ColumnKind {
     /// 64-bit integers.
     Integers,
@@ -12,7 +14,7 @@ pub enum ColumnKind {
 }
 
 /// A value for each of several members.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, BorshSerialize, BorshDeserialize)]
 pub enum Column {
     /// 64-bit integers.
     Integers(Vec<i64>),

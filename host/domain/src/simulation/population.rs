@@ -1,9 +1,11 @@
 //! What is said to a population, and what it answers. `wit/population.wit` tells what each means.
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 use super::{Column, ColumnKind, ColumnSlice, Member, Role, Tick};
 
 /// What the rows of a population are like, whatever the world.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Description {
     /// What rows publish, by name.
     pub columns: Vec<String>,
@@ -14,7 +16,7 @@ pub struct Description {
 }
 
 /// A kind of effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct EffectKind {
     /// Its name.
     pub name: String,
@@ -25,7 +27,7 @@ pub struct EffectKind {
 }
 
 /// How effects of one kind on the same member are put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Fold {
     /// They are not: each arrives.
     Each,
@@ -78,7 +80,7 @@ impl Schedule {
 }
 
 /// A parameter of a world.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, BorshSerialize, BorshDeserialize)]
 pub enum Parameter {
     /// An integer.
     Integer(i64),
@@ -91,7 +93,7 @@ pub enum Parameter {
 }
 
 /// A column under its name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Named {
     /// Its name.
     pub name: String,

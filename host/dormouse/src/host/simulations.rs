@@ -1,21 +1,32 @@
 //! Simulations: worlds whose members are rows of populations.
+//!
+//! A [`Simulation`] belongs to the program that makes it, and is gone with it. What a host keeps is a world with a
+//! [`SimulationHandle`]: it has an owner and a log, and goes on after a restart.
+
+mod handle;
+
+pub use handle::{NewBranch, SimulationDifference, SimulationHandle, SimulationMembers};
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Host;
+use super::{Host, to_its_end};
 use crate::catalog::AgentError;
+use crate::worlds::{MAX_SIMULATIONS, NewWorld, OrderError, SimulationRecord};
 use dormouse_domain::access::{Action, Forbidden};
 use dormouse_domain::agent::{AgentRef, AgentSelector, ComponentKind, Digest};
-use dormouse_domain::simulation::Column;
+use dormouse_domain::id::SimulationId;
+use dormouse_domain::simulation::{Column, SimulationStatus};
 use dormouse_sandbox::Refusal;
 use dormouse_simulation::{
-    Bundle, Fingerprint, MadeOf, Places, Record, SpecError, TickSummary, World, WorldError,
-    WorldSpec,
+    Bundle, Fingerprint, MadeOf, Record, SpecError, TickSummary, World, WorldError, WorldSpec,
 };
+use dormouse_store::StoreError;
 
 /// Why a world is not made, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +58,81 @@ pub enum SimulationError {
     /// The caller is a reader.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// There is no such simulation.
+    #[error("there is no simulation {0}; GET /api/simulations lists those there are")]
+    NotFound(SimulationId),
+    /// It is in a state in which it does not do that.
+    #[error("the simulation is {}: {hint}", status.as_str())]
+    Status {
+        /// Where it is in its life.
+        status: SimulationStatus,
+        /// What to do instead.
+        hint: &'static str,
+    },
+    /// A field of what is asked for makes no sense.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// The field.
+        field: String,
+        /// What to change.
+        problem: String,
+    },
+    /// It comes to something else than it came to before.
+    #[error("{0}")]
+    Diverged(String),
+    /// It has not come to the tick that is asked for, or is too long there.
+    #[error("{0}")]
+    NotThere(String),
+    /// The owner has as many as there may be.
+    #[error("an owner has {MAX_SIMULATIONS} simulations at most; delete one first")]
+    TooMany,
+    /// The host ends.
+    #[error("the host is shutting down")]
+    ShuttingDown,
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(StoreError),
     /// Anything else.
     #[error("{0}")]
     Host(String),
+}
+
+impl SimulationError {
+    fn of(error: OrderError, id: SimulationId) -> SimulationError {
+        match error {
+            OrderError::TooMany => SimulationError::TooMany,
+            OrderError::Status(status) => {
+                let hint = match status {
+                    SimulationStatus::Running => "pause it first",
+                    SimulationStatus::Created | SimulationStatus::Paused(_) => "start it first",
+                    SimulationStatus::Completed
+                    | SimulationStatus::Stopped
+                    | SimulationStatus::Failed => "fork it to go on from one of its ticks",
+                };
+                SimulationError::Status { status, hint }
+            }
+            OrderError::Closing => SimulationError::ShuttingDown,
+            OrderError::NotThere { .. } | OrderError::TooLong => {
+                SimulationError::NotThere(error.to_string())
+            }
+            OrderError::Diverged(_) => SimulationError::Diverged(error.to_string()),
+            OrderError::Gone => SimulationError::NotFound(id),
+            OrderError::Spec(error) => SimulationError::Spec(error),
+            OrderError::World(error) => SimulationError::World(error),
+            OrderError::Store(error) => SimulationError::Store(error),
+        }
+    }
+}
+
+/// One page of the simulations of a caller, in the order of their creation.
+#[derive(Clone, Debug)]
+pub struct SimulationListing {
+    /// The simulations.
+    pub simulations: Vec<Arc<SimulationRecord>>,
+    /// How many there are, over all pages.
+    pub total: usize,
+    /// Where the list goes on; `None` at its end.
+    pub next: Option<SimulationId>,
 }
 
 /// The simulations of a host. From [`Host::simulations`].
@@ -113,6 +196,76 @@ impl Simulations {
         self.make_of(spec, made_of).await
     }
 
+    /// Make a world that the host keeps, before its first tick. The caller names the populations as they name agents.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use dormouse::{Host, SimulationStatus, WorldSpec};
+    ///
+    /// let host = Host::builder().in_memory().build().await?;
+    /// let spec = WorldSpec::from_toml(
+    ///     r#"
+    ///     ticks = 10
+    ///     members = [{ role = "traders", agent = "wealth", count = 1000 }]
+    ///     "#,
+    /// )?;
+    /// let world = host.simulations().create(spec).await?;
+    /// world.step(4).await?;
+    /// assert_eq!(world.wait().await.progress.ticks, 4);
+    /// world.start(None).await?;
+    /// assert_eq!(world.wait().await.status, SimulationStatus::Completed);
+    /// # host.shut_down().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// A [`SimulationError`] that names the field of the specification that is to be changed. What only the populations know to be
+    /// wrong is told once the world has been started: it has failed then.
+    pub async fn create(&self, spec: WorldSpec) -> Result<SimulationHandle, SimulationError> {
+        self.host.may(Action::Change)?;
+        spec.check()?;
+        let mut made_of = Vec::with_capacity(spec.members.len());
+        let mut components = BTreeMap::new();
+        for (place, members) in spec.members.iter().enumerate() {
+            let digest = self.population(place, &members.agent).await?.digest;
+            if let Entry::Vacant(free) = components.entry(digest) {
+                free.insert(self.component(digest).await?);
+            }
+            made_of.push(digest);
+        }
+        let owner = self.host.caller().clone();
+        let worlds = &self.host.inner.worlds;
+        let (new, worlds) = (NewWorld { owner, spec, made_of, components }, worlds.clone());
+        let created = to_its_end(async move { worlds.create(new).await }).await;
+        let nobody = SimulationId(uuid::Uuid::nil());
+        let known = created.map_err(|error| SimulationError::of(error, nobody))?;
+        Ok(SimulationHandle::new(self.host.clone(), known))
+    }
+
+    /// The caller's simulations behind this one, at most `limit`, in the order of their creation.
+    #[must_use]
+    pub fn list(&self, after: Option<SimulationId>, limit: usize) -> SimulationListing {
+        let only = self.host.access().only();
+        let worlds = &self.host.inner.worlds;
+        let (mut simulations, total) = worlds.list(only, after, limit.saturating_add(1));
+        let is_full = simulations.len() > limit;
+        simulations.truncate(limit);
+        let next = simulations.last().map(|last| last.id).filter(|_| is_full);
+        SimulationListing { simulations, total, next }
+    }
+
+    /// The simulation of this id.
+    ///
+    /// # Errors
+    /// [`SimulationError::NotFound`]
+    pub fn get(&self, id: SimulationId) -> Result<SimulationHandle, SimulationError> {
+        let known = self.host.inner.worlds.get(id);
+        let seen = known.filter(|known| self.host.access().sees(&known.owner));
+        let known = seen.ok_or(SimulationError::NotFound(id))?;
+        Ok(SimulationHandle::new(self.host.clone(), known))
+    }
+
     /// Run the world of a bundle again, from its specification and its populations alone. What is different from what the
     /// bundle says; `None`: nothing, and the bundle is true.
     ///
@@ -130,6 +283,8 @@ impl Simulations {
             let code = prepared.map_err(error)?.code;
             made_of.push(MadeOf { code, digest: *digest });
         }
+        // It runs as long as it runs: a few at a time, callers in turns.
+        let _turn = self.host.inner.worlds.rebuilds.wait(self.host.caller()).await;
         let mut world = self.make_of(bundle.spec.clone(), made_of).await?;
         let mut again = Record::default();
         for summary in world.run(bundle.record.hashes.len() as u64).await? {
@@ -146,18 +301,18 @@ impl Simulations {
         made_of: Vec<MadeOf>,
     ) -> Result<Simulation, SimulationError> {
         let digests = made_of.iter().map(|made_of| made_of.digest).collect();
-        let (options, services) = (&self.host.inner.options, &self.host.inner.services);
-        let places = Places {
-            instances: self.host.inner.world_places.clone(),
-            all: options.max_world_instances,
-            max_memory_bytes: options.limits.max_memory_bytes,
-            memory: self.host.inner.memory.clone(),
-            threads: options.guest_threads,
-        };
-        let runtime = services.sandbox.runtime().clone();
+        let places = self.host.inner.worlds.places_of(self.host.caller());
+        let runtime = self.host.inner.services.sandbox.runtime().clone();
         let making = World::make(Arc::new(spec), made_of, places, runtime.clone());
         let world = on(&runtime, making).await??;
         Ok(Simulation { host: self.host.clone(), made_of: digests, world: Some(world), runtime })
+    }
+
+    /// The component of an agent.
+    async fn component(&self, digest: Digest) -> Result<Bytes, SimulationError> {
+        let component = self.host.inner.store.component(digest).await;
+        let missing = || SimulationError::Host(format!("the population {digest} was removed"));
+        component.map_err(SimulationError::Store)?.ok_or_else(missing)
     }
 
     /// The population that the caller calls so.
@@ -251,10 +406,8 @@ impl Simulation {
         }
         let mut populations = BTreeMap::new();
         for digest in &self.made_of {
-            let component = self.host.inner.store.component(*digest).await;
-            let component = component.map_err(|error| SimulationError::Host(error.to_string()))?;
-            let missing = || SimulationError::Host(format!("the population {digest} was removed"));
-            populations.insert(*digest, component.ok_or_else(missing)?.to_vec());
+            let component = self.host.simulations().component(*digest).await?;
+            populations.insert(*digest, component.to_vec());
         }
         let (spec, made_of) = (world.spec().clone(), self.made_of.clone());
         Ok(Bundle { spec, made_of, populations, record })

@@ -46,6 +46,8 @@ struct ErrorDetails {
     #[schemars(with = "Word<Status>")]
     status: String,
     reason: Option<String>,
+    /// The status of the simulation that was named.
+    simulation_status: String,
     /// What the session can be asked for in its status.
     allowed: Vec<String>,
     /// The turn that runs, or that has failed.

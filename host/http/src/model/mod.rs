@@ -26,6 +26,7 @@ pub(super) mod schedule;
 #[cfg(test)]
 mod schemas;
 pub(super) mod session;
+pub(super) mod simulation;
 pub(super) mod snapshot;
 pub(super) mod statistics;
 pub(super) mod template;

@@ -17,6 +17,10 @@ use super::request::{
     RewindSession, SendMessage, StreamMessage, TerminateSession, UpgradeSession,
 };
 use super::schedule::{CreateSchedule, PatchSchedule, SchedulesQuery};
+use super::simulation::{
+    CreateSimulation, DiffQuery, ForkSimulation, MembersQuery, SetBody, SimulationsQuery,
+    StartSimulation, StepSimulation, TicksQuery,
+};
 use super::statistics::SummaryQuery;
 
 /// A request: its type, the names that are read, and its schema.
@@ -36,7 +40,7 @@ fn query<T: serde::de::DeserializeOwned + JsonSchema>() -> Described {
     Described { of: std::any::type_name::<T>(), read, schema: schema_for!(T) }
 }
 
-fn all() -> [Described; 27] {
+fn all() -> [Described; 36] {
     [
         body::<CreateSession>(),
         body::<SendMessage>(),
@@ -54,6 +58,11 @@ fn all() -> [Described; 27] {
         body::<CleanUpSessions>(),
         body::<CreateSchedule>(),
         body::<PatchSchedule>(),
+        body::<CreateSimulation>(),
+        body::<StartSimulation>(),
+        body::<StepSimulation>(),
+        body::<SetBody>(),
+        body::<ForkSimulation>(),
         body::<ContainerThread>(),
         body::<NewFacadeSession>(),
         body::<FacadeSessionPatch>(),
@@ -63,6 +72,10 @@ fn all() -> [Described; 27] {
         query::<SessionsQuery>(),
         query::<SummaryQuery>(),
         query::<SchedulesQuery>(),
+        query::<SimulationsQuery>(),
+        query::<TicksQuery>(),
+        query::<MembersQuery>(),
+        query::<DiffQuery>(),
         query::<FacadeQuery>(),
         query::<UploadQuery>(),
     ]
@@ -105,6 +118,8 @@ fn the_schema_of_a_request_tells_what_has_to_be_there() {
         (body::<PatchSession>(), vec![]),
         (body::<CreateSchedule>(), vec!["name", "cron", "prompt"]),
         (body::<PatchSchedule>(), vec![]),
+        (body::<CreateSimulation>(), vec![]),
+        (body::<SetBody>(), vec!["role", "parameters"]),
         (body::<CleanUpSessions>(), vec!["olderThanMs"]),
         (body::<ContainerThread>(), vec!["chatThreadId", "clientId"]),
         (body::<NewFacadeSession>(), vec!["agent_id"]),

@@ -61,6 +61,7 @@ fn no_object_is_open_but_documents_of_clients_and_agents() {
             "checkpoint",
             "fields",
             "runtime_metadata",
+            "spec",
             "ConfigFields",
             "0",
         ];

@@ -12,5 +12,6 @@ pub(super) mod lifecycle;
 pub(super) mod messages;
 pub(super) mod schedules;
 pub(super) mod sessions;
+pub(super) mod simulations;
 pub(super) mod snapshots;
 pub(super) mod templates;

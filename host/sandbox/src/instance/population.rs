@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dormouse_base::memory::Account;
 use dormouse_domain::simulation::{
     Births, Column, ColumnKind, ColumnSlice, Description, EffectKind, Effects, Fold, Named,
-    Outcome, Parameter, PopulationSetup, Schedule, StepInput,
+    Outcome, Parameter, PopulationSetup, Schedule, StepInput, Tick,
 };
 use dormouse_domain::snapshot::GuestState;
 use dormouse_domain::time::Timestamp;
@@ -29,12 +29,16 @@ use wasmtime::component::InstancePre;
 
 /// Whether the exports of a population have the types that they are called with.
 pub(crate) fn check(component: &InstancePre<Guest>) -> Result<(), Refusal> {
+    type Parameters<'a> = &'a [(&'a str, wire::Parameter<'a>)];
     type Stepped = Result<wire::Outcome, wire::Failure>;
     type Published = Result<wire::ColumnResult, wire::Failure>;
 
     check_function::<(), (wire::Description,)>(component, POPULATION, "describe")?;
     check_function::<(wire::Setup<'_>,), (Result<(), wire::Failure>,)>(
         component, POPULATION, "init",
+    )?;
+    check_function::<(Parameters<'_>,), (Result<(), wire::Failure>,)>(
+        component, POPULATION, "change",
     )?;
     check_function::<(wire::Input<'_>,), (Stepped,)>(component, POPULATION, "step")?;
     check_function::<(&str,), (Published,)>(component, POPULATION, "publish")
@@ -179,15 +183,44 @@ impl Population {
         fuel::used(&self.0.store)
     }
 
-    /// Its state. It may leave out what the state before it had: see [`Instance::save`].
+    /// From the next tick on these are its parameters.
     ///
     /// # Errors
-    /// As [`Instance::save`].
-    pub async fn save(&mut self) -> Result<Saved, Fault> {
-        self.0.save().await
+    /// As [`Population::init`].
+    pub async fn change(
+        &mut self,
+        parameters: &[(String, Parameter)],
+        fuel: u64,
+    ) -> Result<(), Fault> {
+        let parameters: Vec<_> = parameters.iter().map(parameter).collect();
+        let changed = call!(self, fuel, |guest, store| guest.call_change(&mut *store, &parameters));
+        changed.map_err(failed)
     }
 
-    /// What was saved is stored.
+    /// All of its state, whatever was saved before. What it takes in memory is charged to the instance until
+    /// [`Population::stored`].
+    ///
+    /// # Errors
+    /// As [`Instance::save`]. `None`: its state cannot be saved now.
+    pub async fn save(&mut self, fuel: u64) -> Result<Option<GuestState>, Fault> {
+        self.0.keeper.forget_saved();
+        match self.0.save().await? {
+            Saved::State(state) => Ok(Some(state)),
+            Saved::Never => self.0.save_portable(fuel).await,
+            Saved::Held(what) => {
+                tracing::debug!(what, "the state of a population cannot be saved now");
+                Ok(None)
+            }
+            Saved::Nothing => Ok(None),
+        }
+    }
+
+    /// Its clocks stand here, and its random bytes follow from this tick, until it is told otherwise.
+    pub fn stand_still(&mut self, now: Timestamp, at: Tick) {
+        self.0.store.data_mut().stand_still(now, None, at);
+    }
+
+    /// What was saved has been copied.
     pub fn stored(&mut self) {
         self.0.stored();
     }

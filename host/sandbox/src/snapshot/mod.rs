@@ -162,6 +162,13 @@ impl Keeper {
         }
     }
 
+    /// What is saved next leaves nothing out because it was saved before.
+    pub(super) fn forget_saved(&mut self) {
+        if let Some(image) = &mut self.image {
+            image.forget_saved();
+        }
+    }
+
     /// How many bytes of its memories are really there. `None`: they cannot be reached.
     pub(super) async fn present(
         &mut self,

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use super::{
-    AggregateSpec, AttributeSpec, Distribution, MembersSpec, ParameterSpec, RowsSpec, Statistic,
-    TopologySpec, WorldSpec,
+    AggregateSpec, AttributeSpec, Deed, Distribution, MembersSpec, ParameterSpec, ProgramStep,
+    RowsSpec, Statistic, TopologySpec, WorldSpec,
 };
+use dormouse_domain::simulation::Tick;
 
 /// The longest specification, in bytes.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
@@ -14,11 +15,15 @@ pub(crate) const MAX_MEMBERS: u32 = 16 << 20;
 const MAX_ROLES: usize = 64;
 const MAX_AGGREGATES: usize = 100;
 const MAX_NAME: usize = 64;
+/// The most characters of what people call a world.
+const MAX_TITLE: usize = 200;
 const MAX_TICKS: u64 = 1 << 40;
 /// The most ties of a topology: it is made as a whole.
 const MAX_TIES: u64 = 16 << 20;
 /// The most values of attributes, of all roles together.
 const MAX_ATTRIBUTE_VALUES: u64 = 128 << 20;
+/// The most that is done to a world from outside.
+const MAX_STEPS: usize = 10_000;
 /// The most attributes of a role, and parameters.
 const MAX_VALUES: usize = 64;
 
@@ -51,6 +56,11 @@ impl WorldSpec {
     /// # Errors
     /// [`SpecError::Invalid`], with the first field that does not.
     pub fn check(&self) -> Result<(), SpecError> {
+        if self.name.chars().count() > MAX_TITLE || self.name.chars().any(char::is_control) {
+            let problem =
+                format!("it has {MAX_TITLE} characters at most, and no control characters");
+            return Err(invalid("name", problem));
+        }
         if self.ticks == 0 || self.ticks > MAX_TICKS {
             return Err(invalid("ticks", "a world has at least one tick, and at most 2^40"));
         }
@@ -102,7 +112,60 @@ impl WorldSpec {
                 return Err(invalid(format!("{field}.name"), problem));
             }
         }
-        Ok(())
+        if self.program.len() > MAX_STEPS {
+            return Err(invalid("program", format!("there may be {MAX_STEPS} steps")));
+        }
+        (0..self.program.len()).try_for_each(|place| self.check_step(place, 0))
+    }
+
+    /// The place of the role of this name.
+    ///
+    /// # Errors
+    /// There is no such role.
+    pub fn place_of(&self, role: &str) -> Result<usize, SpecError> {
+        let place = self.members.iter().position(|members| members.role == role);
+        place.ok_or_else(|| {
+            let roles: Vec<&str> = self.members.iter().map(|own| own.role.as_str()).collect();
+            invalid("role", format!("there is no such role, but {}", roles.join(", ")))
+        })
+    }
+
+    /// Do this to the world, which has so many ticks behind it.
+    ///
+    /// # Errors
+    /// It cannot be done, or its tick is over. Nothing has changed.
+    pub fn intervene(&mut self, step: ProgramStep, from: Tick) -> Result<(), SpecError> {
+        if self.program.len() >= MAX_STEPS {
+            return Err(invalid("program", format!("there may be {MAX_STEPS} steps")));
+        }
+        self.program.push(step);
+        let checked = self.check_step(self.program.len() - 1, from);
+        if checked.is_err() {
+            self.program.pop();
+        }
+        checked
+    }
+
+    /// Whether the step of its program in this place can be done to it, and is not before this tick.
+    fn check_step(&self, place: usize, from: Tick) -> Result<(), SpecError> {
+        let (step, field) = (&self.program[place], format!("program[{place}]"));
+        if step.at >= self.ticks || step.at < from {
+            let problem =
+                format!("it is done before one of the ticks {from} to {}", self.ticks - 1);
+            return Err(invalid(format!("{field}.at"), problem));
+        }
+        let Deed::Set(change) = &step.deed else { return Ok(()) };
+        let field = format!("{field}.do.set");
+        if !self.members.iter().any(|members| members.role == change.role) {
+            let roles: Vec<&str> = self.members.iter().map(|own| own.role.as_str()).collect();
+            let problem = format!("there is no such role, but {}", roles.join(", "));
+            return Err(invalid(format!("{field}.role"), problem));
+        }
+        if change.parameters.is_empty() || change.parameters.len() > MAX_VALUES {
+            let problem = format!("one to {MAX_VALUES} parameters change");
+            return Err(invalid(format!("{field}.parameters"), problem));
+        }
+        change.parameters.iter().try_for_each(|(name, value)| check_parameter(name, value, &field))
     }
 }
 
@@ -138,13 +201,18 @@ fn check_members(members: &MembersSpec, field: &str) -> Result<(), SpecError> {
         check_attribute(attribute, members.count, &field)?;
     }
     for (name, value) in &members.parameters {
-        let field = format!("{field}.parameters.{name}");
-        check_name(name, field.clone())?;
-        if matches!(value, ParameterSpec::Number(value) if !value.is_finite()) {
-            return Err(invalid(field, "numbers are finite"));
-        }
+        check_parameter(name, value, field)?;
     }
     check_topology(&members.topology, members.count, &within("topology"))
+}
+
+fn check_parameter(name: &str, value: &ParameterSpec, field: &str) -> Result<(), SpecError> {
+    let field = format!("{field}.parameters.{name}");
+    check_name(name, field.clone())?;
+    if matches!(value, ParameterSpec::Number(value) if !value.is_finite()) {
+        return Err(invalid(field, "numbers are finite"));
+    }
+    Ok(())
 }
 
 fn check_attribute(attribute: &AttributeSpec, count: u32, field: &str) -> Result<(), SpecError> {

@@ -24,24 +24,30 @@ impl Serialize for RowsSpec {
 
 impl<'de> Deserialize<'de> for RowsSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RowsSpec, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Count(u32),
-            Word(String),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Count(rows @ 1..) => Ok(RowsSpec::AtMost(rows)),
-            Form::Word(word) if word == "auto" => Ok(RowsSpec::Auto),
-            Form::Count(0) | Form::Word(_) => {
+        match RowsForm::deserialize(deserializer)? {
+            RowsForm::Count(rows @ 1..) => Ok(RowsSpec::AtMost(rows)),
+            RowsForm::Word(word) if word == "auto" => Ok(RowsSpec::Auto),
+            RowsForm::Count(0) | RowsForm::Word(_) => {
                 Err(D::Error::custom("rows are `auto`, or how many an instance has: 1 or more"))
             }
         }
     }
 }
 
+/// How many rows an instance has, as it is written: `"auto"`, or a number.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub(super) enum RowsForm {
+    /// So many at most.
+    Count(u32),
+    /// `auto`.
+    Word(String),
+}
+
 /// What each member has from its beginning: the same, one each, or what chance gives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum AttributeSpec {
     /// The same integer for all.
@@ -58,6 +64,7 @@ pub enum AttributeSpec {
 
 /// What chance gives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Distribution {
     /// A number from the first up to, and without, the second.

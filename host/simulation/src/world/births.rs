@@ -5,13 +5,15 @@
 
 use std::ops::Range;
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 use super::{RoleOfWorld, World, WorldError, wrong};
 use crate::fingerprint::Link;
 use crate::spec::MAX_MEMBERS;
 use dormouse_domain::simulation::{Births, ColumnSlice, Member, Named};
 
 /// The members of one role that began at the end of a tick.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, BorshSerialize, BorshDeserialize)]
 pub(super) struct Newborn {
     first: Member,
     count: u32,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::births::Newborn;
 use super::memory::SharedAccount;
@@ -18,10 +18,10 @@ use crate::spec::{AggregateSpec, MembersSpec, RowsSpec, WorldSpec};
 use crate::topology::Topology;
 use crate::view::{Seen, SeenRole};
 use dormouse_base::memory::MemoryBudget;
+use dormouse_base::shares::{Share, Shares};
 use dormouse_domain::agent::{Digest, Statefulness};
-use dormouse_domain::simulation::{
-    Description, Member, Named, Parameter, PopulationSetup, Role, Schedule,
-};
+use dormouse_domain::id::Principal;
+use dormouse_domain::simulation::{Description, Member, Named, PopulationSetup, Role, Schedule};
 use dormouse_sandbox::{Code, Fault, Grant, Population};
 
 /// The most rows of an instance: what they hand over in one call fits what a call may carry.
@@ -51,6 +51,14 @@ pub struct Places {
     pub memory: MemoryBudget,
     /// How many threads step them.
     pub threads: usize,
+    /// What principals share of them, and for whom the world is. `None`: there is nobody to share with.
+    pub shares: Option<(Shares, Principal)>,
+}
+
+/// A place of an instance, as long as it is not dropped.
+pub(super) struct InstancePlace {
+    _permit: OwnedSemaphorePermit,
+    _share: Option<Share>,
 }
 
 impl World {
@@ -64,7 +72,24 @@ impl World {
         places: Places,
         runtime: Handle,
     ) -> Result<World, WorldError> {
-        spec.check().map_err(|error| WorldError::Host(error.to_string()))?;
+        let mut world = World::empty(spec, &made_of, places, runtime).await?;
+        for place in 0..world.roles.len() {
+            world.populate(place).await?;
+        }
+        world.memory.keep(world.standing);
+        world.decide_what_is_read()?;
+        world.begin(&made_of).await?;
+        Ok(world)
+    }
+
+    /// Make a world without instances.
+    pub(super) async fn empty(
+        spec: Arc<WorldSpec>,
+        made_of: &[MadeOf],
+        places: Places,
+        runtime: Handle,
+    ) -> Result<World, WorldError> {
+        spec.check()?;
         let chance = Chance::of_seed(spec.seed);
         let schedule = Schedule::from(spec.schedule);
         let rows: Vec<u32> =
@@ -82,12 +107,12 @@ impl World {
         let memory = Arc::new(SharedAccount::new(&places.memory));
         let topologies = topologies(&spec, chance, &memory).await?;
         let standing = topologies.iter().map(Topology::bytes).sum();
-        let roles = spec.members.iter().zip(&made_of).zip(rows).zip(topologies);
+        let roles = spec.members.iter().zip(made_of).zip(rows).zip(topologies);
         let roles = roles.map(|(((members, made_of), rows), topology)| {
             role_of(members, made_of, rows, Arc::new(topology))
         });
         let roles = roles.collect();
-        let mut world = World {
+        Ok(World {
             chance,
             threads: places.threads.max(1),
             runtime,
@@ -103,15 +128,9 @@ impl World {
             standing,
             steps: 0,
             fuel: 0,
+            fuel_limit: None,
             spec,
-        };
-        for place in 0..world.roles.len() {
-            world.populate(place).await?;
-        }
-        world.memory.keep(world.standing);
-        world.decide_what_is_read()?;
-        world.begin(&made_of).await?;
-        Ok(world)
+        })
     }
 
     /// Make the instances of a role.
@@ -150,14 +169,6 @@ impl World {
     ) -> Result<Shard, WorldError> {
         let members = &self.spec.members[place];
         let role = place as Role;
-        let grant = Grant {
-            max_memory_bytes: self.places.max_memory_bytes,
-            seed: self.chance.of_guests(role),
-            turn: 0,
-            attempt: 0,
-            now: self.spec.clock.at(self.at),
-            monotonic_ns: 0,
-        };
         let setup = PopulationSetup {
             roles: self.spec.members.iter().map(|members| members.role.clone()).collect(),
             role,
@@ -165,21 +176,13 @@ impl World {
             count,
             size: members.count,
             schedule: self.spec.schedule.into(),
-            parameters: members
-                .parameters
-                .iter()
-                .map(|(name, value)| (name.clone(), Parameter::from(value.clone())))
-                .collect(),
+            parameters: self.roles[place].parameters(),
             attributes,
         };
-        let taken = self.places.instances.clone().try_acquire_owned();
-        let permit = taken.map_err(|_| WorldError::NoPlace { all: self.places.all })?;
+        let permit = self.place_for_one()?;
         let code = self.roles[place].code.clone();
-        let made = make(&code, grant, self.places.memory.account(), &setup).await;
-        let (population, description) = made.map_err(|fault| WorldError::Invalid {
-            field: format!("members[{place}]"),
-            problem: fault.to_string(),
-        })?;
+        let made = make(&code, self.grant(role), self.places.memory.account(), &setup).await;
+        let (population, description) = made.map_err(|fault| not_made(place, fault))?;
         let own = &mut self.roles[place];
         if own.shards.is_empty() {
             check_description(&description).map_err(|problem| WorldError::Invalid {
@@ -191,8 +194,31 @@ impl World {
         Ok(Shard::new(population, permit, first, count))
     }
 
+    /// A place for an instance.
+    pub(super) fn place_for_one(&self) -> Result<InstancePlace, WorldError> {
+        let none = || WorldError::NoPlace { all: self.places.all };
+        let share = match &self.places.shares {
+            Some((shares, owner)) => Some(shares.take(owner, 1).ok_or_else(none)?),
+            None => None,
+        };
+        let taken = self.places.instances.clone().try_acquire_owned();
+        Ok(InstancePlace { _permit: taken.map_err(|_| none())?, _share: share })
+    }
+
+    /// What instances of a role start with.
+    pub(super) fn grant(&self, role: Role) -> Grant {
+        Grant {
+            max_memory_bytes: self.places.max_memory_bytes,
+            seed: self.chance.of_guests(role),
+            turn: 0,
+            attempt: 0,
+            now: self.spec.clock.at(self.at),
+            monotonic_ns: 0,
+        }
+    }
+
     /// Which columns and aggregates are shown to members: those that any of them reads.
-    fn decide_what_is_read(&mut self) -> Result<(), WorldError> {
+    pub(super) fn decide_what_is_read(&mut self) -> Result<(), WorldError> {
         let reads: Vec<String> =
             self.roles.iter().flat_map(|role| role.description.reads.iter().cloned()).collect();
         for role in &mut self.roles {
@@ -290,6 +316,7 @@ fn role_of(
         name: members.role.clone(),
         code: made_of.code.clone(),
         description: Description::default(),
+        parameters: members.parameters.clone(),
         topology,
         shown: Vec::new(),
         shards: Vec::new(),
@@ -328,6 +355,17 @@ fn check_places(spec: &WorldSpec, rows: &[u32], places: &Places) -> Result<(), W
     let full = u64::from(places.all).saturating_sub(spec.members.len() as u64).max(1);
     let rows = u32::try_from(all.div_ceil(full)).unwrap_or(u32::MAX);
     Err(WorldError::TooLarge { instances, places: places.all, rows })
+}
+
+/// What it means that no instance of a role could be made.
+pub(super) fn not_made(place: usize, fault: Fault) -> WorldError {
+    match fault {
+        Fault::HostOutOfMemory { needed } => WorldError::OutOfMemory { needed },
+        Fault::Busy => WorldError::Host(fault.to_string()),
+        fault => {
+            WorldError::Invalid { field: format!("members[{place}]"), problem: fault.to_string() }
+        }
+    }
 }
 
 /// Make an instance with these rows. It can describe them before they are there.

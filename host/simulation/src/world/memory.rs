@@ -3,7 +3,7 @@
 //! What instances hand over is charged as it comes, on whichever thread that is. At the end of a tick only what is kept stays
 //! charged.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dormouse_base::memory::{Account, MemoryBudget};
 
@@ -23,6 +23,15 @@ impl SharedAccount {
         self.lock().charge(bytes).map_err(|_| bytes)
     }
 
+    /// Charge so many bytes more, until what comes back is dropped.
+    ///
+    /// # Errors
+    /// As [`SharedAccount::charge`].
+    pub(super) fn charged(self: &Arc<Self>, bytes: u64) -> Result<Charged, u64> {
+        self.charge(bytes)?;
+        Ok(Charged { account: self.clone(), bytes })
+    }
+
     /// Of all that was charged, only this much is left.
     pub(super) fn keep(&self, bytes: u64) {
         let mut account = self.lock();
@@ -32,5 +41,17 @@ impl SharedAccount {
 
     fn lock(&self) -> MutexGuard<'_, Account> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is charged for a while.
+pub struct Charged {
+    account: Arc<SharedAccount>,
+    bytes: u64,
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        self.account.lock().give_back(self.bytes);
     }
 }

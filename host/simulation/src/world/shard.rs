@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::births::Newborn;
+use super::make::InstancePlace;
 use super::memory::SharedAccount;
 use crate::router::{self, Inbox};
 use crate::view::{Seen, SeenBy};
@@ -34,16 +33,18 @@ pub(super) struct TickInput {
     pub(super) seen: Arc<Seen>,
     /// What pays for what instances hand over.
     pub(super) memory: Arc<SharedAccount>,
+    /// What one call may use.
+    pub(super) fuel: u64,
 }
 
 /// An instance, and which rows it has.
 pub(super) struct Shard {
-    population: Population,
-    first: Member,
-    count: u32,
-    ended: u32,
+    pub(super) population: Population,
+    pub(super) first: Member,
+    pub(super) count: u32,
+    pub(super) ended: u32,
     #[expect(dead_code, reason = "held as long as the instance is there")]
-    permit: OwnedSemaphorePermit,
+    place: InstancePlace,
 }
 
 /// What came of a tick of an instance.
@@ -59,11 +60,11 @@ pub(super) struct Stepped {
 impl Shard {
     pub(super) fn new(
         population: Population,
-        permit: OwnedSemaphorePermit,
+        place: InstancePlace,
         first: Member,
         count: u32,
     ) -> Shard {
-        Shard { population, first, count, ended: 0, permit }
+        Shard { population, first, count, ended: 0, place }
     }
 
     /// How many rows it has, those that have ended included.
@@ -128,7 +129,7 @@ impl Shard {
         let role = role as Role;
         let view = Arc::new(SeenBy { world: input.seen.clone(), role });
         let mut outcome =
-            self.population.step(&step, Moment { now: input.now, view }, FUEL).await?;
+            self.population.step(&step, Moment { now: input.now, view }, input.fuel).await?;
         let mut fuel = self.population.used_fuel();
         pay(input, weight(&outcome))?;
         self.check(&outcome)?;
@@ -138,7 +139,7 @@ impl Shard {
         self.ended = self.ended.saturating_add(ended).min(self.count);
         let mut published = Vec::new();
         for name in &input.wanted[role as usize] {
-            let values = self.publish(name).await?;
+            let values = self.publish(name, input.fuel).await?;
             fuel = fuel.saturating_add(self.population.used_fuel());
             pay(input, values.as_slice().bytes())?;
             published.push((name.clone(), values));
@@ -169,8 +170,8 @@ impl Shard {
     }
 
     /// What its rows publish under this name: a value each, which is a number.
-    pub(super) async fn publish(&mut self, name: &str) -> Result<Column, Fault> {
-        let values = self.population.publish(name, FUEL).await?;
+    pub(super) async fn publish(&mut self, name: &str, fuel: u64) -> Result<Column, Fault> {
+        let values = self.population.publish(name, fuel).await?;
         if values.len() != self.count as usize {
             let problem =
                 format!("{} rows publish {} values of `{name}`", self.count, values.len());

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proptest::sample::Index;
 
 use super::KEPT;
 use super::examples::{session, session_id, uuid};
 use crate::{
     Between, EventEntry, MAX_REMOVED_CELLS, NewSessionRecord, Page, SessionQuery, Statistics,
-    StatisticsQuery, Sums, TurnCommit,
+    StatisticsQuery, Sums, TurnCommit, WorldRow,
 };
 use dormouse_domain::access::{AccessKey, KeyId};
 use dormouse_domain::account::{Account, AccountChange, AccountId};
@@ -48,6 +49,7 @@ pub(super) struct Model {
     /// By the numbers of the mails.
     pub(super) mailboxes: BTreeMap<SessionId, BTreeMap<u64, Mail>>,
     pub(super) schedules: BTreeMap<ScheduleId, (SessionSchedule, Option<ScheduledWork>)>,
+    pub(super) worlds: BTreeMap<WorldRow, Bytes>,
     /// What removed sessions came to.
     removed: BTreeMap<Principal, BTreeMap<Cell, Sums>>,
 }

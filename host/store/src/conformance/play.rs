@@ -4,6 +4,7 @@ pub(super) mod journal;
 pub(super) mod lists;
 pub(super) mod mail;
 pub(super) mod schedules;
+pub(super) mod worlds;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -344,6 +345,7 @@ pub(super) async fn take<F: Fixture>(
             let change = (*record, work.map(|work| *work));
             schedules::take(store, model, number, change, remove).await?;
         }
+        Step::World { row, size } => worlds::take(store, model, row, size).await?,
         Step::Journal { at, step } => journal::take(store, model, model.pick(at), step).await?,
         Step::Share { at, with, account } => {
             let account = Account { id: AccountId(model.pick(with)), ..account };
@@ -563,6 +565,7 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
     journal::compare_all(store, model).await?;
     mail::compare_all(store, model).await?;
     schedules::compare(store, model).await?;
+    worlds::compare(store, model).await?;
     lists::compare_statistics(store, model).await?;
     compare_agents(store, model).await
 }

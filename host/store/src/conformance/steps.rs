@@ -4,12 +4,13 @@ use bytes::Bytes;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use uuid::Uuid;
 
 use super::samples;
-use crate::{AgentFilter, Between, SessionOrder};
+use crate::{AgentFilter, Between, SessionOrder, WorldRow};
 use dormouse_domain::account::{Account, AccountChange};
 use dormouse_domain::agent::{AgentOwner, Digest};
-use dormouse_domain::id::Principal;
+use dormouse_domain::id::{Principal, SimulationId, WorldPartId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::Mail;
 use dormouse_domain::pattern::Pattern;
@@ -136,6 +137,11 @@ pub(super) enum Step {
         number: u8,
         used: i64,
         revoke: bool,
+    },
+    /// Something of a simulated world is kept, of this size, or removed.
+    World {
+        row: WorldRow,
+        size: Option<usize>,
     },
     /// A schedule, which is new, has run, does something else from now on or is removed.
     Schedule {
@@ -379,12 +385,23 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
                 work: work.map(Box::new),
                 remove,
             }),
+        2 => (world_row(), weighted(0.7, 0..400_000_usize))
+            .prop_map(|(row, size)| Step::World { row, size }),
         6 => (at(), journal_step()).prop_map(|(at, step)| Step::Journal { at, step }),
         2 => (at(), at(), samples::account())
             .prop_map(|(at, with, account)| Step::Share { at, with, account }),
         6 => (at(), mail_step()).prop_map(|(at, step)| Step::Mail { at, step }),
         2 => (at(), samples::spending()).prop_map(|(at, change)| Step::Spend { at, change }),
         1 => any::<bool>().prop_map(|close| Step::Reopen { close }),
+    ]
+}
+
+fn world_row() -> impl Strategy<Value = WorldRow> {
+    let id = || (0..3_u128).prop_map(|number| SimulationId(Uuid::from_u128(number)));
+    prop_oneof![
+        id().prop_map(WorldRow::Record),
+        (id(), 0..9_u64).prop_map(|(id, last)| WorldRow::Ticks(id, last)),
+        (0..3_u128).prop_map(|number| WorldRow::Part(WorldPartId(Uuid::from_u128(number)))),
     ]
 }
 

@@ -85,7 +85,8 @@ pub(super) fn owner(
         | Write::Key(_)
         | Write::RemoveKey(_)
         | Write::ScheduledWork(..)
-        | Write::RemoveSchedule(_) => None,
+        | Write::RemoveSchedule(_)
+        | Write::World(..) => None,
     });
     owner.unwrap_or_else(Principal::local)
 }
@@ -178,7 +179,7 @@ pub(super) struct Record {
 pub(super) enum RowValue {
     /// It comes with the commit.
     Here(Vec<u8>),
-    /// It is staged, and has so many bytes.
+    /// It is staged, and so many of its bytes count as those of the commit.
     Staged(usize),
 }
 
@@ -341,8 +342,8 @@ impl EncodedWrite {
         }
     }
 
-    /// How many bytes of it are staged besides, where that is no component: uploads have a bound of their
-    /// own.
+    /// How many bytes of it are staged besides, where that is no component and no part of a simulated world: these have
+    /// bounds of their own.
     fn staged(&self) -> usize {
         match self {
             EncodedWrite::LargeTurn(_, _, bytes) => *bytes,

@@ -8,7 +8,7 @@ use super::FaultyStore;
 use crate::read::{
     ReadAccounts, ReadAgents, ReadEvents, ReadIdempotency, ReadJournal, ReadKeys, ReadMail,
     ReadSchedules, ReadSessions, ReadSnapshots, ReadStatistics, ReadTemplates, ReadTurns,
-    StoredKeys, StoredMail,
+    ReadWorlds, StoredKeys, StoredMail,
 };
 use crate::{
     AgentQuery, Bound, EventEntry, Page, SessionPage, SessionQuery, SnapshotDetail,
@@ -17,7 +17,9 @@ use crate::{
 use dormouse_domain::account::{Account, AccountId};
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
-use dormouse_domain::id::{Principal, ScheduleId, SessionId, SnapshotId};
+use dormouse_domain::id::{
+    Principal, ScheduleId, SessionId, SimulationId, SnapshotId, WorldPartId,
+};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::MailboxSize;
 use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
@@ -200,6 +202,26 @@ impl ReadJournal for FaultyStore {
         bound: Bound,
     ) -> Result<Page<JournalEntry, u32>, StoreError> {
         self.store.journal(session, after, bound).await
+    }
+}
+
+#[async_trait]
+impl ReadWorlds for FaultyStore {
+    async fn worlds(&self) -> Result<Vec<(SimulationId, Bytes)>, StoreError> {
+        self.store.worlds().await
+    }
+
+    async fn world_ticks(
+        &self,
+        id: SimulationId,
+        from: u64,
+        bound: Bound,
+    ) -> Result<Page<(u64, Bytes), u64>, StoreError> {
+        self.store.world_ticks(id, from, bound).await
+    }
+
+    async fn world_part(&self, id: WorldPartId) -> Result<Option<Bytes>, StoreError> {
+        self.store.world_part(id).await
     }
 }
 

@@ -15,7 +15,8 @@ use super::schedules::Schedules;
 use crate::page::Filling;
 use crate::read::{ReadAccounts, ReadIdempotency, ReadKeys, StoredKeys};
 use crate::{
-    AgentQuery, Bound, EventEntry, Expect, Page, Retention, StoreError, Transaction, Write, codec,
+    AgentQuery, Bound, EventEntry, Expect, Page, Retention, StoreError, Transaction, WorldRow,
+    Write, codec,
 };
 use dormouse_domain::access::{AccessKey, KeyId};
 use dormouse_domain::account::{Account, AccountId};
@@ -45,6 +46,7 @@ pub(super) struct StoredData {
     pub(super) mailboxes: Mailboxes,
     accounts: BTreeMap<AccountId, Account>,
     pub(super) schedules: Schedules,
+    pub(super) worlds: BTreeMap<WorldRow, Bytes>,
     chunks: Chunks,
     pub(super) removed: Removed,
     log: BTreeMap<Cursor, Event>,
@@ -93,6 +95,7 @@ impl StoredData {
             mailboxes: Mailboxes::default(),
             accounts: BTreeMap::new(),
             schedules: Schedules::default(),
+            worlds: BTreeMap::new(),
             chunks: Chunks::default(),
             removed: Removed::default(),
             log: BTreeMap::new(),
@@ -259,7 +262,8 @@ impl StoredData {
             | Write::RemoveKey(_)
             | Write::Schedule(_)
             | Write::ScheduledWork(..)
-            | Write::RemoveSchedule(_) => Ok(()),
+            | Write::RemoveSchedule(_)
+            | Write::World(..) => Ok(()),
         }
     }
 
@@ -347,6 +351,8 @@ impl StoredData {
             Write::Schedule(record) => self.schedules.put(*record),
             Write::ScheduledWork(id, work) => self.schedules.put_work(id, *work),
             Write::RemoveSchedule(id) => self.schedules.remove(id),
+            Write::World(row, Some(bytes)) => drop(self.worlds.insert(row, bytes)),
+            Write::World(row, None) => drop(self.worlds.remove(&row)),
         }
     }
 

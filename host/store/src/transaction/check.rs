@@ -120,7 +120,8 @@ impl Transaction {
                 | Write::ChangeAccount(..)
                 | Write::Template(_)
                 | Write::RemoveTemplate(..)
-                | Write::RemoveIdempotency(_) => {
+                | Write::RemoveIdempotency(_)
+                | Write::World(..) => {
                     continue;
                 }
             };

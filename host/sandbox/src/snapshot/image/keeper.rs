@@ -40,6 +40,11 @@ impl ImageKeeper {
         Ok(same_things && again.fingerprint == self.pristine.fingerprint)
     }
 
+    /// The store has nothing of what was saved before.
+    pub(crate) fn forget_saved(&mut self) {
+        self.head = Head::default();
+    }
+
     /// The content of all memories.
     pub(super) async fn lists(
         &self,

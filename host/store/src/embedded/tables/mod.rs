@@ -23,6 +23,7 @@ pub(super) mod snapshots;
 pub(super) mod statistics;
 pub(super) mod templates;
 pub(super) mod turns;
+pub(super) mod worlds;
 
 use bytes::Bytes;
 
@@ -53,12 +54,13 @@ use dormouse_domain::id::SessionId;
 /// | 8 | sessions whose state was removed | nothing is written anew |
 /// | 9 | journals of open turns, and accounts | nothing is written anew |
 /// | 10 | timers of sessions, and turns that others than users have sent | nothing is written anew |
-/// | 11 | mail of sessions, their peers, schedules, and samples of turns | it is the present one |
-pub(super) const LAYOUT: u8 = 11;
+/// | 11 | mail of sessions, their peers, schedules, and samples of turns | nothing is written anew |
+/// | 12 | simulated worlds | it is the present one |
+pub(super) const LAYOUT: u8 = 12;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.
-pub(super) static TABLES: [&dyn Table; 22] = [
+pub(super) static TABLES: [&dyn Table; 23] = [
     &sessions::SessionTable,
     &turns::TurnTable,
     &snapshots::SnapshotTable,
@@ -77,6 +79,7 @@ pub(super) static TABLES: [&dyn Table; 22] = [
     &accounts::AccountTable,
     &access::KeyTable,
     &schedules::ScheduleTable,
+    &worlds::WorldTable,
     &statistics::StatisticsTable,
     &notes::NoteTable,
     &notes::AsideTable,
@@ -181,6 +184,7 @@ pub(super) fn encode(
         Write::Schedule(schedule) => schedules::encode(&schedule),
         Write::ScheduledWork(id, work) => schedules::encode_work(placer, id, &work),
         Write::RemoveSchedule(id) => schedules::remove(id),
+        Write::World(row, bytes) => worlds::encode(placer, row, bytes.as_ref()),
     })
 }
 

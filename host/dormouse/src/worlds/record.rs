@@ -1,0 +1,236 @@
+//! What is kept of a simulated world: its record, and the log of its ticks.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::component_part;
+use dormouse_domain::agent::Digest;
+use dormouse_domain::id::{Principal, SimulationId, WorldPartId};
+use dormouse_domain::simulation::{PauseCause, SimulationStatus, Tick};
+use dormouse_domain::time::Timestamp;
+use dormouse_simulation::spec::Budget;
+use dormouse_simulation::{AggregateValue, Fingerprint, TickSummary};
+
+/// A simulated world, as its host knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulationRecord {
+    /// Its id.
+    pub id: SimulationId,
+    /// Whose it is.
+    pub owner: Principal,
+    /// What people call it.
+    pub name: String,
+    /// Where it is in its life.
+    pub status: SimulationStatus,
+    /// Why it is paused or has failed, for people.
+    pub reason: Option<String>,
+    /// How many ticks it has.
+    pub planned: Tick,
+    /// What has come of it so far.
+    pub progress: Progress,
+    /// What it may use.
+    pub budget: Budget,
+    /// The aggregates of its specification, by name.
+    pub aggregates: Vec<String>,
+    /// The world that it was forked from, and the tick at which.
+    pub forked_from: Option<(SimulationId, Tick)>,
+    /// What has come of it, as one hash, where it has come to its end.
+    pub fingerprint: Option<Fingerprint>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was started, paused or ended last.
+    pub changed_at: Timestamp,
+    /// Behind how many ticks it stands still.
+    pub(super) until: Option<Tick>,
+    /// The tick before which its program has paused it last.
+    pub(super) passed: Option<Tick>,
+    /// How many bytes its log has.
+    pub(super) log_bytes: u64,
+    /// Where its specification lies.
+    pub(super) spec: WorldPartId,
+    /// Its populations, a role each.
+    pub(crate) made_of: Vec<Digest>,
+    /// In the order of their ticks.
+    pub(super) keyframes: Vec<KeyframeRecord>,
+}
+
+/// What has come of a world so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// How many ticks it has behind it.
+    pub ticks: Tick,
+    /// How often a member has acted.
+    pub steps: u64,
+    /// The fuel that its members have used.
+    pub fuel: u64,
+    /// How long it has run, in milliseconds.
+    pub wall_ms: u64,
+    /// The hash of its last tick. All zeros where there is none.
+    pub hash: Fingerprint,
+}
+
+/// Where a world can go on from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeyframeRecord {
+    pub(super) at: Tick,
+    #[serde(with = "text")]
+    pub(super) part: WorldPartId,
+    pub(super) bytes: u64,
+}
+
+/// The record as it is kept: JSON, so that a later version may have more fields.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    owner: String,
+    name: String,
+    status: String,
+    cause: Option<String>,
+    reason: Option<String>,
+    planned: Tick,
+    progress: Progress,
+    budget: Budget,
+    aggregates: Vec<String>,
+    forked_from: Option<(String, Tick)>,
+    fingerprint: Option<Fingerprint>,
+    created_at: i64,
+    changed_at: i64,
+    until: Option<Tick>,
+    passed: Option<Tick>,
+    log_bytes: u64,
+    spec: String,
+    made_of: Vec<[u8; 32]>,
+    keyframes: Vec<KeyframeRecord>,
+}
+
+impl SimulationRecord {
+    /// How many bytes its log and its keyframes have.
+    pub(super) fn bytes(&self) -> u64 {
+        self.keyframes.iter().map(|own| own.bytes).fold(self.log_bytes, u64::saturating_add)
+    }
+
+    /// Everything that is large and belongs to it, each once.
+    pub(super) fn parts(&self) -> impl Iterator<Item = WorldPartId> {
+        let populations: BTreeSet<_> = self.made_of.iter().copied().map(component_part).collect();
+        let keyframes = self.keyframes.iter().map(|own| own.part);
+        populations.into_iter().chain(keyframes).chain([self.spec])
+    }
+
+    /// As it is kept.
+    pub(super) fn encode(&self) -> Bytes {
+        let kept = Kept {
+            owner: self.owner.0.clone(),
+            name: self.name.clone(),
+            status: self.status.as_str().to_owned(),
+            cause: self.status.pause().map(|cause| cause.as_str().to_owned()),
+            reason: self.reason.clone(),
+            planned: self.planned,
+            progress: self.progress,
+            budget: self.budget,
+            aggregates: self.aggregates.clone(),
+            forked_from: self.forked_from.map(|(id, at)| (id.to_string(), at)),
+            fingerprint: self.fingerprint,
+            created_at: self.created_at.0,
+            changed_at: self.changed_at.0,
+            until: self.until,
+            passed: self.passed,
+            log_bytes: self.log_bytes,
+            spec: self.spec.to_string(),
+            made_of: self.made_of.iter().map(|digest| digest.0).collect(),
+            keyframes: self.keyframes.clone(),
+        };
+        // It has nothing that JSON cannot say.
+        serde_json::to_vec(&kept).unwrap_or_default().into()
+    }
+
+    /// From what is kept of the world of this id. `None`: it is damaged, or of a later version.
+    pub(super) fn decode(id: SimulationId, kept: &[u8]) -> Option<SimulationRecord> {
+        let kept: Kept = serde_json::from_slice(kept).ok()?;
+        let is_it = |status: &SimulationStatus| {
+            let cause = status.pause().map(PauseCause::as_str);
+            status.as_str() == kept.status && cause == kept.cause.as_deref()
+        };
+        let forked_from = match kept.forked_from {
+            Some((id, at)) => Some((id.parse().ok()?, at)),
+            None => None,
+        };
+        Some(SimulationRecord {
+            id,
+            owner: Principal(kept.owner),
+            name: kept.name,
+            status: SimulationStatus::ALL.into_iter().find(is_it)?,
+            reason: kept.reason,
+            planned: kept.planned,
+            progress: kept.progress,
+            budget: kept.budget,
+            aggregates: kept.aggregates,
+            forked_from,
+            fingerprint: kept.fingerprint,
+            created_at: Timestamp(kept.created_at),
+            changed_at: Timestamp(kept.changed_at),
+            until: kept.until,
+            passed: kept.passed,
+            log_bytes: kept.log_bytes,
+            spec: kept.spec.parse().ok()?,
+            made_of: kept.made_of.into_iter().map(Digest).collect(),
+            keyframes: kept.keyframes,
+        })
+    }
+}
+
+/// What has come of one tick, as the log has it.
+#[derive(Clone, Debug, PartialEq, BorshSerialize, BorshDeserialize)]
+pub struct LoggedTick {
+    /// The hash of all that has come of the world up to its end.
+    pub hash: Fingerprint,
+    /// How many members have acted.
+    pub steps: u64,
+    /// The fuel that they have used.
+    pub fuel: u64,
+    /// The aggregates that were due, by their place in the specification. `None`: there were no members.
+    pub aggregates: Vec<(u32, Option<f64>)>,
+}
+
+impl From<&TickSummary> for LoggedTick {
+    fn from(summary: &TickSummary) -> LoggedTick {
+        let aggregate = |own: &AggregateValue| (u32::try_from(own.place).unwrap_or(0), own.value);
+        LoggedTick {
+            hash: summary.hash,
+            steps: summary.steps,
+            fuel: summary.fuel,
+            aggregates: summary.aggregates.iter().map(aggregate).collect(),
+        }
+    }
+}
+
+/// A piece of the log, as it is kept.
+pub(super) fn encode_ticks(ticks: &[LoggedTick]) -> Bytes {
+    // Writing to memory does not fail, and no aggregate is NaN.
+    borsh::to_vec(ticks).unwrap_or_default().into()
+}
+
+/// From what is kept of a piece of the log. `None`: it is damaged.
+pub(super) fn decode_ticks(kept: &[u8]) -> Option<Vec<LoggedTick>> {
+    borsh::from_slice(kept).ok()
+}
+
+/// What is written as its text.
+mod text {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
+        from: D,
+    ) -> Result<T, D::Error> {
+        <String as Deserialize>::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -56,6 +56,45 @@ fn a_world_runs_from_its_file_and_its_bundle_is_verified() {
 }
 
 #[test]
+fn a_world_is_forked_from_its_bundle_and_compared() {
+    let epidemic = format!("{WORLDS}/epidemic.toml");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (out, forked) = (path("out"), path("forked"));
+    let ran = last_line(&["sim", "run", &epidemic, "--out", &out, "--json"], 0);
+    let bundle = format!("{out}/bundle");
+    let fork = ["sim", "fork", &bundle, "--at", "3", "--json"];
+    let nothing = "people.transmission=0";
+    let none = [fork.as_slice(), &["--set", nothing, "--out", &forked]].concat();
+    let none = last_line(&none, 0);
+    assert_eq!((&none["firstDifference"], &none["ticks"]), (&3.into(), &ran["ticks"]));
+    assert_ne!(none["fingerprint"], ran["fingerprint"]);
+    let of_fork = format!("{forked}/bundle");
+    let verified = last_line(&["sim", "verify", &of_fork, "--json"], 0);
+    assert_eq!(verified["fingerprint"], none["fingerprint"]);
+    let diff = last_line(&["sim", "diff", &bundle, &of_fork, "--json"], 0);
+    assert_eq!((&diff["first"], &diff["compared"]), (&3.into(), &ran["ticks"]));
+    let (aggregates, name) = (&diff["aggregates"], ran["aggregates"].as_object().unwrap());
+    for (name, last) in name {
+        assert_eq!(
+            (&aggregates[name]["one"], &aggregates[name]["other"]),
+            (last, &none["aggregates"][name])
+        );
+    }
+    let same = last_line(&["sim", "diff", &bundle, &bundle, "--json"], 0);
+    assert_eq!(same["first"], Value::Null);
+    for (set, part) in [("people=1", "ROLE.NAME=VALUE"), ("wolves.p=1", "there is no such role")] {
+        let bad = ["sim", "fork", &bundle, "--at", "3", "--set", set];
+        let output = run(&bad, Path::new("/"));
+        let complained = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(complained.contains(part), "{complained}");
+    }
+    for name in ["aggregates.jsonl", "aggregates.parquet", "members-people.parquet"] {
+        assert!(std::fs::metadata(format!("{out}/{name}")).unwrap().len() > 100, "{name}");
+    }
+}
+
+#[test]
 fn a_population_whose_rows_share_something_is_found() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("acts.wasm"), dormouse_test_guests::ACTS_IN_WORLDS.bytes)
@@ -83,6 +122,9 @@ fn each_world_of_the_examples_runs() {
     let mut worlds = 0;
     for entry in std::fs::read_dir(WORLDS).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
         let ran = last_line(&["sim", "run", path.to_str().unwrap(), "--ticks", "5", "--json"], 0);
         assert_eq!(ran["ticks"], 5, "{}", path.display());
         worlds += 1;

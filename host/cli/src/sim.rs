@@ -4,10 +4,15 @@
 //! that the specification names as files. So nothing is left behind but what was asked for.
 
 mod check;
+mod diff;
+mod fork;
+mod results;
 mod run;
 mod sweep;
 mod verify;
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,7 +20,7 @@ use anyhow::{Context, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use dormouse::world_spec::{MembersSpec, RowsSpec};
-use dormouse::{Host, WorldSpec};
+use dormouse::{Bundle, Host, WorldSpec};
 
 /// What the exit codes mean, for the help.
 const EXIT: &str = "The exit code is 0 when all is well, 1 when a world fails or is not what it should be, and 2 when \
@@ -26,7 +31,14 @@ pub(super) fn command() -> Command {
         .about("Run simulated worlds: many members by rules, reproducible to the bit")
         .subcommand_required(true)
         .after_help(EXIT)
-        .subcommands([run::command(), sweep::command(), check::command(), verify::command()])
+        .subcommands([
+            run::command(),
+            fork::command(),
+            diff::command(),
+            sweep::command(),
+            check::command(),
+            verify::command(),
+        ])
 }
 
 pub(super) fn run(given: &ArgMatches) -> ExitCode {
@@ -36,6 +48,8 @@ pub(super) fn run(given: &ArgMatches) -> ExitCode {
         runtime.block_on(async {
             match given.subcommand() {
                 Some(("run", given)) => run::run(given).await,
+                Some(("fork", given)) => fork::run(given).await,
+                Some(("diff", given)) => diff::run(given).await,
                 Some(("sweep", given)) => sweep::run(given).await,
                 Some(("check", given)) => check::run(given).await,
                 Some(("verify", given)) => verify::run(given).await,
@@ -55,6 +69,19 @@ fn file_argument() -> Arg {
         .value_name("FILE")
         .required(true)
         .help("The specification of the world, in TOML")
+}
+
+/// Where the results go.
+fn out_argument() -> Arg {
+    Arg::new("out").long("out").value_name("DIR").help(
+        "Write the results there, and the world itself as `bundle`, for `dormouse sim verify`",
+    )
+}
+
+/// The bundle in this file.
+fn open(path: &str) -> Result<Bundle> {
+    let file = File::open(path).with_context(|| format!("{path} cannot be read"))?;
+    Bundle::read(BufReader::new(file)).with_context(|| path.to_owned())
 }
 
 /// Whether the last line is for programs.

@@ -1,7 +1,6 @@
 //! `dormouse sim run`: a world from its first tick to its last.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,8 +10,8 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::{file_argument, hex, json_argument, read, set_rows};
-use dormouse::{AggregateValue, Bundle, Column, Host, Record, Simulation, WorldSpec};
+use super::{file_argument, hex, json_argument, out_argument, read, results, set_rows};
+use dormouse::{AggregateValue, Bundle, Host, Record, Simulation, WorldSpec};
 
 /// About how long the world goes on between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(200);
@@ -22,9 +21,7 @@ pub(super) fn command() -> Command {
         .about("Run a world from its first tick to its last")
         .arg(file_argument())
         .arg(json_argument())
-        .arg(Arg::new("out").long("out").value_name("DIR").help(
-            "Write the results there, and the world itself as `bundle`, for `dormouse sim verify`",
-        ))
+        .arg(out_argument())
         .arg(
             Arg::new("rows")
                 .long("rows")
@@ -66,7 +63,9 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
     let summary = summary(&world, &record, took);
     let bundle = world.bundle(record).await?;
     if let Some(out) = given.get_one::<String>("out") {
-        write(Path::new(out), &mut world, &bundle, &summary).await.with_context(|| out.clone())?;
+        results::write(Path::new(out), &mut world, &bundle, &summary)
+            .await
+            .with_context(|| out.clone())?;
     }
     if given.get_flag("json") {
         println!("{summary}");
@@ -78,7 +77,7 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
 }
 
 /// Let the world go on to its last tick, and show how far it is.
-async fn to_its_end(host: &Host, world: &mut Simulation) -> Result<(Record, Duration)> {
+pub(super) async fn to_its_end(host: &Host, world: &mut Simulation) -> Result<(Record, Duration)> {
     let last = world.spec().map_or(0, |spec| spec.ticks);
     let bar = ProgressBar::new(last);
     let style = "{bar:30} {pos}/{len} ticks  {msg}  {eta} to go";
@@ -107,7 +106,7 @@ async fn to_its_end(host: &Host, world: &mut Simulation) -> Result<(Record, Dura
 }
 
 /// What came of it, for programs.
-fn summary(world: &Simulation, record: &Record, took: Duration) -> Value {
+pub(super) fn summary(world: &Simulation, record: &Record, took: Duration) -> Value {
     let mut aggregates = Map::new();
     let names = world.spec().map(|spec| spec.aggregates.as_slice()).unwrap_or_default();
     for AggregateValue { place, value, .. } in &record.aggregates {
@@ -129,7 +128,7 @@ fn summary(world: &Simulation, record: &Record, took: Duration) -> Value {
 }
 
 /// The same for people.
-fn told(world: &Simulation, bundle: &Bundle, took: Duration) -> String {
+pub(super) fn told(world: &Simulation, bundle: &Bundle, took: Duration) -> String {
     let mut text = format!(
         "{} ticks, {} member-steps in {:.2} s: {} a second, {} instances\n",
         world.ticks(),
@@ -155,50 +154,4 @@ fn per_second(steps: u64, took: Duration) -> String {
         1e3.. => format!("{:.1} k", rate / 1e3),
         _ => format!("{rate:.0}"),
     }
-}
-
-/// Write all results into this folder.
-async fn write(out: &Path, world: &mut Simulation, bundle: &Bundle, summary: &Value) -> Result<()> {
-    let create = |name: &str| -> Result<BufWriter<File>> {
-        let path = out.join(name);
-        let file =
-            File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
-        Ok(BufWriter::new(file))
-    };
-    bundle.write(create("bundle")?)?;
-    let mut aggregates = create("aggregates.csv")?;
-    bundle.write_aggregates(&mut aggregates)?;
-    aggregates.flush()?;
-    let mut told = create("summary.json")?;
-    serde_json::to_writer_pretty(&mut told, summary)?;
-    told.flush()?;
-    for members in &bundle.spec.members {
-        let columns = world.columns(&members.role).await?;
-        let mut file = create(&format!("members-{}.csv", members.role))?;
-        write_columns(&mut file, &columns)?;
-        file.flush()?;
-    }
-    Ok(())
-}
-
-/// What all members of a role publish at the end, a line each.
-fn write_columns(file: &mut impl Write, columns: &[(String, Column)]) -> Result<()> {
-    write!(file, "member")?;
-    for (name, _) in columns {
-        write!(file, ",{name}")?;
-    }
-    writeln!(file)?;
-    let count = columns.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
-    for member in 0..count {
-        write!(file, "{member}")?;
-        for (_, values) in columns {
-            match values {
-                Column::Integers(values) => write!(file, ",{}", values[member])?,
-                Column::Numbers(values) => write!(file, ",{:?}", values[member])?,
-                Column::Bytes(values) => write!(file, ",{}", values[member])?,
-            }
-        }
-        writeln!(file)?;
-    }
-    Ok(())
 }

@@ -5,21 +5,17 @@ use std::io::BufReader;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Arg, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use serde_json::json;
 
+use super::fork::bundle_argument;
 use super::{hex, host, json_argument, places};
 use dormouse::Bundle;
 
 pub(super) fn command() -> Command {
     Command::new("verify")
         .about("Run the world of a bundle again, and compare what comes of it with what the bundle says")
-        .arg(
-            Arg::new("bundle")
-                .value_name("BUNDLE")
-                .required(true)
-                .help("The file that `dormouse sim run --out DIR` has written as DIR/bundle"),
-        )
+        .arg(bundle_argument("bundle"))
         .arg(json_argument())
 }
 

@@ -166,6 +166,8 @@ pub struct Simulations {
 pub struct Simulation {
     host: Host,
     made_of: Vec<Digest>,
+    /// Those that the store may not have.
+    populations: BTreeMap<Digest, Vec<u8>>,
     /// Present between two calls. One that was dropped in the middle has taken it along.
     world: Option<World>,
     runtime: Handle,
@@ -273,25 +275,45 @@ impl Simulations {
     /// The world cannot be run.
     pub async fn verify(&self, bundle: &Bundle) -> Result<Option<String>, SimulationError> {
         self.host.may(Action::Change)?;
-        let sandbox = &self.host.inner.services.sandbox;
-        let mut made_of = Vec::with_capacity(bundle.made_of.len());
-        for (place, digest) in bundle.made_of.iter().enumerate() {
-            let component = bundle.populations.get(digest).cloned().unwrap_or_default();
-            let owner = Some(self.host.caller().clone());
-            let prepared = sandbox.prepare(component.into(), owner).await;
-            let error = |refusal: Refusal| SimulationError::Agent { place, error: refusal.into() };
-            let code = prepared.map_err(error)?.code;
-            made_of.push(MadeOf { code, digest: *digest });
-        }
         // It runs as long as it runs: a few at a time, callers in turns.
         let _turn = self.host.inner.worlds.rebuilds.wait(self.host.caller()).await;
-        let mut world = self.make_of(bundle.spec.clone(), made_of).await?;
+        let mut world = self.make_of_bundle(bundle, bundle.spec.clone()).await?;
         let mut again = Record::default();
         for summary in world.run(bundle.record.hashes.len() as u64).await? {
             again.note(&summary);
         }
         again.fingerprint = world.fingerprint().await?;
         Ok(bundle.record.difference(&again))
+    }
+
+    /// Make a world of the populations of a bundle, and of a specification that has the same roles: that of the bundle, or one with
+    /// more in its program.
+    ///
+    /// # Errors
+    /// As [`Simulations::make`].
+    pub async fn make_of_bundle(
+        &self,
+        bundle: &Bundle,
+        spec: WorldSpec,
+    ) -> Result<Simulation, SimulationError> {
+        self.host.may(Action::Change)?;
+        spec.check()?;
+        let sandbox = &self.host.inner.services.sandbox;
+        let mut made_of = Vec::with_capacity(bundle.made_of.len());
+        for (place, digest) in bundle.made_of.iter().enumerate().take(spec.members.len()) {
+            let component = bundle.populations.get(digest).cloned().unwrap_or_default();
+            let owner = Some(self.host.caller().clone());
+            let prepared = sandbox.prepare(component.into(), owner).await;
+            let error = |refusal: Refusal| SimulationError::Agent { place, error: refusal.into() };
+            made_of.push(MadeOf { code: prepared.map_err(error)?.code, digest: *digest });
+        }
+        if made_of.len() != spec.members.len() {
+            let problem = "the bundle has no population for each of these roles".to_owned();
+            return Err(SimulationError::Invalid { field: "members".to_owned(), problem });
+        }
+        let mut world = self.make_of(spec, made_of).await?;
+        world.populations.clone_from(&bundle.populations);
+        Ok(world)
     }
 
     /// Make a world of these populations.
@@ -305,7 +327,13 @@ impl Simulations {
         let runtime = self.host.inner.services.sandbox.runtime().clone();
         let making = World::make(Arc::new(spec), made_of, places, runtime.clone());
         let world = on(&runtime, making).await??;
-        Ok(Simulation { host: self.host.clone(), made_of: digests, world: Some(world), runtime })
+        Ok(Simulation {
+            host: self.host.clone(),
+            made_of: digests,
+            populations: BTreeMap::new(),
+            world: Some(world),
+            runtime,
+        })
     }
 
     /// The component of an agent.
@@ -406,8 +434,11 @@ impl Simulation {
         }
         let mut populations = BTreeMap::new();
         for digest in &self.made_of {
-            let component = self.host.simulations().component(*digest).await?;
-            populations.insert(*digest, component.to_vec());
+            let component = match self.populations.get(digest) {
+                Some(component) => component.clone(),
+                None => self.host.simulations().component(*digest).await?.to_vec(),
+            };
+            populations.insert(*digest, component);
         }
         let (spec, made_of) = (world.spec().clone(), self.made_of.clone());
         Ok(Bundle { spec, made_of, populations, record })

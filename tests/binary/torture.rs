@@ -6,6 +6,7 @@
 
 mod models;
 mod peers;
+mod simulations;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};

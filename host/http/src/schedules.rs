@@ -5,9 +5,10 @@ use axum::Json;
 use super::answers::CreatedJson;
 use super::error::ApiError;
 use super::model::ignored::Answered;
+use super::model::query::IdPageQuery;
 use super::model::schedule::{
     AskedPatch, AskedSchedule, CreateSchedule, PatchSchedule, RunBody, RunList, ScheduleBody,
-    ScheduleDetail, ScheduleList, SchedulesQuery,
+    ScheduleDetail, ScheduleList,
 };
 use super::model::session::Deleted;
 use super::request::{Caller, Filters, JsonBody, Named, Scoped};
@@ -29,7 +30,7 @@ pub(super) async fn create(
 /// `GET /api/schedules`
 pub(super) async fn list(
     Scoped(host): Scoped,
-    Filters(query): Filters<SchedulesQuery>,
+    Filters(query): Filters<IdPageQuery>,
 ) -> Result<Json<ScheduleList>, ApiError> {
     let found = host.schedules().list(query.after()?, query.limit()).await?;
     Ok(Json(found.into()))

@@ -14,11 +14,12 @@ use super::follow;
 use super::guard;
 use super::intake::RequestSlot;
 use super::model::ignored::Answered;
+use super::model::query::IdPageQuery;
 use super::model::session::Deleted;
 use super::model::simulation::{
     CreateSimulation, DiffQuery, DifferenceBody, ForkList, ForkSimulation, MemberPage,
-    MembersQuery, SetAt, SetBody, SimulationBody, SimulationList, SimulationsQuery, SpecBody,
-    StartSimulation, StepSimulation, TickBody, TickPage, TicksQuery, VerifiedBody,
+    MembersQuery, SetAt, SetBody, SimulationBody, SimulationList, SpecBody, StartSimulation,
+    StepSimulation, TickBody, TickPage, TicksQuery, VerifiedBody,
 };
 use super::request::{Caller, Filters, JsonBody, Named, Params, Scoped};
 use super::sse;
@@ -45,7 +46,7 @@ pub(super) async fn create(
 /// `GET /api/simulations`
 pub(super) async fn list(
     Scoped(host): Scoped,
-    Filters(query): Filters<SimulationsQuery>,
+    Filters(query): Filters<IdPageQuery>,
 ) -> Result<Json<SimulationList>, ApiError> {
     Ok(Json(host.simulations().list(query.after()?, query.limit()).into()))
 }

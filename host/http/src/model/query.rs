@@ -3,6 +3,8 @@
 //! A parameter without a value is as good as none. A list is given as often as one likes, anything else
 //! once: it is not for the server to choose.
 
+use std::str::FromStr;
+
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::de::value::{Error as Unreadable, MapDeserializer, SeqDeserializer};
@@ -96,6 +98,36 @@ impl SamplesQuery {
     }
 
     /// How many samples a page may have.
+    pub(crate) fn limit(&self) -> usize {
+        bounded(self.limit)
+    }
+}
+
+/// `GET /api/schedules` and `GET /api/simulations`: a page of a list of things that have ids.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct IdPageQuery {
+    /// What the page before calls `next`.
+    after: Option<String>,
+    /// The same, by the name that it has for all lists.
+    cursor: Option<String>,
+    /// How many the page has at most: 1 to 200. Default: 50.
+    limit: Option<Count>,
+}
+
+impl IdPageQuery {
+    /// What the page begins behind.
+    ///
+    /// # Errors
+    /// It is no id.
+    pub(crate) fn after<T: FromStr>(&self) -> Result<Option<T>, ApiError> {
+        let after = self.cursor.as_ref().or(self.after.as_ref());
+        let invalid =
+            |_| ApiError::invalid_field("cursor", "must be the `next` of a page, as it was given");
+        after.map(|id| id.parse().map_err(invalid)).transpose()
+    }
+
+    /// How many things the page may have.
     pub(crate) fn limit(&self) -> usize {
         bounded(self.limit)
     }

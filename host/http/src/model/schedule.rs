@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::create::CreateSession;
 use super::part::PartBody;
-use super::query::bounded;
 use super::reading::{Body, FieldReader};
 use super::request::{needed, text};
 use super::session::millis;
@@ -16,8 +15,8 @@ use super::value::{ConversationId, Count, Id, Time, Word};
 use crate::error::ApiError;
 use dormouse::{
     DEFAULT_MAX_FAILURES, JsonObject, NanoUsd, NewSession, Part, Pattern, ResumeFallback,
-    RunOutcome, ScheduleId, ScheduleListing, ScheduleRun, ScheduleStatus, ScheduleSwitch,
-    ScheduledWork, SessionSchedule, StartFrom, StopCause, text_of,
+    RunOutcome, ScheduleListing, ScheduleRun, ScheduleStatus, ScheduleSwitch, ScheduledWork,
+    SessionSchedule, StartFrom, StopCause, text_of,
 };
 use dormouse_domain::schedule::{MAX_SCHEDULE_NAME, MOST_FAILURES};
 
@@ -165,36 +164,6 @@ impl TryFrom<PatchSchedule> for AskedPatch {
             max_failures: fields.max_failures.map(failures),
             status: fields.status.map(switch).transpose()?,
         })
-    }
-}
-
-/// `GET /api/schedules`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-pub(crate) struct SchedulesQuery {
-    /// What the page before calls `next`.
-    after: Option<String>,
-    /// The same, by the name that it has for all lists.
-    cursor: Option<String>,
-    /// The most schedules of the page: 1 to 200. Default: 50.
-    limit: Option<Count>,
-}
-
-impl SchedulesQuery {
-    /// The schedule behind which the page begins.
-    ///
-    /// # Errors
-    /// It is no id.
-    pub(crate) fn after(&self) -> Result<Option<ScheduleId>, ApiError> {
-        let after = self.cursor.as_ref().or(self.after.as_ref());
-        let invalid =
-            |_| ApiError::invalid_field("cursor", "must be the `next` of a page, as it was given");
-        after.map(|id| id.parse().map_err(invalid)).transpose()
-    }
-
-    /// How many schedules the page may have.
-    pub(crate) fn limit(&self) -> usize {
-        bounded(self.limit)
     }
 }
 

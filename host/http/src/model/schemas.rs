@@ -10,16 +10,16 @@ use super::create::CreateSession;
 use super::facade::{ContainerThread, FacadeQuery, FacadeSessionPatch, NewFacadeSession};
 use super::listing::SessionsQuery;
 use super::patch::PatchSession;
-use super::query::{EventsQuery, OwnerQuery, PageQuery, UploadQuery};
+use super::query::{EventsQuery, IdPageQuery, OwnerQuery, PageQuery, UploadQuery};
 use super::reading::{Body, names_of, names_of_body};
 use super::request::{
     ChangeAgent, CreateKey, CreateTemplate, ExtendSession, ForkSession, ResumeSession,
     RewindSession, SendMessage, StreamMessage, TerminateSession, UpgradeSession,
 };
-use super::schedule::{CreateSchedule, PatchSchedule, SchedulesQuery};
+use super::schedule::{CreateSchedule, PatchSchedule};
 use super::simulation::{
-    CreateSimulation, DiffQuery, ForkSimulation, MembersQuery, SetBody, SimulationsQuery,
-    StartSimulation, StepSimulation, TicksQuery,
+    CreateSimulation, DiffQuery, ForkSimulation, MembersQuery, SetBody, StartSimulation,
+    StepSimulation, TicksQuery,
 };
 use super::statistics::SummaryQuery;
 
@@ -40,7 +40,7 @@ fn query<T: serde::de::DeserializeOwned + JsonSchema>() -> Described {
     Described { of: std::any::type_name::<T>(), read, schema: schema_for!(T) }
 }
 
-fn all() -> [Described; 36] {
+fn all() -> [Described; 35] {
     [
         body::<CreateSession>(),
         body::<SendMessage>(),
@@ -71,8 +71,7 @@ fn all() -> [Described; 36] {
         query::<OwnerQuery>(),
         query::<SessionsQuery>(),
         query::<SummaryQuery>(),
-        query::<SchedulesQuery>(),
-        query::<SimulationsQuery>(),
+        query::<IdPageQuery>(),
         query::<TicksQuery>(),
         query::<MembersQuery>(),
         query::<DiffQuery>(),

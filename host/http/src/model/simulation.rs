@@ -11,8 +11,8 @@ use super::value::{Count, Id, Time};
 use crate::error::ApiError;
 use dormouse::world_spec::{Budget, Change, ParameterSpec};
 use dormouse::{
-    Column, LoggedTick, NewBranch, PauseCause, SimulationDifference, SimulationId,
-    SimulationListing, SimulationMembers, SimulationRecord, SimulationStatus, Tick, WorldSpec,
+    Column, LoggedTick, NewBranch, PauseCause, SimulationDifference, SimulationListing,
+    SimulationMembers, SimulationRecord, SimulationStatus, Tick, WorldSpec,
 };
 
 /// `POST /api/simulations`
@@ -161,35 +161,6 @@ impl ForkSimulation {
         };
         let branches: Result<_, ApiError> = branches.into_iter().enumerate().map(branch).collect();
         Ok((self.at.map(|Count(at)| at), branches?))
-    }
-}
-
-/// `GET /api/simulations`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-pub(crate) struct SimulationsQuery {
-    /// What the page before calls `next`.
-    after: Option<String>,
-    /// The same, by the name that it has for all lists.
-    cursor: Option<String>,
-    /// The most simulations of the page: 1 to 200. Default: 50.
-    limit: Option<Count>,
-}
-
-impl SimulationsQuery {
-    /// The simulation behind which the page begins.
-    ///
-    /// # Errors
-    /// It is no id.
-    pub(crate) fn after(&self) -> Result<Option<SimulationId>, ApiError> {
-        let after = self.cursor.as_ref().or(self.after.as_ref());
-        let invalid =
-            |_| ApiError::invalid_field("cursor", "must be the `next` of a page, as it was given");
-        after.map(|id| id.parse().map_err(invalid)).transpose()
-    }
-
-    pub(crate) fn limit(&self) -> usize {
-        bounded(self.limit)
     }
 }
 

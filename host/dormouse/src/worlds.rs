@@ -318,35 +318,30 @@ impl Worlds {
             log_bytes: 0,
         };
         let _parts = self.parts.lock().await;
-        let mut all = self.add(vec![record], parts, Vec::new()).await?;
-        Ok(all.remove(0))
+        self.add(record, parts).await
     }
 
-    /// Keep new worlds of one owner, with what they have that nobody has yet. Who calls this holds [`Worlds::parts`].
+    /// Keep a new world, with what it has that no other has yet. Who calls this holds [`Worlds::parts`].
     async fn add(
         &self,
-        records: Vec<SimulationRecord>,
+        record: SimulationRecord,
         parts: Vec<(WorldPartId, Bytes)>,
-        mut rows: Vec<(WorldRow, Option<Bytes>)>,
-    ) -> Result<Vec<Arc<KnownWorld>>, OrderError> {
+    ) -> Result<Arc<KnownWorld>, OrderError> {
+        let mut rows = vec![(WorldRow::Record(record.id), Some(record.encode()))];
         {
             let book = held(&self.book);
             if book.is_closing {
                 return Err(OrderError::Closing);
             }
-            let owner = records.first().map(|record| &record.owner);
-            let own = book.worlds.values().filter(|own| Some(&own.owner) == owner).count();
-            if own + records.len() > MAX_SIMULATIONS {
+            let own = book.worlds.values().filter(|own| own.owner == record.owner).count();
+            if own >= MAX_SIMULATIONS {
                 return Err(OrderError::TooMany);
             }
-            let new: BTreeMap<_, _> =
-                parts.into_iter().filter(|(part, _)| !book.uses.contains_key(part)).collect();
-            rows.extend(new.into_iter().map(|(part, bytes)| (WorldRow::Part(part), Some(bytes))));
+            let new = parts.into_iter().filter(|(part, _)| !book.uses.contains_key(part));
+            rows.extend(new.map(|(part, bytes)| (WorldRow::Part(part), Some(bytes))));
         }
-        rows.extend(records.iter().map(|own| (WorldRow::Record(own.id), Some(own.encode()))));
         self.store.commit(Transaction::worlds(rows)).await?;
-        let mut book = held(&self.book);
-        Ok(records.into_iter().map(|record| book.add(record)).collect())
+        Ok(held(&self.book).add(record))
     }
 
     /// Start a world, or let it go on: until this tick, where one is named, with this budget, where one is given.

@@ -198,7 +198,8 @@ impl Worlds {
         let (record, spec) = self.spec(world).await?;
         spec.place_of(role)?;
         let _turn = self.rebuilds.wait(&record.owner).await;
-        let mut made = self.make(&record).await?;
+        // Meanwhile it may have been given another specification, and other keyframes.
+        let mut made = self.make(&world.record()).await?;
         let columns = made.some_of(role, from..from.saturating_add(limit)).await?;
         Ok(MembersRead { ticks: made.ticks(), size: made.size_of(role)?, columns })
     }
@@ -361,8 +362,7 @@ impl Worlds {
             keyframes: keyframes.into_iter().filter(|own| own.at <= at).collect(),
             ..of.clone()
         };
-        let mut all = self.add(vec![record], vec![(part, text)], Vec::new()).await?;
-        Ok(all.remove(0))
+        self.add(record, vec![(part, text)]).await
     }
 
     /// Copy the log of a world up to this tick. What had come of the world by then, and how many bytes that is.

@@ -24,3 +24,16 @@ pub type Member = u32;
 
 /// The number of a role: its place in the specification of its world.
 pub type Role = u32;
+
+/// Which call of a language model it is that a member of a world makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallPlace {
+    /// The tick in which it makes the call.
+    pub at: Tick,
+    /// The role of the member.
+    pub role: Role,
+    /// The number of the member.
+    pub member: Member,
+    /// How many calls the member has made before in this tick.
+    pub number: u32,
+}

@@ -107,6 +107,10 @@ pub(crate) enum Flaw {
     LosesRunsOfSchedules,
     /// What is removed of simulated worlds is kept.
     KeepsRemovedWorlds,
+    /// Calls of members of worlds are kept although the log has them.
+    KeepsRemovedCalls,
+    /// Pieces of the recordings of worlds are lost.
+    LosesRecordings,
     /// What a schedule does stays as it was.
     LosesChangesOfWork,
 }
@@ -210,7 +214,7 @@ impl MemoryStore {
     /// What becomes of a transaction on its way.
     #[cfg(test)]
     fn spoil(&self, transaction: &mut Transaction) {
-        use crate::{Expect, Write};
+        use crate::{Expect, WorldRow, Write};
         match self.flaw {
             None
             | Some(
@@ -278,6 +282,12 @@ impl MemoryStore {
             Some(Flaw::KeepsRemovedWorlds) => {
                 transaction.writes.retain(|write| !matches!(write, Write::World(_, None)));
             }
+            Some(Flaw::KeepsRemovedCalls) => transaction
+                .writes
+                .retain(|write| !matches!(write, Write::World(WorldRow::Call(..), None))),
+            Some(Flaw::LosesRecordings) => transaction
+                .writes
+                .retain(|write| !matches!(write, Write::World(WorldRow::Calls(..), Some(_)))),
             Some(Flaw::LosesChangesOfWork) => {
                 let is_change = |expect: &Expect| matches!(expect, Expect::Schedule(..));
                 if transaction.expect.iter().any(is_change) {

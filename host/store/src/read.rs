@@ -19,6 +19,7 @@ use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::{Mail, MailboxSize};
 use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
 use dormouse_domain::session::Session;
+use dormouse_domain::simulation::CallPlace;
 use dormouse_domain::state::Status;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
@@ -281,6 +282,23 @@ pub trait ReadWorlds: Send + Sync {
     /// What has come of the ticks of a world from this one on: the pieces of its log, each with the number of its last tick,
     /// from the one on that ends with this tick or later.
     async fn world_ticks(
+        &self,
+        id: SimulationId,
+        from: u64,
+        bound: Bound,
+    ) -> Result<Page<(u64, Bytes), u64>, StoreError>;
+
+    /// The calls of a world that its log does not have yet, behind this place, each with its own place and in the order of these.
+    async fn world_open_calls(
+        &self,
+        id: SimulationId,
+        after: Option<CallPlace>,
+        bound: Bound,
+    ) -> Result<Page<(CallPlace, Bytes), CallPlace>, StoreError>;
+
+    /// The calls that members of a world have made in its ticks from this one on: the pieces of its recording, each with the
+    /// number of its last tick, from the one on that ends with this tick or later.
+    async fn world_calls(
         &self,
         id: SimulationId,
         from: u64,

@@ -23,6 +23,7 @@ use dormouse_domain::model::{ModelAnswer, ModelContent, ModelError};
 use dormouse_domain::residence::Residence;
 use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
 use dormouse_domain::session::Session;
+use dormouse_domain::simulation::CallPlace;
 use dormouse_domain::snapshot::{ResumeTrial, Snapshot};
 use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
@@ -179,6 +180,43 @@ pub enum WorldRow {
     Ticks(SimulationId, u64),
     /// Something large, which several records may name.
     Part(WorldPartId),
+    /// One call that a member of a world makes in a tick that the log does not have yet.
+    Call(SimulationId, CallPlace),
+    /// A piece of the recording of a world: all calls that its members have made in the ticks of the piece of the log that ends
+    /// with this tick.
+    Calls(SimulationId, u64),
+}
+
+impl WorldRow {
+    /// The last tick of a piece of the log of this world. `None`: the row is something else.
+    pub(crate) fn ticks_of(self, id: SimulationId) -> Option<u64> {
+        match self {
+            WorldRow::Ticks(world, last) => (world == id).then_some(last),
+            WorldRow::Record(_) | WorldRow::Part(_) | WorldRow::Call(..) | WorldRow::Calls(..) => {
+                None
+            }
+        }
+    }
+
+    /// The place of a call of this world that the log does not have yet. `None`: the row is something else.
+    pub(crate) fn call_of(self, id: SimulationId) -> Option<CallPlace> {
+        match self {
+            WorldRow::Call(world, place) => (world == id).then_some(place),
+            WorldRow::Record(_) | WorldRow::Ticks(..) | WorldRow::Part(_) | WorldRow::Calls(..) => {
+                None
+            }
+        }
+    }
+
+    /// The last tick of a piece of the recording of this world. `None`: the row is something else.
+    pub(crate) fn calls_of(self, id: SimulationId) -> Option<u64> {
+        match self {
+            WorldRow::Calls(world, last) => (world == id).then_some(last),
+            WorldRow::Record(_) | WorldRow::Ticks(..) | WorldRow::Part(_) | WorldRow::Call(..) => {
+                None
+            }
+        }
+    }
 }
 
 impl Write {

@@ -345,7 +345,7 @@ pub(super) async fn take<F: Fixture>(
             let change = (*record, work.map(|work| *work));
             schedules::take(store, model, number, change, remove).await?;
         }
-        Step::World { row, size } => worlds::take(store, model, row, size).await?,
+        Step::World(rows) => worlds::take(store, model, rows).await?,
         Step::Journal { at, step } => journal::take(store, model, model.pick(at), step).await?,
         Step::Share { at, with, account } => {
             let account = Account { id: AccountId(model.pick(with)), ..account };

@@ -1,5 +1,7 @@
 //! Random histories of a store.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -16,6 +18,7 @@ use dormouse_domain::mail::Mail;
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
 use dormouse_domain::session::{JsonObject, Session};
+use dormouse_domain::simulation::CallPlace;
 use dormouse_domain::snapshot::{Chunk, GuestState, ResumeTrial, Snapshot};
 use dormouse_domain::state::State;
 use dormouse_domain::time::Timestamp;
@@ -138,11 +141,8 @@ pub(super) enum Step {
         used: i64,
         revoke: bool,
     },
-    /// Something of a simulated world is kept, of this size, or removed.
-    World {
-        row: WorldRow,
-        size: Option<usize>,
-    },
+    /// Rows of simulated worlds are kept, of these sizes, or removed, in one transaction.
+    World(BTreeMap<WorldRow, Option<usize>>),
     /// A schedule, which is new, has run, does something else from now on or is removed.
     Schedule {
         number: u8,
@@ -385,8 +385,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
                 work: work.map(Box::new),
                 remove,
             }),
-        2 => (world_row(), weighted(0.7, 0..400_000_usize))
-            .prop_map(|(row, size)| Step::World { row, size }),
+        3 => proptest::collection::btree_map(world_row(), weighted(0.7, 0..400_000_usize), 1..4)
+            .prop_map(Step::World),
         6 => (at(), journal_step()).prop_map(|(at, step)| Step::Journal { at, step }),
         2 => (at(), at(), samples::account())
             .prop_map(|(at, with, account)| Step::Share { at, with, account }),
@@ -396,12 +396,30 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Few places of calls, in their order. A store that compares the parts of a place in another order, or the bytes of a number
+/// from the other end, has these places in another order.
+pub(super) const CALL_PLACES: [CallPlace; 5] = [
+    call_place(1, 1, 1, 1),
+    call_place(1, 1, 1, 256),
+    call_place(1, 1, 256, 1),
+    call_place(1, 256, 1, 1),
+    call_place(256, 1, 1, 1),
+];
+
+const fn call_place(at: u64, role: u32, member: u32, number: u32) -> CallPlace {
+    CallPlace { at, role, member, number }
+}
+
+/// A call is picked more often than another row: there are many places, and a history has to keep and remove the same call.
 fn world_row() -> impl Strategy<Value = WorldRow> {
     let id = || (0..3_u128).prop_map(|number| SimulationId(Uuid::from_u128(number)));
+    let place = proptest::sample::select(CALL_PLACES.to_vec());
     prop_oneof![
-        id().prop_map(WorldRow::Record),
-        (id(), 0..9_u64).prop_map(|(id, last)| WorldRow::Ticks(id, last)),
-        (0..3_u128).prop_map(|number| WorldRow::Part(WorldPartId(Uuid::from_u128(number)))),
+        1 => id().prop_map(WorldRow::Record),
+        1 => (id(), 0..9_u64).prop_map(|(id, last)| WorldRow::Ticks(id, last)),
+        1 => (0..3_u128).prop_map(|number| WorldRow::Part(WorldPartId(Uuid::from_u128(number)))),
+        2 => (id(), place).prop_map(|(id, place)| WorldRow::Call(id, place)),
+        1 => (id(), 0..9_u64).prop_map(|(id, last)| WorldRow::Calls(id, last)),
     ]
 }
 

@@ -71,6 +71,8 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::LosesRunsOfSchedules,
         Flaw::LosesChangesOfWork,
         Flaw::KeepsRemovedWorlds,
+        Flaw::KeepsRemovedCalls,
+        Flaw::LosesRecordings,
     ] {
         let found = check_the_same(2048, || InMemory(InMemory::new().0.with_flaw(flaw)));
         assert!(found.is_err(), "{flaw:?} is not found");

@@ -26,10 +26,12 @@ use dormouse_domain::id::SessionId;
 pub(super) const WITHOUT_OWNERS: u8 = 3;
 /// The layout after that.
 const WITH_OWNERS: u8 = 4;
-/// The layouts that have all but keys of the API, all but sessions whose state was removed, and all but journals.
+/// The layouts that have all but keys of the API, all but sessions whose state was removed, all but journals, and all but calls
+/// that members of simulated worlds make.
 const WITHOUT_KEYS: u8 = 6;
 const WITH_KEYS: u8 = 7;
 const WITHOUT_JOURNALS: u8 = 8;
+const WITHOUT_CALLS: u8 = 12;
 
 /// What was found.
 pub(super) struct RecoveredStore {
@@ -78,7 +80,7 @@ pub(super) fn bring_up(disk: &Disk) -> Result<(), OpenError> {
             fronts::complete(disk)
         }
         // What came later is not there yet.
-        Some([WITHOUT_KEYS | WITH_KEYS | WITHOUT_JOURNALS]) => stamp(disk),
+        Some([WITHOUT_KEYS | WITH_KEYS | WITHOUT_JOURNALS | WITHOUT_CALLS]) => stamp(disk),
         // The tables that came later are empty here.
         Some(_) => fronts::complete(disk),
     }

@@ -24,6 +24,7 @@ use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::MailboxSize;
 use dormouse_domain::schedule::{ScheduledWork, SessionSchedule};
 use dormouse_domain::session::Session;
+use dormouse_domain::simulation::CallPlace;
 use dormouse_domain::state::Status;
 use dormouse_domain::template::{Template, TemplateSummary};
 use dormouse_domain::time::Timestamp;
@@ -218,6 +219,24 @@ impl ReadWorlds for FaultyStore {
         bound: Bound,
     ) -> Result<Page<(u64, Bytes), u64>, StoreError> {
         self.store.world_ticks(id, from, bound).await
+    }
+
+    async fn world_open_calls(
+        &self,
+        id: SimulationId,
+        after: Option<CallPlace>,
+        bound: Bound,
+    ) -> Result<Page<(CallPlace, Bytes), CallPlace>, StoreError> {
+        self.store.world_open_calls(id, after, bound).await
+    }
+
+    async fn world_calls(
+        &self,
+        id: SimulationId,
+        from: u64,
+        bound: Bound,
+    ) -> Result<Page<(u64, Bytes), u64>, StoreError> {
+        self.store.world_calls(id, from, bound).await
     }
 
     async fn world_part(&self, id: WorldPartId) -> Result<Option<Bytes>, StoreError> {

@@ -4,10 +4,30 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::MemoryStore;
+use super::state::StoredData;
 use crate::page::Filling;
 use crate::read::ReadWorlds;
 use crate::{Bound, Page, StoreError, WorldRow};
 use dormouse_domain::id::{SimulationId, WorldPartId};
+use dormouse_domain::simulation::CallPlace;
+
+impl StoredData {
+    /// The rows that have a place, in the order of their keys.
+    fn world_rows<C: Copy>(
+        &self,
+        bound: Bound,
+        place_of: impl Fn(WorldRow) -> Option<C>,
+    ) -> Page<(C, Bytes), C> {
+        let mut page = Filling::new(bound);
+        for (row, bytes) in &self.worlds {
+            let Some(place) = place_of(*row) else { continue };
+            if !page.take(place, bytes.len(), (place, bytes.clone())) {
+                break;
+            }
+        }
+        page.page()
+    }
+}
 
 #[async_trait]
 impl ReadWorlds for MemoryStore {
@@ -15,7 +35,9 @@ impl ReadWorlds for MemoryStore {
         let state = self.open()?;
         let record = |(row, bytes): (&WorldRow, &Bytes)| match row {
             WorldRow::Record(id) => Some((*id, bytes.clone())),
-            WorldRow::Ticks(..) | WorldRow::Part(_) => None,
+            WorldRow::Ticks(..) | WorldRow::Part(_) | WorldRow::Call(..) | WorldRow::Calls(..) => {
+                None
+            }
         };
         Ok(state.worlds.iter().filter_map(record).collect())
     }
@@ -26,15 +48,28 @@ impl ReadWorlds for MemoryStore {
         from: u64,
         bound: Bound,
     ) -> Result<Page<(u64, Bytes), u64>, StoreError> {
-        let (state, mut page) = (self.open()?, Filling::new(bound));
-        let rows = WorldRow::Ticks(id, from)..=WorldRow::Ticks(id, u64::MAX);
-        for (row, bytes) in state.worlds.range(rows) {
-            let WorldRow::Ticks(_, last) = row else { continue };
-            if !page.take(*last, bytes.len(), (*last, bytes.clone())) {
-                break;
-            }
-        }
-        Ok(page.page())
+        let place = |row: WorldRow| row.ticks_of(id).filter(|last| *last >= from);
+        Ok(self.open()?.world_rows(bound, place))
+    }
+
+    async fn world_open_calls(
+        &self,
+        id: SimulationId,
+        after: Option<CallPlace>,
+        bound: Bound,
+    ) -> Result<Page<(CallPlace, Bytes), CallPlace>, StoreError> {
+        let is_behind = |place: &CallPlace| after.is_none_or(|after| *place > after);
+        Ok(self.open()?.world_rows(bound, |row| row.call_of(id).filter(is_behind)))
+    }
+
+    async fn world_calls(
+        &self,
+        id: SimulationId,
+        from: u64,
+        bound: Bound,
+    ) -> Result<Page<(u64, Bytes), u64>, StoreError> {
+        let place = |row: WorldRow| row.calls_of(id).filter(|last| *last >= from);
+        Ok(self.open()?.world_rows(bound, place))
     }
 
     async fn world_part(&self, id: WorldPartId) -> Result<Option<Bytes>, StoreError> {

@@ -1,24 +1,30 @@
 //! What is kept of simulated worlds.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Model;
-use crate::{Bound, Store, StoreError, Transaction, WorldRow};
+use crate::conformance::examples::most;
+use crate::conformance::steps::CALL_PLACES;
+use crate::{Page, Store, StoreError, Transaction, WorldRow};
 use dormouse_domain::id::{SimulationId, WorldPartId};
 
-/// Something of this size is kept in place of what was, or removed.
+/// Each row is kept with so many bytes in place of what was, or removed.
 pub(super) async fn take(
     store: &dyn Store,
     model: &mut Model,
-    row: WorldRow,
-    size: Option<usize>,
+    rows: BTreeMap<WorldRow, Option<usize>>,
 ) -> Result<(), StoreError> {
-    let bytes = size.map(|size| Bytes::from(vec![size.to_le_bytes()[0]; size]));
-    store.commit(Transaction::worlds([(row, bytes.clone())])).await?;
-    match bytes {
-        Some(bytes) => drop(model.worlds.insert(row, bytes)),
-        None => drop(model.worlds.remove(&row)),
+    let bytes = |size: usize| Bytes::from(vec![size.to_le_bytes()[0]; size]);
+    let rows: Vec<_> = rows.into_iter().map(|(row, size)| (row, size.map(bytes))).collect();
+    store.commit(Transaction::worlds(rows.clone())).await?;
+    for (row, bytes) in rows {
+        match bytes {
+            Some(bytes) => drop(model.worlds.insert(row, bytes)),
+            None => drop(model.worlds.remove(&row)),
+        }
     }
     compare(store, model).await
 }
@@ -27,7 +33,7 @@ pub(super) async fn take(
 pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), StoreError> {
     let record = |(row, bytes): (&WorldRow, &Bytes)| match row {
         WorldRow::Record(id) => Some((*id, bytes.clone())),
-        WorldRow::Ticks(..) | WorldRow::Part(_) => None,
+        WorldRow::Ticks(..) | WorldRow::Part(_) | WorldRow::Call(..) | WorldRow::Calls(..) => None,
     };
     let records: Vec<_> = model.worlds.iter().filter_map(record).collect();
     assert_eq!(store.worlds().await?, records);
@@ -36,19 +42,46 @@ pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), Stor
         let known = model.worlds.get(&WorldRow::Part(part));
         assert_eq!(store.world_part(part).await?.as_ref(), known);
         let world = SimulationId(Uuid::from_u128(number));
-        for from in [0, 4] {
-            let rows = WorldRow::Ticks(world, from)..=WorldRow::Ticks(world, u64::MAX);
-            let ticks = |(row, bytes): (&WorldRow, &Bytes)| match row {
-                WorldRow::Ticks(_, last) => (*last, bytes.clone()),
-                WorldRow::Record(_) | WorldRow::Part(_) => panic!("{row:?} among ticks"),
-            };
-            let known: Vec<_> = model.worlds.range(rows).map(ticks).collect();
-            let all = store.world_ticks(world, from, Bound { entries: 99, bytes: 1 << 30 }).await?;
-            assert_eq!((all.entries, all.next), (known.clone(), None));
-            let first = store.world_ticks(world, from, Bound::entries(1)).await?;
-            let next = known.first().map(|(last, _)| *last).filter(|_| known.len() > 1);
-            assert_eq!(first.next, next);
+        for limit in [1, 99] {
+            compare_pages(store, model, world, limit).await?;
         }
     }
     Ok(())
+}
+
+/// That the store has those rows of a world that are read in pages, on pages of so many entries.
+async fn compare_pages(
+    store: &dyn Store,
+    model: &Model,
+    world: SimulationId,
+    limit: usize,
+) -> Result<(), StoreError> {
+    for from in [0, 4] {
+        let is_asked = |last: &u64| *last >= from;
+        let known = page_of(model, limit, |row| row.ticks_of(world).filter(is_asked));
+        assert_eq!(store.world_ticks(world, from, most(limit)).await?, known);
+        let known = page_of(model, limit, |row| row.calls_of(world).filter(is_asked));
+        assert_eq!(store.world_calls(world, from, most(limit)).await?, known);
+    }
+    for after in [None, Some(CALL_PLACES[1]), Some(CALL_PLACES[3])] {
+        let known = page_of(model, limit, |row| {
+            row.call_of(world).filter(|place| after.is_none_or(|after| *place > after))
+        });
+        assert_eq!(store.world_open_calls(world, after, most(limit)).await?, known);
+    }
+    Ok(())
+}
+
+/// The first of those rows of the model that have a place.
+fn page_of<C: Copy>(
+    model: &Model,
+    limit: usize,
+    place_of: impl Fn(WorldRow) -> Option<C>,
+) -> Page<(C, Bytes), C> {
+    let placed = |(row, bytes): (&WorldRow, &Bytes)| Some((place_of(*row)?, bytes.clone()));
+    let mut entries: Vec<_> = model.worlds.iter().filter_map(placed).collect();
+    let goes_on = entries.len() > limit;
+    entries.truncate(limit);
+    let next = entries.last().map(|(place, _)| *place).filter(|_| goes_on);
+    Page { entries, next }
 }

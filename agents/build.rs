@@ -1,4 +1,4 @@
-//! Builds the bundled agents, and the populations of worlds, as components.
+//! Builds the bundled agents, and the members of worlds, as components.
 
 use dormouse_guest_build::Guests;
 
@@ -16,6 +16,7 @@ fn main() {
         "agent-moran",
         "agent-notepad",
         "agent-oscillators",
+        "agent-persona",
         "agent-predators",
         "agent-schelling",
         "agent-wealth",

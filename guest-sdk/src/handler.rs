@@ -5,6 +5,7 @@ mod error;
 mod reply;
 mod turn;
 
+pub(crate) use content::joined_text;
 pub use content::{Blob, Json, Part};
 pub use error::{Error, Result};
 pub use reply::Reply;

@@ -10,8 +10,15 @@ pub(crate) use component::Backend;
 use crate::testing::Backend;
 
 use crate::{
-    log::Log, metrics::Metrics, model::Models, output::Output, peers::Peers, session::Session,
-    timers::Timers, tools::HostTools,
+    log::Log,
+    metrics::Metrics,
+    model::Models,
+    output::Output,
+    peers::Peers,
+    session::Session,
+    timers::Timers,
+    tools::HostTools,
+    world::{Moment, WorldView},
 };
 
 /// The host of an agent, as one turn sees it.
@@ -66,6 +73,13 @@ impl Host {
     /// Samples named numbers.
     pub fn metrics(&self) -> Metrics<'_> {
         Metrics::new(self)
+    }
+
+    /// Shows the world that the agent is a member of, in a turn that this world has sent.
+    ///
+    /// Whoever looks at the world in another turn traps, and panics in a test.
+    pub fn world<'a>(&'a self, moment: &'a Moment) -> WorldView<'a> {
+        WorldView::new(self, moment)
     }
 
     /// Writes to the log of the session.

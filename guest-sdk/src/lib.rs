@@ -3,7 +3,8 @@
 //! An agent is a type that implements [`Agent`] and is named once by [`export_agent!`]. The modules
 //! mirror the contract in `wit/` file for file: [`handler`] is what an agent does, [`state`] what it
 //! keeps, and [`session`], [`output`], [`log`], [`metrics`], [`model`], [`tools`], [`timers`] and [`peers`] are what it may
-//! ask of its host through [`Host`]. Members of simulations are a [`population`].
+//! ask of its host through [`Host`]. Members of simulated worlds are agents, for which there is [`world`], or rows of a
+//! [`population`].
 //!
 //! The raw bindings are private. They exist only in a component; built for any other target, an
 //! agent runs against `testing::MockHost`, which makes unit tests ordinary tests.
@@ -31,6 +32,7 @@ pub mod state;
 pub mod testing;
 pub mod timers;
 pub mod tools;
+pub mod world;
 
 #[cfg(target_arch = "wasm32")]
 mod bindings;

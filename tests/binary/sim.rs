@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use dormouse_tests::provider::{Play, ProviderServer};
 use serde_json::Value;
 
 use crate::run;
@@ -215,4 +216,138 @@ fn a_sweep_that_is_cut_off_goes_on_with_what_is_missing() {
     std::fs::write(&table, "run,other\n").unwrap();
     let refused = run(&arguments, Path::new("/"));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("the table of another experiment"));
+}
+
+/// A provider that agrees to some of what it is asked, and a file with settings that names it.
+async fn provider() -> (ProviderServer, String) {
+    let provider = ProviderServer::start(|asked| {
+        let sum = asked.text.bytes().map(u64::from).sum::<u64>();
+        let agrees = (sum / 3).is_multiple_of(2) && !asked.text.contains("never a plan");
+        Play::Says(if agrees { "Yes." } else { "No." }.to_owned())
+    })
+    .await;
+    let file = format!(
+        "default-model = \"m\"\n[providers.local]\nkind = \"openai\"\nurl = \"{}\"\nmodels = [\"m\"]\n\
+         [prices.m]\ninput = 1\noutput = 1\n",
+        provider.url
+    );
+    (provider, file)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arms_are_forked_compared_and_gone_on_with() {
+    let (provider, file) = provider().await;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("dormouse.toml"), &file).unwrap();
+    let people: String = (0..120)
+        .map(|number| {
+            let rumour = if number < 3 { "The bridge is closed." } else { "" };
+            format!("Person {number},You are person {number}.,{rumour}\n")
+        })
+        .collect();
+    std::fs::write(at("people.csv"), format!("name,persona,rumour\n{people}")).unwrap();
+    let rumour = std::fs::read_to_string(format!("{WORLDS}/rumour/rumour.toml")).unwrap();
+    std::fs::write(at("rumour.toml"), rumour.replace("ticks = 24", "ticks = 10")).unwrap();
+    let arms = std::fs::read_to_string(format!("{WORLDS}/rumour/arms.toml")).unwrap();
+    let arms =
+        arms.replace("replicates = 20", "replicates = 3").replace("members = 50", "members = 5");
+    std::fs::write(at("arms.toml"), arms.replace("at = 4", "at = 2")).unwrap();
+    let arms = || -> Value {
+        let output = run(&["sim", "arms", "arms.toml", "--out", "out", "--json"], folder.path());
+        let said = String::from_utf8(output.stdout).unwrap();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}{complained}");
+        serde_json::from_str(said.lines().last().unwrap()).unwrap()
+    };
+    let whole = arms();
+    let ledger = &whole["ledger"];
+    let calls = |arm: &str| ledger[arm]["calls"].as_u64().unwrap();
+    let inherited = |arm: &str| ledger[arm]["inheritedCalls"].as_u64().unwrap();
+    assert_eq!((whole["runs"].as_u64(), calls("silence")), (Some(9), 0), "{whole}");
+    assert!(calls("base") > 50 && calls("correction") > 0, "{whole}");
+    assert_eq!(inherited("silence"), calls("base"), "{whole}");
+    let reach = &whole["aggregates"]["reach"];
+    let effect = &reach["correction"]["effect"];
+    assert!(effect["high"].as_f64().unwrap() < 0.0, "a correction stops it: {reach}");
+    assert_eq!(reach["silence"]["effect"], Value::Null);
+    assert!(whole["aggregates"]["survey"]["appeal"]["mean"].as_f64().is_some(), "{whole}");
+    let answered = provider.answered().len();
+
+    // A bundle of it is verified by somebody who has no model.
+    for arm in ["base", "correction"] {
+        let bundle = at(&format!("out/{arm}-0.bundle"));
+        let verified = last_line(&["sim", "verify", bundle.to_str().unwrap(), "--json"], 0);
+        assert_eq!(verified["verified"], true, "{verified}");
+    }
+    // Where nothing is missing, nothing is run; where something is, that is.
+    assert_eq!(arms(), whole);
+    assert_eq!(provider.answered().len(), answered);
+    let runs = std::fs::read_to_string(at("out/runs.csv")).unwrap();
+    let lines: Vec<&str> = runs.lines().collect();
+    let (last, before) = lines.split_last().unwrap();
+    std::fs::write(at("out/runs.csv"), format!("{}\n{}", before.join("\n"), &last[..9])).unwrap();
+    assert_eq!(arms(), whole);
+    let again = std::fs::read_to_string(at("out/runs.csv")).unwrap();
+    assert_eq!(again, runs);
+
+    let other = std::fs::read_to_string(at("arms.toml")).unwrap().replace("at = 2", "at = 3");
+    std::fs::write(at("arms.toml"), other).unwrap();
+    let output = run(&["sim", "arms", "arms.toml", "--out", "out"], folder.path());
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(complained.contains("has the results of other arms"), "{complained}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_come_from_a_table_and_their_answers_go_along_with_the_bundle() {
+    let (provider, file) = provider().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("dormouse.toml"), &file).unwrap();
+    let world = r#"
+        ticks = 4
+        [[members]]
+        role = "people"
+        agent = "persona"
+        from = "people.csv"
+        columns = ["heard"]
+        topology = { kind = "edges", from = "ties.csv" }
+        [[aggregates]]
+        name = "reach"
+        of = "people.heard"
+        is = "sum"
+    "#;
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("world.toml", world);
+    write("people.csv", "name,rumour\nAnn,It rains.\nBob,\nCid,\n");
+    write("ties.csv", "from,to\n0,1\n1,2\n");
+    let said = |arguments: &[&str]| {
+        let output = run(arguments, folder.path());
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    let (is_well, text) = said(&["sim", "run", "world.toml", "--out", "out", "--json"]);
+    let ran: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert!(is_well && ran["calls"].as_u64().unwrap() >= 1, "{text}");
+    let (is_well, text) = said(&["sim", "check", "world.toml"]);
+    assert!(is_well, "{text}");
+    let asked = provider.asked().len();
+    let fork = ["sim", "fork", "out/bundle", "--at", "1", "--send", "people=It shines."];
+    let (is_well, text) = said(&[&fork[..], &["--set", "people.config.name=Eve"]].concat());
+    assert!(is_well, "{text}");
+    let (is_well, text) = said(&["sim", "verify", "out/bundle"]);
+    assert!(is_well && text.starts_with("verified"), "{text}");
+    assert!(provider.asked().len() <= asked + 3);
+    for (name, table, told) in [
+        ("people.csv", "name,name\nA,B\n", "it has two columns by the name `name`"),
+        ("people.csv", "name\n", "it has no lines behind its names"),
+        ("people.csv", "name,rumour\nA\n", "people.csv"),
+        ("ties.csv", "from,to\n0,9\n", "there is no member 9"),
+        ("ties.csv", "from,to\n0,x\n", "line 2 has no two numbers of members"),
+    ] {
+        let before = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        write(name, table);
+        let (is_well, text) = said(&["sim", "run", "world.toml"]);
+        assert!(!is_well && text.contains(told), "{told}: {text}");
+        write(name, &before);
+    }
 }

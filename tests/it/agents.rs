@@ -70,6 +70,7 @@ async fn the_agents_that_come_with_the_host_are_there_and_stay() {
             "moran",
             "notepad",
             "oscillators",
+            "persona",
             "predators",
             "schelling",
             "wealth"

@@ -1,10 +1,11 @@
-//! Worlds whose members are rows of populations.
+//! Worlds whose members are rows of populations, or sessions of agents.
 
 mod answers;
 mod bundles;
 mod kept;
 mod misbehaviour;
 mod sameness;
+mod thinking;
 mod worlds;
 
 use dormouse::{Column, Simulation, WorldSpec};

@@ -94,7 +94,7 @@ impl Part {
 }
 
 /// The parts of text, joined by line breaks. One part is not copied.
-pub(super) fn joined_text(parts: &[Part]) -> std::borrow::Cow<'_, str> {
+pub(crate) fn joined_text(parts: &[Part]) -> std::borrow::Cow<'_, str> {
     let mut texts = parts.iter().filter_map(Part::as_text);
     let Some(first) = texts.next() else {
         return "".into();

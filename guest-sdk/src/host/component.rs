@@ -5,6 +5,7 @@ mod model;
 mod peers;
 mod timers;
 mod tools;
+mod view;
 
 use serde_json::Value;
 

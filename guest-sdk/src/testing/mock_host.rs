@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::metrics::Sample;
 use super::timers::NOW;
 use super::tools::MockTool;
+use super::view::SeenWorld;
 use super::world::{Backend, Event, LogLine, World};
 use crate::{
     Agent, Host,
@@ -19,6 +20,7 @@ use crate::{
     model::{self, Answer},
     session::{Limits, Pattern, Usage},
     state, tools,
+    world::Moment,
 };
 
 /// A host that runs an agent's turns in a unit test.
@@ -88,6 +90,7 @@ impl MockHost {
             answers: VecDeque::new(),
             requests: Vec::new(),
             tools: Vec::new(),
+            seen: SeenWorld::default(),
             tool_calls: Vec::new(),
         }));
         MockHost { host: Host::new(Backend(Rc::clone(&world))), world }
@@ -221,6 +224,7 @@ impl MockHost {
             world.mail.clear();
             world.samples.clear();
             world.sender = turn.sender.clone();
+            world.seen.moment = Moment::of(&turn);
             turn.number = world.usage.turns + world.uncounted + 1;
             turn.id = format!("turn-{}", turn.number);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::MockHost;
-use super::world::Backend;
+use super::world::{Backend, World};
 use crate::{
     handler::{Part, Reply, Sender},
     peers::{Error, Peer},
@@ -59,8 +59,11 @@ impl Backend {
         _timeout: Duration,
     ) -> Result<Vec<Part>, Error> {
         let mut world = self.0.borrow_mut();
-        let is_sender = matches!(&world.sender, Sender::Agent(from) if from == to);
-        if !is_sender && !world.peers.contains(to) {
+        if world.seen.moment.is_some() {
+            let why = "a member of a world cannot ask";
+            return Err(Error::Unavailable(why.to_owned()));
+        }
+        if !world.knows(to) {
             return Err(Error::UnknownPeer);
         }
         if content.is_empty() {
@@ -78,8 +81,7 @@ impl Backend {
 
     pub(crate) fn send_mail(&self, to: &str, content: Vec<Part>) -> Result<(), Error> {
         let mut world = self.0.borrow_mut();
-        let is_sender = matches!(&world.sender, Sender::Agent(from) if from == to);
-        if !is_sender && !world.peers.contains(to) {
+        if !world.knows(to) {
             return Err(Error::UnknownPeer);
         }
         if content.is_empty() {
@@ -90,5 +92,16 @@ impl Backend {
         }
         world.mail.push(Mail { to: to.to_owned(), content });
         Ok(())
+    }
+}
+
+impl World {
+    /// Whether the agent may write to whoever has this address.
+    fn knows(&self, to: &str) -> bool {
+        if self.seen.moment.is_some() {
+            return self.seen.has_role_of(to);
+        }
+        let is_sender = matches!(&self.sender, Sender::Agent(from) if from == to);
+        is_sender || self.peers.contains(to)
     }
 }

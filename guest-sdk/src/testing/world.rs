@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Mail;
 use super::metrics::Sample;
 use super::tools::MockTool;
+use super::view::SeenWorld;
 use crate::{
     handler::{Part, Sender},
     log::Level,
@@ -77,6 +78,8 @@ pub(super) struct World {
     /// What models were asked.
     pub(super) requests: Vec<Request>,
     pub(super) tools: Vec<MockTool>,
+    /// The simulated world that the agent is a member of.
+    pub(super) seen: SeenWorld,
     /// What tools were called with.
     pub(super) tool_calls: Vec<(String, Value)>,
 }

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     }
     match matches.subcommand() {
         Some(("key", given)) => key::run(given),
-        Some(("sim", given)) => sim::run(given),
+        Some(("sim", given)) => with_settings(&matches, |settings| sim::run(given, &settings)),
         Some((REFERENCE, _)) => {
             print!("{}", dormouse_http::reference());
             ExitCode::SUCCESS
@@ -121,6 +121,11 @@ fn command() -> Command {
             with_options(&defaults, SettingGroup::is_of_store).map(|option| option.global(true)),
         )
     };
+    let of_models = |command: Command| {
+        command.args(
+            with_options(&defaults, SettingGroup::is_of_models).map(|option| option.global(true)),
+        )
+    };
     Command::new("dormouse")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A host for AI-agent sessions in WebAssembly: sandboxed, metered, asleep when idle")
@@ -134,7 +139,7 @@ fn command() -> Command {
         .subcommand(key::command())
         .subcommand(of_store(keys::command()))
         .subcommands(client::commands())
-        .subcommand(sim::command())
+        .subcommand(of_models(sim::command()))
         .subcommand(of_store(store::command()))
         .subcommand(of_store(store::backup_command()))
         .subcommand(of_store(store::restore_command()))

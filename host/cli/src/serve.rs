@@ -87,7 +87,7 @@ pub(super) fn run(settings: Settings) -> ExitCode {
 }
 
 /// Who answers for models. Keys are read now, and by nobody else.
-fn catalog(settings: &Settings) -> Result<Catalog, SettingsError> {
+pub(super) fn catalog(settings: &Settings) -> Result<Catalog, SettingsError> {
     let catalog = settings.config.models.catalog(&|name| std::env::var(name).ok());
     catalog.map_err(|unusable| invalid(settings, unusable))
 }

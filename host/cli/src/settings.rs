@@ -76,6 +76,11 @@ impl SettingGroup {
     pub(super) fn is_of_store(self) -> bool {
         matches!(self, SettingGroup::Common | SettingGroup::Storage)
     }
+
+    /// Whether commands that run worlds by themselves go by it.
+    pub(super) fn is_of_models(self) -> bool {
+        self == SettingGroup::Models
+    }
 }
 
 /// One setting. Its name is that of the option, of the key in the file, and, in capitals, of the

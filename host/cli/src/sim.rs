@@ -3,12 +3,14 @@
 //! Each command makes a host of its own in memory, whose populations are those that come with the program and the components
 //! that the specification names as files. So nothing is left behind but what was asked for.
 
+mod arms;
 mod check;
 mod diff;
 mod fork;
 mod results;
 mod run;
 mod sweep;
+mod tables;
 mod verify;
 
 use std::fs::File;
@@ -19,6 +21,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::serve;
+use crate::sources::Settings;
+use dormouse::model::Catalog;
 use dormouse::world_spec::{MembersSpec, RowsSpec};
 use dormouse::{Bundle, Host, WorldSpec};
 
@@ -28,7 +33,7 @@ const EXIT: &str = "The exit code is 0 when all is well, 1 when a world fails or
 
 pub(super) fn command() -> Command {
     Command::new("sim")
-        .about("Run simulated worlds: many members by rules, reproducible to the bit")
+        .about("Run simulated worlds: many members by rules or by agents, reproducible to the bit")
         .subcommand_required(true)
         .after_help(EXIT)
         .subcommands([
@@ -36,22 +41,24 @@ pub(super) fn command() -> Command {
             fork::command(),
             diff::command(),
             sweep::command(),
+            arms::command(),
             check::command(),
             verify::command(),
         ])
 }
 
-pub(super) fn run(given: &ArgMatches) -> ExitCode {
+pub(super) fn run(given: &ArgMatches, settings: &Settings) -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let done = runtime.context("the threads do not start").and_then(|runtime| {
         runtime.block_on(async {
             match given.subcommand() {
-                Some(("run", given)) => run::run(given).await,
-                Some(("fork", given)) => fork::run(given).await,
+                Some(("run", given)) => run::run(given, settings).await,
+                Some(("fork", given)) => fork::run(given, settings).await,
                 Some(("diff", given)) => diff::run(given).await,
-                Some(("sweep", given)) => sweep::run(given).await,
-                Some(("check", given)) => check::run(given).await,
+                Some(("sweep", given)) => sweep::run(given, settings).await,
+                Some(("arms", given)) => arms::run(given, settings).await,
+                Some(("check", given)) => check::run(given, settings).await,
                 Some(("verify", given)) => verify::run(given).await,
                 Some(_) | None => Ok(ExitCode::FAILURE),
             }
@@ -92,11 +99,21 @@ fn json_argument() -> Arg {
         .help("Say what came of it as one JSON object, on the last line")
 }
 
-/// A host for one command, with places for so many instances of members.
-async fn host(instances: u32) -> Result<Host> {
+/// A host for one command, with places for so many instances of members. Its models are those of the settings.
+async fn host(instances: u32, settings: &Settings) -> Result<Host> {
+    host_with(instances, serve::catalog(settings)?).await
+}
+
+/// A host for one command that asks no model.
+async fn silent_host(instances: u32) -> Result<Host> {
+    host_with(instances, Catalog::new(Vec::new())).await
+}
+
+async fn host_with(instances: u32, models: Catalog) -> Result<Host> {
     let program = std::env::current_exe().context("this program does not know where it is")?;
     Host::builder()
         .in_memory()
+        .models(models)
         .compile_in_child(program)
         .configure(|options| {
             // No session lives here.
@@ -115,18 +132,23 @@ const MAX_INSTANCES: u32 = 10_800;
 const SPARE_INSTANCES: u32 = 100;
 
 /// A host for the world of this file, and its specification as `change` leaves it.
-async fn read(file: &str, change: impl FnOnce(&mut WorldSpec)) -> Result<(Host, WorldSpec)> {
+async fn read(
+    file: &str,
+    settings: &Settings,
+    change: impl FnOnce(&mut WorldSpec),
+) -> Result<(Host, WorldSpec)> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?;
     let mut spec =
-        WorldSpec::from_toml(&text).map_err(|error| anyhow::anyhow!("{file}: {error}"))?;
+        WorldSpec::parse_toml(&text).map_err(|error| anyhow::anyhow!("{file}: {error}"))?;
     change(&mut spec);
-    let host = host(places(&spec)).await?;
+    let host = host(places(&spec), settings).await?;
     let folder = Path::new(file).parent().unwrap_or(Path::new("."));
     named_files(&host, &mut spec, folder).await.with_context(|| file.to_owned())?;
+    spec.check().map_err(|error| anyhow::anyhow!("{file}: {error}"))?;
     Ok((host, spec))
 }
 
-/// Give the host the populations that this specification names as files of this folder.
+/// Give the host the agents that this specification names as files of this folder, and the specification what is in its tables.
 async fn named_files(host: &Host, spec: &mut WorldSpec, folder: &Path) -> Result<()> {
     for (place, members) in spec.members.iter_mut().enumerate() {
         if !members.agent.ends_with(".wasm") {
@@ -143,13 +165,14 @@ async fn named_files(host: &Host, spec: &mut WorldSpec, folder: &Path) -> Result
             upload.with_context(|| format!("members[{place}].agent: {}", path.display()))?;
         members.agent = upload.agent.reference.name.to_string();
     }
-    Ok(())
+    tables::read(host, spec, folder).await
 }
 
 /// Places for the instances of a world, and for some more.
 fn places(spec: &WorldSpec) -> u32 {
     let of = |members: &MembersSpec| match members.rows {
         RowsSpec::AtMost(rows) => members.count.div_ceil(rows),
+        RowsSpec::Auto if has_sessions(members) => members.resident.unwrap_or(SESSIONS_IN_MEMORY),
         RowsSpec::Auto => 0,
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -157,9 +180,25 @@ fn places(spec: &WorldSpec) -> u32 {
     spec.members.iter().map(of).fold(of_threads + SPARE_INSTANCES, u32::saturating_add)
 }
 
-/// Let each instance have this many rows at most.
+/// Whether members are sessions, as far as their specification tells.
+fn has_sessions(members: &MembersSpec) -> bool {
+    let MembersSpec { config, each, columns, reads, from, fuel_per_turn, resident, .. } = members;
+    let has_some = [config.is_empty(), each.is_empty(), columns.is_empty(), reads.is_empty()];
+    has_some.contains(&false) || from.is_some() || fuel_per_turn.is_some() || resident.is_some()
+}
+
+/// How many members that are sessions are in memory at a time, where nobody says.
+const SESSIONS_IN_MEMORY: u32 = 1_000;
+
+/// Let each instance have this many rows at most; of members that are sessions, let as many be in memory.
 fn set_rows(spec: &mut WorldSpec, rows: u32) {
-    spec.members.iter_mut().for_each(|members| members.rows = RowsSpec::AtMost(rows));
+    for members in &mut spec.members {
+        if has_sessions(members) {
+            members.resident = Some(rows);
+        } else {
+            members.rows = RowsSpec::AtMost(rows);
+        }
+    }
 }
 
 /// A fingerprint, as people and programs write it.

@@ -53,6 +53,13 @@ pub struct Samples {
     weight: u64,
 }
 
+/// Whether samples can have this name.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(is_of_name)
+}
+
 impl SamplePlace {
     /// The places of a turn.
     const PLACES: u64 = MAX_SAMPLES as u64;
@@ -84,8 +91,7 @@ impl Samples {
     /// # Errors
     /// [`SampleError`]: all is as it was.
     pub fn add(&mut self, name: String, value: f64, at: Timestamp) -> Result<(), SampleError> {
-        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_of_name) {
+        if !is_name(&name) {
             return Err(SampleError::Invalid(NAME_RULE));
         }
         if !value.is_finite() {

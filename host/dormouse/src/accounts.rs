@@ -13,7 +13,9 @@ mod hold;
 mod open;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use async_trait::async_trait;
 
 use crate::quotas::Quotas;
 use crate::turn::admission::Standing;
@@ -33,10 +35,19 @@ pub(crate) struct Accounts {
     /// What all sessions of one user, and of one principal, may spend.
     each_user: Option<NanoUsd>,
     each_principal: Option<NanoUsd>,
+    /// What principals spend that no session does.
+    others: OnceLock<Weak<dyn SpentElsewhere>>,
     open: Mutex<OpenAccounts>,
     /// What is locked while an account is read, so that nothing is spent of it meanwhile, because who spends has a hold
     /// of it; and while its limits change.
     alone: Mutex<HashMap<AccountKey, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// Whoever knows what principals spend that no session does.
+#[async_trait]
+pub(crate) trait SpentElsewhere: Send + Sync {
+    /// What this principal has spent.
+    async fn spent_by(&self, principal: &Principal) -> Result<NanoUsd, StoreError>;
 }
 
 /// Who shares an account.
@@ -57,6 +68,7 @@ impl Accounts {
             store,
             each_user: quotas.budget_per_user,
             each_principal: quotas.budget_per_principal,
+            others: OnceLock::new(),
             open: Mutex::default(),
             alone: Mutex::default(),
         }
@@ -75,6 +87,26 @@ impl Accounts {
         let principal = self.each_principal.map(|_| AccountKey::Principal(session.owner.clone()));
         let family = session.account.map(AccountKey::Family);
         self.hold_each(family.into_iter().chain(user).chain(principal)).await
+    }
+
+    /// Hold nothing yet of what a principal may spend with all that is its. `None`: as much as it likes.
+    ///
+    /// # Errors
+    /// The account cannot be read.
+    pub(crate) async fn hold_of_principal(
+        self: &Arc<Self>,
+        principal: &Principal,
+    ) -> Result<Option<Hold>, StoreError> {
+        match self.each_principal {
+            Some(_) => self.hold(AccountKey::Principal(principal.clone())).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whoever else has spent something of principals.
+    pub(crate) fn note_others(&self, others: Weak<dyn SpentElsewhere>) {
+        // There is one for each host.
+        let _ = self.others.set(others);
     }
 
     /// Hold nothing yet of an account.
@@ -145,7 +177,12 @@ impl Accounts {
             }
         };
         let total = self.store.statistics(query).await?.total();
-        let spent = Amounts { money: total.live.cost + total.removed.cost, fuel: 0 };
+        let elsewhere = match (account, self.others.get().and_then(Weak::upgrade)) {
+            (AccountKey::Principal(owner), Some(others)) => others.spent_by(owner).await?,
+            _ => NanoUsd(0),
+        };
+        let spent = total.live.cost + total.removed.cost + elsewhere;
+        let spent = Amounts { money: spent, fuel: 0 };
         Ok(Standing { limits: AccountLimits { money, fuel: None }, spent })
     }
 

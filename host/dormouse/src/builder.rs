@@ -423,7 +423,11 @@ impl HostBuilder {
             shares: None,
         };
         let of_worlds = (sandbox.clone(), catalog.clone());
-        let worlds = Arc::new(Worlds::new((store.clone(), clock.clone()), of_worlds, places));
+        let spending = (services.outside.clone(), services.accounts.clone());
+        let worlds = (store.clone(), clock.clone());
+        let worlds = Arc::new(Worlds::new(worlds, of_worlds, spending, places));
+        let spent = Arc::downgrade(&worlds);
+        services.accounts.note_others(spent);
         worlds.load().await.map_err(BuildError::Simulations)?;
         worlds.go_on();
         let inner = HostInner {

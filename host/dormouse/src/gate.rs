@@ -11,15 +11,15 @@
 //! but this knows of journal, ledger and providers at once.
 
 pub(crate) mod asks;
-mod calls;
+pub(crate) mod calls;
 mod exchanges;
 pub(crate) mod journal;
-mod ledger;
+pub(crate) mod ledger;
 mod places;
 pub(crate) mod post;
 pub(crate) mod purse;
 mod servers;
-mod size;
+pub(crate) mod size;
 mod tape;
 pub(crate) mod time;
 mod tools;
@@ -388,7 +388,7 @@ fn push(output: &TurnOutput, forwarded: &mut usize, text: &str) {
 }
 
 /// The result of asking a model.
-type Asked = Result<ModelAnswer, ModelError>;
+pub(crate) type Asked = Result<ModelAnswer, ModelError>;
 
 /// The sum of what these lines cost.
 pub(crate) fn cost_of(lines: &[EffectRecord]) -> NanoUsd {

@@ -40,7 +40,7 @@ pub use session::{SessionHandle, SessionReadError};
 pub use sessions::{CreateError, CreatedSession, SessionListing, Sessions};
 pub use simulations::{
     NewBranch, Simulation, SimulationDifference, SimulationError, SimulationHandle,
-    SimulationListing, SimulationMembers, Simulations,
+    SimulationListing, SimulationMembers, SimulationSurvey, Simulations,
 };
 pub(crate) use stats::SessionTimer;
 pub use stats::{HostStats, SessionTime};

@@ -110,11 +110,11 @@ pub mod model {
         default_price,
     };
 }
-pub use dormouse_domain::simulation::{Column, PauseCause, SimulationStatus, Tick};
+pub use dormouse_domain::simulation::{CallPlace, Column, PauseCause, SimulationStatus, Tick};
 pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
 pub use dormouse_simulation::{
-    AggregateValue, Bundle, BundleError, Design, Experiment, Fingerprint, Record, Run, Seeds,
-    SpecError, TickSummary, WorldError, WorldSpec, spec as world_spec,
+    AggregateValue, Bundle, BundleError, CallTotals, Design, Experiment, Fingerprint, Record,
+    RecordedCall, Run, Seeds, SpecError, TickSummary, WorldError, WorldSpec, spec as world_spec,
 };
 pub use dormouse_store::embedded::{OpenError, Options as StoreOptions};
 pub use dormouse_store::faults::{CommitAttempt, CommitFault, CommitKind};
@@ -135,7 +135,7 @@ pub use host::{
     Reply, SampleBatch, SampleEntry, ScheduleError, ScheduleListing, Schedules, SessionHandle,
     SessionListing, SessionReadError, SessionTime, SessionUsage, Sessions, Simulation,
     SimulationDifference, SimulationError, SimulationHandle, SimulationListing, SimulationMembers,
-    Simulations, Storage, TemplateError, Templates, TurnStream, UpgradeError,
+    SimulationSurvey, Simulations, Storage, TemplateError, Templates, TurnStream, UpgradeError,
 };
 pub use keys::KeyError;
 pub use quotas::Quotas;
@@ -148,4 +148,4 @@ pub use session::request::{
 pub use turn::admission::TurnDenied;
 pub use turn::output::TurnOutput;
 pub use uploads::{UploadState, UploadStatus};
-pub use worlds::{LoggedTick, MAX_SIMULATIONS, Progress, SimulationRecord};
+pub use worlds::{CallProgress, LoggedTick, MAX_SIMULATIONS, Progress, SimulationRecord};

@@ -16,12 +16,16 @@
 //!   ([`Book::uses`]). Whoever changes which parts records name holds [`Worlds::parts`] until that is committed.
 //! - What was not written is not told: where a write fails, the world is where its log ends.
 
+mod calls;
 mod keeping;
+mod models;
 mod record;
 mod running;
+mod spending;
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -30,14 +34,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-pub(crate) use keeping::{Branch, MembersRead};
-pub use record::{LoggedTick, Progress, SimulationRecord};
+pub(crate) use keeping::{Branch, MembersRead, Surveyed};
+pub(crate) use models::WorldModels;
+pub use record::{CallProgress, LoggedTick, Progress, SimulationRecord};
 
+use crate::accounts::Accounts;
 use crate::catalog::Catalog;
+use crate::gate::Outside;
 use dormouse_base::clock::Clock;
 use dormouse_base::shares::{Callers, FairSemaphore, Shares};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::id::{Principal, SimulationId, WorldPartId};
+use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::simulation::{Column, PauseCause, SimulationStatus, Tick};
 use dormouse_domain::time::Timestamp;
 use dormouse_sandbox::Sandbox;
@@ -57,6 +65,9 @@ pub(crate) struct Worlds {
     pub(crate) sandbox: Sandbox,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) clock: Clock,
+    /// Who answers what members ask of the outside world, and what owners may spend.
+    outside: Arc<Outside>,
+    accounts: Arc<Accounts>,
     /// Where instances live, of all worlds together.
     places: Places,
     shares: Shares,
@@ -83,6 +94,8 @@ pub(crate) struct KnownWorld {
     /// Held by whoever starts or removes it, or reads what it would come to.
     commands: tokio::sync::Mutex<()>,
     running: Mutex<Option<Running>>,
+    /// What its calls of language models have cost in all, those of a tick that was not run to its end included.
+    spent: AtomicI64,
 }
 
 /// The task that takes a world through its ticks.
@@ -100,6 +113,8 @@ enum Ending {
     Pause,
     /// Until the next start of its host.
     Suspend,
+    /// It is removed.
+    Remove,
 }
 
 /// What members of a role publish, by name.
@@ -167,7 +182,19 @@ impl KnownWorld {
             record: watch::Sender::new(Arc::new(record)),
             commands: tokio::sync::Mutex::new(()),
             running: Mutex::new(None),
+            spent: AtomicI64::new(0),
         }
+    }
+
+    /// Its calls of language models have cost so much in all.
+    fn note_spent(&self, spent: NanoUsd) {
+        self.spent.fetch_max(spent.0, Ordering::Relaxed);
+    }
+
+    /// What its calls of language models have cost in all.
+    fn spent(&self) -> NanoUsd {
+        let noted = self.record.borrow().progress.calls.cost();
+        noted.max(NanoUsd(self.spent.load(Ordering::Relaxed)))
     }
 
     /// What the store has of it.
@@ -217,12 +244,25 @@ impl Worlds {
     pub(crate) fn new(
         (store, clock): (Arc<dyn Store>, Clock),
         (sandbox, catalog): (Sandbox, Arc<Catalog>),
+        (outside, accounts): (Arc<Outside>, Arc<Accounts>),
         places: Places,
     ) -> Worlds {
         let (book, parts) = (Mutex::default(), tokio::sync::Mutex::default());
         let rebuilds = FairSemaphore::new(REBUILDS, Callers::several());
         let shares = Shares::new(u64::from(places.all), Callers::several());
-        Worlds { shares, store, sandbox, catalog, clock, places, book, parts, rebuilds }
+        Worlds {
+            shares,
+            store,
+            sandbox,
+            catalog,
+            clock,
+            outside,
+            accounts,
+            places,
+            book,
+            parts,
+            rebuilds,
+        }
     }
 
     /// Read which worlds there are, when the host starts.
@@ -234,7 +274,8 @@ impl Worlds {
             if kept.is_empty() {
                 self.purge(id).await?;
             } else if let Some(record) = SimulationRecord::decode(id, &kept) {
-                held(&self.book).add(record);
+                let known = held(&self.book).add(record);
+                self.note_open_calls(&known).await?;
             } else {
                 tracing::error!(simulation = %id, "the record of a simulation does not decode");
             }
@@ -276,6 +317,11 @@ impl Worlds {
         Places { shares, ..self.places.clone() }
     }
 
+    /// Who answers what members of a world of this owner ask language models, with this budget.
+    pub(crate) fn models_of(&self, owner: &Principal, budget: Budget) -> WorldModels {
+        WorldModels::new((self.outside.clone(), self.accounts.clone()), owner.clone(), budget)
+    }
+
     /// How many bytes the worlds of this owner have in the store: their logs and keyframes.
     fn bytes_of(&self, owner: &Principal) -> u64 {
         let book = held(&self.book);
@@ -292,7 +338,7 @@ impl Worlds {
         let now = self.clock.now();
         let mut parts: Vec<_> = components
             .into_iter()
-            .map(|(digest, component)| (component_part(digest), component))
+            .map(|(digest, component)| (content_part(digest), component))
             .collect();
         let spec_part = WorldPartId(self.clock.new_id());
         parts.push((spec_part, encode_spec(&spec)));
@@ -316,6 +362,8 @@ impl Worlds {
             until: None,
             passed: None,
             log_bytes: 0,
+            inherited: None,
+            inherited_bytes: 0,
         };
         let _parts = self.parts.lock().await;
         self.add(record, parts).await
@@ -358,6 +406,11 @@ impl Worlds {
         let mut record = world.record().as_ref().clone();
         if !record.status.can_go_on() {
             return Err(OrderError::Status(record.status));
+        }
+        if budget.and_then(|budget| budget.usd).is_some_and(|usd| NanoUsd::from_usd(usd).is_none())
+        {
+            let problem = "an amount of US dollars is 0 or more".to_owned();
+            return Err(SpecError::Invalid { field: "budget.usd".to_owned(), problem }.into());
         }
         self.still_there(world)?;
         world.at_rest(|| self.clock.now()).await;
@@ -432,9 +485,9 @@ impl Worlds {
     /// # Errors
     /// The store's.
     pub(crate) async fn remove(&self, world: &KnownWorld) -> Result<(), OrderError> {
-        world.end(Ending::Pause);
+        world.end(Ending::Remove);
         let _commands = world.commands.lock().await;
-        world.end(Ending::Pause);
+        world.end(Ending::Remove);
         world.at_rest(|| self.clock.now()).await;
         {
             let _parts = self.parts.lock().await;
@@ -449,7 +502,8 @@ impl Worlds {
             // An empty record says that it is gone, until its log is.
             let gone = (WorldRow::Record(world.id), Some(Bytes::new()));
             let unused = unused.into_iter().map(|part| (WorldRow::Part(part), None));
-            self.store.commit(Transaction::worlds(unused.chain([gone]))).await?;
+            let spent = self.spent_with(&world.owner, world.spent()).await?;
+            self.store.commit(Transaction::worlds(unused.chain([gone]).chain(spent))).await?;
             let mut book = held(&self.book);
             book.worlds.remove(&world.id);
             parts.into_iter().for_each(|part| book.release(part));
@@ -514,8 +568,8 @@ impl Book {
     }
 }
 
-/// Where a population lies, whichever worlds have it.
-fn component_part(digest: Digest) -> WorldPartId {
+/// Where something lies that is named by its contents, such as a population, whichever worlds have it.
+fn content_part(digest: Digest) -> WorldPartId {
     let [first @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = digest.0;
     WorldPartId(Uuid::new_v8(first))
 }

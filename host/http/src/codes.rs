@@ -118,7 +118,6 @@ codes! {
     AgentInvalid = "agent_invalid", [422], "The agent cannot handle the message as it is.";
     IdempotencyKeyReused = "idempotency_key_reused", [422], "The idempotency key came with another request before.";
     PatternUnsupported = "pattern_unsupported", [422], "Sessions of this agent cannot have this pattern.";
-    NotAPopulation = "not_a_population", [422], "The agent is no population, and members are rows of one.";
     WorldTooLarge = "world_too_large", [422], "The world has more instances than the host has places for worlds.";
     WorldFailed = "world_failed", [422], "Members of the world did what cannot be done.";
     NotDurable = "not_durable", [422], "The state of this agent cannot be saved, and the session requires it.";

@@ -283,9 +283,11 @@ impl From<WorldError> for ApiError {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code::OUT_OF_MEMORY, text)
                     .retry_later()
             }
-            WorldError::Failed { .. } | WorldError::Wrong { .. } | WorldError::Arrivals { .. } => {
-                unprocessable("world_failed")
-            }
+            WorldError::Failed { .. }
+            | WorldError::MemberFailed { .. }
+            | WorldError::Differs { .. }
+            | WorldError::Wrong { .. }
+            | WorldError::Arrivals { .. } => unprocessable("world_failed"),
             WorldError::Keyframe(_) | WorldError::Host(_) => ApiError::internal(text),
         }
     }
@@ -298,10 +300,6 @@ impl From<SimulationError> for ApiError {
             SimulationError::Spec(error) => error.into(),
             SimulationError::Agent { place, error } => {
                 ApiError::from(error).with("field", format!("spec.members[{place}].agent"))
-            }
-            SimulationError::NoPopulation { place, .. } => {
-                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "not_a_population", text)
-                    .with("field", format!("spec.members[{place}].agent"))
             }
             SimulationError::World(error) => error.into(),
             SimulationError::Forbidden(error) => error.into(),

@@ -230,6 +230,8 @@ fn small() -> Routes {
         .route("/simulations/{id}/pause", post(simulations::pause, of::simulations::pause))
         .route("/simulations/{id}/stop", post(simulations::stop, of::simulations::stop))
         .route("/simulations/{id}/set", post(simulations::set, of::simulations::set))
+        .route("/simulations/{id}/survey", post(simulations::survey, of::simulations::survey))
+        .route("/simulations/{id}/send", post(simulations::send, of::simulations::send))
         .route("/simulations/{id}/fork", post(simulations::fork, of::simulations::fork))
         .route("/simulations/{id}/verify", post(simulations::verify, of::simulations::verify))
         .route("/simulations/{id}/bundle", get(simulations::bundle, of::simulations::bundle))

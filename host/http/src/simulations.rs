@@ -18,12 +18,13 @@ use super::model::query::IdPageQuery;
 use super::model::session::Deleted;
 use super::model::simulation::{
     CreateSimulation, DiffQuery, DifferenceBody, ForkList, ForkSimulation, MemberPage,
-    MembersQuery, SetAt, SetBody, SimulationBody, SimulationList, SpecBody, StartSimulation,
-    StepSimulation, TickBody, TickPage, TicksQuery, VerifiedBody,
+    MembersQuery, SendBody, SetAt, SetBody, SimulationBody, SimulationList, SpecBody,
+    StartSimulation, StepSimulation, SurveyBody, SurveyedBody, TickBody, TickPage, TicksQuery,
+    VerifiedBody,
 };
 use super::request::{Caller, Filters, JsonBody, Named, Params, Scoped};
 use super::sse;
-use dormouse::{FOLLOW_BYTES, Host, SimulationHandle, SimulationId, SimulationStatus};
+use dormouse::{FOLLOW_BYTES, Host, Part, SimulationHandle, SimulationId, SimulationStatus};
 
 /// The most bytes of a bundle that is answered: it is made in memory.
 const MAX_BUNDLE: u64 = 64 << 20;
@@ -118,6 +119,29 @@ pub(super) async fn set(
     let world = one(&host, &id)?;
     let at = world.set(body.read("")?).await?;
     Ok(Json(Answered { answer: SetAt { at }, ignored }))
+}
+
+/// `POST /api/simulations/{id}/send`
+pub(super) async fn send(
+    Caller(host): Caller,
+    Named(id): Named,
+    JsonBody { body, ignored, .. }: JsonBody<SendBody>,
+) -> Result<Json<Answered<SetAt>>, ApiError> {
+    let world = one(&host, &id)?;
+    let at = world.send(body.read("")?).await?;
+    Ok(Json(Answered { answer: SetAt { at }, ignored }))
+}
+
+/// `POST /api/simulations/{id}/survey`
+pub(super) async fn survey(
+    Caller(host): Caller,
+    Named(id): Named,
+    JsonBody { body, ignored, .. }: JsonBody<SurveyBody>,
+) -> Result<Json<Answered<SurveyedBody>>, ApiError> {
+    let world = one(&host, &id)?;
+    let (role, members, text) = body.read()?;
+    let survey = world.survey(&role, &members, vec![Part::Text(text)]).await?;
+    Ok(Json(Answered { answer: SurveyedBody::of(&members, survey), ignored }))
 }
 
 /// `POST /api/simulations/{id}/fork`

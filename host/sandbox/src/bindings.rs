@@ -1,11 +1,29 @@
 //! What `wit/` says, as Rust. Private to this room: the rest of the host sees its own types.
 //!
-//! The wider world is bound, so that both sets of exports have a name; each is looked up by itself.
+//! Both sets of exports are bound, so that each has a name; each is looked up by itself. `view` is bound with the world of
+//! populations alone, and linked by hand for both.
 #![allow(unreachable_pub, reason = "generated")]
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "portable-agent",
+    inline: "
+        package dormouse:host;
+
+        world agents {
+            import dormouse:agent/session@0.1.0;
+            import dormouse:agent/output@0.1.0;
+            import dormouse:agent/log@0.1.0;
+            import dormouse:agent/metrics@0.1.0;
+            import dormouse:agent/model@0.1.0;
+            import dormouse:agent/tools@0.1.0;
+            import dormouse:agent/timers@0.1.0;
+            import dormouse:agent/peers@0.1.0;
+
+            export dormouse:agent/handler@0.1.0;
+            export dormouse:agent/state@0.1.0;
+        }
+    ",
+    world: "dormouse:host/agents",
     imports: { default: trappable },
     exports: { default: async },
     // What goes to a guest is borrowed: a message or a state is copied once, into its memory.

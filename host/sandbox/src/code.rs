@@ -79,9 +79,27 @@ impl Code {
     /// [`Fault::Busy`] where all places are taken, [`Fault::HostOutOfMemory`] where the budget is
     /// spent, and otherwise what the agent did wrong while it started.
     pub async fn instantiate(&self, grant: Grant, account: Account) -> Result<Instance, Fault> {
+        let store = self.store(&grant, account)?;
+        self.start_in(store).await
+    }
+
+    /// Make an instance for a simulated world: its clocks stand where the grant says, also while it starts.
+    ///
+    /// # Errors
+    /// As [`Code::instantiate`].
+    pub async fn instantiate_in_world(
+        &self,
+        grant: Grant,
+        account: Account,
+    ) -> Result<Instance, Fault> {
+        let mut store = self.store(&grant, account)?;
+        store.data_mut().stand_still(grant.now, None, grant.turn);
+        self.start_in(store).await
+    }
+
+    async fn start_in(&self, mut store: Store<Guest>) -> Result<Instance, Fault> {
         let shared = &self.shared;
         let begun = shared.clock.monotonic();
-        let mut store = self.store(&grant, account)?;
         let (entry, keeper) = match shared.ticker.watch(self.start(&mut store)).await {
             Ok(_) if fuel::is_overdrawn(&store) => Err(Fault::FuelExhausted),
             started => started,
@@ -157,6 +175,19 @@ impl Code {
         let made = watch.watch(self.agent.instantiate_async(&mut store)).await;
         let instance = made.map_err(|error| store.data_mut().fault(&error))?;
         watch.watch(self.form.failing_pin(&mut store, instance)).await
+    }
+
+    /// Whether it is a population, whose instances have many members of a simulated world.
+    #[must_use]
+    pub fn is_population(&self) -> bool {
+        self.exports.kind() == Some(ComponentKind::Population)
+    }
+
+    /// Whether all of the state of an instance can be put into another: it comes to the same then, whichever instance a call is
+    /// made of.
+    #[must_use]
+    pub fn is_whole_in_snapshots(&self) -> bool {
+        self.exports.kind() == Some(ComponentKind::Command) || self.form.has_image()
     }
 
     /// How the state of the agent outlives an instance.

@@ -101,7 +101,10 @@ impl Fault {
     #[must_use]
     pub fn is_of_host(&self) -> bool {
         match self {
-            Fault::HostOutOfMemory { .. } | Fault::Busy | Fault::Host(_) => true,
+            Fault::HostOutOfMemory { .. }
+            | Fault::Busy
+            | Fault::Effect(EffectError::Host(_))
+            | Fault::Host(_) => true,
             Fault::Failed(_)
             | Fault::Trapped(_)
             | Fault::FuelExhausted
@@ -113,7 +116,9 @@ impl Fault {
             | Fault::RestoreFailed(_)
             | Fault::SnapshotDamaged(_)
             | Fault::SnapshotUnusable(_)
-            | Fault::Effect(_) => false,
+            | Fault::Effect(
+                EffectError::Diverged(_) | EffectError::TooMany(_) | EffectError::NoWorld,
+            ) => false,
         }
     }
 

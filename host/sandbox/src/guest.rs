@@ -1,6 +1,8 @@
 //! What the store of an instance holds besides the guest: all that the host knows while it runs.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -70,6 +72,10 @@ pub(super) enum StartConditions {
 /// What a guest that has members of a simulated world knows of it.
 struct Simulated {
     now: Timestamp,
+    /// How long it has waited in the call that runs, by its clocks.
+    waited_ns: u64,
+    /// When its timers are due, by its monotonic clock.
+    timers: HashMap<u32, u64>,
     /// The world at the end of the last tick. `None`: no tick runs.
     view: Option<Arc<dyn View>>,
 }
@@ -240,6 +246,9 @@ impl Guest {
     pub(super) fn begin_turn(&mut self, turn: u64, attempt: u32, mut world: Box<dyn World>) {
         let occasion = Occasion { turn, attempt, moment: Moment::Turn, segment: 0 };
         self.random.enter(occasion, world.salt());
+        if let Some(simulated) = &mut self.simulated {
+            simulated.waited_ns = 0;
+        }
         self.http.begin_call();
         self.turn = Some(CallContext {
             world,
@@ -256,7 +265,8 @@ impl Guest {
         let moment = if view.is_some() { Moment::Turn } else { Moment::Start };
         let occasion = Occasion { turn: tick, attempt: 0, moment, segment: 0 };
         self.random.enter(occasion, Some(Salt::default()));
-        self.simulated = Some(Simulated { now, view });
+        let timers = self.simulated.take().map(|simulated| simulated.timers).unwrap_or_default();
+        self.simulated = Some(Simulated { now, waited_ns: 0, timers, view });
     }
 
     /// The world that the guest has members of.
@@ -264,8 +274,9 @@ impl Guest {
     /// # Errors
     /// A trap, where it is not called for a tick.
     pub(super) fn view(&self) -> wasmtime::Result<Arc<dyn View>> {
-        let view = self.simulated.as_ref().and_then(|simulated| simulated.view.clone());
-        view.ok_or_else(|| {
+        let of_turn = self.turn.as_ref().and_then(|turn| turn.world.view());
+        let of_tick = || self.simulated.as_ref().and_then(|simulated| simulated.view.clone());
+        of_turn.or_else(of_tick).ok_or_else(|| {
             wasmtime::Error::msg(
                 "a world can be seen while it steps only, and by its members alone",
             )
@@ -296,28 +307,62 @@ impl Guest {
 
     /// What the wall clock of the guest says: that of the world in a call, and otherwise its own.
     pub(super) fn now(&mut self) -> Timestamp {
+        let waited = self.simulated.as_ref().map_or(0, |simulated| simulated.waited_ns);
+        let waited = Duration::from_nanos(waited);
         match (&mut self.turn, &self.simulated) {
-            (Some(turn), _) => turn.world.now(),
-            (None, Some(simulated)) => simulated.now,
-            (None, None) if self.later.is_some() => StandingClock::NOW,
+            (Some(turn), _) => turn.world.now().after(waited),
+            // Whatever it is started for, it starts like all others.
+            (None, _) if self.later.is_some() => StandingClock::NOW,
+            (None, Some(simulated)) => simulated.now.after(waited),
             (None, None) => self.clock.now(),
         }
     }
 
     /// What the monotonic clock of the guest says, in nanoseconds.
     pub(super) fn monotonic_ns(&mut self) -> u64 {
-        match &mut self.turn {
-            Some(turn) => {
+        match (&mut self.turn, &self.simulated) {
+            (Some(turn), Some(simulated)) => {
+                turn.world.monotonic_ns().saturating_add(simulated.waited_ns)
+            }
+            (Some(turn), None) => {
                 let told = turn.world.monotonic_ns();
                 self.clock.note_told(told);
                 told
             }
-            None => match &self.simulated {
-                Some(simulated) => simulated.monotonic_ns(),
-                None if self.later.is_some() => StandingClock::MONOTONIC_NS,
-                None => self.clock.monotonic_ns(),
-            },
+            (None, _) if self.later.is_some() => StandingClock::MONOTONIC_NS,
+            (None, Some(simulated)) => simulated.monotonic_ns(),
+            (None, None) => self.clock.monotonic_ns(),
         }
+    }
+
+    /// A pollable of the guest is to be ready in so many nanoseconds: where it is a member of a simulated world, by the clock of that.
+    pub(super) fn note_timer(&mut self, pollable: u32, nanos: u64) {
+        let at = self.monotonic_ns().saturating_add(nanos);
+        if let Some(simulated) = &mut self.simulated {
+            simulated.timers.insert(pollable, at);
+        }
+    }
+
+    /// A pollable is gone.
+    pub(super) fn forget_timer(&mut self, pollable: u32) {
+        if let Some(simulated) = &mut self.simulated {
+            simulated.timers.remove(&pollable);
+        }
+    }
+
+    /// Which of these pollables are ready, where the guest is a member of a simulated world: there a wait takes no time, but moves
+    /// its clocks on, unless it only looks. `None`: it is no member of one.
+    pub(super) fn wait_in_world(&mut self, pollables: &[u32], is_look: bool) -> Option<Vec<u32>> {
+        let now = self.monotonic_ns();
+        let simulated = self.simulated.as_mut()?;
+        // Whatever is no timer is ready.
+        let due = |pollable: &u32| simulated.timers.get(pollable).copied().unwrap_or(0);
+        let first = pollables.iter().map(due).min().unwrap_or(0);
+        let until = if is_look { now } else { now.max(first) };
+        let ready = (0..).zip(pollables).filter(|(_, pollable)| due(pollable) <= until);
+        let ready = ready.map(|(place, _)| place).collect();
+        simulated.waited_ns = simulated.waited_ns.saturating_add(until - now);
+        Some(ready)
     }
 
     /// Whether it drew random bytes while it started that all instances of its agent draw.
@@ -411,7 +456,8 @@ impl Guest {
 impl Simulated {
     /// What the monotonic clock says: as the wall clock, since 1970.
     fn monotonic_ns(&self) -> u64 {
-        u64::try_from(self.now.0).unwrap_or(0).saturating_mul(1_000_000)
+        let now = u64::try_from(self.now.0).unwrap_or(0).saturating_mul(1_000_000);
+        now.saturating_add(self.waited_ns)
     }
 }
 

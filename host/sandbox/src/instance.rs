@@ -188,6 +188,15 @@ impl Instance {
         Ok(saved)
     }
 
+    /// All of the state, whatever was saved before. Otherwise as [`Instance::save`].
+    ///
+    /// # Errors
+    /// As [`Instance::save`].
+    pub async fn save_whole(&mut self) -> Result<Saved, Fault> {
+        self.keeper.forget_saved();
+        self.save().await
+    }
+
     /// What the agent itself saves of its state, for another version of it. `None`: it does not export
     /// `state`. The instance may have changed by it.
     ///

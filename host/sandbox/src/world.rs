@@ -12,9 +12,11 @@
 
 use std::any::Any;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::view::View;
 use dormouse_domain::effect::{Effect, EffectAnswer, EffectError};
 use dormouse_domain::id::SessionId;
 use dormouse_domain::journal::Salt;
@@ -67,6 +69,11 @@ pub trait World: Any + Send {
     /// # Errors
     /// It is not sent.
     fn send(&mut self, to: String, content: Vec<Part>) -> SendFuture<'_>;
+
+    /// What the agent sees of the simulated world that it is a member of. `None`: it is a member of none.
+    fn view(&self) -> Option<Arc<dyn View>> {
+        None
+    }
 
     /// What the wall clock of the guest says.
     fn now(&mut self) -> Timestamp;

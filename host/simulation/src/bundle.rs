@@ -1,7 +1,8 @@
 //! A world as a file: all that somebody else needs to run it again, and what came of it.
 //!
 //! The file is a tar archive of the specification (`world.json`), its populations (`populations/`), and what was recorded:
-//! `outcome.json`, the hash of each tick (`hashes.bin`, 32 bytes each) and the aggregates (`aggregates.csv`). Nothing in it is
+//! `outcome.json`, the hash of each tick (`hashes.bin`, 32 bytes each), the aggregates (`aggregates.csv`), and what language models
+//! were asked and have answered (`calls.jsonl`, where there is any of that). Nothing in it is
 //! believed: whoever [verifies](Record::difference) it runs the world again, and compares.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
+use crate::recording::{RecordedCall, read_calls, write_calls};
 use crate::spec::{MAX_BYTES as MAX_SPEC, SpecError, WorldSpec};
 use crate::world::TickSummary;
 use dormouse_domain::agent::Digest;
@@ -26,6 +28,7 @@ const OUTCOME: &str = "outcome.json";
 const WORLD: &str = "world.json";
 const HASHES: &str = "hashes.bin";
 const AGGREGATES: &str = "aggregates.csv";
+const CALLS: &str = "calls.jsonl";
 const POPULATIONS: &str = "populations/";
 
 /// What was recorded of a world.
@@ -37,6 +40,8 @@ pub struct Record {
     pub hashes: Vec<Fingerprint>,
     /// The aggregates, in the order of their ticks.
     pub aggregates: Vec<AggregateValue>,
+    /// What members have asked language models, and what these have answered, in the order of their places.
+    pub calls: Vec<RecordedCall>,
 }
 
 /// What an aggregate was at the end of a tick.
@@ -101,6 +106,7 @@ impl Record {
     pub fn note(&mut self, summary: &TickSummary) {
         self.hashes.push(summary.hash);
         self.aggregates.extend_from_slice(&summary.aggregates);
+        self.calls.extend_from_slice(&summary.calls);
     }
 
     /// What is different in another record of the same world. `None`: nothing.
@@ -122,6 +128,11 @@ impl Record {
                 "an aggregate of tick {} is different",
                 self.aggregates[place].at
             ));
+        }
+        if self.calls != other.calls {
+            return Some(
+                "members ask models for something else, or are told something else".to_owned(),
+            );
         }
         if self.aggregates.len() != other.aggregates.len() {
             return Some("there are more aggregates in the one than in the other".to_owned());
@@ -153,6 +164,11 @@ impl Bundle {
         let mut aggregates = Vec::new();
         self.write_aggregates(&mut aggregates)?;
         append(&mut archive, AGGREGATES, &aggregates)?;
+        if !self.record.calls.is_empty() {
+            let mut calls = Vec::new();
+            write_calls(&self.record.calls, &mut calls)?;
+            append(&mut archive, CALLS, &calls)?;
+        }
         archive.into_inner()?.flush()
     }
 
@@ -243,12 +259,15 @@ impl Bundle {
                 populations.insert(*digest, component);
             }
         }
+        let calls = entries.remove(CALLS).unwrap_or_default();
+        let calls = read_calls(calls.as_slice());
+        let calls = calls.map_err(|problem| invalid(format!("`{CALLS}`: {problem}")))?;
         if let Some(name) = entries.keys().next() {
             return Err(invalid(format!("there is a `{name}` in it, which belongs to none")));
         }
         let fingerprint = blake3::Hash::from_hex(&outcome.fingerprint);
         let fingerprint = *fingerprint.map_err(|error| invalid(error.to_string()))?.as_bytes();
-        let record = Record { fingerprint, hashes: hashes.to_vec(), aggregates };
+        let record = Record { fingerprint, hashes: hashes.to_vec(), aggregates, calls };
         let bundle = Bundle { spec, made_of, populations, record };
         let mut written = Vec::new();
         bundle.write_aggregates(&mut written)?;

@@ -5,6 +5,10 @@
 
 use std::f64::consts::PI;
 
+use uuid::Uuid;
+
+use dormouse_domain::id::SessionId;
+use dormouse_domain::journal::Salt;
 use dormouse_domain::simulation::{Member, Role, Tick};
 
 /// The seed of a world.
@@ -36,6 +40,42 @@ impl Chance {
             .update(&role.to_le_bytes())
             .finalize()
             .as_bytes()
+    }
+
+    /// The id of the session that a member is. The same in all worlds of this seed.
+    pub(crate) fn id_of(&self, role: Role, member: Member) -> SessionId {
+        SessionId(self.uuid(b"session", role, member, 0))
+    }
+
+    /// The id of the turn that a member has in a tick.
+    pub(crate) fn turn_of(&self, role: Role, member: Member, at: Tick) -> Uuid {
+        self.uuid(b"turn", role, member, at)
+    }
+
+    /// What the random bytes come from that a member asks its host for, which is a session.
+    pub(crate) fn of_member(&self, role: Role, member: Member) -> [u8; 32] {
+        *self.keyed(b"member", role, member, 0).finalize().as_bytes()
+    }
+
+    /// What the random bytes of a member are drawn with in a tick, once it has made so many calls.
+    pub(crate) fn salt_of(&self, role: Role, member: Member, at: Tick, calls: u64) -> Salt {
+        let mut hash = self.keyed(b"salt", role, member, at);
+        let mut salt = Salt::default();
+        hash.update(&calls.to_le_bytes()).finalize_xof().fill(&mut salt);
+        salt
+    }
+
+    fn uuid(&self, what: &[u8], role: Role, member: Member, at: Tick) -> Uuid {
+        let mut bytes = [0; 16];
+        self.keyed(what, role, member, at).finalize_xof().fill(&mut bytes);
+        Uuid::new_v8(bytes)
+    }
+
+    fn keyed(&self, what: &[u8], role: Role, member: Member, at: Tick) -> blake3::Hasher {
+        let mut hash = blake3::Hasher::new_keyed(&self.0);
+        hash.update(what).update(&role.to_le_bytes());
+        hash.update(&member.to_le_bytes()).update(&at.to_le_bytes());
+        hash
     }
 
     /// Random numbers for what has this name.

@@ -61,6 +61,11 @@ impl Chain {
 }
 
 impl Link {
+    /// Hash something of its own.
+    pub(crate) fn of(context: &str) -> Link {
+        Link(Hasher::new_derive_key(context))
+    }
+
     pub(crate) fn finish(self) -> Fingerprint {
         *self.0.finalize().as_bytes()
     }

@@ -10,15 +10,17 @@ use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
+use serde_json::Map;
 
 pub use check::SpecError;
-pub(crate) use check::{MAX_BYTES, MAX_MEMBERS};
+pub(crate) use check::{MAX_BYTES, MAX_MEMBERS, MAX_SESSIONS};
 #[cfg(feature = "schema")]
 use value::RowsForm;
 pub use value::{AttributeSpec, Distribution, RowsSpec};
 
 use crate::fingerprint::Link;
-use dormouse_domain::simulation::{Parameter, Schedule, Tick};
+use dormouse_domain::session::JsonObject;
+use dormouse_domain::simulation::{Member, Parameter, Schedule, Tick};
 use dormouse_domain::time::Timestamp;
 
 /// The specification of a world.
@@ -70,28 +72,57 @@ pub struct ProgramStep {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Deed {
-    /// Some parameters of a role have other values from now on.
+    /// Some parameters of a role, or the configuration of some of its members, have other values from now on.
     Set(Change),
+    /// Members are sent a mail, which arrives with this tick. Its sender is `world`.
+    Send(Announcement),
     /// The world is paused. It means nothing for the outcome.
     Pause,
 }
 
-/// Other values of some parameters of a role.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Other values of some parameters of a role, where its members are rows; of their configuration, where they are sessions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Change {
     /// The role.
     pub role: String,
-    /// Those that change. The others stay as they are.
+    /// Parameters that change. The others stay as they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, ParameterSpec>,
+    /// What of the configuration changes. What is not named stays as it is.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub config: JsonObject,
+    /// Whose configuration. Where it is left out, that of all members of the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Member>>,
+}
+
+/// A mail to members that are sessions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Announcement {
+    /// The role.
+    pub role: String,
+    /// To whom. Where it is left out, to all members of the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Member>>,
+    /// What it says.
+    pub text: String,
 }
 
 /// What a world may use before it is paused. What is left out is not limited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Budget {
+    /// US dollars, for calls of language models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
+    /// Tokens of language models, read and written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
     /// Fuel, of all ticks together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fuel: Option<u64>,
@@ -157,16 +188,22 @@ impl From<ScheduleSpec> for Schedule {
 }
 
 /// The members of one role.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MembersSpec {
     /// The role.
     pub role: String,
-    /// The population that they are rows of: the name of an agent, with its version where one is meant.
+    /// The name of an agent, with its version where one is meant. Where it is a population, the members are its rows; otherwise
+    /// each is a session of it.
     pub agent: String,
-    /// How many there are.
+    /// How many there are. It may be left out where `from` says.
+    #[serde(default)]
     pub count: u32,
+    /// A table beside the file of the specification, in CSV: a member for each line. Only the command line reads files: it puts
+    /// numbers among the `attributes` of rows, and everything into `each` of sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// How many rows an instance has. It means nothing for the outcome.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "RowsForm"))]
@@ -180,6 +217,42 @@ pub struct MembersSpec {
     /// Who stands next to whom.
     #[serde(default)]
     pub topology: TopologySpec,
+    /// Where members are sessions: what each is configured with.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub config: JsonObject,
+    /// Where members are sessions: what single ones are configured with besides. The first is for member 0, and behind the last it
+    /// begins anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub each: Vec<JsonObject>,
+    /// Where members are sessions: the names under which they sample what they publish. One that has sampled nothing yet publishes
+    /// its attribute of that name, or 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// Where members are sessions: the columns and aggregates that they read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<String>,
+    /// Where members are sessions: the fuel that each may use in a tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel_per_turn: Option<u64>,
+    /// Where members are sessions: how many are in memory at a time, at most. It means nothing for the outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident: Option<u32>,
+}
+
+impl MembersSpec {
+    /// The first field that only members have that are sessions.
+    pub(crate) fn of_sessions(&self) -> Option<&'static str> {
+        let MembersSpec { config, each, columns, reads, fuel_per_turn, resident, .. } = self;
+        let fields = [
+            ("config", !config.is_empty()),
+            ("each", !each.is_empty()),
+            ("columns", !columns.is_empty()),
+            ("reads", !reads.is_empty()),
+            ("fuelPerTurn", fuel_per_turn.is_some()),
+            ("resident", resident.is_some()),
+        ];
+        fields.into_iter().find(|(_, is_there)| *is_there).map(|(name, _)| name)
+    }
 }
 
 /// A parameter of a population.
@@ -247,7 +320,11 @@ pub enum TopologySpec {
     /// These pairs.
     Edges {
         /// Pairs of members.
+        #[serde(default)]
         edges: Vec<(u32, u32)>,
+        /// A table of them beside the file of the specification, in CSV. Only the command line reads files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
     },
 }
 
@@ -310,9 +387,14 @@ impl WorldSpec {
         let part = (seed, clock, schedule);
         link.document(&part);
         for members in members {
-            let MembersSpec { role, agent: _, count, rows: _, parameters, attributes, topology } =
-                members;
+            let MembersSpec { role, agent: _, count, from: _, rows: _, parameters, .. } = members;
+            let MembersSpec { attributes, topology, config, each, columns, .. } = members;
+            let MembersSpec { reads, fuel_per_turn, resident: _, .. } = members;
             link.document(&(role, count, parameters, attributes, topology));
+            let hashed = (config, each, columns, reads, fuel_per_turn);
+            if hashed != (&JsonObject::new(), &Vec::new(), &Vec::new(), &Vec::new(), &None) {
+                link.document(&(config, each, columns, reads, fuel_per_turn));
+            }
         }
     }
 
@@ -322,12 +404,19 @@ impl WorldSpec {
     /// It is no TOML, or has other fields than a specification, or does not make sense. The error names the line or the
     /// field.
     pub fn from_toml(text: &str) -> Result<WorldSpec, SpecError> {
+        let spec = WorldSpec::parse_toml(text)?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// The same, without checking whether it makes sense: for whoever reads the tables that it names first.
+    ///
+    /// # Errors
+    /// It is no TOML, or has other fields than a specification.
+    pub fn parse_toml(text: &str) -> Result<WorldSpec, SpecError> {
         if text.len() > check::MAX_BYTES {
             return Err(SpecError::TooLarge);
         }
-        let spec: WorldSpec =
-            toml::from_str(text).map_err(|error| SpecError::Toml(error.to_string()))?;
-        spec.check()?;
-        Ok(spec)
+        toml::from_str(text).map_err(|error| SpecError::Toml(error.to_string()))
     }
 }

@@ -24,7 +24,7 @@ impl Topology {
             TopologySpec::Random { p } => random(count, *p, &mut stream),
             TopologySpec::SmallWorld { k, p } => small_world(count, *k, *p, &mut stream),
             TopologySpec::ScaleFree { m } => scale_free(count, *m, &mut stream),
-            TopologySpec::Edges { edges } => edges.clone(),
+            TopologySpec::Edges { edges, from: _ } => edges.clone(),
         };
         Topology::of_pairs(count, &pairs)
     }

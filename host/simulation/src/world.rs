@@ -6,21 +6,24 @@
 
 mod births;
 mod keyframe;
+mod letters;
 mod make;
 mod memory;
+mod published;
+mod sessions;
 mod shard;
+mod turns;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::aggregate::statistic;
 use crate::bundle::AggregateValue;
 use crate::chance::Chance;
 use crate::fingerprint::{Chain, Fingerprint};
+use crate::recording::{Answers, RecordedCall};
 use crate::router::{EffectProblem, Inbox, RoleOfRouter, Router};
 use crate::spec::{
     AggregateSpec, Change, Deed, ParameterSpec, ProgramStep, ScheduleSpec, SpecError, WorldSpec,
@@ -28,9 +31,12 @@ use crate::spec::{
 use crate::topology::Topology;
 use crate::view::{Seen, SeenRole};
 use births::Newborn;
+use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::simulation::{Column, Description, Member, Parameter, Role, Schedule, Tick};
 use dormouse_sandbox::{Code, Fault};
+use letters::Letter;
 use memory::SharedAccount;
+use sessions::Sessions;
 use shard::{FUEL, Shard, Stepped, TickInput};
 
 pub use keyframe::Keyframe;
@@ -90,6 +96,26 @@ pub enum WorldError {
         /// What it did.
         fault: Fault,
     },
+    /// A member that is a session could not answer.
+    #[error("tick {at}: member {member} of the role `{role}` failed: {fault}")]
+    MemberFailed {
+        /// The tick.
+        at: Tick,
+        /// The role.
+        role: String,
+        /// Its number.
+        member: Member,
+        /// What it did.
+        fault: Fault,
+    },
+    /// What members ask models is not what was recorded of them.
+    #[error("tick {at}: {problem}")]
+    Differs {
+        /// The tick.
+        at: Tick,
+        /// Who, and what.
+        problem: String,
+    },
     /// Members did what cannot be done.
     #[error("tick {at}: members of the role `{role}` did what cannot be done: {problem}")]
     Wrong {
@@ -127,8 +153,11 @@ impl WorldError {
             WorldError::NoPlace { .. } | WorldError::OutOfMemory { .. } | WorldError::Host(_) => {
                 true
             }
-            WorldError::Failed { fault, .. } => fault.is_of_host(),
+            WorldError::Failed { fault, .. } | WorldError::MemberFailed { fault, .. } => {
+                fault.is_of_host()
+            }
             WorldError::Spec(_)
+            | WorldError::Differs { .. }
             | WorldError::Invalid { .. }
             | WorldError::TooLarge { .. }
             | WorldError::Wrong { .. }
@@ -149,8 +178,11 @@ pub struct World {
     at: Tick,
     roles: Vec<RoleOfWorld>,
     router: Router,
-    /// What arrives with the next tick.
+    /// What arrives with the next tick,
     arrivals: Arc<Vec<Vec<Inbox>>>,
+    /// and the mail that does, sorted.
+    letters: Vec<Letter>,
+    answers: Arc<Answers>,
     seen: Arc<Seen>,
     /// The aggregates that members read.
     read: Vec<AggregateSpec>,
@@ -163,6 +195,37 @@ pub struct World {
     fuel: u64,
     /// How much its members may use in all.
     fuel_limit: Option<u64>,
+    calls: CallTotals,
+}
+
+/// What members of a world have asked language models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallTotals {
+    /// Calls that were made in this world.
+    pub made: u64,
+    /// What these have cost.
+    pub cost: NanoUsd,
+    /// Tokens that these have read and written.
+    pub tokens: u64,
+    /// Calls to which the world that it was forked from had the answer.
+    pub inherited: u64,
+    /// What these would have cost.
+    pub saved: NanoUsd,
+}
+
+impl CallTotals {
+    /// With one more.
+    pub fn note(&mut self, call: &RecordedCall) {
+        if !call.is_own {
+            self.inherited += 1;
+            self.saved += call.cost;
+            return;
+        }
+        let tokens = call.tokens();
+        self.made += 1;
+        self.cost += call.cost;
+        self.tokens = self.tokens.saturating_add(tokens);
+    }
 }
 
 /// One role of a world.
@@ -175,8 +238,10 @@ struct RoleOfWorld {
     topology: Arc<Topology>,
     /// The columns that somebody reads each tick.
     shown: Vec<String>,
-    /// In the order of their rows.
+    /// In the order of their rows. None, where members are sessions.
     shards: Vec<Shard>,
+    /// Its members, where they are sessions.
+    sessions: Option<Sessions>,
     /// How many rows an instance has at most.
     rows: u32,
     /// Members there are or were.
@@ -203,6 +268,8 @@ pub struct TickSummary {
     pub hash: Fingerprint,
     /// The aggregates that are due.
     pub aggregates: Vec<AggregateValue>,
+    /// What members have asked language models, in the order of their places.
+    pub calls: Vec<RecordedCall>,
 }
 
 impl World {
@@ -236,10 +303,19 @@ impl World {
         self.fuel_limit = limit;
     }
 
-    /// How many instances share its rows.
+    /// What its members have asked language models since it was made or restored.
+    #[must_use]
+    pub fn calls(&self) -> CallTotals {
+        self.calls
+    }
+
+    /// How many instances its members have.
     #[must_use]
     pub fn instances(&self) -> usize {
-        self.roles.iter().map(|role| role.shards.len()).sum()
+        let of = |role: &RoleOfWorld| {
+            role.shards.len() + role.sessions.as_ref().map_or(0, Sessions::instances)
+        };
+        self.roles.iter().map(of).sum()
     }
 
     /// Do this to the world before one of its next ticks. It becomes a part of its specification.
@@ -260,6 +336,7 @@ impl World {
         for step in spec.program.iter().filter(|step| step.at == at) {
             match &step.deed {
                 Deed::Set(change) => self.change(change).await?,
+                Deed::Send(mail) => self.announce(mail)?,
                 Deed::Pause => {}
             }
         }
@@ -270,7 +347,8 @@ impl World {
             .collect();
         let wanted: Vec<Vec<String>> =
             (0..self.roles.len()).map(|role| self.wanted(role, &due)).collect();
-        let acting = self.acting();
+        let letters = Arc::new(std::mem::take(&mut self.letters));
+        let acting = self.acting(&letters);
         let newborn = self.roles.iter_mut().map(|role| std::mem::take(&mut role.newborn)).collect();
         let input = Arc::new(TickInput {
             at,
@@ -287,6 +365,7 @@ impl World {
                 .map_or(FUEL, |limit| limit.saturating_sub(self.fuel).clamp(1, FUEL)),
         });
         let stepped = self.step(&input).await?;
+        let turns = self.step_sessions(&input, &letters).await?;
         let mut columns: Vec<BTreeMap<String, Column>> =
             self.roles.iter().map(|_| BTreeMap::new()).collect();
         let mut steps = 0;
@@ -304,6 +383,31 @@ impl World {
             births.extend(outcome.births.into_iter().map(|births| (role, births)));
             effects[role].push(outcome.effects);
         }
+        let mut calls = Vec::new();
+        let mut hashes: Vec<Vec<(Member, Fingerprint)>> =
+            self.roles.iter().map(|_| Vec::new()).collect();
+        for (role, turns) in turns.into_iter().enumerate() {
+            if self.roles[role].sessions.is_none() {
+                continue;
+            }
+            self.publish_sessions(role, &input.wanted[role], &mut columns);
+            for turn in turns {
+                steps += 1;
+                self.fuel = self.fuel.saturating_add(turn.fuel);
+                self.letters.extend(turn.letters);
+                calls.extend(turn.calls);
+                hashes[role].push((turn.member, turn.hash));
+                if turn.is_complete {
+                    ended[role].push(turn.member);
+                }
+            }
+            self.note_ends(role, &ended[role]);
+        }
+        letters::sort(&mut self.letters);
+        calls.iter().for_each(|call| self.calls.note(call));
+        if let Some(problem) = self.answers.left_of(at) {
+            return Err(WorldError::Differs { at, problem });
+        }
         self.at = at + 1;
         self.steps += steps;
         for (role, effects) in effects.into_iter().enumerate() {
@@ -316,15 +420,35 @@ impl World {
             value: self.statistic(&self.spec.aggregates[*place], &columns),
         };
         let aggregates = due.iter().map(value).collect();
-        self.end_tick(at, columns, ended)?;
+        self.end_tick(at, columns, ended, &hashes)?;
         let fuel = self.fuel - before;
-        Ok(TickSummary { at, steps, fuel, hash: self.chain.last(), aggregates })
+        Ok(TickSummary { at, steps, fuel, hash: self.chain.last(), aggregates, calls })
     }
 
     /// Some parameters of a role have other values from now on.
     async fn change(&mut self, change: &Change) -> Result<(), WorldError> {
         let (place, now) = (self.place_of(&change.role)?, self.spec.clock.at(self.at));
         let own = &mut self.roles[place];
+        match &mut own.sessions {
+            Some(sessions) if change.parameters.is_empty() => {
+                sessions.configure(change.members.as_deref(), &change.config);
+                self.chain.extend(self.at, |link| {
+                    link.section("configure", place as u64);
+                    link.document(&(&change.members, &change.config));
+                });
+                return Ok(());
+            }
+            Some(_) => {
+                let problem =
+                    "its members are sessions: they have a configuration, and no parameters";
+                return Err(wrong(own, self.at, problem.to_owned()));
+            }
+            None if !change.config.is_empty() => {
+                let problem = "its members are rows: they have parameters, and no configuration";
+                return Err(wrong(own, self.at, problem.to_owned()));
+            }
+            None => {}
+        }
         own.parameters.extend(change.parameters.clone());
         let parameters = own.parameters();
         for shard in &mut own.shards {
@@ -357,81 +481,6 @@ impl World {
         Ok(link.finish())
     }
 
-    /// All columns of the role of this name, in the order in which its population describes them.
-    ///
-    /// # Errors
-    /// As [`World::column_of`].
-    pub async fn columns_of(&mut self, role: &str) -> Result<Vec<(String, Column)>, WorldError> {
-        let place = self.place_of(role)?;
-        let mut columns = Vec::new();
-        for name in self.roles[place].description.columns.clone() {
-            let values = self.column(place, &name).await?;
-            columns.push((name, values));
-        }
-        Ok(columns)
-    }
-
-    /// How many members of the role of this name there are or were.
-    ///
-    /// # Errors
-    /// There is no such role.
-    pub fn size_of(&self, role: &str) -> Result<u32, WorldError> {
-        Ok(self.roles[self.place_of(role)?].size)
-    }
-
-    /// What these members of a role publish, and no other: by name, in the order in which its population describes it.
-    ///
-    /// # Errors
-    /// As [`World::column`], and where there is no such role.
-    pub async fn some_of(
-        &mut self,
-        role: &str,
-        members: Range<Member>,
-    ) -> Result<Vec<(String, Column)>, WorldError> {
-        let (place, at, now) = (self.place_of(role)?, self.at, self.spec.clock.at(self.at));
-        let own = &mut self.roles[place];
-        // Those who have just begun publish with their first tick.
-        let end = members.end.min(own.size - own.newborn.count());
-        let mut columns = Vec::new();
-        for name in own.description.columns.clone() {
-            let mut some: Option<Column> = None;
-            for shard in &mut own.shards {
-                let rows = shard.rows();
-                let (from, to) = (members.start.max(rows.start), end.min(rows.end));
-                if from >= to {
-                    continue;
-                }
-                shard.population.stand_still(now, at);
-                let values = shard.publish(&name, FUEL).await;
-                let role = own.name.clone();
-                let values = values.map_err(|fault| WorldError::Failed { at, role, fault })?;
-                let places = (from - rows.start) as usize..(to - rows.start) as usize;
-                let part = values.as_slice().part(places);
-                let is_of_one_type = match &mut some {
-                    None => {
-                        some = Some(part.to_owned());
-                        true
-                    }
-                    Some(some) => some.append(part),
-                };
-                if !is_of_one_type {
-                    return Err(wrong(own, at, format!("`{name}` has values of two types")));
-                }
-            }
-            columns.push((name, some.unwrap_or(Column::Integers(Vec::new()))));
-        }
-        Ok(columns)
-    }
-
-    /// The same of one column of the role of this name.
-    ///
-    /// # Errors
-    /// As [`World::column`], and where there is no such role.
-    pub async fn column_of(&mut self, role: &str, name: &str) -> Result<Column, WorldError> {
-        let place = self.place_of(role)?;
-        self.column(place, name).await
-    }
-
     fn place_of(&self, role: &str) -> Result<usize, WorldError> {
         let place = self.roles.iter().position(|own| own.name == role);
         place.ok_or_else(|| WorldError::Invalid {
@@ -440,57 +489,9 @@ impl World {
         })
     }
 
-    /// What all members of a role publish under this name now, those that have ended included.
-    ///
-    /// # Errors
-    /// They publish nothing of that name, or fail at it.
-    pub async fn column(&mut self, role: usize, name: &str) -> Result<Column, WorldError> {
-        let (at, now) = (self.at, self.spec.clock.at(self.at));
-        let own = &mut self.roles[role];
-        let mut whole: Option<Column> = None;
-        for number in 0..own.shards.len() {
-            let shard = &mut own.shards[number];
-            // Those who have just begun publish with their first tick, whichever instance they are in.
-            if shard.rows().start >= own.size - own.newborn.count() {
-                break;
-            }
-            shard.population.stand_still(now, at);
-            let part = shard.publish(name, FUEL).await;
-            let part =
-                part.map_err(|fault| WorldError::Failed { at, role: own.name.clone(), fault })?;
-            let is_of_one_type = match &mut whole {
-                None => {
-                    whole = Some(part);
-                    true
-                }
-                Some(whole) => whole.append(part.as_slice()),
-            };
-            if !is_of_one_type {
-                return Err(wrong(own, at, format!("`{name}` has values of two types")));
-            }
-        }
-        Ok(whole.unwrap_or(Column::Integers(Vec::new())))
-    }
-
-    /// The columns that instances of a role publish at the end of this tick.
-    fn wanted(&self, role: usize, due: &[usize]) -> Vec<String> {
-        let role = &self.roles[role];
-        let mut wanted = role.shown.clone();
-        let of_aggregates = due.iter().map(|place| &self.spec.aggregates[*place]).chain(&self.read);
-        for aggregate in of_aggregates {
-            if let Some((of, column)) = aggregate.of.split_once('.')
-                && of == role.name
-                && !wanted.iter().any(|name| name == column)
-            {
-                wanted.push(column.to_owned());
-            }
-        }
-        wanted
-    }
-
     /// Who acts in this tick, for each role. `None`: all that have not ended.
-    fn acting(&mut self) -> Vec<Option<Vec<Member>>> {
-        let at = self.at;
+    fn acting(&mut self, letters: &[Letter]) -> Vec<Option<Vec<Member>>> {
+        let (at, now) = (self.at, self.spec.clock.at(self.at));
         let by_event = self.spec.schedule == ScheduleSpec::ByEvent;
         let arrivals = self.arrivals.clone();
         let roles = self.roles.iter_mut().enumerate();
@@ -503,6 +504,11 @@ impl World {
                 role.waiting -= acting.len();
                 acting.extend(arrivals[place].iter().flat_map(|inbox| inbox.to.iter().copied()));
                 acting.extend(role.newborn.members());
+                if let Some(sessions) = &role.sessions {
+                    acting.extend(sessions.due(now));
+                    let own = letters.iter().filter(|letter| letter.to.0 as usize == place);
+                    acting.extend(own.map(|letter| letter.to.1));
+                }
                 acting.sort_unstable();
                 acting.dedup();
                 if let Some(ended) = &role.ended {
@@ -553,30 +559,6 @@ impl World {
             }),
             None => Ok(stepped),
         }
-    }
-
-    /// Put what an instance has published behind what those before it have.
-    fn put_together(
-        &self,
-        role: Role,
-        published: Vec<(String, Column)>,
-        columns: &mut [BTreeMap<String, Column>],
-    ) -> Result<(), WorldError> {
-        let own = &self.roles[role as usize];
-        for (name, values) in published {
-            match columns[role as usize].entry(name) {
-                std::collections::btree_map::Entry::Vacant(free) => {
-                    free.insert(values);
-                }
-                std::collections::btree_map::Entry::Occupied(mut before) => {
-                    if !before.get_mut().append(values.as_slice()) {
-                        let problem = format!("`{}` has values of two types", before.key());
-                        return Err(wrong(own, self.at, problem));
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Whether the rows of an instance act in the order of their numbers. Under other schedules a role has one instance, whose
@@ -641,26 +623,13 @@ impl World {
         sent.map_err(|problem: EffectProblem| wrong(&self.roles[by], at, problem.to_string()))
     }
 
-    /// The value of an aggregate, from what was published at the end of the tick.
-    fn statistic(
-        &self,
-        aggregate: &AggregateSpec,
-        columns: &[BTreeMap<String, Column>],
-    ) -> Option<f64> {
-        let (role, column) = aggregate.of.split_once('.')?;
-        let place = self.roles.iter().position(|own| own.name == role)?;
-        let values = columns[place].get(column)?;
-        let ended = self.roles[place].ended.as_deref();
-        // Those that were born in this tick have published nothing yet.
-        statistic(aggregate.is, values.as_slice(), ended.map(|ended| &ended[..values.len()]))
-    }
-
     /// The tick is over: what others see of it, and what arrives with the next.
     fn end_tick(
         &mut self,
         at: Tick,
         mut columns: Vec<BTreeMap<String, Column>>,
         ended: Vec<Vec<Member>>,
+        turns: &[Vec<(Member, Fingerprint)>],
     ) -> Result<(), WorldError> {
         let aggregates =
             self.read.iter().map(|read| (read.name.clone(), self.statistic(read, &columns)));
@@ -689,6 +658,10 @@ impl World {
                 role.newborn.hash(link);
                 link.section("ended", ended[place].len() as u64);
                 link.members(&ended[place]);
+                for (member, hash) in &turns[place] {
+                    link.section("turn", u64::from(*member));
+                    link.bytes(hash);
+                }
             }
         });
         self.arrivals = Arc::new(arrivals);
@@ -701,7 +674,11 @@ impl World {
         let arriving = self.arrivals.iter().flatten().map(Inbox::bytes).sum::<u64>();
         let columns = self.seen.roles.iter().flat_map(|role| role.columns.values());
         let shown = columns.map(|values| values.as_slice().bytes()).sum::<u64>();
-        self.memory.keep(self.standing + self.router.bytes() + arriving + shown);
+        let letters = self.letters.iter().map(Letter::bytes).sum::<u64>();
+        let sessions = self.roles.iter().filter_map(|role| role.sessions.as_ref());
+        let sessions = sessions.map(Sessions::bytes).sum::<u64>();
+        let under_way = self.router.bytes() + arriving + letters;
+        self.memory.keep(self.standing + under_way + shown + sessions);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dormouse_tests::provider::{Play, ProviderServer};
 use dormouse_tests::test_host::eventually;
 use dormouse_tests::{Client, Server};
 use reqwest::Method;
@@ -92,5 +93,109 @@ async fn a_simulation_comes_to_the_same_however_often_its_host_is_killed() {
     );
     let verified = ask(&client, Method::POST, &format!("{path}/verify"), json!({})).await;
     assert_eq!(verified["verified"], true, "{verified}");
+    assert_eq!(server.terminate().unwrap(), Some(0));
+}
+
+/// 1,000 people who think, each of whom hears the rumour once.
+fn thinking() -> Value {
+    let people: Vec<Value> = (0..1_000)
+        .map(|number| match number {
+            0..20 => json!({ "rumour": "The bridge is closed." }),
+            _ => json!({}),
+        })
+        .collect();
+    json!({
+        "name": "rumour",
+        "seed": 3,
+        "ticks": 24,
+        "schedule": "by-event",
+        "members": [{
+            "role": "people", "agent": "persona", "count": 1_000, "each": people,
+            "columns": ["heard", "told"], "topology": { "kind": "small-world", "k": 6, "p": 0.1 },
+        }],
+        "aggregates": [{ "name": "reach", "of": "people.heard", "is": "mean" }],
+    })
+}
+
+#[tokio::test]
+async fn a_world_that_thinks_pays_for_no_noted_answer_twice_however_often_its_host_is_killed() {
+    let kills = std::env::var("DORMOUSE_SIMULATION_KILLS").ok();
+    let kills = kills.and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let provider = ProviderServer::start(|asked| {
+        let says =
+            if asked.text.bytes().map(u64::from).sum::<u64>() % 10 < 8 { "Yes." } else { "No." };
+        Play::SaysLater(Duration::from_millis(20), says.to_owned())
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let options = [
+        "--providers",
+        &format!(
+            "loopback.kind=openai,loopback.url={},loopback.models=m,loopback.max-calls=16",
+            provider.url
+        ),
+        "--default-model",
+        "m",
+    ];
+    let mut server = Server::start(DORMOUSE, &data, &options).unwrap();
+    let spec = json!({ "spec": thinking(), "start": true });
+    let made = ask(&server.client(), Method::POST, "/api/simulations", spec).await;
+    let path = format!("/api/simulations/{}", made["id"].as_str().unwrap());
+    let (mut random, mut in_calls) = (1_u64, 0);
+    for _ in 0..kills {
+        random = random * 48_271 % 2_147_483_647;
+        let until = provider.answered().len() + (random % 40) as usize;
+        for _ in 0..500 {
+            if provider.answered().len() >= until && provider.open() > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        in_calls += u64::from(provider.open() > 0);
+        server.kill().unwrap();
+        server = Server::start(DORMOUSE, &data, &options).unwrap();
+    }
+    assert!(in_calls * 3 >= kills, "of {kills} kills {in_calls} were in the middle of a call");
+    let client = server.client();
+    let completed = async |path: &str| {
+        for _ in 0..600 {
+            let shown = ask(&client, Method::GET, path, json!({})).await;
+            match shown["status"].as_str() {
+                Some("completed") => return shown,
+                Some("running") => tokio::time::sleep(Duration::from_millis(200)).await,
+                _ => panic!("{shown}"),
+            }
+        }
+        panic!("{path} does not come to its end");
+    };
+    let killed = completed(&path).await;
+    let made = killed["calls"]["made"].as_u64().unwrap();
+    let asked = provider.asked().len() as u64;
+    assert!(made > 500 && asked - made <= kills * 16, "{asked} were asked for {made} answers");
+
+    // Undisturbed it comes to the same.
+    let spec = json!({ "spec": thinking(), "start": true });
+    let undisturbed = ask(&client, Method::POST, "/api/simulations", spec).await;
+    let undisturbed = format!("/api/simulations/{}", undisturbed["id"].as_str().unwrap());
+    let undisturbed = completed(&undisturbed).await;
+    assert_eq!(undisturbed["fingerprint"], killed["fingerprint"]);
+    let asked = provider.asked().len();
+    let verified = ask(&client, Method::POST, &format!("{path}/verify"), json!({})).await;
+    assert_eq!(verified["verified"], true, "{verified}");
+    assert_eq!(provider.asked().len(), asked, "a recording is replayed without a call");
+
+    // Somebody is told something else: only whoever that reaches asks again.
+    let set = json!({ "role": "people", "members": [700], "config": { "name": "Ann" } });
+    let fork = json!({ "at": 1, "branches": [{ "set": [set] }] });
+    let fork = ask(&client, Method::POST, &format!("{path}/fork"), fork).await;
+    let fork = format!("/api/simulations/{}", fork["simulations"][0]["id"].as_str().unwrap());
+    ask(&client, Method::POST, &format!("{fork}/start"), json!({})).await;
+    let fork = completed(&fork).await;
+    let calls = &fork["calls"];
+    let (again, inherited) =
+        (calls["made"].as_u64().unwrap(), calls["inherited"].as_u64().unwrap());
+    assert_eq!(again, (provider.asked().len() - asked) as u64);
+    assert!(again >= 1 && again < 50 && inherited > 400, "{calls}");
     assert_eq!(server.terminate().unwrap(), Some(0));
 }

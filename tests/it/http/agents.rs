@@ -102,6 +102,7 @@ async fn the_list_has_those_that_come_with_the_host_and_those_that_were_uploaded
             "moran",
             "notepad",
             "oscillators",
+            "persona",
             "predators",
             "schelling",
             "wealth"

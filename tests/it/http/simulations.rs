@@ -163,9 +163,9 @@ async fn what_makes_no_sense_is_told_by_its_field() {
         ),
         (
             with(|spec| spec["members"][0]["agent"] = json!("counter")),
-            422,
-            "not_a_population",
-            "spec.members[0].agent",
+            400,
+            "invalid_field",
+            "spec.members[0].parameters",
         ),
     ];
     for (body, status, code, field) in cases {

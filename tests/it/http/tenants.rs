@@ -195,6 +195,12 @@ fn rule(route: &Route) -> Option<Rule> {
         ("POST", "/api/simulations/{id}/set") => Rule::Simulation(
             |_| json!({ "role": "a", "parameters": { "law": "unit" } }),
         ),
+        ("POST", "/api/simulations/{id}/survey") => {
+            Rule::Simulation(|_| json!({ "role": "a", "members": [0], "text": "hello" }))
+        }
+        ("POST", "/api/simulations/{id}/send") => {
+            Rule::Simulation(|_| json!({ "role": "a", "text": "hello" }))
+        }
         ("POST", "/api/agents") => Rule::Upload,
         ("GET" | "PATCH" | "DELETE", "/api/agents/{*agent}") => Rule::Agent,
         _ => return None,

@@ -39,7 +39,7 @@ fn epidemic(ticks: u64) -> WorldSpec {
 
 fn transmission(value: f64) -> Change {
     let parameters = [("transmission".to_owned(), ParameterSpec::Number(value))].into();
-    Change { role: "people".to_owned(), parameters }
+    Change { role: "people".to_owned(), parameters, ..Change::default() }
 }
 
 async fn kept(test: &TestHost, spec: WorldSpec) -> SimulationHandle {
@@ -118,6 +118,7 @@ async fn branches_share_what_was_before_and_go_their_own_ways() {
     let branch = |name: &str, value| NewBranch {
         name: Some(name.to_owned()),
         set: vec![transmission(value)],
+        send: Vec::new(),
     };
     let branches = vec![NewBranch::default(), branch("more", 0.6), branch("none", 0.0)];
     let forks = world.fork(Some(6), branches).await.unwrap();
@@ -168,7 +169,8 @@ async fn a_budget_that_is_reached_pauses_a_world_and_more_lets_it_go_on() {
         assert_eq!(record.status, SimulationStatus::Paused(PauseCause::Fuel));
         assert!(record.reason.as_deref().unwrap().contains("units of fuel of its budget"));
         pauses += 1;
-        budget = Some(Budget { fuel: Some(fuel / 3 * (pauses + 1) + 1_000), wall_ms: None });
+        let fuel = Some(fuel / 3 * (pauses + 1) + 1_000);
+        budget = Some(Budget { fuel, ..Budget::default() });
     }
     assert!((2..5).contains(&pauses), "{pauses}");
 
@@ -246,7 +248,7 @@ async fn members_that_do_what_cannot_be_done_fail_their_world_and_leave_what_was
     world.step(2).await.unwrap();
     world.wait().await;
     let parameters = [("law".to_owned(), ParameterSpec::Text("split".to_owned()))].into();
-    world.set(Change { role: "a".to_owned(), parameters }).await.unwrap();
+    world.set(Change { role: "a".to_owned(), parameters, ..Change::default() }).await.unwrap();
     world.start(None).await.unwrap();
     let record = world.wait().await;
     assert_eq!((record.status, record.progress.ticks), (SimulationStatus::Failed, 2));

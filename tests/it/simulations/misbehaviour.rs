@@ -84,8 +84,10 @@ async fn a_world_is_made_of_populations_that_are_there_and_that_do_what_it_asks_
     let SimulationError::Agent { place: 0, error: AgentError::NotFound(_) } = told else {
         panic!("{told}")
     };
-    let told = unmade(&test, &of("counter", "")).await;
-    assert!(matches!(told, SimulationError::NoPopulation { .. }), "{told}");
+    let told = unmade(&test, &of("counter", ", parameters = { act = 1 }")).await;
+    assert!(told.to_string().contains("members are sessions, and have a `config`"), "{told}");
+    let told = unmade(&test, &of("acts_in_worlds", ", columns = [\"a\"]")).await;
+    assert!(told.to_string().contains("members[0].columns: its agent is a population"), "{told}");
     let told = unmade(&test, &of("acts_in_worlds", ", parameters = { act = \"refuse\" }")).await;
     assert!(told.to_string().contains("`act` is something else"), "{told}");
     let told = unmade(&test, &of("acts_in_worlds", ", parameters = { act = 1 }")).await;

@@ -32,9 +32,7 @@ fn members(number: usize) -> impl Strategy<Value = MembersSpec> {
             agent: kind.to_owned(),
             count,
             rows: RowsSpec::AtMost(rows),
-            parameters: Default::default(),
-            attributes: Default::default(),
-            topology: TopologySpec::None,
+            ..MembersSpec::default()
         };
         let number = |name: &str| (name.to_owned(), ParameterSpec::Number(p));
         let some = || AttributeSpec::Drawn(Distribution::Exactly(count / 3));
@@ -99,7 +97,7 @@ fn with_program(mut spec: WorldSpec, steps: &[(u64, f64)]) -> WorldSpec {
     };
     let step = |(at, value): &(u64, f64)| {
         let parameters = [(name.to_owned(), ParameterSpec::Number(*value))].into();
-        let change = Change { role: role.clone(), parameters };
+        let change = Change { role: role.clone(), parameters, ..Change::default() };
         ProgramStep { at: at % spec.ticks, deed: Deed::Set(change) }
     };
     spec.program = steps.iter().map(step).collect();

@@ -7,7 +7,8 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::json;
 
 use super::{file_argument, hex, json_argument, read, set_rows};
-use dormouse::{Fingerprint, Host, WorldSpec};
+use crate::sources::Settings;
+use dormouse::{Bundle, Fingerprint, Host, Record, WorldSpec};
 
 /// How many ticks are compared, unless the command line says otherwise.
 const TICKS: &str = "10";
@@ -29,7 +30,7 @@ pub(super) fn command() -> Command {
         )
 }
 
-pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
+pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitCode> {
     let file = given.get_one::<String>("file").map_or("", String::as_str);
     let ticks = given.get_one::<u64>("ticks").copied().unwrap_or(10);
     let change = |spec: &mut WorldSpec| {
@@ -37,8 +38,8 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
         // With places for as many instances as are tried.
         set_rows(spec, 1);
     };
-    let (host, spec) = read(file, change).await?;
-    let all = of_ticks(&host, &spec, u32::MAX).await?;
+    let (host, spec) = read(file, settings, change).await?;
+    let (all, recorded) = of_ticks(&host, &spec, u32::MAX, None).await?;
     let mut difference = None;
     let largest = spec.members.iter().map(|members| members.count).max().unwrap_or(0);
     // Of a large world as few in an instance as there are places for.
@@ -46,7 +47,7 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
         [7, 1].map(|rows: u32| rows.max(largest.div_ceil(INSTANCES))).into();
     compared.dedup();
     for rows in compared.iter().copied() {
-        let split = of_ticks(&host, &spec, rows).await?;
+        let (split, _) = of_ticks(&host, &spec, rows, Some(&recorded)).await?;
         if let Some(tick) = all.iter().zip(&split).position(|(all, split)| all != split) {
             difference = Some((rows, tick));
             break;
@@ -78,15 +79,26 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
     Ok(if difference.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the world has come to after each tick, where its instances have so many rows.
-async fn of_ticks(host: &Host, spec: &WorldSpec, rows: u32) -> Result<Vec<Fingerprint>> {
+/// What the world has come to after each tick, where its instances have so many rows; and the world with what was recorded of it.
+async fn of_ticks(
+    host: &Host,
+    spec: &WorldSpec,
+    rows: u32,
+    recorded: Option<&Bundle>,
+) -> Result<(Vec<Fingerprint>, Bundle)> {
     let mut spec = spec.clone();
     set_rows(&mut spec, rows);
-    let mut world = host.simulations().make(spec).await?;
-    let mut fingerprints = Vec::new();
+    let (simulations, ticks) = (host.simulations(), spec.ticks);
+    let mut world = match recorded {
+        // What models have answered they answer again.
+        Some(recorded) => simulations.make_of_bundle(recorded, spec, ticks).await?,
+        None => simulations.make(spec).await?,
+    };
+    let (mut fingerprints, mut record) = (Vec::new(), Record::default());
     // All that members publish counts, also what no other member sees.
-    while !world.run(1).await?.is_empty() {
+    while let Some(summary) = world.run(1).await?.pop() {
+        record.note(&summary);
         fingerprints.push(world.fingerprint().await?);
     }
-    Ok(fingerprints)
+    Ok((fingerprints, world.bundle(record).await?))
 }

@@ -11,7 +11,8 @@ use serde_json::json;
 use super::diff::Difference;
 use super::run::{summary, to_its_end, told};
 use super::{host, json_argument, open, out_argument, places, results};
-use dormouse::world_spec::{Change, Deed, ParameterSpec, ProgramStep};
+use crate::sources::Settings;
+use dormouse::world_spec::{Announcement, Change, Deed, ParameterSpec, ProgramStep};
 
 pub(super) fn command() -> Command {
     Command::new("fork")
@@ -29,9 +30,18 @@ pub(super) fn command() -> Command {
             Arg::new("set")
                 .long("set")
                 .value_name("ROLE.NAME=VALUE")
-                .required(true)
                 .action(ArgAction::Append)
-                .help("A parameter of a role, and its value from there on; it can be given several times"),
+                .help(
+                    "A parameter of a role, or ROLE.config.NAME of members that are sessions, and its value from there \
+                     on; it can be given several times",
+                ),
+        )
+        .arg(
+            Arg::new("send")
+                .long("send")
+                .value_name("ROLE=TEXT")
+                .action(ArgAction::Append)
+                .help("Send this to all members of a role that are sessions, from `world`"),
         )
         .arg(Arg::new("name").long("name").value_name("NAME").help("What the fork is called"))
         .arg(out_argument())
@@ -46,7 +56,7 @@ pub(super) fn bundle_argument(name: &'static str) -> Arg {
         .help("The file that `dormouse sim run --out DIR` has written as DIR/bundle")
 }
 
-pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
+pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitCode> {
     let path = given.get_one::<String>("bundle").map_or("", String::as_str);
     let at = given.get_one::<u64>("at").copied().unwrap_or_default();
     let before = open(path)?;
@@ -55,14 +65,18 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
         let deed = Deed::Set(change(set)?);
         spec.intervene(ProgramStep { at, deed }, 0).with_context(|| format!("--set {set}"))?;
     }
+    for send in given.get_many::<String>("send").unwrap_or_default() {
+        let deed = Deed::Send(announcement(send)?);
+        spec.intervene(ProgramStep { at, deed }, 0).with_context(|| format!("--send {send}"))?;
+    }
     if let Some(name) = given.get_one::<String>("name") {
         spec.name.clone_from(name);
     }
     if let Some(out) = given.get_one::<String>("out") {
         fs::create_dir_all(out).with_context(|| format!("{out} cannot be made"))?;
     }
-    let host = host(places(&spec)).await?;
-    let mut world = host.simulations().make_of_bundle(&before, spec).await?;
+    let host = host(places(&spec), settings).await?;
+    let mut world = host.simulations().make_of_bundle(&before, spec, at).await?;
     let (record, took) = to_its_end(&host, &mut world).await?;
     let shared = usize::try_from(at).unwrap_or(usize::MAX);
     let first =
@@ -88,7 +102,14 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What `ROLE.NAME=VALUE` says: a number, `true`, `false`, or else a text.
+/// What `ROLE=TEXT` says.
+fn announcement(text: &str) -> Result<Announcement> {
+    let parts = text.split_once('=');
+    let (role, text) = parts.with_context(|| format!("--send {text}: it is not ROLE=TEXT"))?;
+    Ok(Announcement { role: role.to_owned(), members: None, text: text.to_owned() })
+}
+
+/// What `ROLE.NAME=VALUE` says, or `ROLE.config.NAME=VALUE` of members that are sessions: a number, `true`, `false`, or else a text.
 fn change(text: &str) -> Result<Change> {
     let parts = text
         .split_once('=')
@@ -101,6 +122,10 @@ fn change(text: &str) -> Result<Change> {
         (_, _, Ok(value)) => ParameterSpec::Flag(value),
         _ => ParameterSpec::Text(value.to_owned()),
     };
-    let parameters = [(name.to_owned(), value)].into();
-    Ok(Change { role: role.to_owned(), parameters })
+    let mut change = Change { role: role.to_owned(), ..Change::default() };
+    match name.strip_prefix("config.") {
+        Some(name) => drop(change.config.insert(name.to_owned(), serde_json::to_value(value)?)),
+        None => drop(change.parameters.insert(name.to_owned(), value)),
+    }
+    Ok(change)
 }

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::{file_argument, hex, json_argument, out_argument, read, results, set_rows};
+use crate::sources::Settings;
 use dormouse::{AggregateValue, Bundle, Host, Record, Simulation, WorldSpec};
 
 /// About how long the world goes on between two looks at the progress.
@@ -45,7 +46,7 @@ pub(super) fn command() -> Command {
         )
 }
 
-pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
+pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitCode> {
     let file = given.get_one::<String>("file").map_or("", String::as_str);
     let change = |spec: &mut WorldSpec| {
         if let Some(rows) = given.get_one::<u32>("rows") {
@@ -54,7 +55,7 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
         spec.seed = given.get_one::<u64>("seed").copied().unwrap_or(spec.seed);
         spec.ticks = given.get_one::<u64>("ticks").copied().unwrap_or(spec.ticks);
     };
-    let (host, spec) = read(file, change).await?;
+    let (host, spec) = read(file, settings, change).await?;
     if let Some(out) = given.get_one::<String>("out") {
         fs::create_dir_all(out).with_context(|| format!("{out} cannot be made"))?;
     }
@@ -121,9 +122,10 @@ pub(super) fn summary(world: &Simulation, record: &Record, took: Duration) -> Va
         "aggregates": aggregates,
         "fuel": world.fuel(),
         "instances": world.instances(),
-        // Members by rules ask no model.
-        "calls": 0,
-        "costUsd": 0.0,
+        "calls": world.calls().made,
+        "costUsd": world.calls().cost.as_usd(),
+        "inheritedCalls": world.calls().inherited,
+        "savedUsd": world.calls().saved.as_usd(),
     })
 }
 
@@ -137,6 +139,16 @@ pub(super) fn told(world: &Simulation, bundle: &Bundle, took: Duration) -> Strin
         per_second(world.steps(), took),
         world.instances(),
     );
+    let calls = world.calls();
+    if calls.made + calls.inherited > 0 {
+        text.push_str(&format!(
+            "{} calls of language models for ${:.4}, and {} answered before, which would have cost ${:.4}\n",
+            calls.made,
+            calls.cost.as_usd(),
+            calls.inherited,
+            calls.saved.as_usd(),
+        ));
+    }
     for (place, aggregate) in bundle.spec.aggregates.iter().enumerate() {
         let mut values = bundle.record.aggregates.iter().rev();
         let value = values.find(|own| own.place == place).and_then(|own| own.value);

@@ -15,7 +15,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{hex, host, json_argument, named_files, places};
+use super::{MAX_INSTANCES, hex, host, json_argument, named_files, places};
+use crate::sources::Settings;
 use dormouse::{AggregateValue, Experiment, Host, Run, WorldSpec};
 
 /// The file of a sweep.
@@ -41,7 +42,7 @@ pub(super) fn command() -> Command {
         .arg(json_argument())
 }
 
-pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
+pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitCode> {
     let text = |name: &str| given.get_one::<String>(name).map_or("", String::as_str);
     let (file, out) = (text("file"), text("out"));
     let sweep = fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?;
@@ -50,16 +51,24 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
     let path = folder.join(&sweep.world);
     let world =
         fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let mut world = WorldSpec::from_toml(&world).with_context(|| path.display().to_string())?;
+    let mut world = WorldSpec::parse_toml(&world).with_context(|| path.display().to_string())?;
     let runs = sweep.experiment.runs().with_context(|| file.to_owned())?;
-    // All of them are looked at before the first is run.
     let mut most = places(&world);
-    for run in &runs {
-        let spec = sweep.experiment.world(&world, run);
-        most = most.max(places(&spec.with_context(|| file.to_owned())?));
+    if world.members.iter().any(|members| members.from.is_some()) {
+        // How many members that are only the table tells.
+        most = MAX_INSTANCES;
+    } else {
+        for run in &runs {
+            let spec = sweep.experiment.world(&world, run);
+            most = most.max(places(&spec.with_context(|| file.to_owned())?));
+        }
     }
-    let host = host(most).await?;
+    let host = host(most, settings).await?;
     named_files(&host, &mut world, path.parent().unwrap_or(Path::new("."))).await?;
+    // All of them are looked at before the first is run.
+    for run in &runs {
+        sweep.experiment.world(&world, run).with_context(|| file.to_owned())?;
+    }
     let mut table = Table::open(Path::new(out), &sweep.experiment, &world, &runs)?;
 
     let bar = ProgressBar::new(runs.len() as u64);

@@ -9,7 +9,7 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::fork::bundle_argument;
-use super::{hex, host, json_argument, places};
+use super::{hex, json_argument, places, silent_host};
 use dormouse::Bundle;
 
 pub(super) fn command() -> Command {
@@ -24,7 +24,7 @@ pub(super) async fn run(given: &ArgMatches) -> Result<ExitCode> {
     let file = File::open(path).with_context(|| format!("{path} cannot be read"))?;
     let verified = match Bundle::read(BufReader::new(file)) {
         Ok(bundle) => {
-            let host = host(places(&bundle.spec)).await?;
+            let host = silent_host(places(&bundle.spec)).await?;
             let difference = host.simulations().verify(&bundle).await;
             host.shut_down().await?;
             let fingerprint = hex(bundle.record.fingerprint);

@@ -30,13 +30,19 @@ pub enum PauseCause {
     Fuel,
     /// It has run for as long as it may.
     WallTime,
+    /// Its calls of language models could cost more than is left of what it, or its owner, may spend.
+    Money,
+    /// Its calls of language models have taken the tokens that it may take.
+    Tokens,
+    /// A language model that a member asks does not answer now.
+    Model,
     /// The host cannot go on with it now.
     Host,
 }
 
 impl SimulationStatus {
     /// All of them.
-    pub const ALL: [SimulationStatus; 11] = [
+    pub const ALL: [SimulationStatus; 14] = [
         SimulationStatus::Created,
         SimulationStatus::Running,
         SimulationStatus::Paused(PauseCause::Requested),
@@ -44,6 +50,9 @@ impl SimulationStatus {
         SimulationStatus::Paused(PauseCause::Program),
         SimulationStatus::Paused(PauseCause::Fuel),
         SimulationStatus::Paused(PauseCause::WallTime),
+        SimulationStatus::Paused(PauseCause::Money),
+        SimulationStatus::Paused(PauseCause::Tokens),
+        SimulationStatus::Paused(PauseCause::Model),
         SimulationStatus::Paused(PauseCause::Host),
         SimulationStatus::Completed,
         SimulationStatus::Stopped,
@@ -99,6 +108,9 @@ impl PauseCause {
             PauseCause::Program => "program",
             PauseCause::Fuel => "budget_fuel",
             PauseCause::WallTime => "budget_wall_time",
+            PauseCause::Money => "budget_usd",
+            PauseCause::Tokens => "budget_tokens",
+            PauseCause::Model => "model",
             PauseCause::Host => "host",
         }
     }

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::purse::{NotReserved, Reservation};
+use super::purse::NotReserved;
 use super::size::{size_of_content, size_of_error, size_of_request, tokens_of_request};
-use super::{Asked, Gate, push};
+use super::{Asked, Gate, Outside, push};
 use crate::turn::admission::Shortage;
+use crate::turn::output::TurnOutput;
 use dormouse_base::clock::Clock;
 use dormouse_base::shares::FairPermit;
 use dormouse_domain::effect::{EffectError, ModelCall};
+use dormouse_domain::id::Principal;
 use dormouse_domain::journal::{
     Bill, EffectOutcome, EffectRecord, EffectTarget, MAX_EFFECT_ATTEMPTS,
 };
@@ -26,11 +28,24 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a call waits for its place among those of its provider, and for money that others hold.
 const LONGEST_QUEUE: Duration = Duration::from_secs(60);
 
+/// The most tokens of an answer, where nobody says.
+pub(crate) const DEFAULT_TOKENS: u32 = 8_192;
+
 /// One attempt, once it is over.
-struct Attempt {
-    asked: Asked,
+pub(crate) struct Attempt {
+    pub(crate) asked: Asked,
     /// Whether the call can be made again.
-    may_repeat: bool,
+    pub(crate) may_repeat: bool,
+}
+
+impl Attempt {
+    /// How long to wait before the next one, where so many were made. `None`: there is none.
+    pub(crate) fn next_in(&self, made: usize) -> Option<Duration> {
+        let error = self.asked.as_ref().err().filter(|_| self.may_repeat)?;
+        let is_last = made >= MAX_EFFECT_ATTEMPTS as usize;
+        let wait = retry_after(error).unwrap_or(BACK_OFF * (1 << (made.max(1) - 1).min(8)));
+        (!is_last && wait <= LONGEST_WAIT).then_some(wait)
+    }
 }
 
 impl Gate {
@@ -61,15 +76,7 @@ impl Gate {
                 Ok(attempt) => attempt,
                 Err(refusal) => return Ok(self.refuse(call, Some(&route), refusal)),
             };
-            let is_last = made + 1 >= MAX_EFFECT_ATTEMPTS as usize;
-            let Err(error) = &attempt.asked else { return Ok(attempt.asked) };
-            if is_last || !attempt.may_repeat {
-                return Ok(attempt.asked);
-            }
-            let wait = retry_after(error).unwrap_or(BACK_OFF * (1 << made.min(8)));
-            if wait > LONGEST_WAIT {
-                return Ok(attempt.asked);
-            }
+            let Some(wait) = attempt.next_in(made + 1) else { return Ok(attempt.asked) };
             metrics::counter!("dormouse_model_retries_total").increment(1);
             self.journal.note_ended().await?;
             self.outside.clock.back_off(wait).await;
@@ -106,7 +113,7 @@ impl Gate {
         };
         // The agent has made do with less.
         self.shortage = None;
-        let place = match self.place(route).await {
+        let place = match self.outside.place(&self.session.owner, route).await {
             Ok(place) => place,
             Err(error) => {
                 self.purse.settle(reserved.amount, NanoUsd(0));
@@ -117,7 +124,13 @@ impl Gate {
         (line.cost, line.bill) = (reserved.amount, Bill::Unknown);
         let attempt = self.begin_attempt(&line).await?;
         let before = self.forwarded;
-        let called = self.call(call, route, reserved).await;
+        let request = request_for(call, route, reserved.max_tokens);
+        let forward = call.forward.then(|| (self.output.clone(), self.forwarded));
+        let called = self.outside.call(request, route, forward).await;
+        let called = called.map(|(answered, forwarded)| {
+            self.forwarded = forwarded.unwrap_or(before);
+            answered
+        });
         line.duration = attempt.end();
         let (answered, defect) = match called {
             Ok(answered) => (answered, None),
@@ -125,18 +138,29 @@ impl Gate {
         };
         let has_forwarded = self.forwarded > before;
         place.end(if defect.is_some() { Shown::Nothing } else { Shown::by(&answered) });
-        let attempt = judge(&mut line, answered, (route, reserved), has_forwarded);
+        let attempt = judge(&mut line, answered, (route, reserved.amount), has_forwarded);
         self.purse.settle(reserved.amount, line.cost);
         self.end_attempt(line);
         defect.map_or(Ok(Ok(attempt)), Err)
     }
 
+    /// Ask nobody, and say why.
+    fn refuse(&mut self, call: &ModelCall, route: Option<&ModelRoute>, why: ModelError) -> Asked {
+        self.refuse_effect(target(call, route), why.failure());
+        Err(why)
+    }
+}
+
+impl Outside {
     /// Wait for a place among the calls of the provider, unless it is known not to work.
-    async fn place(&self, route: &ModelRoute) -> Result<Place, ModelError> {
-        let clock = &self.outside.clock;
+    pub(crate) async fn place(
+        &self,
+        owner: &Principal,
+        route: &ModelRoute,
+    ) -> Result<Place, ModelError> {
+        let clock = &self.clock;
         let until = clock.now().after(LONGEST_QUEUE);
-        let owner = &self.session.owner;
-        let places = self.outside.places.of(route.provider.name(), route.max_calls, owner);
+        let places = self.places.of(route.provider.name(), route.max_calls, owner);
         let permit = tokio::select! {
             permit = places.wait(owner) => permit,
             () = clock.sleep_until(until) => {
@@ -149,25 +173,22 @@ impl Gate {
         Ok(Place { _permit: permit, breaker, clock, shown: Shown::Nothing })
     }
 
-    /// Make the call, on the runtime that serves connections: that of the guests has other work. An outer error: the
-    /// host has a defect, of which the provider knows nothing.
-    async fn call(
-        &mut self,
-        call: &ModelCall,
+    /// Make the call, on the runtime that serves connections: that of the guests has other work. The text of the answer goes to
+    /// this output, which has had so many bytes, where there is one: how many it has then. An outer error: the host has a defect,
+    /// of which the provider knows nothing.
+    pub(crate) async fn call(
+        &self,
+        request: ModelRequest,
         route: &ModelRoute,
-        reserved: Reservation,
-    ) -> Result<Result<ModelAnswer, CallFailure>, EffectError> {
-        let mut request = call.request.clone();
-        request.model.clone_from(&route.model);
-        request.max_tokens = reserved.max_tokens;
-        let (provider, clock) = (Arc::clone(&route.provider), self.outside.clock.clone());
-        let fault = self.outside.faults.model_call(provider.name());
-        let (output, forward, mut forwarded) = (self.output.clone(), call.forward, self.forwarded);
+        mut forward: Option<(TurnOutput, usize)>,
+    ) -> Result<(Result<ModelAnswer, CallFailure>, Option<usize>), EffectError> {
+        let (provider, clock) = (Arc::clone(&route.provider), self.clock.clone());
+        let fault = self.faults.model_call(provider.name());
         let asking = async move {
             let timeout = clock.sleep_until(clock.now().after(CALL_TIMEOUT));
             let mut take = |piece: &str| {
-                if forward {
-                    push(&output, &mut forwarded, piece);
+                if let Some((output, forwarded)) = &mut forward {
+                    push(output, forwarded, piece);
                 }
             };
             let asked = async {
@@ -181,31 +202,34 @@ impl Gate {
                 answered = asked => answered,
                 () = timeout => Err(in_the_dark("it does not answer in time")),
             };
-            (answered, forwarded)
+            (answered, forward.map(|(_, forwarded)| forwarded))
         };
-        let asking = AbortOnDropHandle::new(self.outside.connections.spawn(asking));
+        let asking = AbortOnDropHandle::new(self.connections.spawn(asking));
         match asking.await {
-            Ok((answered, forwarded)) => {
-                self.forwarded = forwarded;
-                Ok(answered)
-            }
+            Ok(answered) => Ok(answered),
             Err(error) if error.is_panic() => {
                 let defect = format!("asking the provider `{}` panicked", route.provider.name());
                 Err(EffectError::Host(defect))
             }
-            Err(_) => Ok(Err(in_the_dark("the host was shut down"))),
+            Err(_) => Ok((Err(in_the_dark("the host was shut down")), None)),
         }
-    }
-
-    /// Ask nobody, and say why.
-    fn refuse(&mut self, call: &ModelCall, route: Option<&ModelRoute>, why: ModelError) -> Asked {
-        self.refuse_effect(target(call, route), why.failure());
-        Err(why)
     }
 }
 
+/// The request of a call, as it goes to its provider.
+pub(crate) fn request_for(
+    call: &ModelCall,
+    route: &ModelRoute,
+    max_tokens: Option<u32>,
+) -> ModelRequest {
+    let mut request = call.request.clone();
+    request.model.clone_from(&route.model);
+    request.max_tokens = max_tokens;
+    request
+}
+
 /// Which model is asked, and whose it is.
-fn target(call: &ModelCall, route: Option<&ModelRoute>) -> EffectTarget {
+pub(crate) fn target(call: &ModelCall, route: Option<&ModelRoute>) -> EffectTarget {
     EffectTarget::Model {
         provider: route.map_or_else(String::new, |route| route.provider.name().to_owned()),
         model: route.map_or(&call.request.model, |route| &route.model).clone(),
@@ -213,11 +237,11 @@ fn target(call: &ModelCall, route: Option<&ModelRoute>) -> EffectTarget {
     }
 }
 
-/// Say what came of a call, in its line of the ledger and to the guest.
-fn judge(
+/// Say what came of a call, for which so much was reserved, in its line of the ledger and to the guest.
+pub(crate) fn judge(
     line: &mut EffectRecord,
     answered: Result<ModelAnswer, CallFailure>,
-    (route, reserved): (&ModelRoute, Reservation),
+    (route, reserved): (&ModelRoute, NanoUsd),
     is_forwarded: bool,
 ) -> Attempt {
     let bill = |usage: Option<TokenUsage>| match (usage, route.price) {
@@ -228,7 +252,7 @@ fn judge(
         (usage, None) => (usage.unwrap_or_default(), NanoUsd(0), Bill::Unpriced),
         (None, Some(price)) => {
             let bill = if price.is_free() { Bill::Free } else { Bill::Estimated };
-            (TokenUsage::default(), reserved.amount, bill)
+            (TokenUsage::default(), reserved, bill)
         }
     };
     match answered {
@@ -246,7 +270,7 @@ fn judge(
                 Charge::Nothing | Charge::NotReached => {
                     (line.cost, line.bill) = (NanoUsd(0), Bill::Free);
                 }
-                Charge::Unknown if reserved.amount.0 == 0 => line.bill = Bill::Free,
+                Charge::Unknown if reserved.0 == 0 => line.bill = Bill::Free,
                 Charge::Unknown => line.bill = Bill::Unknown,
                 // It may have gone on after it was heard of last.
                 Charge::AtLeast(tokens) => {
@@ -288,7 +312,7 @@ fn note_tokens(line: &mut EffectRecord, taken: TokenUsage) {
 }
 
 /// A place for a call among those of its provider.
-struct Place {
+pub(crate) struct Place {
     _permit: FairPermit,
     breaker: Breaker,
     clock: Clock,
@@ -298,7 +322,7 @@ struct Place {
 
 impl Place {
     /// The call is over.
-    fn end(mut self, shown: Shown) {
+    pub(crate) fn end(mut self, shown: Shown) {
         self.shown = shown;
     }
 }
@@ -310,7 +334,7 @@ impl Drop for Place {
 }
 
 /// Nobody knows what has become of a call.
-fn in_the_dark(why: &str) -> CallFailure {
+pub(crate) fn in_the_dark(why: &str) -> CallFailure {
     CallFailure { error: ModelError::Unavailable(why.to_owned()), charge: Charge::Unknown }
 }
 

@@ -42,21 +42,10 @@ impl Gate {
         target: EffectTarget,
         sent: u64,
     ) -> EffectRecord {
-        EffectRecord {
-            seq,
-            attempt: u32::try_from(made + 1).unwrap_or(u32::MAX),
-            turn_attempt: self.journal.turn_attempt(),
-            provenance: Provenance::Live,
-            target,
-            begun_at: self.outside.clock.now(),
-            duration: Duration::ZERO,
-            fuel: self.journal.place().1,
-            cost: NanoUsd(0),
-            bill: Bill::Free,
-            outcome: EffectOutcome::Begun,
-            sent,
-            received: 0,
-        }
+        let fuel = self.journal.place().1;
+        let turn_attempt = self.journal.turn_attempt();
+        let line = new_line(target, made, &self.outside.clock, sent);
+        EffectRecord { seq, turn_attempt, fuel, ..line }
     }
 
     /// Note that an attempt leaves: returns once that is durable.
@@ -95,7 +84,32 @@ impl Gate {
     }
 }
 
-fn count(line: &EffectRecord) {
+/// The line of an attempt that is about to be made, behind so many, which sends so many bytes.
+pub(crate) fn new_line(
+    target: EffectTarget,
+    made: usize,
+    clock: &Clock,
+    sent: u64,
+) -> EffectRecord {
+    EffectRecord {
+        seq: 0,
+        attempt: u32::try_from(made + 1).unwrap_or(u32::MAX),
+        turn_attempt: 0,
+        provenance: Provenance::Live,
+        target,
+        begun_at: clock.now(),
+        duration: Duration::ZERO,
+        fuel: 0,
+        cost: NanoUsd(0),
+        bill: Bill::Free,
+        outcome: EffectOutcome::Begun,
+        sent,
+        received: 0,
+    }
+}
+
+/// Count an attempt that is over.
+pub(crate) fn count(line: &EffectRecord) {
     let outcome = match line.outcome {
         EffectOutcome::Begun => "begun",
         EffectOutcome::Answered => "answered",

@@ -6,6 +6,7 @@
 use std::future::ready;
 use std::pin::pin;
 
+use super::calls::DEFAULT_TOKENS;
 use crate::accounts::{AccountKey, Hold, Short};
 use crate::turn::admission::Shortage;
 use dormouse_domain::account::Amounts;
@@ -14,8 +15,6 @@ use dormouse_domain::price::TokenPrice;
 
 /// Fuel that a guest keeps to do something with the answer to a call.
 const KEPT_FUEL: u64 = 10_000_000;
-/// The most tokens of an answer, where nobody says.
-const DEFAULT_TOKENS: u32 = 8_192;
 /// An answer that may have fewer tokens is not worth asking for.
 const LEAST_TOKENS: u32 = 256;
 

@@ -25,7 +25,7 @@ const IMAGE_TOKENS: [(&str, u64); 6] = [
 const OTHER_IMAGE_TOKENS: u64 = 16_400;
 
 /// The bytes of what a request says.
-pub(super) fn size_of_request(request: &ModelRequest) -> u64 {
+pub(crate) fn size_of_request(request: &ModelRequest) -> u64 {
     let said = request.messages.iter().map(|message| size_of_content(&message.content));
     said.fold(size_of_frame(request), u64::saturating_add)
 }
@@ -65,7 +65,7 @@ pub(super) fn size_of_error(error: &ModelError) -> u64 {
 }
 
 /// The most tokens that a provider may count for what a request to this model says: a token has a byte at least.
-pub(super) fn tokens_of_request(request: &ModelRequest, model: &str) -> u64 {
+pub(crate) fn tokens_of_request(request: &ModelRequest, model: &str) -> u64 {
     let image = IMAGE_TOKENS.iter().find(|(name, _)| model.contains(name));
     let image = image.map_or(OTHER_IMAGE_TOKENS, |(_, tokens)| *tokens);
     let of_part = |part: &ModelContent| match part {

@@ -1,11 +1,13 @@
-//! Simulations: worlds whose members are rows of populations.
+//! Simulations: worlds whose members are rows of populations, or sessions of agents.
 //!
 //! A [`Simulation`] belongs to the program that makes it, and is gone with it. What a host keeps is a world with a
 //! [`SimulationHandle`]: it has an owner and a log, and goes on after a restart.
 
 mod handle;
 
-pub use handle::{NewBranch, SimulationDifference, SimulationHandle, SimulationMembers};
+pub use handle::{
+    NewBranch, SimulationDifference, SimulationHandle, SimulationMembers, SimulationSurvey,
+};
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -19,12 +21,15 @@ use super::{Host, to_its_end};
 use crate::catalog::AgentError;
 use crate::worlds::{MAX_SIMULATIONS, NewWorld, OrderError, SimulationRecord};
 use dormouse_domain::access::{Action, Forbidden};
-use dormouse_domain::agent::{AgentRef, AgentSelector, ComponentKind, Digest};
+use dormouse_domain::agent::{AgentSelector, Digest};
 use dormouse_domain::id::SimulationId;
-use dormouse_domain::simulation::{Column, SimulationStatus};
-use dormouse_sandbox::Refusal;
+use dormouse_domain::simulation::{Column, SimulationStatus, Tick};
+use dormouse_domain::turn::Part;
+use dormouse_sandbox::{Fault, Refusal};
+use dormouse_simulation::spec::Budget;
 use dormouse_simulation::{
-    Bundle, Fingerprint, MadeOf, Record, SpecError, TickSummary, World, WorldError, WorldSpec,
+    Answers, Bundle, CallTotals, Fingerprint, MadeOf, Record, RecordedCall, SpecError, TickSummary,
+    World, WorldError, WorldSpec,
 };
 use dormouse_store::StoreError;
 
@@ -41,16 +46,6 @@ pub enum SimulationError {
         place: usize,
         /// What is wrong.
         error: AgentError,
-    },
-    /// One of its populations is none.
-    #[error(
-        "members[{place}].agent: '{agent}' is no population: it does not export `dormouse:agent/population@0.1.0`"
-    )]
-    NoPopulation {
-        /// The place of its members in the specification.
-        place: usize,
-        /// What it is instead.
-        agent: AgentRef,
     },
     /// The world does not go on.
     #[error(transparent)]
@@ -191,11 +186,15 @@ impl Simulations {
     pub async fn make(&self, spec: WorldSpec) -> Result<Simulation, SimulationError> {
         self.host.may(Action::Change)?;
         spec.check()?;
-        let mut made_of = Vec::with_capacity(spec.members.len());
-        for (place, members) in spec.members.iter().enumerate() {
-            made_of.push(self.population(place, &members.agent).await?);
-        }
-        self.make_of(spec, made_of).await
+        let made_of = self.made_of(&spec).await?;
+        let answers = self.live_answers(&spec);
+        self.make_of(spec, made_of, answers).await
+    }
+
+    /// What the models of the host answer, within the budget of the world.
+    fn live_answers(&self, spec: &WorldSpec) -> Answers {
+        let models = self.host.inner.worlds.models_of(self.host.caller(), spec.budget);
+        Answers::new(Some(Arc::new(models)))
     }
 
     /// Make a world that the host keeps, before its first tick. The caller names the populations as they name agents.
@@ -222,20 +221,20 @@ impl Simulations {
     /// ```
     ///
     /// # Errors
-    /// A [`SimulationError`] that names the field of the specification that is to be changed. What only the populations know to be
+    /// A [`SimulationError`] that names the field of the specification that is to be changed. What only its agents know to be
     /// wrong is told once the world has been started: it has failed then.
     pub async fn create(&self, spec: WorldSpec) -> Result<SimulationHandle, SimulationError> {
         self.host.may(Action::Change)?;
         spec.check()?;
-        let mut made_of = Vec::with_capacity(spec.members.len());
+        let made_of = self.made_of(&spec).await?;
+        World::check(&spec, &made_of)?;
         let mut components = BTreeMap::new();
-        for (place, members) in spec.members.iter().enumerate() {
-            let digest = self.population(place, &members.agent).await?.digest;
-            if let Entry::Vacant(free) = components.entry(digest) {
-                free.insert(self.component(digest).await?);
+        for MadeOf { digest, .. } in &made_of {
+            if let Entry::Vacant(free) = components.entry(*digest) {
+                free.insert(self.component(*digest).await?);
             }
-            made_of.push(digest);
         }
+        let made_of = made_of.into_iter().map(|made_of| made_of.digest).collect();
         let owner = self.host.caller().clone();
         let worlds = &self.host.inner.worlds;
         let (new, worlds) = (NewWorld { owner, spec, made_of, components }, worlds.clone());
@@ -277,9 +276,18 @@ impl Simulations {
         self.host.may(Action::Change)?;
         // It runs as long as it runs: a few at a time, callers in turns.
         let _turn = self.host.inner.worlds.rebuilds.wait(self.host.caller()).await;
-        let mut world = self.make_of_bundle(bundle, bundle.spec.clone()).await?;
+        let spec = bundle.spec.clone();
+        let calls = bundle.record.calls.iter().cloned();
+        let answers = Answers::new(None).recorded(calls, spec.ticks);
+        let mut world = self.make_of_bundle_with(bundle, spec, answers).await?;
         let mut again = Record::default();
-        for summary in world.run(bundle.record.hashes.len() as u64).await? {
+        let run = match world.run(bundle.record.hashes.len() as u64).await {
+            Err(SimulationError::World(error @ WorldError::Differs { .. })) => {
+                return Ok(Some(error.to_string()));
+            }
+            run => run?,
+        };
+        for summary in run {
             again.note(&summary);
         }
         again.fingerprint = world.fingerprint().await?;
@@ -287,7 +295,8 @@ impl Simulations {
     }
 
     /// Make a world of the populations of a bundle, and of a specification that has the same roles: that of the bundle, or one with
-    /// more in its program.
+    /// more in its program from tick `at` on. What members ask models before that tick has the recorded answers. From then on
+    /// whoever asks what was asked then gets the same answer, and for anything else models are asked.
     ///
     /// # Errors
     /// As [`Simulations::make`].
@@ -295,12 +304,32 @@ impl Simulations {
         &self,
         bundle: &Bundle,
         spec: WorldSpec,
+        at: Tick,
+    ) -> Result<Simulation, SimulationError> {
+        let calls = bundle.record.calls.iter().cloned();
+        let (before, since): (Vec<_>, Vec<_>) = calls.partition(|call| call.place.at < at);
+        let before = before.into_iter().map(|call| RecordedCall { is_own: false, ..call });
+        let answers = self.live_answers(&spec).recorded(before, at).inherited(since, []);
+        self.make_of_bundle_with(bundle, spec, answers).await
+    }
+
+    async fn make_of_bundle_with(
+        &self,
+        bundle: &Bundle,
+        spec: WorldSpec,
+        answers: Answers,
     ) -> Result<Simulation, SimulationError> {
         self.host.may(Action::Change)?;
         spec.check()?;
         let sandbox = &self.host.inner.services.sandbox;
         let mut made_of = Vec::with_capacity(bundle.made_of.len());
         for (place, digest) in bundle.made_of.iter().enumerate().take(spec.members.len()) {
+            // One that the host has need not be compiled again.
+            let known = self.host.inner.catalog.code(*digest, self.host.caller()).await;
+            if let Ok(code) = known {
+                made_of.push(MadeOf { code, digest: *digest });
+                continue;
+            }
             let component = bundle.populations.get(digest).cloned().unwrap_or_default();
             let owner = Some(self.host.caller().clone());
             let prepared = sandbox.prepare(component.into(), owner).await;
@@ -311,7 +340,7 @@ impl Simulations {
             let problem = "the bundle has no population for each of these roles".to_owned();
             return Err(SimulationError::Invalid { field: "members".to_owned(), problem });
         }
-        let mut world = self.make_of(spec, made_of).await?;
+        let mut world = self.make_of(spec, made_of, answers).await?;
         world.populations.clone_from(&bundle.populations);
         Ok(world)
     }
@@ -321,11 +350,12 @@ impl Simulations {
         &self,
         spec: WorldSpec,
         made_of: Vec<MadeOf>,
+        answers: Answers,
     ) -> Result<Simulation, SimulationError> {
         let digests = made_of.iter().map(|made_of| made_of.digest).collect();
         let places = self.host.inner.worlds.places_of(self.host.caller());
         let runtime = self.host.inner.services.sandbox.runtime().clone();
-        let making = World::make(Arc::new(spec), made_of, places, runtime.clone());
+        let making = World::make(Arc::new(spec), made_of, answers, places, runtime.clone());
         let world = on(&runtime, making).await??;
         Ok(Simulation {
             host: self.host.clone(),
@@ -343,17 +373,23 @@ impl Simulations {
         component.map_err(SimulationError::Store)?.ok_or_else(missing)
     }
 
-    /// The population that the caller calls so.
-    async fn population(&self, place: usize, agent: &str) -> Result<MadeOf, SimulationError> {
+    /// What the members of each role are made of.
+    async fn made_of(&self, spec: &WorldSpec) -> Result<Vec<MadeOf>, SimulationError> {
+        let mut made_of = Vec::with_capacity(spec.members.len());
+        for (place, members) in spec.members.iter().enumerate() {
+            made_of.push(self.agent(place, &members.agent).await?);
+        }
+        Ok(made_of)
+    }
+
+    /// The agent that the caller calls so.
+    async fn agent(&self, place: usize, agent: &str) -> Result<MadeOf, SimulationError> {
         let refused = |error| SimulationError::Agent { place, error };
         let selector: AgentSelector =
             agent.parse().map_err(|error| refused(AgentError::Name(error)))?;
         let catalog = &self.host.inner.catalog;
         let caller = self.host.caller();
         let found = catalog.find(selector, caller).await.map_err(refused)?;
-        if found.component.exports.kind() != Some(ComponentKind::Population) {
-            return Err(SimulationError::NoPopulation { place, agent: found.reference });
-        }
         let digest = found.reference.digest;
         let code = catalog.code(digest, caller).await;
         let code = code.map_err(|error| SimulationError::Host(error.to_string()))?;
@@ -420,6 +456,33 @@ impl Simulation {
         .await
     }
 
+    /// Ask members of a role that are sessions something, and answer with what each replies, or why it does not. Nothing of that is
+    /// left in the world: it comes to the same as one of which nobody has asked.
+    ///
+    /// # Errors
+    /// There is no such member, or it is a row.
+    pub async fn survey(
+        &mut self,
+        role: &str,
+        members: &[u32],
+        question: Vec<Part>,
+    ) -> Result<SimulationSurvey, SimulationError> {
+        let models = self.host.inner.worlds.models_of(self.host.caller(), Budget::default());
+        let models = Arc::new(models);
+        let answers = Answers::new(Some(models.clone()));
+        let (role, members) = (role.to_owned(), members.to_vec());
+        let replies = self.with(move |mut world| async move {
+            // Where nobody can be asked, the world is well all the same.
+            let replies = world.survey(&role, &members, &question, answers).await;
+            (world, Ok(replies))
+        });
+        let told = |reply: Result<Vec<Part>, Fault>| reply.map_err(|fault| fault.to_string());
+        let replies = replies.await??.into_iter().map(told).collect();
+        let spent = self.host.inner.worlds.note_spent(self.host.caller(), models.spent()).await;
+        spent.map_err(SimulationError::Store)?;
+        Ok(SimulationSurvey { ticks: self.ticks(), replies, cost: models.spent() })
+    }
+
     /// The world as a file, with what was recorded of it: of all its ticks.
     ///
     /// # Errors
@@ -468,7 +531,13 @@ impl Simulation {
         self.world.as_ref().map_or(0, World::fuel)
     }
 
-    /// How many instances share its members.
+    /// What its members have asked language models.
+    #[must_use]
+    pub fn calls(&self) -> CallTotals {
+        self.world.as_ref().map(World::calls).unwrap_or_default()
+    }
+
+    /// How many instances its members have.
     #[must_use]
     pub fn instances(&self) -> usize {
         self.world.as_ref().map_or(0, World::instances)

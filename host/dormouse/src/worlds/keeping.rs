@@ -1,17 +1,23 @@
 //! What is kept of worlds, and what is made of it again: their logs, their forks, and worlds that go on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::record::{LoggedTick, Progress, SimulationRecord, decode_ticks, encode_ticks};
-use super::{Columns, Ending, KnownWorld, OrderError, Worlds, component_part, encode_spec, held};
+use super::models::{SpentBefore, WorldModels};
+use super::record::{
+    LoggedTick, Progress, SimulationRecord, decode_ticks, encode_calls, encode_ticks,
+};
+use super::{Columns, Ending, KnownWorld, OrderError, Worlds, content_part, encode_spec, held};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::id::{Principal, SimulationId, WorldPartId};
-use dormouse_domain::simulation::{PauseCause, SimulationStatus, Tick};
+use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::simulation::{CallPlace, PauseCause, SimulationStatus, Tick};
+use dormouse_domain::turn::Part;
 use dormouse_sandbox::Code;
-use dormouse_simulation::spec::{Deed, ProgramStep};
-use dormouse_simulation::{MadeOf, World, WorldError, WorldSpec};
+use dormouse_simulation::spec::{Budget, Deed, ProgramStep};
+use dormouse_simulation::{Answers, MadeOf, RecordedCall, World, WorldError, WorldSpec};
 use dormouse_store::{Bound, PAGE_BYTES, StoreError, Transaction, WorldRow};
 
 /// Pieces of a log that are read or removed at a time.
@@ -31,6 +37,25 @@ pub(crate) struct MembersRead {
     pub(crate) columns: Columns,
 }
 
+/// What members of a world have replied.
+pub(crate) struct Surveyed {
+    /// How many ticks the world has behind it.
+    pub(crate) ticks: Tick,
+    /// What each has replied, or why it has not.
+    pub(crate) replies: Vec<Result<Vec<Part>, String>>,
+    /// What it has cost.
+    pub(crate) cost: NanoUsd,
+}
+
+/// A world that is to go on.
+pub(super) struct ReadyToGoOn {
+    pub(super) world: World,
+    /// Who answers for language models from there.
+    pub(super) models: Arc<WorldModels>,
+    /// What calls have cost of the tick that comes next, which was begun before.
+    pub(super) open: BTreeMap<CallPlace, NanoUsd>,
+}
+
 /// A way that a world goes on from the tick at which it was forked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Branch {
@@ -42,7 +67,7 @@ pub(crate) struct Branch {
 
 impl Worlds {
     /// Something large, which is there as long as a record names it.
-    async fn part(&self, id: WorldPartId) -> Result<Bytes, StoreError> {
+    pub(super) async fn part(&self, id: WorldPartId) -> Result<Bytes, StoreError> {
         let missing = || StoreError::Damaged(format!("simulation-part/{id}"));
         self.store.world_part(id).await?.ok_or_else(missing)
     }
@@ -78,7 +103,7 @@ impl Worlds {
     /// # Errors
     /// The store's.
     pub(crate) async fn component(&self, digest: Digest) -> Result<Bytes, StoreError> {
-        self.part(component_part(digest)).await
+        self.part(content_part(digest)).await
     }
 
     /// The code of a population of a world: that of its agent where the owner still has it.
@@ -90,6 +115,16 @@ impl Worlds {
         let prepared = self.sandbox.prepare(component, Some(owner.clone())).await;
         let refused = |refusal: dormouse_sandbox::Refusal| WorldError::Host(refusal.to_string());
         Ok(prepared.map_err(refused)?.code)
+    }
+
+    /// What the members of each role of a world are made of.
+    async fn made_of(&self, record: &SimulationRecord) -> Result<Vec<MadeOf>, OrderError> {
+        let mut made_of = Vec::with_capacity(record.made_of.len());
+        for digest in &record.made_of {
+            let code = self.code(*digest, &record.owner).await?;
+            made_of.push(MadeOf { code, digest: *digest });
+        }
+        Ok(made_of)
     }
 
     /// What has come of the ticks of a world from this one on: at most so many of them, and none only behind the last.
@@ -127,18 +162,43 @@ impl Worlds {
         Ok(ticks)
     }
 
+    /// The world, so that it can go on.
+    ///
+    /// # Errors
+    /// As [`Worlds::make`].
+    pub(super) async fn make_to_go_on(
+        &self,
+        known: &Arc<KnownWorld>,
+        record: &SimulationRecord,
+    ) -> Result<ReadyToGoOn, OrderError> {
+        let (answered, costs) = self.open_calls(record).await?;
+        let calls = record.progress.calls;
+        let tokens = answered.iter().map(RecordedCall::tokens);
+        let tokens = tokens.fold(calls.tokens, u64::saturating_add);
+        let before = SpentBefore { cost: calls.cost(), tokens, open: costs.clone() };
+        let models = self.models_of(&record.owner, record.budget);
+        let models = Arc::new(models.kept(self.store.clone(), known.clone(), before));
+        let world = self.make_with(record, &answered, Some(&models)).await?;
+        Ok(ReadyToGoOn { world, models, open: costs.into_iter().collect() })
+    }
+
     /// The world as its record says: from the nearest keyframe, and what came behind it anew.
     ///
     /// # Errors
     /// The world cannot be made, or comes to something else than its log says.
     pub(super) async fn make(&self, record: &SimulationRecord) -> Result<World, OrderError> {
+        self.make_with(record, &[], None).await
+    }
+
+    async fn make_with(
+        &self,
+        record: &SimulationRecord,
+        open: &[RecordedCall],
+        models: Option<&Arc<WorldModels>>,
+    ) -> Result<World, OrderError> {
         let spec = Arc::new(self.spec_of(record).await?);
-        let mut made_of = Vec::with_capacity(record.made_of.len());
-        for digest in &record.made_of {
-            made_of
-                .push(MadeOf { code: self.code(*digest, &record.owner).await?, digest: *digest });
-        }
-        let mut world = self.nearest(record, spec, made_of).await?;
+        let made_of = self.made_of(record).await?;
+        let mut world = self.nearest(record, spec, made_of, (open, models)).await?;
         while world.ticks() < record.progress.ticks {
             for logged in self.ticks(record, world.ticks(), PIECE).await? {
                 let (at, again) = (world.ticks(), world.tick().await?);
@@ -156,6 +216,7 @@ impl Worlds {
         record: &SimulationRecord,
         spec: Arc<WorldSpec>,
         made_of: Vec<MadeOf>,
+        (open, models): (&[RecordedCall], Option<&Arc<WorldModels>>),
     ) -> Result<World, OrderError> {
         let (places, runtime) = (self.places_of(&record.owner), self.sandbox.runtime().clone());
         let usable = record.keyframes.iter().filter(|own| own.at <= record.progress.ticks);
@@ -168,7 +229,8 @@ impl Worlds {
                 Ok(bytes) => {
                     let (spec, made_of) = (spec.clone(), made_of.clone());
                     let (places, runtime) = (places.clone(), runtime.clone());
-                    World::restore(spec, made_of, places, runtime, &bytes).await
+                    let answers = self.answers(record, keyframe.at, open, models).await?;
+                    World::restore(spec, made_of, answers, places, runtime, &bytes).await
                 }
                 Err(StoreError::Damaged(what)) => Err(WorldError::Keyframe(what)),
                 Err(error) => return Err(error.into()),
@@ -180,7 +242,8 @@ impl Worlds {
                 restored => return Ok(restored?),
             }
         }
-        Ok(World::make(spec, made_of, places, runtime).await?)
+        let answers = self.answers(record, 0, open, models).await?;
+        Ok(World::make(spec, made_of, answers, places, runtime).await?)
     }
 
     /// What some members of a role publish, as far as the world has come in its log: those from this number on, `limit` at most;
@@ -202,6 +265,35 @@ impl Worlds {
         let mut made = self.make(&world.record()).await?;
         let columns = made.some_of(role, from..from.saturating_add(limit)).await?;
         Ok(MembersRead { ticks: made.ticks(), size: made.size_of(role)?, columns })
+    }
+
+    /// Ask members of a role something of which nothing is left, as far as the world has come in its log. The world is made again for
+    /// it, a few at a time and owners in turns. What that costs is the owner's, and not of the world's budget.
+    ///
+    /// # Errors
+    /// There is no such member, or the world cannot be made.
+    pub(crate) async fn survey(
+        &self,
+        world: &KnownWorld,
+        role: &str,
+        members: &[u32],
+        question: &[Part],
+    ) -> Result<Surveyed, OrderError> {
+        let (record, spec) = self.spec(world).await?;
+        spec.place_of(role)?;
+        let _turn = self.rebuilds.wait(&record.owner).await;
+        let mut made = self.make(&world.record()).await?;
+        let models = Arc::new(self.models_of(&record.owner, Budget::default()));
+        let answers = Answers::new(Some(models.clone()));
+        let asked = made.survey(role, members, question, answers).await;
+        let cost = models.spent();
+        self.note_spent(&record.owner, cost).await?;
+        let replies = asked?.into_iter().map(|reply| match (reply, models.stopped()) {
+            (Ok(content), _) => Ok(content),
+            (Err(fault), Some((_, why))) if fault.is_of_host() => Err(why),
+            (Err(fault), _) => Err(fault.to_string()),
+        });
+        Ok(Surveyed { ticks: made.ticks(), replies: replies.collect(), cost })
     }
 
     /// Do this to a world before its next tick. Which one that is. A world that runs stands still for it.
@@ -235,6 +327,7 @@ impl Worlds {
         }
         let at = record.progress.ticks;
         spec.intervene(ProgramStep { at, deed }, at)?;
+        World::check(&spec, &self.made_of(&record).await?)?;
         let mut record = record.as_ref().clone();
         record.spec = WorldPartId(self.clock.new_id());
         let rows = vec![(WorldRow::Part(record.spec), Some(encode_spec(&spec)))];
@@ -298,9 +391,12 @@ impl Worlds {
             spec.check()?;
             specs.push(spec);
         }
+        let made_of = self.made_of(&record).await?;
+        specs.iter().try_for_each(|spec| World::check(spec, &made_of))?;
+        let since = self.inheritance(&record, at).await?;
         let mut forks = Vec::with_capacity(specs.len());
         for spec in specs {
-            match self.fork_one(world, &record, at, spec).await {
+            match self.fork_one(world, &record, at, (spec, since.clone())).await {
                 Ok(fork) => forks.push(fork),
                 Err(error) => {
                     for fork in forks {
@@ -318,13 +414,13 @@ impl Worlds {
         world: &KnownWorld,
         of: &SimulationRecord,
         at: Tick,
-        spec: WorldSpec,
+        (spec, since): (WorldSpec, Option<(WorldPartId, Bytes)>),
     ) -> Result<Arc<KnownWorld>, OrderError> {
         let id = SimulationId(self.clock.new_id());
         // As long as its record is empty, whoever starts after a crash removes what there is.
         let row = (WorldRow::Record(id), Some(Bytes::new()));
         self.store.commit(Transaction::worlds([row])).await?;
-        let made = self.fork_into(world, (of, at), id, spec).await;
+        let made = self.fork_into(world, (of, at), id, (spec, since)).await;
         if made.is_err() {
             self.purge(id).await?;
         }
@@ -336,7 +432,7 @@ impl Worlds {
         world: &KnownWorld,
         (of, at): (&SimulationRecord, Tick),
         id: SimulationId,
-        spec: WorldSpec,
+        (spec, since): (WorldSpec, Option<(WorldPartId, Bytes)>),
     ) -> Result<Arc<KnownWorld>, OrderError> {
         let (progress, log_bytes) = self.fork_log(of, at, id).await?;
         let (now, part) = (self.clock.now(), WorldPartId(self.clock.new_id()));
@@ -358,11 +454,14 @@ impl Worlds {
             until: None,
             passed: None,
             log_bytes,
+            inherited: since.as_ref().map(|(part, _)| *part),
+            inherited_bytes: since.as_ref().map_or(0, |(_, calls)| calls.len() as u64),
             spec: part,
             keyframes: keyframes.into_iter().filter(|own| own.at <= at).collect(),
             ..of.clone()
         };
-        self.add(record, vec![(part, text)]).await
+        let parts = [(part, text)].into_iter().chain(since);
+        self.add(record, parts.collect()).await
     }
 
     /// Copy the log of a world up to this tick. What had come of the world by then, and how many bytes that is.
@@ -385,8 +484,19 @@ impl Worlds {
             }
             let piece = encode_ticks(&ticks);
             bytes += piece.len() as u64;
-            let row = (WorldRow::Ticks(id, progress.ticks - 1), Some(piece));
-            self.store.commit(Transaction::worlds([row])).await?;
+            let last = progress.ticks - 1;
+            let mut rows = vec![(WorldRow::Ticks(id, last), Some(piece))];
+            let from = progress.ticks - ticks.len() as u64;
+            let mut calls = self.calls(of.id, from, progress.ticks).await?;
+            if !calls.is_empty() {
+                // The other has made them.
+                calls.iter_mut().for_each(|call| call.is_own = false);
+                progress.calls.note(&calls);
+                let piece = encode_calls(&calls);
+                bytes += piece.len() as u64;
+                rows.push((WorldRow::Calls(id, last), Some(piece)));
+            }
+            self.store.commit(Transaction::worlds(rows)).await?;
         }
         Ok((progress, bytes))
     }
@@ -394,6 +504,22 @@ impl Worlds {
     /// Remove what is left of a world that is gone.
     pub(super) async fn purge(&self, id: SimulationId) -> Result<(), StoreError> {
         let bound = Bound { entries: PIECES, bytes: PAGE_BYTES };
+        loop {
+            let page = self.store.world_open_calls(id, None, bound).await?;
+            let calls = page.entries.iter().map(|(place, _)| (WorldRow::Call(id, *place), None));
+            self.store.commit(Transaction::worlds(calls)).await?;
+            if page.next.is_none() {
+                break;
+            }
+        }
+        loop {
+            let page = self.store.world_calls(id, 0, bound).await?;
+            let calls = page.entries.iter().map(|(last, _)| (WorldRow::Calls(id, *last), None));
+            self.store.commit(Transaction::worlds(calls)).await?;
+            if page.next.is_none() {
+                break;
+            }
+        }
         loop {
             let page = self.store.world_ticks(id, 0, bound).await?;
             let ticks = page.entries.iter().map(|(last, _)| (WorldRow::Ticks(id, *last), None));

@@ -8,13 +8,16 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::component_part;
+use super::content_part;
 use dormouse_domain::agent::Digest;
 use dormouse_domain::id::{Principal, SimulationId, WorldPartId};
+use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::simulation::{PauseCause, SimulationStatus, Tick};
 use dormouse_domain::time::Timestamp;
 use dormouse_simulation::spec::Budget;
-use dormouse_simulation::{AggregateValue, Fingerprint, TickSummary};
+use dormouse_simulation::{
+    AggregateValue, CallTotals, Fingerprint, RecordedCall, TickSummary, write_calls,
+};
 
 /// A simulated world, as its host knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +54,9 @@ pub struct SimulationRecord {
     pub(super) passed: Option<Tick>,
     /// How many bytes its log has.
     pub(super) log_bytes: u64,
+    /// Where the calls lie that the world that it was forked from has made since. `None`: it has made none.
+    pub(super) inherited: Option<WorldPartId>,
+    pub(super) inherited_bytes: u64,
     /// Where its specification lies.
     pub(super) spec: WorldPartId,
     /// Its populations, a role each.
@@ -71,8 +77,61 @@ pub struct Progress {
     pub fuel: u64,
     /// How long it has run, in milliseconds.
     pub wall_ms: u64,
+    /// What its members have asked language models.
+    #[serde(default)]
+    pub calls: CallProgress,
     /// The hash of its last tick. All zeros where there is none.
     pub hash: Fingerprint,
+}
+
+/// What members of a world have asked language models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CallProgress {
+    /// Calls that were made for this world.
+    pub made: u64,
+    /// What these have cost, in billionths of a US dollar.
+    pub nano_usd: i64,
+    /// Tokens that these have read and written.
+    pub tokens: u64,
+    /// Calls to which the world that it was forked from had the answer.
+    pub inherited: u64,
+    /// What these would have cost, in billionths of a US dollar.
+    pub saved_nano_usd: i64,
+}
+
+impl CallProgress {
+    /// What the calls of this world have cost.
+    #[must_use]
+    pub fn cost(&self) -> NanoUsd {
+        NanoUsd(self.nano_usd)
+    }
+
+    /// What the calls would have cost that another world has made.
+    #[must_use]
+    pub fn saved(&self) -> NanoUsd {
+        NanoUsd(self.saved_nano_usd)
+    }
+
+    /// Calls that have come to nothing have cost so much.
+    pub(super) fn note_lost(&mut self, cost: NanoUsd) {
+        self.nano_usd = self.nano_usd.saturating_add(cost.0);
+    }
+
+    /// With these calls.
+    pub(super) fn note(&mut self, calls: &[RecordedCall]) {
+        let mut totals = CallTotals {
+            made: self.made,
+            cost: self.cost(),
+            tokens: self.tokens,
+            inherited: self.inherited,
+            saved: self.saved(),
+        };
+        calls.iter().for_each(|call| totals.note(call));
+        let CallTotals { made, cost, tokens, inherited, saved } = totals;
+        let (nano_usd, saved_nano_usd) = (cost.0, saved.0);
+        *self = CallProgress { made, nano_usd, tokens, inherited, saved_nano_usd };
+    }
 }
 
 /// Where a world can go on from.
@@ -104,6 +163,10 @@ struct Kept {
     until: Option<Tick>,
     passed: Option<Tick>,
     log_bytes: u64,
+    #[serde(default)]
+    inherited: Option<String>,
+    #[serde(default)]
+    inherited_bytes: u64,
     spec: String,
     made_of: Vec<[u8; 32]>,
     keyframes: Vec<KeyframeRecord>,
@@ -112,14 +175,20 @@ struct Kept {
 impl SimulationRecord {
     /// How many bytes its log and its keyframes have.
     pub(super) fn bytes(&self) -> u64 {
-        self.keyframes.iter().map(|own| own.bytes).fold(self.log_bytes, u64::saturating_add)
+        let keyframes = self.keyframes.iter().map(|own| own.bytes);
+        keyframes.fold(self.log_bytes.saturating_add(self.inherited_bytes), u64::saturating_add)
+    }
+
+    /// How many bytes its log has, with what its members have asked language models.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log_bytes
     }
 
     /// Everything that is large and belongs to it, each once.
     pub(super) fn parts(&self) -> impl Iterator<Item = WorldPartId> {
-        let populations: BTreeSet<_> = self.made_of.iter().copied().map(component_part).collect();
+        let populations: BTreeSet<_> = self.made_of.iter().copied().map(content_part).collect();
         let keyframes = self.keyframes.iter().map(|own| own.part);
-        populations.into_iter().chain(keyframes).chain([self.spec])
+        populations.into_iter().chain(keyframes).chain([self.spec]).chain(self.inherited)
     }
 
     /// As it is kept.
@@ -141,6 +210,8 @@ impl SimulationRecord {
             until: self.until,
             passed: self.passed,
             log_bytes: self.log_bytes,
+            inherited: self.inherited.map(|part| part.to_string()),
+            inherited_bytes: self.inherited_bytes,
             spec: self.spec.to_string(),
             made_of: self.made_of.iter().map(|digest| digest.0).collect(),
             keyframes: self.keyframes.clone(),
@@ -177,6 +248,11 @@ impl SimulationRecord {
             until: kept.until,
             passed: kept.passed,
             log_bytes: kept.log_bytes,
+            inherited: match kept.inherited {
+                Some(part) => Some(part.parse().ok()?),
+                None => None,
+            },
+            inherited_bytes: kept.inherited_bytes,
             spec: kept.spec.parse().ok()?,
             made_of: kept.made_of.into_iter().map(Digest).collect(),
             keyframes: kept.keyframes,
@@ -213,6 +289,14 @@ impl From<&TickSummary> for LoggedTick {
 pub(super) fn encode_ticks(ticks: &[LoggedTick]) -> Bytes {
     // Writing to memory does not fail, and no aggregate is NaN.
     borsh::to_vec(ticks).unwrap_or_default().into()
+}
+
+/// A piece of the recording, as it is kept.
+pub(super) fn encode_calls<'c>(calls: impl IntoIterator<Item = &'c RecordedCall>) -> Bytes {
+    let mut kept = Vec::new();
+    // Writing to memory does not fail.
+    let _ = write_calls(calls, &mut kept);
+    kept.into()
 }
 
 /// From what is kept of a piece of the log. `None`: it is damaged.

@@ -4,6 +4,7 @@
 //! a crash cuts off is run again. It takes one order: to stand still. Whoever wants anything else of a world lets it stand still,
 //! and starts it again.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +13,17 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::record::{KeyframeRecord, LoggedTick, SimulationRecord, encode_ticks};
-use super::{Ending, KnownWorld, OrderError, Worlds};
+use super::keeping::ReadyToGoOn;
+use super::record::{KeyframeRecord, LoggedTick, SimulationRecord, encode_calls, encode_ticks};
+use super::{Ending, KnownWorld, OrderError, WorldModels, Worlds};
 use dormouse_base::clock::Clock;
 use dormouse_domain::id::WorldPartId;
-use dormouse_domain::simulation::{PauseCause, SimulationStatus};
+use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::simulation::{CallPlace, PauseCause, SimulationStatus};
 use dormouse_domain::time::Timestamp;
 use dormouse_sandbox::Fault;
 use dormouse_simulation::spec::{Deed, ProgramStep};
-use dormouse_simulation::{Keyframe, TickSummary, World, WorldError};
+use dormouse_simulation::{Keyframe, RecordedCall, TickSummary, World, WorldError};
 use dormouse_store::{StoreError, WorldRow};
 
 /// How often the log of a world is written.
@@ -37,6 +40,10 @@ const KEYFRAMES_BELOW: u64 = 8 << 30;
 const GOES_ON_BELOW: u64 = 16 << 30;
 /// How long a tick may go on once its world is to stand still. Behind that it is given up, and run again another time.
 const GRACE: Duration = Duration::from_secs(5);
+/// The same, where a language model is asked: what it answers is paid for.
+const CALL_GRACE: Duration = Duration::from_secs(120);
+/// The same, where the host shuts down.
+const SUSPEND_GRACE: Duration = Duration::from_secs(10);
 
 /// Takes one world through its ticks.
 pub(super) struct Task {
@@ -45,8 +52,16 @@ pub(super) struct Task {
     /// The record, with what has come of the world since it was written.
     record: SimulationRecord,
     ending: watch::Receiver<Ending>,
-    /// The ticks that the log does not have.
+    /// The ticks that the log does not have,
     batch: Vec<LoggedTick>,
+    /// and what members have asked language models in these.
+    calls: Vec<RecordedCall>,
+    /// Who answers for language models, once the world is made.
+    models: Option<Arc<WorldModels>>,
+    /// What calls have cost that were made in a tick before it was run to its end, and of which nothing has come yet.
+    open: BTreeMap<CallPlace, NanoUsd>,
+    /// Those of which nothing will.
+    stale: Vec<CallPlace>,
     /// By the monotonic clock: when it began, when its log was written last, and when the next keyframe is due.
     begun: Duration,
     written: Duration,
@@ -78,6 +93,9 @@ impl End {
                 Some(End::Status(SimulationStatus::Paused(PauseCause::Requested), None))
             }
             Ending::Suspend => Some(End::Suspended),
+            Ending::Remove => {
+                Some(End::Status(SimulationStatus::Paused(PauseCause::Requested), None))
+            }
         }
     }
 }
@@ -92,6 +110,10 @@ impl Task {
         Task {
             ending,
             batch: Vec::new(),
+            calls: Vec::new(),
+            models: None,
+            open: BTreeMap::new(),
+            stale: Vec::new(),
             begun: now,
             written: now,
             keyframe_due: now + INTERVAL,
@@ -120,14 +142,17 @@ impl Task {
 
     /// Make the world, unless it is to stand still before it is there.
     async fn make(&mut self) -> Result<World, End> {
-        let (worlds, record) = (self.worlds.clone(), self.record.clone());
-        let made = async { Ok(worlds.make(&record).await) };
+        let (worlds, known) = (self.worlds.clone(), self.known.clone());
+        let record = self.record.clone();
+        let made = async { Ok(worlds.make_to_go_on(&known, &record).await) };
         let made = self.within(made, Duration::ZERO, true).await?;
-        made.map_err(|error| match error {
+        let ReadyToGoOn { world, models, open } = made.map_err(|error| match error {
             OrderError::World(error) => self.failure(&error),
             OrderError::Store(error) => End::paused(PauseCause::Host, error.to_string()),
             error => End::Status(SimulationStatus::Failed, Some(error.to_string())),
-        })
+        })?;
+        (self.models, self.open) = (Some(models), open);
+        Ok(world)
     }
 
     /// Go on until something ends it: between two ticks, or in the middle of one (`Err`).
@@ -143,7 +168,7 @@ impl Task {
                 return Ok(end);
             }
             let summary = self.within(world.tick(), GRACE, true).await?;
-            self.note(world, &summary);
+            self.note(world, summary);
             self.write_what_is_due(world).await?;
             if self.writing.as_ref().is_some_and(AbortOnDropHandle::is_finished) {
                 self.wait_until_written().await?;
@@ -175,14 +200,22 @@ impl Task {
     }
 
     fn out_of_time(&self) -> End {
+        End::paused(PauseCause::WallTime, self.out_of_time_why())
+    }
+
+    fn out_of_time_why(&self) -> String {
         let wall = self.record.budget.wall_ms.unwrap_or_default();
-        let why =
-            format!("it has run for the {wall} ms of its budget; give it more, and resume it");
-        End::paused(PauseCause::WallTime, why)
+        format!("it has run for the {wall} ms of its budget; give it more, and resume it")
     }
 
     /// What it means that the world does not go on.
     fn failure(&self, error: &WorldError) -> End {
+        if let Some((cause, why)) = self.models.as_ref().and_then(|models| models.stopped())
+            && error.is_of_host()
+        {
+            let asked = End::asked_for(*self.ending.borrow());
+            return asked.unwrap_or_else(|| End::paused(cause, why));
+        }
         match error {
             WorldError::Failed { fault: Fault::FuelExhausted, .. }
                 if self.record.budget.fuel.is_some() =>
@@ -207,23 +240,71 @@ impl Task {
         let left = wall.map(|wall| Duration::from_millis(wall.saturating_sub(self.wall_ms())));
         let mut ending = self.ending.clone();
         let ended = async {
-            // The sender lives as long as the task.
-            let asked = ending.wait_for(|ending| *ending != Ending::None).await;
-            let end = asked.ok().and_then(|asked| End::asked_for(*asked));
-            wait(&clock, Some(grace)).await;
-            end.unwrap_or(End::Suspended)
+            let mut now = Ending::None;
+            loop {
+                let rests = async {
+                    match now {
+                        Ending::None => std::future::pending().await,
+                        Ending::Remove => {}
+                        Ending::Pause | Ending::Suspend => {
+                            self.let_calls_end(now, &clock).await;
+                            wait(&clock, Some(grace)).await;
+                        }
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    // The sender lives as long as the task.
+                    asked = ending.wait_for(|ending| *ending > now) => {
+                        now = asked.map_or(Ending::Suspend, |asked| *asked);
+                    }
+                    () = rests => return End::asked_for(now).unwrap_or(End::Suspended),
+                }
+            }
+        };
+        let out_of_time = async {
+            wait(&clock, left).await;
+            if let Some(models) = &self.models {
+                models.stop(PauseCause::WallTime, self.out_of_time_why());
+                self.let_calls_end(Ending::Pause, &clock).await;
+            }
         };
         tokio::select! {
             biased;
             done = work => done.map_err(|error| self.failure(&error)),
             end = pin!(ended) => Err(end),
-            () = wait(&clock, left) => Err(self.out_of_time()),
+            () = pin!(out_of_time) => Err(self.out_of_time()),
         }
     }
 
-    fn note(&mut self, world: &World, summary: &TickSummary) {
-        self.batch.push(LoggedTick::from(summary));
+    /// The world is to stand still: no call of a language model is made any more, and those under way have time to be answered,
+    /// because they are paid for.
+    async fn let_calls_end(&self, ending: Ending, clock: &Clock) {
+        let Some(models) = &self.models else { return };
+        models.stop(PauseCause::Requested, "the simulation is to stand still");
+        let grace = if ending == Ending::Pause { CALL_GRACE } else { SUSPEND_GRACE };
+        tokio::select! {
+            biased;
+            () = models.at_rest() => {}
+            () = wait(clock, Some(grace)) => {}
+        }
+    }
+
+    fn note(&mut self, world: &World, summary: TickSummary) {
+        self.batch.push(LoggedTick::from(&summary));
         let progress = &mut self.record.progress;
+        progress.calls.note(&summary.calls);
+        for call in summary.calls.iter().filter(|call| call.is_own) {
+            self.open.remove(&call.place);
+        }
+        // What else was begun in this tick before has come to nothing.
+        let later = CallPlace { at: summary.at + 1, role: 0, member: 0, number: 0 };
+        let later = self.open.split_off(&later);
+        for (place, cost) in std::mem::replace(&mut self.open, later) {
+            progress.calls.note_lost(cost);
+            self.stale.push(place);
+        }
+        self.calls.extend(summary.calls);
         progress.ticks = world.ticks();
         progress.steps = world.steps();
         progress.fuel = world.fuel();
@@ -286,6 +367,19 @@ impl Task {
             let (last, piece) = (self.record.progress.ticks - 1, encode_ticks(&ticks));
             self.record.log_bytes += piece.len() as u64;
             rows.push((WorldRow::Ticks(self.known.id, last), Some(piece)));
+            let stale = std::mem::take(&mut self.stale);
+            rows.extend(
+                stale.into_iter().map(|place| (WorldRow::Call(self.known.id, place), None)),
+            );
+            let calls = std::mem::take(&mut self.calls);
+            if !calls.is_empty() {
+                let piece = encode_calls(&calls);
+                self.record.log_bytes += piece.len() as u64;
+                rows.push((WorldRow::Calls(self.known.id, last), Some(piece)));
+                // What was noted of each is in the log now.
+                let own = calls.iter().filter(|call| call.is_own);
+                rows.extend(own.map(|call| (WorldRow::Call(self.known.id, call.place), None)));
+            }
         }
         let mut charge = None;
         if let Some(Keyframe { bytes, charge: own }) = keyframe {

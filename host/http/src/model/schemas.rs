@@ -18,8 +18,8 @@ use super::request::{
 };
 use super::schedule::{CreateSchedule, PatchSchedule};
 use super::simulation::{
-    CreateSimulation, DiffQuery, ForkSimulation, MembersQuery, SetBody, StartSimulation,
-    StepSimulation, TicksQuery,
+    CreateSimulation, DiffQuery, ForkSimulation, MembersQuery, SendBody, SetBody, StartSimulation,
+    StepSimulation, SurveyBody, TicksQuery,
 };
 use super::statistics::SummaryQuery;
 
@@ -40,7 +40,7 @@ fn query<T: serde::de::DeserializeOwned + JsonSchema>() -> Described {
     Described { of: std::any::type_name::<T>(), read, schema: schema_for!(T) }
 }
 
-fn all() -> [Described; 35] {
+fn all() -> [Described; 37] {
     [
         body::<CreateSession>(),
         body::<SendMessage>(),
@@ -62,6 +62,8 @@ fn all() -> [Described; 35] {
         body::<StartSimulation>(),
         body::<StepSimulation>(),
         body::<SetBody>(),
+        body::<SendBody>(),
+        body::<SurveyBody>(),
         body::<ForkSimulation>(),
         body::<ContainerThread>(),
         body::<NewFacadeSession>(),
@@ -118,7 +120,9 @@ fn the_schema_of_a_request_tells_what_has_to_be_there() {
         (body::<CreateSchedule>(), vec!["name", "cron", "prompt"]),
         (body::<PatchSchedule>(), vec![]),
         (body::<CreateSimulation>(), vec![]),
-        (body::<SetBody>(), vec!["role", "parameters"]),
+        (body::<SetBody>(), vec!["role"]),
+        (body::<SendBody>(), vec!["role", "text"]),
+        (body::<SurveyBody>(), vec!["role", "members", "text"]),
         (body::<CleanUpSessions>(), vec!["olderThanMs"]),
         (body::<ContainerThread>(), vec!["chatThreadId", "clientId"]),
         (body::<NewFacadeSession>(), vec!["agent_id"]),

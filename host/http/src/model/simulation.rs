@@ -9,10 +9,11 @@ use serde_json::{Map, Value};
 use super::query::bounded;
 use super::value::{Count, Id, Time};
 use crate::error::ApiError;
-use dormouse::world_spec::{Budget, Change, ParameterSpec};
+use dormouse::world_spec::{Announcement, Budget, Change, ParameterSpec};
 use dormouse::{
     Column, LoggedTick, NewBranch, PauseCause, SimulationDifference, SimulationListing,
-    SimulationMembers, SimulationRecord, SimulationStatus, Tick, WorldSpec,
+    SimulationMembers, SimulationRecord, SimulationStatus, SimulationSurvey, Tick, WorldSpec,
+    text_of,
 };
 
 /// `POST /api/simulations`
@@ -64,6 +65,8 @@ impl StartSimulation {
         self.budget.as_ref().map(|own| Budget {
             fuel: own.fuel.map(|Count(fuel)| fuel),
             wall_ms: own.wall_ms.map(|Count(ms)| ms),
+            tokens: own.tokens.map(|Count(tokens)| tokens),
+            usd: own.usd,
         })
     }
 }
@@ -73,6 +76,10 @@ impl StartSimulation {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(rename = "SimulationBudget")]
 struct BudgetBody {
+    /// US dollars, for calls of language models.
+    usd: Option<f64>,
+    /// Tokens of language models, read and written.
+    tokens: Option<Count>,
     /// Fuel, of all ticks together.
     fuel: Option<Count>,
     /// How long it may run, in milliseconds.
@@ -101,9 +108,15 @@ pub(crate) struct SetBody {
     /// The role.
     #[schemars(required)]
     role: Option<String>,
-    /// Those that change, by name: numbers, texts, yes or no.
-    #[schemars(required, with = "BTreeMap<String, ParameterSpec>")]
-    parameters: Option<Map<String, Value>>,
+    /// Those that change, by name: numbers, texts, yes or no. For members that are rows.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, ParameterSpec>")]
+    parameters: Map<String, Value>,
+    /// What of the configuration changes, by name. For members that are sessions.
+    #[serde(default)]
+    config: Map<String, Value>,
+    /// Whose configuration. Default: that of all members of the role.
+    members: Option<Vec<Count>>,
 }
 
 impl SetBody {
@@ -112,7 +125,7 @@ impl SetBody {
     pub(crate) fn read(self, within: &str) -> Result<Change, ApiError> {
         let needed = |name: &str| ApiError::invalid_field(format!("{within}{name}"), "is needed");
         let role = self.role.ok_or_else(|| needed("role"))?;
-        let parameters = self.parameters.ok_or_else(|| needed("parameters"))?;
+        let members = self.members.map(|members| numbers_of(members, within)).transpose()?;
         let value = |(name, value): (String, Value)| {
             let field = format!("{within}parameters.{name}");
             let read = serde_json::from_value::<ParameterSpec>(value);
@@ -121,9 +134,110 @@ impl SetBody {
             });
             Ok((name, read?))
         };
-        let parameters: Result<_, ApiError> = parameters.into_iter().map(value).collect();
-        Ok(Change { role, parameters: parameters? })
+        let parameters: Result<_, ApiError> = self.parameters.into_iter().map(value).collect();
+        Ok(Change { role, parameters: parameters?, config: self.config, members })
     }
+}
+
+/// A mail to members that are sessions.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "SendMail")]
+pub(crate) struct SendBody {
+    /// The role.
+    #[schemars(required)]
+    role: Option<String>,
+    /// To whom. Default: to all members of the role.
+    members: Option<Vec<Count>>,
+    /// What it says.
+    #[schemars(required)]
+    text: Option<String>,
+}
+
+impl SendBody {
+    /// # Errors
+    /// Something is missing.
+    pub(crate) fn read(self, within: &str) -> Result<Announcement, ApiError> {
+        let needed = |name: &str| ApiError::invalid_field(format!("{within}{name}"), "is needed");
+        Ok(Announcement {
+            role: self.role.ok_or_else(|| needed("role"))?,
+            members: self.members.map(|members| numbers_of(members, within)).transpose()?,
+            text: self.text.ok_or_else(|| needed("text"))?,
+        })
+    }
+}
+
+/// `POST /api/simulations/{id}/survey`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "SurveyMembers")]
+pub(crate) struct SurveyBody {
+    /// The role.
+    #[schemars(required)]
+    role: Option<String>,
+    /// Who is asked: 1 to 1,000 members of the role.
+    #[schemars(required)]
+    members: Option<Vec<Count>>,
+    /// What they are asked.
+    #[schemars(required)]
+    text: Option<String>,
+}
+
+impl SurveyBody {
+    /// # Errors
+    /// Something is missing.
+    pub(crate) fn read(self) -> Result<(String, Vec<u32>, String), ApiError> {
+        let needed = |name: &str| ApiError::invalid_field(name.to_owned(), "is needed");
+        let members = self.members.ok_or_else(|| needed("members"))?;
+        let role = self.role.ok_or_else(|| needed("role"))?;
+        let text = self.text.filter(|text| !text.is_empty()).ok_or_else(|| needed("text"))?;
+        Ok((role, numbers_of(members, "")?, text))
+    }
+}
+
+/// What members of a simulation reply to a question.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "SimulationSurvey")]
+pub(crate) struct SurveyedBody {
+    /// How many ticks the simulation has behind it.
+    ticks: Tick,
+    /// In the order in which the members were named.
+    replies: Vec<SurveyReply>,
+    /// What it has cost, in US dollars: the owner's, and not of the budget of the simulation.
+    cost_usd: f64,
+}
+
+/// What one member replies.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct SurveyReply {
+    member: u32,
+    /// `null`: it does not reply.
+    text: Option<String>,
+    /// Why it does not. `null`: it does.
+    error: Option<String>,
+}
+
+impl SurveyedBody {
+    pub(crate) fn of(members: &[u32], survey: SimulationSurvey) -> SurveyedBody {
+        let replies = members.iter().zip(survey.replies).map(|(member, reply)| match reply {
+            Ok(content) => {
+                SurveyReply { member: *member, text: Some(text_of(&content)), error: None }
+            }
+            Err(error) => SurveyReply { member: *member, text: None, error: Some(error) },
+        });
+        let (ticks, cost_usd) = (survey.ticks, survey.cost.as_usd());
+        SurveyedBody { ticks, replies: replies.collect(), cost_usd }
+    }
+}
+
+/// Numbers of members.
+fn numbers_of(members: Vec<Count>, within: &str) -> Result<Vec<u32>, ApiError> {
+    let number = |Count(number)| u32::try_from(number);
+    let numbers: Result<_, _> = members.into_iter().map(number).collect();
+    numbers
+        .map_err(|_| ApiError::invalid_field(format!("{within}members"), "has numbers of members"))
 }
 
 /// `POST /api/simulations/{id}/fork`
@@ -143,8 +257,10 @@ pub(crate) struct ForkSimulation {
 struct BranchBody {
     /// What it is called. Default: as the simulation.
     name: Option<String>,
-    /// The parameters that have other values from there on, of each role that has some.
+    /// The parameters, and the configuration of members, that have other values from there on, of each role that has some.
     set: Vec<SetBody>,
+    /// What members that are sessions are sent first.
+    send: Vec<SendBody>,
 }
 
 impl ForkSimulation {
@@ -157,7 +273,11 @@ impl ForkSimulation {
                 set.read(&format!("branches[{place}].set[{number}]."))
             };
             let set: Result<_, ApiError> = own.set.into_iter().enumerate().map(change).collect();
-            Ok(NewBranch { name: own.name, set: set? })
+            let mail = |(number, send): (usize, SendBody)| {
+                send.read(&format!("branches[{place}].send[{number}]."))
+            };
+            let send: Result<_, ApiError> = own.send.into_iter().enumerate().map(mail).collect();
+            Ok(NewBranch { name: own.name, set: set?, send: send? })
         };
         let branches: Result<_, ApiError> = branches.into_iter().enumerate().map(branch).collect();
         Ok((self.at.map(|Count(at)| at), branches?))
@@ -253,12 +373,33 @@ pub(crate) struct SimulationBody {
     /// What it may use. `null`: as much as it likes.
     fuel_budget: Option<u64>,
     wall_ms_budget: Option<u64>,
+    usd_budget: Option<f64>,
+    token_budget: Option<u64>,
+    /// What its members have asked language models.
+    calls: CallsBody,
     forked_from: Option<ForkedFrom>,
     #[schemars(with = "Time")]
     created_at: String,
     /// When it was started, paused or ended last.
     #[schemars(with = "Time")]
     changed_at: String,
+}
+
+/// What members of a world have asked language models.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "SimulationCalls")]
+struct CallsBody {
+    /// Calls that were made for this world.
+    made: u64,
+    /// What these have cost, in US dollars.
+    cost_usd: f64,
+    /// Tokens that these have read and written.
+    tokens: u64,
+    /// Calls to which the world that it was forked from had the answer.
+    inherited: u64,
+    /// What these would have cost, in US dollars.
+    saved_usd: f64,
 }
 
 /// Where a world was forked.
@@ -294,6 +435,9 @@ enum PauseWord {
     Program,
     BudgetFuel,
     BudgetWallTime,
+    BudgetUsd,
+    BudgetTokens,
+    Model,
     Host,
 }
 
@@ -318,6 +462,9 @@ impl From<&SimulationRecord> for SimulationBody {
                 PauseCause::Program => PauseWord::Program,
                 PauseCause::Fuel => PauseWord::BudgetFuel,
                 PauseCause::WallTime => PauseWord::BudgetWallTime,
+                PauseCause::Money => PauseWord::BudgetUsd,
+                PauseCause::Tokens => PauseWord::BudgetTokens,
+                PauseCause::Model => PauseWord::Model,
                 PauseCause::Host => PauseWord::Host,
             }),
             reason: record.reason.clone(),
@@ -330,6 +477,15 @@ impl From<&SimulationRecord> for SimulationBody {
             fingerprint: record.fingerprint.as_ref().map(|hash| hex(hash)),
             fuel_budget: record.budget.fuel,
             wall_ms_budget: record.budget.wall_ms,
+            usd_budget: record.budget.usd,
+            token_budget: record.budget.tokens,
+            calls: CallsBody {
+                made: progress.calls.made,
+                cost_usd: progress.calls.cost().as_usd(),
+                tokens: progress.calls.tokens,
+                inherited: progress.calls.inherited,
+                saved_usd: progress.calls.saved().as_usd(),
+            },
             forked_from: record.forked_from.map(|(id, at)| ForkedFrom { id: id.to_string(), at }),
             created_at: record.created_at.to_string(),
             changed_at: record.changed_at.to_string(),

@@ -62,6 +62,8 @@ fn no_object_is_open_but_documents_of_clients_and_agents() {
             "fields",
             "runtime_metadata",
             "spec",
+            // Those of single members of a simulation, `each`.
+            "items",
             "ConfigFields",
             "0",
         ];

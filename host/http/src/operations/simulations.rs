@@ -8,7 +8,6 @@ use crate::operation::{Content, Operation, Tag};
 const WORLD: &[Code] = &[
     Code::InvalidField,
     Code::WorldTooLarge,
-    Code::NotAPopulation,
     Code::WorldFailed,
     Code::OutOfMemory,
     Code::ShuttingDown,
@@ -71,6 +70,21 @@ pub(crate) fn stop() -> Operation {
 pub(crate) fn set() -> Operation {
     let summary = "Gives parameters of a role other values before the next tick. That becomes a part of the simulation.";
     changes("setSimulation", summary).fails(&[Code::WorldFailed])
+}
+
+pub(crate) fn send() -> Operation {
+    let summary = "Sends a mail to members that are sessions. It arrives with the next tick, and becomes a part of the simulation.";
+    changes("sendToSimulation", summary).fails(&[Code::WorldFailed])
+}
+
+pub(crate) fn survey() -> Operation {
+    let summary =
+        "Asks members that are sessions something, of which nothing is left in the simulation.";
+    of_one("surveySimulation", summary).fails(WORLD).fails(STORED).fails(COMPILED).fails(&[
+        Code::SimulationStatus,
+        Code::AgentNotFound,
+        Code::InvalidName,
+    ])
 }
 
 pub(crate) fn fork() -> Operation {

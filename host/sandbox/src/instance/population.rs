@@ -63,9 +63,7 @@ impl Code {
     /// # Errors
     /// As [`Code::instantiate`]; [`Fault::Host`] where the component is none.
     pub async fn populate(&self, grant: Grant, account: Account) -> Result<Population, Fault> {
-        let now = grant.now;
-        let mut instance = self.instantiate(grant, account).await?;
-        instance.store.data_mut().stand_still(now, None, 0);
+        let instance = self.instantiate_in_world(Grant { turn: 0, ..grant }, account).await?;
         match instance.entry {
             EntryPoint::Population(_) => Ok(Population(instance)),
             EntryPoint::Handler(_) | EntryPoint::Command(_) => {
@@ -203,8 +201,7 @@ impl Population {
     /// # Errors
     /// As [`Instance::save`]. `None`: its state cannot be saved now.
     pub async fn save(&mut self, fuel: u64) -> Result<Option<GuestState>, Fault> {
-        self.0.keeper.forget_saved();
-        match self.0.save().await? {
+        match self.0.save_whole().await? {
             Saved::State(state) => Ok(Some(state)),
             Saved::Never => self.0.save_portable(fuel).await,
             Saved::Held(what) => {

@@ -76,6 +76,11 @@ impl SnapshotForm {
         self.image.as_ref().is_ok_and(|image| image.has_pins())
     }
 
+    /// Whether an image is taken of instances.
+    pub(super) fn has_image(&self) -> bool {
+        self.image.is_ok()
+    }
+
     /// What clients are told of it.
     pub(super) fn statefulness(&self) -> Statefulness {
         match (&self.portable, &self.image) {

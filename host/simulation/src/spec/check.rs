@@ -3,10 +3,15 @@
 use std::collections::HashSet;
 
 use super::{
-    AggregateSpec, AttributeSpec, Deed, Distribution, MembersSpec, ParameterSpec, ProgramStep,
-    RowsSpec, Statistic, TopologySpec, WorldSpec,
+    AggregateSpec, Announcement, AttributeSpec, Change, Deed, Distribution, MembersSpec,
+    ParameterSpec, ProgramStep, RowsSpec, Statistic, TopologySpec, WorldSpec,
 };
-use dormouse_domain::simulation::Tick;
+use dormouse_domain::creation::MAX_DOCUMENT;
+use dormouse_domain::limits::NanoUsd;
+use dormouse_domain::mail::MAX_MAIL_BYTES;
+use dormouse_domain::sample;
+use dormouse_domain::session::JsonObject;
+use dormouse_domain::simulation::{Member, Tick};
 
 /// The longest specification, in bytes.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
@@ -24,6 +29,12 @@ const MAX_TIES: u64 = 16 << 20;
 const MAX_ATTRIBUTE_VALUES: u64 = 128 << 20;
 /// The most that is done to a world from outside.
 const MAX_STEPS: usize = 10_000;
+/// What whoever names a file is told that nobody has read.
+const READS_NO_FILES: &str = "only `dormouse sim` reads files; say here what is in it";
+/// The most that the configurations of all members of a role have, in bytes.
+const MAX_CONFIGURED: u64 = 256 << 20;
+/// The most members of a role that are sessions.
+pub(crate) const MAX_SESSIONS: u32 = 100_000;
 /// The most attributes of a role, and parameters.
 const MAX_VALUES: usize = 64;
 
@@ -112,6 +123,10 @@ impl WorldSpec {
                 return Err(invalid(format!("{field}.name"), problem));
             }
         }
+        let usd = self.budget.usd.unwrap_or_default();
+        if NanoUsd::from_usd(usd).is_none() {
+            return Err(invalid("budget.usd", "an amount of US dollars is 0 or more"));
+        }
         if self.program.len() > MAX_STEPS {
             return Err(invalid("program", format!("there may be {MAX_STEPS} steps")));
         }
@@ -139,7 +154,10 @@ impl WorldSpec {
             return Err(invalid("program", format!("there may be {MAX_STEPS} steps")));
         }
         self.program.push(step);
-        let checked = self.check_step(self.program.len() - 1, from);
+        let checked = self.check_step(self.program.len() - 1, from).and_then(|()| {
+            let bytes = serde_json::to_vec(self).map_or(usize::MAX, |text| text.len());
+            if bytes > MAX_BYTES { Err(SpecError::TooLarge) } else { Ok(()) }
+        });
         if checked.is_err() {
             self.program.pop();
         }
@@ -154,19 +172,119 @@ impl WorldSpec {
                 format!("it is done before one of the ticks {from} to {}", self.ticks - 1);
             return Err(invalid(format!("{field}.at"), problem));
         }
-        let Deed::Set(change) = &step.deed else { return Ok(()) };
-        let field = format!("{field}.do.set");
-        if !self.members.iter().any(|members| members.role == change.role) {
+        match &step.deed {
+            Deed::Pause => Ok(()),
+            Deed::Set(change) => self.check_change(change, &format!("{field}.do.set")),
+            Deed::Send(Announcement { role, members, text }) => {
+                let field = format!("{field}.do.send");
+                self.check_addressed(role, members.as_deref(), &field)?;
+                if text.is_empty() || text.len() as u64 > MAX_MAIL_BYTES {
+                    let problem = format!("a mail has 1 to {MAX_MAIL_BYTES} bytes");
+                    return Err(invalid(format!("{field}.text"), problem));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn check_change(&self, change: &Change, field: &str) -> Result<(), SpecError> {
+        let Change { role, parameters, config, members } = change;
+        self.check_addressed(role, members.as_deref(), field)?;
+        if (parameters.is_empty() && config.is_empty()) || parameters.len() > MAX_VALUES {
+            let problem = format!("one to {MAX_VALUES} parameters change, or the configuration");
+            return Err(invalid(format!("{field}.parameters"), problem));
+        }
+        if !parameters.is_empty() && (!config.is_empty() || members.is_some()) {
+            let problem = "parameters are those of rows; sessions have a configuration";
+            return Err(invalid(format!("{field}.parameters"), problem));
+        }
+        let bytes = check_document(config, || format!("{field}.config"))?;
+        let count = self.members.iter().find(|own| own.role == *role).map_or(0, |own| own.count);
+        if bytes as u64 * u64::from(count) > MAX_CONFIGURED && !config.is_empty() {
+            let problem = "the configuration of all members together would have more than 256 MiB";
+            return Err(invalid(format!("{field}.config"), problem));
+        }
+        parameters.iter().try_for_each(|(name, value)| check_parameter(name, value, field))
+    }
+
+    /// Whether there are this role and these members of it, when the world begins.
+    fn check_addressed(
+        &self,
+        role: &str,
+        members: Option<&[Member]>,
+        field: &str,
+    ) -> Result<(), SpecError> {
+        let Some(own) = self.members.iter().find(|members| members.role == role) else {
             let roles: Vec<&str> = self.members.iter().map(|own| own.role.as_str()).collect();
             let problem = format!("there is no such role, but {}", roles.join(", "));
             return Err(invalid(format!("{field}.role"), problem));
+        };
+        if members.is_some_and(|members| !members.is_sorted_by(|one, other| one < other)) {
+            let problem = "members are named once each, in the order of their numbers";
+            return Err(invalid(format!("{field}.members"), problem));
         }
-        if change.parameters.is_empty() || change.parameters.len() > MAX_VALUES {
-            let problem = format!("one to {MAX_VALUES} parameters change");
-            return Err(invalid(format!("{field}.parameters"), problem));
+        match members.and_then(|members| members.iter().find(|member| **member >= own.count)) {
+            Some(member) => {
+                let problem = format!(
+                    "there is no member {member}: they are numbered from 0 to {}",
+                    own.count - 1
+                );
+                Err(invalid(format!("{field}.members"), problem))
+            }
+            None => Ok(()),
         }
-        change.parameters.iter().try_for_each(|(name, value)| check_parameter(name, value, &field))
     }
+}
+
+/// Whether a configuration is small enough. How many bytes it has.
+fn check_document(document: &JsonObject, field: impl Fn() -> String) -> Result<usize, SpecError> {
+    let bytes = serde_json::to_vec(document).map_or(usize::MAX, |text| text.len());
+    if bytes > MAX_DOCUMENT {
+        let problem = format!("a configuration takes at most {MAX_DOCUMENT} bytes, as JSON");
+        return Err(invalid(field(), problem));
+    }
+    Ok(bytes)
+}
+
+/// What only members have that are sessions.
+fn check_sessions(members: &MembersSpec, field: &str) -> Result<(), SpecError> {
+    let within = |name: &str| format!("{field}.{name}");
+    if members.of_sessions().is_none() {
+        return Ok(());
+    }
+    if members.count > MAX_SESSIONS {
+        let problem = format!("a role of sessions has at most {MAX_SESSIONS} members");
+        return Err(invalid(within("count"), problem));
+    }
+    let all = check_document(&members.config, || within("config"))?;
+    if members.each.len() > members.count as usize {
+        let problem = format!("there are {} for {} members", members.each.len(), members.count);
+        return Err(invalid(within("each"), problem));
+    }
+    let mut each = 0;
+    for (place, own) in members.each.iter().enumerate() {
+        each = each.max(check_document(own, || format!("{field}.each[{place}]"))?);
+    }
+    if (all + each) as u64 * u64::from(members.count) > MAX_CONFIGURED {
+        let problem = "the configuration of all members together would have more than 256 MiB";
+        return Err(invalid(within("config"), problem));
+    }
+    for (name, names) in [("columns", &members.columns), ("reads", &members.reads)] {
+        if names.len() > MAX_VALUES {
+            return Err(invalid(within(name), format!("a role has at most {MAX_VALUES} of them")));
+        }
+        if let Some(wrong) = names.iter().find(|name| !sample::is_name(name)) {
+            let problem = format!("`{wrong}` is no name: {}", sample::NAME_RULE);
+            return Err(invalid(within(name), problem));
+        }
+    }
+    if members.fuel_per_turn == Some(0) {
+        return Err(invalid(within("fuelPerTurn"), "a turn needs fuel: 1 or more"));
+    }
+    if members.resident == Some(0) {
+        return Err(invalid(within("resident"), "1 or more are in memory at a time"));
+    }
+    Ok(())
 }
 
 fn check_name(name: &str, field: String) -> Result<(), SpecError> {
@@ -181,6 +299,9 @@ fn check_name(name: &str, field: String) -> Result<(), SpecError> {
 fn check_members(members: &MembersSpec, field: &str) -> Result<(), SpecError> {
     let within = |name: &str| format!("{field}.{name}");
     check_name(&members.role, within("role"))?;
+    if members.from.is_some() {
+        return Err(invalid(within("from"), READS_NO_FILES));
+    }
     if members.count == 0 || members.count > MAX_MEMBERS {
         let problem = format!("a role begins with 1 to {MAX_MEMBERS} members");
         return Err(invalid(within("count"), problem));
@@ -203,6 +324,7 @@ fn check_members(members: &MembersSpec, field: &str) -> Result<(), SpecError> {
     for (name, value) in &members.parameters {
         check_parameter(name, value, field)?;
     }
+    check_sessions(members, field)?;
     check_topology(&members.topology, members.count, &within("topology"))
 }
 
@@ -292,7 +414,10 @@ fn check_topology(topology: &TopologySpec, count: u32, field: &str) -> Result<()
             }
             Ok(())
         }
-        TopologySpec::Edges { edges } => {
+        TopologySpec::Edges { from: Some(_), .. } => {
+            Err(invalid(format!("{field}.from"), READS_NO_FILES))
+        }
+        TopologySpec::Edges { edges, from: None } => {
             for (place, (a, b)) in edges.iter().enumerate() {
                 if *a >= count || *b >= count {
                     let problem = format!(
@@ -318,7 +443,7 @@ fn expected_ties(topology: &TopologySpec, count: u32) -> f64 {
         TopologySpec::Random { p } => count * count / 2.0 * p,
         TopologySpec::SmallWorld { k, .. } => count * f64::from(*k) / 2.0,
         TopologySpec::ScaleFree { m } => count * f64::from(*m),
-        TopologySpec::Edges { edges } => edges.len() as f64,
+        TopologySpec::Edges { edges, from: _ } => edges.len() as f64,
     }
 }
 

@@ -94,6 +94,11 @@ impl World {
                 let problem = format!("a member of role {target}, which is not there, is born");
                 return Err(wrong(&self.roles[of], at, problem));
             }
+            if self.roles[target].sessions.is_some() {
+                let problem =
+                    format!("a member of role {target} is born, whose members are sessions");
+                return Err(wrong(&self.roles[of], at, problem));
+            }
             let count = births.parents.len();
             let role = &mut self.roles[target];
             let size = role.size as usize + role.newborn.count as usize + count;

@@ -11,11 +11,14 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use tokio::runtime::Handle;
 
 use super::births::Newborn;
+use super::letters::Letter;
 use super::make::not_made;
 use super::memory::Charged;
+use super::sessions::{MemberFault, SessionFrame};
 use super::shard::{FUEL, Shard};
 use super::{MadeOf, Places, World, WorldError};
 use crate::fingerprint::{Chain, Fingerprint};
+use crate::recording::Answers;
 use crate::router::{Inbox, Router};
 use crate::spec::{ParameterSpec, WorldSpec};
 use crate::view::{Seen, SeenRole};
@@ -23,7 +26,7 @@ use dormouse_domain::simulation::{Column, Description, Member, Role, Tick};
 use dormouse_domain::snapshot::GuestState;
 
 /// The form of a keyframe.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// All that a world goes on from.
 pub struct Keyframe {
@@ -43,6 +46,7 @@ struct Frame {
     hash: Fingerprint,
     router: Router,
     arrivals: Vec<Vec<Inbox>>,
+    letters: Vec<Letter>,
     aggregates: BTreeMap<String, Option<f64>>,
     roles: Vec<RoleFrame>,
 }
@@ -59,6 +63,14 @@ struct RoleFrame {
     seen_size: u32,
     columns: BTreeMap<String, Column>,
     shards: Vec<ShardFrame>,
+    /// `None`: its members are rows.
+    sessions: Option<Vec<SessionFrame>>,
+}
+
+/// What is saved of the members of a role.
+struct SavedRole {
+    shards: Vec<ShardFrame>,
+    sessions: Option<Vec<SessionFrame>>,
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -75,9 +87,9 @@ impl World {
     /// # Errors
     /// The host has no memory for it. After [`WorldError::Failed`] the world is of no use.
     pub async fn keyframe(&mut self) -> Result<Option<Keyframe>, WorldError> {
-        let saved = self.save_shards().await;
+        let saved = self.save_members().await;
         let keyframe = match saved {
-            Ok(Some(shards)) => self.write(&shards).map(Some),
+            Ok(Some(saved)) => self.write(&saved).map(Some),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
@@ -88,9 +100,9 @@ impl World {
         keyframe
     }
 
-    async fn save_shards(&mut self) -> Result<Option<Vec<Vec<ShardFrame>>>, WorldError> {
+    async fn save_members(&mut self) -> Result<Option<Vec<SavedRole>>, WorldError> {
         let (at, now) = (self.at, self.spec.clock.at(self.at));
-        let mut shards = Vec::with_capacity(self.roles.len());
+        let mut roles = Vec::with_capacity(self.roles.len());
         for role in &mut self.roles {
             let mut saved = Vec::with_capacity(role.shards.len());
             for shard in &mut role.shards {
@@ -101,33 +113,49 @@ impl World {
                 let Shard { first, count, ended, .. } = *shard;
                 saved.push(ShardFrame { first, count, ended, state });
             }
-            shards.push(saved);
+            let sessions = match &mut role.sessions {
+                None => None,
+                Some(sessions) => match sessions.frames(&self.memory).await {
+                    Ok(Some(frames)) => Some(frames),
+                    Ok(None) => return Ok(None),
+                    Err(MemberFault { member, fault }) => {
+                        let role = role.name.clone();
+                        return Err(WorldError::MemberFailed { at, role, member, fault });
+                    }
+                },
+            };
+            roles.push(SavedRole { shards: saved, sessions });
         }
-        Ok(Some(shards))
+        Ok(Some(roles))
     }
 
     /// [`Frame`], without a copy of what it has.
-    fn write(&self, shards: &[Vec<ShardFrame>]) -> Result<Keyframe, WorldError> {
-        let states = shards.iter().flatten().map(|frame| frame.state.size() as u64).sum::<u64>();
+    fn write(&self, saved: &[SavedRole]) -> Result<Keyframe, WorldError> {
+        let shards = saved.iter().flat_map(|role| &role.shards);
+        let sessions = saved.iter().filter_map(|role| role.sessions.as_ref()).flatten();
+        let states = shards.map(|frame| frame.state.size() as u64).sum::<u64>()
+            + sessions.map(SessionFrame::bytes).sum::<u64>()
+            + self.letters.iter().map(Letter::bytes).sum::<u64>();
         let arriving = self.arrivals.iter().flatten().map(Inbox::bytes).sum::<u64>();
         // A list that grows may have twice what it needs.
         let needed = 2 * (states + arriving + self.router.bytes());
         let charge = self.memory.charged(needed);
         let charge = charge.map_err(|needed| WorldError::OutOfMemory { needed })?;
-        let bytes = self.written(shards).map_err(|error| WorldError::Host(error.to_string()))?;
+        let bytes = self.written(saved).map_err(|error| WorldError::Host(error.to_string()))?;
         Ok(Keyframe { bytes, charge })
     }
 
-    fn written(&self, shards: &[Vec<ShardFrame>]) -> io::Result<Vec<u8>> {
+    fn written(&self, saved: &[SavedRole]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         (FORMAT, self.at, self.steps, self.fuel, self.chain.last()).serialize(&mut out)?;
-        (&self.router, &*self.arrivals, &self.seen.aggregates).serialize(&mut out)?;
-        let roles = self.roles.iter().zip(&self.seen.roles).zip(shards);
+        (&self.router, &*self.arrivals, &self.letters).serialize(&mut out)?;
+        self.seen.aggregates.serialize(&mut out)?;
+        let roles = self.roles.iter().zip(&self.seen.roles).zip(saved);
         let roles: Vec<_> = roles
-            .map(|((role, seen), shards)| {
+            .map(|((role, seen), SavedRole { shards, sessions })| {
                 let now = (&role.description, &role.parameters, role.size, &role.ended);
                 let next = (&role.wakes, &role.newborn);
-                (now, next, (seen.size, &seen.columns), shards)
+                (now, next, (seen.size, &seen.columns), shards, sessions)
             })
             .collect();
         roles.serialize(&mut out)?;
@@ -142,12 +170,13 @@ impl World {
     pub async fn restore(
         spec: Arc<WorldSpec>,
         made_of: Vec<MadeOf>,
+        answers: Answers,
         places: Places,
         runtime: Handle,
         keyframe: &[u8],
     ) -> Result<World, WorldError> {
         let unusable = |problem: String| WorldError::Keyframe(problem);
-        let mut world = World::empty(spec, &made_of, places, runtime).await?;
+        let mut world = World::empty(spec, &made_of, answers, places, runtime).await?;
         let needed = keyframe.len() as u64;
         world.memory.charge(needed).map_err(|needed| WorldError::OutOfMemory { needed })?;
         let frame = Frame::try_from_slice(keyframe).map_err(|error| unusable(error.to_string()))?;
@@ -158,6 +187,7 @@ impl World {
         world.chain = Chain::go_on(frame.hash);
         world.router = frame.router;
         world.arrivals = Arc::new(frame.arrivals);
+        world.letters = frame.letters;
         let mut seen = Vec::with_capacity(frame.roles.len());
         for (place, role) in frame.roles.into_iter().enumerate() {
             let own = &mut world.roles[place];
@@ -167,6 +197,14 @@ impl World {
             own.wakes = role.wakes;
             let topology = own.topology.clone();
             seen.push(SeenRole { size: role.seen_size, topology, columns: role.columns });
+            match (world.sessions_of(place).await?, role.sessions) {
+                (Some(mut sessions), Some(frames)) => {
+                    sessions.restore(frames).map_err(unusable)?;
+                    world.roles[place].sessions = Some(sessions);
+                }
+                (None, None) => {}
+                _ => return Err(unusable("it has members of another kind".to_owned())),
+            }
             for frame in role.shards {
                 let shard = world.restore_shard(place, frame).await?;
                 world.roles[place].shards.push(shard);
@@ -183,7 +221,7 @@ impl World {
         place: usize,
         frame: ShardFrame,
     ) -> Result<Shard, WorldError> {
-        let permit = self.place_for_one()?;
+        let permit = self.places.take_one()?;
         let code = self.roles[place].code.clone();
         let made = code.populate(self.grant(place as Role), self.places.memory.account()).await;
         let mut population = made.map_err(|fault| not_made(place, fault))?;

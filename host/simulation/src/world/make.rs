@@ -8,13 +8,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::births::Newborn;
 use super::memory::SharedAccount;
+use super::sessions::Sessions;
 use super::shard::{FUEL, Shard};
-use super::{RoleOfWorld, World, WorldError};
+use super::{CallTotals, RoleOfWorld, World, WorldError};
 use crate::attributes::attributes;
 use crate::chance::Chance;
 use crate::fingerprint::Chain;
+use crate::recording::Answers;
 use crate::router::Router;
-use crate::spec::{AggregateSpec, MembersSpec, RowsSpec, WorldSpec};
+use crate::spec::{
+    AggregateSpec, Deed, MAX_SESSIONS, MembersSpec, RowsSpec, ScheduleSpec, SpecError, WorldSpec,
+};
 use crate::topology::Topology;
 use crate::view::{Seen, SeenRole};
 use dormouse_base::memory::MemoryBudget;
@@ -61,18 +65,33 @@ pub(super) struct InstancePlace {
     _share: Option<Share>,
 }
 
+impl Places {
+    /// A place for an instance.
+    pub(super) fn take_one(&self) -> Result<InstancePlace, WorldError> {
+        let none = || WorldError::NoPlace { all: self.all };
+        let share = match &self.shares {
+            Some((shares, owner)) => Some(shares.take(owner, 1).ok_or_else(none)?),
+            None => None,
+        };
+        let taken = self.instances.clone().try_acquire_owned();
+        Ok(InstancePlace { _permit: taken.map_err(|_| none())?, _share: share })
+    }
+}
+
 impl World {
-    /// Make a world before its first tick. `made_of` has a population for each of its roles.
+    /// Make a world before its first tick. `made_of` has a component for each of its roles: where it is a population, the members
+    /// are its rows, and otherwise each is a session of it. What they ask models has these answers.
     ///
     /// # Errors
     /// [`WorldError::Invalid`] and [`WorldError::TooLarge`] say what to change.
     pub async fn make(
         spec: Arc<WorldSpec>,
         made_of: Vec<MadeOf>,
+        answers: Answers,
         places: Places,
         runtime: Handle,
     ) -> Result<World, WorldError> {
-        let mut world = World::empty(spec, &made_of, places, runtime).await?;
+        let mut world = World::empty(spec, &made_of, answers, places, runtime).await?;
         for place in 0..world.roles.len() {
             world.populate(place).await?;
         }
@@ -82,19 +101,34 @@ impl World {
         Ok(world)
     }
 
+    /// Whether a specification makes sense, and its members are what their components make of them.
+    ///
+    /// # Errors
+    /// [`SpecError::Invalid`] names the field.
+    pub fn check(spec: &WorldSpec, made_of: &[MadeOf]) -> Result<(), SpecError> {
+        spec.check()?;
+        let mut members = spec.members.iter().zip(made_of).enumerate();
+        members.try_for_each(|(place, (members, made_of))| {
+            check_kind(members, made_of, place, spec.schedule)
+        })?;
+        let mut steps = spec.program.iter().enumerate();
+        steps.try_for_each(|(place, step)| check_deed(spec, made_of, &step.deed, place))
+    }
+
     /// Make a world without instances.
     pub(super) async fn empty(
         spec: Arc<WorldSpec>,
         made_of: &[MadeOf],
+        answers: Answers,
         places: Places,
         runtime: Handle,
     ) -> Result<World, WorldError> {
-        spec.check()?;
+        World::check(&spec, made_of)?;
         let chance = Chance::of_seed(spec.seed);
         let schedule = Schedule::from(spec.schedule);
         let rows: Vec<u32> =
             spec.members.iter().map(|members| rows_of(members, schedule, places.threads)).collect();
-        check_places(&spec, &rows, &places)?;
+        check_places(&spec, made_of, &rows, &places)?;
         let is_small = |members: &MembersSpec| schedule.splits() || members.count <= MAX_ROWS;
         if let Some(place) = spec.members.iter().position(|members| !is_small(members)) {
             return Err(WorldError::Invalid {
@@ -121,6 +155,8 @@ impl World {
             roles,
             router: Router::default(),
             arrivals: Arc::new(spec.members.iter().map(|_| Vec::new()).collect()),
+            letters: Vec::new(),
+            answers: Arc::new(answers),
             seen: Arc::default(),
             read: Vec::new(),
             chain: Chain::begin(|_| {}),
@@ -129,21 +165,51 @@ impl World {
             steps: 0,
             fuel: 0,
             fuel_limit: None,
+            calls: CallTotals::default(),
             spec,
         })
     }
 
-    /// Make the instances of a role.
-    async fn populate(&mut self, place: usize) -> Result<(), WorldError> {
+    /// What members of a role have from their beginning.
+    async fn attributes_of(&mut self, place: usize) -> Result<Vec<Named>, WorldError> {
         let members = self.spec.members[place].clone();
         let values = u64::from(members.count) * members.attributes.len() as u64;
         self.memory.charge(values * 8).map_err(|needed| WorldError::OutOfMemory { needed })?;
         let chance = self.chance;
-        let drawn = {
-            let members = members.clone();
-            blocking(move || attributes(&members, place as Role, &chance))
-        };
-        let all = drawn.await?;
+        blocking(move || attributes(&members, place as Role, &chance)).await
+    }
+
+    /// The members of a role as they begin, where they are sessions. `None`: they are rows.
+    pub(super) async fn sessions_of(
+        &mut self,
+        place: usize,
+    ) -> Result<Option<Sessions>, WorldError> {
+        if self.roles[place].code.is_population() {
+            return Ok(None);
+        }
+        let attributes = self.attributes_of(place).await?;
+        let (spec, role) = (&self.spec.members[place], place as Role);
+        Ok(Some(Sessions::new(role, spec, attributes, self.resident(), &self.chance)))
+    }
+
+    /// How many members of a role that are sessions are in memory at most: all such roles have as many places each, and one is left
+    /// for a survey.
+    fn resident(&self) -> u32 {
+        let roles = self.roles.iter().filter(|role| !role.code.is_population()).count();
+        let rows = self.roles.iter().filter(|role| role.code.is_population());
+        let of_rows = rows.map(|role| role.size.div_ceil(role.rows)).sum::<u32>();
+        let roles = u32::try_from(roles).unwrap_or(u32::MAX).max(1);
+        (self.places.all.saturating_sub(of_rows + 1) / roles).max(1)
+    }
+
+    /// Make the instances of a role. Those of sessions are made when they are needed.
+    async fn populate(&mut self, place: usize) -> Result<(), WorldError> {
+        self.roles[place].sessions = self.sessions_of(place).await?;
+        if self.roles[place].sessions.is_some() {
+            return Ok(());
+        }
+        let members = self.spec.members[place].clone();
+        let all = self.attributes_of(place).await?;
         let rows = self.roles[place].rows;
         for first in (0..members.count).step_by(rows as usize) {
             let count = rows.min(members.count - first);
@@ -179,7 +245,7 @@ impl World {
             parameters: self.roles[place].parameters(),
             attributes,
         };
-        let permit = self.place_for_one()?;
+        let permit = self.places.take_one()?;
         let code = self.roles[place].code.clone();
         let made = make(&code, self.grant(role), self.places.memory.account(), &setup).await;
         let (population, description) = made.map_err(|fault| not_made(place, fault))?;
@@ -192,17 +258,6 @@ impl World {
             own.description = description;
         }
         Ok(Shard::new(population, permit, first, count))
-    }
-
-    /// A place for an instance.
-    pub(super) fn place_for_one(&self) -> Result<InstancePlace, WorldError> {
-        let none = || WorldError::NoPlace { all: self.places.all };
-        let share = match &self.places.shares {
-            Some((shares, owner)) => Some(shares.take(owner, 1).ok_or_else(none)?),
-            None => None,
-        };
-        let taken = self.places.instances.clone().try_acquire_owned();
-        Ok(InstancePlace { _permit: taken.map_err(|_| none())?, _share: share })
     }
 
     /// What instances of a role start with.
@@ -306,16 +361,89 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| WorldError::Host(error.to_string()))
 }
 
+/// Whether members are specified as what their component makes of them.
+fn check_kind(
+    members: &MembersSpec,
+    made_of: &MadeOf,
+    place: usize,
+    schedule: ScheduleSpec,
+) -> Result<(), SpecError> {
+    let invalid = |field: &str, problem: String| {
+        Err(SpecError::Invalid { field: format!("members[{place}].{field}"), problem })
+    };
+    if made_of.code.is_population() {
+        return match members.of_sessions() {
+            Some(field) => invalid(
+                field,
+                "its agent is a population, whose members are rows: they have parameters and attributes instead"
+                    .to_owned(),
+            ),
+            None => Ok(()),
+        };
+    }
+    if !members.parameters.is_empty() {
+        let problem = "its agent is no population: members are sessions, and have a `config`";
+        return invalid("parameters", problem.to_owned());
+    }
+    if members.count > MAX_SESSIONS {
+        let problem = format!("a role of sessions has at most {MAX_SESSIONS} members");
+        return invalid("count", problem);
+    }
+    if !matches!(schedule, ScheduleSpec::Simultaneous | ScheduleSpec::ByEvent) {
+        let problem = "its agent is no population: members are sessions, which act at once; let the schedule be \
+                       `simultaneous` or `by-event`";
+        return invalid("agent", problem.to_owned());
+    }
+    if !made_of.code.is_whole_in_snapshots() {
+        let problem = "no image can be taken of the agent: a member would not be the same in another instance";
+        return invalid("agent", problem.to_owned());
+    }
+    Ok(())
+}
+
+/// Whether what is done to members can be done to members of their kind.
+fn check_deed(
+    spec: &WorldSpec,
+    made_of: &[MadeOf],
+    deed: &Deed,
+    place: usize,
+) -> Result<(), SpecError> {
+    let (role, is_of_rows) = match deed {
+        Deed::Pause => return Ok(()),
+        Deed::Set(change) => (&change.role, !change.parameters.is_empty()),
+        Deed::Send(mail) => (&mail.role, false),
+    };
+    let made_of = &made_of[spec.place_of(role)?];
+    if made_of.code.is_population() == is_of_rows {
+        return Ok(());
+    }
+    let problem = if is_of_rows {
+        "its members are sessions: they have a configuration, and no parameters"
+    } else {
+        "its members are rows: they have parameters, and neither a configuration nor mail"
+    };
+    let (field, problem) = (format!("program[{place}].do"), problem.to_owned());
+    Err(SpecError::Invalid { field, problem })
+}
+
 fn role_of(
     members: &MembersSpec,
     made_of: &MadeOf,
     rows: u32,
     topology: Arc<Topology>,
 ) -> RoleOfWorld {
+    // What members that are sessions publish and read, their specification says.
+    let description = if made_of.code.is_population() {
+        Description::default()
+    } else {
+        let (columns, reads) = (members.columns.clone(), members.reads.clone());
+        Description { columns, effects: Vec::new(), reads }
+    };
     RoleOfWorld {
         name: members.role.clone(),
         code: made_of.code.clone(),
-        description: Description::default(),
+        description,
+        sessions: None,
         parameters: members.parameters.clone(),
         topology,
         shown: Vec::new(),
@@ -343,10 +471,20 @@ fn rows_of(members: &MembersSpec, schedule: Schedule, threads: usize) -> u32 {
     }
 }
 
-fn check_places(spec: &WorldSpec, rows: &[u32], places: &Places) -> Result<(), WorldError> {
-    let members = || spec.members.iter().zip(rows);
-    let instances: u64 =
-        members().map(|(members, rows)| u64::from(members.count.div_ceil(*rows))).sum();
+fn check_places(
+    spec: &WorldSpec,
+    made_of: &[MadeOf],
+    rows: &[u32],
+    places: &Places,
+) -> Result<(), WorldError> {
+    // Of members that are sessions as many are in memory as there are places for.
+    let instances = |members: &MembersSpec, made_of: &MadeOf, rows: u32| {
+        if made_of.code.is_population() { members.count.div_ceil(rows) } else { 1 }
+    };
+    let members = spec.members.iter().zip(made_of).zip(rows);
+    let instances: u64 = members
+        .map(|((members, made_of), rows)| u64::from(instances(members, made_of, *rows)))
+        .sum();
     if instances <= u64::from(places.all) {
         return Ok(());
     }

@@ -5,17 +5,24 @@ use std::sync::Arc;
 
 use super::super::{Host, to_its_end};
 use super::SimulationError;
-use crate::worlds::{Branch, KnownWorld, LoggedTick, MembersRead, OrderError, SimulationRecord};
+use crate::worlds::{
+    Branch, KnownWorld, LoggedTick, MembersRead, OrderError, SimulationRecord, Surveyed,
+};
 use dormouse_domain::access::Action;
 use dormouse_domain::id::SimulationId;
+use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::simulation::{Column, SimulationStatus, Tick};
-use dormouse_simulation::spec::{Budget, Change, Deed};
+use dormouse_domain::turn::Part;
+use dormouse_simulation::spec::{Announcement, Budget, Change, Deed};
 use dormouse_simulation::{AggregateValue, Bundle, Record, SpecError, WorldSpec};
 
 /// Ticks of a log that are read at a time.
 const PAGE: usize = 4 << 10;
 /// The most branches that are made at once.
 const MAX_BRANCHES: usize = 100;
+
+/// The most members that are asked something at once.
+const MAX_SURVEYED: usize = 1_000;
 
 /// The most bytes of what is recorded of a world in a bundle, about.
 const MAX_RECORDED: u64 = 256 << 20;
@@ -32,8 +39,10 @@ pub struct SimulationHandle {
 pub struct NewBranch {
     /// What people call it. Otherwise as the world.
     pub name: Option<String>,
-    /// The parameters that have other values from there on.
+    /// The parameters, and the configuration of members, that have other values from there on.
     pub set: Vec<Change>,
+    /// Mail to members that are sessions.
+    pub send: Vec<Announcement>,
 }
 
 /// What some members of a role publish.
@@ -45,6 +54,17 @@ pub struct SimulationMembers {
     pub size: u32,
     /// The values of each column.
     pub columns: Vec<(String, Column)>,
+}
+
+/// What members of a world have replied to a question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulationSurvey {
+    /// How many ticks the world has behind it.
+    pub ticks: Tick,
+    /// What each member has replied, or why it has not, in the order in which they were named.
+    pub replies: Vec<Result<Vec<Part>, String>>,
+    /// What it has cost.
+    pub cost: NanoUsd,
 }
 
 /// In what two worlds differ.
@@ -184,11 +204,23 @@ impl SimulationHandle {
         set.await.map_err(|error| self.of_change(error, ""))
     }
 
+    /// Send this to members that are sessions before its next tick. Which one that is.
+    ///
+    /// # Errors
+    /// As [`SimulationHandle::set`].
+    pub async fn send(&self, mail: Announcement) -> Result<Tick, SimulationError> {
+        self.host.may(Action::Change)?;
+        let (worlds, known) = (self.host.inner.worlds.clone(), self.known.clone());
+        let sent = to_its_end(async move { worlds.intervene(&known, Deed::Send(mail)).await });
+        sent.await.map_err(|error| self.of_change(error, ""))
+    }
+
     /// What is wrong with a change, by the field of whoever asks for it.
     fn of_change(&self, error: OrderError, within: &str) -> SimulationError {
         match error {
             OrderError::Spec(SpecError::Invalid { field, problem }) => {
-                let own = field.rsplit_once("do.set.").map_or(field.as_str(), |(_, own)| own);
+                let deed = |deed: &str| field.rsplit_once(deed).map(|(_, own)| own);
+                let own = deed("do.set.").or_else(|| deed("do.send.")).unwrap_or(&field);
                 SimulationError::Invalid { field: format!("{within}{own}"), problem }
             }
             error => SimulationError::of(error, self.id()),
@@ -230,6 +262,33 @@ impl SimulationHandle {
         Ok(SimulationMembers { ticks, size, columns })
     }
 
+    /// Ask members of a role that are sessions something, and answer with what each replies, or why it does not. They are as the world
+    /// was where its log ends, and nothing is left of it: the world is made again for it. What it costs is the owner's, and not of
+    /// the world's budget.
+    ///
+    /// # Errors
+    /// There is no such member, or it is a row; or the world cannot be made.
+    pub async fn survey(
+        &self,
+        role: &str,
+        members: &[u32],
+        question: Vec<Part>,
+    ) -> Result<SimulationSurvey, SimulationError> {
+        self.host.may(Action::Change)?;
+        if members.is_empty() || members.len() > MAX_SURVEYED {
+            let problem = format!("1 to {MAX_SURVEYED} members are asked at once");
+            return Err(SimulationError::Invalid { field: "members".to_owned(), problem });
+        }
+        let (worlds, known) = (self.host.inner.worlds.clone(), self.known.clone());
+        let runtime = self.host.inner.services.sandbox.runtime().clone();
+        let (role, members) = (role.to_owned(), members.to_vec());
+        let asked = async move { worlds.survey(&known, &role, &members, &question).await };
+        let asked = super::on(&runtime, to_its_end(asked)).await?;
+        let asked = asked.map_err(|error| SimulationError::of(error, self.id()))?;
+        let Surveyed { ticks, replies, cost } = asked;
+        Ok(SimulationSurvey { ticks, replies, cost })
+    }
+
     /// Worlds that have come to where this one was before tick `at`, or where it is now, and go on from there as these branches say.
     /// They have the owner of this one, and have not been started.
     ///
@@ -248,7 +307,10 @@ impl SimulationHandle {
         }
         let branch = |new: NewBranch| Branch {
             name: new.name,
-            deeds: new.set.into_iter().map(Deed::Set).collect(),
+            deeds: {
+                let set = new.set.into_iter().map(Deed::Set);
+                set.chain(new.send.into_iter().map(Deed::Send)).collect()
+            },
         };
         let branches = branches.into_iter().map(branch).collect();
         let (worlds, known) = (self.host.inner.worlds.clone(), self.known.clone());
@@ -305,9 +367,8 @@ impl SimulationHandle {
             return Err(SimulationError::Status { status: record.status, hint });
         };
         let each = 32 + 32 * record.aggregates.len() as u64;
-        if record.planned.saturating_mul(each) > MAX_RECORDED {
-            let problem =
-                "a bundle has all hashes and aggregates, and these would be more than 256 MiB";
+        if record.planned.saturating_mul(each).max(record.log_bytes()) > MAX_RECORDED {
+            let problem = "a bundle has all hashes, aggregates and calls, and these would be more than 256 MiB";
             return Err(SimulationError::NotThere(problem.to_owned()));
         }
         let mut recorded = Record { fingerprint, ..Record::default() };
@@ -324,6 +385,8 @@ impl SimulationHandle {
                 );
             }
         }
+        let calls = self.host.inner.worlds.calls(record.id, 0, record.planned).await;
+        recorded.calls = calls.map_err(SimulationError::Store)?;
         let mut populations = BTreeMap::new();
         for digest in &record.made_of {
             let component = self.host.inner.worlds.component(*digest).await;

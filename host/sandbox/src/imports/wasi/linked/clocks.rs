@@ -34,6 +34,7 @@ fn subscribe(guest: &mut Guest, nanos: u64) -> wasmtime::Result<Resource<DynPoll
     let pollable = monotonic_clock::Host::subscribe_duration(&mut guest.clocks(), nanos)?;
     let at = RealMoment::now().after(Duration::from_nanos(nanos));
     guest.http.note_wait(pollable.rep(), Wait::Time(at));
+    guest.note_timer(pollable.rep(), nanos);
     Ok(pollable)
 }
 

@@ -32,6 +32,7 @@ type Answer<T> = (Result<T, StreamError>,);
 pub(super) fn poll(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.resource::<DynPollable>("pollable", |guest, pollable| {
         guest.http.forget_wait(pollable.rep());
+        guest.forget_timer(pollable.rep());
         HostPollable::drop(guest.resources(), pollable)
     })?;
     interface.metered("[method]pollable.ready", |mut store, (pollable,): (Pollable,)| {
@@ -40,13 +41,18 @@ pub(super) fn poll(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
             if let Some(ready) = http::wait(&mut store, &[pollable.rep()], true).await? {
                 return Ok((!ready.is_empty(),));
             }
+            if let Some(ready) = store.data_mut().wait_in_world(&[pollable.rep()], true) {
+                return Ok((!ready.is_empty(),));
+            }
             Ok((HostPollable::ready(store.data_mut().resources(), pollable).await?,))
         })
     })?;
     interface.metered("[method]pollable.block", |mut store, (pollable,): (Pollable,)| {
         Box::pin(async move {
             charge(&mut store, price::POLLABLE).await?;
-            if http::wait(&mut store, &[pollable.rep()], false).await?.is_some() {
+            if http::wait(&mut store, &[pollable.rep()], false).await?.is_some()
+                || store.data_mut().wait_in_world(&[pollable.rep()], false).is_some()
+            {
                 return Ok(());
             }
             HostPollable::block(store.data_mut().resources(), pollable).await
@@ -70,6 +76,9 @@ fn poll_all(
         let pollables = pollables.iter(&mut store)?.collect::<wasmtime::Result<Vec<_>>>()?;
         let places: Vec<u32> = pollables.iter().map(Resource::rep).collect();
         if let Some(ready) = http::wait(&mut store, &places, false).await? {
+            return Ok((ready,));
+        }
+        if let Some(ready) = store.data_mut().wait_in_world(&places, false) {
             return Ok((ready,));
         }
         Ok((Poll::poll(store.data_mut().resources(), pollables).await?,))

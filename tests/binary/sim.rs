@@ -1,6 +1,8 @@
 //! `dormouse sim`: worlds from files, without a server.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dormouse_tests::provider::{Play, ProviderServer};
 use serde_json::Value;
@@ -350,4 +352,54 @@ async fn members_come_from_a_table_and_their_answers_go_along_with_the_bundle() 
         assert!(!is_well && text.contains(told), "{told}: {text}");
         write(name, &before);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_world_that_is_kept_goes_on_where_it_was_cut_off() {
+    let asked_for = Arc::new(AtomicUsize::new(0));
+    let count = asked_for.clone();
+    let provider = ProviderServer::start(move |asked| {
+        if count.fetch_add(1, Ordering::Relaxed) == 30 {
+            let problem = serde_json::json!({ "error": { "message": "no such key" } });
+            return Play::Refuses(401, problem, None);
+        }
+        let agrees = asked.text.bytes().map(u64::from).sum::<u64>() % 10 < 8;
+        Play::Says(if agrees { "Yes." } else { "No." }.to_owned())
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "dormouse.toml",
+        &format!(
+            "default-model = \"m\"\n[providers.local]\nkind = \"openai\"\nurl = \"{}\"\nmodels = [\"m\"]\n\
+             [prices.m]\ninput = 1\noutput = 1\n",
+            provider.url
+        ),
+    );
+    let person =
+        |number: u32| format!("Person {number},{}\n", if number < 3 { "It rains." } else { "" });
+    write("people.csv", &format!("name,rumour\n{}", (0..90).map(person).collect::<String>()));
+    let rumour = std::fs::read_to_string(format!("{WORLDS}/rumour/rumour.toml")).unwrap();
+    write("world.toml", &rumour.replace("ticks = 24", "ticks = 10"));
+    let sim = |arguments: &[&str]| {
+        let output =
+            run(&[&["sim", "run", "world.toml", "--json"], arguments].concat(), folder.path());
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), text)
+    };
+    let (is_well, text) = sim(&["--keep", "kept"]);
+    assert!(!is_well && text.contains("is paused") && text.contains("goes on with it"), "{text}");
+    let (is_well, text) = sim(&["--keep", "kept", "--out", "out"]);
+    let ran: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap_or(Value::Null);
+    assert!(is_well, "{text}");
+    let answered = provider.answered().len();
+    assert_eq!(ran["calls"], answered, "no answer was paid for twice: {text}");
+    let (is_well, text) = sim(&["--keep", "kept"]);
+    assert!(is_well && text.contains(ran["fingerprint"].as_str().unwrap()), "{text}");
+    assert_eq!(provider.answered().len(), answered);
+    let (_, text) = sim(&[]);
+    assert!(text.contains(ran["fingerprint"].as_str().unwrap()), "{text}");
+    let (is_well, text) = sim(&["--keep", "kept", "--seed", "9"]);
+    assert!(!is_well && text.contains("it keeps another world"), "{text}");
 }

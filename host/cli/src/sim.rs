@@ -1,12 +1,13 @@
 //! `dormouse sim`: worlds on this machine, from a file, without a server.
 //!
-//! Each command makes a host of its own in memory, whose populations are those that come with the program and the components
+//! Each command makes a host of its own, in memory unless it is told to keep what it runs, whose populations are those that come with the program and the components
 //! that the specification names as files. So nothing is left behind but what was asked for.
 
 mod arms;
 mod check;
 mod diff;
 mod fork;
+mod kept;
 mod results;
 mod run;
 mod sweep;
@@ -101,18 +102,22 @@ fn json_argument() -> Arg {
 
 /// A host for one command, with places for so many instances of members. Its models are those of the settings.
 async fn host(instances: u32, settings: &Settings) -> Result<Host> {
-    host_with(instances, serve::catalog(settings)?).await
+    host_with(instances, serve::catalog(settings)?, None).await
 }
 
 /// A host for one command that asks no model.
 async fn silent_host(instances: u32) -> Result<Host> {
-    host_with(instances, Catalog::new(Vec::new())).await
+    host_with(instances, Catalog::new(Vec::new()), None).await
 }
 
-async fn host_with(instances: u32, models: Catalog) -> Result<Host> {
+/// A host for one command, which keeps what it has in this folder, where one is named.
+async fn host_with(instances: u32, models: Catalog, folder: Option<&Path>) -> Result<Host> {
     let program = std::env::current_exe().context("this program does not know where it is")?;
-    Host::builder()
-        .in_memory()
+    let builder = match folder {
+        Some(folder) => Host::builder().data_dir(folder),
+        None => Host::builder().in_memory(),
+    };
+    builder
         .models(models)
         .compile_in_child(program)
         .configure(|options| {
@@ -137,11 +142,21 @@ async fn read(
     settings: &Settings,
     change: impl FnOnce(&mut WorldSpec),
 ) -> Result<(Host, WorldSpec)> {
+    read_into(file, settings, None, change).await
+}
+
+/// The same, with a host that keeps what it has in this folder.
+async fn read_into(
+    file: &str,
+    settings: &Settings,
+    keep: Option<&Path>,
+    change: impl FnOnce(&mut WorldSpec),
+) -> Result<(Host, WorldSpec)> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?;
     let mut spec =
         WorldSpec::parse_toml(&text).map_err(|error| anyhow::anyhow!("{file}: {error}"))?;
     change(&mut spec);
-    let host = host(places(&spec), settings).await?;
+    let host = host_with(places(&spec), serve::catalog(settings)?, keep).await?;
     let folder = Path::new(file).parent().unwrap_or(Path::new("."));
     named_files(&host, &mut spec, folder).await.with_context(|| file.to_owned())?;
     spec.check().map_err(|error| anyhow::anyhow!("{file}: {error}"))?;

@@ -84,7 +84,8 @@ pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitC
     if let Some(first) = first.filter(|first| *first < shared) {
         bail!("{path} is not what comes of its world: it comes to something else in tick {first}");
     }
-    let mut summary = summary(&world, &record, took);
+    let calls = world.calls();
+    let mut summary = summary(&world, &record, took, calls);
     let after = world.bundle(record).await?;
     let difference = Difference::of(&before, &after);
     summary["firstDifference"] = json!(difference.first);
@@ -96,7 +97,7 @@ pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitC
     if given.get_flag("json") {
         println!("{summary}");
     } else {
-        print!("{}{}", told(&world, &after, took), difference.told("before", "forked"));
+        print!("{}{}", told(&world, &after, took, calls), difference.told("before", "forked"));
     }
     host.shut_down().await?;
     Ok(ExitCode::SUCCESS)

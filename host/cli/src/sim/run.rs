@@ -10,9 +10,9 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::{file_argument, hex, json_argument, out_argument, read, results, set_rows};
+use super::{file_argument, hex, json_argument, kept, out_argument, read_into, results, set_rows};
 use crate::sources::Settings;
-use dormouse::{AggregateValue, Bundle, Host, Record, Simulation, WorldSpec};
+use dormouse::{AggregateValue, Bundle, CallTotals, Host, Record, Simulation, WorldSpec};
 
 /// About how long the world goes on between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(200);
@@ -23,6 +23,12 @@ pub(super) fn command() -> Command {
         .arg(file_argument())
         .arg(json_argument())
         .arg(out_argument())
+        .arg(
+            Arg::new("keep")
+                .long("keep")
+                .value_name("DIR")
+                .help("Keep the world there as it goes on, so that the same command goes on with it after a crash or a pause"),
+        )
         .arg(
             Arg::new("rows")
                 .long("rows")
@@ -55,13 +61,34 @@ pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitC
         spec.seed = given.get_one::<u64>("seed").copied().unwrap_or(spec.seed);
         spec.ticks = given.get_one::<u64>("ticks").copied().unwrap_or(spec.ticks);
     };
-    let (host, spec) = read(file, settings, change).await?;
+    let keep = given.get_one::<String>("keep").map(Path::new);
+    let (host, spec) = read_into(file, settings, keep, change).await?;
     if let Some(out) = given.get_one::<String>("out") {
         fs::create_dir_all(out).with_context(|| format!("{out} cannot be made"))?;
     }
-    let mut world = host.simulations().make(spec).await.with_context(|| file.to_owned())?;
-    let (record, took) = to_its_end(&host, &mut world).await?;
-    let summary = summary(&world, &record, took);
+    let (mut world, record, took, calls) = match keep {
+        Some(folder) => {
+            let ran = kept::to_its_end(&host, spec, folder).await;
+            let (world, record, took, kept) = ran.with_context(|| file.to_owned())?;
+            let calls = kept.record().progress.calls;
+            let totals = CallTotals {
+                made: calls.made,
+                cost: calls.cost(),
+                tokens: calls.tokens,
+                inherited: calls.inherited,
+                saved: calls.saved(),
+            };
+            (world, record, took, totals)
+        }
+        None => {
+            let made = host.simulations().make(spec).await;
+            let mut world = made.with_context(|| file.to_owned())?;
+            let (record, took) = to_its_end(&host, &mut world).await?;
+            let calls = world.calls();
+            (world, record, took, calls)
+        }
+    };
+    let summary = summary(&world, &record, took, calls);
     let bundle = world.bundle(record).await?;
     if let Some(out) = given.get_one::<String>("out") {
         results::write(Path::new(out), &mut world, &bundle, &summary)
@@ -71,7 +98,7 @@ pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitC
     if given.get_flag("json") {
         println!("{summary}");
     } else {
-        print!("{}", told(&world, &bundle, took));
+        print!("{}", told(&world, &bundle, took, calls));
     }
     host.shut_down().await?;
     Ok(ExitCode::SUCCESS)
@@ -107,7 +134,12 @@ pub(super) async fn to_its_end(host: &Host, world: &mut Simulation) -> Result<(R
 }
 
 /// What came of it, for programs.
-pub(super) fn summary(world: &Simulation, record: &Record, took: Duration) -> Value {
+pub(super) fn summary(
+    world: &Simulation,
+    record: &Record,
+    took: Duration,
+    calls: CallTotals,
+) -> Value {
     let mut aggregates = Map::new();
     let names = world.spec().map(|spec| spec.aggregates.as_slice()).unwrap_or_default();
     for AggregateValue { place, value, .. } in &record.aggregates {
@@ -122,15 +154,20 @@ pub(super) fn summary(world: &Simulation, record: &Record, took: Duration) -> Va
         "aggregates": aggregates,
         "fuel": world.fuel(),
         "instances": world.instances(),
-        "calls": world.calls().made,
-        "costUsd": world.calls().cost.as_usd(),
-        "inheritedCalls": world.calls().inherited,
-        "savedUsd": world.calls().saved.as_usd(),
+        "calls": calls.made,
+        "costUsd": calls.cost.as_usd(),
+        "inheritedCalls": calls.inherited,
+        "savedUsd": calls.saved.as_usd(),
     })
 }
 
 /// The same for people.
-pub(super) fn told(world: &Simulation, bundle: &Bundle, took: Duration) -> String {
+pub(super) fn told(
+    world: &Simulation,
+    bundle: &Bundle,
+    took: Duration,
+    calls: CallTotals,
+) -> String {
     let mut text = format!(
         "{} ticks, {} member-steps in {:.2} s: {} a second, {} instances\n",
         world.ticks(),
@@ -139,7 +176,6 @@ pub(super) fn told(world: &Simulation, bundle: &Bundle, took: Duration) -> Strin
         per_second(world.steps(), took),
         world.instances(),
     );
-    let calls = world.calls();
     if calls.made + calls.inherited > 0 {
         text.push_str(&format!(
             "{} calls of language models for ${:.4}, and {} answered before, which would have cost ${:.4}\n",

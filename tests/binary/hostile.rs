@@ -20,9 +20,9 @@ const TIME: Duration = Duration::from_millis(200);
 const FEWER: usize = 4;
 /// What the process may take beyond what it took before and what is charged to the budget, in bytes:
 /// connections, threads, what an allocator keeps, and a body that is moved to a larger place as it grows.
-/// Nothing bounds the sum of these by its own; 60 MB were the most of some twenty runs, and a new way past
-/// the budget would soon take more than this.
-const OVERHEAD: u64 = 80 << 20;
+/// Nothing bounds the sum of these by its own; 60 MB were the most of some twenty runs, and 84 MB with all other tests
+/// beside, while a new way past the budget would soon take more than this.
+const OVERHEAD: u64 = 112 << 20;
 /// The most that the store writes at once, in bytes.
 const GROUP: u64 = 32 << 20;
 /// The most that commits take until they are applied: a quarter of the budget, and one group beyond it in

@@ -393,7 +393,13 @@ async fn members_that_are_sessions_are_specified_as_sessions() {
         wrong(|spec| spec.members[0].columns.push("a b".to_owned()), "`a b` is no name"),
         wrong(|spec| spec.members[0].fuel_per_turn = Some(0), "a turn needs fuel"),
         wrong(|spec| spec.members[0].from = Some("a.csv".to_owned()), "only `dormouse sim` reads"),
-        wrong(|spec| spec.members[0].count = 1_000_000, "at most 100000 members"),
+        wrong(
+            |spec| {
+                spec.members[0].count = 100_001;
+                spec.members[0].topology = dormouse::world_spec::TopologySpec::None;
+            },
+            "at most 100000 members",
+        ),
         wrong(|spec| spec.budget.usd = Some(-1.0), "an amount of US dollars is 0 or more"),
         wrong(
             |spec| {
@@ -587,4 +593,16 @@ async fn a_rumour_reaches_as_many_as_theory_says() {
         reached.iter().map(|own| (own - mean) * (own - mean)).sum::<f64>() / (count - 1.0);
     let error = (variance / count).sqrt().max(0.003);
     assert!((mean - 0.797).abs() < 4.0 * error, "{mean} ± {error}: {reached:?}");
+}
+
+#[tokio::test]
+async fn a_sleep_takes_no_time_in_a_world_and_moves_the_clocks_of_the_member_on() {
+    let (_root, test, _provider) = agreeing(0.5).await;
+    let mut spec = lives(5, 3, "simultaneous");
+    spec.members[0].config.insert("sleeps".to_owned(), json!(100_000));
+    spec.members[0].columns.push("slept".to_owned());
+    let mut world = test.host.simulations().make(spec).await.unwrap();
+    world.run(3).await.unwrap();
+    let slept = world.column("beings", "slept").await.unwrap();
+    assert_eq!(slept, dormouse::Column::Numbers(vec![100_000.0; 5]));
 }

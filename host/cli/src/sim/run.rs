@@ -70,15 +70,8 @@ pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitC
         Some(folder) => {
             let ran = kept::to_its_end(&host, spec, folder).await;
             let (world, record, took, kept) = ran.with_context(|| file.to_owned())?;
-            let calls = kept.record().progress.calls;
-            let totals = CallTotals {
-                made: calls.made,
-                cost: calls.cost(),
-                tokens: calls.tokens,
-                inherited: calls.inherited,
-                saved: calls.saved(),
-            };
-            (world, record, took, totals)
+            let calls = kept.record().progress.calls.totals();
+            (world, record, took, calls)
         }
         None => {
             let made = host.simulations().make(spec).await;

@@ -507,7 +507,9 @@ impl Worlds {
         loop {
             let page = self.store.world_open_calls(id, None, bound).await?;
             let calls = page.entries.iter().map(|(place, _)| (WorldRow::Call(id, *place), None));
-            self.store.commit(Transaction::worlds(calls)).await?;
+            if !page.entries.is_empty() {
+                self.store.commit(Transaction::worlds(calls)).await?;
+            }
             if page.next.is_none() {
                 break;
             }
@@ -515,7 +517,9 @@ impl Worlds {
         loop {
             let page = self.store.world_calls(id, 0, bound).await?;
             let calls = page.entries.iter().map(|(last, _)| (WorldRow::Calls(id, *last), None));
-            self.store.commit(Transaction::worlds(calls)).await?;
+            if !page.entries.is_empty() {
+                self.store.commit(Transaction::worlds(calls)).await?;
+            }
             if page.next.is_none() {
                 break;
             }

@@ -107,6 +107,18 @@ impl CallProgress {
         NanoUsd(self.nano_usd)
     }
 
+    /// All of it.
+    #[must_use]
+    pub fn totals(&self) -> CallTotals {
+        CallTotals {
+            made: self.made,
+            cost: self.cost(),
+            tokens: self.tokens,
+            inherited: self.inherited,
+            saved: self.saved(),
+        }
+    }
+
     /// What the calls would have cost that another world has made.
     #[must_use]
     pub fn saved(&self) -> NanoUsd {
@@ -120,13 +132,7 @@ impl CallProgress {
 
     /// With these calls.
     pub(super) fn note(&mut self, calls: &[RecordedCall]) {
-        let mut totals = CallTotals {
-            made: self.made,
-            cost: self.cost(),
-            tokens: self.tokens,
-            inherited: self.inherited,
-            saved: self.saved(),
-        };
+        let mut totals = self.totals();
         calls.iter().for_each(|call| totals.note(call));
         let CallTotals { made, cost, tokens, inherited, saved } = totals;
         let (nano_usd, saved_nano_usd) = (cost.0, saved.0);

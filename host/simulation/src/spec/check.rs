@@ -252,10 +252,6 @@ fn check_sessions(members: &MembersSpec, field: &str) -> Result<(), SpecError> {
     if members.of_sessions().is_none() {
         return Ok(());
     }
-    if members.count > MAX_SESSIONS {
-        let problem = format!("a role of sessions has at most {MAX_SESSIONS} members");
-        return Err(invalid(within("count"), problem));
-    }
     let all = check_document(&members.config, || within("config"))?;
     if members.each.len() > members.count as usize {
         let problem = format!("there are {} for {} members", members.each.len(), members.count);

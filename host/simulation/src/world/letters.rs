@@ -127,3 +127,26 @@ pub(super) fn of(letters: &[Letter], to: (Role, Member)) -> Range<usize> {
     let count = letters[from..].partition_point(|letter| letter.to == to);
     from..from + count
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(to: Member, bytes: u64) -> Letter {
+        let text = "x".repeat(usize::try_from(bytes).expect("it is small"));
+        Letter { from: Some((0, 1)), to: (0, to), content: vec![LetterPart::Text(text)] }
+    }
+
+    #[test]
+    fn a_member_is_told_of_as_much_mail_as_a_mailbox_has_and_of_its_own_alone() {
+        let half = MAX_MAILBOX_BYTES / 2;
+        let mut letters = vec![letter(2, 1), letter(1, half), letter(1, half), letter(1, 1)];
+        letters.push(letter(0, MAX_MAILBOX_BYTES + 1));
+        sort(&mut letters);
+        let told = |member| {
+            let own = &letters[of(&letters, (0, member))];
+            (own.len(), fit(own))
+        };
+        assert_eq!([told(0), told(1), told(2), told(3)], [(1, 0), (3, 2), (1, 1), (0, 0)]);
+    }
+}

@@ -408,10 +408,10 @@ fn check_deed(
     deed: &Deed,
     place: usize,
 ) -> Result<(), SpecError> {
-    let (role, is_of_rows) = match deed {
+    let (word, role, is_of_rows) = match deed {
         Deed::Pause => return Ok(()),
-        Deed::Set(change) => (&change.role, !change.parameters.is_empty()),
-        Deed::Send(mail) => (&mail.role, false),
+        Deed::Set(change) => ("set", &change.role, !change.parameters.is_empty()),
+        Deed::Send(mail) => ("send", &mail.role, false),
     };
     let made_of = &made_of[spec.place_of(role)?];
     if made_of.code.is_population() == is_of_rows {
@@ -422,7 +422,7 @@ fn check_deed(
     } else {
         "its members are rows: they have parameters, and neither a configuration nor mail"
     };
-    let (field, problem) = (format!("program[{place}].do"), problem.to_owned());
+    let (field, problem) = (format!("program[{place}].do.{word}.role"), problem.to_owned());
     Err(SpecError::Invalid { field, problem })
 }
 

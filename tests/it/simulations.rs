@@ -2,6 +2,7 @@
 
 mod answers;
 mod bundles;
+mod experiments;
 mod kept;
 mod misbehaviour;
 mod sameness;

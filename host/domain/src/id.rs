@@ -60,6 +60,11 @@ uuid_id! {
     WorldPartId
 }
 
+uuid_id! {
+    /// An experiment: the runs of one simulated world with many parameters.
+    ExperimentId
+}
+
 impl SessionId {
     /// When it was made, where its name tells: the session was created then.
     #[must_use]

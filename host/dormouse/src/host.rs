@@ -5,6 +5,7 @@ mod agents;
 mod cleanup;
 pub(crate) mod code;
 mod events;
+mod experiments;
 mod group;
 mod history;
 mod keys;
@@ -31,6 +32,7 @@ use tracing::Instrument;
 
 pub use agents::Agents;
 pub use cleanup::{CleanedUp, Cleanup, MAX_CLEANED_UP};
+pub use experiments::{ExperimentHandle, ExperimentListing, Experiments, NewExperiment};
 pub use history::{Fork, ForkError, MAX_FORKS, UpgradeError};
 pub use keys::{CreatedKey, Keys};
 pub use message::{Message, Reply, TurnStream};
@@ -126,6 +128,12 @@ impl Host {
     #[must_use]
     pub fn simulations(&self) -> Simulations {
         Simulations::new(self.clone())
+    }
+
+    /// Experiments: one world with many parameters and seeds.
+    #[must_use]
+    pub fn experiments(&self) -> Experiments {
+        Experiments::new(self.clone())
     }
 
     /// The host that this is of.

@@ -44,7 +44,9 @@ pub use dormouse_domain::event::{
     SessionUpdate, SleepCause, UpgradeOutcome,
 };
 pub use dormouse_domain::group::{COORDINATOR, CUSTOM_AGENTS, Group, MAX_MEMBERS, MemberOfGroup};
-pub use dormouse_domain::id::{Principal, ScheduleId, SessionId, SimulationId, SnapshotId, TurnId};
+pub use dormouse_domain::id::{
+    ExperimentId, Principal, ScheduleId, SessionId, SimulationId, SnapshotId, TurnId,
+};
 pub use dormouse_domain::inactive::NotActive;
 pub use dormouse_domain::journal::{
     Bill, EffectFailure, EffectOutcome, EffectRecord, EffectTarget, Provenance,
@@ -114,7 +116,8 @@ pub use dormouse_domain::simulation::{CallPlace, Column, PauseCause, SimulationS
 pub use dormouse_sandbox::{Refusal, SandboxError, compile_child};
 pub use dormouse_simulation::{
     AggregateValue, Bundle, BundleError, CallTotals, Design, Experiment, Fingerprint, Record,
-    RecordedCall, Run, Seeds, SpecError, TickSummary, WorldError, WorldSpec, spec as world_spec,
+    RecordedCall, Run, Seeds, SpecError, TickSummary, ValueRange, Values, WorldError, WorldSpec,
+    csv_field, spec as world_spec, table_names,
 };
 pub use dormouse_store::embedded::{OpenError, Options as StoreOptions};
 pub use dormouse_store::faults::{CommitAttempt, CommitFault, CommitKind};
@@ -130,12 +133,13 @@ pub use dormouse_store::{
 pub use event::{EventBatch, FOLLOW_BYTES};
 pub use faults::{CallFault, Faults};
 pub use host::{
-    Agents, CleanedUp, Cleanup, CreateError, CreatedKey, CreatedSession, Fork, ForkError, Host,
-    HostStats, Keys, MAX_CLEANED_UP, MAX_FORKS, Message, NewBranch, NewSchedule, NewTemplate,
-    Reply, SampleBatch, SampleEntry, ScheduleError, ScheduleListing, Schedules, SessionHandle,
-    SessionListing, SessionReadError, SessionTime, SessionUsage, Sessions, Simulation,
-    SimulationDifference, SimulationError, SimulationHandle, SimulationListing, SimulationMembers,
-    SimulationSurvey, Simulations, Storage, TemplateError, Templates, TurnStream, UpgradeError,
+    Agents, CleanedUp, Cleanup, CreateError, CreatedKey, CreatedSession, ExperimentHandle,
+    ExperimentListing, Experiments, Fork, ForkError, Host, HostStats, Keys, MAX_CLEANED_UP,
+    MAX_FORKS, Message, NewBranch, NewExperiment, NewSchedule, NewTemplate, Reply, SampleBatch,
+    SampleEntry, ScheduleError, ScheduleListing, Schedules, SessionHandle, SessionListing,
+    SessionReadError, SessionTime, SessionUsage, Sessions, Simulation, SimulationDifference,
+    SimulationError, SimulationHandle, SimulationListing, SimulationMembers, SimulationSurvey,
+    Simulations, Storage, TemplateError, Templates, TurnStream, UpgradeError,
 };
 pub use keys::KeyError;
 pub use quotas::Quotas;
@@ -148,4 +152,7 @@ pub use session::request::{
 pub use turn::admission::TurnDenied;
 pub use turn::output::TurnOutput;
 pub use uploads::{UploadState, UploadStatus};
-pub use worlds::{CallProgress, LoggedTick, MAX_SIMULATIONS, Progress, SimulationRecord};
+pub use worlds::{
+    CallProgress, ExperimentProgress, ExperimentRecord, LoggedTick, MAX_EXPERIMENT_RUNS,
+    MAX_EXPERIMENTS, MAX_SIMULATIONS, Progress, RunResult, SimulationRecord,
+};

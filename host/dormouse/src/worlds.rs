@@ -1,4 +1,5 @@
-//! The simulated worlds that outlive whoever made them: each has a record, a log of its ticks, and keyframes.
+//! The simulated worlds that outlive whoever made them: each has a record, a log of its ticks, and keyframes. [`experiments`] has
+//! those that are runs of one world with many parameters.
 //!
 //! ```text
 //!   create ─▶ record, specification, populations             kept with the commit that makes the world
@@ -17,6 +18,7 @@
 //! - What was not written is not told: where a write fails, the world is where its log ends.
 
 mod calls;
+mod experiments;
 mod keeping;
 mod models;
 mod record;
@@ -34,6 +36,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use experiments::{
+    ExperimentProgress, ExperimentRecord, MAX_EXPERIMENT_RUNS, MAX_EXPERIMENTS, RunResult,
+};
+pub(crate) use experiments::{KnownExperiment, NewExperiment, Plan};
 pub(crate) use keeping::{Branch, MembersRead, Surveyed};
 pub(crate) use models::WorldModels;
 pub use record::{CallProgress, LoggedTick, Progress, SimulationRecord};
@@ -44,7 +50,7 @@ use crate::gate::Outside;
 use dormouse_base::clock::Clock;
 use dormouse_base::shares::{Callers, FairSemaphore, Shares};
 use dormouse_domain::agent::Digest;
-use dormouse_domain::id::{Principal, SimulationId, WorldPartId};
+use dormouse_domain::id::{ExperimentId, Principal, SimulationId, WorldPartId};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::simulation::{Column, PauseCause, SimulationStatus, Tick};
 use dormouse_domain::time::Timestamp;
@@ -80,6 +86,7 @@ pub(crate) struct Worlds {
 #[derive(Default)]
 struct Book {
     worlds: BTreeMap<SimulationId, Arc<KnownWorld>>,
+    experiments: BTreeMap<ExperimentId, Arc<KnownExperiment>>,
     /// How many records name each part.
     uses: HashMap<WorldPartId, u32>,
     is_closing: bool,
@@ -126,8 +133,10 @@ pub(crate) struct NewWorld {
     pub(crate) spec: WorldSpec,
     /// Its populations, a role each.
     pub(crate) made_of: Vec<Digest>,
-    /// Each of them once.
+    /// Each of them once that no other world has.
     pub(crate) components: BTreeMap<Digest, Bytes>,
+    /// The experiment of which it is a run, and the number of that.
+    pub(crate) run_of: Option<(ExperimentId, u32)>,
 }
 
 /// Why a world does not do what it is told.
@@ -136,6 +145,9 @@ pub(crate) enum OrderError {
     /// There are too many.
     #[error("an owner has {MAX_SIMULATIONS} simulations at most; delete one first")]
     TooMany,
+    /// There are too many.
+    #[error("an owner has {MAX_EXPERIMENTS} experiments at most; delete one first")]
+    TooManyExperiments,
     /// It is in another state.
     #[error("the simulation is {}", .0.as_str())]
     Status(SimulationStatus),
@@ -280,7 +292,7 @@ impl Worlds {
                 tracing::error!(simulation = %id, "the record of a simulation does not decode");
             }
         }
-        Ok(())
+        self.load_experiments().await
     }
 
     /// Let those go on that ran when the host before has ended.
@@ -291,6 +303,7 @@ impl Worlds {
                 self.spawn(&world);
             }
         }
+        self.go_on_with_experiments();
     }
 
     /// The world of this id.
@@ -334,7 +347,7 @@ impl Worlds {
     /// # Errors
     /// [`OrderError::TooMany`], or the store's.
     pub(crate) async fn create(&self, new: NewWorld) -> Result<Arc<KnownWorld>, OrderError> {
-        let NewWorld { owner, spec, made_of, components } = new;
+        let NewWorld { owner, spec, made_of, components, run_of } = new;
         let now = self.clock.now();
         let mut parts: Vec<_> = components
             .into_iter()
@@ -353,6 +366,7 @@ impl Worlds {
             budget: spec.budget,
             aggregates: spec.aggregates.into_iter().map(|own| own.name).collect(),
             forked_from: None,
+            run_of,
             fingerprint: None,
             created_at: now,
             changed_at: now,
@@ -385,8 +399,7 @@ impl Worlds {
             if own >= MAX_SIMULATIONS {
                 return Err(OrderError::TooMany);
             }
-            let new = parts.into_iter().filter(|(part, _)| !book.uses.contains_key(part));
-            rows.extend(new.map(|(part, bytes)| (WorldRow::Part(part), Some(bytes))));
+            rows.extend(book.new_parts(parts));
         }
         self.store.commit(Transaction::worlds(rows)).await?;
         Ok(held(&self.book).add(record))
@@ -518,6 +531,7 @@ impl Worlds {
             book.is_closing = true;
             book.worlds.values().cloned().collect()
         };
+        self.suspend_experiments().await;
         all.iter().for_each(|world| world.end(Ending::Suspend));
         for world in all {
             let _commands = world.commands.lock().await;
@@ -531,8 +545,10 @@ impl Worlds {
     pub(crate) fn abandon(&self) {
         let mut book = held(&self.book);
         book.is_closing = true;
-        for world in book.worlds.values() {
-            held(&world.running).take().inspect(|running| running.task.abort());
+        let of_worlds = book.worlds.values().map(|world| &world.running);
+        let of_experiments = book.experiments.values().map(|experiment| &experiment.running);
+        for running in of_worlds.chain(of_experiments) {
+            held(running).take().inspect(|running| running.task.abort());
         }
     }
 }
@@ -545,6 +561,15 @@ impl Book {
         let world = Arc::new(KnownWorld::new(record));
         self.worlds.insert(world.id, world.clone());
         world
+    }
+
+    /// Those of these parts that no record names yet, as they are written.
+    fn new_parts(
+        &self,
+        parts: Vec<(WorldPartId, Bytes)>,
+    ) -> impl Iterator<Item = (WorldRow, Option<Bytes>)> {
+        let new = parts.into_iter().filter(|(part, _)| !self.uses.contains_key(part));
+        new.map(|(part, bytes)| (WorldRow::Part(part), Some(bytes)))
     }
 
     fn hold(&mut self, part: WorldPartId) {

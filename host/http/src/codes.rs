@@ -67,6 +67,7 @@ codes! {
     TemplateNotFound = "template_not_found", [404], "The caller has no such template.";
     ScheduleNotFound = "schedule_not_found", [404], "There is no such schedule, or it is somebody else's.";
     SimulationNotFound = "simulation_not_found", [404], "There is no such simulation, or it is somebody else's.";
+    ExperimentNotFound = "experiment_not_found", [404], "There is no such experiment, or it is somebody else's.";
     ThreadNotFound = "thread_not_found", [404], "No open session has this thread.";
     KeyNotFound = "key_not_found", [404], "There is no such key.";
     MethodNotAllowed = "method_not_allowed", [405], "The path does not take this method.";
@@ -94,6 +95,7 @@ codes! {
     TooManySchedules = "too_many_schedules", [409], "The caller has as many schedules as there may be.";
     ScheduleRunning = "schedule_running", [409], "A run of the schedule goes on.";
     TooManySimulations = "too_many_simulations", [409], "The caller has as many simulations as there may be.";
+    TooManyExperiments = "too_many_experiments", [409], "The caller has as many experiments as there may be.";
     SimulationStatus = "simulation_status", [409], "The status of the simulation does not allow it.";
     TickNotReached = "tick_not_reached", [409], "The simulation has not come to the tick that was named, or is over there.";
     FirstKeyMustBeAdmin = "first_key_must_be_admin", [409], "The first key must be one of an admin.";

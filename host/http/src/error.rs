@@ -159,6 +159,12 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "simulation_not_found", error).with("id", shown)
     }
 
+    pub(super) fn experiment_not_found(id: &str) -> ApiError {
+        let error = "there is no such experiment; GET /api/experiments lists those there are";
+        let shown: String = id.chars().take(64).collect();
+        ApiError::new(StatusCode::NOT_FOUND, "experiment_not_found", error).with("id", shown)
+    }
+
     pub(super) fn not_active(inactive: &NotActive) -> ApiError {
         let text = inactive.to_string();
         ApiError::new(StatusCode::CONFLICT, code::NOT_ACTIVE, text)

@@ -21,6 +21,7 @@ mod docs;
 mod documents;
 mod error;
 mod etag;
+mod experiments;
 mod facade;
 mod follow;
 mod frame;

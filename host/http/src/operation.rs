@@ -23,6 +23,7 @@ pub(super) enum Tag {
     Templates,
     Schedules,
     Simulations,
+    Experiments,
     Agents,
     Keys,
     Containers,
@@ -31,7 +32,7 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    pub(super) const ALL: [Tag; 13] = [
+    pub(super) const ALL: [Tag; 14] = [
         Tag::Sessions,
         Tag::Lifecycle,
         Tag::Messages,
@@ -40,6 +41,7 @@ impl Tag {
         Tag::Templates,
         Tag::Schedules,
         Tag::Simulations,
+        Tag::Experiments,
         Tag::Agents,
         Tag::Keys,
         Tag::Containers,
@@ -57,6 +59,7 @@ impl Tag {
             Tag::Templates => "Templates",
             Tag::Schedules => "Schedules",
             Tag::Simulations => "Simulations",
+            Tag::Experiments => "Experiments",
             Tag::Agents => "Agents",
             Tag::Keys => "Keys",
             Tag::Containers => "Containers",
@@ -76,6 +79,9 @@ impl Tag {
             Tag::Templates => "Snapshots under a name, to start sessions from.",
             Tag::Schedules => "Sessions that the host gives a message by itself, again and again.",
             Tag::Simulations => "Worlds of many members, reproducible to the bit.",
+            Tag::Experiments => {
+                "Simulations that are run with many parameters and seeds, into one table."
+            }
             Tag::Agents => "The components that answer messages.",
             Tag::Keys => "The keys of the API. For admins.",
             Tag::Containers => "A façade: sessions as the containers of threads.",

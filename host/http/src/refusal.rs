@@ -320,6 +320,12 @@ impl From<SimulationError> for ApiError {
             SimulationError::TooMany => {
                 ApiError::new(StatusCode::CONFLICT, "too_many_simulations", text)
             }
+            SimulationError::ExperimentNotFound(id) => {
+                ApiError::experiment_not_found(&id.to_string())
+            }
+            SimulationError::TooManyExperiments => {
+                ApiError::new(StatusCode::CONFLICT, "too_many_experiments", text)
+            }
             SimulationError::ShuttingDown => ApiError::shutting_down(),
             SimulationError::Store(error) => error.into(),
             SimulationError::Host(_) => ApiError::internal(text),

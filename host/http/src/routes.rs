@@ -11,9 +11,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
 use super::{
-    Api, agents, answers, cleanup, compression, cors, docs, facade, frame, guard, health, history,
-    intake, keys, lifecycle, messages, operations as of, patch, samples, schedules, sessions,
-    simulations, snapshots, statistics, templates, timers, usage,
+    Api, agents, answers, cleanup, compression, cors, docs, experiments, facade, frame, guard,
+    health, history, intake, keys, lifecycle, messages, operations as of, patch, samples,
+    schedules, sessions, simulations, snapshots, statistics, templates, timers, usage,
 };
 pub(super) use table::Description;
 pub use table::Route;
@@ -147,6 +147,10 @@ fn large() -> Routes {
         .route("/schedules", get(schedules::list, of::schedules::list))
         .route("/schedules/{id}/runs", get(schedules::runs, of::schedules::runs))
         .route("/simulations", get(simulations::list, of::simulations::list))
+        .route("/experiments", get(experiments::list, of::experiments::list))
+        .route("/experiments/{id}/runs", get(experiments::runs, of::experiments::runs))
+        .route("/experiments/{id}/results.csv", get(experiments::csv, of::experiments::csv))
+        .route("/experiments/{id}/results.jsonl", get(experiments::jsonl, of::experiments::jsonl))
         .route("/simulations/{id}/spec", get(simulations::spec, of::simulations::spec))
         .route("/simulations/{id}/ticks", get(simulations::ticks, of::simulations::ticks))
         .route("/simulations/{id}/members", get(simulations::members, of::simulations::members))
@@ -236,6 +240,15 @@ fn small() -> Routes {
         .route("/simulations/{id}/verify", post(simulations::verify, of::simulations::verify))
         .route("/simulations/{id}/bundle", get(simulations::bundle, of::simulations::bundle))
         .route("/simulations/{id}/events", get(simulations::events, of::simulations::events))
+        .route("/experiments", post(experiments::create, of::experiments::create))
+        .route(
+            "/experiments/{id}",
+            get(experiments::show, of::experiments::show)
+                .delete(experiments::remove, of::experiments::remove),
+        )
+        .route("/experiments/{id}/pause", post(experiments::pause, of::experiments::pause))
+        .route("/experiments/{id}/resume", post(experiments::resume, of::experiments::resume))
+        .route("/experiments/{id}/events", get(experiments::events, of::experiments::events))
         .route("/keys", post(keys::create, of::keys::create))
         .route("/keys/{id}", delete(keys::revoke, of::keys::revoke))
 }

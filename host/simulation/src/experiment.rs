@@ -15,11 +15,12 @@ const MAX_RUNS: usize = 1_000_000;
 
 /// Which runs there are of one world.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Experiment {
     /// Values of fields of the specification, by their way: `ticks`, or behind a role, `traders.parameters.law`.
     #[serde(default)]
-    pub parameters: BTreeMap<String, Vec<Value>>,
+    pub parameters: BTreeMap<String, Values>,
     /// Which combinations of them there are.
     #[serde(default)]
     pub design: Design,
@@ -35,8 +36,70 @@ fn once() -> u32 {
     1
 }
 
+/// The values of a field, one after the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum Values {
+    /// These.
+    List(Vec<Value>),
+    /// Numbers at equal distances.
+    Range(ValueRange),
+}
+
+/// Numbers at equal distances. Those that are whole are integers, where both ends are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ValueRange {
+    /// The first,
+    pub from: f64,
+    /// the last,
+    pub to: f64,
+    /// and how many there are.
+    pub count: u32,
+}
+
+impl Values {
+    /// How many there are.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "an experiment has none without values")]
+    pub fn len(&self) -> usize {
+        match self {
+            Values::List(values) => values.len(),
+            Values::Range(range) => range.count as usize,
+        }
+    }
+
+    /// The value at this place, from 0.
+    #[must_use]
+    pub fn value(&self, place: usize) -> Value {
+        match self {
+            Values::List(values) => values.get(place).cloned().unwrap_or_default(),
+            Values::Range(ValueRange { from, to, count }) => {
+                let steps = f64::from(count.saturating_sub(1).max(1));
+                #[expect(clippy::cast_precision_loss, reason = "there are a million at most")]
+                let value = from + (to - from) * (place as f64) / steps;
+                let is_whole = |number: f64| number.fract() == 0.0 && number.abs() < 9e15;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "it is whole, and small enough"
+                )]
+                let whole = || Value::from(value as i64);
+                if [*from, *to, value].into_iter().all(is_whole) { whole() } else { value.into() }
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = Value> {
+        (0..self.len()).map(|place| self.value(place))
+    }
+}
+
 /// Which combinations of values are run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Design {
     /// Each value of each field with each of all others.
@@ -48,6 +111,8 @@ pub enum Design {
 
 /// What the seeds of runs come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ExperimentSeeds"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Seeds {
     /// What all of them come from.
@@ -76,19 +141,60 @@ pub struct Run {
     pub seed: u64,
 }
 
+impl Run {
+    /// What the line of the run in a table begins with: all that tells it from others, as CSV.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        let mut fields = vec![self.number.to_string()];
+        fields.extend(self.values.iter().map(csv_field));
+        fields.extend([self.seed.to_string(), self.replicate.to_string()]);
+        fields.join(",")
+    }
+}
+
+/// What the first line of a table of runs says, with these parameters and aggregates.
+#[must_use]
+pub fn table_names<'a>(
+    parameters: impl IntoIterator<Item = &'a str>,
+    aggregates: impl IntoIterator<Item = &'a str>,
+) -> Vec<&'a str> {
+    let before = ["run"].into_iter().chain(parameters).chain(["seed", "replicate"]);
+    before.chain(aggregates).chain(["fingerprint"]).collect()
+}
+
+/// A value as a field of CSV, on one line.
+#[must_use]
+pub fn csv_field(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) if !text.contains(['\n', '\r']) => text.clone(),
+        other => other.to_string(),
+    };
+    let is_plain = !text.contains([',', '"', '\n', '\r']);
+    if is_plain { text } else { format!("\"{}\"", text.replace('"', "\"\"")) }
+}
+
 impl Experiment {
-    /// All runs, in their order.
+    /// How many runs there are.
     ///
     /// # Errors
     /// The experiment makes no sense.
-    pub fn runs(&self) -> Result<Vec<Run>, SpecError> {
+    pub fn count(&self) -> Result<usize, SpecError> {
         let invalid =
             |field: &str, problem: String| SpecError::Invalid { field: field.to_owned(), problem };
         if self.replicates == 0 {
             return Err(invalid("replicates", "each combination is run once or more".to_owned()));
         }
-        if let Some((name, _)) = self.parameters.iter().find(|(_, values)| values.is_empty()) {
-            return Err(invalid(&format!("parameters.{name}"), "it has no values".to_owned()));
+        for (name, values) in &self.parameters {
+            let ends = match values {
+                Values::List(_) => [0.0; 2],
+                Values::Range(range) => [range.from, range.to],
+            };
+            let problem = match values.len() {
+                0 => "it has no values",
+                _ if !ends.iter().all(|end| end.is_finite()) => "the ends of a range are finite",
+                _ => continue,
+            };
+            return Err(invalid(&format!("parameters.{name}"), problem.to_owned()));
         }
         if self.parameters.contains_key("seed") {
             return Err(invalid(
@@ -96,7 +202,7 @@ impl Experiment {
                 "seeds come from `seeds` and `replicates`".to_owned(),
             ));
         }
-        let lengths: Vec<usize> = self.parameters.values().map(Vec::len).collect();
+        let lengths: Vec<usize> = self.parameters.values().map(Values::len).collect();
         let combinations = match self.design {
             Design::Full => {
                 lengths.iter().try_fold(1_usize, |all, length| all.checked_mul(*length))
@@ -109,20 +215,26 @@ impl Experiment {
             Design::List => Some(lengths.first().copied().unwrap_or(1)),
         };
         let all = combinations.and_then(|all| all.checked_mul(self.replicates as usize));
-        let Some(combinations) = combinations.filter(|_| all.is_some_and(|all| all <= MAX_RUNS))
-        else {
-            return Err(invalid("parameters", format!("there would be more than {MAX_RUNS} runs")));
-        };
-        let runs = (0..combinations).flat_map(|combination| {
-            (0..self.replicates).map(move |replicate| (combination, replicate))
-        });
-        let run = |(number, (combination, replicate)): (usize, (usize, u32))| Run {
-            number,
-            values: self.values(combination),
-            replicate,
-            seed: self.seed(if self.seeds.paired { 0 } else { combination }, replicate),
-        };
-        Ok(runs.enumerate().map(run).collect())
+        all.filter(|all| *all <= MAX_RUNS).ok_or_else(|| {
+            invalid("parameters", format!("there would be more than {MAX_RUNS} runs"))
+        })
+    }
+
+    /// The run of this number, where there is one ([`Experiment::count`]).
+    #[must_use]
+    pub fn run(&self, number: usize) -> Run {
+        let each = self.replicates.max(1) as usize;
+        let (combination, replicate) = (number / each, u32::try_from(number % each).unwrap_or(0));
+        let seed = self.seed(if self.seeds.paired { 0 } else { combination }, replicate);
+        Run { number, values: self.values(combination), replicate, seed }
+    }
+
+    /// All runs, in their order.
+    ///
+    /// # Errors
+    /// The experiment makes no sense.
+    pub fn runs(&self) -> Result<Vec<Run>, SpecError> {
+        Ok((0..self.count()?).map(|number| self.run(number)).collect())
     }
 
     /// The world of a run.
@@ -142,12 +254,12 @@ impl Experiment {
     /// The values of all parameters in this combination: those of the last change first.
     fn values(&self, combination: usize) -> Vec<Value> {
         let mut left = combination;
-        let of_one = |values: &Vec<Value>| match self.design {
-            Design::List => values[combination].clone(),
+        let of_one = |values: &Values| match self.design {
+            Design::List => values.value(combination),
             Design::Full => {
-                let value = values[left % values.len()].clone();
-                left /= values.len();
-                value
+                let (place, count) = (left, values.len().max(1));
+                left /= count;
+                values.value(place % count)
             }
         };
         let mut values: Vec<Value> = self.parameters.values().rev().map(of_one).collect();
@@ -228,6 +340,23 @@ mod tests {
     }
 
     #[test]
+    fn a_range_has_both_ends_and_whole_numbers_where_it_can() {
+        let experiment = experiment(json!({
+            "parameters": {
+                "ticks": { "from": 10, "to": 30, "count": 3 },
+                "traders.parameters.tax": { "from": 0, "to": 1, "count": 5 },
+            },
+        }));
+        let runs = experiment.runs().expect("runs");
+        assert_eq!(runs.len(), 15);
+        let whole: Vec<_> = runs.iter().step_by(5).map(|run| run.values[0].clone()).collect();
+        assert_eq!(whole, [10, 20, 30].map(Value::from));
+        let taxes: Vec<_> = runs[..5].iter().filter_map(|run| run.values[1].as_f64()).collect();
+        assert_eq!(taxes, [0.0, 0.25, 0.5, 0.75, 1.0]);
+        assert!(experiment.world(&world(), &runs[0]).is_ok());
+    }
+
+    #[test]
     fn what_is_not_there_or_makes_no_sense_is_told() {
         let refused = |document: Value| {
             let experiment = experiment(document);
@@ -239,6 +368,9 @@ mod tests {
         assert!(refused(json!({ "parameters": { "ticks": [0] } })).contains("ticks: a world has"));
         assert!(refused(json!({ "parameters": { "ticks": [] } })).contains("it has no values"));
         assert!(refused(json!({ "parameters": { "a.b": [1] } })).contains("no `a`"));
+        let range = |count: u32| json!({ "parameters": { "ticks": { "from": 1, "to": 2, "count": count } } });
+        assert!(refused(range(0)).contains("it has no values"));
+        assert!(refused(range(u32::MAX)).contains("more than 1000000 runs"));
         assert!(refused(json!({ "replicates": 0 })).contains("once or more"));
         assert!(refused(json!({ "parameters": { "seed": [1] } })).contains("seeds come from"));
         let uneven =

@@ -22,7 +22,7 @@ mod view;
 mod world;
 
 pub use bundle::{AggregateValue, Bundle, BundleError, Record};
-pub use experiment::{Design, Experiment, Run, Seeds};
+pub use experiment::{Design, Experiment, Run, Seeds, ValueRange, Values, csv_field, table_names};
 pub use fingerprint::Fingerprint;
 pub use recording::{
     Answers, Asking, LiveAnswer, Models, RecordedCall, RequestDigest, read_calls, write_calls,

@@ -111,6 +111,8 @@ pub(crate) enum Flaw {
     KeepsRemovedCalls,
     /// Pieces of the recordings of worlds are lost.
     LosesRecordings,
+    /// Experiments are lost.
+    LosesExperiments,
     /// What a schedule does stays as it was.
     LosesChangesOfWork,
 }
@@ -288,6 +290,9 @@ impl MemoryStore {
             Some(Flaw::LosesRecordings) => transaction
                 .writes
                 .retain(|write| !matches!(write, Write::World(WorldRow::Calls(..), Some(_)))),
+            Some(Flaw::LosesExperiments) => transaction
+                .writes
+                .retain(|write| !matches!(write, Write::World(WorldRow::Experiment(_), Some(_)))),
             Some(Flaw::LosesChangesOfWork) => {
                 let is_change = |expect: &Expect| matches!(expect, Expect::Schedule(..));
                 if transaction.expect.iter().any(is_change) {

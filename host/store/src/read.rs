@@ -13,7 +13,7 @@ use dormouse_domain::account::{Account, AccountId};
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{
-    Principal, ScheduleId, SessionId, SimulationId, SnapshotId, WorldPartId,
+    ExperimentId, Principal, ScheduleId, SessionId, SimulationId, SnapshotId, WorldPartId,
 };
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::{Mail, MailboxSize};
@@ -278,6 +278,9 @@ pub trait ReadSchedules: Send + Sync {
 pub trait ReadWorlds: Send + Sync {
     /// What is known of each world, in the order of their ids. What is damaged is passed over.
     async fn worlds(&self) -> Result<Vec<(SimulationId, Bytes)>, StoreError>;
+
+    /// What is known of each experiment, in the order of their ids. What is damaged is passed over.
+    async fn experiments(&self) -> Result<Vec<(ExperimentId, Bytes)>, StoreError>;
 
     /// What has come of the ticks of a world from this one on: the pieces of its log, each with the number of its last tick,
     /// from the one on that ends with this tick or later.

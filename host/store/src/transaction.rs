@@ -15,7 +15,7 @@ use dormouse_domain::effect::EffectAnswer;
 use dormouse_domain::event::Event;
 use dormouse_domain::http::HttpAnswer;
 use dormouse_domain::id::{
-    Principal, ScheduleId, SessionId, SimulationId, SnapshotId, WorldPartId,
+    ExperimentId, Principal, ScheduleId, SessionId, SimulationId, SnapshotId, WorldPartId,
 };
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::Mail;
@@ -185,6 +185,8 @@ pub enum WorldRow {
     /// A piece of the recording of a world: all calls that its members have made in the ticks of the piece of the log that ends
     /// with this tick.
     Calls(SimulationId, u64),
+    /// What is known of an experiment: all of them are read when a host starts.
+    Experiment(ExperimentId),
 }
 
 impl WorldRow {
@@ -192,9 +194,11 @@ impl WorldRow {
     pub(crate) fn ticks_of(self, id: SimulationId) -> Option<u64> {
         match self {
             WorldRow::Ticks(world, last) => (world == id).then_some(last),
-            WorldRow::Record(_) | WorldRow::Part(_) | WorldRow::Call(..) | WorldRow::Calls(..) => {
-                None
-            }
+            WorldRow::Record(_)
+            | WorldRow::Part(_)
+            | WorldRow::Call(..)
+            | WorldRow::Calls(..)
+            | WorldRow::Experiment(_) => None,
         }
     }
 
@@ -202,9 +206,11 @@ impl WorldRow {
     pub(crate) fn call_of(self, id: SimulationId) -> Option<CallPlace> {
         match self {
             WorldRow::Call(world, place) => (world == id).then_some(place),
-            WorldRow::Record(_) | WorldRow::Ticks(..) | WorldRow::Part(_) | WorldRow::Calls(..) => {
-                None
-            }
+            WorldRow::Record(_)
+            | WorldRow::Ticks(..)
+            | WorldRow::Part(_)
+            | WorldRow::Calls(..)
+            | WorldRow::Experiment(_) => None,
         }
     }
 
@@ -212,9 +218,11 @@ impl WorldRow {
     pub(crate) fn calls_of(self, id: SimulationId) -> Option<u64> {
         match self {
             WorldRow::Calls(world, last) => (world == id).then_some(last),
-            WorldRow::Record(_) | WorldRow::Ticks(..) | WorldRow::Part(_) | WorldRow::Call(..) => {
-                None
-            }
+            WorldRow::Record(_)
+            | WorldRow::Ticks(..)
+            | WorldRow::Part(_)
+            | WorldRow::Call(..)
+            | WorldRow::Experiment(_) => None,
         }
     }
 }

@@ -199,3 +199,60 @@ async fn a_world_that_thinks_pays_for_no_noted_answer_twice_however_often_its_ho
     assert!((1..50).contains(&again) && inherited > 400, "{calls}");
     assert_eq!(server.terminate().unwrap(), Some(0));
 }
+
+#[tokio::test]
+async fn an_experiment_comes_to_the_same_table_however_often_its_host_is_killed() {
+    let kills = std::env::var("DORMOUSE_SIMULATION_KILLS").ok();
+    let kills = kills.and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut server = Server::start(DORMOUSE, &data, &[]).unwrap();
+    let experiment = || {
+        json!({
+            "spec": world(20),
+            "parameters": { "traders.count": [1_000, 2_000, 3_000], "ticks": { "from": 10, "to": 40, "count": 4 } },
+            "replicates": 5 * kills,
+        })
+    };
+    let made = ask(&server.client(), Method::POST, "/api/experiments", experiment()).await;
+    let (path, runs) =
+        (format!("/api/experiments/{}", made["id"].as_str().unwrap()), made["runs"].as_u64());
+    assert_eq!(runs, Some(60 * kills));
+    let (mut random, mut last, mut in_the_middle) = (1_u64, 0, 0);
+    for _ in 0..kills {
+        random = random * 48_271 % 2_147_483_647;
+        tokio::time::sleep(Duration::from_millis(50 + random % 400)).await;
+        let shown = ask(&server.client(), Method::GET, &path, json!({})).await;
+        let done = shown["done"].as_u64().unwrap();
+        assert!(done >= last, "what was told is lost: {last} and then {shown}");
+        last = done;
+        in_the_middle += u64::from(shown["status"] == "running");
+        server.kill().unwrap();
+        server = Server::start(DORMOUSE, &data, &[]).unwrap();
+    }
+    assert!(in_the_middle * 2 >= kills, "of {kills} kills {in_the_middle} were in the middle");
+    let client = server.client();
+    let table = async |path: &str| {
+        for _ in 0..600 {
+            let shown = ask(&client, Method::GET, path, json!({})).await;
+            match shown["status"].as_str() {
+                Some("completed") => {
+                    let path = format!("{path}/results.csv");
+                    let table = client.request(Method::GET, &path).send().await.unwrap();
+                    return table.text().await.unwrap();
+                }
+                Some("running") => tokio::time::sleep(Duration::from_millis(200)).await,
+                _ => panic!("{shown}"),
+            }
+        }
+        panic!("{path} does not come to its end");
+    };
+    let killed = table(&path).await;
+    assert_eq!(killed.lines().count() as u64, 1 + 60 * kills);
+    let simulations = ask(&client, Method::GET, "/api/simulations", json!({})).await;
+    assert_eq!(simulations["total"], 0, "worlds of runs are left");
+    let undisturbed = ask(&client, Method::POST, "/api/experiments", experiment()).await;
+    let undisturbed = format!("/api/experiments/{}", undisturbed["id"].as_str().unwrap());
+    assert_eq!(table(&undisturbed).await, killed);
+    assert_eq!(server.terminate().unwrap(), Some(0));
+}

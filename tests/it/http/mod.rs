@@ -10,6 +10,7 @@ mod containers;
 mod conversations;
 mod create;
 mod description;
+mod experiments;
 mod failures;
 mod follow;
 mod groups;

@@ -44,6 +44,8 @@ enum Rule {
     Schedule(fn(&Tenant) -> Value),
     /// It names a simulation in its path. To a stranger the simulation is not there.
     Simulation(fn(&Tenant) -> Value),
+    /// It names an experiment in its path. To a stranger the experiment is not there.
+    Experiment,
     /// It names an agent. A private one of somebody else's is not there.
     Agent,
 }
@@ -68,6 +70,7 @@ fn rule(route: &Route) -> Option<Rule> {
             | "/api/templates"
             | "/api/schedules"
             | "/api/simulations"
+            | "/api/experiments"
             | "/api/v1/containers/sessions"
             | "/api/v1/containers/stats"
             | "/sessions"
@@ -201,6 +204,23 @@ fn rule(route: &Route) -> Option<Rule> {
         ("POST", "/api/simulations/{id}/send") => {
             Rule::Simulation(|_| json!({ "role": "a", "text": "hello" }))
         }
+        ("POST", "/api/experiments") => Rule::Own(|own| {
+            let members = json!([{ "role": "a", "agent": "wealth", "count": 10 }]);
+            let spec = json!({ "ticks": 3, "members": members });
+            json!({ "name": own.word("experiment"), "spec": spec, "replicates": 2 })
+        }),
+        (
+            "GET",
+            "/api/experiments/{id}"
+            | "/api/experiments/{id}/events"
+            | "/api/experiments/{id}/results.csv"
+            | "/api/experiments/{id}/results.jsonl"
+            | "/api/experiments/{id}/runs",
+        )
+        | ("DELETE", "/api/experiments/{id}")
+        | ("POST", "/api/experiments/{id}/pause" | "/api/experiments/{id}/resume") => {
+            Rule::Experiment
+        }
         ("POST", "/api/agents") => Rule::Upload,
         ("GET" | "PATCH" | "DELETE", "/api/agents/{*agent}") => Rule::Agent,
         _ => return None,
@@ -218,6 +238,7 @@ struct Tenant {
     ever: BTreeSet<String>,
     schedules: BTreeSet<String>,
     simulations: BTreeSet<String>,
+    experiments: BTreeSet<String>,
     has_template: bool,
     has_agent: bool,
 }
@@ -350,6 +371,7 @@ impl World {
             ever: BTreeSet::new(),
             schedules: BTreeSet::new(),
             simulations: BTreeSet::new(),
+            experiments: BTreeSet::new(),
             has_template: false,
             has_agent: false,
         };
@@ -437,18 +459,22 @@ impl World {
                 let body = has_body.then(|| body(&self.tenants[own]));
                 (request(&named(&session), body), Some(session))
             }
-            Rule::Schedule(body) | Rule::Simulation(body) => {
+            Rule::Schedule(_) | Rule::Simulation(_) | Rule::Experiment => {
                 let of = |owner: usize| {
                     let owner = &self.tenants[owner];
                     match rule {
                         Rule::Schedule(_) => some(&owner.schedules, step.which),
+                        Rule::Experiment => some(&owner.experiments, step.which),
                         _ => some(&owner.simulations, step.which),
                     }
                 };
                 schedule = owner_of_any.and_then(of).unwrap_or(NOBODY.to_owned());
+                let body = match rule {
+                    Rule::Schedule(body) | Rule::Simulation(body) => body(&self.tenants[own]),
+                    _ => json!({}),
+                };
                 let has_body = matches!(route.method, Method::POST | Method::PATCH);
-                let body = has_body.then(|| body(&self.tenants[own]));
-                (request(&named(&schedule), body), None)
+                (request(&named(&schedule), has_body.then_some(body)), None)
             }
             Rule::Create(body, _) => {
                 (request(&route.path, Some(body(&self.tenants[own], &session))), Some(session))
@@ -488,7 +514,7 @@ impl World {
             return;
         }
         match (rule, stranger) {
-            (Rule::Schedule(_) | Rule::Simulation(_), _)
+            (Rule::Schedule(_) | Rule::Simulation(_) | Rule::Experiment, _)
                 if owner_of_any.is_some_and(|owner| owner != own) =>
             {
                 let path = tried.path.replace(&schedule, NOBODY);
@@ -514,6 +540,9 @@ impl World {
                 }
                 self.tenants[own].follow(&tried, rule, Some(schedule), answer);
             }
+            (Rule::Experiment, _) => {
+                self.tenants[own].follow(&tried, rule, Some(schedule), answer);
+            }
             (Rule::Session(_), Some(_)) => {
                 let id = name.expect("the path names a session");
                 let path = tried.path.replace(&id, NOBODY);
@@ -528,6 +557,11 @@ impl World {
                 assert_eq!(answer.status, 404, "{}", tried.path)
             }
             (_, _) => self.tenants[own].follow(&tried, rule, name, answer),
+        }
+        // The worlds of runs are gone before anybody else looks.
+        let host = self.server.test.host.operating();
+        for experiment in host.experiments().list(None, usize::MAX).experiments {
+            host.experiments().get(experiment.id).unwrap().wait().await;
         }
     }
 
@@ -594,6 +628,14 @@ impl Tenant {
                 let id = body["id"].as_str().unwrap().to_owned();
                 self.ever.insert(id.clone());
                 self.simulations.insert(id);
+            }
+            (Rule::Own(_), _) if tried.path == "/api/experiments" && is_done => {
+                let id = body["id"].as_str().unwrap().to_owned();
+                self.ever.insert(id.clone());
+                self.experiments.insert(id);
+            }
+            (Rule::Experiment, "DELETE") if is_done => {
+                self.experiments.remove(&name.expect("the path names an experiment"));
             }
             (Rule::Simulation(_), "DELETE") if is_done => {
                 self.simulations.remove(&name.expect("the path names a simulation"));

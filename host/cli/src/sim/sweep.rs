@@ -13,11 +13,11 @@ use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgMatches, Command};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{MAX_INSTANCES, hex, host, json_argument, named_files, places};
 use crate::sources::Settings;
-use dormouse::{AggregateValue, Experiment, Host, Run, WorldSpec};
+use dormouse::{AggregateValue, Experiment, Host, Run, WorldSpec, csv_field, table_names};
 
 /// The file of a sweep.
 #[derive(Deserialize)]
@@ -109,30 +109,12 @@ async fn to_its_end(host: &Host, spec: WorldSpec, run: &Run) -> Result<(String, 
         }
     }
     let fingerprint = world.fingerprint().await?;
-    let mut fields = vec![prefix(run)];
+    let mut fields = vec![run.prefix()];
     fields.extend(
         last.into_iter().map(|value| value.map_or(String::new(), |value| format!("{value:?}"))),
     );
     fields.push(hex(fingerprint));
     Ok((fields.join(","), world.steps()))
-}
-
-/// What the line of a run begins with: all that tells it from others.
-fn prefix(run: &Run) -> String {
-    let mut fields = vec![run.number.to_string()];
-    fields.extend(run.values.iter().map(field));
-    fields.extend([run.seed.to_string(), run.replicate.to_string()]);
-    fields.join(",")
-}
-
-/// A value as a field of CSV, on one line.
-fn field(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) if !text.contains(['\n', '\r']) => text.clone(),
-        other => other.to_string(),
-    };
-    let is_plain = !text.contains([',', '"', '\n', '\r']);
-    if is_plain { text } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }
 
 /// The table of a sweep.
@@ -150,16 +132,11 @@ impl Table {
         world: &WorldSpec,
         runs: &[Run],
     ) -> Result<Table> {
-        let names = experiment.parameters.keys().map(|name| field(&Value::String(name.clone())));
-        let aggregates = world.aggregates.iter().map(|own| own.name.clone());
-        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let head: Vec<String> = own(&["run"])
-            .into_iter()
-            .chain(names)
-            .chain(own(&["seed", "replicate"]))
-            .chain(aggregates)
-            .chain(own(&["fingerprint"]))
-            .collect();
+        let aggregates = world.aggregates.iter().map(|own| own.name.as_str());
+        let parameters = experiment.parameters.keys().map(String::as_str);
+        let names = table_names(parameters, aggregates).into_iter();
+        let names = names.map(|name| csv_field(&name.into()));
+        let head: Vec<String> = names.collect();
         let head = head.join(",");
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
@@ -184,7 +161,7 @@ impl Table {
             let number = line.split(',').next().and_then(|number| number.parse().ok());
             let run = number.and_then(|number: usize| runs.get(number));
             match run {
-                Some(run) if line.starts_with(&format!("{},", prefix(run))) => {
+                Some(run) if line.starts_with(&format!("{},", run.prefix())) => {
                     table.done.insert(run.number)
                 }
                 Some(_) | None => {

@@ -19,10 +19,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Host, to_its_end};
 use crate::catalog::AgentError;
-use crate::worlds::{MAX_SIMULATIONS, NewWorld, OrderError, SimulationRecord};
+use crate::worlds::{MAX_EXPERIMENTS, MAX_SIMULATIONS, NewWorld, OrderError, SimulationRecord};
 use dormouse_domain::access::{Action, Forbidden};
 use dormouse_domain::agent::{AgentSelector, Digest};
-use dormouse_domain::id::SimulationId;
+use dormouse_domain::id::{ExperimentId, SimulationId};
 use dormouse_domain::simulation::{Column, SimulationStatus, Tick};
 use dormouse_domain::turn::Part;
 use dormouse_sandbox::{Fault, Refusal};
@@ -56,6 +56,9 @@ pub enum SimulationError {
     /// There is no such simulation.
     #[error("there is no simulation {0}; GET /api/simulations lists those there are")]
     NotFound(SimulationId),
+    /// There is no such experiment.
+    #[error("there is no experiment {0}; GET /api/experiments lists those there are")]
+    ExperimentNotFound(ExperimentId),
     /// It is in a state in which it does not do that.
     #[error("the simulation is {}: {hint}", status.as_str())]
     Status {
@@ -81,6 +84,9 @@ pub enum SimulationError {
     /// The owner has as many as there may be.
     #[error("an owner has {MAX_SIMULATIONS} simulations at most; delete one first")]
     TooMany,
+    /// The owner has as many as there may be.
+    #[error("an owner has {MAX_EXPERIMENTS} experiments at most; delete one first")]
+    TooManyExperiments,
     /// The host ends.
     #[error("the host is shutting down")]
     ShuttingDown,
@@ -93,9 +99,10 @@ pub enum SimulationError {
 }
 
 impl SimulationError {
-    fn of(error: OrderError, id: SimulationId) -> SimulationError {
+    pub(super) fn of(error: OrderError, id: SimulationId) -> SimulationError {
         match error {
             OrderError::TooMany => SimulationError::TooMany,
+            OrderError::TooManyExperiments => SimulationError::TooManyExperiments,
             OrderError::Status(status) => {
                 let hint = match status {
                     SimulationStatus::Running => "pause it first",
@@ -237,7 +244,8 @@ impl Simulations {
         let made_of = made_of.into_iter().map(|made_of| made_of.digest).collect();
         let owner = self.host.caller().clone();
         let worlds = &self.host.inner.worlds;
-        let (new, worlds) = (NewWorld { owner, spec, made_of, components }, worlds.clone());
+        let new = NewWorld { owner, spec, made_of, components, run_of: None };
+        let worlds = worlds.clone();
         let created = to_its_end(async move { worlds.create(new).await }).await;
         let nobody = SimulationId(uuid::Uuid::nil());
         let known = created.map_err(|error| SimulationError::of(error, nobody))?;
@@ -367,14 +375,14 @@ impl Simulations {
     }
 
     /// The component of an agent.
-    async fn component(&self, digest: Digest) -> Result<Bytes, SimulationError> {
+    pub(super) async fn component(&self, digest: Digest) -> Result<Bytes, SimulationError> {
         let component = self.host.inner.store.component(digest).await;
         let missing = || SimulationError::Host(format!("the population {digest} was removed"));
         component.map_err(SimulationError::Store)?.ok_or_else(missing)
     }
 
     /// What the members of each role are made of.
-    async fn made_of(&self, spec: &WorldSpec) -> Result<Vec<MadeOf>, SimulationError> {
+    pub(super) async fn made_of(&self, spec: &WorldSpec) -> Result<Vec<MadeOf>, SimulationError> {
         let mut made_of = Vec::with_capacity(spec.members.len());
         for (place, members) in spec.members.iter().enumerate() {
             made_of.push(self.agent(place, &members.agent).await?);
@@ -383,7 +391,7 @@ impl Simulations {
     }
 
     /// The agent that the caller calls so.
-    async fn agent(&self, place: usize, agent: &str) -> Result<MadeOf, SimulationError> {
+    pub(super) async fn agent(&self, place: usize, agent: &str) -> Result<MadeOf, SimulationError> {
         let refused = |error| SimulationError::Agent { place, error };
         let selector: AgentSelector =
             agent.parse().map_err(|error| refused(AgentError::Name(error)))?;
@@ -569,7 +577,7 @@ fn gone() -> SimulationError {
 }
 
 /// Await this where guests run. It ends where nobody waits for it any more.
-async fn on<T: Send + 'static>(
+pub(super) async fn on<T: Send + 'static>(
     runtime: &Handle,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, SimulationError> {

@@ -448,6 +448,7 @@ impl Worlds {
             reason: None,
             progress,
             forked_from: Some((of.id, at)),
+            run_of: None,
             fingerprint: None,
             created_at: now,
             changed_at: now,

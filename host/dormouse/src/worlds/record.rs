@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::content_part;
 use dormouse_domain::agent::Digest;
-use dormouse_domain::id::{Principal, SimulationId, WorldPartId};
+use dormouse_domain::id::{ExperimentId, Principal, SimulationId, WorldPartId};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::simulation::{PauseCause, SimulationStatus, Tick};
 use dormouse_domain::time::Timestamp;
@@ -42,6 +42,8 @@ pub struct SimulationRecord {
     pub aggregates: Vec<String>,
     /// The world that it was forked from, and the tick at which.
     pub forked_from: Option<(SimulationId, Tick)>,
+    /// The experiment of which it is a run, and the number of that.
+    pub run_of: Option<(ExperimentId, u32)>,
     /// What has come of it, as one hash, where it has come to its end.
     pub fingerprint: Option<Fingerprint>,
     /// When it was created.
@@ -130,6 +132,15 @@ impl CallProgress {
         self.nano_usd = self.nano_usd.saturating_add(cost.0);
     }
 
+    /// With what members of another world have asked.
+    pub(super) fn add(&mut self, other: &CallProgress) {
+        self.made = self.made.saturating_add(other.made);
+        self.nano_usd = self.nano_usd.saturating_add(other.nano_usd);
+        self.tokens = self.tokens.saturating_add(other.tokens);
+        self.inherited = self.inherited.saturating_add(other.inherited);
+        self.saved_nano_usd = self.saved_nano_usd.saturating_add(other.saved_nano_usd);
+    }
+
     /// With these calls.
     pub(super) fn note(&mut self, calls: &[RecordedCall]) {
         let mut totals = self.totals();
@@ -163,6 +174,8 @@ struct Kept {
     budget: Budget,
     aggregates: Vec<String>,
     forked_from: Option<(String, Tick)>,
+    #[serde(default)]
+    run_of: Option<(String, u32)>,
     fingerprint: Option<Fingerprint>,
     created_at: i64,
     changed_at: i64,
@@ -210,6 +223,7 @@ impl SimulationRecord {
             budget: self.budget,
             aggregates: self.aggregates.clone(),
             forked_from: self.forked_from.map(|(id, at)| (id.to_string(), at)),
+            run_of: self.run_of.map(|(id, number)| (id.to_string(), number)),
             fingerprint: self.fingerprint,
             created_at: self.created_at.0,
             changed_at: self.changed_at.0,
@@ -237,6 +251,10 @@ impl SimulationRecord {
             Some((id, at)) => Some((id.parse().ok()?, at)),
             None => None,
         };
+        let run_of = match kept.run_of {
+            Some((id, number)) => Some((id.parse().ok()?, number)),
+            None => None,
+        };
         Some(SimulationRecord {
             id,
             owner: Principal(kept.owner),
@@ -248,6 +266,7 @@ impl SimulationRecord {
             budget: kept.budget,
             aggregates: kept.aggregates,
             forked_from,
+            run_of,
             fingerprint: kept.fingerprint,
             created_at: Timestamp(kept.created_at),
             changed_at: Timestamp(kept.changed_at),

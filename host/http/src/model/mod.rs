@@ -9,6 +9,7 @@ pub(super) mod cleanup;
 pub(super) mod create;
 pub(super) mod error;
 pub(super) mod event;
+pub(super) mod experiment;
 pub(super) mod facade;
 pub(super) mod health;
 pub(super) mod ignored;

@@ -103,7 +103,7 @@ impl SamplesQuery {
     }
 }
 
-/// `GET /api/schedules` and `GET /api/simulations`: a page of a list of things that have ids.
+/// `GET /api/schedules`, `GET /api/simulations` and `GET /api/experiments`: a page of a list of things that have ids.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct IdPageQuery {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::cleanup::CleanUpSessions;
 use super::create::CreateSession;
+use super::experiment::{CreateExperiment, RunsQuery};
 use super::facade::{ContainerThread, FacadeQuery, FacadeSessionPatch, NewFacadeSession};
 use super::listing::SessionsQuery;
 use super::patch::PatchSession;
@@ -40,7 +41,7 @@ fn query<T: serde::de::DeserializeOwned + JsonSchema>() -> Described {
     Described { of: std::any::type_name::<T>(), read, schema: schema_for!(T) }
 }
 
-fn all() -> [Described; 37] {
+fn all() -> [Described; 39] {
     [
         body::<CreateSession>(),
         body::<SendMessage>(),
@@ -65,6 +66,7 @@ fn all() -> [Described; 37] {
         body::<SendBody>(),
         body::<SurveyBody>(),
         body::<ForkSimulation>(),
+        body::<CreateExperiment>(),
         body::<ContainerThread>(),
         body::<NewFacadeSession>(),
         body::<FacadeSessionPatch>(),
@@ -75,6 +77,7 @@ fn all() -> [Described; 37] {
         query::<SummaryQuery>(),
         query::<IdPageQuery>(),
         query::<TicksQuery>(),
+        query::<RunsQuery>(),
         query::<MembersQuery>(),
         query::<DiffQuery>(),
         query::<FacadeQuery>(),
@@ -120,6 +123,7 @@ fn the_schema_of_a_request_tells_what_has_to_be_there() {
         (body::<CreateSchedule>(), vec!["name", "cron", "prompt"]),
         (body::<PatchSchedule>(), vec![]),
         (body::<CreateSimulation>(), vec![]),
+        (body::<CreateExperiment>(), vec![]),
         (body::<SetBody>(), vec!["role"]),
         (body::<SendBody>(), vec!["role", "text"]),
         (body::<SurveyBody>(), vec!["role", "members", "text"]),

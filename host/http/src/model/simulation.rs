@@ -11,9 +11,9 @@ use super::value::{Count, Id, Time};
 use crate::error::ApiError;
 use dormouse::world_spec::{Announcement, Budget, Change, ParameterSpec};
 use dormouse::{
-    Column, LoggedTick, NewBranch, PauseCause, SimulationDifference, SimulationListing,
-    SimulationMembers, SimulationRecord, SimulationStatus, SimulationSurvey, Tick, WorldSpec,
-    text_of,
+    CallProgress, Column, LoggedTick, NewBranch, PauseCause, SimulationDifference,
+    SimulationListing, SimulationMembers, SimulationRecord, SimulationStatus, SimulationSurvey,
+    Tick, WorldSpec, text_of,
 };
 
 /// `POST /api/simulations`
@@ -35,20 +35,30 @@ impl CreateSimulation {
     /// # Errors
     /// There is none, or it says what makes no sense.
     pub(crate) fn read(self) -> Result<(WorldSpec, bool), ApiError> {
-        let spec = match (self.spec, self.toml) {
-            (Some(spec), None) => {
-                serde_path_to_error::deserialize(Value::Object(spec)).map_err(|error| {
-                    let field = format!("spec.{}", error.path());
-                    ApiError::invalid_field(field, format!("is wrong: {}", error.inner()))
-                })?
-            }
-            (None, Some(text)) => WorldSpec::from_toml(&text)?,
-            (Some(_), Some(_)) | (None, None) => {
-                let problem = "or `toml` is needed, and one of them only";
-                return Err(ApiError::invalid_field("spec", problem));
-            }
-        };
-        Ok((spec, self.start))
+        Ok((specification(self.spec, self.toml)?, self.start))
+    }
+}
+
+/// The specification of a world, as JSON or as TOML.
+///
+/// # Errors
+/// There is none, or it says what makes no sense.
+pub(super) fn specification(
+    spec: Option<Map<String, Value>>,
+    toml: Option<String>,
+) -> Result<WorldSpec, ApiError> {
+    match (spec, toml) {
+        (Some(spec), None) => {
+            serde_path_to_error::deserialize(Value::Object(spec)).map_err(|error| {
+                let field = format!("spec.{}", error.path());
+                ApiError::invalid_field(field, format!("is wrong: {}", error.inner()))
+            })
+        }
+        (None, Some(text)) => Ok(WorldSpec::from_toml(&text)?),
+        (Some(_), Some(_)) | (None, None) => {
+            let problem = "or `toml` is needed, and one of them only";
+            Err(ApiError::invalid_field("spec", problem))
+        }
     }
 }
 
@@ -62,12 +72,7 @@ pub(crate) struct StartSimulation {
 
 impl StartSimulation {
     pub(crate) fn budget(&self) -> Option<Budget> {
-        self.budget.as_ref().map(|own| Budget {
-            fuel: own.fuel.map(|Count(fuel)| fuel),
-            wall_ms: own.wall_ms.map(|Count(ms)| ms),
-            tokens: own.tokens.map(|Count(tokens)| tokens),
-            usd: own.usd,
-        })
+        self.budget.as_ref().map(BudgetBody::read)
     }
 }
 
@@ -75,7 +80,7 @@ impl StartSimulation {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(rename = "SimulationBudget")]
-struct BudgetBody {
+pub(super) struct BudgetBody {
     /// US dollars, for calls of language models.
     usd: Option<f64>,
     /// Tokens of language models, read and written.
@@ -84,6 +89,17 @@ struct BudgetBody {
     fuel: Option<Count>,
     /// How long it may run, in milliseconds.
     wall_ms: Option<Count>,
+}
+
+impl BudgetBody {
+    pub(super) fn read(&self) -> Budget {
+        Budget {
+            fuel: self.fuel.map(|Count(fuel)| fuel),
+            wall_ms: self.wall_ms.map(|Count(ms)| ms),
+            tokens: self.tokens.map(|Count(tokens)| tokens),
+            usd: self.usd,
+        }
+    }
 }
 
 /// `POST /api/simulations/{id}/step`
@@ -378,6 +394,8 @@ pub(crate) struct SimulationBody {
     /// What its members have asked language models.
     calls: CallsBody,
     forked_from: Option<ForkedFrom>,
+    /// The experiment of which it is a run. `null`: of none.
+    experiment: Option<RunOf>,
     #[schemars(with = "Time")]
     created_at: String,
     /// When it was started, paused or ended last.
@@ -389,7 +407,7 @@ pub(crate) struct SimulationBody {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "SimulationCalls")]
-struct CallsBody {
+pub(super) struct CallsBody {
     /// Calls that were made for this world.
     made: u64,
     /// What these have cost, in US dollars.
@@ -400,6 +418,28 @@ struct CallsBody {
     inherited: u64,
     /// What these would have cost, in US dollars.
     saved_usd: f64,
+}
+
+impl From<&CallProgress> for CallsBody {
+    fn from(calls: &CallProgress) -> CallsBody {
+        CallsBody {
+            made: calls.made,
+            cost_usd: calls.cost().as_usd(),
+            tokens: calls.tokens,
+            inherited: calls.inherited,
+            saved_usd: calls.saved().as_usd(),
+        }
+    }
+}
+
+/// The experiment of which a world is a run.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct RunOf {
+    #[schemars(with = "Id")]
+    id: String,
+    /// The number of the run.
+    run: u32,
 }
 
 /// Where a world was forked.
@@ -416,7 +456,7 @@ struct ForkedFrom {
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-enum StatusWord {
+pub(super) enum StatusWord {
     Created,
     Running,
     Paused,
@@ -429,7 +469,7 @@ enum StatusWord {
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-enum PauseWord {
+pub(super) enum PauseWord {
     Requested,
     Stepped,
     Program,
@@ -441,6 +481,35 @@ enum PauseWord {
     Host,
 }
 
+impl From<SimulationStatus> for StatusWord {
+    fn from(status: SimulationStatus) -> StatusWord {
+        match status {
+            SimulationStatus::Created => StatusWord::Created,
+            SimulationStatus::Running => StatusWord::Running,
+            SimulationStatus::Paused(_) => StatusWord::Paused,
+            SimulationStatus::Completed => StatusWord::Completed,
+            SimulationStatus::Stopped => StatusWord::Stopped,
+            SimulationStatus::Failed => StatusWord::Failed,
+        }
+    }
+}
+
+impl From<PauseCause> for PauseWord {
+    fn from(cause: PauseCause) -> PauseWord {
+        match cause {
+            PauseCause::Requested => PauseWord::Requested,
+            PauseCause::Stepped => PauseWord::Stepped,
+            PauseCause::Program => PauseWord::Program,
+            PauseCause::Fuel => PauseWord::BudgetFuel,
+            PauseCause::WallTime => PauseWord::BudgetWallTime,
+            PauseCause::Money => PauseWord::BudgetUsd,
+            PauseCause::Tokens => PauseWord::BudgetTokens,
+            PauseCause::Model => PauseWord::Model,
+            PauseCause::Host => PauseWord::Host,
+        }
+    }
+}
+
 impl From<&SimulationRecord> for SimulationBody {
     fn from(record: &SimulationRecord) -> SimulationBody {
         let progress = record.progress;
@@ -448,25 +517,8 @@ impl From<&SimulationRecord> for SimulationBody {
             id: record.id.to_string(),
             owner: record.owner.0.clone(),
             name: record.name.clone(),
-            status: match record.status {
-                SimulationStatus::Created => StatusWord::Created,
-                SimulationStatus::Running => StatusWord::Running,
-                SimulationStatus::Paused(_) => StatusWord::Paused,
-                SimulationStatus::Completed => StatusWord::Completed,
-                SimulationStatus::Stopped => StatusWord::Stopped,
-                SimulationStatus::Failed => StatusWord::Failed,
-            },
-            pause_cause: record.status.pause().map(|cause| match cause {
-                PauseCause::Requested => PauseWord::Requested,
-                PauseCause::Stepped => PauseWord::Stepped,
-                PauseCause::Program => PauseWord::Program,
-                PauseCause::Fuel => PauseWord::BudgetFuel,
-                PauseCause::WallTime => PauseWord::BudgetWallTime,
-                PauseCause::Money => PauseWord::BudgetUsd,
-                PauseCause::Tokens => PauseWord::BudgetTokens,
-                PauseCause::Model => PauseWord::Model,
-                PauseCause::Host => PauseWord::Host,
-            }),
+            status: record.status.into(),
+            pause_cause: record.status.pause().map(PauseWord::from),
             reason: record.reason.clone(),
             ticks: progress.ticks,
             planned_ticks: record.planned,
@@ -479,21 +531,16 @@ impl From<&SimulationRecord> for SimulationBody {
             wall_ms_budget: record.budget.wall_ms,
             usd_budget: record.budget.usd,
             token_budget: record.budget.tokens,
-            calls: CallsBody {
-                made: progress.calls.made,
-                cost_usd: progress.calls.cost().as_usd(),
-                tokens: progress.calls.tokens,
-                inherited: progress.calls.inherited,
-                saved_usd: progress.calls.saved().as_usd(),
-            },
+            calls: CallsBody::from(&progress.calls),
             forked_from: record.forked_from.map(|(id, at)| ForkedFrom { id: id.to_string(), at }),
+            experiment: record.run_of.map(|(id, run)| RunOf { id: id.to_string(), run }),
             created_at: record.created_at.to_string(),
             changed_at: record.changed_at.to_string(),
         }
     }
 }
 
-fn hex(hash: &[u8]) -> String {
+pub(super) fn hex(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -5,6 +5,7 @@ pub(super) mod agents;
 pub(super) mod containers;
 pub(super) mod conversations;
 pub(super) mod docs;
+pub(super) mod experiments;
 pub(super) mod health;
 pub(super) mod history;
 pub(super) mod keys;

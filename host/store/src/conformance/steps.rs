@@ -12,7 +12,7 @@ use super::samples;
 use crate::{AgentFilter, Between, SessionOrder, WorldRow};
 use dormouse_domain::account::{Account, AccountChange};
 use dormouse_domain::agent::{AgentOwner, Digest};
-use dormouse_domain::id::{Principal, SimulationId, WorldPartId};
+use dormouse_domain::id::{ExperimentId, Principal, SimulationId, WorldPartId};
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::Mail;
 use dormouse_domain::pattern::Pattern;
@@ -420,6 +420,7 @@ fn world_row() -> impl Strategy<Value = WorldRow> {
         1 => (0..3_u128).prop_map(|number| WorldRow::Part(WorldPartId(Uuid::from_u128(number)))),
         2 => (id(), place).prop_map(|(id, place)| WorldRow::Call(id, place)),
         1 => (id(), 0..9_u64).prop_map(|(id, last)| WorldRow::Calls(id, last)),
+        1 => (0..3_u128).prop_map(|number| WorldRow::Experiment(ExperimentId(Uuid::from_u128(number)))),
     ]
 }
 

@@ -73,6 +73,7 @@ fn a_store_with_a_flaw_is_found() {
         Flaw::KeepsRemovedWorlds,
         Flaw::KeepsRemovedCalls,
         Flaw::LosesRecordings,
+        Flaw::LosesExperiments,
     ] {
         let found = check_the_same(2048, || InMemory(InMemory::new().0.with_flaw(flaw)));
         assert!(found.is_err(), "{flaw:?} is not found");

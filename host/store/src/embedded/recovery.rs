@@ -26,12 +26,8 @@ use dormouse_domain::id::SessionId;
 pub(super) const WITHOUT_OWNERS: u8 = 3;
 /// The layout after that.
 const WITH_OWNERS: u8 = 4;
-/// The layouts that have all but keys of the API, all but sessions whose state was removed, all but journals, and all but calls
-/// that members of simulated worlds make.
-const WITHOUT_KEYS: u8 = 6;
-const WITH_KEYS: u8 = 7;
-const WITHOUT_JOURNALS: u8 = 8;
-const WITHOUT_CALLS: u8 = 12;
+/// The first layout of which nothing has to be written anew: what came later are tables of their own.
+const WITH_FRONTS: u8 = 6;
 
 /// What was found.
 pub(super) struct RecoveredStore {
@@ -79,9 +75,7 @@ pub(super) fn bring_up(disk: &Disk) -> Result<(), OpenError> {
             owners::give(disk, WITH_OWNERS)?;
             fronts::complete(disk)
         }
-        // What came later is not there yet.
-        Some([WITHOUT_KEYS | WITH_KEYS | WITHOUT_JOURNALS | WITHOUT_CALLS]) => stamp(disk),
-        // The tables that came later are empty here.
+        Some([WITH_FRONTS..LAYOUT]) => stamp(disk),
         Some(_) => fronts::complete(disk),
     }
 }

@@ -18,7 +18,7 @@ use dormouse_domain::account::{Account, AccountId};
 use dormouse_domain::agent::{Agent, Digest};
 use dormouse_domain::event::Cursor;
 use dormouse_domain::id::{
-    Principal, ScheduleId, SessionId, SimulationId, SnapshotId, WorldPartId,
+    ExperimentId, Principal, ScheduleId, SessionId, SimulationId, SnapshotId, WorldPartId,
 };
 use dormouse_domain::journal::{JournalEntry, OpenTurn, TurnAttempts};
 use dormouse_domain::mail::MailboxSize;
@@ -210,6 +210,10 @@ impl ReadJournal for FaultyStore {
 impl ReadWorlds for FaultyStore {
     async fn worlds(&self) -> Result<Vec<(SimulationId, Bytes)>, StoreError> {
         self.store.worlds().await
+    }
+
+    async fn experiments(&self) -> Result<Vec<(ExperimentId, Bytes)>, StoreError> {
+        self.store.experiments().await
     }
 
     async fn world_ticks(

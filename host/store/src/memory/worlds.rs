@@ -8,7 +8,7 @@ use super::state::StoredData;
 use crate::page::Filling;
 use crate::read::ReadWorlds;
 use crate::{Bound, Page, StoreError, WorldRow};
-use dormouse_domain::id::{SimulationId, WorldPartId};
+use dormouse_domain::id::{ExperimentId, SimulationId, WorldPartId};
 use dormouse_domain::simulation::CallPlace;
 
 impl StoredData {
@@ -35,9 +35,24 @@ impl ReadWorlds for MemoryStore {
         let state = self.open()?;
         let record = |(row, bytes): (&WorldRow, &Bytes)| match row {
             WorldRow::Record(id) => Some((*id, bytes.clone())),
-            WorldRow::Ticks(..) | WorldRow::Part(_) | WorldRow::Call(..) | WorldRow::Calls(..) => {
-                None
-            }
+            WorldRow::Ticks(..)
+            | WorldRow::Part(_)
+            | WorldRow::Call(..)
+            | WorldRow::Calls(..)
+            | WorldRow::Experiment(_) => None,
+        };
+        Ok(state.worlds.iter().filter_map(record).collect())
+    }
+
+    async fn experiments(&self) -> Result<Vec<(ExperimentId, Bytes)>, StoreError> {
+        let state = self.open()?;
+        let record = |(row, bytes): (&WorldRow, &Bytes)| match row {
+            WorldRow::Experiment(id) => Some((*id, bytes.clone())),
+            WorldRow::Record(_)
+            | WorldRow::Ticks(..)
+            | WorldRow::Part(_)
+            | WorldRow::Call(..)
+            | WorldRow::Calls(..) => None,
         };
         Ok(state.worlds.iter().filter_map(record).collect())
     }

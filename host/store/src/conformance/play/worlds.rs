@@ -31,12 +31,16 @@ pub(super) async fn take(
 
 /// That the store has what the model has, and nothing else.
 pub(super) async fn compare(store: &dyn Store, model: &Model) -> Result<(), StoreError> {
-    let record = |(row, bytes): (&WorldRow, &Bytes)| match row {
-        WorldRow::Record(id) => Some((*id, bytes.clone())),
-        WorldRow::Ticks(..) | WorldRow::Part(_) | WorldRow::Call(..) | WorldRow::Calls(..) => None,
-    };
-    let records: Vec<_> = model.worlds.iter().filter_map(record).collect();
-    assert_eq!(store.worlds().await?, records);
+    let (mut worlds, mut experiments) = (Vec::new(), Vec::new());
+    for (row, bytes) in &model.worlds {
+        match row {
+            WorldRow::Record(id) => worlds.push((*id, bytes.clone())),
+            WorldRow::Experiment(id) => experiments.push((*id, bytes.clone())),
+            WorldRow::Ticks(..) | WorldRow::Part(_) | WorldRow::Call(..) | WorldRow::Calls(..) => {}
+        }
+    }
+    assert_eq!(store.worlds().await?, worlds);
+    assert_eq!(store.experiments().await?, experiments);
     for number in 0..4 {
         let part = WorldPartId(Uuid::from_u128(number));
         let known = model.worlds.get(&WorldRow::Part(part));

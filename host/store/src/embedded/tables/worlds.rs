@@ -7,6 +7,7 @@
 //! | `n` id tick role member number | a call that a member makes in a tick that the log does not have yet |
 //! | `e` id tick | the calls that members have made in the ticks of a piece of the log that ends with this one |
 //! | `p` id | something large |
+//! | `E` id | what is known of an experiment |
 //!
 //! A value that is large is staged. What the values mean is for whoever runs worlds.
 
@@ -23,7 +24,7 @@ use crate::codec::{self, CodecError, RecordKind};
 use crate::page::Filling;
 use crate::read::ReadWorlds;
 use crate::{Bound, Page, StoreError, WorldRow};
-use dormouse_domain::id::{SimulationId, WorldPartId};
+use dormouse_domain::id::{ExperimentId, SimulationId, WorldPartId};
 use dormouse_domain::simulation::CallPlace;
 
 /// The prefix of what is known of worlds.
@@ -36,6 +37,8 @@ const CALL: u8 = b'n';
 const CALLS: u8 = b'e';
 /// The prefix of what is large.
 const PART: u8 = b'p';
+/// The prefix of what is known of experiments.
+const EXPERIMENT: u8 = b'E';
 /// How much of a key is the prefix and the world, in bytes.
 const WORLD: usize = 17;
 
@@ -57,6 +60,7 @@ fn key_of(row: WorldRow) -> Vec<u8> {
         WorldRow::Calls(SimulationId(id), last) => {
             [&[CALLS][..], id.as_bytes(), &last.to_be_bytes()].concat()
         }
+        WorldRow::Experiment(ExperimentId(id)) => [&[EXPERIMENT][..], id.as_bytes()].concat(),
     }
 }
 
@@ -76,6 +80,7 @@ fn row_of(key: &[u8]) -> Option<WorldRow> {
             let last = u64::from_be_bytes(last.try_into().ok()?);
             Some(WorldRow::Calls(SimulationId(id), last))
         }
+        (EXPERIMENT, []) => Some(WorldRow::Experiment(ExperimentId(id))),
         _ => None,
     }
 }
@@ -119,7 +124,7 @@ fn decode(key: &[u8], value: &Bytes) -> Result<Bytes, CodecError> {
 
 impl Table for WorldTable {
     fn has(&self, key: &[u8]) -> bool {
-        matches!(key.first(), Some(&RECORD | &TICKS | &PART | &CALL | &CALLS))
+        matches!(key.first(), Some(&RECORD | &TICKS | &PART | &CALL | &CALLS | &EXPERIMENT))
     }
 
     fn describe(&self, key: &[u8]) -> Option<String> {
@@ -131,6 +136,7 @@ impl Table for WorldTable {
                 format!("simulation/{id}/calls/{at}/{role}/{member}/{number}")
             }
             WorldRow::Calls(id, last) => format!("simulation/{id}/recording/{last}"),
+            WorldRow::Experiment(id) => format!("experiment/{id}"),
         })
     }
 
@@ -141,6 +147,28 @@ impl Table for WorldTable {
 }
 
 impl EmbeddedShared {
+    /// All rows of one kind that is read as a whole, each by its id. What is damaged is passed over.
+    fn records<I>(
+        &self,
+        prefix: u8,
+        id_of: impl Fn(WorldRow) -> Option<I>,
+    ) -> Result<Vec<(I, Bytes)>, StoreError> {
+        let mut records = Vec::new();
+        for entry in self.disk.prefix(&[prefix]) {
+            let (key, value) = match entry {
+                Ok(entry) => entry,
+                Err(StoreError::Damaged(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let Some(id) = row_of(&key).and_then(&id_of) else { continue };
+            match decode(&key, &value) {
+                Ok(record) => records.push((id, record)),
+                Err(error) => drop(self.damaged(&key, &error)),
+            }
+        }
+        Ok(records)
+    }
+
     /// The rows of one world and one kind from the key `first` on, which has both, each with its place.
     fn world_rows<C: Copy>(
         &self,
@@ -164,23 +192,13 @@ impl EmbeddedShared {
 #[async_trait]
 impl ReadWorlds for Embedded {
     async fn worlds(&self) -> Result<Vec<(SimulationId, Bytes)>, StoreError> {
-        self.read(|shared| {
-            let mut worlds = Vec::new();
-            for entry in shared.disk.prefix(&[RECORD]) {
-                let (key, value) = match entry {
-                    Ok(entry) => entry,
-                    Err(StoreError::Damaged(_)) => continue,
-                    Err(error) => return Err(error),
-                };
-                let Some(WorldRow::Record(id)) = row_of(&key) else { continue };
-                match decode(&key, &value) {
-                    Ok(record) => worlds.push((id, record)),
-                    Err(error) => drop(shared.damaged(&key, &error)),
-                }
-            }
-            Ok(worlds)
-        })
-        .await
+        let id = |row| if let WorldRow::Record(id) = row { Some(id) } else { None };
+        self.read(move |shared| shared.records(RECORD, id)).await
+    }
+
+    async fn experiments(&self) -> Result<Vec<(ExperimentId, Bytes)>, StoreError> {
+        let id = |row| if let WorldRow::Experiment(id) = row { Some(id) } else { None };
+        self.read(move |shared| shared.records(EXPERIMENT, id)).await
     }
 
     async fn world_ticks(

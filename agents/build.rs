@@ -11,6 +11,7 @@ fn main() {
         "agent-epidemic",
         "agent-exclusion",
         "agent-fib",
+        "agent-flock",
         "agent-ising",
         "agent-monitor",
         "agent-moran",

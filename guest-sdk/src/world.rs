@@ -84,6 +84,18 @@ impl<'a> WorldView<'a> {
         Ok(neighbours)
     }
 
+    /// Which members of this role are within a radius of where a member of the own role is, by number and without that member
+    /// itself. The specification of the world says what its `space` is.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError`]: there is no such role or member, or the world has no space.
+    pub fn near(&self, role: &str, of: Member, radius: f64) -> Result<Vec<Member>, ViewError> {
+        let role = self.number_of(role)?;
+        let (_, near) = self.host.backend().near(role, &[of], radius)?;
+        Ok(near)
+    }
+
     /// How many members of this role there are or were: the number that the next one is given.
     ///
     /// # Errors

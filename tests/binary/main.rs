@@ -26,6 +26,7 @@ mod sync;
 mod torture;
 mod upgrades;
 mod uploads;
+mod worlds;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -70,7 +70,7 @@ async fn check_stat_and_compact_do_the_same_with_a_host_and_without() {
     })
     .await;
     let report = is_well(&data);
-    for (name, number) in [("sessions", 4), ("turns", 4), ("snapshots", 4), ("agents", 16)] {
+    for (name, number) in [("sessions", 4), ("turns", 4), ("snapshots", 4), ("agents", 17)] {
         assert_eq!(report["read"][name], number, "{name}: {report}");
     }
     let stat = operate(&data, &["store", "stat", "--json"]).json();

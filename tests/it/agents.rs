@@ -65,6 +65,7 @@ async fn the_agents_that_come_with_the_host_are_there_and_stay() {
             "epidemic",
             "exclusion",
             "fib",
+            "flock",
             "ising",
             "monitor",
             "moran",

@@ -94,6 +94,15 @@ impl View for World {
         view::neighbours(of).map_err(ViewError::from)
     }
 
+    fn near(
+        &self,
+        role: u32,
+        of: &[Member],
+        radius: f64,
+    ) -> Result<(Vec<u32>, Vec<Member>), ViewError> {
+        view::near(role, of, radius).map_err(ViewError::from)
+    }
+
     fn read(&self, role: u32, column: &str, of: &[Member]) -> Result<Column, ViewError> {
         view::read(role, column, of).map(Column::from).map_err(ViewError::from)
     }

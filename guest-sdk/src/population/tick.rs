@@ -24,6 +24,19 @@ pub trait View {
     /// There is no such member.
     fn neighbours(&self, of: &[Member]) -> Result<(Vec<u32>, Vec<Member>), ViewError>;
 
+    /// Which members of a role are within this radius of where these members of the own role are: offsets and members, each
+    /// list by number and without the member itself.
+    ///
+    /// # Errors
+    ///
+    /// There is no such role or member, or the world has no space.
+    fn near(
+        &self,
+        role: u32,
+        of: &[Member],
+        radius: f64,
+    ) -> Result<(Vec<u32>, Vec<Member>), ViewError>;
+
     /// What these members of a role have published.
     ///
     /// # Errors
@@ -379,6 +392,28 @@ impl<'t> Tick<'t> {
     #[must_use]
     pub fn neighbours_of(&self, of: &[Member]) -> (Vec<u32>, Vec<Member>) {
         seen(self.view.neighbours(of))
+    }
+
+    /// Who of the own role is within this radius of the row that acts, as all were at the end of the last tick: by number, and
+    /// without the row itself. The world has a `space`.
+    ///
+    /// # Panics
+    ///
+    /// The world has no space, or the radius is less than 0.
+    #[must_use]
+    pub fn near(&self, radius: f64) -> Vec<Member> {
+        seen(self.view.near(self.role, &[self.member], radius)).1
+    }
+
+    /// Who of any role is within this radius of these members of the own role: offsets and members. Those of the i-th stand from
+    /// `offsets[i]` up to, and without, `offsets[i + 1]`. One call for many rows costs less than a call for each.
+    ///
+    /// # Panics
+    ///
+    /// There is no such role or member, or the world has no space, or the radius is less than 0.
+    #[must_use]
+    pub fn near_of(&self, role: u32, of: &[Member], radius: f64) -> (Vec<u32>, Vec<Member>) {
+        seen(self.view.near(role, of, radius))
     }
 
     /// What these members of the own role have published: as it was at the end of the last tick.

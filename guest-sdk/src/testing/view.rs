@@ -19,6 +19,8 @@ pub(super) struct SeenWorld {
     /// The tick that the agent answers. `None`: its turn is none of its world.
     pub(super) moment: Option<Moment>,
     neighbours: BTreeMap<Member, Vec<Member>>,
+    /// By the name of the role, and the member to whom its members are near.
+    near: BTreeMap<(String, Member), Vec<Member>>,
     /// By the name of the role.
     sizes: BTreeMap<String, u32>,
     /// By the name of the role, and that of the column.
@@ -31,6 +33,18 @@ impl MockHost {
     #[must_use]
     pub fn with_neighbours(self, of: Member, neighbours: impl Into<Vec<Member>>) -> Self {
         self.world().seen.neighbours.insert(of, neighbours.into());
+        self
+    }
+
+    /// Sets which members of a role are near a member of the agent's role, within whatever radius: nobody unless it is set.
+    #[must_use]
+    pub fn with_near(
+        self,
+        role: impl Into<String>,
+        of: Member,
+        near: impl Into<Vec<Member>>,
+    ) -> Self {
+        self.world().seen.near.insert((role.into(), of), near.into());
         self
     }
 
@@ -147,6 +161,23 @@ impl View for Backend {
         let (mut offsets, mut all): (Vec<u32>, Vec<Member>) = (vec![0], Vec::new());
         for member in of {
             all.extend(seen.neighbours.get(member).into_iter().flatten());
+            offsets.push(all.len() as u32);
+        }
+        Ok((offsets, all))
+    }
+
+    fn near(
+        &self,
+        role: u32,
+        of: &[Member],
+        radius: f64,
+    ) -> Result<(Vec<u32>, Vec<Member>), ViewError> {
+        assert!(radius >= 0.0, "a radius is a number that is 0 or more");
+        let seen = &self.0.borrow().seen;
+        let role = seen.role(role)?;
+        let (mut offsets, mut all): (Vec<u32>, Vec<Member>) = (vec![0], Vec::new());
+        for member in of {
+            all.extend(seen.near.get(&(role.to_owned(), *member)).into_iter().flatten());
             offsets.push(all.len() as u32);
         }
         Ok((offsets, all))

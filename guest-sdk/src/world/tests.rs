@@ -130,6 +130,8 @@ impl Agent for Looks {
         let world = host.world(&moment);
         assert_eq!(world.neighbours(17), Ok(vec![3, 18]));
         assert_eq!(world.neighbours(3), Ok(vec![]));
+        assert_eq!(world.near("people", 17, 2.5), Ok(vec![4]));
+        assert_eq!(world.near("people", 3, 2.5), Ok(vec![]));
         assert_eq!(world.size("people"), Ok(20));
         assert_eq!(world.read("people", "heard", &[2, 0]), Ok(Column::Numbers(vec![2.0, 0.0])));
         assert_eq!(world.read("people", "heard", &[3]), Err(ViewError::Gone(3)));
@@ -154,6 +156,7 @@ impl Agent for Looks {
 fn seen() -> MockHost {
     MockHost::new()
         .with_neighbours(17, [3, 18])
+        .with_near("people", 17, [4])
         .with_members("people", 20)
         .with_published("people", "heard", Column::Numbers(vec![0.0, 1.0, 2.0]))
         .with_aggregate("ill", 0.5)

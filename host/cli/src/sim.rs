@@ -8,6 +8,7 @@ mod check;
 mod diff;
 mod fork;
 mod kept;
+mod profile;
 mod results;
 mod run;
 mod sweep;

@@ -16,6 +16,25 @@ pub trait View: Send + Sync {
     /// There is no such member.
     fn neighbours(&self, of: Member) -> Result<&[Member], ViewError>;
 
+    /// The work of [`View::near`]: how many members it looks at, and how often it looks elsewhere.
+    ///
+    /// # Errors
+    /// As there.
+    fn work_of_near(&self, role: Role, of: Member, radius: f64) -> Result<u64, ViewError>;
+
+    /// Put the members of this role behind those that were found which are within a radius of a member of the role whose rows look,
+    /// by number and without that member itself.
+    ///
+    /// # Errors
+    /// There is no such role, or one of both roles is in no space, or the member is nowhere.
+    fn near(
+        &self,
+        role: Role,
+        of: Member,
+        radius: f64,
+        found: &mut Vec<Member>,
+    ) -> Result<(), ViewError>;
+
     /// What all members of this role have published under this name, by number.
     ///
     /// # Errors

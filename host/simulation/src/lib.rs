@@ -16,6 +16,7 @@ mod experiment;
 mod fingerprint;
 mod recording;
 mod router;
+mod space;
 pub mod spec;
 mod topology;
 mod view;

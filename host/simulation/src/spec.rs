@@ -9,7 +9,7 @@ mod value;
 use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Map;
 
 pub use check::SpecError;
@@ -44,6 +44,9 @@ pub struct WorldSpec {
     pub schedule: ScheduleSpec,
     /// Its members, a role each.
     pub members: Vec<MembersSpec>,
+    /// Where members are, so that they can ask who is near.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<SpaceSpec>,
     /// Numbers about all members of a role, which are computed as the world goes on.
     #[serde(default)]
     pub aggregates: Vec<AggregateSpec>,
@@ -53,6 +56,32 @@ pub struct WorldSpec {
     /// What it may use before it is paused. It means nothing for the outcome.
     #[serde(default)]
     pub budget: Budget,
+}
+
+/// A plane in which members are: those of each role that publishes both coordinates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SpaceSpec {
+    /// Its width and its height. It begins with 0.
+    #[serde(deserialize_with = "two")]
+    pub size: [f64; 2],
+    /// Whether its borders meet. Otherwise members may also be outside.
+    #[serde(default)]
+    pub torus: bool,
+    /// The columns with the coordinates of members.
+    #[serde(default = "coordinates", deserialize_with = "two")]
+    pub columns: [String; 2],
+}
+
+/// Two values: TOML leaves away what comes behind them, and says nothing.
+fn two<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<[T; 2], D::Error> {
+    let values = Vec::<T>::deserialize(from)?;
+    values.try_into().map_err(|_| serde::de::Error::custom("a plane has two directions"))
+}
+
+fn coordinates() -> [String; 2] {
+    ["x".to_owned(), "y".to_owned()]
 }
 
 /// Something that is done to a world from outside, between two ticks.
@@ -380,12 +409,16 @@ impl WorldSpec {
             clock,
             schedule,
             members,
+            space,
             aggregates: _,
             program: _,
             budget: _,
         } = self;
         let part = (seed, clock, schedule);
         link.document(&part);
+        if let Some(space) = space {
+            link.document(space);
+        }
         for members in members {
             let MembersSpec { role, agent: _, count, from: _, rows: _, parameters, .. } = members;
             let MembersSpec { attributes, topology, config, each, columns, .. } = members;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::space::Space;
+use crate::spec::SpaceSpec;
 use crate::topology::Topology;
 use dormouse_domain::simulation::{Column, ColumnSlice, Member, Role};
 use dormouse_sandbox::{View, ViewError};
@@ -23,6 +25,25 @@ pub(crate) struct SeenRole {
     pub(crate) topology: Arc<Topology>,
     /// The columns that somebody reads.
     pub(crate) columns: BTreeMap<String, Column>,
+    /// Where its members are. `None`: the world has no space, or they are not in it.
+    pub(crate) space: Option<Space>,
+}
+
+impl SeenRole {
+    /// What is seen of these members, of whom some have ended.
+    pub(crate) fn new(
+        (size, topology): (u32, Arc<Topology>),
+        columns: BTreeMap<String, Column>,
+        space: Option<&SpaceSpec>,
+        ended: Option<&[bool]>,
+    ) -> SeenRole {
+        let space = space.and_then(|space| {
+            let [x, y] = &space.columns;
+            let (x, y) = (columns.get(x)?.as_slice(), columns.get(y)?.as_slice());
+            Some(Space::of(space, [x, y], ended))
+        });
+        SeenRole { size, topology, columns, space }
+    }
 }
 
 /// The world, seen by members of one role.
@@ -37,6 +58,21 @@ impl SeenBy {
         let none = || ViewError::Unknown(format!("there is no role {role}: the world has {roles}"));
         self.world.roles.get(role as usize).ok_or_else(none)
     }
+
+    /// Where the members of a role are, and where this member of the own role is.
+    fn space(&self, role: Role, of: Member) -> Result<(&Space, [f64; 2]), ViewError> {
+        let space = |role: Role| {
+            let none = || {
+                ViewError::Unknown(format!(
+                    "members of role {role} are in no space: the specification of the world has to say `space`, and they have to \
+                     publish both of its columns"
+                ))
+            };
+            self.role(role)?.space.as_ref().ok_or_else(none)
+        };
+        let place = space(self.role)?.place(of).ok_or(ViewError::Gone(of))?;
+        Ok((space(role)?, place))
+    }
 }
 
 impl View for SeenBy {
@@ -50,6 +86,29 @@ impl View for SeenBy {
             return Err(ViewError::Gone(of));
         }
         Ok(own.topology.neighbours(of))
+    }
+
+    fn work_of_near(&self, role: Role, of: Member, radius: f64) -> Result<u64, ViewError> {
+        let (space, place) = self.space(role, of)?;
+        Ok(space.around(place, radius))
+    }
+
+    fn near(
+        &self,
+        role: Role,
+        of: Member,
+        radius: f64,
+        found: &mut Vec<Member>,
+    ) -> Result<(), ViewError> {
+        let (space, place) = self.space(role, of)?;
+        let before = found.len();
+        space.near(place, radius, found);
+        if role == self.role
+            && let Ok(own) = found[before..].binary_search(&of)
+        {
+            found.remove(before + own);
+        }
+        Ok(())
     }
 
     fn column(&self, role: Role, name: &str) -> Result<ColumnSlice<'_>, ViewError> {

@@ -19,12 +19,14 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::bundle::AggregateValue;
 use crate::chance::Chance;
 use crate::fingerprint::{Chain, Fingerprint};
 use crate::recording::{Answers, RecordedCall};
 use crate::router::{EffectProblem, Inbox, RoleOfRouter, Router};
+use crate::space::Space;
 use crate::spec::{
     AggregateSpec, Change, Deed, ParameterSpec, ProgramStep, ScheduleSpec, SpecError, WorldSpec,
 };
@@ -328,6 +330,9 @@ impl World {
 
     /// Go on by one tick.
     ///
+    /// Each part of the work is a span at the level `debug`: `rows`, `publish`, `turns`, `merge`, `births`,
+    /// `aggregates`, `show`, `hash`.
+    ///
     /// # Errors
     /// A member failed. The world is of no use then.
     pub async fn tick(&mut self) -> Result<TickSummary, WorldError> {
@@ -365,7 +370,8 @@ impl World {
                 .map_or(FUEL, |limit| limit.saturating_sub(self.fuel).clamp(1, FUEL)),
         });
         let stepped = self.step(&input).await?;
-        let turns = self.step_sessions(&input, &letters).await?;
+        let turning = self.step_sessions(&input, &letters);
+        let turns = turning.instrument(tracing::debug_span!("turns")).await?;
         let mut columns: Vec<BTreeMap<String, Column>> =
             self.roles.iter().map(|_| BTreeMap::new()).collect();
         let mut steps = 0;
@@ -410,16 +416,18 @@ impl World {
         }
         self.at = at + 1;
         self.steps += steps;
-        for (role, effects) in effects.into_iter().enumerate() {
-            self.send(role, at, effects)?;
-        }
-        self.bear(births).await?;
+        tracing::debug_span!("merge").in_scope(|| {
+            let mut sent = effects.into_iter().enumerate();
+            sent.try_for_each(|(role, effects)| self.send(role, at, effects))
+        })?;
+        self.bear(births).instrument(tracing::debug_span!("births")).await?;
         let value = |place: &usize| AggregateValue {
             at,
             place: *place,
             value: self.statistic(&self.spec.aggregates[*place], &columns),
         };
-        let aggregates = due.iter().map(value).collect();
+        let computing = tracing::debug_span!("aggregates");
+        let aggregates = computing.in_scope(|| due.iter().map(value).collect());
         self.end_tick(at, columns, ended, &hashes)?;
         let fuel = self.fuel - before;
         Ok(TickSummary { at, steps, fuel, hash: self.chain.last(), aggregates, calls })
@@ -635,18 +643,22 @@ impl World {
             self.read.iter().map(|read| (read.name.clone(), self.statistic(read, &columns)));
         let aggregates = aggregates.collect();
         let roles = self.roles.iter().zip(&mut columns);
-        let roles = roles.map(|(role, columns)| SeenRole {
-            size: role.size,
-            topology: role.topology.clone(),
-            columns: role.shown.iter().filter_map(|name| columns.remove_entry(name)).collect(),
+        let space = self.spec.space.as_ref();
+        let roles = roles.map(|(role, columns)| {
+            let shown = role.shown.iter().filter_map(|name| columns.remove_entry(name)).collect();
+            let of = (role.size, role.topology.clone());
+            SeenRole::new(of, shown, space, role.ended.as_deref())
         });
-        self.seen = Arc::new(Seen { roles: roles.collect(), aggregates });
+        let showing = tracing::debug_span!("show");
+        self.seen = Arc::new(showing.in_scope(|| Seen { roles: roles.collect(), aggregates }));
         let roles: Vec<RoleOfRouter<'_>> = self.roles.iter().map(RoleOfWorld::of_router).collect();
         let chance = self.chance;
-        let arrivals = self.router.arrivals(at + 1, &roles, |role| chance.key(role, at));
-        let arrivals = arrivals
+        let merging = tracing::debug_span!("merge");
+        let arrivals = merging
+            .in_scope(|| self.router.arrivals(at + 1, &roles, |role| chance.key(role, at)))
             .map_err(|problem| WorldError::Arrivals { at, problem: problem.to_string() })?;
         let (seen, own) = (&self.seen, &self.roles);
+        let hashing = tracing::debug_span!("hash").entered();
         self.chain.extend(at, |link| {
             for (place, (role, inboxes)) in own.iter().zip(&arrivals).enumerate() {
                 link.section("role", place as u64);
@@ -664,6 +676,7 @@ impl World {
                 }
             }
         });
+        drop(hashing);
         self.arrivals = Arc::new(arrivals);
         self.keep_what_is_kept();
         Ok(())
@@ -674,6 +687,8 @@ impl World {
         let arriving = self.arrivals.iter().flatten().map(Inbox::bytes).sum::<u64>();
         let columns = self.seen.roles.iter().flat_map(|role| role.columns.values());
         let shown = columns.map(|values| values.as_slice().bytes()).sum::<u64>();
+        let spaces = self.seen.roles.iter().filter_map(|role| role.space.as_ref());
+        let shown = shown + spaces.map(Space::bytes).sum::<u64>();
         let letters = self.letters.iter().map(Letter::bytes).sum::<u64>();
         let sessions = self.roles.iter().filter_map(|role| role.sessions.as_ref());
         let sessions = sessions.map(Sessions::bytes).sum::<u64>();

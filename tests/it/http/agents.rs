@@ -96,6 +96,7 @@ async fn the_list_has_those_that_come_with_the_host_and_those_that_were_uploaded
             "epidemic",
             "exclusion",
             "fib",
+            "flock",
             "ising",
             "mine",
             "monitor",
@@ -109,7 +110,7 @@ async fn the_list_has_those_that_come_with_the_host_and_those_that_were_uploaded
         ]
     );
     assert_eq!(list["count"], found.len());
-    assert_eq!(agents[8], uploaded);
+    assert_eq!(agents[9], uploaded);
     assert!(agents.iter().all(|agent| agent["bundled"] == (agent["name"] != "mine")));
     server.shut_down().await;
 }

@@ -288,3 +288,47 @@ async fn households_segregate_as_those_of_mesa_do() {
     let distance = distance.fold(0.0, f64::max);
     assert!(distance < 0.525, "{distance}: {alike:?}");
 }
+
+/// How well birds fly together in the ticks from this one on: the length of the mean of their directions, tick by tick.
+async fn order_of_birds(noise: f64, seed: u64, ticks: u64, from: u64) -> Vec<f64> {
+    let test = TestHost::new().await;
+    let mut world = world(
+        &test,
+        &format!(
+            r#"
+            seed = {seed}
+            ticks = {ticks}
+            space = {{ size = [10, 10], torus = true }}
+            aggregates = [
+                {{ name = "east", of = "birds.vx", is = "mean" }},
+                {{ name = "north", of = "birds.vy", is = "mean" }},
+            ]
+            [[members]]
+            role = "birds"
+            agent = "flock"
+            count = 400
+            rows = 150
+            parameters = {{ noise = {noise} }}
+            attributes = {{ x = {{ uniform = [0, 10] }}, y = {{ uniform = [0, 10] }}, heading = {{ uniform = [0, {}] }} }}
+            "#,
+            std::f64::consts::TAU
+        ),
+    )
+    .await;
+    let ticks = world.run(ticks).await.unwrap();
+    let order = |summary: &dormouse::TickSummary| {
+        let value = |place: usize| summary.aggregates[place].value.unwrap();
+        value(0).hypot(value(1))
+    };
+    ticks[from as usize..].iter().map(order).collect()
+}
+
+#[tokio::test]
+async fn birds_fly_together_without_noise_and_as_they_like_with_as_much_as_there_is() {
+    let together = order_of_birds(0.0, 11, 600, 599).await;
+    assert_near("order without noise", together[0], 1.0, 0.001);
+    // Each direction is drawn by itself: the mean of 400 of them is as long as that of a walk of 400 steps.
+    let alone = order_of_birds(std::f64::consts::TAU, 12, 500, 10).await;
+    let mean = alone.iter().sum::<f64>() / alone.len() as f64;
+    assert_near("order of nothing but noise", mean, (std::f64::consts::PI / 1_600.0).sqrt(), 0.005);
+}

@@ -54,6 +54,10 @@ fn a_specification_without_meaning_names_what_is_to_be_changed() {
             members("count = 10000000\ntopology = { kind = \"random\", p = 0.5 }"),
             "more than 16777216 ties",
         ),
+        ("ticks = 1\nspace = { size = [0, 1] }\nmembers = [{ role = \"a\", agent = \"b\", count = 1 }]".to_owned(), "space.size: a side is"),
+        ("ticks = 1\nspace = { size = [nan, 1] }\nmembers = [{ role = \"a\", agent = \"b\", count = 1 }]".to_owned(), "space.size: a side is"),
+        ("ticks = 1\nspace = { size = [1, 1], columns = [\"x\", \"x\"] }\nmembers = [{ role = \"a\", agent = \"b\", count = 1 }]".to_owned(), "a column each"),
+        ("ticks = 1\nspace = { size = [1, 1, 1] }\nmembers = [{ role = \"a\", agent = \"b\", count = 1 }]".to_owned(), "line 2"),
         (
             members("count = 1\n[[aggregates]]\nname = \"x\"\nof = \"b.wealth\"\nis = \"mean\""),
             "the roles are a",
@@ -98,6 +102,9 @@ async fn a_world_is_made_of_populations_that_are_there_and_that_do_what_it_asks_
         told.to_string().contains("aggregates[0].of: members of the role `a` publish energy"),
         "{told}"
     );
+    let space = "\nspace = { size = [1, 1], columns = [\"energy\", \"height\"] }";
+    let told = unmade(&test, &(of("acts_in_worlds", "") + space)).await;
+    assert!(told.to_string().contains("no role publish both `energy` and `height`"), "{told}");
     let many =
         "ticks = 1\nmembers = [{ role = \"a\", agent = \"wealth\", count = 1000, rows = 1 }]";
     let told = unmade(&test, many).await;
@@ -153,6 +160,8 @@ async fn what_rows_cannot_do_ends_the_world_and_is_told() {
         ("send to nobody", "it did `count` to member 9, and the role has members 0 to 8"),
         ("trap", "told to trap"),
         ("read what is not there", "shows no column `nothing`"),
+        ("ask who is near", "the specification of the world has to say `space`"),
+        ("ask who is near within no number", "a radius is a number that is 0 or more"),
     ] {
         let told = acts(act).await.unwrap_err().to_string();
         assert!(told.contains(part), "{act}: {told}");

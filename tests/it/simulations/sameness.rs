@@ -14,7 +14,7 @@ fn spec(text: &str) -> WorldSpec {
     WorldSpec::from_toml(text).unwrap()
 }
 
-const WORLDS: [&str; 6] = [
+const WORLDS: [&str; 7] = [
     // Members are born and end.
     r#"
     ticks = 12
@@ -59,6 +59,16 @@ const WORLDS: [&str; 6] = [
     agent = "oscillators"
     count = 50
     attributes = { frequency = { normal = [0.0, 1.0] }, phase = { uniform = [0.0, 6.28] } }
+    "#,
+    r#"
+    ticks = 30
+    space = { size = [5, 7], torus = true }
+    [[members]]
+    role = "birds"
+    agent = "flock"
+    count = 60
+    parameters = { width = 5, height = 7, noise = 1.0 }
+    attributes = { x = { uniform = [0, 5] }, y = { uniform = [0, 7] }, heading = { uniform = [0, 6.28] } }
     "#,
 ];
 

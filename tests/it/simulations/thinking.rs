@@ -606,3 +606,72 @@ async fn a_sleep_takes_no_time_in_a_world_and_moves_the_clocks_of_the_member_on(
     let slept = world.column("beings", "slept").await.unwrap();
     assert_eq!(slept, dormouse::Column::Numbers(vec![100_000.0; 5]));
 }
+
+/// People are rows, and each is like one of eight kinds, which ask a model once. Half of the kinds tell the rumour: so with ten friends
+/// and a chance of 0.4 it reaches a part z of all, of which z = 1 - e^(-2z) is true.
+#[tokio::test]
+async fn rows_do_what_their_archetypes_decide_with_a_call_each() {
+    let provider = ProviderServer::start(|asked| {
+        let tells = asked.text.contains("talkative");
+        Play::Says(if tells { "Yes." } else { "No." }.to_owned())
+    })
+    .await;
+    let root = tempfile::tempdir().unwrap();
+    let test = host(&root, &ManualClock::new(), &provider).await;
+    let spec = |seed: u64, rows: u32| {
+        let each: Vec<String> = (0..8)
+            .map(|kind| {
+                let character = if kind % 2 == 0 { "talkative" } else { "silent" };
+                format!(r#"{{ name = "a {character} person, {kind} of {seed}" }}"#)
+            })
+            .collect();
+        let text = format!(
+            r#"
+            seed = {seed}
+            ticks = 60
+            schedule = "by-event"
+            aggregates = [
+                {{ name = "tell", of = "kinds.told", is = "sum" }},
+                {{ name = "reach", of = "people.state", is = {{ share = 2 }} }},
+            ]
+            [[members]]
+            role = "kinds"
+            agent = "persona"
+            count = 8
+            columns = ["heard", "told"]
+            config = {{ rumour = "The bridge is closed." }}
+            each = [{}]
+            topology = {{ kind = "ring" }}
+
+            [[members]]
+            role = "people"
+            agent = "epidemic"
+            count = 10000
+            rows = {rows}
+            parameters = {{ kinds = "kinds", transmission = 0.4 }}
+            attributes = {{ kind = {{ integers = [0, 7] }}, infected = {{ exactly = 20 }} }}
+            topology = {{ kind = "random", p = 0.001 }}
+            "#,
+            each.join(", ")
+        );
+        WorldSpec::from_toml(&text).unwrap()
+    };
+    let mut reached = Vec::new();
+    for seed in 0..8 {
+        let mut world = test.host.simulations().make(spec(seed, 10_000)).await.unwrap();
+        let last = world.run(60).await.unwrap().pop().unwrap();
+        assert_eq!(last.aggregates[0].value, Some(4.0));
+        reached.push(last.aggregates[1].value.unwrap());
+    }
+    assert_eq!(answered_once(&provider), 8 * 8);
+    let mean = reached.iter().sum::<f64>() / reached.len() as f64;
+    // The standard deviation of one is about 0.008, and those who know it at the beginning add 0.001.
+    assert!((mean - 0.797).abs() < 0.013, "{mean}: {reached:?}");
+
+    // Neither rows nor replay change anything.
+    let (whole, small) = (kept(&test, spec(0, 10_000)).await, kept(&test, spec(0, 700)).await);
+    assert_eq!(completed(&whole).await, completed(&small).await);
+    let (asked, bundle) = (provider.asked().len(), small.bundle().await.unwrap());
+    assert_eq!(test.host.simulations().verify(&bundle).await.unwrap(), None);
+    assert_eq!(provider.asked().len(), asked, "a recording is replayed without a call");
+}

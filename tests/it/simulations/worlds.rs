@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dormouse::world_spec::{
     AggregateSpec, AttributeSpec, Budget, Change, ClockSpec, Deed, Distribution, MembersSpec,
-    ParameterSpec, ProgramStep, RowsSpec, ScheduleSpec, Statistic, TopologySpec,
+    ParameterSpec, ProgramStep, RowsSpec, ScheduleSpec, SpaceSpec, Statistic, TopologySpec,
 };
 use dormouse::{Fingerprint, HostBuilder, ManualClock, NewBranch, SimulationStatus, WorldSpec};
 use dormouse_test_guests as guests;
@@ -23,8 +23,8 @@ fn members(number: usize) -> impl Strategy<Value = MembersSpec> {
         (0.0..1.0).prop_map(|p| TopologySpec::SmallWorld { k: 2, p }),
         Just(TopologySpec::ScaleFree { m: 2 }),
     ];
-    let kind =
-        prop_oneof![Just("wealth"), Just("epidemic"), Just("exclusion"), Just("acts_in_worlds")];
+    let kinds = ["wealth", "epidemic", "exclusion", "flock", "acts_in_worlds"];
+    let kind = proptest::sample::select(kinds.to_vec());
     let shape = (4..60_u32, 1..70_u32, 0.0..1.0);
     (kind, shape, topology).prop_map(move |(kind, (count, rows, p), topology)| {
         let mut members = MembersSpec {
@@ -50,6 +50,13 @@ fn members(number: usize) -> impl Strategy<Value = MembersSpec> {
                 let drawn = AttributeSpec::Drawn(Distribution::Integers(0, 5));
                 members.attributes.insert("wealth".to_owned(), drawn);
             }
+            "flock" => {
+                members.parameters.extend([number("noise")]);
+                for name in ["x", "y", "heading"] {
+                    let drawn = AttributeSpec::Drawn(Distribution::Uniform(0.0, 10.0));
+                    members.attributes.insert(name.to_owned(), drawn);
+                }
+            }
             // Its children are of the role 0, and need the energy that they are born with there.
             _ => members.role = "role-0".to_owned(),
         }
@@ -72,6 +79,12 @@ fn worlds() -> impl Strategy<Value = WorldSpec> {
             if second.role != "role-0" {
                 members.push(second);
             }
+            let is_in_space = members.iter().any(|members| members.agent == "flock");
+            let space = is_in_space.then(|| SpaceSpec {
+                size: [10.0; 2],
+                torus: seed % 2 == 0,
+                columns: ["x".to_owned(), "y".to_owned()],
+            });
             WorldSpec {
                 name: String::new(),
                 seed,
@@ -79,6 +92,7 @@ fn worlds() -> impl Strategy<Value = WorldSpec> {
                 clock: ClockSpec::default(),
                 schedule,
                 members,
+                space,
                 aggregates: Vec::new(),
                 program: Vec::new(),
                 budget: Budget::default(),
@@ -93,6 +107,7 @@ fn with_program(mut spec: WorldSpec, steps: &[(u64, f64)]) -> WorldSpec {
     let name = match agent.as_str() {
         "epidemic" => "transmission",
         "exclusion" => "p",
+        "flock" => "noise",
         _ => return spec,
     };
     let step = |(at, value): &(u64, f64)| {
@@ -187,6 +202,7 @@ fn random_worlds_come_to_one_fingerprint_however_they_are_run() {
                 "wealth" => "wealth",
                 "epidemic" => "state",
                 "exclusion" => "hops",
+                "flock" => "vx",
                 _ => "energy",
             };
             let of = format!("{}.{column}", spec.members[0].role);

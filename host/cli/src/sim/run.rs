@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
+use super::profile::Profile;
 use super::{file_argument, hex, json_argument, kept, out_argument, read_into, results, set_rows};
 use crate::sources::Settings;
 use dormouse::{AggregateValue, Bundle, CallTotals, Host, Record, Simulation, WorldSpec};
@@ -28,6 +29,12 @@ pub(super) fn command() -> Command {
                 .long("keep")
                 .value_name("DIR")
                 .help("Keep the world there as it goes on, so that the same command goes on with it after a crash or a pause"),
+        )
+        .arg(
+            Arg::new("profile")
+                .long("profile")
+                .action(ArgAction::SetTrue)
+                .help("Tell where the time of a member-step went"),
         )
         .arg(
             Arg::new("rows")
@@ -63,6 +70,7 @@ pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitC
     };
     let keep = given.get_one::<String>("keep").map(Path::new);
     let (host, spec) = read_into(file, settings, keep, change).await?;
+    let profile = given.get_flag("profile").then(|| Profile::install(host.clock().clone()));
     if let Some(out) = given.get_one::<String>("out") {
         fs::create_dir_all(out).with_context(|| format!("{out} cannot be made"))?;
     }
@@ -81,6 +89,7 @@ pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitC
             (world, record, took, calls)
         }
     };
+    let profiled = profile.map(|profile| profile.table(world.steps(), took));
     let summary = summary(&world, &record, took, calls);
     let bundle = world.bundle(record).await?;
     if let Some(out) = given.get_one::<String>("out") {
@@ -92,6 +101,10 @@ pub(super) async fn run(given: &ArgMatches, settings: &Settings) -> Result<ExitC
         println!("{summary}");
     } else {
         print!("{}", told(&world, &bundle, took, calls));
+    }
+    if let Some(profiled) = profiled {
+        // Beside the last line, which is for programs.
+        eprint!("{profiled}");
     }
     host.shut_down().await?;
     Ok(ExitCode::SUCCESS)

@@ -29,6 +29,7 @@ pub(super) fn link(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
         Ok((guest.view()?.size(role).map_err(Error::from),))
     })?;
     interface.metered("neighbours", neighbours)?;
+    interface.metered("near", near)?;
     interface.metered("read", read)?;
     interface.metered("aggregate", aggregate)
 }
@@ -60,6 +61,43 @@ fn neighbours(
             offsets.push(u32::try_from(next.len())?);
         }
         Ok((Ok((offsets, next)),))
+    })
+}
+
+fn near(
+    mut store: StoreContextMut<'_, Guest>,
+    (role, of, radius): (u32, WasmList<u32>, f64),
+) -> HostWork<'_, (Result<Neighbours, Error>,)> {
+    Box::pin(async move {
+        charge(&mut store, price::of(of.len(), price::LOOKED_UP)).await?;
+        // Whoever is not within a number of anybody would be near to nobody, and never know why.
+        if radius.is_nan() || radius < 0.0 {
+            return Err(wasmtime::Error::msg("a radius is a number that is 0 or more"));
+        }
+        let members: Vec<u32> = of.as_le_slice(&store).to_vec();
+        let view = store.data_mut().view()?;
+        let mut offsets = Vec::with_capacity(members.len() + 1);
+        let mut found = Vec::new();
+        offsets.push(0);
+        for member in members {
+            let work = match view.work_of_near(role, member, radius) {
+                Ok(work) => work,
+                Err(error) => return Ok((Err(error.into()),)),
+            };
+            // It is paid before anybody is looked at.
+            let work = usize::try_from(work).unwrap_or(usize::MAX);
+            charge(&mut store, price::of(work, price::LOOKED_UP)).await?;
+            if let Err(error) = view.near(role, member, radius, &mut found) {
+                return Ok((Err(error.into()),));
+            }
+            if found.len() > price::MAX_LISTED {
+                return Err(wasmtime::Error::msg(
+                    "more members than one call can carry are near those that were asked for; ask for those of fewer members",
+                ));
+            }
+            offsets.push(u32::try_from(found.len())?);
+        }
+        Ok((Ok((offsets, found)),))
     })
 }
 

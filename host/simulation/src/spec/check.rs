@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     AggregateSpec, Announcement, AttributeSpec, Change, Deed, Distribution, MembersSpec,
-    ParameterSpec, ProgramStep, RowsSpec, Statistic, TopologySpec, WorldSpec,
+    ParameterSpec, ProgramStep, RowsSpec, SpaceSpec, Statistic, TopologySpec, WorldSpec,
 };
 use dormouse_domain::creation::MAX_DOCUMENT;
 use dormouse_domain::limits::NanoUsd;
@@ -23,6 +23,8 @@ const MAX_NAME: usize = 64;
 /// The most characters of what people call a world.
 const MAX_TITLE: usize = 200;
 const MAX_TICKS: u64 = 1 << 40;
+/// The shortest and the longest side of a space.
+const SIDES: std::ops::RangeInclusive<f64> = 1e-12..=1e12;
 /// The most ties of a topology: it is made as a whole.
 const MAX_TIES: u64 = 16 << 20;
 /// The most values of attributes, of all roles together.
@@ -81,6 +83,7 @@ impl WorldSpec {
         if self.members.is_empty() || self.members.len() > MAX_ROLES {
             return Err(invalid("members", format!("a world has 1 to {MAX_ROLES} roles")));
         }
+        self.space.as_ref().map_or(Ok(()), check_space)?;
         let mut roles = HashSet::new();
         for (place, members) in self.members.iter().enumerate() {
             let field = format!("members[{place}]");
@@ -281,6 +284,16 @@ fn check_sessions(members: &MembersSpec, field: &str) -> Result<(), SpecError> {
         return Err(invalid(within("resident"), "1 or more are in memory at a time"));
     }
     Ok(())
+}
+
+fn check_space(space: &SpaceSpec) -> Result<(), SpecError> {
+    if !space.size.iter().all(|side| SIDES.contains(side)) {
+        return Err(invalid("space.size", "a side is 10^-12 or more, and 10^12 at most"));
+    }
+    if space.columns[0] == space.columns[1] {
+        return Err(invalid("space.columns", "there are two coordinates, a column each"));
+    }
+    space.columns.iter().try_for_each(|name| check_name(name, "space.columns".to_owned()))
 }
 
 fn check_name(name: &str, field: String) -> Result<(), SpecError> {

@@ -196,7 +196,9 @@ impl World {
             own.waiting = role.wakes.values().map(Vec::len).sum();
             own.wakes = role.wakes;
             let topology = own.topology.clone();
-            seen.push(SeenRole { size: role.seen_size, topology, columns: role.columns });
+            let space = world.spec.space.as_ref();
+            let of = (role.seen_size, topology);
+            seen.push(SeenRole::new(of, role.columns, space, own.ended.as_deref()));
             match (world.sessions_of(place).await?, role.sessions) {
                 (Some(mut sessions), Some(frames)) => {
                     sessions.restore(frames).map_err(unusable)?;

@@ -278,7 +278,22 @@ impl World {
             self.roles.iter().flat_map(|role| role.description.reads.iter().cloned()).collect();
         for role in &mut self.roles {
             let columns = role.description.columns.iter();
-            role.shown = columns.filter(|name| reads.contains(name)).cloned().collect();
+            let is_in_space = places_of(&self.spec, &role.description.columns);
+            let of_space = |name: &String| is_in_space.is_some_and(|names| names.contains(name));
+            let shown = columns.filter(|name| reads.contains(name) || of_space(name));
+            role.shown = shown.cloned().collect();
+        }
+        if let Some(space) = &self.spec.space
+            && !self
+                .roles
+                .iter()
+                .any(|role| places_of(&self.spec, &role.description.columns).is_some())
+        {
+            let [x, y] = &space.columns;
+            return Err(WorldError::Invalid {
+                field: "space.columns".to_owned(),
+                problem: format!("members of no role publish both `{x}` and `{y}`"),
+            });
         }
         let read = self.spec.aggregates.iter().filter(|aggregate| reads.contains(&aggregate.name));
         self.read = read.cloned().collect();
@@ -310,10 +325,10 @@ impl World {
         let aggregates =
             self.read.iter().map(|read| (read.name.clone(), self.statistic(read, &columns)));
         let aggregates = aggregates.collect();
-        let roles = self.roles.iter().zip(columns).map(|(role, columns)| SeenRole {
-            size: role.size,
-            topology: role.topology.clone(),
-            columns: columns.into_iter().filter(|(name, _)| role.shown.contains(name)).collect(),
+        let roles = self.roles.iter().zip(columns).map(|(role, columns)| {
+            let shown = columns.into_iter().filter(|(name, _)| role.shown.contains(name));
+            let of = (role.size, role.topology.clone());
+            SeenRole::new(of, shown.collect(), self.spec.space.as_ref(), role.ended.as_deref())
         });
         self.seen = Arc::new(Seen { roles: roles.collect(), aggregates });
         let (spec, read, seen) = (&self.spec, &self.read, &self.seen);
@@ -332,6 +347,12 @@ impl World {
         });
         Ok(())
     }
+}
+
+/// The columns of the space of a world, where members that publish these columns are in it.
+fn places_of<'s>(spec: &'s WorldSpec, published: &[String]) -> Option<&'s [String; 2]> {
+    let columns = &spec.space.as_ref()?.columns;
+    columns.iter().all(|name| published.contains(name)).then_some(columns)
 }
 
 /// Who stands next to whom, for each role. It is made where threads may block: what is drawn takes a while.

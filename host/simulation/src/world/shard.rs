@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use super::births::Newborn;
 use super::make::InstancePlace;
 use super::memory::SharedAccount;
@@ -128,8 +130,9 @@ impl Shard {
         let step = StepInput { at: input.at, key: input.keys[role], acting, arrivals, born };
         let role = role as Role;
         let view = Arc::new(SeenBy { world: input.seen.clone(), role });
-        let mut outcome =
-            self.population.step(&step, Moment { now: input.now, view }, input.fuel).await?;
+        let moment = Moment { now: input.now, view };
+        let stepping = self.population.step(&step, moment, input.fuel);
+        let mut outcome = stepping.instrument(tracing::debug_span!("rows")).await?;
         let mut fuel = self.population.used_fuel();
         pay(input, weight(&outcome))?;
         self.check(&outcome)?;
@@ -171,7 +174,8 @@ impl Shard {
 
     /// What its rows publish under this name: a value each, which is a number.
     pub(super) async fn publish(&mut self, name: &str, fuel: u64) -> Result<Column, Fault> {
-        let values = self.population.publish(name, fuel).await?;
+        let publishing = self.population.publish(name, fuel);
+        let values = publishing.instrument(tracing::debug_span!("publish")).await?;
         if values.len() != self.count as usize {
             let problem =
                 format!("{} rows publish {} values of `{name}`", self.count, values.len());

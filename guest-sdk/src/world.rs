@@ -85,7 +85,7 @@ impl<'a> WorldView<'a> {
     }
 
     /// Which members of this role are within a radius of where a member of the own role is, by number and without that member
-    /// itself. The specification of the world says what its `space` is.
+    /// itself. The specification of the world says what its `space` is. A radius that is less than 0, or no number, fails the turn.
     ///
     /// # Errors
     ///

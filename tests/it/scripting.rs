@@ -4,6 +4,7 @@
 //! `agents/build` has to be run before; then `cargo test -p dormouse-tests --test it -- --ignored`.
 
 mod monitors;
+mod populations;
 
 use dormouse::{
     AgentSelector, FailureCode, ManualClock, NewSession, Pattern, SendError, SessionHandle,

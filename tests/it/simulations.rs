@@ -6,6 +6,7 @@ mod experiments;
 mod kept;
 mod misbehaviour;
 mod sameness;
+mod space;
 mod thinking;
 mod worlds;
 

@@ -21,6 +21,8 @@ pub const CHAT_QUICKJS: &str = "chat-quickjs";
 pub const CHAT_STARLINGMONKEY: &str = "chat-starlingmonkey";
 /// and in Python.
 pub const CHAT_PYTHON: &str = "chat-python";
+/// The population `epidemic` in JavaScript, with StarlingMonkey.
+pub const EPIDEMIC_STARLINGMONKEY: &str = "epidemic-starlingmonkey";
 /// An agent that fetches, in JavaScript, with StarlingMonkey.
 pub const FETCHES_STARLINGMONKEY: &str = "fetches-starlingmonkey";
 /// In Python, with stubs that trap in the place of WASI. It answers with all that it was ever told, and

@@ -10,7 +10,7 @@ import { register } from "node:module";
 const resolver = `
   const directory = ${JSON.stringify(new URL(".", import.meta.url).href)};
   export function resolve(specifier, context, next) {
-    const found = specifier.match(/^dormouse:agent\\/(log|metrics|model|output|session|timers|tools)(@.*)?$/);
+    const found = specifier.match(/^dormouse:agent\\/(log|metrics|model|output|session|timers|tools|view)(@.*)?$/);
     return found ? { url: directory + found[1] + ".js", shortCircuit: true } : next(specifier, context);
   }
 `;

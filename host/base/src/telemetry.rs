@@ -258,8 +258,8 @@ fn describe() {
     );
     describe_counter!(
         "dormouse_spent_nano_usd_total",
-        "What sessions are billed, in billionths of a dollar: for the fuel of turns, for calls of models, and for \
-         starts of instances"
+        "What sessions and simulations are billed, in billionths of a dollar: for the fuel of turns, for calls of \
+         models, and for starts of instances"
     );
     describe_counter!("dormouse_egress_requests_total", "HTTP requests of guests, by outcome");
     describe_counter!(

@@ -350,6 +350,11 @@ impl Guest {
         }
     }
 
+    /// Whether the guest has members of a simulated world.
+    pub(super) fn is_in_world(&self) -> bool {
+        self.simulated.is_some()
+    }
+
     /// Which of these pollables are ready, where the guest is a member of a simulated world: there a wait takes no time, but moves
     /// its clocks on, unless it only looks. `None`: it is no member of one.
     pub(super) fn wait_in_world(&mut self, pollables: &[u32], is_look: bool) -> Option<Vec<u32>> {

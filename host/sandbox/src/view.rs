@@ -23,7 +23,7 @@ pub trait View: Send + Sync {
     fn work_of_near(&self, role: Role, of: Member, radius: f64) -> Result<u64, ViewError>;
 
     /// Put the members of this role behind those that were found which are within a radius of a member of the role whose rows look,
-    /// by number and without that member itself.
+    /// by number and without that member itself. The list grows to one more than `most`, and no longer.
     ///
     /// # Errors
     /// There is no such role, or one of both roles is in no space, or the member is nowhere.
@@ -32,6 +32,7 @@ pub trait View: Send + Sync {
         role: Role,
         of: Member,
         radius: f64,
+        most: usize,
         found: &mut Vec<Member>,
     ) -> Result<(), ViewError>;
 

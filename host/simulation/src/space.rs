@@ -148,6 +148,14 @@ impl Space {
         Some(cell(1) * self.axes[0].cells + cell(0))
     }
 
+    /// What it takes at most to make one of so many members, in bytes: their places and numbers, the cell of each, and twice where
+    /// cells begin, of which there are at most half as many as members.
+    pub(crate) fn weight(members: u32) -> u64 {
+        let of_member = size_of::<[f64; 2]>() + size_of::<Member>() + size_of::<Option<u32>>();
+        let starts = 2 * size_of::<u32>() as u64 * (u64::from(members) / 2 + 2);
+        of_member as u64 * u64::from(members) + starts
+    }
+
     /// What it takes, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let places = size_of_val(self.places.as_slice());
@@ -166,11 +174,23 @@ impl Space {
         self.lines(place, radius).map(|cells| 1 + cells.len() as u64).sum()
     }
 
-    /// The members within this radius of a place, by number.
-    pub(crate) fn near(&self, place: [f64; 2], radius: f64, found: &mut Vec<Member>) {
+    /// Put the members within this radius of a place behind those that were found: by number, and without one of them. The list grows
+    /// to one more than `most`, and no longer.
+    pub(crate) fn near(
+        &self,
+        place: [f64; 2],
+        radius: f64,
+        without: Option<Member>,
+        most: usize,
+        found: &mut Vec<Member>,
+    ) {
         let before = found.len();
         for cells in self.lines(place, radius) {
+            let room = (most + 1).saturating_sub(found.len());
             let near = self.members[cells].iter().filter(|member| {
+                if Some(**member) == without {
+                    return false;
+                }
                 let other = self.places[**member as usize];
                 let [x, y] = [0, 1].map(|direction: usize| {
                     let apart = (place[direction] - other[direction]).abs();
@@ -179,7 +199,7 @@ impl Space {
                 });
                 x * x + y * y <= radius * radius
             });
-            found.extend(near);
+            found.extend(near.take(room));
         }
         found[before..].sort_unstable();
     }
@@ -262,9 +282,17 @@ mod tests {
             let space = space_of(&spec, &places, None);
             let mut found = Vec::new();
             let of_space = if torus { [space.axes[0].wrapped(of[0]), space.axes[1].wrapped(of[1])] } else { of };
-            space.near(of_space, radius, &mut found);
-            prop_assert_eq!(&found, &one_by_one(&spec, &places, of, radius));
+            space.near(of_space, radius, None, usize::MAX - 1, &mut found);
+            let all = one_by_one(&spec, &places, of, radius);
+            prop_assert_eq!(&found, &all);
             prop_assert!(space.around(of_space, radius) >= found.len() as u64);
+            // Behind one that was found before, without the first, and no more than may be.
+            let (first, most) = (all.first().copied(), all.len() / 2);
+            let mut found = vec![7];
+            space.near(of_space, radius, first, most, &mut found);
+            prop_assert_eq!(found.len(), all.len().clamp(1, most + 1));
+            prop_assert!(found[1..].iter().all(|member| all[1..].contains(member)));
+            prop_assert!(space.bytes() <= Space::weight(places.len() as u32));
         }
     }
 
@@ -275,8 +303,10 @@ mod tests {
         let places = [[1.0, 1.0], [1.5, 1.0], [9.9, 1.0]];
         let space = space_of(&spec, &places, Some(&[false, true, false]));
         let mut found = Vec::new();
-        space.near([0.2, 1.0], 1.0, &mut found);
+        space.near([0.2, 1.0], 1.0, None, 9, &mut found);
         assert_eq!(found, [0, 2]);
+        space.near([0.2, 1.0], 1.0, Some(2), 9, &mut found);
+        assert_eq!(found, [0, 2, 0]);
         assert_eq!((space.place(1), space.place(3)), (None, None));
         assert_eq!(space.place(2), Some([9.9, 1.0]));
     }
@@ -289,7 +319,8 @@ mod tests {
             let space = space_of(&spec, &places, None);
             assert!(space.starts.len() <= 501, "{size:?} has {} cells", space.starts.len());
             let mut found = Vec::new();
-            space.near(space.place(7).expect("it is there"), size[0] * 2.0, &mut found);
+            let place = space.place(7).expect("it is there");
+            space.near(place, size[0] * 2.0, None, 1_000, &mut found);
             assert_eq!(found.len(), 1_000, "{size:?}");
         }
     }

@@ -98,16 +98,12 @@ impl View for SeenBy {
         role: Role,
         of: Member,
         radius: f64,
+        most: usize,
         found: &mut Vec<Member>,
     ) -> Result<(), ViewError> {
         let (space, place) = self.space(role, of)?;
-        let before = found.len();
-        space.near(place, radius, found);
-        if role == self.role
-            && let Ok(own) = found[before..].binary_search(&of)
-        {
-            found.remove(before + own);
-        }
+        let without = (role == self.role).then_some(of);
+        space.near(place, radius, without, most, found);
         Ok(())
     }
 

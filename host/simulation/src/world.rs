@@ -31,7 +31,7 @@ use crate::spec::{
     AggregateSpec, Change, Deed, ParameterSpec, ProgramStep, ScheduleSpec, SpecError, WorldSpec,
 };
 use crate::topology::Topology;
-use crate::view::{Seen, SeenRole};
+use crate::view::Seen;
 use births::Newborn;
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::simulation::{Column, Description, Member, Parameter, Role, Schedule, Tick};
@@ -643,14 +643,13 @@ impl World {
             self.read.iter().map(|read| (read.name.clone(), self.statistic(read, &columns)));
         let aggregates = aggregates.collect();
         let roles = self.roles.iter().zip(&mut columns);
-        let space = self.spec.space.as_ref();
         let roles = roles.map(|(role, columns)| {
             let shown = role.shown.iter().filter_map(|name| columns.remove_entry(name)).collect();
-            let of = (role.size, role.topology.clone());
-            SeenRole::new(of, shown, space, role.ended.as_deref())
+            self.show(role, role.size, shown)
         });
         let showing = tracing::debug_span!("show");
-        self.seen = Arc::new(showing.in_scope(|| Seen { roles: roles.collect(), aggregates }));
+        let roles = showing.in_scope(|| roles.collect::<Result<Vec<_>, _>>())?;
+        self.seen = Arc::new(Seen { roles, aggregates });
         let roles: Vec<RoleOfRouter<'_>> = self.roles.iter().map(RoleOfWorld::of_router).collect();
         let chance = self.chance;
         let merging = tracing::debug_span!("merge");

@@ -675,3 +675,38 @@ async fn rows_do_what_their_archetypes_decide_with_a_call_each() {
     assert_eq!(test.host.simulations().verify(&bundle).await.unwrap(), None);
     assert_eq!(provider.asked().len(), asked, "a recording is replayed without a call");
 }
+
+#[tokio::test]
+async fn a_member_sends_nothing_out_of_its_world_and_is_told_so() {
+    let (_root, test, _provider) = agreeing(0.5).await;
+    test.upload(&guests::FETCHES).await;
+    let spec = WorldSpec::from_toml(
+        r#"
+        ticks = 2
+        [[members]]
+        role = "beings"
+        agent = "fetches"
+        count = 2
+        columns = ["denied"]
+        config = { always = "get http://127.0.0.1:9/" }
+        "#,
+    );
+    let mut world = test.host.simulations().make(spec.unwrap()).await.unwrap();
+    world.run(2).await.unwrap();
+    let denied = world.column("beings", "denied").await.unwrap();
+    assert_eq!(denied, dormouse::Column::Numbers(vec![1.0; 2]));
+}
+
+#[tokio::test]
+async fn whoever_has_ended_gets_no_mail_and_its_sender_is_told() {
+    let (_root, test, _provider) = agreeing(0.5).await;
+    let mut spec = lives(24, 12, "simultaneous");
+    spec.members[0].config.insert("life".to_owned(), json!(3));
+    spec.members[0].columns.push("ended".to_owned());
+    let mut world = test.host.simulations().make(spec).await.unwrap();
+    world.run(12).await.unwrap();
+    let dormouse::Column::Numbers(ended) = world.column("beings", "ended").await.unwrap() else {
+        panic!("samples are numbers");
+    };
+    assert!(ended.contains(&1.0), "nobody wrote to anybody who had ended: {ended:?}");
+}

@@ -7,8 +7,8 @@
 
 use dormouse_sdk::population::*;
 
-/// Birds that are looked up with one call.
-const AT_ONCE: usize = 4_096;
+/// Birds that are looked up with one call: so few that those near all of them can be listed, wherever they are.
+const AT_ONCE: usize = 256;
 
 struct Flock {
     size: [f64; 2],

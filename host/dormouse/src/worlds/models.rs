@@ -271,6 +271,8 @@ impl WorldModels {
         let attempt = judge(&mut line, answered, (route, reserved.amount), false);
         count(&line);
         let taken = line.tokens();
+        let cost = u64::try_from(line.cost.0).unwrap_or(0);
+        metrics::counter!("dormouse_spent_nano_usd_total", "kind" => "model").increment(cost);
         reserved.settle(line.cost, taken.all_input().saturating_add(taken.output));
         Ok(match attempt.asked {
             Ok(answer) => Tried::Answered(Ok(answer), line.cost),

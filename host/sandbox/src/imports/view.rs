@@ -87,7 +87,8 @@ fn near(
             // It is paid before anybody is looked at.
             let work = usize::try_from(work).unwrap_or(usize::MAX);
             charge(&mut store, price::of(work, price::LOOKED_UP)).await?;
-            if let Err(error) = view.near(role, member, radius, &mut found) {
+            let looked = view.near(role, member, radius, price::MAX_LISTED, &mut found);
+            if let Err(error) = looked {
                 return Ok((Err(error.into()),));
             }
             if found.len() > price::MAX_LISTED {

@@ -21,7 +21,7 @@ use crate::fingerprint::{Chain, Fingerprint};
 use crate::recording::Answers;
 use crate::router::{Inbox, Router};
 use crate::spec::{ParameterSpec, WorldSpec};
-use crate::view::{Seen, SeenRole};
+use crate::view::Seen;
 use dormouse_domain::simulation::{Column, Description, Member, Role, Tick};
 use dormouse_domain::snapshot::GuestState;
 
@@ -195,10 +195,7 @@ impl World {
             (own.size, own.ended, own.newborn) = (role.size, role.ended, role.newborn);
             own.waiting = role.wakes.values().map(Vec::len).sum();
             own.wakes = role.wakes;
-            let topology = own.topology.clone();
-            let space = world.spec.space.as_ref();
-            let of = (role.seen_size, topology);
-            seen.push(SeenRole::new(of, role.columns, space, own.ended.as_deref()));
+            seen.push(world.show(&world.roles[place], role.seen_size, role.columns)?);
             match (world.sessions_of(place).await?, role.sessions) {
                 (Some(mut sessions), Some(frames)) => {
                     sessions.restore(frames).map_err(unusable)?;

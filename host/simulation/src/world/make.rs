@@ -20,7 +20,7 @@ use crate::spec::{
     AggregateSpec, Deed, MAX_SESSIONS, MembersSpec, RowsSpec, ScheduleSpec, SpecError, WorldSpec,
 };
 use crate::topology::Topology;
-use crate::view::{Seen, SeenRole};
+use crate::view::Seen;
 use dormouse_base::memory::MemoryBudget;
 use dormouse_base::shares::{Share, Shares};
 use dormouse_domain::agent::{Digest, Statefulness};
@@ -327,10 +327,10 @@ impl World {
         let aggregates = aggregates.collect();
         let roles = self.roles.iter().zip(columns).map(|(role, columns)| {
             let shown = columns.into_iter().filter(|(name, _)| role.shown.contains(name));
-            let of = (role.size, role.topology.clone());
-            SeenRole::new(of, shown.collect(), self.spec.space.as_ref(), role.ended.as_deref())
+            self.show(role, role.size, shown.collect())
         });
-        self.seen = Arc::new(Seen { roles: roles.collect(), aggregates });
+        let roles = roles.collect::<Result<Vec<_>, _>>()?;
+        self.seen = Arc::new(Seen { roles, aggregates });
         let (spec, read, seen) = (&self.spec, &self.read, &self.seen);
         self.chain = Chain::begin(|link| {
             spec.hash(link);
@@ -350,7 +350,7 @@ impl World {
 }
 
 /// The columns of the space of a world, where members that publish these columns are in it.
-fn places_of<'s>(spec: &'s WorldSpec, published: &[String]) -> Option<&'s [String; 2]> {
+pub(super) fn places_of<'s>(spec: &'s WorldSpec, published: &[String]) -> Option<&'s [String; 2]> {
     let columns = &spec.space.as_ref()?.columns;
     columns.iter().all(|name| published.contains(name)).then_some(columns)
 }

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::make::places_of;
 use super::shard::FUEL;
-use super::{World, WorldError, wrong};
+use super::{RoleOfWorld, World, WorldError, wrong};
 use crate::aggregate::statistic;
+use crate::space::Space;
 use crate::spec::AggregateSpec;
+use crate::view::SeenRole;
 use dormouse_domain::simulation::{Column, Member, Role};
 
 impl World {
@@ -128,6 +131,21 @@ impl World {
             }
         }
         Ok(whole.unwrap_or(Column::Integers(Vec::new())))
+    }
+
+    /// What others see of a role of which so many members have begun. Its space is paid for before it is made.
+    pub(super) fn show(
+        &self,
+        role: &RoleOfWorld,
+        size: u32,
+        columns: BTreeMap<String, Column>,
+    ) -> Result<SeenRole, WorldError> {
+        if places_of(&self.spec, &role.description.columns).is_some() {
+            let charged = self.memory.charge(Space::weight(size));
+            charged.map_err(|needed| WorldError::OutOfMemory { needed })?;
+        }
+        let of = (size, role.topology.clone());
+        Ok(SeenRole::new(of, columns, self.spec.space.as_ref(), role.ended.as_deref()))
     }
 
     /// The columns that instances of a role publish at the end of this tick.

@@ -99,6 +99,8 @@ pub(super) struct ToldRole {
     /// How many members it has or had.
     pub(super) size: u32,
     pub(super) are_sessions: bool,
+    /// Where its members are sessions, of whom somebody has ended: who.
+    pub(super) ended: Option<Vec<bool>>,
     /// What its members can do to others.
     pub(super) kinds: Vec<EffectKind>,
 }

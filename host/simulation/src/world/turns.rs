@@ -87,6 +87,7 @@ impl World {
             name: role.name.clone(),
             size: role.size,
             are_sessions: !role.code.is_population(),
+            ended: role.ended.clone().filter(|_| !role.code.is_population()),
             kinds: role.description.effects.clone(),
         };
         Arc::new(self.roles.iter().map(told).collect())

@@ -278,6 +278,10 @@ fn handle(
         Some(options) => guest.resources().delete(options)?.0,
         None => HttpPatience::default(),
     };
+    if guest.is_in_world() {
+        // The answer would be none that the world comes to again.
+        return Ok((Err(ErrorCode::RequestDenied),));
+    }
     let Some(authority) = &request.authority else {
         return Ok((Err(ErrorCode::RequestUriInvalid),));
     };

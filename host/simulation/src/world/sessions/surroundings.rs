@@ -121,6 +121,10 @@ impl Surroundings {
 
     fn post(&mut self, to: &str, content: Vec<Part>) -> Result<(), NotSent> {
         let to = self.member_called(to).ok_or(NotSent::UnknownPeer)?;
+        let ended = self.tick.roles[to.0 as usize].ended.as_deref();
+        if ended.is_some_and(|ended| ended.get(to.1 as usize) == Some(&true)) {
+            return Err(NotSent::Ended);
+        }
         if self.letters.len() >= MAX_SENDS as usize {
             return Err(NotSent::TooMany);
         }
@@ -150,6 +154,7 @@ impl Surroundings {
                 let why = "in a world nobody is asked, because the answer would depend on who acts first: send a mail";
                 return Ok(EffectAnswer::Ask(Err(AskError::Unavailable(why.to_owned()))));
             }
+            // The sandbox has told the guest that nothing is sent from here.
             Effect::Http(_) => return Err(EffectError::NoWorld),
         };
         let number = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);

@@ -111,6 +111,16 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+impl Running {
+    fn end(&self, how: Ending) {
+        self.ending.send_if_modified(|ending| {
+            let is_stronger = how > *ending;
+            *ending = how.max(*ending);
+            is_stronger
+        });
+    }
+}
+
 /// Whether a world is to stand still. A later variant is stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Ending {
@@ -222,11 +232,7 @@ impl KnownWorld {
     /// Let its task stand still, where there is one, and do not wait for that.
     fn end(&self, how: Ending) {
         if let Some(running) = held(&self.running).as_ref() {
-            running.ending.send_if_modified(|ending| {
-                let is_stronger = how > *ending;
-                *ending = how.max(*ending);
-                is_stronger
-            });
+            running.end(how);
         }
     }
 
@@ -299,8 +305,18 @@ impl Worlds {
     pub(crate) fn go_on(self: &Arc<Self>) {
         let all: Vec<_> = held(&self.book).worlds.values().cloned().collect();
         for world in all {
-            if world.record().status == SimulationStatus::Running {
-                self.spawn(&world);
+            let record = world.record();
+            let goes_on = |of| {
+                let experiment = self.experiment(of).map(|experiment| experiment.record());
+                experiment.is_some_and(|own| own.status == SimulationStatus::Running)
+            };
+            match record.run_of {
+                _ if record.status != SimulationStatus::Running => {}
+                Some((of, _)) if !goes_on(of) => {
+                    let why = "the experiment that it is a run of is paused";
+                    world.stand_still(why.to_owned(), self.clock.now());
+                }
+                Some(_) | None => self.spawn(&world),
             }
         }
         self.go_on_with_experiments();
@@ -531,8 +547,8 @@ impl Worlds {
             book.is_closing = true;
             book.worlds.values().cloned().collect()
         };
-        self.suspend_experiments().await;
         all.iter().for_each(|world| world.end(Ending::Suspend));
+        self.suspend_experiments().await;
         for world in all {
             let _commands = world.commands.lock().await;
             if held(&world.running).is_some() {

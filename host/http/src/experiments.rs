@@ -28,8 +28,8 @@ use dormouse::{
 
 /// The most bytes of a table that is answered: it is made in memory.
 const MAX_TABLE: usize = 64 << 20;
-/// Runs of a table that are read at a time.
-const PAGE: usize = 1_024;
+/// Runs of a table that are read at a time: the values of each have 64 KiB at most.
+const PAGE: usize = 128;
 
 /// `POST /api/experiments`
 pub(super) async fn create(

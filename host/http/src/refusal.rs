@@ -308,6 +308,9 @@ impl From<SimulationError> for ApiError {
                 ApiError::new(StatusCode::CONFLICT, "simulation_status", text)
                     .with("simulationStatus", status.as_str())
             }
+            SimulationError::RunOf(_) => {
+                ApiError::new(StatusCode::CONFLICT, "simulation_status", text)
+            }
             SimulationError::Invalid { field, problem } => {
                 ApiError::invalid_field(field, format!("is wrong: {problem}"))
             }

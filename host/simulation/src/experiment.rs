@@ -10,6 +10,14 @@ use serde_json::Value;
 
 use crate::spec::{SpecError, WorldSpec};
 
+/// The most parameters of an experiment, and the most bytes of the name of one.
+const MAX_PARAMETERS: usize = 100;
+const MAX_WAY: usize = 200;
+/// What no parameter is: the table is named by it, or it has a place of its own.
+const FIXED: [&str; 4] = ["members", "aggregates", "name", "seed"];
+/// The most characters of what is wrong with a run: an error may quote a value.
+const MAX_PROBLEM: usize = 500;
+
 /// The most runs of an experiment.
 const MAX_RUNS: usize = 1_000_000;
 
@@ -77,16 +85,13 @@ impl Values {
         match self {
             Values::List(values) => values.get(place).cloned().unwrap_or_default(),
             Values::Range(ValueRange { from, to, count }) => {
+                if place > 0 && place + 1 == *count as usize {
+                    return number(*to, [*from, *to]);
+                }
                 let steps = f64::from(count.saturating_sub(1).max(1));
                 #[expect(clippy::cast_precision_loss, reason = "there are a million at most")]
                 let value = from + (to - from) * (place as f64) / steps;
-                let is_whole = |number: f64| number.fract() == 0.0 && number.abs() < 9e15;
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "it is whole, and small enough"
-                )]
-                let whole = || Value::from(value as i64);
-                if [*from, *to, value].into_iter().all(is_whole) { whole() } else { value.into() }
+                number(value, [*from, *to])
             }
         }
     }
@@ -95,6 +100,14 @@ impl Values {
     pub fn iter(&self) -> impl Iterator<Item = Value> {
         (0..self.len()).map(|place| self.value(place))
     }
+}
+
+/// A number of a range with these ends: an integer, where all of them are whole.
+fn number(value: f64, [from, to]: [f64; 2]) -> Value {
+    let is_whole = |number: f64| number.fract() == 0.0 && number.abs() < 9e15;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and small enough")]
+    let whole = || Value::from(value as i64);
+    if [from, to, value].into_iter().all(is_whole) { whole() } else { value.into() }
 }
 
 /// Which combinations of values are run.
@@ -184,23 +197,38 @@ impl Experiment {
         if self.replicates == 0 {
             return Err(invalid("replicates", "each combination is run once or more".to_owned()));
         }
+        if self.parameters.len() > MAX_PARAMETERS {
+            let problem = format!("there may be {MAX_PARAMETERS} of them");
+            return Err(invalid("parameters", problem));
+        }
         for (name, values) in &self.parameters {
+            if name.len() > MAX_WAY || name.chars().any(char::is_control) {
+                let problem =
+                    format!("a name has {MAX_WAY} bytes at most, and no control characters");
+                return Err(invalid("parameters", problem));
+            }
+            let first = name.split('.').next().unwrap_or_default();
+            if FIXED.contains(&first) || name.ends_with(".role") {
+                let problem = match first {
+                    "seed" => "seeds come from `seeds` and `replicates`",
+                    _ => {
+                        "it is the same in all runs; a field behind a role is named as `people.count`"
+                    }
+                };
+                return Err(invalid(&format!("parameters.{name}"), problem.to_owned()));
+            }
             let ends = match values {
                 Values::List(_) => [0.0; 2],
                 Values::Range(range) => [range.from, range.to],
             };
             let problem = match values.len() {
                 0 => "it has no values",
-                _ if !ends.iter().all(|end| end.is_finite()) => "the ends of a range are finite",
+                _ if !(ends[1] - ends[0]).is_finite() => {
+                    "the ends of a range are finite, and so is what lies between them"
+                }
                 _ => continue,
             };
             return Err(invalid(&format!("parameters.{name}"), problem.to_owned()));
-        }
-        if self.parameters.contains_key("seed") {
-            return Err(invalid(
-                "parameters.seed",
-                "seeds come from `seeds` and `replicates`".to_owned(),
-            ));
         }
         let lengths: Vec<usize> = self.parameters.values().map(Values::len).collect();
         let combinations = match self.design {
@@ -242,10 +270,24 @@ impl Experiment {
     /// # Errors
     /// A parameter is no field of the specification, or the world makes no sense with it.
     pub fn world(&self, of: &WorldSpec, run: &Run) -> Result<WorldSpec, SpecError> {
-        let mut spec = of.clone();
+        let invalid = |name: &str, problem: String| SpecError::Invalid {
+            field: format!("parameters.{name}"),
+            problem,
+        };
+        let mut document =
+            serde_json::to_value(of).map_err(|error| invalid("", error.to_string()))?;
         for (name, value) in self.parameters.keys().zip(&run.values) {
-            spec = with(&spec, name, value)?;
+            set(&mut document, of, name, value).map_err(|problem| invalid(name, problem))?;
         }
+        let read = serde_path_to_error::deserialize(document);
+        let mut spec: WorldSpec = read.map_err(|error| {
+            // The field of the world, by the name of the parameter that has given it.
+            let path = error.path().to_string();
+            let is_it = |name: &&String| path.starts_with(&path_of(of, name));
+            let name = self.parameters.keys().find(is_it).map_or(path.as_str(), String::as_str);
+            let problem: String = error.inner().to_string().chars().take(MAX_PROBLEM).collect();
+            invalid(name, problem)
+        })?;
         spec.seed = run.seed;
         spec.check()?;
         Ok(spec)
@@ -279,28 +321,38 @@ impl Experiment {
     }
 }
 
-/// This specification with another value of one field.
-fn with(spec: &WorldSpec, way: &str, value: &Value) -> Result<WorldSpec, SpecError> {
-    let invalid =
-        |problem: String| SpecError::Invalid { field: format!("parameters.{way}"), problem };
-    let mut document = serde_json::to_value(spec).map_err(|error| invalid(error.to_string()))?;
-    let mut steps = way.split('.');
-    let first = steps.next().unwrap_or_default();
-    let place = spec.members.iter().position(|members| members.role == first);
-    let (mut field, mut steps): (&mut Value, Vec<&str>) = match place {
-        Some(place) => (&mut document["members"][place], steps.collect()),
-        None => (&mut document, way.split('.').collect()),
+/// Another value of one field of a specification, which is a document.
+///
+/// # Errors
+/// What is wrong with the way to the field.
+fn set(document: &mut Value, spec: &WorldSpec, way: &str, value: &Value) -> Result<(), String> {
+    let (place, mut steps) = steps_of(spec, way);
+    let mut field = match place {
+        Some(place) => &mut document["members"][place],
+        None => document,
     };
-    let last = steps.pop().ok_or_else(|| invalid("it names no field".to_owned()))?;
+    let last = steps.pop().ok_or("it names no field")?;
     for step in steps {
-        field = field
-            .as_object_mut()
-            .and_then(|own| own.get_mut(step))
-            .ok_or_else(|| invalid(format!("the specification has no `{step}` there")))?;
+        let own = field.as_object_mut().and_then(|own| own.get_mut(step));
+        field = own.ok_or_else(|| format!("the specification has no `{step}` there"))?;
     }
-    let own = field.as_object_mut().ok_or_else(|| invalid("it is within a value".to_owned()))?;
+    let own = field.as_object_mut().ok_or("it is within a value")?;
     own.insert(last.to_owned(), value.clone());
-    serde_json::from_value(document).map_err(|error| invalid(error.to_string()))
+    Ok(())
+}
+
+/// The place of the role behind which a field is, where it is behind one, and the steps from there to the field.
+fn steps_of<'w>(spec: &WorldSpec, way: &'w str) -> (Option<usize>, Vec<&'w str>) {
+    let steps: Vec<&str> = way.split('.').collect();
+    let place = spec.members.iter().position(|members| members.role == steps[0]);
+    (place, steps[usize::from(place.is_some())..].to_vec())
+}
+
+/// The same, as an error says where it is.
+fn path_of(spec: &WorldSpec, way: &str) -> String {
+    let (place, steps) = steps_of(spec, way);
+    let role = place.map(|place| format!("members[{place}].")).unwrap_or_default();
+    role + &steps.join(".")
 }
 
 #[cfg(test)]
@@ -368,6 +420,11 @@ mod tests {
         assert!(refused(json!({ "parameters": { "ticks": [0] } })).contains("ticks: a world has"));
         assert!(refused(json!({ "parameters": { "ticks": [] } })).contains("it has no values"));
         assert!(refused(json!({ "parameters": { "a.b": [1] } })).contains("no `a`"));
+        assert!(refused(json!({ "parameters": { "members": [[]] } })).contains("the same in all"));
+        let wrong = json!({ "parameters": { "traders.count": ["many"] } });
+        assert!(refused(wrong).contains("parameters.traders.count: invalid type"));
+        let infinite = json!({ "from": -1e308, "to": 1e308, "count": 3 });
+        assert!(refused(json!({ "parameters": { "ticks": infinite } })).contains("between them"));
         let range = |count: u32| json!({ "parameters": { "ticks": { "from": 1, "to": 2, "count": count } } });
         assert!(refused(range(0)).contains("it has no values"));
         assert!(refused(range(u32::MAX)).contains("more than 1000000 runs"));

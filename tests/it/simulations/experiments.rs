@@ -295,7 +295,69 @@ async fn what_makes_no_sense_is_refused_before_anything_is_kept() {
     let new = NewExperiment { budget, ..NewExperiment::new(epidemic(), transmissions(1)) };
     let refused = test.host.experiments().create(new).await.unwrap_err().to_string();
     assert!(refused.contains("budget.usd"), "{refused}");
+    let new =
+        NewExperiment { name: "x".repeat(201), ..NewExperiment::new(epidemic(), transmissions(1)) };
+    let refused = test.host.experiments().create(new).await.unwrap_err().to_string();
+    assert!(refused.contains("name: it has 200 characters"), "{refused}");
+    let large = json!({ "parameters": { "people.parameters.x": ["x".repeat(70_000)] } });
+    let new = NewExperiment::new(epidemic(), experiment(large));
+    let refused = test.host.experiments().create(new).await.unwrap_err().to_string();
+    assert!(refused.contains("65536 bytes at most"), "{refused}");
     assert_eq!(test.host.experiments().list(None, 9).total, 0);
+}
+
+#[tokio::test]
+async fn nobody_changes_what_a_run_comes_to_and_its_experiment_pauses_with_it() {
+    let test = TestHost::new().await;
+    let experiment = begun(&test, transmissions(1_000)).await;
+    experiment.changed(&experiment.record()).await;
+    experiment.pause().await.unwrap();
+    let done = experiment.record().progress.done;
+    let worlds = test.host.simulations().list(None, 9).simulations;
+    let world = test.host.simulations().get(worlds[0].id).unwrap();
+    let set = dormouse::world_spec::Change { role: "people".to_owned(), ..Default::default() };
+    for refused in [world.set(set).await.map(drop), world.delete().await, world.step(1).await] {
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(refused, SimulationError::RunOf(of) if of == experiment.id()),
+            "{refused}"
+        );
+    }
+    // A run that somebody ends is over.
+    if world.record().status.can_go_on() {
+        world.stop().await.unwrap();
+    }
+    experiment.resume(None).await.unwrap();
+    let mut record = experiment.record();
+    while record.progress.done < done + 5 && record.status == SimulationStatus::Running {
+        record = experiment.changed(&record).await;
+    }
+    assert!(record.progress.failed <= 1, "{record:?}");
+    experiment.delete().await.unwrap();
+    nothing_is_left(&test).await;
+}
+
+#[tokio::test]
+async fn an_experiment_all_of_whose_runs_fail_is_paused_and_deleted_at_once() {
+    let test = TestHost::new().await;
+    // Each value makes sense with the first of the other.
+    let counts: Vec<u32> =
+        std::iter::once(300).chain((1..300).map(|count| count % 4 + 1)).collect();
+    let infected: Vec<Value> =
+        (0..300).map(|some| json!({ "exactly": if some == 0 { 1 } else { 5 } })).collect();
+    let design =
+        json!({ "parameters": { "people.count": counts, "people.attributes.infected": infected } });
+    let new = NewExperiment::new(epidemic(), self::experiment(design));
+    let experiment = test.host.experiments().create(new).await.unwrap();
+    let mut record = experiment.record();
+    while record.progress.failed < 20 {
+        record = experiment.changed(&record).await;
+    }
+    let paused = experiment.pause().await.unwrap();
+    assert_eq!(paused.status, SimulationStatus::Paused(PauseCause::Requested));
+    assert!(paused.progress.done < paused.planned, "{:?}", paused.progress);
+    experiment.delete().await.unwrap();
+    nothing_is_left(&test).await;
 }
 
 #[tokio::test]

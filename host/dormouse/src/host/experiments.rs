@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use super::simulations::on;
 use super::{Host, SimulationError, to_its_end};
 use crate::worlds::{
     ExperimentRecord, KnownExperiment, MAX_EXPERIMENT_RUNS, NewExperiment as Made, Plan, RunResult,
@@ -16,6 +15,11 @@ use dormouse_domain::simulation::SimulationStatus;
 use dormouse_simulation::spec::Budget;
 use dormouse_simulation::{Design, Experiment, MadeOf, Run, SpecError, Values, World, WorldSpec};
 
+/// The most characters of a name.
+const MAX_TITLE: usize = 200;
+/// The most bytes of the values of one run, and of all values, as JSON.
+const MAX_OF_RUN: usize = 64 << 10;
+const MAX_VALUES: usize = 1 << 20;
 /// The most agents that the runs of an experiment name in all.
 const MAX_AGENTS: usize = 100;
 /// The specifications that are tried before an experiment begins have so many bytes at most, but for the first.
@@ -114,6 +118,11 @@ impl Experiments {
         self.host.may(Action::Change)?;
         let NewExperiment { name, spec, experiment, budget } = new;
         check_budget(budget)?;
+        if name.chars().count() > MAX_TITLE || name.chars().any(char::is_control) {
+            let problem =
+                format!("it has {MAX_TITLE} characters at most, and no control characters");
+            return Err(invalid("name", problem));
+        }
         let planned = experiment.count().map_err(of_experiment)?;
         if planned > MAX_EXPERIMENT_RUNS {
             let problem = format!(
@@ -122,13 +131,14 @@ impl Experiments {
             );
             return Err(invalid("parameters", problem));
         }
+        check_values(&experiment)?;
         let plan = Plan { spec, experiment };
-        let runtime = self.host.inner.services.sandbox.runtime().clone();
-        let (plan, first) = on(&runtime, async move {
+        let trying = tokio::task::spawn_blocking(move || {
             let first = tried(&plan);
             (plan, first)
-        })
-        .await?;
+        });
+        let (plan, first) =
+            trying.await.map_err(|error| SimulationError::Host(error.to_string()))?;
         let first = first.map_err(of_experiment)?;
         let (mut agents, mut components) = (BTreeMap::new(), BTreeMap::new());
         let simulations = self.host.simulations();
@@ -290,6 +300,25 @@ fn of_experiment(error: SpecError) -> SimulationError {
     }
 }
 
+/// Whether the values of parameters are small enough to be told with each run.
+fn check_values(experiment: &Experiment) -> Result<(), SimulationError> {
+    let (mut all, mut of_run) = (0, 0);
+    for values in experiment.parameters.values() {
+        let Values::List(values) = values else { continue };
+        let bytes = |value| serde_json::to_vec(value).map_or(0, |text| text.len());
+        let bytes: Vec<usize> = values.iter().map(bytes).collect();
+        all += bytes.iter().sum::<usize>();
+        of_run += bytes.iter().max().copied().unwrap_or(0);
+    }
+    if of_run > MAX_OF_RUN || all > MAX_VALUES {
+        let problem = format!(
+            "the values of a run have {MAX_OF_RUN} bytes at most, and those of all parameters {MAX_VALUES}"
+        );
+        return Err(invalid("parameters", problem));
+    }
+    Ok(())
+}
+
 fn check_budget(budget: Budget) -> Result<(), SimulationError> {
     if budget.usd.is_some_and(|usd| NanoUsd::from_usd(usd).is_none()) {
         return Err(invalid("budget.usd", "an amount of US dollars is 0 or more".to_owned()));
@@ -333,6 +362,7 @@ fn agents_of(plan: &Plan) -> impl Iterator<Item = (usize, String)> {
         let varied = experiment.parameters.get(&format!("{}.agent", members.role));
         let values = varied.into_iter().flat_map(Values::iter);
         let values = values.filter_map(|value| value.as_str().map(str::to_owned));
-        [members.agent.clone()].into_iter().chain(values).map(move |agent| (place, agent))
+        let own = varied.is_none().then(|| members.agent.clone());
+        own.into_iter().chain(values).map(move |agent| (place, agent))
     })
 }

@@ -67,6 +67,11 @@ pub enum SimulationError {
         /// What to do instead.
         hint: &'static str,
     },
+    /// It is a run of an experiment, which says what becomes of it.
+    #[error(
+        "the simulation is a run of the experiment {0}: make one of its own to change it, or delete the experiment"
+    )]
+    RunOf(ExperimentId),
     /// A field of what is asked for makes no sense.
     #[error("{field}: {problem}")]
     Invalid {

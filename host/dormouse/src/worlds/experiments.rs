@@ -60,6 +60,12 @@ pub(crate) struct Plan {
     pub(crate) experiment: Experiment,
 }
 
+/// Of a plan what says which runs there are.
+#[derive(Deserialize)]
+struct Runs {
+    experiment: Experiment,
+}
+
 /// An experiment to make.
 pub(crate) struct NewExperiment {
     pub(crate) owner: Principal,
@@ -93,16 +99,20 @@ impl KnownExperiment {
         self.record.subscribe()
     }
 
+    /// Let its task end, where there is one, and do not wait for that.
+    fn end(&self, how: Ending) {
+        if let Some(running) = held(&self.running).as_ref() {
+            running.end(how);
+        }
+    }
+
     /// Let its task end, where there is one, and wait until it has. Who calls this holds its commands.
     async fn at_rest(&self, how: Ending, now: impl Fn() -> Timestamp) {
+        self.end(how);
         let running = held(&self.running).take();
         if let Some(Running { ending, task }) = running {
-            ending.send_if_modified(|ending| {
-                let is_stronger = how > *ending;
-                *ending = how.max(*ending);
-                is_stronger
-            });
             let _ = task.await;
+            drop(ending);
         }
         if self.record().status == SimulationStatus::Running {
             // It has panicked, or its host ends.
@@ -120,14 +130,24 @@ impl KnownExperiment {
 }
 
 impl Worlds {
-    /// Read which experiments there are, when the host starts.
+    /// Read which experiments there are, when the host starts. Those that were being removed are, and so are the worlds of runs
+    /// that nobody waits for any more.
     pub(super) async fn load_experiments(&self) -> Result<(), StoreError> {
         for (id, kept) in self.store.experiments().await? {
-            match ExperimentRecord::decode(id, &kept) {
-                Some(record) => drop(self.know(record)),
-                None => {
-                    tracing::error!(experiment = %id, "the record of an experiment does not decode")
-                }
+            let Some(record) = ExperimentRecord::decode(id, &kept) else {
+                tracing::error!(experiment = %id, "the record of an experiment does not decode");
+                continue;
+            };
+            let status = record.status;
+            let known = self.know(record);
+            let cleaned = match status {
+                SimulationStatus::Stopped => self.remove_at_rest(&known).await,
+                SimulationStatus::Completed => self.remove_worlds_of(id).await,
+                _ => Ok(()),
+            };
+            if let Err(error) = cleaned {
+                // The next start tries again.
+                tracing::warn!(experiment = %id, %error, "what is left of an experiment is not removed");
             }
         }
         Ok(())
@@ -233,7 +253,7 @@ impl Worlds {
         let _commands = experiment.commands.lock().await;
         self.experiment_still_there(experiment)?;
         match experiment.record().status {
-            SimulationStatus::Completed => return Ok(()),
+            SimulationStatus::Completed | SimulationStatus::Stopped => return Ok(()),
             SimulationStatus::Running if budget.is_none() => return Ok(()),
             _ => {}
         }
@@ -251,8 +271,29 @@ impl Worlds {
 
     /// Let an experiment stand still, and the worlds of its runs. Nothing where it does not go on.
     pub(crate) async fn pause_experiment(&self, experiment: &KnownExperiment) {
+        experiment.end(Ending::Pause);
         let _commands = experiment.commands.lock().await;
         experiment.at_rest(Ending::Pause, || self.clock.now()).await;
+        // Also where its task has ended in another way.
+        self.pause_worlds_of(experiment.id).await;
+    }
+
+    /// Let the worlds of all runs of an experiment stand still.
+    async fn pause_worlds_of(&self, id: ExperimentId) {
+        let worlds = self.worlds_of(id);
+        worlds.values().for_each(|world| world.end(Ending::Pause));
+        for world in worlds.into_values() {
+            self.pause(&world).await;
+        }
+    }
+
+    async fn remove_worlds_of(&self, id: ExperimentId) -> Result<(), OrderError> {
+        let worlds = self.worlds_of(id);
+        worlds.values().for_each(|world| world.end(Ending::Remove));
+        for world in worlds.into_values() {
+            self.remove(&world).await?;
+        }
+        Ok(())
     }
 
     /// Remove an experiment and the worlds of its runs, whatever they do.
@@ -263,14 +304,22 @@ impl Worlds {
         &self,
         experiment: &KnownExperiment,
     ) -> Result<(), OrderError> {
+        experiment.end(Ending::Remove);
         let _commands = experiment.commands.lock().await;
         if !held(&self.book).experiments.contains_key(&experiment.id) {
             return Ok(());
         }
         experiment.at_rest(Ending::Remove, || self.clock.now()).await;
-        for world in self.worlds_of(experiment.id).into_values() {
-            self.remove(&world).await?;
-        }
+        // From here on it never goes on, whatever cuts this off: the next start removes what is left.
+        let mut record = experiment.record().as_ref().clone();
+        record.status = SimulationStatus::Stopped;
+        self.keep_experiment(experiment, record, Vec::new()).await?;
+        self.remove_at_rest(experiment).await
+    }
+
+    /// Remove an experiment that never goes on.
+    async fn remove_at_rest(&self, experiment: &KnownExperiment) -> Result<(), OrderError> {
+        self.remove_worlds_of(experiment.id).await?;
         let record = experiment.record();
         let pieces: Vec<_> = (0..record.planned.div_ceil(PIECE)).collect();
         for some in pieces.chunks(REMOVED_AT_ONCE) {
@@ -301,22 +350,24 @@ impl Worlds {
     ) -> Result<Vec<(Run, Option<RunResult>)>, StoreError> {
         let record = experiment.record();
         let end = from.saturating_add(limit).min(record.planned);
-        let Plan { experiment, .. } = self.plan(&record).await?;
+        if from >= end {
+            return Ok(Vec::new());
+        }
+        let kept = self.part(record.plan).await?;
+        let damaged = |_| StoreError::Damaged(format!("simulation-part/{}", record.plan));
+        let Runs { experiment } = serde_json::from_slice(&kept).map_err(damaged)?;
         let mut results = BTreeMap::new();
-        if from < end {
-            for piece in from / PIECE..=(end - 1) / PIECE {
-                let some = self.results(record.id, piece).await?;
-                results.extend(some.into_iter().map(|result| (result.number as usize, result)));
-            }
+        for piece in from / PIECE..=(end - 1) / PIECE {
+            let some = self.results(record.id, piece).await?;
+            results.extend(some.into_iter().map(|result| (result.number as usize, result)));
         }
         Ok((from..end).map(|number| (experiment.run(number), results.remove(&number))).collect())
     }
 
-    /// What is run.
-    pub(crate) async fn plan(&self, record: &ExperimentRecord) -> Result<Plan, StoreError> {
-        let kept = self.part(record.plan).await?;
+    /// What is run, from what is kept of it.
+    fn plan(record: &ExperimentRecord, kept: &[u8]) -> Result<Plan, StoreError> {
         let damaged = |_| StoreError::Damaged(format!("simulation-part/{}", record.plan));
-        serde_json::from_slice(&kept).map_err(damaged)
+        serde_json::from_slice(kept).map_err(damaged)
     }
 
     /// The results of a piece of the runs: those that have one.
@@ -379,6 +430,7 @@ impl Worlds {
     /// The host ends: all experiments stand still, and go on after its next start.
     pub(super) async fn suspend_experiments(&self) {
         let all: Vec<_> = held(&self.book).experiments.values().cloned().collect();
+        all.iter().for_each(|experiment| experiment.end(Ending::Suspend));
         for experiment in all {
             let _commands = experiment.commands.lock().await;
             if held(&experiment.running).is_some() {

@@ -132,15 +132,6 @@ impl CallProgress {
         self.nano_usd = self.nano_usd.saturating_add(cost.0);
     }
 
-    /// With what members of another world have asked.
-    pub(super) fn add(&mut self, other: &CallProgress) {
-        self.made = self.made.saturating_add(other.made);
-        self.nano_usd = self.nano_usd.saturating_add(other.nano_usd);
-        self.tokens = self.tokens.saturating_add(other.tokens);
-        self.inherited = self.inherited.saturating_add(other.inherited);
-        self.saved_nano_usd = self.saved_nano_usd.saturating_add(other.saved_nano_usd);
-    }
-
     /// With these calls.
     pub(super) fn note(&mut self, calls: &[RecordedCall]) {
         let mut totals = self.totals();

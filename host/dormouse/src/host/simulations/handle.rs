@@ -124,6 +124,7 @@ impl SimulationHandle {
     /// # Errors
     /// As [`SimulationHandle::start`].
     pub async fn step(&self, ticks: Tick) -> Result<(), SimulationError> {
+        self.may_be_changed()?;
         self.go_on(None, Some(ticks)).await
     }
 
@@ -166,9 +167,18 @@ impl SimulationHandle {
     /// The store's.
     pub async fn delete(&self) -> Result<(), SimulationError> {
         self.host.may(Action::Change)?;
+        self.may_be_changed()?;
         let (worlds, known) = (self.host.inner.worlds.clone(), self.known.clone());
         let removed = to_its_end(async move { worlds.remove(&known).await }).await;
         removed.map_err(|error| SimulationError::of(error, self.id()))
+    }
+
+    /// Whether anything but its experiment decides what becomes of it.
+    fn may_be_changed(&self) -> Result<(), SimulationError> {
+        match self.known.record().run_of {
+            Some((experiment, _)) => Err(SimulationError::RunOf(experiment)),
+            None => Ok(()),
+        }
     }
 
     /// Wait until it stands still, for whichever reason.
@@ -199,6 +209,7 @@ impl SimulationHandle {
     /// [`SimulationError::Spec`] names what makes no sense; [`SimulationError::Status`]: it is over.
     pub async fn set(&self, change: Change) -> Result<Tick, SimulationError> {
         self.host.may(Action::Change)?;
+        self.may_be_changed()?;
         let (worlds, known) = (self.host.inner.worlds.clone(), self.known.clone());
         let set = to_its_end(async move { worlds.intervene(&known, Deed::Set(change)).await });
         set.await.map_err(|error| self.of_change(error, ""))
@@ -210,6 +221,7 @@ impl SimulationHandle {
     /// As [`SimulationHandle::set`].
     pub async fn send(&self, mail: Announcement) -> Result<Tick, SimulationError> {
         self.host.may(Action::Change)?;
+        self.may_be_changed()?;
         let (worlds, known) = (self.host.inner.worlds.clone(), self.known.clone());
         let sent = to_its_end(async move { worlds.intervene(&known, Deed::Send(mail)).await });
         sent.await.map_err(|error| self.of_change(error, ""))

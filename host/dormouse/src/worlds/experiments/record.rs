@@ -70,6 +70,21 @@ pub struct ExperimentProgress {
     pub calls: CallProgress,
 }
 
+impl ExperimentProgress {
+    /// With one more run.
+    pub(super) fn note(&mut self, run: &RunResult) {
+        self.done += 1;
+        self.failed += usize::from(run.error.is_some());
+        self.steps = self.steps.saturating_add(run.steps);
+        self.fuel = self.fuel.saturating_add(run.fuel);
+        self.wall_ms = self.wall_ms.saturating_add(run.wall_ms);
+        let calls = &mut self.calls;
+        calls.made = calls.made.saturating_add(run.calls);
+        calls.tokens = calls.tokens.saturating_add(run.tokens);
+        calls.nano_usd = calls.nano_usd.saturating_add(run.nano_usd);
+    }
+}
+
 /// What has come of one run.
 #[derive(Clone, Debug, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct RunResult {
@@ -85,8 +100,14 @@ pub struct RunResult {
     pub aggregates: Vec<Option<f64>>,
     /// What has come of it, as one hash.
     pub fingerprint: Option<Fingerprint>,
+    /// The fuel that its members have used.
+    pub fuel: u64,
+    /// How long it has run, in milliseconds.
+    pub wall_ms: u64,
     /// Calls of language models,
     pub calls: u64,
+    /// the tokens that these have read and written,
+    pub tokens: u64,
     /// and what they have cost, in billionths of a US dollar.
     pub nano_usd: i64,
 }

@@ -9,14 +9,17 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 
 use super::record::{PIECE, RunResult, encode_results, piece_of};
-use super::{ExperimentRecord, KnownExperiment, Plan};
-use crate::worlds::{
-    Ending, KnownWorld, NewWorld, OrderError, Progress, SimulationRecord, Worlds, held,
-};
+use super::{ExperimentProgress, ExperimentRecord, KnownExperiment, Plan};
+use crate::worlds::{Ending, KnownWorld, NewWorld, OrderError, SimulationRecord, Worlds, held};
 use dormouse_domain::limits::NanoUsd;
 use dormouse_domain::simulation::{PauseCause, SimulationStatus};
 use dormouse_simulation::spec::Budget;
 use dormouse_store::{StoreError, WorldRow};
+
+/// How many times as much as its kept form a plan takes in memory.
+const PLAN_IN_MEMORY: u64 = 4;
+/// The most characters of what is told of a run that has come to nothing.
+const MAX_ERROR: usize = 1_000;
 
 /// Takes one experiment through its runs.
 pub(super) struct Task {
@@ -44,6 +47,8 @@ enum End {
     Status(SimulationStatus, Option<String>),
     /// Its host ends, or it is removed: nothing is written.
     Suspended,
+    /// Nobody knows what the store has.
+    Unwritten(StoreError),
 }
 
 impl End {
@@ -54,7 +59,10 @@ impl End {
 
 impl From<StoreError> for End {
     fn from(error: StoreError) -> End {
-        End::paused(PauseCause::Host, error.to_string())
+        match error {
+            StoreError::Unknown(_) => End::Unwritten(error),
+            error => End::paused(PauseCause::Host, error.to_string()),
+        }
     }
 }
 
@@ -86,10 +94,18 @@ impl Task {
             Ok(()) => End::Status(SimulationStatus::Completed, None),
             Err(end) => end,
         };
-        let End::Status(status, reason) = end else { return };
-        for (world, _) in self.active.values() {
-            self.worlds.pause(world).await;
-        }
+        let (status, reason) = match end {
+            End::Status(status, reason) => (status, reason),
+            End::Suspended => return,
+            End::Unwritten(error) => {
+                // What is there is what the store has: nothing is written over it.
+                tracing::error!(experiment = %self.known.id, %error, "what came of an experiment is not kept");
+                self.worlds.pause_worlds_of(self.known.id).await;
+                self.known.stand_still(&error.to_string(), self.worlds.clock.now());
+                return;
+            }
+        };
+        self.worlds.pause_worlds_of(self.known.id).await;
         (self.record.status, self.record.reason) = (status, reason);
         self.record.changed_at = self.worlds.clock.now();
         let kept = self.worlds.keep_experiment(&self.known, self.record.clone(), Vec::new()).await;
@@ -101,25 +117,39 @@ impl Task {
 
     /// Take it through its runs, until all are over.
     async fn go_on(&mut self) -> Result<(), End> {
-        let plan = self.worlds.plan(&self.record).await?;
+        let kept = self.worlds.part(self.record.plan).await?;
+        // What is read takes a few times as much as what is kept of it.
+        let mut account = self.worlds.places.memory.account();
+        account
+            .charge(PLAN_IN_MEMORY * kept.len() as u64)
+            .map_err(|error| End::paused(PauseCause::Host, error.to_string()))?;
+        let plan = Worlds::plan(&self.record, &kept)?;
+        drop(kept);
         self.read_results().await?;
+        let mut going_on: FuturesUnordered<BoxFuture<'static, AtRest>> = FuturesUnordered::new();
         for (number, world) in self.worlds.worlds_of(self.known.id) {
+            let record = world.record();
             if self.done.get(number).is_none_or(|done| *done) {
                 // A host has ended before it was removed.
                 self.remove(&world).await;
+            } else if record.status == SimulationStatus::Running {
+                // It has gone on by itself since the host was started.
+                self.active.insert(number, (world.clone(), record.budget));
+                going_on.push(Box::pin(at_rest(number, world)));
             } else {
                 self.waiting.insert(number);
             }
         }
-        let mut going_on: FuturesUnordered<BoxFuture<'static, AtRest>> = FuturesUnordered::new();
         loop {
             while self.active.len() < self.at_once
+                && *self.ending.borrow() == Ending::None
                 && let Some(number) = self.next_run()
             {
                 match self.begin(&plan, number).await? {
                     Begun::GoesOn(world) => going_on.push(Box::pin(at_rest(number, world))),
                     Begun::Waits => break,
-                    Begun::Over => {}
+                    // Others want the thread, too, however many come to nothing.
+                    Begun::Over => tokio::task::yield_now().await,
                 }
             }
             let mut ending = self.ending.clone();
@@ -146,15 +176,18 @@ impl Task {
     /// What was written before.
     async fn read_results(&mut self) -> Result<(), End> {
         self.done = vec![false; self.record.planned];
+        let mut progress = ExperimentProgress::default();
         for piece in 0..self.record.planned.div_ceil(PIECE) {
             let results = self.worlds.results(self.known.id, piece).await?;
             for result in &results {
                 if let Some(done) = self.done.get_mut(result.number as usize) {
                     *done = true;
+                    progress.note(result);
                 }
             }
             self.note_piece(piece, results);
         }
+        self.record.progress = progress;
         Ok(())
     }
 
@@ -185,12 +218,12 @@ impl Task {
             Ok(spec) => spec,
             Err(error) => {
                 let failed = RunResult { error: Some(error.to_string()), ..nothing(number) };
-                self.note(failed, Progress::default()).await?;
+                self.note(failed).await?;
                 return Ok(Begun::Over);
             }
         };
         let before = there.as_ref().map(|world| world.record().budget);
-        let budget = match self.granted(spec.budget, before) {
+        let budget = match self.granted(number, spec.budget, before) {
             Ok(budget) => budget,
             Err(_) if !self.active.is_empty() => {
                 // Those that go on may leave something.
@@ -209,11 +242,12 @@ impl Task {
                 Err(error) => return self.not_begun(number, error).await,
             },
         };
-        match self.worlds.start(&world, Some(budget), None).await {
+        let budget = match self.worlds.start(&world, Some(budget), None).await {
+            Ok(()) => budget,
             // It goes on already, or is over.
-            Ok(()) | Err(OrderError::Status(_)) => {}
+            Err(OrderError::Status(_)) => world.record().budget,
             Err(error) => return self.not_begun(number, error).await,
-        }
+        };
         self.active.insert(number, (world.clone(), budget));
         Ok(Begun::GoesOn(world))
     }
@@ -246,10 +280,14 @@ impl Task {
         match error {
             OrderError::Closing => Err(End::Suspended),
             OrderError::Store(error) => Err(error.into()),
+            OrderError::TooMany if !self.active.is_empty() => {
+                self.waiting.insert(number);
+                Ok(Begun::Waits)
+            }
             error @ OrderError::TooMany => Err(End::paused(PauseCause::Host, error.to_string())),
             error => {
                 let failed = RunResult { error: Some(error.to_string()), ..nothing(number) };
-                self.note(failed, Progress::default()).await?;
+                self.note(failed).await?;
                 Ok(Begun::Over)
             }
         }
@@ -260,9 +298,23 @@ impl Task {
     ///
     /// # Errors
     /// What there is nothing left of.
-    fn granted(&self, spec: Budget, before: Option<Budget>) -> Result<Budget, PauseCause> {
+    fn granted(
+        &self,
+        number: usize,
+        spec: Budget,
+        before: Option<Budget>,
+    ) -> Result<Budget, PauseCause> {
         let (all, done) = (self.record.budget, self.record.progress);
-        let active = || self.active.values().map(|(_, budget)| *budget);
+        // What each other run holds: what it may use, where it goes on, and no less than it has used.
+        let others = self.worlds.worlds_of(self.known.id);
+        let others: Vec<(Budget, Budget)> = others
+            .iter()
+            .filter(|(other, _)| **other != number)
+            .map(|(other, world)| {
+                let granted = self.active.get(other).map(|(_, budget)| *budget);
+                (granted.unwrap_or_default(), used_by(world))
+            })
+            .collect();
         let least = |wanted: Option<u64>, given: Option<u64>| match (wanted, given) {
             (Some(wanted), Some(given)) => Some(wanted.max(given)),
             (wanted, _) => wanted,
@@ -276,7 +328,8 @@ impl Task {
             Ok(Some(wanted.map_or(left, |wanted| wanted.min(left))))
         };
         let sum = |of: fn(&Budget) -> Option<u64>| {
-            active().filter_map(|own| of(&own)).fold(0, u64::saturating_add)
+            let held = others.iter().map(|(granted, used)| of(granted).max(of(used)).unwrap_or(0));
+            held.fold(0, u64::saturating_add)
         };
         let (before, calls) = (before.unwrap_or_default(), done.calls);
         let usd = of(
@@ -333,7 +386,10 @@ impl Task {
             SimulationStatus::Paused(_) | SimulationStatus::Created | SimulationStatus::Running => {
                 let cause = record.status.pause().unwrap_or(PauseCause::Requested);
                 let reason = record.reason.as_deref().unwrap_or("somebody has paused it");
-                let why = format!("run {number}, simulation {}, is paused: {reason}", record.id);
+                let why = format!(
+                    "run {number}, simulation {}, is paused: {reason}. Where it is the budget of that simulation, start it with more",
+                    record.id
+                );
                 return Err(End::paused(cause, why));
             }
         };
@@ -347,35 +403,37 @@ impl Task {
                 *own = value;
             }
         }
-        let progress = record.progress;
+        let (progress, spent) = (record.progress, world.spent());
         let result = RunResult {
             error,
             ticks: progress.ticks,
             steps: progress.steps,
             aggregates,
             fingerprint: record.fingerprint,
+            fuel: progress.fuel,
+            wall_ms: progress.wall_ms,
             calls: progress.calls.made,
-            nano_usd: progress.calls.nano_usd,
+            tokens: progress.calls.tokens,
+            // With what was spent in a tick that has failed.
+            nano_usd: progress.calls.nano_usd.max(spent.0),
             ..nothing(number)
         };
-        self.note(result, progress).await?;
+        self.note(result).await?;
+        // There was room for it.
+        self.at_once = (self.at_once + 1).min(self.worlds.places.threads.max(1));
         self.remove(&world).await;
         Ok(())
     }
 
     /// A run is over, and has come to this.
-    async fn note(&mut self, result: RunResult, of_run: Progress) -> Result<(), End> {
+    async fn note(&mut self, mut result: RunResult) -> Result<(), End> {
+        // An error may quote what is wrong.
+        result.error = result.error.map(|error| error.chars().take(MAX_ERROR).collect());
         let number = result.number as usize;
         let piece = number / PIECE;
         let mut results = self.open.get(&piece).cloned().unwrap_or_default();
         let mut record = self.record.clone();
-        let totals = &mut record.progress;
-        totals.done += 1;
-        totals.failed += usize::from(result.error.is_some());
-        totals.steps = totals.steps.saturating_add(of_run.steps);
-        totals.fuel = totals.fuel.saturating_add(of_run.fuel);
-        totals.wall_ms = totals.wall_ms.saturating_add(of_run.wall_ms);
-        totals.calls.add(&of_run.calls);
+        record.progress.note(&result);
         results.push(result);
         results.sort_unstable_by_key(|result| result.number);
         let row = (WorldRow::Part(piece_of(self.known.id, piece)), Some(encode_results(&results)));
@@ -425,8 +483,22 @@ fn nothing(number: usize) -> RunResult {
         steps: 0,
         aggregates: Vec::new(),
         fingerprint: None,
+        fuel: 0,
+        wall_ms: 0,
         calls: 0,
+        tokens: 0,
         nano_usd: 0,
+    }
+}
+
+/// What a world has used, in all.
+fn used_by(world: &KnownWorld) -> Budget {
+    let progress = world.record().progress;
+    Budget {
+        usd: Some(world.spent().as_usd()),
+        tokens: Some(progress.calls.tokens),
+        fuel: Some(progress.fuel),
+        wall_ms: Some(progress.wall_ms),
     }
 }
 

@@ -47,6 +47,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("egress", &["dormouse-base", "dormouse-domain"]),
     ("tools", &["dormouse-base", "dormouse-domain", "dormouse-egress"]),
     ("mcp", &["dormouse-base", "dormouse-domain", "dormouse-egress"]),
+    ("workspace", &[]),
     (
         "dormouse",
         &[

@@ -1,0 +1,441 @@
+//! The table of inodes, by number: groups of 16, and above them nodes of 16 branches.
+//!
+//! A node counts the inodes below each of its branches: so the lowest free number is found on one way down, and
+//! numbers stay dense whatever comes and goes.
+
+use std::sync::Arc;
+
+use crate::blob::BlobError;
+use crate::commit::Settlement;
+use crate::inode::{Ino, Inode, ROOT};
+use crate::node::{Node, Ref, mask, positions};
+use crate::source::Source;
+use crate::stored::{Decoder, Encoder, Kind, Malformed};
+
+/// A group of this many bytes stands in its parent, where it names one blob at most.
+const INLINE: usize = 1 << 10;
+/// The level of the highest table that there is: more numbers than any quota allows.
+const MAX_LEVEL: u8 = 8;
+
+/// The inodes of a tree. At level 0 it is one group.
+#[derive(Clone)]
+pub(crate) struct Table {
+    level: u8,
+    top: Arc<TableNode>,
+}
+
+#[derive(Clone)]
+pub(crate) enum TableNode {
+    Group(Box<[Option<Arc<Inode>>; 16]>),
+    Branch { level: u8, parts: Box<[Option<Part>; 16]> },
+}
+
+/// What is below one branch of a node.
+#[derive(Clone)]
+pub(crate) struct Part {
+    count: u64,
+    node: Ref<TableNode>,
+}
+
+/// What has become of an inode between two tables.
+pub(crate) struct Difference {
+    pub(crate) old: Option<Arc<Inode>>,
+    pub(crate) new: Option<Arc<Inode>>,
+}
+
+const MISPLACED: BlobError = BlobError::Inconsistent("a group of inodes is not at its level");
+const FULL: BlobError = BlobError::Inconsistent("a table has no numbers left");
+
+/// How many numbers a node of this level has.
+fn span(level: u8) -> u64 {
+    1 << (4 * (u32::from(level) + 1))
+}
+
+/// Which branch of a node of this level has this number.
+fn slot(ino: Ino, level: u8) -> usize {
+    (ino >> (4 * u32::from(level)) & 15) as usize
+}
+
+impl Table {
+    /// The table of a tree that has this root and nothing else.
+    pub(crate) fn of(root: Inode) -> Table {
+        let mut inodes: Box<[Option<Arc<Inode>>; 16]> = Box::default();
+        inodes[slot(ROOT, 0)] = Some(Arc::new(root));
+        Table { level: 0, top: Arc::new(TableNode::Group(inodes)) }
+    }
+
+    pub(crate) fn get(&self, source: &Source, ino: Ino) -> Result<Option<Arc<Inode>>, BlobError> {
+        if ino >= span(self.level) {
+            return Ok(None);
+        }
+        let (mut node, mut level) = (Arc::clone(&self.top), self.level);
+        loop {
+            let below = match &*node {
+                TableNode::Group(inodes) if level == 0 => return Ok(inodes[slot(ino, 0)].clone()),
+                TableNode::Branch { level: at, parts } if *at == level && level > 0 => {
+                    match &parts[slot(ino, level)] {
+                        None => return Ok(None),
+                        Some(part) => part.node.load(source)?,
+                    }
+                }
+                TableNode::Group(_) | TableNode::Branch { .. } => return Err(MISPLACED),
+            };
+            level -= 1;
+            node = below;
+        }
+    }
+
+    /// The inode of this number, to be changed.
+    pub(crate) fn change(
+        &mut self,
+        source: &Source,
+        ino: Ino,
+    ) -> Result<Option<&mut Inode>, BlobError> {
+        if ino >= span(self.level) {
+            return Ok(None);
+        }
+        let mut node = Arc::make_mut(&mut self.top);
+        for level in (1..=self.level).rev() {
+            let Some(part) = &mut node.parts(level)?[slot(ino, level)] else { return Ok(None) };
+            node = part.node.change(source)?;
+        }
+        Ok(node.group()?[slot(ino, 0)].as_mut().map(Arc::make_mut))
+    }
+
+    /// Put an inode where none was.
+    pub(crate) fn insert(
+        &mut self,
+        source: &Source,
+        ino: Ino,
+        inode: Inode,
+    ) -> Result<(), BlobError> {
+        while ino >= span(self.level) {
+            self.raise()?;
+        }
+        let mut node = Arc::make_mut(&mut self.top);
+        for level in (1..=self.level).rev() {
+            let part = node.parts(level)?[slot(ino, level)].get_or_insert_with(|| Part {
+                count: 0,
+                node: Ref::new(TableNode::empty(level - 1)),
+            });
+            part.count += 1;
+            node = part.node.change(source)?;
+        }
+        node.group()?[slot(ino, 0)] = Some(Arc::new(inode));
+        Ok(())
+    }
+
+    /// Take out an inode that is there.
+    pub(crate) fn remove(&mut self, source: &Source, ino: Ino) -> Result<(), BlobError> {
+        let mut node = Arc::make_mut(&mut self.top);
+        for level in (1..=self.level).rev() {
+            let slot = &mut node.parts(level)?[slot(ino, level)];
+            if slot.as_ref().is_some_and(|part| part.count == 1) {
+                *slot = None;
+            }
+            let Some(part) = slot else { return Ok(()) };
+            part.count -= 1;
+            node = part.node.change(source)?;
+        }
+        node.group()?[slot(ino, 0)] = None;
+        Ok(())
+    }
+
+    /// The lowest number from `from` on that no inode has.
+    pub(crate) fn lowest_free(&self, source: &Source, from: Ino) -> Result<Ino, BlobError> {
+        if from >= span(self.level) {
+            return Ok(from);
+        }
+        let found = lowest_free(&self.top, self.level, 0, from, source)?;
+        Ok(found.unwrap_or(span(self.level)))
+    }
+
+    /// What differs between two tables, by number.
+    pub(crate) fn differences(
+        old: (&Table, &Source),
+        new: (&Table, &Source),
+    ) -> Result<Vec<Difference>, BlobError> {
+        let level = old.0.level.max(new.0.level);
+        let (old_top, new_top) = (old.0.at_level(level)?, new.0.at_level(level)?);
+        let mut found = Vec::new();
+        let tops = (Some(Ref::Live(old_top)), Some(Ref::Live(new_top)));
+        differences((tops.0.as_ref(), old.1), (tops.1.as_ref(), new.1), level, &mut found)?;
+        Ok(found)
+    }
+
+    pub(crate) fn level(&self) -> u8 {
+        self.level
+    }
+
+    pub(crate) fn top(&self) -> &TableNode {
+        &self.top
+    }
+
+    pub(crate) fn settled(&self, into: &mut Settlement) -> Table {
+        Table { level: self.level, top: Arc::new(self.top.settled(into)) }
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        self.top.weight()
+    }
+
+    pub(crate) fn encode(&self, out: &mut Encoder) {
+        out.byte(self.level);
+        self.top.encode(out);
+    }
+
+    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<Table, Malformed> {
+        let level = from.byte()?;
+        let top = TableNode::decode(from)?;
+        if top.level() != level {
+            return Err(Malformed("the top of the table is not at its level"));
+        }
+        Ok(Table { level, top: Arc::new(top) })
+    }
+
+    /// One level more, with all that is there below the first branch.
+    fn raise(&mut self) -> Result<(), BlobError> {
+        self.top = self.at_level(self.level + 1)?;
+        self.level += 1;
+        Ok(())
+    }
+
+    fn at_level(&self, level: u8) -> Result<Arc<TableNode>, BlobError> {
+        if level > MAX_LEVEL {
+            return Err(FULL);
+        }
+        let mut top = Arc::clone(&self.top);
+        for level in self.level + 1..=level {
+            let mut parts: [Option<Part>; 16] = Default::default();
+            let count = top.count();
+            if count > 0 {
+                parts[0] = Some(Part { count, node: Ref::Live(top) });
+            }
+            top = Arc::new(TableNode::Branch { level, parts: Box::new(parts) });
+        }
+        Ok(top)
+    }
+}
+
+fn lowest_free(
+    node: &TableNode,
+    level: u8,
+    base: Ino,
+    from: Ino,
+    source: &Source,
+) -> Result<Option<Ino>, BlobError> {
+    let first = if from > base { slot(from, level) } else { 0 };
+    match node {
+        TableNode::Group(inodes) if level == 0 => {
+            let free = (first..16).find(|position| inodes[*position].is_none());
+            Ok(free.map(|position| base + position as u64))
+        }
+        TableNode::Branch { level: at, parts } if *at == level && level > 0 => {
+            for (position, part) in parts.iter().enumerate().skip(first) {
+                let start = base + position as u64 * span(level - 1);
+                let Some(part) = part else { return Ok(Some(start.max(from))) };
+                if part.count >= span(level - 1) {
+                    continue;
+                }
+                let below = part.node.load(source)?;
+                if let Some(free) = lowest_free(&below, level - 1, start, from, source)? {
+                    return Ok(Some(free));
+                }
+            }
+            Ok(None)
+        }
+        TableNode::Group(_) | TableNode::Branch { .. } => Err(MISPLACED),
+    }
+}
+
+fn differences(
+    old: (Option<&Ref<TableNode>>, &Source),
+    new: (Option<&Ref<TableNode>>, &Source),
+    level: u8,
+    found: &mut Vec<Difference>,
+) -> Result<(), BlobError> {
+    if let (Some(old), Some(new)) = (old.0, new.0)
+        && old.is_same(new)
+    {
+        return Ok(());
+    }
+    let load = |(node, source): (Option<&Ref<TableNode>>, &Source)| match node {
+        None => Ok(Arc::new(TableNode::empty(level))),
+        Some(node) => node
+            .load(source)
+            .and_then(|node| if node.level() == level { Ok(node) } else { Err(MISPLACED) }),
+    };
+    match (&*load(old)?, &*load(new)?) {
+        (TableNode::Group(olds), TableNode::Group(news)) => {
+            for (old, new) in olds.iter().zip(&**news) {
+                let is_same = match (old, new) {
+                    (None, None) => true,
+                    (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old.is_same(new),
+                    (None, Some(_)) | (Some(_), None) => false,
+                };
+                if !is_same {
+                    found.push(Difference { old: old.clone(), new: new.clone() });
+                }
+            }
+        }
+        (TableNode::Branch { parts: olds, .. }, TableNode::Branch { parts: news, .. }) => {
+            for (one, two) in olds.iter().zip(&**news) {
+                if one.is_some() || two.is_some() {
+                    let old = (one.as_ref().map(|part| &part.node), old.1);
+                    let new = (two.as_ref().map(|part| &part.node), new.1);
+                    differences(old, new, level - 1, found)?;
+                }
+            }
+        }
+        (TableNode::Group(_), TableNode::Branch { .. })
+        | (TableNode::Branch { .. }, TableNode::Group(_)) => return Err(MISPLACED),
+    }
+    Ok(())
+}
+
+impl TableNode {
+    fn empty(level: u8) -> TableNode {
+        if level == 0 {
+            TableNode::Group(Box::default())
+        } else {
+            TableNode::Branch { level, parts: Box::default() }
+        }
+    }
+
+    pub(crate) fn level(&self) -> u8 {
+        match self {
+            TableNode::Group(_) => 0,
+            TableNode::Branch { level, .. } => *level,
+        }
+    }
+
+    /// How many inodes it has.
+    pub(crate) fn count(&self) -> u64 {
+        match self {
+            TableNode::Group(inodes) => inodes.iter().flatten().count() as u64,
+            TableNode::Branch { parts, .. } => {
+                parts.iter().flatten().map(|part| part.count).fold(0, u64::saturating_add)
+            }
+        }
+    }
+
+    /// Its inodes, each with where it stands in the group.
+    pub(crate) fn inodes(&self) -> impl Iterator<Item = (u64, &Arc<Inode>)> {
+        let inodes = match self {
+            TableNode::Group(inodes) => Some(inodes.iter()),
+            TableNode::Branch { .. } => None,
+        };
+        (0..)
+            .zip(inodes.into_iter().flatten())
+            .filter_map(|(at, inode)| Some((at, inode.as_ref()?)))
+    }
+
+    /// The nodes below it, each with the first of its numbers, from that of this node on, and how many inodes it has.
+    pub(crate) fn below(&self) -> impl Iterator<Item = (u64, u64, &Ref<TableNode>)> {
+        let (parts, span) = match self {
+            TableNode::Group(_) => (None, 0),
+            TableNode::Branch { parts, level } => (Some(parts.iter()), span(level - 1)),
+        };
+        let parts = (0..).zip(parts.into_iter().flatten());
+        parts.filter_map(move |(at, part)| {
+            part.as_ref().map(|part| (at * span, part.count, &part.node))
+        })
+    }
+
+    fn parts(&mut self, at: u8) -> Result<&mut [Option<Part>; 16], BlobError> {
+        match self {
+            TableNode::Branch { level, parts } if *level == at => Ok(parts),
+            TableNode::Branch { .. } | TableNode::Group(_) => Err(MISPLACED),
+        }
+    }
+
+    fn group(&mut self) -> Result<&mut [Option<Arc<Inode>>; 16], BlobError> {
+        match self {
+            TableNode::Group(inodes) => Ok(inodes),
+            TableNode::Branch { .. } => Err(MISPLACED),
+        }
+    }
+}
+
+impl Node for TableNode {
+    const KIND: Kind = Kind::Table;
+
+    fn encode(&self, out: &mut Encoder) {
+        out.byte(self.level());
+        match self {
+            TableNode::Group(inodes) => {
+                out.mask(mask(inodes));
+                inodes.iter().flatten().for_each(|inode| inode.encode(out));
+            }
+            TableNode::Branch { parts, .. } => {
+                out.mask(mask(parts));
+                for part in parts.iter().flatten() {
+                    out.number(part.count);
+                    part.node.encode(out);
+                }
+            }
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<TableNode, Malformed> {
+        let level = from.byte()?;
+        if level > MAX_LEVEL {
+            return Err(Malformed("a table is too high"));
+        }
+        let taken = from.mask()?;
+        if level == 0 {
+            let mut inodes: Box<[Option<Arc<Inode>>; 16]> = Box::default();
+            for position in positions(taken) {
+                inodes[position] = Some(Arc::new(Inode::decode(from)?));
+            }
+            return Ok(TableNode::Group(inodes));
+        }
+        let mut parts: Box<[Option<Part>; 16]> = Box::default();
+        for position in positions(taken) {
+            let count = from.bounded(span(level - 1))?;
+            parts[position] = Some(Part { count, node: Ref::decode(from)? });
+        }
+        Ok(TableNode::Branch { level, parts })
+    }
+
+    fn settled(&self, into: &mut Settlement) -> TableNode {
+        match self {
+            TableNode::Group(inodes) => {
+                let mut settled = inodes.clone();
+                for inode in settled.iter_mut().flatten() {
+                    *inode = Arc::new(inode.settled(into));
+                }
+                TableNode::Group(settled)
+            }
+            TableNode::Branch { level, parts } => {
+                let mut parts = parts.clone();
+                for part in parts.iter_mut().flatten() {
+                    part.node = into.settle(&part.node);
+                }
+                TableNode::Branch { level: *level, parts }
+            }
+        }
+    }
+
+    fn is_inline(&self, bytes: usize, edges: usize) -> bool {
+        match self {
+            TableNode::Group(_) => bytes <= INLINE && edges <= 1,
+            TableNode::Branch { .. } => false,
+        }
+    }
+
+    fn weight(&self) -> usize {
+        let below: usize = match self {
+            TableNode::Group(inodes) => inodes.iter().flatten().map(|inode| inode.weight()).sum(),
+            TableNode::Branch { parts, .. } => {
+                let parts = parts.iter().flatten();
+                let live = parts.filter_map(|part| match &part.node {
+                    Ref::Live(node) => Some(node.weight()),
+                    Ref::Stored(_) => None,
+                });
+                live.sum()
+            }
+        };
+        16 * size_of::<Part>() + below
+    }
+}

@@ -12,7 +12,7 @@ use crate::commit::Settlement;
 use crate::inode::{FileType, Ino, name};
 use crate::node::{Node, Ref, mask, positions};
 use crate::source::Source;
-use crate::stored::{Decoder, Encoder, Kind, Malformed};
+use crate::stored::{Decoder, Encoder, Kind, MAX_COUNT, Malformed};
 
 /// The most names of a bucket.
 const BUCKET: usize = 64;
@@ -136,7 +136,7 @@ impl Names {
     }
 
     pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<Names, Malformed> {
-        Ok(Names { count: from.number()?, top: Ref::decode(from)? })
+        Ok(Names { count: from.bounded(MAX_COUNT)?, top: Ref::decode(from)? })
     }
 }
 
@@ -392,7 +392,7 @@ impl Node for NamesNode {
                 }
                 let mut branch = Branch { prefix: given.into(), at, parts: Default::default() };
                 for position in positions(taken) {
-                    let count = from.number()?;
+                    let count = from.bounded(MAX_COUNT)?;
                     branch.parts[position] = Some(Part { count, node: Ref::decode(from)? });
                 }
                 if branch.count() <= BUCKET as u64 {

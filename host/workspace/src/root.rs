@@ -4,8 +4,11 @@ use crate::commit::Settlement;
 use crate::inode::{Directory, Inode, Kind as InodeKind};
 use crate::node::Node;
 use crate::quota::Usage;
-use crate::stored::{Decoder, Encoder, Kind, Malformed};
+use crate::stored::{Decoder, Encoder, Kind, MAX_COUNT, Malformed};
 use crate::table::Table;
+
+/// The most bytes that a tree holds, whatever the quotas say.
+const MAX_BYTES: u64 = 1 << 60;
 
 /// The root of a tree.
 #[derive(Clone)]
@@ -36,7 +39,8 @@ impl Node for Root {
 
     fn decode(from: &mut Decoder<'_>) -> Result<Root, Malformed> {
         let time = from.number()?;
-        let usage = Usage { bytes: from.number()?, names: from.number()? };
+        let (bytes, names) = (from.bounded(MAX_BYTES)?, from.bounded(MAX_COUNT)?);
+        let usage = Usage { bytes, names };
         Ok(Root { time, usage, table: Table::decode(from)? })
     }
 

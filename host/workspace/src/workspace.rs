@@ -8,6 +8,7 @@ mod files;
 mod inodes;
 mod names;
 mod open;
+mod subtrees;
 mod times;
 
 use std::collections::HashMap;

@@ -11,7 +11,7 @@ use crate::view::directory;
 use crate::{MAX_DEPTH, MAX_LINKS};
 
 /// About what a name takes in memory: its entry, its inode, and what is above them.
-const NAME: usize = 512;
+const NAME: usize = 768;
 
 const LOST: BlobError = BlobError::Inconsistent("a directory lies in no other");
 
@@ -48,6 +48,7 @@ impl Workspace {
         let ino = self.take_number()?;
         let now = self.tick();
         self.root.table.insert(&self.source, ino, Inode::new(kind, now))?;
+        self.source.meter().add_nodes(size as usize);
         self.root.usage.bytes = bytes;
         self.add_name(parent, name, ino)?;
         if is_directory {
@@ -87,7 +88,7 @@ impl Workspace {
         let position = inode.links.binary_search(&link).unwrap_or_else(|position| position);
         inode.links.insert(position, link);
         let file_type = inode.file_type();
-        self.source.meter().add_nodes(NAME + 2 * name.len());
+        self.source.meter().add_nodes(NAME);
         let source = self.source.clone();
         let directory = self.directory_mut(parent)?;
         directory.names.insert(&source, Entry { name, ino, file_type })?;
@@ -99,7 +100,6 @@ impl Workspace {
     pub(super) fn remove_name(&mut self, parent: Ino, name: &str, ino: Ino) -> Result<(), Error> {
         let inode = self.inode_mut(ino)?;
         inode.links.retain(|link| link.parent != parent || *link.name != *name);
-        self.source.meter().remove_nodes(NAME + 2 * name.len());
         let source = self.source.clone();
         let directory = self.directory_mut(parent)?;
         directory.names.remove(&source, name)?;
@@ -115,7 +115,12 @@ impl Workspace {
         let now = self.tick();
         let inode = self.inode_mut(ino)?;
         inode.changed = now;
-        if !inode.links.is_empty() {
+        let (has_names, born) = (!inode.links.is_empty(), inode.born);
+        // What was there at the last commit was not charged for.
+        if born > self.head_root.time {
+            self.uncharge_name();
+        }
+        if has_names {
             return Ok(());
         }
         let orphan = self.view().inode(ino)?;
@@ -132,7 +137,17 @@ impl Workspace {
     /// Nobody has an inode any more.
     pub(super) fn forget(&mut self, ino: Ino, inode: &Inode) {
         self.root.usage.bytes = self.root.usage.bytes.saturating_sub(inode.size());
+        if let Kind::Symlink(target) = &inode.kind
+            && inode.born > self.head_root.time
+        {
+            self.source.meter().remove_nodes(target.len());
+        }
         self.free_from = self.free_from.min(ino);
+    }
+
+    /// A name takes no more memory, or another one takes that.
+    pub(super) fn uncharge_name(&self) {
+        self.source.meter().remove_nodes(NAME);
     }
 
     /// The contents of an inode change now.

@@ -180,6 +180,7 @@ impl Workspace {
         let now = self.tick();
         self.inode_mut(moved.ino)?.changed = now;
         self.add_name(to.directory, new_name, moved.ino)?;
+        self.uncharge_name();
         match below {
             None => Ok(()),
             Some(below) => self.raise_reach(to.directory, below),

@@ -11,4 +11,5 @@ mod lists;
 mod model;
 mod paths;
 mod quotas;
+mod subtrees;
 mod support;

@@ -61,6 +61,7 @@ pub fn check(tree: &Tree) -> Result<Checked, CheckError> {
         inodes: HashMap::new(),
         names: HashSet::new(),
         blobs: tree.id().into_iter().collect(),
+        filled: HashSet::new(),
         usage: Usage::default(),
     };
     check.table(root.table.top(), root.table.level(), 0)?;
@@ -95,6 +96,8 @@ struct Check<'a> {
     /// All names in directories, each with what has it.
     names: HashSet<(Link, Ino)>,
     blobs: HashSet<BlobId>,
+    /// The parts of files that were found to be filled.
+    filled: HashSet<(BlobId, u8)>,
     usage: Usage,
 }
 
@@ -103,9 +106,19 @@ fn wrong(ino: Ino, what: &'static str) -> CheckError {
 }
 
 impl Check<'_> {
-    fn see<N>(&mut self, node: &Ref<N>) {
-        if let Ref::Stored(id) = node {
-            self.blobs.insert(*id);
+    /// Whether a node was not there before.
+    fn see<N>(&mut self, node: &Ref<N>) -> bool {
+        match node {
+            Ref::Stored(id) => self.blobs.insert(*id),
+            Ref::Live(_) => true,
+        }
+    }
+
+    /// Whether a part of a file of this level was not there before.
+    fn see_at<N>(&mut self, node: &Ref<N>, level: u8) -> bool {
+        match node {
+            Ref::Stored(id) => self.filled.insert((*id, level)),
+            Ref::Live(_) => true,
         }
     }
 
@@ -118,7 +131,10 @@ impl Check<'_> {
             self.inodes.insert(first + at, Arc::clone(inode));
         }
         for (at, count, below) in node.below() {
-            self.see(below);
+            // No two groups are equal: their inodes have other names.
+            if !self.see(below) {
+                return Err(wrong(first + at, "its group stands in two places"));
+            }
             let node = below.load(self.source)?;
             if node.count() != count || count == 0 {
                 return Err(wrong(first + at, "there are not so many inodes as are counted"));
@@ -135,15 +151,22 @@ impl Check<'_> {
         }
     }
 
-    /// A part of a file that begins where `length` bytes are left.
+    /// A part of a file that begins where `length` bytes are left. One that is filled and was looked at is not looked at
+    /// again: the contents of files repeat.
     fn part(&mut self, ino: Ino, part: &Part, level: u8, length: u64) -> Result<(), CheckError> {
         match part {
             Part::Chunk(chunk) if level == 0 => {
-                self.see(chunk);
+                if !self.see(chunk) && length >= CHUNK as u64 {
+                    return Ok(());
+                }
                 let bytes = chunk.load(self.source)?.bytes().len() as u64;
                 if bytes > length { Err(wrong(ino, "a chunk is behind its end")) } else { Ok(()) }
             }
             Part::Node(node) if level > 0 => {
+                let is_filled = length >= (CHUNK as u64) << (4 * level);
+                if is_filled && !self.see_at(node, level) {
+                    return Ok(());
+                }
                 self.see(node);
                 let node = node.load(self.source)?;
                 if node.level() != level {
@@ -163,7 +186,7 @@ impl Check<'_> {
     }
 
     fn directory(&mut self, ino: Ino, names: &Names) -> Result<(), CheckError> {
-        let counted = self.count(ino, names.top())?;
+        let counted = self.count(ino, names.top(), names.count(), None)?;
         let found = names.range(self.source, None, usize::MAX)?;
         if counted != names.count() || found.len() as u64 != counted {
             return Err(wrong(ino, "it has not so many names as it counts"));
@@ -185,16 +208,24 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// How many names there are, each branch counted again.
-    fn count(&mut self, ino: Ino, node: &Ref<NamesNode>) -> Result<u64, CheckError> {
+    /// How many names there are, where `most` are expected.
+    fn count(
+        &mut self,
+        ino: Ino,
+        node: &Ref<NamesNode>,
+        most: u64,
+        above: Option<usize>,
+    ) -> Result<u64, CheckError> {
         self.see(node);
         let node = node.load(self.source)?;
+        node.check_below(above)?;
+        // Before what is below is looked at: so there is no more of it than is expected.
+        if node.names() + node.below().map(|(count, _)| count).sum::<u64>() != most {
+            return Err(wrong(ino, "a part of it has not so many names as are counted"));
+        }
         let mut sum = node.names();
         for (count, below) in node.below() {
-            if self.count(ino, below)? != count {
-                return Err(wrong(ino, "a part of it has not so many names as are counted"));
-            }
-            sum += count;
+            sum += self.count(ino, below, count, node.parted_at())?;
         }
         Ok(sum)
     }

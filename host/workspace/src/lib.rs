@@ -79,3 +79,5 @@ pub const MAX_FOLLOWED: u32 = 40;
 pub const MAX_LINKS: usize = 64;
 /// The most bytes of one file, whatever the quotas say: 1 TiB.
 pub const MAX_FILE: u64 = 1 << 40;
+/// The most names in all directories of a tree, whatever the quotas say.
+pub const MAX_NAMES: u64 = 1 << 24;

@@ -1,59 +1,27 @@
 //! The names in a directory, in the order of their bytes.
 //!
-//! Up to [`BUCKET`] names are a bucket. More of them are parted at the first half byte in which two of them differ,
+//! Up to 64 names are a bucket. More of them are parted at the first half byte in which two of them differ,
 //! and so on: so the form follows from the names alone, whatever was there before, and a change of one name changes
 //! one bucket and what is above it. A name counts as if a zero byte followed it, which no name has.
 
+mod node;
+
 use std::sync::Arc;
 
-use crate::MAX_NAME;
+use self::node::{BUCKET, Branch, HALVES, Part, common, half};
+pub(crate) use self::node::{Entry, NamesNode};
+use crate::MAX_NAMES;
 use crate::blob::BlobError;
 use crate::commit::Settlement;
-use crate::inode::{FileType, Ino, name};
-use crate::node::{Node, Ref, mask, positions};
+use crate::node::{Node, Ref};
 use crate::source::Source;
-use crate::stored::{Decoder, Encoder, Kind, MAX_COUNT, Malformed};
-
-/// The most names of a bucket.
-const BUCKET: usize = 64;
-/// A bucket of this many bytes stands in its parent.
-const INLINE: usize = 1 << 10;
+use crate::stored::{Decoder, Encoder, Malformed};
 
 /// The names in a directory.
 #[derive(Clone)]
 pub(crate) struct Names {
     count: u64,
     top: Ref<NamesNode>,
-}
-
-/// A name in a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) name: Arc<str>,
-    pub(crate) ino: Ino,
-    pub(crate) file_type: FileType,
-}
-
-#[derive(Clone)]
-pub(crate) enum NamesNode {
-    Bucket(Vec<Entry>),
-    Branch(Box<Branch>),
-}
-
-/// Names that are equal in their first `at` half bytes, by the next one.
-#[derive(Clone)]
-pub(crate) struct Branch {
-    /// What they begin with, filled up with zero bits.
-    prefix: Box<[u8]>,
-    at: usize,
-    parts: [Option<Part>; 16],
-}
-
-/// Names of a branch with one half byte.
-#[derive(Clone)]
-struct Part {
-    count: u64,
-    node: Ref<NamesNode>,
 }
 
 const MISCOUNTED: BlobError = BlobError::Inconsistent("a directory has other names than it counts");
@@ -75,33 +43,32 @@ impl Names {
 
     pub(crate) fn get(&self, source: &Source, name: &str) -> Result<Option<Entry>, BlobError> {
         let mut node = self.top.load(source)?;
+        let mut above = None;
         loop {
+            node.check_below(above)?;
+            above = node.parted_at();
             let below = match &*node {
                 NamesNode::Bucket(entries) => {
                     let found = position(entries, name);
                     return Ok(found.ok().map(|position| entries[position].clone()));
                 }
-                NamesNode::Branch(branch) => {
-                    match &branch.parts[half(name.as_bytes(), branch.at)] {
-                        None => return Ok(None),
-                        Some(part) => part.node.load(source)?,
-                    }
-                }
+                NamesNode::Branch(branch) => branch.parts[half(name.as_bytes(), branch.at)].clone(),
             };
-            node = below;
+            let Some(part) = below else { return Ok(None) };
+            node = part.node.load(source)?;
         }
     }
 
     /// Add a name, or let it stand for another inode.
     pub(crate) fn insert(&mut self, source: &Source, entry: Entry) -> Result<(), BlobError> {
-        if insert(&mut self.top, source, entry)? {
+        if insert(&mut self.top, source, entry, None)? {
             self.count += 1;
         }
         Ok(())
     }
 
     pub(crate) fn remove(&mut self, source: &Source, name: &str) -> Result<(), BlobError> {
-        if remove(&mut self.top, source, name)? {
+        if remove(&mut self.top, source, name, None)? {
             self.count = self.count.checked_sub(1).ok_or(MISCOUNTED)?;
         }
         Ok(())
@@ -115,7 +82,9 @@ impl Names {
         most: usize,
     ) -> Result<Vec<Entry>, BlobError> {
         let mut found = Vec::new();
-        collect(&self.top, source, after.map(str::as_bytes), most, &mut found)?;
+        let most = most.min(self.count as usize);
+        let after = after.map(str::as_bytes);
+        collect(&self.top, source, None, after, most, &mut found)?;
         Ok(found)
     }
 
@@ -136,56 +105,22 @@ impl Names {
     }
 
     pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<Names, Malformed> {
-        Ok(Names { count: from.bounded(MAX_COUNT)?, top: Ref::decode(from)? })
+        Ok(Names { count: from.bounded(MAX_NAMES)?, top: Ref::decode(from)? })
     }
 }
-
-/// The half byte of a name at this position.
-fn half(name: &[u8], at: usize) -> usize {
-    let byte = name.get(at / 2).copied().unwrap_or(0);
-    usize::from(if at.is_multiple_of(2) { byte >> 4 } else { byte & 15 })
-}
-
-/// In how many half bytes, of `most`, two names are equal.
-fn common(one: &[u8], two: &[u8], most: usize) -> usize {
-    (0..most).find(|at| half(one, *at) != half(two, *at)).unwrap_or(most)
-}
-
-/// The first half bytes of a name.
-fn prefix(name: &[u8], at: usize) -> Box<[u8]> {
-    let byte = |position: usize| {
-        let byte = name.get(position).copied().unwrap_or(0);
-        if 2 * position + 1 == at { byte & 0xf0 } else { byte }
-    };
-    (0..at.div_ceil(2)).map(byte).collect()
-}
-
-/// No two names have more half bytes in common.
-const HALVES: usize = 2 * (MAX_NAME + 1);
 
 fn position(entries: &[Entry], name: &str) -> Result<usize, usize> {
     entries.binary_search_by(|entry| (*entry.name).cmp(name))
 }
 
-impl Branch {
-    /// No names yet, with the first half bytes of this one.
-    fn new(name: &[u8], at: usize) -> Branch {
-        Branch { prefix: prefix(name, at), at, parts: Default::default() }
-    }
-
-    fn count(&self) -> u64 {
-        self.parts.iter().flatten().map(|part| part.count).fold(0, u64::saturating_add)
-    }
-
-    /// Its part, where it has no other.
-    fn only(&self) -> Option<&Part> {
-        let mut parts = self.parts.iter().flatten();
-        parts.next().filter(|_| parts.next().is_none())
-    }
-}
-
-fn insert(node: &mut Ref<NamesNode>, source: &Source, entry: Entry) -> Result<bool, BlobError> {
+fn insert(
+    node: &mut Ref<NamesNode>,
+    source: &Source,
+    entry: Entry,
+    above: Option<usize>,
+) -> Result<bool, BlobError> {
     let node = node.change(source)?;
+    node.check_below(above)?;
     let branch = match node {
         NamesNode::Bucket(entries) => {
             match position(entries, &entry.name) {
@@ -218,7 +153,7 @@ fn insert(node: &mut Ref<NamesNode>, source: &Source, entry: Entry) -> Result<bo
         *slot = Some(Part::of(vec![entry]));
         return Ok(true);
     };
-    let is_new = insert(&mut part.node, source, entry)?;
+    let is_new = insert(&mut part.node, source, entry, Some(branch.at))?;
     part.count += u64::from(is_new);
     Ok(is_new)
 }
@@ -243,14 +178,14 @@ fn part(entries: Vec<Entry>) -> Branch {
     branch
 }
 
-impl Part {
-    fn of(entries: Vec<Entry>) -> Part {
-        Part { count: entries.len() as u64, node: Ref::new(NamesNode::Bucket(entries)) }
-    }
-}
-
-fn remove(node: &mut Ref<NamesNode>, source: &Source, name: &str) -> Result<bool, BlobError> {
+fn remove(
+    node: &mut Ref<NamesNode>,
+    source: &Source,
+    name: &str,
+    above: Option<usize>,
+) -> Result<bool, BlobError> {
     let node = node.change(source)?;
+    node.check_below(above)?;
     let branch = match node {
         NamesNode::Bucket(entries) => {
             let found = position(entries, name);
@@ -261,7 +196,7 @@ fn remove(node: &mut Ref<NamesNode>, source: &Source, name: &str) -> Result<bool
     };
     let slot = &mut branch.parts[half(name.as_bytes(), branch.at)];
     let Some(part) = slot else { return Ok(false) };
-    if !remove(&mut part.node, source, name)? {
+    if !remove(&mut part.node, source, name, Some(branch.at))? {
         return Ok(false);
     }
     part.count = part.count.checked_sub(1).ok_or(MISCOUNTED)?;
@@ -287,11 +222,14 @@ fn remove(node: &mut Ref<NamesNode>, source: &Source, name: &str) -> Result<bool
 fn collect(
     node: &Ref<NamesNode>,
     source: &Source,
+    above: Option<usize>,
     after: Option<&[u8]>,
     most: usize,
     found: &mut Vec<Entry>,
 ) -> Result<(), BlobError> {
-    match &*node.load(source)? {
+    let node = node.load(source)?;
+    node.check_below(above)?;
+    match &*node {
         NamesNode::Bucket(entries) => {
             let start =
                 after.map_or(0, |after| entries.partition_point(|e| e.name.as_bytes() <= after));
@@ -316,133 +254,9 @@ fn collect(
                     return Ok(());
                 }
                 let after = after.filter(|_| position == first);
-                collect(&part.node, source, after, most, found)?;
+                collect(&part.node, source, Some(branch.at), after, most, found)?;
             }
         }
     }
     Ok(())
-}
-
-impl NamesNode {
-    /// How many names it has itself.
-    pub(crate) fn names(&self) -> u64 {
-        match self {
-            NamesNode::Bucket(entries) => entries.len() as u64,
-            NamesNode::Branch(_) => 0,
-        }
-    }
-
-    /// The nodes below it, each with how many names it has.
-    pub(crate) fn below(&self) -> impl Iterator<Item = (u64, &Ref<NamesNode>)> {
-        let parts = match self {
-            NamesNode::Bucket(_) => None,
-            NamesNode::Branch(branch) => Some(branch.parts.iter().flatten()),
-        };
-        parts.into_iter().flatten().map(|part| (part.count, &part.node))
-    }
-}
-
-impl Node for NamesNode {
-    const KIND: Kind = Kind::Names;
-
-    fn encode(&self, out: &mut Encoder) {
-        match self {
-            NamesNode::Bucket(entries) => {
-                out.byte(0);
-                out.number(entries.len() as u64);
-                for entry in entries {
-                    out.bytes(entry.name.as_bytes());
-                    out.number(entry.ino);
-                    out.byte(entry.file_type.byte());
-                }
-            }
-            NamesNode::Branch(branch) => {
-                out.byte(1);
-                out.number(branch.at as u64);
-                out.bytes(&branch.prefix);
-                out.mask(mask(&branch.parts));
-                for part in branch.parts.iter().flatten() {
-                    out.number(part.count);
-                    part.node.encode(out);
-                }
-            }
-        }
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<NamesNode, Malformed> {
-        match from.byte()? {
-            0 => {
-                let count = from.bounded(BUCKET as u64)?;
-                let entries: Vec<Entry> =
-                    (0..count).map(|_| Entry::decode(from)).collect::<Result<_, _>>()?;
-                if !entries.is_sorted_by(|one, two| one.name < two.name) {
-                    return Err(Malformed("names are not in their order"));
-                }
-                Ok(NamesNode::Bucket(entries))
-            }
-            1 => {
-                let at = from.bounded(HALVES as u64)? as usize;
-                let given = from.bytes(MAX_NAME + 1)?;
-                if *prefix(given, at) != *given {
-                    return Err(Malformed("the beginning of names has another length"));
-                }
-                let taken = from.mask()?;
-                if taken.count_ones() < 2 {
-                    return Err(Malformed("names are not parted"));
-                }
-                let mut branch = Branch { prefix: given.into(), at, parts: Default::default() };
-                for position in positions(taken) {
-                    let count = from.bounded(MAX_COUNT)?;
-                    branch.parts[position] = Some(Part { count, node: Ref::decode(from)? });
-                }
-                if branch.count() <= BUCKET as u64 {
-                    return Err(Malformed("names are parted without need"));
-                }
-                Ok(NamesNode::Branch(Box::new(branch)))
-            }
-            _ => Err(Malformed("names are neither a bucket nor a branch")),
-        }
-    }
-
-    fn settled(&self, into: &mut Settlement) -> NamesNode {
-        match self {
-            NamesNode::Bucket(_) => self.clone(),
-            NamesNode::Branch(branch) => {
-                let mut settled = branch.clone();
-                for part in settled.parts.iter_mut().flatten() {
-                    part.node = into.settle(&part.node);
-                }
-                NamesNode::Branch(settled)
-            }
-        }
-    }
-
-    fn is_inline(&self, bytes: usize, _: usize) -> bool {
-        match self {
-            NamesNode::Bucket(_) => bytes <= INLINE,
-            NamesNode::Branch(_) => false,
-        }
-    }
-
-    fn weight(&self) -> usize {
-        match self {
-            NamesNode::Bucket(entries) => {
-                entries.iter().map(|entry| size_of::<Entry>() + entry.name.len() + 16).sum()
-            }
-            NamesNode::Branch(branch) => {
-                let below = branch.parts.iter().flatten().map(|part| match &part.node {
-                    Ref::Live(node) => node.weight(),
-                    Ref::Stored(_) => 0,
-                });
-                size_of::<Branch>() + branch.prefix.len() + below.sum::<usize>()
-            }
-        }
-    }
-}
-
-impl Entry {
-    fn decode(from: &mut Decoder<'_>) -> Result<Entry, Malformed> {
-        let name = name(from)?;
-        Ok(Entry { name, ino: from.number()?, file_type: FileType::decode(from)? })
-    }
 }

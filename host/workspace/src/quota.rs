@@ -1,7 +1,7 @@
 //! How much a workspace may hold, and how much it holds.
 
-use crate::MAX_FILE;
 use crate::error::{Error, QuotaKind};
+use crate::{MAX_FILE, MAX_NAMES};
 
 /// How much a workspace may hold. Where it holds more already, because it was made under other quotas, it cannot grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +10,7 @@ pub struct Quotas {
     /// several names once, and one that is unlinked as long as it is open.
     pub bytes: u64,
     /// The names in all directories: files, directories and links. A file that is unlinked counts as long as it is open.
+    /// At most [`MAX_NAMES`].
     pub names: u64,
     /// The bytes of one file; at most [`MAX_FILE`].
     pub file_bytes: u64,
@@ -46,6 +47,10 @@ impl Quotas {
 
     /// Whether there is room for one more name.
     pub(crate) fn named(&self, usage: &Usage) -> Result<(), Error> {
-        if usage.names >= self.names { Err(Error::Quota(QuotaKind::Names)) } else { Ok(()) }
+        if usage.names >= self.names.min(MAX_NAMES) {
+            Err(Error::Quota(QuotaKind::Names))
+        } else {
+            Ok(())
+        }
     }
 }

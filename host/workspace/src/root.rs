@@ -1,10 +1,11 @@
 //! The root of a tree: the top of its table, and what is known of all of it.
 
+use crate::MAX_NAMES;
 use crate::commit::Settlement;
 use crate::inode::{Directory, Inode, Kind as InodeKind};
 use crate::node::Node;
 use crate::quota::Usage;
-use crate::stored::{Decoder, Encoder, Kind, MAX_COUNT, Malformed};
+use crate::stored::{Decoder, Encoder, Kind, Malformed};
 use crate::table::Table;
 
 /// The most bytes that a tree holds, whatever the quotas say.
@@ -39,7 +40,7 @@ impl Node for Root {
 
     fn decode(from: &mut Decoder<'_>) -> Result<Root, Malformed> {
         let time = from.number()?;
-        let (bytes, names) = (from.bounded(MAX_BYTES)?, from.bounded(MAX_COUNT)?);
+        let (bytes, names) = (from.bounded(MAX_BYTES)?, from.bounded(MAX_NAMES)?);
         let usage = Usage { bytes, names };
         Ok(Root { time, usage, table: Table::decode(from)? })
     }

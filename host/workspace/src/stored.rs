@@ -29,8 +29,6 @@ use crate::node::Node;
 const VERSION: u8 = 1;
 /// The most bytes of a blob: a group of inodes that have as many and as long names as they may have.
 const MAX_BLOB: usize = 1 << 20;
-/// The most names, and so on, that a blob counts: sums of some of them are numbers as well.
-pub(crate) const MAX_COUNT: u64 = 1 << 48;
 /// How deep nodes stand in nodes: names or a chunk in a group of inodes in a node of the table.
 const NESTED: u8 = 2;
 const HEADER: usize = 3;

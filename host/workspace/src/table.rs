@@ -3,19 +3,19 @@
 //! A node counts the inodes below each of its branches: so the lowest free number is found on one way down, and
 //! numbers stay dense whatever comes and goes.
 
+mod node;
+
 use std::sync::Arc;
 
+pub(crate) use self::node::TableNode;
+use self::node::{MAX_LEVEL, MISPLACED, Part, span};
+use crate::MAX_NAMES;
 use crate::blob::BlobError;
 use crate::commit::Settlement;
 use crate::inode::{Ino, Inode, ROOT};
-use crate::node::{Node, Ref, mask, positions};
+use crate::node::{Node, Ref};
 use crate::source::Source;
-use crate::stored::{Decoder, Encoder, Kind, Malformed};
-
-/// A group of this many bytes stands in its parent, where it names one blob at most.
-const INLINE: usize = 1 << 10;
-/// The level of the highest table that there is: more numbers than any quota allows.
-const MAX_LEVEL: u8 = 8;
+use crate::stored::{Decoder, Encoder, Malformed};
 
 /// The inodes of a tree. At level 0 it is one group.
 #[derive(Clone)]
@@ -24,32 +24,13 @@ pub(crate) struct Table {
     top: Arc<TableNode>,
 }
 
-#[derive(Clone)]
-pub(crate) enum TableNode {
-    Group(Box<[Option<Arc<Inode>>; 16]>),
-    Branch { level: u8, parts: Box<[Option<Part>; 16]> },
-}
-
-/// What is below one branch of a node.
-#[derive(Clone)]
-pub(crate) struct Part {
-    count: u64,
-    node: Ref<TableNode>,
-}
-
 /// What has become of an inode between two tables.
 pub(crate) struct Difference {
     pub(crate) old: Option<Arc<Inode>>,
     pub(crate) new: Option<Arc<Inode>>,
 }
 
-const MISPLACED: BlobError = BlobError::Inconsistent("a group of inodes is not at its level");
 const FULL: BlobError = BlobError::Inconsistent("a table has no numbers left");
-
-/// How many numbers a node of this level has.
-fn span(level: u8) -> u64 {
-    1 << (4 * (u32::from(level) + 1))
-}
 
 /// Which branch of a node of this level has this number.
 fn slot(ino: Ino, level: u8) -> usize {
@@ -156,10 +137,10 @@ impl Table {
         new: (&Table, &Source),
     ) -> Result<Vec<Difference>, BlobError> {
         let level = old.0.level.max(new.0.level);
-        let (old_top, new_top) = (old.0.at_level(level)?, new.0.at_level(level)?);
+        let [old_top, new_top] = [old.0.at_level(level)?, new.0.at_level(level)?]
+            .map(|top| Part { count: top.count(), node: Ref::Live(top) });
         let mut found = Vec::new();
-        let tops = (Some(Ref::Live(old_top)), Some(Ref::Live(new_top)));
-        differences((tops.0.as_ref(), old.1), (tops.1.as_ref(), new.1), level, &mut found)?;
+        differences((Some(&old_top), old.1), (Some(&new_top), new.1), level, &mut found)?;
         Ok(found)
     }
 
@@ -187,8 +168,8 @@ impl Table {
     pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<Table, Malformed> {
         let level = from.byte()?;
         let top = TableNode::decode(from)?;
-        if top.level() != level {
-            return Err(Malformed("the top of the table is not at its level"));
+        if top.level() != level || top.count() > MAX_NAMES + 1 {
+            return Err(Malformed("the top of the table is not at its level, or has too much"));
         }
         Ok(Table { level, top: Arc::new(top) })
     }
@@ -249,23 +230,17 @@ fn lowest_free(
 }
 
 fn differences(
-    old: (Option<&Ref<TableNode>>, &Source),
-    new: (Option<&Ref<TableNode>>, &Source),
+    old: (Option<&Part>, &Source),
+    new: (Option<&Part>, &Source),
     level: u8,
     found: &mut Vec<Difference>,
 ) -> Result<(), BlobError> {
     if let (Some(old), Some(new)) = (old.0, new.0)
-        && old.is_same(new)
+        && old.node.is_same(&new.node)
     {
         return Ok(());
     }
-    let load = |(node, source): (Option<&Ref<TableNode>>, &Source)| match node {
-        None => Ok(Arc::new(TableNode::empty(level))),
-        Some(node) => node
-            .load(source)
-            .and_then(|node| if node.level() == level { Ok(node) } else { Err(MISPLACED) }),
-    };
-    match (&*load(old)?, &*load(new)?) {
+    match (&*load(old, level)?, &*load(new, level)?) {
         (TableNode::Group(olds), TableNode::Group(news)) => {
             for (old, new) in olds.iter().zip(&**news) {
                 let is_same = match (old, new) {
@@ -281,8 +256,7 @@ fn differences(
         (TableNode::Branch { parts: olds, .. }, TableNode::Branch { parts: news, .. }) => {
             for (one, two) in olds.iter().zip(&**news) {
                 if one.is_some() || two.is_some() {
-                    let old = (one.as_ref().map(|part| &part.node), old.1);
-                    let new = (two.as_ref().map(|part| &part.node), new.1);
+                    let (old, new) = ((one.as_ref(), old.1), (two.as_ref(), new.1));
                     differences(old, new, level - 1, found)?;
                 }
             }
@@ -293,149 +267,10 @@ fn differences(
     Ok(())
 }
 
-impl TableNode {
-    fn empty(level: u8) -> TableNode {
-        if level == 0 {
-            TableNode::Group(Box::default())
-        } else {
-            TableNode::Branch { level, parts: Box::default() }
-        }
-    }
-
-    pub(crate) fn level(&self) -> u8 {
-        match self {
-            TableNode::Group(_) => 0,
-            TableNode::Branch { level, .. } => *level,
-        }
-    }
-
-    /// How many inodes it has.
-    pub(crate) fn count(&self) -> u64 {
-        match self {
-            TableNode::Group(inodes) => inodes.iter().flatten().count() as u64,
-            TableNode::Branch { parts, .. } => {
-                parts.iter().flatten().map(|part| part.count).fold(0, u64::saturating_add)
-            }
-        }
-    }
-
-    /// Its inodes, each with where it stands in the group.
-    pub(crate) fn inodes(&self) -> impl Iterator<Item = (u64, &Arc<Inode>)> {
-        let inodes = match self {
-            TableNode::Group(inodes) => Some(inodes.iter()),
-            TableNode::Branch { .. } => None,
-        };
-        (0..)
-            .zip(inodes.into_iter().flatten())
-            .filter_map(|(at, inode)| Some((at, inode.as_ref()?)))
-    }
-
-    /// The nodes below it, each with the first of its numbers, from that of this node on, and how many inodes it has.
-    pub(crate) fn below(&self) -> impl Iterator<Item = (u64, u64, &Ref<TableNode>)> {
-        let (parts, span) = match self {
-            TableNode::Group(_) => (None, 0),
-            TableNode::Branch { parts, level } => (Some(parts.iter()), span(level - 1)),
-        };
-        let parts = (0..).zip(parts.into_iter().flatten());
-        parts.filter_map(move |(at, part)| {
-            part.as_ref().map(|part| (at * span, part.count, &part.node))
-        })
-    }
-
-    fn parts(&mut self, at: u8) -> Result<&mut [Option<Part>; 16], BlobError> {
-        match self {
-            TableNode::Branch { level, parts } if *level == at => Ok(parts),
-            TableNode::Branch { .. } | TableNode::Group(_) => Err(MISPLACED),
-        }
-    }
-
-    fn group(&mut self) -> Result<&mut [Option<Arc<Inode>>; 16], BlobError> {
-        match self {
-            TableNode::Group(inodes) => Ok(inodes),
-            TableNode::Branch { .. } => Err(MISPLACED),
-        }
-    }
-}
-
-impl Node for TableNode {
-    const KIND: Kind = Kind::Table;
-
-    fn encode(&self, out: &mut Encoder) {
-        out.byte(self.level());
-        match self {
-            TableNode::Group(inodes) => {
-                out.mask(mask(inodes));
-                inodes.iter().flatten().for_each(|inode| inode.encode(out));
-            }
-            TableNode::Branch { parts, .. } => {
-                out.mask(mask(parts));
-                for part in parts.iter().flatten() {
-                    out.number(part.count);
-                    part.node.encode(out);
-                }
-            }
-        }
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<TableNode, Malformed> {
-        let level = from.byte()?;
-        if level > MAX_LEVEL {
-            return Err(Malformed("a table is too high"));
-        }
-        let taken = from.mask()?;
-        if level == 0 {
-            let mut inodes: Box<[Option<Arc<Inode>>; 16]> = Box::default();
-            for position in positions(taken) {
-                inodes[position] = Some(Arc::new(Inode::decode(from)?));
-            }
-            return Ok(TableNode::Group(inodes));
-        }
-        let mut parts: Box<[Option<Part>; 16]> = Box::default();
-        for position in positions(taken) {
-            let count = from.bounded(span(level - 1))?;
-            parts[position] = Some(Part { count, node: Ref::decode(from)? });
-        }
-        Ok(TableNode::Branch { level, parts })
-    }
-
-    fn settled(&self, into: &mut Settlement) -> TableNode {
-        match self {
-            TableNode::Group(inodes) => {
-                let mut settled = inodes.clone();
-                for inode in settled.iter_mut().flatten() {
-                    *inode = Arc::new(inode.settled(into));
-                }
-                TableNode::Group(settled)
-            }
-            TableNode::Branch { level, parts } => {
-                let mut parts = parts.clone();
-                for part in parts.iter_mut().flatten() {
-                    part.node = into.settle(&part.node);
-                }
-                TableNode::Branch { level: *level, parts }
-            }
-        }
-    }
-
-    fn is_inline(&self, bytes: usize, edges: usize) -> bool {
-        match self {
-            TableNode::Group(_) => bytes <= INLINE && edges <= 1,
-            TableNode::Branch { .. } => false,
-        }
-    }
-
-    fn weight(&self) -> usize {
-        let below: usize = match self {
-            TableNode::Group(inodes) => inodes.iter().flatten().map(|inode| inode.weight()).sum(),
-            TableNode::Branch { parts, .. } => {
-                let parts = parts.iter().flatten();
-                let live = parts.filter_map(|part| match &part.node {
-                    Ref::Live(node) => Some(node.weight()),
-                    Ref::Stored(_) => None,
-                });
-                live.sum()
-            }
-        };
-        16 * size_of::<Part>() + below
-    }
+/// What is there, at this level and with as many inodes as are counted: so the whole table has no more than its top
+/// counts.
+fn load((part, source): (Option<&Part>, &Source), level: u8) -> Result<Arc<TableNode>, BlobError> {
+    let Some(part) = part else { return Ok(Arc::new(TableNode::empty(level))) };
+    let node = part.node.load(source)?;
+    if node.level() == level && node.count() == part.count { Ok(node) } else { Err(MISPLACED) }
 }

@@ -2,10 +2,13 @@
 
 use super::{Handle, Workspace};
 use crate::MAX_DEPTH;
+use crate::blob::BlobError;
 use crate::error::Error;
 use crate::inode::{Directory, FileType, Ino, Kind};
 use crate::path::{Last, Way};
 use crate::view::directory;
+
+const LOST: BlobError = BlobError::Inconsistent("directories lie in each other");
 
 /// How many names are read at once.
 const BATCH: usize = 256;
@@ -84,6 +87,9 @@ impl Workspace {
             }
             for entry in entries {
                 if entry.file_type == FileType::Directory {
+                    if todo.len() > usize::from(MAX_DEPTH) * BATCH {
+                        return Err(Error::Io(LOST));
+                    }
                     todo.push(entry.ino);
                 } else {
                     self.remove_name(here, &entry.name, entry.ino)?;

@@ -56,7 +56,7 @@ pub struct Workspace {
     free_from: Ino,
     /// How often it was rolled back: handles of before are void.
     generation: u64,
-    /// How often it was changed.
+    /// How often something of it was taken to be changed.
     revision: u64,
     committed_revision: u64,
     spoilt: Option<BlobError>,
@@ -200,8 +200,11 @@ impl Workspace {
         if let Some(fault) = &self.spoilt {
             return Err(Error::Io(fault.clone()));
         }
+        let before = self.revision;
         let made = make(self);
-        if let Err(Error::Io(fault)) = &made {
+        if let Err(Error::Io(fault)) = &made
+            && self.revision != before
+        {
             self.spoilt = Some(fault.clone());
         }
         made

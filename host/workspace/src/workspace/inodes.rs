@@ -18,6 +18,7 @@ const LOST: BlobError = BlobError::Inconsistent("a directory lies in no other");
 impl Workspace {
     /// The inode, to be changed.
     pub(super) fn inode_mut(&mut self, ino: Ino) -> Result<&mut Inode, Error> {
+        self.revision += 1;
         if let Some(orphan) = self.orphans.get_mut(&ino) {
             return Ok(Arc::make_mut(orphan));
         }

@@ -68,7 +68,7 @@ fn foreign_blobs_do_no_harm() {
     let mut sound = 0;
     for id in &ids {
         let bytes = shelf.get(id);
-        for trial in 0..20 {
+        for trial in 0..12 {
             let mut foreign = bytes.to_vec();
             let at = trial * 31 % bytes.len().min(1000);
             foreign[at] ^= 1 << (trial % 8);
@@ -81,7 +81,7 @@ fn foreign_blobs_do_no_harm() {
         }
     }
     // Bytes of a file and times may be any.
-    assert!((1..ids.len() * 20).contains(&sound), "{sound}");
+    assert!((1..ids.len() * 12).contains(&sound), "{sound}");
 }
 
 /// Put these bytes in the place of a blob, and name them in all that named it. The names of before and after.
@@ -130,13 +130,15 @@ fn a_change_that_a_blob_stops_spoils_the_workspace_until_it_is_rolled_back() {
     let blobs: Vec<(BlobId, Bytes)> =
         shelf.ids().into_iter().map(|id| (id, shelf.get(&id))).collect();
     for (id, bytes) in &blobs {
-        if bytes.len() > 60_000 {
+        // Chunks, and the names in `d`.
+        if bytes.len() > 60_000 || bytes[1] == 3 {
             shelf.set(id, None);
         }
     }
     let handle = it.root();
     let (file, _) = it.open(&handle, "large", NEW).unwrap();
-    // To read does not spoil anything.
+    // To read does not spoil anything, nor to look for where something is to be changed.
+    assert!(matches!(it.open(&handle, "d/new", NEW), Err(Error::Io(BlobError::Missing(_)))));
     assert!(matches!(it.read(&file, 0, 10), Err(Error::Io(BlobError::Missing(_)))));
     it.make_directory(&handle, "new").unwrap();
     let fault = it.write(&file, 5, b"x").unwrap_err();

@@ -128,3 +128,12 @@ fn times_are_those_of_the_caller_and_each_change_has_one_of_its_own() {
     let c = at(&mut next, |it, root| it.stat_at(root, "c", false)).unwrap();
     assert!(c.identity.born > set.changed && c.modified < START + 2000);
 }
+
+#[test]
+fn trees_and_workspaces_go_from_thread_to_thread() {
+    fn goes<T: Send + Sync>() {}
+    goes::<dormouse_workspace::Tree>();
+    goes::<dormouse_workspace::Workspace>();
+    goes::<dormouse_workspace::Commit>();
+    goes::<dormouse_workspace::Handle>();
+}

@@ -49,8 +49,8 @@ fn step() -> impl Strategy<Value = Step> {
     // About chunks and their ends as often as anywhere.
     let place = || {
         prop_oneof![
-            0..3_000_000_u32,
-            (0..40_u32, 0..3_u32)
+            0..1_500_000_u32,
+            (0..24_u32, 0..3_u32)
                 .prop_map(|(chunk, by)| { (chunk * 65_536 + by).saturating_sub(1) })
         ]
     };

@@ -138,6 +138,23 @@ fn a_directory_can_be_moved_deep_again_once_it_is_empty() {
 }
 
 #[test]
+fn nothing_takes_the_place_of_a_directory_that_it_lies_in() {
+    let shelf = Arc::new(Shelf::default());
+    let mut it = workspace(&shelf);
+    let root = it.root();
+    it.make_directories(&root, "a/b").unwrap();
+    put(&mut it, "a/f", b"x").unwrap();
+    for old in ["a/b", "a/f"] {
+        assert_eq!(it.rename(&root, old, &root, "a"), Err(Error::NotEmpty), "{old}");
+    }
+    assert_eq!(it.rename(&root, "a", &root, "a/b"), Err(Error::Invalid));
+    assert_eq!(it.rename(&root, ".", &root, "c"), Err(Error::Busy));
+    assert_eq!(it.rename(&root, "a", &root, "."), Err(Error::Busy));
+    it.rename(&root, "a", &root, "a").unwrap();
+    assert_eq!(it.usage().names, 3);
+}
+
+#[test]
 fn a_file_has_no_more_names_than_is_allowed() {
     let shelf = Arc::new(Shelf::default());
     let mut it = workspace(&shelf);

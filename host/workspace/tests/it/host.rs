@@ -11,7 +11,8 @@ use proptest::prelude::*;
 
 use crate::support::{Shelf, cases, commit, reopen, workspace};
 use dormouse_workspace::{
-    DiffQuery, Error, FileType, Handle, OpenOptions, Quotas, Tree, Usage, Workspace, check, diff,
+    BlobId, DiffQuery, Error, FileType, Handle, OpenOptions, Quotas, Tree, Usage, Workspace, check,
+    diff,
 };
 
 #[derive(Clone, Debug)]
@@ -19,6 +20,7 @@ enum Step {
     Open { path: String, options: OpenOptions },
     Close(usize),
     Write { handle: usize, offset: u16, length: u8 },
+    Append { handle: usize, length: u16 },
     Resize { handle: usize, size: u16 },
     Read { handle: usize, offset: u16 },
     StatHandle(usize),
@@ -64,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => handle().prop_map(Step::Close),
         5 => (handle(), 0..9000_u16, any::<u8>())
             .prop_map(|(handle, offset, length)| Step::Write { handle, offset, length }),
+        3 => (handle(), 0..3000_u16).prop_map(|(handle, length)| Step::Append { handle, length }),
         2 => (handle(), 0..9000_u16).prop_map(|(handle, size)| Step::Resize { handle, size }),
         3 => (handle(), 0..9000_u16).prop_map(|(handle, offset)| Step::Read { handle, offset }),
         2 => handle().prop_map(Step::StatHandle),
@@ -163,6 +166,7 @@ impl Both {
             Step::Open { path, options } => return self.open(path, *options),
             Step::Close(_)
             | Step::Write { .. }
+            | Step::Append { .. }
             | Step::Resize { .. }
             | Step::Read { .. }
             | Step::StatHandle(_) => {
@@ -274,6 +278,7 @@ impl Both {
         let number = match step {
             Step::Close(number) | Step::StatHandle(number) => *number,
             Step::Write { handle, .. }
+            | Step::Append { handle, .. }
             | Step::Resize { handle, .. }
             | Step::Read { handle, .. } => *handle,
             _ => return None,
@@ -295,6 +300,14 @@ impl Both {
                 (
                     ours(it.write(&open.handle, offset, &bytes), nothing),
                     theirs(open.file.write_all_at(&bytes, offset), nothing),
+                )
+            }
+            Step::Append { length, .. } if is_written => {
+                let bytes = vec![7; usize::from(*length)];
+                let end = open.file.metadata().unwrap().len();
+                (
+                    ours(it.append(&open.handle, &bytes), nothing),
+                    theirs(open.file.write_all_at(&bytes, end), nothing),
                 )
             }
             Step::Resize { size, .. } if is_written => {
@@ -391,7 +404,8 @@ fn dump_host(root: &Path) -> String {
                 }
                 _ => fs::read(root.join(&path)).unwrap(),
             };
-            text += &format!("{path} {number} {} {content:?}\n", show_metadata(metadata));
+            let content = BlobId::of(&content);
+            text += &format!("{path} {number} {} {content}\n", show_metadata(metadata));
         }
     }
     text
@@ -415,7 +429,8 @@ fn dump_ours(tree: &Tree) -> String {
                 FileType::Regular => tree.read(&path, 0, usize::MAX).unwrap(),
             };
             let stat = show_stat(tree.stat(&path, false).unwrap());
-            text += &format!("{path} {number} {stat} {content:?}\n");
+            let content = BlobId::of(&content);
+            text += &format!("{path} {number} {stat} {content}\n");
         }
     }
     text

@@ -31,6 +31,11 @@ enum Step {
         length: u32,
         byte: u8,
     },
+    Append {
+        file: u8,
+        length: u32,
+        byte: u8,
+    },
     Resize {
         file: u8,
         size: u32,
@@ -54,12 +59,16 @@ fn step() -> impl Strategy<Value = Step> {
                 .prop_map(|(chunk, by)| { (chunk * 65_536 + by).saturating_sub(1) })
         ]
     };
+    // A few bytes as often as several chunks.
+    let length = || prop_oneof![0..300_u32, 0..5_000_u32, 0..200_000_u32];
     prop_oneof![
         3 => many().prop_map(|(sort, from, count)| Step::Make { sort, from, count }),
         2 => many().prop_map(|(sort, from, count)| Step::Remove { sort, from, count }),
-        5 => (0..4_u8, place(), 0..200_000_u32, 0..4_u8).prop_map(|(file, offset, length, byte)| {
+        5 => (0..4_u8, place(), length(), 0..4_u8).prop_map(|(file, offset, length, byte)| {
             Step::Write { file, offset, length, byte }
         }),
+        3 => (0..4_u8, length(), 0..4_u8)
+            .prop_map(|(file, length, byte)| Step::Append { file, length, byte }),
         3 => (0..4_u8, place()).prop_map(|(file, size)| Step::Resize { file, size }),
         1 => (0..4_u8, 0..4_u8).prop_map(|(from, to)| Step::Move { from, to }),
         2 => Just(Step::Commit),
@@ -105,6 +114,11 @@ impl Pair {
             }
             Step::Write { file: number, offset, length, byte } => {
                 self.write(&file(number), offset as usize, &vec![byte; length as usize]);
+            }
+            Step::Append { file: number, length, byte } => {
+                let (name, bytes) = (file(number), vec![byte; length as usize]);
+                self.with(&name, |it, file| it.append(file, &bytes).unwrap());
+                self.model.entry(name).or_default().extend(bytes);
             }
             Step::Resize { file: number, size } => {
                 let name = file(number);

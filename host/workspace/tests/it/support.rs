@@ -170,6 +170,7 @@ pub fn cases(usual: u32) -> proptest::test_runner::Config {
     proptest::test_runner::Config {
         cases: asked.unwrap_or(usual),
         failure_persistence: None,
+        max_shrink_iters: 2_000,
         ..proptest::test_runner::Config::default()
     }
 }

@@ -16,7 +16,7 @@ use crate::commit::Settlement;
 use crate::node::{Node, Ref};
 use crate::source::Source;
 use crate::stored::{Decoder, Encoder, Kind, Malformed};
-use crate::{CHUNK, MAX_FILE};
+use crate::{CHUNK, MAX_FILE, MAX_READ};
 
 const SIZE: u64 = CHUNK as u64;
 
@@ -72,14 +72,15 @@ impl Content {
         self.length
     }
 
-    /// The bytes from `offset` on, `most` at most.
+    /// The bytes from `offset` on, `most` and [`MAX_READ`] at most.
     pub(crate) fn read(
         &self,
         source: &Source,
         offset: u64,
         most: usize,
     ) -> Result<Vec<u8>, BlobError> {
-        let end = self.length.min(offset.saturating_add(most as u64));
+        let most = most.min(MAX_READ) as u64;
+        let end = self.length.min(offset.saturating_add(most));
         let mut out = Vec::with_capacity(end.saturating_sub(offset) as usize);
         let mut at = offset;
         while at < end {

@@ -11,7 +11,6 @@ use crate::MAX_DEPTH;
 use crate::blob::BlobError;
 use crate::inode::{FileType, Ino, Inode, Kind, Link, ROOT};
 use crate::names::Entry;
-use crate::root::Root;
 use crate::source::Source;
 use crate::table::Table;
 use crate::tree::Tree;
@@ -76,10 +75,8 @@ pub struct DiffQuery {
 /// A blob of one of them cannot be read.
 pub fn diff(old: &Tree, new: &Tree, query: &DiffQuery) -> Result<Changes, BlobError> {
     let (old_root, new_root) = (old.root()?, new.root()?);
-    let sides = [(&old_root, old), (&new_root, new)].map(|(root, tree): (&Arc<Root>, &Tree)| {
-        Side { table: &root.table, source: tree.source() }
-    });
-    let [old, new] = sides;
+    let old = Side { table: &old_root.table, source: old.source() };
+    let new = Side { table: &new_root.table, source: new.source() };
     let differences = Table::differences((old.table, old.source), (new.table, new.source))?;
     let mut walk = Walk {
         old,

@@ -5,7 +5,8 @@ use crate::blob::BlobError;
 /// Why an operation fails. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The handle is closed, of before a rollback, or of another kind of file than the operation is for.
+    /// The handle is of before a rollback or of another workspace, or of another kind of file than the operation is
+    /// for.
     #[error("bad descriptor")]
     BadDescriptor,
     /// The root cannot be renamed.

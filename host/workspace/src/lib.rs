@@ -21,6 +21,45 @@
 //! | the names in a directory (`names`) | name, in order | up to 64 names |
 //! | the contents of a file (`content`) | position | chunks of 64 KiB; zeros take no room |
 //!
+//! ```
+//! use std::collections::HashMap;
+//! use std::sync::{Arc, Mutex};
+//!
+//! use bytes::Bytes;
+//! use dormouse_workspace::{
+//!     BlobError, BlobId, Blobs, Cache, OpenOptions, Quotas, Source, Tree, Workspace,
+//! };
+//!
+//! #[derive(Default)]
+//! struct Store(Mutex<HashMap<BlobId, Bytes>>);
+//!
+//! impl Blobs for Store {
+//!     fn blob(&self, id: &BlobId) -> Result<Bytes, BlobError> {
+//!         self.0.lock().unwrap().get(id).cloned().ok_or(BlobError::Missing(*id))
+//!     }
+//! }
+//!
+//! let store = Arc::new(Store::default());
+//! let source = Source::new(store.clone(), Cache::new(16 << 20));
+//! let now = 1_767_225_600_000_000_000;
+//! let mut workspace = Workspace::new(Tree::empty(source.clone(), now), Quotas::default())?;
+//!
+//! let root = workspace.root();
+//! workspace.make_directories(&root, "notes/2026")?;
+//! let options = OpenOptions { create: true, write: true, ..OpenOptions::default() };
+//! let (file, _) = workspace.open(&root, "notes/2026/first.txt", options)?;
+//! workspace.append(&file, b"It snows.")?;
+//! workspace.close(file);
+//!
+//! let commit = workspace.commit()?;
+//! store.0.lock().unwrap().extend(commit.blobs.iter().map(|blob| (blob.id, blob.bytes.clone())));
+//! assert!(workspace.committed(&commit));
+//! assert_eq!(commit.changes.added, 3);
+//!
+//! let tree = Tree::open(source, commit.root);
+//! assert_eq!(tree.read("notes/2026/first.txt", 3, 100)?, b"snows.");
+//! # Ok::<(), dormouse_workspace::Error>(())
+//! ```
 //! Invariants: quotas hold at each change, and a change beyond them changes nothing. No path leads out of the
 //! tree. What is read from blobs is checked against their ids and decoded within bounds. Nothing here reads a
 //! clock, waits, or knows of a store, of a guest or of HTTP.
@@ -79,5 +118,7 @@ pub const MAX_FOLLOWED: u32 = 40;
 pub const MAX_LINKS: usize = 64;
 /// The most bytes of one file, whatever the quotas say: 1 TiB.
 pub const MAX_FILE: u64 = 1 << 40;
+/// The most bytes that one call reads.
+pub const MAX_READ: usize = 1 << 20;
 /// The most names in all directories of a tree, whatever the quotas say.
 pub const MAX_NAMES: u64 = 1 << 24;

@@ -71,7 +71,7 @@ impl Tree {
         self.with(|view| view.stat(view.lookup(ROOT, path, follow)?))
     }
 
-    /// The bytes of a file from `offset` on, `most` at most; fewer only at its end.
+    /// The bytes of a file from `offset` on, `most` and [`MAX_READ`](crate::MAX_READ) at most; fewer only at its end.
     ///
     /// # Errors
     ///

@@ -13,6 +13,7 @@ mod times;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::blob::BlobError;
 use crate::commit::{Commit, Settlement};
@@ -31,7 +32,8 @@ pub use self::open::OpenOptions;
 pub use self::times::NewTime;
 
 /// A file or directory that is open: as long as it is, it lives, also without a name. To be given back with
-/// [`Workspace::close`]. A rollback ends all handles.
+/// [`Workspace::close`]. A rollback ends all handles, and another
+/// workspace does not take them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Handle {
     ino: Ino,
@@ -54,12 +56,18 @@ pub struct Workspace {
     open: HashMap<Ino, u32>,
     /// All numbers below this one are taken.
     free_from: Ino,
-    /// How often it was rolled back: handles of before are void.
+    /// What its handles have in common, and none of another workspace or of before a rollback.
     generation: u64,
     /// How often something of it was taken to be changed.
     revision: u64,
     committed_revision: u64,
     spoilt: Option<BlobError>,
+}
+
+/// A number that nobody had before.
+fn next_generation() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Workspace {
@@ -79,7 +87,7 @@ impl Workspace {
             orphans: Orphans::new(),
             open: HashMap::new(),
             free_from: ROOT,
-            generation: 0,
+            generation: next_generation(),
             revision: 0,
             committed_revision: 0,
             spoilt: None,
@@ -181,7 +189,7 @@ impl Workspace {
         self.orphans.clear();
         self.open.clear();
         self.free_from = ROOT;
-        self.generation += 1;
+        self.generation = next_generation();
         self.revision += 1;
         self.committed_revision = self.revision;
         self.spoilt = None;

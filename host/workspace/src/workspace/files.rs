@@ -27,7 +27,8 @@ impl Workspace {
         self.view().stat(self.view().lookup(base, path, follow)?)
     }
 
-    /// The bytes of an open file from `offset` on, `most` at most; fewer only at its end. A caller bounds `most`.
+    /// The bytes of an open file from `offset` on, `most` and [`MAX_READ`](crate::MAX_READ) at most; fewer only at its
+    /// end.
     ///
     /// # Errors
     ///

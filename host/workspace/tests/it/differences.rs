@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::support::{Shelf, at, commit, put, workspace};
+use crate::support::{Shelf, at, commit, put, read, workspace};
 use dormouse_workspace::{Change, ChangeKind, Changes, DiffQuery, FileType, Tree, diff};
 
 fn all(old: &Tree, new: &Tree) -> Vec<(ChangeKind, String)> {
@@ -55,7 +55,7 @@ fn contents(tree: &Tree) -> BTreeMap<Vec<String>, (FileType, Vec<u8>)> {
             let content = match entry.file_type {
                 FileType::Directory => Vec::new(),
                 FileType::Symlink => tree.read_link(&joined).unwrap().as_bytes().to_vec(),
-                FileType::Regular => tree.read(&joined, 0, usize::MAX).unwrap(),
+                FileType::Regular => read(tree, &joined),
             };
             if entry.file_type == FileType::Directory {
                 todo.push(below.clone());

@@ -48,6 +48,22 @@ fn a_commit_of_what_has_changed_since_is_not_taken() {
 }
 
 #[test]
+fn a_workspace_takes_neither_handles_nor_commits_of_another() {
+    let shelf = Arc::new(Shelf::default());
+    let (mut one, mut two) = (workspace(&shelf), workspace(&shelf));
+    put(&mut one, "f", b"x").unwrap();
+    put(&mut two, "f", b"x").unwrap();
+    let root = one.root();
+    assert_eq!(two.stat(&root), Err(Error::BadDescriptor));
+    assert_eq!(two.unlink(&root, "f"), Err(Error::BadDescriptor));
+    two.close(root);
+    assert_eq!(one.open_handles(), 1);
+    let commit = one.commit().unwrap();
+    shelf.put(&commit);
+    assert!(!two.committed(&commit));
+}
+
+#[test]
 fn a_file_without_a_name_lives_as_long_as_it_is_open() {
     let shelf = Arc::new(Shelf::default());
     let mut it = workspace(&shelf);

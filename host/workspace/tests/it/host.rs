@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::support::{Shelf, cases, commit, reopen, workspace};
+use crate::support::{Shelf, cases, commit, read, reopen, workspace};
 use dormouse_workspace::{
     BlobId, DiffQuery, Error, FileType, Handle, OpenOptions, Quotas, Tree, Usage, Workspace, check,
     diff,
@@ -426,7 +426,7 @@ fn dump_ours(tree: &Tree) -> String {
                     Vec::new()
                 }
                 FileType::Symlink => tree.read_link(&path).unwrap().as_bytes().to_vec(),
-                FileType::Regular => tree.read(&path, 0, usize::MAX).unwrap(),
+                FileType::Regular => read(tree, &path),
             };
             let stat = show_stat(tree.stat(&path, false).unwrap());
             let content = BlobId::of(&content);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::differences::by_hand;
-use crate::support::{NEW, Shelf, at, cases, commit, dump, reopen, workspace};
+use crate::support::{NEW, Shelf, at, cases, commit, dump, read, reopen, workspace};
 use dormouse_workspace::{DiffQuery, Error, FileType, Tree, Usage, Workspace, check, diff};
 
 type Model = BTreeMap<String, Vec<u8>>;
@@ -166,7 +166,7 @@ fn same(tree: &Tree, model: &Model) {
     for (name, bytes) in model {
         let stat = tree.stat(name, false).unwrap();
         assert_eq!((stat.size, stat.file_type), (bytes.len() as u64, FileType::Regular));
-        assert!(tree.read(name, 0, usize::MAX).unwrap() == *bytes, "{name} has other bytes");
+        assert!(read(tree, name) == *bytes, "{name} has other bytes");
         let middle = bytes.len() / 2;
         let piece = tree.read(name, middle as u64, 70_000).unwrap();
         assert!(piece == bytes[middle..bytes.len().min(middle + 70_000)], "{name}");

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use dormouse_workspace::{
-    BlobError, BlobId, Blobs, Cache, Commit, Error, FileType, Handle, Ino, OpenOptions, Quotas,
-    Source, Tree, Workspace, edges,
+    BlobError, BlobId, Blobs, Cache, Commit, Error, FileType, Handle, Ino, MAX_READ, OpenOptions,
+    Quotas, Source, Tree, Workspace, edges,
 };
 
 /// When everything begins: in 2026.
@@ -132,6 +132,19 @@ pub fn at<T>(workspace: &mut Workspace, what: impl FnOnce(&mut Workspace, &Handl
     result
 }
 
+/// All bytes of a file.
+pub fn read(tree: &Tree, path: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let more = tree.read(path, bytes.len() as u64, usize::MAX).unwrap();
+        if more.is_empty() {
+            return bytes;
+        }
+        assert!(more.len() <= MAX_READ);
+        bytes.extend(more);
+    }
+}
+
 /// All of a tree, as text: paths, types, sizes, names, contents by their digest, and which names are one file.
 pub fn dump(tree: &Tree) -> String {
     let mut text = String::new();
@@ -147,7 +160,7 @@ pub fn dump(tree: &Tree) -> String {
                 FileType::Directory => todo.push(path),
                 FileType::Symlink => text += &tree.read_link(&path).unwrap(),
                 FileType::Regular => {
-                    let bytes = tree.read(&path, 0, usize::MAX).unwrap();
+                    let bytes = read(tree, &path);
                     assert_eq!(bytes.len() as u64, stat.size);
                     write!(text, " {}", BlobId::of(&bytes)).unwrap();
                 }

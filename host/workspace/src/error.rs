@@ -2,7 +2,8 @@
 
 use crate::blob::BlobError;
 
-/// Why an operation fails. Nothing has changed then.
+/// Why an operation fails. Nothing has changed then; only [`Error::Io`] may leave a change half done, and no further change
+/// is taken until the workspace is rolled back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The handle is of before a rollback or of another workspace, or of another kind of file than the operation is

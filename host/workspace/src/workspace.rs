@@ -169,6 +169,7 @@ impl Workspace {
 
     /// The store has the blobs of this commit: go on from its tree, and let go of what has changed. Whether that was
     /// done: not where something has changed since the commit was made, or the workspace was rolled back.
+    #[must_use = "what has changed since is not committed"]
     pub fn committed(&mut self, commit: &Commit) -> bool {
         if commit.revision != self.revision || commit.generation != self.generation {
             return false;

@@ -262,6 +262,8 @@ impl<'a> Decoder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::Chunk;
+    use crate::root::Root;
 
     fn decoder(payload: &[u8]) -> Decoder<'_> {
         Decoder { edges: &[], payload, depth: 0 }
@@ -286,5 +288,30 @@ mod tests {
         let over = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
         assert_eq!(decoder(&over).number(), Err(too_large));
         assert_eq!(decoder(&[0x80]).number(), Err(CUT));
+    }
+
+    #[test]
+    fn a_blob_has_one_form() {
+        let good = Encoder::of(&Root::empty(7)).finish(Kind::Root).bytes.to_vec();
+        assert!(decode::<Root>(&good).is_ok());
+        assert_eq!(decode::<Chunk>(&good).err(), Some(Malformed("it is of another kind")));
+        let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = good.clone();
+            change(&mut bytes);
+            decode::<Root>(&bytes).err().map(|Malformed(what)| what)
+        };
+        let left = Some("something is left at its end");
+        assert_eq!(changed(&|bytes| bytes.push(0)), left);
+        let edge = |bytes: &mut Vec<u8>| {
+            bytes[2] = 1;
+            bytes.splice(3..3, [9; ID]);
+        };
+        assert_eq!(changed(&edge), left);
+        assert_eq!(changed(&|bytes| bytes[0] += 1), Some("it is of another version"));
+        assert_eq!(changed(&|bytes| bytes[2] = 17), Some("it has too many edges"));
+        assert_eq!(changed(&|bytes| bytes[2] = 16), Some("it is cut short"));
+        for length in 0..good.len() {
+            assert_eq!(changed(&|bytes| bytes.truncate(length)), Some("it is cut short"));
+        }
     }
 }

@@ -216,11 +216,6 @@ impl Place {
     /// The name that is free there, for what is no directory.
     fn vacant(&self) -> Result<&str, Error> {
         match &self.last {
-            Last::Name(_, Some(entry))
-                if self.has_slash && entry.file_type == FileType::Regular =>
-            {
-                Err(Error::NotDirectory)
-            }
             Last::Itself | Last::Name(_, Some(_)) => Err(Error::Exist),
             Last::Name(_, None) if self.has_slash => Err(Error::NoEntry),
             Last::Name(name, None) => Ok(name),

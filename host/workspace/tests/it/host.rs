@@ -43,7 +43,8 @@ fn path() -> impl Strategy<Value = String> {
         8 => prop::sample::select(vec!["a", "b", "c"]),
         1 => prop::sample::select(vec![".", "..", "d", "ä"]),
     ];
-    prop::collection::vec(name, 1..4).prop_map(|names| names.join("/"))
+    let slash = prop::sample::select(vec!["", "", "", "", "", "/"]);
+    (prop::collection::vec(name, 1..4), slash).prop_map(|(names, slash)| names.join("/") + slash)
 }
 
 fn options() -> impl Strategy<Value = OpenOptions> {

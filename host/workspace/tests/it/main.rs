@@ -5,6 +5,7 @@
 mod cost;
 mod damage;
 mod differences;
+mod form;
 mod handles;
 mod host;
 mod lists;

@@ -8,7 +8,7 @@ mod node;
 
 use std::sync::Arc;
 
-use self::node::{BUCKET, Branch, HALVES, Part, common, half};
+use self::node::{BUCKET, Branch, HALVES, MISCOUNTED, Part, common, half};
 pub(crate) use self::node::{Entry, NamesNode};
 use crate::MAX_NAMES;
 use crate::blob::BlobError;
@@ -23,8 +23,6 @@ pub(crate) struct Names {
     count: u64,
     top: Ref<NamesNode>,
 }
-
-const MISCOUNTED: BlobError = BlobError::Inconsistent("a directory has other names than it counts");
 
 impl Default for Names {
     fn default() -> Names {
@@ -61,17 +59,48 @@ impl Names {
 
     /// Add a name, or let it stand for another inode.
     pub(crate) fn insert(&mut self, source: &Source, entry: Entry) -> Result<(), BlobError> {
-        if insert(&mut self.top, source, entry, None)? {
-            self.count += 1;
+        let is_new = self.get(source, &entry.name)?.is_none();
+        self.count += u64::from(is_new);
+        let (mut node, name) = (&mut self.top, Arc::clone(&entry.name));
+        let mut known = 0;
+        loop {
+            let here = node.change(source)?;
+            if let Some(at) = here.parts_from(&name, known) {
+                return insert_beside(here, at, entry);
+            }
+            let NamesNode::Branch(branch) = here else { return insert_into_bucket(here, entry) };
+            known = branch.at;
+            let slot = &mut branch.parts[half(name.as_bytes(), branch.at)];
+            let Some(part) = slot else {
+                *slot = Some(Part::of(vec![entry]));
+                return Ok(());
+            };
+            part.count += u64::from(is_new);
+            node = &mut part.node;
         }
-        Ok(())
     }
 
+    /// Take a name out, where it is there.
     pub(crate) fn remove(&mut self, source: &Source, name: &str) -> Result<(), BlobError> {
-        if remove(&mut self.top, source, name, None)? {
-            self.count = self.count.checked_sub(1).ok_or(MISCOUNTED)?;
+        if self.get(source, name)?.is_none() {
+            return Ok(());
         }
-        Ok(())
+        self.count = self.count.checked_sub(1).ok_or(MISCOUNTED)?;
+        let mut node = &mut self.top;
+        loop {
+            let here = node.change(source)?;
+            if let Some(few) = here.gather(source)? {
+                *here = NamesNode::Bucket(few);
+            }
+            if here.has_alone(name) {
+                return remove_part(here, source, name);
+            }
+            let NamesNode::Branch(branch) = here else { return remove_from_bucket(here, name) };
+            let slot = &mut branch.parts[half(name.as_bytes(), branch.at)];
+            let Some(part) = slot else { return Err(MISCOUNTED) };
+            part.count -= 1;
+            node = &mut part.node;
+        }
     }
 
     /// The names behind `after` in their order, `most` at most.
@@ -81,10 +110,31 @@ impl Names {
         after: Option<&str>,
         most: usize,
     ) -> Result<Vec<Entry>, BlobError> {
-        let mut found = Vec::new();
         let most = most.min(self.count as usize);
-        let after = after.map(str::as_bytes);
-        collect(&self.top, source, None, after, most, &mut found)?;
+        let mut found = Vec::new();
+        let mut todo = vec![(self.top.clone(), None, after.map(str::as_bytes))];
+        while let Some((node, above, after)) = todo.pop() {
+            if found.len() >= most {
+                break;
+            }
+            let node = node.load(source)?;
+            node.check_below(above)?;
+            match &*node {
+                NamesNode::Bucket(entries) => {
+                    let is_before =
+                        |entry: &Entry| after.is_some_and(|after| entry.name.as_bytes() <= after);
+                    let start = entries.partition_point(is_before);
+                    found.extend(entries[start..].iter().take(most - found.len()).cloned());
+                }
+                NamesNode::Branch(branch) => {
+                    // The last one is looked at first.
+                    for (part, after) in branch.behind(after, above.unwrap_or(0)).into_iter().rev()
+                    {
+                        todo.push((part.node.clone(), Some(branch.at), after));
+                    }
+                }
+            }
+        }
         Ok(found)
     }
 
@@ -113,55 +163,53 @@ fn position(entries: &[Entry], name: &str) -> Result<usize, usize> {
     entries.binary_search_by(|entry| (*entry.name).cmp(name))
 }
 
-fn insert(
-    node: &mut Ref<NamesNode>,
-    source: &Source,
-    entry: Entry,
-    above: Option<usize>,
-) -> Result<bool, BlobError> {
-    let node = node.change(source)?;
-    node.check_below(above)?;
-    let branch = match node {
-        NamesNode::Bucket(entries) => {
-            match position(entries, &entry.name) {
-                Ok(position) => {
-                    entries[position] = entry;
-                    return Ok(false);
-                }
-                Err(position) => entries.insert(position, entry),
-            }
-            if entries.len() > BUCKET {
-                *node = NamesNode::Branch(Box::new(part(std::mem::take(entries))));
-            }
-            return Ok(true);
-        }
-        NamesNode::Branch(branch) => branch,
-    };
-    let at = common(entry.name.as_bytes(), &branch.prefix, branch.at);
-    if at < branch.at {
-        let mut above = Branch::new(entry.name.as_bytes(), at);
-        let (old, new) = (half(&branch.prefix, at), half(entry.name.as_bytes(), at));
-        let count = branch.count();
-        let below = std::mem::replace(node, NamesNode::Bucket(Vec::new()));
-        above.parts[old] = Some(Part { count, node: Ref::new(below) });
-        above.parts[new] = Some(Part::of(vec![entry]));
-        *node = NamesNode::Branch(Box::new(above));
-        return Ok(true);
+fn insert_into_bucket(node: &mut NamesNode, entry: Entry) -> Result<(), BlobError> {
+    let NamesNode::Bucket(entries) = node else { return Err(MISCOUNTED) };
+    match position(entries, &entry.name) {
+        Ok(position) => entries[position] = entry,
+        Err(position) => entries.insert(position, entry),
     }
-    let slot = &mut branch.parts[half(entry.name.as_bytes(), branch.at)];
-    let Some(part) = slot else {
-        *slot = Some(Part::of(vec![entry]));
-        return Ok(true);
-    };
-    let is_new = insert(&mut part.node, source, entry, Some(branch.at))?;
-    part.count += u64::from(is_new);
-    Ok(is_new)
+    if entries.len() > BUCKET {
+        *node = NamesNode::Branch(Box::new(part(std::mem::take(entries))));
+    }
+    Ok(())
+}
+
+/// Put a branch above a branch, for a name that parts from its names at `at` already.
+fn insert_beside(node: &mut NamesNode, at: usize, entry: Entry) -> Result<(), BlobError> {
+    let NamesNode::Branch(branch) = &*node else { return Err(MISCOUNTED) };
+    let (old, count) = (half(&branch.prefix, at), branch.count());
+    let new = half(entry.name.as_bytes(), at);
+    let mut above = Branch::new(entry.name.as_bytes(), at);
+    let below = std::mem::replace(node, NamesNode::Bucket(Vec::new()));
+    above.parts[old] = Some(Part { count, node: Ref::new(below) });
+    above.parts[new] = Some(Part::of(vec![entry]));
+    *node = NamesNode::Branch(Box::new(above));
+    Ok(())
+}
+
+/// Take out the part of a branch that has this name and no other.
+fn remove_part(node: &mut NamesNode, source: &Source, name: &str) -> Result<(), BlobError> {
+    let NamesNode::Branch(branch) = node else { return Err(MISCOUNTED) };
+    branch.parts[half(name.as_bytes(), branch.at)] = None;
+    if let Some(only) = branch.only() {
+        let below = only.node.load(source)?;
+        below.check_below(Some(branch.at))?;
+        *node = (*below).clone();
+    }
+    Ok(())
+}
+
+fn remove_from_bucket(node: &mut NamesNode, name: &str) -> Result<(), BlobError> {
+    let NamesNode::Bucket(entries) = node else { return Err(MISCOUNTED) };
+    entries.retain(|entry| *entry.name != *name);
+    Ok(())
 }
 
 /// Sorted names, more than a bucket has, by the first half byte in which they differ.
 fn part(entries: Vec<Entry>) -> Branch {
     let (first, last) = (entries[0].name.as_bytes(), entries[entries.len() - 1].name.as_bytes());
-    let mut branch = Branch::new(first, common(first, last, HALVES));
+    let mut branch = Branch::new(first, common(first, last, 0, HALVES));
     for entry in entries {
         let slot = &mut branch.parts[half(entry.name.as_bytes(), branch.at)];
         match slot {
@@ -176,87 +224,4 @@ fn part(entries: Vec<Entry>) -> Branch {
         }
     }
     branch
-}
-
-fn remove(
-    node: &mut Ref<NamesNode>,
-    source: &Source,
-    name: &str,
-    above: Option<usize>,
-) -> Result<bool, BlobError> {
-    let node = node.change(source)?;
-    node.check_below(above)?;
-    let branch = match node {
-        NamesNode::Bucket(entries) => {
-            let found = position(entries, name);
-            found.iter().for_each(|position| drop(entries.remove(*position)));
-            return Ok(found.is_ok());
-        }
-        NamesNode::Branch(branch) => branch,
-    };
-    let slot = &mut branch.parts[half(name.as_bytes(), branch.at)];
-    let Some(part) = slot else { return Ok(false) };
-    if !remove(&mut part.node, source, name, Some(branch.at))? {
-        return Ok(false);
-    }
-    part.count = part.count.checked_sub(1).ok_or(MISCOUNTED)?;
-    if part.count == 0 {
-        *slot = None;
-    }
-    if branch.count() <= BUCKET as u64 {
-        let mut entries = Vec::with_capacity(BUCKET);
-        for part in branch.parts.iter().flatten() {
-            match &*part.node.load(source)? {
-                NamesNode::Bucket(few) => entries.extend_from_slice(few),
-                NamesNode::Branch(_) => return Err(MISCOUNTED),
-            }
-        }
-        *node = NamesNode::Bucket(entries);
-    } else if let Some(only) = branch.only() {
-        let below = only.node.load(source)?;
-        *node = (*below).clone();
-    }
-    Ok(true)
-}
-
-fn collect(
-    node: &Ref<NamesNode>,
-    source: &Source,
-    above: Option<usize>,
-    after: Option<&[u8]>,
-    most: usize,
-    found: &mut Vec<Entry>,
-) -> Result<(), BlobError> {
-    let node = node.load(source)?;
-    node.check_below(above)?;
-    match &*node {
-        NamesNode::Bucket(entries) => {
-            let start =
-                after.map_or(0, |after| entries.partition_point(|e| e.name.as_bytes() <= after));
-            let room = most - found.len();
-            found.extend(entries[start..].iter().take(room).cloned());
-        }
-        NamesNode::Branch(branch) => {
-            let mut after = after;
-            if let Some(name) = after {
-                let at = common(name, &branch.prefix, branch.at);
-                if at < branch.at {
-                    if half(name, at) > half(&branch.prefix, at) {
-                        return Ok(());
-                    }
-                    after = None;
-                }
-            }
-            let first = after.map_or(0, |name| half(name, branch.at));
-            for (position, part) in branch.parts.iter().enumerate().skip(first) {
-                let Some(part) = part else { continue };
-                if found.len() >= most {
-                    return Ok(());
-                }
-                let after = after.filter(|_| position == first);
-                collect(&part.node, source, Some(branch.at), after, most, found)?;
-            }
-        }
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@ use crate::blob::BlobError;
 use crate::commit::Settlement;
 use crate::inode::{FileType, Ino, name};
 use crate::node::{Node, Ref, mask, positions};
+use crate::source::Source;
 use crate::stored::{Decoder, Encoder, Kind, Malformed};
 use crate::{MAX_NAME, MAX_NAMES};
 
@@ -16,6 +17,8 @@ pub(super) const BUCKET: usize = 64;
 const INLINE: usize = 1 << 10;
 
 const MISPLACED: BlobError = BlobError::Inconsistent("names are not where they belong");
+pub(super) const MISCOUNTED: BlobError =
+    BlobError::Inconsistent("a directory has other names than it counts");
 
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +56,9 @@ pub(super) fn half(name: &[u8], at: usize) -> usize {
     usize::from(if at.is_multiple_of(2) { byte >> 4 } else { byte & 15 })
 }
 
-/// In how many half bytes, of `most`, two names are equal.
-pub(super) fn common(one: &[u8], two: &[u8], most: usize) -> usize {
-    (0..most).find(|at| half(one, *at) != half(two, *at)).unwrap_or(most)
+/// In how many half bytes, of `most`, two names are equal that are equal in the first `least`.
+pub(super) fn common(one: &[u8], two: &[u8], least: usize, most: usize) -> usize {
+    (least..most).find(|at| half(one, *at) != half(two, *at)).unwrap_or(most)
 }
 
 /// The first half bytes of a name.
@@ -78,6 +81,26 @@ impl Branch {
 
     pub(super) fn count(&self) -> u64 {
         self.parts.iter().flatten().map(|part| part.count).fold(0, u64::saturating_add)
+    }
+
+    /// Its parts that may have names behind `after`, each with what its names are still to be compared with. The first
+    /// `known` half bytes of `after` are its own.
+    pub(super) fn behind<'a>(
+        &self,
+        after: Option<&'a [u8]>,
+        known: usize,
+    ) -> Vec<(&Part, Option<&'a [u8]>)> {
+        let (first, after) = match after {
+            None => (0, None),
+            Some(name) => match common(name, &self.prefix, known, self.at) {
+                at if at == self.at => (half(name, at), after),
+                at if half(name, at) > half(&self.prefix, at) => (self.parts.len(), None),
+                _ => (0, None),
+            },
+        };
+        let parts = self.parts.iter().enumerate().skip(first);
+        let parts = parts.filter_map(|(position, part)| Some((position, part.as_ref()?)));
+        parts.map(|(position, part)| (part, after.filter(|_| position == first))).collect()
     }
 
     /// Its part, where it has no other.
@@ -103,6 +126,37 @@ impl NamesNode {
             (NamesNode::Branch(branch), Some(above)) => branch.at > above,
         };
         if is_right { Ok(()) } else { Err(MISPLACED) }
+    }
+
+    /// Where this name parts from all names of a branch, before they part from each other. Its first `known` half bytes
+    /// are those of the branch.
+    pub(super) fn parts_from(&self, name: &str, known: usize) -> Option<usize> {
+        let NamesNode::Branch(branch) = self else { return None };
+        let at = common(name.as_bytes(), &branch.prefix, known, branch.at);
+        (at < branch.at).then_some(at)
+    }
+
+    /// Whether the part of a branch that has this name has no other.
+    pub(super) fn has_alone(&self, name: &str) -> bool {
+        let NamesNode::Branch(branch) = self else { return false };
+        let part = &branch.parts[half(name.as_bytes(), branch.at)];
+        part.as_ref().is_some_and(|part| part.count <= 1)
+    }
+
+    /// The names of a branch, where without one of them they are a bucket: then each of its parts is one.
+    pub(super) fn gather(&self, source: &Source) -> Result<Option<Vec<Entry>>, BlobError> {
+        let NamesNode::Branch(branch) = self else { return Ok(None) };
+        if branch.count() > BUCKET as u64 + 1 {
+            return Ok(None);
+        }
+        let mut entries = Vec::with_capacity(BUCKET + 1);
+        for part in branch.parts.iter().flatten() {
+            match &*part.node.load(source)? {
+                NamesNode::Bucket(few) => entries.extend_from_slice(few),
+                NamesNode::Branch(_) => return Err(MISCOUNTED),
+            }
+        }
+        Ok(Some(entries))
     }
 
     /// Where a branch parts its names.

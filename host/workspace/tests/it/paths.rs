@@ -137,6 +137,35 @@ fn a_directory_can_be_moved_deep_again_once_it_is_empty() {
     check(&commit(&mut it, &shelf).tree).unwrap();
 }
 
+/// Names that part from each other at each half byte: the highest trie that there is.
+#[test]
+fn names_that_are_alike_as_long_as_can_be_need_no_large_stack() {
+    let shelf = Arc::new(Shelf::default());
+    let mut it = workspace(&shelf);
+    let names: Vec<String> = (0..255)
+        .flat_map(|length| ["1", "b", ""].map(|end| "a".repeat(length) + end))
+        .filter(|name| !name.is_empty())
+        .collect();
+    // On the stack of a guest.
+    let small = |it: &mut Workspace,
+                 work: fn(&mut Workspace, &Handle, &str) -> Result<(), Error>| {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(256 << 10);
+            let work = || {
+                at(it, |it, root| names.iter().try_for_each(|name| work(it, root, name))).unwrap();
+                let left = at(it, |it, root| it.read_directory(root, Some("aaa"), 9999)).unwrap();
+                assert!(left.is_empty() || left.len() > 700, "{}", left.len());
+            };
+            thread.spawn_scoped(scope, work).unwrap().join().unwrap();
+        });
+    };
+    small(&mut it, Workspace::make_directory);
+    let tree = commit(&mut it, &shelf).tree;
+    assert_eq!(check(&tree).unwrap().usage.names, names.len() as u64);
+    small(&mut it, Workspace::remove_directory);
+    assert_eq!(check(&commit(&mut it, &shelf).tree).unwrap().inodes, 1);
+}
+
 #[test]
 fn nothing_takes_the_place_of_a_directory_that_it_lies_in() {
     let shelf = Arc::new(Shelf::default());

@@ -7,8 +7,8 @@ use std::time::Duration;
 use dormouse::model::TokenPrice;
 use dormouse::world_spec::{Announcement, Budget, Change, Deed, ProgramStep};
 use dormouse::{
-    Bundle, HostBuilder, ManualClock, NewBranch, PauseCause, Record, SimulationHandle,
-    SimulationStatus, WorldSpec,
+    Bundle, HostBuilder, ManualClock, NewBranch, NewExperiment, PauseCause, Record,
+    SimulationHandle, SimulationStatus, WorldSpec,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
@@ -709,4 +709,31 @@ async fn whoever_has_ended_gets_no_mail_and_its_sender_is_told() {
         panic!("samples are numbers");
     };
     assert!(ended.contains(&1.0), "nobody wrote to anybody who had ended: {ended:?}");
+}
+
+#[tokio::test]
+async fn an_experiment_of_members_that_think_pays_for_each_answer_once_and_within_its_budget() {
+    let (_root, test, provider) = agreeing(1.0).await;
+    let experiment = serde_json::from_value(json!({ "replicates": 6 })).unwrap();
+    // Each run asks 30 times for 15 cents, and all together may spend less than that.
+    let budget = Budget { usd: Some(10.0), ..Budget::default() };
+    let new = NewExperiment { budget, ..NewExperiment::new(rumour(30, 12), experiment) };
+    let experiment = test.host.experiments().create(new).await.unwrap();
+    let paused = experiment.wait().await;
+    assert_eq!(paused.status, SimulationStatus::Paused(PauseCause::Money), "{:?}", paused.reason);
+    let asked = provider.asked().len();
+    assert!(asked * 15 <= 1_000 && asked > 30, "{asked} calls within 10 dollars");
+    let spends_more = Budget { usd: Some(100.0), ..Budget::default() };
+    experiment.resume(Some(spends_more)).await.unwrap();
+    let record = experiment.wait().await;
+    assert_eq!(record.status, SimulationStatus::Completed, "{:?}", record.reason);
+    let runs = experiment.runs(0, 9).await.unwrap();
+    let results: Vec<_> = runs.into_iter().map(|(_, result)| result.unwrap()).collect();
+    let calls: u64 = results.iter().map(|result| result.calls).sum();
+    assert_eq!(provider.asked().len() as u64, calls, "a call was paid for twice");
+    assert_eq!((results.len(), record.progress.calls.made), (6, calls));
+    for result in &results {
+        assert_eq!((&result.error, cents(result.cost())), (&None, result.calls as i64 * 15));
+    }
+    assert_eq!(cents(record.progress.calls.cost()), calls as i64 * 15);
 }

@@ -445,7 +445,7 @@ impl Task {
         Ok(())
     }
 
-    /// Remove the world of a run that is over. Where that fails it is done when the experiment goes on the next time.
+    /// Remove the world of a run that is over. Where that fails, whoever starts the task or the host the next time does it.
     async fn remove(&self, world: &KnownWorld) {
         if let Err(error) = self.worlds.remove(world).await {
             tracing::warn!(simulation = %world.id, %error, "the world of a run is not removed");

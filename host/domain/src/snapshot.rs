@@ -28,6 +28,43 @@ pub struct Snapshot {
     pub monotonic_ns: u64,
     /// The state itself.
     pub state: GuestState,
+    /// The files of the session. `None`: it has never had any.
+    pub files: Option<Files>,
+}
+
+/// The files of a session, as a version of its workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// The blob of the version. It names its tree and the versions before it.
+    pub version: Digest,
+    /// Blobs that the store may not have yet, those that are named before those that name them. Where it is
+    /// empty, the store has all that the version names.
+    pub blobs: Vec<FileBlob>,
+}
+
+/// A piece of a workspace: what it means is for the workspace; the store keeps it as long as something names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileBlob {
+    /// The digest of its bytes, which is its name.
+    pub digest: Digest,
+    /// The blobs that it names, each once.
+    pub edges: Vec<Digest>,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+impl Files {
+    /// The same, all of which the store has.
+    #[must_use]
+    pub fn kept(&self) -> Files {
+        Files { version: self.version, blobs: Vec::new() }
+    }
+
+    /// How many bytes the blobs have that the store may not have yet.
+    #[must_use]
+    pub fn new_bytes(&self) -> usize {
+        self.blobs.iter().map(|blob| blob.bytes.len()).sum()
+    }
 }
 
 impl Snapshot {
@@ -39,7 +76,7 @@ impl Snapshot {
     }
 
     /// The same state under a new name, as a fork, a rewind or a template keeps it. The data of its
-    /// chunks is left to the store, which has it.
+    /// chunks and its files is left to the store, which has it.
     #[must_use]
     pub fn again(&self, id: SnapshotId, now: Timestamp) -> Snapshot {
         let mut state = self.state.clone();
@@ -54,6 +91,7 @@ impl Snapshot {
             taken_at: now,
             monotonic_ns: self.monotonic_at(now),
             state,
+            files: self.files.as_ref().map(Files::kept),
         }
     }
 }
@@ -75,6 +113,8 @@ pub enum GuestState {
         /// The chunks of a large image, in order. Empty for a small one.
         chunks: Vec<Chunk>,
     },
+    /// None: the agent begins each turn anew, and its files are all that it has.
+    Nothing,
 }
 
 /// A piece of a large image, named by its contents: snapshots with the same bytes share it.
@@ -93,6 +133,7 @@ impl GuestState {
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
+            GuestState::Nothing => 0,
             GuestState::Portable { data, .. } => data.len(),
             GuestState::Image { data, chunks } => {
                 let size = |chunk: &Chunk| usize::try_from(chunk.size).unwrap_or(usize::MAX);

@@ -60,6 +60,8 @@
 //! assert_eq!(tree.read("notes/2026/first.txt", 3, 100)?, b"snows.");
 //! # Ok::<(), dormouse_workspace::Error>(())
 //! ```
+//! A [`Version`] names a tree and the version before it, so that a workspace has a history.
+//!
 //! Invariants: quotas hold at each change, and a change beyond them changes nothing. No path leads out of the
 //! tree. What is read from blobs is checked against their ids and decoded within bounds. Nothing here reads a
 //! clock, waits, or knows of a store, of a guest or of HTTP.
@@ -84,6 +86,7 @@ mod source;
 mod stored;
 mod table;
 mod tree;
+mod version;
 mod view;
 mod workspace;
 
@@ -99,6 +102,7 @@ pub use quota::{Quotas, Usage};
 pub use source::{Cache, Source};
 pub use stored::edges;
 pub use tree::Tree;
+pub use version::Version;
 pub use view::{DirectoryEntry, Identity, Stat};
 pub use workspace::{Handle, NewTime, OpenOptions, Workspace};
 

@@ -13,6 +13,7 @@
 //!          1 │ at │ prefix │ mask u16 │ (names below, child) …
 //! contents level u8 │ mask u16 │ child …
 //! chunk    bytes without the zeros at their end
+//! version  tree │ 0, or 1 and the version before │ number │ bytes │ label
 //! child    1, the next of the ids of the blob │ 2, the node itself, here
 //! ```
 //! Numbers are LEB128 in as few bytes as they need, bytes have their length before them. The ids stand in front, so
@@ -42,6 +43,7 @@ pub(crate) enum Kind {
     Names = 3,
     Contents = 4,
     Chunk = 5,
+    Version = 6,
 }
 
 /// Why bytes are no node.

@@ -41,3 +41,4 @@ mod tools;
 mod transparency;
 mod upgrades;
 mod waiting;
+mod workspaces;

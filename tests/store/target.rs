@@ -109,7 +109,7 @@ impl Target for Dormouse {
 /// The bytes of a state, put together.
 fn whole(state: &GuestState) -> Result<Bytes> {
     match state {
-        GuestState::Portable { .. } => bail!("the state is in another form"),
+        GuestState::Portable { .. } | GuestState::Nothing => bail!("the state is in another form"),
         GuestState::Image { data, chunks } if chunks.is_empty() => Ok(data.clone()),
         GuestState::Image { chunks, .. } => {
             let mut whole = Vec::new();

@@ -254,6 +254,7 @@ impl World {
             taken_at: self.time(step.serial),
             monotonic_ns: u64::from(step.turn) * 1_000_000,
             state,
+            files: None,
         }
     }
 

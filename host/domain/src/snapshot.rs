@@ -53,6 +53,17 @@ pub struct FileBlob {
     pub bytes: Bytes,
 }
 
+/// How many paths a change of files has added, changed and removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileChanges {
+    /// Where there was nothing.
+    pub added: u64,
+    /// Where there was something else.
+    pub changed: u64,
+    /// Where there is nothing now.
+    pub removed: u64,
+}
+
 impl Files {
     /// The same, all of which the store has.
     #[must_use]

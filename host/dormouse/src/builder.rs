@@ -19,6 +19,7 @@ use crate::session::registry::Registry;
 use crate::session::services::{Services, SessionOptions};
 use crate::session::{delivery, expiry, left_open, schedules, slept, timekeeper};
 use crate::turn::settlement::Rules;
+use crate::workspaces::WorkspaceLimits;
 use crate::worlds::Worlds;
 use dormouse_base::clock::{Clock, ManualClock};
 use dormouse_base::memory::MemoryBudget;
@@ -79,6 +80,8 @@ pub struct HostOptions {
     pub retention: Retention,
     /// How much one principal may have, and how often its users may send messages.
     pub quotas: Quotas,
+    /// What the workspaces of sessions may hold.
+    pub workspaces: WorkspaceLimits,
 }
 
 impl Default for HostOptions {
@@ -101,6 +104,7 @@ impl Default for HostOptions {
             min_free_disk: 64 * 1024 * 1024,
             retention: Retention::default(),
             quotas: Quotas::default(),
+            workspaces: WorkspaceLimits::default(),
         }
     }
 }
@@ -392,6 +396,10 @@ impl HostBuilder {
                 rules: Rules {
                     price: FuelPrice(options.fuel_price),
                     max_consecutive_failures: options.max_consecutive_failures,
+                },
+                workspaces: WorkspaceLimits {
+                    cache_bytes: options.workspaces.cache_bytes.min(options.memory_budget / 16),
+                    ..options.workspaces
                 },
             },
         ));

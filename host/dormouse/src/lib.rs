@@ -20,6 +20,7 @@ mod quotas;
 mod session;
 mod turn;
 mod uploads;
+mod workspaces;
 mod worlds;
 
 pub use builder::{BuildError, HostBuilder, HostOptions};
@@ -70,7 +71,8 @@ pub use dormouse_domain::session::{
     ResumeFallback, Session,
 };
 pub use dormouse_domain::snapshot::{
-    Chunk, DamagedSnapshot, GuestState, ResumeHistory, ResumeObstacle, ResumeTrial, Snapshot,
+    Chunk, DamagedSnapshot, FileChanges, Files, GuestState, ResumeHistory, ResumeObstacle,
+    ResumeTrial, Snapshot,
 };
 pub use dormouse_domain::state::{Cause, InvalidTransition, Reason, Resumable, State, Status};
 pub use dormouse_domain::template::{Template, TemplateSummary};
@@ -152,6 +154,7 @@ pub use session::request::{
 pub use turn::admission::TurnDenied;
 pub use turn::output::TurnOutput;
 pub use uploads::{UploadState, UploadStatus};
+pub use workspaces::WorkspaceLimits;
 pub use worlds::{
     CallProgress, ExperimentProgress, ExperimentRecord, LoggedTick, MAX_EXPERIMENT_RUNS,
     MAX_EXPERIMENTS, MAX_SIMULATIONS, Progress, RunResult, SimulationRecord,

@@ -6,6 +6,7 @@
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
+use super::files::Unreadable;
 use super::memory::Limiter;
 use dormouse_domain::effect::EffectError;
 
@@ -133,6 +134,9 @@ impl Fault {
         }
         if let Some(effect) = error.downcast_ref::<EffectError>() {
             return Fault::Effect(effect.clone());
+        }
+        if let Some(unreadable) = error.downcast_ref::<Unreadable>() {
+            return Fault::Host(bounded(unreadable.to_string()));
         }
         if let Some(denied) = memory.fault() {
             return denied;

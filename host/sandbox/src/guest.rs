@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::fault::Fault;
+use super::files::{FileError, FileGrant, Files};
 use super::fuel::Pace;
 use super::imports::http::HttpState;
 use super::imports::log::TurnLog;
@@ -58,6 +59,10 @@ pub(super) struct Guest {
     resources: ResourceTable,
     /// What it has of HTTP.
     pub(super) http: HttpState,
+    /// The files of its session. While it starts it has none, so that all instances start alike.
+    pub(super) files: Files,
+    /// What it is given of these.
+    file_grant: Option<FileGrant>,
 }
 
 /// Which clocks and which randomness a guest starts with. Once it has started it has its own.
@@ -225,14 +230,17 @@ impl Guest {
             simulated: None,
             resources,
             http: HttpState::default(),
+            files: Files::default(),
+            file_grant: grant.files.clone(),
         }
     }
 
-    /// The guest has started: from now on it has the clocks and the randomness of its session.
+    /// The guest has started: from now on it has the clocks, the randomness and the files of its session.
     pub(super) fn enter_session(&mut self) {
         if let Some(session) = self.later.take() {
             self.wasi = session;
         }
+        self.files = Files::new(self.file_grant.take());
     }
 
     /// The guest is a command, and this is what it is started with.
@@ -250,6 +258,7 @@ impl Guest {
             simulated.waited_ns = 0;
         }
         self.http.begin_call();
+        self.files.begin_call();
         self.turn = Some(CallContext {
             world,
             streamed: Streamed::default(),
@@ -399,7 +408,30 @@ impl Guest {
         };
         let of_turn = self.turn.as_ref().map_or(0, of_turn);
         let kept = self.log.lock().kept().saturating_add(of_turn).saturating_add(self.http.kept());
-        self.memory.hold_for_call(kept).map_err(wasmtime::Error::new)
+        self.memory.hold_for_call(kept).map_err(wasmtime::Error::new)?;
+        self.pay_for_files()
+    }
+
+    /// The changes of files that follow have the time of the call.
+    ///
+    /// # Errors
+    /// It has no files.
+    pub(super) fn time_files(&mut self) -> Result<(), FileError> {
+        self.files.open()?;
+        if !self.files.is_timed() {
+            let now = u64::try_from(self.now().0).unwrap_or(0).saturating_mul(1_000_000);
+            self.files.set_time(now);
+        }
+        Ok(())
+    }
+
+    /// Pay for the memory in which the host keeps what has changed of the files.
+    ///
+    /// # Errors
+    /// A trap, where the host has no memory left.
+    pub(super) fn pay_for_files(&mut self) -> wasmtime::Result<()> {
+        let held = self.files.held_bytes();
+        self.memory.hold_files(held).map_err(wasmtime::Error::new)
     }
 
     /// Count what the guest has printed since the last time, where that is its reply, and stream it.

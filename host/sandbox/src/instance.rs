@@ -15,7 +15,8 @@ use super::call::{AgentAnswer, Call, CallTrace, GuestResult};
 use super::code::SandboxShared;
 use super::command;
 use super::entry::EntryPoint;
-use super::fault::Fault;
+use super::fault::{Fault, bounded};
+use super::files::FileGrant;
 use super::fuel;
 use super::guest::Guest;
 use super::handle;
@@ -23,6 +24,7 @@ use super::snapshot::{Keeper, Saved};
 use super::world::World;
 use dormouse_domain::snapshot::GuestState;
 use dormouse_domain::time::Timestamp;
+use dormouse_workspace::Commit;
 
 pub use population::{Moment, Population};
 
@@ -45,6 +47,8 @@ pub struct Grant {
     pub now: Timestamp,
     /// The same of its monotonic clock, in nanoseconds.
     pub monotonic_ns: u64,
+    /// The files of its session. `None`: it can open none.
+    pub files: Option<FileGrant>,
 }
 
 /// A live guest.
@@ -213,9 +217,47 @@ impl Instance {
         Ok(saved)
     }
 
+    /// What has changed of the files since the last commit that was stored. `None`: nothing has. Takes no fuel of a call.
+    ///
+    /// The commit is to be stored, and then [`stored`](Instance::stored) called, or the instance to be dropped.
+    /// What it takes in memory is charged until then.
+    ///
+    /// # Errors
+    /// After a fault the instance must be dropped.
+    pub async fn commit_files(&mut self) -> Result<Option<Commit>, Fault> {
+        let guest = self.store.data_mut();
+        let Some(shared) = guest.files.changed() else { return Ok(None) };
+        // Its blobs take as much again.
+        let held = guest.files.held_bytes().saturating_mul(2);
+        if guest.memory.hold_files(held).is_err() {
+            // As for a state: one after the other, over the budget.
+            let memory = self.shared.memory.clone();
+            let _alone = memory.overdraft().await;
+            let limiter = &mut self.store.data_mut().memory;
+            limiter.forget_denials();
+            limiter.set_overdraft(true);
+            let held = limiter.hold_files(held);
+            limiter.set_overdraft(false);
+            held?;
+        }
+        let span = tracing::debug_span!("commit_files");
+        let committing =
+            tokio::task::spawn_blocking(move || span.in_scope(|| shared.lock().workspace.commit()));
+        let unreadable = |error: &dyn std::fmt::Display| Fault::Host(bounded(error.to_string()));
+        let committed = committing.await.map_err(|error| unreadable(&error))?;
+        let commit = committed.map_err(|error| unreadable(&error))?;
+        let guest = self.store.data_mut();
+        guest.files.set_commit(commit.clone());
+        Ok(Some(commit))
+    }
+
     /// What was saved is stored: what it took in memory is let go.
     pub fn stored(&mut self) {
-        self.store.data_mut().memory.keep(0);
+        let guest = self.store.data_mut();
+        guest.memory.keep(0);
+        guest.files.stored();
+        // Less than before: it is not refused.
+        let _ = guest.memory.hold_files(guest.files.held_bytes());
     }
 
     /// Save, and where the host has no memory for it, over the budget, but then one after the other:

@@ -43,6 +43,8 @@ pub(super) struct Limiter {
     buffers: u64,
     /// What the host keeps of what it has handed over in the call that runs, or ran last.
     handed_over: u64,
+    /// What the changes of its files take, until they are stored.
+    files: u64,
     /// Bytes of its memories that are really there, where the kernel has told since the last call.
     present: Option<u64>,
     /// What the account was given beforehand, for growths that are to come. It stays until the
@@ -96,6 +98,7 @@ impl Limiter {
             before,
             buffers: 0,
             handed_over: 0,
+            files: 0,
             present: None,
             reserved: account.held(),
             account,
@@ -142,7 +145,7 @@ impl Limiter {
 
     /// Whether it pays in full.
     pub(super) fn is_awake(&self) -> bool {
-        self.account.held() >= self.full(self.grown.all())
+        self.account.held() >= self.full(self.grown.all().saturating_add(self.files))
     }
 
     /// Let growths go over the budget until the instance rests, where the host has no memory and no
@@ -158,7 +161,8 @@ impl Limiter {
         (self.buffers, self.handed_over, self.reserved) = (0, 0, 0);
         self.growth = Growth::Denied;
         let memories = self.present.map_or(self.grown.memories, |is| is.min(self.grown.memories));
-        let full = self.full(memories.saturating_add(self.grown.tables));
+        let held = memories.saturating_add(self.grown.tables).saturating_add(self.files);
+        let full = self.full(held);
         self.account.give_back(self.account.held().saturating_sub(full));
     }
 
@@ -197,6 +201,21 @@ impl Limiter {
         Ok(())
     }
 
+    /// Pay for what the changes of the guest's files take: from now on this much.
+    ///
+    /// # Errors
+    /// [`Fault::HostOutOfMemory`] where the budget is spent. It goes on paying for what it paid for.
+    pub(super) fn hold_files(&mut self, bytes: u64) -> Result<(), Fault> {
+        if bytes > self.files {
+            self.pay(self.all(self.grown).saturating_add(bytes - self.files))?;
+        }
+        let less = self.files.saturating_sub(bytes);
+        self.files = bytes;
+        let needed = self.full(self.all(self.grown)).max(self.reserved);
+        self.account.give_back(less.min(self.account.held().saturating_sub(needed)));
+        Ok(())
+    }
+
     /// Whether [`Limiter::hold`] may go over the budget from now on.
     pub(super) fn set_overdraft(&mut self, overdraft: bool) {
         self.overdraft = overdraft;
@@ -217,7 +236,8 @@ impl Limiter {
 
     /// What the guest has with these memories and tables, and what the host holds for it.
     fn all(&self, grown: Grown) -> u64 {
-        grown.all().saturating_add(self.buffers).saturating_add(self.handed_over)
+        let of_host = self.buffers.saturating_add(self.handed_over).saturating_add(self.files);
+        grown.all().saturating_add(of_host)
     }
 
     fn full(&self, bytes: u64) -> u64 {

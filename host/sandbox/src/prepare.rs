@@ -197,6 +197,7 @@ fn trial(inner: &Inner, number: u8) -> Grant {
         attempt: 0,
         now: Timestamp(i64::from(number)),
         monotonic_ns: u64::from(number),
+        files: None,
     }
 }
 

@@ -12,7 +12,7 @@
 //! - Readers see what is durable, nothing else.
 //! - A transaction is compared with what it expects at its commit, the record of a session by its
 //!   revision: two drivers of one session cannot both succeed.
-//! - No method blocks the thread of its caller.
+//! - No method blocks the thread of its caller, but for the one that says so: [`read::ReadFiles::file_blob`].
 
 mod codec;
 #[cfg(any(test, feature = "testing"))]
@@ -215,6 +215,8 @@ pub struct SnapshotSummary {
     pub taken_at: Timestamp,
     /// How many bytes its state takes, shared ones included.
     pub size: u64,
+    /// The version of the files of the session. `None`: it had never had any.
+    pub files: Option<Digest>,
     /// What has come of going on from it.
     pub resumes: ResumeHistory,
 }

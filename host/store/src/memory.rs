@@ -23,7 +23,8 @@ use self::state::{StoredData, StoredSession};
 use crate::Between;
 use crate::page::Filling;
 use crate::read::{
-    ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadStatistics, ReadTemplates, ReadTurns,
+    FilesLease, ReadAgents, ReadEvents, ReadFiles, ReadSessions, ReadSnapshots, ReadStatistics,
+    ReadTemplates, ReadTurns,
 };
 use crate::{
     AgentQuery, Bound, EventEntry, PAGE_BYTES, Page, Retention, SessionCursor, SessionPage,
@@ -486,6 +487,7 @@ impl ReadSnapshots for MemoryStore {
             agent: snapshot.agent,
             taken_at: snapshot.taken_at,
             size: snapshot.state.size() as u64,
+            files: snapshot.files.as_ref().map(|files| files.version),
             resumes: held.resumes.get(&snapshot.id).copied().unwrap_or_default(),
         };
         Ok(held.snapshots.iter().rev().map(summary).collect())
@@ -505,6 +507,16 @@ impl ReadSnapshots for MemoryStore {
                 SnapshotDetail::Metadata => blobs::outline(snapshot),
             },
         }))
+    }
+}
+
+impl ReadFiles for MemoryStore {
+    fn file_blob(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.open()?.files.get(digest))
+    }
+
+    fn lease_files(&self, version: Digest) -> FilesLease {
+        self.lock().files.lease(version)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is read of a store, by concern. Readers see what is durable, nothing else.
 
+use std::any::Any;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -31,6 +33,7 @@ pub trait Reads:
     + ReadStatistics
     + ReadTurns
     + ReadSnapshots
+    + ReadFiles
     + ReadTemplates
     + ReadAgents
     + ReadEvents
@@ -49,6 +52,7 @@ impl<S> Reads for S where
         + ReadStatistics
         + ReadTurns
         + ReadSnapshots
+        + ReadFiles
         + ReadTemplates
         + ReadAgents
         + ReadEvents
@@ -151,6 +155,40 @@ pub trait ReadSnapshots: Send + Sync {
         id: SnapshotId,
         depth: SnapshotDetail,
     ) -> Result<Option<StoredSnapshot>, StoreError>;
+}
+
+/// The files of sessions: the blobs of their workspaces.
+pub trait ReadFiles: Send + Sync {
+    /// The bytes of a blob that a version of a workspace names, directly or through others. `None`: nothing names it any
+    /// more.
+    ///
+    /// It blocks the thread, for as long as a disk takes to read one blob.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`]
+    fn file_blob(&self, digest: Digest) -> Result<Option<Bytes>, StoreError>;
+
+    /// Spare this version of a workspace, and all that it names, from removal as long as the lease is there. It reads
+    /// nothing: where the version is gone, or goes in this moment, there is nothing to be spared.
+    fn lease_files(&self, version: Digest) -> FilesLease;
+}
+
+/// Spares a version of a workspace from removal: see [`ReadFiles::lease_files`].
+pub struct FilesLease(
+    #[expect(dead_code, reason = "held until it is dropped")] Box<dyn Any + Send + Sync>,
+);
+
+impl FilesLease {
+    /// One that ends when this is dropped.
+    pub fn new(lease: impl Any + Send + Sync) -> FilesLease {
+        FilesLease(Box::new(lease))
+    }
+}
+
+impl std::fmt::Debug for FilesLease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FilesLease")
+    }
 }
 
 /// The templates.

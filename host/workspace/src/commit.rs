@@ -34,6 +34,13 @@ pub struct Commit {
     pub(crate) generation: u64,
 }
 
+impl std::fmt::Debug for Commit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut form = f.debug_struct("Commit");
+        form.field("root", &self.root).field("blobs", &self.blobs.len()).finish_non_exhaustive()
+    }
+}
+
 /// The blobs of a commit under way.
 #[derive(Default)]
 pub(crate) struct Settlement {

@@ -10,7 +10,7 @@ use crate::limits::NanoUsd;
 use crate::pattern::Pattern;
 use crate::schedule::StopCause;
 use crate::session::ResumeFallback;
-use crate::snapshot::DamagedSnapshot;
+use crate::snapshot::{DamagedSnapshot, FileChanges};
 use crate::state::{Reason, Status};
 use crate::turn::FailureCode;
 
@@ -158,6 +158,13 @@ pub enum EventBody {
         /// The head that it had.
         head: SnapshotId,
     },
+    /// Files of its workspace were changed.
+    WorkspaceChanged {
+        /// By the turn of this number. `None`: from outside, between two turns.
+        turn: Option<u64>,
+        /// How many paths.
+        changes: FileChanges,
+    },
     /// Mail to it was dropped: it has ended, or the mail could not be read.
     MailDropped {
         /// How many.
@@ -214,6 +221,7 @@ impl EventBody {
             EventBody::IdleWarning { .. } => EventKind::IdleWarning,
             EventBody::BudgetWarning { .. } => EventKind::BudgetWarning,
             EventBody::StateRemoved { .. } => EventKind::StateRemoved,
+            EventBody::WorkspaceChanged { .. } => EventKind::WorkspaceChanged,
             EventBody::MailDropped { .. } => EventKind::MailDropped,
             EventBody::ScheduleCreated { .. } => EventKind::ScheduleCreated,
             EventBody::ScheduleRun { .. } => EventKind::ScheduleRun,

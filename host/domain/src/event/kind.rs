@@ -57,6 +57,7 @@ kinds! {
     IdleWarning = "session.idle-warning", "Its idle limit is nearly reached.";
     BudgetWarning = "session.budget-warning", "It has spent most of its budget.";
     StateRemoved = "session.state-removed", "Its state was removed: nobody had used it for as long as it is kept.";
+    WorkspaceChanged = "workspace.changed", "Files of its workspace were changed.";
     MailDropped = "session.mail-dropped", "Mail to it was dropped: it has ended, or the mail could not be read.";
     ScheduleCreated = "schedule.created", "A schedule was created.";
     ScheduleRun = "schedule.run", "A session was created for a schedule, or found by its thread, and gets the message.";

@@ -19,7 +19,7 @@ use crate::id::Principal;
 use crate::limits::NanoUsd;
 use crate::schedule::StopCause;
 use crate::session::{JsonObject, ResumeFallback};
-use crate::snapshot::DamagedSnapshot;
+use crate::snapshot::{DamagedSnapshot, FileChanges};
 use crate::state::{Cause, Reason, Status};
 use crate::turn::FailureCode;
 
@@ -113,6 +113,14 @@ impl EventBody {
                 new.put("cost", cost.as_usd()).put("maxBudgetUsd", budget.as_usd())
             }
             EventBody::StateRemoved { head } => new.put("snapshotId", head.to_string()),
+            EventBody::WorkspaceChanged {
+                turn,
+                changes: FileChanges { added, changed, removed },
+            } => new
+                .put("turn", *turn)
+                .put("added", *added)
+                .put("changed", *changed)
+                .put("removed", *removed),
             EventBody::MailDropped { count } => new.put("count", *count),
             EventBody::ScheduleCreated { name } => new.put("name", name.as_str()),
             EventBody::ScheduleRun { run, session } => {
@@ -201,6 +209,14 @@ impl EventBody {
                 budget: from.money("maxBudgetUsd")?,
             },
             EventKind::StateRemoved => EventBody::StateRemoved { head: from.parse("snapshotId")? },
+            EventKind::WorkspaceChanged => EventBody::WorkspaceChanged {
+                turn: from.some("turn", Fields::number)?,
+                changes: FileChanges {
+                    added: from.number("added")?,
+                    changed: from.number("changed")?,
+                    removed: from.number("removed")?,
+                },
+            },
             EventKind::MailDropped => EventBody::MailDropped {
                 count: from.number("count")?.try_into().map_err(|_| from.invalid("count"))?,
             },

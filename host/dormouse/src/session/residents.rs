@@ -16,6 +16,7 @@ use dormouse_base::fair_queue::FairQueue;
 use dormouse_domain::time::Timestamp;
 use dormouse_sandbox::Instance;
 
+use crate::workspaces::HeldFiles;
 use dormouse_domain::id::{Principal, SessionId};
 use dormouse_domain::residence::Residence;
 use dormouse_domain::session::{Durability, Session};
@@ -58,6 +59,16 @@ pub(crate) struct GuestInstance {
     pub(crate) permit: InstancePermit,
     /// The place of its user, where it has one: free again as well.
     pub(crate) user_place: Option<UserPlace>,
+    /// The files that it goes on from.
+    pub(crate) files: HeldFiles,
+}
+
+impl GuestInstance {
+    /// What was saved of it is stored.
+    pub(crate) fn stored(&mut self) {
+        self.instance.stored();
+        self.files.stored();
+    }
 }
 
 impl Resident {

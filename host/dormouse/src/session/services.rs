@@ -22,6 +22,7 @@ use crate::gate::Outside;
 use crate::mailboxes::Mailboxes;
 use crate::quotas::Quotas;
 use crate::turn::settlement::Rules;
+use crate::workspaces::{WorkspaceLimits, Workspaces};
 use dormouse_base::clock::Clock;
 use dormouse_base::memory::MemoryBudget;
 use dormouse_base::rate::RateLimit;
@@ -58,6 +59,8 @@ pub(crate) struct SessionOptions {
     pub(crate) limits: DefaultLimits,
     /// Prices and bounds of the settlement.
     pub(crate) rules: Rules,
+    /// What workspaces may hold.
+    pub(crate) workspaces: WorkspaceLimits,
 }
 
 /// The services that all drivers of a host share.
@@ -69,6 +72,8 @@ pub(crate) struct Services {
     pub(crate) models: Arc<model::Catalog>,
     pub(crate) clock: Clock,
     pub(crate) memory: MemoryBudget,
+    /// The files of sessions.
+    pub(crate) workspaces: Workspaces,
     pub(crate) options: SessionOptions,
     pub(crate) residents: Residents,
     pub(crate) accounts: Arc<Accounts>,
@@ -115,6 +120,7 @@ impl Services {
             memory.queue(),
         );
         Services {
+            workspaces: Workspaces::new(Arc::clone(&store), options.workspaces),
             accounts: Arc::new(Accounts::new(Arc::clone(&store), &options.quotas)),
             mailboxes: Arc::new(Mailboxes::new(Arc::clone(&store))),
             asks: Arc::default(),

@@ -21,6 +21,7 @@ use dormouse_domain::turn::{Failure, FailureCode, LogLevel, LogLine, LogSource, 
 use dormouse_sandbox::{
     AgentAnswer, Call, CallTrace, Fault, GuestFailure, GuestResult, Instance, Saved, World,
 };
+use dormouse_workspace::Commit;
 
 /// A turn that is to be run.
 pub(crate) struct TurnCall<'a, W> {
@@ -84,9 +85,18 @@ pub(crate) struct GuestAnswer {
     /// Whether the session has done what it was for.
     pub(crate) complete: bool,
     /// The state after the turn, where it was saved.
-    pub(crate) state: Option<GuestState>,
+    pub(crate) saved: Option<SavedGuest>,
     /// Whether nothing is lost with the instance: the state is saved, or there is none.
     pub(crate) durable: bool,
+}
+
+/// All that was saved of a guest.
+#[derive(Debug)]
+pub(crate) struct SavedGuest {
+    /// Its state.
+    pub(crate) state: GuestState,
+    /// What has changed of its files.
+    pub(crate) files: Option<Commit>,
 }
 
 /// Run this turn on an instance that is awake, until the guest answers or `cut` ends the turn. Saving the
@@ -194,11 +204,17 @@ async fn save(
     if durability == Durability::Sleep && !instance.is_stateless() {
         // A save would have found out by the way what it holds.
         instance.measure().await?;
-        return Ok(GuestAnswer { content, complete, state: None, durable: false });
+        return Ok(GuestAnswer { content, complete, saved: None, durable: false });
     }
-    let (state, durable) = match instance.save().await? {
-        Saved::State(state) => (Some(state), true),
-        Saved::Nothing => (None, true),
+    let (saved, durable) = match instance.save().await? {
+        Saved::State(state) => {
+            (Some(SavedGuest { state, files: instance.commit_files().await? }), true)
+        }
+        Saved::Nothing => {
+            let files = instance.commit_files().await?;
+            let state = GuestState::Nothing;
+            (files.map(|files| SavedGuest { state, files: Some(files) }), true)
+        }
         Saved::Held(what) => {
             tracing::debug!(what, "a turn is not saved");
             log.push(LogLine {
@@ -210,7 +226,7 @@ async fn save(
         }
         Saved::Never => (None, false),
     };
-    Ok(GuestAnswer { content, complete, state, durable })
+    Ok(GuestAnswer { content, complete, saved, durable })
 }
 
 impl Cancellation {

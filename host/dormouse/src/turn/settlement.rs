@@ -13,7 +13,7 @@ use dormouse_domain::limits::{FuelPrice, NanoUsd, Usage};
 use dormouse_domain::pattern::Pattern;
 use dormouse_domain::sample::Sample;
 use dormouse_domain::session::{BeforeUpgrade, JsonObject, LastFailure, Session};
-use dormouse_domain::snapshot::Snapshot;
+use dormouse_domain::snapshot::{FileChanges, Snapshot};
 use dormouse_domain::state::{Cause, Move, State, Status};
 use dormouse_domain::time::Timestamp;
 use dormouse_domain::timer::Timers;
@@ -101,6 +101,8 @@ pub(crate) struct TurnAnswer {
     pub(crate) complete: bool,
     /// The state after the turn, where it could be saved.
     pub(crate) snapshot: Option<Snapshot>,
+    /// What has changed of its files since the head, where something has and the snapshot brings it.
+    pub(crate) changes: Option<FileChanges>,
     /// Whether nothing is lost with the instance: the snapshot holds the state, or there is none.
     pub(crate) durable: bool,
     /// The checkpoint that the guest has set.
@@ -160,8 +162,12 @@ pub(crate) fn settle(
             let completed = EventBody::TurnCompleted { turn, fuel, cost };
             events.push(Event::session(&session, ended_at, completed));
             answered(&mut session, &answer);
-            let TurnAnswer { content, snapshot, durable, checkpoint, timers, complete: _ } = answer;
+            let TurnAnswer { content, snapshot, changes, durable, checkpoint, timers, .. } = answer;
             session.timers = timers;
+            events.extend(changes.map(|changes| {
+                let body = EventBody::WorkspaceChanged { turn: Some(turn), changes };
+                Event::session(&session, ended_at, body)
+            }));
             events.extend(set_checkpoint(&mut session, checkpoint, ended_at));
             let id = snapshot.as_ref().map(|snapshot| snapshot.id);
             (TurnOutcome::Answered { content, snapshot: id, durable }, snapshot)

@@ -64,6 +64,12 @@ pub(crate) fn payload(generator: &mut SchemaGenerator, kind: EventKind) -> Value
             of(&[needed::<Word<SleepCause>>("cause"), may_be::<u64>("idleMinutes")])
         }
         EventKind::StateRemoved => of(&[needed::<Id>("snapshotId")]),
+        EventKind::WorkspaceChanged => of(&[
+            needed::<Option<u64>>("turn"),
+            needed::<u64>("added"),
+            needed::<u64>("changed"),
+            needed::<u64>("removed"),
+        ]),
         EventKind::MailDropped => of(&[needed::<u32>("count")]),
         EventKind::SessionPaused => of(&[status(Status::Paused)]),
         EventKind::SessionCompleted => of(&[status(Status::Completed)]),

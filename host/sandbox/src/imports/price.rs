@@ -57,6 +57,18 @@ pub(super) const REQUEST: u64 = 20_000;
 /// A stream that is read, skipped, passed on or flushed.
 pub(super) const STREAM: u64 = 500;
 
+/// An operation on a file: what is looked up of it, and copied where it changes.
+pub(super) const FILE: u64 = 5_000;
+
+/// A byte of a path: a name of one character is looked up in its directory.
+pub(super) const PATH_BYTE: u64 = 200;
+
+/// A byte of a file that is written: it is copied, hashed and compressed, and goes to the disk with the turn.
+pub(super) const WRITTEN_BYTE: u64 = 8;
+
+/// A name of a directory that is read.
+pub(super) const NAME: u64 = 1_000;
+
 /// A member of a simulated world that is looked up, or its neighbour: most often one that is in no cache.
 pub(super) const LOOKED_UP: u64 = 20;
 

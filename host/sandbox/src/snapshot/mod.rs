@@ -192,6 +192,7 @@ impl Keeper {
         state: &GuestState,
     ) -> Result<(), Fault> {
         match (state, &self.portable, &mut self.image) {
+            (GuestState::Nothing, _, _) => Ok(()),
             (GuestState::Image { data, chunks }, _, Some(image)) => {
                 image.restore(store, data, chunks).await
             }

@@ -79,7 +79,7 @@ async fn woken(code: &Code, state: &GuestState) -> Instance {
 fn image(state: GuestState) -> (Bytes, Vec<Chunk>) {
     match state {
         GuestState::Image { data, chunks } => (data, chunks),
-        GuestState::Portable { .. } => panic!("no image"),
+        GuestState::Portable { .. } | GuestState::Nothing => panic!("no image"),
     }
 }
 

@@ -74,6 +74,7 @@ fn grant() -> Grant {
         attempt: 0,
         now: Timestamp(0),
         monotonic_ns: 0,
+        files: None,
     }
 }
 

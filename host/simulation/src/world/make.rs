@@ -269,6 +269,7 @@ impl World {
             attempt: 0,
             now: self.spec.clock.at(self.at),
             monotonic_ns: 0,
+            files: None,
         }
     }
 

@@ -42,7 +42,8 @@ pub(crate) use session::{
     note_residence,
 };
 pub(crate) use snapshot::{
-    decode_chunks, decode_snapshot, decode_summary, encode_chunks, encode_snapshot, note_resume,
+    decode_chunks, decode_files, decode_snapshot, decode_summary, encode_chunks, encode_snapshot,
+    note_resume,
 };
 pub(crate) use template::{decode_template, encode_template};
 pub(crate) use turn::{decode_turn, encode_turn};

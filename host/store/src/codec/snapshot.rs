@@ -7,7 +7,7 @@ use super::{CodecError, DigestRow, IdRow, from_cbor, to_cbor};
 use crate::SnapshotSummary;
 use dormouse_domain::agent::Digest;
 use dormouse_domain::id::SnapshotId;
-use dormouse_domain::snapshot::{Chunk, GuestState, ResumeHistory, ResumeTrial, Snapshot};
+use dormouse_domain::snapshot::{Chunk, Files, GuestState, ResumeHistory, ResumeTrial, Snapshot};
 use dormouse_domain::time::Timestamp;
 
 /// The digest and the size of a chunk.
@@ -27,9 +27,11 @@ pub(crate) fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
                 GuestStateRow::Portable { version: *version, data: &[] }
             }
             GuestState::Image { .. } => GuestStateRow::Image { data: &[] },
+            GuestState::Nothing => GuestStateRow::Nothing,
         },
         size: Some(snapshot.state.size() as u64),
         resumes: None,
+        files: snapshot.files.as_ref().map(|files| DigestRow(files.version.0)),
     })
 }
 
@@ -51,7 +53,9 @@ pub(crate) fn decode_snapshot(bytes: &Bytes) -> Result<Snapshot, CodecError> {
             GuestStateRow::Image { data } => {
                 GuestState::Image { data: bytes.slice_ref(data), chunks: Vec::new() }
             }
+            GuestStateRow::Nothing => GuestState::Nothing,
         },
+        files: row.files.map(|version| Files { version: Digest(version.0), blobs: Vec::new() }),
     })
 }
 
@@ -65,8 +69,15 @@ pub(crate) fn decode_summary(bytes: &[u8]) -> Result<SnapshotSummary, CodecError
         agent: Digest(row.agent.0),
         taken_at: Timestamp(row.taken_at),
         size: row.size.unwrap_or_default(),
+        files: row.files.map(|version| Digest(version.0)),
         resumes: row.resumes.map_or_else(ResumeHistory::default, ResumesRow::history),
     })
+}
+
+/// The version of the files that this row names.
+pub(crate) fn decode_files(bytes: &[u8]) -> Result<Option<Digest>, CodecError> {
+    let row: SnapshotRow<'_> = from_cbor(bytes)?;
+    Ok(row.files.map(|version| Digest(version.0)))
 }
 
 /// This row once one more session should have gone on from the snapshot.
@@ -128,6 +139,9 @@ struct SnapshotRow<'a> {
     /// Absent: nobody has gone on from it.
     #[n(9)]
     resumes: Option<ResumesRow>,
+    /// Absent: the session has never had any files.
+    #[n(10)]
+    files: Option<DigestRow>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -162,4 +176,6 @@ enum GuestStateRow<'a> {
         #[cbor(b(0), with = "minicbor::bytes")]
         data: &'a [u8],
     },
+    #[n(2)]
+    Nothing,
 }

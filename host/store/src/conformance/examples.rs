@@ -167,6 +167,7 @@ pub fn turn(before: &Session, answer: usize, head: usize) -> TurnCommit {
         taken_at: Timestamp(1),
         monotonic_ns: number,
         state: GuestState::Portable { version: 1, data: Bytes::from(vec![7; head]) },
+        files: None,
     };
     let completed = EventBody::TurnCompleted { turn: number, fuel: 1, cost: NanoUsd(1) };
     let events = vec![event(&session, completed)];

@@ -34,7 +34,7 @@ use dormouse_domain::sample::Sample;
 use dormouse_domain::session::{
     BeforeUpgrade, Durability, IdleClock, LastFailure, Profile, ResumeFallback, Session,
 };
-use dormouse_domain::snapshot::{Chunk, DamagedSnapshot, GuestState, Snapshot};
+use dormouse_domain::snapshot::{Chunk, DamagedSnapshot, FileChanges, GuestState, Snapshot};
 use dormouse_domain::state::{Reason, Resumable, State};
 use dormouse_domain::template::Template;
 use dormouse_domain::time::Timestamp;
@@ -335,6 +335,7 @@ pub fn snapshot() -> impl Strategy<Value = Snapshot> {
                 0 => GuestState::Portable { version, data: Bytes::from(data) },
                 _ => GuestState::Image { data: Bytes::from(data), chunks },
             },
+            files: None,
         },
     )
 }
@@ -504,6 +505,10 @@ fn event_body() -> impl Strategy<Value = EventBody> {
         any::<u64>().prop_map(|minutes_remaining| EventBody::IdleWarning { minutes_remaining }),
         head().prop_map(|head| EventBody::StateRemoved { head }),
         any::<u32>().prop_map(|count| EventBody::MailDropped { count }),
+        (any::<Option<u64>>(), any::<[u64; 3]>()).prop_map(|(turn, [added, changed, removed])| {
+            let changes = FileChanges { added, changed, removed };
+            EventBody::WorkspaceChanged { turn, changes }
+        }),
     ]
 }
 

@@ -23,7 +23,7 @@ use dormouse_domain::agent::{Agent, AgentRef};
 use dormouse_domain::event::{Event, EventSubject};
 use dormouse_domain::id::{Principal, SessionId, SnapshotId};
 use dormouse_domain::residence::Residence;
-use dormouse_domain::snapshot::ResumeTrial;
+use dormouse_domain::snapshot::{Files, ResumeTrial};
 use dormouse_domain::time::Timestamp;
 
 /// Transactions with more bytes than this are encoded where blocking is allowed.
@@ -45,7 +45,10 @@ pub(super) fn is_heavy(transaction: &Transaction) -> bool {
     let record = if reads { RECORD } else { 0 };
     let mut size: usize = 0;
     for write in &transaction.writes {
-        let state = write.snapshot().map_or(0, |snapshot| snapshot.state.size());
+        let state = write.snapshot().map_or(0, |snapshot| {
+            let files = snapshot.files.as_ref().map_or(0, Files::new_bytes);
+            snapshot.state.size().saturating_add(files)
+        });
         if reads && state > snapshots::DATA {
             return true;
         }

@@ -84,7 +84,7 @@ fn next(queue: &Mutex<Receiver<ReadJob>>) -> Option<ReadJob> {
 }
 
 /// What somebody has said who panicked.
-fn told_by(panic: &(dyn Any + Send)) -> Arc<str> {
+pub(super) fn told_by(panic: &(dyn Any + Send)) -> Arc<str> {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("a read panicked: {}", text.unwrap_or("it is not said why")).into()

@@ -1,11 +1,19 @@
 //! What is read of the store, on its readers' threads; and at once what the index in memory knows.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::leases::Lease;
+use super::readers::told_by;
+use super::tables::blobs::BlobId;
 use super::{Embedded, keys};
-use crate::read::{ReadAgents, ReadEvents, ReadSessions, ReadSnapshots, ReadTemplates, ReadTurns};
+use crate::read::{
+    FilesLease, ReadAgents, ReadEvents, ReadFiles, ReadSessions, ReadSnapshots, ReadTemplates,
+    ReadTurns,
+};
 use crate::{
     AgentQuery, Bound, EventEntry, Page, SessionPage, SessionQuery, SnapshotDetail,
     SnapshotSummary, StoreError, StoredSnapshot, WakeState,
@@ -87,6 +95,25 @@ impl ReadSnapshots for Embedded {
         depth: SnapshotDetail,
     ) -> Result<Option<StoredSnapshot>, StoreError> {
         self.read(move |shared| shared.snapshot(id, depth)).await
+    }
+}
+
+impl ReadFiles for Embedded {
+    fn file_blob(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        let shared = self.opened()?;
+        // sled panics where it finds its own files damaged.
+        let read = catch_unwind(AssertUnwindSafe(|| shared.file_blob(digest)));
+        read.unwrap_or_else(|panic| Err(StoreError::Io(told_by(&*panic))))
+    }
+
+    fn lease_files(&self, version: Digest) -> FilesLease {
+        let lease = self.opened().map(|shared| {
+            let mut lease = Lease::new(&shared.leases);
+            lease.add(BlobId::File(version));
+            lease
+        });
+        // A store that is closed removes nothing.
+        lease.map_or_else(|_| FilesLease::new(()), FilesLease::new)
     }
 }
 

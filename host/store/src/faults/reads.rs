@@ -6,9 +6,9 @@ use tokio::sync::watch;
 
 use super::FaultyStore;
 use crate::read::{
-    ReadAccounts, ReadAgents, ReadEvents, ReadIdempotency, ReadJournal, ReadKeys, ReadMail,
-    ReadSchedules, ReadSessions, ReadSnapshots, ReadStatistics, ReadTemplates, ReadTurns,
-    ReadWorlds, StoredKeys, StoredMail,
+    FilesLease, ReadAccounts, ReadAgents, ReadEvents, ReadFiles, ReadIdempotency, ReadJournal,
+    ReadKeys, ReadMail, ReadSchedules, ReadSessions, ReadSnapshots, ReadStatistics, ReadTemplates,
+    ReadTurns, ReadWorlds, StoredKeys, StoredMail,
 };
 use crate::{
     AgentQuery, Bound, EventEntry, Page, SessionPage, SessionQuery, SnapshotDetail,
@@ -109,6 +109,16 @@ impl ReadSnapshots for FaultyStore {
         depth: SnapshotDetail,
     ) -> Result<Option<StoredSnapshot>, StoreError> {
         self.store.snapshot(id, depth).await
+    }
+}
+
+impl ReadFiles for FaultyStore {
+    fn file_blob(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        self.store.file_blob(digest)
+    }
+
+    fn lease_files(&self, version: Digest) -> FilesLease {
+        self.store.lease_files(version)
     }
 }
 

@@ -1,12 +1,14 @@
 //! The chunks of snapshots, which may come without their data where the store has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
 use crate::StoreError;
+use crate::read::FilesLease;
 use dormouse_domain::agent::Digest;
-use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
+use dormouse_domain::snapshot::{Chunk, FileBlob, GuestState, Snapshot};
 
 /// The data of all chunks, with how many snapshots and templates have each.
 #[derive(Debug, Default)]
@@ -73,6 +75,93 @@ impl Chunks {
     }
 }
 
+/// The pieces of workspaces, each with those that it names.
+#[derive(Debug, Default)]
+pub(super) struct FileBlobs {
+    all: BTreeMap<Digest, (Vec<Digest>, Bytes)>,
+    /// Versions that readers spare, and how many of these.
+    leased: Arc<Mutex<BTreeMap<Digest, usize>>>,
+}
+
+/// Spares a version.
+struct VersionLease {
+    leased: Arc<Mutex<BTreeMap<Digest, usize>>>,
+    version: Digest,
+}
+
+impl Drop for VersionLease {
+    fn drop(&mut self) {
+        let mut leased = self.leased.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = leased.get_mut(&self.version) {
+            *count -= 1;
+        }
+        leased.retain(|_, count| *count > 0);
+    }
+}
+
+impl FileBlobs {
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The bytes of one.
+    pub(super) fn get(&self, digest: Digest) -> Option<Bytes> {
+        self.all.get(&digest).map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Spare a version.
+    pub(super) fn lease(&self, version: Digest) -> FilesLease {
+        let leased = Arc::clone(&self.leased);
+        *leased.lock().unwrap_or_else(PoisonError::into_inner).entry(version).or_default() += 1;
+        FilesLease::new(VersionLease { leased, version })
+    }
+
+    /// Take what these snapshots bring, and leave them with the names of their versions.
+    ///
+    /// # Errors
+    /// [`StoreError::SnapshotGone`] where one names what nobody has. Nothing was taken then.
+    pub(super) fn take(&mut self, snapshots: Vec<&mut Snapshot>) -> Result<(), StoreError> {
+        let files = || snapshots.iter().filter_map(|snapshot| snapshot.files.as_ref());
+        let brought: BTreeMap<Digest, &FileBlob> =
+            files().flat_map(|files| &files.blobs).map(|blob| (blob.digest, blob)).collect();
+        let mut open: Vec<Digest> = files().map(|files| files.version).collect();
+        let mut new = BTreeMap::new();
+        while let Some(digest) = open.pop() {
+            if self.all.contains_key(&digest) || new.contains_key(&digest) {
+                continue;
+            }
+            let blob = brought.get(&digest).ok_or(StoreError::SnapshotGone)?;
+            open.extend(&blob.edges);
+            new.insert(digest, (blob.edges.clone(), blob.bytes.clone()));
+        }
+        self.all.append(&mut new);
+        for snapshot in snapshots {
+            if let Some(files) = &mut snapshot.files {
+                files.blobs.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Remove what none of these snapshots names, and no reader spares.
+    pub(super) fn sweep<'a>(&mut self, kept: impl Iterator<Item = &'a Snapshot>) {
+        let mut open: Vec<Digest> =
+            kept.filter_map(|snapshot| Some(snapshot.files.as_ref()?.version)).collect();
+        open.extend(self.leased.lock().unwrap_or_else(PoisonError::into_inner).keys());
+        let mut reached = BTreeSet::new();
+        while let Some(digest) = open.pop() {
+            if reached.insert(digest)
+                && let Some((edges, _)) = self.all.get(&digest)
+            {
+                open.extend(edges);
+            }
+        }
+        self.all.retain(|digest, _| reached.contains(digest));
+    }
+}
+
 /// A snapshot without the data of its chunks.
 pub(super) fn outline(snapshot: &Snapshot) -> Snapshot {
     let mut snapshot = snapshot.clone();
@@ -89,7 +178,7 @@ fn distinct(snapshot: &Snapshot) -> BTreeMap<Digest, Bytes> {
 
 fn chunks_of(snapshot: &Snapshot) -> &[Chunk] {
     match &snapshot.state {
-        GuestState::Portable { .. } => &[],
+        GuestState::Portable { .. } | GuestState::Nothing => &[],
         GuestState::Image { chunks, .. } => chunks,
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::MemoryStore;
-use super::blobs::Chunks;
+use super::blobs::{Chunks, FileBlobs};
 use super::journal::Journals;
 use super::mail::Mailboxes;
 use super::removed::Removed;
@@ -48,6 +48,7 @@ pub(super) struct StoredData {
     pub(super) schedules: Schedules,
     pub(super) worlds: BTreeMap<WorldRow, Bytes>,
     chunks: Chunks,
+    pub(super) files: FileBlobs,
     pub(super) removed: Removed,
     log: BTreeMap<Cursor, Event>,
     pub(super) end: Cursor,
@@ -97,17 +98,18 @@ impl StoredData {
             schedules: Schedules::default(),
             worlds: BTreeMap::new(),
             chunks: Chunks::default(),
+            files: FileBlobs::default(),
             removed: Removed::default(),
             log: BTreeMap::new(),
             end: Cursor::default(),
         }
     }
 
-    /// How many snapshots, templates and chunks there are.
+    /// How many snapshots, templates and blobs there are.
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         let snapshots = self.sessions.values().map(|held| held.snapshots.len()).sum();
-        (snapshots, self.templates.len(), self.chunks.len())
+        (snapshots, self.templates.len(), self.chunks.len() + self.files.len())
     }
 
     /// Whether the last chunk of each snapshot is not counted.
@@ -126,6 +128,7 @@ impl StoredData {
             self.check(write, &writes)?;
         }
         self.chunks.fill(writes.iter_mut().filter_map(Write::snapshot_mut).collect())?;
+        self.files.take(writes.iter_mut().filter_map(Write::snapshot_mut).collect())?;
         // Before anything goes: it may be the same.
         writes
             .iter_mut()
@@ -134,6 +137,9 @@ impl StoredData {
         for write in writes {
             self.apply(write);
         }
+        let of_sessions = self.sessions.values().flat_map(|held| &held.snapshots);
+        let of_templates = self.templates.values().map(|template| &template.snapshot);
+        self.files.sweep(of_sessions.chain(of_templates));
         for event in events {
             self.end.0 += 1;
             self.log.insert(self.end, event);

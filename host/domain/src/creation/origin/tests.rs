@@ -37,6 +37,7 @@ fn snapshot(taken_at: Timestamp) -> Snapshot {
         taken_at,
         monotonic_ns: 0,
         state: GuestState::Portable { version: 1, data: Bytes::new() },
+        files: None,
     }
 }
 

@@ -43,6 +43,7 @@ fn all() -> Vec<(EventBody, String)> {
     let forked = |from| EventBody::SessionForked { count: 3, from };
     let upgraded = |outcome| EventBody::SessionUpgraded { outcome, from: digest, to: other };
     let resume = |outcome| EventBody::ResumeAttempted { by: by.clone(), outcome };
+    let changes = FileChanges { added: 1, changed: 2, removed: 3 };
     let returned = UpgradeOutcome::Returned { reason: FailureCode::AgentTrapped };
     vec![
         (created(None, None), r#"{"agent":"echo","pattern":"long-running"}"#.to_owned()),
@@ -75,6 +76,14 @@ fn all() -> Vec<(EventBody, String)> {
             r#"{"cost":0.9,"maxBudgetUsd":1.0}"#.to_owned(),
         ),
         (EventBody::StateRemoved { head: one }, format!(r#"{{"snapshotId":"{ONE}"}}"#)),
+        (
+            EventBody::WorkspaceChanged { turn: Some(7), changes },
+            r#"{"added":1,"changed":2,"removed":3,"turn":7}"#.to_owned(),
+        ),
+        (
+            EventBody::WorkspaceChanged { turn: None, changes },
+            r#"{"added":1,"changed":2,"removed":3,"turn":null}"#.to_owned(),
+        ),
         (EventBody::MailDropped { count: 3 }, r#"{"count":3}"#.to_owned()),
         (EventBody::TurnStarted { turn: 7 }, r#"{"turn":7}"#.to_owned()),
         (

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cancel::CancelSignals;
+use super::history;
 use super::memory::Reserve;
 use super::open_turns::replay_unavailable;
 use super::turns::{GuestBill, RunningTurn, ToldTurn};
@@ -262,20 +263,23 @@ impl Driver<'_> {
     }
 
     fn answer(
-        &self,
+        &mut self,
         session: &Session,
         answer: GuestAnswer,
         checkpoint: Option<JsonObject>,
         timers: Timers,
     ) -> TurnAnswer {
-        let GuestAnswer { content, complete, state, durable } = answer;
-        let snapshot = match (state, self.memory.guest()) {
-            (Some(state), Some(guest)) => {
-                Some(self.snapshot(session, session.usage.next_turn(), &guest.instance, state))
+        let GuestAnswer { content, complete, saved, durable } = answer;
+        let services = self.services;
+        let (snapshot, changes) = match (saved, self.memory.guest_mut()) {
+            (Some(saved), Some(guest)) => {
+                let (snapshot, changes) =
+                    history::snapshot(services, session, session.usage.next_turn(), guest, saved);
+                (Some(snapshot), changes)
             }
-            (None, _) | (_, None) => None,
+            (None, _) | (_, None) => (None, None),
         };
-        TurnAnswer { content, complete, snapshot, durable, checkpoint, timers }
+        TurnAnswer { content, complete, snapshot, changes, durable, checkpoint, timers }
     }
 }
 

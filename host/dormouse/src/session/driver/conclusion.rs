@@ -105,7 +105,7 @@ impl Driver<'_> {
         }
         self.attempts = 0;
         if let Some(guest) = self.memory.guest_mut() {
-            guest.instance.stored();
+            guest.stored();
         }
         let failed = matches!(turn.outcome, TurnOutcome::Failed(_));
         let status = after.state.status();

@@ -3,40 +3,56 @@
 use std::sync::Arc;
 
 use crate::session::request::{CommandError, Unavailable};
+use crate::session::services::Services;
 use crate::turn::admission;
+use crate::turn::execution::SavedGuest;
+use crate::workspaces::{self, VersionLabel};
 use dormouse_domain::event::{Event, EventBody, ResumeCause, SessionUpdate};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::inactive::NotActive;
 use dormouse_domain::session::{ResumeFallback, Session};
-use dormouse_domain::snapshot::{DamagedSnapshot, GuestState, ResumeTrial, Snapshot};
+use dormouse_domain::snapshot::{DamagedSnapshot, FileChanges, ResumeTrial, Snapshot};
 use dormouse_domain::state::{Cause, Move, Status};
 use dormouse_domain::transition;
-use dormouse_sandbox::{Instance, Saved};
+use dormouse_sandbox::Saved;
 use dormouse_store::{SnapshotDetail, StoreError, Transaction};
 
 use super::memory::{LoadedHead, SessionMemory};
-use super::{Driver, WakeError};
+use super::{Driver, GuestInstance, WakeError};
+
+/// The snapshot of what was saved of an instance, after this many turns; and what the turns have changed of its
+/// files, where they have.
+pub(super) fn snapshot(
+    services: &Services,
+    session: &Session,
+    turn: u64,
+    guest: &mut GuestInstance,
+    saved: SavedGuest,
+) -> (Snapshot, Option<FileChanges>) {
+    let SavedGuest { state, files } = saved;
+    let (id, now) = (SnapshotId(services.clock.new_id()), services.clock.now());
+    let changes = files.as_ref().map(|commit| workspaces::counts(&commit.changes));
+    let files = match (files, changes) {
+        (Some(commit), Some(changes)) => {
+            let label = VersionLabel::new(session, id, Some(turn), now, changes);
+            Some(services.workspaces.follow(&mut guest.files, commit, &label))
+        }
+        (None, _) | (_, None) => guest.files.kept(),
+    };
+    let snapshot = Snapshot {
+        id,
+        parent: session.head,
+        turn,
+        agent: session.profile.agent.digest,
+        taken_at: now,
+        monotonic_ns: guest.instance.monotonic_ns(),
+        state,
+        files,
+    };
+    (snapshot, changes)
+}
 
 impl Driver<'_> {
-    /// The snapshot of this state of an instance, after this many turns.
-    pub(super) fn snapshot(
-        &self,
-        session: &Session,
-        turn: u64,
-        instance: &Instance,
-        state: GuestState,
-    ) -> Snapshot {
-        Snapshot {
-            id: SnapshotId(self.services.clock.new_id()),
-            parent: session.head,
-            turn,
-            agent: session.profile.agent.digest,
-            taken_at: self.services.clock.now(),
-            monotonic_ns: instance.monotonic_ns(),
-            state,
-        }
-    }
-
     /// Save the state of turns that were not saved when they ended, where there are any and the
     /// instance is here.
     pub(super) async fn save_now(&mut self) -> Result<(), CommandError> {
@@ -44,13 +60,21 @@ impl Driver<'_> {
         if resident.is_saved() {
             return Ok(());
         }
-        let state = match resident.guest.instance.save().await {
-            Ok(Saved::State(state)) => state,
+        let instance = &mut resident.guest.instance;
+        let saved = match instance.save().await {
+            Ok(Saved::State(state)) => {
+                let files = instance.commit_files().await;
+                files.map(|files| SavedGuest { state, files })
+            }
             Ok(Saved::Nothing) => return Ok(()),
             Ok(Saved::Held(_) | Saved::Never) => {
                 resident.stuck = true;
                 return Err(CommandError::Unsaved(resident.session.unsaved_turns));
             }
+            Err(fault) => Err(fault),
+        };
+        let saved = match saved {
+            Ok(saved) => saved,
             Err(fault) => {
                 // The instance is good for nothing any more, and what it held is lost.
                 self.drop_guest();
@@ -58,12 +82,16 @@ impl Driver<'_> {
             }
         };
         let mut after = Session::clone(&resident.session);
-        let Some(guest) = self.memory.guest() else { return Ok(()) };
-        let snapshot = self.snapshot(&after, after.usage.last_turn(), &guest.instance, state);
+        let turn = after.usage.last_turn();
+        let (snapshot, changes) = snapshot(self.services, &after, turn, &mut resident.guest, saved);
         after.set_head(Some(&snapshot));
-        self.commit(after, Some(snapshot), None).await?;
+        let changed = changes.map(|changes| {
+            let body = EventBody::WorkspaceChanged { turn: Some(turn), changes };
+            Event::session(&after, snapshot.taken_at, body)
+        });
+        self.commit(after, Some(snapshot), changed).await?;
         if let Some(guest) = self.memory.guest_mut() {
-            guest.instance.stored();
+            guest.stored();
         }
         Ok(())
     }

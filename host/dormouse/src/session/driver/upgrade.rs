@@ -17,7 +17,8 @@ use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::state::Status;
 use dormouse_sandbox::{Fault, Saved};
 
-use super::{Driver, GuestInstance, WakeError};
+use super::{Driver, GuestInstance, WakeError, history};
+use crate::turn::execution::SavedGuest;
 
 impl Driver<'_> {
     /// Let this agent take the session over, once that has been rehearsed.
@@ -75,15 +76,19 @@ impl Driver<'_> {
         let head = wake_state.and_then(|wake_state| wake_state.head);
         let head = head.ok_or_else(|| refused("its state cannot be read"))?;
 
-        let mut old = self.rehearse(before, &head, &head.state, "the old version").await?;
-        let state = old.instance.save_portable(fuel).await;
-        drop(old);
-        let state = state.map_err(|fault| unsaved("old", fault))?.ok_or_else(|| {
-            refused(
-                "its agent does not export `dormouse:agent/state`, and the image of one version \
+        let state = if head.state == GuestState::Nothing {
+            GuestState::Nothing
+        } else {
+            let mut old = self.rehearse(before, &head, &head.state, "the old version").await?;
+            let state = old.instance.save_portable(fuel).await;
+            drop(old);
+            state.map_err(|fault| unsaved("old", fault))?.ok_or_else(|| {
+                refused(
+                    "its agent does not export `dormouse:agent/state`, and the image of one version \
                      is of no use to another",
-            )
-        })?;
+                )
+            })?
+        };
 
         let mut new = self.rehearse(after, &head, &state, "the new version").await?;
         let unsaved = |fault| unsaved("new", fault);
@@ -92,12 +97,15 @@ impl Driver<'_> {
             Saved::Held(what) => {
                 return Err(refused(format!("the new version cannot sleep: {what}")));
             }
-            Saved::Never | Saved::Nothing => {
+            Saved::Nothing => GuestState::Nothing,
+            Saved::Never => {
                 let saved = new.instance.save_portable(fuel).await.map_err(unsaved)?;
                 saved.ok_or_else(|| refused("the new version cannot save its state"))?
             }
         };
-        let carried = self.snapshot(after, before.usage.last_turn(), &new.instance, saved);
+        let turn = before.usage.last_turn();
+        let saved = SavedGuest { state: saved, files: None };
+        let (carried, _) = history::snapshot(self.services, after, turn, &mut new, saved);
         drop(new);
         // It must also wake from what was saved.
         self.rehearse(after, &carried, &carried.state, "the new version").await?;

@@ -21,7 +21,7 @@ use dormouse_domain::id::Principal;
 use dormouse_domain::session::{Residency, Session};
 use dormouse_domain::snapshot::{GuestState, Snapshot};
 use dormouse_domain::time::Timestamp;
-use dormouse_sandbox::{Code, Fault, Grant, Instance};
+use dormouse_sandbox::{Code, Fault, FileGrant, Grant, Instance};
 
 /// How long a driver waits in the fair queue at most. A turn whose time is up before gives up earlier.
 const MAX_QUEUE_WAIT: Duration = Duration::from_secs(30);
@@ -239,6 +239,8 @@ impl Driver<'_> {
                 }
             };
             let now = services.clock.now();
+            let files = services.workspaces.hold(head.and_then(|head| head.files.as_ref()));
+            let files = files.map_err(|error| WakeError::Damaged(error.to_string()))?;
             let grant = Grant {
                 max_memory_bytes: session.profile.limits.max_memory_bytes,
                 seed: services.seed(session.id),
@@ -246,11 +248,15 @@ impl Driver<'_> {
                 attempt: self.attempts,
                 now,
                 monotonic_ns: monotonic_ns(session, head, now),
+                files: Some(FileGrant {
+                    tree: services.workspaces.tree(&files, session.created_at),
+                    quotas: services.workspaces.limits().quotas,
+                }),
             };
             match cancel.bound(revive(code, grant, account, state)).await? {
                 Ok(instance) => {
                     let permit = resources.instance.take().ok_or(WakeError::OutOfMemory)?;
-                    return Ok(GuestInstance { instance, permit, user_place: None });
+                    return Ok(GuestInstance { instance, permit, user_place: None, files });
                 }
                 Err(Fault::HostOutOfMemory { needed }) => {
                     let most = services.memory_of_instances();

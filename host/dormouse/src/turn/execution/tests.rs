@@ -52,6 +52,7 @@ async fn instance(guest: TestGuest) -> Instance {
         attempt: 0,
         now: Timestamp(0),
         monotonic_ns: 0,
+        files: None,
     };
     let code = prepared.expect("it is taken").code;
     code.instantiate(grant, memory.account()).await.expect("it starts")
@@ -227,7 +228,7 @@ async fn a_turn_that_traps_gives_its_world_back_and_one_that_is_answered_does() 
     let output = TurnOutput::default();
     let answered = run(&mut instance, turn("hello", &output), pending()).await;
     let answer = answered.result.expect("it is answered");
-    assert!(answer.durable && answer.state.is_some());
+    assert!(answer.durable && answer.saved.is_some());
     assert!(streamed(answered.world).await.is_empty());
     let trapped = run(&mut instance, turn("trap", &output), pending()).await;
     assert_eq!(trapped.result.expect_err("it traps").code, FailureCode::AgentTrapped);

@@ -80,11 +80,13 @@ fn started(session: &Session, turn: &Turn, fuel: u64, rules: Rules) -> TurnCommi
                 taken_at: Timestamp(2),
                 monotonic_ns: 0,
                 state: GuestState::Portable { version: 1, data: bytes::Bytes::new() },
+                files: None,
             });
             let (complete, durable) = (*complete, *saved);
             (
                 share,
                 Ok(TurnAnswer {
+                    changes: None,
                     timers: session.timers.clone(),
                     content: Vec::new(),
                     complete,

@@ -1,5 +1,5 @@
 //! WASI 0.2, with nothing granted: clocks, randomness and output of the guest's own, and otherwise an
-//! empty world. No arguments, no variables, no directories, no network; standard input is at its end.
+//! empty world, but for the files of its session. No arguments, no variables, no network; standard input is at its end.
 //! A command has arguments, variables and an input for each turn, and prints its reply.
 //!
 //! The clocks are those of the call that runs, and between calls those of the instance; random bytes never

@@ -5,12 +5,14 @@
 
 use wasmtime::Store;
 use wasmtime::component::{
-    Component, ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower, TypedFunc, WasmList,
+    Component, ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower, Resource,
+    TypedFunc, WasmList,
 };
 
-use super::instrument::{GROUP, LISTS, access_name, name};
+use super::instrument::{DIRECTORY_COUNT, GROUP, LISTS, access_name, name};
 use super::keeper::YIELD;
 use super::unpinned::Unpinned;
+use crate::files::Descriptor;
 use crate::guest::Guest;
 use crate::instance::MAX_TRANSFER;
 
@@ -27,7 +29,15 @@ struct Accessor {
     values: Values,
     set: ComponentExportIndex,
     memories: Vec<Memory>,
-    pins: Vec<ComponentExportIndex>,
+    pins: Vec<Pin>,
+}
+
+/// What takes handles when an instance starts.
+pub(super) enum Pin {
+    /// It asks for all that it takes.
+    Asks(ComponentExportIndex),
+    /// It is handed the directories.
+    Directories(ComponentExportIndex),
 }
 
 /// How the values of an accessor are read.
@@ -51,10 +61,20 @@ struct MemoryAt {
     number: usize,
 }
 
-/// How many globals each accessor has, handles not counted, and how many handles. The same for
-/// all instances.
+/// How many globals each accessor has. The same for all instances.
 #[derive(Clone, Debug)]
-pub(super) struct AccessorCounts(Vec<(usize, usize)>);
+pub(super) struct AccessorCounts(Vec<Globals>);
+
+/// The globals of an accessor.
+#[derive(Clone, Copy, Debug, Default)]
+struct Globals {
+    /// Those of the agent.
+    ordinary: usize,
+    /// Pinned handles.
+    pinned: usize,
+    /// How many of these, the last, are of directories.
+    directories: usize,
+}
 
 /// What an instance is, but for the content of its memories.
 pub(super) struct AccessorShape {
@@ -108,7 +128,15 @@ impl Access {
                 values: look.or_else(|| Some(Values::Get(find(name::GET)?)))?,
                 set: find(name::SET)?,
                 memories,
-                pins: (0..).map_while(|number| numbered("pin", number)).collect(),
+                pins: (0..)
+                    .map_while(|number| numbered("pin", number))
+                    .map(Pin::Asks)
+                    .chain(
+                        (0..)
+                            .map_while(|number| numbered(name::PIN_DIRECTORY, number))
+                            .map(Pin::Directories),
+                    )
+                    .collect(),
             })
         });
         let accessors: Vec<Accessor> = accessors.collect();
@@ -120,7 +148,7 @@ impl Access {
     }
 
     /// The functions that take handles, in their order.
-    pub(super) fn pins(&self) -> impl Iterator<Item = &ComponentExportIndex> {
+    pub(super) fn pins(&self) -> impl Iterator<Item = &Pin> {
         self.accessors.iter().flat_map(|accessor| &accessor.pins)
     }
 
@@ -134,13 +162,29 @@ impl AccessorCounts {
     /// Those of one accessor.
     #[cfg(test)]
     pub(super) fn of(ordinary: usize, pinned: usize) -> AccessorCounts {
-        AccessorCounts(vec![(ordinary, pinned)])
+        AccessorCounts(vec![Globals { ordinary, pinned, directories: 0 }])
     }
 
     /// How many globals there are, and how many of them, the last, are pinned handles.
     pub(super) fn totals(&self) -> (usize, usize) {
-        let pinned = self.0.iter().map(|(_, pinned)| pinned).sum();
-        (self.0.iter().map(|(ordinary, _)| ordinary).sum::<usize>() + pinned, pinned)
+        let pinned = self.0.iter().map(|it| it.pinned).sum();
+        (self.0.iter().map(|it| it.ordinary).sum::<usize>() + pinned, pinned)
+    }
+
+    /// How many pinned handles are of directories.
+    pub(super) fn directories(&self) -> usize {
+        self.0.iter().map(|it| it.directories).sum()
+    }
+
+    /// These pinned handles without those of directories.
+    pub(super) fn without_directories<'a>(&self, handles: &'a [u64]) -> Vec<&'a u64> {
+        let mut rest = handles.iter();
+        let mut kept = Vec::with_capacity(handles.len());
+        for it in &self.0 {
+            kept.extend(rest.by_ref().take(it.pinned - it.directories));
+            rest.by_ref().take(it.directories).for_each(drop);
+        }
+        kept
     }
 }
 
@@ -171,10 +215,23 @@ impl LiveAccessors {
     ) -> Result<(), (u32, wasmtime::Error)> {
         for (number, pin) in (0..).zip(access.pins()) {
             if !unpinned.contains(number) {
-                self.call::<(), ()>(store, pin, ()).await.map_err(|error| (number, error))?;
+                self.pin_one(pin, store).await.map_err(|error| (number, error))?;
             }
         }
         Ok(())
+    }
+
+    async fn pin_one(&self, pin: &Pin, store: &mut Store<Guest>) -> wasmtime::Result<()> {
+        match pin {
+            Pin::Asks(pin) => self.call::<(), ()>(store, pin, ()).await,
+            Pin::Directories(take) => {
+                for _ in 0..DIRECTORY_COUNT {
+                    let directory = store.data_mut().resources().push(Descriptor::root())?;
+                    self.call::<(Resource<Descriptor>,), ()>(store, take, (directory,)).await?;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// How many globals the instances of this agent have.
@@ -187,8 +244,11 @@ impl LiveAccessors {
         for accessor in &access.accessors {
             let (all,) = self.call::<(), (u32,)>(store, &accessor.globals, ()).await?;
             let (pinned,) = self.call::<(), (u32,)>(store, &accessor.pinned, ()).await?;
-            let ordinary = all.saturating_sub(pinned);
-            counts.push((usize::try_from(ordinary)?, usize::try_from(pinned)?));
+            let ordinary = usize::try_from(all.saturating_sub(pinned))?;
+            let pinned = usize::try_from(pinned)?;
+            let takers = accessor.pins.iter().filter(|pin| matches!(pin, Pin::Directories(_)));
+            let directories = (DIRECTORY_COUNT * takers.count()).min(pinned);
+            counts.push(Globals { ordinary, pinned, directories });
         }
         Ok(AccessorCounts(counts))
     }
@@ -203,7 +263,8 @@ impl LiveAccessors {
         let (mut sizes, mut globals) = (Vec::new(), Vec::new());
         let (mut handles, mut lists) = (Vec::new(), Vec::new());
         for (number, accessor) in access.accessors.iter().enumerate() {
-            let (ordinary, pinned) = counts.0.get(number).copied().unwrap_or_default();
+            let Globals { ordinary, pinned, .. } =
+                counts.0.get(number).copied().unwrap_or_default();
             let memories = accessor.memories.len();
             let mut values = Vec::new();
             let first = lists.len();
@@ -272,7 +333,7 @@ impl LiveAccessors {
     ) -> wasmtime::Result<()> {
         let mut changed = changed.iter().peekable();
         let mut first = 0;
-        for (accessor, (ordinary, _)) in access.accessors.iter().zip(&counts.0) {
+        for (accessor, Globals { ordinary, .. }) in access.accessors.iter().zip(&counts.0) {
             let end = first + u32::try_from(*ordinary)?;
             while let Some((number, bits)) = changed.next_if(|(number, _)| *number < end) {
                 self.call::<_, ()>(store, &accessor.set, (number - first, *bits)).await?;

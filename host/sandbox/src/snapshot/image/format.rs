@@ -25,7 +25,7 @@ use bytes::Bytes;
 
 use super::bytes::{ByteReader, FormatError, put, put_difference};
 use super::chunk::{self, RANGE_PAGES};
-use super::instrument::RECIPE;
+use super::instrument::{BEFORE_DIRECTORIES, RECIPE};
 use super::pages::{Difference, PAGE, WASM_PAGE};
 use super::pristine::Pristine;
 use crate::fault::Fault;
@@ -190,10 +190,12 @@ impl ImageState {
             return Err(Unusable::Damaged("its checksum does not hold"));
         }
         let recipe = u16::from_le_bytes([header[2], header[3]]);
-        if recipe != RECIPE {
-            return Err(Unusable::Recipe(recipe));
-        }
-        if header[4..20] != pristine.fingerprint {
+        let fingerprint = match recipe {
+            RECIPE => &pristine.fingerprint,
+            BEFORE_DIRECTORIES => &pristine.before_directories,
+            other => return Err(Unusable::Recipe(other)),
+        };
+        if header[4..20] != *fingerprint {
             return Err(Unusable::Pristine);
         }
         let length = length(header);

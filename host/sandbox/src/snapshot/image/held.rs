@@ -12,6 +12,8 @@ use std::any::{Any, TypeId};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 
+use crate::files::{Descriptor, DirectoryEntries};
+
 /// The types of what is held, in the order of the table.
 pub(super) fn held(table: &mut ResourceTable) -> Vec<TypeId> {
     table.iter_mut().map(|entry| Any::type_id(&*entry)).collect()
@@ -51,7 +53,8 @@ fn name(ty: TypeId) -> &'static str {
         (TypeId::of::<DynPollable>(), "a pollable"),
         (TypeId::of::<DynInputStream>(), "an input stream"),
         (TypeId::of::<DynOutputStream>(), "an output stream"),
-        (TypeId::of::<wasmtime_wasi::filesystem::Descriptor>(), "a file or directory"),
+        (TypeId::of::<Descriptor>(), "a file or directory"),
+        (TypeId::of::<DirectoryEntries>(), "a directory that is being read"),
         (TypeId::of::<wasmtime_wasi::sockets::TcpSocket>(), "a TCP socket"),
         (TypeId::of::<wasmtime_wasi::sockets::UdpSocket>(), "a UDP socket"),
     ];

@@ -7,6 +7,7 @@ use std::any::TypeId;
 
 use super::access::AccessorCounts;
 use super::pages::MemoryImage;
+use crate::files::Descriptor;
 use dormouse_base::memory::Account;
 
 /// What an instance is before its first turn.
@@ -21,6 +22,8 @@ pub(super) struct Pristine {
     pub(super) held: Vec<TypeId>,
     /// A hash of all but what it holds.
     pub(super) fingerprint: [u8; 16],
+    /// The same as it was before instances began with directories.
+    pub(super) before_directories: [u8; 16],
     /// What pays for its memory, as long as the agent is loaded.
     pub(super) _account: Account,
 }
@@ -34,19 +37,33 @@ impl Pristine {
         held: Vec<TypeId>,
         account: Account,
     ) -> Pristine {
-        let (_, pinned) = counts.totals();
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(memories.len() as u64).to_le_bytes());
-        memories.iter().for_each(|memory| memory.hash(&mut hasher));
-        for number in [pinned, held.len()] {
-            hasher.update(&(number as u64).to_le_bytes());
-        }
-        for bits in &globals {
-            hasher.update(&bits.to_le_bytes());
-        }
-        let mut fingerprint = [0; 16];
-        fingerprint.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Pristine { memories, globals, counts, held, fingerprint, _account: account }
+        let mut of_memories = blake3::Hasher::new();
+        of_memories.update(&(memories.len() as u64).to_le_bytes());
+        memories.iter().for_each(|memory| memory.hash(&mut of_memories));
+        let fingerprint = |pinned: usize, held: usize, globals: &mut dyn Iterator<Item = &u64>| {
+            let mut hasher = of_memories.clone();
+            for number in [pinned, held] {
+                hasher.update(&(number as u64).to_le_bytes());
+            }
+            for bits in globals {
+                hasher.update(&bits.to_le_bytes());
+            }
+            let mut fingerprint = [0; 16];
+            fingerprint.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+            fingerprint
+        };
+        let (all, pinned) = counts.totals();
+        let (ordinary, handles) = globals.split_at(all - pinned);
+        let others = counts.without_directories(handles);
+        let directories = held.iter().filter(|it| **it == TypeId::of::<Descriptor>()).count();
+        let before_directories = fingerprint(
+            others.len(),
+            held.len() - directories.min(counts.directories()),
+            &mut ordinary.iter().chain(others),
+        );
+        let fingerprint = fingerprint(pinned, held.len(), &mut globals.iter());
+        let _account = account;
+        Pristine { memories, globals, counts, held, fingerprint, before_directories, _account }
     }
 
     /// Its globals, but for pinned handles.

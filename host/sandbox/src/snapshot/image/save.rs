@@ -44,7 +44,9 @@ impl ImageKeeper {
         let mut seen = seen.map_err(|error| store.data_mut().fault(&error))?;
         let ordinary = self.pristine.ordinary().len();
         if seen.globals.get(ordinary..) != Some(self.pristine.handles()) {
-            return Ok(Saved::Held("its handles of the standard streams have moved".to_owned()));
+            return Ok(Saved::Held(
+                "its handles of the standard streams or directories have moved".to_owned(),
+            ));
         }
         if let Some(why) = too_large(&seen.sizes) {
             return Ok(Saved::Held(why));

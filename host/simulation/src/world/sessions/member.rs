@@ -243,6 +243,7 @@ impl SessionMember {
             attempt: 0,
             now: tick.now,
             monotonic_ns: tick.monotonic_ns,
+            files: None,
         };
         let mut instance = tick.code.instantiate_in_world(grant, tick.budget.account()).await?;
         if let Some(state) = &self.state {

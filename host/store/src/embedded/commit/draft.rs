@@ -17,7 +17,7 @@ use crate::{StoreError, Transaction, codec};
 use dormouse_domain::agent::Digest;
 use dormouse_domain::event::{Event, EventSubject};
 use dormouse_domain::id::SessionId;
-use dormouse_domain::snapshot::{Chunk, GuestState, Snapshot};
+use dormouse_domain::snapshot::{Chunk, FileBlob, GuestState, Snapshot};
 
 /// The most bytes that a commit takes in the log. The engine takes twice as much at once.
 const COMMIT: usize = 12 << 20;
@@ -200,6 +200,7 @@ impl BlobPlacer<'_> {
     ) -> bool {
         let outline = codec::encode_snapshot(&snapshot);
         let (data, mut chunks) = match snapshot.state {
+            GuestState::Nothing => (Bytes::new(), Vec::new()),
             GuestState::Portable { data, .. } => (data, Vec::new()),
             GuestState::Image { data, chunks } => (data, chunks),
         };
@@ -221,6 +222,13 @@ impl BlobPlacer<'_> {
             list = codec::encode_chunks(&chunks);
             ChunkList::Inline(&list)
         };
+        if let Some(files) = snapshot.files {
+            names.insert(BlobId::File(files.version));
+            for FileBlob { digest, edges, bytes } in files.blobs {
+                let children = edges.into_iter().map(BlobId::File).collect();
+                self.nodes.insert(BlobId::File(digest), NewNode { children, form: bytes });
+            }
+        }
         let data = data_apart.map_or(Content::Inline(&data), Content::Blob);
         write(SnapshotCell { outline: &outline, data, chunks });
         let shares = !names.is_empty();

@@ -231,7 +231,7 @@ impl Blob {
             Was::Used(self.now)
         } else if self.is_released || !self.is_there() {
             Was::Absent
-        } else if id.is_node() || !claims.claim(*id) {
+        } else if id.names_others() || !claims.claim(*id) {
             Was::Unused
         } else {
             Was::Absent

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::super::keys;
 use super::super::tables::blobs::BlobId;
-use super::super::tables::blobs::node::Node;
 use super::CommitGroup;
 use crate::StoreError;
 
@@ -80,10 +79,10 @@ impl CommitGroup<'_> {
             return Ok(0);
         }
         let key = keys::content(&id);
-        let children = if id.is_node() {
+        let children = if id.names_others() {
             let damaged = || StoreError::Damaged(keys::describe(&key));
-            let form = blobs.shared.disk.get(&key)?.ok_or_else(damaged)?;
-            Node::decode(&form).map_err(|_| damaged())?.children()
+            let bytes = blobs.shared.disk.get(&key)?.ok_or_else(damaged)?;
+            id.children(&bytes).map_err(|_| damaged())?
         } else {
             Vec::new()
         };

@@ -134,6 +134,11 @@ impl EmbeddedShared {
         Err(self.damaged(key, &lost()))
     }
 
+    /// The bytes of a piece of a workspace.
+    pub(in super::super) fn file_blob(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        self.disk.get(&keys::content(&BlobId::File(digest)))
+    }
+
     /// Whether this blob is there.
     pub(in super::super) fn has_blob(&self, id: &BlobId) -> Result<bool, StoreError> {
         self.disk.get(&keys::blob(id)).map(|found| found.is_some())
@@ -184,6 +189,7 @@ impl EmbeddedShared {
         };
         let list = self.chunks(&cell.chunks, &mut lease)?;
         match &mut snapshot.state {
+            GuestState::Nothing => {}
             GuestState::Portable { data, .. } => *data = whole,
             GuestState::Image { data, chunks } => {
                 *data = whole;

@@ -98,12 +98,14 @@ pub(in super::super) enum BlobId {
     Chunk(Digest),
     /// A blob that names others, by the digest of its form.
     Node(Digest),
+    /// A piece of a workspace, by the digest of its bytes. It may name others of this kind.
+    File(Digest),
 }
 
 impl BlobId {
     /// The blob of this kind and digest, where there is such a kind.
     pub(in super::super) fn of(kind: u8, digest: Digest) -> Option<BlobId> {
-        let all = [BlobId::Data, BlobId::List, BlobId::Chunk, BlobId::Node];
+        let all = [BlobId::Data, BlobId::List, BlobId::Chunk, BlobId::Node, BlobId::File];
         all.into_iter().map(|name| name(digest)).find(|id| id.kind() == kind)
     }
 
@@ -114,6 +116,7 @@ impl BlobId {
             BlobId::List(_) => b'l',
             BlobId::Chunk(_) => b'c',
             BlobId::Node(_) => b'n',
+            BlobId::File(_) => b'f',
         }
     }
 
@@ -123,15 +126,33 @@ impl BlobId {
             BlobId::Data(digest)
             | BlobId::List(digest)
             | BlobId::Chunk(digest)
-            | BlobId::Node(digest) => *digest,
+            | BlobId::Node(digest)
+            | BlobId::File(digest) => *digest,
         }
     }
 
-    /// Whether it names others.
-    pub(in super::super) fn is_node(&self) -> bool {
+    /// Whether it may name others.
+    pub(in super::super) fn names_others(&self) -> bool {
         match self {
-            BlobId::Node(_) => true,
+            BlobId::Node(_) | BlobId::File(_) => true,
             BlobId::Data(_) | BlobId::List(_) | BlobId::Chunk(_) => false,
+        }
+    }
+
+    /// The blobs that this one names, whose bytes these are, each once.
+    ///
+    /// # Errors
+    /// The bytes are those of no such blob.
+    pub(in super::super) fn children(&self, bytes: &[u8]) -> Result<Vec<BlobId>, CodecError> {
+        match self {
+            BlobId::Data(_) | BlobId::List(_) | BlobId::Chunk(_) => Ok(Vec::new()),
+            BlobId::Node(_) => Ok(Node::decode(bytes)?.children()),
+            BlobId::File(digest) => {
+                let id = dormouse_workspace::BlobId(digest.0);
+                let edges = dormouse_workspace::edges(&id, bytes);
+                let edges = edges.map_err(|error| CodecError::Malformed(error.to_string()))?;
+                Ok(edges.into_iter().map(|edge| BlobId::File(Digest(edge.0))).collect())
+            }
         }
     }
 }
@@ -160,6 +181,7 @@ pub(in super::super) fn named_by<E: From<CodecError>>(
         }
     };
     blobs.extend(chunks.iter().map(|chunk| BlobId::Chunk(chunk.digest)));
+    blobs.extend(codec::decode_files(snapshot.outline)?.map(BlobId::File));
     blobs.sort_unstable();
     blobs.dedup();
     Ok(blobs)
@@ -221,9 +243,10 @@ impl Table for BlobTable {
         let is_it = match id {
             // Its name is that of what has been compressed; the checksum of the engine has to do.
             BlobId::Chunk(_) => true,
-            BlobId::Data(digest) | BlobId::List(digest) | BlobId::Node(digest) => {
-                Digest::of(value) == digest
-            }
+            BlobId::Data(digest)
+            | BlobId::List(digest)
+            | BlobId::Node(digest)
+            | BlobId::File(digest) => Digest::of(value) == digest,
         };
         if !is_it {
             return Err(malformed("it is another blob"));
@@ -235,7 +258,7 @@ impl Table for BlobTable {
                 let chunks = codec::decode_chunks(value)?.into_iter();
                 graph.list(digest, chunks.map(|chunk| BlobId::Chunk(chunk.digest)).collect());
             }
-            BlobId::Node(_) => graph.node(id, Node::decode(value)?.children()),
+            BlobId::Node(_) | BlobId::File(_) => graph.node(id, id.children(value)?),
         }
         graph.find(id);
         audit.report().read.blobs += 1;

@@ -57,8 +57,9 @@ use dormouse_domain::id::SessionId;
 /// | 11 | mail of sessions, their peers, schedules, and samples of turns | nothing is written anew |
 /// | 12 | simulated worlds | nothing is written anew |
 /// | 13 | calls that members of simulated worlds make, and recordings of these calls | nothing is written anew |
-/// | 14 | experiments | it is the present one |
-pub(super) const LAYOUT: u8 = 14;
+/// | 14 | experiments | nothing is written anew |
+/// | 15 | files of sessions | it is the present one |
+pub(super) const LAYOUT: u8 = 15;
 
 /// All kinds, in the order in which a store is opened and repaired: whose snapshots are comes after the
 /// sessions, what has been set aside after what may be, and what is being removed last.

@@ -1,12 +1,10 @@
-//! `wasi:cli`, and the directories that a guest starts with: none.
+//! `wasi:cli`.
 
 use wasmtime::StoreContextMut;
 use wasmtime_wasi::cli::WasiCliView;
-use wasmtime_wasi::filesystem::WasiFilesystemView;
 use wasmtime_wasi::p2::bindings::cli::{
     environment, exit, stderr, stdin, stdout, terminal_stderr, terminal_stdin, terminal_stdout,
 };
-use wasmtime_wasi::p2::bindings::filesystem::preopens;
 
 use super::super::super::interface::{HostWork, Interface};
 use super::super::super::price;
@@ -85,11 +83,5 @@ pub(super) fn terminal_stdout(interface: &mut Interface<'_>) -> wasmtime::Result
 pub(super) fn terminal_stderr(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
     interface.simple("get-terminal-stderr", 0, |guest, (): ()| {
         Ok((terminal_stderr::Host::get_terminal_stderr(&mut guest.cli())?,))
-    })
-}
-
-pub(super) fn preopens(interface: &mut Interface<'_>) -> wasmtime::Result<()> {
-    interface.simple("get-directories", 0, |guest, (): ()| {
-        Ok((preopens::Host::get_directories(&mut guest.filesystem())?,))
     })
 }

@@ -1,10 +1,11 @@
 //! The functions of WASI that a guest can call, each with its price.
 //!
 //! `wasmtime-wasi` links all of WASI first; what is linked here takes the place of what it linked. What
-//! is left of its own needs a handle that no guest has: a descriptor, a socket, an error of a stream.
+//! is left of its own needs a handle that no guest has, as a socket, or only reads, as an error of a stream.
 
 mod cli;
 mod clocks;
+mod filesystem;
 mod io;
 mod network;
 mod random;
@@ -19,7 +20,7 @@ type Link = fn(&mut Interface<'_>) -> wasmtime::Result<()>;
 
 /// Link all of them.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let parts: [(&str, Link); 21] = [
+    let parts: [(&str, Link); 22] = [
         ("wasi:cli/environment@0.2.12", cli::environment),
         ("wasi:cli/exit@0.2.12", cli::exit),
         ("wasi:cli/stdin@0.2.12", cli::stdin),
@@ -30,7 +31,8 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         ("wasi:cli/terminal-stderr@0.2.12", cli::terminal_stderr),
         ("wasi:clocks/monotonic-clock@0.2.12", clocks::monotonic),
         ("wasi:clocks/wall-clock@0.2.12", clocks::wall),
-        ("wasi:filesystem/preopens@0.2.12", cli::preopens),
+        ("wasi:filesystem/preopens@0.2.12", filesystem::preopens),
+        ("wasi:filesystem/types@0.2.12", filesystem::types),
         ("wasi:io/poll@0.2.12", io::poll),
         ("wasi:io/streams@0.2.12", io::streams),
         ("wasi:random/insecure-seed@0.2.12", random::insecure_seed),

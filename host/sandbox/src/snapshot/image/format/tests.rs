@@ -197,6 +197,12 @@ fn an_image_of_another_time_is_refused_by_name() {
     let mut recipe = image.clone();
     recipe[2..4].copy_from_slice(&77_u16.to_le_bytes());
     assert_eq!(ImageState::decode(&sealed(recipe), &pristine()), Err(Unusable::Recipe(77)));
+    let mut earlier = image.clone();
+    earlier[2..4].copy_from_slice(&2_u16.to_le_bytes());
+    earlier[4..20].copy_from_slice(&pristine().before_directories);
+    assert!(ImageState::decode(&sealed(earlier.clone()), &pristine()).is_ok());
+    earlier[4] ^= 1;
+    assert_eq!(ImageState::decode(&sealed(earlier), &pristine()), Err(Unusable::Pristine));
     let mut other = pristine();
     other.fingerprint[0] ^= 1;
     assert_eq!(ImageState::decode(&image, &other), Err(Unusable::Pristine));

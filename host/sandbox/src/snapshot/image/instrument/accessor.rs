@@ -31,6 +31,7 @@ pub(super) struct Source<'a> {
     pub(super) memories: &'a [(String, MemoryType)],
     pub(super) globals: &'a [(String, ValType)],
     pub(super) handles: &'a [String],
+    pub(super) directories: &'a [String],
 }
 
 /// Names of functions that are not called from outside.
@@ -88,12 +89,15 @@ pub(super) fn accessor(sources: &[Source<'_>]) -> Vec<u8> {
         }
     }
     let ordinary = globals.len();
-    for source in sources {
-        for name in source.handles {
-            let ty = EntityType::Global(variable(ValType::I32));
-            accessor.imports.import(&source.instance, name, ty);
-            globals.push(ValType::I32);
-        }
+    // Directories last: states that were saved before there were any do not know them.
+    let handles =
+        sources.iter().flat_map(|source| source.handles.iter().map(move |it| (source, it)));
+    let directories =
+        sources.iter().flat_map(|source| source.directories.iter().map(move |it| (source, it)));
+    for (source, name) in handles.chain(directories) {
+        let ty = EntityType::Global(variable(ValType::I32));
+        accessor.imports.import(&source.instance, name, ty);
+        globals.push(ValType::I32);
     }
     values.extend((0..).zip(&globals).map(|(index, ty)| Value::Global(index, *ty)));
     let cursor = number(globals.len());

@@ -90,6 +90,7 @@ fn append_accessor(
             memories: &state.memories,
             globals: &state.globals,
             handles: &state.handles,
+            directories: &state.directories,
         })
         .collect();
     let module = accessor::accessor(&sources);
@@ -155,6 +156,16 @@ fn append_accessor(
         let function = lifts.core_function(at, pin);
         lifts.lift(name::of("pin", number), function, Type::Plain, Vec::new());
     }
+    let takers =
+        states.iter().filter_map(|(at, state)| Some((*at, state.pin_directory.as_deref()?)));
+    for (number, (at, taker)) in (0..).zip(takers) {
+        // Where its component has the type of its directories otherwise, it is not asked to take any.
+        if lifts.directory.is_some() {
+            let function = lifts.core_function(at, taker);
+            let name = name::of(name::PIN_DIRECTORY, number);
+            lifts.lift(name, function, Type::OfDirectory, Vec::new());
+        }
+    }
     lifts.finish(out);
     // The instance and its export.
     spaces.instances += 2;
@@ -173,6 +184,7 @@ enum Type {
     Gets = 9,
     Sets = 10,
     Plain = 11,
+    OfDirectory = 13,
 }
 
 /// Functions of core instances, on their way to be exported by the component.
@@ -181,16 +193,21 @@ struct Lifts<'s> {
     aliases: ComponentAliasSection,
     canonical: CanonicalFunctionSection,
     exports: Vec<(String, ComponentExportKind, u32)>,
+    /// The type of a directory.
+    directory: Option<u32>,
 }
 
 impl Lifts<'_> {
     fn new(spaces: &mut Spaces) -> Lifts<'_> {
-        Lifts {
-            spaces,
-            aliases: ComponentAliasSection::new(),
-            canonical: CanonicalFunctionSection::new(),
-            exports: Vec::new(),
-        }
+        let mut aliases = ComponentAliasSection::new();
+        let directory = spaces.directories.map(|instance| {
+            let (kind, name) = (ComponentExportKind::Type, "descriptor");
+            aliases.alias(Alias::InstanceExport { instance, kind, name });
+            spaces.types += 1;
+            spaces.types - 1
+        });
+        let (canonical, exports) = (CanonicalFunctionSection::new(), Vec::new());
+        Lifts { spaces, aliases, canonical, exports, directory }
     }
 
     fn core_function(&mut self, instance: u32, name: &str) -> u32 {
@@ -235,6 +252,10 @@ impl Lifts<'_> {
         types.function().params([("index", NUMBER)]).result(Some(BITS));
         types.function().params([("index", NUMBER), ("bits", BITS)]).result(None);
         types.function().params(none).result(None);
+        if let Some(directory) = self.directory {
+            types.defined_type().own(directory);
+            types.function().params([("directory", of_ours(12))]).result(None);
+        }
         let mut instance = ComponentInstanceSection::new();
         let items = self.exports.iter().map(|(name, kind, at)| (name.as_str(), *kind, *at));
         instance.export_items(items);

@@ -11,6 +11,9 @@ use super::append::append;
 use super::module::{self, State};
 use super::{InstrumentError, RESERVED, unreadable};
 
+/// The interface that gives the directories that a guest begins with, and has their type.
+const PREOPENS: &str = "wasi:filesystem/preopens@0.2";
+
 /// Components inside one another. What was inspected nests no deeper.
 const MAX_DEPTH: usize = 32;
 
@@ -53,6 +56,8 @@ pub(super) struct Spaces {
     pub(super) core_instances: Vec<Option<u32>>,
     /// Instances of components: their index, and the component.
     pub(super) nested: Vec<(u32, u32)>,
+    /// The imported instance that has the type of directories.
+    pub(super) directories: Option<u32>,
 }
 
 fn component(bytes: &[u8], depth: usize) -> Result<Instrumented, InstrumentError> {
@@ -140,7 +145,14 @@ impl Spaces {
             }
             Payload::ComponentImportSection(section) => {
                 for import in section {
-                    self.define(import.map_err(unreadable)?.ty.kind());
+                    let import = import.map_err(unreadable)?;
+                    let kind = import.ty.kind();
+                    if kind == ComponentExternalKind::Instance
+                        && import.name.name.starts_with(PREOPENS)
+                    {
+                        self.directories = Some(self.instances);
+                    }
+                    self.define(kind);
                 }
             }
             Payload::ComponentExportSection(section) => {

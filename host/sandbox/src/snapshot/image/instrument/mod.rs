@@ -7,8 +7,8 @@
 //!
 //! - `module`: each core module exports every memory and every mutable global that it defines, under
 //!   names that begin with [`RESERVED`].
-//! - `pins`: where a core module asks WASI for its standard streams (and for a pollable of one, or
-//!   for the network), its calls go to a function of the module that asks once and gives the same
+//! - `pins`: where a core module asks WASI for its standard streams (and for a pollable of one, for the
+//!   network, or for the directories that it begins with), its calls go to a function of the module that asks once and gives the same
 //!   handle from then on, and ignores that it is dropped. Libraries keep these handles for good; so
 //!   the handles of an instance that was just made are those that the snapshot remembers.
 //! - `accessor`: one core module more, instantiated last, which imports those memories and globals and
@@ -44,10 +44,15 @@ mod rewrite;
 
 pub(super) use accessor::{GROUP, LISTS};
 pub(crate) use component::instrument;
+pub(super) use pins::DIRECTORY_COUNT;
 
 /// The version of all this. Snapshots and compiled forms say which one they were made with: raise it
 /// with any change of what is added or in which order it is exported.
-pub(crate) const RECIPE: u16 = 2;
+pub(crate) const RECIPE: u16 = 3;
+
+/// The version before instances began with directories. Its states are those of instances of this one: they have the same
+/// memories and globals, and fewer handles.
+pub(super) const BEFORE_DIRECTORIES: u16 = 2;
 
 /// What the names of our exports of core modules begin with.
 const RESERVED: &str = "dormouse:snapshot/";
@@ -71,6 +76,9 @@ pub(super) mod name {
     pub(in super::super) const GET: &str = "get";
     /// `(index, bits)`
     pub(in super::super) const SET: &str = "set";
+
+    /// `(directory)`: what takes the handles of directories, by the number of its pin.
+    pub(in super::super) const PIN_DIRECTORY: &str = "pin-directory";
 
     /// and those of each memory or pin, by its number.
     pub(in super::super) fn of(what: &str, number: u32) -> String {

@@ -22,34 +22,52 @@ pub(super) struct Module {
 pub(super) struct State {
     pub(super) memories: Vec<(String, wasm_encoder::MemoryType)>,
     pub(super) globals: Vec<(String, wasm_encoder::ValType)>,
-    /// The globals that hold pinned handles.
+    /// The globals that hold pinned handles,
     pub(super) handles: Vec<String>,
+    /// and those of directories.
+    pub(super) directories: Vec<String>,
     /// The function that pins them.
     pub(super) pin: Option<String>,
+    /// The function that takes directories.
+    pub(super) pin_directory: Option<String>,
 }
 
 impl State {
     /// Whether there is nothing to save.
     pub(super) fn is_empty(&self) -> bool {
-        self.memories.is_empty() && self.globals.is_empty() && self.pin.is_none()
+        self.memories.is_empty()
+            && self.globals.is_empty()
+            && self.pin.is_none()
+            && self.pin_directory.is_none()
     }
 }
 
 /// Export the state of this module.
 pub(super) fn instrument(bytes: &[u8]) -> Result<Module, InstrumentError> {
     let facts = Facts::of(bytes)?;
-    let pins = if facts.escapes { None } else { pins::pins(&facts.imports, facts.ends()) };
+    let pins =
+        if facts.escapes { None } else { pins::pins(&facts.imports, facts.memories, facts.ends()) };
     let mut state = facts.state.clone();
     let mut exports = facts.exports.clone();
     if let Some(pins) = &pins {
         for index in facts.globals..facts.globals + pins.globals {
             let name = format!("{RESERVED}h{index}");
             exports.push((name.clone(), GLOBAL, index));
-            state.handles.push(name);
+            if pins.directories.contains(&index) {
+                state.directories.push(name);
+            } else {
+                state.handles.push(name);
+            }
         }
-        let name = format!("{RESERVED}pin");
-        exports.push((name.clone(), FUNCTION, pins.pin));
-        state.pin = Some(name);
+        let mut export = |what: &str, function: Option<u32>| {
+            let name = format!("{RESERVED}{what}");
+            function.map(|function| {
+                exports.push((name.clone(), FUNCTION, function));
+                name
+            })
+        };
+        state.pin = export("pin", pins.pin);
+        state.pin_directory = export("pin-directory", pins.pin_directory);
     }
     if exports.is_empty() {
         return Ok(Module { bytes: bytes.to_vec(), state });

@@ -5,10 +5,14 @@
 //! right after the module was instantiated, always in the same order: so they have the same numbers
 //! in each instance. Where that traps, because what answers is not the host, it is not called
 //! (`unpinned`).
+//!
+//! The directories that a guest begins with come as a list, for which the guest has to make room: so `pin` cannot
+//! ask for them. The host hands them in instead, one a call of `pin-directory`. Whatever the guest asks for later, it is
+//! told these handles, and the fresh ones are dropped.
 
 use std::collections::HashMap;
 
-use wasm_encoder::{BlockType, Function, ValType};
+use wasm_encoder::{BlockType, Function, MemArg, ValType};
 
 /// The signature of an import, where it is one that is pinned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,7 +54,11 @@ pub(super) struct Pins {
     /// Calls of these imports go to these functions instead.
     pub(super) calls: HashMap<u32, u32>,
     /// The function that takes all handles.
-    pub(super) pin: u32,
+    pub(super) pin: Option<u32>,
+    /// The function that takes a directory.
+    pub(super) pin_directory: Option<u32>,
+    /// The globals that hold directories.
+    pub(super) directories: Vec<u32>,
 }
 
 /// What kind of handle an import gives.
@@ -60,6 +68,7 @@ enum Kind {
     Output,
     Network,
     Pollable,
+    Directory,
 }
 
 /// Interfaces and functions that give the same thing each time.
@@ -73,13 +82,19 @@ const SUBSCRIBERS: [(&str, Kind); 2] = [
     ("[method]input-stream.subscribe", Kind::Input),
     ("[method]output-stream.subscribe", Kind::Output),
 ];
-const DROPS: [(&str, &str, Kind); 4] = [
+const DROPS: [(&str, &str, Kind); 5] = [
     ("wasi:io/streams@0.2", "[resource-drop]input-stream", Kind::Input),
     ("wasi:io/streams@0.2", "[resource-drop]output-stream", Kind::Output),
     ("wasi:sockets/network@0.2", "[resource-drop]network", Kind::Network),
     ("wasi:io/poll@0.2", "[resource-drop]pollable", Kind::Pollable),
+    ("wasi:filesystem/types@0.2", "[resource-drop]descriptor", Kind::Directory),
 ];
 const STREAMS: &str = "wasi:io/streams@0.2";
+/// What gives the directories: `(i32)`, where the list of them goes. Its shape is that of a drop.
+const DIRECTORIES: (&str, &str) = ("wasi:filesystem/preopens@0.2", "get-directories");
+
+/// How many directories a guest begins with.
+pub(in super::super) const DIRECTORY_COUNT: usize = 2;
 
 /// Handles of one module, and imports that do one thing to them: what is added is a product of both. A
 /// module that has more is left alone; real ones have four and one.
@@ -88,8 +103,8 @@ const MAX_EACH: usize = 16;
 /// Types of what is added, by their place.
 const TYPES: [(u32, u32); 4] = [(0, 1), (1, 0), (1, 1), (0, 0)];
 
-/// What pins the handles of a module with these imports. `None` where there are none.
-pub(super) fn pins(imports: &[Import<'_>], ends: Ends) -> Option<Pins> {
+/// What pins the handles of a module with these imports, which has so many memories. `None` where there are none.
+pub(super) fn pins(imports: &[Import<'_>], memories: u32, ends: Ends) -> Option<Pins> {
     let find = |module: &str, name: &str, shape: Shape| -> Vec<u32> {
         let wanted = imports.iter().filter(|import| {
             import.module.starts_with(module) && import.name == name && import.shape == shape
@@ -117,7 +132,17 @@ pub(super) fn pins(imports: &[Import<'_>], ends: Ends) -> Option<Pins> {
             handles.push((kind, import, global()));
         }
     }
-    if handles.is_empty() || handles.len() > MAX_EACH {
+    // What drops a fresh handle, and the globals of the pinned ones.
+    let directories = match (
+        find(DIRECTORIES.0, DIRECTORIES.1, Shape::Drop).as_slice(),
+        find(DROPS[4].0, DROPS[4].1, Shape::Drop).as_slice(),
+    ) {
+        ([import], [drop, ..]) if memories == 1 => {
+            Some((*import, *drop, std::array::from_fn(|_| global())))
+        }
+        _ => None,
+    };
+    if (handles.is_empty() && directories.is_none()) || handles.len() > MAX_EACH {
         return None;
     }
     // One pollable for each of those streams: the import, and pairs of stream and pollable.
@@ -135,6 +160,9 @@ pub(super) fn pins(imports: &[Import<'_>], ends: Ends) -> Option<Pins> {
         let pollables = pollables.iter().flat_map(|(_, pairs)| pairs.iter().map(|(_, own)| *own));
         match kind {
             Kind::Pollable => pollables.collect(),
+            Kind::Directory => {
+                directories.iter().flat_map(|(_, _, pinned): &(u32, u32, Pinned)| *pinned).collect()
+            }
             Kind::Input | Kind::Output | Kind::Network => {
                 let same = handles.iter().filter(|(of, _, _)| *of == kind);
                 same.map(|(_, _, handle)| *handle).collect()
@@ -166,10 +194,65 @@ pub(super) fn pins(imports: &[Import<'_>], ends: Ends) -> Option<Pins> {
             calls.insert(import, add(1, dropper(import, &protected(kind))));
         }
     }
+    let pin_directory = directories.map(|(import, drop, pinned)| {
+        calls.insert(import, add(1, lister(import, drop, &pinned)));
+        add(1, taker(&pinned))
+    });
+    let directories = protected(Kind::Directory);
     pin.instructions().end();
-    let pin = add(3, pin);
+    let pin = (!handles.is_empty()).then(|| add(3, pin));
     let globals = next_global - ends.globals;
-    Some(Pins { types: TYPES.to_vec(), functions, globals, calls, pin })
+    let types = TYPES.to_vec();
+    Some(Pins { types, functions, globals, calls, pin, pin_directory, directories })
+}
+
+/// The globals of the pinned directories, in the order of the list.
+type Pinned = [u32; DIRECTORY_COUNT];
+
+/// `(i32)`: the list of the directories, with the pinned handles in place of fresh ones, as far as there are any.
+fn lister(import: u32, drop: u32, pinned: &Pinned) -> Function {
+    const ELEMENT: u64 = 12;
+    let at = |offset| MemArg { offset, align: 2, memory_index: 0 };
+    let mut body = Function::new([]);
+    let mut code = body.instructions();
+    code.local_get(0).call(import);
+    for (place, handle) in (0_u64..).zip(pinned) {
+        let place_of = |code: &mut wasm_encoder::InstructionSink<'_>| {
+            code.local_get(0).i32_load(at(0));
+        };
+        code.i32_const(i32::try_from(place).unwrap_or(i32::MAX))
+            .local_get(0)
+            .i32_load(at(4))
+            .i32_lt_u()
+            .global_get(*handle)
+            .i32_const(0)
+            .i32_ne()
+            .i32_and()
+            .if_(BlockType::Empty);
+        place_of(&mut code);
+        code.i32_load(at(place * ELEMENT)).call(drop);
+        place_of(&mut code);
+        code.global_get(*handle).i32_store(at(place * ELEMENT)).end();
+    }
+    code.end();
+    body
+}
+
+/// `(i32)`: keeps the handle of a directory, behind those that were kept before.
+fn taker(pinned: &Pinned) -> Function {
+    let mut body = Function::new([]);
+    let mut code = body.instructions();
+    for handle in pinned {
+        code.global_get(*handle)
+            .i32_eqz()
+            .if_(BlockType::Empty)
+            .local_get(0)
+            .global_set(*handle)
+            .return_()
+            .end();
+    }
+    code.unreachable().end();
+    body
 }
 
 /// `() -> i32`: the handle, asked for where it is not there yet. No handle is zero.

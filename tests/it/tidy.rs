@@ -40,14 +40,14 @@ const RULES: &[Rule] = &[
 const FLOORS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("base", &["dormouse-domain"]),
-    ("store", &["dormouse-base", "dormouse-domain"]),
-    ("sandbox", &["dormouse-base", "dormouse-domain"]),
+    ("workspace", &[]),
+    ("store", &["dormouse-base", "dormouse-domain", "dormouse-workspace"]),
+    ("sandbox", &["dormouse-base", "dormouse-domain", "dormouse-workspace"]),
     ("simulation", &["dormouse-base", "dormouse-domain", "dormouse-sandbox"]),
     ("model", &["dormouse-base", "dormouse-domain"]),
     ("egress", &["dormouse-base", "dormouse-domain"]),
     ("tools", &["dormouse-base", "dormouse-domain", "dormouse-egress"]),
     ("mcp", &["dormouse-base", "dormouse-domain", "dormouse-egress"]),
-    ("workspace", &[]),
     (
         "dormouse",
         &[
@@ -60,6 +60,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "dormouse-simulation",
             "dormouse-store",
             "dormouse-tools",
+            "dormouse-workspace",
         ],
     ),
     ("http", &["dormouse", "dormouse-base", "dormouse-domain"]),

@@ -23,6 +23,7 @@ mod storage;
 mod templates;
 pub(crate) mod threads;
 mod usage;
+mod workspace;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -154,7 +154,18 @@ pub use session::request::{
 pub use turn::admission::TurnDenied;
 pub use turn::output::TurnOutput;
 pub use uploads::{UploadState, UploadStatus};
-pub use workspaces::WorkspaceLimits;
+pub use workspaces::{
+    Archive, ArchiveError, ExpectedFile, FileError, FileInfo, FileOperation, FilesChanged,
+    MAX_FILE_OPERATIONS, WorkspaceLimits, WorkspaceView, unpack as unpack_archive,
+};
+/// The files of sessions, for [`SessionHandle::workspace`].
+pub mod workspace {
+    pub use dormouse_workspace::{
+        Change, ChangeKind, Changes, ContentId, DiffQuery, Error, FileType, Glob, Ino,
+        InvalidContentId, InvalidGlob, ListQuery, Listed, MAX_READ, Page, QuotaKind, Quotas, Stat,
+        Usage,
+    };
+}
 pub use worlds::{
     CallProgress, ExperimentProgress, ExperimentRecord, LoggedTick, MAX_EXPERIMENT_RUNS,
     MAX_EXPERIMENTS, MAX_SIMULATIONS, Progress, RunResult, SimulationRecord,

@@ -11,6 +11,10 @@
 //!           version before ──▶ tree
 //! ```
 
+mod archive;
+mod change;
+mod view;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,6 +31,12 @@ use dormouse_store::{Store, StoreError};
 use dormouse_workspace::{
     BlobError, BlobId, Blobs, Cache, Changes, Commit, Quotas, Source, Tree, Version,
 };
+
+pub use archive::{Archive, ArchiveError, unpack};
+pub(crate) use change::FilesChange;
+pub use change::{ExpectedFile, FileError, FileOperation, FilesChanged, MAX_FILE_OPERATIONS};
+use view::Readers;
+pub use view::{FileInfo, WorkspaceView};
 
 /// The most versions of a history: then it begins anew.
 const MAX_VERSIONS: u64 = 10_000;
@@ -56,6 +66,7 @@ pub(crate) struct Workspaces {
     store: Arc<dyn Store>,
     source: Source,
     limits: WorkspaceLimits,
+    readers: Readers,
 }
 
 /// The files of a session at one moment. As long as it is there, none of them is removed from the store.
@@ -126,7 +137,7 @@ impl Workspaces {
     pub(crate) fn new(store: Arc<dyn Store>, limits: WorkspaceLimits) -> Workspaces {
         let cache = Cache::new(usize::try_from(limits.cache_bytes).unwrap_or(usize::MAX));
         let source = Source::new(Arc::new(StoredBlobs(Arc::clone(&store))), cache);
-        Workspaces { store, source, limits }
+        Workspaces { store, source, limits, readers: Readers::default() }
     }
 
     /// What they may hold.
@@ -147,33 +158,17 @@ impl Workspaces {
         Ok(HeldFiles { version: Some((*version, read)), next: None, leases: vec![lease] })
     }
 
-    /// A version of a history.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub(crate) fn version(&self, version: Digest) -> Result<Version, BlobError> {
-        Version::read(&self.source, &BlobId(version.0))
-    }
-
     /// The tree of these files; where there are none, an empty one that was made at this time.
     pub(crate) fn tree(&self, files: &HeldFiles, empty_since: Timestamp) -> Tree {
         match &files.version {
             Some((_, version)) => self.tree_of(version),
-            None => {
-                let nanos = u64::try_from(empty_since.0).unwrap_or(0).saturating_mul(1_000_000);
-                Tree::empty(self.source.clone(), nanos)
-            }
+            None => Tree::empty(self.source.clone(), nanos(empty_since)),
         }
     }
 
     /// The tree of a version.
     pub(crate) fn tree_of(&self, version: &Version) -> Tree {
         Tree::open(self.source.clone(), version.tree)
-    }
-
-    /// Where nodes are read from.
-    pub(crate) fn source(&self) -> &Source {
-        &self.source
     }
 
     /// The files after this commit, in a version that follows the one that is held.
@@ -216,9 +211,9 @@ impl HeldFiles {
         Some(Files { version: *version, blobs: Vec::new() })
     }
 
-    /// The version that is held.
-    pub(crate) fn version(&self) -> Option<&Version> {
-        self.version.as_ref().map(|(_, version)| version)
+    /// The version that is held, and what keeps it.
+    fn into_version(mut self) -> (Option<Version>, Option<FilesLease>) {
+        (self.version.map(|(_, version)| version), self.leases.pop())
     }
 
     /// The version that follows is stored.
@@ -231,6 +226,11 @@ impl HeldFiles {
             self.leases.push(lease);
         }
     }
+}
+
+/// A time as workspaces have it: in nanoseconds since 1970.
+pub(crate) fn nanos(time: Timestamp) -> u64 {
+    u64::try_from(time.0).unwrap_or(0).saturating_mul(1_000_000)
 }
 
 /// How many paths these changes have, by what has become of them.

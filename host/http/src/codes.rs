@@ -49,6 +49,8 @@ codes! {
     InvalidPattern = "invalid_pattern", [400], "There is no such pattern.";
     InvalidStatus = "invalid_status", [400], "There is no such status, or no client can ask for it.";
     InvalidName = "invalid_name", [400], "The name or the version is none that a thing can have.";
+    InvalidPath = "invalid_path", [400], "The path leads out of the workspace, through too many links, or is too long.";
+    InvalidArchive = "invalid_archive", [400], "The body is no tar archive, or has what no workspace takes.";
     InvalidJson = "invalid_json", [400], "The body is no JSON object.";
     BrokenBody = "broken_body", [400], "The body ended before it was whole.";
     CursorOfAnotherOrder = "cursor_of_another_order", [400], "The cursor belongs to a list that is sorted otherwise.";
@@ -68,6 +70,7 @@ codes! {
     ScheduleNotFound = "schedule_not_found", [404], "There is no such schedule, or it is somebody else's.";
     SimulationNotFound = "simulation_not_found", [404], "There is no such simulation, or it is somebody else's.";
     ExperimentNotFound = "experiment_not_found", [404], "There is no such experiment, or it is somebody else's.";
+    FileNotFound = "file_not_found", [404], "There is no file of this path.";
     ThreadNotFound = "thread_not_found", [404], "No open session has this thread.";
     KeyNotFound = "key_not_found", [404], "There is no such key.";
     MethodNotAllowed = "method_not_allowed", [405], "The path does not take this method.";
@@ -102,19 +105,22 @@ codes! {
     LastAdmin = "last_admin", [409], "The last key of an admin goes last.";
     TooManyKeys = "too_many_keys", [409], "There are as many keys as there may be.";
     KeyExists = "key_exists", [409], "There is such a key already.";
+    FileConflict = "file_conflict", [409], "What is at the path does not take this: a directory for a file, say. `reason` has the word.";
     Conflict = "conflict", [409], "Somebody else has changed the session at the same time.";
     IdempotencyKeyUsed = "idempotency_key_used", [409], "A request with the same key is under way.";
     SessionGone = "session_gone", [410], "The session that the idempotency key has created was removed.";
     TurnGone = "turn_gone", [410], "What the turn of the idempotency key was answered is not kept any more.";
-    PreconditionFailed = "precondition_failed", [412], "The session has another revision than `If-Match` names.";
+    PreconditionFailed = "precondition_failed", [412], "The session has another revision, or the file other contents, than the request names.";
     BodyTooLarge = "body_too_large", [413], "The body is larger than the server takes.";
     MessageTooLarge = "message_too_large", [413], "The message is larger than a session takes.";
     ComponentTooLarge = "component_too_large", [413], "The component is larger than the host takes.";
     TooLarge = "too_large", [413], "What would be stored is larger than a record may be.";
     MemoryExceeded = "memory_exceeded", [413], "The agent has asked for more memory than the session allows.";
+    WorkspaceFull = "workspace_full", [413], "A quota of the workspace has no room: `reason` says which.";
     UnsupportedMediaType = "unsupported_media_type", [415], "The body has a content type that the route does not take.";
     UnsupportedCharset = "unsupported_charset", [415], "JSON is UTF-8.";
     UnsupportedContentEncoding = "unsupported_content_encoding", [415], "The body must come as it is, not compressed.";
+    InvalidRange = "invalid_range", [416], "The file has no such part.";
     MisdirectedRequest = "misdirected_request", [421], "The server does not go by the name in the `Host` header.";
     AgentFailed = "agent_failed", [422], "The agent says that it has failed.";
     AgentInvalid = "agent_invalid", [422], "The agent cannot handle the message as it is.";
@@ -220,6 +226,16 @@ pub(crate) const COMMAND: &[Code] = &[
     Code::QueueFull,
     Code::WakeFailed,
     Code::InvalidField,
+];
+
+/// Those of a change of files.
+pub(crate) const FILE_CHANGED: &[Code] = &[
+    Code::FileNotFound,
+    Code::FileConflict,
+    Code::InvalidPath,
+    Code::WorkspaceFull,
+    Code::OutOfMemory,
+    Code::SnapshotNotFound,
 ];
 
 /// Those of a session that has spent what it may.

@@ -21,7 +21,8 @@ use super::messages::Asked;
 use super::model::query::OwnerQuery;
 use super::operation::{Answer, Content, Header, Operation, RequestBody};
 use super::request::{
-    AnyJsonBody, Caller, Component, Filters, JsonBody, Named, OneAgent, OneSession, Params, Scoped,
+    AnyJsonBody, Caller, Component, FilePath, Filters, JsonBody, Named, OneAgent, OneSession,
+    Params, RawBody, Scoped,
 };
 
 /// Something that a handler takes out of a request.
@@ -86,7 +87,7 @@ macro_rules! describe_nothing {
 }
 
 // The parameters of a path stand in the path.
-describe_nothing!(State<Api>, Caller, HeaderMap, Named, Path<HashMap<String, String>>);
+describe_nothing!(State<Api>, Caller, HeaderMap, Named, FilePath, Path<HashMap<String, String>>);
 
 impl<T> Input for Extension<T> {
     fn describe(_: &mut Operation) {}
@@ -184,6 +185,13 @@ impl Input for Component {
         operation.body =
             Some(RequestBody { is_required: true, content: Content::Binary("application/wasm") });
         operation.can_fail(&[Code::UnsupportedMediaType]);
+    }
+}
+
+impl Input for RawBody {
+    fn describe(operation: &mut Operation) {
+        let content = Content::Binary("application/octet-stream");
+        operation.body = Some(RequestBody { is_required: false, content });
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -85,7 +85,7 @@ async fn take(
     principal: &Principal,
 ) -> Result<Bytes, ApiError> {
     let _arriving = api.arriving.take(principal, 1).ok_or_else(ApiError::overloaded)?;
-    let Bounds { bytes, time } = bounds(api, &parts.headers);
+    let Bounds { bytes, time } = bounds(api, parts);
     let growing = Growing::new(api.bodies.of(principal));
     let mut pieces = body.into_data_stream();
     let taking = async {
@@ -102,15 +102,35 @@ async fn take(
     tokio::time::timeout(time, taking).await.map_err(|_| too_slow())?
 }
 
-fn bounds(api: &Api, headers: &HeaderMap) -> Bounds {
+fn bounds(api: &Api, parts: &Parts) -> Bounds {
     let (bytes, time) = (api.options.max_body, api.options.body_timeout);
-    match media_type(headers) {
+    if let Some(bytes) = bytes_of_files(api, parts) {
+        return Bounds { bytes, time: time * COMPONENT_TIME_FACTOR };
+    }
+    match media_type(&parts.headers) {
         Some(MediaType::Wasm) => {
             let bytes = usize::try_from(api.host.options().max_component_bytes);
             Bounds { bytes: bytes.unwrap_or(usize::MAX), time: time * COMPONENT_TIME_FACTOR }
         }
         Some(MediaType::Json) | None => Bounds { bytes, time },
     }
+}
+
+/// How many bytes the files may have that the body is: as many as a workspace may have of them, and as this server has
+/// memory for. `None`: it is none.
+fn bytes_of_files(api: &Api, parts: &Parts) -> Option<usize> {
+    if parts.method != Method::PUT {
+        return None;
+    }
+    let mut segments = parts.uri.path().trim_start_matches("/api").split('/').skip(1);
+    let (collection, _, what) = (segments.next()?, segments.next()?, segments.next()?);
+    let quotas = api.host.options().workspaces.quotas;
+    let bytes = match (collection, what) {
+        ("sessions", "workspace") => quotas.file_bytes,
+        ("sessions", "workspace.tar") => quotas.bytes.saturating_mul(2),
+        _ => return None,
+    };
+    usize::try_from(bytes.min(api.bodies.most())).ok()
 }
 
 async fn read(

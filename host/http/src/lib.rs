@@ -56,6 +56,7 @@ mod templates;
 mod timers;
 mod turn_stream;
 mod usage;
+mod workspace;
 
 use std::sync::Arc;
 

@@ -20,6 +20,7 @@ pub(super) enum Tag {
     Messages,
     History,
     Snapshots,
+    Workspace,
     Templates,
     Schedules,
     Simulations,
@@ -32,12 +33,13 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    pub(super) const ALL: [Tag; 14] = [
+    pub(super) const ALL: [Tag; 15] = [
         Tag::Sessions,
         Tag::Lifecycle,
         Tag::Messages,
         Tag::History,
         Tag::Snapshots,
+        Tag::Workspace,
         Tag::Templates,
         Tag::Schedules,
         Tag::Simulations,
@@ -56,6 +58,7 @@ impl Tag {
             Tag::Messages => "Messages",
             Tag::History => "History",
             Tag::Snapshots => "Snapshots",
+            Tag::Workspace => "Workspace",
             Tag::Templates => "Templates",
             Tag::Schedules => "Schedules",
             Tag::Simulations => "Simulations",
@@ -76,6 +79,7 @@ impl Tag {
             Tag::Messages => "Messages to a session, answered whole or as a stream of events.",
             Tag::History => "What has happened: turns and events, in pages and as a stream.",
             Tag::Snapshots => "The states that a session can go back to, or others start from.",
+            Tag::Workspace => "The files of a session, which sleep, fork and go back with it.",
             Tag::Templates => "Snapshots under a name, to start sessions from.",
             Tag::Schedules => "Sessions that the host gives a message by itself, again and again.",
             Tag::Simulations => "Worlds of many members, reproducible to the bit.",

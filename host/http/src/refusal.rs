@@ -175,6 +175,7 @@ impl From<CommandError> for ApiError {
             CommandError::MemberStateGone(member) => {
                 ApiError::new(StatusCode::CONFLICT, code, text).with("member", member)
             }
+            CommandError::Files(error) => error.into(),
             CommandError::QueueFull => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, text).retry_later()
             }

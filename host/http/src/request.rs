@@ -88,6 +88,21 @@ impl FromRequestParts<Api> for OneSession {
     }
 }
 
+/// The file that the path names, in the workspace of a session: all that comes behind `workspace/`.
+pub(super) struct FilePath(pub(super) String);
+
+impl FromRequestParts<Api> for FilePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<FilePath, ApiError> {
+        let path = Path::<Vec<(String, String)>>::from_request_parts(parts, api).await;
+        let segments = path.map(|Path(segments)| segments).unwrap_or_default();
+        let path = segments.into_iter().find(|(name, _)| name == "path").map(|(_, path)| path);
+        // The one that has a route of its own.
+        Ok(FilePath(path.unwrap_or_else(|| "ops".to_owned())))
+    }
+}
+
 /// The agent that the path names, whether there is one or not.
 pub(super) struct OneAgent(pub(super) AgentSelector);
 
@@ -228,6 +243,17 @@ impl FromRequest<Api> for Component {
         let slot = request.extensions().get::<RequestSlot>().cloned();
         let bytes = whole(request).await?;
         Ok(Component(Bytes::from_owner(Uploaded { bytes, _slot: slot })))
+    }
+}
+
+/// A body of whatever kind, which has been taken in. While its bytes live, they are charged to their principal.
+pub(super) struct RawBody(pub(super) Bytes);
+
+impl FromRequest<Api> for RawBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _api: &Api) -> Result<RawBody, ApiError> {
+        whole(request).await.map(RawBody)
     }
 }
 

@@ -13,11 +13,11 @@ use super::error::ApiError;
 use super::{
     Api, agents, answers, cleanup, compression, cors, docs, experiments, facade, frame, guard,
     health, history, intake, keys, lifecycle, messages, operations as of, patch, samples,
-    schedules, sessions, simulations, snapshots, statistics, templates, timers, usage,
+    schedules, sessions, simulations, snapshots, statistics, templates, timers, usage, workspace,
 };
 pub(super) use table::Description;
 pub use table::Route;
-use table::{Routes, delete, get, post};
+use table::{Methods, Routes, delete, get, post};
 
 /// All routes. The router is made of the same tables.
 #[must_use]
@@ -143,6 +143,8 @@ fn large() -> Routes {
         .route("/sessions/{id}/timers", get(timers::timers, of::history::timers))
         .route("/sessions/{id}/metrics", get(samples::list, of::history::metrics))
         .route("/sessions/{id}/events", get(history::session_events, of::history::session_events))
+        .route("/sessions/{id}/workspace", get(workspace::list, of::workspace::list))
+        .route("/sessions/{id}/workspace.diff", get(workspace::diff, of::workspace::diff))
         .route("/templates", get(templates::list, of::templates::list))
         .route("/schedules", get(schedules::list, of::schedules::list))
         .route("/schedules/{id}/runs", get(schedules::runs, of::schedules::runs))
@@ -194,6 +196,16 @@ fn small() -> Routes {
         .route("/sessions/{id}/extend", post(lifecycle::extend, of::lifecycle::extend))
         .route("/sessions/{id}/fork", post(snapshots::fork, of::snapshots::fork))
         .route("/sessions/{id}/rewind", post(snapshots::rewind, of::snapshots::rewind))
+        .route("/sessions/{id}/workspace/{*path}", file())
+        .route(
+            "/sessions/{id}/workspace/ops",
+            post(workspace::operate, of::workspace::operate).as_case_of(file()),
+        )
+        .route(
+            "/sessions/{id}/workspace.tar",
+            get(workspace::download, of::workspace::download)
+                .put(workspace::upload, of::workspace::upload),
+        )
         .route("/sessions/stats/summary", get(statistics::summary, of::sessions::summary))
         .route("/sessions/cleanup", post(cleanup::clean_up, of::sessions::clean_up))
         .route(
@@ -251,6 +263,13 @@ fn small() -> Routes {
         .route("/experiments/{id}/events", get(experiments::events, of::experiments::events))
         .route("/keys", post(keys::create, of::keys::create))
         .route("/keys/{id}", delete(keys::revoke, of::keys::revoke))
+}
+
+/// What is done with a file of a session.
+fn file() -> Methods {
+    get(workspace::read, of::workspace::read)
+        .put(workspace::write, of::workspace::write)
+        .delete(workspace::remove, of::workspace::remove)
 }
 
 async fn no_such_route() -> ApiError {

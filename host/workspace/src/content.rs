@@ -7,6 +7,7 @@
 mod node;
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 pub(crate) use self::node::{ContentNode, Part};
@@ -31,6 +32,21 @@ impl fmt::Display for ContentId {
         f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
     }
 }
+
+/// Reads what [`ContentId`] prints.
+impl FromStr for ContentId {
+    type Err = InvalidContentId;
+
+    fn from_str(text: &str) -> Result<ContentId, InvalidContentId> {
+        let hash = blake3::Hash::from_hex(text).map_err(|_| InvalidContentId)?;
+        Ok(ContentId(*hash.as_bytes()))
+    }
+}
+
+/// The text is the id of no contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the id of contents has 64 hexadecimal digits")]
+pub struct InvalidContentId;
 
 impl fmt::Debug for ContentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

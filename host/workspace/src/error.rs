@@ -76,6 +76,18 @@ impl Error {
     }
 }
 
+impl QuotaKind {
+    /// The stable word for it: the quota's name in the settings of the host.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            QuotaKind::Bytes => "bytes",
+            QuotaKind::Names => "files",
+            QuotaKind::FileBytes => "fileBytes",
+        }
+    }
+}
+
 /// Which quota has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum QuotaKind {

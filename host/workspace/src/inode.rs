@@ -28,6 +28,19 @@ pub enum FileType {
 }
 
 impl FileType {
+    /// All of them.
+    pub const ALL: [FileType; 3] = [FileType::Regular, FileType::Directory, FileType::Symlink];
+
+    /// The stable word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FileType::Regular => "file",
+            FileType::Directory => "directory",
+            FileType::Symlink => "symlink",
+        }
+    }
+
     pub(crate) fn byte(self) -> u8 {
         match self {
             FileType::Regular => 1,

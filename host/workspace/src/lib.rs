@@ -93,7 +93,7 @@ mod workspace;
 pub use blob::{BlobError, BlobId, Blobs, NewBlob};
 pub use check::{CheckError, Checked, check};
 pub use commit::Commit;
-pub use content::ContentId;
+pub use content::{ContentId, InvalidContentId};
 pub use diff::{Change, ChangeKind, Changes, DiffQuery, diff};
 pub use error::{Error, QuotaKind};
 pub use inode::{FileType, Ino};

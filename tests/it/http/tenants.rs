@@ -105,9 +105,14 @@ fn rule(route: &Route) -> Option<Rule> {
             | "/api/sessions/{id}/turns/{turn}/trace"
             | "/api/sessions/{id}/timers"
             | "/api/sessions/{id}/usage"
+            | "/api/sessions/{id}/workspace"
+            | "/api/sessions/{id}/workspace/{*path}"
+            | "/api/sessions/{id}/workspace.diff"
+            | "/api/sessions/{id}/workspace.tar"
             | "/sessions/{id}",
         )
-        | ("DELETE", "/api/sessions/{id}")
+        | ("DELETE", "/api/sessions/{id}" | "/api/sessions/{id}/workspace/{*path}")
+        | ("PUT", "/api/sessions/{id}/workspace.tar")
         | (
             "POST",
             "/api/sessions/{id}/complete"
@@ -123,6 +128,13 @@ fn rule(route: &Route) -> Option<Rule> {
             | "/api/sessions/{id}/wake",
         ) => Rule::Session(nothing),
         ("POST", "/api/sessions/{id}/rewind") => Rule::Session(snapshot),
+        ("PUT", "/api/sessions/{id}/workspace/{*path}") => {
+            Rule::Session(|own| json!({ "file": own.word("file") }))
+        }
+        ("POST", "/api/sessions/{id}/workspace/ops") => Rule::Session(|own| {
+            let text = own.word("text");
+            json!({ "operations": [{ "op": "write", "path": "notes.txt", "text": text }] })
+        }),
         ("POST", "/api/sessions/{id}/terminate") => {
             Rule::Session(|own| json!({ "reason": own.word("reason") }))
         }
@@ -444,7 +456,10 @@ impl World {
         let (owner_of_any, mut schedule) = (owner, NOBODY.to_owned());
         // Where the thing that is named belongs to somebody, who that is.
         let owner = owner.filter(|_| session != NOBODY);
-        let named = |id: &str| route.path.replace("{id}", id).replace("{turn}", "1");
+        let named = |id: &str| {
+            let path = route.path.replace("{id}", id).replace("{turn}", "1");
+            path.replace("{*path}", "notes.txt")
+        };
         let (tried, name) = match rule {
             Rule::Open | Rule::List => (request(&route.path, None), None),
             Rule::Own(body) => (request(&route.path, Some(body(&self.tenants[own]))), None),

@@ -8,6 +8,7 @@ use crate::catalog::AgentError;
 use crate::keys::KeyError;
 use crate::session::request::{CommandError, SendError, Unavailable};
 use crate::turn::admission::TurnDenied;
+use crate::workspaces::FileError;
 use dormouse_domain::code::{
     AGENT_NOT_FOUND, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_FIELD, NOT_ACTIVE, NOT_OWNER,
     OUT_OF_MEMORY, PRECONDITION_FAILED, RATE_LIMITED, SESSION_NOT_FOUND, SHUTTING_DOWN,
@@ -16,6 +17,7 @@ use dormouse_domain::code::{
 use dormouse_domain::state::Cause;
 use dormouse_domain::turn::TurnOutcome;
 use dormouse_store::StoreError;
+use dormouse_workspace::Error;
 
 impl SendError {
     /// The stable word for it, such as `session_not_active`; of a turn that failed, the word of its
@@ -94,7 +96,36 @@ impl CommandError {
             CommandError::StateRemoved(_) => Cause::StateExpired.as_str(),
             CommandError::MemberOfGroup(_) => "member_of_group",
             CommandError::MemberStateGone(_) => "member_state_gone",
+            CommandError::Files(error) => error.code(),
             CommandError::QueueFull => "queue_full",
+        }
+    }
+}
+
+impl FileError {
+    /// The stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            FileError::Refused { error, .. } => match error {
+                Error::NoEntry => "file_not_found",
+                Error::Quota(_) => "workspace_full",
+                Error::Busy
+                | Error::Exist
+                | Error::IsDirectory
+                | Error::NotDirectory
+                | Error::NotEmpty
+                | Error::TooManyLinks => "file_conflict",
+                Error::BadDescriptor
+                | Error::Invalid
+                | Error::Loop
+                | Error::NameTooLong
+                | Error::NotPermitted => "invalid_path",
+                Error::Io(_) => INTERNAL,
+            },
+            FileError::Unexpected { .. } => PRECONDITION_FAILED,
+            FileError::TooMany => INVALID_FIELD,
+            FileError::Unreadable(_) => INTERNAL,
         }
     }
 }

@@ -9,6 +9,7 @@ mod cancel;
 mod changes;
 mod commands;
 mod conclusion;
+mod files;
 mod group;
 mod history;
 mod mail;

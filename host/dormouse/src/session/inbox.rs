@@ -8,6 +8,7 @@
 //! | stop | the turn may finish within the grace period |
 //! | terminate, kill, delete, a patch that terminates | the turn ends now |
 //! | rewind, resume, upgrade | is denied: the turn would end on another state |
+//! | a change of files | waits for the end of the turn, or is denied |
 //! | the group of the session is to go back or to be forked | is denied |
 //! | the group of the session is to be removed | the turn ends now |
 //! | pause, sleep, wake, save, any other patch, what is due | waits for the end of the turn |
@@ -415,6 +416,7 @@ fn interrupt_of(command: &Command) -> Interrupt {
         | Command::Resume(_)
         | Command::Upgrade(_)
         | Command::Change(_)
+        | Command::ChangeFiles(_)
         | Command::Extend(_)
         | Command::Due
         | Command::Share
@@ -428,6 +430,7 @@ fn may_wait_for_a_turn(command: &Command) -> bool {
     match command {
         Command::Rewind(_) | Command::Resume(_) | Command::Upgrade(_) => false,
         Command::Hold(hold) => hold.ends_turn,
+        Command::ChangeFiles(change) => change.waits_for_turn(),
         Command::Move(_)
         | Command::Sleep(_)
         | Command::SleepAlone

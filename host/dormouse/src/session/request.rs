@@ -22,6 +22,7 @@ use super::idempotency::KeyUse;
 use super::inbox::{MessageDenied, MessageKey, QueueFull};
 use super::members::Hold;
 use super::provided::Provided;
+use crate::workspaces::{FileError, FilesChange};
 use dormouse_domain::access::Forbidden;
 use dormouse_domain::creation::InvalidField;
 use dormouse_domain::event::SleepCause;
@@ -245,6 +246,9 @@ pub enum CommandError {
     /// Nothing is kept of the member of this name from the time that its group is to go back to.
     #[error("nothing is kept of the member `{0}` from that time; go back to a later snapshot")]
     MemberStateGone(String),
+    /// A file is not what was asked for, or the workspace is full. Nothing was changed.
+    #[error(transparent)]
+    Files(#[from] FileError),
     /// Too many commands wait for this session.
     #[error("too many requests wait for this session; try again later")]
     QueueFull,
@@ -348,6 +352,8 @@ pub(crate) enum Command {
     Upgrade(AgentRef),
     /// Change what the patch names.
     Change(Box<SessionPatch>),
+    /// Change files.
+    ChangeFiles(FilesChange),
     /// Put off the end of the idle limit, until so long after now or for the whole limit.
     Extend(Option<Duration>),
     /// Do what is due.

@@ -88,8 +88,12 @@ struct ErrorDetails {
     role: String,
     #[schemars(with = "Word<Role>")]
     needed_role: String,
-    /// The entity tag of the session as it is.
-    etag: String,
+    /// The entity tag of the session or the file as it is.
+    etag: Option<String>,
+    /// The file that the error is about.
+    path: String,
+    /// How many bytes the file has.
+    size: u64,
     /// What clients of other systems look for.
     detail: String,
     success: bool,

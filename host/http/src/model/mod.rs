@@ -36,3 +36,4 @@ pub(super) mod trace;
 pub(super) mod turn;
 pub(super) mod usage;
 pub(super) mod value;
+pub(super) mod workspace;

@@ -13,6 +13,7 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::ApiError;
+use dormouse::workspace::{ChangeKind, FileType};
 use dormouse::{
     Bill, Change, Durability, EffectFailure, FailureCode, NanoUsd, OnBusy, Pattern, Provenance,
     Residency, ResumeFallback, ResumeObstacle, Role, ScheduleSwitch, SessionCursor, SessionField,
@@ -345,6 +346,22 @@ impl Words for ScheduleSwitch {
 
 impl Words for Role {
     const ALL: &'static [Role] = &Role::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for FileType {
+    const ALL: &'static [FileType] = &FileType::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for ChangeKind {
+    const ALL: &'static [ChangeKind] = &ChangeKind::ALL;
 
     fn word(self) -> &'static str {
         self.as_str()

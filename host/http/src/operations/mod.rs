@@ -16,3 +16,4 @@ pub(super) mod sessions;
 pub(super) mod simulations;
 pub(super) mod snapshots;
 pub(super) mod templates;
+pub(super) mod workspace;

@@ -104,6 +104,20 @@ impl Methods {
         self.on(Method::PATCH, MethodFilter::PATCH, handler, own)
     }
 
+    /// The same, and what is done with `PUT`.
+    pub(super) fn put<T: 'static, H: Described<T>>(
+        self,
+        handler: H,
+        own: fn() -> Operation,
+    ) -> Methods {
+        self.on(Method::PUT, MethodFilter::PUT, handler, own)
+    }
+
+    /// The same, and all that is done with other methods of a path that this one is a case of, where it is described.
+    pub(super) fn as_case_of(self, other: Methods) -> Methods {
+        Methods { handlers: self.handlers.merge(other.handlers), ..self }
+    }
+
     /// The same, and what is done with `DELETE`.
     pub(super) fn delete<T: 'static, H: Described<T>>(
         self,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Handle, Workspace};
+use crate::content::ContentId;
 use crate::error::{Error, QuotaKind};
 use crate::inode::{Ino, Kind};
 use crate::view::{DirectoryEntry, Stat};
@@ -25,6 +26,17 @@ impl Workspace {
     pub fn stat_at(&self, directory: &Handle, path: &str, follow: bool) -> Result<Stat, Error> {
         let base = self.ino(directory)?;
         self.view().stat(self.view().lookup(base, path, follow)?)
+    }
+
+    /// What stands for the contents of a file, as [`Tree::content_id`](crate::Tree::content_id) has it. What is large and
+    /// was written since the last commit has none.
+    ///
+    /// # Errors
+    ///
+    /// The path leads nowhere.
+    pub fn content_id(&self, directory: &Handle, path: &str) -> Result<Option<ContentId>, Error> {
+        let base = self.ino(directory)?;
+        Ok(self.view().inode(self.view().lookup(base, path, true)?)?.content_id())
     }
 
     /// The bytes of an open file from `offset` on, `most` and [`MAX_READ`](crate::MAX_READ) at most; fewer only at its

@@ -273,8 +273,13 @@ impl Driver<'_> {
         let services = self.services;
         let (snapshot, changes) = match (saved, self.memory.guest_mut()) {
             (Some(saved), Some(guest)) => {
-                let (snapshot, changes) =
-                    history::snapshot(services, session, session.usage.next_turn(), guest, saved);
+                let (snapshot, changes) = history::snapshot(
+                    (&services.clock, &services.workspaces),
+                    session,
+                    session.usage.next_turn(),
+                    guest,
+                    saved,
+                );
                 (Some(snapshot), changes)
             }
             (None, _) | (_, None) => (None, None),

@@ -53,6 +53,7 @@ impl Driver<'_> {
             | Command::Upgrade(_)
             | Command::Move(..)
             | Command::Change(_)
+            | Command::ChangeFiles(_)
             | Command::Extend(_)
             | Command::Due
             | Command::Share
@@ -79,6 +80,7 @@ impl Driver<'_> {
             }
             Command::Move(step) => self.make_moves(vec![step]).await?,
             Command::Change(patch) => self.change(*patch).await?,
+            Command::ChangeFiles(change) => self.change_files(&change).await?,
             Command::Extend(by) => self.extend(by).await?,
             Command::Share => self.share_account().await?,
             Command::Due => return self.do_what_is_due().await,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::session::request::{CommandError, Unavailable};
-use crate::session::services::Services;
 use crate::turn::admission;
 use crate::turn::execution::SavedGuest;
-use crate::workspaces::{self, VersionLabel};
+use crate::workspaces::{self, VersionLabel, Workspaces};
+use dormouse_base::clock::Clock;
 use dormouse_domain::event::{Event, EventBody, ResumeCause, SessionUpdate};
 use dormouse_domain::id::{SessionId, SnapshotId};
 use dormouse_domain::inactive::NotActive;
@@ -23,19 +23,19 @@ use super::{Driver, GuestInstance, WakeError};
 /// The snapshot of what was saved of an instance, after this many turns; and what the turns have changed of its
 /// files, where they have.
 pub(super) fn snapshot(
-    services: &Services,
+    (clock, workspaces): (&Clock, &Workspaces),
     session: &Session,
     turn: u64,
     guest: &mut GuestInstance,
     saved: SavedGuest,
 ) -> (Snapshot, Option<FileChanges>) {
     let SavedGuest { state, files } = saved;
-    let (id, now) = (SnapshotId(services.clock.new_id()), services.clock.now());
+    let (id, now) = (SnapshotId(clock.new_id()), clock.now());
     let changes = files.as_ref().map(|commit| workspaces::counts(&commit.changes));
     let files = match (files, changes) {
         (Some(commit), Some(changes)) => {
             let label = VersionLabel::new(session, id, Some(turn), now, changes);
-            Some(services.workspaces.follow(&mut guest.files, commit, &label))
+            Some(workspaces.follow(&mut guest.files, commit, &label))
         }
         (None, _) | (_, None) => guest.files.kept(),
     };
@@ -83,7 +83,8 @@ impl Driver<'_> {
         };
         let mut after = Session::clone(&resident.session);
         let turn = after.usage.last_turn();
-        let (snapshot, changes) = snapshot(self.services, &after, turn, &mut resident.guest, saved);
+        let kept_in = (&self.services.clock, &self.services.workspaces);
+        let (snapshot, changes) = snapshot(kept_in, &after, turn, &mut resident.guest, saved);
         after.set_head(Some(&snapshot));
         let changed = changes.map(|changes| {
             let body = EventBody::WorkspaceChanged { turn: Some(turn), changes };

@@ -105,7 +105,13 @@ impl Driver<'_> {
         };
         let turn = before.usage.last_turn();
         let saved = SavedGuest { state: saved, files: None };
-        let (carried, _) = history::snapshot(self.services, after, turn, &mut new, saved);
+        let (carried, _) = history::snapshot(
+            (&self.services.clock, &self.services.workspaces),
+            after,
+            turn,
+            &mut new,
+            saved,
+        );
         drop(new);
         // It must also wake from what was saved.
         self.rehearse(after, &carried, &carried.state, "the new version").await?;

@@ -162,8 +162,8 @@ pub use workspaces::{
 pub mod workspace {
     pub use dormouse_workspace::{
         Change, ChangeKind, Changes, ContentId, DiffQuery, Error, FileType, Glob, Ino,
-        InvalidContentId, InvalidGlob, ListQuery, Listed, MAX_READ, Page, QuotaKind, Quotas, Stat,
-        Usage,
+        InvalidContentId, InvalidGlob, ListQuery, Listed, MAX_NAMES, MAX_READ, Page, QuotaKind,
+        Quotas, Stat, Usage,
     };
 }
 pub use worlds::{

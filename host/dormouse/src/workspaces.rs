@@ -211,9 +211,9 @@ impl HeldFiles {
         Some(Files { version: *version, blobs: Vec::new() })
     }
 
-    /// The version that is held, and what keeps it.
-    fn into_version(mut self) -> (Option<Version>, Option<FilesLease>) {
-        (self.version.map(|(_, version)| version), self.leases.pop())
+    /// What keeps the version that is held.
+    fn into_lease(mut self) -> Option<FilesLease> {
+        self.leases.pop()
     }
 
     /// The version that follows is stored.

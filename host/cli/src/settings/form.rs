@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::listen::{Addresses, InvalidAddresses};
 use crate::value;
+use dormouse::workspace::MAX_NAMES;
 use dormouse::{HostOptions, NanoUsd};
 use dormouse_base::telemetry::{LogFormat, check_level};
 use dormouse_http::{ApiKey, InvalidOrigin, Origin};
@@ -126,6 +127,18 @@ pub(super) fn configuration(text: &str) -> Result<usize, String> {
 pub(super) fn snapshots(text: &str) -> Result<usize, String> {
     let count = value::positive(text)?;
     if count > 256 { Err("must be at most 256".to_owned()) } else { Ok(count) }
+}
+
+/// The size of a workspace, or of a file in one.
+pub(super) fn workspace(text: &str) -> Result<u64, String> {
+    let bytes = value::size(text)?;
+    if bytes > 10 << 30 { Err("must be at most 10GiB".to_owned()) } else { Ok(bytes) }
+}
+
+/// How many files a workspace may have.
+pub(super) fn files(text: &str) -> Result<u64, String> {
+    let count = value::count(text)?;
+    if count > MAX_NAMES { Err(format!("must be at most {MAX_NAMES}")) } else { Ok(count) }
 }
 
 pub(super) fn age(text: &str) -> Result<Option<Duration>, String> {

@@ -2,10 +2,10 @@
 
 use super::entry::setting;
 use super::form::{
-    addresses, age, agent, budget, configuration, format, hosts, keys, length, level, model, money,
-    origins, path, quota, rate, requests, show, show_age, show_bound, show_hosts, show_keys,
+    addresses, age, agent, budget, configuration, files, format, hosts, keys, length, level, model,
+    money, origins, path, quota, rate, requests, show, show_age, show_bound, show_hosts, show_keys,
     show_model, show_money, show_origins, show_path, show_spending, size, snapshots, spending,
-    time,
+    time, workspace,
 };
 use super::{Setting, SettingGroup};
 use crate::egress::secrets;
@@ -248,6 +248,51 @@ pub(crate) static SETTINGS: &[Setting] = &[
         host.quotas.sessions_per_user,
         quota,
         show_bound
+    ),
+    setting!(
+        Sessions,
+        "workspace-size",
+        "SIZE",
+        "Most bytes that the files of a session have together, at most 10GiB",
+        host.workspaces.quotas.bytes,
+        workspace,
+        size
+    ),
+    setting!(
+        Sessions,
+        "workspace-files",
+        "COUNT",
+        "Most files, directories and links of a session",
+        host.workspaces.quotas.names,
+        files,
+        show
+    ),
+    setting!(
+        Sessions,
+        "workspace-file-size",
+        "SIZE",
+        "Most bytes of one file of a session, at most 10GiB",
+        host.workspaces.quotas.file_bytes,
+        workspace,
+        size
+    ),
+    setting!(
+        Sessions,
+        "workspace-history",
+        "SIZE",
+        "Most bytes on the disk for the history of the files of one session; then it begins anew",
+        host.workspaces.history_bytes,
+        value::size,
+        size
+    ),
+    setting!(
+        Sessions,
+        "workspace-cache",
+        "SIZE",
+        "Memory for what was read of files, at most a sixteenth of memory-budget",
+        host.workspaces.cache_bytes,
+        value::size,
+        size
     ),
     setting!(
         Sessions,

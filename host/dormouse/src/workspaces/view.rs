@@ -11,8 +11,7 @@ use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
 use dormouse_store::read::FilesLease;
 use dormouse_workspace::{
-    Changes, ContentId, DiffQuery, Error, FileType, Ino, ListQuery, Page, Stat, Tree, Usage,
-    Version, diff,
+    Changes, ContentId, DiffQuery, Error, FileType, Ino, ListQuery, Page, Stat, Tree, Usage, diff,
 };
 
 use super::Workspaces;
@@ -36,7 +35,6 @@ impl Default for Readers {
 pub struct WorkspaceView {
     tree: Tree,
     snapshot: Option<SnapshotId>,
-    version: Option<Version>,
     readers: Readers,
     /// `None`: there are none.
     _lease: Option<Arc<FilesLease>>,
@@ -65,11 +63,10 @@ impl Workspaces {
     ) -> Result<WorkspaceView, FileError> {
         let files = self.hold(snapshot.and_then(|snapshot| snapshot.files.as_ref()))?;
         let tree = self.tree(&files, of.created_at);
-        let (version, lease) = files.into_version();
+        let lease = files.into_lease();
         Ok(WorkspaceView {
             tree,
             snapshot: snapshot.map(|snapshot| snapshot.id),
-            version,
             readers: self.readers.clone(),
             _lease: lease.map(Arc::new),
         })
@@ -81,11 +78,6 @@ impl WorkspaceView {
     #[must_use]
     pub fn snapshot(&self) -> Option<SnapshotId> {
         self.snapshot
-    }
-
-    /// Their version in the history of the workspace.
-    pub(crate) fn version(&self) -> Option<&Version> {
-        self.version.as_ref()
     }
 
     /// How much they are.

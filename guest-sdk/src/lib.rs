@@ -32,6 +32,7 @@ pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod timers;
+pub mod todo;
 pub mod tools;
 pub mod world;
 

@@ -31,12 +31,19 @@ impl Content {
     pub(super) fn of(path: &Path) -> io::Result<Content> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
+        if length > MAX_FILE {
+            return Ok(Content::TooLarge(length));
+        }
         let mut bytes = Vec::new();
-        // Its length may be another one by now.
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        // The file may have grown meanwhile.
+        let mut reader = file.take(MAX_FILE + 1);
+        reader.by_ref().take(SNIFFED as u64).read_to_end(&mut bytes)?;
+        if is_binary(&bytes) {
+            return Ok(Content::Binary);
+        }
+        reader.read_to_end(&mut bytes)?;
         Ok(match bytes.len() as u64 > MAX_FILE {
             true => Content::TooLarge(length),
-            false if is_binary(&bytes) => Content::Binary,
             false => Content::Text(bytes),
         })
     }

@@ -3,6 +3,7 @@
 mod kinds;
 mod lines;
 mod matcher;
+mod required;
 mod search;
 
 use serde::Deserialize;

@@ -4,23 +4,24 @@ use std::ops::Range;
 
 use regex_lite::{Regex, RegexBuilder};
 
+use super::required;
 use crate::{Error, Result};
 
 /// The most bytes of a pattern.
 const MAX_PATTERN: usize = 4_096;
-/// How many bytes of text are searched for a text.
-const TEXT_BYTES: usize = 64 << 20;
-/// How many bytes are searched for an expression that takes so much memory at most. Each byte of a text is one step for each
-/// part of the expression, so that the product of both is the work.
+/// How many bytes of text an expression that takes so much memory at most may be tried on. Each byte of a text is one step for
+/// each part of the expression, so that the product of both is the work.
 const EXPRESSION_BYTES: [(usize, usize); 3] =
-    [(8 << 10, 16 << 20), (64 << 10, 2 << 20), (512 << 10, 256 << 10)];
+    [(8 << 10, 8 << 20), (64 << 10, 1 << 20), (512 << 10, 128 << 10)];
 /// The most matches that are looked for across the lines of one file.
 const MAX_MATCHES: usize = 1_000;
 
 /// Finds what a pattern matches.
 pub(super) struct Matcher {
     expression: Expression,
-    /// How many bytes of text it may be tried on.
+    /// A text that each match has.
+    required: Option<String>,
+    /// The most bytes of texts that it may be tried on, of those that have what is required.
     pub(super) max_bytes: usize,
 }
 
@@ -41,9 +42,13 @@ impl Matcher {
             return Err(Error::invalid("a `pattern` of several lines needs `multiline`"));
         }
         if !ignores_case && regex_lite::escape(pattern) == pattern {
-            let expression = Expression::Text(pattern.to_owned());
-            return Ok(Matcher { expression, max_bytes: TEXT_BYTES });
+            return Ok(Matcher {
+                expression: Expression::Text(pattern.to_owned()),
+                required: Some(pattern.to_owned()),
+                max_bytes: usize::MAX,
+            });
         }
+        let required = if ignores_case { None } else { required::text_of(pattern) };
         let mut why = None;
         for (memory, max_bytes) in EXPRESSION_BYTES {
             let regex = RegexBuilder::new(pattern)
@@ -55,7 +60,8 @@ impl Matcher {
                 .build();
             match regex {
                 Ok(regex) => {
-                    return Ok(Matcher { expression: Expression::Regex(regex), max_bytes });
+                    let expression = Expression::Regex(regex);
+                    return Ok(Matcher { expression, required, max_bytes });
                 }
                 Err(error) => why = Some(error),
             }
@@ -67,17 +73,14 @@ impl Matcher {
         )))
     }
 
-    /// Whether a text is worth being looked at line by line.
+    /// Whether a text has what each match has.
     pub(super) fn may_match(&self, text: &str) -> bool {
-        match &self.expression {
-            Expression::Text(pattern) => text.contains(pattern),
-            Expression::Regex(_) => true,
-        }
+        self.required.as_ref().is_none_or(|required| text.contains(required))
     }
 
     /// The first match in a text.
     pub(super) fn find(&self, text: &str) -> Option<Range<usize>> {
-        self.find_from(text, 0)
+        self.may_match(text).then(|| self.find_from(text, 0)).flatten()
     }
 
     /// The matches in a text, as many as are looked for.

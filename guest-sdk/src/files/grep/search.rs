@@ -9,6 +9,9 @@ use super::{
 };
 use crate::files::{answer::Answer, content::Content};
 
+/// The most bytes of text that are read.
+const MAX_READ: usize = 64 << 20;
+
 /// A search that is under way.
 pub(super) struct Search {
     matcher: Matcher,
@@ -16,8 +19,10 @@ pub(super) struct Search {
     mode: Mode,
     style: Style,
     answer: Answer,
-    /// How many bytes of text were searched.
-    bytes: usize,
+    /// How many bytes of text were read.
+    read: usize,
+    /// On how many of them the pattern was tried.
+    tried: usize,
     /// Whether there was more to search than may be.
     is_exhausted: bool,
     too_large: usize,
@@ -38,7 +43,8 @@ impl Search {
             mode,
             style,
             answer: Answer::new(max_lines),
-            bytes: 0,
+            read: 0,
+            tried: 0,
             is_exhausted: false,
             too_large: 0,
             unread: 0,
@@ -57,16 +63,21 @@ impl Search {
 
     /// Searches the text of a file.
     pub(super) fn text(&mut self, path: &Path, text: Vec<u8>) {
-        if self.bytes + text.len() > self.matcher.max_bytes {
+        if self.read + text.len() > MAX_READ {
             self.is_exhausted = true;
             return;
         }
-        self.bytes += text.len();
+        self.read += text.len();
         let text = String::from_utf8(text)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         if !self.matcher.may_match(&text) {
             return;
         }
+        if self.matcher.max_bytes - self.tried < text.len() {
+            self.is_exhausted = true;
+            return;
+        }
+        self.tried += text.len();
         let path = path.display().to_string();
         let mut lines = lines(&self.matcher, &text, self.is_multiline);
         match self.mode {
@@ -93,11 +104,11 @@ impl Search {
     /// The answer, with what else there is to say.
     pub(super) fn told(self, mut notes: Vec<String>) -> String {
         if self.is_exhausted {
-            notes.push(format!(
-                "Only {} bytes were searched, because a search for this pattern reads {} at most: say with `path`, `glob` or \
-                 `type` where to look.",
-                self.bytes, self.matcher.max_bytes
-            ));
+            notes.push(
+                "Not all files were searched, because there is too much for this pattern: say with `path`, `glob` or `type` \
+                 where to look, or use a plainer pattern."
+                    .to_owned(),
+            );
         }
         if self.too_large > 0 {
             notes.push(format!("Files that are too large to be searched: {}.", self.too_large));
@@ -106,6 +117,10 @@ impl Search {
             notes.push(format!("Files that could not be read: {}.", self.unread));
         }
         let more = "There is more: `head_limit`, `path`, `glob` or `type` say what to show.";
-        self.answer.told("Nothing matches.", more, notes)
+        let none = match self.is_exhausted {
+            true => "Nothing matches in what was searched.",
+            false => "Nothing matches.",
+        };
+        self.answer.told(none, more, notes)
     }
 }

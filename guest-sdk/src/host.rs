@@ -10,6 +10,7 @@ pub(crate) use component::Backend;
 use crate::testing::Backend;
 
 use crate::{
+    files::Files,
     log::Log,
     metrics::Metrics,
     model::Models,
@@ -58,6 +59,11 @@ impl Host {
     /// Calls tools that the host has.
     pub fn tools(&self) -> HostTools<'_> {
         HostTools::new(self)
+    }
+
+    /// The workspace of the session: `/workspace`, and in a test the directory that it has set.
+    pub fn files(&self) -> Files {
+        Files::at(self.backend.workspace())
     }
 
     /// Wakes the agent later.

@@ -2,7 +2,7 @@
 //!
 //! An agent is a type that implements [`Agent`] and is named once by [`export_agent!`]. The modules
 //! mirror the contract in `wit/` file for file: [`handler`] is what an agent does, [`state`] what it
-//! keeps, and [`session`], [`output`], [`log`], [`metrics`], [`model`], [`tools`], [`timers`] and [`peers`] are what it may
+//! keeps, and [`session`], [`output`], [`log`], [`metrics`], [`model`], [`tools`], [`files`], [`timers`] and [`peers`] are what it may
 //! ask of its host through [`Host`]. Members of simulated worlds are agents, for which there is [`world`], or rows of a
 //! [`population`].
 //!
@@ -16,6 +16,7 @@
 #![allow(clippy::test_attr_in_doctest)]
 
 pub mod agent;
+pub mod files;
 pub mod handler;
 pub mod host;
 pub mod log;
@@ -31,6 +32,7 @@ pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod timers;
+pub mod todo;
 pub mod tools;
 pub mod world;
 

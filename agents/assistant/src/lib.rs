@@ -1,18 +1,16 @@
 //! Talks with a language model. The agent of sessions that are created without naming one.
 //!
 //! Its state is the conversation, which it sends to the model with each turn, and a todo list, which the model writes. What
-//! the model says goes to the stream of the turn as it comes. It may use the tools of the host that the session has. The
-//! session's `config` says which model, and how: see `settings`.
+//! the model says goes to the stream of the turn as it comes. It may use the files of the session, and the tools of the host
+//! that the session has. The session's `config` says which model, and how: see `settings`.
 
 mod history;
 mod settings;
-mod todo;
 
 use dormouse_sdk::model::{self, Chat, RunError, ToolChoice, Tools};
-use dormouse_sdk::{prelude::*, state};
+use dormouse_sdk::{prelude::*, state, todo::Todos};
 use history::{Forgotten, History};
 use settings::Settings;
-use todo::{TODO_WRITE, Todos};
 
 /// A conversation of fewer bytes is not worth the money of a summary.
 const COMPACTED_FROM: usize = 16 << 10;
@@ -106,7 +104,7 @@ impl Assistant {
     fn ask(&mut self, settings: &Settings, chat: &Chat<'_>, host: &Host) -> Result<String> {
         let mut asked = self.history.len();
         loop {
-            let error = match self.run(settings, chat.clone(), host)? {
+            let error = match self.run(settings, chat.clone(), host) {
                 Ok(()) => return Ok(self.history.said_since(asked)),
                 Err(error) => error,
             };
@@ -123,29 +121,16 @@ impl Assistant {
     }
 
     /// Let the model use its tools until it is done.
-    fn run(
-        &mut self,
-        settings: &Settings,
-        chat: Chat<'_>,
-        host: &Host,
-    ) -> Result<Result<(), RunError>> {
+    fn run(&mut self, settings: &Settings, chat: Chat<'_>, host: &Host) -> Result<(), RunError> {
         let Assistant { history, todos } = self;
-        let mut is_written = false;
-        let mut tools = Tools::new().rounds(settings.rounds());
-        if settings.allows(TODO_WRITE) {
-            tools = tools.tool(todo::tool(), |written| {
-                let told = todos.write(written)?;
-                is_written = true;
-                Ok(told)
-            });
-        }
-        let mut tools = tools.of_host(host.tools());
-        let ran = chat.run(history.conversation(), &mut tools);
-        drop(tools);
-        if is_written {
-            self.todos.show(host)?;
-        }
-        Ok(ran.map(|_| ()))
+        // The host leaves out those of its own that are not allowed.
+        let mut tools = Tools::new()
+            .rounds(settings.rounds())
+            .of_todos(todos, host)
+            .of_files(host.files())
+            .only(|tool| settings.allows(tool))
+            .of_host(host.tools());
+        chat.run(history.conversation(), &mut tools).map(|_| ())
     }
 }
 

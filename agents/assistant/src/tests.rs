@@ -148,7 +148,7 @@ fn a_todo_list_is_kept_over_sleeps_and_summaries_and_shown_in_the_checkpoint() {
     ]);
     let mut mock = MockHost::new()
         .with_checkpoint(json!({ "mine": 1 }))
-        .with_answer(Answer::of_tool_call(TODO_WRITE, &json!({ "todos": list })))
+        .with_answer(Answer::of_tool_call("TodoWrite", &json!({ "todos": list })))
         .with_answer(said("I have a plan."));
     let mut assistant = Assistant::default();
     assert_eq!(say(&mut mock, &mut assistant, "Take care of my mail"), "I have a plan.");
@@ -165,24 +165,32 @@ fn a_todo_list_is_kept_over_sleeps_and_summaries_and_shown_in_the_checkpoint() {
 }
 
 #[test]
-fn a_todo_list_has_bounds_and_the_model_is_told() {
-    let long = json!({ "todos": [{ "content": "x".repeat(201), "status": "pending" }] });
-    let many = json!({ "todos": vec![json!({ "content": "x", "status": "pending" }); 101] });
-    let unknown = json!({ "todos": [{ "content": "x", "status": "later" }] });
-    for wrong in [long, many, unknown] {
-        let mut mock = MockHost::new()
-            .with_answer(Answer::of_tool_call(TODO_WRITE, &wrong))
-            .with_answer(said("ok"));
-        say(&mut mock, &mut Assistant::default(), "plan");
-        let asked = mock.model_requests();
-        let Content::ToolResult(result) = &asked[1].messages[2].content[0] else { panic!() };
-        assert!(result.is_error, "{}", result.content);
-        assert_eq!(mock.checkpoint(), None);
+fn the_state_that_the_todo_list_was_first_saved_in_is_still_read() {
+    #[derive(Default, Serialize, Deserialize)]
+    struct Earlier {
+        history: History,
+        todos: Vec<Value>,
     }
+    impl Agent for Earlier {
+        const STATE_VERSION: u32 = 2;
+
+        fn handle(&mut self, _turn: &Turn, _host: &Host) -> Result<Reply> {
+            Err(Error::declined())
+        }
+    }
+    let todos = vec![
+        json!({ "content": "Look for mail", "status": "in_progress", "activeForm": "Looking" }),
+        json!({ "content": "Answer it", "status": "pending" }),
+    ];
+    let saved = state::save(&Earlier { history: History::default(), todos }).unwrap();
+    let assistant: Assistant = state::restore(&saved).unwrap();
+    let expected = "Your todo list:\n- [~] Look for mail\n- [ ] Answer it";
+    assert_eq!(assistant.todos.reminder().as_deref(), Some(expected));
 }
 
 #[test]
 fn tools_are_offered_as_the_session_allows_them() {
+    let directory = tempfile::tempdir().unwrap();
     let offered = |mock: MockHost| {
         let mut mock = mock
             .with_tool("WebFetch", |_| Ok(dormouse_sdk::tools::Answer::of_text("a page")))
@@ -191,9 +199,56 @@ fn tools_are_offered_as_the_session_allows_them() {
         let asked = mock.model_requests().remove(0);
         asked.tools.into_iter().map(|tool| tool.name).collect::<Vec<_>>()
     };
-    assert_eq!(offered(MockHost::new()), [TODO_WRITE, "WebFetch"]);
+    let files = || MockHost::new().with_workspace(directory.path());
+    let all = ["TodoWrite", "Read", "Write", "Edit", "Glob", "Grep", "WebFetch"];
+    assert_eq!(offered(files()), all);
     // The host leaves out what it has and does not allow.
-    assert_eq!(offered(MockHost::new().with_config("allowedTools", ["Read"])), ["WebFetch"]);
+    assert_eq!(offered(files().with_config("allowedTools", ["Read"])), ["Read", "WebFetch"]);
+    assert_eq!(offered(files().with_config("allowedTools", Value::Null)), all);
+    assert_eq!(offered(files().with_config("allowedTools", [""; 0])), ["WebFetch"]);
+    // A session without a workspace has no files.
+    assert_eq!(offered(MockHost::new()), ["TodoWrite", "WebFetch"]);
+}
+
+#[test]
+fn a_model_finds_and_mends_a_bug_in_the_workspace() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mean.rs");
+    let bug =
+        "fn mean(of: &[f64]) -> f64 {\n    of.iter().sum::<f64>() / (of.len() - 1) as f64\n}\n";
+    std::fs::write(&file, bug).unwrap();
+    let mut mock = MockHost::new().with_workspace(directory.path());
+    for (tool, arguments) in [
+        ("Grep", json!({ "pattern": "fn mean" })),
+        ("Read", json!({ "file_path": "mean.rs" })),
+        // What the file does not have is told, and the model does better.
+        ("Edit", json!({ "file_path": "mean.rs", "old_string": "len - 1", "new_string": "len" })),
+        (
+            "Edit",
+            json!({ "file_path": "mean.rs", "old_string": "(of.len() - 1)", "new_string": "of.len()" }),
+        ),
+        ("Write", json!({ "file_path": "notes/done.md", "content": "The mean is mended.\n" })),
+    ] {
+        mock = mock.with_answer(Answer::of_tool_call(tool, &arguments));
+    }
+    let mut mock = mock.with_answer(said("It divides by the length now."));
+    say(&mut mock, &mut Assistant::default(), "The mean of 1, 2 and 3 is 2, and it says 3.");
+    let mended = bug.replace("(of.len() - 1)", "of.len()");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), mended);
+    let notes = std::fs::read_to_string(directory.path().join("notes/done.md")).unwrap();
+    assert_eq!(notes, "The mean is mended.\n");
+    let asked = mock.model_requests().pop().unwrap();
+    let results = asked.messages.iter().flat_map(|message| &message.content);
+    let results: Vec<_> = results
+        .filter_map(|part| match part {
+            Content::ToolResult(result) => Some((result.is_error, result.content.as_str())),
+            _ => None,
+        })
+        .collect();
+    let failed: Vec<_> = results.iter().map(|(is_error, _)| *is_error).collect();
+    assert_eq!(failed, [false, false, true, false, false], "{results:?}");
+    assert!(results[0].1.ends_with("mean.rs\n"), "{results:?}");
+    assert!(results[1].1.contains("     2\t    of.iter()"), "{results:?}");
 }
 
 #[test]

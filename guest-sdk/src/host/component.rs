@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::{
     bindings::handler::dormouse::agent as imports,
+    files,
     log::Level,
     output,
     session::{CheckpointError, Limits, NanoUsd, Pattern, Usage},
@@ -85,6 +86,10 @@ impl Backend {
             Refused::TooLarge(bytes) => CheckpointError::TooLarge(bytes),
             Refused::Invalid(reason) => CheckpointError::Invalid(reason),
         })
+    }
+
+    pub(crate) fn workspace(&self) -> &'static str {
+        files::WORKSPACE
     }
 
     pub(crate) fn stream_text(&self, delta: &str) -> Result<(), output::Error> {

@@ -126,7 +126,7 @@ impl<'t> Tools<'t> {
     #[must_use]
     pub fn of_host(mut self, host: HostTools<'t>) -> Self {
         for tool in host.list() {
-            if self.tools.iter().any(|(known, _)| known.name == tool.name) {
+            if self.has(&tool.name) {
                 continue;
             }
             let run = move |call: &ToolCall| {
@@ -141,11 +141,24 @@ impl<'t> Tools<'t> {
         self
     }
 
+    /// Leaves out the tools that it has so far and whose names are not allowed, such as those that `allowedTools` of the
+    /// session does not have.
+    #[must_use]
+    pub fn only(mut self, allows: impl Fn(&str) -> bool) -> Self {
+        self.tools.retain(|(tool, _)| allows(&tool.name));
+        self
+    }
+
     /// Sets how often the model is asked in one run: [`DEFAULT_ROUNDS`] unless it is set.
     #[must_use]
     pub fn rounds(mut self, rounds: u32) -> Self {
         self.rounds = rounds;
         self
+    }
+
+    /// Whether it has a tool of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tools.iter().any(|(tool, _)| tool.name == name)
     }
 
     fn run(&mut self, call: &ToolCall) -> ToolResult {

@@ -3,6 +3,7 @@
 use std::{
     cell::{RefCell, RefMut},
     collections::{BTreeMap, BTreeSet, VecDeque},
+    path::PathBuf,
     rc::Rc,
 };
 
@@ -15,7 +16,7 @@ use super::tools::MockTool;
 use super::view::SeenWorld;
 use super::world::{Backend, Event, LogLine, World};
 use crate::{
-    Agent, Host,
+    Agent, Host, files,
     handler::{Part, Reply, Request, Result, Sender, Turn},
     model::{self, Answer},
     session::{Limits, Pattern, Usage},
@@ -75,6 +76,7 @@ impl MockHost {
             uncounted: 0,
             context: Value::Object(serde_json::Map::new()),
             checkpoint: None,
+            workspace: files::WORKSPACE.into(),
             now: NOW,
             timers: BTreeMap::new(),
             peers: BTreeSet::new(),
@@ -159,6 +161,13 @@ impl MockHost {
         let checkpoint = serde_json::to_value(checkpoint).expect("a checkpoint has a form in JSON");
         assert!(checkpoint.is_object(), "a checkpoint is a JSON object");
         self.world().checkpoint = Some(checkpoint);
+        self
+    }
+
+    /// Sets the directory that is the workspace of the session: an absolute path. Without it there is none.
+    #[must_use]
+    pub fn with_workspace(self, directory: impl Into<PathBuf>) -> Self {
+        self.world().workspace = directory.into();
         self
     }
 

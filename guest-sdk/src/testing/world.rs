@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, VecDeque},
+    path::PathBuf,
     rc::Rc,
     time::SystemTime,
 };
@@ -56,6 +57,7 @@ pub(super) struct World {
     pub(super) uncounted: u64,
     pub(super) context: Value,
     pub(super) checkpoint: Option<Value>,
+    pub(super) workspace: PathBuf,
     pub(super) now: SystemTime,
     pub(super) timers: BTreeMap<String, Timer>,
     /// The names of the peers of the session.
@@ -138,6 +140,10 @@ impl Backend {
             Err(error) => return Err(CheckpointError::Invalid(error.to_string())),
         }
         Ok(())
+    }
+
+    pub(crate) fn workspace(&self) -> PathBuf {
+        self.0.borrow().workspace.clone()
     }
 
     pub(crate) fn ask_model(&self, request: &Request) -> Result<Answer, model::Error> {

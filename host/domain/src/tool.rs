@@ -27,14 +27,11 @@ pub const ALLOWED_TOOLS: &str = "allowedTools";
 /// What the names of the tools of MCP servers begin with: `mcp__server__tool`.
 pub const SERVER_TOOLS: &str = "mcp__";
 
-/// Tools of other systems that a client may ask for, and that no session here has: a sandbox has no shell, and no files
-/// but those in the memory of its agent.
-const ABSENT: [&str; 15] = [
+/// Tools of other systems that a client may ask for, and that no session here has: a sandbox has no shell. Those that use
+/// files are tools of agents.
+const ABSENT: [&str; 10] = [
     "Bash",
     "BashOutput",
-    "Edit",
-    "Glob",
-    "Grep",
     "KillBash",
     "KillShell",
     "LS",
@@ -42,9 +39,7 @@ const ABSENT: [&str; 15] = [
     "MultiEdit",
     "NotebookEdit",
     "NotebookRead",
-    "Read",
     "WebSearch",
-    "Write",
 ];
 
 /// A tool that the host has itself.
@@ -319,10 +314,13 @@ mod tests {
 
     #[test]
     fn what_a_sandbox_does_not_have_is_told_once_and_tools_of_agents_are_not() {
-        let config = config(json!(["Bash", "WebFetch", "TodoWrite", "Read", "Bash", "my_tool"]));
+        let asked = ["Bash", "WebFetch", "TodoWrite", "Read", "LS", "Bash", "my_tool"];
+        let config = config(json!(asked));
         let allowed = AllowedTools::of(&config);
-        assert_eq!(allowed.unavailable(|_| true), ["Bash", "Read"]);
-        assert_eq!(allowed.unavailable(|_| false), ["Bash", "WebFetch", "Read"]);
+        assert_eq!(allowed.unavailable(|_| true), ["Bash", "LS"]);
+        assert_eq!(allowed.unavailable(|_| false), ["Bash", "WebFetch", "LS"]);
+        let files = self::config(json!(["Read", "Write", "Edit", "Glob", "Grep"]));
+        assert!(AllowedTools::of(&files).unavailable(|_| false).is_empty());
         assert!(AllowedTools::of(&JsonObject::new()).unavailable(|_| false).is_empty());
     }
 

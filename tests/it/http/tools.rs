@@ -34,16 +34,16 @@ fn new(config: Value) -> Value {
 #[tokio::test]
 async fn a_session_says_which_tools_it_asks_for_in_vain() {
     let (server, _directory) = served().await;
-    let config = json!({ "allowedTools": ["Bash", "WebFetch", "Read", "TodoWrite"] });
+    let config = json!({ "allowedTools": ["Bash", "WebFetch", "LS", "Read", "TodoWrite"] });
     let (status, created) =
         server.client.post("/api/sessions", &new(config.clone())).await.unwrap();
     assert_eq!(status, 201, "{created}");
-    assert_eq!(created["unavailableTools"], json!(["Bash", "Read"]));
+    assert_eq!(created["unavailableTools"], json!(["Bash", "LS"]));
     assert_eq!(created["config"], config);
     let mut cut_off = new(config);
     cut_off["egress"] = json!([]);
     let (_, created) = server.client.post("/api/sessions", &cut_off).await.unwrap();
-    assert_eq!(created["unavailableTools"], json!(["Bash", "WebFetch", "Read"]));
+    assert_eq!(created["unavailableTools"], json!(["Bash", "WebFetch", "LS"]));
     let (_, created) = server.client.post("/api/sessions", &new(json!({}))).await.unwrap();
     assert_eq!(created["unavailableTools"], json!([]));
     server.shut_down().await;

@@ -27,27 +27,39 @@ pub async fn play(api: &Api) -> Result<()> {
     single_container(api).await
 }
 
-/// The model `offline` knows nothing of bugs: it follows the script. Any other model needs none.
-const BUG: &str = r#"Mend this function. The mean of 1, 2 and 3 is 2, and it says 3.
-
-fn mean(of: &[f64]) -> f64 {
+/// What the bug is in.
+const MEAN: &str = "/// The mean of these values.
+pub fn mean(of: &[f64]) -> f64 {
     of.iter().sum::<f64>() / (of.len() - 1) as f64
 }
-#script
-call TodoWrite {"todos": [{"content": "Find the bug", "status": "in_progress"}, {"content": "Mend it", "status": "pending"}]}
----
-call TodoWrite {"todos": [{"content": "Find the bug", "status": "completed"}, {"content": "Mend it", "status": "completed"}]}
----
-say A mean divides by how many values there are: of.iter().sum::<f64>() / of.len() as f64"#;
+";
 
-/// A bug fix: one job, with a tool and a budget. The session completes with its answer, and is removed a minute later.
+/// The model `offline` knows nothing of bugs: it follows the script. Any other model needs none.
+const BUG: &str = r#"Mend the function mean, and note it in CHANGES.md. The mean of 1, 2 and 3 is 2, and it says 3.
+#script
+call Grep {"pattern": "fn mean"}
+---
+call Read {"file_path": "src/mean.rs"}
+---
+call Edit {"file_path": "src/mean.rs", "old_string": "(of.len() - 1)", "new_string": "of.len()"}
+---
+call Write {"file_path": "CHANGES.md", "content": "- mean: divide by how many values there are\n"}
+---
+say A mean divides by how many values there are, not by one less. It is mended in src/mean.rs."#;
+
+/// A bug fix: one job, with files, tools and a budget. The session completes with its answer, and is removed a minute later.
 pub async fn ephemeral(api: &Api) -> Result<()> {
+    let tools = ["Read", "Grep", "Edit", "Write"];
     let config = json!({
-        "model": "offline", "allowedTools": ["TodoWrite"], "maxTurns": 10, "maxBudgetUsd": 0.5,
+        "model": "offline", "allowedTools": tools, "maxTurns": 10, "maxBudgetUsd": 0.5,
     });
     let new = json!({ "pattern": "ephemeral", "agent": "assistant", "config": config });
     let id = api.create(new).await?;
+    api.put_file(&id, "src/mean.rs", MEAN).await?;
     println!("ephemeral: {}", api.ask(&id, BUG).await?);
+    for path in ["src/mean.rs", "CHANGES.md"] {
+        println!("  {path}:\n{}", api.file(&id, path).await?);
+    }
     let session = api.call(Method::GET, &format!("/api/sessions/{id}"), None).await?;
     let (status, used) = (&session["status"], &session["toolsUsed"]);
     println!("  it is {status}, used {used}, and cost ${}", session["totalCost"]);
@@ -189,6 +201,18 @@ impl Api {
         let path = format!("/api/sessions/{id}/message");
         let answer = self.call(Method::POST, &path, Some(message)).await?;
         Ok(answer["response"]["content"].as_str().context("an answer has a text")?.to_owned())
+    }
+
+    /// Put a text file into the workspace of a session.
+    async fn put_file(&self, id: &str, path: &str, text: &str) -> Result<Value> {
+        let write = json!({ "operations": [{ "op": "write", "path": path, "text": text }] });
+        self.call(Method::POST, &format!("/api/sessions/{id}/workspace/ops"), Some(write)).await
+    }
+
+    /// A text file of the workspace of a session.
+    async fn file(&self, id: &str, path: &str) -> Result<String> {
+        let path = format!("/api/sessions/{id}/workspace/{path}");
+        Ok(self.send(Method::GET, &path, None).await?.error_for_status()?.text().await?)
     }
 
     async fn sleep(&self, id: &str) -> Result<Value> {

@@ -35,6 +35,17 @@ export async function ask(id, prompt) {
   return answer.response.content;
 }
 
+/** Put text files into the workspace of a session: an object of paths and texts. */
+export async function write(id, files) {
+  const operations = Object.entries(files).map(([path, text]) => ({ op: "write", path, text }));
+  return call("POST", `/api/sessions/${id}/workspace/ops`, { operations });
+}
+
+/** A text file of the workspace of a session. */
+export async function read(id, path) {
+  return (await send("GET", `/api/sessions/${id}/workspace/${path}`)).text();
+}
+
 /** Send a message to a session; yields the answer piece by piece. */
 export async function* stream(id, prompt) {
   const response = await send("POST", `/api/sessions/${id}/message`, { prompt });

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use dormouse_tests::test_host::eventually;
 use dormouse_tests::{Client, Server};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::DORMOUSE;
@@ -29,6 +30,13 @@ async fn session(client: &Client, pattern: &str) -> Value {
     session
 }
 
+/// A file of the session's workspace.
+async fn file(client: &Client, session: &Value, path: &str) -> String {
+    let id = session["id"].as_str().unwrap();
+    let path = format!("/api/sessions/{id}/workspace/{path}");
+    client.request(Method::GET, &path).send().await.unwrap().text().await.unwrap()
+}
+
 /// What each turn of the session was sent by, and what was answered.
 async fn turns(client: &Client, session: &Value) -> Vec<(String, String)> {
     let id = session["id"].as_str().unwrap();
@@ -46,8 +54,12 @@ async fn the_four_patterns_do_in_rust_what_they_say() {
 
     patterns::ephemeral(&api).await.unwrap();
     let job = session(&client, "ephemeral").await;
-    assert_eq!((&job["status"], &job["toolsUsed"]), (&json!("completed"), &json!(["TodoWrite"])));
-    assert_eq!((&job["numCalls"], job["totalCost"].as_f64() > Some(0.0)), (&json!(3), true));
+    let used = json!(["Grep", "Read", "Edit", "Write"]);
+    assert_eq!((&job["status"], &job["toolsUsed"]), (&json!("completed"), &used));
+    assert_eq!((&job["numCalls"], job["totalCost"].as_f64() > Some(0.0)), (&json!(5), true));
+    let mended = file(&client, &job, "src/mean.rs").await;
+    assert!(mended.contains("of.iter().sum::<f64>() / of.len() as f64"), "{mended}");
+    assert!(file(&client, &job, "CHANGES.md").await.starts_with("- mean: "));
 
     patterns::hybrid(&api).await.unwrap();
     let manager = session(&client, "hybrid").await;
@@ -130,8 +142,9 @@ fn the_four_patterns_do_in_javascript_what_they_say() {
         (
             "ephemeral.mjs",
             vec![
-                "A mean divides by how many values there are, not by one less:\n",
-                "it is completed; it asked the model 3 times, used TodoWrite, and cost $0.00000",
+                "A mean divides by how many values there are, not by one less.",
+                "  of.iter().sum::<f64>() / of.len() as f64\n",
+                "it is completed; it asked the model 5 times, used Grep,Read,Edit,Write, and cost $0.00000",
                 "and then: ",
                 "(session_not_active)\n",
             ],

@@ -48,12 +48,14 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("egress", &["dormouse-base", "dormouse-domain"]),
     ("tools", &["dormouse-base", "dormouse-domain", "dormouse-egress"]),
     ("mcp", &["dormouse-base", "dormouse-domain", "dormouse-egress"]),
+    ("git", &["dormouse-workspace"]),
     (
         "dormouse",
         &[
             "dormouse-base",
             "dormouse-domain",
             "dormouse-egress",
+            "dormouse-git",
             "dormouse-mcp",
             "dormouse-model",
             "dormouse-sandbox",

@@ -156,8 +156,14 @@ pub use turn::output::TurnOutput;
 pub use uploads::{UploadState, UploadStatus};
 pub use workspaces::{
     Archive, ArchiveError, ExpectedFile, FileError, FileInfo, FileOperation, FilesChanged,
-    MAX_FILE_OPERATIONS, WorkspaceLimits, WorkspaceView, unpack as unpack_archive,
+    GitAnswer, MAX_FILE_OPERATIONS, WorkspaceLimits, WorkspaceView, unpack as unpack_archive,
 };
+/// The history of files as git has it, for [`WorkspaceView::git_upload_pack`].
+pub mod git {
+    pub use dormouse_git::{
+        ADVERTISEMENT_TYPE, Error, Limits, Protocol, REQUEST_TYPE, RESULT_TYPE, error_body,
+    };
+}
 /// The files of sessions, for [`SessionHandle::workspace`].
 pub mod workspace {
     pub use dormouse_workspace::{

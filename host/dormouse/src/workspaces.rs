@@ -13,6 +13,7 @@
 
 mod archive;
 mod change;
+mod git;
 mod view;
 
 use std::sync::Arc;
@@ -35,6 +36,8 @@ use dormouse_workspace::{
 pub use archive::{Archive, ArchiveError, unpack};
 pub(crate) use change::FilesChange;
 pub use change::{ExpectedFile, FileError, FileOperation, FilesChanged, MAX_FILE_OPERATIONS};
+pub use git::GitAnswer;
+use git::GitCache;
 use view::Readers;
 pub use view::{FileInfo, WorkspaceView};
 
@@ -49,8 +52,8 @@ pub struct WorkspaceLimits {
     /// How many bytes the history of one workspace may take on the disk, beyond which it begins anew: versions before are
     /// found by the snapshots that have them, and no more as those before the head.
     pub history_bytes: u64,
-    /// How many bytes of memory are for what was read of all workspaces. It is not charged to the memory budget of the
-    /// host, of which it takes the sixteenth part at most.
+    /// How many bytes of memory are for what was read of all workspaces, and half as many for what git was told of them.
+    /// They are not charged to the memory budget of the host, of whose sixteenth part they are at most as much.
     pub cache_bytes: u64,
 }
 
@@ -67,6 +70,7 @@ pub(crate) struct Workspaces {
     source: Source,
     limits: WorkspaceLimits,
     readers: Readers,
+    git: GitCache,
 }
 
 /// The files of a session at one moment. As long as it is there, none of them is removed from the store.
@@ -137,7 +141,8 @@ impl Workspaces {
     pub(crate) fn new(store: Arc<dyn Store>, limits: WorkspaceLimits) -> Workspaces {
         let cache = Cache::new(usize::try_from(limits.cache_bytes).unwrap_or(usize::MAX));
         let source = Source::new(Arc::new(StoredBlobs(Arc::clone(&store))), cache);
-        Workspaces { store, source, limits, readers: Readers::default() }
+        let git = GitCache::new(limits.cache_bytes / 2);
+        Workspaces { store, source, limits, readers: Readers::default(), git }
     }
 
     /// What they may hold.
@@ -161,14 +166,9 @@ impl Workspaces {
     /// The tree of these files; where there are none, an empty one that was made at this time.
     pub(crate) fn tree(&self, files: &HeldFiles, empty_since: Timestamp) -> Tree {
         match &files.version {
-            Some((_, version)) => self.tree_of(version),
+            Some((_, version)) => tree_of(&self.source, version),
             None => Tree::empty(self.source.clone(), nanos(empty_since)),
         }
-    }
-
-    /// The tree of a version.
-    pub(crate) fn tree_of(&self, version: &Version) -> Tree {
-        Tree::open(self.source.clone(), version.tree)
     }
 
     /// The files after this commit, in a version that follows the one that is held.
@@ -211,9 +211,9 @@ impl HeldFiles {
         Some(Files { version: *version, blobs: Vec::new() })
     }
 
-    /// What keeps the version that is held.
-    fn into_lease(mut self) -> Option<FilesLease> {
-        self.leases.pop()
+    /// The version that is held, and what keeps it.
+    fn into_version(mut self) -> (Option<BlobId>, Option<FilesLease>) {
+        (self.version.map(|(digest, _)| BlobId(digest.0)), self.leases.pop())
     }
 
     /// The version that follows is stored.
@@ -226,6 +226,11 @@ impl HeldFiles {
             self.leases.push(lease);
         }
     }
+}
+
+/// The tree of a version.
+fn tree_of(source: &Source, version: &Version) -> Tree {
+    Tree::open(source.clone(), version.tree)
 }
 
 /// A time as workspaces have it: in nanoseconds since 1970.

@@ -62,6 +62,12 @@ impl Repository {
         Ok(self)
     }
 
+    /// The newest revision: what `HEAD` stands for.
+    #[must_use]
+    pub fn head(&self) -> Option<&RevisionId> {
+        self.references.get(MAIN)
+    }
+
     /// The id of the commit of a revision of this history.
     ///
     /// # Errors

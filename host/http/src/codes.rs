@@ -58,6 +58,7 @@ codes! {
     BudgetExceeded = "budget_exceeded", [402], "The money of the session is spent.";
     FuelExhausted = "fuel_exhausted", [402], "The fuel of the turn or of the session is used.";
     Forbidden = "forbidden", [403], "The role of the caller's key does not allow it.";
+    GitService = "git_service", [403], "A repository can be cloned and fetched, and nothing else.";
     ForeignOrigin = "foreign_origin", [403], "A web page of another origin may not call.";
     NotOwner = "not_owner", [403], "What was named belongs to another owner, project or user.";
     AgentBundled = "agent_bundled", [403], "The agent comes with the host: nobody changes or removes it.";
@@ -66,6 +67,7 @@ codes! {
     AgentNotFound = "agent_not_found", [404], "There is no such agent, or the caller cannot name it.";
     TurnNotFound = "turn_not_found", [404], "The session has no such turn.";
     SnapshotNotFound = "snapshot_not_found", [404], "There is no such snapshot, or the session has none.";
+    CommitNotFound = "commit_not_found", [404], "No snapshot of the session that is kept has the files of the commit.";
     TemplateNotFound = "template_not_found", [404], "The caller has no such template.";
     ScheduleNotFound = "schedule_not_found", [404], "There is no such schedule, or it is somebody else's.";
     SimulationNotFound = "simulation_not_found", [404], "There is no such simulation, or it is somebody else's.";

@@ -3,6 +3,7 @@
 //! A browser must not become a way in. A page of somebody else's that has this server's address
 //! under a name of its own is told by the `Host` header, any other foreign page by its `Origin`.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::Api;
 use super::cors::Origin;
@@ -60,7 +63,10 @@ pub(super) async fn authenticate(
     next: Next,
 ) -> Result<Response, ApiError> {
     is_for_everybody(&request)?;
-    let access = access(&api, request.headers())?;
+    let is_git = is_git(request.uri());
+    let access = access(&api, request.headers()).map_err(|refused| {
+        if is_git { refused.header(header::WWW_AUTHENTICATE, BASIC) } else { refused }
+    })?;
     request.extensions_mut().insert(access.principal.clone());
     request.extensions_mut().insert(Caller(api.host.acting_for(access)));
     Ok(next.run(request).await)
@@ -71,7 +77,8 @@ pub(super) async fn authenticate(
 pub(super) fn check_access(api: &Api, request: &Request) -> Result<(), ApiError> {
     let caller = request.extensions().get::<Caller>();
     let Caller(host) = caller.ok_or_else(|| ApiError::internal("nobody looked who asks"))?;
-    host.may(if request.method().is_safe() { Action::Read } else { Action::Change })?;
+    let reads = request.method().is_safe() || is_git(request.uri());
+    host.may(if reads { Action::Read } else { Action::Change })?;
     if let Some(requests) = &api.requests {
         let now = host.clock().monotonic();
         requests.take(host.caller().clone(), now).map_err(too_many_requests)?;
@@ -89,8 +96,8 @@ fn access(api: &Api, headers: &HeaderMap) -> Result<Access, ApiError> {
     if !are_stored && configured.is_empty() && !api.options.needs_keys {
         return Ok(Access::operator());
     }
-    let secret = bearer(headers).ok_or_else(unauthorized)?;
-    let found = stored.authenticate(secret).or_else(|| ApiKey::find(configured, secret).cloned());
+    let secret = secret_of(headers).ok_or_else(unauthorized)?;
+    let found = stored.authenticate(&secret).or_else(|| ApiKey::find(configured, &secret).cloned());
     found.ok_or_else(unauthorized)
 }
 
@@ -121,9 +128,28 @@ fn unauthorized() -> ApiError {
         .header(header::WWW_AUTHENTICATE, "Bearer")
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+/// How clients of git are asked for a password.
+const BASIC: &str = "Basic realm=\"dormouse\", charset=\"UTF-8\"";
+
+/// Whether a client of git asks, which changes nothing.
+pub(super) fn is_git(uri: &Uri) -> bool {
+    uri.path().starts_with("/git/")
+}
+
+/// The key that a request shows: as a bearer's, or as the password of whichever user, which is what clients of git can
+/// send.
+fn secret_of(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let (scheme, shown) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let shown = shown.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Cow::Borrowed(shown));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(shown).ok()?).ok()?;
+    let (_, password) = text.split_once(':')?;
+    Some(Cow::Owned(password.to_owned()))
 }
 
 /// The server that the request is meant for. What stands in the address wins over the header: with
@@ -265,12 +291,19 @@ mod tests {
     }
 
     #[test]
-    fn a_key_comes_as_a_bearer_token() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(bearer(&headers), None);
-        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("bearer abc"));
-        assert_eq!(bearer(&headers), Some("abc"));
-        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic abc"));
-        assert_eq!(bearer(&headers), None);
+    fn a_key_comes_as_a_bearer_token_or_as_the_password_of_anybody() {
+        let secret = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+            secret_of(&headers).map(Cow::into_owned)
+        };
+        assert_eq!(secret_of(&HeaderMap::new()), None);
+        assert_eq!(secret("bearer abc").as_deref(), Some("abc"));
+        // `any:abc`, `:a:c`, and `abc`, which has no password.
+        assert_eq!(secret("Basic YW55OmFiYw==").as_deref(), Some("abc"));
+        assert_eq!(secret("basic OmE6Yw==").as_deref(), Some("a:c"));
+        for none in ["Basic YWJj", "Basic abc!", "Basic /w==", "Digest abc", "abc"] {
+            assert_eq!(secret(none), None, "{none}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::intake::RequestSlot;
 use super::model::event::{EventPage, LoggedBody};
 use super::model::ignored::Ignored;
 use super::model::message::StreamEvent;
-use super::model::query::{EventsQuery, PageQuery};
+use super::model::query::{CommitsQuery, EventsQuery, PageQuery};
 use super::model::turn::{TurnBody, TurnPage};
 use super::refusal::failed_turn;
 use super::request::{OneSession, Params, Scoped};
@@ -37,9 +37,13 @@ pub(super) async fn turns(
 pub(super) async fn turn(
     OneSession(session): OneSession,
     path: Path<HashMap<String, String>>,
+    Params(query): Params<CommitsQuery>,
 ) -> Result<Json<TurnBody>, ApiError> {
-    let turn = session.turn(turn_number(&path)).await?;
-    turn.map(|turn| Json(turn.into())).ok_or_else(turn_not_found)
+    let turn = session.turn(turn_number(&path)).await?.ok_or_else(turn_not_found)?;
+    let commit = if query.commits { session.commit_of(&turn).await? } else { None };
+    let mut body = TurnBody::from(turn);
+    body.commit = commit;
+    Ok(Json(body))
 }
 
 /// `GET …/events`: a page of what happened to a session, a stream that goes on with it (`?follow=true`), or

@@ -22,6 +22,7 @@ use super::guard;
 use super::held::Growing;
 use super::request::{MediaType, media_type};
 use dormouse::Principal;
+use dormouse::git::Limits;
 use dormouse_base::shares::Share;
 
 /// The most bytes that are read of a body after it was found to be too large.
@@ -89,7 +90,7 @@ async fn take(
     let growing = Growing::new(api.bodies.of(principal));
     let mut pieces = body.into_data_stream();
     let taking = async {
-        let refused = match read(growing, &parts.headers, &mut pieces, bytes).await {
+        let refused = match read(growing, parts, &mut pieces, bytes).await {
             Ok(whole) => return Ok(whole),
             Err(refused) => refused,
         };
@@ -104,6 +105,9 @@ async fn take(
 
 fn bounds(api: &Api, parts: &Parts) -> Bounds {
     let (bytes, time) = (api.options.max_body, api.options.body_timeout);
+    if guard::is_git(&parts.uri) {
+        return Bounds { bytes: Limits::default().request_bytes, time };
+    }
     if let Some(bytes) = bytes_of_files(api, parts) {
         return Bounds { bytes, time: time * COMPONENT_TIME_FACTOR };
     }
@@ -135,11 +139,12 @@ fn bytes_of_files(api: &Api, parts: &Parts) -> Option<usize> {
 
 async fn read(
     mut growing: Growing,
-    headers: &HeaderMap,
+    Parts { headers, uri, .. }: &Parts,
     pieces: &mut BodyDataStream,
     limit: usize,
 ) -> Result<Bytes, ApiError> {
-    if is_encoded(headers) {
+    // Clients of git pack what they send, and do not ask.
+    if is_encoded(headers) && !guard::is_git(uri) {
         let error = "the body must come as it is, without a Content-Encoding";
         let code = "unsupported_content_encoding";
         let refused = ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, error);

@@ -25,6 +25,7 @@ mod experiments;
 mod facade;
 mod follow;
 mod frame;
+mod git;
 mod guard;
 mod health;
 mod held;

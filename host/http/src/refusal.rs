@@ -159,6 +159,7 @@ impl From<CommandError> for ApiError {
             CommandError::NoSnapshot(id) => {
                 ApiError::new(StatusCode::NOT_FOUND, code, text).with("snapshotId", id.to_string())
             }
+            CommandError::NoCommit(_) => ApiError::new(StatusCode::NOT_FOUND, code, text),
             CommandError::OtherAgent(digest) => ApiError::new(StatusCode::CONFLICT, code, text)
                 .with("agentDigest", digest.to_string()),
             CommandError::NotUpgraded(_) => {

@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error::ApiError;
 use super::{
-    Api, agents, answers, cleanup, compression, cors, docs, experiments, facade, frame, guard,
+    Api, agents, answers, cleanup, compression, cors, docs, experiments, facade, frame, git, guard,
     health, history, intake, keys, lifecycle, messages, operations as of, patch, samples,
     schedules, sessions, simulations, snapshots, statistics, templates, timers, usage, workspace,
 };
@@ -40,7 +40,8 @@ pub(super) fn described() -> Vec<(Route, Description, Admission)> {
     let api = large().list("/api").chain(small().list("/api"));
     let conversations = large_conversations().list("").chain(small_conversations().list(""));
     let open = open().list("").chain(operator().list("")).map(with(Admission::Open));
-    open.chain(conversations.chain(api).map(with(Admission::Key))).collect()
+    let keyed = conversations.chain(repositories().list("")).chain(api);
+    open.chain(keyed.map(with(Admission::Key))).collect()
 }
 
 /// All routes. Each router brings the guard that is its own; here stands what every request passes.
@@ -96,7 +97,15 @@ fn open() -> Routes {
 
 /// The façade that has no path of its own: its clients know the paths at the root.
 fn conversations(api: &Api) -> Router<Api> {
-    guarded(api, answered(api, large_conversations(), small_conversations()))
+    let small = small_conversations().and(repositories());
+    guarded(api, answered(api, large_conversations(), small))
+}
+
+/// What clients of git ask for.
+fn repositories() -> Routes {
+    Routes::default()
+        .route("/git/{repository}/info/refs", get(git::references, of::git::references))
+        .route("/git/{repository}/git-upload-pack", post(git::upload_pack, of::git::upload_pack))
 }
 
 fn large_conversations() -> Routes {

@@ -13,6 +13,7 @@ mod description;
 mod experiments;
 mod failures;
 mod follow;
+mod git;
 mod groups;
 mod guard;
 mod health;

@@ -109,8 +109,10 @@ fn rule(route: &Route) -> Option<Rule> {
             | "/api/sessions/{id}/workspace/{*path}"
             | "/api/sessions/{id}/workspace.diff"
             | "/api/sessions/{id}/workspace.tar"
+            | "/git/{repository}/info/refs"
             | "/sessions/{id}",
         )
+        | ("POST", "/git/{repository}/git-upload-pack")
         | ("DELETE", "/api/sessions/{id}" | "/api/sessions/{id}/workspace/{*path}")
         | ("PUT", "/api/sessions/{id}/workspace.tar")
         | (
@@ -458,7 +460,7 @@ impl World {
         let owner = owner.filter(|_| session != NOBODY);
         let named = |id: &str| {
             let path = route.path.replace("{id}", id).replace("{turn}", "1");
-            path.replace("{*path}", "notes.txt")
+            path.replace("{*path}", "notes.txt").replace("{repository}", id)
         };
         let (tried, name) = match rule {
             Rule::Open | Rule::List => (request(&route.path, None), None),

@@ -87,6 +87,7 @@ impl CommandError {
             CommandError::NotActive(_) => NOT_ACTIVE,
             CommandError::TurnInProgress => TURN_IN_PROGRESS,
             CommandError::NoSnapshot(_) => "snapshot_not_found",
+            CommandError::NoCommit(_) => "commit_not_found",
             CommandError::OtherAgent(_) => "other_agent",
             CommandError::NotUpgraded(_) => "upgrade_failed",
             CommandError::Guest(_) => "wake_failed",

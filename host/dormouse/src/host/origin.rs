@@ -26,18 +26,32 @@ pub(super) enum FoundOrigin {
     Foreign,
 }
 
-/// The snapshot of this id, or the head of the session of this id. What no snapshot holds yet of a
-/// session that is named is saved first.
+/// The snapshot of this id, or the head of the session of this id, or, as `SESSION@COMMIT`, the snapshot of a session whose
+/// files are those of a commit. What no snapshot holds yet of a session that is named is saved first.
 pub(super) async fn find(host: &Host, id: &str) -> Result<FoundOrigin, CommandError> {
+    let (id, commit) = match id.split_once('@') {
+        Some((session, commit)) => (session, Some(commit)),
+        None => (id, None),
+    };
     let Ok(id) = Uuid::from_str(id) else { return Ok(FoundOrigin::Nothing) };
     let store = &host.inner.store;
     let session = SessionId(id);
     let kept = match store.session(session).await? {
         Some(found) if found.owner != *host.caller() => return foreign(host, &found).await,
-        Some(found) => match head(host, &found).await? {
-            Some(head) => store.snapshot(head, SnapshotDetail::Metadata).await?,
-            None => None,
-        },
+        Some(found) => {
+            let snapshot = match commit {
+                Some(commit) => match host.sessions().get(session).snapshot_of(commit).await {
+                    Err(CommandError::NoCommit(_)) => None,
+                    found => Some(found?),
+                },
+                None => head(host, &found).await?,
+            };
+            match snapshot {
+                Some(snapshot) => store.snapshot(snapshot, SnapshotDetail::Metadata).await?,
+                None => None,
+            }
+        }
+        None if commit.is_some() => None,
         None => store.snapshot(SnapshotId(id), SnapshotDetail::Metadata).await?,
     };
     let Some(kept) = kept else { return Ok(FoundOrigin::Nothing) };

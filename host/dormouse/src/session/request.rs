@@ -216,6 +216,11 @@ pub enum CommandError {
     /// No snapshot of the session has this name, or retention has removed it.
     #[error("the session has no snapshot {0}; GET its /snapshots lists those it has")]
     NoSnapshot(SnapshotId),
+    /// No snapshot of the session that is kept has the files of this commit.
+    #[error(
+        "no snapshot of the session that is kept has the files of the commit {0}; GET its /snapshots?commits=true"
+    )]
+    NoCommit(String),
     /// The snapshot is of another version of the agent.
     #[error(
         "the snapshot is of another version of the agent ({0}); fork it, or upgrade the session to that version first"

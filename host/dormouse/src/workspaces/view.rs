@@ -9,9 +9,10 @@ use super::change::FileError;
 use dormouse_domain::id::SnapshotId;
 use dormouse_domain::session::Session;
 use dormouse_domain::snapshot::Snapshot;
-use dormouse_store::read::FilesLease;
+use dormouse_git::Repository;
 use dormouse_workspace::{
-    Changes, ContentId, DiffQuery, Error, FileType, Ino, ListQuery, Page, Stat, Tree, Usage, diff,
+    BlobError, Changes, ContentId, DiffQuery, Error, FileType, Ino, ListQuery, Page, Stat, Tree,
+    Usage, diff,
 };
 
 use super::Workspaces;
@@ -36,8 +37,8 @@ pub struct WorkspaceView {
     tree: Tree,
     snapshot: Option<SnapshotId>,
     readers: Readers,
-    /// `None`: there are none.
-    _lease: Option<Arc<FilesLease>>,
+    /// Their history. As long as it is there, none of them is removed.
+    pub(super) repository: Repository,
 }
 
 /// What is known of a file.
@@ -63,12 +64,12 @@ impl Workspaces {
     ) -> Result<WorkspaceView, FileError> {
         let files = self.hold(snapshot.and_then(|snapshot| snapshot.files.as_ref()))?;
         let tree = self.tree(&files, of.created_at);
-        let lease = files.into_lease();
+        let (version, lease) = files.into_version();
         Ok(WorkspaceView {
             tree,
             snapshot: snapshot.map(|snapshot| snapshot.id),
             readers: self.readers.clone(),
-            _lease: lease.map(Arc::new),
+            repository: self.repository(version, lease.map(Arc::new)),
         })
     }
 }
@@ -143,18 +144,25 @@ impl WorkspaceView {
         self.read_with(move |old| Ok(diff(old, &new, &query)?)).await
     }
 
-    /// Read where nobody else is kept waiting.
-    pub(crate) async fn read_with<T: Send + 'static>(
+    async fn read_with<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Tree) -> Result<T, FileError> + Send + 'static,
     ) -> Result<T, FileError> {
+        let this = self.clone();
+        self.work(move || read(&this.tree)).await
+    }
+
+    /// Read where nobody else is kept waiting.
+    pub(super) async fn work<T: Send + 'static, E: From<BlobError> + Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         // Nobody closes it.
         let _place = self.readers.0.acquire().await.ok();
-        let this = self.clone();
-        let reading = tokio::task::spawn_blocking(move || read(&this.tree));
+        let reading = tokio::task::spawn_blocking(read);
         reading.await.unwrap_or_else(|stopped| match stopped.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(FileError::at("the host is shutting down")(Error::Busy)),
+            Err(_) => Err(E::from(BlobError::Inconsistent("the host is shutting down"))),
         })
     }
 }

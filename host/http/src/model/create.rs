@@ -108,7 +108,8 @@ struct ToolFields {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct ResumeFields {
-    /// The id of a snapshot or of a session. Clients that have none send an empty one.
+    /// The id of a snapshot or of a session, or `SESSION@COMMIT`: the state with the files of this commit. Clients that have
+    /// none send an empty one.
     #[schemars(length(max = MAX_LABEL))]
     resume_session_id: Option<String>,
 }

@@ -133,6 +133,23 @@ impl IdPageQuery {
     }
 }
 
+/// `GET …/snapshots`, and `…/turns/{turn}`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct CommitsQuery {
+    /// Whether each is told with its commit. What commits are is worked out where that was not done since the start of the
+    /// host, which reads all files of the history.
+    pub(crate) commits: bool,
+}
+
+/// `GET /git/{id}.git/info/refs`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct ServiceQuery {
+    /// `git-upload-pack`.
+    pub(crate) service: Option<String>,
+}
+
 /// Whose things are meant, of those that a caller may see.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]

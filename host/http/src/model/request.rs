@@ -136,6 +136,8 @@ impl StreamMessage {
 pub(crate) struct ForkSession {
     /// Default: the head.
     pub(crate) snapshot_id: Option<SnapshotName>,
+    /// The commit whose files the snapshot has, in its place.
+    pub(crate) commit: Option<String>,
     /// How many sessions to make. Default: 1.
     count: Option<Count>,
     /// What each of them may spend on its own: it is taken off what the session may spend. Default: they share what
@@ -182,8 +184,10 @@ impl ForkSession {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RewindSession {
-    #[schemars(required)]
+    /// It is needed, or `commit`.
     pub(crate) snapshot_id: Option<SnapshotName>,
+    /// The commit whose files the snapshot has.
+    pub(crate) commit: Option<String>,
 }
 
 /// `POST /api/sessions/{id}/resume`

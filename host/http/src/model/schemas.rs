@@ -11,7 +11,9 @@ use super::experiment::{CreateExperiment, RunsQuery};
 use super::facade::{ContainerThread, FacadeQuery, FacadeSessionPatch, NewFacadeSession};
 use super::listing::SessionsQuery;
 use super::patch::PatchSession;
-use super::query::{EventsQuery, IdPageQuery, OwnerQuery, PageQuery, UploadQuery};
+use super::query::{
+    CommitsQuery, EventsQuery, IdPageQuery, OwnerQuery, PageQuery, ServiceQuery, UploadQuery,
+};
 use super::reading::{Body, names_of, names_of_body};
 use super::request::{
     ChangeAgent, CreateKey, CreateTemplate, ExtendSession, ForkSession, ResumeSession,
@@ -23,6 +25,9 @@ use super::simulation::{
     StepSimulation, SurveyBody, TicksQuery,
 };
 use super::statistics::SummaryQuery;
+use super::workspace::{
+    ArchiveQuery, ChangeFiles, ChangeQuery, FilesDiffQuery, FilesQuery, RemoveQuery, ViewQuery,
+};
 
 /// A request: its type, the names that are read, and its schema.
 struct Described {
@@ -41,7 +46,7 @@ fn query<T: serde::de::DeserializeOwned + JsonSchema>() -> Described {
     Described { of: std::any::type_name::<T>(), read, schema: schema_for!(T) }
 }
 
-fn all() -> [Described; 39] {
+fn all() -> [Described; 48] {
     [
         body::<CreateSession>(),
         body::<SendMessage>(),
@@ -82,6 +87,15 @@ fn all() -> [Described; 39] {
         query::<DiffQuery>(),
         query::<FacadeQuery>(),
         query::<UploadQuery>(),
+        body::<ChangeFiles>(),
+        query::<FilesQuery>(),
+        query::<ViewQuery>(),
+        query::<ChangeQuery>(),
+        query::<RemoveQuery>(),
+        query::<ArchiveQuery>(),
+        query::<FilesDiffQuery>(),
+        query::<CommitsQuery>(),
+        query::<ServiceQuery>(),
     ]
 }
 
@@ -114,7 +128,9 @@ fn the_schema_of_a_request_tells_what_has_to_be_there() {
         (body::<SendMessage>(), vec!["prompt"]),
         (body::<StreamMessage>(), vec![]),
         (body::<ResumeSession>(), vec![]),
-        (body::<RewindSession>(), vec!["snapshotId"]),
+        (body::<RewindSession>(), vec![]),
+        (body::<ChangeFiles>(), vec!["operations"]),
+        (query::<FilesDiffQuery>(), vec!["from"]),
         (body::<UpgradeSession>(), vec!["agent"]),
         (body::<CreateTemplate>(), vec!["name", "sessionId"]),
         (body::<ChangeAgent>(), vec!["visibility"]),

@@ -24,6 +24,8 @@ pub(crate) struct SnapshotBody {
     #[schemars(with = "Time")]
     taken_at: String,
     bytes: u64,
+    /// The commit that has its files, with `?commits=true`. `null` also where it has none.
+    commit: Option<String>,
     /// Whether the session goes on from it.
     head: bool,
     /// Whether `config.resumeSessionId` with its id starts a session from it.
@@ -43,9 +45,11 @@ impl SnapshotBody {
     pub(crate) fn new(
         summary: SnapshotSummary,
         obstacle: Option<ResumeObstacle>,
+        commit: Option<String>,
         of: &Session,
     ) -> SnapshotBody {
         SnapshotBody {
+            commit,
             head: of.head == Some(summary.id),
             resumable: obstacle.is_none(),
             reason: obstacle.map(ResumeObstacle::as_str),

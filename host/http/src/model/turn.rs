@@ -35,6 +35,8 @@ pub(crate) struct TurnBody {
     /// The state after it, where it was saved with the turn.
     #[schemars(with = "Option<Id>")]
     snapshot_id: Option<String>,
+    /// The commit that has the files of this state, with `?commits=true` where the state is still kept.
+    pub(crate) commit: Option<String>,
     /// Whether its state outlives the host.
     durable: bool,
     /// In US dollars, with that for its calls.
@@ -144,6 +146,7 @@ impl From<TurnRecord> for TurnBody {
             response,
             error,
             snapshot_id: snapshot.map(|id| id.to_string()),
+            commit: None,
             durable,
             cost: turn.cost.as_usd(),
             calls: turn.effects.len(),

@@ -6,6 +6,7 @@ pub(super) mod containers;
 pub(super) mod conversations;
 pub(super) mod docs;
 pub(super) mod experiments;
+pub(super) mod git;
 pub(super) mod health;
 pub(super) mod history;
 pub(super) mod keys;

@@ -18,6 +18,7 @@ pub(crate) fn fork() -> Operation {
         .fails(&[
             Code::AgentNotFound,
             Code::SnapshotNotFound,
+            Code::CommitNotFound,
             Code::SnapshotGone,
             Code::StateExpired,
             Code::QuotaExceeded,
@@ -29,6 +30,7 @@ pub(crate) fn rewind() -> Operation {
     let summary = "Takes a session back to a snapshot. What came after stays in its history.";
     Operation::new(Tag::Snapshots, "rewindSession", summary).fails(COMMAND).fails(STORED).fails(&[
         Code::SnapshotNotFound,
+        Code::CommitNotFound,
         Code::SnapshotGone,
         Code::OtherAgent,
     ])

@@ -56,6 +56,12 @@ impl Routes {
         Routes { router: self.router.route(path, handlers), ..self }
     }
 
+    /// The same, and others.
+    pub(super) fn and(mut self, other: Routes) -> Routes {
+        self.table.extend(other.table);
+        Routes { router: self.router.merge(other.router), ..self }
+    }
+
     /// What serves them.
     pub(super) fn router(self) -> Router<Api> {
         self.router

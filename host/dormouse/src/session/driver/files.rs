@@ -67,6 +67,7 @@ impl Driver<'_> {
             },
         };
         let mut after = Session::clone(&before);
+        after.last_activity_at = now;
         after.set_head(Some(&snapshot));
         let body = EventBody::WorkspaceChanged { turn: None, changes };
         let event = Event::session(&after, now, body);

@@ -1,13 +1,17 @@
 //! The files of sessions: what a turn has written is there after sleep, restart, fork and rewind, and gone after a turn
 //! that has failed.
 
-use dormouse::{Cursor, FailureCode};
+use std::time::Duration;
+
 use dormouse::{
-    EventBody, FileChanges, Fork, ManualClock, NewSession, NewTemplate, Pattern, SendError,
-    SessionHandle, StartFrom, TurnOutcome,
+    CreateError, Cursor, Durability, EventBody, FailureCode, FileChanges, Fork, JsonObject,
+    ManualClock, NewSession, NewTemplate, Pattern, Resumption, SendError, SessionHandle, StartFrom,
+    TurnOutcome,
 };
 use dormouse_test_guests as guests;
 use dormouse_tests::TestHost;
+use dormouse_tests::test_host::eventually;
+use serde_json::{Value, json};
 
 async fn says(session: &SessionHandle, orders: &str) -> String {
     session.send(orders).await.unwrap().text()
@@ -68,7 +72,7 @@ async fn forks_rewinds_and_templates_have_the_files_of_their_moment() {
     let first = session.info().await.unwrap().session.head.unwrap();
     says(&session, "write a two\nwrite b new").await;
     let fork = session.fork(Fork { snapshot: Some(first), ..Fork::default() }).await.unwrap();
-    let fork = test.host.sessions().get(fork[0].session.id.clone());
+    let fork = test.host.sessions().get(fork[0].session.id);
     assert_eq!(says(&fork, "read a\nlist .\nwrite c own").await, "one\na large\nwritten");
     assert_eq!(says(&session, "list .\nread a").await, "a b large\ntwo");
     let from = session.id().to_string();
@@ -118,7 +122,7 @@ async fn a_command_finds_what_the_one_before_it_has_written() {
     assert_eq!(told, "made\nwritten\nsrc/\n");
     let fork = async |of: &SessionHandle| {
         let made = of.fork(Fork::default()).await.unwrap();
-        test.host.sessions().get(made[0].session.id.clone())
+        test.host.sessions().get(made[0].session.id)
     };
     let second = fork(&first).await;
     let told = says(&second, "files read src/main.rs;append log one;list .").await;
@@ -168,5 +172,66 @@ async fn files_that_are_written_are_paid_for_and_so_large_ones_need_memory() {
     let TurnOutcome::Failed(failure) = &ended.turn.outcome else { unreachable!() };
     assert_eq!(failure.code, FailureCode::MemoryExceeded, "{failure:?}");
     assert_eq!(says(&session, "size a\nlist .").await, "1000000\na");
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_session_starts_fresh_where_more_files_have_changed_than_it_allows() {
+    let test = TestHost::new().await;
+    let session = test.session(&guests::KEEPS_FILES).await;
+    says(&session, "write a one\nwrite b two").await;
+    let then = session.info().await.unwrap().session.head.unwrap();
+    says(&session, "remove a\nwrite b three\nwrite c new").await;
+    let resumed = async |unless: Value| {
+        let mut config = JsonObject::new();
+        config.insert("resumeUnless".to_owned(), unless);
+        let start = StartFrom::Resume(then.to_string());
+        let pattern = Pattern::Hybrid;
+        let new = NewSession { start, config, pattern, ..NewSession::agent("keeps_files") };
+        test.host.sessions().create_with_info(new).await
+    };
+    for (most, outcome, files) in [
+        (3, Resumption::Resumed { from: then }, "a b"),
+        (2, Resumption::Changed { from: then }, ""),
+        (0, Resumption::Changed { from: then }, ""),
+    ] {
+        let created = resumed(json!({ "changedFiles": most })).await;
+        let created = created.unwrap();
+        assert_eq!(created.resume, Some(outcome));
+        let session = test.host.sessions().get(created.session.session.id);
+        assert_eq!(says(&session, "list .").await, files);
+    }
+    for bad in [json!({}), json!(7), json!({ "changedFiles": -1 }), json!({ "changedFiles": "x" })]
+    {
+        let refused = resumed(bad.clone()).await;
+        assert!(matches!(refused, Err(CreateError::Invalid(_))), "{bad}");
+    }
+    test.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_was_not_saved_is_saved_when_the_session_is_warned() {
+    let test = TestHost::new().await;
+    let minute = Duration::from_secs(60);
+    let session = test
+        .session_with(&guests::KEEPS_FILES, |new| {
+            new.durability = Durability::Sleep;
+            new.max_idle = Some(60 * minute);
+            new.idle_grace = Some(5 * minute);
+            new.sleep_after = Some(600 * minute);
+        })
+        .await;
+    says(&session, "write a one").await;
+    assert_eq!(session.info().await.unwrap().session.unsaved_turns, 1);
+    test.clock.advance(56 * minute);
+    eventually("it is warned", async || {
+        let events = session.events(Cursor(0), 1_000).await.unwrap().entries;
+        events.iter().any(|logged| matches!(logged.event.body, EventBody::IdleWarning { .. }))
+    })
+    .await;
+    let session = session.info().await.unwrap().session;
+    assert_eq!(session.unsaved_turns, 0);
+    let kept = test.host.sessions().get(session.id).workspace(session.head).await.unwrap();
+    assert_eq!(kept.read("a", 0, 10).await.unwrap(), "one");
     test.shut_down().await;
 }

@@ -15,7 +15,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use limits::LimitOverrides;
-pub use origin::{ForkLimits, NotForThisSession, Resumption, forked, is_stale, resumed};
+pub use origin::{
+    ForkLimits, NotForThisSession, Resumption, forked, is_stale, max_changed_files, resumed,
+};
 pub use thread::{NextOfThread, THREAD_KEPT, next_of_thread};
 
 use crate::account::AccountId;

@@ -208,7 +208,7 @@ fn small() -> Routes {
         .route("/sessions/{id}/workspace/{*path}", file())
         .route(
             "/sessions/{id}/workspace/ops",
-            post(workspace::operate, of::workspace::operate).as_case_of(file()),
+            post(workspace::operate, of::workspace::operate).with_undescribed(file()),
         )
         .route(
             "/sessions/{id}/workspace.tar",

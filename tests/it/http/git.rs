@@ -256,7 +256,10 @@ async fn a_client_of_git_shows_its_key_as_a_password_and_a_stranger_finds_nothin
 async fn a_reader_may_clone_and_a_clone_counts_as_activity() {
     let server = TestServer::new().await;
     let id = server
-        .session(&guests::KEEPS_FILES, json!({ "pattern": "long-running", "maxIdleTimeMs": 3_600_000 }))
+        .session(
+            &guests::KEEPS_FILES,
+            json!({ "pattern": "long-running", "maxIdleTimeMs": 3_600_000 }),
+        )
         .await;
     server.client.ask(&id, "write a one").await.unwrap();
     let key = async |by: &Client, role: &str| {

@@ -25,6 +25,7 @@ async fn a_turn_that_was_answered_is_told_with_all_that_is_known_of_it() {
     let turn = page(&server, &format!("/api/sessions/{id}/turns/1")).await;
     let expected = [
         "calls",
+        "commit",
         "cost",
         "durable",
         "durationMs",

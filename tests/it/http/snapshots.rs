@@ -29,6 +29,7 @@ async fn snapshots_are_listed_newest_first_and_the_head_is_marked() {
     let expected = [
         "agentDigest",
         "bytes",
+        "commit",
         "head",
         "id",
         "lastResumedAt",

@@ -13,7 +13,7 @@ use crate::account::{AccountLimits, Amounts};
 use crate::agent::AgentRef;
 use crate::id::{SessionId, SnapshotId};
 use crate::limits::{NanoUsd, Spent};
-use crate::session::{Profile, Session};
+use crate::session::{JsonObject, Profile, Session};
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
@@ -32,6 +32,11 @@ pub enum Resumption {
         /// The snapshot.
         from: SnapshotId,
     },
+    /// More files of its session have changed since the snapshot than the caller allows: the session starts fresh.
+    Changed {
+        /// The snapshot.
+        from: SnapshotId,
+    },
 }
 
 impl Resumption {
@@ -42,6 +47,7 @@ impl Resumption {
             Resumption::Resumed { .. } => "resumed",
             Resumption::NotFound => "not_found",
             Resumption::Stale { .. } => "stale",
+            Resumption::Changed { .. } => "changed",
         }
     }
 
@@ -49,7 +55,9 @@ impl Resumption {
     #[must_use]
     pub fn from(self) -> Option<SnapshotId> {
         match self {
-            Resumption::Resumed { from } | Resumption::Stale { from } => Some(from),
+            Resumption::Resumed { from }
+            | Resumption::Stale { from }
+            | Resumption::Changed { from } => Some(from),
             Resumption::NotFound => None,
         }
     }
@@ -92,6 +100,24 @@ pub fn resumed(
     new.project_id = new.project_id.or_else(|| project_id.clone());
     new.user_id = new.user_id.or_else(|| user_id.clone());
     Ok((new, Resumption::Resumed { from }))
+}
+
+/// How many files of its session may have changed since a snapshot for a new session to go on from it:
+/// `resumeUnless.changedFiles` of the configuration of the new one. `None`: any number.
+///
+/// # Errors
+/// It is no number.
+pub fn max_changed_files(config: &JsonObject) -> Result<Option<u64>, InvalidField> {
+    const FIELD: &str = "config.resumeUnless.changedFiles";
+    let Some(unless) = config.get("resumeUnless").filter(|unless| !unless.is_null()) else {
+        return Ok(None);
+    };
+    let Some(changed) = unless.get("changedFiles") else {
+        let problem = "needs changedFiles: how many files may have changed since the snapshot";
+        return Err(InvalidField::new("config.resumeUnless", problem));
+    };
+    let count = changed.as_u64();
+    count.map(Some).ok_or_else(|| InvalidField::new(FIELD, "must be a number, 0 or more"))
 }
 
 /// Whether a snapshot that was taken at this time is too old to resume from. That of a session with a thread

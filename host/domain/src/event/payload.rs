@@ -380,10 +380,12 @@ impl<'a> Fields<'a> {
 
     fn resume_outcome(self) -> Result<ResumeOutcome, InvalidPayload> {
         let outcomes = match self.parse_some("from")? {
-            Some(from) => {
-                [Resumption::Resumed { from }, Resumption::Stale { from }].map(Into::into)
-            }
-            None => [Resumption::NotFound.into(), ResumeOutcome::NotOwner],
+            Some(from) => vec![
+                Resumption::Resumed { from }.into(),
+                Resumption::Stale { from }.into(),
+                Resumption::Changed { from }.into(),
+            ],
+            None => vec![Resumption::NotFound.into(), ResumeOutcome::NotOwner],
         };
         self.word("outcome", &outcomes, ResumeOutcome::as_str)
     }

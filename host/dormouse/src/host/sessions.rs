@@ -32,6 +32,7 @@ use dormouse_store::{
     NewSessionRecord, PAGE_BYTES, SessionCursor, SessionQuery, Statistics, StatisticsQuery,
     StoreError, Transaction,
 };
+use dormouse_workspace::DiffQuery;
 
 /// Sessions that are looked through for those whose state is somewhere, and in how many reads.
 const LOOKED_THROUGH: usize = 1_000;
@@ -383,14 +384,35 @@ impl Sessions {
                 return Err(CreateError::NotOwner);
             }
         };
+        let resume = match (resume, creation::max_changed_files(&new.config)?) {
+            (Resumption::Resumed { from }, Some(most))
+                if self.changed_since(session.id, from).await? > most =>
+            {
+                Resumption::Changed { from }
+            }
+            (resume, _) => resume,
+        };
         let tried = Some((session.id, snapshot.id));
         let from = match resume {
             Resumption::Resumed { .. } => {
                 Some(StartingPoint { snapshot, agent: session.profile.agent })
             }
-            Resumption::Stale { .. } | Resumption::NotFound => None,
+            Resumption::Stale { .. } | Resumption::Changed { .. } | Resumption::NotFound => None,
         };
         Ok(Start { new, from, resume: Some(resume), tried })
+    }
+
+    /// How many paths differ between the files of a session as they are now and those of a snapshot of it.
+    async fn changed_since(
+        &self,
+        session: SessionId,
+        snapshot: SnapshotId,
+    ) -> Result<u64, CommandError> {
+        let session = self.get(session);
+        let (then, now) =
+            (session.workspace(Some(snapshot)).await?, session.workspace(None).await?);
+        let counts = then.changes_to(&now, DiffQuery::default()).await?;
+        Ok(counts.added + counts.changed + counts.removed)
     }
 
     /// The agent of a new session: the one that was asked for, and if it starts from a snapshot, no

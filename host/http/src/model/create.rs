@@ -112,6 +112,17 @@ struct ResumeFields {
     /// none send an empty one.
     #[schemars(length(max = MAX_LABEL))]
     resume_session_id: Option<String>,
+    /// When the session does not go on from that state, but starts fresh. The host reads it in the configuration.
+    resume_unless: Option<ResumeUnless>,
+}
+
+/// When a session does not go on from a state.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ResumeUnless {
+    /// Where more files than this have changed since, in the session that the state is of.
+    #[expect(dead_code, reason = "the configuration keeps it, and the host reads it there")]
+    changed_files: Count,
 }
 
 /// What a session may spend.

@@ -449,6 +449,7 @@ pub(crate) enum ResumptionWord {
     Resumed,
     NotFound,
     Stale,
+    Changed,
 }
 
 impl From<Resumption> for ResumptionWord {
@@ -457,6 +458,7 @@ impl From<Resumption> for ResumptionWord {
             Resumption::Resumed { .. } => ResumptionWord::Resumed,
             Resumption::NotFound => ResumptionWord::NotFound,
             Resumption::Stale { .. } => ResumptionWord::Stale,
+            Resumption::Changed { .. } => ResumptionWord::Changed,
         }
     }
 }

@@ -119,8 +119,8 @@ impl Methods {
         self.on(Method::PUT, MethodFilter::PUT, handler, own)
     }
 
-    /// The same, and all that is done with other methods of a path that this one is a case of, where it is described.
-    pub(super) fn as_case_of(self, other: Methods) -> Methods {
+    /// The same, and what is done with other methods of a path that this one is a case of. It is described there.
+    pub(super) fn with_undescribed(self, other: Methods) -> Methods {
         Methods { handlers: self.handlers.merge(other.handlers), ..self }
     }
 

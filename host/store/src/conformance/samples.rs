@@ -472,6 +472,7 @@ fn event_body() -> impl Strategy<Value = EventBody> {
     let outcome = prop_oneof![
         head().prop_map(|from| Resumption::Resumed { from }.into()),
         head().prop_map(|from| Resumption::Stale { from }.into()),
+        head().prop_map(|from| Resumption::Changed { from }.into()),
         Just(Resumption::NotFound.into()),
         Just(ResumeOutcome::NotOwner),
     ];

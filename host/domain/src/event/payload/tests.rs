@@ -151,6 +151,10 @@ fn all() -> Vec<(EventBody, String)> {
             resume(Resumption::Stale { from: one }.into()),
             format!(r#"{{"by":"ann","from":"{ONE}","outcome":"stale"}}"#),
         ),
+        (
+            resume(Resumption::Changed { from: one }.into()),
+            format!(r#"{{"by":"ann","from":"{ONE}","outcome":"changed"}}"#),
+        ),
         (resume(Resumption::NotFound.into()), r#"{"by":"ann","outcome":"not_found"}"#.to_owned()),
         (resume(ResumeOutcome::NotOwner), r#"{"by":"ann","outcome":"not_owner"}"#.to_owned()),
         (EventBody::AgentUploaded { digest }, format!(r#"{{"digest":"{hex}"}}"#)),

@@ -54,6 +54,10 @@ impl Driver<'_> {
         end: Timestamp,
         now: Timestamp,
     ) -> Result<(), CommandError> {
+        // What was not saved with its turn is saved while there is time. What cannot be saved is told in the logs of its turns.
+        if let Err(error) = self.save_now().await {
+            tracing::debug!(session = %self.id, %error, "a session is warned and not saved");
+        }
         let before = self.record()?;
         let mut after = Session::clone(&before);
         after.idle.warned_of = Some(end);

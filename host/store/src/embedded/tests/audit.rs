@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::Store;
 use crate::codec::{self, RecordKind};
 use crate::embedded::keys;
 use crate::embedded::tables;
@@ -62,8 +63,16 @@ pub(super) fn audit_with(store: &Embedded, damaged: usize) -> Census {
         assert_eq!(keys::content(&Node::id(&form)).as_slice(), &*key, "it has its own name");
         add(node.edges.into_iter().collect());
     }
+    for (key, bytes) in all(&[keys::CONTENT, b'f']) {
+        let id = dormouse_workspace::BlobId::of(&bytes);
+        assert_eq!(keys::content(&BlobId::File(Digest(id.0))).as_slice(), &*key);
+        let edges = dormouse_workspace::edges(&id, &bytes).expect("it decodes");
+        add(edges.into_iter().map(|edge| BlobId::File(Digest(edge.0))).collect());
+    }
     let mut count = |cell: &SnapshotCell<'_>| {
         let mut own = BTreeSet::new();
+        let files = codec::decode_files(cell.outline).expect("it decodes");
+        own.extend(files.map(BlobId::File));
         if let Content::Blob(digest) = cell.data {
             own.insert(BlobId::Data(digest));
         }
@@ -146,4 +155,7 @@ pub(super) async fn settle(store: &Embedded) {
     while held(&store.shared).as_deref().is_some_and(is_busy) {
         tokio::task::yield_now().await;
     }
+    // The group that has emptied the list may not be applied as a whole yet: one behind it is not before it is.
+    let behind = Transaction::default();
+    store.commit(behind).await.expect("it is committed");
 }

@@ -8,6 +8,7 @@ mod audit;
 mod conformance;
 mod damage;
 mod durability;
+mod files;
 mod history;
 mod journal;
 mod labels;

@@ -130,7 +130,6 @@ fn the_schema_of_a_request_tells_what_has_to_be_there() {
         (body::<ResumeSession>(), vec![]),
         (body::<RewindSession>(), vec![]),
         (body::<ChangeFiles>(), vec!["operations"]),
-        (query::<FilesDiffQuery>(), vec!["from"]),
         (body::<UpgradeSession>(), vec!["agent"]),
         (body::<CreateTemplate>(), vec!["name", "sessionId"]),
         (body::<ChangeAgent>(), vec!["visibility"]),
